@@ -1,0 +1,252 @@
+//! Groups of flags that verbs share, and what they lead to: a terminal, a cluster, objects out of files.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{ArgAction, Args, ValueEnum, ValueHint};
+use clap_complete::ArgValueCandidates;
+use jiff::Timestamp;
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use crate::cluster::{self, Cluster};
+use crate::complete;
+use crate::manifest::{self, Input, Manifest};
+use crate::plane::{Moment, Plane, Snapshot, Span};
+use crate::term::{self, ColorChoice, Term};
+use crate::validate::{Object, objects};
+
+/// Flags that every command takes.
+#[derive(Args, Clone, Debug)]
+pub struct GlobalArgs {
+    /// Kubeconfig file, instead of those in KUBECONFIG or ~/.kube/config
+    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = "Global options")]
+    kubeconfig: Option<PathBuf>,
+
+    /// Context of the kubeconfig
+    #[arg(long, global = true, value_name = "NAME", add = ArgValueCandidates::new(complete::contexts), help_heading = "Global options")]
+    context: Option<String>,
+
+    /// Cluster of the kubeconfig
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        help_heading = "Global options"
+    )]
+    cluster: Option<String>,
+
+    /// User of the kubeconfig
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        help_heading = "Global options"
+    )]
+    user: Option<String>,
+
+    /// User to act as
+    #[arg(
+        long = "as",
+        global = true,
+        value_name = "USER",
+        help_heading = "Global options"
+    )]
+    impersonate: Option<String>,
+
+    /// Group to act in (can be repeated)
+    #[arg(
+        long = "as-group",
+        global = true,
+        value_name = "GROUP",
+        help_heading = "Global options"
+    )]
+    impersonate_groups: Vec<String>,
+
+    /// Longest time for one request, watches excepted; 0 for no limit
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        default_value = "30s",
+        help_heading = "Global options"
+    )]
+    request_timeout: Span,
+
+    /// When to write in colour
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Global options"
+    )]
+    color: ColorChoice,
+
+    /// Write results and errors only
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    quiet: bool,
+
+    /// Tell what is asked of which server (can be repeated)
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
+    verbose: u8,
+
+    /// Never prompt
+    #[arg(long, global = true, help_heading = "Global options")]
+    no_input: bool,
+}
+
+impl GlobalArgs {
+    pub fn term(&self) -> Term {
+        Term::new(term::Options {
+            color: self.color,
+            quiet: self.quiet,
+            verbosity: self.verbose,
+            no_input: self.no_input,
+        })
+    }
+
+    pub fn cluster_options(&self) -> cluster::Options {
+        cluster::Options {
+            kubeconfig: self.kubeconfig.clone(),
+            context: self.context.clone(),
+            cluster: self.cluster.clone(),
+            user: self.user.clone(),
+            impersonate: self.impersonate.clone(),
+            impersonate_groups: self.impersonate_groups.clone(),
+            request_timeout: (self.request_timeout.seconds() > 0)
+                .then(|| self.request_timeout.duration()),
+        }
+    }
+}
+
+/// What every command gets: the terminal, and the way to the cluster.
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub term: Term,
+    pub options: cluster::Options,
+}
+
+impl Session {
+    pub async fn connect(&self) -> anyhow::Result<Cluster> {
+        Ok(Cluster::connect(self.options.clone(), &self.term).await?)
+    }
+
+    /// Connects for a command that writes, and says to what.
+    pub async fn connect_to_write(&self) -> anyhow::Result<Cluster> {
+        let cluster = self.connect().await?;
+        self.term.note(&format!("in {}", cluster.target().title()));
+        Ok(cluster)
+    }
+}
+
+/// How far a change goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DryRun {
+    #[default]
+    None,
+    /// Only here: nothing is sent
+    Client,
+    /// The API server checks and defaults it, and stores nothing
+    Server,
+}
+
+impl DryRun {
+    /// What is put behind a line that tells what was done.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Client => " (dry run)",
+            Self::Server => " (server dry run)",
+        }
+    }
+}
+
+/// `-o` of commands that write objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ObjectFormat {
+    Yaml,
+    Json,
+    Name,
+}
+
+/// `-o` of commands that tell something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TextFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// Planes out of files.
+#[derive(Args, Clone, Debug)]
+pub struct FileArgs {
+    /// Read from a file, a folder or - (standard input) instead of a cluster (can be repeated)
+    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub files: Vec<Input>,
+
+    /// With -f, moment that ages count from: a time as 2026-11-22T12:00:00Z, or +30d; the newest time in the files otherwise
+    #[arg(long, value_name = "TIME", requires = "files")]
+    at: Option<Moment>,
+}
+
+impl FileArgs {
+    pub fn given(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    /// The planes in the files as their own objects, and what stands around them.
+    pub fn read(&self, term: &Term) -> anyhow::Result<(Vec<Value>, Snapshot)> {
+        let manifests = read_manifests(&self.files, false)?;
+        let (mut values, mut planes, mut related) = (Vec::new(), Vec::new(), Vec::new());
+        for manifest in &manifests {
+            for object in objects(manifest) {
+                let value = object.node.to_json();
+                if object.is_plane() {
+                    let plane = Plane::deserialize(&value).with_context(|| {
+                        format!("could not read the plane {}", place(manifest, object))
+                    })?;
+                    planes.push(plane);
+                    values.push(value);
+                } else {
+                    related.push(value);
+                }
+            }
+        }
+        let at = self.at.map(|moment| moment.from(Timestamp::now()));
+        let snapshot = Snapshot::of_files(planes, related, at);
+        term.note(&format!("from files; ages count from {}", snapshot.now));
+        Ok((values, snapshot))
+    }
+}
+
+/// Where an object stands, for an error: `FILE:LINE (NAME)`.
+pub fn place(manifest: &Manifest, object: Object<'_>) -> String {
+    let (line, _) = manifest.position(object.node.span.start);
+    match object.name() {
+        "" => format!("{}:{line}", manifest.file),
+        name => format!("{}:{line} ({})", manifest.file, term::visible(name)),
+    }
+}
+
+/// Reads manifests whole; the first fault is an error.
+pub fn read_manifests(inputs: &[Input], recursive: bool) -> Result<Vec<Manifest>, manifest::Error> {
+    let mut manifests = Vec::new();
+    for (input, text) in manifest::read_inputs(inputs, recursive)? {
+        let manifest = manifest::parse(input.to_string(), text?);
+        manifest.sound()?;
+        manifests.push(manifest);
+    }
+    if manifests
+        .iter()
+        .all(|manifest| manifest.documents.is_empty())
+    {
+        let file = inputs
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        return Err(manifest::Error::Empty { file });
+    }
+    Ok(manifests)
+}

@@ -1,0 +1,201 @@
+//! The command tree and its dispatch; `completions`, which needs the tree.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::env::Shells;
+
+use crate::args::{GlobalArgs, Session};
+use crate::commands;
+use crate::term::Exit;
+
+/// Create, check and watch OpenChoreo build planes, and make their agents' certificates
+///
+/// A ClusterBuildPlane registers a cluster that runs builds. An agent there dials the control plane's cluster gateway
+/// over mutual TLS. choreoctl serves those who run such planes: in a terminal, in scripts, and at night when one is not
+/// connected.
+#[derive(Parser, Debug)]
+#[command(
+    name = "choreoctl",
+    version,
+    propagate_version = false,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "Exit codes: 0 done or yes, 1 no, 2 could not be done or is not known, 3 no such plane, 124 the time ran out, 130 interrupted"
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: GlobalArgs,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    Create(commands::create::Args),
+    Apply(commands::apply::Args),
+    Diff(commands::diff::Args),
+    Delete(commands::delete::Args),
+    Validate(commands::validate::Args),
+    #[command(visible_alias = "list")]
+    Get(commands::get::Args),
+    Describe(commands::describe::Args),
+    Watch(commands::watch::Args),
+    Wait(commands::wait::Args),
+    Certs(commands::certs::Args),
+    Crd(commands::crd::Args),
+    #[command(visible_alias = "completion")]
+    Completions(CompletionsArgs),
+    Version(commands::version::Args),
+}
+
+pub async fn run(command: Command, session: &Session) -> anyhow::Result<Exit> {
+    match command {
+        Command::Create(args) => commands::create::run(args, session).await,
+        Command::Apply(args) => commands::apply::run(args, session).await,
+        Command::Diff(args) => commands::diff::run(args, session).await,
+        Command::Delete(args) => commands::delete::run(args, session).await,
+        Command::Validate(args) => commands::validate::run(args, session),
+        Command::Get(args) => commands::get::run(args, session).await,
+        Command::Describe(args) => commands::describe::run(args, session).await,
+        Command::Watch(args) => commands::watch::run(args, session).await,
+        Command::Wait(args) => commands::wait::run(args, session).await,
+        Command::Certs(args) => commands::certs::run(args, session).await,
+        Command::Crd(args) => commands::crd::run(&args, session),
+        Command::Completions(args) => completions(&args, session),
+        Command::Version(args) => commands::version::run(args, session).await,
+    }
+}
+
+/// Print a script that completes command lines in a shell
+///
+/// Names of planes and contexts complete from the cluster that the line means.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  source <(choreoctl completions bash)
+  choreoctl completions fish > ~/.config/fish/completions/choreoctl.fish")]
+pub struct CompletionsArgs {
+    /// The shell
+    shell: Shell,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+    Powershell,
+    Elvish,
+}
+
+impl Shell {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bash => "bash",
+            Self::Zsh => "zsh",
+            Self::Fish => "fish",
+            Self::Powershell => "powershell",
+            Self::Elvish => "elvish",
+        }
+    }
+}
+
+fn completions(args: &CompletionsArgs, session: &Session) -> anyhow::Result<Exit> {
+    session.term.bytes(&script(args.shell)?)?;
+    Ok(Exit::Done)
+}
+
+/// The script that a shell sources. It calls the program back for the candidates.
+fn script(shell: Shell) -> anyhow::Result<Vec<u8>> {
+    let shells = Shells::builtins();
+    let Some(completer) = shells.completer(shell.name()) else {
+        anyhow::bail!("there is no completion for {}", shell.name());
+    };
+    let mut script = Vec::new();
+    completer.write_registration(
+        "COMPLETE",
+        "choreoctl",
+        "choreoctl",
+        "choreoctl",
+        &mut script,
+    )?;
+    Ok(script)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+    use std::path::Path;
+
+    #[test]
+    fn the_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    /// Compares a generated file with the committed one; `SNAPSHOTS=overwrite` writes it.
+    fn fresh(path: &Path, content: &[u8]) {
+        if std::env::var_os("SNAPSHOTS").is_some_and(|value| value == "overwrite") {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        let committed = std::fs::read(path).unwrap_or_default();
+        assert!(
+            committed == content,
+            "{} is out of date: run SNAPSHOTS=overwrite cargo test",
+            path.display()
+        );
+    }
+
+    #[test]
+    fn completions_are_fresh() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("completions");
+        for shell in Shell::value_variants() {
+            let name = match shell {
+                Shell::Bash => "choreoctl.bash",
+                Shell::Zsh => "_choreoctl",
+                Shell::Fish => "choreoctl.fish",
+                Shell::Powershell => "_choreoctl.ps1",
+                Shell::Elvish => "choreoctl.elv",
+            };
+            fresh(&root.join(name), &script(*shell).unwrap());
+        }
+    }
+
+    #[test]
+    fn man_pages_are_fresh() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("man");
+        let mut pages = Vec::new();
+        let mut command = Cli::command().disable_help_subcommand(true);
+        command.build();
+        man_pages(&command, "choreoctl", &mut pages);
+        for (name, page) in &pages {
+            fresh(&root.join(name), page);
+        }
+        let committed = std::fs::read_dir(&root).unwrap().count();
+        assert_eq!(
+            committed,
+            pages.len(),
+            "man/ holds a page of a command that is gone"
+        );
+    }
+
+    fn man_pages(command: &clap::Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) {
+        let page = clap_mangen::Man::new(command.clone().name(name.to_owned()))
+            .title(name.to_uppercase())
+            .section("1")
+            .date("")
+            .source("choreoctl");
+        let mut text = Vec::new();
+        page.render(&mut text).unwrap();
+        pages.push((format!("{name}.1"), text));
+        for below in command
+            .get_subcommands()
+            .filter(|below| below.get_name() != "help")
+        {
+            man_pages(below, &format!("{name}-{}", below.get_name()), pages);
+        }
+    }
+}

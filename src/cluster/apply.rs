@@ -1,0 +1,286 @@
+//! Server-side apply, and the take-over of what `create` or client-side `kubectl apply` set.
+
+use kube::api::{Patch, PatchParams, ValidationDirective};
+use serde_json::{Value, json};
+
+use super::error::OwnedField;
+use super::fields::Fields;
+use super::planes::MANAGER;
+use super::{Cluster, Error};
+
+/// Managers that write whole objects and so hold fields that apply is meant to manage, with the operation `Update`.
+const TAKEN_OVER: [&str; 3] = [MANAGER, "kubectl-client-side-apply", "kubectl-create"];
+/// How often a take-over is tried again when somebody else writes in between.
+const TRIES: usize = 5;
+
+/// What an apply did, or would do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Created,
+    Configured,
+    Unchanged,
+}
+
+impl Change {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Configured => "configured",
+            Self::Unchanged => "unchanged",
+        }
+    }
+}
+
+/// The outcome for one object.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    pub change: Change,
+    /// The object before; none where it is new.
+    pub before: Option<Value>,
+    pub after: Value,
+}
+
+impl Cluster {
+    /// Makes the cluster's object what the manifest says. With `dry_run` nothing is written.
+    ///
+    /// # Errors
+    /// [`Error::Owned`] where another manager owns a field that differs, unless `force`;
+    /// [`Error::BothSources`] where the result would hold two sources of the CA.
+    pub async fn apply(
+        &self,
+        manifest: &Value,
+        force: bool,
+        dry_run: bool,
+    ) -> Result<Applied, Error> {
+        let name = manifest
+            .pointer("/metadata/name")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let mut tries = TRIES;
+        loop {
+            let before: Option<Value> = self.plane_if_any(name).await?;
+            let result = self
+                .apply_over(name, manifest, before.as_ref(), force, dry_run)
+                .await;
+            match result {
+                Err(Error::Changed) if tries > 1 => tries -= 1,
+                result => {
+                    let after = result?;
+                    let change = match &before {
+                        None => Change::Created,
+                        Some(before) if comparable(before) == comparable(&after) => {
+                            Change::Unchanged
+                        }
+                        Some(_) => Change::Configured,
+                    };
+                    return Ok(Applied {
+                        change,
+                        before,
+                        after,
+                    });
+                }
+            }
+        }
+    }
+
+    async fn apply_over(
+        &self,
+        name: &str,
+        manifest: &Value,
+        before: Option<&Value>,
+        force: bool,
+        dry_run: bool,
+    ) -> Result<Value, Error> {
+        let Some(before) = before else {
+            let after = self.patch(name, manifest, force, true).await?;
+            return if dry_run {
+                Ok(after)
+            } else {
+                self.patch(name, manifest, force, false).await
+            };
+        };
+        let taken = owned(before, taken_over);
+        let after = self.foretell(name, manifest, before, &taken, force).await?;
+        refuse_both_sources(before, &after)?;
+        if dry_run {
+            return Ok(after);
+        }
+        if !taken.is_empty() {
+            self.take_over(name, before, taken).await?;
+        }
+        self.patch(name, manifest, force, false).await
+    }
+
+    /// What the object will be: a dry run, without the fields that the take-over gives up.
+    async fn foretell(
+        &self,
+        name: &str,
+        manifest: &Value,
+        before: &Value,
+        taken: &Fields,
+        force: bool,
+    ) -> Result<Value, Error> {
+        let mut after = match self.patch(name, manifest, force, true).await {
+            Err(Error::Owned { owned }) => {
+                let others: Vec<_> = owned
+                    .into_iter()
+                    .filter(|field| !of_taken_over(field))
+                    .collect();
+                if others.is_empty() {
+                    self.patch(name, manifest, true, true).await?
+                } else {
+                    return Err(Error::Owned { owned: others });
+                }
+            }
+            after => after?,
+        };
+        let others = owned(before, |entry| !taken_over(entry) && !ours(entry));
+        taken
+            .without(&Fields::of_manifest(manifest))
+            .without(&others)
+            .remove_from(&mut after);
+        Ok(after)
+    }
+
+    /// Makes the fields of the managers that are taken over ours, if nobody wrote since `before`.
+    async fn take_over(&self, name: &str, before: &Value, taken: Fields) -> Result<(), Error> {
+        let entries = entries(before);
+        let mine = entries
+            .iter()
+            .find(|entry| ours(entry))
+            .map(|entry| Fields::from_json(&entry["fieldsV1"]))
+            .unwrap_or_default();
+        let mut kept: Vec<Value> = entries
+            .iter()
+            .filter(|entry| !taken_over(entry) && !ours(entry))
+            .cloned()
+            .collect();
+        kept.push(json!({
+            "manager": MANAGER,
+            "operation": "Apply",
+            "apiVersion": before["apiVersion"],
+            "time": entries.iter().find(|entry| taken_over(entry)).map(|entry| entry["time"].clone()),
+            "fieldsType": "FieldsV1",
+            "fieldsV1": mine.union(taken).into_json(),
+        }));
+        let patch = json!({"metadata": {"managedFields": kept, "resourceVersion": before.pointer("/metadata/resourceVersion")}});
+        self.ask(
+            self.api()
+                .patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch)),
+        )
+        .await
+        .map(drop)
+    }
+
+    async fn patch(
+        &self,
+        name: &str,
+        manifest: &Value,
+        force: bool,
+        dry_run: bool,
+    ) -> Result<Value, Error> {
+        let params = PatchParams {
+            dry_run,
+            force,
+            field_manager: Some(MANAGER.into()),
+            field_validation: Some(ValidationDirective::Strict),
+        };
+        let request = kube::core::Request::new(self.kind.path()).patch(
+            name,
+            &params,
+            &Patch::Apply(manifest),
+        );
+        let request = request.map_err(|source| Error::Answer {
+            source: source.into(),
+        })?;
+        self.ask(self.client.request(request)).await
+    }
+}
+
+fn entries(object: &Value) -> &[Value] {
+    object
+        .pointer("/metadata/managedFields")
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+fn owned(object: &Value, by: impl Fn(&Value) -> bool) -> Fields {
+    let sets = entries(object)
+        .iter()
+        .filter(|entry| by(entry))
+        .map(|entry| Fields::from_json(&entry["fieldsV1"]));
+    sets.fold(Fields::default(), Fields::union)
+}
+
+fn taken_over(entry: &Value) -> bool {
+    entry["operation"] == "Update"
+        && entry
+            .get("subresource")
+            .is_none_or(|subresource| subresource == "")
+        && TAKEN_OVER
+            .iter()
+            .any(|manager| entry["manager"] == *manager)
+}
+
+fn ours(entry: &Value) -> bool {
+    entry["operation"] == "Apply" && entry["manager"] == MANAGER
+}
+
+/// The server names the manager in a sentence only: `conflict with "NAME" using GROUP/VERSION`, with `using` for updates.
+fn of_taken_over(field: &OwnedField) -> bool {
+    let manager = field.message.split('"').nth(1);
+    field.message.contains(" using ") && TAKEN_OVER.iter().any(|taken| manager == Some(taken))
+}
+
+fn refuse_both_sources(before: &Value, after: &Value) -> Result<(), Error> {
+    let source = |name| {
+        after
+            .pointer(&format!("/spec/clusterAgent/clientCA/{name}"))
+            .is_some_and(|value| !value.is_null() && value != "")
+    };
+    if !source("value") || !source("secretRef") {
+        return Ok(());
+    }
+    let holds = |entry: &&Value| {
+        ["f:value", "f:secretRef"].iter().any(|field| {
+            entry
+                .pointer(&format!(
+                    "/fieldsV1/f:spec/f:clusterAgent/f:clientCA/{field}"
+                ))
+                .is_some()
+        })
+    };
+    let other = entries(before)
+        .iter()
+        .filter(|entry| !taken_over(entry) && !ours(entry))
+        .find(holds);
+    Err(Error::BothSources {
+        owner: other
+            .and_then(|entry| entry["manager"].as_str())
+            .map(str::to_owned),
+    })
+}
+
+/// An object without what changes at every write.
+pub fn comparable(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        for field in [
+            "managedFields",
+            "resourceVersion",
+            "generation",
+            "uid",
+            "creationTimestamp",
+        ] {
+            metadata.remove(field);
+        }
+        if metadata
+            .get("annotations")
+            .and_then(Value::as_object)
+            .is_some_and(serde_json::Map::is_empty)
+        {
+            metadata.remove("annotations");
+        }
+    }
+    object
+}

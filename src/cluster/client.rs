@@ -1,0 +1,363 @@
+//! The HTTP stack below the client: kube's own layers on a connector of ours, and one layer that listens.
+//!
+//! kube's default stack leaves Nagle's algorithm on, which costs 40 ms on a connection's first request, retries
+//! for minutes, and takes the proxy's own address for what NO_PROXY is about; so the parts are put together here.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Request, Response, Uri};
+use hyper_util::client::legacy::Client as HyperClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use jiff::{SignedDuration, Timestamp};
+use kube::Config;
+use kube::client::retry::RetryPolicy;
+use kube::client::{Body, ClientBuilder, ConfigExt as _};
+use tokio::sync::watch;
+use tower::retry::RetryLayer;
+use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt as _};
+use tower_http::decompression::DecompressionLayer;
+
+use super::Error;
+use crate::term::{Term, visible};
+
+/// How often and for how long a request is tried again that the server was too busy for.
+const RETRIES: u32 = 3;
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LAST_RETRY: Duration = Duration::from_secs(2);
+
+/// A client for `config`, whose answers `observed` listens to.
+pub(super) fn client(
+    mut config: Config,
+    observed: &Arc<Observed>,
+    timeout: Option<Duration>,
+) -> Result<kube::Client, Error> {
+    // Two libraries below could each bring a default; this says which one it is.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    if let Some(limit) = timeout {
+        config.connect_timeout = Some(
+            config
+                .connect_timeout
+                .map_or(limit, |connect| connect.min(limit)),
+        );
+    }
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(Duration::from_secs(15)));
+    tcp.set_connect_timeout(config.connect_timeout);
+    let proxy = proxy(&config)?;
+    match proxy {
+        None => stack(&config, tcp, observed, timeout),
+        Some(proxy) if proxy.uri().scheme_str() == Some("socks5") => stack(
+            &config,
+            SocksV5::new(proxy.uri().clone(), tcp),
+            observed,
+            timeout,
+        ),
+        Some(proxy) => {
+            let mut tunnel = Tunnel::new(proxy.uri().clone(), tcp);
+            if let Some(credentials) = proxy.basic_auth() {
+                tunnel = tunnel.with_auth(credentials.clone());
+            }
+            stack(&config, tunnel, observed, timeout)
+        }
+    }
+}
+
+/// The proxy on the way to the server: the kubeconfig's, or that of the environment unless the server is this machine.
+fn proxy(config: &Config) -> Result<Option<Intercept>, Error> {
+    let server = &config.cluster_url;
+    let matcher = match &config.proxy_url {
+        Some(url) => Matcher::builder().all(url.to_string()).build(),
+        None if loopback(server) => return Ok(None),
+        None => Matcher::from_env(),
+    };
+    let proxy = matcher.intercept(server);
+    match proxy.as_ref().and_then(|proxy| proxy.uri().scheme_str()) {
+        None | Some("http" | "socks5") => Ok(proxy),
+        Some(scheme) => Err(Error::Proxy {
+            scheme: scheme.to_owned(),
+        }),
+    }
+}
+
+fn loopback(server: &Uri) -> bool {
+    let host = server
+        .host()
+        .unwrap_or_default()
+        .trim_start_matches('[')
+        .trim_end_matches(']');
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+fn stack<C>(
+    config: &Config,
+    connector: C,
+    observed: &Arc<Observed>,
+    timeout: Option<Duration>,
+) -> Result<kube::Client, Error>
+where
+    C: Service<Uri> + Clone + Send + Sync + 'static,
+    C::Response: hyper_util::client::legacy::connect::Connection
+        + hyper::rt::Read
+        + hyper::rt::Write
+        + Send
+        + Unpin,
+    C::Future: Send,
+    C::Error: std::error::Error + Send + Sync + 'static,
+{
+    let failed = |source| Error::Setup { source };
+    let connector = config
+        .rustls_https_connector_with_connector(connector)
+        .map_err(failed)?;
+    let http = HyperClient::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .build::<_, Body>(connector);
+    let retry = RetryPolicy::new(FIRST_RETRY, LAST_RETRY, RETRIES, true)
+        .ok()
+        .map(RetryLayer::new);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .layer(DecompressionLayer::new().gzip(!config.disable_compression))
+        .option_layer(retry)
+        .option_layer(config.auth_layer().map_err(failed)?)
+        .layer(config.extra_headers_layer().map_err(failed)?)
+        .layer(Observe {
+            observed: observed.clone(),
+            timeout,
+        })
+        .service(http);
+    Ok(ClientBuilder::new(service.boxed(), config.default_namespace.clone()).build())
+}
+
+/// What the server's answers tell beside their content: its clock, its warnings, and that it answers at all.
+#[derive(Debug)]
+pub struct Observed {
+    term: Term,
+    clock: Mutex<Clock>,
+    answers: watch::Sender<u64>,
+    warned: Mutex<Vec<String>>,
+}
+
+/// The server's time at an instant of this machine's steady clock.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    at: Instant,
+    time: Timestamp,
+    heard: bool,
+}
+
+impl Clock {
+    fn now(self) -> Timestamp {
+        let passed = SignedDuration::try_from(self.at.elapsed()).unwrap_or_default();
+        self.time.checked_add(passed).unwrap_or(self.time)
+    }
+
+    /// `Date` counts whole seconds, so each answer is a lower bound; the highest one of them is closest.
+    fn hear(&mut self, date: Timestamp) {
+        let ahead = date.duration_since(self.now());
+        if !self.heard || ahead.is_positive() || ahead < SignedDuration::from_secs(-2) {
+            *self = Self {
+                at: Instant::now(),
+                time: date,
+                heard: true,
+            };
+        }
+    }
+}
+
+impl Observed {
+    pub(super) fn new(term: Term) -> Self {
+        let clock = Clock {
+            at: Instant::now(),
+            time: Timestamp::now(),
+            heard: false,
+        };
+        Self {
+            term,
+            clock: Mutex::new(clock),
+            answers: watch::Sender::new(0),
+            warned: Mutex::default(),
+        }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock
+            .lock()
+            .map_or_else(|_| Timestamp::now(), |clock| clock.now())
+    }
+
+    /// Changes with every answer that isn't an error.
+    pub(super) fn answers(&self) -> watch::Receiver<u64> {
+        self.answers.subscribe()
+    }
+
+    fn hear(&self, headers: &HeaderMap, good: bool) {
+        let date = headers
+            .get(http::header::DATE)
+            .and_then(|date| date.to_str().ok());
+        if let Some(date) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok())
+            && let Ok(mut clock) = self.clock.lock()
+        {
+            clock.hear(date.timestamp());
+        }
+        for warning in headers.get_all(http::header::WARNING) {
+            let text = String::from_utf8_lossy(warning.as_bytes()).into_owned();
+            if let Ok(mut warned) = self.warned.lock()
+                && !warned.contains(&text)
+            {
+                self.term.warn(&format!(
+                    "the API server says: {}",
+                    visible(&warning_text(&text))
+                ));
+                warned.push(text);
+            }
+        }
+        if good {
+            self.answers
+                .send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+}
+
+/// The text in `299 - "text"` (RFC 9111, 5.5).
+fn warning_text(header: &str) -> String {
+    match (header.find('"'), header.rfind('"')) {
+        (Some(start), Some(end)) if start < end => header[start + 1..end]
+            .replace("\\\"", "\"")
+            .replace("\\\\", "\\"),
+        _ => header.to_owned(),
+    }
+}
+
+/// The server's answer did not begin in time.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within {} s", .0.as_secs())]
+pub(super) struct NoAnswer(pub Duration);
+
+#[derive(Clone)]
+struct Observe {
+    observed: Arc<Observed>,
+    /// How long an answer's headers may take; its body may take longer, as a watch does.
+    timeout: Option<Duration>,
+}
+
+impl<S> Layer<S> for Observe {
+    type Service = Observer<S>;
+
+    fn layer(&self, inner: S) -> Observer<S> {
+        Observer {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Observer<S> {
+    inner: S,
+    layer: Observe,
+}
+
+impl<S, A, B> Service<Request<A>> for Observer<S>
+where
+    S: Service<Request<A>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+{
+    type Response = Response<B>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        let Observe { observed, timeout } = self.layer.clone();
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let started = Instant::now();
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let answer = match timeout {
+                Some(limit) => match tokio::time::timeout(limit, answer).await {
+                    Ok(answer) => answer.map_err(Into::into),
+                    Err(_) => Err(NoAnswer(limit).into()),
+                },
+                None => answer.await.map_err(Into::into),
+            };
+            if let Ok(response) = &answer {
+                observed.hear(response.headers(), response.status().is_success());
+            }
+            observed.term.trace(|| {
+                let told = answer.as_ref().map_or_else(
+                    |_| "no answer".into(),
+                    |response| response.status().to_string(),
+                );
+                format!(
+                    "{method} {} {told} {} ms",
+                    visible(&uri.to_string()),
+                    started.elapsed().as_millis()
+                )
+            });
+            answer
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_unquoted() {
+        assert_eq!(warning_text(r#"299 - "a \"b\" c""#), r#"a "b" c"#);
+        assert_eq!(warning_text("299"), "299");
+    }
+
+    #[test]
+    fn the_clock_follows_the_server() {
+        let time = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+        let mut clock = Clock {
+            at: Instant::now(),
+            time: time(0),
+            heard: false,
+        };
+        clock.hear(time(-500));
+        assert_eq!(clock.now().duration_since(time(-500)).as_secs(), 0);
+        clock.hear(time(-501));
+        assert!(
+            clock.now() >= time(-500),
+            "a coarser answer doesn't turn it back"
+        );
+        clock.hear(time(-400));
+        assert!(clock.now() >= time(-400));
+        clock.hear(time(-900));
+        assert!(
+            clock.now() < time(-800),
+            "a server's clock that was set back is followed"
+        );
+    }
+
+    #[test]
+    fn this_machine_needs_no_proxy() {
+        for (url, is) in [
+            ("https://localhost:6443", true),
+            ("https://127.0.0.1", true),
+            ("https://[::1]:1", true),
+            ("https://10.0.0.1", false),
+            ("https://a.b", false),
+        ] {
+            assert_eq!(loopback(&url.parse().unwrap()), is, "{url}");
+        }
+    }
+}

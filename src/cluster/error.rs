@@ -1,0 +1,308 @@
+//! What can go wrong between here and the API server, in words, each with the next step.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use kube::client::AuthError;
+use kube::config::KubeconfigError;
+use kube::core::Status;
+use tower::BoxError;
+
+use super::Target;
+use super::client::NoAnswer;
+use crate::plane::{CLUSTER_WORKFLOW_PLANE, Kind};
+use crate::term::{shell_quoted, visible};
+
+/// A failed request, or a cluster that could not be told or reached.
+///
+/// Texts of the server are made visible here, once. `command` is a command line for the same cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("no cluster is configured: there is no kubeconfig, and this is not a pod")]
+    NoKubeconfig,
+    #[error("the kubeconfig has no current context")]
+    NoContext { known: Vec<String> },
+    #[error("the kubeconfig has no context {}", visible(.context))]
+    UnknownContext { context: String, known: Vec<String> },
+    #[error("the kubeconfig has no user {}", visible(.user))]
+    UnknownUser { user: String },
+    #[error("the kubeconfig can't be used")]
+    Kubeconfig { source: KubeconfigError },
+    #[error("a proxy of the scheme {} can't be used", visible(.scheme))]
+    Proxy { scheme: String },
+    #[error("the client could not be set up")]
+    Setup { source: kube::Error },
+    #[error("could not get credentials: {reason}")]
+    Credentials { reason: String },
+    #[error("could not reach the API server at {}", visible(.server))]
+    Unreachable {
+        server: String,
+        source: BoxError,
+        command: String,
+    },
+    #[error("the API server at {} did not answer within {} s", visible(.server), .limit.as_secs())]
+    TimedOut { server: String, limit: Duration },
+    #[error("the API server at {} did not accept the credentials", visible(.server))]
+    Unauthorized { server: String, command: String },
+    #[error("not allowed: {message}")]
+    Forbidden { message: String, command: String },
+    #[error("the cluster has no {kind}")]
+    NoSuchKind {
+        kind: &'static str,
+        renamed: bool,
+        command: String,
+    },
+    #[error("{what} does not exist")]
+    NotFound { what: String, command: String },
+    #[error("{what} has no key {}", visible(.key))]
+    NoKey {
+        what: String,
+        key: String,
+        keys: Vec<String>,
+    },
+    #[error("{what} exists already")]
+    Exists { what: String },
+    #[error("{}", conflicts(.owned))]
+    Owned { owned: Vec<OwnedField> },
+    #[error("it was changed by somebody else at the same time")]
+    Changed,
+    #[error("the API server rejected it: {message}")]
+    Rejected { message: String },
+    #[error("the result would hold both value and secretRef as the client CA, of which only value counts{}", .owner.as_deref().map(|owner| format!(": the other one belongs to {}", visible(owner))).unwrap_or_default())]
+    BothSources { owner: Option<String> },
+    #[error("the API server said {code}: {message}")]
+    Refused { code: u16, message: String },
+    #[error("the API server's answer can't be understood")]
+    Answer { source: BoxError },
+}
+
+/// A field that another manager owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedField {
+    /// As `.spec.planeID`.
+    pub field: String,
+    /// The server's words, which name the manager.
+    pub message: String,
+}
+
+/// The kind that a status means, which names it by its plural.
+fn singular(plural: &str, kind: &Kind) -> String {
+    if plural == kind.plural {
+        "plane".into()
+    } else {
+        visible(plural).into_owned()
+    }
+}
+
+fn conflicts(owned: &[OwnedField]) -> String {
+    let fields: Vec<_> = owned
+        .iter()
+        .map(|owned| format!("{} ({})", visible(&owned.field), visible(&owned.message)))
+        .collect();
+    format!("fields belong to another manager: {}", fields.join(", "))
+}
+
+impl Error {
+    pub(super) fn of(error: kube::Error, target: &Target, kind: &'static Kind) -> Self {
+        let server = target.server.clone();
+        match error {
+            kube::Error::Api(status) => Self::of_status(*status, target, kind),
+            kube::Error::Service(source) => Self::of_service(source, server, target),
+            kube::Error::HyperError(source) => Self::unreachable(source.into(), server, target),
+            kube::Error::ReadEvents(source) => Self::unreachable(source.into(), server, target),
+            kube::Error::SerdeError(source) => Self::Answer {
+                source: source.into(),
+            },
+            kube::Error::FromUtf8(source) => Self::Answer {
+                source: source.into(),
+            },
+            kube::Error::Auth(error) => Self::of_auth(&error),
+            source => Self::Setup { source },
+        }
+    }
+
+    fn of_service(source: BoxError, server: String, target: &Target) -> Self {
+        match source.downcast::<AuthError>() {
+            Ok(error) => Self::of_auth(&error),
+            Err(source) => match find::<NoAnswer>(source.as_ref()) {
+                Some(NoAnswer(limit)) => Self::TimedOut {
+                    server,
+                    limit: *limit,
+                },
+                None => Self::unreachable(source, server, target),
+            },
+        }
+    }
+
+    fn unreachable(source: BoxError, server: String, target: &Target) -> Self {
+        Self::Unreachable {
+            server,
+            source,
+            command: target.command("kubectl cluster-info"),
+        }
+    }
+
+    /// What a credential plugin printed may be a token, so only its own complaints are told.
+    pub(super) fn of_auth(error: &AuthError) -> Self {
+        let reason = match error {
+            AuthError::AuthExecStart(error) => {
+                format!("the plugin of the kubeconfig can't be started: {error}")
+            }
+            AuthError::AuthExecRun { cmd, out } => {
+                let said = String::from_utf8_lossy(&out.stderr);
+                let said = said.lines().next_back().unwrap_or_default();
+                format!(
+                    "`{}` ended with {}: {}",
+                    visible(cmd),
+                    out.status,
+                    visible(said)
+                )
+            }
+            AuthError::ReadTokenFile(error, path) => {
+                format!("{}: {error}", visible(&path.to_string_lossy()))
+            }
+            AuthError::AuthExecParse(_) | AuthError::ExecPluginFailed => {
+                "the plugin of the kubeconfig printed no credential".into()
+            }
+            AuthError::MissingCommand => "the plugin of the kubeconfig has no command".into(),
+            _ => "the kubeconfig's way to log in does not work here".into(),
+        };
+        Self::Credentials { reason }
+    }
+
+    fn of_status(status: Status, target: &Target, kind: &'static Kind) -> Self {
+        let message = visible(&status.message).into_owned();
+        let (name, of, causes) = status.details.map_or_else(Default::default, |details| {
+            (details.name, details.kind, details.causes)
+        });
+        let what = || {
+            if name.is_empty() {
+                message.clone()
+            } else {
+                format!("{} {}", singular(&of, kind), visible(&name))
+            }
+        };
+        match (status.code, status.reason.as_str()) {
+            (401, _) => Self::Unauthorized {
+                server: target.server.clone(),
+                command: target.command("kubectl auth whoami"),
+            },
+            (403, _) => Self::Forbidden {
+                message,
+                command: target.command("kubectl auth can-i --list"),
+            },
+            (404, _) if name.is_empty() => {
+                let command =
+                    target.command(&format!("kubectl get crd {}.{}", kind.plural, kind.group));
+                Self::NoSuchKind {
+                    kind: kind.kind,
+                    renamed: false,
+                    command,
+                }
+            }
+            (404, _) => Self::NotFound {
+                what: what(),
+                command: target.command("choreoctl get"),
+            },
+            (409, "AlreadyExists") => Self::Exists { what: what() },
+            (409, _)
+                if causes
+                    .iter()
+                    .any(|cause| cause.reason == "FieldManagerConflict") =>
+            {
+                let owned = causes.into_iter().map(|cause| OwnedField {
+                    field: cause.field,
+                    message: cause.message,
+                });
+                Self::Owned {
+                    owned: owned.collect(),
+                }
+            }
+            (409, _) => Self::Changed,
+            (400 | 422, _) => Self::Rejected { message },
+            (code, _) => Self::Refused { code, message },
+        }
+    }
+
+    pub fn hint(&self) -> Option<String> {
+        let contexts = |known: &[String]| match known {
+            [] => "the kubeconfig names no context".to_owned(),
+            known => format!(
+                "name one with --context: {}",
+                known
+                    .iter()
+                    .map(|name| shell_quoted(name))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+        };
+        match self {
+            Self::NoKubeconfig => Some("name a kubeconfig with --kubeconfig, or set KUBECONFIG".into()),
+            Self::NoContext { known } | Self::UnknownContext { known, .. } => Some(contexts(known)),
+            Self::UnknownUser { .. } | Self::Kubeconfig { .. } => Some("kubectl config view".into()),
+            Self::Proxy { .. } => Some("use a proxy of the scheme http or socks5".into()),
+            Self::Credentials { .. } => Some("log in again the way your cluster wants it".into()),
+            Self::Unreachable { source, command, .. } => Some(match find::<rustls::Error>(source.as_ref()) {
+                Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Expired | rustls::CertificateError::ExpiredContext { .. })) => {
+                    "the API server's certificate has expired, or this machine's clock is wrong".into()
+                }
+                Some(rustls::Error::InvalidCertificate(_)) => {
+                    "the kubeconfig's certificate authority is not this server's: is it another cluster's?".into()
+                }
+                _ => format!("is this the right context? {command}"),
+            }),
+            Self::TimedOut { .. } => Some("try again, or allow more with --request-timeout 2m".into()),
+            Self::Unauthorized { command, .. } => Some(format!("has the token or certificate expired? {command}")),
+            Self::Forbidden { command, .. } => Some(format!("ask for the right, or see what is allowed: {command}")),
+            Self::NoSuchKind { renamed: true, .. } => Some(format!(
+                "it has {} instead, which is what the kind is called since OpenChoreo 1.0; this tool serves releases to v0.17",
+                CLUSTER_WORKFLOW_PLANE.kind
+            )),
+            Self::NoSuchKind { command, .. } => Some(format!(
+                "is this the control plane's context? OpenChoreo's chart installs the CRD: {command}"
+            )),
+            Self::NotFound { command, .. } => Some(command.clone()),
+            Self::NoKey { keys, .. } => Some(format!("it has {}", keys.iter().map(|key| visible(key)).collect::<Vec<_>>().join(", "))),
+            Self::Exists { .. } => Some("change it with `choreoctl apply -f FILE`".into()),
+            Self::Owned { .. } => Some("leave the fields to their owner, or take them over with --force-conflicts".into()),
+            Self::Changed => Some("try again".into()),
+            Self::BothSources { .. } => Some("remove the other one first, or let its owner do so".into()),
+            Self::Setup { .. } | Self::Rejected { .. } | Self::Refused { .. } | Self::Answer { .. } => None,
+        }
+    }
+
+    /// Whether the thing that was asked for isn't there, as opposed to not being known.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+
+    /// One or two words for a table's cell.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Forbidden { .. } => "forbidden",
+            Self::NotFound { .. } | Self::NoKey { .. } => "missing",
+            Self::Unauthorized { .. } => "unauthorized",
+            Self::TimedOut { .. } | Self::Unreachable { .. } => "unreachable",
+            _ => "unknown",
+        }
+    }
+}
+
+/// The first error of a type in a chain. Some links hide their cause from `source`, and hold it in an `io::Error`.
+fn find<'e, T: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Option<&'e T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        if let Some(inner) = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref)
+            && let Some(found) = find::<T>(inner)
+        {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}

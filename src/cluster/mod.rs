@@ -1,0 +1,104 @@
+//! The Kubernetes client: which cluster, how to reach it, and what is asked of it; its errors with their hints.
+//!
+//! Not here: what the answers mean.
+
+mod apply;
+mod client;
+mod error;
+mod fields;
+mod objects;
+mod planes;
+mod target;
+mod watch;
+
+pub use apply::{Change, comparable};
+pub use error::Error;
+pub use objects::PlaneEvent;
+pub use target::{Options, Target, contexts};
+pub use watch::{Event, Watch};
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use client::Observed;
+
+use crate::plane::{CLUSTER_BUILD_PLANE, Kind};
+use crate::term::Term;
+
+/// A cluster that can be asked. Cheap to clone.
+#[derive(Clone)]
+pub struct Cluster {
+    client: kube::Client,
+    kind: &'static Kind,
+    target: Arc<Target>,
+    observed: Arc<Observed>,
+    options: Arc<Options>,
+    term: Term,
+}
+
+impl Cluster {
+    /// Reads the kubeconfig and prepares a client. Nothing is sent yet.
+    pub async fn connect(options: Options, term: &Term) -> Result<Self, Error> {
+        let (target, config) = Target::find(&options).await?;
+        let observed = Arc::new(Observed::new(term.clone()));
+        let client = client::client(config, &observed, options.request_timeout)?;
+        let target = Arc::new(target);
+        Ok(Self {
+            client,
+            kind: &CLUSTER_BUILD_PLANE,
+            target,
+            observed,
+            options: Arc::new(options),
+            term: term.clone(),
+        })
+    }
+
+    /// The same cluster with credentials read afresh, after the old ones were refused.
+    pub async fn reconnect(&self) -> Result<Self, Error> {
+        Self::connect(Options::clone(&self.options), &self.term).await
+    }
+
+    pub fn kind(&self) -> &'static Kind {
+        self.kind
+    }
+
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The API server's clock, by the `Date` of its last answers; this machine's before the first one.
+    pub fn now(&self) -> Timestamp {
+        self.observed.now()
+    }
+
+    /// Longest time for one request.
+    pub fn request_timeout(&self) -> Option<Duration> {
+        self.options.request_timeout
+    }
+
+    /// Waits for one request's answer, as long as `--request-timeout` allows.
+    async fn ask<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
+        let answer = match self.options.request_timeout {
+            Some(limit) => match tokio::time::timeout(limit, request).await {
+                Ok(answer) => answer,
+                Err(_) => return Err(self.error_timeout(limit)),
+            },
+            None => request.await,
+        };
+        answer.map_err(|error| self.error(error))
+    }
+
+    fn error_timeout(&self, limit: Duration) -> Error {
+        Error::TimedOut {
+            server: self.target.server.clone(),
+            limit,
+        }
+    }
+
+    fn error(&self, error: kube::Error) -> Error {
+        Error::of(error, &self.target, self.kind)
+    }
+}

@@ -1,0 +1,156 @@
+//! What stands around planes: Secrets and ConfigMaps with CAs, observability planes, events.
+
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+
+use super::{Cluster, Error};
+use crate::plane::{EVENT_NAMESPACE, NamespacedName, OBSERVABILITY_KIND};
+use crate::term::visible;
+
+/// An event about a plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaneEvent {
+    pub kind: String,
+    pub reason: String,
+    pub message: String,
+    pub last: Option<jiff::Timestamp>,
+    pub count: i32,
+}
+
+impl Cluster {
+    /// One key of a Secret, or several of them that are there, in this order.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] without the Secret, [`Error::NoKey`] without any of the keys.
+    pub async fn secret_keys(
+        &self,
+        name: &NamespacedName,
+        keys: &[&str],
+    ) -> Result<Vec<Vec<u8>>, Error> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &name.namespace);
+        let secret = self
+            .ask(api.get(&name.name))
+            .await
+            .map_err(|error| self.missing(error, "Secret", name))?;
+        let data = secret.data.unwrap_or_default();
+        let found: Vec<_> = keys
+            .iter()
+            .filter_map(|key| data.get(*key))
+            .map(|bytes| bytes.0.clone())
+            .collect();
+        if found.is_empty() {
+            Err(no_key("Secret", name, keys, data.into_keys()))
+        } else {
+            Ok(found)
+        }
+    }
+
+    /// The same of a ConfigMap, whose text or binary data is meant.
+    pub async fn config_map_keys(
+        &self,
+        name: &NamespacedName,
+        keys: &[&str],
+    ) -> Result<Vec<Vec<u8>>, Error> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &name.namespace);
+        let map = self
+            .ask(api.get(&name.name))
+            .await
+            .map_err(|error| self.missing(error, "ConfigMap", name))?;
+        let (texts, binaries) = (
+            map.data.unwrap_or_default(),
+            map.binary_data.unwrap_or_default(),
+        );
+        let of = |key: &&str| {
+            texts
+                .get(*key)
+                .map(|text| text.clone().into_bytes())
+                .or_else(|| binaries.get(*key).map(|bytes| bytes.0.clone()))
+        };
+        let found: Vec<_> = keys.iter().filter_map(of).collect();
+        if found.is_empty() {
+            Err(no_key(
+                "ConfigMap",
+                name,
+                keys,
+                texts.into_keys().chain(binaries.into_keys()),
+            ))
+        } else {
+            Ok(found)
+        }
+    }
+
+    fn missing(&self, error: Error, kind: &str, name: &NamespacedName) -> Error {
+        match error {
+            Error::NotFound { .. } | Error::NoSuchKind { .. } => Error::NotFound {
+                what: format!("{kind} {name}"),
+                command: self.target.command(&format!(
+                    "kubectl -n {} get {}",
+                    name.namespace,
+                    kind.to_lowercase()
+                )),
+            },
+            error => error,
+        }
+    }
+
+    /// Whether an observability plane of this name exists.
+    pub async fn has_observability_plane(&self, name: &str) -> Result<bool, Error> {
+        let resource = ApiResource {
+            group: self.kind.group.into(),
+            version: self.kind.version.into(),
+            api_version: self.kind.api_version(),
+            kind: OBSERVABILITY_KIND.into(),
+            plural: "clusterobservabilityplanes".into(),
+        };
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        match self.ask(api.get_metadata(name)).await {
+            Ok(_) => Ok(true),
+            Err(Error::NotFound { .. } | Error::NoSuchKind { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The events about a plane, oldest first.
+    pub async fn events(&self, plane: &str) -> Result<Vec<PlaneEvent>, Error> {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), EVENT_NAMESPACE);
+        let about = ListParams::default().fields(&format!(
+            "involvedObject.kind={},involvedObject.name={plane}",
+            self.kind.kind
+        ));
+        let mut events: Vec<_> = self
+            .ask(api.list(&about))
+            .await?
+            .items
+            .into_iter()
+            .map(plane_event)
+            .collect();
+        events.sort_by_key(|event| event.last);
+        Ok(events)
+    }
+}
+
+fn plane_event(event: Event) -> PlaneEvent {
+    PlaneEvent {
+        kind: event.type_.unwrap_or_default(),
+        reason: event.reason.unwrap_or_default(),
+        message: event.message.unwrap_or_default(),
+        last: event
+            .last_timestamp
+            .map(|time| time.0)
+            .or_else(|| event.event_time.map(|time| time.0)),
+        count: event.count.unwrap_or(1),
+    }
+}
+
+fn no_key(
+    kind: &str,
+    name: &NamespacedName,
+    keys: &[&str],
+    has: impl Iterator<Item = String>,
+) -> Error {
+    Error::NoKey {
+        what: format!("{kind} {}", visible(&name.to_string())),
+        key: keys.join(" or "),
+        keys: has.collect(),
+    }
+}

@@ -1,0 +1,161 @@
+//! Planes: listed in pages, read, created and deleted.
+
+use http::Request;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
+use kube::api::{Api, DeleteParams, ListParams, Preconditions};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{Cluster, Error};
+use crate::plane::{CLUSTER_WORKFLOW_PLANE, Plane, Selector};
+
+/// Objects in one page of a list: few enough to keep memory low, many enough to keep the requests few.
+const PAGE: u32 = 500;
+
+/// Who owns the fields that are written here.
+pub(super) const MANAGER: &str = "choreoctl";
+
+#[derive(Deserialize)]
+struct Page<T> {
+    #[serde(default)]
+    metadata: ListMeta,
+    items: Vec<T>,
+}
+
+impl Cluster {
+    pub(super) fn api(&self) -> Api<Plane> {
+        Api::all_with(self.client.clone(), &self.kind)
+    }
+
+    /// All planes that the selector chooses, by name.
+    pub async fn planes<T: DeserializeOwned>(
+        &self,
+        selector: Option<&Selector>,
+    ) -> Result<Vec<T>, Error> {
+        match self.pages(selector, Some(PAGE)).await {
+            // The list changed for so long that the server forgot how it was: ask for all of it at once.
+            Err(Error::Refused { code: 410, .. }) => self.pages(selector, None).await,
+            planes => planes,
+        }
+    }
+
+    async fn pages<T: DeserializeOwned>(
+        &self,
+        selector: Option<&Selector>,
+        limit: Option<u32>,
+    ) -> Result<Vec<T>, Error> {
+        let mut params = ListParams {
+            limit,
+            ..ListParams::default()
+        };
+        if let Some(selector) = selector {
+            params = params.labels(selector.as_str());
+        }
+        let mut planes = Vec::new();
+        loop {
+            let request = kube::core::Request::new(self.kind.path())
+                .list(&params)
+                .map_err(|source| Error::Answer {
+                    source: source.into(),
+                })?;
+            let page: Page<T> = match self.ask(self.client.request(request)).await {
+                Ok(page) => page,
+                Err(error) => return Err(self.explain(error).await),
+            };
+            planes.extend(page.items);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params.continue_token = Some(token),
+                None => return Ok(planes),
+            }
+        }
+    }
+
+    /// One plane, typed or as the server's own object.
+    pub async fn plane<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
+        let request = Request::get(format!("{}/{name}", self.kind.path())).body(Vec::new());
+        let request = request.map_err(|source| Error::Answer {
+            source: source.into(),
+        })?;
+        match self.ask(self.client.request(request)).await {
+            Ok(plane) => Ok(plane),
+            Err(error) => Err(self.explain(error).await),
+        }
+    }
+
+    /// One plane, or none where it doesn't exist.
+    pub async fn plane_if_any<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
+        match self.plane(name).await {
+            Ok(plane) => Ok(Some(plane)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates an object as it is, strictly; fails where it exists.
+    pub async fn create(&self, manifest: &Value, dry_run: bool) -> Result<Value, Error> {
+        let dry_run = if dry_run { "&dryRun=All" } else { "" };
+        let uri = format!(
+            "{}?fieldManager={MANAGER}&fieldValidation=Strict{dry_run}",
+            self.kind.path()
+        );
+        let request = Request::post(uri)
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(manifest.to_string().into_bytes());
+        let request = request.map_err(|source| Error::Answer {
+            source: source.into(),
+        })?;
+        match self.ask(self.client.request(request)).await {
+            Ok(object) => Ok(object),
+            Err(error) => Err(self.explain(error).await),
+        }
+    }
+
+    /// Deletes this very plane, not one of the same name that was made since.
+    pub async fn delete(&self, plane: &Plane, dry_run: bool) -> Result<(), Error> {
+        let preconditions = Preconditions {
+            uid: plane.metadata.uid.clone(),
+            ..Preconditions::default()
+        };
+        let params = DeleteParams {
+            dry_run,
+            preconditions: Some(preconditions),
+            ..DeleteParams::background()
+        };
+        self.ask(self.api().delete(plane.name(), &params))
+            .await
+            .map(drop)
+    }
+
+    /// Says of a missing kind whether the server has it under its later name.
+    async fn explain(&self, error: Error) -> Error {
+        let Error::NoSuchKind { kind, command, .. } = error else {
+            return error;
+        };
+        let renamed = match self
+            .ask(
+                self.client
+                    .list_api_group_resources(&self.kind.api_version()),
+            )
+            .await
+        {
+            Ok(list) => list
+                .resources
+                .iter()
+                .any(|resource| resource.name == CLUSTER_WORKFLOW_PLANE.plural),
+            Err(_) => false,
+        };
+        Error::NoSuchKind {
+            kind,
+            renamed,
+            command,
+        }
+    }
+
+    /// The server's version, as `v1.36.3`.
+    pub async fn version(&self) -> Result<String, Error> {
+        self.ask(self.client.apiserver_version())
+            .await
+            .map(|info| info.git_version)
+    }
+}

@@ -1,0 +1,206 @@
+//! Which cluster is meant: the kubeconfig as kubectl reads it, or the service account of a pod.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+
+use super::Error;
+use crate::term::shell_quoted;
+
+/// What the command line says about the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub kubeconfig: Option<PathBuf>,
+    pub context: Option<String>,
+    pub cluster: Option<String>,
+    pub user: Option<String>,
+    pub impersonate: Option<String>,
+    pub impersonate_groups: Vec<String>,
+    /// Longest time for one request; none for no limit.
+    pub request_timeout: Option<Duration>,
+}
+
+/// The cluster that was found.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The context's name; none inside of a cluster.
+    pub context: Option<String>,
+    /// The API server's URL.
+    pub server: String,
+    /// The flags that lead to the same cluster, each with a leading blank, for commands in hints.
+    flags: String,
+}
+
+impl Target {
+    pub(super) async fn find(options: &Options) -> Result<(Self, Config), Error> {
+        let Some(kubeconfig) = read(options)? else {
+            let config = Config::incluster().map_err(|_| Error::NoKubeconfig)?;
+            return Ok((Self::new(None, &config, options), config));
+        };
+        let context = options
+            .context
+            .clone()
+            .or_else(|| kubeconfig.current_context.clone())
+            .filter(|name| !name.is_empty());
+        let Some(context) = context else {
+            return Err(Error::NoContext {
+                known: names(&kubeconfig),
+            });
+        };
+        if !kubeconfig
+            .contexts
+            .iter()
+            .any(|named| named.name == context)
+        {
+            return Err(Error::UnknownContext {
+                context,
+                known: names(&kubeconfig),
+            });
+        }
+        if let Some(user) = options.user.clone().filter(|user| {
+            kubeconfig
+                .auth_infos
+                .iter()
+                .all(|named| named.name != *user)
+        }) {
+            return Err(Error::UnknownUser { user });
+        }
+        let chosen = KubeConfigOptions {
+            context: Some(context.clone()),
+            cluster: options.cluster.clone(),
+            user: options.user.clone(),
+        };
+        let proxy = proxy_of(&kubeconfig, &chosen);
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &chosen)
+            .await
+            .map_err(|source| Error::Kubeconfig { source })?;
+        // The loader also takes the proxy of the environment, which is judged with NO_PROXY when connecting.
+        config.proxy_url = proxy;
+        if options.impersonate.is_some() {
+            config
+                .auth_info
+                .impersonate
+                .clone_from(&options.impersonate);
+        }
+        if !options.impersonate_groups.is_empty() {
+            config.auth_info.impersonate_groups = Some(options.impersonate_groups.clone());
+        }
+        Ok((Self::new(Some(context), &config, options), config))
+    }
+
+    fn new(context: Option<String>, config: &Config, options: &Options) -> Self {
+        let mut flags = String::new();
+        let mut flag = |name: &str, value: Option<&str>| {
+            if let Some(value) = value {
+                flags.push_str(&format!(" --{name} {}", shell_quoted(value)));
+            }
+        };
+        flag(
+            "kubeconfig",
+            options
+                .kubeconfig
+                .as_deref()
+                .map(|path| path.to_string_lossy())
+                .as_deref(),
+        );
+        flag("context", options.context.as_deref());
+        flag("cluster", options.cluster.as_deref());
+        flag("user", options.user.as_deref());
+        flag("as", options.impersonate.as_deref());
+        for group in &options.impersonate_groups {
+            flag("as-group", Some(group));
+        }
+        let server = config.cluster_url.to_string();
+        Self {
+            context,
+            server: server.trim_end_matches('/').to_owned(),
+            flags,
+        }
+    }
+
+    /// A command line for this cluster: `kubectl get ...` or `choreoctl get ...` with the flags in use.
+    pub fn command(&self, command: &str) -> String {
+        format!("{command}{}", self.flags)
+    }
+
+    /// How the cluster is named in prompts and first lines.
+    pub fn title(&self) -> String {
+        let server = crate::term::visible(&self.server);
+        match &self.context {
+            Some(context) => format!("context {} ({server})", crate::term::visible(context)),
+            None => format!("this cluster ({server})"),
+        }
+    }
+}
+
+/// The merged kubeconfig: the file that was named, or those of KUBECONFIG, of which some may be missing, or ~/.kube/config.
+fn read(options: &Options) -> Result<Option<Kubeconfig>, Error> {
+    let read =
+        |path: &PathBuf| Kubeconfig::read_from(path).map_err(|source| Error::Kubeconfig { source });
+    if let Some(path) = &options.kubeconfig {
+        return read(path).map(Some);
+    }
+    let listed = std::env::var_os("KUBECONFIG").filter(|list| !list.is_empty());
+    let paths: Vec<_> = match listed {
+        Some(list) => std::env::split_paths(&list)
+            .filter(|path| !path.as_os_str().is_empty())
+            .collect(),
+        None => std::env::home_dir()
+            .map(|home| home.join(".kube/config"))
+            .into_iter()
+            .collect(),
+    };
+    let mut merged: Option<Kubeconfig> = None;
+    for path in paths.iter().filter(|path| path.exists()) {
+        let next = read(path)?;
+        merged = Some(match merged {
+            Some(before) => before
+                .merge(next)
+                .map_err(|source| Error::Kubeconfig { source })?,
+            None => next,
+        });
+    }
+    Ok(merged)
+}
+
+/// The proxy that the chosen cluster's entry names.
+fn proxy_of(kubeconfig: &Kubeconfig, chosen: &KubeConfigOptions) -> Option<http::Uri> {
+    let named = kubeconfig
+        .contexts
+        .iter()
+        .find(|named| Some(&named.name) == chosen.context.as_ref());
+    let cluster = chosen
+        .cluster
+        .as_deref()
+        .or_else(|| Some(named?.context.as_ref()?.cluster.as_str()))?;
+    let cluster = kubeconfig
+        .clusters
+        .iter()
+        .find(|named| named.name == cluster)?
+        .cluster
+        .as_ref()?;
+    cluster
+        .proxy_url
+        .as_deref()
+        .filter(|url| !url.is_empty())?
+        .parse()
+        .ok()
+}
+
+fn names(kubeconfig: &Kubeconfig) -> Vec<String> {
+    kubeconfig
+        .contexts
+        .iter()
+        .map(|named| named.name.clone())
+        .collect()
+}
+
+/// The names of the contexts that could be meant, for completion.
+pub fn contexts(options: &Options) -> Vec<String> {
+    read(options)
+        .ok()
+        .flatten()
+        .map(|kubeconfig| names(&kubeconfig))
+        .unwrap_or_default()
+}

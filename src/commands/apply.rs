@@ -1,0 +1,342 @@
+//! `choreoctl apply`: make the cluster's planes what manifests say, by server-side apply.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use clap::{Args as ClapArgs, ValueHint};
+use serde_json::Value;
+
+use super::wait::{self, Wish};
+use super::{object_name, print_objects, without_managed_fields};
+use crate::args::{DryRun, ObjectFormat, Session, place, read_manifests};
+use crate::manifest::{Input, Manifest, parse, to_yaml};
+use crate::pki::BundleError;
+use crate::plane::{Goal, OBSERVABILITY_KIND, Span, State};
+use crate::render;
+use crate::term::{Exit, Term, shell_quoted, visible};
+use crate::validate::{Severity, judge, objects};
+
+/// Apply manifests of build planes
+///
+/// A server-side apply under the field manager choreoctl, which takes over what create or a client-side kubectl apply
+/// set. Manifests are validated before anything is sent. A field that somebody else owns is a conflict.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "Examples:
+  choreoctl apply -f planes.yaml
+  choreoctl apply -f planes/ -R --wait
+  choreoctl create a --client-ca-file ca.crt --dry-run client -o yaml | choreoctl apply -f -")]
+pub struct Args {
+    #[command(flatten)]
+    inputs: InputArgs,
+
+    /// Print the objects
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<ObjectFormat>,
+
+    /// How far to go
+    #[arg(long, value_name = "HOW", default_value = "none")]
+    dry_run: DryRun,
+
+    /// Wait until the planes are connected
+    #[arg(long)]
+    wait: bool,
+
+    /// With --wait, longest time to wait
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    timeout: Span,
+
+    /// Take fields over from other managers
+    #[arg(long)]
+    force_conflicts: bool,
+}
+
+/// Manifests to write.
+#[derive(ClapArgs, Debug)]
+pub struct InputArgs {
+    /// Manifest, folder of manifests, or - for standard input (can be repeated)
+    #[arg(short, long = "filename", value_name = "FILE", required = true, value_hint = ValueHint::AnyPath)]
+    files: Vec<Input>,
+
+    /// Take manifests in folders below the folder, too
+    #[arg(short = 'R', long)]
+    recursive: bool,
+}
+
+/// Why something is not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    #[error("{}: {source}", visible(.file))]
+    Bundle { file: String, source: BundleError },
+    #[error("{text}the manifest is invalid, so nothing was sent")]
+    Invalid { text: String },
+    #[error("{text}the manifests are invalid, so nothing was sent")]
+    InvalidFiles { text: String, command: String },
+    #[error("only ClusterBuildPlanes are applied, and there is {kinds}; nothing was sent")]
+    OtherKinds { kinds: String, command: String },
+    #[error("{} stands twice, in {first} and in {second}", visible(.name))]
+    Twice {
+        name: String,
+        first: String,
+        second: String,
+    },
+}
+
+impl Refusal {
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Bundle {
+                source: BundleError::PrivateKey,
+                ..
+            } => Some(
+                "give the CA's certificate (ca.crt) alone: a key never goes into a plane".into(),
+            ),
+            Self::Bundle { .. } => {
+                Some("certificates are taken in PEM, in DER, or in base64 of either".into())
+            }
+            Self::InvalidFiles { command, .. } | Self::OtherKinds { command, .. } => {
+                Some(command.clone())
+            }
+            Self::Twice { .. } => Some("leave one of them out".into()),
+            Self::Invalid { .. } => None,
+        }
+    }
+}
+
+pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
+    let Session { term, options } = session;
+    let manifests = args.inputs.read(term, |files| {
+        cluster_command(options, &format!("kubectl apply{files}"))
+    })?;
+    if args.dry_run == DryRun::Client {
+        report(
+            &args,
+            term,
+            &manifests
+                .iter()
+                .map(|manifest| (manifest.clone(), "applied"))
+                .collect::<Vec<_>>(),
+        )?;
+        return Ok(Exit::Done);
+    }
+    let cluster = session.connect_to_write().await?;
+    let mut done = Vec::new();
+    for manifest in &manifests {
+        let name = name(manifest);
+        let applied = cluster
+            .apply(
+                manifest,
+                args.force_conflicts,
+                args.dry_run == DryRun::Server,
+            )
+            .await;
+        let mut applied =
+            match applied.with_context(|| format!("could not apply {}", object_name(name))) {
+                Ok(applied) => applied,
+                Err(error) => {
+                    report(&args, term, &done)?;
+                    return Err(error);
+                }
+            };
+        without_managed_fields(&mut applied.after);
+        done.push((applied.after, applied.change.word()));
+    }
+    report(&args, term, &done)?;
+    if args.wait && args.dry_run == DryRun::None {
+        let names = manifests
+            .iter()
+            .map(|manifest| name(manifest).to_owned())
+            .collect();
+        let wish = Wish {
+            names,
+            goals: vec![Goal::State(State::Connected)],
+            any: false,
+            timeout: args.timeout,
+        };
+        return wait::until(&cluster, &wish, term)
+            .await
+            .map(|outcome| outcome.exit);
+    }
+    Ok(Exit::Done)
+}
+
+fn report(args: &Args, term: &Term, done: &[(Value, &str)]) -> anyhow::Result<()> {
+    match args.output {
+        Some(format) => print_objects(
+            term,
+            &done
+                .iter()
+                .map(|(object, _)| object.clone())
+                .collect::<Vec<_>>(),
+            format,
+        ),
+        None => done.iter().try_for_each(|(object, word)| {
+            term.line(&format!(
+                "{} {word}{}",
+                object_name(name(object)),
+                args.dry_run.suffix()
+            ))
+        }),
+    }
+}
+
+/// A command of another tool for the cluster that the flags mean.
+fn cluster_command(options: &crate::cluster::Options, command: &str) -> String {
+    let flag = |name: &str, value: Option<&str>| {
+        value
+            .map(|value| format!(" --{name} {}", shell_quoted(value)))
+            .unwrap_or_default()
+    };
+    let kubeconfig = options
+        .kubeconfig
+        .as_ref()
+        .map(|path| path.to_string_lossy());
+    format!(
+        "{command}{}{}",
+        flag("kubeconfig", kubeconfig.as_deref()),
+        flag("context", options.context.as_deref())
+    )
+}
+
+pub fn name(manifest: &Value) -> &str {
+    manifest
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+impl InputArgs {
+    /// The planes in the files, valid and with what the releases require filled in.
+    ///
+    /// # Errors
+    /// [`Refusal`] before anything is sent: invalid, of another kind, or the same plane twice.
+    pub fn read(
+        &self,
+        term: &Term,
+        other_kinds: impl Fn(&str) -> String,
+    ) -> anyhow::Result<Vec<Value>> {
+        let files = read_manifests(&self.files, self.recursive)?;
+        let flags: String = self
+            .files
+            .iter()
+            .map(|file| format!(" -f {}", path_word(file)))
+            .collect();
+        refuse_other_kinds(&files, || other_kinds(&flags))?;
+        let (mut errors, mut planes, mut places) = (String::new(), Vec::new(), BTreeMap::new());
+        for file in &files {
+            let mut findings = judge(file).findings;
+            findings.retain(|finding| finding.rule.severity == Severity::Error);
+            errors.push_str(&render::snippet::findings(file, &findings));
+            for object in objects(file) {
+                if let Some(first) = places.insert(object.name(), place(file, object)) {
+                    return Err(Refusal::Twice {
+                        name: object.name().into(),
+                        first,
+                        second: place(file, object),
+                    }
+                    .into());
+                }
+                planes.push(fill_in(object.node.to_json(), term));
+            }
+        }
+        if errors.is_empty() {
+            return Ok(planes);
+        }
+        let paths: String = self
+            .files
+            .iter()
+            .map(|file| format!(" {}", path_word(file)))
+            .collect();
+        Err(Refusal::InvalidFiles {
+            text: errors,
+            command: format!("choreoctl validate{paths}"),
+        }
+        .into())
+    }
+}
+
+fn path_word(input: &Input) -> String {
+    match input {
+        Input::Stdin => "-".into(),
+        Input::Path(path) => shell_quoted(&path.to_string_lossy()).into_owned(),
+    }
+}
+
+fn refuse_other_kinds(files: &[Manifest], command: impl Fn() -> String) -> Result<(), Refusal> {
+    let others: Vec<_> = files
+        .iter()
+        .flat_map(|file| objects(file).into_iter().map(move |object| (file, object)))
+        .filter(|(_, object)| !object.is_plane())
+        .collect();
+    let named = others.iter().take(3).map(|(file, object)| {
+        let kind = if object.kind().is_empty() {
+            "something without a kind"
+        } else {
+            object.kind()
+        };
+        format!("{} in {}", visible(kind), place(file, *object))
+    });
+    let mut kinds = named.collect::<Vec<_>>().join(", ");
+    match others.len() {
+        0 => return Ok(()),
+        count @ 4.. => kinds.push_str(&format!(" and {} more", count - 3)),
+        _ => {}
+    }
+    Err(Refusal::OtherKinds {
+        kinds,
+        command: command(),
+    })
+}
+
+/// Writes what the reference leaves out by default and the releases' CRDs require.
+fn fill_in(mut plane: Value, term: &Term) -> Value {
+    let name = name(&plane).to_owned();
+    if let Some(spec) = plane.get_mut("spec").and_then(Value::as_object_mut) {
+        if spec.get("planeID").is_none_or(Value::is_null) {
+            term.note(&format!(
+                "{}: planeID is left out and written as {}",
+                visible(&name),
+                visible(&name)
+            ));
+            spec.insert("planeID".into(), name.into());
+        }
+        if let Some(reference) = spec
+            .get_mut("observabilityPlaneRef")
+            .and_then(Value::as_object_mut)
+            && reference.get("kind").is_none_or(Value::is_null)
+        {
+            reference.insert("kind".into(), OBSERVABILITY_KIND.into());
+        }
+    }
+    // What the server writes is no part of what is wanted.
+    if let Some(object) = plane.as_object_mut() {
+        object.remove("status");
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            for field in [
+                "managedFields",
+                "resourceVersion",
+                "uid",
+                "creationTimestamp",
+                "generation",
+                "selfLink",
+                "namespace",
+            ] {
+                metadata.remove(field);
+            }
+        }
+    }
+    plane
+}
+
+/// Validates an object that was made here.
+pub fn check_manifest(manifest: &Value) -> anyhow::Result<()> {
+    let file = parse("the plane".into(), to_yaml(manifest)?);
+    let mut findings = judge(&file).findings;
+    findings.retain(|finding| finding.rule.severity == Severity::Error);
+    if findings.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::Invalid {
+        text: render::snippet::findings(&file, &findings),
+    }
+    .into())
+}

@@ -1,0 +1,25 @@
+//! `choreoctl certs bundle`: join CAs.
+
+use clap::{Args as ClapArgs, ValueHint};
+
+use super::super::create::read_cas;
+use crate::manifest::Input;
+use crate::term::{Exit, Term};
+
+/// Join CA certificates into one PEM
+///
+/// Without doubles and without anything that isn't a certificate. An agent is authorized by any CA of a bundle, so a
+/// plane that trusts the old and the new CA bridges a change from one to the other.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "Example:
+  choreoctl certs bundle old/ca.crt new/ca.crt > ca.crt")]
+pub struct Args {
+    /// Certificates in PEM, DER or base64; - for standard input
+    #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    files: Vec<Input>,
+}
+
+pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
+    term.print(&read_cas(&args.files)?)?;
+    Ok(Exit::Done)
+}

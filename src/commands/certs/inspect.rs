@@ -1,0 +1,214 @@
+//! `choreoctl certs inspect`: what certificates say, wherever they are.
+
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, ValueEnum, ValueHint};
+use jiff::Timestamp;
+
+use crate::args::Session;
+use crate::cluster::Cluster;
+use crate::doctor;
+use crate::gateway;
+use crate::manifest::{self, Input, json_text};
+use crate::pki::{self, CA_CERTIFICATE, Certificate, LEAF_CERTIFICATE, Remaining};
+use crate::plane::{Moment, Plane, Source};
+use crate::render::certificates::{Sourced, Unread, json, table};
+use crate::term::Exit;
+
+/// How long a TLS server may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Show certificates, and find those that expire
+///
+/// SOURCE is a file, - (standard input), secret/NAMESPACE/NAME[:KEY], configmap/NAMESPACE/NAME[:KEY], plane/NAME, or
+/// https://HOST:PORT. Without one, every plane's CA. Exits 1 when a certificate expires within --expires-within, and 2
+/// when a source can't be read.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "Examples:
+  choreoctl certs inspect certs/tls.crt
+  choreoctl certs inspect --expires-within 30d
+  choreoctl certs inspect plane/shared-builder https://gateway.example.com:8443 -o json")]
+pub struct Args {
+    /// Where certificates are
+    #[arg(value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
+    sources: Vec<Source>,
+
+    /// Exit 1 when one expires within a length of time, or within a share of its lifetime
+    #[arg(long, value_name = "DURATION|%")]
+    expires_within: Option<Remaining>,
+
+    /// Look as if it were this time: 2026-11-22T12:00:00Z, or +30d
+    #[arg(long, value_name = "TIME")]
+    at: Option<Moment>,
+
+    /// How to print it
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    output: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
+    let cluster = if args.sources.is_empty() || args.sources.iter().any(Source::needs_cluster) {
+        Some(session.connect().await?)
+    } else {
+        None
+    };
+    let mut read = Vec::new();
+    for source in &args.sources {
+        read.push((
+            source.to_string(),
+            certificates(source, cluster.as_ref(), session).await,
+        ));
+    }
+    if let (Some(cluster), true) = (&cluster, args.sources.is_empty()) {
+        read = of_all_planes(cluster).await?;
+    }
+    let now = args
+        .at
+        .map_or_else(Timestamp::now, |moment| moment.from(Timestamp::now()));
+    let (mut found, mut problems) = (Vec::new(), Vec::new());
+    for (source, certificates) in read {
+        match certificates {
+            Ok(certificates) => found.extend(certificates.into_iter().enumerate().map(
+                |(index, certificate)| {
+                    let expires = args
+                        .expires_within
+                        .is_some_and(|remaining| certificate.expires_within(remaining, now));
+                    Sourced {
+                        source: source.clone(),
+                        index,
+                        certificate,
+                        expires,
+                    }
+                },
+            )),
+            Err(error) => problems.push(Unread {
+                source,
+                text: format!("{error:#}"),
+            }),
+        }
+    }
+    match args.output {
+        Format::Json => session
+            .term
+            .line(&json_text(&json(&found, &problems, now))?)?,
+        Format::Table if found.is_empty() => {}
+        Format::Table => session.term.print(&table(&found, now))?,
+    }
+    for problem in &problems {
+        session
+            .term
+            .error(&crate::commands::error_text(&anyhow::anyhow!(
+                "{}: {}",
+                problem.source,
+                problem.text
+            )));
+    }
+    let expiring = found.iter().filter(|sourced| sourced.expires).count();
+    if let Some(remaining) = args.expires_within.filter(|_| expiring > 0) {
+        session.term.note(&format!(
+            "{expiring} of {} expire within {remaining}",
+            found.len()
+        ));
+    }
+    let exit = if problems.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    };
+    Ok(if expiring > 0 {
+        exit.and(Exit::No)
+    } else {
+        exit
+    })
+}
+
+type Read = anyhow::Result<Vec<Certificate>>;
+
+async fn of_all_planes(cluster: &Cluster) -> anyhow::Result<Vec<(String, Read)>> {
+    let planes = cluster.planes::<Plane>(None).await?;
+    let cas = doctor::client_cas(cluster, &planes).await;
+    let read = planes
+        .iter()
+        .zip(cas)
+        .map(|(plane, ca)| (format!("plane/{}", plane.name()), of_plane(ca)));
+    let mut read: Vec<_> = read.collect();
+    // What ends first stands first; what could not be read is told in the end.
+    let end = |read: &Read| {
+        read.as_ref().ok().and_then(|certificates| {
+            certificates
+                .iter()
+                .map(|certificate| certificate.not_after)
+                .min()
+        })
+    };
+    read.sort_by_key(|(_, read)| end(read).unwrap_or(Timestamp::MAX));
+    Ok(read)
+}
+
+fn of_plane(ca: doctor::ClientCa) -> Read {
+    ca.certificates
+        .map_err(|problem| anyhow::anyhow!("{}: {}", ca.source, problem.text))
+}
+
+async fn certificates(source: &Source, cluster: Option<&Cluster>, session: &Session) -> Read {
+    match (source, cluster) {
+        (Source::File(path), _) => parse(&manifest::read_bytes(&Input::Path(path.clone()))?),
+        (Source::Stdin, _) => parse(&manifest::read_bytes(&Input::Stdin)?),
+        (Source::Server { host, port }, _) => {
+            let patience = session
+                .options
+                .request_timeout
+                .map_or(PATIENCE, |limit| limit.min(PATIENCE));
+            let ders = gateway::presented(host, *port, patience).await?;
+            ders.iter()
+                .map(|der| {
+                    Certificate::from_der(der).ok_or_else(|| {
+                        anyhow::anyhow!("a certificate that it presents can't be parsed")
+                    })
+                })
+                .collect()
+        }
+        (Source::Secret(name, key), Some(cluster)) => {
+            let keys = keys(key.as_deref(), &[LEAF_CERTIFICATE, CA_CERTIFICATE]);
+            parse(&cluster.secret_keys(name, &keys).await?.concat())
+        }
+        (Source::ConfigMap(name, key), Some(cluster)) => {
+            let keys = keys(key.as_deref(), &[CA_CERTIFICATE]);
+            parse(&cluster.config_map_keys(name, &keys).await?.concat())
+        }
+        (Source::Plane(name), Some(cluster)) => {
+            let plane = cluster.plane::<Plane>(name.as_str()).await?;
+            doctor::client_cas(cluster, &[plane])
+                .await
+                .pop()
+                .map_or_else(|| Ok(Vec::new()), of_plane)
+        }
+        (Source::Secret(..) | Source::ConfigMap(..) | Source::Plane(_), None) => {
+            anyhow::bail!("there is no cluster to read it from")
+        }
+    }
+}
+
+fn keys<'k>(key: Option<&'k str>, default: &[&'k str]) -> Vec<&'k str> {
+    key.map_or_else(|| default.to_vec(), |key| vec![key])
+}
+
+/// The certificates in bytes of any form; other things beside them in a PEM are passed over.
+fn parse(bytes: &[u8]) -> Read {
+    let mut text = String::from_utf8_lossy(bytes).into_owned();
+    if pki::certificates(&text).is_empty() {
+        text = pki::bundle(bytes)?;
+    }
+    let parsed = pki::certificates(&text).into_iter().enumerate();
+    parsed
+        .map(|(index, der)| {
+            Certificate::from_der(&der).ok_or_else(|| pki::BundleError::Broken(index + 1).into())
+        })
+        .collect()
+}

@@ -1,0 +1,106 @@
+//! `choreoctl certs secret`: the Secret that the agent mounts.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::{Args as ClapArgs, ValueHint};
+use serde_json::json;
+
+use super::read;
+use crate::manifest::to_yaml;
+use crate::pki::{
+    self, AuthorityError, CA_CERTIFICATE, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey,
+};
+use crate::plane::{is_dns_label, is_dns_subdomain};
+use crate::term::{Exit, Term, shell_quoted};
+
+/// Print the manifest of the agent's Secret
+///
+/// With tls.crt, tls.key and ca.crt of a folder. It holds the private key, so it is not printed to a terminal.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "Example:
+  choreoctl certs secret certs -n openchoreo-build-plane | kubectl --context build apply -f -")]
+pub struct Args {
+    /// Folder with tls.crt, tls.key and ca.crt
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    dir: PathBuf,
+
+    /// Namespace of the Secret, in the build cluster
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace)]
+    namespace: String,
+
+    /// Name of the Secret
+    #[arg(long, value_name = "NAME", default_value = "cluster-agent-tls", value_parser = name)]
+    name: String,
+}
+
+/// Why it is not printed.
+#[derive(Debug, thiserror::Error)]
+#[error("the Secret holds a private key, which is not printed to a terminal")]
+pub struct ToTerminal {
+    command: String,
+}
+
+impl ToTerminal {
+    pub fn hint(&self) -> Option<String> {
+        Some(self.command.clone())
+    }
+}
+
+pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
+    if term.shows_output() {
+        let folder = args.dir.to_string_lossy();
+        let command = format!(
+            "choreoctl certs secret {} -n {} --name {} | kubectl apply -f -",
+            shell_quoted(&folder),
+            args.namespace,
+            args.name
+        );
+        return Err(ToTerminal { command }.into());
+    }
+    let file = |name: &str| args.dir.join(name);
+    let certificate = read(&file(LEAF_CERTIFICATE))?;
+    let key = read(&file(LEAF_PRIVATE_KEY))?;
+    let ca = read(&file(CA_CERTIFICATE))?;
+    let public = PrivateKey::from_pem(&key)
+        .with_context(|| format!("could not use {}", file(LEAF_PRIVATE_KEY).display()))?
+        .public_key_info();
+    let leaf = pki::certificates(&certificate)
+        .into_iter()
+        .next()
+        .ok_or(AuthorityError::NoCertificate)?;
+    if !pki::belong_together(&leaf, &public) {
+        anyhow::bail!(
+            "{} and {} do not belong together",
+            file(LEAF_CERTIFICATE).display(),
+            file(LEAF_PRIVATE_KEY).display()
+        );
+    }
+    let secret = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": args.name, "namespace": args.namespace},
+        "type": "kubernetes.io/tls",
+        "data": {"tls.crt": STANDARD.encode(certificate), "tls.key": STANDARD.encode(key), "ca.crt": STANDARD.encode(ca)},
+    });
+    term.print(&to_yaml(&secret)?)?;
+    Ok(Exit::Done)
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    if is_dns_label(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("a namespace has lower-case letters, digits and hyphens".into())
+    }
+}
+
+fn name(text: &str) -> Result<String, String> {
+    if is_dns_subdomain(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("a name has lower-case letters, digits, hyphens and dots".into())
+    }
+}

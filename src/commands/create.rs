@@ -1,0 +1,287 @@
+//! `choreoctl create`: make a plane from flags, or from answers.
+
+use clap::{Args as ClapArgs, ValueHint};
+use serde_json::Value;
+
+use super::apply::{Refusal, check_manifest};
+use super::wait::{self, Wish};
+use super::{object_name, print_object};
+use crate::args::{DryRun, ObjectFormat, Session};
+use crate::manifest::{self, Input};
+use crate::pki::{self, BundleError};
+use crate::plane::{
+    CLUSTER_BUILD_PLANE, CaSecret, DESCRIPTION, DISPLAY_NAME, Goal, OBSERVABILITY_KIND,
+    ObservabilityPlaneRef, Plane, PlaneName, SecretKeyRef, SecretStoreRef, Span, State,
+    is_dns_label, is_label_value, is_qualified_name,
+};
+use crate::term::{Exit, PromptError, Term};
+
+/// Create a build plane
+///
+/// Asks for what is missing when there is a terminal. The plane is validated before it is sent; one that exists
+/// already is left as it is.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "Examples:
+  choreoctl create shared-builder --client-ca-secret openchoreo-system/buildplane-agent-ca
+  choreoctl create shared-builder --client-ca-file certs/ca.crt --wait
+  choreoctl create shared-builder --client-ca-file certs/ca.crt --dry-run client -o yaml")]
+pub struct Args {
+    /// Name of the plane
+    name: Option<PlaneName>,
+
+    /// Logical plane that the agent belongs to; the name, unless given
+    #[arg(long, value_name = "ID", value_parser = plane_id)]
+    plane_id: Option<String>,
+
+    /// File with the CA's certificates, in PEM, DER or base64; - for standard input (can be repeated)
+    #[arg(long = "client-ca-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    client_ca_files: Vec<Input>,
+
+    /// Secret of the control plane with the CA's certificates; the key is ca.crt, unless given
+    #[arg(
+        long,
+        value_name = "NAMESPACE/NAME[:KEY]",
+        conflicts_with = "client_ca_files"
+    )]
+    client_ca_secret: Option<CaSecret>,
+
+    /// ClusterSecretStore in the build cluster
+    #[arg(long, value_name = "NAME")]
+    secret_store: Option<String>,
+
+    /// ClusterObservabilityPlane that takes the builds' logs
+    #[arg(long, value_name = "NAME", value_parser = plane_id)]
+    observability_plane: Option<String>,
+
+    /// Name for people
+    #[arg(long, value_name = "TEXT")]
+    display_name: Option<String>,
+
+    /// Description for people
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+
+    /// Labels (can be repeated)
+    #[arg(short, long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = label)]
+    labels: Vec<(String, String)>,
+
+    /// Annotation (can be repeated)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = annotation)]
+    annotations: Vec<(String, String)>,
+
+    /// Print the object
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<ObjectFormat>,
+
+    /// How far to go
+    #[arg(long, value_name = "HOW", default_value = "none")]
+    dry_run: DryRun,
+
+    /// Wait until the plane is connected
+    #[arg(long)]
+    wait: bool,
+
+    /// With --wait, longest time to wait
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    timeout: Span,
+}
+
+pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
+    let Session { term, .. } = session;
+    let args = complete(args, term)?;
+    let manifest = manifest(&args)?;
+    check_manifest(&manifest)?;
+    let name = args
+        .name
+        .as_ref()
+        .map(PlaneName::as_str)
+        .unwrap_or_default();
+    if args.dry_run == DryRun::Client {
+        report(term, name, &manifest, &args)?;
+        return Ok(Exit::Done);
+    }
+    let cluster = session.connect_to_write().await?;
+    let mut created = cluster
+        .create(&manifest, args.dry_run == DryRun::Server)
+        .await?;
+    super::without_managed_fields(&mut created);
+    report(term, name, &created, &args)?;
+    if args.wait && args.dry_run == DryRun::None {
+        let wish = Wish {
+            names: vec![name.to_owned()],
+            goals: vec![Goal::State(State::Connected)],
+            any: false,
+            timeout: args.timeout,
+        };
+        return wait::until(&cluster, &wish, term)
+            .await
+            .map(|outcome| outcome.exit);
+    }
+    Ok(Exit::Done)
+}
+
+fn report(term: &Term, name: &str, object: &Value, args: &Args) -> anyhow::Result<()> {
+    match args.output {
+        Some(format) => print_object(term, object, format),
+        None => term.line(&format!(
+            "{} created{}",
+            object_name(name),
+            args.dry_run.suffix()
+        )),
+    }
+}
+
+/// Asks for the name and for the CA where they are missing.
+fn complete(mut args: Args, term: &Term) -> anyhow::Result<Args> {
+    let missing = |what: &str, flag: &str| PromptError::Missing {
+        what: what.into(),
+        flag: flag.into(),
+    };
+    if args.name.is_none() {
+        if !term.asks() {
+            return Err(missing("the plane's name", "NAME").into());
+        }
+        let name = term.ask("Name of the plane", None, |text| {
+            text.parse::<PlaneName>().map(drop)
+        })?;
+        args.plane_id = match args.plane_id {
+            Some(id) => Some(id),
+            None => Some(term.ask("planeID of its agent", Some(&name), |text| {
+                plane_id(text).map(drop)
+            })?),
+        };
+        args.name = name.parse().ok();
+    }
+    if args.client_ca_files.is_empty() && args.client_ca_secret.is_none() {
+        if !term.asks() {
+            return Err(missing(
+                "the CA that the agent's certificate is verified against",
+                "--client-ca-file FILE, or --client-ca-secret NAMESPACE/NAME",
+            )
+            .into());
+        }
+        match term.choose(
+            "Where is the CA that the agent's certificate is verified against?",
+            &["in a file", "in a Secret of the control plane"],
+        )? {
+            0 => {
+                let file = term.ask("File with the CA's certificates", None, |path| {
+                    read_ca(&Input::Path(path.into()))
+                        .map(drop)
+                        .map_err(|error| format!("{error:#}"))
+                })?;
+                args.client_ca_files.push(Input::Path(file.into()));
+            }
+            _ => {
+                let secret = term.ask(
+                    "Secret, as NAMESPACE/NAME or NAMESPACE/NAME:KEY",
+                    None,
+                    |text| text.parse::<CaSecret>().map(drop),
+                )?;
+                args.client_ca_secret = secret.parse().ok();
+            }
+        }
+    }
+    Ok(args)
+}
+
+fn manifest(args: &Args) -> anyhow::Result<Value> {
+    let name = args
+        .name
+        .as_ref()
+        .map(PlaneName::as_str)
+        .unwrap_or_default();
+    let mut plane = Plane::default();
+    plane.metadata.name = Some(name.to_owned());
+    plane.metadata.labels = some(args.labels.iter().cloned().collect());
+    let words = [
+        (DISPLAY_NAME, &args.display_name),
+        (DESCRIPTION, &args.description),
+    ];
+    let words = words
+        .into_iter()
+        .filter_map(|(key, text)| Some((key.to_owned(), text.clone()?)));
+    plane.metadata.annotations = some(args.annotations.iter().cloned().chain(words).collect());
+    plane.spec.plane_id = Some(args.plane_id.clone().unwrap_or_else(|| name.to_owned()));
+    let ca = &mut plane.spec.cluster_agent.client_ca;
+    match &args.client_ca_secret {
+        Some(CaSecret { secret, key }) => {
+            ca.secret_ref = Some(SecretKeyRef {
+                name: secret.name.clone(),
+                namespace: Some(secret.namespace.clone()),
+                key: key.clone(),
+            });
+        }
+        None => ca.value = Some(read_cas(&args.client_ca_files)?),
+    }
+    plane.spec.secret_store_ref = args
+        .secret_store
+        .clone()
+        .map(|name| SecretStoreRef { name });
+    plane.spec.observability_plane_ref =
+        args.observability_plane
+            .clone()
+            .map(|name| ObservabilityPlaneRef::Object {
+                kind: Some(OBSERVABILITY_KIND.into()),
+                name,
+            });
+    Ok(plane.manifest(&CLUSTER_BUILD_PLANE))
+}
+
+fn some<K: Ord, V>(
+    map: std::collections::BTreeMap<K, V>,
+) -> Option<std::collections::BTreeMap<K, V>> {
+    (!map.is_empty()).then_some(map)
+}
+
+/// The CA certificates in files, as raw PEM without doubles.
+pub fn read_cas(files: &[Input]) -> anyhow::Result<String> {
+    let parts = files
+        .iter()
+        .map(read_ca)
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    pki::bundle(parts.concat().as_bytes()).map_err(|source| {
+        Refusal::Bundle {
+            file: "the CA".into(),
+            source,
+        }
+        .into()
+    })
+}
+
+fn read_ca(file: &Input) -> anyhow::Result<String> {
+    let bytes = manifest::read_bytes(file)?;
+    pki::bundle(&bytes).map_err(|source: BundleError| {
+        Refusal::Bundle {
+            file: file.to_string(),
+            source,
+        }
+        .into()
+    })
+}
+
+pub fn plane_id(text: &str) -> Result<String, String> {
+    if is_dns_label(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("at most 63 lower-case letters, digits and hyphens, with a letter or digit at both ends".into())
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if is_qualified_name(key) && is_label_value(value) => {
+            Ok((key.into(), value.into()))
+        }
+        _ => Err("write KEY=VALUE, of letters, digits, `-`, `_` and `.`".into()),
+    }
+}
+
+fn annotation(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if is_qualified_name(&key.to_lowercase()) => {
+            Ok((key.into(), value.into()))
+        }
+        _ => Err("write KEY=VALUE, the key of letters, digits, `-`, `_` and `.`".into()),
+    }
+}

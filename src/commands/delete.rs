@@ -1,0 +1,229 @@
+//! `choreoctl delete`: delete planes, and say what holds them.
+
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, ValueHint};
+use clap_complete::ArgValueCandidates;
+use tokio::time::Instant;
+
+use super::object_name;
+use crate::args::{DryRun, Session, read_manifests};
+use crate::cluster::{Cluster, Error, Event, Watch};
+use crate::complete;
+use crate::manifest::Input;
+use crate::plane::{Plane, PlaneName, Selector, Span};
+use crate::term::{Exit, Term, Waiting, visible};
+use crate::validate::objects;
+
+/// How long a finalizer may take before it is told of.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Delete build planes
+///
+/// Asks first, and waits until they are gone. A plane is held by its finalizer until the controller has told the
+/// gateway; with either of them down that hangs, and it is said so.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "Examples:
+  choreoctl delete shared-builder
+  choreoctl delete -l team=old --yes --timeout 2m", group = clap::ArgGroup::new("which").required(true).multiple(false).args(["names", "selector", "all", "files"]))]
+pub struct Args {
+    /// Names of the planes
+    #[arg(add = ArgValueCandidates::new(complete::planes))]
+    names: Vec<PlaneName>,
+
+    /// Labels of the planes
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    selector: Option<Selector>,
+
+    /// Planes in manifests (can be repeated)
+    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    files: Vec<Input>,
+
+    /// All planes
+    #[arg(long)]
+    all: bool,
+
+    /// A plane that isn't there is no error
+    #[arg(long)]
+    ignore_not_found: bool,
+
+    /// Wait until they are gone
+    #[arg(long, value_name = "WHETHER", default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set)]
+    wait: bool,
+
+    /// Longest time to wait; 0 for no limit
+    #[arg(long, value_name = "DURATION", default_value = "0")]
+    timeout: Span,
+
+    /// How far to go
+    #[arg(long, value_name = "HOW", default_value = "none")]
+    dry_run: DryRun,
+
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
+    let Session { term, .. } = session;
+    let cluster = session.connect_to_write().await?;
+    let (planes, mut exit) = planes(&args, &cluster, term).await?;
+    if planes.is_empty() {
+        if exit == Exit::Done {
+            term.note("No resources found");
+        }
+        return Ok(exit);
+    }
+    if args.dry_run == DryRun::None {
+        let names: Vec<_> = planes.iter().map(|plane| visible(plane.name())).collect();
+        let what = if let [name] = names.as_slice() {
+            format!("plane {name}")
+        } else {
+            format!("{} planes ({})", names.len(), names.join(", "))
+        };
+        term.confirm(
+            &format!("delete {what} in {}", cluster.target().title()),
+            args.yes,
+        )?;
+    }
+    let mut deleted = Vec::new();
+    for plane in planes {
+        if args.dry_run != DryRun::Client {
+            match cluster.delete(&plane, args.dry_run == DryRun::Server).await {
+                Ok(()) => {}
+                Err(Error::NotFound { .. }) if args.ignore_not_found => continue,
+                Err(error @ Error::NotFound { .. }) => {
+                    exit = exit.and(Exit::NotFound);
+                    term.error(&crate::commands::error_text(&error.into()));
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        term.line(&format!(
+            "{} deleted{}",
+            object_name(plane.name()),
+            args.dry_run.suffix()
+        ))?;
+        deleted.push(plane);
+    }
+    if args.wait
+        && args.dry_run == DryRun::None
+        && !wait(&cluster, deleted, args.timeout, term).await?
+    {
+        return Ok(Exit::TimedOut);
+    }
+    Ok(exit)
+}
+
+/// The planes that are meant; one that isn't there is told.
+async fn planes(args: &Args, cluster: &Cluster, term: &Term) -> anyhow::Result<(Vec<Plane>, Exit)> {
+    if args.all || args.selector.is_some() {
+        return Ok((cluster.planes(args.selector.as_ref()).await?, Exit::Done));
+    }
+    let names: std::collections::BTreeSet<String> = if args.files.is_empty() {
+        args.names.iter().map(ToString::to_string).collect()
+    } else {
+        let manifests = read_manifests(&args.files, false)?;
+        manifests
+            .iter()
+            .flat_map(objects)
+            .filter(|object| object.is_plane())
+            .map(|object| object.name().to_owned())
+            .collect()
+    };
+    let (mut planes, mut exit) = (Vec::new(), Exit::Done);
+    for name in names {
+        match cluster.plane(&name).await {
+            Ok(plane) => planes.push(plane),
+            Err(Error::NotFound { .. }) if args.ignore_not_found => {}
+            Err(error @ Error::NotFound { .. }) => {
+                exit = Exit::NotFound;
+                term.error(&crate::commands::error_text(&error.into()));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok((planes, exit))
+}
+
+/// Waits until these very planes are gone; whether they are in time.
+async fn wait(
+    cluster: &Cluster,
+    mut planes: Vec<Plane>,
+    timeout: Span,
+    term: &Term,
+) -> anyhow::Result<bool> {
+    let only = if let [plane] = planes.as_slice() {
+        Some(plane.name().to_owned())
+    } else {
+        None
+    };
+    let mut watch = Watch::start(cluster, None, only);
+    let started = Instant::now();
+    let deadline = (timeout.seconds() > 0).then(|| started + timeout.duration());
+    let mut waiting: Option<Waiting> = None;
+    loop {
+        let wake = if waiting.is_none() {
+            started + PATIENCE
+        } else {
+            Instant::now() + Waiting::EVERY
+        };
+        let wake = deadline.map_or(wake, |deadline| wake.min(deadline));
+        tokio::select! {
+            event = watch.next() => match event? {
+                Event::Synced(present) => planes.retain(|plane| present.get(plane.name()).is_some_and(|now| now.metadata.uid == plane.metadata.uid)),
+                Event::Deleted(gone) => planes.retain(|plane| plane.metadata.uid != gone.metadata.uid),
+                Event::Applied(now) => planes.iter_mut().filter(|plane| plane.metadata.uid == now.metadata.uid).for_each(|plane| *plane = (*now).clone()),
+                Event::Lost(error) => term.warn(&format!("lost the API server, still trying: {error}")),
+                Event::Resumed => term.note("the API server answers again"),
+            },
+            () = tokio::time::sleep_until(wake) => {}
+        }
+        if planes.is_empty() {
+            return Ok(true);
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            drop(waiting);
+            term.error(&format!("the time ran out: {}", held(&planes, cluster)));
+            return Ok(false);
+        }
+        match &mut waiting {
+            Some(waiting) => waiting.remind(&format!("still there: {}", held(&planes, cluster))),
+            None if started.elapsed() >= PATIENCE => {
+                waiting = Some(term.wait(&held(&planes, cluster)))
+            }
+            None => {}
+        }
+    }
+}
+
+/// What holds planes that should be gone.
+fn held(planes: &[Plane], cluster: &Cluster) -> String {
+    let words = planes.iter().map(|plane| {
+        let finalizers: Vec<_> = plane
+            .metadata
+            .finalizers
+            .iter()
+            .flatten()
+            .map(|finalizer| visible(finalizer))
+            .collect();
+        let ours = finalizers
+            .iter()
+            .any(|finalizer| finalizer == cluster.kind().finalizer);
+        let why = if ours {
+            ", which the controller removes once the gateway has answered: are both running?"
+        } else {
+            ""
+        };
+        match finalizers.as_slice() {
+            [] => format!("{} is going", visible(plane.name())),
+            finalizers => format!(
+                "{} is held by the finalizer {}{why}",
+                visible(plane.name()),
+                finalizers.join(", ")
+            ),
+        }
+    });
+    words.collect::<Vec<_>>().join("; ")
+}

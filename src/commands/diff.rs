@@ -1,0 +1,75 @@
+//! `choreoctl diff`: what apply would change.
+
+use anyhow::Context as _;
+use clap::Args as ClapArgs;
+use serde_json::Value;
+
+use super::apply::{InputArgs, name};
+use super::object_name;
+use crate::args::Session;
+use crate::cluster::{Change, comparable};
+use crate::manifest::to_yaml;
+use crate::render;
+use crate::term::Exit;
+
+/// Show what apply would change
+///
+/// Exits 0 when nothing would change, 1 when something would, and 2 when that can't be told.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "Example:
+  choreoctl diff -f planes.yaml")]
+pub struct Args {
+    #[command(flatten)]
+    inputs: InputArgs,
+
+    /// Show it as if fields were taken over from other managers
+    #[arg(long)]
+    force_conflicts: bool,
+}
+
+pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
+    let manifests = args
+        .inputs
+        .read(&session.term, |files| format!("kubectl diff{files}"))?;
+    let cluster = session.connect().await?;
+    let mut exit = Exit::Done;
+    for manifest in &manifests {
+        let title = object_name(name(manifest));
+        let applied = cluster
+            .apply(manifest, args.force_conflicts, true)
+            .await
+            .with_context(|| format!("could not compare {title}"))?;
+        if applied.change == Change::Unchanged {
+            continue;
+        }
+        exit = exit.and(Exit::No);
+        let before = applied
+            .before
+            .as_ref()
+            .map(text)
+            .transpose()?
+            .unwrap_or_default();
+        let after = text(&applied.after)?;
+        let from = if applied.before.is_some() {
+            format!("{title} (in the cluster)")
+        } else {
+            "/dev/null".into()
+        };
+        session.term.print(&render::diff::unified(
+            &before,
+            &after,
+            &from,
+            &format!("{title} (to be applied)"),
+        ))?;
+    }
+    Ok(exit)
+}
+
+/// The object as YAML, without its status and what changes at every write.
+fn text(object: &Value) -> anyhow::Result<String> {
+    let mut object = comparable(object);
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("status");
+    }
+    to_yaml(&object)
+}

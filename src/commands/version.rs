@@ -1,0 +1,46 @@
+//! `choreoctl version`: the program's and the server's.
+
+use clap::Args as ClapArgs;
+use serde_json::json;
+
+use crate::args::{Session, TextFormat};
+use crate::manifest::json_text;
+use crate::term::{Exit, visible};
+
+/// Print the versions of the program and of the API server
+#[derive(ClapArgs, Debug)]
+pub struct Args {
+    /// Ask no server
+    #[arg(long)]
+    client: bool,
+
+    /// How to print it
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: TextFormat,
+}
+
+pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
+    let client = env!("CARGO_PKG_VERSION");
+    let server = if args.client {
+        None
+    } else {
+        Some(match session.connect().await {
+            Ok(cluster) => cluster.version().await.map_err(anyhow::Error::from),
+            Err(error) => Err(error),
+        })
+    };
+    let known = server.as_ref().and_then(|server| server.as_ref().ok());
+    match args.output {
+        TextFormat::Json => session.term.line(&json_text(&json!({"client": {"version": client}, "server": known.map(|version| json!({"version": version}))}))?)?,
+        TextFormat::Text => {
+            session.term.line(&format!("choreoctl {client}"))?;
+            if let Some(version) = known {
+                session.term.line(&format!("API server {}", visible(version)))?;
+            }
+        }
+    }
+    match server {
+        Some(Err(error)) => Err(error.context("could not get the server's version")),
+        _ => Ok(Exit::Done),
+    }
+}

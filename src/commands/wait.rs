@@ -1,0 +1,354 @@
+//! `choreoctl wait`: block until planes reach a state.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, ValueEnum, ValueHint};
+use clap_complete::ArgValueCandidates;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::args::{Session, read_manifests};
+use crate::cluster::{Cluster, Event, Watch};
+use crate::complete;
+use crate::manifest::{Input, json_text};
+use crate::plane::{Goal, Plane, PlaneName, Selector, Span, State};
+use crate::render;
+use crate::term::{Exit, Term, Waiting, visible};
+use crate::validate::objects;
+
+/// Wait until build planes reach a state
+///
+/// Exits 0 when every condition holds for every plane, 3 when a plane isn't there, and 124 when the time runs out.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "Examples:
+  choreoctl wait shared-builder --for connected
+  choreoctl wait --all --for connected --timeout 10m
+  choreoctl wait shared-builder --for deleted", group = clap::ArgGroup::new("which").required(true).multiple(false).args(["names", "selector", "all", "files"]))]
+pub struct Args {
+    /// Names of the planes
+    #[arg(add = ArgValueCandidates::new(complete::planes))]
+    names: Vec<PlaneName>,
+
+    /// Labels of the planes
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    selector: Option<Selector>,
+
+    /// All planes
+    #[arg(long)]
+    all: bool,
+
+    /// Planes in manifests (can be repeated)
+    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    files: Vec<Input>,
+
+    /// State to wait for, or exists, or deleted (can be repeated)
+    #[arg(long = "for", value_name = "GOAL", required = true, add = ArgValueCandidates::new(goals))]
+    goals: Vec<Goal>,
+
+    /// Longest time to wait; 0 looks once
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    timeout: Span,
+
+    /// One plane is enough
+    #[arg(long)]
+    any: bool,
+
+    /// How to print it
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<Format>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Json,
+}
+
+fn goals() -> Vec<clap_complete::CompletionCandidate> {
+    let states = State::ALL.iter().map(|state| state.name().to_lowercase());
+    states
+        .chain(["exists".into(), "deleted".into()])
+        .map(clap_complete::CompletionCandidate::new)
+        .collect()
+}
+
+/// What is waited for.
+pub struct Wish {
+    pub names: Vec<String>,
+    pub goals: Vec<Goal>,
+    pub any: bool,
+    pub timeout: Span,
+}
+
+/// How it came out.
+pub struct Outcome {
+    pub exit: Exit,
+    /// Each plane, whether its goals hold, and its last state; none where it isn't there.
+    pub planes: Vec<(String, bool, Option<State>)>,
+}
+
+pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
+    let cluster = session.connect().await?;
+    let names = names(&args, &cluster).await?;
+    if names.is_empty() {
+        session.term.note("no plane is meant");
+        let met = args.goals.iter().all(|goal| goal.holds(None));
+        return Ok(if met { Exit::Done } else { Exit::NotFound });
+    }
+    let wish = Wish {
+        names,
+        goals: args.goals,
+        any: args.any,
+        timeout: args.timeout,
+    };
+    let outcome = until(&cluster, &wish, &session.term).await?;
+    if args.output == Some(Format::Json) {
+        let planes: Vec<_> = outcome.planes.iter().map(|(name, met, state)| json!({"name": name, "met": met, "state": state.map(State::name)})).collect();
+        session.term.line(&json_text(&json!({"planes": planes}))?)?;
+    } else {
+        for (name, _, state) in outcome.planes.iter().filter(|(_, met, _)| *met) {
+            session
+                .term
+                .line(&format!("{} {}", super::object_name(name), word(*state)))?;
+        }
+    }
+    Ok(outcome.exit)
+}
+
+async fn names(args: &Args, cluster: &Cluster) -> anyhow::Result<Vec<String>> {
+    let names: BTreeSet<String> = if args.all || args.selector.is_some() {
+        cluster
+            .planes::<Plane>(args.selector.as_ref())
+            .await?
+            .iter()
+            .map(|plane| plane.name().to_owned())
+            .collect()
+    } else if args.files.is_empty() {
+        args.names.iter().map(ToString::to_string).collect()
+    } else {
+        let manifests = read_manifests(&args.files, false)?;
+        manifests
+            .iter()
+            .flat_map(objects)
+            .filter(|object| object.is_plane())
+            .map(|object| object.name().to_owned())
+            .collect()
+    };
+    Ok(names.into_iter().collect())
+}
+
+fn word(state: Option<State>) -> String {
+    state.map_or_else(|| "not there".into(), render::state)
+}
+
+/// Waits until the wish is true, a plane is missing, or the time has run out.
+pub async fn until(cluster: &Cluster, wish: &Wish, term: &Term) -> anyhow::Result<Outcome> {
+    let goals = wish
+        .goals
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" and ");
+    let mut waiting = (wish.timeout.seconds() > 0)
+        .then(|| term.wait(&format!("waiting for {} to be {goals}", title(&wish.names))));
+    let only = if let [name] = wish.names.as_slice() {
+        Some(name.clone())
+    } else {
+        None
+    };
+    let mut watch = Watch::start(cluster, None, only);
+    let mut roll = Roll {
+        wish,
+        planes: BTreeMap::new(),
+        first: BTreeMap::new(),
+        told: BTreeMap::new(),
+        synced: false,
+    };
+    let deadline = Instant::now() + wish.timeout.duration();
+    loop {
+        // Looking once takes as long as an answer takes.
+        let patience = if roll.synced {
+            deadline
+        } else {
+            deadline.max(
+                Instant::now()
+                    + cluster
+                        .request_timeout()
+                        .unwrap_or(Duration::from_secs(3600)),
+            )
+        };
+        let wake = roll
+            .wake(watch.now())
+            .min(Instant::now() + Waiting::EVERY)
+            .min(patience);
+        tokio::select! {
+            event = watch.next() => roll.take(event?, waiting.as_mut()),
+            () = tokio::time::sleep_until(wake) => {}
+        }
+        if !roll.synced {
+            continue;
+        }
+        let planes = roll.judge(watch.now());
+        roll.tell(&planes, waiting.as_mut());
+        let met = planes.iter().filter(|(_, met, _)| *met).count();
+        let exit = if met == planes.len() || (wish.any && met > 0) {
+            Exit::Done
+        } else if planes.iter().any(|(_, met, state)| {
+            !met && state.is_none() && !wish.goals.iter().any(|goal| goal.bears_absence())
+        }) {
+            Exit::NotFound
+        } else if Instant::now() >= deadline {
+            Exit::TimedOut
+        } else {
+            continue;
+        };
+        drop(waiting);
+        roll.conclude(exit, &planes, cluster, term).await;
+        return Ok(Outcome { exit, planes });
+    }
+}
+
+fn title(names: &[String]) -> String {
+    match names {
+        [name] => visible(name).into_owned(),
+        names => format!("{} planes", names.len()),
+    }
+}
+
+/// The planes that are waited for.
+struct Roll<'w> {
+    wish: &'w Wish,
+    planes: BTreeMap<String, Plane>,
+    /// The object that had each name first: another one of the same name means that it was deleted.
+    first: BTreeMap<String, Option<String>>,
+    told: BTreeMap<String, Option<State>>,
+    synced: bool,
+}
+
+impl Roll<'_> {
+    fn wanted(&self, name: &str) -> bool {
+        self.wish.names.iter().any(|wanted| wanted == name)
+    }
+
+    fn take(&mut self, event: Event, waiting: Option<&mut Waiting>) {
+        match event {
+            Event::Synced(planes) => {
+                self.planes = planes
+                    .into_iter()
+                    .filter(|(name, _)| self.wanted(name))
+                    .collect();
+                self.synced = true;
+            }
+            Event::Applied(plane) if self.wanted(plane.name()) => {
+                drop(self.planes.insert(plane.name().to_owned(), *plane))
+            }
+            Event::Deleted(plane) => drop(self.planes.remove(plane.name())),
+            Event::Applied(_) => {}
+            Event::Lost(error) => {
+                if let Some(waiting) = waiting {
+                    waiting.tell(&format!("lost the API server, still trying: {error}"));
+                }
+            }
+            Event::Resumed => {
+                if let Some(waiting) = waiting {
+                    waiting.tell("the API server answers again");
+                }
+            }
+        }
+        for (name, plane) in &self.planes {
+            self.first
+                .entry(name.clone())
+                .or_insert_with(|| plane.metadata.uid.clone());
+        }
+    }
+
+    fn wake(&self, now: jiff::Timestamp) -> Instant {
+        let change = self
+            .planes
+            .values()
+            .filter_map(|plane| plane.next_change(now))
+            .min();
+        let nap = change
+            .and_then(|change| Duration::try_from(change.duration_since(now)).ok())
+            .unwrap_or(Waiting::EVERY);
+        Instant::now() + nap + Duration::from_millis(1)
+    }
+
+    fn judge(&self, now: jiff::Timestamp) -> Vec<(String, bool, Option<State>)> {
+        let judge = |name: &String| {
+            let plane = self.planes.get(name);
+            let state = plane.map(|plane| plane.state(now));
+            let replaced = plane.is_some_and(|plane| {
+                self.first
+                    .get(name)
+                    .is_some_and(|first| *first != plane.metadata.uid)
+            });
+            let met = self
+                .wish
+                .goals
+                .iter()
+                .all(|goal| goal.holds(state) || (*goal == Goal::Deleted && replaced));
+            (name.clone(), met, state)
+        };
+        self.wish.names.iter().map(judge).collect()
+    }
+
+    /// Tells each change of a state, once.
+    fn tell(&mut self, planes: &[(String, bool, Option<State>)], waiting: Option<&mut Waiting>) {
+        let Some(waiting) = waiting else {
+            return;
+        };
+        for (name, _, state) in planes {
+            if self.told.insert(name.clone(), *state) != Some(*state) {
+                waiting.tell(&format!("{}: {}", visible(name), word(*state)));
+            }
+        }
+        let open = planes.iter().filter(|(_, met, _)| !met).count();
+        waiting.remind(&format!("still waiting for {open} of {}", planes.len()));
+    }
+
+    /// The last words: what is missing, and whose connection it is.
+    async fn conclude(
+        &self,
+        exit: Exit,
+        planes: &[(String, bool, Option<State>)],
+        cluster: &Cluster,
+        term: &Term,
+    ) {
+        if exit != Exit::Done {
+            let why = if exit == Exit::TimedOut {
+                "the time ran out"
+            } else {
+                "not all planes are there"
+            };
+            let states: Vec<_> = planes
+                .iter()
+                .map(|(name, _, state)| format!("  {}: {}", visible(name), word(*state)))
+                .collect();
+            term.error(&format!("{why}:\n{}", states.join("\n")));
+            return;
+        }
+        if !self.wish.goals.contains(&Goal::State(State::Connected)) {
+            return;
+        }
+        // Only a remark: what can't be listed is not worth an error.
+        let all = cluster.planes::<Plane>(None).await.unwrap_or_default();
+        for plane in self.planes.values() {
+            let others: Vec<_> = all
+                .iter()
+                .filter(|other| {
+                    other.plane_id() == plane.plane_id() && other.name() != plane.name()
+                })
+                .map(|other| visible(other.name()))
+                .collect();
+            if !others.is_empty() {
+                term.note(&format!(
+                    "connected is planeID {}, which {} shares with {}: an agent may be authorized for one of them only",
+                    visible(plane.plane_id()),
+                    visible(plane.name()),
+                    others.join(", ")
+                ));
+            }
+        }
+    }
+}

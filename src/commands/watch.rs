@@ -1,0 +1,354 @@
+//! `choreoctl watch`: planes as they change.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, ValueEnum};
+use clap_complete::ArgValueCandidates;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::args::Session;
+use crate::cluster::{Event, Watch};
+use crate::complete;
+use crate::manifest::json_line;
+use crate::plane::{Plane, PlaneName, Selector, Span, State, StateFilter};
+use crate::render::planes::{SortBy, sort, summary, table};
+use crate::render::watch::{Change, Kind, json, line};
+use crate::term::{Exit, Term, reader_gone};
+
+/// How many changes stand under the table.
+const LATEST: usize = 8;
+/// How often the ages on a terminal are brought up to date.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Watch build planes change
+///
+/// On a terminal a table that redraws in place, elsewhere a line for each change. States that change because time
+/// passes are changes, too. It outlives restarts of the API server and misses no final state.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "Examples:
+  choreoctl watch
+  choreoctl watch shared-builder -o lines
+  choreoctl watch --state '!Connected' -o json | jq .")]
+pub struct Args {
+    /// Names of the planes; all, unless given
+    #[arg(add = ArgValueCandidates::new(complete::planes))]
+    names: Vec<PlaneName>,
+
+    /// Labels that the planes must have
+    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "names")]
+    selector: Option<Selector>,
+
+    /// States to tell of, joined by commas; with a ! before it, one to leave out
+    #[arg(long, value_name = "STATES")]
+    state: Option<StateFilter>,
+
+    /// Stop after this long
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<Span>,
+
+    /// How to print it; a table on a terminal and lines elsewhere, unless given
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<Format>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Lines,
+    Json,
+}
+
+impl Args {
+    /// For `get --watch`.
+    pub fn new(
+        names: Vec<PlaneName>,
+        selector: Option<Selector>,
+        state: Option<StateFilter>,
+        output: Option<Format>,
+    ) -> Self {
+        Self {
+            names,
+            selector,
+            state,
+            timeout: None,
+            output,
+        }
+    }
+}
+
+pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
+    let cluster = session.connect().await?;
+    let only = if let [name] = args.names.as_slice() {
+        Some(name.to_string())
+    } else {
+        None
+    };
+    let mut watch = Watch::start(&cluster, args.selector.clone(), only);
+    let format = args.output.unwrap_or(if session.term.redraws() {
+        Format::Table
+    } else {
+        Format::Lines
+    });
+    let mut view = View {
+        term: session.term.clone(),
+        format,
+        latest: VecDeque::new(),
+        title: cluster.target().title(),
+        lost: false,
+    };
+    let mut board = Board {
+        names: args.names,
+        filter: args.state.unwrap_or_default(),
+        planes: BTreeMap::new(),
+        synced: false,
+    };
+    let deadline = args
+        .timeout
+        .map(|timeout| Instant::now() + timeout.duration());
+    let gone = reader_gone();
+    tokio::pin!(gone);
+    loop {
+        let wake = board.wake(watch.now(), view.ticks(), deadline);
+        let changes = tokio::select! {
+            event = watch.next() => board.take(event?, watch.now()),
+            () = tokio::time::sleep_until(wake) => board.pass(watch.now()),
+            () = &mut gone => return Ok(Exit::Done),
+        };
+        view.show(&changes, &board, watch.now())?;
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok(Exit::TimedOut);
+        }
+    }
+}
+
+/// The planes as last told, each with its state then.
+struct Board {
+    names: Vec<PlaneName>,
+    filter: StateFilter,
+    planes: BTreeMap<String, (Plane, State)>,
+    synced: bool,
+}
+
+impl Board {
+    /// When to look again although nothing was heard.
+    fn wake(&self, now: Timestamp, ticks: bool, deadline: Option<Instant>) -> Instant {
+        let changes = self
+            .planes
+            .values()
+            .filter_map(|(plane, _)| plane.next_change(now))
+            .min();
+        // The longest nap bounds what a clock that jumps can do.
+        let nap = changes.map_or(Duration::from_secs(60), |change| {
+            Duration::try_from(change.duration_since(now)).unwrap_or_default()
+                + Duration::from_millis(1)
+        });
+        let nap = nap.min(if ticks { TICK } else { Duration::from_secs(60) });
+        let wake = Instant::now() + nap;
+        deadline.map_or(wake, |deadline| wake.min(deadline))
+    }
+
+    fn wanted(&self, plane: &Plane) -> bool {
+        self.names.is_empty() || self.names.iter().any(|name| name.as_str() == plane.name())
+    }
+
+    /// The changes that an event of the server makes.
+    fn take(&mut self, event: Event, time: Timestamp) -> Vec<Change> {
+        let about_server = |kind, message| {
+            vec![Change {
+                time,
+                kind,
+                plane: None,
+                from: None,
+                message,
+            }]
+        };
+        match event {
+            Event::Applied(plane) => self.put(*plane, time).into_iter().collect(),
+            Event::Deleted(plane) => self.remove(plane.name(), time).into_iter().collect(),
+            Event::Lost(error) => about_server(Kind::Lost, Some(error.to_string())),
+            Event::Resumed => about_server(Kind::Resumed, None),
+            Event::Synced(planes) => {
+                let gone: Vec<_> = self
+                    .planes
+                    .keys()
+                    .filter(|name| !planes.contains_key(*name))
+                    .cloned()
+                    .collect();
+                let mut changes: Vec<_> = gone
+                    .iter()
+                    .filter_map(|name| self.remove(name, time))
+                    .collect();
+                changes.extend(
+                    planes
+                        .into_values()
+                        .filter_map(|plane| self.put(plane, time)),
+                );
+                if !self.synced {
+                    self.synced = true;
+                    changes.extend(about_server(Kind::Synced, None));
+                }
+                changes
+            }
+        }
+    }
+
+    fn put(&mut self, plane: Plane, time: Timestamp) -> Option<Change> {
+        if !self.wanted(&plane) {
+            return None;
+        }
+        let to = plane.state(time);
+        let before = self
+            .planes
+            .insert(plane.name().to_owned(), (plane.clone(), to));
+        let same = |(old, _): &(Plane, State)| {
+            old.metadata.resource_version == plane.metadata.resource_version
+                && old.metadata.uid == plane.metadata.uid
+        };
+        if before.as_ref().is_some_and(same) && before.as_ref().is_some_and(|(_, from)| *from == to)
+        {
+            return None;
+        }
+        let kind = match (&before, self.synced) {
+            (Some(_), _) => Kind::Changed,
+            (None, true) => Kind::Added,
+            (None, false) => Kind::Present,
+        };
+        let from = before.map(|(_, from)| from);
+        (self.filter.keeps(to) || from.is_some_and(|from| self.filter.keeps(from))).then_some(
+            Change {
+                time,
+                kind,
+                plane: Some(plane),
+                from,
+                message: None,
+            },
+        )
+    }
+
+    fn remove(&mut self, name: &str, time: Timestamp) -> Option<Change> {
+        let (plane, from) = self.planes.remove(name)?;
+        self.filter.keeps(from).then_some(Change {
+            time,
+            kind: Kind::Deleted,
+            plane: Some(plane),
+            from: Some(from),
+            message: None,
+        })
+    }
+
+    /// The changes that time alone makes.
+    fn pass(&mut self, time: Timestamp) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (plane, state) in self.planes.values_mut() {
+            let to = plane.state(time);
+            let from = std::mem::replace(state, to);
+            if from != to && (self.filter.keeps(from) || self.filter.keeps(to)) {
+                changes.push(Change {
+                    time,
+                    kind: Kind::Changed,
+                    plane: Some(plane.clone()),
+                    from: Some(from),
+                    message: None,
+                });
+            }
+        }
+        changes
+    }
+}
+
+/// How it is shown.
+struct View {
+    term: Term,
+    format: Format,
+    latest: VecDeque<String>,
+    title: String,
+    lost: bool,
+}
+
+impl View {
+    fn ticks(&self) -> bool {
+        self.format == Format::Table && self.term.redraws()
+    }
+
+    fn show(&mut self, changes: &[Change], board: &Board, now: Timestamp) -> anyhow::Result<()> {
+        for change in changes {
+            match (self.format, change.kind) {
+                (Format::Json, _) => self.term.line(&json_line(&json(change))?)?,
+                (Format::Lines, Kind::Lost | Kind::Resumed) => {
+                    line(change).iter().for_each(|line| self.term.note(line))
+                }
+                (Format::Lines, _) => line(change)
+                    .iter()
+                    .try_for_each(|line| self.term.line(line))?,
+                (Format::Table, kind) => {
+                    self.lost = (self.lost || kind == Kind::Lost) && kind != Kind::Resumed;
+                    if !matches!(kind, Kind::Present | Kind::Synced) {
+                        self.latest.extend(line(change));
+                    }
+                }
+            }
+        }
+        while self.latest.len() > LATEST {
+            self.latest.pop_front();
+        }
+        if self.format != Format::Table || !board.synced {
+            return Ok(());
+        }
+        let text = self.table(board, now);
+        match (self.term.redraws(), changes.is_empty()) {
+            (true, _) => self.term.redraw(&text),
+            (false, true) => Ok(()),
+            (false, false) => self.term.print(&format!("{text}\n")),
+        }
+    }
+
+    fn table(&self, board: &Board, now: Timestamp) -> String {
+        let mut planes: Vec<_> = board
+            .planes
+            .values()
+            .filter(|(_, state)| board.filter.keeps(*state))
+            .map(|(plane, _)| plane.clone())
+            .collect();
+        let (columns, rows) = self.term.size().unwrap_or((usize::MAX, usize::MAX));
+        let room = rows.saturating_sub(self.latest.len() + 5).max(3);
+        let hidden = planes.len().saturating_sub(room);
+        // Where not all fit, those that need a look do.
+        sort(
+            &mut planes,
+            if hidden > 0 {
+                SortBy::State
+            } else {
+                SortBy::Name
+            },
+            now,
+        );
+        planes.truncate(room);
+        let server = if self.lost {
+            ", not answering: what is shown is old"
+        } else {
+            ""
+        };
+        let mut text = format!("{}{server}, {}\n", self.title, now.strftime("%H:%M:%SZ"));
+        text.push_str(&table(&planes, None, true, now));
+        if hidden > 0 {
+            text.push_str(&format!("and {hidden} more\n"));
+        }
+        text.push_str(&format!(
+            "{}\n",
+            summary(board.planes.values().map(|(_, state)| *state))
+        ));
+        for line in &self.latest {
+            text.push_str(&format!("  {line}\n"));
+        }
+        fit(&text, columns)
+    }
+}
+
+/// Cuts every line at the terminal's width: one that wraps would break the redraw.
+fn fit(text: &str, columns: usize) -> String {
+    text.lines()
+        .map(|line| console::truncate_str(line, columns, "…").into_owned() + "\n")
+        .collect()
+}

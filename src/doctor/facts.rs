@@ -1,0 +1,313 @@
+//! The facts around planes, from a cluster or from the objects of files.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures::StreamExt as _;
+use futures::stream;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::cluster::{Cluster, Error, PlaneEvent};
+use crate::pki::{self, BundleError, Certificate};
+use crate::plane::{CaSecret, OBSERVABILITY_KIND, Plane, Snapshot};
+use crate::term::visible;
+
+/// How many requests run at once.
+const AT_ONCE: usize = 16;
+
+/// Why something could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// For a table's cell.
+    pub word: &'static str,
+    pub text: String,
+}
+
+impl From<&Error> for Problem {
+    fn from(error: &Error) -> Self {
+        Self {
+            word: error.word(),
+            text: error.to_string(),
+        }
+    }
+}
+
+/// The CA that a plane names.
+#[derive(Clone, Debug)]
+pub struct ClientCa {
+    /// `value`, `secret/NAMESPACE/NAME:KEY` or `none`.
+    pub source: String,
+    pub certificates: Result<Vec<Certificate>, Problem>,
+}
+
+impl ClientCa {
+    /// The first of its certificates to end.
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.certificates
+            .as_ref()
+            .ok()?
+            .iter()
+            .map(|certificate| certificate.not_after)
+            .min()
+    }
+}
+
+/// All that is known of one plane.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub plane: Plane,
+    pub client_ca: ClientCa,
+    /// The other planes of the same planeID; a problem where they could not be listed.
+    pub shares_plane_id_with: Result<Vec<String>, Problem>,
+    /// Whether the observability plane exists.
+    pub observability_exists: Result<bool, Problem>,
+    pub events: Result<Vec<PlaneEvent>, Problem>,
+    pub now: Timestamp,
+}
+
+/// Where a plane says that its CA is.
+enum CaPlace {
+    Value(String),
+    Secret(CaSecret),
+    Unusable(String, Problem),
+}
+
+fn place(plane: &Plane) -> CaPlace {
+    let ca = &plane.spec.cluster_agent.client_ca;
+    if let Some(value) = ca.value.as_ref().filter(|value| !value.is_empty()) {
+        return CaPlace::Value(value.clone());
+    }
+    let Some(secret) = &ca.secret_ref else {
+        return CaPlace::Unusable(
+            "none".into(),
+            Problem {
+                word: "missing",
+                text: "the plane names no CA".into(),
+            },
+        );
+    };
+    let source = format!(
+        "secret/{}/{}:{}",
+        secret.namespace.as_deref().unwrap_or_default(),
+        secret.name,
+        secret.key
+    );
+    match source.trim_start_matches("secret/").parse() {
+        Ok(secret) => CaPlace::Secret(secret),
+        Err(_) => {
+            let text = match &secret.namespace {
+                None => "its secretRef has no namespace",
+                Some(_) => "its secretRef can't name a Secret",
+            };
+            CaPlace::Unusable(
+                source,
+                Problem {
+                    word: "invalid",
+                    text: text.into(),
+                },
+            )
+        }
+    }
+}
+
+/// The certificates in a CA's bytes.
+pub fn certificates_of(bytes: &[u8]) -> Result<Vec<Certificate>, Problem> {
+    let text = String::from_utf8_lossy(bytes);
+    let found: Vec<_> = pki::certificates(&text)
+        .iter()
+        .filter_map(|der| Certificate::from_der(der))
+        .collect();
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let text = match pki::bundle(bytes) {
+        Ok(_) => "it is not raw PEM, and the gateway understands nothing else".into(),
+        Err(BundleError::Broken(_)) => "its certificates can't be parsed".into(),
+        Err(error) => error.to_string(),
+    };
+    Err(Problem {
+        word: "invalid",
+        text,
+    })
+}
+
+/// The CAs of planes, in their order. Each Secret is read once.
+pub async fn client_cas(cluster: &Cluster, planes: &[Plane]) -> Vec<ClientCa> {
+    let places: Vec<_> = planes.iter().map(place).collect();
+    let secrets: BTreeSet<CaSecret> = places
+        .iter()
+        .filter_map(|place| {
+            if let CaPlace::Secret(secret) = place {
+                Some(secret.clone())
+            } else {
+                None
+            }
+        })
+        .collect();
+    let read = stream::iter(secrets).map(|secret| async move {
+        let bytes = cluster.secret_keys(&secret.secret, &[&secret.key]).await;
+        let certificates = bytes
+            .map_err(|error| Problem::from(&error))
+            .and_then(|bytes| certificates_of(&bytes.concat()));
+        (secret, certificates)
+    });
+    let read: BTreeMap<_, _> = read.buffer_unordered(AT_ONCE).collect().await;
+    places
+        .into_iter()
+        .map(|place| client_ca(place, |secret| read.get(secret).cloned()))
+        .collect()
+}
+
+/// The CAs of planes out of files, from Secrets in the same files.
+pub fn client_cas_of_files(snapshot: &Snapshot) -> Vec<ClientCa> {
+    let secret = |secret: &CaSecret| {
+        let object = snapshot.related(
+            "Secret",
+            Some(&secret.secret.namespace),
+            &secret.secret.name,
+        )?;
+        let encoded = object
+            .get("data")
+            .and_then(|data| data.get(&secret.key))
+            .and_then(Value::as_str);
+        let plain = object
+            .get("stringData")
+            .and_then(|data| data.get(&secret.key))
+            .and_then(Value::as_str);
+        let bytes = plain
+            .map(|text| text.as_bytes().to_vec())
+            .or_else(|| STANDARD.decode(encoded?).ok());
+        Some(match bytes {
+            Some(bytes) => certificates_of(&bytes),
+            None => Err(Problem {
+                word: "missing",
+                text: format!(
+                    "Secret {} in the files has no key {}",
+                    secret.secret,
+                    visible(&secret.key)
+                ),
+            }),
+        })
+    };
+    snapshot
+        .planes
+        .iter()
+        .map(|plane| client_ca(place(plane), secret))
+        .collect()
+}
+
+fn client_ca(
+    place: CaPlace,
+    read: impl Fn(&CaSecret) -> Option<Result<Vec<Certificate>, Problem>>,
+) -> ClientCa {
+    match place {
+        CaPlace::Value(value) => ClientCa {
+            source: "value".into(),
+            certificates: certificates_of(value.as_bytes()),
+        },
+        CaPlace::Unusable(source, problem) => ClientCa {
+            source,
+            certificates: Err(problem),
+        },
+        CaPlace::Secret(secret) => ClientCa {
+            source: format!("secret/{secret}"),
+            certificates: read(&secret).unwrap_or_else(|| {
+                Err(Problem {
+                    word: "unknown",
+                    text: format!("Secret {} is not in the files", secret.secret),
+                })
+            }),
+        },
+    }
+}
+
+fn sharing(plane: &Plane, all: &[Plane]) -> Vec<String> {
+    all.iter()
+        .filter(|other| other.plane_id() == plane.plane_id() && other.name() != plane.name())
+        .map(|other| other.name().to_owned())
+        .collect()
+}
+
+/// The facts of planes in a cluster.
+pub async fn facts(cluster: &Cluster, planes: Vec<Plane>) -> Vec<Facts> {
+    let all = cluster.planes::<Plane>(None).await;
+    let cas = client_cas(cluster, &planes).await;
+    let now = cluster.now();
+    let shares = |plane: &Plane| {
+        all.as_ref()
+            .map(|all| sharing(plane, all))
+            .map_err(Problem::from)
+    };
+    let gathered = stream::iter(planes.into_iter().zip(cas)).map(|(plane, client_ca)| async {
+        let (observability, events) = tokio::join!(
+            cluster.has_observability_plane(plane.observability_plane()),
+            cluster.events(plane.name())
+        );
+        Facts {
+            client_ca,
+            shares_plane_id_with: shares(&plane),
+            observability_exists: observability.map_err(|error| Problem::from(&error)),
+            events: events.map_err(|error| Problem::from(&error)),
+            now,
+            plane,
+        }
+    });
+    gathered.buffered(AT_ONCE).collect().await
+}
+
+/// The facts of planes out of files, as far as these tell. `planes` are those to be shown.
+pub fn facts_of_files(snapshot: &Snapshot, planes: &[String]) -> Vec<Facts> {
+    let unknown = |what: &str| Problem {
+        word: "unknown",
+        text: format!("{what} not in the files"),
+    };
+    let shown = snapshot
+        .planes
+        .iter()
+        .zip(client_cas_of_files(snapshot))
+        .filter(|(plane, _)| planes.iter().any(|name| name == plane.name()));
+    let facts = shown.map(|(plane, client_ca)| Facts {
+        client_ca,
+        shares_plane_id_with: Ok(sharing(plane, &snapshot.planes)),
+        observability_exists: match snapshot.related(
+            OBSERVABILITY_KIND,
+            None,
+            plane.observability_plane(),
+        ) {
+            Some(_) => Ok(true),
+            None => Err(unknown("the observability plane is")),
+        },
+        events: events_of_files(snapshot, plane.name()).ok_or_else(|| unknown("events are")),
+        now: snapshot.now,
+        plane: plane.clone(),
+    });
+    facts.collect()
+}
+
+fn events_of_files(snapshot: &Snapshot, plane: &str) -> Option<Vec<PlaneEvent>> {
+    let text = |event: &Value, pointer: &str| {
+        event
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let events = snapshot.related.iter().filter(|object| {
+        text(object, "/kind") == "Event" && text(object, "/involvedObject/name") == plane
+    });
+    let events: Vec<_> = events
+        .map(|event| PlaneEvent {
+            kind: text(event, "/type"),
+            reason: text(event, "/reason"),
+            message: text(event, "/message"),
+            last: text(event, "/lastTimestamp").parse().ok(),
+            count: event["count"]
+                .as_i64()
+                .and_then(|count| i32::try_from(count).ok())
+                .unwrap_or(1),
+        })
+        .collect();
+    (!events.is_empty()).then_some(events)
+}

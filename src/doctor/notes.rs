@@ -1,0 +1,379 @@
+//! Notes on a plane: what looks wrong, or looks wrong and isn't, as a table over the facts.
+
+use serde::Serialize;
+
+use super::Facts;
+use crate::plane::{DEFAULT_OBSERVABILITY, State, age};
+use crate::term::visible;
+
+/// A CA that ends within this many days is told of.
+const SOON_DAYS: i64 = 30;
+/// A heartbeat from further in the future than this is a clock that is wrong, not one that is a little ahead.
+const AHEAD_SECONDS: i64 = 60;
+/// How long a new plane may be without a report.
+const PATIENCE_SECONDS: i64 = 90;
+
+/// A remark with a stable id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Note {
+    pub id: &'static str,
+    pub text: String,
+}
+
+type Check = (&'static str, fn(&Facts) -> Option<String>);
+
+static CHECKS: &[Check] = &[
+    ("deletion-held", deletion_held),
+    ("report-stale", report_stale),
+    ("never-connected", never_connected),
+    ("no-report", no_report),
+    ("heartbeat-ahead", heartbeat_ahead),
+    ("ca-unreadable", ca_unreadable),
+    ("ca-expired", ca_expired),
+    ("ca-expires-soon", ca_expires_soon),
+    ("ca-not-yet-valid", ca_not_yet_valid),
+    ("ca-pinned-leaf", ca_pinned_leaf),
+    ("both-sources", both_sources),
+    ("plane-id-left-out", plane_id_left_out),
+    ("plane-id-shared", plane_id_shared),
+    ("observability-missing", observability_missing),
+    ("generation-behind", generation_behind),
+];
+
+/// What there is to say of a plane, the most pressing first.
+pub fn notes(facts: &Facts) -> Vec<Note> {
+    CHECKS
+        .iter()
+        .filter_map(|(id, check)| check(facts).map(|text| Note { id, text }))
+        .collect()
+}
+
+fn state(facts: &Facts) -> State {
+    facts.plane.state(facts.now)
+}
+
+fn deletion_held(facts: &Facts) -> Option<String> {
+    let finalizers = facts
+        .plane
+        .metadata
+        .finalizers
+        .as_deref()
+        .unwrap_or_default();
+    (state(facts) == State::Deleting).then(|| {
+        let held: Vec<_> = finalizers.iter().map(|finalizer| visible(finalizer)).collect();
+        format!("its deletion waits for {}: the controller removes it once the gateway answered; with either of them down it hangs", held.join(", "))
+    })
+}
+
+fn report_stale(facts: &Facts) -> Option<String> {
+    (state(facts) == State::Stale).then(|| {
+        "the last report is old: the controller or the gateway is down, and what the agent does is unknown".into()
+    })
+}
+
+fn never_connected(facts: &Facts) -> Option<String> {
+    (state(facts) == State::NeverConnected).then(|| {
+        format!(
+            "no agent ever got in: compare planeID {} with the agent's --plane-id, and the CA with the agent's certificate",
+            visible(facts.plane.plane_id())
+        )
+    })
+}
+
+fn no_report(facts: &Facts) -> Option<String> {
+    let plane = &facts.plane;
+    if state(facts) != State::Unreported {
+        return None;
+    }
+    if plane
+        .created()
+        .is_some_and(|created| facts.now.duration_since(created).as_secs() < PATIENCE_SECONDS)
+    {
+        return Some("no report yet: the first one takes about a minute".into());
+    }
+    let held = plane
+        .metadata
+        .finalizers
+        .as_deref()
+        .unwrap_or_default()
+        .iter()
+        .any(|finalizer| finalizer.ends_with("-cleanup"));
+    Some(if held {
+        "no report: the controller can't reach the gateway, or the gateway can't parse the CA"
+            .into()
+    } else {
+        "no report and no finalizer: no controller looks after this plane".into()
+    })
+}
+
+fn heartbeat_ahead(facts: &Facts) -> Option<String> {
+    let heartbeat = facts.plane.connection()?.last_heartbeat_time?;
+    let ahead = heartbeat.duration_since(facts.now).as_secs();
+    (ahead > AHEAD_SECONDS).then(|| format!("the last heartbeat lies {ahead} s in the future: the gateway's clock or the API server's is wrong"))
+}
+
+fn ca_unreadable(facts: &Facts) -> Option<String> {
+    let problem = facts.client_ca.certificates.as_ref().err()?;
+    match problem.word {
+        "forbidden" | "unknown" => None,
+        _ => Some(format!(
+            "the CA can't be read, and then no agent can connect: {}",
+            problem.text
+        )),
+    }
+}
+
+fn ca_expired(facts: &Facts) -> Option<String> {
+    let certificates = facts.client_ca.certificates.as_ref().ok()?;
+    let ended = certificates
+        .iter()
+        .filter(|certificate| certificate.not_after < facts.now)
+        .count();
+    match (ended, certificates.len()) {
+        (0, _) => None,
+        (ended, all) if ended == all => {
+            Some("the CA has expired: the next connection of an agent is refused".into())
+        }
+        (ended, all) => Some(format!(
+            "{ended} of the {all} certificates of the CA have expired"
+        )),
+    }
+}
+
+fn ca_expires_soon(facts: &Facts) -> Option<String> {
+    let certificates = facts.client_ca.certificates.as_ref().ok()?;
+    let last = certificates
+        .iter()
+        .map(|certificate| certificate.not_after)
+        .max()?;
+    let days = last.duration_since(facts.now).as_hours() / 24;
+    (last >= facts.now && days < SOON_DAYS)
+        .then(|| format!("the CA expires in {}, at {last}", age(last, facts.now)))
+}
+
+fn ca_not_yet_valid(facts: &Facts) -> Option<String> {
+    let certificates = facts.client_ca.certificates.as_ref().ok()?;
+    let first = certificates
+        .iter()
+        .map(|certificate| certificate.not_before)
+        .min()?;
+    (first > facts.now).then(|| format!("the CA is valid only from {first} on"))
+}
+
+fn ca_pinned_leaf(facts: &Facts) -> Option<String> {
+    let certificates = facts.client_ca.certificates.as_ref().ok()?;
+    certificates.iter().find(|certificate| !certificate.ca).map(|leaf| {
+        format!(
+            "the CA is a certificate of its own, not a CA ({}): once cert-manager renews the agent's, this one no longer fits",
+            visible(&leaf.subject)
+        )
+    })
+}
+
+fn both_sources(facts: &Facts) -> Option<String> {
+    let ca = &facts.plane.spec.cluster_agent.client_ca;
+    (ca.secret_ref.is_some() && ca.value.as_ref().is_some_and(|value| !value.is_empty())).then(
+        || {
+            "clientCA holds both value and secretRef: the value wins, and the Secret is never read"
+                .into()
+        },
+    )
+}
+
+fn plane_id_left_out(facts: &Facts) -> Option<String> {
+    facts.plane.spec.plane_id.is_none().then(|| {
+        "planeID is left out: the reference takes the name, the releases to v0.17 require it".into()
+    })
+}
+
+fn plane_id_shared(facts: &Facts) -> Option<String> {
+    let others = facts.shares_plane_id_with.as_ref().ok()?;
+    (!others.is_empty()).then(|| {
+        format!(
+            "connection and agents are those of planeID {}, which {} too: an agent may be authorized for one of them only",
+            visible(facts.plane.plane_id()),
+            match others.as_slice() {
+                [one] => format!("{} has", visible(one)),
+                several => format!("{} others have", several.len()),
+            }
+        )
+    })
+}
+
+fn observability_missing(facts: &Facts) -> Option<String> {
+    let name = facts.plane.observability_plane();
+    let named = facts.plane.spec.observability_plane_ref.is_some();
+    match facts.observability_exists {
+        Ok(false) if named => Some(format!(
+            "the ClusterObservabilityPlane {} does not exist: builds' logs will fail",
+            visible(name)
+        )),
+        Ok(false) => Some(format!(
+            "none is named, and there is no ClusterObservabilityPlane {DEFAULT_OBSERVABILITY} to fall back on"
+        )),
+        _ => None,
+    }
+}
+
+fn generation_behind(facts: &Facts) -> Option<String> {
+    let observed = facts.plane.status.as_ref()?.observed_generation?;
+    let generation = facts.plane.metadata.generation?;
+    (observed < generation).then(|| {
+        format!(
+            "observedGeneration is {observed} of {generation}: no fault, the controller looks at the spec once; a changed CA counts from the agent's next connection on"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::{ClientCa, Problem};
+    use crate::pki::{KeyAlgorithm, ca};
+    use crate::plane::{Plane, Span};
+    use serde_json::json;
+
+    fn facts(plane: serde_json::Value) -> Facts {
+        let mut object = json!({
+            "metadata": {"name": "a", "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"planeID": "a", "clusterAgent": {"clientCA": {}}},
+            "status": {"agentConnection": {"connected": true, "connectedAgents": 1, "lastHeartbeatTime": "2026-01-02T00:00:00Z"}}
+        });
+        merge(&mut object, plane);
+        let now = "2026-01-02T00:00:10Z".parse().unwrap();
+        let root = ca(
+            "A",
+            KeyAlgorithm::EcdsaP256,
+            Span::from_seconds(86_400 * 400),
+            now,
+        )
+        .unwrap();
+        Facts {
+            client_ca: ClientCa {
+                source: "value".into(),
+                certificates: crate::doctor::facts::certificates_of(root.certificate.as_bytes()),
+            },
+            plane: serde_json::from_value::<Plane>(object).unwrap(),
+            shares_plane_id_with: Ok(vec![]),
+            observability_exists: Ok(true),
+            events: Ok(vec![]),
+            now,
+        }
+    }
+
+    fn merge(into: &mut serde_json::Value, from: serde_json::Value) {
+        match (into, from) {
+            (serde_json::Value::Object(into), serde_json::Value::Object(from)) => {
+                for (key, value) in from {
+                    merge(into.entry(key).or_insert(json!({})), value);
+                }
+            }
+            (into, from) => *into = from,
+        }
+    }
+
+    fn ids(facts: &Facts) -> Vec<&'static str> {
+        notes(facts).into_iter().map(|note| note.id).collect()
+    }
+
+    #[test]
+    fn a_healthy_plane_has_no_notes() {
+        assert_eq!(ids(&facts(json!({}))), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn every_note_is_reached() {
+        let connection = |connection: serde_json::Value| {
+            facts(json!({"status": {"agentConnection": connection}}))
+        };
+        let unreported = |extra: serde_json::Value| {
+            let mut facts = facts(extra);
+            facts.plane.status = None;
+            facts
+        };
+        let mut seen = Vec::new();
+        let mut expect = |facts: Facts, id: &'static str| {
+            assert!(ids(&facts).contains(&id), "{id}: {:?}", ids(&facts));
+            seen.push(id);
+        };
+        expect(
+            facts(
+                json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x"]}}),
+            ),
+            "deletion-held",
+        );
+        expect(
+            connection(json!({"lastHeartbeatTime": "2026-01-01T00:00:00Z"})),
+            "report-stale",
+        );
+        expect(connection(json!({"connected": false})), "never-connected");
+        expect(unreported(json!({})), "no-report");
+        expect(
+            connection(json!({"lastHeartbeatTime": "2026-01-03T00:00:00Z"})),
+            "heartbeat-ahead",
+        );
+        expect(
+            facts(
+                json!({"spec": {"planeID": "b", "clusterAgent": {"clientCA": {"value": "x", "secretRef": {"name": "n", "key": "k"}}}}}),
+            ),
+            "both-sources",
+        );
+        expect(
+            facts(json!({"metadata": {"generation": 2}, "status": {"observedGeneration": 1}})),
+            "generation-behind",
+        );
+        let mut left_out = facts(json!({}));
+        left_out.plane.spec.plane_id = None;
+        expect(left_out, "plane-id-left-out");
+        let mut shared = facts(json!({}));
+        shared.shares_plane_id_with = Ok(vec!["b".into()]);
+        expect(shared, "plane-id-shared");
+        let mut blind = facts(json!({}));
+        blind.observability_exists = Ok(false);
+        expect(blind, "observability-missing");
+        let mut unreadable = facts(json!({}));
+        unreadable.client_ca.certificates = Err(Problem {
+            word: "missing",
+            text: "gone".into(),
+        });
+        expect(unreadable, "ca-unreadable");
+        for (days, id) in [
+            (401, "ca-expired"),
+            (390, "ca-expires-soon"),
+            (-1, "ca-not-yet-valid"),
+        ] {
+            let mut later = facts(json!({}));
+            later.now = later
+                .now
+                .checked_add(jiff::SignedDuration::from_hours(24 * days))
+                .unwrap();
+            expect(later, id);
+        }
+        let mut pinned = facts(json!({}));
+        if let Ok(certificates) = &mut pinned.client_ca.certificates {
+            certificates[0].ca = false;
+        }
+        expect(pinned, "ca-pinned-leaf");
+        for (id, _) in CHECKS {
+            assert!(seen.contains(id), "{id} is never reached");
+        }
+    }
+
+    #[test]
+    fn the_words_on_a_missing_report_tell_whose_fault_it_is() {
+        let text = |extra| {
+            let mut facts = facts(extra);
+            facts.plane.status = None;
+            notes(&facts)[0].text.clone()
+        };
+        assert!(text(json!({})).contains("no controller"));
+        assert!(
+            text(json!({"metadata": {"finalizers": ["openchoreo.dev/clusterbuildplane-cleanup"]}}))
+                .contains("gateway")
+        );
+        assert!(
+            text(json!({"metadata": {"creationTimestamp": "2026-01-02T00:00:00Z"}}))
+                .contains("minute")
+        );
+    }
+}

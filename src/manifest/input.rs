@@ -1,0 +1,232 @@
+//! Files, folders and standard input, as text.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::Error;
+use crate::term::visible;
+
+/// Largest file that is read, in bytes.
+pub const LIMIT: usize = 64 << 20;
+
+/// What a path on the command line names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Input {
+    Stdin,
+    Path(PathBuf),
+}
+
+impl FromStr for Input {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(if text == "-" {
+            Self::Stdin
+        } else {
+            Self::Path(text.into())
+        })
+    }
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdin => f.write_str("<stdin>"),
+            Self::Path(path) => f.write_str(&visible(&path.to_string_lossy())),
+        }
+    }
+}
+
+/// Whether a file in a folder is taken for a manifest: by its ending.
+fn is_manifest(path: &Path) -> bool {
+    path.extension()
+        .and_then(|ending| ending.to_str())
+        .is_some_and(|ending| matches!(ending, "yaml" | "yml" | "json"))
+}
+
+/// The bytes of a file or of standard input, [`LIMIT`] at most.
+pub fn read_bytes(input: &Input) -> Result<Vec<u8>, Error> {
+    let file = input.to_string();
+    let mut bytes = Vec::new();
+    let limit = LIMIT as u64 + 1;
+    let read = match input {
+        Input::Stdin => std::io::stdin().lock().take(limit).read_to_end(&mut bytes),
+        Input::Path(path) => {
+            File::open(path).and_then(|opened| opened.take(limit).read_to_end(&mut bytes))
+        }
+    };
+    match read {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::Missing { file }),
+        Err(source) => Err(Error::Unreadable { file, source }),
+        Ok(read) if read > LIMIT => Err(Error::TooLarge { file }),
+        Ok(_) => Ok(bytes),
+    }
+}
+
+/// An input, and its text or why there is none.
+pub type Text = (Input, Result<String, Error>);
+
+/// The inputs as named text, folders by their files in order: directly in them, or with `recursive` at any depth.
+///
+/// A file that can't be read is an error of its own beside the others' text.
+///
+/// # Errors
+/// A path that doesn't exist, or a folder without a manifest.
+pub fn read_inputs(inputs: &[Input], recursive: bool) -> Result<Vec<Text>, Error> {
+    let mut texts = Vec::new();
+    for input in inputs {
+        match input {
+            Input::Path(folder) if folder.is_dir() => {
+                let mut files = Vec::new();
+                walk(folder, recursive, &mut files)?;
+                if files.is_empty() {
+                    return Err(Error::EmptyFolder {
+                        folder: input.to_string(),
+                    });
+                }
+                texts.extend(files.into_iter().map(|path| {
+                    let input = Input::Path(path);
+                    let text = read_text(&input);
+                    (input, text)
+                }));
+            }
+            Input::Path(path)
+                if std::fs::symlink_metadata(path)
+                    .is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) =>
+            {
+                return Err(Error::Missing {
+                    file: input.to_string(),
+                });
+            }
+            _ => texts.push((input.clone(), read_text(input))),
+        }
+    }
+    Ok(texts)
+}
+
+fn walk(folder: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> Result<(), Error> {
+    let unreadable = |source| Error::Unreadable {
+        file: visible(&folder.to_string_lossy()).into_owned(),
+        source,
+    };
+    let mut paths = Vec::new();
+    for entry in folder.read_dir().map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        paths.push((entry.path(), entry.file_type().map_err(unreadable)?));
+    }
+    paths.sort_by(|a, b| a.0.cmp(&b.0));
+    for (path, kind) in paths {
+        // A link to a folder isn't followed: it may lead back.
+        if kind.is_dir() {
+            if recursive {
+                walk(&path, recursive, files)?;
+            }
+        } else if is_manifest(&path) {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn read_text(input: &Input) -> Result<String, Error> {
+    decode(read_bytes(input)?, &input.to_string())
+}
+
+/// UTF-8 with or without a byte order mark, or UTF-16 with one. A lone CR becomes the line feed that YAML takes it for.
+fn decode(bytes: Vec<u8>, file: &str) -> Result<String, Error> {
+    let text = match bytes.as_slice() {
+        [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes, file)?,
+        [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes, file)?,
+        [0xef, 0xbb, 0xbf, rest @ ..] => utf8(rest.to_vec(), file)?,
+        _ => utf8(bytes, file)?,
+    };
+    if let Some(offset) = text.find('\0') {
+        return Err(Error::Binary {
+            file: file.into(),
+            offset,
+        });
+    }
+    if !text.contains('\r') {
+        return Ok(text);
+    }
+    let mut unified = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        unified.push(if c == '\r' && chars.peek() != Some(&'\n') {
+            '\n'
+        } else {
+            c
+        });
+    }
+    Ok(unified)
+}
+
+fn utf8(bytes: Vec<u8>, file: &str) -> Result<String, Error> {
+    String::from_utf8(bytes).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        let before = &error.as_bytes()[..offset];
+        match error.as_bytes().iter().position(|byte| *byte == 0) {
+            Some(offset) => Error::Binary {
+                file: file.into(),
+                offset,
+            },
+            None => Error::NotText {
+                file: file.into(),
+                offset,
+                line: 1 + before.iter().filter(|b| **b == b'\n').count(),
+            },
+        }
+    })
+}
+
+fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16, file: &str) -> Result<String, Error> {
+    let not_text = |offset| Error::NotText {
+        file: file.into(),
+        offset,
+        line: 1,
+    };
+    let (pairs, rest) = bytes.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(not_text(bytes.len()));
+    }
+    char::decode_utf16(pairs.iter().map(|pair| unit(*pair)))
+        .collect::<Result<_, _>>()
+        .map_err(|_| not_text(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encodings_are_told_apart() {
+        let text = "a: ü\n";
+        let utf16 =
+            |order: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(order).collect::<Vec<_>>();
+        let with = |mark: &[u8], bytes: Vec<u8>| [mark.to_vec(), bytes].concat();
+        for bytes in [
+            text.as_bytes().to_vec(),
+            with(b"\xef\xbb\xbf", text.into()),
+            with(b"\xff\xfe", utf16(u16::to_le_bytes)),
+            with(b"\xfe\xff", utf16(u16::to_be_bytes)),
+        ] {
+            assert_eq!(decode(bytes, "f").unwrap(), text);
+        }
+        assert_eq!(decode(b"a\rb\r\nc".to_vec(), "f").unwrap(), "a\nb\r\nc");
+        assert!(matches!(
+            decode(b"a\n\xff".to_vec(), "f"),
+            Err(Error::NotText {
+                offset: 2,
+                line: 2,
+                ..
+            })
+        ));
+        assert!(matches!(
+            decode(b"a\0\xff".to_vec(), "f"),
+            Err(Error::Binary { offset: 1, .. })
+        ));
+    }
+}

@@ -1,0 +1,733 @@
+//! YAML as kubectl and the API server read it, which is YAML 1.1 in the main, and JSON; with positions and budgets.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ops::Range;
+
+use base64::Engine as _;
+use granit_parser::{Event, Options, Parser, ScalarStyle, Span, Tag};
+
+use super::node::{Entry, Node, Value};
+
+/// How much may be made of aliases in one file: each node weighs 32 and a byte of text 1.
+const ALIAS_BUDGET: usize = 16 << 20;
+/// How deep a document may be nested.
+const DEPTH_LIMIT: usize = 255;
+
+/// The text of a file and the documents in it.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    pub file: String,
+    pub text: String,
+    pub documents: Vec<Document>,
+    /// What kept documents from being read, or will keep them from being accepted.
+    pub faults: Vec<Fault>,
+}
+
+/// One document of a file.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// Counted from 1 in its file.
+    pub number: usize,
+    pub root: Node,
+}
+
+/// Something wrong with the text itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub kind: FaultKind,
+    pub document: usize,
+    pub span: Range<usize>,
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// The document could not be read.
+    Syntax,
+    /// A key stands twice; the API server refuses that, and kubectl takes the last in silence.
+    Duplicate,
+}
+
+impl Manifest {
+    /// Line and column of a byte, both from 1, the column in characters.
+    pub fn position(&self, offset: usize) -> (usize, usize) {
+        let before = &self.text[..self.text.floor_char_boundary(offset)];
+        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+        (
+            before.bytes().filter(|b| *b == b'\n').count() + 1,
+            before[line_start..].chars().count() + 1,
+        )
+    }
+
+    /// The first fault as an error, for commands that need all of the file.
+    pub fn sound(&self) -> Result<(), super::Error> {
+        self.faults.first().map_or(Ok(()), |fault| {
+            let (line, column) = self.position(fault.span.start);
+            Err(super::Error::Syntax {
+                file: self.file.clone(),
+                line,
+                column,
+                message: fault.message.clone(),
+            })
+        })
+    }
+}
+
+/// Reads all documents of a text. Empty ones are left out but counted.
+pub fn parse(file: String, text: String) -> Manifest {
+    let (documents, faults) = Reader::new(&text).read();
+    Manifest {
+        file,
+        text,
+        documents,
+        faults,
+    }
+}
+
+struct Reader<'t> {
+    text: &'t str,
+    parser: Parser<'t, granit_parser::StrInput<'t>>,
+    anchors: HashMap<usize, Anchored>,
+    budget: usize,
+    document: usize,
+    faults: Vec<Fault>,
+}
+
+struct Anchored {
+    node: Node,
+    weight: usize,
+    height: usize,
+}
+
+/// A node with what it weighs and how deep it goes.
+struct Built {
+    node: Node,
+    weight: usize,
+    height: usize,
+}
+
+impl Built {
+    fn leaf(span: Range<usize>, value: Value) -> Self {
+        let weight = 32 + value.text_len();
+        Self {
+            node: Node { span, value },
+            weight,
+            height: 1,
+        }
+    }
+}
+
+impl Value {
+    fn text_len(&self) -> usize {
+        if let Self::String(text) = self {
+            text.len()
+        } else {
+            0
+        }
+    }
+}
+
+type Failed = (Range<usize>, String);
+
+impl<'t> Reader<'t> {
+    fn new(text: &'t str) -> Self {
+        let mut options = Options::default();
+        options.emit_comments = false;
+        options.flow_nesting_limit = DEPTH_LIMIT;
+        options.block_nesting_limit = DEPTH_LIMIT;
+        Self {
+            text,
+            parser: Parser::new_from_str_with_options(text, options),
+            anchors: HashMap::new(),
+            budget: ALIAS_BUDGET,
+            document: 0,
+            faults: Vec::new(),
+        }
+    }
+
+    fn read(mut self) -> (Vec<Document>, Vec<Fault>) {
+        let mut documents = Vec::new();
+        loop {
+            match self.next() {
+                Ok((Event::StreamEnd, _)) => break,
+                Ok((Event::DocumentStart(_, version), span)) => {
+                    self.document += 1;
+                    self.anchors.clear();
+                    if version.is_some_and(|version| (version.major, version.minor) == (1, 2)) {
+                        self.fault((
+                            self.range(span),
+                            "YAML 1.2 is not what the API server reads: leave the %YAML line out"
+                                .into(),
+                        ));
+                    }
+                    match self.document_root() {
+                        Ok(Some(root)) => documents.push(Document {
+                            number: self.document,
+                            root,
+                        }),
+                        Ok(None) => {}
+                        Err(failed) => {
+                            if !self.recover(failed) {
+                                break;
+                            }
+                        }
+                    }
+                }
+                Ok(_) => {}
+                Err(failed) => {
+                    self.document = self.document.max(1);
+                    if !self.recover(failed) {
+                        break;
+                    }
+                }
+            }
+        }
+        (documents, self.faults)
+    }
+
+    fn fault(&mut self, (span, message): Failed) {
+        self.faults.push(Fault {
+            kind: FaultKind::Syntax,
+            document: self.document,
+            span,
+            message,
+        });
+    }
+
+    /// Notes the fault and goes on with the next document, if there is one.
+    fn recover(&mut self, failed: Failed) -> bool {
+        self.fault(failed);
+        self.parser.proceed_next_document().unwrap_or(false)
+    }
+
+    fn document_root(&mut self) -> Result<Option<Node>, Failed> {
+        let (event, span) = self.next()?;
+        let empty =
+            matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text.is_empty());
+        let built = self.node(event, span, 1)?;
+        Ok((!empty).then_some(built.node))
+    }
+
+    fn next(&mut self) -> Result<(Event<'t>, Span), Failed> {
+        match self.parser.next() {
+            Some(Ok(next)) => Ok(next),
+            Some(Err(error)) => {
+                let at = error
+                    .marker()
+                    .byte_offset()
+                    .unwrap_or(self.text.len())
+                    .min(self.text.len());
+                Err((at..self.end_of_line(at), error.info()))
+            }
+            None => Ok((
+                Event::StreamEnd,
+                Span::empty(granit_parser::Marker::new(0, 1, 0)),
+            )),
+        }
+    }
+
+    fn end_of_line(&self, at: usize) -> usize {
+        self.text[at..]
+            .find(['\r', '\n'])
+            .map_or(self.text.len(), |end| at + end)
+    }
+
+    fn range(&self, span: Span) -> Range<usize> {
+        let range = span.byte_range().unwrap_or(0..0);
+        let end = range.end.min(self.text.len());
+        let start = range.start.min(end);
+        // A block's span reaches to the start of what follows it.
+        start..start + self.text[start..end].trim_end().len()
+    }
+
+    fn node(&mut self, event: Event<'t>, span: Span, depth: usize) -> Result<Built, Failed> {
+        let range = self.range(span);
+        if depth > DEPTH_LIMIT {
+            return Err((range, format!("nested more than {DEPTH_LIMIT} deep")));
+        }
+        let (built, anchor) = match event {
+            Event::Alias(id) => return self.alias(id, range, depth),
+            Event::Scalar(text, style, anchor, tag) => {
+                let value = scalar(text, style, tag.as_deref())
+                    .map_err(|message| (range.clone(), message))?;
+                (Built::leaf(range, value), anchor)
+            }
+            Event::SequenceStart(_, anchor, _) => (self.sequence(range, depth)?, anchor),
+            Event::MappingStart(_, anchor, _) => (self.mapping(range, depth)?, anchor),
+            other => return Err((range, format!("a value was expected here, not {other:?}"))),
+        };
+        if anchor != 0 {
+            let Built {
+                node,
+                weight,
+                height,
+            } = &built;
+            self.anchors.insert(
+                anchor,
+                Anchored {
+                    node: node.clone(),
+                    weight: *weight,
+                    height: *height,
+                },
+            );
+        }
+        Ok(built)
+    }
+
+    fn alias(&mut self, id: usize, range: Range<usize>, depth: usize) -> Result<Built, Failed> {
+        let Some(Anchored {
+            node,
+            weight,
+            height,
+        }) = self.anchors.get(&id)
+        else {
+            return Err((range, "this alias stands inside what it refers to".into()));
+        };
+        if depth + height > DEPTH_LIMIT {
+            return Err((
+                range,
+                format!("with this alias, nested more than {DEPTH_LIMIT} deep"),
+            ));
+        }
+        self.budget = self.budget.checked_sub(*weight).ok_or_else(|| {
+            (
+                range,
+                format!(
+                    "the aliases of this file make more than {} MiB of it",
+                    ALIAS_BUDGET >> 20
+                ),
+            )
+        })?;
+        Ok(Built {
+            node: node.clone(),
+            weight: *weight,
+            height: *height,
+        })
+    }
+
+    fn sequence(&mut self, start: Range<usize>, depth: usize) -> Result<Built, Failed> {
+        let (mut items, mut weight, mut height) = (Vec::new(), 32, 0);
+        loop {
+            let (event, span) = self.next()?;
+            if matches!(event, Event::SequenceEnd) {
+                let span = start.start
+                    ..self.close(
+                        span,
+                        items.last().map(|node: &Node| node.span.end),
+                        start.end,
+                    );
+                return Ok(Built {
+                    node: Node {
+                        span,
+                        value: Value::Sequence(items),
+                    },
+                    weight,
+                    height: height + 1,
+                });
+            }
+            let built = self.node(event, span, depth + 1)?;
+            weight += built.weight;
+            height = height.max(built.height);
+            items.push(built.node);
+        }
+    }
+
+    fn mapping(&mut self, start: Range<usize>, depth: usize) -> Result<Built, Failed> {
+        let (mut entries, mut weight, mut height) = (Vec::<Entry>::new(), 32, 0);
+        let mut merges = Vec::new();
+        loop {
+            let (event, span) = self.next()?;
+            if matches!(event, Event::MappingEnd) {
+                for (key_span, node) in merges {
+                    self.merge(&mut entries, key_span, node)?;
+                }
+                let span = start.start
+                    ..self.close(
+                        span,
+                        entries.last().map(|entry| entry.node.span.end),
+                        start.end,
+                    );
+                return Ok(Built {
+                    node: Node {
+                        span,
+                        value: Value::Mapping(entries),
+                    },
+                    weight,
+                    height: height + 1,
+                });
+            }
+            let merging =
+                matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<");
+            let key = self.node(event, span, depth + 1)?.node;
+            let (event, span) = self.next()?;
+            let built = self.node(event, span, depth + 1)?;
+            weight += built.weight + key.value.text_len();
+            height = height.max(built.height);
+            if merging {
+                merges.push((key.span, built.node));
+            } else {
+                let name = key_text(&key)
+                    .ok_or_else(|| (key.span.clone(), "a key must be a scalar".to_owned()))?;
+                self.insert(
+                    &mut entries,
+                    Entry {
+                        key: name,
+                        key_span: key.span,
+                        node: built.node,
+                    },
+                );
+            }
+        }
+    }
+
+    /// The end of a collection: its closing bracket in flow style, in block style the end of its last value.
+    fn close(&self, end: Span, last: Option<usize>, start: usize) -> usize {
+        let end = self.range(end);
+        if self.text[end.clone()].ends_with([']', '}']) {
+            end.end
+        } else {
+            last.unwrap_or(start).max(start)
+        }
+    }
+
+    fn insert(&mut self, entries: &mut Vec<Entry>, entry: Entry) {
+        if entries.iter().any(|other| other.key == entry.key) {
+            self.faults.push(Fault {
+                kind: FaultKind::Duplicate,
+                document: self.document,
+                span: entry.key_span.clone(),
+                message: format!(
+                    "the key `{}` stands twice in one mapping",
+                    crate::term::visible(&entry.key)
+                ),
+            });
+        }
+        entries.push(entry);
+    }
+
+    /// `<<: *a` or `<<: [*a, *b]`: the entries of other mappings.
+    fn merge(
+        &mut self,
+        entries: &mut Vec<Entry>,
+        key_span: Range<usize>,
+        node: Node,
+    ) -> Result<(), Failed> {
+        match node.value {
+            Value::Mapping(merged) => {
+                for entry in merged {
+                    self.insert(
+                        entries,
+                        Entry {
+                            key_span: key_span.clone(),
+                            ..entry
+                        },
+                    );
+                }
+                Ok(())
+            }
+            Value::Sequence(nodes)
+                if nodes
+                    .iter()
+                    .all(|node| matches!(node.value, Value::Mapping(_))) =>
+            {
+                nodes
+                    .into_iter()
+                    .try_for_each(|node| self.merge(entries, key_span.clone(), node))
+            }
+            _ => Err((
+                key_span,
+                "`<<` takes a mapping, or a list of mappings".into(),
+            )),
+        }
+    }
+}
+
+/// A key as the text that it becomes in JSON.
+fn key_text(node: &Node) -> Option<String> {
+    match &node.value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null => Some("null".into()),
+        Value::Sequence(_) | Value::Mapping(_) => None,
+    }
+}
+
+fn scalar(text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, String> {
+    let tag = tag.and_then(|tag| (tag.handle() == "tag:yaml.org,2002:").then(|| tag.suffix()));
+    if let Some(c) = text
+        .chars()
+        .find(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}'))
+        && style != ScalarStyle::DoubleQuoted
+    {
+        return Err(format!(
+            "the control character U+{:04X} can't stand in YAML",
+            u32::from(c)
+        ));
+    }
+    match tag {
+        Some("str") => Ok(Value::String(text.into_owned())),
+        Some("binary") => {
+            let compact: String = text.split_whitespace().collect();
+            let bytes = base64::engine::general_purpose::STANDARD
+                .decode(compact)
+                .map_err(|_| "`!!binary` is not base64")?;
+            String::from_utf8(bytes)
+                .map(Value::String)
+                .map_err(|_| "`!!binary` is not text".into())
+        }
+        Some(_) => plain(&text),
+        None if style == ScalarStyle::Plain => plain(&text),
+        None => Ok(Value::String(text.into_owned())),
+    }
+}
+
+/// The type of a plain scalar, as the API server's YAML reader takes it: YAML 1.1, without its base 60 and its times.
+fn plain(text: &str) -> Result<Value, String> {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Ok(Value::Null),
+        "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "true" | "True" | "TRUE" => {
+            return Ok(Value::Bool(true));
+        }
+        "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "false" | "False" | "FALSE" => {
+            return Ok(Value::Bool(false));
+        }
+        ".nan" | ".NaN" | ".NAN" | ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF"
+        | "-.inf" | "-.Inf" | "-.INF" => {
+            return Err(format!(
+                "`{text}` is a number that JSON, and so the API server, doesn't have"
+            ));
+        }
+        _ => {}
+    }
+    if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) {
+        return Ok(Value::String(text.to_owned()));
+    }
+    let digits = text.replace('_', "");
+    Ok(integer(&digits)
+        .or_else(|| float(&digits))
+        .map_or_else(|| Value::String(text.to_owned()), Value::Number))
+}
+
+fn integer(text: &str) -> Option<serde_json::Number> {
+    let (negative, magnitude) = match text.as_bytes().first()? {
+        b'-' => (true, &text[1..]),
+        b'+' => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let lower = magnitude.to_ascii_lowercase();
+    let (digits, radix) = match lower.as_bytes() {
+        [b'0', b'x', ..] => (&lower[2..], 16),
+        [b'0', b'o', ..] => (&lower[2..], 8),
+        [b'0', b'b', ..] => (&lower[2..], 2),
+        [b'0', _, ..] => (&lower[1..], 8),
+        _ => (&lower[..], 10),
+    };
+    if digits.starts_with(['+', '-']) {
+        return None;
+    }
+    let value = u64::from_str_radix(digits, radix).ok()?;
+    if negative {
+        0_i64.checked_sub_unsigned(value).map(Into::into)
+    } else {
+        Some(value.into())
+    }
+}
+
+fn float(text: &str) -> Option<serde_json::Number> {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let (mantissa, exponent) = unsigned
+        .split_once(['e', 'E'])
+        .map_or((unsigned, None), |(m, e)| (m, Some(e)));
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let exponent_fits = exponent.is_none_or(|e| {
+        let e = e.strip_prefix(['+', '-']).unwrap_or(e);
+        !e.is_empty() && digits(e)
+    });
+    if !digits(whole)
+        || !digits(fraction)
+        || (whole.is_empty() && fraction.is_empty())
+        || !exponent_fits
+    {
+        return None;
+    }
+    serde_json::Number::from_f64(text.parse().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn read(text: &str) -> Manifest {
+        parse("f.yaml".into(), text.into())
+    }
+
+    fn value(text: &str) -> serde_json::Value {
+        let manifest = read(text);
+        assert_eq!(manifest.faults, [], "{text}");
+        manifest.documents[0].root.to_json()
+    }
+
+    fn fault(text: &str) -> Fault {
+        read(text)
+            .faults
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| panic!("no fault in {text:?}"))
+    }
+
+    #[test]
+    fn plain_scalars_have_the_types_of_yaml_1_1() {
+        for word in ["y", "Yes", "ON", "true"] {
+            assert_eq!(value(&format!("a: {word}")), json!({"a": true}), "{word}");
+        }
+        for word in ["n", "No", "OFF", "False"] {
+            assert_eq!(value(&format!("a: {word}")), json!({"a": false}), "{word}");
+        }
+        for (text, number) in [
+            ("0123", json!(83)),
+            ("0o17", json!(15)),
+            ("0x1F", json!(31)),
+            ("0b11", json!(3)),
+            ("1_000", json!(1000)),
+            ("+1", json!(1)),
+            ("-7", json!(-7)),
+            ("1e3", json!(1000.0)),
+            (".5", json!(0.5)),
+            ("08", json!(8.0)),
+        ] {
+            assert_eq!(value(&format!("a: {text}"))["a"], number, "{text}");
+        }
+        for text in ["~", "null", "Null", ""] {
+            assert_eq!(value(&format!("a: {text}")), json!({"a": null}), "{text}");
+        }
+        for text in [
+            "2001-01-01",
+            "190:20:30",
+            "12:30",
+            "=",
+            "<<",
+            "yEs",
+            "0x",
+            "1.2.3",
+            "-",
+            "e3",
+            "+",
+            "1e",
+            "0x-1",
+        ] {
+            assert_eq!(
+                value(&format!("a: {text}").replace("a: -", "a: '-'")),
+                json!({"a": text}),
+                "{text}"
+            );
+        }
+        assert!(fault("a: .inf").message.contains(".inf"));
+    }
+
+    #[test]
+    fn merges_bring_entries_and_their_doubles() {
+        let text = "b: &b {x: 1}\na:\n  <<: *b\n  z: 2\n";
+        assert_eq!(value(text)["a"], json!({"z": 2, "x": 1}));
+        let doubled = fault("b: &b {x: 1}\na:\n  <<: *b\n  x: 2\n");
+        assert_eq!(doubled.kind, FaultKind::Duplicate);
+    }
+
+    #[test]
+    fn what_the_server_accepts_is_accepted() {
+        for text in [
+            "a: 1\r\nb: 2\r\n",
+            "a:\t1\n",
+            "%YAML 1.1\n---\na: 1\n",
+            "a: &x [1, 2,]\nb: *x\n",
+            "{\"a\": \"\\u00e9\\/\"}",
+            "{\n\t\"a\": 1\n}",
+        ] {
+            assert!(value(text).is_object(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_server_refuses_is_refused() {
+        for text in [
+            "a:\n\tb: 1\n",
+            "%YAML 1.2\n---\na: 1\n",
+            "a: *x\n",
+            "a: &x [*x]\n",
+            "? [a]\n: 1\n",
+            "a: \u{7}\n",
+            "a: [1\n",
+            "a: 1\na: 2\n",
+        ] {
+            fault(text);
+        }
+    }
+
+    #[test]
+    fn bombs_stay_small() {
+        let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+        for i in 1..12 {
+            bomb.push_str(&format!(
+                "a{i}: &a{i} [{}]\n",
+                vec![format!("*a{}", i - 1); 10].join(", ")
+            ));
+        }
+        assert!(fault(&bomb).message.contains("MiB"));
+        assert!(read(&"[".repeat(10_000)).faults.len() == 1);
+        let deep: String = (0..10_000)
+            .map(|i| format!("{}a:\n", " ".repeat(i)))
+            .collect();
+        assert_eq!(read(&deep).faults.len(), 1);
+    }
+
+    #[test]
+    fn documents_after_a_broken_one_are_read() {
+        let manifest = read("a: [\n---\nb: 1\n---\n---\nc: 2\n");
+        assert_eq!(manifest.faults.len(), 1);
+        assert_eq!(
+            manifest.documents.last().unwrap().root.to_json(),
+            json!({"c": 2})
+        );
+    }
+
+    #[test]
+    fn spans_cover_keys_and_values() {
+        let text = "ü: 'x'\nspec:\n  a: &n\n    b: >-\n      one\n      two\n  c: {d: [1, 2]}\n";
+        let manifest = read(text);
+        let root = &manifest.documents[0].root;
+        let at = |path: &[&str]| &text[root.at(path).unwrap().span.clone()];
+        assert_eq!(at(&["ü"]), "'x'");
+        assert_eq!(at(&["spec", "c"]), "{d: [1, 2]}");
+        assert_eq!(at(&["spec", "c", "d"]), "[1, 2]");
+        assert_eq!(at(&["spec", "a", "b"]), "one\n      two");
+        assert_eq!(
+            &text[root
+                .get("spec")
+                .unwrap()
+                .entry("a")
+                .unwrap()
+                .key_span
+                .clone()],
+            "a"
+        );
+        assert_eq!(
+            manifest.position(root.at(&["spec", "c"]).unwrap().span.start),
+            (7, 6)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "([a-c]: |- |\\[|\\]|\\{|\\}|\n|  |'|\"|&a |\\*a|<<: |\\||>|---|#|,|!!str |\u{e9}|\t){0,40}") {
+            let manifest = read(&text);
+            for fault in &manifest.faults {
+                manifest.position(fault.span.start);
+                prop_assert!(text.get(fault.span.clone()).is_some());
+            }
+        }
+    }
+}

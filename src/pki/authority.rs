@@ -1,0 +1,134 @@
+//! A CA that can sign: its certificate and the key that belongs to it, checked before use.
+
+use jiff::Timestamp;
+use rcgen::Issuer;
+use rcgen::KeyPair;
+
+use super::{Certificate, KeyError, PrivateKey, pem};
+
+/// A CA certificate with its key.
+pub struct Authority {
+    pub certificate: Certificate,
+    key: PrivateKey,
+}
+
+/// Why a certificate and a key are no CA to sign with.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    #[error("the CA's file holds no certificate that can be parsed")]
+    NoCertificate,
+    #[error("the CA's key file: {0}")]
+    Key(#[from] KeyError),
+    #[error("the key belongs to none of the certificates in the CA's file")]
+    Mismatch,
+    #[error("{subject} is not a CA: its basic constraints don't say so")]
+    NotCa { subject: String },
+    #[error("{subject} may not sign certificates: its key usage lacks keyCertSign")]
+    MayNotSign { subject: String },
+    #[error("{subject} expired at {at}")]
+    Expired { subject: String, at: Timestamp },
+    #[error("{subject} is valid only from {at} on")]
+    NotYetValid { subject: String, at: Timestamp },
+    #[error("{subject} does not allow clientAuth in the certificates that it signs")]
+    NoClientAuth { subject: String },
+    #[error("the CA's certificate can't be used to sign: {reason}")]
+    Unusable { reason: String },
+}
+
+impl AuthorityError {
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Key(error) => error.hint(),
+            Self::NotCa { .. } | Self::Expired { .. } => {
+                Some("make a CA with `choreoctl certs ca --out-dir DIR`".into())
+            }
+            Self::Mismatch => Some("give the ca.crt and the ca.key that were made together".into()),
+            Self::NotYetValid { .. } => Some("check this machine's clock".into()),
+            Self::NoCertificate
+            | Self::MayNotSign { .. }
+            | Self::NoClientAuth { .. }
+            | Self::Unusable { .. } => None,
+        }
+    }
+}
+
+impl Authority {
+    /// Takes the certificate that the key belongs to, and checks that it may sign at `now`.
+    pub fn from_pem(certificates: &str, key: &str, now: Timestamp) -> Result<Self, AuthorityError> {
+        let certificates: Vec<_> = pem::certificates(certificates)
+            .iter()
+            .filter_map(|der| Certificate::from_der(der))
+            .collect();
+        if certificates.is_empty() {
+            return Err(AuthorityError::NoCertificate);
+        }
+        let key = PrivateKey::from_pem(key)?;
+        let public = key.public_key_info();
+        let certificate = certificates
+            .into_iter()
+            .find(|certificate| belong_together(&certificate.der, &public));
+        let authority = Self {
+            certificate: certificate.ok_or(AuthorityError::Mismatch)?,
+            key,
+        };
+        authority.check(now)?;
+        Ok(authority)
+    }
+
+    fn check(&self, now: Timestamp) -> Result<(), AuthorityError> {
+        let Certificate {
+            der,
+            not_before,
+            not_after,
+            ext_key_usage,
+            ..
+        } = &self.certificate;
+        let subject = crate::term::visible(&self.certificate.subject).into_owned();
+        let (_, parsed) =
+            x509_parser::parse_x509_certificate(der).map_err(|_| AuthorityError::NoCertificate)?;
+        if !self.certificate.ca {
+            return Err(AuthorityError::NotCa { subject });
+        }
+        if parsed
+            .key_usage()
+            .ok()
+            .flatten()
+            .is_some_and(|usage| !usage.value.key_cert_sign())
+        {
+            return Err(AuthorityError::MayNotSign { subject });
+        }
+        if !ext_key_usage.is_empty()
+            && !ext_key_usage
+                .iter()
+                .any(|usage| usage == "clientAuth" || usage == "any")
+        {
+            return Err(AuthorityError::NoClientAuth { subject });
+        }
+        if *not_after < now {
+            return Err(AuthorityError::Expired {
+                subject,
+                at: *not_after,
+            });
+        }
+        if *not_before > now {
+            return Err(AuthorityError::NotYetValid {
+                subject,
+                at: *not_before,
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn issuer(&self) -> Result<Issuer<'static, &KeyPair>, AuthorityError> {
+        let der = self.certificate.der.clone().into();
+        Issuer::from_ca_cert_der(&der, self.key.pair()).map_err(|error| AuthorityError::Unusable {
+            reason: error.to_string(),
+        })
+    }
+}
+
+/// Whether a certificate in DER is about this public key, a SubjectPublicKeyInfo in DER.
+pub fn belong_together(certificate: &[u8], public_key_info: &[u8]) -> bool {
+    x509_parser::parse_x509_certificate(certificate)
+        .is_ok_and(|(_, parsed)| parsed.public_key().raw == public_key_info)
+}

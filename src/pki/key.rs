@@ -1,0 +1,157 @@
+//! Private keys: made, or read from the three encodings that are about. They are never shown.
+
+use clap::ValueEnum;
+use rcgen::{KeyPair, PublicKeyData as _, RsaKeySize};
+
+use super::pem;
+
+/// What kind of key to make.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum KeyAlgorithm {
+    #[default]
+    EcdsaP256,
+    EcdsaP384,
+    Ed25519,
+    #[value(name = "rsa-2048")]
+    Rsa2048,
+    #[value(name = "rsa-3072")]
+    Rsa3072,
+    #[value(name = "rsa-4096")]
+    Rsa4096,
+}
+
+impl KeyAlgorithm {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EcdsaP256 => "ecdsa-p256",
+            Self::EcdsaP384 => "ecdsa-p384",
+            Self::Ed25519 => "ed25519",
+            Self::Rsa2048 => "rsa-2048",
+            Self::Rsa3072 => "rsa-3072",
+            Self::Rsa4096 => "rsa-4096",
+        }
+    }
+}
+
+/// Why a private key could not be read. Says nothing of the key itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    #[error("it holds no private key")]
+    Missing,
+    #[error("its private key is encrypted")]
+    Encrypted,
+    #[error("its private key can't be parsed, or is of a kind that isn't supported")]
+    Unusable,
+    #[error("the key could not be made")]
+    Generate,
+}
+
+impl KeyError {
+    pub fn hint(self) -> Option<String> {
+        match self {
+            Self::Encrypted => Some("decrypt it into a file that only you can read: `openssl pkey -in KEY -out PLAIN`, with umask 077".into()),
+            Self::Unusable => Some("RSA, ECDSA P-256, P-384 and P-521 and Ed25519 keys can be read, in PKCS#8, PKCS#1 and SEC1".into()),
+            Self::Missing | Self::Generate => None,
+        }
+    }
+}
+
+/// A private key that can sign.
+pub struct PrivateKey(KeyPair);
+
+impl PrivateKey {
+    pub fn generate(algorithm: KeyAlgorithm) -> Result<Self, KeyError> {
+        let rsa = |size| KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size);
+        let pair = match algorithm {
+            KeyAlgorithm::EcdsaP256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
+            KeyAlgorithm::EcdsaP384 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384),
+            KeyAlgorithm::Ed25519 => KeyPair::generate_for(&rcgen::PKCS_ED25519),
+            KeyAlgorithm::Rsa2048 => rsa(RsaKeySize::_2048),
+            KeyAlgorithm::Rsa3072 => rsa(RsaKeySize::_3072),
+            KeyAlgorithm::Rsa4096 => rsa(RsaKeySize::_4096),
+        };
+        pair.map(Self).map_err(|_| KeyError::Generate)
+    }
+
+    /// The first private key of a PEM text, in PKCS#8, PKCS#1 or SEC1.
+    pub fn from_pem(text: &str) -> Result<Self, KeyError> {
+        let block = pem::blocks(text)
+            .into_iter()
+            .find(|block| block.label.ends_with("PRIVATE KEY"))
+            .ok_or(KeyError::Missing)?;
+        if block.headers || block.label.starts_with("ENCRYPTED") {
+            return Err(KeyError::Encrypted);
+        }
+        KeyPair::try_from(block.der)
+            .map(Self)
+            .map_err(|_| KeyError::Unusable)
+    }
+
+    /// In PKCS#8, for a file that only its owner can read.
+    pub fn to_pem(&self) -> String {
+        self.0.serialize_pem()
+    }
+
+    /// The public half as a SubjectPublicKeyInfo in DER (RFC 5280, 4.1.2.7).
+    pub fn public_key_info(&self) -> Vec<u8> {
+        self.0.subject_public_key_info()
+    }
+
+    pub(super) fn pair(&self) -> &KeyPair {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_back() {
+        for algorithm in [
+            KeyAlgorithm::EcdsaP256,
+            KeyAlgorithm::EcdsaP384,
+            KeyAlgorithm::Ed25519,
+            KeyAlgorithm::Rsa2048,
+        ] {
+            let key = PrivateKey::generate(algorithm).unwrap();
+            let text = format!(
+                "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n{}",
+                key.to_pem()
+            );
+            assert_eq!(
+                PrivateKey::from_pem(&text).unwrap().public_key_info(),
+                key.public_key_info(),
+                "{}",
+                algorithm.name()
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_the_command_line() {
+        for algorithm in KeyAlgorithm::value_variants() {
+            assert_eq!(
+                algorithm.to_possible_value().unwrap().get_name(),
+                algorithm.name()
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_is_told_apart() {
+        let error = |text: &str| PrivateKey::from_pem(text).map(|_| ()).unwrap_err();
+        assert_eq!(error(""), KeyError::Missing);
+        assert_eq!(error(&pem::encode("PRIVATE KEY", b"x")), KeyError::Unusable);
+        assert_eq!(
+            error(&pem::encode("ENCRYPTED PRIVATE KEY", b"x")),
+            KeyError::Encrypted
+        );
+        let headed = pem::encode("RSA PRIVATE KEY", b"x").replacen(
+            '\n',
+            "\nProc-Type: 4,ENCRYPTED\nDEK-Info: X\n\n",
+            1,
+        );
+        assert_eq!(error(&headed), KeyError::Encrypted);
+    }
+}

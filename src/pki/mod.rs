@@ -1,0 +1,19 @@
+//! Certificates and keys: made with rcgen, read back, and kept in files.
+//!
+//! Not here: where certificates come from (a cluster, a server), and how they are shown.
+
+mod authority;
+mod certificate;
+mod issue;
+mod key;
+mod pem;
+mod store;
+
+pub use authority::{Authority, AuthorityError, belong_together};
+pub use certificate::{Certificate, Remaining};
+pub use issue::{IssueError, ca, client};
+pub use key::{KeyAlgorithm, KeyError, PrivateKey};
+pub use pem::{BundleError, bundle, certificates, encode, holds_private_key};
+pub use store::{
+    CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile, StoreError,
+};

@@ -1,0 +1,249 @@
+//! PEM (RFC 7468), split as Go's `encoding/pem` splits it, which is how the gateway reads a CA; and bundles of CAs.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// One block: what stands between `-----BEGIN LABEL-----` and `-----END LABEL-----`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    pub label: String,
+    /// Whether it has headers (RFC 1421), as encrypted keys do. Go's certificate pool skips such a block.
+    pub headers: bool,
+    pub der: Vec<u8>,
+}
+
+const BEGIN: &str = "-----BEGIN ";
+const END: &str = "-----END ";
+const DASHES: &str = "-----";
+
+/// The whole blocks in a text; what stands around them, and blocks that are broken, is passed over.
+pub fn blocks(text: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut rest = text;
+    while let Some(start) = line_start(rest, BEGIN) {
+        rest = &rest[start + BEGIN.len()..];
+        let (line, body) = rest.split_once('\n').unwrap_or((rest, ""));
+        if let Some(label) = line.trim_end().strip_suffix(DASHES)
+            && let Some((content, after)) = until_end(body, label)
+        {
+            if let Some(block) = block(label, content) {
+                blocks.push(block);
+            }
+            rest = after;
+        }
+    }
+    blocks
+}
+
+/// Where `mark` begins a line.
+fn line_start(text: &str, mark: &str) -> Option<usize> {
+    if text.starts_with(mark) {
+        return Some(0);
+    }
+    text.match_indices(mark)
+        .map(|(at, _)| at)
+        .find(|at| text[..*at].ends_with('\n'))
+}
+
+fn until_end<'t>(body: &'t str, label: &str) -> Option<(&'t str, &'t str)> {
+    let end = line_start(body, END)?;
+    let (line, after) = body[end + END.len()..]
+        .split_once('\n')
+        .unwrap_or((&body[end + END.len()..], ""));
+    (line.trim_end().strip_suffix(DASHES)? == label).then(|| (&body[..end], after))
+}
+
+fn block(label: &str, content: &str) -> Option<Block> {
+    let mut headers = false;
+    let mut body = content;
+    while let Some((line, rest)) = body.split_once('\n').filter(|(line, _)| line.contains(':')) {
+        headers |= !line.trim().is_empty();
+        body = rest;
+    }
+    let encoded: String = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    let der = STANDARD.decode(encoded).ok()?;
+    Some(Block {
+        label: label.to_owned(),
+        headers,
+        der,
+    })
+}
+
+/// DER as a PEM block, in lines of 64.
+pub fn encode(label: &str, der: &[u8]) -> String {
+    let encoded = STANDARD.encode(der);
+    let mut text = format!("{BEGIN}{label}{DASHES}\n");
+    let (lines, rest) = encoded.as_bytes().as_chunks::<64>();
+    for line in lines
+        .iter()
+        .map(<[u8; 64]>::as_slice)
+        .chain((!rest.is_empty()).then_some(rest))
+    {
+        text.extend(line.iter().map(|byte| char::from(*byte)));
+        text.push('\n');
+    }
+    text.push_str(&format!("{END}{label}{DASHES}\n"));
+    text
+}
+
+/// The DER of every certificate that Go's certificate pool would try to parse.
+pub fn certificates(text: &str) -> Vec<Vec<u8>> {
+    blocks(text)
+        .into_iter()
+        .filter(|block| block.label == "CERTIFICATE" && !block.headers)
+        .map(|block| block.der)
+        .collect()
+}
+
+/// Whether a private key stands in it, whole or not.
+pub fn holds_private_key(text: &str) -> bool {
+    text.match_indices(BEGIN).any(|(at, _)| {
+        text[at..]
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .contains("PRIVATE KEY")
+    })
+}
+
+/// Why bytes are not CA certificates.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BundleError {
+    #[error("it is empty")]
+    Empty,
+    #[error("it holds a private key, and only certificates belong here")]
+    PrivateKey,
+    #[error("it holds no certificate")]
+    NoCertificate,
+    #[error("its certificate {0} can't be parsed")]
+    Broken(usize),
+}
+
+/// The certificates in PEM, DER or base64 of either, as raw PEM without doubles and without anything else.
+pub fn bundle(bytes: &[u8]) -> Result<String, BundleError> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(BundleError::Empty);
+    }
+    let ders = ders(bytes).or_else(|error| {
+        let compact: Vec<u8> = bytes
+            .iter()
+            .copied()
+            .filter(|byte| !byte.is_ascii_whitespace())
+            .collect();
+        match STANDARD.decode(compact) {
+            Ok(decoded) if error == BundleError::NoCertificate => ders(&decoded),
+            _ => Err(error),
+        }
+    })?;
+    let mut unique = Vec::<Vec<u8>>::new();
+    for (index, der) in ders.into_iter().enumerate() {
+        if x509_parser::parse_x509_certificate(&der).is_ok_and(|(rest, _)| rest.is_empty()) {
+            if !unique.contains(&der) {
+                unique.push(der);
+            }
+        } else {
+            return Err(BundleError::Broken(index + 1));
+        }
+    }
+    Ok(unique
+        .iter()
+        .map(|der| encode("CERTIFICATE", der))
+        .collect())
+}
+
+fn ders(bytes: &[u8]) -> Result<Vec<Vec<u8>>, BundleError> {
+    if let Ok(text) = str::from_utf8(bytes) {
+        if holds_private_key(text) {
+            return Err(BundleError::PrivateKey);
+        }
+        let found = certificates(text);
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    match bytes {
+        [0x30, ..] if x509_parser::parse_x509_certificate(bytes).is_ok() => {
+            Ok(vec![bytes.to_vec()])
+        }
+        [0x30, ..] if rcgen::KeyPair::try_from(bytes).is_ok() => Err(BundleError::PrivateKey),
+        _ => Err(BundleError::NoCertificate),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn certificate() -> Vec<u8> {
+        rcgen::generate_simple_self_signed(vec![])
+            .unwrap()
+            .cert
+            .der()
+            .to_vec()
+    }
+
+    #[test]
+    fn go_skips_what_is_not_a_plain_certificate() {
+        let der = certificate();
+        let good = encode("CERTIFICATE", &der);
+        let headed = good.replacen('\n', "\nProc-Type: 4,ENCRYPTED\n\n", 1);
+        let text = format!(
+            "garbage\n{good}more\n{headed}{}x-----BEGIN CERTIFICATE-----\n",
+            encode("X509 CRL", &der)
+        );
+        assert_eq!(certificates(&text), [der.clone()]);
+        assert_eq!(blocks(&text).len(), 3);
+        assert_eq!(certificates(&good.replace('\n', "\r\n")), [der.clone()]);
+        assert_eq!(
+            certificates(&good.replace("END CERT", "END OTHER CERT")),
+            Vec::<Vec<u8>>::new()
+        );
+        assert_eq!(certificates(good.trim_end()), [der]);
+    }
+
+    #[test]
+    fn every_form_of_a_bundle_becomes_pem() {
+        let der = certificate();
+        let pem = encode("CERTIFICATE", &der);
+        for form in [
+            pem.clone().into_bytes(),
+            der.clone(),
+            STANDARD.encode(&pem).into_bytes(),
+            STANDARD.encode(&der).into_bytes(),
+            format!("# a CA\n{pem}{pem}").into_bytes(),
+        ] {
+            assert_eq!(bundle(&form).as_deref(), Ok(pem.as_str()));
+        }
+        let key = rcgen::KeyPair::generate().unwrap();
+        assert_eq!(
+            bundle(format!("{pem}{}", key.serialize_pem()).as_bytes()),
+            Err(BundleError::PrivateKey)
+        );
+        assert_eq!(bundle(key.serialized_der()), Err(BundleError::PrivateKey));
+        assert_eq!(
+            bundle(STANDARD.encode(key.serialize_pem()).as_bytes()),
+            Err(BundleError::PrivateKey)
+        );
+        assert_eq!(bundle(b" \n"), Err(BundleError::Empty));
+        assert_eq!(bundle(b"hello"), Err(BundleError::NoCertificate));
+        assert_eq!(
+            bundle(encode("CERTIFICATE", b"0\x03abc").as_bytes()),
+            Err(BundleError::Broken(1))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(der in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let blocks = blocks(&encode("X", &der));
+            prop_assert_eq!(blocks, vec![Block { label: "X".into(), headers: false, der }]);
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "(-----BEGIN |-----END |CERTIFICATE|-----|\n|AAAA|:| |\u{e9}|=){0,30}") {
+            blocks(&text);
+            let _ = bundle(text.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! The domain: the resource's types, its CRD, its states, what releases differ in, and the words users name things by.
+//!
+//! Not here: reading it from a cluster or a file, judging it, showing it.
+
+mod goal;
+mod name;
+mod releases;
+mod selector;
+mod snapshot;
+mod source;
+mod span;
+mod state;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+pub use goal::Goal;
+pub use name::{
+    CaSecret, NamespacedName, PlaneName, is_dns_label, is_dns_subdomain, is_label_value,
+    is_qualified_name,
+};
+pub use releases::{Difference, PLANE_ID_REQUIRED, SECRET_KEY_REF};
+pub use selector::Selector;
+pub use snapshot::Snapshot;
+pub use source::Source;
+pub use span::{Moment, Span, age};
+pub use state::{State, StateFilter};
+
+/// The reference's CRD, as YAML.
+pub const CRD: &str = include_str!("crd.yaml");
+
+/// Annotation of a name for people (API reference, `openchoreo.dev/display-name`).
+pub const DISPLAY_NAME: &str = "openchoreo.dev/display-name";
+/// Annotation of a description for people.
+pub const DESCRIPTION: &str = "openchoreo.dev/description";
+/// The key of a Secret that holds a CA, unless said otherwise.
+pub const CA_KEY: &str = "ca.crt";
+/// The only kind of observability plane that a cluster-scoped plane may refer to.
+pub const OBSERVABILITY_KIND: &str = "ClusterObservabilityPlane";
+/// The observability plane that is meant when none is named.
+pub const DEFAULT_OBSERVABILITY: &str = "default";
+/// Where the controller sends its events, as the resource itself has no namespace.
+pub const EVENT_NAMESPACE: &str = "default";
+
+/// What a kind of plane is called, in the API and on the gateway's wire. A value, so that a renamed kind is one more row.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kind {
+    pub group: &'static str,
+    pub version: &'static str,
+    pub kind: &'static str,
+    pub plural: &'static str,
+    /// Every word that names the kind in `TYPE/NAME`, beside the plural.
+    pub aliases: &'static [&'static str],
+    /// The finalizer by which the controller holds a deletion until the gateway has let the agents go.
+    pub finalizer: &'static str,
+}
+
+/// OpenChoreo to v0.17.
+pub static CLUSTER_BUILD_PLANE: Kind = Kind {
+    group: "openchoreo.dev",
+    version: "v1alpha1",
+    kind: "ClusterBuildPlane",
+    plural: "clusterbuildplanes",
+    aliases: &["plane", "planes", "cbp", "cbps", "clusterbuildplane"],
+    finalizer: "openchoreo.dev/clusterbuildplane-cleanup",
+};
+
+/// The same thing since OpenChoreo v1.0: recognized, so that errors can name it.
+pub static CLUSTER_WORKFLOW_PLANE: Kind = Kind {
+    group: "openchoreo.dev",
+    version: "v1alpha1",
+    kind: "ClusterWorkflowPlane",
+    plural: "clusterworkflowplanes",
+    aliases: &["cwp", "cwps", "clusterworkflowplane"],
+    finalizer: "openchoreo.dev/clusterworkflowplane-cleanup",
+};
+
+impl Kind {
+    pub fn api_version(&self) -> String {
+        format!("{}/{}", self.group, self.version)
+    }
+
+    /// The CRD's name, which is also how `kubectl get -o name` writes the type: `clusterbuildplane.openchoreo.dev`.
+    pub fn type_name(&self) -> String {
+        format!("{}.{}", self.kind.to_lowercase(), self.group)
+    }
+
+    /// The collection's path on the API server.
+    pub fn path(&self) -> String {
+        format!("/apis/{}/{}/{}", self.group, self.version, self.plural)
+    }
+}
+
+/// One plane, as the API server has it. Fields that aren't known here are kept in `other`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Plane {
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    #[serde(default)]
+    pub spec: Spec,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Spec {
+    #[serde(rename = "planeID", default, skip_serializing_if = "Option::is_none")]
+    pub plane_id: Option<String>,
+    #[serde(default)]
+    pub cluster_agent: ClusterAgent,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_store_ref: Option<SecretStoreRef>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observability_plane_ref: Option<ObservabilityPlaneRef>,
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClusterAgent {
+    #[serde(rename = "clientCA", default)]
+    pub client_ca: ValueFrom,
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// Where the CA comes from: one of the two.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ValueFrom {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretKeyRef>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretKeyRef {
+    #[serde(default)]
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    #[serde(default)]
+    pub key: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretStoreRef {
+    #[serde(default)]
+    pub name: String,
+}
+
+/// An object since v0.15; v0.14 has a plain name here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ObservabilityPlaneRef {
+    Object {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kind: Option<String>,
+        #[serde(default)]
+        name: String,
+    },
+    Name(String),
+}
+
+impl ObservabilityPlaneRef {
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Object { name, .. } | Self::Name(name) => name,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_connection: Option<AgentConnection>,
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Condition {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub status: String,
+    pub reason: String,
+    pub message: String,
+    pub last_transition_time: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}
+
+/// What the controller last learned of the planeID's agents. Times are those at which it noticed, up to a minute late;
+/// the heartbeat is the gateway's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentConnection {
+    #[serde(default)]
+    pub connected: bool,
+    #[serde(default)]
+    pub connected_agents: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_connected_time: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_disconnected_time: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_heartbeat_time: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+impl AgentConnection {
+    /// How old the heartbeat is, in whole seconds; one from the future is 0 s old.
+    pub fn heartbeat_age(&self, now: Timestamp) -> Option<i64> {
+        self.last_heartbeat_time
+            .map(|heartbeat| now.duration_since(heartbeat).as_secs().max(0))
+    }
+}
+
+impl Plane {
+    pub fn name(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// The planeID; the name, where it was left out.
+    pub fn plane_id(&self) -> &str {
+        match self.spec.plane_id.as_deref() {
+            None | Some("") => self.name(),
+            Some(id) => id,
+        }
+    }
+
+    pub fn connection(&self) -> Option<&AgentConnection> {
+        self.status.as_ref()?.agent_connection.as_ref()
+    }
+
+    pub fn state(&self, now: Timestamp) -> State {
+        State::of(
+            self.connection(),
+            self.metadata.deletion_timestamp.is_some(),
+            now,
+        )
+    }
+
+    /// The instant at which the state changes although nobody touches the plane.
+    pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        State::next_change(self.connection()?, now)
+    }
+
+    /// When the present state began, as far as the status tells.
+    pub fn since(&self, now: Timestamp) -> Option<Timestamp> {
+        let deleted = self.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+        deleted.or_else(|| State::since(self.connection()?, now))
+    }
+
+    pub fn created(&self) -> Option<Timestamp> {
+        self.metadata.creation_timestamp.as_ref().map(|time| time.0)
+    }
+
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.metadata
+            .annotations
+            .as_ref()?
+            .get(key)
+            .map(String::as_str)
+    }
+
+    pub fn labels(&self) -> &BTreeMap<String, String> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        self.metadata.labels.as_ref().unwrap_or(&NONE)
+    }
+
+    /// The observability plane that is meant, named or not.
+    pub fn observability_plane(&self) -> &str {
+        self.spec
+            .observability_plane_ref
+            .as_ref()
+            .map_or(DEFAULT_OBSERVABILITY, ObservabilityPlaneRef::name)
+    }
+
+    /// The object to send or to write: type and version first, then what a person looks for.
+    pub fn manifest(&self, kind: &Kind) -> Value {
+        let mut object = Map::new();
+        object.insert("apiVersion".into(), kind.api_version().into());
+        object.insert("kind".into(), kind.kind.into());
+        if let Ok(Value::Object(fields)) = serde_json::to_value(self) {
+            object.extend(fields);
+        }
+        Value::Object(object)
+    }
+
+    /// Every time that the object holds; what is newest tells when a dump was made.
+    pub fn times(&self) -> impl Iterator<Item = Timestamp> {
+        let meta = &self.metadata;
+        let managed = meta
+            .managed_fields
+            .iter()
+            .flatten()
+            .filter_map(|entry| entry.time.as_ref());
+        let connection = self.connection().into_iter();
+        let conditions = self.status.iter().flat_map(|status| &status.conditions);
+        [&meta.creation_timestamp, &meta.deletion_timestamp]
+            .into_iter()
+            .filter_map(Option::as_ref)
+            .chain(managed)
+            .map(|time| time.0)
+            .chain(
+                connection
+                    .flat_map(|c| {
+                        [
+                            c.last_connected_time,
+                            c.last_disconnected_time,
+                            c.last_heartbeat_time,
+                        ]
+                    })
+                    .flatten(),
+            )
+            .chain(conditions.filter_map(|condition| condition.last_transition_time))
+    }
+}
+
+impl kube::Resource for Plane {
+    type DynamicType = &'static Kind;
+    type Scope = kube::core::ClusterResourceScope;
+
+    fn kind(kind: &&'static Kind) -> Cow<'static, str> {
+        kind.kind.into()
+    }
+
+    fn group(kind: &&'static Kind) -> Cow<'static, str> {
+        kind.group.into()
+    }
+
+    fn version(kind: &&'static Kind) -> Cow<'static, str> {
+        kind.version.into()
+    }
+
+    fn plural(kind: &&'static Kind) -> Cow<'static, str> {
+        kind.plural.into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn unknown_fields_survive_a_read_and_a_write() {
+        let object = json!({
+            "apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane",
+            "metadata": {"name": "a"},
+            "spec": {"planeID": "a", "clusterAgent": {"clientCA": {"value": "x", "later": 1}, "later": {"a": [1]}}, "later": true},
+            "status": {"conditions": [], "agentConnection": {"connected": true, "connectedAgents": 1, "later": "x"}, "later": 2},
+            "later": {"deep": null}
+        });
+        let plane: Plane = serde_json::from_value(object.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&plane).unwrap(), object);
+    }
+
+    #[test]
+    fn the_plane_id_defaults_to_the_name() {
+        let plane: Plane = serde_json::from_value(json!({"metadata": {"name": "a"}})).unwrap();
+        assert_eq!(plane.plane_id(), "a");
+        assert_eq!(plane.observability_plane(), "default");
+    }
+
+    #[test]
+    fn a_reference_by_name_alone_is_read() {
+        let spec: Spec = serde_json::from_value(json!({"observabilityPlaneRef": "obs"})).unwrap();
+        assert_eq!(spec.observability_plane_ref.unwrap().name(), "obs");
+    }
+}

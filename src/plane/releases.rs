@@ -1,0 +1,106 @@
+//! Where OpenChoreo's releases differ from the API reference, as data that warnings quote.
+
+/// One difference between the reference and released software.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The field that it is about, as `spec.planeID`; empty for the kind itself.
+    pub path: &'static str,
+    pub reference: &'static str,
+    /// The releases, as `v0.14 to v0.17`.
+    pub releases: &'static str,
+    /// What those releases do instead.
+    pub instead: &'static str,
+}
+
+pub static PLANE_ID_REQUIRED: Difference = Difference {
+    path: "spec.planeID",
+    reference: "optional, defaults to the name",
+    releases: "v0.14 to v0.17",
+    instead: "their CRD requires it",
+};
+
+pub static SECRET_KEY_REF: Difference = Difference {
+    path: "spec.clusterAgent.clientCA.secretRef",
+    reference: "secretRef",
+    releases: "v1.0 and later",
+    instead: "it is called secretKeyRef",
+};
+
+/// All of them, by field.
+pub static DIFFERENCES: &[&Difference] = &[
+    &Difference {
+        path: "",
+        reference: "ClusterBuildPlane",
+        releases: "v1.0 and later",
+        instead: "the kind is called ClusterWorkflowPlane",
+    },
+    &Difference {
+        path: "",
+        reference: "an agent connects through it",
+        releases: "v0.14",
+        instead: "the gateway reads namespaced BuildPlanes only, so no agent can connect through a ClusterBuildPlane",
+    },
+    &PLANE_ID_REQUIRED,
+    &SECRET_KEY_REF,
+    &Difference {
+        path: "spec.clusterAgent.clientCA.secretRef.namespace",
+        reference: "required for a cluster-scoped resource",
+        releases: "v0.15 to v0.17",
+        instead: "the CRD accepts it without, and the gateway's look-up then fails",
+    },
+    &Difference {
+        path: "spec.clusterAgent.clientCA",
+        reference: "one of value and secretRef",
+        releases: "v0.14 to v0.17",
+        instead: "with neither the gateway skips the plane, with both the value wins in silence",
+    },
+    &Difference {
+        path: "spec.clusterAgent.clientCA.value",
+        reference: "base64-encoded PEM",
+        releases: "v0.15 to v0.17",
+        instead: "the gateway reads raw PEM only and finds no certificate in base64 text",
+    },
+    &Difference {
+        path: "spec.observabilityPlaneRef",
+        reference: "an object of kind and name",
+        releases: "v0.14",
+        instead: "it is a plain string",
+    },
+    &Difference {
+        path: "spec.observabilityPlaneRef.kind",
+        reference: "optional, defaults to ClusterObservabilityPlane",
+        releases: "v0.15 to v0.17",
+        instead: "their CRD requires it",
+    },
+];
+
+impl Difference {
+    /// The differences of one field.
+    pub fn of(path: &str) -> impl Iterator<Item = &'static Self> {
+        DIFFERENCES
+            .iter()
+            .copied()
+            .filter(move |difference| difference.path == path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_field_in_the_table_is_one_of_the_reference() {
+        let crd: serde_json::Value = serde_yaml::from_str(super::super::CRD).unwrap();
+        let schema = crd
+            .pointer("/spec/versions/0/schema/openAPIV3Schema")
+            .unwrap();
+        for difference in DIFFERENCES {
+            let mut node = schema;
+            for field in difference.path.split('.').filter(|field| !field.is_empty()) {
+                node = &node["properties"][field];
+                assert!(node.is_object(), "{}", difference.path);
+            }
+        }
+        assert_eq!(Difference::of("spec.planeID").count(), 1);
+    }
+}

@@ -1,0 +1,63 @@
+//! Planes and what stands around them, from a cluster or from files, and the moment that they are true for.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::Plane;
+
+/// What a view shows.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    pub planes: Vec<Plane>,
+    /// Objects of other kinds that came along in files: Secrets, observability planes, events.
+    pub related: Vec<Value>,
+    /// The API server's clock, or for files the newest time in them.
+    pub now: Timestamp,
+}
+
+impl Snapshot {
+    /// Of objects out of files. Ages count from `at`, or from the newest time that the planes hold.
+    pub fn of_files(planes: Vec<Plane>, related: Vec<Value>, at: Option<Timestamp>) -> Self {
+        let newest = planes.iter().flat_map(Plane::times).max();
+        Self {
+            now: at.or(newest).unwrap_or_else(Timestamp::now),
+            planes,
+            related,
+        }
+    }
+
+    /// The object of this kind and name among the related ones.
+    pub fn related(&self, kind: &str, namespace: Option<&str>, name: &str) -> Option<&Value> {
+        let text = |object: &'_ Value, pointer: &str| {
+            object
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        };
+        self.related.iter().find(|object| {
+            text(object, "/kind").as_deref() == Some(kind)
+                && text(object, "/metadata/name").as_deref() == Some(name)
+                && (namespace.is_none()
+                    || text(object, "/metadata/namespace").as_deref() == namespace)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn ages_count_from_the_newest_time() {
+        let plane: Plane = serde_json::from_value(json!({
+            "metadata": {"name": "a", "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "status": {"agentConnection": {"connected": true, "connectedAgents": 1, "lastHeartbeatTime": "2026-02-01T00:00:00Z"}}
+        }))
+        .unwrap();
+        let snapshot = Snapshot::of_files(vec![plane.clone()], vec![], None);
+        assert_eq!(snapshot.now.to_string(), "2026-02-01T00:00:00Z");
+        let at: Timestamp = "2027-01-01T00:00:00Z".parse().unwrap();
+        assert_eq!(Snapshot::of_files(vec![plane], vec![], Some(at)).now, at);
+    }
+}

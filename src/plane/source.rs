@@ -1,0 +1,142 @@
+//! Where certificates are read from: a file, a pipe, an object in a cluster, a server.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::{NamespacedName, PlaneName};
+use crate::term::visible;
+
+/// A place that holds certificates, as users name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    File(PathBuf),
+    Stdin,
+    /// Without a key: its tls.crt and ca.crt.
+    Secret(NamespacedName, Option<String>),
+    ConfigMap(NamespacedName, Option<String>),
+    Plane(PlaneName),
+    /// What a TLS server presents.
+    Server {
+        host: String,
+        port: u16,
+    },
+}
+
+impl Source {
+    /// Whether it takes a cluster to read it.
+    pub fn needs_cluster(&self) -> bool {
+        matches!(
+            self,
+            Self::Secret(..) | Self::ConfigMap(..) | Self::Plane(_)
+        )
+    }
+}
+
+impl FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "-" {
+            return Ok(Self::Stdin);
+        }
+        if let Some(authority) = text.strip_prefix("https://") {
+            return server(authority.trim_end_matches('/'));
+        }
+        let Some((kind, rest)) = text.split_once('/') else {
+            return Ok(Self::File(text.into()));
+        };
+        match kind {
+            "secret" | "configmap" => {
+                let (name, key) = rest
+                    .split_once(':')
+                    .map_or((rest, None), |(name, key)| (name, Some(key.to_owned())));
+                let name = name.parse().map_err(|_| format!("write {kind}/NAMESPACE/NAME or {kind}/NAMESPACE/NAME:KEY, and ./{kind}/... for a file"))?;
+                Ok(if kind == "secret" {
+                    Self::Secret(name, key)
+                } else {
+                    Self::ConfigMap(name, key)
+                })
+            }
+            "plane" | "cbp" | "clusterbuildplane" | "clusterbuildplane.openchoreo.dev" => {
+                text.parse().map(Self::Plane)
+            }
+            _ => Ok(Self::File(text.into())),
+        }
+    }
+}
+
+fn server(authority: &str) -> Result<Source, String> {
+    let wrong = || "write https://HOST or https://HOST:PORT".to_owned();
+    let authority: http::uri::Authority = authority.parse().map_err(|_| wrong())?;
+    let host = authority
+        .host()
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned();
+    let port = match authority.port() {
+        Some(port) => port.as_str().parse().map_err(|_| wrong())?,
+        None => 443,
+    };
+    if host.is_empty() || authority.as_str().contains('@') {
+        Err(wrong())
+    } else {
+        Ok(Source::Server { host, port })
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = |key: &Option<String>| {
+            key.as_ref()
+                .map(|key| format!(":{}", visible(key)))
+                .unwrap_or_default()
+        };
+        match self {
+            Self::File(path) => f.write_str(&visible(&path.to_string_lossy())),
+            Self::Stdin => f.write_str("standard input"),
+            Self::Secret(name, of) => write!(f, "secret/{name}{}", key(of)),
+            Self::ConfigMap(name, of) => write!(f, "configmap/{name}{}", key(of)),
+            Self::Plane(name) => write!(f, "plane/{name}"),
+            Self::Server { host, port } if host.contains(':') => {
+                write!(f, "https://[{host}]:{port}")
+            }
+            Self::Server { host, port } => write!(f, "https://{host}:{port}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_told_apart() {
+        for text in [
+            "ca.crt",
+            "./secret/x",
+            "secret/ns/ca",
+            "secret/ns/ca:tls.crt",
+            "configmap/ns/ca",
+            "plane/a",
+            "https://a:8443",
+            "https://[::1]:1",
+        ] {
+            assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
+        }
+        assert_eq!(
+            "https://a/".parse::<Source>().unwrap().to_string(),
+            "https://a:443"
+        );
+        assert_eq!("-".parse::<Source>().unwrap(), Source::Stdin);
+        for text in [
+            "secret/ca",
+            "https://",
+            "https://u@h",
+            "plane/A",
+            "configmap/a/b/c",
+        ] {
+            assert!(text.parse::<Source>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Certificates as a table and as the JSON that scripts rely on.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{NONE, cell, columns};
+use crate::pki::Certificate;
+use crate::plane::age;
+use crate::term::paint;
+
+/// A certificate and where it was read.
+pub struct Sourced {
+    pub source: String,
+    /// Counted from 0 in its source.
+    pub index: usize,
+    pub certificate: Certificate,
+    /// Whether it ends within what was asked for.
+    pub expires: bool,
+}
+
+/// A source that could not be read.
+#[derive(Serialize)]
+pub struct Unread {
+    pub source: String,
+    pub text: String,
+}
+
+/// A row each.
+pub fn table(certificates: &[Sourced], now: Timestamp) -> String {
+    let rows = certificates.iter().map(|sourced| {
+        let certificate = &sourced.certificate;
+        vec![
+            cell(&sourced.source),
+            sourced.index.to_string(),
+            cell(&certificate.subject),
+            if certificate.self_issued() {
+                "self".into()
+            } else {
+                cell(&certificate.issuer)
+            },
+            if certificate.ca {
+                "CA".into()
+            } else {
+                usage(certificate)
+            },
+            cell(&certificate.key_algorithm),
+            certificate.not_after.strftime("%Y-%m-%d").to_string(),
+            left(certificate, sourced.expires, now),
+            format!("{:.0}%", certificate.lifetime_used(now) * 100.0),
+        ]
+    });
+    columns(
+        Some(&[
+            "SOURCE",
+            "INDEX",
+            "SUBJECT",
+            "ISSUER",
+            "USE",
+            "KEY",
+            "NOT-AFTER",
+            "LEFT",
+            "USED",
+        ]),
+        rows.collect(),
+    )
+}
+
+fn usage(certificate: &Certificate) -> String {
+    if certificate.ext_key_usage.is_empty() {
+        NONE.into()
+    } else {
+        cell(&certificate.ext_key_usage.join(","))
+    }
+}
+
+/// How long it is still valid, in words.
+pub fn left(certificate: &Certificate, soon: bool, now: Timestamp) -> String {
+    let Certificate {
+        not_before,
+        not_after,
+        ..
+    } = certificate;
+    if *not_after < now {
+        paint::bad(&format!("expired {} ago", age(*not_after, now)))
+    } else if *not_before > now {
+        paint::bad(&format!("valid in {}", age(*not_before, now)))
+    } else if soon {
+        paint::warning(&age(*not_after, now))
+    } else {
+        age(*not_after, now)
+    }
+}
+
+/// One certificate as an object.
+pub fn object(source: &str, index: usize, certificate: &Certificate, now: Timestamp) -> Value {
+    let mut object = json!({"source": source, "index": index});
+    if let (Some(object), Ok(Value::Object(fields))) =
+        (object.as_object_mut(), serde_json::to_value(certificate))
+    {
+        object.extend(fields);
+        object.insert(
+            "lifetimeUsed".into(),
+            json!((certificate.lifetime_used(now) * 10_000.0).round() / 10_000.0),
+        );
+    }
+    object
+}
+
+/// All of them as one object.
+pub fn json(certificates: &[Sourced], problems: &[Unread], now: Timestamp) -> Value {
+    let objects: Vec<_> = certificates
+        .iter()
+        .map(|sourced| object(&sourced.source, sourced.index, &sourced.certificate, now))
+        .collect();
+    json!({"certificates": objects, "problems": problems})
+}

@@ -1,0 +1,310 @@
+//! A plane in full, as text and as the JSON that scripts rely on.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::certificates::{left, object};
+use super::{NONE, cell, columns, cut, state};
+use crate::doctor::{Facts, Note, Problem};
+use crate::plane::{DESCRIPTION, DISPLAY_NAME, ObservabilityPlaneRef, Plane, State, age};
+use crate::term::{paint, visible};
+
+/// Longest text of a field, in columns; the JSON has it whole.
+const TEXT: usize = 400;
+/// A certificate that ends within this many days is marked.
+const SOON_DAYS: i64 = 30;
+
+/// One plane.
+pub fn text(facts: &Facts, notes: &[Note]) -> String {
+    let mut page = Page::default();
+    let plane = &facts.plane;
+    page.field("Name", &cell(plane.name()));
+    for (title, key) in [("Display name", DISPLAY_NAME), ("Description", DESCRIPTION)] {
+        if let Some(text) = plane.annotation(key) {
+            page.field(title, &cut(text, TEXT));
+        }
+    }
+    let labels: Vec<_> = plane
+        .labels()
+        .iter()
+        .map(|(key, value)| format!("{}={}", visible(key), visible(value)))
+        .collect();
+    if !labels.is_empty() {
+        page.field("Labels", &cut(&labels.join(", "), TEXT));
+    }
+    let left_out = if plane.spec.plane_id.is_none() {
+        " (left out: the name)"
+    } else {
+        ""
+    };
+    page.field("Plane ID", &format!("{}{left_out}", cell(plane.plane_id())));
+    page.field("Shared with", &shared(&facts.shares_plane_id_with));
+    if let Some(created) = plane.created() {
+        page.field(
+            "Created",
+            &format!("{created} ({} ago)", age(created, facts.now)),
+        );
+    }
+    page.field("Connection", &connection(plane, facts.now));
+    if let Some(message) = plane
+        .connection()
+        .and_then(|connection| connection.message.as_deref())
+        .filter(|message| !message.is_empty())
+    {
+        page.field("", &format!("“{}”", cut(message, TEXT)));
+    }
+    page.client_ca(facts);
+    page.field(
+        "Secret store",
+        &plane
+            .spec
+            .secret_store_ref
+            .as_ref()
+            .map_or_else(|| NONE.into(), |store| cell(&store.name)),
+    );
+    page.field("Observability", &observability(facts));
+    page.conditions(facts);
+    page.events(facts);
+    if !notes.is_empty() {
+        page.text.push_str("Notes:\n");
+        for note in notes {
+            page.text.push_str(&format!(
+                "  {} {} {}\n",
+                paint::warning("•"),
+                cut(&note.text, TEXT),
+                paint::faint(&format!("[{}]", note.id))
+            ));
+        }
+    }
+    page.text
+}
+
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn field(&mut self, title: &str, value: &str) {
+        let title = if title.is_empty() {
+            String::new()
+        } else {
+            format!("{title}:")
+        };
+        self.text.push_str(&format!(
+            "{} {value}\n",
+            paint::strong(&format!("{title:<14}"))
+        ));
+    }
+
+    fn table(&mut self, title: &str, header: &[&str], rows: Vec<Vec<String>>) {
+        self.text
+            .push_str(&format!("{}\n", paint::strong(&format!("{title}:"))));
+        for line in columns(Some(header), rows).lines() {
+            self.text.push_str(&format!("  {line}\n"));
+        }
+    }
+
+    fn client_ca(&mut self, facts: &Facts) {
+        let source = cell(&facts.client_ca.source);
+        match &facts.client_ca.certificates {
+            Err(problem) => self.field(
+                "Client CA",
+                &format!("{source}: {}", paint::bad(&cut(&problem.text, TEXT))),
+            ),
+            Ok(certificates) => {
+                let noun = if certificates.len() == 1 {
+                    "certificate"
+                } else {
+                    "certificates"
+                };
+                self.field(
+                    "Client CA",
+                    &format!("{source}, {} {noun}", certificates.len()),
+                );
+                for certificate in certificates {
+                    let soon =
+                        certificate.not_after.duration_since(facts.now).as_hours() < 24 * SOON_DAYS;
+                    let role = if certificate.ca { "CA" } else { "not a CA" };
+                    let line = format!(
+                        "{}  {role}  {}  until {} ({})",
+                        cell(&certificate.subject),
+                        cell(&certificate.key_algorithm),
+                        certificate.not_after.strftime("%Y-%m-%d"),
+                        left(certificate, soon, facts.now)
+                    );
+                    self.field("", &line);
+                }
+            }
+        }
+    }
+
+    fn conditions(&mut self, facts: &Facts) {
+        let conditions = facts
+            .plane
+            .status
+            .as_ref()
+            .map(|status| status.conditions.as_slice())
+            .unwrap_or_default();
+        let rows: Vec<_> = conditions
+            .iter()
+            .map(|condition| {
+                vec![
+                    cell(&condition.kind),
+                    cell(&condition.status),
+                    cell(&condition.reason),
+                    condition
+                        .last_transition_time
+                        .map_or_else(|| NONE.into(), |time| age(time, facts.now)),
+                    cell(&condition.message),
+                ]
+            })
+            .collect();
+        if !rows.is_empty() {
+            self.table(
+                "Conditions",
+                &["TYPE", "STATUS", "REASON", "AGE", "MESSAGE"],
+                rows,
+            );
+        }
+    }
+
+    fn events(&mut self, facts: &Facts) {
+        match &facts.events {
+            Err(problem) => self.field("Events", &cut(&problem.text, TEXT)),
+            Ok(events) if events.is_empty() => self.field("Events", "none"),
+            Ok(events) => {
+                let rows = events.iter().map(|event| {
+                    let last = event
+                        .last
+                        .map_or_else(|| NONE.into(), |time| age(time, facts.now));
+                    vec![
+                        cell(&event.kind),
+                        cell(&event.reason),
+                        last,
+                        event.count.to_string(),
+                        cell(&event.message),
+                    ]
+                });
+                self.table(
+                    "Events",
+                    &["TYPE", "REASON", "AGE", "COUNT", "MESSAGE"],
+                    rows.collect(),
+                );
+            }
+        }
+    }
+}
+
+fn shared(others: &Result<Vec<String>, Problem>) -> String {
+    match others {
+        Ok(others) if others.is_empty() => "nobody".into(),
+        Ok(others) => cut(&others.join(", "), TEXT),
+        Err(problem) => cut(&problem.text, TEXT),
+    }
+}
+
+/// The connection in a sentence.
+fn connection(plane: &Plane, now: Timestamp) -> String {
+    let word = state(plane.state(now));
+    let Some(connection) = plane.connection() else {
+        return match plane.state(now) {
+            State::Deleting => format!("{word}: waits for its finalizers"),
+            _ => format!("{word}: no report yet"),
+        };
+    };
+    let agents = match connection.connected_agents {
+        1 => "1 agent".to_owned(),
+        number => format!("{number} agents"),
+    };
+    let ago = |time: Option<Timestamp>| time.map(|time| format!("{} ago", age(time.min(now), now)));
+    let heartbeat = ago(connection.last_heartbeat_time)
+        .map_or_else(|| "no heartbeat".into(), |ago| format!("heartbeat {ago}"));
+    match plane.state(now) {
+        State::Connected | State::Late => {
+            let since = connection
+                .last_connected_time
+                .map(|time| format!(" for {}", age(time, now)))
+                .unwrap_or_default();
+            format!("{word}{since}, {agents}, {heartbeat}")
+        }
+        State::Stale => format!("{word}: said to be connected with {agents}, but {heartbeat}"),
+        State::Disconnected => {
+            let gone = ago(connection.last_disconnected_time)
+                .map(|ago| format!(" since {ago}"))
+                .unwrap_or_default();
+            format!("{word}{gone}, {heartbeat}")
+        }
+        State::NeverConnected => format!("{word}: no agent ever got in"),
+        State::Deleting | State::Unreported => word,
+    }
+}
+
+fn observability(facts: &Facts) -> String {
+    let name = cell(facts.plane.observability_plane());
+    let named = if facts.plane.spec.observability_plane_ref.is_some() {
+        ""
+    } else {
+        ", not named"
+    };
+    let exists = match &facts.observability_exists {
+        Ok(true) => "exists".to_owned(),
+        Ok(false) => paint::warning("does not exist"),
+        Err(problem) => cut(&problem.text, TEXT),
+    };
+    format!("{name} ({exists}{named})")
+}
+
+/// The same as an object.
+pub fn json(facts: &Facts, notes: &[Note]) -> Value {
+    let (plane, now) = (&facts.plane, facts.now);
+    let connection = plane.connection();
+    let ca = &facts.client_ca;
+    let certificates = ca.certificates.as_deref().unwrap_or_default();
+    let certificates: Vec<_> = certificates
+        .iter()
+        .enumerate()
+        .map(|(index, certificate)| object(&ca.source, index, certificate, now))
+        .collect();
+    let kind = match &plane.spec.observability_plane_ref {
+        Some(ObservabilityPlaneRef::Object { kind, .. }) => kind.as_deref(),
+        _ => None,
+    };
+    json!({
+        "name": plane.name(),
+        "planeID": plane.plane_id(),
+        "displayName": plane.annotation(DISPLAY_NAME),
+        "description": plane.annotation(DESCRIPTION),
+        "labels": plane.labels(),
+        "connection": {
+            "state": plane.state(now).name(),
+            "connected": connection.map(|connection| connection.connected),
+            "connectedAgents": connection.map(|connection| connection.connected_agents),
+            "since": plane.since(now),
+            "lastConnectedTime": connection.and_then(|connection| connection.last_connected_time),
+            "lastDisconnectedTime": connection.and_then(|connection| connection.last_disconnected_time),
+            "lastHeartbeatTime": connection.and_then(|connection| connection.last_heartbeat_time),
+            "heartbeatAgeSeconds": connection.and_then(|connection| connection.heartbeat_age(now)),
+            "message": connection.and_then(|connection| connection.message.as_deref()),
+        },
+        "clientCA": {
+            "source": ca.source,
+            "certificates": certificates,
+            "problem": ca.certificates.as_ref().err().map(|problem| &problem.text),
+        },
+        "sharesPlaneIDWith": facts.shares_plane_id_with.as_ref().ok(),
+        "secretStore": plane.spec.secret_store_ref.as_ref().map(|store| &store.name),
+        "observabilityPlane": {
+            "kind": kind,
+            "name": plane.observability_plane(),
+            "named": plane.spec.observability_plane_ref.is_some(),
+            "exists": facts.observability_exists.as_ref().ok(),
+        },
+        "conditions": plane.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default(),
+        "events": facts.events.as_ref().ok().map(|events| {
+            let event = |event: &crate::cluster::PlaneEvent| json!({"type": event.kind, "reason": event.reason, "message": event.message, "last": event.last, "count": event.count});
+            events.iter().map(event).collect::<Vec<_>>()
+        }),
+        "notes": notes,
+    })
+}

@@ -1,0 +1,120 @@
+//! Views: pure functions from what is known, and the time, to text. Colour is always in it; the terminal layer strips it.
+
+pub mod certificates;
+pub mod describe;
+pub mod diff;
+pub mod planes;
+pub mod snippet;
+pub mod watch;
+
+use comfy_table::{Cell, Table, presets};
+use unicode_width::UnicodeWidthChar as _;
+
+use crate::plane::State;
+use crate::term::{paint, visible};
+
+/// Widest text of a table's cell, in columns.
+const CELL: usize = 80;
+
+/// What stands where nothing is known.
+pub const NONE: &str = "-";
+
+/// A table without lines, as kubectl prints it: columns two blanks apart, none after the last.
+///
+/// Cells must be on one line already; see [`cell`].
+pub fn columns(header: Option<&[&str]>, rows: Vec<Vec<String>>) -> String {
+    if rows.is_empty() && header.is_none() {
+        return String::new();
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    if let Some(header) = header {
+        table.set_header(header.iter().copied());
+    }
+    table.add_rows(
+        rows.into_iter()
+            .map(|row| row.into_iter().map(Cell::new_owned).collect::<Vec<_>>()),
+    );
+    let last = table.column_count().saturating_sub(1);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, if index == last { 0 } else { 2 }));
+    }
+    table
+        .lines()
+        .fold(String::new(), |text, line| text + line.trim_end() + "\n")
+}
+
+/// Untrusted text for a table: on one line, visible, and cut at a width.
+pub fn cell(text: &str) -> String {
+    if text.is_empty() {
+        NONE.to_owned()
+    } else {
+        cut(text, CELL)
+    }
+}
+
+/// Untrusted text, visible and cut at a width in columns.
+pub fn cut(text: &str, width: usize) -> String {
+    // A character takes a byte at least, so what is cut off need not be looked at.
+    let shown = visible(&text[..text.floor_char_boundary(4 * width + 4)]).into_owned();
+    let mut columns = 0;
+    for (at, c) in shown.char_indices() {
+        columns += c.width().unwrap_or(0);
+        if columns > width {
+            let kept = shown[..at].trim_end();
+            let kept = kept
+                .char_indices()
+                .next_back()
+                .map_or("", |(last, _)| &kept[..last]);
+            return format!("{kept}…");
+        }
+    }
+    if text.len() > 4 * width + 4 {
+        format!("{shown}…")
+    } else {
+        shown
+    }
+}
+
+/// A state's word in its colour.
+pub fn state(state: State) -> String {
+    match state {
+        State::Connected => paint::good(state.name()),
+        State::Late | State::Deleting => paint::warning(state.name()),
+        State::Stale | State::Disconnected | State::NeverConnected => paint::bad(state.name()),
+        State::Unreported => paint::faint(state.name()),
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn plain(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn columns_line_up() {
+        let rows = vec![
+            vec!["日本".into(), state(State::Connected), "x".into()],
+            vec!["a".into(), "b".into(), NONE.into()],
+        ];
+        assert_eq!(
+            plain(&columns(Some(&["NAME", "STATE", "LAST"]), rows)),
+            "NAME  STATE      LAST\n日本  Connected  x\na     b          -\n"
+        );
+        assert_eq!(columns(None, vec![]), "");
+    }
+
+    proptest! {
+        #[test]
+        fn a_cell_is_one_harmless_line(text in "(?s).{0,300}|[\u{1b}\n\u{202e}a日]{0,300}") {
+            let shown = cell(&text);
+            prop_assert!(!shown.contains(crate::term::hidden));
+            prop_assert!(unicode_width::UnicodeWidthStr::width(shown.as_str()) <= CELL + 1);
+        }
+    }
+}

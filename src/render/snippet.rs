@@ -1,0 +1,307 @@
+//! Findings with the text that they are about.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use serde_json::{Value, json};
+
+use crate::manifest::Manifest;
+use crate::term::{hidden, visible};
+use crate::validate::{Finding, Judgement, Severity};
+
+/// How much of a line is shown around what is underlined, in bytes.
+const AROUND: usize = 100;
+
+/// The findings of one file, each with its line.
+pub fn findings(manifest: &Manifest, findings: &[Finding]) -> String {
+    let secrets: Vec<_> = findings
+        .iter()
+        .filter(|finding| finding.rule.id == "ca-private-key")
+        .map(|finding| lines(&manifest.text, &finding.span))
+        .collect();
+    let mut text = String::new();
+    for finding in findings {
+        let here = lines(&manifest.text, &finding.span);
+        let secret = secrets
+            .iter()
+            .any(|secret| secret.start < here.end && here.start < secret.end);
+        text.push_str(&one(manifest, finding, secret));
+        text.push_str("\n\n");
+    }
+    text
+}
+
+fn one(manifest: &Manifest, finding: &Finding, secret: bool) -> String {
+    let level = match finding.rule.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let (line, _) = manifest.position(finding.span.start);
+    let (excerpt, span) = if secret {
+        ("(not shown: it holds a private key)".to_owned(), 0..0)
+    } else {
+        excerpt(&manifest.text, &finding.span)
+    };
+    let label = visible(&finding.label).into_owned();
+    let title = level
+        .primary_title(visible(&finding.message).into_owned())
+        .id(finding.rule.id);
+    let annotation = AnnotationKind::Primary
+        .span(span)
+        .label((!label.is_empty() && !secret).then_some(label));
+    let mut group = title.element(
+        Snippet::source(excerpt)
+            .line_start(line)
+            .path(path(manifest))
+            .annotation(annotation),
+    );
+    if let Some(help) = &finding.help {
+        group = group.element(Level::HELP.message(visible(help).into_owned()));
+    }
+    let rendered = Renderer::styled().render(&[group]);
+    // The renderer counts columns in its excerpt, which may begin in the middle of a line.
+    let (line, column) = manifest.position(finding.span.start);
+    place(&rendered, &path(manifest), line, column)
+}
+
+fn path(manifest: &Manifest) -> String {
+    visible(&manifest.file).into_owned()
+}
+
+/// Puts the true line and column behind the first mention of the path.
+fn place(rendered: &str, path: &str, line: usize, column: usize) -> String {
+    let mark = format!("{path}:{line}:");
+    match rendered.find(&mark) {
+        Some(at) => {
+            let after = at + mark.len();
+            let digits = rendered[after..]
+                .bytes()
+                .take_while(u8::is_ascii_digit)
+                .count();
+            format!(
+                "{}{column}{}",
+                &rendered[..after],
+                &rendered[after + digits..]
+            )
+        }
+        None => rendered.to_owned(),
+    }
+}
+
+/// The whole lines that a span touches.
+fn lines(text: &str, span: &Range<usize>) -> Range<usize> {
+    let start = text[..span.start].rfind('\n').map_or(0, |end| end + 1);
+    let end = text[span.end..]
+        .find('\n')
+        .map_or(text.len(), |end| span.end + end);
+    start..end
+}
+
+/// The first line of the span, visible and no longer than needed, and the span in it.
+fn excerpt(text: &str, span: &Range<usize>) -> (String, Range<usize>) {
+    let line_start = text[..span.start].rfind('\n').map_or(0, |end| end + 1);
+    let line_end = text[span.start..]
+        .find(['\n', '\r'])
+        .map_or(text.len(), |end| span.start + end);
+    let span = span.start..span.end.min(line_end).max(span.start);
+    let from = text.ceil_char_boundary(line_start.max(span.start.saturating_sub(AROUND)));
+    let to = text.floor_char_boundary(line_end.min(span.start.saturating_add(2 * AROUND)));
+    let mut shown = String::new();
+    let mut within = 0..0;
+    if from > line_start {
+        shown.push('…');
+    }
+    for (at, c) in text[from..to].char_indices() {
+        if from + at == span.start {
+            within.start = shown.len();
+        }
+        if hidden(c) && c != '\t' {
+            shown.push_str(&visible(c.encode_utf8(&mut [0; 4])));
+        } else {
+            shown.push(if c == '\t' { ' ' } else { c });
+        }
+        if from + at < span.end {
+            within.end = shown.len();
+        }
+    }
+    if span.start >= to {
+        within.start = shown.len();
+    }
+    if to < line_end {
+        shown.push('…');
+    }
+    (shown, within.start..within.end.max(within.start))
+}
+
+/// `1 file, 3 planes: 1 error, 1 warning`.
+pub fn summary(files: usize, judgements: &[Judgement]) -> String {
+    let count = |number: usize, noun: &str| {
+        format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+    };
+    let total = |severity| {
+        judgements
+            .iter()
+            .map(|judgement| judgement.count(severity))
+            .sum()
+    };
+    let planes = judgements.iter().map(|judgement| judgement.planes).sum();
+    let mut text = format!("{}, {}: ", count(files, "file"), count(planes, "plane"));
+    match (total(Severity::Error), total(Severity::Warning)) {
+        (0, 0) => text.push_str("no findings"),
+        (errors, warnings) => {
+            let _ = write!(
+                text,
+                "{}, {}",
+                count(errors, "error"),
+                count(warnings, "warning")
+            );
+        }
+    }
+    let skipped = skipped(judgements);
+    if !skipped.is_empty() {
+        let kinds: Vec<_> = skipped
+            .iter()
+            .map(|(kind, number)| format!("{number} {}", super::cut(kind, 60)))
+            .collect();
+        let _ = write!(text, "; skipped {}", kinds.join(", "));
+    }
+    text
+}
+
+fn skipped(judgements: &[Judgement]) -> std::collections::BTreeMap<&str, usize> {
+    let mut skipped = std::collections::BTreeMap::new();
+    for (kind, number) in judgements.iter().flat_map(|judgement| &judgement.skipped) {
+        *skipped.entry(kind.as_str()).or_default() += number;
+    }
+    skipped
+}
+
+/// All findings as one object.
+pub fn json(manifests: &[Manifest], judgements: &[Judgement], extra: &[Finding]) -> Value {
+    let sum = |of: fn(&Judgement) -> usize| judgements.iter().map(of).sum::<usize>();
+    let of_files = manifests
+        .iter()
+        .zip(judgements)
+        .flat_map(|(manifest, judgement)| {
+            judgement
+                .findings
+                .iter()
+                .map(move |finding| object(Some(manifest), finding))
+        });
+    let findings: Vec<_> = of_files
+        .chain(extra.iter().map(|finding| object(None, finding)))
+        .collect();
+    let counted = |severity| {
+        judgements
+            .iter()
+            .map(|judgement| judgement.count(severity))
+            .sum::<usize>()
+            + extra
+                .iter()
+                .filter(|finding| finding.rule.severity == severity)
+                .count()
+    };
+    json!({
+        "files": manifests.len(),
+        "documents": sum(|judgement| judgement.documents),
+        "planes": sum(|judgement| judgement.planes),
+        "skipped": skipped(judgements),
+        "errors": counted(Severity::Error),
+        "warnings": counted(Severity::Warning),
+        "findings": findings,
+    })
+}
+
+fn object(manifest: Option<&Manifest>, finding: &Finding) -> Value {
+    let place = |at: usize| manifest.map(|manifest| manifest.position(at));
+    let (start, end) = (place(finding.span.start), place(finding.span.end));
+    json!({
+        "rule": finding.rule.id,
+        "severity": finding.rule.severity,
+        "judge": finding.rule.judge,
+        "file": manifest.map(|manifest| &manifest.file),
+        "document": manifest.map(|_| finding.document),
+        "line": start.map(|(line, _)| line),
+        "column": start.map(|(_, column)| column),
+        "endLine": end.map(|(line, _)| line),
+        "endColumn": end.map(|(_, column)| column),
+        "path": finding.path,
+        "message": finding.message,
+        "help": finding.help,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::parse;
+    use crate::render::plain;
+    use crate::validate::judge;
+    use snapbox::{assert_data_eq, str};
+
+    fn shown(text: &str) -> String {
+        let manifest = parse("planes.yaml".into(), text.into());
+        plain(&findings(&manifest, &judge(&manifest).findings))
+    }
+
+    const HEAD: &str =
+        "apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\nmetadata: {name: a}\n";
+
+    #[test]
+    fn a_finding_and_its_line() {
+        let text = format!(
+            "{HEAD}spec:\n  planeID: Shared_Builder\n  clusterAgent: {{clientCA: {{secretRef: {{name: x, key: k, namespace: s}}}}}}\n"
+        );
+        assert_data_eq!(
+            shown(&text),
+            str![[r#"
+error[plane-id-format]: planeID must be lower-case letters, digits and hyphens
+ --> planes.yaml:5:12
+  |
+5 |   planeID: Shared_Builder
+  |            ^^^^^^^^^^^^^^ does not match ^[a-z0-9]([-a-z0-9]*[a-z0-9])?$
+  |
+  = help: `shared-builder` would do
+
+
+"#]]
+        );
+    }
+
+    #[test]
+    fn long_and_hostile_lines_are_cut_and_visible() {
+        let text = format!(
+            "{HEAD}spec: {{x: \"{}\", \"\u{202e}bad\": 1}}\n",
+            "é".repeat(5000)
+        );
+        let shown = shown(&text);
+        assert!(
+            shown.contains("…") && shown.contains("planes.yaml:4:5015"),
+            "{shown}"
+        );
+        assert!(!shown.contains('\u{202e}') && shown.contains(r"\u{202e}bad"));
+        assert!(shown.lines().all(|line| line.chars().count() < 400));
+    }
+
+    #[test]
+    fn no_line_of_a_private_key_is_shown() {
+        let key = crate::pki::PrivateKey::generate(crate::pki::KeyAlgorithm::EcdsaP256)
+            .unwrap()
+            .to_pem();
+        let secret = key.lines().nth(1).unwrap();
+        let inline =
+            format!("{HEAD}spec: {{bad: 1, clusterAgent: {{clientCA: {{value: {key:?}}}}}}}\n");
+        let block = format!(
+            "{HEAD}spec:\n  planeID: a\n  clusterAgent:\n    clientCA:\n      value: |\n        {}\n",
+            key.trim_end().replace('\n', "\n        ")
+        );
+        for text in [inline, block] {
+            let shown = shown(&text);
+            assert!(
+                shown.contains("ca-private-key") && !shown.contains(secret),
+                "{shown}"
+            );
+        }
+    }
+}

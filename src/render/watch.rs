@@ -1,0 +1,165 @@
+//! What a watch tells, as lines and as JSON.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{cut, state};
+use crate::plane::{Plane, State};
+use crate::term::paint;
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub time: Timestamp,
+    pub kind: Kind,
+    /// The plane as it is now, or last was; none where it is about the server.
+    pub plane: Option<Plane>,
+    /// The state before, where there was one.
+    pub from: Option<State>,
+    pub message: Option<String>,
+}
+
+/// What kind of thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Present,
+    Synced,
+    Added,
+    Changed,
+    Deleted,
+    Lost,
+    Resumed,
+}
+
+impl Kind {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Present => "present",
+            Self::Synced => "synced",
+            Self::Added => "added",
+            Self::Changed => "changed",
+            Self::Deleted => "deleted",
+            Self::Lost => "lost",
+            Self::Resumed => "resumed",
+        }
+    }
+}
+
+impl Change {
+    /// The state now; none for a plane that is gone.
+    pub fn to(&self) -> Option<State> {
+        self.plane
+            .as_ref()
+            .filter(|_| self.kind != Kind::Deleted)
+            .map(|plane| plane.state(self.time))
+    }
+}
+
+fn seconds(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// `2026-11-22T12:01:22Z shared-buildplane Connected -> Late agents=2 heartbeat=121s`; nothing for what only JSON tells.
+pub fn line(change: &Change) -> Option<String> {
+    let time = seconds(change.time);
+    let Some(plane) = &change.plane else {
+        let message = change
+            .message
+            .as_deref()
+            .map(|message| format!(": {}", cut(message, 200)))
+            .unwrap_or_default();
+        return match change.kind {
+            Kind::Lost => Some(format!(
+                "{time} {}{message}",
+                paint::warning("lost the API server")
+            )),
+            Kind::Resumed => Some(format!(
+                "{time} {}",
+                paint::good("the API server answers again")
+            )),
+            _ => None,
+        };
+    };
+    let now = change.to().map_or_else(|| paint::faint("deleted"), state);
+    let states = match change.from {
+        Some(from) if Some(from) != change.to() => format!("{} -> {now}", state(from)),
+        _ => now,
+    };
+    let mut line = format!("{time} {} {states}", super::cell(plane.name()));
+    if let Some(connection) = plane.connection().filter(|_| change.kind != Kind::Deleted) {
+        line.push_str(&format!(" agents={}", connection.connected_agents));
+        if let Some(age) = connection.heartbeat_age(change.time) {
+            line.push_str(&format!(" heartbeat={age}s"));
+        }
+    }
+    Some(line)
+}
+
+/// The same as an object.
+pub fn json(change: &Change) -> Value {
+    let plane = change.plane.as_ref();
+    let connection = plane.and_then(Plane::connection);
+    json!({
+        "time": seconds(change.time),
+        "type": change.kind.word(),
+        "name": plane.map(Plane::name),
+        "planeID": plane.map(Plane::plane_id),
+        "from": change.from.map(State::name),
+        "state": change.to().map(State::name),
+        "connectedAgents": connection.map(|connection| connection.connected_agents),
+        "heartbeatAgeSeconds": connection.and_then(|connection| connection.heartbeat_age(change.time)),
+        "message": change.message.as_deref().or_else(|| connection?.message.as_deref()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::plain;
+    use crate::render::planes::tests::{now, planes};
+
+    #[test]
+    fn lines_and_objects_tell_the_same() {
+        let late = planes().remove(1);
+        let change = Change {
+            time: now(),
+            kind: Kind::Changed,
+            plane: Some(late),
+            from: Some(State::Connected),
+            message: None,
+        };
+        assert_eq!(
+            plain(&line(&change).unwrap()),
+            "2026-11-22T12:00:00Z late Connected -> Late agents=1 heartbeat=140s"
+        );
+        let object = json(&change);
+        assert_eq!(
+            (
+                &object["state"],
+                &object["from"],
+                &object["heartbeatAgeSeconds"]
+            ),
+            (&json!("Late"), &json!("Connected"), &json!(140))
+        );
+        let gone = Change {
+            kind: Kind::Deleted,
+            ..change.clone()
+        };
+        assert_eq!(
+            plain(&line(&gone).unwrap()),
+            "2026-11-22T12:00:00Z late Connected -> deleted"
+        );
+        assert_eq!(json(&gone)["state"], Value::Null);
+        let lost = Change {
+            kind: Kind::Lost,
+            plane: None,
+            from: None,
+            message: Some("\u{1b}x".into()),
+            ..change
+        };
+        assert_eq!(
+            plain(&line(&lost).unwrap()),
+            r"2026-11-22T12:00:00Z lost the API server: \u{1b}x"
+        );
+    }
+}

@@ -1,0 +1,551 @@
+//! The only writer: the two streams, their colour and width, prompts, progress, redraw, and the exit codes.
+//!
+//! Text is rendered in colour by whoever makes it; each stream here keeps or strips the colour for itself.
+//! What comes from a file or a cluster goes through [`visible`] before it is rendered, never after.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+
+/// How a command ended, as the shell sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: done, or the answer is yes.
+    Done,
+    /// 1: the answer is no.
+    No,
+    /// 2: it could not be done, or isn't known.
+    Failed,
+    /// 3: the named plane does not exist.
+    NotFound,
+    /// 124: the time ran out.
+    TimedOut,
+    /// 130: interrupted by Ctrl-C.
+    Interrupted,
+    /// 143: asked to end by SIGTERM.
+    Ended,
+}
+
+impl Exit {
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::No => 1,
+            Self::Failed => 2,
+            Self::NotFound => 3,
+            Self::TimedOut => 124,
+            Self::Interrupted => 130,
+            Self::Ended => 143,
+        }
+    }
+
+    /// The one that counts of two outcomes: the first of 2, 3, 1, 0.
+    pub fn and(self, other: Self) -> Self {
+        let rank = |exit| match exit {
+            Self::Failed => 0,
+            Self::NotFound => 1,
+            Self::No => 2,
+            Self::Done => 3,
+            Self::TimedOut | Self::Interrupted | Self::Ended => -1,
+        };
+        if rank(other) < rank(self) {
+            other
+        } else {
+            self
+        }
+    }
+}
+
+/// The reader of standard output went away. Not an error: the command ends in silence.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output was closed")]
+pub struct ClosedPipe;
+
+/// A prompt was ended by Ctrl-C.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+/// Why a question could not be put, or was answered with no.
+#[derive(Debug, thiserror::Error)]
+pub enum PromptError {
+    #[error("to {action} needs a yes, and there is no terminal to ask on")]
+    NotAsked { action: String },
+    #[error("{what} is missing, and there is no terminal to ask on")]
+    Missing { what: String, flag: String },
+    #[error("not confirmed: nothing was changed")]
+    Refused,
+}
+
+impl PromptError {
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotAsked { .. } => Some("add --yes".into()),
+            Self::Missing { flag, .. } => Some(format!("add {flag}")),
+            Self::Refused => None,
+        }
+    }
+}
+
+/// When to write in colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+/// One of the two output streams.
+#[derive(Clone, Copy, Debug)]
+struct Stream {
+    terminal: bool,
+    color: bool,
+}
+
+impl Stream {
+    fn new(terminal: bool, choice: ColorChoice) -> Self {
+        let color = match choice {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto if set("NO_COLOR") => false,
+            ColorChoice::Auto if forced() => true,
+            ColorChoice::Auto => {
+                terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+            }
+        };
+        Self { terminal, color }
+    }
+
+    fn paint(self, text: &str) -> Cow<'_, str> {
+        if self.color || !text.contains('\u{1b}') {
+            Cow::Borrowed(text)
+        } else {
+            Cow::Owned(anstream::adapter::strip_str(text).to_string())
+        }
+    }
+}
+
+fn set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
+}
+
+fn forced() -> bool {
+    std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+/// What the user wants of the streams; from the global flags.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    pub color: ColorChoice,
+    pub quiet: bool,
+    pub verbosity: u8,
+    pub no_input: bool,
+}
+
+/// Both streams and the terminal behind them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Term {
+    out: Stream,
+    err: Stream,
+    options: Options,
+    /// How many lines of a redrawn block stand on standard output, so that a message can be put above it.
+    drawn: Arc<AtomicUsize>,
+}
+
+impl Term {
+    pub fn new(options: Options) -> Self {
+        colored::control::set_override(true);
+        Self {
+            out: Stream::new(io::stdout().is_terminal(), options.color),
+            err: Stream::new(io::stderr().is_terminal(), options.color),
+            options,
+            drawn: Arc::default(),
+        }
+    }
+
+    /// Writes a result to standard output.
+    ///
+    /// # Errors
+    /// [`ClosedPipe`] when its reader went away, otherwise what the operating system says (a full disk).
+    pub fn print(&self, text: &str) -> anyhow::Result<()> {
+        let text = self.out.paint(text);
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())
+            .and_then(|()| out.flush())
+            .map_err(closed)
+    }
+
+    /// Like [`Term::print`], with a line end.
+    pub fn line(&self, text: &str) -> anyhow::Result<()> {
+        self.print(&format!("{text}\n"))
+    }
+
+    /// Writes raw bytes to standard output, for scripts of a shell.
+    pub fn bytes(&self, bytes: &[u8]) -> anyhow::Result<()> {
+        let mut out = io::stdout().lock();
+        out.write_all(bytes)
+            .and_then(|()| out.flush())
+            .map_err(closed)
+    }
+
+    /// Tells of progress on standard error, unless `--quiet`.
+    pub fn note(&self, text: &str) {
+        if !self.options.quiet {
+            self.error(text);
+        }
+    }
+
+    /// Warns on standard error, `--quiet` or not.
+    pub fn warn(&self, text: &str) {
+        self.error(&format!("{} {text}", paint::warning("warning:")));
+    }
+
+    /// Tells what is asked of which server, with `-v`.
+    pub fn trace(&self, text: impl FnOnce() -> String) {
+        if self.options.verbosity > 0 {
+            self.error(&text());
+        }
+    }
+
+    /// Writes a line to standard error. Nobody can be told when that fails.
+    pub fn error(&self, text: &str) {
+        let above = if self.err.terminal {
+            self.drawn.swap(0, Ordering::Relaxed)
+        } else {
+            0
+        };
+        let clear = if above > 0 {
+            erase(above)
+        } else {
+            String::new()
+        };
+        let mut err = io::stderr().lock();
+        let _ = writeln!(err, "{clear}{}", self.err.paint(text));
+    }
+
+    /// Whether standard output is a terminal, where a table may be redrawn.
+    pub fn redraws(&self) -> bool {
+        self.out.terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    }
+
+    /// Whether standard output is a terminal at all.
+    pub fn shows_output(&self) -> bool {
+        self.out.terminal
+    }
+
+    /// Columns and rows of the terminal behind standard output.
+    pub fn size(&self) -> Option<(usize, usize)> {
+        if !self.out.terminal {
+            return None;
+        }
+        console::Term::stdout()
+            .size_checked()
+            .map(|(rows, columns)| (usize::from(columns), usize::from(rows)))
+    }
+
+    /// Replaces what the last call drew on the terminal.
+    pub fn redraw(&self, text: &str) -> anyhow::Result<()> {
+        let lines = text.lines().count();
+        let above = self.drawn.swap(lines, Ordering::Relaxed);
+        self.print(&format!("{}{text}", erase(above)))
+    }
+
+    /// Whether questions may be put: both standard input and standard error are a terminal, and no `--no-input`.
+    pub fn asks(&self) -> bool {
+        !self.options.no_input && io::stdin().is_terminal() && self.err.terminal
+    }
+
+    /// Asks for a yes to an action such as `delete plane a`, unless it was given by `--yes`.
+    ///
+    /// # Errors
+    /// [`PromptError`] when there is no terminal or the answer is no.
+    pub fn confirm(&self, action: &str, yes: bool) -> anyhow::Result<()> {
+        if yes {
+            return Ok(());
+        }
+        if !self.asks() {
+            return Err(PromptError::NotAsked {
+                action: action.to_owned(),
+            }
+            .into());
+        }
+        let answer = dialoguer::Confirm::new()
+            .with_prompt(format!("Do you want to {action}?"))
+            .default(false)
+            .interact();
+        if answer.map_err(interrupted)? {
+            Ok(())
+        } else {
+            Err(PromptError::Refused.into())
+        }
+    }
+
+    /// Asks for a text that `check` accepts.
+    pub fn ask(
+        &self,
+        prompt: &str,
+        default: Option<&str>,
+        check: impl Fn(&str) -> Result<(), String>,
+    ) -> anyhow::Result<String> {
+        let mut input = dialoguer::Input::<String>::new()
+            .with_prompt(prompt)
+            .allow_empty(true)
+            .validate_with(|text: &String| check(text.trim()));
+        if let Some(default) = default {
+            input = input.default(default.to_owned());
+        }
+        Ok(input
+            .interact_text()
+            .map_err(interrupted)?
+            .trim()
+            .to_owned())
+    }
+
+    /// Asks for one of several; returns its index.
+    pub fn choose(&self, prompt: &str, items: &[&str]) -> anyhow::Result<usize> {
+        dialoguer::Select::new()
+            .with_prompt(prompt)
+            .items(items)
+            .default(0)
+            .interact()
+            .map_err(interrupted)
+    }
+
+    /// Shows that something takes time: a spinner on a terminal, elsewhere a line now and every 30 s.
+    pub fn wait(&self, text: &str) -> Waiting {
+        let spinner = (self.err.terminal && !self.options.quiet).then(|| {
+            let spinner = indicatif::ProgressBar::new_spinner();
+            spinner.set_message(text.to_owned());
+            spinner.enable_steady_tick(Duration::from_millis(100));
+            spinner
+        });
+        if spinner.is_none() {
+            self.note(text);
+        }
+        Waiting {
+            term: self.clone(),
+            spinner,
+            told: Instant::now(),
+            started: Instant::now(),
+        }
+    }
+}
+
+/// A wait that is being shown; ends when dropped.
+pub struct Waiting {
+    term: Term,
+    spinner: Option<indicatif::ProgressBar>,
+    told: Instant,
+    started: Instant,
+}
+
+impl Waiting {
+    /// How often a line is written where there is no spinner.
+    pub const EVERY: Duration = Duration::from_secs(30);
+
+    /// Tells of a change.
+    pub fn tell(&mut self, text: &str) {
+        self.told = Instant::now();
+        match &self.spinner {
+            Some(spinner) => spinner.set_message(text.to_owned()),
+            None => self.term.note(text),
+        }
+    }
+
+    /// Says that it still waits, when nothing was said for 30 s.
+    pub fn remind(&mut self, text: &str) {
+        if self.spinner.is_none() && self.told.elapsed() >= Self::EVERY {
+            self.told = Instant::now();
+            self.term
+                .note(&format!("{text} ({}s)", self.started.elapsed().as_secs()));
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(spinner) = &self.spinner {
+            spinner.finish_and_clear();
+        }
+    }
+}
+
+/// Completes when nobody reads standard output any more; never where that can't be seen (a file, a terminal).
+pub async fn reader_gone() {
+    #[cfg(unix)]
+    {
+        use rustix::event::{PollFd, PollFlags, poll};
+        let (gone, told) = tokio::sync::oneshot::channel();
+        // A thread of its own, that ends with the process: nothing tells it to stop waiting.
+        std::thread::spawn(move || {
+            let out = io::stdout();
+            let mut fds = [PollFd::new(&out, PollFlags::empty())];
+            while let Ok(_) | Err(rustix::io::Errno::INTR) = poll(&mut fds, None) {
+                if fds[0].revents().contains(PollFlags::ERR) {
+                    return gone.send(()).ok();
+                }
+            }
+            None
+        });
+        if told.await.is_ok() {
+            return;
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
+fn closed(error: io::Error) -> anyhow::Error {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => ClosedPipe.into(),
+        _ => anyhow::Error::new(error).context("could not write to standard output"),
+    }
+}
+
+fn interrupted(error: dialoguer::Error) -> anyhow::Error {
+    let dialoguer::Error::IO(error) = error;
+    match error.kind() {
+        io::ErrorKind::Interrupted => Interrupted.into(),
+        _ => anyhow::Error::new(error).context("could not ask"),
+    }
+}
+
+/// Moves up over `lines` lines and clears from there to the end of the screen.
+fn erase(lines: usize) -> String {
+    if lines == 0 {
+        String::new()
+    } else {
+        format!("\u{1b}[{lines}A\r\u{1b}[J")
+    }
+}
+
+/// Whether a character can change how a terminal shows what stands around it: control and escape characters,
+/// line and paragraph separators, and what reorders or hides text (Unicode TR36, bidirectional controls and tags).
+pub fn hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Untrusted text, on one line, with every hidden character spelled out.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    if !text.contains(hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '\n' => shown.push_str("\\n"),
+            '\r' => shown.push_str("\\r"),
+            '\t' => shown.push_str("\\t"),
+            c if hidden(c) => {
+                let _ = write!(shown, "\\u{{{:x}}}", u32::from(c));
+            }
+            c => shown.push(c),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// Untrusted text as one word of a shell command, so that a hint can be pasted.
+pub fn shell_quoted(text: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,~".contains(c);
+    if !text.is_empty() && text.chars().all(plain) && !text.starts_with('~') {
+        return Cow::Borrowed(text);
+    }
+    if !text.contains(hidden) {
+        return Cow::Owned(format!("'{}'", text.replace('\'', r"'\''")));
+    }
+    let mut quoted = String::from("$'");
+    for c in text.chars() {
+        match c {
+            '\'' | '\\' => {
+                quoted.push('\\');
+                quoted.push(c);
+            }
+            c if hidden(c) => {
+                for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                    let _ = write!(quoted, "\\x{byte:02x}");
+                }
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('\'');
+    Cow::Owned(quoted)
+}
+
+/// The few colours, each with one meaning.
+pub mod paint {
+    use colored::Colorize as _;
+
+    pub fn good(text: &str) -> String {
+        text.green().to_string()
+    }
+
+    pub fn warning(text: &str) -> String {
+        text.yellow().to_string()
+    }
+
+    pub fn bad(text: &str) -> String {
+        text.red().to_string()
+    }
+
+    pub fn faint(text: &str) -> String {
+        text.dimmed().to_string()
+    }
+
+    pub fn strong(text: &str) -> String {
+        text.bold().to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_2_3_1_counts() {
+        assert_eq!(Exit::No.and(Exit::NotFound), Exit::NotFound);
+        assert_eq!(Exit::Failed.and(Exit::NotFound), Exit::Failed);
+        assert_eq!(Exit::Done.and(Exit::No), Exit::No);
+        assert_eq!(Exit::Done.and(Exit::Done), Exit::Done);
+    }
+
+    #[test]
+    fn hidden_characters_are_spelled_out() {
+        assert_eq!(
+            visible("a\u{1b}[31mb\n\u{202e}c\u{9b}"),
+            r"a\u{1b}[31mb\n\u{202e}c\u{9b}"
+        );
+        assert!(matches!(visible("größe 日本"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn quoted_words_survive_a_shell() {
+        for text in [
+            "plain-1.x/y",
+            "",
+            "two words",
+            "it's",
+            "$(id)",
+            "a\nb",
+            "a\u{1b}'\\b",
+            "~x",
+            "ünï",
+        ] {
+            let script = format!("printf %s {}", shell_quoted(text));
+            let output = std::process::Command::new("bash")
+                .args(["-c", &script])
+                .output()
+                .unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stdout), text, "{script}");
+        }
+    }
+}
