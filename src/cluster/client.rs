@@ -115,7 +115,7 @@ where
     C::Future: Send,
     C::Error: std::error::Error + Send + Sync + 'static,
 {
-    let failed = |source| Error::Setup { source };
+    let failed = Error::of_setup;
     let connector = config
         .rustls_https_connector_with_connector(connector)
         .map_err(failed)?;

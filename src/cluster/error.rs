@@ -1,6 +1,7 @@
 //! What can go wrong between here and the API server, in words, each with the next step.
 
 use std::error::Error as StdError;
+use std::path::Path;
 use std::time::Duration;
 
 use kube::client::AuthError;
@@ -26,8 +27,8 @@ pub enum Error {
     UnknownContext { context: String, known: Vec<String> },
     #[error("the kubeconfig has no user {}", visible(.user))]
     UnknownUser { user: String },
-    #[error("the kubeconfig can't be used")]
-    Kubeconfig { source: KubeconfigError },
+    #[error("the kubeconfig can't be used: {reason}")]
+    Kubeconfig { reason: String },
     #[error("a proxy of the scheme {} can't be used", visible(.scheme))]
     Proxy { scheme: String },
     #[error("the client could not be set up")]
@@ -116,8 +117,7 @@ impl Error {
             kube::Error::FromUtf8(source) => Self::Answer {
                 source: source.into(),
             },
-            kube::Error::Auth(error) => Self::of_auth(&error),
-            source => Self::Setup { source },
+            source => Self::of_setup(source),
         }
     }
 
@@ -142,18 +142,46 @@ impl Error {
         }
     }
 
-    /// What a credential plugin printed may be a token, so only its own complaints are told.
+    /// A parser's error shows the text that it stumbled over, which may be a token: so only the place is told.
+    pub(super) fn of_kubeconfig(error: &KubeconfigError, path: Option<&Path>) -> Self {
+        let told = match error {
+            KubeconfigError::Parse(error) => match error.location() {
+                Some(at) => format!(
+                    "it is not valid at line {}, column {}",
+                    at.line(),
+                    at.column()
+                ),
+                None => "it is not valid".into(),
+            },
+            KubeconfigError::ReadConfig(error, _) => error.to_string(),
+            other => other.to_string(),
+        };
+        let file = path
+            .map(|path| format!("{}: ", path.display()))
+            .unwrap_or_default();
+        Self::Kubeconfig {
+            reason: visible(&format!("{file}{told}")).into_owned(),
+        }
+    }
+
+    pub(super) fn of_setup(source: kube::Error) -> Self {
+        match source {
+            kube::Error::Auth(error) => Self::of_auth(&error),
+            source => Self::Setup { source },
+        }
+    }
+
+    /// What a credential plugin printed, or was given, may be a token, so only its own complaints are told.
     pub(super) fn of_auth(error: &AuthError) -> Self {
         let reason = match error {
             AuthError::AuthExecStart(error) => {
                 format!("the plugin of the kubeconfig can't be started: {error}")
             }
-            AuthError::AuthExecRun { cmd, out } => {
+            AuthError::AuthExecRun { out, .. } => {
                 let said = String::from_utf8_lossy(&out.stderr);
                 let said = said.lines().next_back().unwrap_or_default();
                 format!(
-                    "`{}` ended with {}: {}",
-                    visible(cmd),
+                    "the plugin of the kubeconfig ended with {}: {}",
                     out.status,
                     visible(said)
                 )

@@ -74,7 +74,7 @@ impl Target {
         let proxy = proxy_of(&kubeconfig, &chosen);
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &chosen)
             .await
-            .map_err(|source| Error::Kubeconfig { source })?;
+            .map_err(|error| Error::of_kubeconfig(&error, None))?;
         // The loader also takes the proxy of the environment, which is judged with NO_PROXY when connecting.
         config.proxy_url = proxy;
         if options.impersonate.is_some() {
@@ -136,8 +136,9 @@ impl Target {
 
 /// The merged kubeconfig: the file that was named, or those of KUBECONFIG, of which some may be missing, or ~/.kube/config.
 fn read(options: &Options) -> Result<Option<Kubeconfig>, Error> {
-    let read =
-        |path: &PathBuf| Kubeconfig::read_from(path).map_err(|source| Error::Kubeconfig { source });
+    let read = |path: &PathBuf| {
+        Kubeconfig::read_from(path).map_err(|error| Error::of_kubeconfig(&error, Some(path)))
+    };
     if let Some(path) = &options.kubeconfig {
         return read(path).map(Some);
     }
@@ -157,7 +158,7 @@ fn read(options: &Options) -> Result<Option<Kubeconfig>, Error> {
         merged = Some(match merged {
             Some(before) => before
                 .merge(next)
-                .map_err(|source| Error::Kubeconfig { source })?,
+                .map_err(|error| Error::of_kubeconfig(&error, None))?,
             None => next,
         });
     }

@@ -67,10 +67,10 @@ pub struct InputArgs {
 pub enum Refusal {
     #[error("{}: {source}", visible(.file))]
     Bundle { file: String, source: BundleError },
-    #[error("{text}the manifest is invalid, so nothing was sent")]
-    Invalid { text: String },
-    #[error("{text}the manifests are invalid, so nothing was sent")]
-    InvalidFiles { text: String, command: String },
+    #[error("the manifest is invalid, so nothing was sent")]
+    Invalid,
+    #[error("the manifests are invalid, so nothing was sent")]
+    InvalidFiles { command: String },
     #[error("only ClusterBuildPlanes are applied, and there is {kinds}; nothing was sent")]
     OtherKinds { kinds: String, command: String },
     #[error("{} stands twice, in {first} and in {second}", visible(.name))]
@@ -97,7 +97,7 @@ impl Refusal {
                 Some(command.clone())
             }
             Self::Twice { .. } => Some("leave one of them out".into()),
-            Self::Invalid { .. } => None,
+            Self::Invalid => None,
         }
     }
 }
@@ -241,13 +241,13 @@ impl InputArgs {
         if errors.is_empty() {
             return Ok(planes);
         }
+        term.error(errors.trim_end());
         let paths: String = self
             .files
             .iter()
             .map(|file| format!(" {}", path_word(file)))
             .collect();
         Err(Refusal::InvalidFiles {
-            text: errors,
             command: format!("choreoctl validate{paths}"),
         }
         .into())
@@ -328,15 +328,13 @@ fn fill_in(mut plane: Value, term: &Term) -> Value {
 }
 
 /// Validates an object that was made here.
-pub fn check_manifest(manifest: &Value) -> anyhow::Result<()> {
+pub fn check_manifest(manifest: &Value, term: &Term) -> anyhow::Result<()> {
     let file = parse("the plane".into(), to_yaml(manifest)?);
     let mut findings = judge(&file).findings;
     findings.retain(|finding| finding.rule.severity == Severity::Error);
     if findings.is_empty() {
         return Ok(());
     }
-    Err(Refusal::Invalid {
-        text: render::snippet::findings(&file, &findings),
-    }
-    .into())
+    term.error(render::snippet::findings(&file, &findings).trim_end());
+    Err(Refusal::Invalid.into())
 }

@@ -90,7 +90,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let Session { term, .. } = session;
     let args = complete(args, term)?;
     let manifest = manifest(&args)?;
-    check_manifest(&manifest)?;
+    check_manifest(&manifest, term)?;
     let name = args
         .name
         .as_ref()

@@ -7,7 +7,7 @@ use crate::{cluster, manifest, pki, term};
 
 /// `error: ...`, its causes, and the hint of the first error in the chain that has one.
 pub fn text(error: &anyhow::Error) -> String {
-    let mut text = format!("{} {}", paint::bad("error:"), lines(&error.to_string()));
+    let mut text = format!("{} {}", paint::bad("error:"), visible(&error.to_string()));
     let mut last = error.to_string();
     for cause in error.chain().skip(1) {
         let told = cause.to_string();
@@ -25,20 +25,6 @@ pub fn text(error: &anyhow::Error) -> String {
         text.push_str(&format!("\n\n{} {hint}", paint::good("hint:")));
     }
     text
-}
-
-/// Snippets have several lines, which were made visible when they were rendered.
-fn lines(text: &str) -> String {
-    text.lines()
-        .map(|line| {
-            if line.contains('\u{1b}') {
-                line.to_owned()
-            } else {
-                visible(line).into_owned()
-            }
-        })
-        .collect::<Vec<_>>()
-        .join("\n")
 }
 
 /// The hint of an error, if it is one that carries hints: all of them are listed here.

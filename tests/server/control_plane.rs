@@ -1,0 +1,342 @@
+//! A control plane of a test's own: etcd and kube-apiserver in a folder that goes with it.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_choreoctl");
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/control-plane")
+        .join(name)
+}
+
+/// Whether a control plane can be had: the reason why not, otherwise.
+pub fn available() -> Result<(), String> {
+    let build = Command::new(script("build"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::inherit())
+        .status()
+        .map_err(|error| error.to_string())?;
+    match build.code() {
+        Some(0) => Ok(()),
+        Some(3) => Err("neither kube-apiserver and etcd nor Go are on this machine".into()),
+        _ => panic!("the control plane could not be built"),
+    }
+}
+
+pub struct ControlPlane {
+    folder: tempfile::TempDir,
+    tools: PathBuf,
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub struct Output {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Output {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The output, if the exit code is the one that is expected.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{self:#?}");
+        self
+    }
+}
+
+impl ControlPlane {
+    pub fn start() -> Self {
+        let build = Command::new(script("build")).output().unwrap();
+        let tools = String::from_utf8(build.stdout).unwrap().trim().into();
+        let control_plane = Self {
+            folder: tempfile::tempdir().unwrap(),
+            tools,
+        };
+        control_plane.up();
+        control_plane
+    }
+
+    /// Starts what isn't running.
+    pub fn up(&self) {
+        let up = Command::new(script("up"))
+            .arg(self.path())
+            .output()
+            .unwrap();
+        assert!(
+            up.status.success(),
+            "{}",
+            String::from_utf8_lossy(&up.stderr)
+        );
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.path().join("kubeconfig")
+    }
+
+    /// The API server's port.
+    pub fn port(&self) -> u16 {
+        fs::read_to_string(self.path().join("api-port"))
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap()
+    }
+
+    /// Ends the API server as a power cut would.
+    pub fn kill(&self) {
+        let pid = fs::read_to_string(self.path().join("kube-apiserver.pid")).unwrap();
+        assert!(
+            Command::new("kill")
+                .args(["-9", pid.trim()])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let started = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", self.port())).is_ok() {
+            assert!(
+                started.elapsed() < Duration::from_secs(10),
+                "the API server doesn't die"
+            );
+        }
+    }
+
+    /// The binary, for this control plane.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command
+            .args(args)
+            .env("KUBECONFIG", self.kubeconfig())
+            .env_remove("NO_COLOR")
+            .env_remove("CLICOLOR_FORCE")
+            .current_dir(self.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.run_with(args, "")
+    }
+
+    pub fn run_with(&self, args: &[&str], input: &str) -> Output {
+        finish(self.command(args), input)
+    }
+
+    pub fn kubectl(&self, args: &[&str], input: &str) -> Output {
+        let mut command = Command::new(self.tools.join("kubectl"));
+        command
+            .args(args)
+            .env("KUBECONFIG", self.kubeconfig())
+            .current_dir(self.path());
+        finish(command, input).expect(0)
+    }
+
+    /// Creates a plane whose CA is a Secret that isn't there.
+    pub fn plane(&self, name: &str) {
+        self.run(&["create", name, "--client-ca-secret", "default/none"])
+            .expect(0);
+    }
+
+    /// Writes agentConnection as the controller would. Times are seconds before now.
+    pub fn status(
+        &self,
+        name: &str,
+        connected: bool,
+        agents: u32,
+        times: &[(&str, i64)],
+        message: &str,
+    ) {
+        let mut connection = serde_json::json!({"connected": connected, "connectedAgents": agents, "message": message});
+        for (field, ago) in times {
+            let time = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(*ago);
+            connection[*field] = time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into();
+        }
+        let status = serde_json::json!({"status": {"agentConnection": connection}});
+        self.kubectl(
+            &[
+                "patch",
+                "clusterbuildplane",
+                name,
+                "--subresource=status",
+                "--type=merge",
+                "-p",
+                &status.to_string(),
+            ],
+            "",
+        );
+    }
+
+    pub fn connect(&self, name: &str) {
+        self.status(
+            name,
+            true,
+            1,
+            &[("lastConnectedTime", 60), ("lastHeartbeatTime", 1)],
+            "1 agent connected",
+        );
+    }
+
+    /// Starts the binary and reads its lines as they come.
+    pub fn spawn(&self, args: &[&str]) -> Running {
+        Running::start(self.command(args))
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> String {
+        let path = self.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_string_lossy().into_owned()
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        let _ = Command::new(script("down")).arg(self.path()).status();
+    }
+}
+
+pub fn finish(mut command: Command, input: &str) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that fails before it reads closes the pipe: that is its right.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    Output {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A command that goes on.
+pub struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    pub seen: Vec<String>,
+}
+
+impl Running {
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = channel();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            out.lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        Self {
+            child,
+            lines,
+            seen: Vec::new(),
+        }
+    }
+
+    /// Reads lines until one fits; fails after the time.
+    #[track_caller]
+    pub fn until(&mut self, what: &str, limit: Duration, fits: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self
+                .lines
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if fits(&line) {
+                        return line;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("no {what} within {limit:?}; seen: {:#?}", self.seen)
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let stderr = self.stderr();
+                    panic!("ended without {what}; seen: {:#?}\n{stderr}", self.seen);
+                }
+            }
+        }
+    }
+
+    /// The same of JSON lines with a type and a name.
+    #[track_caller]
+    pub fn event(&mut self, kind: &str, name: &str, limit: Duration) -> Value {
+        let fits = |line: &str| {
+            let event: Value = serde_json::from_str(line).unwrap();
+            event["type"] == kind && (name.is_empty() || event["name"] == name)
+        };
+        let line = self.until(&format!("{kind} of {name}"), limit, fits);
+        serde_json::from_str(&line).unwrap()
+    }
+
+    /// The last line about each plane so far, as (name, type, state).
+    pub fn last(&self, name: &str) -> (String, String) {
+        let events = self
+            .seen
+            .iter()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let last = events
+            .filter(|event| event["name"] == name)
+            .last()
+            .unwrap_or_else(|| panic!("nothing of {name}"));
+        (
+            last["type"].as_str().unwrap().into(),
+            last["state"].as_str().unwrap_or_default().into(),
+        )
+    }
+
+    pub fn stderr(&mut self) -> String {
+        let _ = self.child.kill();
+        let mut text = String::new();
+        if let Some(mut err) = self.child.stderr.take() {
+            let _ = err.read_to_string(&mut text);
+        }
+        text
+    }
+
+    pub fn signal(&mut self, signal: &str) -> i32 {
+        assert!(
+            Command::new("kill")
+                .args([signal, &self.child.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
+        self.wait()
+    }
+
+    pub fn wait(&mut self) -> i32 {
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
