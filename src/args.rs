@@ -28,59 +28,27 @@ pub struct GlobalArgs {
     context: Option<String>,
 
     /// Cluster of the kubeconfig
-    #[arg(
-        long,
-        global = true,
-        value_name = "NAME",
-        help_heading = "Global options"
-    )]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
     cluster: Option<String>,
 
     /// User of the kubeconfig
-    #[arg(
-        long,
-        global = true,
-        value_name = "NAME",
-        help_heading = "Global options"
-    )]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
     user: Option<String>,
 
     /// User to act as
-    #[arg(
-        long = "as",
-        global = true,
-        value_name = "USER",
-        help_heading = "Global options"
-    )]
+    #[arg(long = "as", global = true, value_name = "USER", help_heading = "Global options")]
     impersonate: Option<String>,
 
     /// Group to act in (can be repeated)
-    #[arg(
-        long = "as-group",
-        global = true,
-        value_name = "GROUP",
-        help_heading = "Global options"
-    )]
+    #[arg(long = "as-group", global = true, value_name = "GROUP", help_heading = "Global options")]
     impersonate_groups: Vec<String>,
 
     /// Longest time for one request, watches excepted; 0 for no limit
-    #[arg(
-        long,
-        global = true,
-        value_name = "DURATION",
-        default_value = "30s",
-        help_heading = "Global options"
-    )]
+    #[arg(long, global = true, value_name = "DURATION", default_value = "30s", help_heading = "Global options")]
     request_timeout: Span,
 
     /// When to write in colour
-    #[arg(
-        long,
-        global = true,
-        value_name = "WHEN",
-        default_value = "auto",
-        help_heading = "Global options"
-    )]
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
     color: ColorChoice,
 
     /// Write results and errors only
@@ -114,8 +82,7 @@ impl GlobalArgs {
             user: self.user.clone(),
             impersonate: self.impersonate.clone(),
             impersonate_groups: self.impersonate_groups.clone(),
-            request_timeout: (self.request_timeout.seconds() > 0)
-                .then(|| self.request_timeout.duration()),
+            request_timeout: (self.request_timeout.seconds() > 0).then(|| self.request_timeout.duration()),
         }
     }
 }
@@ -203,9 +170,8 @@ impl FileArgs {
             for object in objects(manifest) {
                 let value = object.node.to_json();
                 if object.is_plane() {
-                    let plane = Plane::deserialize(&value).with_context(|| {
-                        format!("could not read the plane {}", place(manifest, object))
-                    })?;
+                    let plane = Plane::deserialize(&value)
+                        .with_context(|| format!("could not read the plane {}", place(manifest, object)))?;
                     planes.push(plane);
                     values.push(value);
                 } else {
@@ -237,15 +203,8 @@ pub fn read_manifests(inputs: &[Input], recursive: bool) -> Result<Vec<Manifest>
         manifest.sound()?;
         manifests.push(manifest);
     }
-    if manifests
-        .iter()
-        .all(|manifest| manifest.documents.is_empty())
-    {
-        let file = inputs
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ");
+    if manifests.iter().all(|manifest| manifest.documents.is_empty()) {
+        let file = inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         return Err(manifest::Error::Empty { file });
     }
     Ok(manifests)

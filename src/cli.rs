@@ -114,13 +114,7 @@ fn script(shell: Shell) -> anyhow::Result<Vec<u8>> {
         anyhow::bail!("there is no completion for {}", shell.name());
     };
     let mut script = Vec::new();
-    completer.write_registration(
-        "COMPLETE",
-        "choreoctl",
-        "choreoctl",
-        "choreoctl",
-        &mut script,
-    )?;
+    completer.write_registration("COMPLETE", "choreoctl", "choreoctl", "choreoctl", &mut script)?;
     Ok(script)
 }
 
@@ -142,11 +136,7 @@ mod tests {
             std::fs::write(path, content).unwrap();
         }
         let committed = std::fs::read(path).unwrap_or_default();
-        assert!(
-            committed == content,
-            "{} is out of date: run SNAPSHOTS=overwrite cargo test",
-            path.display()
-        );
+        assert!(committed == content, "{} is out of date: run SNAPSHOTS=overwrite cargo test", path.display());
     }
 
     #[test]
@@ -175,11 +165,7 @@ mod tests {
             fresh(&root.join(name), page);
         }
         let committed = std::fs::read_dir(&root).unwrap().count();
-        assert_eq!(
-            committed,
-            pages.len(),
-            "man/ holds a page of a command that is gone"
-        );
+        assert_eq!(committed, pages.len(), "man/ holds a page of a command that is gone");
     }
 
     fn man_pages(command: &clap::Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) {
@@ -191,10 +177,7 @@ mod tests {
         let mut text = Vec::new();
         page.render(&mut text).unwrap();
         pages.push((format!("{name}.1"), text));
-        for below in command
-            .get_subcommands()
-            .filter(|below| below.get_name() != "help")
-        {
+        for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
             man_pages(below, &format!("{name}-{}", below.get_name()), pages);
         }
     }

@@ -49,21 +49,11 @@ use term::{Exit, Term};
 fn main() -> ExitCode {
     CompleteEnv::with_factory(Cli::command).complete();
     let cli = Cli::parse();
-    let session = Session {
-        term: cli.global.term(),
-        options: cli.global.cluster_options(),
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
+    let session = Session { term: cli.global.term(), options: cli.global.cluster_options() };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            return fail(
-                &session.term,
-                &anyhow::Error::new(error).context("could not start"),
-            )
-            .into();
+            return fail(&session.term, &anyhow::Error::new(error).context("could not start")).into();
         }
     };
     let result = runtime.block_on(async {
@@ -75,9 +65,7 @@ fn main() -> ExitCode {
     });
     // A request that still runs is not waited for.
     runtime.shutdown_background();
-    result
-        .unwrap_or_else(|error| fail(&session.term, &error))
-        .into()
+    result.unwrap_or_else(|error| fail(&session.term, &error)).into()
 }
 
 impl From<Exit> for ExitCode {
@@ -91,10 +79,9 @@ async fn signalled() -> Exit {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        if let (Ok(mut interrupt), Ok(mut terminate)) = (
-            signal(SignalKind::interrupt()),
-            signal(SignalKind::terminate()),
-        ) {
+        if let (Ok(mut interrupt), Ok(mut terminate)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        {
             return tokio::select! {
                 _ = interrupt.recv() => Exit::Interrupted,
                 _ = terminate.recv() => Exit::Ended,

@@ -53,11 +53,7 @@ impl Exit {
             Self::Done => 3,
             Self::TimedOut | Self::Interrupted | Self::Ended => -1,
         };
-        if rank(other) < rank(self) {
-            other
-        } else {
-            self
-        }
+        if rank(other) < rank(self) { other } else { self }
     }
 }
 
@@ -115,9 +111,7 @@ impl Stream {
             ColorChoice::Never => false,
             ColorChoice::Auto if set("NO_COLOR") => false,
             ColorChoice::Auto if forced() => true,
-            ColorChoice::Auto => {
-                terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
-            }
+            ColorChoice::Auto => terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
         };
         Self { terminal, color }
     }
@@ -176,9 +170,7 @@ impl Term {
     pub fn print(&self, text: &str) -> anyhow::Result<()> {
         let text = self.out.paint(text);
         let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())
-            .and_then(|()| out.flush())
-            .map_err(closed)
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(closed)
     }
 
     /// Like [`Term::print`], with a line end.
@@ -189,9 +181,7 @@ impl Term {
     /// Writes raw bytes to standard output, for scripts of a shell.
     pub fn bytes(&self, bytes: &[u8]) -> anyhow::Result<()> {
         let mut out = io::stdout().lock();
-        out.write_all(bytes)
-            .and_then(|()| out.flush())
-            .map_err(closed)
+        out.write_all(bytes).and_then(|()| out.flush()).map_err(closed)
     }
 
     /// Tells of progress on standard error, unless `--quiet`.
@@ -215,16 +205,8 @@ impl Term {
 
     /// Writes a line to standard error. Nobody can be told when that fails.
     pub fn error(&self, text: &str) {
-        let above = if self.err.terminal {
-            self.drawn.swap(0, Ordering::Relaxed)
-        } else {
-            0
-        };
-        let clear = if above > 0 {
-            erase(above)
-        } else {
-            String::new()
-        };
+        let above = if self.err.terminal { self.drawn.swap(0, Ordering::Relaxed) } else { 0 };
+        let clear = if above > 0 { erase(above) } else { String::new() };
         let mut err = io::stderr().lock();
         let _ = writeln!(err, "{clear}{}", self.err.paint(text));
     }
@@ -244,9 +226,7 @@ impl Term {
         if !self.out.terminal {
             return None;
         }
-        console::Term::stdout()
-            .size_checked()
-            .map(|(rows, columns)| (usize::from(columns), usize::from(rows)))
+        console::Term::stdout().size_checked().map(|(rows, columns)| (usize::from(columns), usize::from(rows)))
     }
 
     /// Replaces what the last call drew on the terminal.
@@ -270,20 +250,11 @@ impl Term {
             return Ok(());
         }
         if !self.asks() {
-            return Err(PromptError::NotAsked {
-                action: action.to_owned(),
-            }
-            .into());
+            return Err(PromptError::NotAsked { action: action.to_owned() }.into());
         }
-        let answer = dialoguer::Confirm::new()
-            .with_prompt(format!("Do you want to {action}?"))
-            .default(false)
-            .interact();
-        if answer.map_err(interrupted)? {
-            Ok(())
-        } else {
-            Err(PromptError::Refused.into())
-        }
+        let answer =
+            dialoguer::Confirm::new().with_prompt(format!("Do you want to {action}?")).default(false).interact();
+        if answer.map_err(interrupted)? { Ok(()) } else { Err(PromptError::Refused.into()) }
     }
 
     /// Asks for a text that `check` accepts.
@@ -300,21 +271,12 @@ impl Term {
         if let Some(default) = default {
             input = input.default(default.to_owned());
         }
-        Ok(input
-            .interact_text()
-            .map_err(interrupted)?
-            .trim()
-            .to_owned())
+        Ok(input.interact_text().map_err(interrupted)?.trim().to_owned())
     }
 
     /// Asks for one of several; returns its index.
     pub fn choose(&self, prompt: &str, items: &[&str]) -> anyhow::Result<usize> {
-        dialoguer::Select::new()
-            .with_prompt(prompt)
-            .items(items)
-            .default(0)
-            .interact()
-            .map_err(interrupted)
+        dialoguer::Select::new().with_prompt(prompt).items(items).default(0).interact().map_err(interrupted)
     }
 
     /// Shows that something takes time: a spinner on a terminal, elsewhere a line now and every 30 s.
@@ -328,12 +290,7 @@ impl Term {
         if spinner.is_none() {
             self.note(text);
         }
-        Waiting {
-            term: self.clone(),
-            spinner,
-            told: Instant::now(),
-            started: Instant::now(),
-        }
+        Waiting { term: self.clone(), spinner, told: Instant::now(), started: Instant::now() }
     }
 }
 
@@ -362,8 +319,7 @@ impl Waiting {
     pub fn remind(&mut self, text: &str) {
         if self.spinner.is_none() && self.told.elapsed() >= Self::EVERY {
             self.told = Instant::now();
-            self.term
-                .note(&format!("{text} ({}s)", self.started.elapsed().as_secs()));
+            self.term.note(&format!("{text} ({}s)", self.started.elapsed().as_secs()));
         }
     }
 }
@@ -417,11 +373,7 @@ fn interrupted(error: dialoguer::Error) -> anyhow::Error {
 
 /// Moves up over `lines` lines and clears from there to the end of the screen.
 fn erase(lines: usize) -> String {
-    if lines == 0 {
-        String::new()
-    } else {
-        format!("\u{1b}[{lines}A\r\u{1b}[J")
-    }
+    if lines == 0 { String::new() } else { format!("\u{1b}[{lines}A\r\u{1b}[J") }
 }
 
 /// Whether a character can change how a terminal shows what stands around it: control and escape characters,
@@ -520,31 +472,15 @@ mod tests {
 
     #[test]
     fn hidden_characters_are_spelled_out() {
-        assert_eq!(
-            visible("a\u{1b}[31mb\n\u{202e}c\u{9b}"),
-            r"a\u{1b}[31mb\n\u{202e}c\u{9b}"
-        );
+        assert_eq!(visible("a\u{1b}[31mb\n\u{202e}c\u{9b}"), r"a\u{1b}[31mb\n\u{202e}c\u{9b}");
         assert!(matches!(visible("größe 日本"), Cow::Borrowed(_)));
     }
 
     #[test]
     fn quoted_words_survive_a_shell() {
-        for text in [
-            "plain-1.x/y",
-            "",
-            "two words",
-            "it's",
-            "$(id)",
-            "a\nb",
-            "a\u{1b}'\\b",
-            "~x",
-            "ünï",
-        ] {
+        for text in ["plain-1.x/y", "", "two words", "it's", "$(id)", "a\nb", "a\u{1b}'\\b", "~x", "ünï"] {
             let script = format!("printf %s {}", shell_quoted(text));
-            let output = std::process::Command::new("bash")
-                .args(["-c", &script])
-                .output()
-                .unwrap();
+            let output = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
             assert_eq!(String::from_utf8_lossy(&output.stdout), text, "{script}");
         }
     }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// The modules, from the top down.
 const ORDER: [&str; 14] = [
-    "main", "cli", "commands", "args", "complete", "render", "doctor", "cluster", "gateway",
-    "validate", "pki", "manifest", "plane", "term",
+    "main", "cli", "commands", "args", "complete", "render", "doctor", "cluster", "gateway", "validate", "pki",
+    "manifest", "plane", "term",
 ];
 
 /// What stands in one place only, and where.
@@ -31,15 +31,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
 ];
 
 /// Crates and calls that write to a stream or to the terminal.
-const WRITERS: [&str; 7] = [
-    "io::stdout",
-    "io::stderr",
-    "println!",
-    "eprintln!",
-    "print!(",
-    "indicatif::",
-    "colored::",
-];
+const WRITERS: [&str; 7] = ["io::stdout", "io::stderr", "println!", "eprintln!", "print!(", "indicatif::", "colored::"];
 
 fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
@@ -59,30 +51,13 @@ fn modules() -> Vec<(String, PathBuf, String)> {
     sources(&root, &mut files);
     let module = |path: PathBuf| {
         let relative = path.strip_prefix(&root).unwrap();
-        let first = relative
-            .components()
-            .next()
-            .unwrap()
-            .as_os_str()
-            .to_string_lossy();
+        let first = relative.components().next().unwrap().as_os_str().to_string_lossy();
         let text = fs::read_to_string(&path).unwrap();
-        let text = text
-            .split("\n#[cfg(test)]\npub(crate) mod tests")
-            .next()
-            .unwrap();
+        let text = text.split("\n#[cfg(test)]\npub(crate) mod tests").next().unwrap();
         let text = text.split("\n#[cfg(test)]\nmod tests").next().unwrap();
-        let text = text
-            .split("\n#[cfg(all(test, unix))]\nmod tests")
-            .next()
-            .unwrap();
-        let code = text
-            .lines()
-            .filter(|line| !line.trim_start().starts_with("//"));
-        (
-            first.trim_end_matches(".rs").to_owned(),
-            path.clone(),
-            code.collect::<Vec<_>>().join("\n"),
-        )
+        let text = text.split("\n#[cfg(all(test, unix))]\nmod tests").next().unwrap();
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        (first.trim_end_matches(".rs").to_owned(), path.clone(), code.collect::<Vec<_>>().join("\n"))
     };
     files.into_iter().map(module).collect()
 }
@@ -92,10 +67,7 @@ fn names(code: &str, path: &str) -> bool {
     code.match_indices(path).any(|(at, _)| {
         let before = code[..at].chars().next_back().unwrap_or(' ');
         let after = code[at + path.len()..].chars().next().unwrap_or(' ');
-        !before.is_alphanumeric()
-            && !matches!(before, '_' | ':' | '.')
-            && !after.is_alphanumeric()
-            && after != '_'
+        !before.is_alphanumeric() && !matches!(before, '_' | ':' | '.') && !after.is_alphanumeric() && after != '_'
     })
 }
 
@@ -116,11 +88,8 @@ fn imports_go_down() {
 
 #[test]
 fn the_table_of_the_map_is_this_one() {
-    let main =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/main.rs")).unwrap();
-    let rows = main
-        .lines()
-        .filter_map(|line| line.strip_prefix("//! | `")?.split('`').next());
+    let main = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/main.rs")).unwrap();
+    let rows = main.lines().filter_map(|line| line.strip_prefix("//! | `")?.split('`').next());
     assert_eq!(rows.collect::<Vec<_>>(), ORDER);
 }
 
@@ -128,11 +97,7 @@ fn the_table_of_the_map_is_this_one() {
 fn crates_stay_in_their_rooms() {
     for (module, path, code) in modules() {
         for (name, rooms) in ROOMS {
-            assert!(
-                rooms.contains(&module.as_str()) || !names(&code, name),
-                "{} uses {name}",
-                path.display()
-            );
+            assert!(rooms.contains(&module.as_str()) || !names(&code, name), "{} uses {name}", path.display());
         }
     }
 }
@@ -141,11 +106,7 @@ fn crates_stay_in_their_rooms() {
 fn only_the_terminal_layer_writes() {
     for (module, path, code) in modules() {
         for writer in WRITERS {
-            assert!(
-                module == "term" || !code.contains(writer),
-                "{} uses {writer}",
-                path.display()
-            );
+            assert!(module == "term" || !code.contains(writer), "{} uses {writer}", path.display());
         }
     }
 }

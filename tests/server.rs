@@ -75,12 +75,8 @@ fn main() {
     let conclusion = libtest_mimic::run(&args, tests.into_iter().map(trial).collect());
     if missing.is_none() && !listing {
         // Statics are never dropped.
-        let _ = Command::new(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/control-plane/down"
-        ))
-        .arg(SHARED.path())
-        .status();
+        let _ =
+            Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/control-plane/down")).arg(SHARED.path()).status();
         let _ = fs::remove_dir_all(SHARED.path());
     }
     conclusion.exit();
@@ -101,11 +97,7 @@ fn pem(at: &ControlPlane, path: &str) -> String {
 }
 
 fn object(at: &ControlPlane, name: &str) -> Value {
-    at.kubectl(
-        &["get", "cbp", name, "-o", "json", "--show-managed-fields"],
-        "",
-    )
-    .json()
+    at.kubectl(&["get", "cbp", name, "-o", "json", "--show-managed-fields"], "").json()
 }
 
 fn manifest(name: &str, spec: Value) -> String {
@@ -125,23 +117,11 @@ fn the_examples_become_every_state() {
     for file in ["basic.yaml", "secret-store.yaml", "observability.yaml"] {
         let applied = at.run(&["apply", "-f", &example(file)]).expect(0);
         assert!(applied.stdout.contains(" created"), "{applied:?}");
-        assert!(
-            applied
-                .stderr
-                .contains("context control (https://127.0.0.1:"),
-            "{applied:?}"
-        );
+        assert!(applied.stderr.contains("context control (https://127.0.0.1:"), "{applied:?}");
     }
-    let names = [
-        "monitored-buildplane",
-        "secure-buildplane",
-        "shared-buildplane",
-    ];
+    let names = ["monitored-buildplane", "secure-buildplane", "shared-buildplane"];
     let all = states(&at.run(&["get"]).expect(0));
-    assert_eq!(
-        all,
-        names.map(|name| (name.to_owned(), "Unreported".to_owned()))
-    );
+    assert_eq!(all, names.map(|name| (name.to_owned(), "Unreported".to_owned())));
 
     let hour = 3600;
     for (extra, connected, agents, times) in [
@@ -163,11 +143,7 @@ fn the_examples_become_every_state() {
         "secure-buildplane",
         false,
         0,
-        &[
-            ("lastConnectedTime", 9 * hour),
-            ("lastDisconnectedTime", 180),
-            ("lastHeartbeatTime", 240),
-        ],
+        &[("lastConnectedTime", 9 * hour), ("lastDisconnectedTime", 180), ("lastHeartbeatTime", 240)],
         "No agents connected",
     );
     at.kubectl(
@@ -181,8 +157,7 @@ fn the_examples_become_every_state() {
         ],
         "",
     );
-    at.run(&["delete", "monitored-buildplane", "--yes", "--wait=false"])
-        .expect(0);
+    at.run(&["delete", "monitored-buildplane", "--yes", "--wait=false"]).expect(0);
     at.plane("new");
 
     let table = at.run(&["get", "--sort-by", "state"]).expect(0);
@@ -195,12 +170,7 @@ fn the_examples_become_every_state() {
         ("monitored-buildplane", "Deleting"),
         ("shared-buildplane", "Connected"),
     ];
-    assert_eq!(
-        states(&table),
-        expected.map(|(name, state)| (name.to_owned(), state.to_owned())),
-        "{}",
-        table.stdout
-    );
+    assert_eq!(states(&table), expected.map(|(name, state)| (name.to_owned(), state.to_owned())), "{}", table.stdout);
     let row = |name: &str| {
         table
             .stdout
@@ -212,68 +182,31 @@ fn the_examples_become_every_state() {
             .collect::<Vec<_>>()
     };
     assert_eq!(row("shared")[3], "2");
-    assert!(
-        matches!(row("shared")[4].as_str(), "12s" | "13s" | "14s"),
-        "{:?}",
-        row("shared")
-    );
+    assert!(matches!(row("shared")[4].as_str(), "12s" | "13s" | "14s"), "{:?}", row("shared"));
     assert_eq!(row("shared")[5], "3d4h");
-    assert!(
-        row("secure")[4].starts_with("4m") && row("secure")[5].starts_with("3m"),
-        "{:?}",
-        row("secure")
-    );
+    assert!(row("secure")[4].starts_with("4m") && row("secure")[5].starts_with("3m"), "{:?}", row("secure"));
     assert_eq!(row("stale")[4], "120m");
 
-    let only = at
-        .run(&["get", "--state", "stale,Late", "-o", "name"])
-        .expect(0);
-    assert_eq!(
-        only.stdout,
-        "clusterbuildplane.openchoreo.dev/late\nclusterbuildplane.openchoreo.dev/stale\n"
-    );
-    let described = at
-        .run(&["describe", "secure-buildplane", "-o", "json"])
-        .expect(0)
-        .json();
+    let only = at.run(&["get", "--state", "stale,Late", "-o", "name"]).expect(0);
+    assert_eq!(only.stdout, "clusterbuildplane.openchoreo.dev/late\nclusterbuildplane.openchoreo.dev/stale\n");
+    let described = at.run(&["describe", "secure-buildplane", "-o", "json"]).expect(0).json();
     let plane = &described["planes"][0];
     assert_eq!(plane["connection"]["state"], "Disconnected");
-    assert_eq!(
-        plane["clientCA"]["source"],
-        "secret/openchoreo-system/buildplane-agent-ca:ca.crt"
-    );
-    assert!(
-        plane["clientCA"]["problem"]
-            .as_str()
-            .unwrap()
-            .contains("does not exist"),
-        "{plane}"
-    );
+    assert_eq!(plane["clientCA"]["source"], "secret/openchoreo-system/buildplane-agent-ca:ca.crt");
+    assert!(plane["clientCA"]["problem"].as_str().unwrap().contains("does not exist"), "{plane}");
 }
 
 fn states_change_because_time_passes() {
     let at = &*SHARED;
     for (name, ago) in [("ages-late", 115), ("ages-stale", 175)] {
         at.plane(name);
-        at.status(
-            name,
-            true,
-            1,
-            &[("lastHeartbeatTime", ago)],
-            "1 agent connected",
-        );
+        at.status(name, true, 1, &[("lastHeartbeatTime", ago)], "1 agent connected");
     }
     let mut watch = at.spawn(&["watch", "ages-late", "ages-stale", "-o", "json"]);
     watch.event("synced", "", SOON);
-    assert_eq!(
-        watch.last("ages-late"),
-        ("present".into(), "Connected".into())
-    );
+    assert_eq!(watch.last("ages-late"), ("present".into(), "Connected".into()));
     assert_eq!(watch.last("ages-stale"), ("present".into(), "Late".into()));
-    for (name, from, to, age) in [
-        ("ages-late", "Connected", "Late", 121),
-        ("ages-stale", "Late", "Stale", 181),
-    ] {
+    for (name, from, to, age) in [("ages-late", "Connected", "Late", 121), ("ages-stale", "Late", "Stale", 181)] {
         let change = watch
             .seen
             .iter()
@@ -281,11 +214,7 @@ fn states_change_because_time_passes() {
             .find(|event| event["type"] == "changed" && event["name"] == name);
         let change = change.unwrap_or_else(|| watch.event("changed", name, SOON));
         assert_eq!(
-            (
-                &change["from"],
-                &change["state"],
-                &change["heartbeatAgeSeconds"]
-            ),
+            (&change["from"], &change["state"], &change["heartbeatAgeSeconds"]),
             (&json!(from), &json!(to), &json!(age)),
             "{change}"
         );
@@ -295,84 +224,44 @@ fn states_change_because_time_passes() {
 fn changes_are_watched() {
     let at = &*SHARED;
     at.kubectl(&["label", "--overwrite", "namespace", "default", "x=y"], "");
-    let create = |name: &str| {
-        at.run(&[
-            "create",
-            name,
-            "--client-ca-secret",
-            "default/none",
-            "-l",
-            "test=watched",
-        ])
-        .expect(0)
-    };
+    let create =
+        |name: &str| at.run(&["create", name, "--client-ca-secret", "default/none", "-l", "test=watched"]).expect(0);
     create("watched-a");
     let mut watch = at.spawn(&["watch", "-l", "test=watched", "-o", "json"]);
-    assert_eq!(
-        watch.event("present", "watched-a", SOON)["state"],
-        "Unreported"
-    );
+    assert_eq!(watch.event("present", "watched-a", SOON)["state"], "Unreported");
     watch.event("synced", "", SOON);
     create("watched-b");
-    assert_eq!(
-        watch.event("added", "watched-b", SOON)["planeID"],
-        "watched-b"
-    );
+    assert_eq!(watch.event("added", "watched-b", SOON)["planeID"], "watched-b");
     at.connect("watched-b");
     let change = watch.event("changed", "watched-b", SOON);
     assert_eq!(
-        (
-            &change["from"],
-            &change["state"],
-            &change["connectedAgents"]
-        ),
+        (&change["from"], &change["state"], &change["connectedAgents"]),
         (&json!("Unreported"), &json!("Connected"), &json!(1))
     );
     at.run(&["delete", "watched-a", "--yes"]).expect(0);
-    assert_eq!(
-        watch.event("deleted", "watched-a", SOON)["from"],
-        "Unreported"
-    );
+    assert_eq!(watch.event("deleted", "watched-a", SOON)["from"], "Unreported");
 
     let mut lines = at.spawn(&["watch", "watched-b"]);
     let line = lines.until("a line", SOON, |line| line.contains("watched-b"));
     let words: Vec<_> = line.split(' ').collect();
-    assert_eq!(
-        (words[1], words[2], words[3]),
-        ("watched-b", "Connected", "agents=1"),
-        "{line}"
-    );
-    assert!(
-        words[0].parse::<jiff::Timestamp>().is_ok() && words[4].starts_with("heartbeat="),
-        "{line}"
-    );
-    at.run(&["watch", "watched-b", "--timeout", "1s"])
-        .expect(124);
+    assert_eq!((words[1], words[2], words[3]), ("watched-b", "Connected", "agents=1"), "{line}");
+    assert!(words[0].parse::<jiff::Timestamp>().is_ok() && words[4].starts_with("heartbeat="), "{line}");
+    at.run(&["watch", "watched-b", "--timeout", "1s"]).expect(124);
 }
 
 /// Planes that are changed, deleted and made behind a watch's back; at the end its last line for each must be true.
-fn behind_the_back(
-    at: &ControlPlane,
-    watch: &mut Running,
-    away: impl FnOnce(),
-    back: impl FnOnce(),
-) {
+fn behind_the_back(at: &ControlPlane, watch: &mut Running, away: impl FnOnce(), back: impl FnOnce()) {
     for name in ["kept", "changed", "deleted", "replaced"] {
         at.plane(name);
     }
     for name in ["kept", "changed", "deleted", "replaced"] {
-        if !watch
-            .seen
-            .iter()
-            .any(|line| line.contains(&format!(r#""name":"{name}""#)))
-        {
+        if !watch.seen.iter().any(|line| line.contains(&format!(r#""name":"{name}""#))) {
             watch.event("added", name, SOON);
         }
     }
     away();
     at.connect("changed");
-    at.run(&["delete", "deleted", "replaced", "--yes"])
-        .expect(0);
+    at.run(&["delete", "deleted", "replaced", "--yes"]).expect(0);
     at.plane("replaced");
     at.connect("replaced");
     at.plane("made");
@@ -388,19 +277,11 @@ fn behind_the_back(
     ];
     let is = |watch: &Running| {
         truth.iter().all(|(name, state)| {
-            watch
-                .seen
-                .iter()
-                .any(|line| line.contains(&format!(r#""name":"{name}""#)))
-                && watch.last(name).1 == *state
+            watch.seen.iter().any(|line| line.contains(&format!(r#""name":"{name}""#))) && watch.last(name).1 == *state
         })
     };
     while !is(watch) {
-        watch.until(
-            "the truth",
-            deadline.saturating_duration_since(Instant::now()),
-            |_| true,
-        );
+        watch.until("the truth", deadline.saturating_duration_since(Instant::now()), |_| true);
     }
     assert_eq!(watch.last("deleted").0, "deleted");
     // And it goes on.
@@ -424,25 +305,15 @@ fn a_watch_outlives_the_api_server() {
         || {},
     );
     let types = |watch: &Running, kind: &str| {
-        watch
-            .seen
-            .iter()
-            .filter(|line| line.contains(&format!(r#""type":"{kind}""#)))
-            .count()
+        watch.seen.iter().filter(|line| line.contains(&format!(r#""type":"{kind}""#))).count()
     };
-    assert_eq!(
-        (types(&watch, "lost"), types(&watch, "resumed")),
-        (1, 1),
-        "{:#?}",
-        watch.seen
-    );
+    assert_eq!((types(&watch, "lost"), types(&watch, "resumed")), (1, 1), "{:#?}", watch.seen);
     // While it is away it is said so, and the first list of another watch fails at once.
     at.kill();
     watch.event("lost", "", SOON);
     let refused = at.run(&["watch"]).expect(2);
     assert!(
-        refused.stderr.contains("could not reach the API server")
-            && refused.stderr.contains("hint:"),
+        refused.stderr.contains("could not reach the API server") && refused.stderr.contains("hint:"),
         "{}",
         refused.stderr
     );
@@ -466,36 +337,15 @@ fn a_watch_outlives_a_cut_connection() {
     let mut watch = at.spawn(&["watch", "-o", "json", "--kubeconfig", &through(&at, &proxy)]);
     watch.event("synced", "", SOON);
     behind_the_back(&at, &mut watch, || proxy.cut(), || proxy.open());
-    assert!(
-        watch
-            .seen
-            .iter()
-            .any(|line| line.contains(r#""type":"lost""#)),
-        "{:#?}",
-        watch.seen
-    );
-    assert!(
-        watch
-            .seen
-            .iter()
-            .any(|line| line.contains(r#""type":"resumed""#)),
-        "{:#?}",
-        watch.seen
-    );
+    assert!(watch.seen.iter().any(|line| line.contains(r#""type":"lost""#)), "{:#?}", watch.seen);
+    assert!(watch.seen.iter().any(|line| line.contains(r#""type":"resumed""#)), "{:#?}", watch.seen);
 }
 
 fn a_watch_outlives_a_mute_connection() {
     let at = ControlPlane::start();
     let proxy = Proxy::start(at.port());
-    let mut watch = at.spawn(&[
-        "watch",
-        "-o",
-        "json",
-        "--kubeconfig",
-        &through(&at, &proxy),
-        "--request-timeout",
-        "5s",
-    ]);
+    let mut watch =
+        at.spawn(&["watch", "-o", "json", "--kubeconfig", &through(&at, &proxy), "--request-timeout", "5s"]);
     watch.event("synced", "", SOON);
     behind_the_back(&at, &mut watch, || proxy.mute(), || proxy.open());
 }
@@ -504,21 +354,13 @@ fn a_closed_pipe_ends_a_watch() {
     let at = &*SHARED;
     at.plane("piped");
     let started = Instant::now();
-    let script = format!(
-        "set -o pipefail; {} watch | head -1; echo \"${{PIPESTATUS[0]}}\"",
-        env!("CARGO_BIN_EXE_choreoctl")
-    );
+    let script =
+        format!("set -o pipefail; {} watch | head -1; echo \"${{PIPESTATUS[0]}}\"", env!("CARGO_BIN_EXE_choreoctl"));
     let mut command = Command::new("bash");
-    command
-        .args(["-c", &script])
-        .env("KUBECONFIG", at.kubeconfig());
+    command.args(["-c", &script]).env("KUBECONFIG", at.kubeconfig());
     let output = finish(command, "");
     let lines: Vec<_> = output.stdout.lines().collect();
-    assert_eq!(
-        (lines.len(), lines[1], output.stderr.as_str()),
-        (2, "0", ""),
-        "{output:?}"
-    );
+    assert_eq!((lines.len(), lines[1], output.stderr.as_str()), (2, "0", ""), "{output:?}");
     assert!(started.elapsed() < SOON);
 }
 
@@ -534,87 +376,43 @@ fn signals_end_with_their_codes() {
 fn apply_takes_over_what_create_set() {
     let at = &*SHARED;
     let (old, new) = (ca(at, "create-old"), ca(at, "create-new"));
-    at.run(&[
-        "create",
-        "created",
-        "--client-ca-file",
-        &old,
-        "-l",
-        "team=a",
-        "--secret-store",
-        "vault",
-    ])
-    .expect(0);
-    let twice = at
-        .run(&["create", "created", "--client-ca-file", &old])
-        .expect(2);
-    assert!(
-        twice.stderr.contains("exists already") && twice.stderr.contains("apply"),
-        "{}",
-        twice.stderr
-    );
+    at.run(&["create", "created", "--client-ca-file", &old, "-l", "team=a", "--secret-store", "vault"]).expect(0);
+    let twice = at.run(&["create", "created", "--client-ca-file", &old]).expect(2);
+    assert!(twice.stderr.contains("exists already") && twice.stderr.contains("apply"), "{}", twice.stderr);
 
-    let with = |ca: Value| {
-        manifest(
-            "created",
-            json!({"planeID": "created", "clusterAgent": {"clientCA": ca}}),
-        )
-    };
+    let with = |ca: Value| manifest("created", json!({"planeID": "created", "clusterAgent": {"clientCA": ca}}));
     let client_ca = || object(at, "created")["spec"]["clusterAgent"]["clientCA"].clone();
-    let applied = at
-        .run_with(
-            &["apply", "-f", "-"],
-            &with(json!({"value": pem(at, &new)})),
-        )
-        .expect(0);
-    assert!(
-        applied.stdout.ends_with("/created configured\n"),
-        "{applied:?}"
-    );
+    let applied = at.run_with(&["apply", "-f", "-"], &with(json!({"value": pem(at, &new)}))).expect(0);
+    assert!(applied.stdout.ends_with("/created configured\n"), "{applied:?}");
     assert_eq!(client_ca(), json!({"value": pem(at, &new)}));
     // What create set and the manifest leaves out goes, too.
     assert_eq!(object(at, "created")["spec"].get("secretStoreRef"), None);
     assert_eq!(object(at, "created")["metadata"].get("labels"), None);
 
     let secret = json!({"secretRef": {"name": "ca", "namespace": "default", "key": "ca.crt"}});
-    at.run_with(&["apply", "-f", "-"], &with(secret.clone()))
-        .expect(0);
+    at.run_with(&["apply", "-f", "-"], &with(secret.clone())).expect(0);
     assert_eq!(client_ca(), secret);
     let before = object(at, "created")["metadata"]["resourceVersion"].clone();
     let again = at.run_with(&["apply", "-f", "-"], &with(secret)).expect(0);
     assert!(again.stdout.ends_with("/created unchanged\n"), "{again:?}");
     assert_eq!(object(at, "created")["metadata"]["resourceVersion"], before);
-    at.run_with(
-        &["apply", "-f", "-"],
-        &with(json!({"value": pem(at, &old)})),
-    )
-    .expect(0);
+    at.run_with(&["apply", "-f", "-"], &with(json!({"value": pem(at, &old)}))).expect(0);
     assert_eq!(client_ca(), json!({"value": pem(at, &old)}));
 }
 
 fn apply_takes_over_what_kubectl_set() {
     let at = &*SHARED;
-    let spec = |ca: Value| {
-        manifest(
-            "by-kubectl",
-            json!({"planeID": "x", "clusterAgent": {"clientCA": ca}}),
-        )
-    };
+    let spec = |ca: Value| manifest("by-kubectl", json!({"planeID": "x", "clusterAgent": {"clientCA": ca}}));
     at.kubectl(
         &["apply", "-f", "-"],
         &spec(json!({"secretRef": {"name": "ca", "namespace": "default", "key": "ca.crt"}})),
     );
     let value = json!({"value": pem(at, &ca(at, "by-kubectl"))});
-    at.run_with(&["apply", "-f", "-"], &spec(value.clone()))
-        .expect(0);
+    at.run_with(&["apply", "-f", "-"], &spec(value.clone())).expect(0);
     let plane = object(at, "by-kubectl");
     assert_eq!(plane["spec"]["clusterAgent"]["clientCA"], value);
-    let managers: Vec<_> = plane["metadata"]["managedFields"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|entry| entry["manager"].clone())
-        .collect();
+    let managers: Vec<_> =
+        plane["metadata"]["managedFields"].as_array().unwrap().iter().map(|entry| entry["manager"].clone()).collect();
     assert_eq!(managers, ["choreoctl"]);
 }
 
@@ -626,16 +424,7 @@ fn a_field_of_somebody_else_is_a_conflict() {
             json!({"planeID": id, "clusterAgent": {"clientCA": {"secretRef": {"name": "ca", "namespace": "default", "key": "ca.crt"}}}}),
         )
     };
-    at.kubectl(
-        &[
-            "apply",
-            "--server-side",
-            "--field-manager=argocd",
-            "-f",
-            "-",
-        ],
-        &spec("theirs"),
-    );
+    at.kubectl(&["apply", "--server-side", "--field-manager=argocd", "-f", "-"], &spec("theirs"));
     let conflict = at.run_with(&["apply", "-f", "-"], &spec("ours")).expect(2);
     assert!(
         conflict.stderr.contains("argocd")
@@ -646,77 +435,42 @@ fn a_field_of_somebody_else_is_a_conflict() {
     );
     assert_eq!(object(at, "owned")["spec"]["planeID"], "theirs");
     at.run_with(&["diff", "-f", "-"], &spec("ours")).expect(2);
-    at.run_with(&["apply", "-f", "-", "--force-conflicts"], &spec("ours"))
-        .expect(0);
+    at.run_with(&["apply", "-f", "-", "--force-conflicts"], &spec("ours")).expect(0);
     assert_eq!(object(at, "owned")["spec"]["planeID"], "ours");
 }
 
 fn never_two_sources() {
     let at = &*SHARED;
-    let spec = |ca: Value| {
-        manifest(
-            "two-sources",
-            json!({"planeID": "x", "clusterAgent": {"clientCA": ca}}),
-        )
-    };
+    let spec = |ca: Value| manifest("two-sources", json!({"planeID": "x", "clusterAgent": {"clientCA": ca}}));
     at.kubectl(
-        &[
-            "apply",
-            "--server-side",
-            "--field-manager=argocd",
-            "-f",
-            "-",
-        ],
+        &["apply", "--server-side", "--field-manager=argocd", "-f", "-"],
         &spec(json!({"secretRef": {"name": "ca", "namespace": "default", "key": "ca.crt"}})),
     );
     let value = json!({"value": pem(at, &ca(at, "two-sources"))});
-    let refused = at
-        .run_with(&["apply", "-f", "-", "--force-conflicts"], &spec(value))
-        .expect(2);
+    let refused = at.run_with(&["apply", "-f", "-", "--force-conflicts"], &spec(value)).expect(2);
     assert!(
         refused.stderr.contains("both value and secretRef") && refused.stderr.contains("argocd"),
         "{}",
         refused.stderr
     );
-    assert_eq!(
-        object(at, "two-sources")["spec"]["clusterAgent"]["clientCA"].get("value"),
-        None
-    );
+    assert_eq!(object(at, "two-sources")["spec"]["clusterAgent"]["clientCA"].get("value"), None);
 }
 
 fn dry_runs_change_nothing() {
     let at = &*SHARED;
     for how in ["client", "server"] {
-        let made = at
-            .run(&[
-                "create",
-                "dry",
-                "--client-ca-secret",
-                "default/ca",
-                "--dry-run",
-                how,
-            ])
-            .expect(0);
-        assert!(
-            made.stdout.contains("created (") && made.stdout.contains("dry run)"),
-            "{made:?}"
-        );
+        let made = at.run(&["create", "dry", "--client-ca-secret", "default/ca", "--dry-run", how]).expect(0);
+        assert!(made.stdout.contains("created (") && made.stdout.contains("dry run)"), "{made:?}");
     }
     let spec = manifest(
         "dry",
         json!({"planeID": "dry", "clusterAgent": {"clientCA": {"secretRef": {"name": "ca", "namespace": "default", "key": "k"}}}}),
     );
-    let applied = at
-        .run_with(
-            &["apply", "-f", "-", "--dry-run", "server", "-o", "json"],
-            &spec,
-        )
-        .expect(0);
+    let applied = at.run_with(&["apply", "-f", "-", "--dry-run", "server", "-o", "json"], &spec).expect(0);
     assert_eq!(applied.json()["spec"]["planeID"], "dry");
     at.run(&["get", "dry"]).expect(3);
     at.plane("dry-delete");
-    at.run(&["delete", "dry-delete", "--dry-run", "server"])
-        .expect(0);
+    at.run(&["delete", "dry-delete", "--dry-run", "server"]).expect(0);
     at.run(&["get", "dry-delete"]).expect(0);
     let asked = at.run(&["delete", "dry-delete"]).expect(2);
     assert!(asked.stderr.contains("--yes"), "{}", asked.stderr);
@@ -732,28 +486,12 @@ fn differences_are_told() {
             json!({"planeID": "diffed", "clusterAgent": {"clientCA": {"secretRef": {"name": secret, "namespace": "default", "key": "ca.crt"}}}}),
         )
     };
-    assert_eq!(
-        at.run_with(&["diff", "-f", "-"], &spec("none"))
-            .expect(0)
-            .stdout,
-        ""
-    );
+    assert_eq!(at.run_with(&["diff", "-f", "-"], &spec("none")).expect(0).stdout, "");
     let diff = at.run_with(&["diff", "-f", "-"], &spec("other")).expect(1);
-    assert!(
-        diff.stdout
-            .contains("-        name: none\n+        name: other\n"),
-        "{}",
-        diff.stdout
-    );
-    let new = at
-        .run_with(
-            &["diff", "-f", "-"],
-            &spec("none").replace("diffed", "diffed-new"),
-        )
-        .expect(1);
+    assert!(diff.stdout.contains("-        name: none\n+        name: other\n"), "{}", diff.stdout);
+    let new = at.run_with(&["diff", "-f", "-"], &spec("none").replace("diffed", "diffed-new")).expect(1);
     assert!(new.stdout.starts_with("--- /dev/null"), "{}", new.stdout);
-    at.run_with(&["diff", "-f", "-"], "kind: Other\napiVersion: v1\n")
-        .expect(2);
+    at.run_with(&["diff", "-f", "-"], "kind: Other\napiVersion: v1\n").expect(2);
 }
 
 fn wait_ends_with_the_state() {
@@ -762,16 +500,11 @@ fn wait_ends_with_the_state() {
     let mut wait = at.spawn(&["wait", "waited", "--for", "connected", "--timeout", "30s"]);
     std::thread::sleep(Duration::from_millis(500));
     at.connect("waited");
-    wait.until("the plane", SOON, |line| {
-        line.ends_with("/waited Connected")
-    });
+    wait.until("the plane", SOON, |line| line.ends_with("/waited Connected"));
     assert_eq!(wait.wait(), 0);
-    at.run(&["wait", "cbp/waited", "--for", "Connected", "--timeout", "0"])
-        .expect(0);
-    at.run(&["wait", "-l", "no=plane", "--for", "deleted"])
-        .expect(0);
-    at.run(&["wait", "not-there", "--for", "connected"])
-        .expect(3);
+    at.run(&["wait", "cbp/waited", "--for", "Connected", "--timeout", "0"]).expect(0);
+    at.run(&["wait", "-l", "no=plane", "--for", "deleted"]).expect(0);
+    at.run(&["wait", "not-there", "--for", "connected"]).expect(3);
     at.run(&["wait", "not-there", "--for", "deleted"]).expect(0);
 
     let mut exists = at.spawn(&["wait", "waited-later", "--for", "exists"]);
@@ -779,42 +512,13 @@ fn wait_ends_with_the_state() {
     at.plane("waited-later");
     assert_eq!(exists.wait(), 0);
 
-    at.run(&[
-        "create",
-        "waited-twin",
-        "--plane-id",
-        "waited",
-        "--client-ca-secret",
-        "default/none",
-    ])
-    .expect(0);
-    let shared = at
-        .run(&["wait", "waited", "--for", "connected", "-o", "json"])
-        .expect(0);
-    assert_eq!(
-        shared.json(),
-        json!({"planes": [{"name": "waited", "met": true, "state": "Connected"}]})
-    );
+    at.run(&["create", "waited-twin", "--plane-id", "waited", "--client-ca-secret", "default/none"]).expect(0);
+    let shared = at.run(&["wait", "waited", "--for", "connected", "-o", "json"]).expect(0);
+    assert_eq!(shared.json(), json!({"planes": [{"name": "waited", "met": true, "state": "Connected"}]}));
     assert!(shared.stderr.contains("waited-twin"), "{}", shared.stderr);
-    at.run(&[
-        "wait",
-        "waited",
-        "waited-twin",
-        "--for",
-        "connected",
-        "--any",
-        "--timeout",
-        "0",
-    ])
-    .expect(0);
+    at.run(&["wait", "waited", "waited-twin", "--for", "connected", "--any", "--timeout", "0"]).expect(0);
 
-    let mut created = at.spawn(&[
-        "create",
-        "waited-create",
-        "--client-ca-secret",
-        "default/none",
-        "--wait",
-    ]);
+    let mut created = at.spawn(&["create", "waited-create", "--client-ca-secret", "default/none", "--wait"]);
     created.until("the object", SOON, |line| line.ends_with("created"));
     at.connect("waited-create");
     assert_eq!(created.wait(), 0);
@@ -824,14 +528,11 @@ fn wait_ends_with_the_time() {
     let at = &*SHARED;
     at.plane("timed");
     for timeout in ["0", "1s"] {
-        let late = at
-            .run(&["wait", "timed", "--for", "connected", "--timeout", timeout])
-            .expect(124);
+        let late = at.run(&["wait", "timed", "--for", "connected", "--timeout", timeout]).expect(124);
         assert!(late.stderr.contains("timed: Unreported"), "{}", late.stderr);
     }
     at.status("timed", false, 0, &[], "No agents connected");
-    at.run(&["wait", "timed", "--for", "disconnected", "--timeout", "0"])
-        .expect(0);
+    at.run(&["wait", "timed", "--for", "disconnected", "--timeout", "0"]).expect(0);
     at.run(&["wait", "timed", "--for", "nonsense"]).expect(2);
 }
 
@@ -840,26 +541,15 @@ fn delete_tells_of_finalizers() {
     at.plane("held");
     let finalizer = |list: &str| {
         at.kubectl(
-            &[
-                "patch",
-                "cbp",
-                "held",
-                "--type=merge",
-                "-p",
-                &format!(r#"{{"metadata":{{"finalizers":[{list}]}}}}"#),
-            ],
+            &["patch", "cbp", "held", "--type=merge", "-p", &format!(r#"{{"metadata":{{"finalizers":[{list}]}}}}"#)],
             "",
         )
     };
     finalizer(r#""openchoreo.dev/clusterbuildplane-cleanup""#);
-    let slow = at
-        .run(&["delete", "held", "--yes", "--timeout", "5s"])
-        .expect(124);
+    let slow = at.run(&["delete", "held", "--yes", "--timeout", "5s"]).expect(124);
     assert!(
         slow.stdout.contains("held deleted")
-            && slow
-                .stderr
-                .contains("openchoreo.dev/clusterbuildplane-cleanup")
+            && slow.stderr.contains("openchoreo.dev/clusterbuildplane-cleanup")
             && slow.stderr.contains("controller"),
         "{slow:?}"
     );
@@ -870,8 +560,7 @@ fn delete_tells_of_finalizers() {
     finalizer("");
     assert_eq!((wait.wait(), delete.wait()), (0, 0));
     at.run(&["delete", "held", "--yes"]).expect(3);
-    at.run(&["delete", "held", "--yes", "--ignore-not-found"])
-        .expect(0);
+    at.run(&["delete", "held", "--yes", "--ignore-not-found"]).expect(0);
     at.plane("held");
     let file = at.write("held.yaml", &manifest("held", json!({})));
     at.run(&["delete", "-f", &file, "--yes"]).expect(0);
@@ -890,70 +579,29 @@ fn let_guest_read(at: &ControlPlane) {
 fn who_may_not_read_secrets_sees_the_rest() {
     let at = ControlPlane::start();
     at.plane("by-secret");
-    at.run(&["create", "by-value", "--client-ca-file", &ca(&at, "rights")])
-        .expect(0);
+    at.run(&["create", "by-value", "--client-ca-file", &ca(&at, "rights")]).expect(0);
     let refused = at.run(&["get", "--context", "guest"]).expect(2);
     assert!(
-        refused.stderr.contains("not allowed")
-            && refused
-                .stderr
-                .contains("kubectl auth can-i --list --context guest"),
+        refused.stderr.contains("not allowed") && refused.stderr.contains("kubectl auth can-i --list --context guest"),
         "{}",
         refused.stderr
     );
     let_guest_read(&at);
-    let wide = at
-        .run(&["get", "-o", "wide", "--context", "guest"])
-        .expect(0);
-    let row = |name: &str| {
-        wide.stdout
-            .lines()
-            .find(|line| line.starts_with(name))
-            .unwrap()
-    };
-    assert!(
-        row("by-secret").contains("forbidden") && row("by-value").contains("4y364d"),
-        "{}",
-        wide.stdout
-    );
-    let described = at
-        .run(&["describe", "by-secret", "--context", "guest"])
-        .expect(0);
+    let wide = at.run(&["get", "-o", "wide", "--context", "guest"]).expect(0);
+    let row = |name: &str| wide.stdout.lines().find(|line| line.starts_with(name)).unwrap();
+    assert!(row("by-secret").contains("forbidden") && row("by-value").contains("4y364d"), "{}", wide.stdout);
+    let described = at.run(&["describe", "by-secret", "--context", "guest"]).expect(0);
     assert!(
         described.stdout.contains("Unreported") && described.stdout.contains("not allowed"),
         "{}",
         described.stdout
     );
-    at.run(&["watch", "--context", "guest", "--timeout", "1s"])
-        .expect(124);
-    let refused = at
-        .run(&[
-            "create",
-            "x",
-            "--client-ca-secret",
-            "a/b",
-            "--context",
-            "guest",
-        ])
-        .expect(2);
-    assert!(
-        refused.stderr.contains("cannot create"),
-        "{}",
-        refused.stderr
-    );
-    let unread = at
-        .run(&[
-            "certs",
-            "inspect",
-            "secret/default/none",
-            "--context",
-            "guest",
-        ])
-        .expect(2);
+    at.run(&["watch", "--context", "guest", "--timeout", "1s"]).expect(124);
+    let refused = at.run(&["create", "x", "--client-ca-secret", "a/b", "--context", "guest"]).expect(2);
+    assert!(refused.stderr.contains("cannot create"), "{}", refused.stderr);
+    let unread = at.run(&["certs", "inspect", "secret/default/none", "--context", "guest"]).expect(2);
     assert!(unread.stderr.contains("not allowed"), "{}", unread.stderr);
-    let acting = at
-        .run(&["get", "--as", "guest", "--as-group", "nobodies"])
-        .expect(0);
+    let acting = at.run(&["get", "--as", "guest", "--as-group", "nobodies"]).expect(0);
     assert!(acting.stdout.contains("by-value"));
 }
 
@@ -964,122 +612,61 @@ fn errors_have_codes_and_hints() {
         for word in words {
             assert!(output.stderr.contains(word), "{word} in {}", output.stderr);
         }
-        assert!(
-            output.stderr.contains("error: ") && output.stderr.contains("\nhint: "),
-            "{}",
-            output.stderr
-        );
+        assert!(output.stderr.contains("error: ") && output.stderr.contains("\nhint: "), "{}", output.stderr);
         assert_eq!(output.stdout, "");
     };
-    fails(
-        &["get", "--context", "nowhere"],
-        2,
-        &["no context nowhere", "--context: control, guest"],
-    );
-    fails(
-        &["get", "not-there"],
-        3,
-        &["plane not-there does not exist"],
-    );
-    fails(
-        &["get", "--kubeconfig", "/not/there"],
-        2,
-        &["kubeconfig", "/not/there"],
-    );
+    fails(&["get", "--context", "nowhere"], 2, &["no context nowhere", "--context: control, guest"]);
+    fails(&["get", "not-there"], 3, &["plane not-there does not exist"]);
+    fails(&["get", "--kubeconfig", "/not/there"], 2, &["kubeconfig", "/not/there"]);
     fails(&["get", "--user", "nobody"], 2, &["no user nobody"]);
 
     let config = fs::read_to_string(at.kubeconfig()).unwrap();
-    let token = config
-        .split("token: ")
-        .nth(1)
-        .unwrap()
-        .split('}')
-        .next()
-        .unwrap();
+    let token = config.split("token: ").nth(1).unwrap().split('}').next().unwrap();
     let expired = at.write("expired", &config.replace(token, "00000000"));
     fails(
         &["get", "--kubeconfig", &expired],
         2,
-        &[
-            "did not accept the credentials",
-            "kubectl auth whoami --kubeconfig",
-        ],
+        &["did not accept the credentials", "kubectl auth whoami --kubeconfig"],
     );
     let dead = at.write("dead", &config.replace(&format!(":{}", at.port()), ":1"));
     fails(
         &["get", "--kubeconfig", &dead],
         2,
-        &[
-            "could not reach the API server at https://127.0.0.1:1",
-            "refused",
-            "kubectl cluster-info --kubeconfig",
-        ],
+        &["could not reach the API server at https://127.0.0.1:1", "refused", "kubectl cluster-info --kubeconfig"],
     );
     let other = at.write(
         "other",
-        &config.replace(
-            "certificate-authority: apiserver.crt",
-            "certificate-authority: errors-ca/ca.crt",
-        ),
+        &config.replace("certificate-authority: apiserver.crt", "certificate-authority: errors-ca/ca.crt"),
     );
     ca(at, "errors-ca");
-    fails(
-        &["get", "--kubeconfig", &other],
-        2,
-        &["certificate authority is not this server's"],
-    );
+    fails(&["get", "--kubeconfig", &other], 2, &["certificate authority is not this server's"]);
     let plugin = at.write("plugin", &config.replace(&format!("{{token: {token}}}"), "{exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: sh, args: [-c, 'echo SECRET; echo no login >&2; exit 1']}}"));
-    fails(
-        &["get", "--kubeconfig", &plugin],
-        2,
-        &["could not get credentials", "no login"],
-    );
+    fails(&["get", "--kubeconfig", &plugin], 2, &["could not get credentials", "no login"]);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mute = at.write(
         "mute",
-        &config.replace(
-            &format!(":{}", at.port()),
-            &format!(":{}", listener.local_addr().unwrap().port()),
-        ),
+        &config.replace(&format!(":{}", at.port()), &format!(":{}", listener.local_addr().unwrap().port())),
     );
     let started = Instant::now();
-    fails(
-        &["get", "--kubeconfig", &mute, "--request-timeout", "1s"],
-        2,
-        &["--request-timeout"],
-    );
+    fails(&["get", "--kubeconfig", &mute, "--request-timeout", "1s"], 2, &["--request-timeout"]);
     assert!(started.elapsed() < SOON);
 
     let broken = at.write("broken", &config.replace("users:", "users: ["));
     fails(&["get", "--kubeconfig", &broken], 2, &["broken", "line 10"]);
 
     // No output anywhere shows a token or what a plugin printed.
-    for kubeconfig in [
-        &at.kubeconfig().to_string_lossy().into_owned(),
-        &plugin,
-        &broken,
-    ] {
+    for kubeconfig in [&at.kubeconfig().to_string_lossy().into_owned(), &plugin, &broken] {
         let output = at.run(&["get", "-vvv", "--kubeconfig", kubeconfig]);
         let all = output.stdout + &output.stderr;
         assert!(!all.contains(token) && !all.contains("SECRET"), "{all}");
     }
     // Missing files of a list are passed over, as kubectl does.
     let mut command = at.command(&["get"]);
-    command.env(
-        "KUBECONFIG",
-        format!("/not/there:{}", at.kubeconfig().display()),
-    );
+    command.env("KUBECONFIG", format!("/not/there:{}", at.kubeconfig().display()));
     finish(command, "").expect(0);
     let mut command = at.command(&["get"]);
-    command
-        .env("KUBECONFIG", "/not/there")
-        .env("HOME", "/not/there");
-    assert!(
-        finish(command, "")
-            .expect(2)
-            .stderr
-            .contains("no cluster is configured")
-    );
+    command.env("KUBECONFIG", "/not/there").env("HOME", "/not/there");
+    assert!(finish(command, "").expect(2).stderr.contains("no cluster is configured"));
 }
 
 fn a_missing_kind_is_told() {
@@ -1087,9 +674,7 @@ fn a_missing_kind_is_told() {
     at.kubectl(&["delete", "crd", "clusterbuildplanes.openchoreo.dev"], "");
     let missing = at.run(&["get"]).expect(2);
     assert!(
-        missing
-            .stderr
-            .contains("the cluster has no ClusterBuildPlane")
+        missing.stderr.contains("the cluster has no ClusterBuildPlane")
             && missing.stderr.contains("control plane's context"),
         "{}",
         missing.stderr
@@ -1111,14 +696,7 @@ fn a_missing_kind_is_told() {
         .replace("ClusterBuildPlane", "ClusterWorkflowPlane")
         .replace("[cbp, cbps]", "[cwp, cwps]");
     at.kubectl(&["apply", "-f", "-"], &renamed);
-    at.kubectl(
-        &[
-            "wait",
-            "--for=condition=Established",
-            "crd/clusterworkflowplanes.openchoreo.dev",
-        ],
-        "",
-    );
+    at.kubectl(&["wait", "--for=condition=Established", "crd/clusterworkflowplanes.openchoreo.dev"], "");
     let deadline = Instant::now() + SOON;
     loop {
         let told = at.run(&["get"]).expect(2);
@@ -1150,26 +728,14 @@ fn hostile_text_is_harmless() {
     let at = &*SHARED;
     let evil = "\u{1b}]0;pwned\u{7}\u{1b}[2J\u{202e}evil\nline\u{9b}31m";
     let mut plane: Value = serde_json::from_str(&manifest("hostile", json!({"planeID": "hostile", "clusterAgent": {"clientCA": {"secretRef": {"name": evil, "namespace": evil, "key": evil}}}, "secretStoreRef": {"name": evil}}))).unwrap();
-    plane["metadata"]["annotations"] =
-        json!({"openchoreo.dev/display-name": evil, "openchoreo.dev/description": evil});
+    plane["metadata"]["annotations"] = json!({"openchoreo.dev/display-name": evil, "openchoreo.dev/description": evil});
     at.kubectl(&["create", "-f", "-"], &plane.to_string());
     // As much as fits into an object of etcd, beside the rest.
     let message = format!("{evil}{}", "m".repeat(1_000_000));
     let status = json!({"status": {"agentConnection": {"connected": false, "connectedAgents": 0, "message": message}, "conditions": [
         {"type": "Created", "status": "True", "reason": "X", "message": evil, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
     let file = at.write("hostile-status.json", &status.to_string());
-    at.kubectl(
-        &[
-            "patch",
-            "cbp",
-            "hostile",
-            "--subresource=status",
-            "--type=merge",
-            "--patch-file",
-            &file,
-        ],
-        "",
-    );
+    at.kubectl(&["patch", "cbp", "hostile", "--subresource=status", "--type=merge", "--patch-file", &file], "");
     for args in [
         &["get", "hostile", "-o", "wide"][..],
         &["get", "hostile", "-o", "json"],
@@ -1188,28 +754,17 @@ fn hostile_text_is_harmless() {
                 let own = anstream::adapter::strip_str(text).to_string();
                 let colors = text.len() - own.len();
                 assert!(color == "always" || colors == 0, "{args:?}");
+                assert!(!text.contains("\u{1b}]") && !text.contains("\u{1b}[2J"), "{args:?}");
                 assert!(
-                    !text.contains("\u{1b}]") && !text.contains("\u{1b}[2J"),
-                    "{args:?}"
-                );
-                assert!(
-                    !own.contains(|c: char| c != '\n'
-                        && (c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c))),
+                    !own.contains(|c: char| c != '\n' && (c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c))),
                     "{args:?}"
                 );
                 let whole = args.contains(&"json") || args.contains(&"yaml");
-                assert!(
-                    whole || text.len() < 5_000,
-                    "{args:?} prints {} bytes",
-                    text.len()
-                );
+                assert!(whole || text.len() < 5_000, "{args:?} prints {} bytes", text.len());
             }
         }
     }
-    assert_eq!(
-        at.run(&["get", "hostile", "-o", "json"]).json()["status"]["agentConnection"]["message"],
-        message
-    );
+    assert_eq!(at.run(&["get", "hostile", "-o", "json"]).json()["status"]["agentConnection"]["message"], message);
     let row = at.run(&["get", "hostile", "-o", "wide"]).expect(0);
     assert_eq!(row.stdout.lines().count(), 2);
     assert!(row.stdout.contains(r"\u{1b}"), "{}", row.stdout);
@@ -1219,55 +774,26 @@ fn hostile_text_is_harmless() {
 fn certificates_are_read_wherever_they_are() {
     let at = &*SHARED;
     let authority = ca(at, "read");
-    at.run(&["certs", "client", "--plane-id", "read", "--ca-dir", "read"])
-        .expect(0);
-    let secret = at
-        .run(&[
-            "certs", "secret", "read", "-n", "default", "--name", "agent",
-        ])
-        .expect(0)
-        .stdout;
+    at.run(&["certs", "client", "--plane-id", "read", "--ca-dir", "read"]).expect(0);
+    let secret = at.run(&["certs", "secret", "read", "-n", "default", "--name", "agent"]).expect(0).stdout;
     at.kubectl(&["apply", "-f", "-"], &secret);
-    at.kubectl(
-        &["create", "configmap", "ca", "--from-file", &authority],
-        "",
-    );
-    at.run(&["create", "read", "--client-ca-secret", "default/agent"])
-        .expect(0);
+    at.kubectl(&["create", "configmap", "ca", "--from-file", &authority], "");
+    at.run(&["create", "read", "--client-ca-secret", "default/agent"]).expect(0);
     let count = |source: &str| {
-        at.run(&["certs", "inspect", source, "-o", "json"])
-            .expect(0)
-            .json()["certificates"]
-            .as_array()
-            .unwrap()
-            .len()
+        at.run(&["certs", "inspect", source, "-o", "json"]).expect(0).json()["certificates"].as_array().unwrap().len()
     };
     assert_eq!(
-        [
-            "secret/default/agent",
-            "secret/default/agent:tls.crt",
-            "configmap/default/ca",
-            "plane/read",
-            "read/tls.crt"
-        ]
-        .map(count),
+        ["secret/default/agent", "secret/default/agent:tls.crt", "configmap/default/ca", "plane/read", "read/tls.crt"]
+            .map(count),
         [2, 1, 1, 1, 1]
     );
     let server = format!("https://127.0.0.1:{}", at.port());
-    let presented = at
-        .run(&["certs", "inspect", &server, "-o", "json"])
-        .expect(0)
-        .json();
+    let presented = at.run(&["certs", "inspect", &server, "-o", "json"]).expect(0).json();
     assert!(
-        presented["certificates"][0]["extKeyUsage"]
-            .as_array()
-            .unwrap()
-            .contains(&json!("serverAuth")),
+        presented["certificates"][0]["extKeyUsage"].as_array().unwrap().contains(&json!("serverAuth")),
         "{presented}"
     );
-    let certificate = &at
-        .run(&["certs", "inspect", "read/tls.crt", "-o", "json"])
-        .json()["certificates"][0];
+    let certificate = &at.run(&["certs", "inspect", "read/tls.crt", "-o", "json"]).json()["certificates"][0];
     for field in [
         "source",
         "index",
@@ -1286,41 +812,19 @@ fn certificates_are_read_wherever_they_are() {
     ] {
         assert!(certificate.get(field).is_some(), "{field}");
     }
-    at.run(&["certs", "inspect", "plane/read", "--expires-within", "10y"])
-        .expect(1);
-    at.run(&["certs", "inspect", "plane/read", "--expires-within", "30d"])
-        .expect(0);
-    at.run(&[
-        "certs",
-        "inspect",
-        "plane/read",
-        "--expires-within",
-        "30d",
-        "--at",
-        "+1800d",
-    ])
-    .expect(1);
-    at.run(&["certs", "inspect", "secret/default/nothing"])
-        .expect(2);
-    at.run(&["certs", "inspect", "secret/default/agent:nothing"])
-        .expect(2);
+    at.run(&["certs", "inspect", "plane/read", "--expires-within", "10y"]).expect(1);
+    at.run(&["certs", "inspect", "plane/read", "--expires-within", "30d"]).expect(0);
+    at.run(&["certs", "inspect", "plane/read", "--expires-within", "30d", "--at", "+1800d"]).expect(1);
+    at.run(&["certs", "inspect", "secret/default/nothing"]).expect(2);
+    at.run(&["certs", "inspect", "secret/default/agent:nothing"]).expect(2);
     at.run(&["certs", "inspect", "plane/not-there"]).expect(2);
     let wide = at.run(&["get", "read", "-o", "wide"]).expect(0);
-    assert!(
-        wide.stdout.contains("secret/default/agent:ca.crt") && wide.stdout.contains("4y364d"),
-        "{}",
-        wide.stdout
-    );
+    assert!(wide.stdout.contains("secret/default/agent:ca.crt") && wide.stdout.contains("4y364d"), "{}", wide.stdout);
 }
 
 /// The gateway's rules, by Go's own crypto: a server that verifies as OpenChoreo's does.
 fn certificates_satisfy_a_go_server() {
-    if Command::new("go")
-        .arg("version")
-        .stdout(Stdio::null())
-        .status()
-        .is_err()
-    {
+    if Command::new("go").arg("version").stdout(Stdio::null()).status().is_err() {
         println!("no Go here: the verdict of a Go server is not asked for");
         return;
     }
@@ -1335,50 +839,15 @@ fn certificates_satisfy_a_go_server() {
     assert!(build.success());
     let verdict = |authority: &str, folder: &str| {
         let mut command = Command::new(&program);
-        command
-            .args([
-                authority,
-                &format!("{folder}/tls.crt"),
-                &format!("{folder}/tls.key"),
-            ])
-            .current_dir(at.path());
+        command.args([authority, &format!("{folder}/tls.crt"), &format!("{folder}/tls.key")]).current_dir(at.path());
         finish(command, "").stdout.trim().to_owned()
     };
-    let algorithms = [
-        "ecdsa-p256",
-        "ecdsa-p384",
-        "ed25519",
-        "rsa-2048",
-        "rsa-3072",
-        "rsa-4096",
-    ];
+    let algorithms = ["ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096"];
     for algorithm in algorithms {
         let folder = format!("go-{algorithm}");
-        at.run(&[
-            "certs",
-            "ca",
-            "--out-dir",
-            &folder,
-            "--key-algorithm",
-            algorithm,
-        ])
-        .expect(0);
-        at.run(&[
-            "certs",
-            "client",
-            "--plane-id",
-            "a",
-            "--ca-dir",
-            &folder,
-            "--key-algorithm",
-            algorithm,
-        ])
-        .expect(0);
-        assert_eq!(
-            verdict(&format!("{folder}/ca.crt"), &folder),
-            "authorized",
-            "{algorithm}"
-        );
+        at.run(&["certs", "ca", "--out-dir", &folder, "--key-algorithm", algorithm]).expect(0);
+        at.run(&["certs", "client", "--plane-id", "a", "--ca-dir", &folder, "--key-algorithm", algorithm]).expect(0);
+        assert_eq!(verdict(&format!("{folder}/ca.crt"), &folder), "authorized", "{algorithm}");
         let mut openssl = Command::new("openssl");
         openssl
             .args([
@@ -1394,17 +863,9 @@ fn certificates_satisfy_a_go_server() {
         finish(openssl, "").expect(0);
     }
     assert!(verdict("go-rsa-2048/ca.crt", "go-ed25519").contains("unknown authority"));
-    at.run(&["certs", "bundle", "go-rsa-2048/ca.crt", "go-ed25519/ca.crt"])
-        .expect(0);
-    at.write(
-        "both.crt",
-        &at.run(&["certs", "bundle", "go-rsa-2048/ca.crt", "go-ed25519/ca.crt"])
-            .stdout,
-    );
-    assert_eq!(
-        ["go-rsa-2048", "go-ed25519"].map(|folder| verdict("both.crt", folder)),
-        ["authorized", "authorized"]
-    );
+    at.run(&["certs", "bundle", "go-rsa-2048/ca.crt", "go-ed25519/ca.crt"]).expect(0);
+    at.write("both.crt", &at.run(&["certs", "bundle", "go-rsa-2048/ca.crt", "go-ed25519/ca.crt"]).stdout);
+    assert_eq!(["go-rsa-2048", "go-ed25519"].map(|folder| verdict("both.crt", folder)), ["authorized", "authorized"]);
 
     // Keys that a user brings, as other tools write them.
     let openssl = |args: &[&str]| {
@@ -1413,25 +874,9 @@ fn certificates_satisfy_a_go_server() {
         finish(command, "").expect(0);
     };
     for (form, args) in [
-        (
-            "pkcs1",
-            &["genrsa", "-traditional", "-out", "pkcs1.key", "2048"][..],
-        ),
-        (
-            "sec1",
-            &[
-                "ecparam",
-                "-name",
-                "prime256v1",
-                "-genkey",
-                "-out",
-                "sec1.key",
-            ],
-        ),
-        (
-            "pkcs8",
-            &["genpkey", "-algorithm", "ED25519", "-out", "pkcs8.key"],
-        ),
+        ("pkcs1", &["genrsa", "-traditional", "-out", "pkcs1.key", "2048"][..]),
+        ("sec1", &["ecparam", "-name", "prime256v1", "-genkey", "-out", "sec1.key"]),
+        ("pkcs8", &["genpkey", "-algorithm", "ED25519", "-out", "pkcs8.key"]),
     ] {
         openssl(args);
         let (key, certificate) = (format!("{form}.key"), format!("{form}.crt"));
@@ -1461,11 +906,7 @@ fn certificates_satisfy_a_go_server() {
             &format!("leaf-{form}"),
         ])
         .expect(0);
-        assert_eq!(
-            verdict(&certificate, &format!("leaf-{form}")),
-            "authorized",
-            "{form}"
-        );
+        assert_eq!(verdict(&certificate, &format!("leaf-{form}")), "authorized", "{form}");
     }
     let mismatch = at
         .run(&[
@@ -1486,17 +927,7 @@ fn certificates_satisfy_a_go_server() {
         "{}",
         mismatch.stderr
     );
-    openssl(&[
-        "req",
-        "-x509",
-        "-new",
-        "-key",
-        "sec1.key",
-        "-out",
-        "doubled.crt",
-        "-subj",
-        "/OU=a/OU=b/CN=doubled",
-    ]);
+    openssl(&["req", "-x509", "-new", "-key", "sec1.key", "-out", "doubled.crt", "-subj", "/OU=a/OU=b/CN=doubled"]);
     let doubled = at
         .run(&[
             "certs",
@@ -1511,11 +942,7 @@ fn certificates_satisfy_a_go_server() {
             "leaf-doubled",
         ])
         .expect(2);
-    assert!(
-        doubled.stderr.contains("repeats an attribute"),
-        "{}",
-        doubled.stderr
-    );
+    assert!(doubled.stderr.contains("repeats an attribute"), "{}", doubled.stderr);
 }
 
 fn names_complete() {
@@ -1536,10 +963,7 @@ fn names_complete() {
     };
     assert!(complete(&["choreoctl", "get", "completed"]).contains("completed-plane"));
     assert_eq!(complete(&["choreoctl", "--context", "gu"]).trim(), "guest");
-    assert_eq!(
-        complete(&["choreoctl", "get", "--context", "nowhere", "completed"]).trim(),
-        ""
-    );
+    assert_eq!(complete(&["choreoctl", "get", "--context", "nowhere", "completed"]).trim(), "");
     assert!(complete(&["choreoctl", "wait", "x", "--for", "conn"]).contains("connected"));
 }
 
@@ -1554,25 +978,11 @@ fn lists_come_in_pages() {
             .unwrap()
         })
         .collect();
-    at.kubectl(
-        &["create", "-f", "-"],
-        &json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string(),
-    );
+    at.kubectl(&["create", "-f", "-"], &json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string());
     let output = at.run(&["get", "-o", "name", "-v"]).expect(0);
     assert_eq!(output.stdout.lines().count(), 1100);
-    assert_eq!(
-        output.stderr.matches("limit=500").count(),
-        3,
-        "{}",
-        output.stderr
-    );
-    assert_eq!(
-        at.run(&["get", "-o", "json"]).expect(0).json()["items"]
-            .as_array()
-            .unwrap()
-            .len(),
-        1100
-    );
+    assert_eq!(output.stderr.matches("limit=500").count(), 3, "{}", output.stderr);
+    assert_eq!(at.run(&["get", "-o", "json"]).expect(0).json()["items"].as_array().unwrap().len(), 1100);
 }
 
 fn the_provisioning_script_runs() {
@@ -1596,27 +1006,12 @@ fn the_provisioning_script_runs() {
         .env("CHOREOCTL", env!("CARGO_BIN_EXE_choreoctl"));
     let dumped = finish(status, "").expect(0);
     let dump = at.write("dump.yaml", &dumped.stdout);
-    assert!(
-        at.run(&["get", "-f", &dump])
-            .expect(0)
-            .stdout
-            .contains("provisioned")
-    );
+    assert!(at.run(&["get", "-f", &dump]).expect(0).stdout.contains("provisioned"));
 }
 
 fn output_is_kubectls() {
     let at = &*SHARED;
-    at.run(&[
-        "create",
-        "same",
-        "--client-ca-file",
-        &ca(at, "same"),
-        "--display-name",
-        "Same",
-        "-l",
-        "a=b",
-    ])
-    .expect(0);
+    at.run(&["create", "same", "--client-ca-file", &ca(at, "same"), "--display-name", "Same", "-l", "a=b"]).expect(0);
     at.connect("same");
     for format in ["json", "yaml"] {
         let (ours, theirs) = (
@@ -1628,30 +1023,15 @@ fn output_is_kubectls() {
     }
     // What is printed can be read back, and piped on.
     let yaml = at.run(&["get", "same", "-o", "yaml"]).stdout;
-    assert!(
-        at.run_with(&["get", "-f", "-"], &yaml)
-            .expect(0)
-            .stdout
-            .contains("Connected")
-    );
-    assert!(
-        at.run_with(&["describe", "-f", "-"], &yaml)
-            .expect(0)
-            .stdout
-            .contains("build plane agents")
-    );
+    assert!(at.run_with(&["get", "-f", "-"], &yaml).expect(0).stdout.contains("Connected"));
+    assert!(at.run_with(&["describe", "-f", "-"], &yaml).expect(0).stdout.contains("build plane agents"));
     let unchanged = at.run_with(&["apply", "-f", "-"], &yaml).expect(0);
     assert!(unchanged.stdout.contains("unchanged"), "{unchanged:?}");
     let name = at.run(&["get", "same", "-o", "name"]).stdout;
     at.run(&["get", name.trim()]).expect(0);
     let version = at.run(&["version", "-o", "json"]).expect(0).json();
     assert_eq!(
-        (
-            &version["client"]["version"],
-            version["server"]["version"]
-                .as_str()
-                .map(|v| v.starts_with('v'))
-        ),
+        (&version["client"]["version"], version["server"]["version"].as_str().map(|v| v.starts_with('v'))),
         (&json!(env!("CARGO_PKG_VERSION")), Some(true))
     );
 }

@@ -46,38 +46,22 @@ impl Cluster {
     /// # Errors
     /// [`Error::Owned`] where another manager owns a field that differs, unless `force`;
     /// [`Error::BothSources`] where the result would hold two sources of the CA.
-    pub async fn apply(
-        &self,
-        manifest: &Value,
-        force: bool,
-        dry_run: bool,
-    ) -> Result<Applied, Error> {
-        let name = manifest
-            .pointer("/metadata/name")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+    pub async fn apply(&self, manifest: &Value, force: bool, dry_run: bool) -> Result<Applied, Error> {
+        let name = manifest.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
         let mut tries = TRIES;
         loop {
             let before: Option<Value> = self.plane_if_any(name).await?;
-            let result = self
-                .apply_over(name, manifest, before.as_ref(), force, dry_run)
-                .await;
+            let result = self.apply_over(name, manifest, before.as_ref(), force, dry_run).await;
             match result {
                 Err(Error::Changed) if tries > 1 => tries -= 1,
                 result => {
                     let after = result?;
                     let change = match &before {
                         None => Change::Created,
-                        Some(before) if comparable(before) == comparable(&after) => {
-                            Change::Unchanged
-                        }
+                        Some(before) if comparable(before) == comparable(&after) => Change::Unchanged,
                         Some(_) => Change::Configured,
                     };
-                    return Ok(Applied {
-                        change,
-                        before,
-                        after,
-                    });
+                    return Ok(Applied { change, before, after });
                 }
             }
         }
@@ -93,11 +77,7 @@ impl Cluster {
     ) -> Result<Value, Error> {
         let Some(before) = before else {
             let after = self.patch(name, manifest, force, true).await?;
-            return if dry_run {
-                Ok(after)
-            } else {
-                self.patch(name, manifest, force, false).await
-            };
+            return if dry_run { Ok(after) } else { self.patch(name, manifest, force, false).await };
         };
         let taken = owned(before, taken_over);
         let after = self.foretell(name, manifest, before, &taken, force).await?;
@@ -122,10 +102,7 @@ impl Cluster {
     ) -> Result<Value, Error> {
         let mut after = match self.patch(name, manifest, force, true).await {
             Err(Error::Owned { owned }) => {
-                let others: Vec<_> = owned
-                    .into_iter()
-                    .filter(|field| !of_taken_over(field))
-                    .collect();
+                let others: Vec<_> = owned.into_iter().filter(|field| !of_taken_over(field)).collect();
                 if others.is_empty() {
                     self.patch(name, manifest, true, true).await?
                 } else {
@@ -135,10 +112,7 @@ impl Cluster {
             after => after?,
         };
         let others = owned(before, |entry| !taken_over(entry) && !ours(entry));
-        taken
-            .without(&Fields::of_manifest(manifest))
-            .without(&others)
-            .remove_from(&mut after);
+        taken.without(&Fields::of_manifest(manifest)).without(&others).remove_from(&mut after);
         Ok(after)
     }
 
@@ -150,11 +124,7 @@ impl Cluster {
             .find(|entry| ours(entry))
             .map(|entry| Fields::from_json(&entry["fieldsV1"]))
             .unwrap_or_default();
-        let mut kept: Vec<Value> = entries
-            .iter()
-            .filter(|entry| !taken_over(entry) && !ours(entry))
-            .cloned()
-            .collect();
+        let mut kept: Vec<Value> = entries.iter().filter(|entry| !taken_over(entry) && !ours(entry)).cloned().collect();
         kept.push(json!({
             "manager": MANAGER,
             "operation": "Apply",
@@ -164,62 +134,35 @@ impl Cluster {
             "fieldsV1": mine.union(taken).into_json(),
         }));
         let patch = json!({"metadata": {"managedFields": kept, "resourceVersion": before.pointer("/metadata/resourceVersion")}});
-        self.ask(
-            self.api()
-                .patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch)),
-        )
-        .await
-        .map(drop)
+        self.ask(self.api().patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch))).await.map(drop)
     }
 
-    async fn patch(
-        &self,
-        name: &str,
-        manifest: &Value,
-        force: bool,
-        dry_run: bool,
-    ) -> Result<Value, Error> {
+    async fn patch(&self, name: &str, manifest: &Value, force: bool, dry_run: bool) -> Result<Value, Error> {
         let params = PatchParams {
             dry_run,
             force,
             field_manager: Some(MANAGER.into()),
             field_validation: Some(ValidationDirective::Strict),
         };
-        let request = kube::core::Request::new(self.kind.path()).patch(
-            name,
-            &params,
-            &Patch::Apply(manifest),
-        );
-        let request = request.map_err(|source| Error::Answer {
-            source: source.into(),
-        })?;
+        let request = kube::core::Request::new(self.kind.path()).patch(name, &params, &Patch::Apply(manifest));
+        let request = request.map_err(|source| Error::Answer { source: source.into() })?;
         self.ask(self.client.request(request)).await
     }
 }
 
 fn entries(object: &Value) -> &[Value] {
-    object
-        .pointer("/metadata/managedFields")
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
+    object.pointer("/metadata/managedFields").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 fn owned(object: &Value, by: impl Fn(&Value) -> bool) -> Fields {
-    let sets = entries(object)
-        .iter()
-        .filter(|entry| by(entry))
-        .map(|entry| Fields::from_json(&entry["fieldsV1"]));
+    let sets = entries(object).iter().filter(|entry| by(entry)).map(|entry| Fields::from_json(&entry["fieldsV1"]));
     sets.fold(Fields::default(), Fields::union)
 }
 
 fn taken_over(entry: &Value) -> bool {
     entry["operation"] == "Update"
-        && entry
-            .get("subresource")
-            .is_none_or(|subresource| subresource == "")
-        && TAKEN_OVER
-            .iter()
-            .any(|manager| entry["manager"] == *manager)
+        && entry.get("subresource").is_none_or(|subresource| subresource == "")
+        && TAKEN_OVER.iter().any(|manager| entry["manager"] == *manager)
 }
 
 fn ours(entry: &Value) -> bool {
@@ -242,43 +185,22 @@ fn refuse_both_sources(before: &Value, after: &Value) -> Result<(), Error> {
         return Ok(());
     }
     let holds = |entry: &&Value| {
-        ["f:value", "f:secretRef"].iter().any(|field| {
-            entry
-                .pointer(&format!(
-                    "/fieldsV1/f:spec/f:clusterAgent/f:clientCA/{field}"
-                ))
-                .is_some()
-        })
+        ["f:value", "f:secretRef"]
+            .iter()
+            .any(|field| entry.pointer(&format!("/fieldsV1/f:spec/f:clusterAgent/f:clientCA/{field}")).is_some())
     };
-    let other = entries(before)
-        .iter()
-        .filter(|entry| !taken_over(entry) && !ours(entry))
-        .find(holds);
-    Err(Error::BothSources {
-        owner: other
-            .and_then(|entry| entry["manager"].as_str())
-            .map(str::to_owned),
-    })
+    let other = entries(before).iter().filter(|entry| !taken_over(entry) && !ours(entry)).find(holds);
+    Err(Error::BothSources { owner: other.and_then(|entry| entry["manager"].as_str()).map(str::to_owned) })
 }
 
 /// An object without what changes at every write.
 pub fn comparable(object: &Value) -> Value {
     let mut object = object.clone();
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        for field in [
-            "managedFields",
-            "resourceVersion",
-            "generation",
-            "uid",
-            "creationTimestamp",
-        ] {
+        for field in ["managedFields", "resourceVersion", "generation", "uid", "creationTimestamp"] {
             metadata.remove(field);
         }
-        if metadata
-            .get("annotations")
-            .and_then(Value::as_object)
-            .is_some_and(serde_json::Map::is_empty)
-        {
+        if metadata.get("annotations").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty) {
             metadata.remove("annotations");
         }
     }

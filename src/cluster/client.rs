@@ -40,11 +40,7 @@ pub(super) fn client(
     // Two libraries below could each bring a default; this says which one it is.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     if let Some(limit) = timeout {
-        config.connect_timeout = Some(
-            config
-                .connect_timeout
-                .map_or(limit, |connect| connect.min(limit)),
-        );
+        config.connect_timeout = Some(config.connect_timeout.map_or(limit, |connect| connect.min(limit)));
     }
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
@@ -54,12 +50,9 @@ pub(super) fn client(
     let proxy = proxy(&config)?;
     match proxy {
         None => stack(&config, tcp, observed, timeout),
-        Some(proxy) if proxy.uri().scheme_str() == Some("socks5") => stack(
-            &config,
-            SocksV5::new(proxy.uri().clone(), tcp),
-            observed,
-            timeout,
-        ),
+        Some(proxy) if proxy.uri().scheme_str() == Some("socks5") => {
+            stack(&config, SocksV5::new(proxy.uri().clone(), tcp), observed, timeout)
+        }
         Some(proxy) => {
             let mut tunnel = Tunnel::new(proxy.uri().clone(), tcp);
             if let Some(credentials) = proxy.basic_auth() {
@@ -81,22 +74,13 @@ fn proxy(config: &Config) -> Result<Option<Intercept>, Error> {
     let proxy = matcher.intercept(server);
     match proxy.as_ref().and_then(|proxy| proxy.uri().scheme_str()) {
         None | Some("http" | "socks5") => Ok(proxy),
-        Some(scheme) => Err(Error::Proxy {
-            scheme: scheme.to_owned(),
-        }),
+        Some(scheme) => Err(Error::Proxy { scheme: scheme.to_owned() }),
     }
 }
 
 fn loopback(server: &Uri) -> bool {
-    let host = server
-        .host()
-        .unwrap_or_default()
-        .trim_start_matches('[')
-        .trim_end_matches(']');
-    host == "localhost"
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+    let host = server.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn stack<C>(
@@ -107,34 +91,21 @@ fn stack<C>(
 ) -> Result<kube::Client, Error>
 where
     C: Service<Uri> + Clone + Send + Sync + 'static,
-    C::Response: hyper_util::client::legacy::connect::Connection
-        + hyper::rt::Read
-        + hyper::rt::Write
-        + Send
-        + Unpin,
+    C::Response: hyper_util::client::legacy::connect::Connection + hyper::rt::Read + hyper::rt::Write + Send + Unpin,
     C::Future: Send,
     C::Error: std::error::Error + Send + Sync + 'static,
 {
     let failed = Error::of_setup;
-    let connector = config
-        .rustls_https_connector_with_connector(connector)
-        .map_err(failed)?;
-    let http = HyperClient::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .build::<_, Body>(connector);
-    let retry = RetryPolicy::new(FIRST_RETRY, LAST_RETRY, RETRIES, true)
-        .ok()
-        .map(RetryLayer::new);
+    let connector = config.rustls_https_connector_with_connector(connector).map_err(failed)?;
+    let http = HyperClient::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build::<_, Body>(connector);
+    let retry = RetryPolicy::new(FIRST_RETRY, LAST_RETRY, RETRIES, true).ok().map(RetryLayer::new);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .layer(DecompressionLayer::new().gzip(!config.disable_compression))
         .option_layer(retry)
         .option_layer(config.auth_layer().map_err(failed)?)
         .layer(config.extra_headers_layer().map_err(failed)?)
-        .layer(Observe {
-            observed: observed.clone(),
-            timeout,
-        })
+        .layer(Observe { observed: observed.clone(), timeout })
         .service(http);
     Ok(ClientBuilder::new(service.boxed(), config.default_namespace.clone()).build())
 }
@@ -166,34 +137,19 @@ impl Clock {
     fn hear(&mut self, date: Timestamp) {
         let ahead = date.duration_since(self.now());
         if !self.heard || ahead.is_positive() || ahead < SignedDuration::from_secs(-2) {
-            *self = Self {
-                at: Instant::now(),
-                time: date,
-                heard: true,
-            };
+            *self = Self { at: Instant::now(), time: date, heard: true };
         }
     }
 }
 
 impl Observed {
     pub(super) fn new(term: Term) -> Self {
-        let clock = Clock {
-            at: Instant::now(),
-            time: Timestamp::now(),
-            heard: false,
-        };
-        Self {
-            term,
-            clock: Mutex::new(clock),
-            answers: watch::Sender::new(0),
-            warned: Mutex::default(),
-        }
+        let clock = Clock { at: Instant::now(), time: Timestamp::now(), heard: false };
+        Self { term, clock: Mutex::new(clock), answers: watch::Sender::new(0), warned: Mutex::default() }
     }
 
     pub fn now(&self) -> Timestamp {
-        self.clock
-            .lock()
-            .map_or_else(|_| Timestamp::now(), |clock| clock.now())
+        self.clock.lock().map_or_else(|_| Timestamp::now(), |clock| clock.now())
     }
 
     /// Changes with every answer that isn't an error.
@@ -202,9 +158,7 @@ impl Observed {
     }
 
     fn hear(&self, headers: &HeaderMap, good: bool) {
-        let date = headers
-            .get(http::header::DATE)
-            .and_then(|date| date.to_str().ok());
+        let date = headers.get(http::header::DATE).and_then(|date| date.to_str().ok());
         if let Some(date) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok())
             && let Ok(mut clock) = self.clock.lock()
         {
@@ -215,16 +169,12 @@ impl Observed {
             if let Ok(mut warned) = self.warned.lock()
                 && !warned.contains(&text)
             {
-                self.term.warn(&format!(
-                    "the API server says: {}",
-                    visible(&warning_text(&text))
-                ));
+                self.term.warn(&format!("the API server says: {}", visible(&warning_text(&text))));
                 warned.push(text);
             }
         }
         if good {
-            self.answers
-                .send_modify(|count| *count = count.wrapping_add(1));
+            self.answers.send_modify(|count| *count = count.wrapping_add(1));
         }
     }
 }
@@ -232,9 +182,7 @@ impl Observed {
 /// The text in `299 - "text"` (RFC 9111, 5.5).
 fn warning_text(header: &str) -> String {
     match (header.find('"'), header.rfind('"')) {
-        (Some(start), Some(end)) if start < end => header[start + 1..end]
-            .replace("\\\"", "\"")
-            .replace("\\\\", "\\"),
+        (Some(start), Some(end)) if start < end => header[start + 1..end].replace("\\\"", "\"").replace("\\\\", "\\"),
         _ => header.to_owned(),
     }
 }
@@ -255,10 +203,7 @@ impl<S> Layer<S> for Observe {
     type Service = Observer<S>;
 
     fn layer(&self, inner: S) -> Observer<S> {
-        Observer {
-            inner,
-            layer: self.clone(),
-        }
+        Observer { inner, layer: self.clone() }
     }
 }
 
@@ -299,15 +244,9 @@ where
                 observed.hear(response.headers(), response.status().is_success());
             }
             observed.term.trace(|| {
-                let told = answer.as_ref().map_or_else(
-                    |_| "no answer".into(),
-                    |response| response.status().to_string(),
-                );
-                format!(
-                    "{method} {} {told} {} ms",
-                    visible(&uri.to_string()),
-                    started.elapsed().as_millis()
-                )
+                let told =
+                    answer.as_ref().map_or_else(|_| "no answer".into(), |response| response.status().to_string());
+                format!("{method} {} {told} {} ms", visible(&uri.to_string()), started.elapsed().as_millis())
             });
             answer
         })
@@ -327,25 +266,15 @@ mod tests {
     #[test]
     fn the_clock_follows_the_server() {
         let time = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
-        let mut clock = Clock {
-            at: Instant::now(),
-            time: time(0),
-            heard: false,
-        };
+        let mut clock = Clock { at: Instant::now(), time: time(0), heard: false };
         clock.hear(time(-500));
         assert_eq!(clock.now().duration_since(time(-500)).as_secs(), 0);
         clock.hear(time(-501));
-        assert!(
-            clock.now() >= time(-500),
-            "a coarser answer doesn't turn it back"
-        );
+        assert!(clock.now() >= time(-500), "a coarser answer doesn't turn it back");
         clock.hear(time(-400));
         assert!(clock.now() >= time(-400));
         clock.hear(time(-900));
-        assert!(
-            clock.now() < time(-800),
-            "a server's clock that was set back is followed"
-        );
+        assert!(clock.now() < time(-800), "a server's clock that was set back is followed");
     }
 
     #[test]

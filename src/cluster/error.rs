@@ -36,11 +36,7 @@ pub enum Error {
     #[error("could not get credentials: {reason}")]
     Credentials { reason: String },
     #[error("could not reach the API server at {}", visible(.server))]
-    Unreachable {
-        server: String,
-        source: BoxError,
-        command: String,
-    },
+    Unreachable { server: String, source: BoxError, command: String },
     #[error("the API server at {} did not answer within {} s", visible(.server), .limit.as_secs())]
     TimedOut { server: String, limit: Duration },
     #[error("the API server at {} did not accept the credentials", visible(.server))]
@@ -48,19 +44,11 @@ pub enum Error {
     #[error("not allowed: {message}")]
     Forbidden { message: String, command: String },
     #[error("the cluster has no {kind}")]
-    NoSuchKind {
-        kind: &'static str,
-        renamed: bool,
-        command: String,
-    },
+    NoSuchKind { kind: &'static str, renamed: bool, command: String },
     #[error("{what} does not exist")]
     NotFound { what: String, command: String },
     #[error("{what} has no key {}", visible(.key))]
-    NoKey {
-        what: String,
-        key: String,
-        keys: Vec<String>,
-    },
+    NoKey { what: String, key: String, keys: Vec<String> },
     #[error("{what} exists already")]
     Exists { what: String },
     #[error("{}", conflicts(.owned))]
@@ -88,18 +76,12 @@ pub struct OwnedField {
 
 /// The kind that a status means, which names it by its plural.
 fn singular(plural: &str, kind: &Kind) -> String {
-    if plural == kind.plural {
-        "plane".into()
-    } else {
-        visible(plural).into_owned()
-    }
+    if plural == kind.plural { "plane".into() } else { visible(plural).into_owned() }
 }
 
 fn conflicts(owned: &[OwnedField]) -> String {
-    let fields: Vec<_> = owned
-        .iter()
-        .map(|owned| format!("{} ({})", visible(&owned.field), visible(&owned.message)))
-        .collect();
+    let fields: Vec<_> =
+        owned.iter().map(|owned| format!("{} ({})", visible(&owned.field), visible(&owned.message))).collect();
     format!("fields belong to another manager: {}", fields.join(", "))
 }
 
@@ -111,12 +93,8 @@ impl Error {
             kube::Error::Service(source) => Self::of_service(source, server, target),
             kube::Error::HyperError(source) => Self::unreachable(source.into(), server, target),
             kube::Error::ReadEvents(source) => Self::unreachable(source.into(), server, target),
-            kube::Error::SerdeError(source) => Self::Answer {
-                source: source.into(),
-            },
-            kube::Error::FromUtf8(source) => Self::Answer {
-                source: source.into(),
-            },
+            kube::Error::SerdeError(source) => Self::Answer { source: source.into() },
+            kube::Error::FromUtf8(source) => Self::Answer { source: source.into() },
             source => Self::of_setup(source),
         }
     }
@@ -125,43 +103,28 @@ impl Error {
         match source.downcast::<AuthError>() {
             Ok(error) => Self::of_auth(&error),
             Err(source) => match find::<NoAnswer>(source.as_ref()) {
-                Some(NoAnswer(limit)) => Self::TimedOut {
-                    server,
-                    limit: *limit,
-                },
+                Some(NoAnswer(limit)) => Self::TimedOut { server, limit: *limit },
                 None => Self::unreachable(source, server, target),
             },
         }
     }
 
     fn unreachable(source: BoxError, server: String, target: &Target) -> Self {
-        Self::Unreachable {
-            server,
-            source,
-            command: target.command("kubectl cluster-info"),
-        }
+        Self::Unreachable { server, source, command: target.command("kubectl cluster-info") }
     }
 
     /// A parser's error shows the text that it stumbled over, which may be a token: so only the place is told.
     pub(super) fn of_kubeconfig(error: &KubeconfigError, path: Option<&Path>) -> Self {
         let told = match error {
             KubeconfigError::Parse(error) => match error.location() {
-                Some(at) => format!(
-                    "it is not valid at line {}, column {}",
-                    at.line(),
-                    at.column()
-                ),
+                Some(at) => format!("it is not valid at line {}, column {}", at.line(), at.column()),
                 None => "it is not valid".into(),
             },
             KubeconfigError::ReadConfig(error, _) => error.to_string(),
             other => other.to_string(),
         };
-        let file = path
-            .map(|path| format!("{}: ", path.display()))
-            .unwrap_or_default();
-        Self::Kubeconfig {
-            reason: visible(&format!("{file}{told}")).into_owned(),
-        }
+        let file = path.map(|path| format!("{}: ", path.display())).unwrap_or_default();
+        Self::Kubeconfig { reason: visible(&format!("{file}{told}")).into_owned() }
     }
 
     pub(super) fn of_setup(source: kube::Error) -> Self {
@@ -180,11 +143,7 @@ impl Error {
             AuthError::AuthExecRun { out, .. } => {
                 let said = String::from_utf8_lossy(&out.stderr);
                 let said = said.lines().next_back().unwrap_or_default();
-                format!(
-                    "the plugin of the kubeconfig ended with {}: {}",
-                    out.status,
-                    visible(said)
-                )
+                format!("the plugin of the kubeconfig ended with {}: {}", out.status, visible(said))
             }
             AuthError::ReadTokenFile(error, path) => {
                 format!("{}: {error}", visible(&path.to_string_lossy()))
@@ -200,51 +159,25 @@ impl Error {
 
     fn of_status(status: Status, target: &Target, kind: &'static Kind) -> Self {
         let message = visible(&status.message).into_owned();
-        let (name, of, causes) = status.details.map_or_else(Default::default, |details| {
-            (details.name, details.kind, details.causes)
-        });
+        let (name, of, causes) =
+            status.details.map_or_else(Default::default, |details| (details.name, details.kind, details.causes));
         let what = || {
-            if name.is_empty() {
-                message.clone()
-            } else {
-                format!("{} {}", singular(&of, kind), visible(&name))
-            }
+            if name.is_empty() { message.clone() } else { format!("{} {}", singular(&of, kind), visible(&name)) }
         };
         match (status.code, status.reason.as_str()) {
-            (401, _) => Self::Unauthorized {
-                server: target.server.clone(),
-                command: target.command("kubectl auth whoami"),
-            },
-            (403, _) => Self::Forbidden {
-                message,
-                command: target.command("kubectl auth can-i --list"),
-            },
-            (404, _) if name.is_empty() => {
-                let command =
-                    target.command(&format!("kubectl get crd {}.{}", kind.plural, kind.group));
-                Self::NoSuchKind {
-                    kind: kind.kind,
-                    renamed: false,
-                    command,
-                }
+            (401, _) => {
+                Self::Unauthorized { server: target.server.clone(), command: target.command("kubectl auth whoami") }
             }
-            (404, _) => Self::NotFound {
-                what: what(),
-                command: target.command("choreoctl get"),
-            },
+            (403, _) => Self::Forbidden { message, command: target.command("kubectl auth can-i --list") },
+            (404, _) if name.is_empty() => {
+                let command = target.command(&format!("kubectl get crd {}.{}", kind.plural, kind.group));
+                Self::NoSuchKind { kind: kind.kind, renamed: false, command }
+            }
+            (404, _) => Self::NotFound { what: what(), command: target.command("choreoctl get") },
             (409, "AlreadyExists") => Self::Exists { what: what() },
-            (409, _)
-                if causes
-                    .iter()
-                    .any(|cause| cause.reason == "FieldManagerConflict") =>
-            {
-                let owned = causes.into_iter().map(|cause| OwnedField {
-                    field: cause.field,
-                    message: cause.message,
-                });
-                Self::Owned {
-                    owned: owned.collect(),
-                }
+            (409, _) if causes.iter().any(|cause| cause.reason == "FieldManagerConflict") => {
+                let owned = causes.into_iter().map(|cause| OwnedField { field: cause.field, message: cause.message });
+                Self::Owned { owned: owned.collect() }
             }
             (409, _) => Self::Changed,
             (400 | 422, _) => Self::Rejected { message },
@@ -257,11 +190,7 @@ impl Error {
             [] => "the kubeconfig names no context".to_owned(),
             known => format!(
                 "name one with --context: {}",
-                known
-                    .iter()
-                    .map(|name| shell_quoted(name))
-                    .collect::<Vec<_>>()
-                    .join(", ")
+                known.iter().map(|name| shell_quoted(name)).collect::<Vec<_>>().join(", ")
             ),
         };
         match self {
@@ -271,9 +200,9 @@ impl Error {
             Self::Proxy { .. } => Some("use a proxy of the scheme http or socks5".into()),
             Self::Credentials { .. } => Some("log in again the way your cluster wants it".into()),
             Self::Unreachable { source, command, .. } => Some(match find::<rustls::Error>(source.as_ref()) {
-                Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Expired | rustls::CertificateError::ExpiredContext { .. })) => {
-                    "the API server's certificate has expired, or this machine's clock is wrong".into()
-                }
+                Some(rustls::Error::InvalidCertificate(
+                    rustls::CertificateError::Expired | rustls::CertificateError::ExpiredContext { .. },
+                )) => "the API server's certificate has expired, or this machine's clock is wrong".into(),
                 Some(rustls::Error::InvalidCertificate(_)) => {
                     "the kubeconfig's certificate authority is not this server's: is it another cluster's?".into()
                 }
@@ -286,13 +215,17 @@ impl Error {
                 "it has {} instead, which is what the kind is called since OpenChoreo 1.0; this tool serves releases to v0.17",
                 CLUSTER_WORKFLOW_PLANE.kind
             )),
-            Self::NoSuchKind { command, .. } => Some(format!(
-                "is this the control plane's context? OpenChoreo's chart installs the CRD: {command}"
-            )),
+            Self::NoSuchKind { command, .. } => {
+                Some(format!("is this the control plane's context? OpenChoreo's chart installs the CRD: {command}"))
+            }
             Self::NotFound { command, .. } => Some(command.clone()),
-            Self::NoKey { keys, .. } => Some(format!("it has {}", keys.iter().map(|key| visible(key)).collect::<Vec<_>>().join(", "))),
+            Self::NoKey { keys, .. } => {
+                Some(format!("it has {}", keys.iter().map(|key| visible(key)).collect::<Vec<_>>().join(", ")))
+            }
             Self::Exists { .. } => Some("change it with `choreoctl apply -f FILE`".into()),
-            Self::Owned { .. } => Some("leave the fields to their owner, or take them over with --force-conflicts".into()),
+            Self::Owned { .. } => {
+                Some("leave the fields to their owner, or take them over with --force-conflicts".into())
+            }
             Self::Changed => Some("try again".into()),
             Self::BothSources { .. } => Some("remove the other one first, or let its owner do so".into()),
             Self::Setup { .. } | Self::Rejected { .. } | Self::Refused { .. } | Self::Answer { .. } => None,
@@ -323,9 +256,7 @@ fn find<'e, T: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Optio
         if let Some(found) = error.downcast_ref::<T>() {
             return Some(found);
         }
-        if let Some(inner) = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref)
+        if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref)
             && let Some(found) = find::<T>(inner)
         {
             return Some(found);

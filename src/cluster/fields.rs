@@ -54,10 +54,8 @@ fn tree(value: &Value) -> Map<String, Value> {
     let Value::Object(fields) = value else {
         return Map::new();
     };
-    let mut tree: Map<_, _> = fields
-        .iter()
-        .map(|(key, value)| (format!("f:{key}"), self::tree(value).into()))
-        .collect();
+    let mut tree: Map<_, _> =
+        fields.iter().map(|(key, value)| (format!("f:{key}"), self::tree(value).into())).collect();
     tree.insert(".".into(), Value::Object(Map::new()));
     tree
 }

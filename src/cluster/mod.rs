@@ -92,10 +92,7 @@ impl Cluster {
     }
 
     fn error_timeout(&self, limit: Duration) -> Error {
-        Error::TimedOut {
-            server: self.target.server.clone(),
-            limit,
-        }
+        Error::TimedOut { server: self.target.server.clone(), limit }
     }
 
     fn error(&self, error: kube::Error) -> Error {

@@ -22,44 +22,19 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Error::NotFound`] without the Secret, [`Error::NoKey`] without any of the keys.
-    pub async fn secret_keys(
-        &self,
-        name: &NamespacedName,
-        keys: &[&str],
-    ) -> Result<Vec<Vec<u8>>, Error> {
+    pub async fn secret_keys(&self, name: &NamespacedName, keys: &[&str]) -> Result<Vec<Vec<u8>>, Error> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &name.namespace);
-        let secret = self
-            .ask(api.get(&name.name))
-            .await
-            .map_err(|error| self.missing(error, "Secret", name))?;
+        let secret = self.ask(api.get(&name.name)).await.map_err(|error| self.missing(error, "Secret", name))?;
         let data = secret.data.unwrap_or_default();
-        let found: Vec<_> = keys
-            .iter()
-            .filter_map(|key| data.get(*key))
-            .map(|bytes| bytes.0.clone())
-            .collect();
-        if found.is_empty() {
-            Err(no_key("Secret", name, keys, data.into_keys()))
-        } else {
-            Ok(found)
-        }
+        let found: Vec<_> = keys.iter().filter_map(|key| data.get(*key)).map(|bytes| bytes.0.clone()).collect();
+        if found.is_empty() { Err(no_key("Secret", name, keys, data.into_keys())) } else { Ok(found) }
     }
 
     /// The same of a ConfigMap, whose text or binary data is meant.
-    pub async fn config_map_keys(
-        &self,
-        name: &NamespacedName,
-        keys: &[&str],
-    ) -> Result<Vec<Vec<u8>>, Error> {
+    pub async fn config_map_keys(&self, name: &NamespacedName, keys: &[&str]) -> Result<Vec<Vec<u8>>, Error> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &name.namespace);
-        let map = self
-            .ask(api.get(&name.name))
-            .await
-            .map_err(|error| self.missing(error, "ConfigMap", name))?;
-        let (texts, binaries) = (
-            map.data.unwrap_or_default(),
-            map.binary_data.unwrap_or_default(),
-        );
+        let map = self.ask(api.get(&name.name)).await.map_err(|error| self.missing(error, "ConfigMap", name))?;
+        let (texts, binaries) = (map.data.unwrap_or_default(), map.binary_data.unwrap_or_default());
         let of = |key: &&str| {
             texts
                 .get(*key)
@@ -68,12 +43,7 @@ impl Cluster {
         };
         let found: Vec<_> = keys.iter().filter_map(of).collect();
         if found.is_empty() {
-            Err(no_key(
-                "ConfigMap",
-                name,
-                keys,
-                texts.into_keys().chain(binaries.into_keys()),
-            ))
+            Err(no_key("ConfigMap", name, keys, texts.into_keys().chain(binaries.into_keys())))
         } else {
             Ok(found)
         }
@@ -83,11 +53,7 @@ impl Cluster {
         match error {
             Error::NotFound { .. } | Error::NoSuchKind { .. } => Error::NotFound {
                 what: format!("{kind} {name}"),
-                command: self.target.command(&format!(
-                    "kubectl -n {} get {}",
-                    name.namespace,
-                    kind.to_lowercase()
-                )),
+                command: self.target.command(&format!("kubectl -n {} get {}", name.namespace, kind.to_lowercase())),
             },
             error => error,
         }
@@ -113,17 +79,9 @@ impl Cluster {
     /// The events about a plane, oldest first.
     pub async fn events(&self, plane: &str) -> Result<Vec<PlaneEvent>, Error> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), EVENT_NAMESPACE);
-        let about = ListParams::default().fields(&format!(
-            "involvedObject.kind={},involvedObject.name={plane}",
-            self.kind.kind
-        ));
-        let mut events: Vec<_> = self
-            .ask(api.list(&about))
-            .await?
-            .items
-            .into_iter()
-            .map(plane_event)
-            .collect();
+        let about = ListParams::default()
+            .fields(&format!("involvedObject.kind={},involvedObject.name={plane}", self.kind.kind));
+        let mut events: Vec<_> = self.ask(api.list(&about)).await?.items.into_iter().map(plane_event).collect();
         events.sort_by_key(|event| event.last);
         Ok(events)
     }
@@ -134,23 +92,11 @@ fn plane_event(event: Event) -> PlaneEvent {
         kind: event.type_.unwrap_or_default(),
         reason: event.reason.unwrap_or_default(),
         message: event.message.unwrap_or_default(),
-        last: event
-            .last_timestamp
-            .map(|time| time.0)
-            .or_else(|| event.event_time.map(|time| time.0)),
+        last: event.last_timestamp.map(|time| time.0).or_else(|| event.event_time.map(|time| time.0)),
         count: event.count.unwrap_or(1),
     }
 }
 
-fn no_key(
-    kind: &str,
-    name: &NamespacedName,
-    keys: &[&str],
-    has: impl Iterator<Item = String>,
-) -> Error {
-    Error::NoKey {
-        what: format!("{kind} {}", visible(&name.to_string())),
-        key: keys.join(" or "),
-        keys: has.collect(),
-    }
+fn no_key(kind: &str, name: &NamespacedName, keys: &[&str], has: impl Iterator<Item = String>) -> Error {
+    Error::NoKey { what: format!("{kind} {}", visible(&name.to_string())), key: keys.join(" or "), keys: has.collect() }
 }

@@ -29,26 +29,30 @@ impl Cluster {
     }
 
     /// All planes that the selector chooses, by name.
-    pub async fn planes<T: DeserializeOwned>(
+    pub async fn planes<T: DeserializeOwned>(&self, selector: Option<&Selector>) -> Result<Vec<T>, Error> {
+        self.planes_as(selector, |plane| plane).await
+    }
+
+    /// The same, with each made into something smaller as soon as its page is there.
+    pub async fn planes_as<T: DeserializeOwned, R>(
         &self,
         selector: Option<&Selector>,
-    ) -> Result<Vec<T>, Error> {
-        match self.pages(selector, Some(PAGE)).await {
+        make: impl Fn(T) -> R,
+    ) -> Result<Vec<R>, Error> {
+        match self.pages(selector, Some(PAGE), &make).await {
             // The list changed for so long that the server forgot how it was: ask for all of it at once.
-            Err(Error::Refused { code: 410, .. }) => self.pages(selector, None).await,
+            Err(Error::Refused { code: 410, .. }) => self.pages(selector, None, &make).await,
             planes => planes,
         }
     }
 
-    async fn pages<T: DeserializeOwned>(
+    async fn pages<T: DeserializeOwned, R>(
         &self,
         selector: Option<&Selector>,
         limit: Option<u32>,
-    ) -> Result<Vec<T>, Error> {
-        let mut params = ListParams {
-            limit,
-            ..ListParams::default()
-        };
+        make: impl Fn(T) -> R,
+    ) -> Result<Vec<R>, Error> {
+        let mut params = ListParams { limit, ..ListParams::default() };
         if let Some(selector) = selector {
             params = params.labels(selector.as_str());
         }
@@ -56,14 +60,12 @@ impl Cluster {
         loop {
             let request = kube::core::Request::new(self.kind.path())
                 .list(&params)
-                .map_err(|source| Error::Answer {
-                    source: source.into(),
-                })?;
+                .map_err(|source| Error::Answer { source: source.into() })?;
             let page: Page<T> = match self.ask(self.client.request(request)).await {
                 Ok(page) => page,
                 Err(error) => return Err(self.explain(error).await),
             };
-            planes.extend(page.items);
+            planes.extend(page.items.into_iter().map(&make));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params.continue_token = Some(token),
                 None => return Ok(planes),
@@ -74,9 +76,7 @@ impl Cluster {
     /// One plane, typed or as the server's own object.
     pub async fn plane<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
         let request = Request::get(format!("{}/{name}", self.kind.path())).body(Vec::new());
-        let request = request.map_err(|source| Error::Answer {
-            source: source.into(),
-        })?;
+        let request = request.map_err(|source| Error::Answer { source: source.into() })?;
         match self.ask(self.client.request(request)).await {
             Ok(plane) => Ok(plane),
             Err(error) => Err(self.explain(error).await),
@@ -95,16 +95,11 @@ impl Cluster {
     /// Creates an object as it is, strictly; fails where it exists.
     pub async fn create(&self, manifest: &Value, dry_run: bool) -> Result<Value, Error> {
         let dry_run = if dry_run { "&dryRun=All" } else { "" };
-        let uri = format!(
-            "{}?fieldManager={MANAGER}&fieldValidation=Strict{dry_run}",
-            self.kind.path()
-        );
+        let uri = format!("{}?fieldManager={MANAGER}&fieldValidation=Strict{dry_run}", self.kind.path());
         let request = Request::post(uri)
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(manifest.to_string().into_bytes());
-        let request = request.map_err(|source| Error::Answer {
-            source: source.into(),
-        })?;
+        let request = request.map_err(|source| Error::Answer { source: source.into() })?;
         match self.ask(self.client.request(request)).await {
             Ok(object) => Ok(object),
             Err(error) => Err(self.explain(error).await),
@@ -113,18 +108,9 @@ impl Cluster {
 
     /// Deletes this very plane, not one of the same name that was made since.
     pub async fn delete(&self, plane: &Plane, dry_run: bool) -> Result<(), Error> {
-        let preconditions = Preconditions {
-            uid: plane.metadata.uid.clone(),
-            ..Preconditions::default()
-        };
-        let params = DeleteParams {
-            dry_run,
-            preconditions: Some(preconditions),
-            ..DeleteParams::background()
-        };
-        self.ask(self.api().delete(plane.name(), &params))
-            .await
-            .map(drop)
+        let preconditions = Preconditions { uid: plane.metadata.uid.clone(), ..Preconditions::default() };
+        let params = DeleteParams { dry_run, preconditions: Some(preconditions), ..DeleteParams::background() };
+        self.ask(self.api().delete(plane.name(), &params)).await.map(drop)
     }
 
     /// Says of a missing kind whether the server has it under its later name.
@@ -132,30 +118,15 @@ impl Cluster {
         let Error::NoSuchKind { kind, command, .. } = error else {
             return error;
         };
-        let renamed = match self
-            .ask(
-                self.client
-                    .list_api_group_resources(&self.kind.api_version()),
-            )
-            .await
-        {
-            Ok(list) => list
-                .resources
-                .iter()
-                .any(|resource| resource.name == CLUSTER_WORKFLOW_PLANE.plural),
+        let renamed = match self.ask(self.client.list_api_group_resources(&self.kind.api_version())).await {
+            Ok(list) => list.resources.iter().any(|resource| resource.name == CLUSTER_WORKFLOW_PLANE.plural),
             Err(_) => false,
         };
-        Error::NoSuchKind {
-            kind,
-            renamed,
-            command,
-        }
+        Error::NoSuchKind { kind, renamed, command }
     }
 
     /// The server's version, as `v1.36.3`.
     pub async fn version(&self) -> Result<String, Error> {
-        self.ask(self.client.apiserver_version())
-            .await
-            .map(|info| info.git_version)
+        self.ask(self.client.apiserver_version()).await.map(|info| info.git_version)
     }
 }

@@ -38,32 +38,17 @@ impl Target {
             let config = Config::incluster().map_err(|_| Error::NoKubeconfig)?;
             return Ok((Self::new(None, &config, options), config));
         };
-        let context = options
-            .context
-            .clone()
-            .or_else(|| kubeconfig.current_context.clone())
-            .filter(|name| !name.is_empty());
+        let context =
+            options.context.clone().or_else(|| kubeconfig.current_context.clone()).filter(|name| !name.is_empty());
         let Some(context) = context else {
-            return Err(Error::NoContext {
-                known: names(&kubeconfig),
-            });
+            return Err(Error::NoContext { known: names(&kubeconfig) });
         };
-        if !kubeconfig
-            .contexts
-            .iter()
-            .any(|named| named.name == context)
-        {
-            return Err(Error::UnknownContext {
-                context,
-                known: names(&kubeconfig),
-            });
+        if !kubeconfig.contexts.iter().any(|named| named.name == context) {
+            return Err(Error::UnknownContext { context, known: names(&kubeconfig) });
         }
-        if let Some(user) = options.user.clone().filter(|user| {
-            kubeconfig
-                .auth_infos
-                .iter()
-                .all(|named| named.name != *user)
-        }) {
+        if let Some(user) =
+            options.user.clone().filter(|user| kubeconfig.auth_infos.iter().all(|named| named.name != *user))
+        {
             return Err(Error::UnknownUser { user });
         }
         let chosen = KubeConfigOptions {
@@ -78,10 +63,7 @@ impl Target {
         // The loader also takes the proxy of the environment, which is judged with NO_PROXY when connecting.
         config.proxy_url = proxy;
         if options.impersonate.is_some() {
-            config
-                .auth_info
-                .impersonate
-                .clone_from(&options.impersonate);
+            config.auth_info.impersonate.clone_from(&options.impersonate);
         }
         if !options.impersonate_groups.is_empty() {
             config.auth_info.impersonate_groups = Some(options.impersonate_groups.clone());
@@ -96,14 +78,7 @@ impl Target {
                 flags.push_str(&format!(" --{name} {}", shell_quoted(value)));
             }
         };
-        flag(
-            "kubeconfig",
-            options
-                .kubeconfig
-                .as_deref()
-                .map(|path| path.to_string_lossy())
-                .as_deref(),
-        );
+        flag("kubeconfig", options.kubeconfig.as_deref().map(|path| path.to_string_lossy()).as_deref());
         flag("context", options.context.as_deref());
         flag("cluster", options.cluster.as_deref());
         flag("user", options.user.as_deref());
@@ -112,11 +87,7 @@ impl Target {
             flag("as-group", Some(group));
         }
         let server = config.cluster_url.to_string();
-        Self {
-            context,
-            server: server.trim_end_matches('/').to_owned(),
-            flags,
-        }
+        Self { context, server: server.trim_end_matches('/').to_owned(), flags }
     }
 
     /// A command line for this cluster: `kubectl get ...` or `choreoctl get ...` with the flags in use.
@@ -136,29 +107,20 @@ impl Target {
 
 /// The merged kubeconfig: the file that was named, or those of KUBECONFIG, of which some may be missing, or ~/.kube/config.
 fn read(options: &Options) -> Result<Option<Kubeconfig>, Error> {
-    let read = |path: &PathBuf| {
-        Kubeconfig::read_from(path).map_err(|error| Error::of_kubeconfig(&error, Some(path)))
-    };
+    let read = |path: &PathBuf| Kubeconfig::read_from(path).map_err(|error| Error::of_kubeconfig(&error, Some(path)));
     if let Some(path) = &options.kubeconfig {
         return read(path).map(Some);
     }
     let listed = std::env::var_os("KUBECONFIG").filter(|list| !list.is_empty());
     let paths: Vec<_> = match listed {
-        Some(list) => std::env::split_paths(&list)
-            .filter(|path| !path.as_os_str().is_empty())
-            .collect(),
-        None => std::env::home_dir()
-            .map(|home| home.join(".kube/config"))
-            .into_iter()
-            .collect(),
+        Some(list) => std::env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect(),
+        None => std::env::home_dir().map(|home| home.join(".kube/config")).into_iter().collect(),
     };
     let mut merged: Option<Kubeconfig> = None;
     for path in paths.iter().filter(|path| path.exists()) {
         let next = read(path)?;
         merged = Some(match merged {
-            Some(before) => before
-                .merge(next)
-                .map_err(|error| Error::of_kubeconfig(&error, None))?,
+            Some(before) => before.merge(next).map_err(|error| Error::of_kubeconfig(&error, None))?,
             None => next,
         });
     }
@@ -167,41 +129,17 @@ fn read(options: &Options) -> Result<Option<Kubeconfig>, Error> {
 
 /// The proxy that the chosen cluster's entry names.
 fn proxy_of(kubeconfig: &Kubeconfig, chosen: &KubeConfigOptions) -> Option<http::Uri> {
-    let named = kubeconfig
-        .contexts
-        .iter()
-        .find(|named| Some(&named.name) == chosen.context.as_ref());
-    let cluster = chosen
-        .cluster
-        .as_deref()
-        .or_else(|| Some(named?.context.as_ref()?.cluster.as_str()))?;
-    let cluster = kubeconfig
-        .clusters
-        .iter()
-        .find(|named| named.name == cluster)?
-        .cluster
-        .as_ref()?;
-    cluster
-        .proxy_url
-        .as_deref()
-        .filter(|url| !url.is_empty())?
-        .parse()
-        .ok()
+    let named = kubeconfig.contexts.iter().find(|named| Some(&named.name) == chosen.context.as_ref());
+    let cluster = chosen.cluster.as_deref().or_else(|| Some(named?.context.as_ref()?.cluster.as_str()))?;
+    let cluster = kubeconfig.clusters.iter().find(|named| named.name == cluster)?.cluster.as_ref()?;
+    cluster.proxy_url.as_deref().filter(|url| !url.is_empty())?.parse().ok()
 }
 
 fn names(kubeconfig: &Kubeconfig) -> Vec<String> {
-    kubeconfig
-        .contexts
-        .iter()
-        .map(|named| named.name.clone())
-        .collect()
+    kubeconfig.contexts.iter().map(|named| named.name.clone()).collect()
 }
 
 /// The names of the contexts that could be meant, for completion.
 pub fn contexts(options: &Options) -> Vec<String> {
-    read(options)
-        .ok()
-        .flatten()
-        .map(|kubeconfig| names(&kubeconfig))
-        .unwrap_or_default()
+    read(options).ok().flatten().map(|kubeconfig| names(&kubeconfig)).unwrap_or_default()
 }

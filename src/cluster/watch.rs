@@ -149,10 +149,7 @@ fn stream(
     if let Some(name) = name {
         config = config.fields(&format!("metadata.name={name}"));
     }
-    watcher(cluster.api(), config)
-        .backoff(Pause::default())
-        .into_stream()
-        .boxed()
+    watcher(cluster.api(), config).backoff(Pause::default()).into_stream().boxed()
 }
 
 /// Pauses of 0.1 s to 2 s, each twice the last: somebody waits for the answer.

@@ -74,28 +74,17 @@ pub enum Refusal {
     #[error("only ClusterBuildPlanes are applied, and there is {kinds}; nothing was sent")]
     OtherKinds { kinds: String, command: String },
     #[error("{} stands twice, in {first} and in {second}", visible(.name))]
-    Twice {
-        name: String,
-        first: String,
-        second: String,
-    },
+    Twice { name: String, first: String, second: String },
 }
 
 impl Refusal {
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Bundle {
-                source: BundleError::PrivateKey,
-                ..
-            } => Some(
-                "give the CA's certificate (ca.crt) alone: a key never goes into a plane".into(),
-            ),
-            Self::Bundle { .. } => {
-                Some("certificates are taken in PEM, in DER, or in base64 of either".into())
+            Self::Bundle { source: BundleError::PrivateKey, .. } => {
+                Some("give the CA's certificate (ca.crt) alone: a key never goes into a plane".into())
             }
-            Self::InvalidFiles { command, .. } | Self::OtherKinds { command, .. } => {
-                Some(command.clone())
-            }
+            Self::Bundle { .. } => Some("certificates are taken in PEM, in DER, or in base64 of either".into()),
+            Self::InvalidFiles { command, .. } | Self::OtherKinds { command, .. } => Some(command.clone()),
             Self::Twice { .. } => Some("leave one of them out".into()),
             Self::Invalid => None,
         }
@@ -104,77 +93,40 @@ impl Refusal {
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let Session { term, options } = session;
-    let manifests = args.inputs.read(term, |files| {
-        cluster_command(options, &format!("kubectl apply{files}"))
-    })?;
+    let manifests = args.inputs.read(term, |files| cluster_command(options, &format!("kubectl apply{files}")))?;
     if args.dry_run == DryRun::Client {
-        report(
-            &args,
-            term,
-            &manifests
-                .iter()
-                .map(|manifest| (manifest.clone(), "applied"))
-                .collect::<Vec<_>>(),
-        )?;
+        report(&args, term, &manifests.iter().map(|manifest| (manifest.clone(), "applied")).collect::<Vec<_>>())?;
         return Ok(Exit::Done);
     }
     let cluster = session.connect_to_write().await?;
     let mut done = Vec::new();
     for manifest in &manifests {
         let name = name(manifest);
-        let applied = cluster
-            .apply(
-                manifest,
-                args.force_conflicts,
-                args.dry_run == DryRun::Server,
-            )
-            .await;
-        let mut applied =
-            match applied.with_context(|| format!("could not apply {}", object_name(name))) {
-                Ok(applied) => applied,
-                Err(error) => {
-                    report(&args, term, &done)?;
-                    return Err(error);
-                }
-            };
+        let applied = cluster.apply(manifest, args.force_conflicts, args.dry_run == DryRun::Server).await;
+        let mut applied = match applied.with_context(|| format!("could not apply {}", object_name(name))) {
+            Ok(applied) => applied,
+            Err(error) => {
+                report(&args, term, &done)?;
+                return Err(error);
+            }
+        };
         without_managed_fields(&mut applied.after);
         done.push((applied.after, applied.change.word()));
     }
     report(&args, term, &done)?;
     if args.wait && args.dry_run == DryRun::None {
-        let names = manifests
-            .iter()
-            .map(|manifest| name(manifest).to_owned())
-            .collect();
-        let wish = Wish {
-            names,
-            goals: vec![Goal::State(State::Connected)],
-            any: false,
-            timeout: args.timeout,
-        };
-        return wait::until(&cluster, &wish, term)
-            .await
-            .map(|outcome| outcome.exit);
+        let names = manifests.iter().map(|manifest| name(manifest).to_owned()).collect();
+        let wish = Wish { names, goals: vec![Goal::State(State::Connected)], any: false, timeout: args.timeout };
+        return wait::until(&cluster, &wish, term).await.map(|outcome| outcome.exit);
     }
     Ok(Exit::Done)
 }
 
 fn report(args: &Args, term: &Term, done: &[(Value, &str)]) -> anyhow::Result<()> {
     match args.output {
-        Some(format) => print_objects(
-            term,
-            &done
-                .iter()
-                .map(|(object, _)| object.clone())
-                .collect::<Vec<_>>(),
-            format,
-        ),
+        Some(format) => print_objects(term, &done.iter().map(|(object, _)| object.clone()).collect::<Vec<_>>(), format),
         None => done.iter().try_for_each(|(object, word)| {
-            term.line(&format!(
-                "{} {word}{}",
-                object_name(name(object)),
-                args.dry_run.suffix()
-            ))
+            term.line(&format!("{} {word}{}", object_name(name(object)), args.dry_run.suffix()))
         }),
     }
 }
@@ -182,26 +134,14 @@ fn report(args: &Args, term: &Term, done: &[(Value, &str)]) -> anyhow::Result<()
 /// A command of another tool for the cluster that the flags mean.
 fn cluster_command(options: &crate::cluster::Options, command: &str) -> String {
     let flag = |name: &str, value: Option<&str>| {
-        value
-            .map(|value| format!(" --{name} {}", shell_quoted(value)))
-            .unwrap_or_default()
+        value.map(|value| format!(" --{name} {}", shell_quoted(value))).unwrap_or_default()
     };
-    let kubeconfig = options
-        .kubeconfig
-        .as_ref()
-        .map(|path| path.to_string_lossy());
-    format!(
-        "{command}{}{}",
-        flag("kubeconfig", kubeconfig.as_deref()),
-        flag("context", options.context.as_deref())
-    )
+    let kubeconfig = options.kubeconfig.as_ref().map(|path| path.to_string_lossy());
+    format!("{command}{}{}", flag("kubeconfig", kubeconfig.as_deref()), flag("context", options.context.as_deref()))
 }
 
 pub fn name(manifest: &Value) -> &str {
-    manifest
-        .pointer("/metadata/name")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+    manifest.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()
 }
 
 impl InputArgs {
@@ -209,17 +149,9 @@ impl InputArgs {
     ///
     /// # Errors
     /// [`Refusal`] before anything is sent: invalid, of another kind, or the same plane twice.
-    pub fn read(
-        &self,
-        term: &Term,
-        other_kinds: impl Fn(&str) -> String,
-    ) -> anyhow::Result<Vec<Value>> {
+    pub fn read(&self, term: &Term, other_kinds: impl Fn(&str) -> String) -> anyhow::Result<Vec<Value>> {
         let files = read_manifests(&self.files, self.recursive)?;
-        let flags: String = self
-            .files
-            .iter()
-            .map(|file| format!(" -f {}", path_word(file)))
-            .collect();
+        let flags: String = self.files.iter().map(|file| format!(" -f {}", path_word(file))).collect();
         refuse_other_kinds(&files, || other_kinds(&flags))?;
         let (mut errors, mut planes, mut places) = (String::new(), Vec::new(), BTreeMap::new());
         for file in &files {
@@ -228,12 +160,9 @@ impl InputArgs {
             errors.push_str(&render::snippet::findings(file, &findings));
             for object in objects(file) {
                 if let Some(first) = places.insert(object.name(), place(file, object)) {
-                    return Err(Refusal::Twice {
-                        name: object.name().into(),
-                        first,
-                        second: place(file, object),
-                    }
-                    .into());
+                    return Err(
+                        Refusal::Twice { name: object.name().into(), first, second: place(file, object) }.into()
+                    );
                 }
                 planes.push(fill_in(object.node.to_json(), term));
             }
@@ -242,15 +171,8 @@ impl InputArgs {
             return Ok(planes);
         }
         term.error(errors.trim_end());
-        let paths: String = self
-            .files
-            .iter()
-            .map(|file| format!(" {}", path_word(file)))
-            .collect();
-        Err(Refusal::InvalidFiles {
-            command: format!("choreoctl validate{paths}"),
-        }
-        .into())
+        let paths: String = self.files.iter().map(|file| format!(" {}", path_word(file))).collect();
+        Err(Refusal::InvalidFiles { command: format!("choreoctl validate{paths}") }.into())
     }
 }
 
@@ -268,11 +190,7 @@ fn refuse_other_kinds(files: &[Manifest], command: impl Fn() -> String) -> Resul
         .filter(|(_, object)| !object.is_plane())
         .collect();
     let named = others.iter().take(3).map(|(file, object)| {
-        let kind = if object.kind().is_empty() {
-            "something without a kind"
-        } else {
-            object.kind()
-        };
+        let kind = if object.kind().is_empty() { "something without a kind" } else { object.kind() };
         format!("{} in {}", visible(kind), place(file, *object))
     });
     let mut kinds = named.collect::<Vec<_>>().join(", ");
@@ -281,10 +199,7 @@ fn refuse_other_kinds(files: &[Manifest], command: impl Fn() -> String) -> Resul
         count @ 4.. => kinds.push_str(&format!(" and {} more", count - 3)),
         _ => {}
     }
-    Err(Refusal::OtherKinds {
-        kinds,
-        command: command(),
-    })
+    Err(Refusal::OtherKinds { kinds, command: command() })
 }
 
 /// Writes what the reference leaves out by default and the releases' CRDs require.
@@ -292,16 +207,10 @@ fn fill_in(mut plane: Value, term: &Term) -> Value {
     let name = name(&plane).to_owned();
     if let Some(spec) = plane.get_mut("spec").and_then(Value::as_object_mut) {
         if spec.get("planeID").is_none_or(Value::is_null) {
-            term.note(&format!(
-                "{}: planeID is left out and written as {}",
-                visible(&name),
-                visible(&name)
-            ));
+            term.note(&format!("{}: planeID is left out and written as {}", visible(&name), visible(&name)));
             spec.insert("planeID".into(), name.into());
         }
-        if let Some(reference) = spec
-            .get_mut("observabilityPlaneRef")
-            .and_then(Value::as_object_mut)
+        if let Some(reference) = spec.get_mut("observabilityPlaneRef").and_then(Value::as_object_mut)
             && reference.get("kind").is_none_or(Value::is_null)
         {
             reference.insert("kind".into(), OBSERVABILITY_KIND.into());
@@ -311,15 +220,9 @@ fn fill_in(mut plane: Value, term: &Term) -> Value {
     if let Some(object) = plane.as_object_mut() {
         object.remove("status");
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-            for field in [
-                "managedFields",
-                "resourceVersion",
-                "uid",
-                "creationTimestamp",
-                "generation",
-                "selfLink",
-                "namespace",
-            ] {
+            for field in
+                ["managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink", "namespace"]
+            {
                 metadata.remove(field);
             }
         }

@@ -15,9 +15,7 @@ use crate::term::Exit;
 pub struct Args {}
 
 pub fn run(_: &Args, session: &Session) -> anyhow::Result<Exit> {
-    session
-        .term
-        .note("for trying things out: a control plane gets its own from OpenChoreo's chart");
+    session.term.note("for trying things out: a control plane gets its own from OpenChoreo's chart");
     session.term.print(CRD)?;
     Ok(Exit::Done)
 }

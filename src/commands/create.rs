@@ -10,9 +10,8 @@ use crate::args::{DryRun, ObjectFormat, Session};
 use crate::manifest::{self, Input};
 use crate::pki::{self, BundleError};
 use crate::plane::{
-    CLUSTER_BUILD_PLANE, CaSecret, DESCRIPTION, DISPLAY_NAME, Goal, OBSERVABILITY_KIND,
-    ObservabilityPlaneRef, Plane, PlaneName, SecretKeyRef, SecretStoreRef, Span, State,
-    is_dns_label, is_label_value, is_qualified_name,
+    CLUSTER_BUILD_PLANE, CaSecret, DESCRIPTION, DISPLAY_NAME, Goal, OBSERVABILITY_KIND, ObservabilityPlaneRef, Plane,
+    PlaneName, SecretKeyRef, SecretStoreRef, Span, State, is_dns_label, is_label_value, is_qualified_name,
 };
 use crate::term::{Exit, PromptError, Term};
 
@@ -38,11 +37,7 @@ pub struct Args {
     client_ca_files: Vec<Input>,
 
     /// Secret of the control plane with the CA's certificates; the key is ca.crt, unless given
-    #[arg(
-        long,
-        value_name = "NAMESPACE/NAME[:KEY]",
-        conflicts_with = "client_ca_files"
-    )]
+    #[arg(long, value_name = "NAMESPACE/NAME[:KEY]", conflicts_with = "client_ca_files")]
     client_ca_secret: Option<CaSecret>,
 
     /// ClusterSecretStore in the build cluster
@@ -91,19 +86,13 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let args = complete(args, term)?;
     let manifest = manifest(&args)?;
     check_manifest(&manifest, term)?;
-    let name = args
-        .name
-        .as_ref()
-        .map(PlaneName::as_str)
-        .unwrap_or_default();
+    let name = args.name.as_ref().map(PlaneName::as_str).unwrap_or_default();
     if args.dry_run == DryRun::Client {
         report(term, name, &manifest, &args)?;
         return Ok(Exit::Done);
     }
     let cluster = session.connect_to_write().await?;
-    let mut created = cluster
-        .create(&manifest, args.dry_run == DryRun::Server)
-        .await?;
+    let mut created = cluster.create(&manifest, args.dry_run == DryRun::Server).await?;
     super::without_managed_fields(&mut created);
     report(term, name, &created, &args)?;
     if args.wait && args.dry_run == DryRun::None {
@@ -113,9 +102,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             any: false,
             timeout: args.timeout,
         };
-        return wait::until(&cluster, &wish, term)
-            .await
-            .map(|outcome| outcome.exit);
+        return wait::until(&cluster, &wish, term).await.map(|outcome| outcome.exit);
     }
     Ok(Exit::Done)
 }
@@ -123,32 +110,21 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 fn report(term: &Term, name: &str, object: &Value, args: &Args) -> anyhow::Result<()> {
     match args.output {
         Some(format) => print_object(term, object, format),
-        None => term.line(&format!(
-            "{} created{}",
-            object_name(name),
-            args.dry_run.suffix()
-        )),
+        None => term.line(&format!("{} created{}", object_name(name), args.dry_run.suffix())),
     }
 }
 
 /// Asks for the name and for the CA where they are missing.
 fn complete(mut args: Args, term: &Term) -> anyhow::Result<Args> {
-    let missing = |what: &str, flag: &str| PromptError::Missing {
-        what: what.into(),
-        flag: flag.into(),
-    };
+    let missing = |what: &str, flag: &str| PromptError::Missing { what: what.into(), flag: flag.into() };
     if args.name.is_none() {
         if !term.asks() {
             return Err(missing("the plane's name", "NAME").into());
         }
-        let name = term.ask("Name of the plane", None, |text| {
-            text.parse::<PlaneName>().map(drop)
-        })?;
+        let name = term.ask("Name of the plane", None, |text| text.parse::<PlaneName>().map(drop))?;
         args.plane_id = match args.plane_id {
             Some(id) => Some(id),
-            None => Some(term.ask("planeID of its agent", Some(&name), |text| {
-                plane_id(text).map(drop)
-            })?),
+            None => Some(term.ask("planeID of its agent", Some(&name), |text| plane_id(text).map(drop))?),
         };
         args.name = name.parse().ok();
     }
@@ -166,18 +142,14 @@ fn complete(mut args: Args, term: &Term) -> anyhow::Result<Args> {
         )? {
             0 => {
                 let file = term.ask("File with the CA's certificates", None, |path| {
-                    read_ca(&Input::Path(path.into()))
-                        .map(drop)
-                        .map_err(|error| format!("{error:#}"))
+                    read_ca(&Input::Path(path.into())).map(drop).map_err(|error| format!("{error:#}"))
                 })?;
                 args.client_ca_files.push(Input::Path(file.into()));
             }
             _ => {
-                let secret = term.ask(
-                    "Secret, as NAMESPACE/NAME or NAMESPACE/NAME:KEY",
-                    None,
-                    |text| text.parse::<CaSecret>().map(drop),
-                )?;
+                let secret = term.ask("Secret, as NAMESPACE/NAME or NAMESPACE/NAME:KEY", None, |text| {
+                    text.parse::<CaSecret>().map(drop)
+                })?;
                 args.client_ca_secret = secret.parse().ok();
             }
         }
@@ -186,21 +158,12 @@ fn complete(mut args: Args, term: &Term) -> anyhow::Result<Args> {
 }
 
 fn manifest(args: &Args) -> anyhow::Result<Value> {
-    let name = args
-        .name
-        .as_ref()
-        .map(PlaneName::as_str)
-        .unwrap_or_default();
+    let name = args.name.as_ref().map(PlaneName::as_str).unwrap_or_default();
     let mut plane = Plane::default();
     plane.metadata.name = Some(name.to_owned());
     plane.metadata.labels = some(args.labels.iter().cloned().collect());
-    let words = [
-        (DISPLAY_NAME, &args.display_name),
-        (DESCRIPTION, &args.description),
-    ];
-    let words = words
-        .into_iter()
-        .filter_map(|(key, text)| Some((key.to_owned(), text.clone()?)));
+    let words = [(DISPLAY_NAME, &args.display_name), (DESCRIPTION, &args.description)];
+    let words = words.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text.clone()?)));
     plane.metadata.annotations = some(args.annotations.iter().cloned().chain(words).collect());
     plane.spec.plane_id = Some(args.plane_id.clone().unwrap_or_else(|| name.to_owned()));
     let ca = &mut plane.spec.cluster_agent.client_ca;
@@ -214,50 +177,27 @@ fn manifest(args: &Args) -> anyhow::Result<Value> {
         }
         None => ca.value = Some(read_cas(&args.client_ca_files)?),
     }
-    plane.spec.secret_store_ref = args
-        .secret_store
+    plane.spec.secret_store_ref = args.secret_store.clone().map(|name| SecretStoreRef { name });
+    plane.spec.observability_plane_ref = args
+        .observability_plane
         .clone()
-        .map(|name| SecretStoreRef { name });
-    plane.spec.observability_plane_ref =
-        args.observability_plane
-            .clone()
-            .map(|name| ObservabilityPlaneRef::Object {
-                kind: Some(OBSERVABILITY_KIND.into()),
-                name,
-            });
+        .map(|name| ObservabilityPlaneRef::Object { kind: Some(OBSERVABILITY_KIND.into()), name });
     Ok(plane.manifest(&CLUSTER_BUILD_PLANE))
 }
 
-fn some<K: Ord, V>(
-    map: std::collections::BTreeMap<K, V>,
-) -> Option<std::collections::BTreeMap<K, V>> {
+fn some<K: Ord, V>(map: std::collections::BTreeMap<K, V>) -> Option<std::collections::BTreeMap<K, V>> {
     (!map.is_empty()).then_some(map)
 }
 
 /// The CA certificates in files, as raw PEM without doubles.
 pub fn read_cas(files: &[Input]) -> anyhow::Result<String> {
-    let parts = files
-        .iter()
-        .map(read_ca)
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    pki::bundle(parts.concat().as_bytes()).map_err(|source| {
-        Refusal::Bundle {
-            file: "the CA".into(),
-            source,
-        }
-        .into()
-    })
+    let parts = files.iter().map(read_ca).collect::<anyhow::Result<Vec<_>>>()?;
+    pki::bundle(parts.concat().as_bytes()).map_err(|source| Refusal::Bundle { file: "the CA".into(), source }.into())
 }
 
 fn read_ca(file: &Input) -> anyhow::Result<String> {
     let bytes = manifest::read_bytes(file)?;
-    pki::bundle(&bytes).map_err(|source: BundleError| {
-        Refusal::Bundle {
-            file: file.to_string(),
-            source,
-        }
-        .into()
-    })
+    pki::bundle(&bytes).map_err(|source: BundleError| Refusal::Bundle { file: file.to_string(), source }.into())
 }
 
 pub fn plane_id(text: &str) -> Result<String, String> {
@@ -270,18 +210,14 @@ pub fn plane_id(text: &str) -> Result<String, String> {
 
 fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((key, value)) if is_qualified_name(key) && is_label_value(value) => {
-            Ok((key.into(), value.into()))
-        }
+        Some((key, value)) if is_qualified_name(key) && is_label_value(value) => Ok((key.into(), value.into())),
         _ => Err("write KEY=VALUE, of letters, digits, `-`, `_` and `.`".into()),
     }
 }
 
 fn annotation(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((key, value)) if is_qualified_name(&key.to_lowercase()) => {
-            Ok((key.into(), value.into()))
-        }
+        Some((key, value)) if is_qualified_name(&key.to_lowercase()) => Ok((key.into(), value.into())),
         _ => Err("write KEY=VALUE, the key of letters, digits, `-`, `_` and `.`".into()),
     }
 }

@@ -81,10 +81,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         } else {
             format!("{} planes ({})", names.len(), names.join(", "))
         };
-        term.confirm(
-            &format!("delete {what} in {}", cluster.target().title()),
-            args.yes,
-        )?;
+        term.confirm(&format!("delete {what} in {}", cluster.target().title()), args.yes)?;
     }
     let mut deleted = Vec::new();
     for plane in planes {
@@ -100,17 +97,10 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
                 Err(error) => return Err(error.into()),
             }
         }
-        term.line(&format!(
-            "{} deleted{}",
-            object_name(plane.name()),
-            args.dry_run.suffix()
-        ))?;
+        term.line(&format!("{} deleted{}", object_name(plane.name()), args.dry_run.suffix()))?;
         deleted.push(plane);
     }
-    if args.wait
-        && args.dry_run == DryRun::None
-        && !wait(&cluster, deleted, args.timeout, term).await?
-    {
+    if args.wait && args.dry_run == DryRun::None && !wait(&cluster, deleted, args.timeout, term).await? {
         return Ok(Exit::TimedOut);
     }
     Ok(exit)
@@ -148,27 +138,14 @@ async fn planes(args: &Args, cluster: &Cluster, term: &Term) -> anyhow::Result<(
 }
 
 /// Waits until these very planes are gone; whether they are in time.
-async fn wait(
-    cluster: &Cluster,
-    mut planes: Vec<Plane>,
-    timeout: Span,
-    term: &Term,
-) -> anyhow::Result<bool> {
-    let only = if let [plane] = planes.as_slice() {
-        Some(plane.name().to_owned())
-    } else {
-        None
-    };
+async fn wait(cluster: &Cluster, mut planes: Vec<Plane>, timeout: Span, term: &Term) -> anyhow::Result<bool> {
+    let only = if let [plane] = planes.as_slice() { Some(plane.name().to_owned()) } else { None };
     let mut watch = Watch::start(cluster, None, only);
     let started = Instant::now();
     let deadline = (timeout.seconds() > 0).then(|| started + timeout.duration());
     let mut waiting: Option<Waiting> = None;
     loop {
-        let wake = if waiting.is_none() {
-            started + PATIENCE
-        } else {
-            Instant::now() + Waiting::EVERY
-        };
+        let wake = if waiting.is_none() { started + PATIENCE } else { Instant::now() + Waiting::EVERY };
         let wake = deadline.map_or(wake, |deadline| wake.min(deadline));
         tokio::select! {
             event = watch.next() => match event? {
@@ -190,9 +167,7 @@ async fn wait(
         }
         match &mut waiting {
             Some(waiting) => waiting.remind(&format!("still there: {}", held(&planes, cluster))),
-            None if started.elapsed() >= PATIENCE => {
-                waiting = Some(term.wait(&held(&planes, cluster)))
-            }
+            None if started.elapsed() >= PATIENCE => waiting = Some(term.wait(&held(&planes, cluster))),
             None => {}
         }
     }
@@ -201,28 +176,14 @@ async fn wait(
 /// What holds planes that should be gone.
 fn held(planes: &[Plane], cluster: &Cluster) -> String {
     let words = planes.iter().map(|plane| {
-        let finalizers: Vec<_> = plane
-            .metadata
-            .finalizers
-            .iter()
-            .flatten()
-            .map(|finalizer| visible(finalizer))
-            .collect();
-        let ours = finalizers
-            .iter()
-            .any(|finalizer| finalizer == cluster.kind().finalizer);
-        let why = if ours {
-            ", which the controller removes once the gateway has answered: are both running?"
-        } else {
-            ""
-        };
+        let finalizers: Vec<_> =
+            plane.metadata.finalizers.iter().flatten().map(|finalizer| visible(finalizer)).collect();
+        let ours = finalizers.iter().any(|finalizer| finalizer == cluster.kind().finalizer);
+        let why =
+            if ours { ", which the controller removes once the gateway has answered: are both running?" } else { "" };
         match finalizers.as_slice() {
             [] => format!("{} is going", visible(plane.name())),
-            finalizers => format!(
-                "{} is held by the finalizer {}{why}",
-                visible(plane.name()),
-                finalizers.join(", ")
-            ),
+            finalizers => format!("{} is held by the finalizer {}{why}", visible(plane.name()), finalizers.join(", ")),
         }
     });
     words.collect::<Vec<_>>().join("; ")

@@ -43,14 +43,10 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     facts.sort_by(|a, b| a.plane.name().cmp(b.plane.name()));
     let noted = facts.iter().map(|facts| (facts, doctor::notes(facts)));
     if args.output == TextFormat::Json {
-        let planes: Vec<_> = noted
-            .map(|(facts, notes)| render::describe::json(facts, &notes))
-            .collect();
+        let planes: Vec<_> = noted.map(|(facts, notes)| render::describe::json(facts, &notes)).collect();
         session.term.line(&json_text(&json!({"planes": planes}))?)?;
     } else {
-        let pages: Vec<_> = noted
-            .map(|(facts, notes)| render::describe::text(facts, &notes))
-            .collect();
+        let pages: Vec<_> = noted.map(|(facts, notes)| render::describe::text(facts, &notes)).collect();
         session.term.print(&pages.join("\n"))?;
         if facts.is_empty() && missing.is_empty() {
             session.term.note("No resources found");
@@ -59,26 +55,18 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     for error in &missing {
         session.term.error(&crate::commands::error_text(error));
     }
-    Ok(if missing.is_empty() {
-        Exit::Done
-    } else {
-        Exit::NotFound
-    })
+    Ok(if missing.is_empty() { Exit::Done } else { Exit::NotFound })
 }
 
 /// The facts of the planes that were asked for, and an error for each that doesn't exist.
-async fn gather(
-    args: &Args,
-    session: &Session,
-) -> anyhow::Result<(Vec<Facts>, Vec<anyhow::Error>)> {
+async fn gather(args: &Args, session: &Session) -> anyhow::Result<(Vec<Facts>, Vec<anyhow::Error>)> {
     let mut missing = Vec::new();
     if args.files.given() {
         let (_, snapshot) = args.files.read(&session.term)?;
-        let all = snapshot.planes.iter().filter(|plane| {
-            args.selector
-                .as_ref()
-                .is_none_or(|selector| selector.matches(plane.labels()))
-        });
+        let all = snapshot
+            .planes
+            .iter()
+            .filter(|plane| args.selector.as_ref().is_none_or(|selector| selector.matches(plane.labels())));
         let mut names: Vec<_> = all.map(|plane| plane.name().to_owned()).collect();
         if !args.names.is_empty() {
             missing.extend(

@@ -28,9 +28,7 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
-    let manifests = args
-        .inputs
-        .read(&session.term, |files| format!("kubectl diff{files}"))?;
+    let manifests = args.inputs.read(&session.term, |files| format!("kubectl diff{files}"))?;
     let cluster = session.connect().await?;
     let mut exit = Exit::Done;
     for manifest in &manifests {
@@ -43,24 +41,10 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             continue;
         }
         exit = exit.and(Exit::No);
-        let before = applied
-            .before
-            .as_ref()
-            .map(text)
-            .transpose()?
-            .unwrap_or_default();
+        let before = applied.before.as_ref().map(text).transpose()?.unwrap_or_default();
         let after = text(&applied.after)?;
-        let from = if applied.before.is_some() {
-            format!("{title} (in the cluster)")
-        } else {
-            "/dev/null".into()
-        };
-        session.term.print(&render::diff::unified(
-            &before,
-            &after,
-            &from,
-            &format!("{title} (to be applied)"),
-        ))?;
+        let from = if applied.before.is_some() { format!("{title} (in the cluster)") } else { "/dev/null".into() };
+        session.term.print(&render::diff::unified(&before, &after, &from, &format!("{title} (to be applied)")))?;
     }
     Ok(exit)
 }

@@ -13,11 +13,7 @@ pub fn text(error: &anyhow::Error) -> String {
         let told = cause.to_string();
         // Many libraries repeat their cause in their own words.
         if !last.contains(&told) {
-            text.push_str(&format!(
-                "\n{} {}",
-                paint::faint("caused by:"),
-                visible(&told)
-            ));
+            text.push_str(&format!("\n{} {}", paint::faint("caused by:"), visible(&told)));
         }
         last = told;
     }
@@ -42,9 +38,5 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
         Refusal,
         ToTerminal
     )
-    .or_else(|| {
-        error
-            .downcast_ref::<pki::KeyError>()
-            .and_then(|error| error.hint())
-    })
+    .or_else(|| error.downcast_ref::<pki::KeyError>().and_then(|error| error.hint()))
 }

@@ -9,14 +9,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{list, object_name, watch, without_managed_fields};
-use crate::args::{FileArgs, ObjectFormat, Session};
+use crate::args::{FileArgs, Session};
 use crate::cluster::{Cluster, Error};
 use crate::complete;
 use crate::doctor;
 use crate::manifest::{json_text, to_yaml};
-use crate::plane::{Plane, PlaneName, Selector, StateFilter};
+use crate::plane::{Plane, PlaneName, Selector, State, StateFilter};
 use crate::render;
-use crate::render::planes::SortBy;
+use crate::render::planes::{Row, SortBy};
 use crate::term::{Exit, Term};
 
 /// Show build planes
@@ -81,11 +81,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             Format::Table => None,
             _ => anyhow::bail!("with --watch the output is a table or json"),
         };
-        return watch::run(
-            watch::Args::new(args.names, args.selector, args.state, format),
-            session,
-        )
-        .await;
+        return watch::run(watch::Args::new(args.names, args.selector, args.state, format), session).await;
     }
     let exit = match args.output {
         Format::Table | Format::Wide | Format::Name => show(&args, session).await?,
@@ -96,85 +92,62 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 
 /// The planes as a table, or by name.
 async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
-    let wide = args.output == Format::Wide;
-    let (mut planes, now, cas, exit) = if args.files.given() {
+    let (mut rows, now, exit) = if args.files.given() {
         let (_, snapshot) = args.files.read(&session.term)?;
-        let cas = wide.then(|| by_name(&snapshot.planes, doctor::client_cas_of_files(&snapshot)));
-        let (planes, exit) = chosen(snapshot.planes, args, &session.term);
-        (planes, snapshot.now, cas, exit)
+        let cas = doctor::client_cas_of_files(&snapshot).into_iter();
+        let rows = snapshot
+            .planes
+            .iter()
+            .cloned()
+            .zip(cas)
+            .map(|(plane, ca)| Row::new(plane, (args.output == Format::Wide).then_some(ca)));
+        let mut rows: Vec<_> = rows.collect();
+        let (chosen, exit) = chosen(&snapshot.planes, args, &session.term);
+        rows.retain(|row| chosen.contains(&row.name));
+        (rows, snapshot.now, exit)
     } else {
         let cluster = session.connect().await?;
-        let (planes, exit) = read::<Plane>(&cluster, args, &session.term).await?;
-        let cas = if wide {
-            Some(by_name(
-                &planes,
-                doctor::client_cas(&cluster, &planes).await,
-            ))
-        } else {
-            None
-        };
-        (planes, cluster.now(), cas, exit)
+        let (rows, exit) = rows(&cluster, args, &session.term).await?;
+        (rows, cluster.now(), exit)
     };
-    planes.retain(|plane| keeps(args, plane, now));
-    render::planes::sort(&mut planes, args.sort_by, now);
-    if planes.is_empty() {
+    rows.retain(|row| keeps(args, row.state(now)));
+    render::planes::sort(&mut rows, args.sort_by, now);
+    if rows.is_empty() {
         if exit == Exit::Done {
             session.term.note("No resources found");
         }
-        return Ok(exit);
+    } else if args.output == Format::Name {
+        let names: String = rows.iter().map(|row| object_name(&row.name) + "\n").collect();
+        session.term.print(&names)?;
+    } else {
+        session.term.print(&render::planes::table(&rows, !args.no_headers, now))?;
     }
-    if args.output == Format::Name {
-        planes
-            .iter()
-            .try_for_each(|plane| session.term.line(&object_name(plane.name())))?;
-        return Ok(exit);
-    }
-    let cas: Option<Vec<_>> = cas.map(|cas| {
-        planes
-            .iter()
-            .filter_map(|plane| cas.get(plane.name()).cloned())
-            .collect()
-    });
-    session.term.print(&render::planes::table(
-        &planes,
-        cas.as_deref(),
-        !args.no_headers,
-        now,
-    ))?;
     Ok(exit)
 }
 
-fn by_name(
-    planes: &[Plane],
-    cas: Vec<doctor::ClientCa>,
-) -> std::collections::BTreeMap<String, doctor::ClientCa> {
-    planes
-        .iter()
-        .map(|plane| plane.name().to_owned())
-        .zip(cas)
-        .collect()
+async fn rows(cluster: &Cluster, args: &Args, term: &Term) -> Result<(Vec<Row>, Exit), Error> {
+    if args.output != Format::Wide {
+        return read(cluster, args, term, |plane| Row::new(plane, None)).await;
+    }
+    let (planes, exit) = read(cluster, args, term, |plane: Plane| plane).await?;
+    let cas = doctor::client_cas(cluster, &planes).await;
+    Ok((planes.into_iter().zip(cas).map(|(plane, ca)| Row::new(plane, Some(ca))).collect(), exit))
 }
 
 /// The planes as the API server has them.
 async fn print(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let (mut objects, now, exit) = if args.files.given() {
         let (objects, snapshot) = args.files.read(&session.term)?;
-        let (planes, exit) = chosen(snapshot.planes, args, &session.term);
-        let names: BTreeSet<_> = planes.iter().map(Plane::name).collect();
-        let chosen = objects
-            .into_iter()
-            .filter(|object| names.contains(super::apply::name(object)))
-            .collect();
+        let (names, exit) = chosen(&snapshot.planes, args, &session.term);
+        let chosen = objects.into_iter().filter(|object| names.contains(super::apply::name(object))).collect();
         (chosen, snapshot.now, exit)
     } else {
         let cluster = session.connect().await?;
-        let (objects, exit) = read::<Value>(&cluster, args, &session.term).await?;
+        let (objects, exit) = read(&cluster, args, &session.term, |object: Value| object).await?;
         (objects, cluster.now(), exit)
     };
     if args.state.is_some() {
-        objects.retain(|object| {
-            Plane::deserialize(object).is_ok_and(|plane| keeps(args, &plane, now))
-        });
+        objects.retain(|object| Plane::deserialize(object).is_ok_and(|plane| keeps(args, plane.state(now))));
     }
     if !args.show_managed_fields {
         objects.iter_mut().for_each(without_managed_fields);
@@ -191,25 +164,24 @@ async fn print(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-fn keeps(args: &Args, plane: &Plane, now: jiff::Timestamp) -> bool {
-    args.state
-        .as_ref()
-        .is_none_or(|filter| filter.keeps(plane.state(now)))
+fn keeps(args: &Args, state: State) -> bool {
+    args.state.as_ref().is_none_or(|filter| filter.keeps(state))
 }
 
 /// The named planes, or all that the selector chooses. One that doesn't exist is told, and the others are shown.
-async fn read<T: DeserializeOwned>(
+async fn read<T: DeserializeOwned, R>(
     cluster: &Cluster,
     args: &Args,
     term: &Term,
-) -> Result<(Vec<T>, Exit), Error> {
+    make: impl Fn(T) -> R,
+) -> Result<(Vec<R>, Exit), Error> {
     if args.names.is_empty() {
-        return Ok((cluster.planes(args.selector.as_ref()).await?, Exit::Done));
+        return Ok((cluster.planes_as(args.selector.as_ref(), make).await?, Exit::Done));
     }
     let (mut planes, mut exit) = (Vec::new(), Exit::Done);
     for name in args.names.iter().collect::<BTreeSet<_>>() {
         match cluster.plane(name.as_str()).await {
-            Ok(plane) => planes.push(plane),
+            Ok(plane) => planes.push(make(plane)),
             Err(error) if error.is_not_found() => {
                 exit = exit.and(Exit::NotFound);
                 term.error(&crate::commands::error_text(&error.into()));
@@ -220,33 +192,18 @@ async fn read<T: DeserializeOwned>(
     Ok((planes, exit))
 }
 
-/// The same of planes out of files.
-fn chosen(planes: Vec<Plane>, args: &Args, term: &Term) -> (Vec<Plane>, Exit) {
+/// The names of the planes out of files that are meant.
+fn chosen(planes: &[Plane], args: &Args, term: &Term) -> (BTreeSet<String>, Exit) {
     let mut exit = Exit::Done;
     for name in &args.names {
         if planes.iter().all(|plane| plane.name() != name.as_str()) {
             exit = Exit::NotFound;
-            term.error(&crate::commands::error_text(&anyhow::anyhow!(
-                "there is no plane {name} in the files"
-            )));
+            term.error(&crate::commands::error_text(&anyhow::anyhow!("there is no plane {name} in the files")));
         }
     }
-    let wanted = |plane: &Plane| {
+    let wanted = |plane: &&Plane| {
         (args.names.is_empty() || args.names.iter().any(|name| name.as_str() == plane.name()))
-            && args
-                .selector
-                .as_ref()
-                .is_none_or(|selector| selector.matches(plane.labels()))
+            && args.selector.as_ref().is_none_or(|selector| selector.matches(plane.labels()))
     };
-    (planes.into_iter().filter(wanted).collect(), exit)
-}
-
-impl From<ObjectFormat> for Format {
-    fn from(format: ObjectFormat) -> Self {
-        match format {
-            ObjectFormat::Yaml => Self::Yaml,
-            ObjectFormat::Json => Self::Json,
-            ObjectFormat::Name => Self::Name,
-        }
-    }
+    (planes.iter().filter(wanted).map(|plane| plane.name().to_owned()).collect(), exit)
 }

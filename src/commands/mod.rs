@@ -25,11 +25,7 @@ use crate::term::Term;
 
 /// `clusterbuildplane.openchoreo.dev/NAME`, as kubectl names an object that it wrote.
 fn object_name(name: &str) -> String {
-    format!(
-        "{}/{}",
-        CLUSTER_BUILD_PLANE.type_name(),
-        crate::term::visible(name)
-    )
+    format!("{}/{}", CLUSTER_BUILD_PLANE.type_name(), crate::term::visible(name))
 }
 
 /// Prints an object in the format that was asked for.
@@ -37,12 +33,9 @@ fn print_object(term: &Term, object: &Value, format: ObjectFormat) -> anyhow::Re
     match format {
         ObjectFormat::Yaml => term.print(&to_yaml(object)?),
         ObjectFormat::Json => term.line(&json_text(object)?),
-        ObjectFormat::Name => term.line(&object_name(
-            object
-                .pointer("/metadata/name")
-                .and_then(Value::as_str)
-                .unwrap_or_default(),
-        )),
+        ObjectFormat::Name => {
+            term.line(&object_name(object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()))
+        }
     }
 }
 
@@ -52,15 +45,10 @@ fn print_objects(term: &Term, objects: &[Value], format: ObjectFormat) -> anyhow
         (_, [object]) => print_object(term, object, format),
         (ObjectFormat::Json, objects) => term.line(&json_text(&list(objects))?),
         (ObjectFormat::Yaml, objects) => {
-            let documents = objects
-                .iter()
-                .map(to_yaml)
-                .collect::<anyhow::Result<Vec<_>>>()?;
+            let documents = objects.iter().map(to_yaml).collect::<anyhow::Result<Vec<_>>>()?;
             term.print(&documents.join("---\n"))
         }
-        (ObjectFormat::Name, objects) => objects
-            .iter()
-            .try_for_each(|object| print_object(term, object, format)),
+        (ObjectFormat::Name, objects) => objects.iter().try_for_each(|object| print_object(term, object, format)),
     }
 }
 

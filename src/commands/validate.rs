@@ -59,38 +59,21 @@ pub fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             // The other files are judged all the same.
             Err(error) => {
                 exit = Exit::Failed;
-                session
-                    .term
-                    .error(&crate::commands::error_text(&error.into()));
+                session.term.error(&crate::commands::error_text(&error.into()));
             }
         }
     }
     if !manifests.is_empty()
-        && judgements
-            .iter()
-            .all(|judgement| judgement.documents == 0 && judgement.findings.is_empty())
+        && judgements.iter().all(|judgement| judgement.documents == 0 && judgement.findings.is_empty())
     {
-        let file = inputs
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ");
+        let file = inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         return Err(manifest::Error::Empty { file }.into());
     }
     let extra = no_plane(&manifests, &judgements);
     print(args.output, &session.term, &manifests, &judgements, &extra)?;
-    let found = |severity| {
-        judgements
-            .iter()
-            .map(|judgement| judgement.count(severity))
-            .sum::<usize>()
-    };
+    let found = |severity| judgements.iter().map(|judgement| judgement.count(severity)).sum::<usize>();
     let warned = args.strict && (found(Severity::Warning) > 0 || !extra.is_empty());
-    Ok(if found(Severity::Error) > 0 || warned {
-        exit.and(Exit::No)
-    } else {
-        exit
-    })
+    Ok(if found(Severity::Error) > 0 || warned { exit.and(Exit::No) } else { exit })
 }
 
 fn print(
@@ -101,9 +84,7 @@ fn print(
     extra: &[Finding],
 ) -> anyhow::Result<()> {
     if format == TextFormat::Json {
-        return term.line(&json_text(&render::snippet::json(
-            manifests, judgements, extra,
-        ))?);
+        return term.line(&json_text(&render::snippet::json(manifests, judgements, extra))?);
     }
     for (manifest, judgement) in manifests.iter().zip(judgements) {
         term.print(&render::snippet::findings(manifest, &judgement.findings))?;
@@ -116,26 +97,12 @@ fn print(
 
 /// Where no plane was seen at all, something else was probably meant.
 fn no_plane(manifests: &[Manifest], judgements: &[Judgement]) -> Vec<Finding> {
-    let seen = judgements
-        .iter()
-        .any(|judgement| judgement.planes > 0 || judgement.count(Severity::Error) > 0);
-    let Some(rule) = RULES
-        .iter()
-        .find(|rule| rule.id == "no-plane")
-        .filter(|_| !seen && !manifests.is_empty())
-    else {
+    let seen = judgements.iter().any(|judgement| judgement.planes > 0 || judgement.count(Severity::Error) > 0);
+    let Some(rule) = RULES.iter().find(|rule| rule.id == "no-plane").filter(|_| !seen && !manifests.is_empty()) else {
         return Vec::new();
     };
     let message = "there is no ClusterBuildPlane in it".to_owned();
-    vec![Finding {
-        rule,
-        document: 0,
-        span: 0..0,
-        path: String::new(),
-        message,
-        label: String::new(),
-        help: None,
-    }]
+    vec![Finding { rule, document: 0, span: 0..0, path: String::new(), message, label: String::new(), help: None }]
 }
 
 fn list_rules(format: TextFormat, term: &Term) -> anyhow::Result<Exit> {
@@ -145,23 +112,14 @@ fn list_rules(format: TextFormat, term: &Term) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let row = |rule: &&Rule| {
-        let severity = if rule.severity == Severity::Error {
-            "error"
-        } else {
-            "warning"
-        };
+        let severity = if rule.severity == Severity::Error { "error" } else { "warning" };
         let judge = match rule.judge {
             Judge::Schema => "schema",
             Judge::Gateway => "gateway",
             Judge::Practice => "practice",
         };
-        [rule.id, severity, judge, rule.about]
-            .map(str::to_owned)
-            .to_vec()
+        [rule.id, severity, judge, rule.about].map(str::to_owned).to_vec()
     };
-    term.print(&render::columns(
-        Some(&["RULE", "SEVERITY", "JUDGE", "ABOUT"]),
-        RULES.iter().map(row).collect(),
-    ))?;
+    term.print(&render::columns(Some(&["RULE", "SEVERITY", "JUDGE", "ABOUT"]), RULES.iter().map(row)))?;
     Ok(Exit::Done)
 }

@@ -31,7 +31,9 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     };
     let known = server.as_ref().and_then(|server| server.as_ref().ok());
     match args.output {
-        TextFormat::Json => session.term.line(&json_text(&json!({"client": {"version": client}, "server": known.map(|version| json!({"version": version}))}))?)?,
+        TextFormat::Json => session.term.line(&json_text(
+            &json!({"client": {"version": client}, "server": known.map(|version| json!({"version": version}))}),
+        )?)?,
         TextFormat::Text => {
             session.term.line(&format!("choreoctl {client}"))?;
             if let Some(version) = known {

@@ -66,10 +66,7 @@ enum Format {
 
 fn goals() -> Vec<clap_complete::CompletionCandidate> {
     let states = State::ALL.iter().map(|state| state.name().to_lowercase());
-    states
-        .chain(["exists".into(), "deleted".into()])
-        .map(clap_complete::CompletionCandidate::new)
-        .collect()
+    states.chain(["exists".into(), "deleted".into()]).map(clap_complete::CompletionCandidate::new).collect()
 }
 
 /// What is waited for.
@@ -95,21 +92,18 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         let met = args.goals.iter().all(|goal| goal.holds(None));
         return Ok(if met { Exit::Done } else { Exit::NotFound });
     }
-    let wish = Wish {
-        names,
-        goals: args.goals,
-        any: args.any,
-        timeout: args.timeout,
-    };
+    let wish = Wish { names, goals: args.goals, any: args.any, timeout: args.timeout };
     let outcome = until(&cluster, &wish, &session.term).await?;
     if args.output == Some(Format::Json) {
-        let planes: Vec<_> = outcome.planes.iter().map(|(name, met, state)| json!({"name": name, "met": met, "state": state.map(State::name)})).collect();
+        let planes: Vec<_> = outcome
+            .planes
+            .iter()
+            .map(|(name, met, state)| json!({"name": name, "met": met, "state": state.map(State::name)}))
+            .collect();
         session.term.line(&json_text(&json!({"planes": planes}))?)?;
     } else {
         for (name, _, state) in outcome.planes.iter().filter(|(_, met, _)| *met) {
-            session
-                .term
-                .line(&format!("{} {}", super::object_name(name), word(*state)))?;
+            session.term.line(&format!("{} {}", super::object_name(name), word(*state)))?;
         }
     }
     Ok(outcome.exit)
@@ -117,12 +111,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 
 async fn names(args: &Args, cluster: &Cluster) -> anyhow::Result<Vec<String>> {
     let names: BTreeSet<String> = if args.all || args.selector.is_some() {
-        cluster
-            .planes::<Plane>(args.selector.as_ref())
-            .await?
-            .iter()
-            .map(|plane| plane.name().to_owned())
-            .collect()
+        cluster.planes::<Plane>(args.selector.as_ref()).await?.iter().map(|plane| plane.name().to_owned()).collect()
     } else if args.files.is_empty() {
         args.names.iter().map(ToString::to_string).collect()
     } else {
@@ -143,44 +132,21 @@ fn word(state: Option<State>) -> String {
 
 /// Waits until the wish is true, a plane is missing, or the time has run out.
 pub async fn until(cluster: &Cluster, wish: &Wish, term: &Term) -> anyhow::Result<Outcome> {
-    let goals = wish
-        .goals
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(" and ");
-    let mut waiting = (wish.timeout.seconds() > 0)
-        .then(|| term.wait(&format!("waiting for {} to be {goals}", title(&wish.names))));
-    let only = if let [name] = wish.names.as_slice() {
-        Some(name.clone())
-    } else {
-        None
-    };
+    let goals = wish.goals.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+    let mut waiting =
+        (wish.timeout.seconds() > 0).then(|| term.wait(&format!("waiting for {} to be {goals}", title(&wish.names))));
+    let only = if let [name] = wish.names.as_slice() { Some(name.clone()) } else { None };
     let mut watch = Watch::start(cluster, None, only);
-    let mut roll = Roll {
-        wish,
-        planes: BTreeMap::new(),
-        first: BTreeMap::new(),
-        told: BTreeMap::new(),
-        synced: false,
-    };
+    let mut roll = Roll { wish, planes: BTreeMap::new(), first: BTreeMap::new(), told: BTreeMap::new(), synced: false };
     let deadline = Instant::now() + wish.timeout.duration();
     loop {
         // Looking once takes as long as an answer takes.
         let patience = if roll.synced {
             deadline
         } else {
-            deadline.max(
-                Instant::now()
-                    + cluster
-                        .request_timeout()
-                        .unwrap_or(Duration::from_secs(3600)),
-            )
+            deadline.max(Instant::now() + cluster.request_timeout().unwrap_or(Duration::from_secs(3600)))
         };
-        let wake = roll
-            .wake(watch.now())
-            .min(Instant::now() + Waiting::EVERY)
-            .min(patience);
+        let wake = roll.wake(watch.now()).min(Instant::now() + Waiting::EVERY).min(patience);
         tokio::select! {
             event = watch.next() => roll.take(event?, waiting.as_mut()),
             () = tokio::time::sleep_until(wake) => {}
@@ -193,9 +159,10 @@ pub async fn until(cluster: &Cluster, wish: &Wish, term: &Term) -> anyhow::Resul
         let met = planes.iter().filter(|(_, met, _)| *met).count();
         let exit = if met == planes.len() || (wish.any && met > 0) {
             Exit::Done
-        } else if planes.iter().any(|(_, met, state)| {
-            !met && state.is_none() && !wish.goals.iter().any(|goal| goal.bears_absence())
-        }) {
+        } else if planes
+            .iter()
+            .any(|(_, met, state)| !met && state.is_none() && !wish.goals.iter().any(|goal| goal.bears_absence()))
+        {
             Exit::NotFound
         } else if Instant::now() >= deadline {
             Exit::TimedOut
@@ -233,10 +200,7 @@ impl Roll<'_> {
     fn take(&mut self, event: Event, waiting: Option<&mut Waiting>) {
         match event {
             Event::Synced(planes) => {
-                self.planes = planes
-                    .into_iter()
-                    .filter(|(name, _)| self.wanted(name))
-                    .collect();
+                self.planes = planes.into_iter().filter(|(name, _)| self.wanted(name)).collect();
                 self.synced = true;
             }
             Event::Applied(plane) if self.wanted(plane.name()) => {
@@ -256,21 +220,14 @@ impl Roll<'_> {
             }
         }
         for (name, plane) in &self.planes {
-            self.first
-                .entry(name.clone())
-                .or_insert_with(|| plane.metadata.uid.clone());
+            self.first.entry(name.clone()).or_insert_with(|| plane.metadata.uid.clone());
         }
     }
 
     fn wake(&self, now: jiff::Timestamp) -> Instant {
-        let change = self
-            .planes
-            .values()
-            .filter_map(|plane| plane.next_change(now))
-            .min();
-        let nap = change
-            .and_then(|change| Duration::try_from(change.duration_since(now)).ok())
-            .unwrap_or(Waiting::EVERY);
+        let change = self.planes.values().filter_map(|plane| plane.next_change(now)).min();
+        let nap =
+            change.and_then(|change| Duration::try_from(change.duration_since(now)).ok()).unwrap_or(Waiting::EVERY);
         Instant::now() + nap + Duration::from_millis(1)
     }
 
@@ -278,16 +235,9 @@ impl Roll<'_> {
         let judge = |name: &String| {
             let plane = self.planes.get(name);
             let state = plane.map(|plane| plane.state(now));
-            let replaced = plane.is_some_and(|plane| {
-                self.first
-                    .get(name)
-                    .is_some_and(|first| *first != plane.metadata.uid)
-            });
-            let met = self
-                .wish
-                .goals
-                .iter()
-                .all(|goal| goal.holds(state) || (*goal == Goal::Deleted && replaced));
+            let replaced =
+                plane.is_some_and(|plane| self.first.get(name).is_some_and(|first| *first != plane.metadata.uid));
+            let met = self.wish.goals.iter().all(|goal| goal.holds(state) || (*goal == Goal::Deleted && replaced));
             (name.clone(), met, state)
         };
         self.wish.names.iter().map(judge).collect()
@@ -308,23 +258,11 @@ impl Roll<'_> {
     }
 
     /// The last words: what is missing, and whose connection it is.
-    async fn conclude(
-        &self,
-        exit: Exit,
-        planes: &[(String, bool, Option<State>)],
-        cluster: &Cluster,
-        term: &Term,
-    ) {
+    async fn conclude(&self, exit: Exit, planes: &[(String, bool, Option<State>)], cluster: &Cluster, term: &Term) {
         if exit != Exit::Done {
-            let why = if exit == Exit::TimedOut {
-                "the time ran out"
-            } else {
-                "not all planes are there"
-            };
-            let states: Vec<_> = planes
-                .iter()
-                .map(|(name, _, state)| format!("  {}: {}", visible(name), word(*state)))
-                .collect();
+            let why = if exit == Exit::TimedOut { "the time ran out" } else { "not all planes are there" };
+            let states: Vec<_> =
+                planes.iter().map(|(name, _, state)| format!("  {}: {}", visible(name), word(*state))).collect();
             term.error(&format!("{why}:\n{}", states.join("\n")));
             return;
         }
@@ -336,9 +274,7 @@ impl Roll<'_> {
         for plane in self.planes.values() {
             let others: Vec<_> = all
                 .iter()
-                .filter(|other| {
-                    other.plane_id() == plane.plane_id() && other.name() != plane.name()
-                })
+                .filter(|other| other.plane_id() == plane.plane_id() && other.name() != plane.name())
                 .map(|other| visible(other.name()))
                 .collect();
             if !others.is_empty() {

@@ -13,7 +13,7 @@ use crate::cluster::{Event, Watch};
 use crate::complete;
 use crate::manifest::json_line;
 use crate::plane::{Plane, PlaneName, Selector, Span, State, StateFilter};
-use crate::render::planes::{SortBy, sort, summary, table};
+use crate::render::planes::{Row, SortBy, sort, summary, table};
 use crate::render::watch::{Change, Kind, json, line};
 use crate::term::{Exit, Term, reader_gone};
 
@@ -68,29 +68,15 @@ impl Args {
         state: Option<StateFilter>,
         output: Option<Format>,
     ) -> Self {
-        Self {
-            names,
-            selector,
-            state,
-            timeout: None,
-            output,
-        }
+        Self { names, selector, state, timeout: None, output }
     }
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let cluster = session.connect().await?;
-    let only = if let [name] = args.names.as_slice() {
-        Some(name.to_string())
-    } else {
-        None
-    };
+    let only = if let [name] = args.names.as_slice() { Some(name.to_string()) } else { None };
     let mut watch = Watch::start(&cluster, args.selector.clone(), only);
-    let format = args.output.unwrap_or(if session.term.redraws() {
-        Format::Table
-    } else {
-        Format::Lines
-    });
+    let format = args.output.unwrap_or(if session.term.redraws() { Format::Table } else { Format::Lines });
     let mut view = View {
         term: session.term.clone(),
         format,
@@ -98,15 +84,9 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         title: cluster.target().title(),
         lost: false,
     };
-    let mut board = Board {
-        names: args.names,
-        filter: args.state.unwrap_or_default(),
-        planes: BTreeMap::new(),
-        synced: false,
-    };
-    let deadline = args
-        .timeout
-        .map(|timeout| Instant::now() + timeout.duration());
+    let mut board =
+        Board { names: args.names, filter: args.state.unwrap_or_default(), planes: BTreeMap::new(), synced: false };
+    let deadline = args.timeout.map(|timeout| Instant::now() + timeout.duration());
     let gone = reader_gone();
     tokio::pin!(gone);
     loop {
@@ -134,15 +114,10 @@ struct Board {
 impl Board {
     /// When to look again although nothing was heard.
     fn wake(&self, now: Timestamp, ticks: bool, deadline: Option<Instant>) -> Instant {
-        let changes = self
-            .planes
-            .values()
-            .filter_map(|(plane, _)| plane.next_change(now))
-            .min();
+        let changes = self.planes.values().filter_map(|(plane, _)| plane.next_change(now)).min();
         // The longest nap bounds what a clock that jumps can do.
         let nap = changes.map_or(Duration::from_secs(60), |change| {
-            Duration::try_from(change.duration_since(now)).unwrap_or_default()
-                + Duration::from_millis(1)
+            Duration::try_from(change.duration_since(now)).unwrap_or_default() + Duration::from_millis(1)
         });
         let nap = nap.min(if ticks { TICK } else { Duration::from_secs(60) });
         let wake = Instant::now() + nap;
@@ -155,36 +130,16 @@ impl Board {
 
     /// The changes that an event of the server makes.
     fn take(&mut self, event: Event, time: Timestamp) -> Vec<Change> {
-        let about_server = |kind, message| {
-            vec![Change {
-                time,
-                kind,
-                plane: None,
-                from: None,
-                message,
-            }]
-        };
+        let about_server = |kind, message| vec![Change { time, kind, plane: None, from: None, message }];
         match event {
             Event::Applied(plane) => self.put(*plane, time).into_iter().collect(),
             Event::Deleted(plane) => self.remove(plane.name(), time).into_iter().collect(),
             Event::Lost(error) => about_server(Kind::Lost, Some(error.to_string())),
             Event::Resumed => about_server(Kind::Resumed, None),
             Event::Synced(planes) => {
-                let gone: Vec<_> = self
-                    .planes
-                    .keys()
-                    .filter(|name| !planes.contains_key(*name))
-                    .cloned()
-                    .collect();
-                let mut changes: Vec<_> = gone
-                    .iter()
-                    .filter_map(|name| self.remove(name, time))
-                    .collect();
-                changes.extend(
-                    planes
-                        .into_values()
-                        .filter_map(|plane| self.put(plane, time)),
-                );
+                let gone: Vec<_> = self.planes.keys().filter(|name| !planes.contains_key(*name)).cloned().collect();
+                let mut changes: Vec<_> = gone.iter().filter_map(|name| self.remove(name, time)).collect();
+                changes.extend(planes.into_values().filter_map(|plane| self.put(plane, time)));
                 if !self.synced {
                     self.synced = true;
                     changes.extend(about_server(Kind::Synced, None));
@@ -199,15 +154,11 @@ impl Board {
             return None;
         }
         let to = plane.state(time);
-        let before = self
-            .planes
-            .insert(plane.name().to_owned(), (plane.clone(), to));
+        let before = self.planes.insert(plane.name().to_owned(), (plane.clone(), to));
         let same = |(old, _): &(Plane, State)| {
-            old.metadata.resource_version == plane.metadata.resource_version
-                && old.metadata.uid == plane.metadata.uid
+            old.metadata.resource_version == plane.metadata.resource_version && old.metadata.uid == plane.metadata.uid
         };
-        if before.as_ref().is_some_and(same) && before.as_ref().is_some_and(|(_, from)| *from == to)
-        {
+        if before.as_ref().is_some_and(same) && before.as_ref().is_some_and(|(_, from)| *from == to) {
             return None;
         }
         let kind = match (&before, self.synced) {
@@ -216,15 +167,13 @@ impl Board {
             (None, false) => Kind::Present,
         };
         let from = before.map(|(_, from)| from);
-        (self.filter.keeps(to) || from.is_some_and(|from| self.filter.keeps(from))).then_some(
-            Change {
-                time,
-                kind,
-                plane: Some(plane),
-                from,
-                message: None,
-            },
-        )
+        (self.filter.keeps(to) || from.is_some_and(|from| self.filter.keeps(from))).then_some(Change {
+            time,
+            kind,
+            plane: Some(plane),
+            from,
+            message: None,
+        })
     }
 
     fn remove(&mut self, name: &str, time: Timestamp) -> Option<Change> {
@@ -279,9 +228,7 @@ impl View {
                 (Format::Lines, Kind::Lost | Kind::Resumed) => {
                     line(change).iter().for_each(|line| self.term.note(line))
                 }
-                (Format::Lines, _) => line(change)
-                    .iter()
-                    .try_for_each(|line| self.term.line(line))?,
+                (Format::Lines, _) => line(change).iter().try_for_each(|line| self.term.line(line))?,
                 (Format::Table, kind) => {
                     self.lost = (self.lost || kind == Kind::Lost) && kind != Kind::Resumed;
                     if !matches!(kind, Kind::Present | Kind::Synced) {
@@ -309,36 +256,21 @@ impl View {
             .planes
             .values()
             .filter(|(_, state)| board.filter.keeps(*state))
-            .map(|(plane, _)| plane.clone())
+            .map(|(plane, _)| Row::new(plane.clone(), None))
             .collect();
         let (columns, rows) = self.term.size().unwrap_or((usize::MAX, usize::MAX));
         let room = rows.saturating_sub(self.latest.len() + 5).max(3);
         let hidden = planes.len().saturating_sub(room);
         // Where not all fit, those that need a look do.
-        sort(
-            &mut planes,
-            if hidden > 0 {
-                SortBy::State
-            } else {
-                SortBy::Name
-            },
-            now,
-        );
+        sort(&mut planes, if hidden > 0 { SortBy::State } else { SortBy::Name }, now);
         planes.truncate(room);
-        let server = if self.lost {
-            ", not answering: what is shown is old"
-        } else {
-            ""
-        };
+        let server = if self.lost { ", not answering: what is shown is old" } else { "" };
         let mut text = format!("{}{server}, {}\n", self.title, now.strftime("%H:%M:%SZ"));
-        text.push_str(&table(&planes, None, true, now));
+        text.push_str(&table(&planes, true, now));
         if hidden > 0 {
             text.push_str(&format!("and {hidden} more\n"));
         }
-        text.push_str(&format!(
-            "{}\n",
-            summary(board.planes.values().map(|(_, state)| *state))
-        ));
+        text.push_str(&format!("{}\n", summary(board.planes.values().map(|(_, state)| *state))));
         for line in &self.latest {
             text.push_str(&format!("  {line}\n"));
         }
@@ -348,7 +280,5 @@ impl View {
 
 /// Cuts every line at the terminal's width: one that wraps would break the redraw.
 fn fit(text: &str, columns: usize) -> String {
-    text.lines()
-        .map(|line| console::truncate_str(line, columns, "…").into_owned() + "\n")
-        .collect()
+    text.lines().map(|line| console::truncate_str(line, columns, "…").into_owned() + "\n").collect()
 }

@@ -27,10 +27,7 @@ pub struct Problem {
 
 impl From<&Error> for Problem {
     fn from(error: &Error) -> Self {
-        Self {
-            word: error.word(),
-            text: error.to_string(),
-        }
+        Self { word: error.word(), text: error.to_string() }
     }
 }
 
@@ -45,12 +42,7 @@ pub struct ClientCa {
 impl ClientCa {
     /// The first of its certificates to end.
     pub fn expires(&self) -> Option<Timestamp> {
-        self.certificates
-            .as_ref()
-            .ok()?
-            .iter()
-            .map(|certificate| certificate.not_after)
-            .min()
+        self.certificates.as_ref().ok()?.iter().map(|certificate| certificate.not_after).min()
     }
 }
 
@@ -80,20 +72,9 @@ fn place(plane: &Plane) -> CaPlace {
         return CaPlace::Value(value.clone());
     }
     let Some(secret) = &ca.secret_ref else {
-        return CaPlace::Unusable(
-            "none".into(),
-            Problem {
-                word: "missing",
-                text: "the plane names no CA".into(),
-            },
-        );
+        return CaPlace::Unusable("none".into(), Problem { word: "missing", text: "the plane names no CA".into() });
     };
-    let source = format!(
-        "secret/{}/{}:{}",
-        secret.namespace.as_deref().unwrap_or_default(),
-        secret.name,
-        secret.key
-    );
+    let source = format!("secret/{}/{}:{}", secret.namespace.as_deref().unwrap_or_default(), secret.name, secret.key);
     match source.trim_start_matches("secret/").parse() {
         Ok(secret) => CaPlace::Secret(secret),
         Err(_) => {
@@ -101,13 +82,7 @@ fn place(plane: &Plane) -> CaPlace {
                 None => "its secretRef has no namespace",
                 Some(_) => "its secretRef can't name a Secret",
             };
-            CaPlace::Unusable(
-                source,
-                Problem {
-                    word: "invalid",
-                    text: text.into(),
-                },
-            )
+            CaPlace::Unusable(source, Problem { word: "invalid", text: text.into() })
         }
     }
 }
@@ -115,10 +90,7 @@ fn place(plane: &Plane) -> CaPlace {
 /// The certificates in a CA's bytes.
 pub fn certificates_of(bytes: &[u8]) -> Result<Vec<Certificate>, Problem> {
     let text = String::from_utf8_lossy(bytes);
-    let found: Vec<_> = pki::certificates(&text)
-        .iter()
-        .filter_map(|der| Certificate::from_der(der))
-        .collect();
+    let found: Vec<_> = pki::certificates(&text).iter().filter_map(|der| Certificate::from_der(der)).collect();
     if !found.is_empty() {
         return Ok(found);
     }
@@ -127,10 +99,7 @@ pub fn certificates_of(bytes: &[u8]) -> Result<Vec<Certificate>, Problem> {
         Err(BundleError::Broken(_)) => "its certificates can't be parsed".into(),
         Err(error) => error.to_string(),
     };
-    Err(Problem {
-        word: "invalid",
-        text,
-    })
+    Err(Problem { word: "invalid", text })
 }
 
 /// The CAs of planes, in their order. Each Secret is read once.
@@ -138,86 +107,44 @@ pub async fn client_cas(cluster: &Cluster, planes: &[Plane]) -> Vec<ClientCa> {
     let places: Vec<_> = planes.iter().map(place).collect();
     let secrets: BTreeSet<CaSecret> = places
         .iter()
-        .filter_map(|place| {
-            if let CaPlace::Secret(secret) = place {
-                Some(secret.clone())
-            } else {
-                None
-            }
-        })
+        .filter_map(|place| if let CaPlace::Secret(secret) = place { Some(secret.clone()) } else { None })
         .collect();
     let read = stream::iter(secrets).map(|secret| async move {
         let bytes = cluster.secret_keys(&secret.secret, &[&secret.key]).await;
-        let certificates = bytes
-            .map_err(|error| Problem::from(&error))
-            .and_then(|bytes| certificates_of(&bytes.concat()));
+        let certificates =
+            bytes.map_err(|error| Problem::from(&error)).and_then(|bytes| certificates_of(&bytes.concat()));
         (secret, certificates)
     });
     let read: BTreeMap<_, _> = read.buffer_unordered(AT_ONCE).collect().await;
-    places
-        .into_iter()
-        .map(|place| client_ca(place, |secret| read.get(secret).cloned()))
-        .collect()
+    places.into_iter().map(|place| client_ca(place, |secret| read.get(secret).cloned())).collect()
 }
 
 /// The CAs of planes out of files, from Secrets in the same files.
 pub fn client_cas_of_files(snapshot: &Snapshot) -> Vec<ClientCa> {
     let secret = |secret: &CaSecret| {
-        let object = snapshot.related(
-            "Secret",
-            Some(&secret.secret.namespace),
-            &secret.secret.name,
-        )?;
-        let encoded = object
-            .get("data")
-            .and_then(|data| data.get(&secret.key))
-            .and_then(Value::as_str);
-        let plain = object
-            .get("stringData")
-            .and_then(|data| data.get(&secret.key))
-            .and_then(Value::as_str);
-        let bytes = plain
-            .map(|text| text.as_bytes().to_vec())
-            .or_else(|| STANDARD.decode(encoded?).ok());
+        let object = snapshot.related("Secret", Some(&secret.secret.namespace), &secret.secret.name)?;
+        let encoded = object.get("data").and_then(|data| data.get(&secret.key)).and_then(Value::as_str);
+        let plain = object.get("stringData").and_then(|data| data.get(&secret.key)).and_then(Value::as_str);
+        let bytes = plain.map(|text| text.as_bytes().to_vec()).or_else(|| STANDARD.decode(encoded?).ok());
         Some(match bytes {
             Some(bytes) => certificates_of(&bytes),
             None => Err(Problem {
                 word: "missing",
-                text: format!(
-                    "Secret {} in the files has no key {}",
-                    secret.secret,
-                    visible(&secret.key)
-                ),
+                text: format!("Secret {} in the files has no key {}", secret.secret, visible(&secret.key)),
             }),
         })
     };
-    snapshot
-        .planes
-        .iter()
-        .map(|plane| client_ca(place(plane), secret))
-        .collect()
+    snapshot.planes.iter().map(|plane| client_ca(place(plane), secret)).collect()
 }
 
-fn client_ca(
-    place: CaPlace,
-    read: impl Fn(&CaSecret) -> Option<Result<Vec<Certificate>, Problem>>,
-) -> ClientCa {
+fn client_ca(place: CaPlace, read: impl Fn(&CaSecret) -> Option<Result<Vec<Certificate>, Problem>>) -> ClientCa {
     match place {
-        CaPlace::Value(value) => ClientCa {
-            source: "value".into(),
-            certificates: certificates_of(value.as_bytes()),
-        },
-        CaPlace::Unusable(source, problem) => ClientCa {
-            source,
-            certificates: Err(problem),
-        },
+        CaPlace::Value(value) => ClientCa { source: "value".into(), certificates: certificates_of(value.as_bytes()) },
+        CaPlace::Unusable(source, problem) => ClientCa { source, certificates: Err(problem) },
         CaPlace::Secret(secret) => ClientCa {
             source: format!("secret/{secret}"),
             certificates: read(&secret).unwrap_or_else(|| {
-                Err(Problem {
-                    word: "unknown",
-                    text: format!("Secret {} is not in the files", secret.secret),
-                })
+                Err(Problem { word: "unknown", text: format!("Secret {} is not in the files", secret.secret) })
             }),
         },
     }
@@ -235,16 +162,10 @@ pub async fn facts(cluster: &Cluster, planes: Vec<Plane>) -> Vec<Facts> {
     let all = cluster.planes::<Plane>(None).await;
     let cas = client_cas(cluster, &planes).await;
     let now = cluster.now();
-    let shares = |plane: &Plane| {
-        all.as_ref()
-            .map(|all| sharing(plane, all))
-            .map_err(Problem::from)
-    };
+    let shares = |plane: &Plane| all.as_ref().map(|all| sharing(plane, all)).map_err(Problem::from);
     let gathered = stream::iter(planes.into_iter().zip(cas)).map(|(plane, client_ca)| async {
-        let (observability, events) = tokio::join!(
-            cluster.has_observability_plane(plane.observability_plane()),
-            cluster.events(plane.name())
-        );
+        let (observability, events) =
+            tokio::join!(cluster.has_observability_plane(plane.observability_plane()), cluster.events(plane.name()));
         Facts {
             client_ca,
             shares_plane_id_with: shares(&plane),
@@ -259,10 +180,7 @@ pub async fn facts(cluster: &Cluster, planes: Vec<Plane>) -> Vec<Facts> {
 
 /// The facts of planes out of files, as far as these tell. `planes` are those to be shown.
 pub fn facts_of_files(snapshot: &Snapshot, planes: &[String]) -> Vec<Facts> {
-    let unknown = |what: &str| Problem {
-        word: "unknown",
-        text: format!("{what} not in the files"),
-    };
+    let unknown = |what: &str| Problem { word: "unknown", text: format!("{what} not in the files") };
     let shown = snapshot
         .planes
         .iter()
@@ -271,11 +189,7 @@ pub fn facts_of_files(snapshot: &Snapshot, planes: &[String]) -> Vec<Facts> {
     let facts = shown.map(|(plane, client_ca)| Facts {
         client_ca,
         shares_plane_id_with: Ok(sharing(plane, &snapshot.planes)),
-        observability_exists: match snapshot.related(
-            OBSERVABILITY_KIND,
-            None,
-            plane.observability_plane(),
-        ) {
+        observability_exists: match snapshot.related(OBSERVABILITY_KIND, None, plane.observability_plane()) {
             Some(_) => Ok(true),
             None => Err(unknown("the observability plane is")),
         },
@@ -287,26 +201,19 @@ pub fn facts_of_files(snapshot: &Snapshot, planes: &[String]) -> Vec<Facts> {
 }
 
 fn events_of_files(snapshot: &Snapshot, plane: &str) -> Option<Vec<PlaneEvent>> {
-    let text = |event: &Value, pointer: &str| {
-        event
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let events = snapshot.related.iter().filter(|object| {
-        text(object, "/kind") == "Event" && text(object, "/involvedObject/name") == plane
-    });
+    let text =
+        |event: &Value, pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let events = snapshot
+        .related
+        .iter()
+        .filter(|object| text(object, "/kind") == "Event" && text(object, "/involvedObject/name") == plane);
     let events: Vec<_> = events
         .map(|event| PlaneEvent {
             kind: text(event, "/type"),
             reason: text(event, "/reason"),
             message: text(event, "/message"),
             last: text(event, "/lastTimestamp").parse().ok(),
-            count: event["count"]
-                .as_i64()
-                .and_then(|count| i32::try_from(count).ok())
-                .unwrap_or(1),
+            count: event["count"].as_i64().and_then(|count| i32::try_from(count).ok()).unwrap_or(1),
         })
         .collect();
     (!events.is_empty()).then_some(events)

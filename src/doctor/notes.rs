@@ -42,10 +42,7 @@ static CHECKS: &[Check] = &[
 
 /// What there is to say of a plane, the most pressing first.
 pub fn notes(facts: &Facts) -> Vec<Note> {
-    CHECKS
-        .iter()
-        .filter_map(|(id, check)| check(facts).map(|text| Note { id, text }))
-        .collect()
+    CHECKS.iter().filter_map(|(id, check)| check(facts).map(|text| Note { id, text })).collect()
 }
 
 fn state(facts: &Facts) -> State {
@@ -53,12 +50,7 @@ fn state(facts: &Facts) -> State {
 }
 
 fn deletion_held(facts: &Facts) -> Option<String> {
-    let finalizers = facts
-        .plane
-        .metadata
-        .finalizers
-        .as_deref()
-        .unwrap_or_default();
+    let finalizers = facts.plane.metadata.finalizers.as_deref().unwrap_or_default();
     (state(facts) == State::Deleting).then(|| {
         let held: Vec<_> = finalizers.iter().map(|finalizer| visible(finalizer)).collect();
         format!("its deletion waits for {}: the controller removes it once the gateway answered; with either of them down it hangs", held.join(", "))
@@ -85,10 +77,7 @@ fn no_report(facts: &Facts) -> Option<String> {
     if state(facts) != State::Unreported {
         return None;
     }
-    if plane
-        .created()
-        .is_some_and(|created| facts.now.duration_since(created).as_secs() < PATIENCE_SECONDS)
-    {
+    if plane.created().is_some_and(|created| facts.now.duration_since(created).as_secs() < PATIENCE_SECONDS) {
         return Some("no report yet: the first one takes about a minute".into());
     }
     let held = plane
@@ -99,8 +88,7 @@ fn no_report(facts: &Facts) -> Option<String> {
         .iter()
         .any(|finalizer| finalizer.ends_with("-cleanup"));
     Some(if held {
-        "no report: the controller can't reach the gateway, or the gateway can't parse the CA"
-            .into()
+        "no report: the controller can't reach the gateway, or the gateway can't parse the CA".into()
     } else {
         "no report and no finalizer: no controller looks after this plane".into()
     })
@@ -109,54 +97,39 @@ fn no_report(facts: &Facts) -> Option<String> {
 fn heartbeat_ahead(facts: &Facts) -> Option<String> {
     let heartbeat = facts.plane.connection()?.last_heartbeat_time?;
     let ahead = heartbeat.duration_since(facts.now).as_secs();
-    (ahead > AHEAD_SECONDS).then(|| format!("the last heartbeat lies {ahead} s in the future: the gateway's clock or the API server's is wrong"))
+    (ahead > AHEAD_SECONDS).then(|| {
+        format!("the last heartbeat lies {ahead} s in the future: the gateway's clock or the API server's is wrong")
+    })
 }
 
 fn ca_unreadable(facts: &Facts) -> Option<String> {
     let problem = facts.client_ca.certificates.as_ref().err()?;
     match problem.word {
         "forbidden" | "unknown" => None,
-        _ => Some(format!(
-            "the CA can't be read, and then no agent can connect: {}",
-            problem.text
-        )),
+        _ => Some(format!("the CA can't be read, and then no agent can connect: {}", problem.text)),
     }
 }
 
 fn ca_expired(facts: &Facts) -> Option<String> {
     let certificates = facts.client_ca.certificates.as_ref().ok()?;
-    let ended = certificates
-        .iter()
-        .filter(|certificate| certificate.not_after < facts.now)
-        .count();
+    let ended = certificates.iter().filter(|certificate| certificate.not_after < facts.now).count();
     match (ended, certificates.len()) {
         (0, _) => None,
-        (ended, all) if ended == all => {
-            Some("the CA has expired: the next connection of an agent is refused".into())
-        }
-        (ended, all) => Some(format!(
-            "{ended} of the {all} certificates of the CA have expired"
-        )),
+        (ended, all) if ended == all => Some("the CA has expired: the next connection of an agent is refused".into()),
+        (ended, all) => Some(format!("{ended} of the {all} certificates of the CA have expired")),
     }
 }
 
 fn ca_expires_soon(facts: &Facts) -> Option<String> {
     let certificates = facts.client_ca.certificates.as_ref().ok()?;
-    let last = certificates
-        .iter()
-        .map(|certificate| certificate.not_after)
-        .max()?;
+    let last = certificates.iter().map(|certificate| certificate.not_after).max()?;
     let days = last.duration_since(facts.now).as_hours() / 24;
-    (last >= facts.now && days < SOON_DAYS)
-        .then(|| format!("the CA expires in {}, at {last}", age(last, facts.now)))
+    (last >= facts.now && days < SOON_DAYS).then(|| format!("the CA expires in {}, at {last}", age(last, facts.now)))
 }
 
 fn ca_not_yet_valid(facts: &Facts) -> Option<String> {
     let certificates = facts.client_ca.certificates.as_ref().ok()?;
-    let first = certificates
-        .iter()
-        .map(|certificate| certificate.not_before)
-        .min()?;
+    let first = certificates.iter().map(|certificate| certificate.not_before).min()?;
     (first > facts.now).then(|| format!("the CA is valid only from {first} on"))
 }
 
@@ -172,18 +145,17 @@ fn ca_pinned_leaf(facts: &Facts) -> Option<String> {
 
 fn both_sources(facts: &Facts) -> Option<String> {
     let ca = &facts.plane.spec.cluster_agent.client_ca;
-    (ca.secret_ref.is_some() && ca.value.as_ref().is_some_and(|value| !value.is_empty())).then(
-        || {
-            "clientCA holds both value and secretRef: the value wins, and the Secret is never read"
-                .into()
-        },
-    )
+    (ca.secret_ref.is_some() && ca.value.as_ref().is_some_and(|value| !value.is_empty()))
+        .then(|| "clientCA holds both value and secretRef: the value wins, and the Secret is never read".into())
 }
 
 fn plane_id_left_out(facts: &Facts) -> Option<String> {
-    facts.plane.spec.plane_id.is_none().then(|| {
-        "planeID is left out: the reference takes the name, the releases to v0.17 require it".into()
-    })
+    facts
+        .plane
+        .spec
+        .plane_id
+        .is_none()
+        .then(|| "planeID is left out: the reference takes the name, the releases to v0.17 require it".into())
 }
 
 fn plane_id_shared(facts: &Facts) -> Option<String> {
@@ -204,10 +176,9 @@ fn observability_missing(facts: &Facts) -> Option<String> {
     let name = facts.plane.observability_plane();
     let named = facts.plane.spec.observability_plane_ref.is_some();
     match facts.observability_exists {
-        Ok(false) if named => Some(format!(
-            "the ClusterObservabilityPlane {} does not exist: builds' logs will fail",
-            visible(name)
-        )),
+        Ok(false) if named => {
+            Some(format!("the ClusterObservabilityPlane {} does not exist: builds' logs will fail", visible(name)))
+        }
         Ok(false) => Some(format!(
             "none is named, and there is no ClusterObservabilityPlane {DEFAULT_OBSERVABILITY} to fall back on"
         )),
@@ -241,13 +212,7 @@ mod tests {
         });
         merge(&mut object, plane);
         let now = "2026-01-02T00:00:10Z".parse().unwrap();
-        let root = ca(
-            "A",
-            KeyAlgorithm::EcdsaP256,
-            Span::from_seconds(86_400 * 400),
-            now,
-        )
-        .unwrap();
+        let root = ca("A", KeyAlgorithm::EcdsaP256, Span::from_seconds(86_400 * 400), now).unwrap();
         Facts {
             client_ca: ClientCa {
                 source: "value".into(),
@@ -283,9 +248,7 @@ mod tests {
 
     #[test]
     fn every_note_is_reached() {
-        let connection = |connection: serde_json::Value| {
-            facts(json!({"status": {"agentConnection": connection}}))
-        };
+        let connection = |connection: serde_json::Value| facts(json!({"status": {"agentConnection": connection}}));
         let unreported = |extra: serde_json::Value| {
             let mut facts = facts(extra);
             facts.plane.status = None;
@@ -297,31 +260,20 @@ mod tests {
             seen.push(id);
         };
         expect(
-            facts(
-                json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x"]}}),
-            ),
+            facts(json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x"]}})),
             "deletion-held",
         );
-        expect(
-            connection(json!({"lastHeartbeatTime": "2026-01-01T00:00:00Z"})),
-            "report-stale",
-        );
+        expect(connection(json!({"lastHeartbeatTime": "2026-01-01T00:00:00Z"})), "report-stale");
         expect(connection(json!({"connected": false})), "never-connected");
         expect(unreported(json!({})), "no-report");
-        expect(
-            connection(json!({"lastHeartbeatTime": "2026-01-03T00:00:00Z"})),
-            "heartbeat-ahead",
-        );
+        expect(connection(json!({"lastHeartbeatTime": "2026-01-03T00:00:00Z"})), "heartbeat-ahead");
         expect(
             facts(
                 json!({"spec": {"planeID": "b", "clusterAgent": {"clientCA": {"value": "x", "secretRef": {"name": "n", "key": "k"}}}}}),
             ),
             "both-sources",
         );
-        expect(
-            facts(json!({"metadata": {"generation": 2}, "status": {"observedGeneration": 1}})),
-            "generation-behind",
-        );
+        expect(facts(json!({"metadata": {"generation": 2}, "status": {"observedGeneration": 1}})), "generation-behind");
         let mut left_out = facts(json!({}));
         left_out.plane.spec.plane_id = None;
         expect(left_out, "plane-id-left-out");
@@ -332,21 +284,11 @@ mod tests {
         blind.observability_exists = Ok(false);
         expect(blind, "observability-missing");
         let mut unreadable = facts(json!({}));
-        unreadable.client_ca.certificates = Err(Problem {
-            word: "missing",
-            text: "gone".into(),
-        });
+        unreadable.client_ca.certificates = Err(Problem { word: "missing", text: "gone".into() });
         expect(unreadable, "ca-unreadable");
-        for (days, id) in [
-            (401, "ca-expired"),
-            (390, "ca-expires-soon"),
-            (-1, "ca-not-yet-valid"),
-        ] {
+        for (days, id) in [(401, "ca-expired"), (390, "ca-expires-soon"), (-1, "ca-not-yet-valid")] {
             let mut later = facts(json!({}));
-            later.now = later
-                .now
-                .checked_add(jiff::SignedDuration::from_hours(24 * days))
-                .unwrap();
+            later.now = later.now.checked_add(jiff::SignedDuration::from_hours(24 * days)).unwrap();
             expect(later, id);
         }
         let mut pinned = facts(json!({}));
@@ -368,12 +310,8 @@ mod tests {
         };
         assert!(text(json!({})).contains("no controller"));
         assert!(
-            text(json!({"metadata": {"finalizers": ["openchoreo.dev/clusterbuildplane-cleanup"]}}))
-                .contains("gateway")
+            text(json!({"metadata": {"finalizers": ["openchoreo.dev/clusterbuildplane-cleanup"]}})).contains("gateway")
         );
-        assert!(
-            text(json!({"metadata": {"creationTimestamp": "2026-01-02T00:00:00Z"}}))
-                .contains("minute")
-        );
+        assert!(text(json!({"metadata": {"creationTimestamp": "2026-01-02T00:00:00Z"}})).contains("minute"));
     }
 }

@@ -23,11 +23,7 @@ impl FromStr for Input {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(if text == "-" {
-            Self::Stdin
-        } else {
-            Self::Path(text.into())
-        })
+        Ok(if text == "-" { Self::Stdin } else { Self::Path(text.into()) })
     }
 }
 
@@ -42,9 +38,7 @@ impl fmt::Display for Input {
 
 /// Whether a file in a folder is taken for a manifest: by its ending.
 fn is_manifest(path: &Path) -> bool {
-    path.extension()
-        .and_then(|ending| ending.to_str())
-        .is_some_and(|ending| matches!(ending, "yaml" | "yml" | "json"))
+    path.extension().and_then(|ending| ending.to_str()).is_some_and(|ending| matches!(ending, "yaml" | "yml" | "json"))
 }
 
 /// The bytes of a file or of standard input, [`LIMIT`] at most.
@@ -54,9 +48,7 @@ pub fn read_bytes(input: &Input) -> Result<Vec<u8>, Error> {
     let limit = LIMIT as u64 + 1;
     let read = match input {
         Input::Stdin => std::io::stdin().lock().take(limit).read_to_end(&mut bytes),
-        Input::Path(path) => {
-            File::open(path).and_then(|opened| opened.take(limit).read_to_end(&mut bytes))
-        }
+        Input::Path(path) => File::open(path).and_then(|opened| opened.take(limit).read_to_end(&mut bytes)),
     };
     match read {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::Missing { file }),
@@ -83,9 +75,7 @@ pub fn read_inputs(inputs: &[Input], recursive: bool) -> Result<Vec<Text>, Error
                 let mut files = Vec::new();
                 walk(folder, recursive, &mut files)?;
                 if files.is_empty() {
-                    return Err(Error::EmptyFolder {
-                        folder: input.to_string(),
-                    });
+                    return Err(Error::EmptyFolder { folder: input.to_string() });
                 }
                 texts.extend(files.into_iter().map(|path| {
                     let input = Input::Path(path);
@@ -94,12 +84,9 @@ pub fn read_inputs(inputs: &[Input], recursive: bool) -> Result<Vec<Text>, Error
                 }));
             }
             Input::Path(path)
-                if std::fs::symlink_metadata(path)
-                    .is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) =>
+                if std::fs::symlink_metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) =>
             {
-                return Err(Error::Missing {
-                    file: input.to_string(),
-                });
+                return Err(Error::Missing { file: input.to_string() });
             }
             _ => texts.push((input.clone(), read_text(input))),
         }
@@ -108,10 +95,7 @@ pub fn read_inputs(inputs: &[Input], recursive: bool) -> Result<Vec<Text>, Error
 }
 
 fn walk(folder: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> Result<(), Error> {
-    let unreadable = |source| Error::Unreadable {
-        file: visible(&folder.to_string_lossy()).into_owned(),
-        source,
-    };
+    let unreadable = |source| Error::Unreadable { file: visible(&folder.to_string_lossy()).into_owned(), source };
     let mut paths = Vec::new();
     for entry in folder.read_dir().map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
@@ -144,10 +128,7 @@ fn decode(bytes: Vec<u8>, file: &str) -> Result<String, Error> {
         _ => utf8(bytes, file)?,
     };
     if let Some(offset) = text.find('\0') {
-        return Err(Error::Binary {
-            file: file.into(),
-            offset,
-        });
+        return Err(Error::Binary { file: file.into(), offset });
     }
     if !text.contains('\r') {
         return Ok(text);
@@ -155,11 +136,7 @@ fn decode(bytes: Vec<u8>, file: &str) -> Result<String, Error> {
     let mut unified = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
-        unified.push(if c == '\r' && chars.peek() != Some(&'\n') {
-            '\n'
-        } else {
-            c
-        });
+        unified.push(if c == '\r' && chars.peek() != Some(&'\n') { '\n' } else { c });
     }
     Ok(unified)
 }
@@ -169,32 +146,21 @@ fn utf8(bytes: Vec<u8>, file: &str) -> Result<String, Error> {
         let offset = error.utf8_error().valid_up_to();
         let before = &error.as_bytes()[..offset];
         match error.as_bytes().iter().position(|byte| *byte == 0) {
-            Some(offset) => Error::Binary {
-                file: file.into(),
-                offset,
-            },
-            None => Error::NotText {
-                file: file.into(),
-                offset,
-                line: 1 + before.iter().filter(|b| **b == b'\n').count(),
-            },
+            Some(offset) => Error::Binary { file: file.into(), offset },
+            None => {
+                Error::NotText { file: file.into(), offset, line: 1 + before.iter().filter(|b| **b == b'\n').count() }
+            }
         }
     })
 }
 
 fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16, file: &str) -> Result<String, Error> {
-    let not_text = |offset| Error::NotText {
-        file: file.into(),
-        offset,
-        line: 1,
-    };
+    let not_text = |offset| Error::NotText { file: file.into(), offset, line: 1 };
     let (pairs, rest) = bytes.as_chunks::<2>();
     if !rest.is_empty() {
         return Err(not_text(bytes.len()));
     }
-    char::decode_utf16(pairs.iter().map(|pair| unit(*pair)))
-        .collect::<Result<_, _>>()
-        .map_err(|_| not_text(0))
+    char::decode_utf16(pairs.iter().map(|pair| unit(*pair))).collect::<Result<_, _>>().map_err(|_| not_text(0))
 }
 
 #[cfg(test)]
@@ -204,8 +170,7 @@ mod tests {
     #[test]
     fn encodings_are_told_apart() {
         let text = "a: ü\n";
-        let utf16 =
-            |order: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(order).collect::<Vec<_>>();
+        let utf16 = |order: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(order).collect::<Vec<_>>();
         let with = |mark: &[u8], bytes: Vec<u8>| [mark.to_vec(), bytes].concat();
         for bytes in [
             text.as_bytes().to_vec(),
@@ -216,17 +181,7 @@ mod tests {
             assert_eq!(decode(bytes, "f").unwrap(), text);
         }
         assert_eq!(decode(b"a\rb\r\nc".to_vec(), "f").unwrap(), "a\nb\r\nc");
-        assert!(matches!(
-            decode(b"a\n\xff".to_vec(), "f"),
-            Err(Error::NotText {
-                offset: 2,
-                line: 2,
-                ..
-            })
-        ));
-        assert!(matches!(
-            decode(b"a\0\xff".to_vec(), "f"),
-            Err(Error::Binary { offset: 1, .. })
-        ));
+        assert!(matches!(decode(b"a\n\xff".to_vec(), "f"), Err(Error::NotText { offset: 2, line: 2, .. })));
+        assert!(matches!(decode(b"a\0\xff".to_vec(), "f"), Err(Error::Binary { offset: 1, .. })));
     }
 }

@@ -99,10 +99,7 @@ impl Node {
 
 /// Appends a key to a path such as `spec.planeID` or `metadata.labels[a.b/c]`.
 pub fn json_path(parent: &str, key: &str) -> String {
-    let plain = !key.is_empty()
-        && key
-            .chars()
-            .all(|c| c.is_alphanumeric() || c == '-' || c == '_');
+    let plain = !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_');
     match (parent.is_empty(), plain) {
         (true, true) => key.to_owned(),
         (false, true) => format!("{parent}.{key}"),

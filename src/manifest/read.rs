@@ -54,22 +54,14 @@ impl Manifest {
     pub fn position(&self, offset: usize) -> (usize, usize) {
         let before = &self.text[..self.text.floor_char_boundary(offset)];
         let line_start = before.rfind('\n').map_or(0, |end| end + 1);
-        (
-            before.bytes().filter(|b| *b == b'\n').count() + 1,
-            before[line_start..].chars().count() + 1,
-        )
+        (before.bytes().filter(|b| *b == b'\n').count() + 1, before[line_start..].chars().count() + 1)
     }
 
     /// The first fault as an error, for commands that need all of the file.
     pub fn sound(&self) -> Result<(), super::Error> {
         self.faults.first().map_or(Ok(()), |fault| {
             let (line, column) = self.position(fault.span.start);
-            Err(super::Error::Syntax {
-                file: self.file.clone(),
-                line,
-                column,
-                message: fault.message.clone(),
-            })
+            Err(super::Error::Syntax { file: self.file.clone(), line, column, message: fault.message.clone() })
         })
     }
 }
@@ -77,12 +69,7 @@ impl Manifest {
 /// Reads all documents of a text. Empty ones are left out but counted.
 pub fn parse(file: String, text: String) -> Manifest {
     let (documents, faults) = Reader::new(&text).read();
-    Manifest {
-        file,
-        text,
-        documents,
-        faults,
-    }
+    Manifest { file, text, documents, faults }
 }
 
 struct Reader<'t> {
@@ -110,21 +97,13 @@ struct Built {
 impl Built {
     fn leaf(span: Range<usize>, value: Value) -> Self {
         let weight = 32 + value.text_len();
-        Self {
-            node: Node { span, value },
-            weight,
-            height: 1,
-        }
+        Self { node: Node { span, value }, weight, height: 1 }
     }
 }
 
 impl Value {
     fn text_len(&self) -> usize {
-        if let Self::String(text) = self {
-            text.len()
-        } else {
-            0
-        }
+        if let Self::String(text) = self { text.len() } else { 0 }
     }
 }
 
@@ -157,15 +136,11 @@ impl<'t> Reader<'t> {
                     if version.is_some_and(|version| (version.major, version.minor) == (1, 2)) {
                         self.fault((
                             self.range(span),
-                            "YAML 1.2 is not what the API server reads: leave the %YAML line out"
-                                .into(),
+                            "YAML 1.2 is not what the API server reads: leave the %YAML line out".into(),
                         ));
                     }
                     match self.document_root() {
-                        Ok(Some(root)) => documents.push(Document {
-                            number: self.document,
-                            root,
-                        }),
+                        Ok(Some(root)) => documents.push(Document { number: self.document, root }),
                         Ok(None) => {}
                         Err(failed) => {
                             if !self.recover(failed) {
@@ -187,12 +162,7 @@ impl<'t> Reader<'t> {
     }
 
     fn fault(&mut self, (span, message): Failed) {
-        self.faults.push(Fault {
-            kind: FaultKind::Syntax,
-            document: self.document,
-            span,
-            message,
-        });
+        self.faults.push(Fault { kind: FaultKind::Syntax, document: self.document, span, message });
     }
 
     /// Notes the fault and goes on with the next document, if there is one.
@@ -203,8 +173,7 @@ impl<'t> Reader<'t> {
 
     fn document_root(&mut self) -> Result<Option<Node>, Failed> {
         let (event, span) = self.next()?;
-        let empty =
-            matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text.is_empty());
+        let empty = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text.is_empty());
         let built = self.node(event, span, 1)?;
         Ok((!empty).then_some(built.node))
     }
@@ -213,24 +182,15 @@ impl<'t> Reader<'t> {
         match self.parser.next() {
             Some(Ok(next)) => Ok(next),
             Some(Err(error)) => {
-                let at = error
-                    .marker()
-                    .byte_offset()
-                    .unwrap_or(self.text.len())
-                    .min(self.text.len());
+                let at = error.marker().byte_offset().unwrap_or(self.text.len()).min(self.text.len());
                 Err((at..self.end_of_line(at), error.info()))
             }
-            None => Ok((
-                Event::StreamEnd,
-                Span::empty(granit_parser::Marker::new(0, 1, 0)),
-            )),
+            None => Ok((Event::StreamEnd, Span::empty(granit_parser::Marker::new(0, 1, 0)))),
         }
     }
 
     fn end_of_line(&self, at: usize) -> usize {
-        self.text[at..]
-            .find(['\r', '\n'])
-            .map_or(self.text.len(), |end| at + end)
+        self.text[at..].find(['\r', '\n']).map_or(self.text.len(), |end| at + end)
     }
 
     fn range(&self, span: Span) -> Range<usize> {
@@ -249,8 +209,7 @@ impl<'t> Reader<'t> {
         let (built, anchor) = match event {
             Event::Alias(id) => return self.alias(id, range, depth),
             Event::Scalar(text, style, anchor, tag) => {
-                let value = scalar(text, style, tag.as_deref())
-                    .map_err(|message| (range.clone(), message))?;
+                let value = scalar(text, style, tag.as_deref()).map_err(|message| (range.clone(), message))?;
                 (Built::leaf(range, value), anchor)
             }
             Event::SequenceStart(_, anchor, _) => (self.sequence(range, depth)?, anchor),
@@ -258,52 +217,23 @@ impl<'t> Reader<'t> {
             other => return Err((range, format!("a value was expected here, not {other:?}"))),
         };
         if anchor != 0 {
-            let Built {
-                node,
-                weight,
-                height,
-            } = &built;
-            self.anchors.insert(
-                anchor,
-                Anchored {
-                    node: node.clone(),
-                    weight: *weight,
-                    height: *height,
-                },
-            );
+            let Built { node, weight, height } = &built;
+            self.anchors.insert(anchor, Anchored { node: node.clone(), weight: *weight, height: *height });
         }
         Ok(built)
     }
 
     fn alias(&mut self, id: usize, range: Range<usize>, depth: usize) -> Result<Built, Failed> {
-        let Some(Anchored {
-            node,
-            weight,
-            height,
-        }) = self.anchors.get(&id)
-        else {
+        let Some(Anchored { node, weight, height }) = self.anchors.get(&id) else {
             return Err((range, "this alias stands inside what it refers to".into()));
         };
         if depth + height > DEPTH_LIMIT {
-            return Err((
-                range,
-                format!("with this alias, nested more than {DEPTH_LIMIT} deep"),
-            ));
+            return Err((range, format!("with this alias, nested more than {DEPTH_LIMIT} deep")));
         }
         self.budget = self.budget.checked_sub(*weight).ok_or_else(|| {
-            (
-                range,
-                format!(
-                    "the aliases of this file make more than {} MiB of it",
-                    ALIAS_BUDGET >> 20
-                ),
-            )
+            (range, format!("the aliases of this file make more than {} MiB of it", ALIAS_BUDGET >> 20))
         })?;
-        Ok(Built {
-            node: node.clone(),
-            weight: *weight,
-            height: *height,
-        })
+        Ok(Built { node: node.clone(), weight: *weight, height: *height })
     }
 
     fn sequence(&mut self, start: Range<usize>, depth: usize) -> Result<Built, Failed> {
@@ -311,20 +241,8 @@ impl<'t> Reader<'t> {
         loop {
             let (event, span) = self.next()?;
             if matches!(event, Event::SequenceEnd) {
-                let span = start.start
-                    ..self.close(
-                        span,
-                        items.last().map(|node: &Node| node.span.end),
-                        start.end,
-                    );
-                return Ok(Built {
-                    node: Node {
-                        span,
-                        value: Value::Sequence(items),
-                    },
-                    weight,
-                    height: height + 1,
-                });
+                let span = start.start..self.close(span, items.last().map(|node: &Node| node.span.end), start.end);
+                return Ok(Built { node: Node { span, value: Value::Sequence(items) }, weight, height: height + 1 });
             }
             let built = self.node(event, span, depth + 1)?;
             weight += built.weight;
@@ -342,23 +260,10 @@ impl<'t> Reader<'t> {
                 for (key_span, node) in merges {
                     self.merge(&mut entries, key_span, node)?;
                 }
-                let span = start.start
-                    ..self.close(
-                        span,
-                        entries.last().map(|entry| entry.node.span.end),
-                        start.end,
-                    );
-                return Ok(Built {
-                    node: Node {
-                        span,
-                        value: Value::Mapping(entries),
-                    },
-                    weight,
-                    height: height + 1,
-                });
+                let span = start.start..self.close(span, entries.last().map(|entry| entry.node.span.end), start.end);
+                return Ok(Built { node: Node { span, value: Value::Mapping(entries) }, weight, height: height + 1 });
             }
-            let merging =
-                matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<");
+            let merging = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<");
             let key = self.node(event, span, depth + 1)?.node;
             let (event, span) = self.next()?;
             let built = self.node(event, span, depth + 1)?;
@@ -367,16 +272,8 @@ impl<'t> Reader<'t> {
             if merging {
                 merges.push((key.span, built.node));
             } else {
-                let name = key_text(&key)
-                    .ok_or_else(|| (key.span.clone(), "a key must be a scalar".to_owned()))?;
-                self.insert(
-                    &mut entries,
-                    Entry {
-                        key: name,
-                        key_span: key.span,
-                        node: built.node,
-                    },
-                );
+                let name = key_text(&key).ok_or_else(|| (key.span.clone(), "a key must be a scalar".to_owned()))?;
+                self.insert(&mut entries, Entry { key: name, key_span: key.span, node: built.node });
             }
         }
     }
@@ -384,11 +281,7 @@ impl<'t> Reader<'t> {
     /// The end of a collection: its closing bracket in flow style, in block style the end of its last value.
     fn close(&self, end: Span, last: Option<usize>, start: usize) -> usize {
         let end = self.range(end);
-        if self.text[end.clone()].ends_with([']', '}']) {
-            end.end
-        } else {
-            last.unwrap_or(start).max(start)
-        }
+        if self.text[end.clone()].ends_with([']', '}']) { end.end } else { last.unwrap_or(start).max(start) }
     }
 
     fn insert(&mut self, entries: &mut Vec<Entry>, entry: Entry) {
@@ -397,48 +290,25 @@ impl<'t> Reader<'t> {
                 kind: FaultKind::Duplicate,
                 document: self.document,
                 span: entry.key_span.clone(),
-                message: format!(
-                    "the key `{}` stands twice in one mapping",
-                    crate::term::visible(&entry.key)
-                ),
+                message: format!("the key `{}` stands twice in one mapping", crate::term::visible(&entry.key)),
             });
         }
         entries.push(entry);
     }
 
     /// `<<: *a` or `<<: [*a, *b]`: the entries of other mappings.
-    fn merge(
-        &mut self,
-        entries: &mut Vec<Entry>,
-        key_span: Range<usize>,
-        node: Node,
-    ) -> Result<(), Failed> {
+    fn merge(&mut self, entries: &mut Vec<Entry>, key_span: Range<usize>, node: Node) -> Result<(), Failed> {
         match node.value {
             Value::Mapping(merged) => {
                 for entry in merged {
-                    self.insert(
-                        entries,
-                        Entry {
-                            key_span: key_span.clone(),
-                            ..entry
-                        },
-                    );
+                    self.insert(entries, Entry { key_span: key_span.clone(), ..entry });
                 }
                 Ok(())
             }
-            Value::Sequence(nodes)
-                if nodes
-                    .iter()
-                    .all(|node| matches!(node.value, Value::Mapping(_))) =>
-            {
-                nodes
-                    .into_iter()
-                    .try_for_each(|node| self.merge(entries, key_span.clone(), node))
+            Value::Sequence(nodes) if nodes.iter().all(|node| matches!(node.value, Value::Mapping(_))) => {
+                nodes.into_iter().try_for_each(|node| self.merge(entries, key_span.clone(), node))
             }
-            _ => Err((
-                key_span,
-                "`<<` takes a mapping, or a list of mappings".into(),
-            )),
+            _ => Err((key_span, "`<<` takes a mapping, or a list of mappings".into())),
         }
     }
 }
@@ -456,26 +326,18 @@ fn key_text(node: &Node) -> Option<String> {
 
 fn scalar(text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, String> {
     let tag = tag.and_then(|tag| (tag.handle() == "tag:yaml.org,2002:").then(|| tag.suffix()));
-    if let Some(c) = text
-        .chars()
-        .find(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}'))
+    if let Some(c) = text.chars().find(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}'))
         && style != ScalarStyle::DoubleQuoted
     {
-        return Err(format!(
-            "the control character U+{:04X} can't stand in YAML",
-            u32::from(c)
-        ));
+        return Err(format!("the control character U+{:04X} can't stand in YAML", u32::from(c)));
     }
     match tag {
         Some("str") => Ok(Value::String(text.into_owned())),
         Some("binary") => {
             let compact: String = text.split_whitespace().collect();
-            let bytes = base64::engine::general_purpose::STANDARD
-                .decode(compact)
-                .map_err(|_| "`!!binary` is not base64")?;
-            String::from_utf8(bytes)
-                .map(Value::String)
-                .map_err(|_| "`!!binary` is not text".into())
+            let bytes =
+                base64::engine::general_purpose::STANDARD.decode(compact).map_err(|_| "`!!binary` is not base64")?;
+            String::from_utf8(bytes).map(Value::String).map_err(|_| "`!!binary` is not text".into())
         }
         Some(_) => plain(&text),
         None if style == ScalarStyle::Plain => plain(&text),
@@ -493,11 +355,9 @@ fn plain(text: &str) -> Result<Value, String> {
         "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "false" | "False" | "FALSE" => {
             return Ok(Value::Bool(false));
         }
-        ".nan" | ".NaN" | ".NAN" | ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF"
-        | "-.inf" | "-.Inf" | "-.INF" => {
-            return Err(format!(
-                "`{text}` is a number that JSON, and so the API server, doesn't have"
-            ));
+        ".nan" | ".NaN" | ".NAN" | ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" | "-.inf" | "-.Inf"
+        | "-.INF" => {
+            return Err(format!("`{text}` is a number that JSON, and so the API server, doesn't have"));
         }
         _ => {}
     }
@@ -505,9 +365,7 @@ fn plain(text: &str) -> Result<Value, String> {
         return Ok(Value::String(text.to_owned()));
     }
     let digits = text.replace('_', "");
-    Ok(integer(&digits)
-        .or_else(|| float(&digits))
-        .map_or_else(|| Value::String(text.to_owned()), Value::Number))
+    Ok(integer(&digits).or_else(|| float(&digits)).map_or_else(|| Value::String(text.to_owned()), Value::Number))
 }
 
 fn integer(text: &str) -> Option<serde_json::Number> {
@@ -528,29 +386,19 @@ fn integer(text: &str) -> Option<serde_json::Number> {
         return None;
     }
     let value = u64::from_str_radix(digits, radix).ok()?;
-    if negative {
-        0_i64.checked_sub_unsigned(value).map(Into::into)
-    } else {
-        Some(value.into())
-    }
+    if negative { 0_i64.checked_sub_unsigned(value).map(Into::into) } else { Some(value.into()) }
 }
 
 fn float(text: &str) -> Option<serde_json::Number> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let (mantissa, exponent) = unsigned
-        .split_once(['e', 'E'])
-        .map_or((unsigned, None), |(m, e)| (m, Some(e)));
+    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).map_or((unsigned, None), |(m, e)| (m, Some(e)));
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let exponent_fits = exponent.is_none_or(|e| {
         let e = e.strip_prefix(['+', '-']).unwrap_or(e);
         !e.is_empty() && digits(e)
     });
-    if !digits(whole)
-        || !digits(fraction)
-        || (whole.is_empty() && fraction.is_empty())
-        || !exponent_fits
-    {
+    if !digits(whole) || !digits(fraction) || (whole.is_empty() && fraction.is_empty()) || !exponent_fits {
         return None;
     }
     serde_json::Number::from_f64(text.parse().ok()?)
@@ -573,11 +421,7 @@ mod tests {
     }
 
     fn fault(text: &str) -> Fault {
-        read(text)
-            .faults
-            .into_iter()
-            .next()
-            .unwrap_or_else(|| panic!("no fault in {text:?}"))
+        read(text).faults.into_iter().next().unwrap_or_else(|| panic!("no fault in {text:?}"))
     }
 
     #[test]
@@ -605,26 +449,9 @@ mod tests {
         for text in ["~", "null", "Null", ""] {
             assert_eq!(value(&format!("a: {text}")), json!({"a": null}), "{text}");
         }
-        for text in [
-            "2001-01-01",
-            "190:20:30",
-            "12:30",
-            "=",
-            "<<",
-            "yEs",
-            "0x",
-            "1.2.3",
-            "-",
-            "e3",
-            "+",
-            "1e",
-            "0x-1",
-        ] {
-            assert_eq!(
-                value(&format!("a: {text}").replace("a: -", "a: '-'")),
-                json!({"a": text}),
-                "{text}"
-            );
+        for text in ["2001-01-01", "190:20:30", "12:30", "=", "<<", "yEs", "0x", "1.2.3", "-", "e3", "+", "1e", "0x-1"]
+        {
+            assert_eq!(value(&format!("a: {text}").replace("a: -", "a: '-'")), json!({"a": text}), "{text}");
         }
         assert!(fault("a: .inf").message.contains(".inf"));
     }
@@ -671,16 +498,11 @@ mod tests {
     fn bombs_stay_small() {
         let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for i in 1..12 {
-            bomb.push_str(&format!(
-                "a{i}: &a{i} [{}]\n",
-                vec![format!("*a{}", i - 1); 10].join(", ")
-            ));
+            bomb.push_str(&format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 10].join(", ")));
         }
         assert!(fault(&bomb).message.contains("MiB"));
         assert!(read(&"[".repeat(10_000)).faults.len() == 1);
-        let deep: String = (0..10_000)
-            .map(|i| format!("{}a:\n", " ".repeat(i)))
-            .collect();
+        let deep: String = (0..10_000).map(|i| format!("{}a:\n", " ".repeat(i))).collect();
         assert_eq!(read(&deep).faults.len(), 1);
     }
 
@@ -688,10 +510,7 @@ mod tests {
     fn documents_after_a_broken_one_are_read() {
         let manifest = read("a: [\n---\nb: 1\n---\n---\nc: 2\n");
         assert_eq!(manifest.faults.len(), 1);
-        assert_eq!(
-            manifest.documents.last().unwrap().root.to_json(),
-            json!({"c": 2})
-        );
+        assert_eq!(manifest.documents.last().unwrap().root.to_json(), json!({"c": 2}));
     }
 
     #[test]
@@ -704,20 +523,8 @@ mod tests {
         assert_eq!(at(&["spec", "c"]), "{d: [1, 2]}");
         assert_eq!(at(&["spec", "c", "d"]), "[1, 2]");
         assert_eq!(at(&["spec", "a", "b"]), "one\n      two");
-        assert_eq!(
-            &text[root
-                .get("spec")
-                .unwrap()
-                .entry("a")
-                .unwrap()
-                .key_span
-                .clone()],
-            "a"
-        );
-        assert_eq!(
-            manifest.position(root.at(&["spec", "c"]).unwrap().span.start),
-            (7, 6)
-        );
+        assert_eq!(&text[root.get("spec").unwrap().entry("a").unwrap().key_span.clone()], "a");
+        assert_eq!(manifest.position(root.at(&["spec", "c"]).unwrap().span.start), (7, 6));
     }
 
     proptest! {

@@ -28,9 +28,7 @@ pub fn to_yaml(value: &Value) -> anyhow::Result<String> {
 pub fn json_text(value: &impl Serialize) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-    value.serialize(&mut serde_json::Serializer::with_formatter(
-        &mut bytes, formatter,
-    ))?;
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))?;
     Ok(escape_json(&String::from_utf8(bytes)?))
 }
 
@@ -63,9 +61,7 @@ fn needs_escapes(value: &Value) -> bool {
     match value {
         Value::String(value) => text(value),
         Value::Array(items) => items.iter().any(needs_escapes),
-        Value::Object(fields) => fields
-            .iter()
-            .any(|(key, value)| text(key) || needs_escapes(value)),
+        Value::Object(fields) => fields.iter().any(|(key, value)| text(key) || needs_escapes(value)),
         _ => false,
     }
 }
@@ -91,11 +87,9 @@ fn mark(value: &Value) -> Value {
     match value {
         Value::String(value) => text(value).into(),
         Value::Array(items) => items.iter().map(mark).collect(),
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(key, value)| (text(key), mark(value)))
-            .collect::<serde_json::Map<_, _>>()
-            .into(),
+        Value::Object(fields) => {
+            fields.iter().map(|(key, value)| (text(key), mark(value))).collect::<serde_json::Map<_, _>>().into()
+        }
         other => other.clone(),
     }
 }
@@ -104,11 +98,7 @@ fn unmark(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for (index, part) in text.split(MARK).enumerate() {
         if index % 2 == 1 && part.is_empty() {
-            out.truncate(
-                out.trim_end_matches("\\x01")
-                    .trim_end_matches("\\u0001")
-                    .len(),
-            );
+            out.truncate(out.trim_end_matches("\\x01").trim_end_matches("\\u0001").len());
             continue;
         }
         match u32::from_str_radix(part, 16) {
@@ -165,30 +155,19 @@ mod tests {
         ] {
             let value = json!({"k": text});
             let yaml = to_yaml(&value).unwrap();
-            assert_eq!(
-                serde_yaml::from_str::<Value>(&yaml).unwrap(),
-                value,
-                "{yaml}"
-            );
+            assert_eq!(serde_yaml::from_str::<Value>(&yaml).unwrap(), value, "{yaml}");
         }
     }
 
     #[test]
     fn a_pem_is_a_block() {
-        let yaml =
-            to_yaml(&json!({"value": "-----BEGIN X-----\nAA==\n-----END X-----\n"})).unwrap();
-        assert_eq!(
-            yaml,
-            "value: |\n  -----BEGIN X-----\n  AA==\n  -----END X-----\n"
-        );
+        let yaml = to_yaml(&json!({"value": "-----BEGIN X-----\nAA==\n-----END X-----\n"})).unwrap();
+        assert_eq!(yaml, "value: |\n  -----BEGIN X-----\n  AA==\n  -----END X-----\n");
     }
 
     #[test]
     fn json_escapes_what_a_terminal_obeys() {
-        assert_eq!(
-            json_line(&json!("a\u{202e}b\u{9b}\u{1b}")).unwrap(),
-            "\"a\\u202eb\\u009b\\u001b\""
-        );
+        assert_eq!(json_line(&json!("a\u{202e}b\u{9b}\u{1b}")).unwrap(), "\"a\\u202eb\\u009b\\u001b\"");
     }
 
     proptest! {

@@ -44,10 +44,7 @@ impl AuthorityError {
             }
             Self::Mismatch => Some("give the ca.crt and the ca.key that were made together".into()),
             Self::NotYetValid { .. } => Some("check this machine's clock".into()),
-            Self::NoCertificate
-            | Self::MayNotSign { .. }
-            | Self::NoClientAuth { .. }
-            | Self::Unusable { .. } => None,
+            Self::NoCertificate | Self::MayNotSign { .. } | Self::NoClientAuth { .. } | Self::Unusable { .. } => None,
         }
     }
 }
@@ -55,80 +52,49 @@ impl AuthorityError {
 impl Authority {
     /// Takes the certificate that the key belongs to, and checks that it may sign at `now`.
     pub fn from_pem(certificates: &str, key: &str, now: Timestamp) -> Result<Self, AuthorityError> {
-        let certificates: Vec<_> = pem::certificates(certificates)
-            .iter()
-            .filter_map(|der| Certificate::from_der(der))
-            .collect();
+        let certificates: Vec<_> =
+            pem::certificates(certificates).iter().filter_map(|der| Certificate::from_der(der)).collect();
         if certificates.is_empty() {
             return Err(AuthorityError::NoCertificate);
         }
         let key = PrivateKey::from_pem(key)?;
         let public = key.public_key_info();
-        let certificate = certificates
-            .into_iter()
-            .find(|certificate| belong_together(&certificate.der, &public));
-        let authority = Self {
-            certificate: certificate.ok_or(AuthorityError::Mismatch)?,
-            key,
-        };
+        let certificate = certificates.into_iter().find(|certificate| belong_together(&certificate.der, &public));
+        let authority = Self { certificate: certificate.ok_or(AuthorityError::Mismatch)?, key };
         authority.check(now)?;
         Ok(authority)
     }
 
     fn check(&self, now: Timestamp) -> Result<(), AuthorityError> {
-        let Certificate {
-            der,
-            not_before,
-            not_after,
-            ext_key_usage,
-            ..
-        } = &self.certificate;
+        let Certificate { der, not_before, not_after, ext_key_usage, .. } = &self.certificate;
         let subject = crate::term::visible(&self.certificate.subject).into_owned();
-        let (_, parsed) =
-            x509_parser::parse_x509_certificate(der).map_err(|_| AuthorityError::NoCertificate)?;
+        let (_, parsed) = x509_parser::parse_x509_certificate(der).map_err(|_| AuthorityError::NoCertificate)?;
         if !self.certificate.ca {
             return Err(AuthorityError::NotCa { subject });
         }
-        if parsed
-            .key_usage()
-            .ok()
-            .flatten()
-            .is_some_and(|usage| !usage.value.key_cert_sign())
-        {
+        if parsed.key_usage().ok().flatten().is_some_and(|usage| !usage.value.key_cert_sign()) {
             return Err(AuthorityError::MayNotSign { subject });
         }
-        if !ext_key_usage.is_empty()
-            && !ext_key_usage
-                .iter()
-                .any(|usage| usage == "clientAuth" || usage == "any")
-        {
+        if !ext_key_usage.is_empty() && !ext_key_usage.iter().any(|usage| usage == "clientAuth" || usage == "any") {
             return Err(AuthorityError::NoClientAuth { subject });
         }
         if *not_after < now {
-            return Err(AuthorityError::Expired {
-                subject,
-                at: *not_after,
-            });
+            return Err(AuthorityError::Expired { subject, at: *not_after });
         }
         if *not_before > now {
-            return Err(AuthorityError::NotYetValid {
-                subject,
-                at: *not_before,
-            });
+            return Err(AuthorityError::NotYetValid { subject, at: *not_before });
         }
         Ok(())
     }
 
     pub(super) fn issuer(&self) -> Result<Issuer<'static, &KeyPair>, AuthorityError> {
         let der = self.certificate.der.clone().into();
-        Issuer::from_ca_cert_der(&der, self.key.pair()).map_err(|error| AuthorityError::Unusable {
-            reason: error.to_string(),
-        })
+        Issuer::from_ca_cert_der(&der, self.key.pair())
+            .map_err(|error| AuthorityError::Unusable { reason: error.to_string() })
     }
 }
 
 /// Whether a certificate in DER is about this public key, a SubjectPublicKeyInfo in DER.
 pub fn belong_together(certificate: &[u8], public_key_info: &[u8]) -> bool {
-    x509_parser::parse_x509_certificate(certificate)
-        .is_ok_and(|(_, parsed)| parsed.public_key().raw == public_key_info)
+    x509_parser::parse_x509_certificate(certificate).is_ok_and(|(_, parsed)| parsed.public_key().raw == public_key_info)
 }

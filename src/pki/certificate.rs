@@ -72,8 +72,7 @@ impl Certificate {
         if !rest.is_empty() {
             return None;
         }
-        let time =
-            |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp()).ok();
+        let time = |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp()).ok();
         Some(Self {
             subject: name(parsed.subject()),
             issuer: name(parsed.issuer()),
@@ -94,20 +93,14 @@ impl Certificate {
     pub fn lifetime_used(&self, now: Timestamp) -> f64 {
         let whole = self.not_after.duration_since(self.not_before).as_secs_f64();
         let passed = now.duration_since(self.not_before).as_secs_f64();
-        if whole <= 0.0 {
-            1.0
-        } else {
-            (passed / whole).clamp(0.0, 1.0)
-        }
+        if whole <= 0.0 { 1.0 } else { (passed / whole).clamp(0.0, 1.0) }
     }
 
     /// Whether it has ended, or does within what is asked for.
     pub fn expires_within(&self, remaining: Remaining, now: Timestamp) -> bool {
         match remaining {
             Remaining::Span(span) => self.not_after < span.after(now),
-            Remaining::Share(share) => {
-                self.lifetime_used(now) > 1.0 - share || self.not_after < now
-            }
+            Remaining::Share(share) => self.lifetime_used(now) > 1.0 - share || self.not_after < now,
         }
     }
 
@@ -122,11 +115,7 @@ fn name(name: &x509_parser::x509::X509Name<'_>) -> String {
 }
 
 fn fingerprint(bytes: &[u8]) -> String {
-    digest::digest(&digest::SHA256, bytes)
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    digest::digest(&digest::SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn key_algorithm(certificate: &X509Certificate<'_>) -> String {
@@ -153,13 +142,8 @@ fn key_algorithm(certificate: &X509Certificate<'_>) -> String {
 }
 
 fn modulus_bits(modulus: &[u8]) -> usize {
-    let significant = modulus
-        .iter()
-        .skip_while(|byte| **byte == 0)
-        .collect::<Vec<_>>();
-    significant.first().map_or(0, |first| {
-        significant.len() * 8 - first.leading_zeros() as usize
-    })
+    let significant = modulus.iter().skip_while(|byte| **byte == 0).collect::<Vec<_>>();
+    significant.first().map_or(0, |first| significant.len() * 8 - first.leading_zeros() as usize)
 }
 
 fn ext_key_usage(certificate: &X509Certificate<'_>) -> Vec<String> {
@@ -176,21 +160,14 @@ fn ext_key_usage(certificate: &X509Certificate<'_>) -> Vec<String> {
         (usage.time_stamping, "timeStamping"),
         (usage.ocsp_signing, "ocspSigning"),
     ];
-    let named = known
-        .into_iter()
-        .filter(|(set, _)| *set)
-        .map(|(_, name)| name.to_owned());
-    named
-        .chain(usage.other.iter().map(|oid| oid.to_id_string()))
-        .collect()
+    let named = known.into_iter().filter(|(set, _)| *set).map(|(_, name)| name.to_owned());
+    named.chain(usage.other.iter().map(|oid| oid.to_id_string())).collect()
 }
 
 fn dns_names(certificate: &X509Certificate<'_>) -> Vec<String> {
-    let alternative = certificate.extensions().iter().filter_map(|extension| {
-        match extension.parsed_extension() {
-            ParsedExtension::SubjectAlternativeName(names) => Some(&names.general_names),
-            _ => None,
-        }
+    let alternative = certificate.extensions().iter().filter_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectAlternativeName(names) => Some(&names.general_names),
+        _ => None,
     });
     let dns = alternative.flatten().filter_map(|name| match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
@@ -208,34 +185,18 @@ mod tests {
     fn what_was_made_is_read() {
         let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
         let year = Span::from_seconds(365 * 86_400);
-        for algorithm in [
-            KeyAlgorithm::EcdsaP256,
-            KeyAlgorithm::EcdsaP384,
-            KeyAlgorithm::Ed25519,
-            KeyAlgorithm::Rsa2048,
-        ] {
+        for algorithm in
+            [KeyAlgorithm::EcdsaP256, KeyAlgorithm::EcdsaP384, KeyAlgorithm::Ed25519, KeyAlgorithm::Rsa2048]
+        {
             let root = ca("A CA", algorithm, year, now).unwrap();
             let parsed = Certificate::from_der(&pki::certificates(&root.certificate)[0]).unwrap();
             assert_eq!(
-                (
-                    parsed.subject.as_str(),
-                    parsed.ca,
-                    parsed.key_algorithm.as_str()
-                ),
+                (parsed.subject.as_str(), parsed.ca, parsed.key_algorithm.as_str()),
                 ("O=OpenChoreo, CN=A CA", true, algorithm.name())
             );
-            let authority =
-                Authority::from_pem(&root.certificate, &root.key.to_pem(), now).unwrap();
-            let leaf = client(
-                "builder",
-                &authority,
-                PrivateKey::generate(algorithm).unwrap(),
-                year,
-                now,
-            )
-            .unwrap();
-            let parsed =
-                Certificate::from_der(&pki::certificates(&leaf.pair.certificate)[0]).unwrap();
+            let authority = Authority::from_pem(&root.certificate, &root.key.to_pem(), now).unwrap();
+            let leaf = client("builder", &authority, PrivateKey::generate(algorithm).unwrap(), year, now).unwrap();
+            let parsed = Certificate::from_der(&pki::certificates(&leaf.pair.certificate)[0]).unwrap();
             assert_eq!(parsed.subject, "O=OpenChoreo, CN=builder");
             assert_eq!(parsed.ext_key_usage, ["clientAuth"]);
             assert!(!parsed.ca && parsed.lifetime_used(now) < 0.01);
@@ -250,10 +211,7 @@ mod tests {
 
     #[test]
     fn shares_and_spans_are_told_apart() {
-        assert_eq!(
-            "30d".parse(),
-            Ok(Remaining::Span(Span::from_seconds(30 * 86_400)))
-        );
+        assert_eq!("30d".parse(), Ok(Remaining::Span(Span::from_seconds(30 * 86_400))));
         assert_eq!("33%".parse(), Ok(Remaining::Share(0.33)));
         for wrong in ["", "101%", "-1%", "%", "nan%", "30"] {
             assert!(wrong.parse::<Remaining>().is_err(), "{wrong}");

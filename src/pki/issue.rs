@@ -3,8 +3,7 @@
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose,
-    SerialNumber,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SerialNumber,
 };
 
 use super::{Authority, AuthorityError, KeyAlgorithm, KeyError, PrivateKey, pem};
@@ -42,9 +41,7 @@ pub enum IssueError {
     Key(#[from] KeyError),
     #[error(transparent)]
     Authority(#[from] AuthorityError),
-    #[error(
-        "the CA's subject can't be written into a certificate as it stands: it repeats an attribute"
-    )]
+    #[error("the CA's subject can't be written into a certificate as it stands: it repeats an attribute")]
     Subject,
     #[error("the certificate could not be signed: {0}")]
     Sign(String),
@@ -55,26 +52,22 @@ impl IssueError {
         match self {
             Self::Key(error) => error.hint(),
             Self::Authority(error) => error.hint(),
-            Self::Subject => Some("use a CA whose subject has each of CN, O and OU at most once: `choreoctl certs ca --out-dir DIR`".into()),
+            Self::Subject => Some(
+                "use a CA whose subject has each of CN, O and OU at most once: `choreoctl certs ca --out-dir DIR`"
+                    .into(),
+            ),
             Self::CommonName | Self::ValidFor | Self::Sign(_) => None,
         }
     }
 }
 
 /// A self-signed CA: critical basic constraints with path length 0, keyCertSign and cRLSign, a subject key identifier.
-pub fn ca(
-    name: &str,
-    algorithm: KeyAlgorithm,
-    valid_for: Span,
-    now: Timestamp,
-) -> Result<Pair, IssueError> {
+pub fn ca(name: &str, algorithm: KeyAlgorithm, valid_for: Span, now: Timestamp) -> Result<Pair, IssueError> {
     let key = PrivateKey::generate(algorithm)?;
     let mut params = params(name, now, end(valid_for, now)?)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let certificate = params
-        .self_signed(key.pair())
-        .map_err(|error| IssueError::Sign(error.to_string()))?;
+    let certificate = params.self_signed(key.pair()).map_err(|error| IssueError::Sign(error.to_string()))?;
     Ok(pair(certificate.der(), key, end(valid_for, now)?))
 }
 
@@ -89,22 +82,15 @@ pub fn client(
     let asked = end(valid_for, now)?;
     let not_after = asked.min(authority.certificate.not_after);
     let mut params = params(plane_id, now, not_after)?;
-    params.not_before = params
-        .not_before
-        .max(instant(authority.certificate.not_before)?);
+    params.not_before = params.not_before.max(instant(authority.certificate.not_before)?);
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     let issuer = authority.issuer()?;
-    let certificate = params
-        .signed_by(key.pair(), &issuer)
-        .map_err(|error| IssueError::Sign(error.to_string()))?;
+    let certificate = params.signed_by(key.pair(), &issuer).map_err(|error| IssueError::Sign(error.to_string()))?;
     verify(certificate.der(), &authority.certificate.der)?;
-    Ok(Issued {
-        pair: pair(certificate.der(), key, not_after),
-        shortened: not_after < asked,
-    })
+    Ok(Issued { pair: pair(certificate.der(), key, not_after), shortened: not_after < asked })
 }
 
 /// The names are compared byte by byte when a chain is verified, and rcgen builds the issuer's anew: so look.
@@ -121,22 +107,14 @@ fn verify(leaf: &[u8], ca: &[u8]) -> Result<(), IssueError> {
     Ok(())
 }
 
-fn params(
-    common_name: &str,
-    now: Timestamp,
-    not_after: Timestamp,
-) -> Result<CertificateParams, IssueError> {
+fn params(common_name: &str, now: Timestamp, not_after: Timestamp) -> Result<CertificateParams, IssueError> {
     if common_name.is_empty() || common_name.chars().count() > COMMON_NAME_LIMIT {
         return Err(IssueError::CommonName);
     }
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::OrganizationName, ORGANIZATION);
-    params
-        .distinguished_name
-        .push(DnType::CommonName, common_name);
+    params.distinguished_name.push(DnType::OrganizationName, ORGANIZATION);
+    params.distinguished_name.push(DnType::CommonName, common_name);
     params.serial_number = Some(serial()?);
     params.not_before = instant(now.checked_sub(BACKDATED).unwrap_or(now))?;
     params.not_after = instant(not_after)?;
@@ -146,20 +124,14 @@ fn params(
 /// 16 random octets, positive and not zero (RFC 5280, 4.1.2.2: at most 20).
 fn serial() -> Result<SerialNumber, IssueError> {
     let mut octets = [0; 16];
-    SystemRandom::new()
-        .fill(&mut octets)
-        .map_err(|_| KeyError::Generate)?;
+    SystemRandom::new().fill(&mut octets).map_err(|_| KeyError::Generate)?;
     octets[0] = octets[0] & 0x7f | 0x40;
     Ok(SerialNumber::from_slice(&octets))
 }
 
 fn end(valid_for: Span, now: Timestamp) -> Result<Timestamp, IssueError> {
     let end = valid_for.after(now);
-    if valid_for.seconds() == 0 || end == Timestamp::MAX {
-        Err(IssueError::ValidFor)
-    } else {
-        Ok(end)
-    }
+    if valid_for.seconds() == 0 || end == Timestamp::MAX { Err(IssueError::ValidFor) } else { Ok(end) }
 }
 
 /// In whole seconds, which is what a certificate can hold.
@@ -168,11 +140,7 @@ fn instant(time: Timestamp) -> Result<time::OffsetDateTime, IssueError> {
 }
 
 fn pair(der: &[u8], key: PrivateKey, not_after: Timestamp) -> Pair {
-    Pair {
-        certificate: pem::encode("CERTIFICATE", der),
-        key,
-        not_after,
-    }
+    Pair { certificate: pem::encode("CERTIFICATE", der), key, not_after }
 }
 
 #[cfg(test)]
@@ -187,13 +155,7 @@ mod tests {
     }
 
     fn authority(name: &str, days: u64) -> (Pair, Authority) {
-        let pair = ca(
-            name,
-            KeyAlgorithm::EcdsaP256,
-            Span::from_seconds(days * DAY),
-            now(),
-        )
-        .unwrap();
+        let pair = ca(name, KeyAlgorithm::EcdsaP256, Span::from_seconds(days * DAY), now()).unwrap();
         let authority = Authority::from_pem(&pair.certificate, &pair.key.to_pem(), now()).unwrap();
         (pair, authority)
     }
@@ -212,17 +174,10 @@ mod tests {
         let der = der(&pair);
         let (_, parsed) = x509_parser::parse_x509_certificate(&der).unwrap();
         let constraints = parsed.basic_constraints().unwrap().unwrap();
-        assert!(
-            constraints.critical
-                && constraints.value.ca
-                && constraints.value.path_len_constraint == Some(0)
-        );
+        assert!(constraints.critical && constraints.value.ca && constraints.value.path_len_constraint == Some(0));
         assert!(parsed.key_usage().unwrap().unwrap().value.key_cert_sign());
         assert!(
-            parsed
-                .extensions()
-                .iter()
-                .any(|e| e.oid == x509_parser::oid_registry::OID_X509_EXT_SUBJECT_KEY_IDENTIFIER)
+            parsed.extensions().iter().any(|e| e.oid == x509_parser::oid_registry::OID_X509_EXT_SUBJECT_KEY_IDENTIFIER)
         );
         assert!(parsed.verify_signature(None).is_ok());
     }
@@ -230,14 +185,7 @@ mod tests {
     #[test]
     fn a_client_certificate_is_no_longer_valid_than_its_ca() {
         let (root, authority) = authority("A", 10);
-        let issued = client(
-            "builder",
-            &authority,
-            key(),
-            Span::from_seconds(365 * DAY),
-            now(),
-        )
-        .unwrap();
+        let issued = client("builder", &authority, key(), Span::from_seconds(365 * DAY), now()).unwrap();
         let leaf = Certificate::from_der(&der(&issued.pair)).unwrap();
         assert!(issued.shortened);
         assert_eq!(leaf.not_after, authority.certificate.not_after);
@@ -248,52 +196,25 @@ mod tests {
         assert!(leaf.verify_signature(Some(root.public_key())).is_ok());
         assert!(leaf.raw_serial().len() <= 20 && leaf.raw_serial()[0] < 0x80);
         assert!(leaf.key_usage().unwrap().unwrap().value.digital_signature());
-        assert!(
-            !client("builder", &authority, key(), Span::from_seconds(DAY), now())
-                .unwrap()
-                .shortened
-        );
+        assert!(!client("builder", &authority, key(), Span::from_seconds(DAY), now()).unwrap().shortened);
     }
 
     #[test]
     fn what_is_no_ca_signs_nothing() {
         let (root, authority) = authority("A", 10);
         let (_, other) = self::authority("B", 10);
-        let leaf = client("builder", &authority, key(), Span::from_seconds(DAY), now())
-            .unwrap()
-            .pair;
+        let leaf = client("builder", &authority, key(), Span::from_seconds(DAY), now()).unwrap().pair;
         let wrong = |certificate: &str, key: &PrivateKey, at: Timestamp| {
-            Authority::from_pem(certificate, &key.to_pem(), at)
-                .map(|_| ())
-                .unwrap_err()
+            Authority::from_pem(certificate, &key.to_pem(), at).map(|_| ()).unwrap_err()
         };
-        assert!(matches!(
-            wrong(&leaf.certificate, &leaf.key, now()),
-            AuthorityError::NotCa { .. }
-        ));
-        assert!(matches!(
-            wrong(&root.certificate, &leaf.key, now()),
-            AuthorityError::Mismatch
-        ));
+        assert!(matches!(wrong(&leaf.certificate, &leaf.key, now()), AuthorityError::NotCa { .. }));
+        assert!(matches!(wrong(&root.certificate, &leaf.key, now()), AuthorityError::Mismatch));
         let later = Span::from_seconds(11 * DAY).after(now());
-        assert!(matches!(
-            wrong(&root.certificate, &root.key, later),
-            AuthorityError::Expired { .. }
-        ));
+        assert!(matches!(wrong(&root.certificate, &root.key, later), AuthorityError::Expired { .. }));
         let earlier = now().checked_sub(SignedDuration::from_hours(1)).unwrap();
-        assert!(matches!(
-            wrong(&root.certificate, &root.key, earlier),
-            AuthorityError::NotYetValid { .. }
-        ));
-        assert!(matches!(
-            wrong("", &root.key, now()),
-            AuthorityError::NoCertificate
-        ));
-        let both = format!(
-            "{}{}",
-            pem::encode("CERTIFICATE", &other.certificate.der),
-            root.certificate
-        );
+        assert!(matches!(wrong(&root.certificate, &root.key, earlier), AuthorityError::NotYetValid { .. }));
+        assert!(matches!(wrong("", &root.key, now()), AuthorityError::NoCertificate));
+        let both = format!("{}{}", pem::encode("CERTIFICATE", &other.certificate.der), root.certificate);
         assert!(Authority::from_pem(&both, &root.key.to_pem(), now()).is_ok());
     }
 
@@ -301,10 +222,7 @@ mod tests {
     fn a_subject_that_repeats_an_attribute_is_refused() {
         // O=OpenChoreo, O=OpenChoreo: the attribute CN of an ordinary CA, renamed in place to a second O.
         let mut ca = der(&authority("OpenChoreo", 10).0);
-        let (common_name, organization) = (
-            [0x06, 0x03, 0x55, 0x04, 0x03],
-            [0x06, 0x03, 0x55, 0x04, 0x0a],
-        );
+        let (common_name, organization) = ([0x06, 0x03, 0x55, 0x04, 0x03], [0x06, 0x03, 0x55, 0x04, 0x0a]);
         for at in 0..ca.len() - 5 {
             if ca[at..at + 5] == common_name {
                 ca[at..at + 5].copy_from_slice(&organization);
@@ -312,19 +230,14 @@ mod tests {
         }
         let (_, template) = authority("x", 10);
         let leaf = client("builder", &template, key(), Span::from_seconds(DAY), now()).unwrap();
-        assert!(matches!(
-            verify(&der(&leaf.pair), &ca),
-            Err(IssueError::Subject)
-        ));
+        assert!(matches!(verify(&der(&leaf.pair), &ca), Err(IssueError::Subject)));
     }
 
     #[test]
     fn bounds_are_told() {
         let (_, authority) = authority("A", 10);
         let error = |name: &str, seconds| {
-            client(name, &authority, key(), Span::from_seconds(seconds), now())
-                .map(|_| ())
-                .unwrap_err()
+            client(name, &authority, key(), Span::from_seconds(seconds), now()).map(|_| ()).unwrap_err()
         };
         assert!(matches!(error("", 1), IssueError::CommonName));
         assert!(matches!(error(&"x".repeat(65), 1), IssueError::CommonName));

@@ -49,8 +49,13 @@ pub enum KeyError {
 impl KeyError {
     pub fn hint(self) -> Option<String> {
         match self {
-            Self::Encrypted => Some("decrypt it into a file that only you can read: `openssl pkey -in KEY -out PLAIN`, with umask 077".into()),
-            Self::Unusable => Some("RSA, ECDSA P-256, P-384 and P-521 and Ed25519 keys can be read, in PKCS#8, PKCS#1 and SEC1".into()),
+            Self::Encrypted => Some(
+                "decrypt it into a file that only you can read: `openssl pkey -in KEY -out PLAIN`, with umask 077"
+                    .into(),
+            ),
+            Self::Unusable => Some(
+                "RSA, ECDSA P-256, P-384 and P-521 and Ed25519 keys can be read, in PKCS#8, PKCS#1 and SEC1".into(),
+            ),
             Self::Missing | Self::Generate => None,
         }
     }
@@ -82,9 +87,7 @@ impl PrivateKey {
         if block.headers || block.label.starts_with("ENCRYPTED") {
             return Err(KeyError::Encrypted);
         }
-        KeyPair::try_from(block.der)
-            .map(Self)
-            .map_err(|_| KeyError::Unusable)
+        KeyPair::try_from(block.der).map(Self).map_err(|_| KeyError::Unusable)
     }
 
     /// In PKCS#8, for a file that only its owner can read.
@@ -108,12 +111,9 @@ mod tests {
 
     #[test]
     fn keys_are_read_back() {
-        for algorithm in [
-            KeyAlgorithm::EcdsaP256,
-            KeyAlgorithm::EcdsaP384,
-            KeyAlgorithm::Ed25519,
-            KeyAlgorithm::Rsa2048,
-        ] {
+        for algorithm in
+            [KeyAlgorithm::EcdsaP256, KeyAlgorithm::EcdsaP384, KeyAlgorithm::Ed25519, KeyAlgorithm::Rsa2048]
+        {
             let key = PrivateKey::generate(algorithm).unwrap();
             let text = format!(
                 "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n{}",
@@ -131,10 +131,7 @@ mod tests {
     #[test]
     fn names_are_those_of_the_command_line() {
         for algorithm in KeyAlgorithm::value_variants() {
-            assert_eq!(
-                algorithm.to_possible_value().unwrap().get_name(),
-                algorithm.name()
-            );
+            assert_eq!(algorithm.to_possible_value().unwrap().get_name(), algorithm.name());
         }
     }
 
@@ -143,15 +140,9 @@ mod tests {
         let error = |text: &str| PrivateKey::from_pem(text).map(|_| ()).unwrap_err();
         assert_eq!(error(""), KeyError::Missing);
         assert_eq!(error(&pem::encode("PRIVATE KEY", b"x")), KeyError::Unusable);
-        assert_eq!(
-            error(&pem::encode("ENCRYPTED PRIVATE KEY", b"x")),
-            KeyError::Encrypted
-        );
-        let headed = pem::encode("RSA PRIVATE KEY", b"x").replacen(
-            '\n',
-            "\nProc-Type: 4,ENCRYPTED\nDEK-Info: X\n\n",
-            1,
-        );
+        assert_eq!(error(&pem::encode("ENCRYPTED PRIVATE KEY", b"x")), KeyError::Encrypted);
+        let headed =
+            pem::encode("RSA PRIVATE KEY", b"x").replacen('\n', "\nProc-Type: 4,ENCRYPTED\nDEK-Info: X\n\n", 1);
         assert_eq!(error(&headed), KeyError::Encrypted);
     }
 }

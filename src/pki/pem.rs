@@ -40,16 +40,12 @@ fn line_start(text: &str, mark: &str) -> Option<usize> {
     if text.starts_with(mark) {
         return Some(0);
     }
-    text.match_indices(mark)
-        .map(|(at, _)| at)
-        .find(|at| text[..*at].ends_with('\n'))
+    text.match_indices(mark).map(|(at, _)| at).find(|at| text[..*at].ends_with('\n'))
 }
 
 fn until_end<'t>(body: &'t str, label: &str) -> Option<(&'t str, &'t str)> {
     let end = line_start(body, END)?;
-    let (line, after) = body[end + END.len()..]
-        .split_once('\n')
-        .unwrap_or((&body[end + END.len()..], ""));
+    let (line, after) = body[end + END.len()..].split_once('\n').unwrap_or((&body[end + END.len()..], ""));
     (line.trim_end().strip_suffix(DASHES)? == label).then(|| (&body[..end], after))
 }
 
@@ -62,11 +58,7 @@ fn block(label: &str, content: &str) -> Option<Block> {
     }
     let encoded: String = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
     let der = STANDARD.decode(encoded).ok()?;
-    Some(Block {
-        label: label.to_owned(),
-        headers,
-        der,
-    })
+    Some(Block { label: label.to_owned(), headers, der })
 }
 
 /// DER as a PEM block, in lines of 64.
@@ -74,11 +66,7 @@ pub fn encode(label: &str, der: &[u8]) -> String {
     let encoded = STANDARD.encode(der);
     let mut text = format!("{BEGIN}{label}{DASHES}\n");
     let (lines, rest) = encoded.as_bytes().as_chunks::<64>();
-    for line in lines
-        .iter()
-        .map(<[u8; 64]>::as_slice)
-        .chain((!rest.is_empty()).then_some(rest))
-    {
+    for line in lines.iter().map(<[u8; 64]>::as_slice).chain((!rest.is_empty()).then_some(rest)) {
         text.extend(line.iter().map(|byte| char::from(*byte)));
         text.push('\n');
     }
@@ -97,13 +85,7 @@ pub fn certificates(text: &str) -> Vec<Vec<u8>> {
 
 /// Whether a private key stands in it, whole or not.
 pub fn holds_private_key(text: &str) -> bool {
-    text.match_indices(BEGIN).any(|(at, _)| {
-        text[at..]
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .contains("PRIVATE KEY")
-    })
+    text.match_indices(BEGIN).any(|(at, _)| text[at..].lines().next().unwrap_or_default().contains("PRIVATE KEY"))
 }
 
 /// Why bytes are not CA certificates.
@@ -125,11 +107,7 @@ pub fn bundle(bytes: &[u8]) -> Result<String, BundleError> {
         return Err(BundleError::Empty);
     }
     let ders = ders(bytes).or_else(|error| {
-        let compact: Vec<u8> = bytes
-            .iter()
-            .copied()
-            .filter(|byte| !byte.is_ascii_whitespace())
-            .collect();
+        let compact: Vec<u8> = bytes.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
         match STANDARD.decode(compact) {
             Ok(decoded) if error == BundleError::NoCertificate => ders(&decoded),
             _ => Err(error),
@@ -145,10 +123,7 @@ pub fn bundle(bytes: &[u8]) -> Result<String, BundleError> {
             return Err(BundleError::Broken(index + 1));
         }
     }
-    Ok(unique
-        .iter()
-        .map(|der| encode("CERTIFICATE", der))
-        .collect())
+    Ok(unique.iter().map(|der| encode("CERTIFICATE", der)).collect())
 }
 
 fn ders(bytes: &[u8]) -> Result<Vec<Vec<u8>>, BundleError> {
@@ -162,9 +137,7 @@ fn ders(bytes: &[u8]) -> Result<Vec<Vec<u8>>, BundleError> {
         }
     }
     match bytes {
-        [0x30, ..] if x509_parser::parse_x509_certificate(bytes).is_ok() => {
-            Ok(vec![bytes.to_vec()])
-        }
+        [0x30, ..] if x509_parser::parse_x509_certificate(bytes).is_ok() => Ok(vec![bytes.to_vec()]),
         [0x30, ..] if rcgen::KeyPair::try_from(bytes).is_ok() => Err(BundleError::PrivateKey),
         _ => Err(BundleError::NoCertificate),
     }
@@ -176,11 +149,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn certificate() -> Vec<u8> {
-        rcgen::generate_simple_self_signed(vec![])
-            .unwrap()
-            .cert
-            .der()
-            .to_vec()
+        rcgen::generate_simple_self_signed(vec![]).unwrap().cert.der().to_vec()
     }
 
     #[test]
@@ -188,17 +157,11 @@ mod tests {
         let der = certificate();
         let good = encode("CERTIFICATE", &der);
         let headed = good.replacen('\n', "\nProc-Type: 4,ENCRYPTED\n\n", 1);
-        let text = format!(
-            "garbage\n{good}more\n{headed}{}x-----BEGIN CERTIFICATE-----\n",
-            encode("X509 CRL", &der)
-        );
+        let text = format!("garbage\n{good}more\n{headed}{}x-----BEGIN CERTIFICATE-----\n", encode("X509 CRL", &der));
         assert_eq!(certificates(&text), [der.clone()]);
         assert_eq!(blocks(&text).len(), 3);
         assert_eq!(certificates(&good.replace('\n', "\r\n")), [der.clone()]);
-        assert_eq!(
-            certificates(&good.replace("END CERT", "END OTHER CERT")),
-            Vec::<Vec<u8>>::new()
-        );
+        assert_eq!(certificates(&good.replace("END CERT", "END OTHER CERT")), Vec::<Vec<u8>>::new());
         assert_eq!(certificates(good.trim_end()), [der]);
     }
 
@@ -216,21 +179,12 @@ mod tests {
             assert_eq!(bundle(&form).as_deref(), Ok(pem.as_str()));
         }
         let key = rcgen::KeyPair::generate().unwrap();
-        assert_eq!(
-            bundle(format!("{pem}{}", key.serialize_pem()).as_bytes()),
-            Err(BundleError::PrivateKey)
-        );
+        assert_eq!(bundle(format!("{pem}{}", key.serialize_pem()).as_bytes()), Err(BundleError::PrivateKey));
         assert_eq!(bundle(key.serialized_der()), Err(BundleError::PrivateKey));
-        assert_eq!(
-            bundle(STANDARD.encode(key.serialize_pem()).as_bytes()),
-            Err(BundleError::PrivateKey)
-        );
+        assert_eq!(bundle(STANDARD.encode(key.serialize_pem()).as_bytes()), Err(BundleError::PrivateKey));
         assert_eq!(bundle(b" \n"), Err(BundleError::Empty));
         assert_eq!(bundle(b"hello"), Err(BundleError::NoCertificate));
-        assert_eq!(
-            bundle(encode("CERTIFICATE", b"0\x03abc").as_bytes()),
-            Err(BundleError::Broken(1))
-        );
+        assert_eq!(bundle(encode("CERTIFICATE", b"0\x03abc").as_bytes()), Err(BundleError::Broken(1)));
     }
 
     proptest! {

@@ -30,9 +30,7 @@ pub enum StoreError {
 impl StoreError {
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Exists { .. } => {
-                Some("name another --out-dir, or add --force to replace it".into())
-            }
+            Self::Exists { .. } => Some("name another --out-dir, or add --force to replace it".into()),
             Self::NotFolder { .. } => Some("name a folder with --out-dir".into()),
             Self::Write { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("name a folder that you can write to with --out-dir".into())
@@ -57,9 +55,7 @@ pub struct Folder {
 
 impl Folder {
     pub fn new(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-        }
+        Self { path: path.to_owned() }
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -69,14 +65,9 @@ impl Folder {
     /// Fails where one of the files stands already, before anything is made for them.
     pub fn check(&self, names: &[&str], force: bool) -> Result<(), StoreError> {
         if self.path.exists() && !self.path.is_dir() {
-            return Err(StoreError::NotFolder {
-                path: shown(&self.path),
-            });
+            return Err(StoreError::NotFolder { path: shown(&self.path) });
         }
-        let standing = names
-            .iter()
-            .map(|name| self.file(name))
-            .find(|path| path.symlink_metadata().is_ok());
+        let standing = names.iter().map(|name| self.file(name)).find(|path| path.symlink_metadata().is_ok());
         match standing {
             Some(path) if !force => Err(StoreError::Exists { path: shown(&path) }),
             _ => Ok(()),
@@ -85,23 +76,13 @@ impl Folder {
 
     /// Writes the files: each beside its place, forced to the disk, then renamed. When one fails none is left.
     pub fn write(&self, files: &[NewFile<'_>], force: bool) -> Result<(), StoreError> {
-        self.check(
-            &files.iter().map(|file| file.name).collect::<Vec<_>>(),
-            force,
-        )?;
+        self.check(&files.iter().map(|file| file.name).collect::<Vec<_>>(), force)?;
         self.make()?;
-        let written = files
-            .iter()
-            .map(|file| self.prepare(file))
-            .collect::<Result<Vec<_>, _>>()?;
+        let written = files.iter().map(|file| self.prepare(file)).collect::<Result<Vec<_>, _>>()?;
         let mut placed: Vec<PathBuf> = Vec::new();
         for (file, temporary) in files.iter().zip(written) {
             let path = self.file(file.name);
-            let result = if force {
-                temporary.persist(&path)
-            } else {
-                temporary.persist_noclobber(&path)
-            };
+            let result = if force { temporary.persist(&path) } else { temporary.persist_noclobber(&path) };
             if let Err(error) = result {
                 if !force {
                     placed.iter().for_each(|path| drop(fs::remove_file(path)));
@@ -110,9 +91,7 @@ impl Folder {
             }
             placed.push(path);
         }
-        fs::File::open(&self.path)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|error| failed(&self.path, error))
+        fs::File::open(&self.path).and_then(|folder| folder.sync_all()).map_err(|error| failed(&self.path, error))
     }
 
     /// The folder, for its owner only where it is new, with a .gitignore over the keys.
@@ -121,17 +100,11 @@ impl Folder {
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder
-            .create(&self.path)
-            .map_err(|error| failed(&self.path, error))?;
+        builder.create(&self.path).map_err(|error| failed(&self.path, error))?;
         if self.file(".gitignore").symlink_metadata().is_ok() {
             return Ok(());
         }
-        let ignore = self.prepare(&NewFile {
-            name: ".gitignore",
-            content: GITIGNORE,
-            secret: false,
-        })?;
+        let ignore = self.prepare(&NewFile { name: ".gitignore", content: GITIGNORE, secret: false })?;
         match ignore.persist_noclobber(self.file(".gitignore")) {
             Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => {
                 Err(failed(&self.file(".gitignore"), error.error))
@@ -149,9 +122,7 @@ impl Folder {
             builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
         }
         let mut temporary = builder.tempfile_in(&self.path).map_err(failed)?;
-        temporary
-            .write_all(file.content.as_bytes())
-            .map_err(failed)?;
+        temporary.write_all(file.content.as_bytes()).map_err(failed)?;
         temporary.as_file().sync_all().map_err(failed)?;
         Ok(temporary)
     }
@@ -164,9 +135,7 @@ fn failed(path: &Path, source: io::Error) -> StoreError {
         // The operating system names the temporary file; what matters is the place it was meant for.
         _ => StoreError::Write {
             path: shown(path),
-            source: source
-                .raw_os_error()
-                .map_or(source, io::Error::from_raw_os_error),
+            source: source.raw_os_error().map_or(source, io::Error::from_raw_os_error),
         },
     }
 }
@@ -181,18 +150,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     fn files(content: &str) -> [NewFile<'_>; 2] {
-        [
-            NewFile {
-                name: "a.key",
-                content,
-                secret: true,
-            },
-            NewFile {
-                name: "a.crt",
-                content,
-                secret: false,
-            },
-        ]
+        [NewFile { name: "a.key", content, secret: true }, NewFile { name: "a.crt", content, secret: false }]
     }
 
     fn mode(path: &Path) -> u32 {
@@ -206,10 +164,7 @@ mod tests {
         Folder::new(&path).write(&files("x"), false).unwrap();
         assert_eq!(mode(&path), 0o700);
         assert_eq!(mode(&path.join("a.key")), 0o600);
-        assert_eq!(
-            fs::read_to_string(path.join(".gitignore")).unwrap(),
-            "*.key\n"
-        );
+        assert_eq!(fs::read_to_string(path.join(".gitignore")).unwrap(), "*.key\n");
     }
 
     #[test]
@@ -217,16 +172,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::new(root.path());
         fs::write(root.path().join("a.crt"), "old").unwrap();
-        assert!(matches!(
-            folder.write(&files("new"), false),
-            Err(StoreError::Exists { .. })
-        ));
+        assert!(matches!(folder.write(&files("new"), false), Err(StoreError::Exists { .. })));
         assert!(!root.path().join("a.key").exists());
         folder.write(&files("new"), true).unwrap();
-        assert_eq!(
-            fs::read_to_string(root.path().join("a.crt")).unwrap(),
-            "new"
-        );
+        assert_eq!(fs::read_to_string(root.path().join("a.crt")).unwrap(), "new");
         let left = fs::read_dir(root.path()).unwrap().count();
         assert_eq!(left, 3, "no temporary file stays");
     }
@@ -236,10 +185,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("file");
         fs::write(&path, "").unwrap();
-        assert!(matches!(
-            Folder::new(&path).write(&files("x"), false),
-            Err(StoreError::NotFolder { .. })
-        ));
+        assert!(matches!(Folder::new(&path).write(&files("x"), false), Err(StoreError::NotFolder { .. })));
         assert!(matches!(
             Folder::new(&path.join("below")).write(&files("x"), false),
             Err(StoreError::NotFolder { .. })

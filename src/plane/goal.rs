@@ -39,10 +39,7 @@ impl FromStr for Goal {
         match text.to_ascii_lowercase().as_str() {
             "exists" | "create" => Ok(Self::Exists),
             "deleted" | "delete" => Ok(Self::Deleted),
-            word => word
-                .parse()
-                .map(Self::State)
-                .map_err(|error| format!("{error}, or exists, or deleted")),
+            word => word.parse().map(Self::State).map_err(|error| format!("{error}, or exists, or deleted")),
         }
     }
 }

@@ -21,8 +21,7 @@ use serde_json::{Map, Value};
 
 pub use goal::Goal;
 pub use name::{
-    CaSecret, NamespacedName, PlaneName, is_dns_label, is_dns_subdomain, is_label_value,
-    is_qualified_name,
+    CaSecret, NamespacedName, PlaneName, is_dns_label, is_dns_subdomain, is_label_value, is_qualified_name,
 };
 pub use releases::{Difference, PLANE_ID_REQUIRED, SECRET_KEY_REF};
 pub use selector::Selector;
@@ -231,8 +230,7 @@ pub struct AgentConnection {
 impl AgentConnection {
     /// How old the heartbeat is, in whole seconds; one from the future is 0 s old.
     pub fn heartbeat_age(&self, now: Timestamp) -> Option<i64> {
-        self.last_heartbeat_time
-            .map(|heartbeat| now.duration_since(heartbeat).as_secs().max(0))
+        self.last_heartbeat_time.map(|heartbeat| now.duration_since(heartbeat).as_secs().max(0))
     }
 }
 
@@ -254,11 +252,7 @@ impl Plane {
     }
 
     pub fn state(&self, now: Timestamp) -> State {
-        State::of(
-            self.connection(),
-            self.metadata.deletion_timestamp.is_some(),
-            now,
-        )
+        State::of(self.connection(), self.metadata.deletion_timestamp.is_some(), now)
     }
 
     /// The instant at which the state changes although nobody touches the plane.
@@ -280,11 +274,7 @@ impl Plane {
     }
 
     pub fn annotation(&self, key: &str) -> Option<&str> {
-        self.metadata
-            .annotations
-            .as_ref()?
-            .get(key)
-            .map(String::as_str)
+        self.metadata.annotations.as_ref()?.get(key).map(String::as_str)
     }
 
     pub fn labels(&self) -> &BTreeMap<String, String> {
@@ -294,10 +284,7 @@ impl Plane {
 
     /// The observability plane that is meant, named or not.
     pub fn observability_plane(&self) -> &str {
-        self.spec
-            .observability_plane_ref
-            .as_ref()
-            .map_or(DEFAULT_OBSERVABILITY, ObservabilityPlaneRef::name)
+        self.spec.observability_plane_ref.as_ref().map_or(DEFAULT_OBSERVABILITY, ObservabilityPlaneRef::name)
     }
 
     /// The object to send or to write: type and version first, then what a person looks for.
@@ -314,11 +301,7 @@ impl Plane {
     /// Every time that the object holds; what is newest tells when a dump was made.
     pub fn times(&self) -> impl Iterator<Item = Timestamp> {
         let meta = &self.metadata;
-        let managed = meta
-            .managed_fields
-            .iter()
-            .flatten()
-            .filter_map(|entry| entry.time.as_ref());
+        let managed = meta.managed_fields.iter().flatten().filter_map(|entry| entry.time.as_ref());
         let connection = self.connection().into_iter();
         let conditions = self.status.iter().flat_map(|status| &status.conditions);
         [&meta.creation_timestamp, &meta.deletion_timestamp]
@@ -328,13 +311,7 @@ impl Plane {
             .map(|time| time.0)
             .chain(
                 connection
-                    .flat_map(|c| {
-                        [
-                            c.last_connected_time,
-                            c.last_disconnected_time,
-                            c.last_heartbeat_time,
-                        ]
-                    })
+                    .flat_map(|c| [c.last_connected_time, c.last_disconnected_time, c.last_heartbeat_time])
                     .flatten(),
             )
             .chain(conditions.filter_map(|condition| condition.last_transition_time))

@@ -8,11 +8,7 @@ use super::{CA_KEY, CLUSTER_BUILD_PLANE, CLUSTER_WORKFLOW_PLANE};
 /// RFC 1123 label: lower-case letters, digits and hyphens, at most 63, not a hyphen at either end.
 pub fn is_dns_label(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    !text.is_empty()
-        && text.len() <= 63
-        && text.bytes().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
+    !text.is_empty() && text.len() <= 63 && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
 }
 
 /// RFC 1123 subdomain: labels joined by dots, at most 253 in all; each part has no length limit of its own
@@ -20,10 +16,7 @@ pub fn is_dns_label(text: &str) -> bool {
 pub fn is_dns_subdomain(text: &str) -> bool {
     let part = |part: &str| {
         let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        !part.is_empty()
-            && part.bytes().all(inner)
-            && !part.starts_with('-')
-            && !part.ends_with('-')
+        !part.is_empty() && part.bytes().all(inner) && !part.starts_with('-') && !part.ends_with('-')
     };
     text.len() <= 253 && text.split('.').all(part)
 }
@@ -70,20 +63,15 @@ impl FromStr for PlaneName {
             None => text,
             Some((kind, name)) => {
                 let kind = kind.to_ascii_lowercase();
-                let plain = kind
-                    .strip_suffix(&format!(".{}", CLUSTER_BUILD_PLANE.group))
-                    .unwrap_or(&kind);
-                if CLUSTER_WORKFLOW_PLANE.aliases.contains(&plain)
-                    || plain == CLUSTER_WORKFLOW_PLANE.plural
-                {
-                    return Err("ClusterWorkflowPlane is the kind of OpenChoreo 1.0 and later, which is not handled here".into());
-                }
-                if !CLUSTER_BUILD_PLANE.aliases.contains(&plain)
-                    && plain != CLUSTER_BUILD_PLANE.plural
-                {
+                let plain = kind.strip_suffix(&format!(".{}", CLUSTER_BUILD_PLANE.group)).unwrap_or(&kind);
+                if CLUSTER_WORKFLOW_PLANE.aliases.contains(&plain) || plain == CLUSTER_WORKFLOW_PLANE.plural {
                     return Err(
-                        "the type before the `/` is not plane, cbp or clusterbuildplane".into(),
+                        "ClusterWorkflowPlane is the kind of OpenChoreo 1.0 and later, which is not handled here"
+                            .into(),
                     );
+                }
+                if !CLUSTER_BUILD_PLANE.aliases.contains(&plain) && plain != CLUSTER_BUILD_PLANE.plural {
+                    return Err("the type before the `/` is not plane, cbp or clusterbuildplane".into());
                 }
                 name
             }
@@ -115,10 +103,7 @@ impl FromStr for NamespacedName {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('/') {
             Some((namespace, name)) if is_dns_label(namespace) && is_dns_subdomain(name) => {
-                Ok(Self {
-                    namespace: namespace.into(),
-                    name: name.into(),
-                })
+                Ok(Self { namespace: namespace.into(), name: name.into() })
             }
             _ => Err("write NAMESPACE/NAME".into()),
         }
@@ -143,17 +128,12 @@ impl FromStr for CaSecret {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (secret, key) = text.split_once(':').unwrap_or((text, CA_KEY));
-        let secret = secret
-            .parse()
-            .map_err(|_| "write NAMESPACE/NAME or NAMESPACE/NAME:KEY")?;
+        let secret = secret.parse().map_err(|_| "write NAMESPACE/NAME or NAMESPACE/NAME:KEY")?;
         let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         if key.is_empty() || key.len() > 253 || !key.bytes().all(inner) {
             return Err("the key has letters, digits, `-`, `_` and `.` only".into());
         }
-        Ok(Self {
-            secret,
-            key: key.into(),
-        })
+        Ok(Self { secret, key: key.into() })
     }
 }
 
@@ -169,22 +149,12 @@ mod tests {
 
     #[test]
     fn names_take_a_type() {
-        for text in [
-            "a.b-c",
-            "plane/a.b-c",
-            "cbp/a.b-c",
-            "clusterbuildplane.openchoreo.dev/a.b-c",
-            "ClusterBuildPlanes/a.b-c",
-        ] {
-            assert_eq!(
-                text.parse::<PlaneName>().unwrap().as_str(),
-                "a.b-c",
-                "{text}"
-            );
+        for text in
+            ["a.b-c", "plane/a.b-c", "cbp/a.b-c", "clusterbuildplane.openchoreo.dev/a.b-c", "ClusterBuildPlanes/a.b-c"]
+        {
+            assert_eq!(text.parse::<PlaneName>().unwrap().as_str(), "a.b-c", "{text}");
         }
-        for text in [
-            "", "pod/a", "plane/", "A", "a..b", "-a", "a_b", "a/b/c", "cwp/a", "\u{1b}",
-        ] {
+        for text in ["", "pod/a", "plane/", "A", "a..b", "-a", "a_b", "a/b/c", "cwp/a", "\u{1b}"] {
             assert!(text.parse::<PlaneName>().is_err(), "{text}");
         }
     }
@@ -202,14 +172,9 @@ mod tests {
     #[test]
     fn label_syntax() {
         assert!(is_qualified_name("example.com/a_b.C"));
+        assert!(!is_qualified_name("a/b/c") && !is_qualified_name("/a") && !is_qualified_name("-a"));
         assert!(
-            !is_qualified_name("a/b/c") && !is_qualified_name("/a") && !is_qualified_name("-a")
-        );
-        assert!(
-            is_label_value("")
-                && is_label_value("a")
-                && !is_label_value("a b")
-                && !is_label_value(&"a".repeat(64))
+            is_label_value("") && is_label_value("a") && !is_label_value("a b") && !is_label_value(&"a".repeat(64))
         );
     }
 }

@@ -77,10 +77,7 @@ pub static DIFFERENCES: &[&Difference] = &[
 impl Difference {
     /// The differences of one field.
     pub fn of(path: &str) -> impl Iterator<Item = &'static Self> {
-        DIFFERENCES
-            .iter()
-            .copied()
-            .filter(move |difference| difference.path == path)
+        DIFFERENCES.iter().copied().filter(move |difference| difference.path == path)
     }
 }
 
@@ -91,9 +88,7 @@ mod tests {
     #[test]
     fn each_field_in_the_table_is_one_of_the_reference() {
         let crd: serde_json::Value = serde_yaml::from_str(super::super::CRD).unwrap();
-        let schema = crd
-            .pointer("/spec/versions/0/schema/openAPIV3Schema")
-            .unwrap();
+        let schema = crd.pointer("/spec/versions/0/schema/openAPIV3Schema").unwrap();
         for difference in DIFFERENCES {
             let mut node = schema;
             for field in difference.path.split('.').filter(|field| !field.is_empty()) {

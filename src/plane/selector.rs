@@ -27,18 +27,12 @@ impl Selector {
     }
 
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.requirements
-            .iter()
-            .all(|requirement| match requirement {
-                Requirement::In(key, values) => {
-                    labels.get(key).is_some_and(|value| values.contains(value))
-                }
-                Requirement::NotIn(key, values) => {
-                    labels.get(key).is_none_or(|value| !values.contains(value))
-                }
-                Requirement::Exists(key) => labels.contains_key(key),
-                Requirement::Absent(key) => !labels.contains_key(key),
-            })
+        self.requirements.iter().all(|requirement| match requirement {
+            Requirement::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
+            Requirement::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
+            Requirement::Exists(key) => labels.contains_key(key),
+            Requirement::Absent(key) => !labels.contains_key(key),
+        })
     }
 }
 
@@ -47,10 +41,7 @@ impl FromStr for Selector {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let requirements = parts(text).map(requirement).collect::<Result<_, _>>()?;
-        Ok(Self {
-            text: text.to_owned(),
-            requirements,
-        })
+        Ok(Self { text: text.to_owned(), requirements })
     }
 }
 
@@ -76,21 +67,10 @@ fn parts(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn requirement(part: &str) -> Result<Requirement, String> {
-    let wrong = || {
-        format!(
-            "`{part}` is not a requirement on labels: write KEY=VALUE, KEY!=VALUE, KEY in (A,B), KEY or !KEY"
-        )
-    };
-    let key = |text: &str| {
-        Some(text.trim().to_owned())
-            .filter(|key| is_qualified_name(key))
-            .ok_or_else(wrong)
-    };
-    let value = |text: &str| {
-        Some(text.trim().to_owned())
-            .filter(|value| is_label_value(value))
-            .ok_or_else(wrong)
-    };
+    let wrong =
+        || format!("`{part}` is not a requirement on labels: write KEY=VALUE, KEY!=VALUE, KEY in (A,B), KEY or !KEY");
+    let key = |text: &str| Some(text.trim().to_owned()).filter(|key| is_qualified_name(key)).ok_or_else(wrong);
+    let value = |text: &str| Some(text.trim().to_owned()).filter(|value| is_label_value(value)).ok_or_else(wrong);
     if let Some(absent) = part.strip_prefix('!') {
         return key(absent).map(Requirement::Absent);
     }
@@ -118,10 +98,7 @@ mod tests {
 
     #[test]
     fn requirements_hold_or_not() {
-        let labels = BTreeMap::from([
-            ("team".to_owned(), "ci".to_owned()),
-            ("zone".to_owned(), "a".to_owned()),
-        ]);
+        let labels = BTreeMap::from([("team".to_owned(), "ci".to_owned()), ("zone".to_owned(), "a".to_owned())]);
         for (text, holds) in [
             ("team=ci", true),
             ("team==ci,zone", true),
@@ -132,11 +109,7 @@ mod tests {
             ("!old", true),
             ("", true),
         ] {
-            assert_eq!(
-                text.parse::<Selector>().unwrap().matches(&labels),
-                holds,
-                "{text}"
-            );
+            assert_eq!(text.parse::<Selector>().unwrap().matches(&labels), holds, "{text}");
         }
         for text in ["a=b=c", "a in b", "a in (b", "=x", "a b", "a=\u{1b}"] {
             assert!(text.parse::<Selector>().is_err(), "{text}");

@@ -19,26 +19,17 @@ impl Snapshot {
     /// Of objects out of files. Ages count from `at`, or from the newest time that the planes hold.
     pub fn of_files(planes: Vec<Plane>, related: Vec<Value>, at: Option<Timestamp>) -> Self {
         let newest = planes.iter().flat_map(Plane::times).max();
-        Self {
-            now: at.or(newest).unwrap_or_else(Timestamp::now),
-            planes,
-            related,
-        }
+        Self { now: at.or(newest).unwrap_or_else(Timestamp::now), planes, related }
     }
 
     /// The object of this kind and name among the related ones.
     pub fn related(&self, kind: &str, namespace: Option<&str>, name: &str) -> Option<&Value> {
-        let text = |object: &'_ Value, pointer: &str| {
-            object
-                .pointer(pointer)
-                .and_then(Value::as_str)
-                .map(str::to_owned)
-        };
+        let text =
+            |object: &'_ Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         self.related.iter().find(|object| {
             text(object, "/kind").as_deref() == Some(kind)
                 && text(object, "/metadata/name").as_deref() == Some(name)
-                && (namespace.is_none()
-                    || text(object, "/metadata/namespace").as_deref() == namespace)
+                && (namespace.is_none() || text(object, "/metadata/namespace").as_deref() == namespace)
         })
     }
 }

@@ -26,10 +26,7 @@ pub enum Source {
 impl Source {
     /// Whether it takes a cluster to read it.
     pub fn needs_cluster(&self) -> bool {
-        matches!(
-            self,
-            Self::Secret(..) | Self::ConfigMap(..) | Self::Plane(_)
-        )
+        matches!(self, Self::Secret(..) | Self::ConfigMap(..) | Self::Plane(_))
     }
 }
 
@@ -48,19 +45,13 @@ impl FromStr for Source {
         };
         match kind {
             "secret" | "configmap" => {
-                let (name, key) = rest
-                    .split_once(':')
-                    .map_or((rest, None), |(name, key)| (name, Some(key.to_owned())));
-                let name = name.parse().map_err(|_| format!("write {kind}/NAMESPACE/NAME or {kind}/NAMESPACE/NAME:KEY, and ./{kind}/... for a file"))?;
-                Ok(if kind == "secret" {
-                    Self::Secret(name, key)
-                } else {
-                    Self::ConfigMap(name, key)
-                })
+                let (name, key) = rest.split_once(':').map_or((rest, None), |(name, key)| (name, Some(key.to_owned())));
+                let name = name.parse().map_err(|_| {
+                    format!("write {kind}/NAMESPACE/NAME or {kind}/NAMESPACE/NAME:KEY, and ./{kind}/... for a file")
+                })?;
+                Ok(if kind == "secret" { Self::Secret(name, key) } else { Self::ConfigMap(name, key) })
             }
-            "plane" | "cbp" | "clusterbuildplane" | "clusterbuildplane.openchoreo.dev" => {
-                text.parse().map(Self::Plane)
-            }
+            "plane" | "cbp" | "clusterbuildplane" | "clusterbuildplane.openchoreo.dev" => text.parse().map(Self::Plane),
             _ => Ok(Self::File(text.into())),
         }
     }
@@ -69,29 +60,17 @@ impl FromStr for Source {
 fn server(authority: &str) -> Result<Source, String> {
     let wrong = || "write https://HOST or https://HOST:PORT".to_owned();
     let authority: http::uri::Authority = authority.parse().map_err(|_| wrong())?;
-    let host = authority
-        .host()
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .to_owned();
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
     let port = match authority.port() {
         Some(port) => port.as_str().parse().map_err(|_| wrong())?,
         None => 443,
     };
-    if host.is_empty() || authority.as_str().contains('@') {
-        Err(wrong())
-    } else {
-        Ok(Source::Server { host, port })
-    }
+    if host.is_empty() || authority.as_str().contains('@') { Err(wrong()) } else { Ok(Source::Server { host, port }) }
 }
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = |key: &Option<String>| {
-            key.as_ref()
-                .map(|key| format!(":{}", visible(key)))
-                .unwrap_or_default()
-        };
+        let key = |key: &Option<String>| key.as_ref().map(|key| format!(":{}", visible(key))).unwrap_or_default();
         match self {
             Self::File(path) => f.write_str(&visible(&path.to_string_lossy())),
             Self::Stdin => f.write_str("standard input"),
@@ -124,18 +103,9 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
         }
-        assert_eq!(
-            "https://a/".parse::<Source>().unwrap().to_string(),
-            "https://a:443"
-        );
+        assert_eq!("https://a/".parse::<Source>().unwrap().to_string(), "https://a:443");
         assert_eq!("-".parse::<Source>().unwrap(), Source::Stdin);
-        for text in [
-            "secret/ca",
-            "https://",
-            "https://u@h",
-            "plane/A",
-            "configmap/a/b/c",
-        ] {
+        for text in ["secret/ca", "https://", "https://u@h", "plane/A", "configmap/a/b/c"] {
             assert!(text.parse::<Source>().is_err(), "{text}");
         }
     }

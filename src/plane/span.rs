@@ -6,14 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-const UNITS: [(char, u64); 6] = [
-    ('y', 31_536_000),
-    ('w', 604_800),
-    ('d', 86_400),
-    ('h', 3_600),
-    ('m', 60),
-    ('s', 1),
-];
+const UNITS: [(char, u64); 6] = [('y', 31_536_000), ('w', 604_800), ('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
 
 /// A length of time in whole seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,8 +29,7 @@ impl Span {
     /// The instant this long after `time`, or the last one that can be told.
     pub fn after(self, time: Timestamp) -> Timestamp {
         let seconds = i64::try_from(self.0).unwrap_or(i64::MAX);
-        time.checked_add(SignedDuration::from_secs(seconds))
-            .unwrap_or(Timestamp::MAX)
+        time.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
     }
 }
 
@@ -59,21 +51,11 @@ impl FromStr for Span {
             let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
             let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
             let unit = rest[digits..].chars().next().ok_or_else(wrong)?;
-            let (_, seconds) = UNITS
-                .iter()
-                .find(|(letter, _)| *letter == unit)
-                .ok_or_else(wrong)?;
-            total = number
-                .checked_mul(*seconds)
-                .and_then(|part| total.checked_add(part))
-                .ok_or_else(wrong)?;
+            let (_, seconds) = UNITS.iter().find(|(letter, _)| *letter == unit).ok_or_else(wrong)?;
+            total = number.checked_mul(*seconds).and_then(|part| total.checked_add(part)).ok_or_else(wrong)?;
             rest = &rest[digits + unit.len_utf8()..];
         }
-        if text.is_empty() {
-            Err(wrong())
-        } else {
-            Ok(Self(total))
-        }
+        if text.is_empty() { Err(wrong()) } else { Ok(Self(total)) }
     }
 }
 
@@ -117,9 +99,10 @@ impl FromStr for Moment {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.strip_prefix('+') {
             Some(span) => span.parse().map(Self::After),
-            None => text.parse().map(Self::At).map_err(|_| {
-                "write a time as 2026-11-22T12:00:00Z, or a length of time from now as +30d".into()
-            }),
+            None => text
+                .parse()
+                .map(Self::At)
+                .map_err(|_| "write a time as 2026-11-22T12:00:00Z, or a length of time from now as +30d".into()),
         }
     }
 }
@@ -129,11 +112,7 @@ pub fn age(then: Timestamp, now: Timestamp) -> String {
     let seconds = now.duration_since(then).as_secs().unsigned_abs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
     let two = |major: u64, unit: char, minor: u64, lesser: char| {
-        if minor == 0 {
-            format!("{major}{unit}")
-        } else {
-            format!("{major}{unit}{minor}{lesser}")
-        }
+        if minor == 0 { format!("{major}{unit}") } else { format!("{major}{unit}{minor}{lesser}") }
     };
     match () {
         () if seconds < 120 => format!("{seconds}s"),
@@ -160,18 +139,7 @@ mod tests {
         assert_eq!(seconds("90s"), Ok(90));
         assert_eq!(seconds("3d4h"), Ok(3 * 86_400 + 4 * 3_600));
         assert_eq!(seconds("5y"), Ok(5 * 365 * 86_400));
-        for wrong in [
-            "",
-            "5",
-            "d",
-            "5x",
-            "-1s",
-            "1.5h",
-            "1d 2h",
-            "99999999999999999999y",
-            "1d2",
-            "ä",
-        ] {
+        for wrong in ["", "5", "d", "5x", "-1s", "1.5h", "1d 2h", "99999999999999999999y", "1d2", "ä"] {
             assert!(seconds(wrong).is_err(), "{wrong}");
         }
     }
@@ -179,12 +147,7 @@ mod tests {
     #[test]
     fn ages_are_short() {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
-        let before = |seconds: i64| {
-            age(
-                Timestamp::from_second(1_800_000_000 - seconds).unwrap(),
-                now,
-            )
-        };
+        let before = |seconds: i64| age(Timestamp::from_second(1_800_000_000 - seconds).unwrap(), now);
         assert_eq!(before(12), "12s");
         assert_eq!(before(240), "4m");
         assert_eq!(before(250), "4m10s");

@@ -45,11 +45,7 @@ impl State {
 
     pub fn of(connection: Option<&AgentConnection>, deleting: bool, now: Timestamp) -> Self {
         let Some(connection) = connection.filter(|_| !deleting) else {
-            return if deleting {
-                Self::Deleting
-            } else {
-                Self::Unreported
-            };
+            return if deleting { Self::Deleting } else { Self::Unreported };
         };
         match (connection.connected, connection.heartbeat_age(now)) {
             (true, Some(..=Self::CONNECTED_SECONDS)) => Self::Connected,
@@ -62,9 +58,7 @@ impl State {
 
     /// The next instant at which time alone makes the state another one.
     pub fn next_change(connection: &AgentConnection, now: Timestamp) -> Option<Timestamp> {
-        let heartbeat = connection
-            .last_heartbeat_time
-            .filter(|_| connection.connected)?;
+        let heartbeat = connection.last_heartbeat_time.filter(|_| connection.connected)?;
         [Self::CONNECTED_SECONDS, Self::LATE_SECONDS]
             .into_iter()
             .filter_map(|limit| began(heartbeat, limit))
@@ -97,9 +91,7 @@ impl State {
 
 /// The instant at which a heartbeat's age exceeds `limit` whole seconds.
 fn began(heartbeat: Timestamp, limit: i64) -> Option<Timestamp> {
-    heartbeat
-        .checked_add(SignedDuration::from_secs(limit + 1))
-        .ok()
+    heartbeat.checked_add(SignedDuration::from_secs(limit + 1)).ok()
 }
 
 impl fmt::Display for State {
@@ -112,13 +104,10 @@ impl FromStr for State {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|state| state.name().eq_ignore_ascii_case(text))
-            .ok_or_else(|| {
-                let names: Vec<_> = Self::ALL.iter().map(|state| state.name()).collect();
-                format!("not a state: one of {}", names.join(", "))
-            })
+        Self::ALL.into_iter().find(|state| state.name().eq_ignore_ascii_case(text)).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|state| state.name()).collect();
+            format!("not a state: one of {}", names.join(", "))
+        })
     }
 }
 
@@ -172,10 +161,7 @@ mod tests {
     #[test]
     fn every_state_is_reached() {
         let now = at(0);
-        let gone = AgentConnection {
-            last_connected_time: Some(at(-9)),
-            ..AgentConnection::default()
-        };
+        let gone = AgentConnection { last_connected_time: Some(at(-9)), ..AgentConnection::default() };
         let cases = [
             (Some(connected(Some(0))), false, State::Connected),
             (Some(connected(Some(-120))), false, State::Connected),
@@ -185,21 +171,13 @@ mod tests {
             (Some(connected(Some(3600))), false, State::Connected),
             (Some(connected(None)), false, State::Stale),
             (Some(gone), false, State::Disconnected),
-            (
-                Some(AgentConnection::default()),
-                false,
-                State::NeverConnected,
-            ),
+            (Some(AgentConnection::default()), false, State::NeverConnected),
             (None, false, State::Unreported),
             (None, true, State::Deleting),
             (Some(connected(Some(0))), true, State::Deleting),
         ];
         for (connection, deleting, state) in cases {
-            assert_eq!(
-                State::of(connection.as_ref(), deleting, now),
-                state,
-                "{connection:?}"
-            );
+            assert_eq!(State::of(connection.as_ref(), deleting, now), state, "{connection:?}");
         }
     }
 
@@ -209,12 +187,7 @@ mod tests {
         assert!(filter.keeps(State::Late) && !filter.keeps(State::Stale));
         let filter: StateFilter = "!Connected".parse().unwrap();
         assert!(filter.keeps(State::Stale) && !filter.keeps(State::Connected));
-        assert!(
-            "nonsense"
-                .parse::<StateFilter>()
-                .unwrap_err()
-                .contains("NeverConnected")
-        );
+        assert!("nonsense".parse::<StateFilter>().unwrap_err().contains("NeverConnected"));
     }
 
     proptest! {

@@ -34,53 +34,24 @@ pub fn table(certificates: &[Sourced], now: Timestamp) -> String {
             cell(&sourced.source),
             sourced.index.to_string(),
             cell(&certificate.subject),
-            if certificate.self_issued() {
-                "self".into()
-            } else {
-                cell(&certificate.issuer)
-            },
-            if certificate.ca {
-                "CA".into()
-            } else {
-                usage(certificate)
-            },
+            if certificate.self_issued() { "self".into() } else { cell(&certificate.issuer) },
+            if certificate.ca { "CA".into() } else { usage(certificate) },
             cell(&certificate.key_algorithm),
             certificate.not_after.strftime("%Y-%m-%d").to_string(),
             left(certificate, sourced.expires, now),
             format!("{:.0}%", certificate.lifetime_used(now) * 100.0),
         ]
     });
-    columns(
-        Some(&[
-            "SOURCE",
-            "INDEX",
-            "SUBJECT",
-            "ISSUER",
-            "USE",
-            "KEY",
-            "NOT-AFTER",
-            "LEFT",
-            "USED",
-        ]),
-        rows.collect(),
-    )
+    columns(Some(&["SOURCE", "INDEX", "SUBJECT", "ISSUER", "USE", "KEY", "NOT-AFTER", "LEFT", "USED"]), rows)
 }
 
 fn usage(certificate: &Certificate) -> String {
-    if certificate.ext_key_usage.is_empty() {
-        NONE.into()
-    } else {
-        cell(&certificate.ext_key_usage.join(","))
-    }
+    if certificate.ext_key_usage.is_empty() { NONE.into() } else { cell(&certificate.ext_key_usage.join(",")) }
 }
 
 /// How long it is still valid, in words.
 pub fn left(certificate: &Certificate, soon: bool, now: Timestamp) -> String {
-    let Certificate {
-        not_before,
-        not_after,
-        ..
-    } = certificate;
+    let Certificate { not_before, not_after, .. } = certificate;
     if *not_after < now {
         paint::bad(&format!("expired {} ago", age(*not_after, now)))
     } else if *not_before > now {
@@ -95,23 +66,16 @@ pub fn left(certificate: &Certificate, soon: bool, now: Timestamp) -> String {
 /// One certificate as an object.
 pub fn object(source: &str, index: usize, certificate: &Certificate, now: Timestamp) -> Value {
     let mut object = json!({"source": source, "index": index});
-    if let (Some(object), Ok(Value::Object(fields))) =
-        (object.as_object_mut(), serde_json::to_value(certificate))
-    {
+    if let (Some(object), Ok(Value::Object(fields))) = (object.as_object_mut(), serde_json::to_value(certificate)) {
         object.extend(fields);
-        object.insert(
-            "lifetimeUsed".into(),
-            json!((certificate.lifetime_used(now) * 10_000.0).round() / 10_000.0),
-        );
+        object.insert("lifetimeUsed".into(), json!((certificate.lifetime_used(now) * 10_000.0).round() / 10_000.0));
     }
     object
 }
 
 /// All of them as one object.
 pub fn json(certificates: &[Sourced], problems: &[Unread], now: Timestamp) -> Value {
-    let objects: Vec<_> = certificates
-        .iter()
-        .map(|sourced| object(&sourced.source, sourced.index, &sourced.certificate, now))
-        .collect();
+    let objects: Vec<_> =
+        certificates.iter().map(|sourced| object(&sourced.source, sourced.index, &sourced.certificate, now)).collect();
     json!({"certificates": objects, "problems": problems})
 }

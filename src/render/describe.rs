@@ -24,43 +24,27 @@ pub fn text(facts: &Facts, notes: &[Note]) -> String {
             page.field(title, &cut(text, TEXT));
         }
     }
-    let labels: Vec<_> = plane
-        .labels()
-        .iter()
-        .map(|(key, value)| format!("{}={}", visible(key), visible(value)))
-        .collect();
+    let labels: Vec<_> =
+        plane.labels().iter().map(|(key, value)| format!("{}={}", visible(key), visible(value))).collect();
     if !labels.is_empty() {
         page.field("Labels", &cut(&labels.join(", "), TEXT));
     }
-    let left_out = if plane.spec.plane_id.is_none() {
-        " (left out: the name)"
-    } else {
-        ""
-    };
+    let left_out = if plane.spec.plane_id.is_none() { " (left out: the name)" } else { "" };
     page.field("Plane ID", &format!("{}{left_out}", cell(plane.plane_id())));
     page.field("Shared with", &shared(&facts.shares_plane_id_with));
     if let Some(created) = plane.created() {
-        page.field(
-            "Created",
-            &format!("{created} ({} ago)", age(created, facts.now)),
-        );
+        page.field("Created", &format!("{created} ({} ago)", age(created, facts.now)));
     }
     page.field("Connection", &connection(plane, facts.now));
-    if let Some(message) = plane
-        .connection()
-        .and_then(|connection| connection.message.as_deref())
-        .filter(|message| !message.is_empty())
+    if let Some(message) =
+        plane.connection().and_then(|connection| connection.message.as_deref()).filter(|message| !message.is_empty())
     {
         page.field("", &format!("“{}”", cut(message, TEXT)));
     }
     page.client_ca(facts);
     page.field(
         "Secret store",
-        &plane
-            .spec
-            .secret_store_ref
-            .as_ref()
-            .map_or_else(|| NONE.into(), |store| cell(&store.name)),
+        &plane.spec.secret_store_ref.as_ref().map_or_else(|| NONE.into(), |store| cell(&store.name)),
     );
     page.field("Observability", &observability(facts));
     page.conditions(facts);
@@ -86,21 +70,13 @@ struct Page {
 
 impl Page {
     fn field(&mut self, title: &str, value: &str) {
-        let title = if title.is_empty() {
-            String::new()
-        } else {
-            format!("{title}:")
-        };
-        self.text.push_str(&format!(
-            "{} {value}\n",
-            paint::strong(&format!("{title:<14}"))
-        ));
+        let title = if title.is_empty() { String::new() } else { format!("{title}:") };
+        self.text.push_str(&format!("{} {value}\n", paint::strong(&format!("{title:<14}"))));
     }
 
     fn table(&mut self, title: &str, header: &[&str], rows: Vec<Vec<String>>) {
-        self.text
-            .push_str(&format!("{}\n", paint::strong(&format!("{title}:"))));
-        for line in columns(Some(header), rows).lines() {
+        self.text.push_str(&format!("{}\n", paint::strong(&format!("{title}:"))));
+        for line in columns(Some(header), rows.into_iter()).lines() {
             self.text.push_str(&format!("  {line}\n"));
         }
     }
@@ -108,23 +84,12 @@ impl Page {
     fn client_ca(&mut self, facts: &Facts) {
         let source = cell(&facts.client_ca.source);
         match &facts.client_ca.certificates {
-            Err(problem) => self.field(
-                "Client CA",
-                &format!("{source}: {}", paint::bad(&cut(&problem.text, TEXT))),
-            ),
+            Err(problem) => self.field("Client CA", &format!("{source}: {}", paint::bad(&cut(&problem.text, TEXT)))),
             Ok(certificates) => {
-                let noun = if certificates.len() == 1 {
-                    "certificate"
-                } else {
-                    "certificates"
-                };
-                self.field(
-                    "Client CA",
-                    &format!("{source}, {} {noun}", certificates.len()),
-                );
+                let noun = if certificates.len() == 1 { "certificate" } else { "certificates" };
+                self.field("Client CA", &format!("{source}, {} {noun}", certificates.len()));
                 for certificate in certificates {
-                    let soon =
-                        certificate.not_after.duration_since(facts.now).as_hours() < 24 * SOON_DAYS;
+                    let soon = certificate.not_after.duration_since(facts.now).as_hours() < 24 * SOON_DAYS;
                     let role = if certificate.ca { "CA" } else { "not a CA" };
                     let line = format!(
                         "{}  {role}  {}  until {} ({})",
@@ -140,12 +105,7 @@ impl Page {
     }
 
     fn conditions(&mut self, facts: &Facts) {
-        let conditions = facts
-            .plane
-            .status
-            .as_ref()
-            .map(|status| status.conditions.as_slice())
-            .unwrap_or_default();
+        let conditions = facts.plane.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
         let rows: Vec<_> = conditions
             .iter()
             .map(|condition| {
@@ -153,19 +113,13 @@ impl Page {
                     cell(&condition.kind),
                     cell(&condition.status),
                     cell(&condition.reason),
-                    condition
-                        .last_transition_time
-                        .map_or_else(|| NONE.into(), |time| age(time, facts.now)),
+                    condition.last_transition_time.map_or_else(|| NONE.into(), |time| age(time, facts.now)),
                     cell(&condition.message),
                 ]
             })
             .collect();
         if !rows.is_empty() {
-            self.table(
-                "Conditions",
-                &["TYPE", "STATUS", "REASON", "AGE", "MESSAGE"],
-                rows,
-            );
+            self.table("Conditions", &["TYPE", "STATUS", "REASON", "AGE", "MESSAGE"], rows);
         }
     }
 
@@ -175,22 +129,10 @@ impl Page {
             Ok(events) if events.is_empty() => self.field("Events", "none"),
             Ok(events) => {
                 let rows = events.iter().map(|event| {
-                    let last = event
-                        .last
-                        .map_or_else(|| NONE.into(), |time| age(time, facts.now));
-                    vec![
-                        cell(&event.kind),
-                        cell(&event.reason),
-                        last,
-                        event.count.to_string(),
-                        cell(&event.message),
-                    ]
+                    let last = event.last.map_or_else(|| NONE.into(), |time| age(time, facts.now));
+                    vec![cell(&event.kind), cell(&event.reason), last, event.count.to_string(), cell(&event.message)]
                 });
-                self.table(
-                    "Events",
-                    &["TYPE", "REASON", "AGE", "COUNT", "MESSAGE"],
-                    rows.collect(),
-                );
+                self.table("Events", &["TYPE", "REASON", "AGE", "COUNT", "MESSAGE"], rows.collect());
             }
         }
     }
@@ -218,21 +160,17 @@ fn connection(plane: &Plane, now: Timestamp) -> String {
         number => format!("{number} agents"),
     };
     let ago = |time: Option<Timestamp>| time.map(|time| format!("{} ago", age(time.min(now), now)));
-    let heartbeat = ago(connection.last_heartbeat_time)
-        .map_or_else(|| "no heartbeat".into(), |ago| format!("heartbeat {ago}"));
+    let heartbeat =
+        ago(connection.last_heartbeat_time).map_or_else(|| "no heartbeat".into(), |ago| format!("heartbeat {ago}"));
     match plane.state(now) {
         State::Connected | State::Late => {
-            let since = connection
-                .last_connected_time
-                .map(|time| format!(" for {}", age(time, now)))
-                .unwrap_or_default();
+            let since =
+                connection.last_connected_time.map(|time| format!(" for {}", age(time, now))).unwrap_or_default();
             format!("{word}{since}, {agents}, {heartbeat}")
         }
         State::Stale => format!("{word}: said to be connected with {agents}, but {heartbeat}"),
         State::Disconnected => {
-            let gone = ago(connection.last_disconnected_time)
-                .map(|ago| format!(" since {ago}"))
-                .unwrap_or_default();
+            let gone = ago(connection.last_disconnected_time).map(|ago| format!(" since {ago}")).unwrap_or_default();
             format!("{word}{gone}, {heartbeat}")
         }
         State::NeverConnected => format!("{word}: no agent ever got in"),
@@ -242,11 +180,7 @@ fn connection(plane: &Plane, now: Timestamp) -> String {
 
 fn observability(facts: &Facts) -> String {
     let name = cell(facts.plane.observability_plane());
-    let named = if facts.plane.spec.observability_plane_ref.is_some() {
-        ""
-    } else {
-        ", not named"
-    };
+    let named = if facts.plane.spec.observability_plane_ref.is_some() { "" } else { ", not named" };
     let exists = match &facts.observability_exists {
         Ok(true) => "exists".to_owned(),
         Ok(false) => paint::warning("does not exist"),

@@ -40,9 +40,6 @@ mod tests {
     #[test]
     fn only_differences_are_told() {
         assert_eq!(unified("a\n", "a\n", "x", "y"), "");
-        assert_eq!(
-            plain(&unified("a\nb\n", "a\nc\n", "x", "y")),
-            "--- x\n+++ y\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n"
-        );
+        assert_eq!(plain(&unified("a\nb\n", "a\nc\n", "x", "y")), "--- x\n+++ y\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n");
     }
 }

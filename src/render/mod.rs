@@ -7,7 +7,7 @@ pub mod planes;
 pub mod snippet;
 pub mod watch;
 
-use comfy_table::{Cell, Table, presets};
+use comfy_table::{Cell, ColumnConstraint, Table, Width, presets};
 use unicode_width::UnicodeWidthChar as _;
 
 use crate::plane::State;
@@ -19,38 +19,54 @@ const CELL: usize = 80;
 /// What stands where nothing is known.
 pub const NONE: &str = "-";
 
+/// Rows that are laid out at once. Their widths are known before, so that a long table is made piece by piece.
+const CHUNK: usize = 500;
+
 /// A table without lines, as kubectl prints it: columns two blanks apart, none after the last.
 ///
 /// Cells must be on one line already; see [`cell`].
-pub fn columns(header: Option<&[&str]>, rows: Vec<Vec<String>>) -> String {
-    if rows.is_empty() && header.is_none() {
-        return String::new();
+pub fn columns(header: Option<&[&str]>, rows: impl Iterator<Item = Vec<String>> + Clone) -> String {
+    let mut widths: Vec<u16> = header.iter().flat_map(|header| header.iter()).map(|name| width(name)).collect();
+    for row in rows.clone() {
+        widths.resize(row.len().max(widths.len()), 0);
+        for (column, cell) in row.iter().enumerate() {
+            widths[column] = widths[column].max(width(cell));
+        }
     }
+    let mut text = String::new();
+    if let Some(header) = header {
+        lay_out(vec![header.iter().map(|name| (*name).to_owned()).collect()], &widths, &mut text);
+    }
+    let mut rows = rows.peekable();
+    while rows.peek().is_some() {
+        lay_out(rows.by_ref().take(CHUNK).collect(), &widths, &mut text);
+    }
+    text
+}
+
+fn width(cell: &str) -> u16 {
+    u16::try_from(console::measure_text_width(cell)).unwrap_or(u16::MAX)
+}
+
+fn lay_out(rows: Vec<Vec<String>>, widths: &[u16], text: &mut String) {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    if let Some(header) = header {
-        table.set_header(header.iter().copied());
-    }
-    table.add_rows(
-        rows.into_iter()
-            .map(|row| row.into_iter().map(Cell::new_owned).collect::<Vec<_>>()),
-    );
-    let last = table.column_count().saturating_sub(1);
+    table.add_rows(rows.into_iter().map(|row| row.into_iter().map(Cell::new_owned).collect::<Vec<_>>()));
+    let last = widths.len().saturating_sub(1);
     for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, if index == last { 0 } else { 2 }));
+        let padding = if index == last { 0 } else { 2 };
+        column.set_padding((0, padding));
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(widths[index] + padding)));
     }
-    table
-        .lines()
-        .fold(String::new(), |text, line| text + line.trim_end() + "\n")
+    for line in table.lines() {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
 }
 
 /// Untrusted text for a table: on one line, visible, and cut at a width.
 pub fn cell(text: &str) -> String {
-    if text.is_empty() {
-        NONE.to_owned()
-    } else {
-        cut(text, CELL)
-    }
+    if text.is_empty() { NONE.to_owned() } else { cut(text, CELL) }
 }
 
 /// Untrusted text, visible and cut at a width in columns.
@@ -62,18 +78,11 @@ pub fn cut(text: &str, width: usize) -> String {
         columns += c.width().unwrap_or(0);
         if columns > width {
             let kept = shown[..at].trim_end();
-            let kept = kept
-                .char_indices()
-                .next_back()
-                .map_or("", |(last, _)| &kept[..last]);
+            let kept = kept.char_indices().next_back().map_or("", |(last, _)| &kept[..last]);
             return format!("{kept}…");
         }
     }
-    if text.len() > 4 * width + 4 {
-        format!("{shown}…")
-    } else {
-        shown
-    }
+    if text.len() > 4 * width + 4 { format!("{shown}…") } else { shown }
 }
 
 /// A state's word in its colour.
@@ -98,15 +107,13 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let rows = vec![
-            vec!["日本".into(), state(State::Connected), "x".into()],
-            vec!["a".into(), "b".into(), NONE.into()],
-        ];
+        let rows =
+            vec![vec!["日本".into(), state(State::Connected), "x".into()], vec!["a".into(), "b".into(), NONE.into()]];
         assert_eq!(
-            plain(&columns(Some(&["NAME", "STATE", "LAST"]), rows)),
+            plain(&columns(Some(&["NAME", "STATE", "LAST"]), rows.into_iter())),
             "NAME  STATE      LAST\n日本  Connected  x\na     b          -\n"
         );
-        assert_eq!(columns(None, vec![]), "");
+        assert_eq!(columns(None, std::iter::empty()), "");
     }
 
     proptest! {

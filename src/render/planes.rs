@@ -7,25 +7,11 @@ use jiff::Timestamp;
 
 use super::{NONE, cell, columns, cut, state};
 use crate::doctor::ClientCa;
-use crate::plane::{Plane, State, age};
+use crate::plane::{AgentConnection, Plane, State, age};
 use crate::term::paint;
 
-const HEADER: [&str; 7] = [
-    "NAME",
-    "PLANE-ID",
-    "STATE",
-    "AGENTS",
-    "HEARTBEAT",
-    "SINCE",
-    "AGE",
-];
-const WIDE: [&str; 5] = [
-    "CLIENT-CA",
-    "CA-EXPIRES",
-    "SECRET-STORE",
-    "OBSERVABILITY",
-    "MESSAGE",
-];
+const HEADER: [&str; 7] = ["NAME", "PLANE-ID", "STATE", "AGENTS", "HEARTBEAT", "SINCE", "AGE"];
+const WIDE: [&str; 5] = ["CLIENT-CA", "CA-EXPIRES", "SECRET-STORE", "OBSERVABILITY", "MESSAGE"];
 /// Widest message in a table.
 const MESSAGE: usize = 60;
 /// A CA that ends within this many days is shown in the colour of a warning.
@@ -48,112 +34,137 @@ impl FromStr for SortBy {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let all = [
-            Self::Name,
-            Self::PlaneId,
-            Self::State,
-            Self::Agents,
-            Self::Heartbeat,
-            Self::Since,
-            Self::Age,
-        ];
-        let found = HEADER
-            .iter()
-            .position(|name| name.eq_ignore_ascii_case(text));
+        let all = [Self::Name, Self::PlaneId, Self::State, Self::Agents, Self::Heartbeat, Self::Since, Self::Age];
+        let found = HEADER.iter().position(|name| name.eq_ignore_ascii_case(text));
         found
             .and_then(|index| all.get(index).copied())
             .ok_or_else(|| format!("not a column: one of {}", HEADER.join(", ").to_lowercase()))
     }
 }
 
-/// Puts planes in order. By state the worst come first, by a time the newest; equal ones stay by name.
-pub fn sort(planes: &mut [Plane], by: SortBy, now: Timestamp) {
-    planes.sort_by(|a, b| a.name().cmp(b.name()));
-    let connection = |plane: &Plane| plane.connection().cloned().unwrap_or_default();
-    match by {
-        SortBy::Name => {}
-        SortBy::PlaneId => planes.sort_by(|a, b| a.plane_id().cmp(b.plane_id())),
-        SortBy::State => planes.sort_by_key(|plane| plane.state(now)),
-        SortBy::Agents => planes.sort_by_key(|plane| Reverse(connection(plane).connected_agents)),
-        SortBy::Heartbeat => {
-            planes.sort_by_key(|plane| Reverse(connection(plane).last_heartbeat_time))
+/// What a table shows of a plane, and no more: thousands of them take little memory.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub name: String,
+    plane_id: String,
+    created: Option<Timestamp>,
+    deleted: Option<Timestamp>,
+    connection: Option<AgentConnection>,
+    wide: Option<Box<Wide>>,
+}
+
+/// What only the wide table shows.
+#[derive(Clone, Debug)]
+struct Wide {
+    ca: ClientCa,
+    secret_store: String,
+    observability: String,
+}
+
+impl Row {
+    /// A row of the table; with its CA, one of the wide table.
+    pub fn new(plane: Plane, ca: Option<ClientCa>) -> Self {
+        let plane_id = plane.plane_id().to_owned();
+        let created = plane.created();
+        let spec = plane.spec;
+        let wide = ca.map(|ca| {
+            Box::new(Wide {
+                ca,
+                secret_store: spec.secret_store_ref.map(|store| store.name).unwrap_or_default(),
+                observability: spec
+                    .observability_plane_ref
+                    .map(|reference| reference.name().to_owned())
+                    .unwrap_or_default(),
+            })
+        });
+        let connection = plane.status.and_then(|status| status.agent_connection);
+        Self {
+            name: plane.metadata.name.unwrap_or_default(),
+            plane_id,
+            created,
+            deleted: plane.metadata.deletion_timestamp.map(|time| time.0),
+            // A message may be long, and only the wide table has it.
+            connection: connection.map(|connection| AgentConnection {
+                message: connection.message.filter(|_| wide.is_some()),
+                ..connection
+            }),
+            wide,
         }
-        SortBy::Since => planes.sort_by_key(|plane| Reverse(plane.since(now))),
-        SortBy::Age => planes.sort_by_key(|plane| Reverse(plane.created())),
+    }
+
+    pub fn state(&self, now: Timestamp) -> State {
+        State::of(self.connection.as_ref(), self.deleted.is_some(), now)
+    }
+
+    fn since(&self, now: Timestamp) -> Option<Timestamp> {
+        self.deleted.or_else(|| State::since(self.connection.as_ref()?, now))
+    }
+
+    fn heartbeat(&self) -> Option<Timestamp> {
+        self.connection.as_ref()?.last_heartbeat_time
+    }
+
+    fn cells(&self, now: Timestamp) -> Vec<String> {
+        let since = |time: Option<Timestamp>| time.map_or_else(|| NONE.to_owned(), |time| age(time, now));
+        let mut cells = vec![
+            cell(&self.name),
+            cell(&self.plane_id),
+            state(self.state(now)),
+            self.connection
+                .as_ref()
+                .map_or_else(|| NONE.to_owned(), |connection| connection.connected_agents.to_string()),
+            since(self.heartbeat().map(|heartbeat| heartbeat.min(now))),
+            since(self.since(now)),
+            since(self.created),
+        ];
+        if let Some(wide) = &self.wide {
+            let message =
+                self.connection.as_ref().and_then(|connection| connection.message.as_deref()).unwrap_or_default();
+            let message = if message.is_empty() { NONE.to_owned() } else { cut(message, MESSAGE) };
+            cells.extend([
+                cell(&wide.ca.source),
+                expires(&wide.ca, now),
+                cell(&wide.secret_store),
+                cell(&wide.observability),
+                message,
+            ]);
+        }
+        cells
     }
 }
 
-/// The table. With CAs, one for each plane, the wide one.
-pub fn table(planes: &[Plane], cas: Option<&[ClientCa]>, headers: bool, now: Timestamp) -> String {
-    let header: Vec<_> = HEADER
-        .into_iter()
-        .chain(cas.iter().flat_map(|_| WIDE))
-        .collect();
-    let rows = planes.iter().enumerate().map(|(index, plane)| {
-        let mut row = row(plane, now);
-        if let Some(ca) = cas.and_then(|cas| cas.get(index)) {
-            row.extend(wide(plane, ca, now));
-        }
-        row
-    });
-    columns(headers.then_some(&header), rows.collect())
-}
-
-fn row(plane: &Plane, now: Timestamp) -> Vec<String> {
-    let connection = plane.connection();
-    let since =
-        |time: Option<Timestamp>| time.map_or_else(|| NONE.to_owned(), |time| age(time, now));
-    vec![
-        cell(plane.name()),
-        cell(plane.plane_id()),
-        state(plane.state(now)),
-        connection.map_or_else(
-            || NONE.to_owned(),
-            |connection| connection.connected_agents.to_string(),
-        ),
-        since(
-            connection
-                .and_then(|connection| connection.last_heartbeat_time)
-                .map(|heartbeat| heartbeat.min(now)),
-        ),
-        since(plane.since(now)),
-        since(plane.created()),
-    ]
-}
-
-fn wide(plane: &Plane, ca: &ClientCa, now: Timestamp) -> [String; 5] {
-    let expires = match (&ca.certificates, ca.expires()) {
+fn expires(ca: &ClientCa, now: Timestamp) -> String {
+    match (&ca.certificates, ca.expires()) {
         (_, Some(end)) if end < now => paint::bad(&format!("{} ago", age(end, now))),
-        (_, Some(end)) if end.duration_since(now).as_hours() < SOON_DAYS * 24 => {
-            paint::warning(&age(end, now))
-        }
+        (_, Some(end)) if end.duration_since(now).as_hours() < SOON_DAYS * 24 => paint::warning(&age(end, now)),
         (_, Some(end)) => age(end, now),
         (Err(problem), None) if problem.word == "forbidden" => paint::faint(problem.word),
         (Err(problem), None) => paint::bad(problem.word),
         (Ok(_), None) => NONE.to_owned(),
-    };
-    let spec = &plane.spec;
-    [
-        cell(&ca.source),
-        expires,
-        cell(
-            spec.secret_store_ref
-                .as_ref()
-                .map_or("", |store| &store.name),
-        ),
-        cell(
-            spec.observability_plane_ref
-                .as_ref()
-                .map_or("", |reference| reference.name()),
-        ),
-        match plane
-            .connection()
-            .and_then(|connection| connection.message.as_deref())
-        {
-            None | Some("") => NONE.to_owned(),
-            Some(message) => cut(message, MESSAGE),
-        },
-    ]
+    }
+}
+
+/// Puts rows in order. By state the worst come first, by a time the newest; equal ones stay by name.
+pub fn sort(rows: &mut [Row], by: SortBy, now: Timestamp) {
+    rows.sort_by(|a, b| a.name.cmp(&b.name));
+    match by {
+        SortBy::Name => {}
+        SortBy::PlaneId => rows.sort_by(|a, b| a.plane_id.cmp(&b.plane_id)),
+        SortBy::State => rows.sort_by_key(|row| row.state(now)),
+        SortBy::Agents => {
+            rows.sort_by_key(|row| Reverse(row.connection.as_ref().map(|connection| connection.connected_agents)))
+        }
+        SortBy::Heartbeat => rows.sort_by_key(|row| Reverse(row.heartbeat())),
+        SortBy::Since => rows.sort_by_key(|row| Reverse(row.since(now))),
+        SortBy::Age => rows.sort_by_key(|row| Reverse(row.created)),
+    }
+}
+
+/// The table.
+pub fn table(rows: &[Row], headers: bool, now: Timestamp) -> String {
+    let wide = rows.first().is_some_and(|row| row.wide.is_some());
+    let header: Vec<_> = HEADER.into_iter().chain(WIDE.into_iter().filter(|_| wide)).collect();
+    columns(headers.then_some(&header), rows.iter().map(|row| row.cells(now)))
 }
 
 /// How many planes are in which state: `3 planes: 1 Connected, 2 Unreported`.
@@ -165,11 +176,7 @@ pub fn summary(planes: impl Iterator<Item = State>) -> String {
     });
     let counts: Vec<_> = counts.collect();
     let noun = if states.len() == 1 { "plane" } else { "planes" };
-    if counts.is_empty() {
-        format!("no {noun}")
-    } else {
-        format!("{} {noun}: {}", states.len(), counts.join(", "))
-    }
+    if counts.is_empty() { format!("no {noun}") } else { format!("{} {noun}: {}", states.len(), counts.join(", ")) }
 }
 
 #[cfg(test)]
@@ -187,11 +194,7 @@ pub(crate) mod tests {
     /// A plane whose connection is that of one state, and others that test the widths.
     pub(crate) fn planes() -> Vec<Plane> {
         let plane = |name: &str, connection: serde_json::Value| {
-            let status = if connection.is_null() {
-                json!({})
-            } else {
-                json!({"agentConnection": connection})
-            };
+            let status = if connection.is_null() { json!({}) } else { json!({"agentConnection": connection}) };
             serde_json::from_value(json!({
                 "metadata": {"name": name, "creationTimestamp": "2026-11-13T12:00:00Z"},
                 "spec": {"planeID": format!("{name}-id"), "clusterAgent": {"clientCA": {"value": "x"}}},
@@ -221,12 +224,16 @@ pub(crate) mod tests {
         ]
     }
 
+    fn rows(ca: Option<ClientCa>) -> Vec<Row> {
+        planes().into_iter().map(|plane| Row::new(plane, ca.clone())).collect()
+    }
+
     #[test]
     fn the_table() {
-        let mut planes = planes();
-        sort(&mut planes, SortBy::State, now());
+        let mut rows = rows(None);
+        sort(&mut rows, SortBy::State, now());
         assert_data_eq!(
-            plain(&table(&planes, None, true, now())),
+            plain(&table(&rows, true, now())),
             str![[r#"
 NAME    PLANE-ID   STATE           AGENTS  HEARTBEAT  SINCE  AGE
 stale   stale-id   Stale           1       2d         47h    9d
@@ -239,51 +246,28 @@ shared  shared-id  Connected       2       12s        3d4h   9d
 "#]]
         );
         assert_data_eq!(
-            plain(&summary(planes.iter().map(|plane| plane.state(now())))),
-            str![
-                "6 planes: 1 Connected, 1 Late, 1 Unreported, 1 NeverConnected, 1 Disconnected, 1 Stale"
-            ]
+            plain(&summary(rows.iter().map(|row| row.state(now())))),
+            str!["6 planes: 1 Connected, 1 Late, 1 Unreported, 1 NeverConnected, 1 Disconnected, 1 Stale"]
         );
     }
 
     #[test]
     fn the_wide_table_tells_what_could_not_be_read() {
-        let planes = &planes()[..1];
-        let ca = |word| {
-            [ClientCa {
-                source: "secret/a/b:ca.crt".into(),
-                certificates: Err(Problem {
-                    word,
-                    text: String::new(),
-                }),
-            }]
-        };
         for word in ["forbidden", "missing"] {
-            let text = plain(&table(planes, Some(&ca(word)), false, now()));
-            assert!(
-                text.contains(word) && text.contains("2 agents connected (HA mode)"),
-                "{text}"
-            );
+            let problem = Problem { word, text: String::new() };
+            let ca = ClientCa { source: "secret/a/b:ca.crt".into(), certificates: Err(problem) };
+            let text = plain(&table(&rows(Some(ca))[..1], false, now()));
+            assert!(text.contains(word) && text.contains("2 agents connected (HA mode)"), "{text}");
         }
     }
 
     #[test]
     fn hostile_text_stays_in_its_cell() {
-        let mut planes = planes();
-        planes[0].metadata.name = Some("\u{1b}[2Jx\n\u{202e}y".into());
-        planes[0]
-            .status
-            .as_mut()
-            .unwrap()
-            .agent_connection
-            .as_mut()
-            .unwrap()
-            .message = Some("m\n".repeat(1 << 20));
-        let ca = [ClientCa {
-            source: "value".into(),
-            certificates: Ok(vec![]),
-        }];
-        let text = plain(&table(&planes[..1], Some(&ca), false, now()));
+        let mut plane = planes().remove(0);
+        plane.metadata.name = Some("\u{1b}[2Jx\n\u{202e}y".into());
+        plane.status.as_mut().unwrap().agent_connection.as_mut().unwrap().message = Some("m\n".repeat(1 << 20));
+        let ca = ClientCa { source: "value".into(), certificates: Ok(vec![]) };
+        let text = plain(&table(&[Row::new(plane, Some(ca))], false, now()));
         assert_eq!(text.lines().count(), 1);
         assert!(text.starts_with(r"\u{1b}[2Jx\n\u{202e}y"), "{text}");
         assert!(text.len() < 400);

@@ -23,9 +23,7 @@ pub fn findings(manifest: &Manifest, findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {
         let here = lines(&manifest.text, &finding.span);
-        let secret = secrets
-            .iter()
-            .any(|secret| secret.start < here.end && here.start < secret.end);
+        let secret = secrets.iter().any(|secret| secret.start < here.end && here.start < secret.end);
         text.push_str(&one(manifest, finding, secret));
         text.push_str("\n\n");
     }
@@ -44,18 +42,10 @@ fn one(manifest: &Manifest, finding: &Finding, secret: bool) -> String {
         excerpt(&manifest.text, &finding.span)
     };
     let label = visible(&finding.label).into_owned();
-    let title = level
-        .primary_title(visible(&finding.message).into_owned())
-        .id(finding.rule.id);
-    let annotation = AnnotationKind::Primary
-        .span(span)
-        .label((!label.is_empty() && !secret).then_some(label));
-    let mut group = title.element(
-        Snippet::source(excerpt)
-            .line_start(line)
-            .path(path(manifest))
-            .annotation(annotation),
-    );
+    let title = level.primary_title(visible(&finding.message).into_owned()).id(finding.rule.id);
+    let annotation = AnnotationKind::Primary.span(span).label((!label.is_empty() && !secret).then_some(label));
+    let mut group =
+        title.element(Snippet::source(excerpt).line_start(line).path(path(manifest)).annotation(annotation));
     if let Some(help) = &finding.help {
         group = group.element(Level::HELP.message(visible(help).into_owned()));
     }
@@ -75,15 +65,8 @@ fn place(rendered: &str, path: &str, line: usize, column: usize) -> String {
     match rendered.find(&mark) {
         Some(at) => {
             let after = at + mark.len();
-            let digits = rendered[after..]
-                .bytes()
-                .take_while(u8::is_ascii_digit)
-                .count();
-            format!(
-                "{}{column}{}",
-                &rendered[..after],
-                &rendered[after + digits..]
-            )
+            let digits = rendered[after..].bytes().take_while(u8::is_ascii_digit).count();
+            format!("{}{column}{}", &rendered[..after], &rendered[after + digits..])
         }
         None => rendered.to_owned(),
     }
@@ -92,18 +75,14 @@ fn place(rendered: &str, path: &str, line: usize, column: usize) -> String {
 /// The whole lines that a span touches.
 fn lines(text: &str, span: &Range<usize>) -> Range<usize> {
     let start = text[..span.start].rfind('\n').map_or(0, |end| end + 1);
-    let end = text[span.end..]
-        .find('\n')
-        .map_or(text.len(), |end| span.end + end);
+    let end = text[span.end..].find('\n').map_or(text.len(), |end| span.end + end);
     start..end
 }
 
 /// The first line of the span, visible and no longer than needed, and the span in it.
 fn excerpt(text: &str, span: &Range<usize>) -> (String, Range<usize>) {
     let line_start = text[..span.start].rfind('\n').map_or(0, |end| end + 1);
-    let line_end = text[span.start..]
-        .find(['\n', '\r'])
-        .map_or(text.len(), |end| span.start + end);
+    let line_end = text[span.start..].find(['\n', '\r']).map_or(text.len(), |end| span.start + end);
     let span = span.start..span.end.min(line_end).max(span.start);
     let from = text.ceil_char_boundary(line_start.max(span.start.saturating_sub(AROUND)));
     let to = text.floor_char_boundary(line_end.min(span.start.saturating_add(2 * AROUND)));
@@ -136,34 +115,19 @@ fn excerpt(text: &str, span: &Range<usize>) -> (String, Range<usize>) {
 
 /// `1 file, 3 planes: 1 error, 1 warning`.
 pub fn summary(files: usize, judgements: &[Judgement]) -> String {
-    let count = |number: usize, noun: &str| {
-        format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
-    };
-    let total = |severity| {
-        judgements
-            .iter()
-            .map(|judgement| judgement.count(severity))
-            .sum()
-    };
+    let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
+    let total = |severity| judgements.iter().map(|judgement| judgement.count(severity)).sum();
     let planes = judgements.iter().map(|judgement| judgement.planes).sum();
     let mut text = format!("{}, {}: ", count(files, "file"), count(planes, "plane"));
     match (total(Severity::Error), total(Severity::Warning)) {
         (0, 0) => text.push_str("no findings"),
         (errors, warnings) => {
-            let _ = write!(
-                text,
-                "{}, {}",
-                count(errors, "error"),
-                count(warnings, "warning")
-            );
+            let _ = write!(text, "{}, {}", count(errors, "error"), count(warnings, "warning"));
         }
     }
     let skipped = skipped(judgements);
     if !skipped.is_empty() {
-        let kinds: Vec<_> = skipped
-            .iter()
-            .map(|(kind, number)| format!("{number} {}", super::cut(kind, 60)))
-            .collect();
+        let kinds: Vec<_> = skipped.iter().map(|(kind, number)| format!("{number} {}", super::cut(kind, 60))).collect();
         let _ = write!(text, "; skipped {}", kinds.join(", "));
     }
     text
@@ -180,27 +144,13 @@ fn skipped(judgements: &[Judgement]) -> std::collections::BTreeMap<&str, usize> 
 /// All findings as one object.
 pub fn json(manifests: &[Manifest], judgements: &[Judgement], extra: &[Finding]) -> Value {
     let sum = |of: fn(&Judgement) -> usize| judgements.iter().map(of).sum::<usize>();
-    let of_files = manifests
-        .iter()
-        .zip(judgements)
-        .flat_map(|(manifest, judgement)| {
-            judgement
-                .findings
-                .iter()
-                .map(move |finding| object(Some(manifest), finding))
-        });
-    let findings: Vec<_> = of_files
-        .chain(extra.iter().map(|finding| object(None, finding)))
-        .collect();
+    let of_files = manifests.iter().zip(judgements).flat_map(|(manifest, judgement)| {
+        judgement.findings.iter().map(move |finding| object(Some(manifest), finding))
+    });
+    let findings: Vec<_> = of_files.chain(extra.iter().map(|finding| object(None, finding))).collect();
     let counted = |severity| {
-        judgements
-            .iter()
-            .map(|judgement| judgement.count(severity))
-            .sum::<usize>()
-            + extra
-                .iter()
-                .filter(|finding| finding.rule.severity == severity)
-                .count()
+        judgements.iter().map(|judgement| judgement.count(severity)).sum::<usize>()
+            + extra.iter().filter(|finding| finding.rule.severity == severity).count()
     };
     json!({
         "files": manifests.len(),
@@ -245,8 +195,7 @@ mod tests {
         plain(&findings(&manifest, &judge(&manifest).findings))
     }
 
-    const HEAD: &str =
-        "apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\nmetadata: {name: a}\n";
+    const HEAD: &str = "apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\nmetadata: {name: a}\n";
 
     #[test]
     fn a_finding_and_its_line() {
@@ -271,37 +220,25 @@ error[plane-id-format]: planeID must be lower-case letters, digits and hyphens
 
     #[test]
     fn long_and_hostile_lines_are_cut_and_visible() {
-        let text = format!(
-            "{HEAD}spec: {{x: \"{}\", \"\u{202e}bad\": 1}}\n",
-            "é".repeat(5000)
-        );
+        let text = format!("{HEAD}spec: {{x: \"{}\", \"\u{202e}bad\": 1}}\n", "é".repeat(5000));
         let shown = shown(&text);
-        assert!(
-            shown.contains("…") && shown.contains("planes.yaml:4:5015"),
-            "{shown}"
-        );
+        assert!(shown.contains("…") && shown.contains("planes.yaml:4:5015"), "{shown}");
         assert!(!shown.contains('\u{202e}') && shown.contains(r"\u{202e}bad"));
         assert!(shown.lines().all(|line| line.chars().count() < 400));
     }
 
     #[test]
     fn no_line_of_a_private_key_is_shown() {
-        let key = crate::pki::PrivateKey::generate(crate::pki::KeyAlgorithm::EcdsaP256)
-            .unwrap()
-            .to_pem();
+        let key = crate::pki::PrivateKey::generate(crate::pki::KeyAlgorithm::EcdsaP256).unwrap().to_pem();
         let secret = key.lines().nth(1).unwrap();
-        let inline =
-            format!("{HEAD}spec: {{bad: 1, clusterAgent: {{clientCA: {{value: {key:?}}}}}}}\n");
+        let inline = format!("{HEAD}spec: {{bad: 1, clusterAgent: {{clientCA: {{value: {key:?}}}}}}}\n");
         let block = format!(
             "{HEAD}spec:\n  planeID: a\n  clusterAgent:\n    clientCA:\n      value: |\n        {}\n",
             key.trim_end().replace('\n', "\n        ")
         );
         for text in [inline, block] {
             let shown = shown(&text);
-            assert!(
-                shown.contains("ca-private-key") && !shown.contains(secret),
-                "{shown}"
-            );
+            assert!(shown.contains("ca-private-key") && !shown.contains(secret), "{shown}");
         }
     }
 }

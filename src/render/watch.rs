@@ -48,10 +48,7 @@ impl Kind {
 impl Change {
     /// The state now; none for a plane that is gone.
     pub fn to(&self) -> Option<State> {
-        self.plane
-            .as_ref()
-            .filter(|_| self.kind != Kind::Deleted)
-            .map(|plane| plane.state(self.time))
+        self.plane.as_ref().filter(|_| self.kind != Kind::Deleted).map(|plane| plane.state(self.time))
     }
 }
 
@@ -63,20 +60,10 @@ fn seconds(time: Timestamp) -> String {
 pub fn line(change: &Change) -> Option<String> {
     let time = seconds(change.time);
     let Some(plane) = &change.plane else {
-        let message = change
-            .message
-            .as_deref()
-            .map(|message| format!(": {}", cut(message, 200)))
-            .unwrap_or_default();
+        let message = change.message.as_deref().map(|message| format!(": {}", cut(message, 200))).unwrap_or_default();
         return match change.kind {
-            Kind::Lost => Some(format!(
-                "{time} {}{message}",
-                paint::warning("lost the API server")
-            )),
-            Kind::Resumed => Some(format!(
-                "{time} {}",
-                paint::good("the API server answers again")
-            )),
+            Kind::Lost => Some(format!("{time} {}{message}", paint::warning("lost the API server"))),
+            Kind::Resumed => Some(format!("{time} {}", paint::good("the API server answers again"))),
             _ => None,
         };
     };
@@ -121,45 +108,21 @@ mod tests {
     #[test]
     fn lines_and_objects_tell_the_same() {
         let late = planes().remove(1);
-        let change = Change {
-            time: now(),
-            kind: Kind::Changed,
-            plane: Some(late),
-            from: Some(State::Connected),
-            message: None,
-        };
+        let change =
+            Change { time: now(), kind: Kind::Changed, plane: Some(late), from: Some(State::Connected), message: None };
         assert_eq!(
             plain(&line(&change).unwrap()),
             "2026-11-22T12:00:00Z late Connected -> Late agents=1 heartbeat=140s"
         );
         let object = json(&change);
         assert_eq!(
-            (
-                &object["state"],
-                &object["from"],
-                &object["heartbeatAgeSeconds"]
-            ),
+            (&object["state"], &object["from"], &object["heartbeatAgeSeconds"]),
             (&json!("Late"), &json!("Connected"), &json!(140))
         );
-        let gone = Change {
-            kind: Kind::Deleted,
-            ..change.clone()
-        };
-        assert_eq!(
-            plain(&line(&gone).unwrap()),
-            "2026-11-22T12:00:00Z late Connected -> deleted"
-        );
+        let gone = Change { kind: Kind::Deleted, ..change.clone() };
+        assert_eq!(plain(&line(&gone).unwrap()), "2026-11-22T12:00:00Z late Connected -> deleted");
         assert_eq!(json(&gone)["state"], Value::Null);
-        let lost = Change {
-            kind: Kind::Lost,
-            plane: None,
-            from: None,
-            message: Some("\u{1b}x".into()),
-            ..change
-        };
-        assert_eq!(
-            plain(&line(&lost).unwrap()),
-            r"2026-11-22T12:00:00Z lost the API server: \u{1b}x"
-        );
+        let lost = Change { kind: Kind::Lost, plane: None, from: None, message: Some("\u{1b}x".into()), ..change };
+        assert_eq!(plain(&line(&lost).unwrap()), r"2026-11-22T12:00:00Z lost the API server: \u{1b}x");
     }
 }

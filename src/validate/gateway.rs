@@ -2,8 +2,8 @@
 
 use super::Found;
 use super::rules::{
-    CA_NO_CERTIFICATE, CA_NOT_RAW_PEM, CA_PRIVATE_KEY, CA_SECRET_NAMESPACE, CA_SOURCE_BOTH,
-    CA_SOURCE_MISSING, CA_UNPARSABLE, OBSERVABILITY_KIND_MISSING, PLANE_ID_MISSING,
+    CA_NO_CERTIFICATE, CA_NOT_RAW_PEM, CA_PRIVATE_KEY, CA_SECRET_NAMESPACE, CA_SOURCE_BOTH, CA_SOURCE_MISSING,
+    CA_UNPARSABLE, OBSERVABILITY_KIND_MISSING, PLANE_ID_MISSING,
 };
 use crate::manifest::{Entry, Node, Value};
 use crate::pki::{self, BundleError, Certificate};
@@ -17,31 +17,14 @@ pub(super) fn check(root: &Node, found: &mut Found<'_>) {
         return;
     };
     if matches!(spec.node.value, Value::Mapping(_)) && absent(&spec.node, "planeID") {
-        let Difference {
-            releases, instead, ..
-        } = PLANE_ID_REQUIRED;
-        let name = root
-            .at(&["metadata", "name"])
-            .and_then(Node::as_str)
-            .unwrap_or("NAME");
+        let Difference { releases, instead, .. } = PLANE_ID_REQUIRED;
+        let name = root.at(&["metadata", "name"]).and_then(Node::as_str).unwrap_or("NAME");
         let message = format!("planeID is left out: in {releases} {instead}");
-        found
-            .add(
-                &PLANE_ID_MISSING,
-                spec.key_span.clone(),
-                "spec.planeID",
-                message,
-                "planeID is missing",
-            )
-            .help = Some(format!(
-            "write `planeID: {}`, which is what it defaults to",
-            shell_quoted(name)
-        ));
+        found.add(&PLANE_ID_MISSING, spec.key_span.clone(), "spec.planeID", message, "planeID is missing").help =
+            Some(format!("write `planeID: {}`, which is what it defaults to", shell_quoted(name)));
     }
-    if let Some(reference) = spec
-        .node
-        .entry("observabilityPlaneRef")
-        .filter(|entry| matches!(entry.node.value, Value::Mapping(_)))
+    if let Some(reference) =
+        spec.node.entry("observabilityPlaneRef").filter(|entry| matches!(entry.node.value, Value::Mapping(_)))
         && absent(&reference.node, "kind")
     {
         let path = "spec.observabilityPlaneRef.kind";
@@ -49,25 +32,13 @@ pub(super) fn check(root: &Node, found: &mut Found<'_>) {
             .map(|d| format!("kind is left out: in {} {}", d.releases, d.instead))
             .next()
             .unwrap_or_default();
-        found
-            .add(
-                &OBSERVABILITY_KIND_MISSING,
-                reference.key_span.clone(),
-                path,
-                message,
-                "kind is missing",
-            )
-            .help = Some(format!(
-            "write `kind: {OBSERVABILITY_KIND}`, which is what it defaults to"
-        ));
+        found.add(&OBSERVABILITY_KIND_MISSING, reference.key_span.clone(), path, message, "kind is missing").help =
+            Some(format!("write `kind: {OBSERVABILITY_KIND}`, which is what it defaults to"));
     }
     let Some(agent) = spec.node.get("clusterAgent") else {
         return;
     };
-    if let Some(ca) = agent
-        .entry("clientCA")
-        .filter(|entry| matches!(entry.node.value, Value::Mapping(_)))
-    {
+    if let Some(ca) = agent.entry("clientCA").filter(|entry| matches!(entry.node.value, Value::Mapping(_))) {
         client_ca(ca, found);
     }
 }
@@ -77,39 +48,19 @@ fn absent(node: &Node, key: &str) -> bool {
 }
 
 fn client_ca(ca: &Entry, found: &mut Found<'_>) {
-    let value = ca
-        .node
-        .entry("value")
-        .filter(|entry| !entry.node.is_null() && entry.node.as_str() != Some(""));
-    let secret = ca
-        .node
-        .entry("secretRef")
-        .filter(|entry| !entry.node.is_null());
+    let value = ca.node.entry("value").filter(|entry| !entry.node.is_null() && entry.node.as_str() != Some(""));
+    let secret = ca.node.entry("secretRef").filter(|entry| !entry.node.is_null());
     match (value, secret) {
         (None, None) => {
-            let message =
-                "clientCA names no CA: the gateway skips such a plane, and no agent can connect";
+            let message = "clientCA names no CA: the gateway skips such a plane, and no agent can connect";
             found
-                .add(
-                    &CA_SOURCE_MISSING,
-                    ca.key_span.clone(),
-                    CLIENT_CA,
-                    message,
-                    "neither value nor secretRef",
-                )
+                .add(&CA_SOURCE_MISSING, ca.key_span.clone(), CLIENT_CA, message, "neither value nor secretRef")
                 .help = Some("write the CA's PEM as value, or name a Secret with secretRef".into());
         }
         (Some(_), Some(secret)) => {
-            let message =
-                "clientCA has two sources: the value wins in silence, and the Secret is never read";
+            let message = "clientCA has two sources: the value wins in silence, and the Secret is never read";
             found
-                .add(
-                    &CA_SOURCE_BOTH,
-                    secret.key_span.clone(),
-                    &format!("{CLIENT_CA}.secretRef"),
-                    message,
-                    "never read",
-                )
+                .add(&CA_SOURCE_BOTH, secret.key_span.clone(), &format!("{CLIENT_CA}.secretRef"), message, "never read")
                 .help = Some("keep one of the two".into());
         }
         (Some(value), None) => inline(&value.node, found),
@@ -120,15 +71,8 @@ fn client_ca(ca: &Entry, found: &mut Found<'_>) {
             {
                 let path = format!("{CLIENT_CA}.secretRef.namespace");
                 let message = "secretRef needs a namespace: a cluster-scoped plane has none of its own, and the gateway's look-up fails";
-                found
-                    .add(
-                        &CA_SECRET_NAMESPACE,
-                        secret.key_span.clone(),
-                        &path,
-                        message,
-                        "namespace is missing",
-                    )
-                    .help = Some("write the Secret's namespace".into());
+                found.add(&CA_SECRET_NAMESPACE, secret.key_span.clone(), &path, message, "namespace is missing").help =
+                    Some("write the Secret's namespace".into());
             }
         }
     }
@@ -140,49 +84,27 @@ fn inline(node: &Node, found: &mut Found<'_>) {
     };
     let path = format!("{CLIENT_CA}.value");
     // A whole PEM would fill the screen: its first line is enough to point at.
-    let first = node.span.start
-        ..node
-            .span
-            .end
-            .min(node.span.start + text.lines().next().unwrap_or_default().len().max(1));
+    let first =
+        node.span.start..node.span.end.min(node.span.start + text.lines().next().unwrap_or_default().len().max(1));
     if pki::holds_private_key(text) {
         let message = "clientCA.value holds a private key: whoever may read the plane can read it";
-        found
-            .add(&CA_PRIVATE_KEY, node.span.clone(), &path, message, "")
-            .help = Some("take it out, and make a new CA: this key is no longer secret".into());
+        found.add(&CA_PRIVATE_KEY, node.span.clone(), &path, message, "").help =
+            Some("take it out, and make a new CA: this key is no longer secret".into());
         return;
     }
     let certificates = pki::certificates(text);
     if !certificates.is_empty() {
-        for (index, _) in certificates
-            .iter()
-            .enumerate()
-            .filter(|(_, der)| Certificate::from_der(der).is_none())
-        {
-            let message = format!(
-                "certificate {} in clientCA.value can't be parsed",
-                index + 1
-            );
-            found.add(
-                &CA_UNPARSABLE,
-                first.clone(),
-                &path,
-                message,
-                "not a certificate",
-            );
+        for (index, _) in certificates.iter().enumerate().filter(|(_, der)| Certificate::from_der(der).is_none()) {
+            let message = format!("certificate {} in clientCA.value can't be parsed", index + 1);
+            found.add(&CA_UNPARSABLE, first.clone(), &path, message, "not a certificate");
         }
         return;
     }
     match pki::bundle(text.as_bytes()) {
         Ok(_) => {
-            let message =
-                "clientCA.value must be raw PEM: of base64 the gateway understands nothing";
-            found
-                .add(&CA_NOT_RAW_PEM, first, &path, message, "encoded")
-                .help = Some(
-                "decode it with `base64 -d`, and write the result as a block behind `value: |`"
-                    .into(),
-            );
+            let message = "clientCA.value must be raw PEM: of base64 the gateway understands nothing";
+            found.add(&CA_NOT_RAW_PEM, first, &path, message, "encoded").help =
+                Some("decode it with `base64 -d`, and write the result as a block behind `value: |`".into());
         }
         Err(BundleError::PrivateKey) => {
             let message = "clientCA.value holds a private key, encoded";
@@ -190,13 +112,7 @@ fn inline(node: &Node, found: &mut Found<'_>) {
         }
         Err(_) => {
             let message = "clientCA.value holds no certificate";
-            found.add(
-                &CA_NO_CERTIFICATE,
-                first,
-                &path,
-                message,
-                "no `-----BEGIN CERTIFICATE-----`",
-            );
+            found.add(&CA_NO_CERTIFICATE, first, &path, message, "no `-----BEGIN CERTIFICATE-----`");
         }
     }
 }

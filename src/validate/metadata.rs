@@ -2,8 +2,7 @@
 
 use super::Found;
 use super::rules::{
-    ANNOTATION_FORMAT, LABEL_FORMAT, NAME_FORMAT, NAMESPACE_IGNORED, REQUIRED_FIELD, UNKNOWN_FIELD,
-    WRONG_TYPE,
+    ANNOTATION_FORMAT, LABEL_FORMAT, NAME_FORMAT, NAMESPACE_IGNORED, REQUIRED_FIELD, UNKNOWN_FIELD, WRONG_TYPE,
 };
 use crate::manifest::{Entry, Node, Value, json_path};
 use crate::plane::{is_dns_subdomain, is_label_value, is_qualified_name};
@@ -32,26 +31,12 @@ const ANNOTATIONS_LIMIT: usize = 256 << 10;
 
 pub(super) fn check(root: &Node, found: &mut Found<'_>) {
     let Some(entry) = root.entry("metadata").filter(|entry| !entry.node.is_null()) else {
-        let place = root
-            .entry("kind")
-            .map_or_else(|| root.span.clone(), |entry| entry.key_span.clone());
-        found.add(
-            &REQUIRED_FIELD,
-            place,
-            "metadata.name",
-            "a plane needs a name",
-            "metadata.name is missing",
-        );
+        let place = root.entry("kind").map_or_else(|| root.span.clone(), |entry| entry.key_span.clone());
+        found.add(&REQUIRED_FIELD, place, "metadata.name", "a plane needs a name", "metadata.name is missing");
         return;
     };
     let Value::Mapping(entries) = &entry.node.value else {
-        found.add(
-            &WRONG_TYPE,
-            entry.node.span.clone(),
-            "metadata",
-            "metadata must be an object",
-            "",
-        );
+        found.add(&WRONG_TYPE, entry.node.span.clone(), "metadata", "metadata must be an object", "");
         return;
     };
     for field in entries {
@@ -60,15 +45,8 @@ pub(super) fn check(root: &Node, found: &mut Found<'_>) {
             "name" => name(field, &path, found),
             "namespace" if !field.node.is_null() && field.node.as_str() != Some("") => {
                 let message = "a ClusterBuildPlane has no namespace: this one is ignored";
-                found
-                    .add(
-                        &NAMESPACE_IGNORED,
-                        field.key_span.clone(),
-                        &path,
-                        message,
-                        "ignored",
-                    )
-                    .help = Some("leave it out".into());
+                found.add(&NAMESPACE_IGNORED, field.key_span.clone(), &path, message, "ignored").help =
+                    Some("leave it out".into());
             }
             "labels" => texts(field, &path, found, |entry, text| {
                 if !is_qualified_name(&entry.key) {
@@ -92,56 +70,32 @@ pub(super) fn check(root: &Node, found: &mut Found<'_>) {
                 texts(field, &path, found, |entry, text| {
                     size += entry.key.len() + text.len();
                     let wrong = !is_qualified_name(&entry.key.to_lowercase());
-                    wrong.then(|| (entry.key_span.clone(), &ANNOTATION_FORMAT, "an annotation's key must be [prefix/]name of letters, digits, `-`, `_` and `.`"))
+                    wrong.then(|| {
+                        (
+                            entry.key_span.clone(),
+                            &ANNOTATION_FORMAT,
+                            "an annotation's key must be [prefix/]name of letters, digits, `-`, `_` and `.`",
+                        )
+                    })
                 });
                 if size > ANNOTATIONS_LIMIT {
-                    let message = format!(
-                        "the annotations are larger than {} KiB together",
-                        ANNOTATIONS_LIMIT >> 10
-                    );
-                    found.add(
-                        &ANNOTATION_FORMAT,
-                        field.key_span.clone(),
-                        &path,
-                        message,
-                        format!("{size} bytes"),
-                    );
+                    let message = format!("the annotations are larger than {} KiB together", ANNOTATIONS_LIMIT >> 10);
+                    found.add(&ANNOTATION_FORMAT, field.key_span.clone(), &path, message, format!("{size} bytes"));
                 }
             }
             known if FIELDS.contains(&known) => {}
             unknown => {
                 let distance = |name: &&&str| strsim::damerau_levenshtein(name, unknown);
-                let nearest = FIELDS
-                    .iter()
-                    .min_by_key(distance)
-                    .filter(|name| distance(name) <= 2);
+                let nearest = FIELDS.iter().min_by_key(distance).filter(|name| distance(name) <= 2);
                 let message = format!("there is no field {}", visible(&path));
-                found
-                    .add(
-                        &UNKNOWN_FIELD,
-                        field.key_span.clone(),
-                        &path,
-                        message,
-                        "unknown",
-                    )
-                    .help = nearest.map(|name| format!("`{name}` was meant?"));
+                found.add(&UNKNOWN_FIELD, field.key_span.clone(), &path, message, "unknown").help =
+                    nearest.map(|name| format!("`{name}` was meant?"));
             }
         }
     }
-    let named = |key| {
-        entry
-            .node
-            .get(key)
-            .is_some_and(|node| !node.is_null() && node.as_str() != Some(""))
-    };
+    let named = |key| entry.node.get(key).is_some_and(|node| !node.is_null() && node.as_str() != Some(""));
     if !named("name") && !named("generateName") {
-        found.add(
-            &REQUIRED_FIELD,
-            entry.key_span.clone(),
-            "metadata.name",
-            "a plane needs a name",
-            "name is missing",
-        );
+        found.add(&REQUIRED_FIELD, entry.key_span.clone(), "metadata.name", "a plane needs a name", "name is missing");
     }
 }
 
@@ -150,23 +104,12 @@ fn name(field: &Entry, path: &str, found: &mut Found<'_>) {
         Value::String(name) if name.is_empty() || is_dns_subdomain(name) => {}
         Value::Null => {}
         Value::String(_) => {
-            let message = "a name must be lower-case letters, digits, hyphens and dots, with a letter or digit at both ends";
-            found.add(
-                &NAME_FORMAT,
-                field.node.span.clone(),
-                path,
-                message,
-                "not a DNS subdomain",
-            );
+            let message =
+                "a name must be lower-case letters, digits, hyphens and dots, with a letter or digit at both ends";
+            found.add(&NAME_FORMAT, field.node.span.clone(), path, message, "not a DNS subdomain");
         }
         _ => {
-            found.add(
-                &WRONG_TYPE,
-                field.node.span.clone(),
-                path,
-                "a name must be a string",
-                field.node.type_name(),
-            );
+            found.add(&WRONG_TYPE, field.node.span.clone(), path, "a name must be a string", field.node.type_name());
         }
     }
 }
@@ -174,12 +117,7 @@ fn name(field: &Entry, path: &str, found: &mut Found<'_>) {
 type Wrong = (std::ops::Range<usize>, &'static super::Rule, &'static str);
 
 /// A mapping of texts, each judged by `wrong`.
-fn texts(
-    field: &Entry,
-    path: &str,
-    found: &mut Found<'_>,
-    mut wrong: impl FnMut(&Entry, &str) -> Option<Wrong>,
-) {
+fn texts(field: &Entry, path: &str, found: &mut Found<'_>, mut wrong: impl FnMut(&Entry, &str) -> Option<Wrong>) {
     match &field.node.value {
         Value::Null => {}
         Value::Mapping(entries) => {
@@ -193,14 +131,9 @@ fn texts(
                         }
                     }
                     _ => {
-                        let message = format!(
-                            "{} must be a string, and is {}",
-                            visible(&path),
-                            entry.node.type_name()
-                        );
-                        found
-                            .add(&WRONG_TYPE, entry.node.span.clone(), &path, message, "")
-                            .help = Some("put it in quotes".into());
+                        let message = format!("{} must be a string, and is {}", visible(&path), entry.node.type_name());
+                        found.add(&WRONG_TYPE, entry.node.span.clone(), &path, message, "").help =
+                            Some("put it in quotes".into());
                     }
                 }
             }

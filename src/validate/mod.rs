@@ -45,10 +45,7 @@ pub struct Judgement {
 
 impl Judgement {
     pub fn count(&self, severity: Severity) -> usize {
-        self.findings
-            .iter()
-            .filter(|finding| finding.rule.severity == severity)
-            .count()
+        self.findings.iter().filter(|finding| finding.rule.severity == severity).count()
     }
 }
 
@@ -64,65 +61,41 @@ pub struct Object<'m> {
 
 impl<'m> Object<'m> {
     pub fn kind(&self) -> &'m str {
-        self.node
-            .get("kind")
-            .and_then(Node::as_str)
-            .unwrap_or_default()
+        self.node.get("kind").and_then(Node::as_str).unwrap_or_default()
     }
 
     fn api_version(&self) -> &'m str {
-        self.node
-            .get("apiVersion")
-            .and_then(Node::as_str)
-            .unwrap_or_default()
+        self.node.get("apiVersion").and_then(Node::as_str).unwrap_or_default()
     }
 
     pub fn name(&self) -> &'m str {
-        self.node
-            .at(&["metadata", "name"])
-            .and_then(Node::as_str)
-            .unwrap_or_default()
+        self.node.at(&["metadata", "name"]).and_then(Node::as_str).unwrap_or_default()
     }
 
     pub fn is_plane(&self) -> bool {
-        self.kind() == CLUSTER_BUILD_PLANE.kind
-            && self.api_version() == CLUSTER_BUILD_PLANE.api_version()
+        self.kind() == CLUSTER_BUILD_PLANE.kind && self.api_version() == CLUSTER_BUILD_PLANE.api_version()
     }
 }
 
 /// The objects of a file, Lists taken apart.
 pub fn objects(manifest: &Manifest) -> Vec<Object<'_>> {
     fn unfold<'m>(document: &'m Document, node: &'m Node, objects: &mut Vec<Object<'m>>) {
-        let object = Object {
-            document: document.number,
-            node,
-        };
+        let object = Object { document: document.number, node };
         match node.get("items") {
-            Some(Node {
-                value: Value::Sequence(items),
-                ..
-            }) if object.kind().ends_with("List") => {
-                items
-                    .iter()
-                    .for_each(|item| unfold(document, item, objects));
+            Some(Node { value: Value::Sequence(items), .. }) if object.kind().ends_with("List") => {
+                items.iter().for_each(|item| unfold(document, item, objects));
             }
             _ => objects.push(object),
         }
     }
     let mut objects = Vec::new();
-    manifest
-        .documents
-        .iter()
-        .for_each(|document| unfold(document, &document.root, &mut objects));
+    manifest.documents.iter().for_each(|document| unfold(document, &document.root, &mut objects));
     objects
 }
 
 /// Judges every document of a file.
 pub fn judge(manifest: &Manifest) -> Judgement {
-    let mut judgement = Judgement {
-        documents: manifest.documents.len(),
-        ..Judgement::default()
-    };
+    let mut judgement = Judgement { documents: manifest.documents.len(), ..Judgement::default() };
     for fault in &manifest.faults {
         let rule = match fault.kind {
             FaultKind::Syntax => &rules::YAML_SYNTAX,
@@ -141,17 +114,12 @@ pub fn judge(manifest: &Manifest) -> Judgement {
     for object in objects(manifest) {
         judge_object(object, &mut judgement);
     }
-    judgement
-        .findings
-        .sort_by_key(|finding| (finding.document, finding.span.start));
+    judgement.findings.sort_by_key(|finding| (finding.document, finding.span.start));
     judgement
 }
 
 fn judge_object(object: Object<'_>, judgement: &mut Judgement) {
-    let mut found = Found {
-        document: object.document,
-        findings: &mut judgement.findings,
-    };
+    let mut found = Found { document: object.document, findings: &mut judgement.findings };
     let Value::Mapping(entries) = &object.node.value else {
         found.add(
             &rules::NOT_AN_OBJECT,
@@ -169,17 +137,12 @@ fn judge_object(object: Object<'_>, judgement: &mut Judgement) {
         gateway::check(object.node, &mut found);
         return;
     }
-    let place = ["kind", "apiVersion"]
-        .iter()
-        .find_map(|key| object.node.get(key))
-        .map(|node| node.span.clone());
+    let place = ["kind", "apiVersion"].iter().find_map(|key| object.node.get(key)).map(|node| node.span.clone());
     let place = place
         .or_else(|| entries.first().map(|entry| entry.key_span.clone()))
         .unwrap_or_else(|| object.node.span.clone());
     if let Some((message, help)) = near_miss(object) {
-        found
-            .add(&rules::KIND_NEAR_MISS, place, "kind", message, "")
-            .help = Some(help);
+        found.add(&rules::KIND_NEAR_MISS, place, "kind", message, "").help = Some(help);
     }
     let kind = match object.kind() {
         "" => "without a kind",
@@ -200,16 +163,13 @@ fn near_miss(object: Object<'_>) -> Option<(String, String)> {
         ));
     }
     if kind == CLUSTER_WORKFLOW_PLANE.kind {
-        let releases = Difference::of("")
-            .next()
-            .map_or("later releases", |difference| difference.releases);
+        let releases = Difference::of("").next().map_or("later releases", |difference| difference.releases);
         return Some((
             format!("{kind} is what {plane} is called in {releases}"),
             format!("for releases to v0.17 write `kind: {plane}`"),
         ));
     }
-    let seems = !kind.is_empty()
-        && strsim::damerau_levenshtein(&kind.to_lowercase(), &plane.to_lowercase()) <= 2;
+    let seems = !kind.is_empty() && strsim::damerau_levenshtein(&kind.to_lowercase(), &plane.to_lowercase()) <= 2;
     if seems && kind != plane {
         return Some((
             format!("there is no kind {}", crate::term::visible(kind)),
@@ -218,10 +178,7 @@ fn near_miss(object: Object<'_>) -> Option<(String, String)> {
     }
     if kind == plane {
         return Some((
-            format!(
-                "a {plane} is of {version}, not of `{}`",
-                crate::term::visible(api_version)
-            ),
+            format!("a {plane} is of {version}, not of `{}`", crate::term::visible(api_version)),
             format!("write `apiVersion: {version}`"),
         ));
     }
@@ -268,19 +225,12 @@ mod tests {
         judge(&manifest)
             .findings
             .iter()
-            .map(|finding| {
-                (
-                    finding.rule.id,
-                    manifest.text[finding.span.clone()].to_owned(),
-                )
-            })
+            .map(|finding| (finding.rule.id, manifest.text[finding.span.clone()].to_owned()))
             .collect()
     }
 
     fn plane(spec: &str) -> String {
-        format!(
-            "apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\nmetadata:\n  name: a\nspec: {spec}\n"
-        )
+        format!("apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\nmetadata:\n  name: a\nspec: {spec}\n")
     }
 
     const SECRET: &str = "clusterAgent: {clientCA: {secretRef: {name: ca, namespace: s, key: k}}}";
@@ -298,27 +248,15 @@ mod tests {
             ("{planeID: on, @}", "wrong-type", "on"),
             ("{planeID: 12, @}", "wrong-type", "12"),
             ("{planeId: a, planeID: a, @}", "unknown-field", "planeId"),
-            (
-                "{planeID: a, clusterAgent: {}}",
-                "required-field",
-                "clusterAgent",
-            ),
+            ("{planeID: a, clusterAgent: {}}", "required-field", "clusterAgent"),
             ("{planeID: a}", "required-field", "spec"),
-            (
-                "{planeID: a, @, secretStoreRef: {}}",
-                "required-field",
-                "secretStoreRef",
-            ),
+            ("{planeID: a, @, secretStoreRef: {}}", "required-field", "secretStoreRef"),
             (
                 "{planeID: a, @, observabilityPlaneRef: {kind: ObservabilityPlane, name: x}}",
                 "not-in-enum",
                 "ObservabilityPlane",
             ),
-            (
-                "{planeID: a, @, observabilityPlaneRef: {kind: ClusterObservabilityPlane, name: ''}}",
-                "length",
-                "''",
-            ),
+            ("{planeID: a, @, observabilityPlaneRef: {kind: ClusterObservabilityPlane, name: ''}}", "length", "''"),
             (
                 "{planeID: a, @, observabilityPlaneRef: {kind: ClusterObservabilityPlane, name: X}}",
                 "pattern-mismatch",
@@ -334,23 +272,15 @@ mod tests {
         ];
         for (spec, rule, at) in cases {
             let findings = found(&plane(&spec.replace('@', SECRET)));
-            assert!(
-                findings.contains(&(rule, at.to_owned())),
-                "{spec}: {findings:?}"
-            );
+            assert!(findings.contains(&(rule, at.to_owned())), "{spec}: {findings:?}");
         }
         let long = "a".repeat(64);
-        assert_eq!(
-            found(&plane(&format!("{{planeID: {long}, {SECRET}}}")))[0].0,
-            "plane-id-format"
-        );
+        assert_eq!(found(&plane(&format!("{{planeID: {long}, {SECRET}}}")))[0].0, "plane-id-format");
     }
 
     #[test]
     fn the_gateway_is_foreseen() {
-        let ca = |value: &str| {
-            format!("{{planeID: a, clusterAgent: {{clientCA: {{value: {value:?}}}}}}}")
-        };
+        let ca = |value: &str| format!("{{planeID: a, clusterAgent: {{clientCA: {{value: {value:?}}}}}}}");
         let pem = crate::pki::ca(
             "x",
             crate::pki::KeyAlgorithm::EcdsaP256,
@@ -369,10 +299,20 @@ mod tests {
             (ca(&pem.key.to_pem()), Some("ca-private-key")),
             (ca(&crate::pki::encode("CERTIFICATE", b"x")), Some("ca-unparsable")),
             ("{planeID: a, clusterAgent: {clientCA: {}}}".into(), Some("ca-source-missing")),
-            ("{planeID: a, clusterAgent: {clientCA: {value: x, secretRef: {name: ca, namespace: s, key: k}}}}".into(), Some("ca-source-both")),
-            ("{planeID: a, clusterAgent: {clientCA: {secretRef: {name: ca, key: k}}}}".into(), Some("ca-secret-namespace")),
+            (
+                "{planeID: a, clusterAgent: {clientCA: {value: x, secretRef: {name: ca, namespace: s, key: k}}}}"
+                    .into(),
+                Some("ca-source-both"),
+            ),
+            (
+                "{planeID: a, clusterAgent: {clientCA: {secretRef: {name: ca, key: k}}}}".into(),
+                Some("ca-secret-namespace"),
+            ),
             (format!("{{{SECRET}}}"), Some("plane-id-missing")),
-            (format!("{{planeID: a, {SECRET}, observabilityPlaneRef: {{name: x}}}}"), Some("observability-kind-missing")),
+            (
+                format!("{{planeID: a, {SECRET}, observabilityPlaneRef: {{name: x}}}}"),
+                Some("observability-kind-missing"),
+            ),
         ];
         for (spec, rule) in cases {
             let ids: Vec<_> = found(&plane(&spec)).into_iter().map(|(id, _)| id).collect();
@@ -392,42 +332,22 @@ mod tests {
             ("{name: a, labels: {a: 'b c'}}", "label-format", "'b c'"),
             ("{name: a, labels: {-a: b}}", "label-format", "-a"),
             ("{name: a, labels: {a: 1}}", "wrong-type", "1"),
-            (
-                "{name: a, annotations: {a b: c}}",
-                "annotation-format",
-                "a b",
-            ),
+            ("{name: a, annotations: {a b: c}}", "annotation-format", "a b"),
             ("{name: a, namespace: b}", "namespace-ignored", "namespace"),
             ("{name: a, label: {}}", "unknown-field", "label"),
         ];
         for (metadata, rule, at) in cases {
-            assert_eq!(
-                found(&with(metadata)),
-                [(rule, at.to_owned())],
-                "{metadata}"
-            );
+            assert_eq!(found(&with(metadata)), [(rule, at.to_owned())], "{metadata}");
         }
     }
 
     #[test]
     fn near_misses_are_told() {
         for (text, kind) in [
-            (
-                "kind: ClusterBuildplane\napiVersion: openchoreo.dev/v1alpha1",
-                "ClusterBuildplane",
-            ),
-            (
-                "kind: ClusterBuildPlane\napiVersion: openchoreo.io/v1alpha1",
-                "ClusterBuildPlane",
-            ),
-            (
-                "kind: BuildPlane\napiVersion: openchoreo.dev/v1alpha1",
-                "BuildPlane",
-            ),
-            (
-                "kind: ClusterWorkflowPlane\napiVersion: openchoreo.dev/v1alpha1",
-                "ClusterWorkflowPlane",
-            ),
+            ("kind: ClusterBuildplane\napiVersion: openchoreo.dev/v1alpha1", "ClusterBuildplane"),
+            ("kind: ClusterBuildPlane\napiVersion: openchoreo.io/v1alpha1", "ClusterBuildPlane"),
+            ("kind: BuildPlane\napiVersion: openchoreo.dev/v1alpha1", "BuildPlane"),
+            ("kind: ClusterWorkflowPlane\napiVersion: openchoreo.dev/v1alpha1", "ClusterWorkflowPlane"),
         ] {
             assert_eq!(found(text), [("kind-near-miss", kind.to_owned())], "{text}");
         }
@@ -440,14 +360,7 @@ mod tests {
     fn lists_are_taken_apart() {
         let text = "kind: List\napiVersion: v1\nitems:\n- kind: ConfigMap\n- apiVersion: openchoreo.dev/v1alpha1\n  kind: ClusterBuildPlane\n  metadata: {name: a}\n  spec: {}\n";
         let judgement = judge(&parse("f".into(), text.into()));
-        assert_eq!(
-            (
-                judgement.documents,
-                judgement.planes,
-                judgement.skipped["ConfigMap"]
-            ),
-            (1, 1, 1)
-        );
+        assert_eq!((judgement.documents, judgement.planes, judgement.skipped["ConfigMap"]), (1, 1, 1));
         assert_eq!(judgement.findings.len(), 2);
     }
 
@@ -455,13 +368,7 @@ mod tests {
     fn every_rule_is_reached_and_told_once() {
         let source = include_str!("mod.rs");
         for rule in RULES {
-            let elsewhere = [
-                "cel-rule",
-                "cel-unknown",
-                "no-plane",
-                "unwelcome-value",
-                "out-of-range",
-            ];
+            let elsewhere = ["cel-rule", "cel-unknown", "no-plane", "unwelcome-value", "out-of-range"];
             assert!(
                 elsewhere.contains(&rule.id) || source.contains(&format!("\"{}\"", rule.id)),
                 "{} has no test",

@@ -14,8 +14,8 @@ use serde_json::Value as Json;
 
 use super::Found;
 use super::rules::{
-    CEL_RULE, CEL_UNKNOWN, LENGTH, NOT_IN_ENUM, OUT_OF_RANGE, PATTERN_MISMATCH, PLANE_ID_FORMAT,
-    REQUIRED_FIELD, UNKNOWN_FIELD, WRONG_TYPE,
+    CEL_RULE, CEL_UNKNOWN, LENGTH, NOT_IN_ENUM, OUT_OF_RANGE, PATTERN_MISMATCH, PLANE_ID_FORMAT, REQUIRED_FIELD,
+    UNKNOWN_FIELD, WRONG_TYPE,
 };
 use crate::manifest::{Entry, Node, Value, json_path, parse};
 use crate::plane::SECRET_KEY_REF;
@@ -59,9 +59,7 @@ impl Schema {
     pub fn of_crd(yaml: &str) -> Option<Self> {
         let manifest = parse(String::new(), yaml.to_owned());
         let crd = manifest.documents.first()?.root.to_json();
-        let source = crd
-            .pointer("/spec/versions/0/schema/openAPIV3Schema")?
-            .clone();
+        let source = crd.pointer("/spec/versions/0/schema/openAPIV3Schema")?.clone();
         let mut schema = Self::deserialize(&source).ok()?;
         // What a CRD says of these is not what the API server asks of them.
         for key in ["apiVersion", "kind", "metadata"] {
@@ -73,35 +71,20 @@ impl Schema {
 
     pub(super) fn check(&self, root: &Node, found: &mut Found<'_>) {
         let before = found.findings.len();
-        let key = root
-            .entry("kind")
-            .map_or_else(|| root.span.clone(), |entry| entry.key_span.clone());
+        let key = root.entry("kind").map_or_else(|| root.span.clone(), |entry| entry.key_span.clone());
         self.walk(root, &Place { path: "", key }, found);
-        if !found.findings[before..]
-            .iter()
-            .any(|finding| finding.rule.severity == super::Severity::Error)
-        {
+        if !found.findings[before..].iter().any(|finding| finding.rule.severity == super::Severity::Error) {
             self.check_cel(root, found);
         }
     }
 
     fn walk(&self, node: &Node, place: &Place<'_>, found: &mut Found<'_>) {
         if !self.has_type(node) {
-            let message = format!(
-                "{} must be {}, and is {}",
-                last(place.path),
-                article(&self.kind),
-                article(node.type_name())
-            );
+            let message =
+                format!("{} must be {}, and is {}", last(place.path), article(&self.kind), article(node.type_name()));
             let help = mistaken_text(node, &self.kind);
             found
-                .add(
-                    &WRONG_TYPE,
-                    node.span.clone(),
-                    place.path,
-                    message,
-                    format!("{} here", article(node.type_name())),
-                )
+                .add(&WRONG_TYPE, node.span.clone(), place.path, message, format!("{} here", article(node.type_name())))
                 .help = help;
             return;
         }
@@ -112,10 +95,7 @@ impl Schema {
                     for (index, item) in items.iter().enumerate() {
                         schema.walk(
                             item,
-                            &Place {
-                                path: &format!("{}[{index}]", place.path),
-                                key: item.span.clone(),
-                            },
+                            &Place { path: &format!("{}[{index}]", place.path), key: item.span.clone() },
                             found,
                         );
                     }
@@ -141,20 +121,10 @@ impl Schema {
             let allowed: Vec<_> = self
                 .allowed
                 .iter()
-                .map(|value| {
-                    value
-                        .as_str()
-                        .map_or_else(|| value.to_string(), str::to_owned)
-                })
+                .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
                 .collect();
             let message = format!("{} must be {}", last(place.path), allowed.join(" or "));
-            found.add(
-                &NOT_IN_ENUM,
-                node.span.clone(),
-                place.path,
-                message,
-                "not one of them",
-            );
+            found.add(&NOT_IN_ENUM, node.span.clone(), place.path, message, "not one of them");
         }
     }
 
@@ -169,95 +139,45 @@ impl Schema {
                 Some(schema) if entry.node.is_null() && !schema.nullable => {}
                 // What a manifest says of the status is dropped; only its fields must be known.
                 Some(schema) if path == "status" => schema.walk_status(entry, &path, found),
-                Some(schema) => schema.walk(
-                    &entry.node,
-                    &Place {
-                        path: &path,
-                        key: entry.key_span.clone(),
-                    },
-                    found,
-                ),
+                Some(schema) => schema.walk(&entry.node, &Place { path: &path, key: entry.key_span.clone() }, found),
             }
         }
         for name in &self.required {
-            let given = entries
-                .iter()
-                .any(|entry| entry.key == *name && !entry.node.is_null());
-            let defaulted = self
-                .properties
-                .get(name)
-                .is_some_and(|schema| schema.default.is_some());
+            let given = entries.iter().any(|entry| entry.key == *name && !entry.node.is_null());
+            let defaulted = self.properties.get(name).is_some_and(|schema| schema.default.is_some());
             if !given && !defaulted {
                 let path = json_path(place.path, name);
-                let message = format!(
-                    "{} needs {name}",
-                    if place.path.is_empty() {
-                        "a plane"
-                    } else {
-                        last(place.path)
-                    }
-                );
-                found.add(
-                    &REQUIRED_FIELD,
-                    place.key.clone(),
-                    &path,
-                    message,
-                    format!("{name} is missing"),
-                );
+                let message =
+                    format!("{} needs {name}", if place.path.is_empty() { "a plane" } else { last(place.path) });
+                found.add(&REQUIRED_FIELD, place.key.clone(), &path, message, format!("{name} is missing"));
             }
         }
     }
 
     fn walk_status(&self, entry: &Entry, path: &str, found: &mut Found<'_>) {
         let mut all = Vec::new();
-        let mut inner = Found {
-            document: found.document,
-            findings: &mut all,
-        };
-        self.walk(
-            &entry.node,
-            &Place {
-                path,
-                key: entry.key_span.clone(),
-            },
-            &mut inner,
-        );
-        found.findings.extend(
-            all.into_iter()
-                .filter(|finding| finding.rule == &UNKNOWN_FIELD),
-        );
+        let mut inner = Found { document: found.document, findings: &mut all };
+        self.walk(&entry.node, &Place { path, key: entry.key_span.clone() }, &mut inner);
+        found.findings.extend(all.into_iter().filter(|finding| finding.rule == &UNKNOWN_FIELD));
     }
 
     fn unknown(&self, entry: &Entry, path: &str, found: &mut Found<'_>) {
         let nearest = self.nearest(&entry.key);
         let help = match entry.key.as_str() {
-            "secretKeyRef" => Some(format!(
-                "it is the name of secretRef in {}; to v0.17 write `secretRef`",
-                SECRET_KEY_REF.releases
-            )),
+            "secretKeyRef" => {
+                Some(format!("it is the name of secretRef in {}; to v0.17 write `secretRef`", SECRET_KEY_REF.releases))
+            }
             _ => nearest.map(|name| format!("`{name}` was meant?")),
         };
         let message = format!("there is no field {}", visible(path));
-        found
-            .add(
-                &UNKNOWN_FIELD,
-                entry.key_span.clone(),
-                path,
-                message,
-                "unknown",
-            )
-            .help = help;
+        found.add(&UNKNOWN_FIELD, entry.key_span.clone(), path, message, "unknown").help = help;
     }
 
     /// The field whose name is closest, if it is close at all.
     fn nearest(&self, key: &str) -> Option<&str> {
-        let distance =
-            |name: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &key.to_lowercase());
-        let (name, distance) = self
-            .properties
-            .keys()
-            .map(|name| (name, distance(name)))
-            .min_by_key(|(_, distance)| *distance)?;
+        let distance = |name: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &key.to_lowercase());
+        let (name, distance) =
+            self.properties.keys().map(|name| (name, distance(name))).min_by_key(|(_, distance)| *distance)?;
         (distance <= 1 + key.chars().count() / 4).then_some(name)
     }
 
@@ -274,16 +194,9 @@ impl Schema {
     }
 
     fn check_text(&self, text: &str, node: &Node, place: &Place<'_>, found: &mut Found<'_>) {
-        let (shortest, longest) = (
-            self.min_length.unwrap_or(0),
-            self.max_length.unwrap_or(usize::MAX),
-        );
+        let (shortest, longest) = (self.min_length.unwrap_or(0), self.max_length.unwrap_or(usize::MAX));
         let length = text.chars().count();
-        let regex = self.regex.get_or_init(|| {
-            self.pattern
-                .as_deref()
-                .and_then(|pattern| Regex::new(pattern).ok())
-        });
+        let regex = self.regex.get_or_init(|| self.pattern.as_deref().and_then(|pattern| Regex::new(pattern).ok()));
         let fits = regex.as_ref().is_none_or(|regex| regex.is_match(text));
         let long_enough = (shortest..=longest).contains(&length);
         if fits && long_enough {
@@ -296,30 +209,21 @@ impl Schema {
             (shortest, longest) => format!("{shortest} to {longest} characters"),
         };
         let label = if long_enough {
-            format!(
-                "does not match {}",
-                self.pattern.as_deref().unwrap_or_default()
-            )
+            format!("does not match {}", self.pattern.as_deref().unwrap_or_default())
         } else {
             format!("has {length}")
         };
         let (rule, message) = match (place.path, long_enough) {
-            ("spec.planeID", true) => (
-                &PLANE_ID_FORMAT,
-                "planeID must be lower-case letters, digits and hyphens".to_owned(),
-            ),
+            ("spec.planeID", true) => {
+                (&PLANE_ID_FORMAT, "planeID must be lower-case letters, digits and hyphens".to_owned())
+            }
             ("spec.planeID", false) => (&PLANE_ID_FORMAT, format!("planeID must have {bounds}")),
-            (_, true) => (
-                &PATTERN_MISMATCH,
-                format!("{name} does not have the form that it must have"),
-            ),
+            (_, true) => (&PATTERN_MISMATCH, format!("{name} does not have the form that it must have")),
             (_, false) => (&LENGTH, format!("{name} must have {bounds}")),
         };
         let finding = found.add(rule, node.span.clone(), place.path, message, label);
-        finding.help = regex
-            .as_ref()
-            .and_then(|regex| suggestion(text, regex, longest))
-            .map(|text| format!("`{text}` would do"));
+        finding.help =
+            regex.as_ref().and_then(|regex| suggestion(text, regex, longest)).map(|text| format!("`{text}` would do"));
     }
 
     fn check_cel(&self, root: &Node, found: &mut Found<'_>) {
@@ -332,10 +236,7 @@ impl Schema {
             if error.kind == ErrorKind::ValidationFailure {
                 found.add(&CEL_RULE, span, &path, visible(&error.message), "");
             } else {
-                let message = format!(
-                    "a rule of the resource can't be evaluated here: {}",
-                    visible(&error.message)
-                );
+                let message = format!("a rule of the resource can't be evaluated here: {}", visible(&error.message));
                 found.add(&CEL_UNKNOWN, span, &path, message, "");
             }
         }
@@ -345,19 +246,11 @@ impl Schema {
 /// The place of a path such as `spec.conditions[0].type`, as far down as the document goes.
 fn resolve(root: &Node, path: &str) -> (Range<usize>, String) {
     let mut node = root;
-    let mut span = root
-        .entries()
-        .first()
-        .map_or_else(|| root.span.clone(), |entry| entry.key_span.clone());
+    let mut span = root.entries().first().map_or_else(|| root.span.clone(), |entry| entry.key_span.clone());
     for key in path.split(['.', '[', ']']).filter(|key| !key.is_empty()) {
         let next = match key.parse::<usize>() {
-            Ok(index) if !node.items().is_empty() => node
-                .items()
-                .get(index)
-                .map(|item| (item, item.span.clone())),
-            _ => node
-                .entry(key)
-                .map(|entry| (&entry.node, entry.key_span.clone())),
+            Ok(index) if !node.items().is_empty() => node.items().get(index).map(|item| (item, item.span.clone())),
+            _ => node.entry(key).map(|entry| (&entry.node, entry.key_span.clone())),
         };
         match next {
             Some((below, place)) => (node, span) = (below, place),
@@ -370,33 +263,23 @@ fn resolve(root: &Node, path: &str) -> (Range<usize>, String) {
 /// The text with what doesn't fit replaced, if that is then right.
 fn suggestion(text: &str, regex: &Regex, longest: usize) -> Option<String> {
     let plain = |c: char| {
-        if c.is_ascii_alphanumeric() {
-            c.to_ascii_lowercase()
-        } else {
-            '-'
-        }
+        if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }
     };
     let suggested: String = text.trim().chars().map(plain).take(longest).collect();
     let suggested = suggested.trim_matches('-');
-    (!suggested.is_empty() && suggested != text && regex.is_match(suggested))
-        .then(|| suggested.to_owned())
+    (!suggested.is_empty() && suggested != text && regex.is_match(suggested)).then(|| suggested.to_owned())
 }
 
 /// A word that YAML takes for something else than the text that was meant.
 fn mistaken_text(node: &Node, wanted: &str) -> Option<String> {
     match node.value {
-        Value::Bool(_) | Value::Number(_) if wanted == "string" => {
-            Some("put it in quotes to make it a text".into())
-        }
+        Value::Bool(_) | Value::Number(_) if wanted == "string" => Some("put it in quotes to make it a text".into()),
         _ => None,
     }
 }
 
 fn last(path: &str) -> &str {
-    path.rsplit('.')
-        .next()
-        .filter(|name| !name.is_empty())
-        .unwrap_or("the document")
+    path.rsplit('.').next().filter(|name| !name.is_empty()).unwrap_or("the document")
 }
 
 fn article(kind: &str) -> String {
@@ -418,30 +301,13 @@ mod tests {
         let ids = |text: &str| {
             let manifest = parse("f".into(), text.into());
             let mut findings = Vec::new();
-            schema.check(
-                &manifest.documents[0].root,
-                &mut Found {
-                    document: 1,
-                    findings: &mut findings,
-                },
-            );
+            schema.check(&manifest.documents[0].root, &mut Found { document: 1, findings: &mut findings });
             findings
                 .iter()
-                .map(|finding| {
-                    (
-                        finding.rule.id,
-                        manifest.text[finding.span.clone()].to_owned(),
-                    )
-                })
+                .map(|finding| (finding.rule.id, manifest.text[finding.span.clone()].to_owned()))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(
-            ids("spec: {a: 1}"),
-            [
-                ("cel-rule", "spec".to_owned()),
-                ("cel-unknown", "spec".to_owned())
-            ]
-        );
+        assert_eq!(ids("spec: {a: 1}"), [("cel-rule", "spec".to_owned()), ("cel-unknown", "spec".to_owned())]);
         assert_eq!(ids("spec: {a: 2}"), [("cel-unknown", "spec".to_owned())]);
         assert_eq!(ids("spec: {a: -1}"), [("out-of-range", "-1".to_owned())]);
     }
@@ -449,14 +315,8 @@ mod tests {
     #[test]
     fn suggestions_are_right_or_none() {
         let regex = Regex::new("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$").unwrap();
-        assert_eq!(
-            suggestion("Shared_Builder", &regex, 63).as_deref(),
-            Some("shared-builder")
-        );
-        assert_eq!(
-            suggestion(&"A".repeat(70), &regex, 63),
-            Some("a".repeat(63))
-        );
+        assert_eq!(suggestion("Shared_Builder", &regex, 63).as_deref(), Some("shared-builder"));
+        assert_eq!(suggestion(&"A".repeat(70), &regex, 63), Some("a".repeat(63)));
         assert_eq!(suggestion("___", &regex, 63), None);
     }
 }

@@ -12,9 +12,7 @@ use serde_json::Value;
 const BINARY: &str = env!("CARGO_BIN_EXE_choreoctl");
 
 fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/control-plane")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/control-plane").join(name)
 }
 
 /// Whether a control plane can be had: the reason why not, otherwise.
@@ -61,25 +59,15 @@ impl ControlPlane {
     pub fn start() -> Self {
         let build = Command::new(script("build")).output().unwrap();
         let tools = String::from_utf8(build.stdout).unwrap().trim().into();
-        let control_plane = Self {
-            folder: tempfile::tempdir().unwrap(),
-            tools,
-        };
+        let control_plane = Self { folder: tempfile::tempdir().unwrap(), tools };
         control_plane.up();
         control_plane
     }
 
     /// Starts what isn't running.
     pub fn up(&self) {
-        let up = Command::new(script("up"))
-            .arg(self.path())
-            .output()
-            .unwrap();
-        assert!(
-            up.status.success(),
-            "{}",
-            String::from_utf8_lossy(&up.stderr)
-        );
+        let up = Command::new(script("up")).arg(self.path()).output().unwrap();
+        assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
     }
 
     pub fn path(&self) -> &Path {
@@ -92,29 +80,16 @@ impl ControlPlane {
 
     /// The API server's port.
     pub fn port(&self) -> u16 {
-        fs::read_to_string(self.path().join("api-port"))
-            .unwrap()
-            .trim()
-            .parse()
-            .unwrap()
+        fs::read_to_string(self.path().join("api-port")).unwrap().trim().parse().unwrap()
     }
 
     /// Ends the API server as a power cut would.
     pub fn kill(&self) {
         let pid = fs::read_to_string(self.path().join("kube-apiserver.pid")).unwrap();
-        assert!(
-            Command::new("kill")
-                .args(["-9", pid.trim()])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
         let started = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", self.port())).is_ok() {
-            assert!(
-                started.elapsed() < Duration::from_secs(10),
-                "the API server doesn't die"
-            );
+            assert!(started.elapsed() < Duration::from_secs(10), "the API server doesn't die");
         }
     }
 
@@ -141,28 +116,17 @@ impl ControlPlane {
 
     pub fn kubectl(&self, args: &[&str], input: &str) -> Output {
         let mut command = Command::new(self.tools.join("kubectl"));
-        command
-            .args(args)
-            .env("KUBECONFIG", self.kubeconfig())
-            .current_dir(self.path());
+        command.args(args).env("KUBECONFIG", self.kubeconfig()).current_dir(self.path());
         finish(command, input).expect(0)
     }
 
     /// Creates a plane whose CA is a Secret that isn't there.
     pub fn plane(&self, name: &str) {
-        self.run(&["create", name, "--client-ca-secret", "default/none"])
-            .expect(0);
+        self.run(&["create", name, "--client-ca-secret", "default/none"]).expect(0);
     }
 
     /// Writes agentConnection as the controller would. Times are seconds before now.
-    pub fn status(
-        &self,
-        name: &str,
-        connected: bool,
-        agents: u32,
-        times: &[(&str, i64)],
-        message: &str,
-    ) {
+    pub fn status(&self, name: &str, connected: bool, agents: u32, times: &[(&str, i64)], message: &str) {
         let mut connection = serde_json::json!({"connected": connected, "connectedAgents": agents, "message": message});
         for (field, ago) in times {
             let time = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(*ago);
@@ -170,27 +134,13 @@ impl ControlPlane {
         }
         let status = serde_json::json!({"status": {"agentConnection": connection}});
         self.kubectl(
-            &[
-                "patch",
-                "clusterbuildplane",
-                name,
-                "--subresource=status",
-                "--type=merge",
-                "-p",
-                &status.to_string(),
-            ],
+            &["patch", "clusterbuildplane", name, "--subresource=status", "--type=merge", "-p", &status.to_string()],
             "",
         );
     }
 
     pub fn connect(&self, name: &str) {
-        self.status(
-            name,
-            true,
-            1,
-            &[("lastConnectedTime", 60), ("lastHeartbeatTime", 1)],
-            "1 agent connected",
-        );
+        self.status(name, true, 1, &[("lastConnectedTime", 60), ("lastHeartbeatTime", 1)], "1 agent connected");
     }
 
     /// Starts the binary and reads its lines as they come.
@@ -212,12 +162,7 @@ impl Drop for ControlPlane {
 }
 
 pub fn finish(mut command: Command, input: &str) -> Output {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // A command that fails before it reads closes the pipe: that is its right.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
@@ -237,23 +182,11 @@ pub struct Running {
 
 impl Running {
     pub fn start(mut command: Command) -> Self {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         let out = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || {
-            out.lines()
-                .map_while(Result::ok)
-                .try_for_each(|line| sender.send(line))
-        });
-        Self {
-            child,
-            lines,
-            seen: Vec::new(),
-        }
+        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { child, lines, seen: Vec::new() }
     }
 
     /// Reads lines until one fits; fails after the time.
@@ -261,10 +194,7 @@ impl Running {
     pub fn until(&mut self, what: &str, limit: Duration, fits: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + limit;
         loop {
-            match self
-                .lines
-                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-            {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
                     self.seen.push(line.clone());
                     if fits(&line) {
@@ -295,18 +225,9 @@ impl Running {
 
     /// The last line about each plane so far, as (name, type, state).
     pub fn last(&self, name: &str) -> (String, String) {
-        let events = self
-            .seen
-            .iter()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let last = events
-            .filter(|event| event["name"] == name)
-            .last()
-            .unwrap_or_else(|| panic!("nothing of {name}"));
-        (
-            last["type"].as_str().unwrap().into(),
-            last["state"].as_str().unwrap_or_default().into(),
-        )
+        let events = self.seen.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let last = events.filter(|event| event["name"] == name).last().unwrap_or_else(|| panic!("nothing of {name}"));
+        (last["type"].as_str().unwrap().into(), last["state"].as_str().unwrap_or_default().into())
     }
 
     pub fn stderr(&mut self) -> String {
@@ -319,13 +240,7 @@ impl Running {
     }
 
     pub fn signal(&mut self, signal: &str) -> i32 {
-        assert!(
-            Command::new("kill")
-                .args([signal, &self.child.id().to_string()])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
         self.wait()
     }
 

@@ -21,26 +21,15 @@ pub struct Proxy {
 impl Proxy {
     pub fn start(to: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let proxy = Self {
-            port: listener.local_addr().unwrap().port(),
-            mode: Arc::default(),
-            streams: Arc::default(),
-        };
+        let proxy = Self { port: listener.local_addr().unwrap().port(), mode: Arc::default(), streams: Arc::default() };
         let (mode, streams) = (proxy.mode.clone(), proxy.streams.clone());
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 if mode.load(Ordering::SeqCst) != CLOSED
                     && let Ok(server) = TcpStream::connect(("127.0.0.1", to))
                 {
-                    streams
-                        .lock()
-                        .unwrap()
-                        .extend([stream.try_clone().unwrap(), server.try_clone().unwrap()]);
-                    forward(
-                        stream.try_clone().unwrap(),
-                        server.try_clone().unwrap(),
-                        mode.clone(),
-                    );
+                    streams.lock().unwrap().extend([stream.try_clone().unwrap(), server.try_clone().unwrap()]);
+                    forward(stream.try_clone().unwrap(), server.try_clone().unwrap(), mode.clone());
                     forward(server, stream, mode.clone());
                 }
             }

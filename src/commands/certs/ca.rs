@@ -40,24 +40,11 @@ pub struct Args {
 pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
     let folder = Folder::new(&args.out_dir);
     folder.check(&[CA_CERTIFICATE, CA_PRIVATE_KEY], args.force)?;
-    let made = pki::ca(
-        &args.name,
-        args.key_algorithm,
-        args.valid_for,
-        Timestamp::now(),
-    )?;
+    let made = pki::ca(&args.name, args.key_algorithm, args.valid_for, Timestamp::now())?;
     let key = made.key.to_pem();
     let files = [
-        NewFile {
-            name: CA_PRIVATE_KEY,
-            content: &key,
-            secret: true,
-        },
-        NewFile {
-            name: CA_CERTIFICATE,
-            content: &made.certificate,
-            secret: false,
-        },
+        NewFile { name: CA_PRIVATE_KEY, content: &key, secret: true },
+        NewFile { name: CA_CERTIFICATE, content: &made.certificate, secret: false },
     ];
     folder.write(&files, args.force)?;
     let shown = |name| visible(&folder.file(name).to_string_lossy()).into_owned();
@@ -67,10 +54,6 @@ pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
         visible(&args.name),
         made.not_after.strftime("%Y-%m-%d")
     ))?;
-    term.line(&format!(
-        "{}: its private key, {}, for you only",
-        shown(CA_PRIVATE_KEY),
-        args.key_algorithm.name()
-    ))?;
+    term.line(&format!("{}: its private key, {}, for you only", shown(CA_PRIVATE_KEY), args.key_algorithm.name()))?;
     Ok(Exit::Done)
 }

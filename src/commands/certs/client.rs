@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::super::create::plane_id;
 use super::read;
 use crate::pki::{
-    self, Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, KeyAlgorithm, LEAF_CERTIFICATE,
-    LEAF_PRIVATE_KEY, NewFile, PrivateKey,
+    self, Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, KeyAlgorithm, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile,
+    PrivateKey,
 };
 use crate::plane::Span;
 use crate::term::{Exit, Term, visible};
@@ -57,47 +57,26 @@ pub struct Args {
 
 pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
     let (certificate_path, key_path) = ca_paths(args);
-    let out_dir = args
-        .out_dir
-        .clone()
-        .unwrap_or_else(|| match certificate_path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            _ => PathBuf::from("."),
-        });
+    let out_dir = args.out_dir.clone().unwrap_or_else(|| match certificate_path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    });
     let folder = Folder::new(&out_dir);
     folder.check(&[LEAF_CERTIFICATE, LEAF_PRIVATE_KEY], args.force)?;
     let now = Timestamp::now();
     let ca_text = read(&certificate_path)?;
-    let authority =
-        Authority::from_pem(&ca_text, &read(&key_path)?, now).map_err(pki::IssueError::from)?;
-    let issued = pki::client(
-        &args.plane_id,
-        &authority,
-        PrivateKey::generate(args.key_algorithm)?,
-        args.valid_for,
-        now,
-    )?;
+    let authority = Authority::from_pem(&ca_text, &read(&key_path)?, now).map_err(pki::IssueError::from)?;
+    let issued =
+        pki::client(&args.plane_id, &authority, PrivateKey::generate(args.key_algorithm)?, args.valid_for, now)?;
     let key = issued.pair.key.to_pem();
     let ca = pki::encode("CERTIFICATE", &authority.certificate.der);
     let mut files = vec![
-        NewFile {
-            name: LEAF_PRIVATE_KEY,
-            content: &key,
-            secret: true,
-        },
-        NewFile {
-            name: LEAF_CERTIFICATE,
-            content: &issued.pair.certificate,
-            secret: false,
-        },
+        NewFile { name: LEAF_PRIVATE_KEY, content: &key, secret: true },
+        NewFile { name: LEAF_CERTIFICATE, content: &issued.pair.certificate, secret: false },
     ];
     // A folder of its own gets the CA's certificate, too, so that it is all that the Secret needs.
     if !same(&folder.file(CA_CERTIFICATE), &certificate_path, &ca) {
-        files.push(NewFile {
-            name: CA_CERTIFICATE,
-            content: &ca,
-            secret: false,
-        });
+        files.push(NewFile { name: CA_CERTIFICATE, content: &ca, secret: false });
     }
     folder.write(&files, args.force)?;
     let shown = |name| visible(&folder.file(name).to_string_lossy()).into_owned();
@@ -107,16 +86,9 @@ pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
         shown(LEAF_CERTIFICATE),
         args.plane_id
     ))?;
-    term.line(&format!(
-        "{}: its private key, {}, for you only",
-        shown(LEAF_PRIVATE_KEY),
-        args.key_algorithm.name()
-    ))?;
+    term.line(&format!("{}: its private key, {}, for you only", shown(LEAF_PRIVATE_KEY), args.key_algorithm.name()))?;
     if issued.shortened {
-        term.warn(&format!(
-            "it ends with its CA, at {}, sooner than was asked for",
-            issued.pair.not_after
-        ));
+        term.warn(&format!("it ends with its CA, at {}, sooner than was asked for", issued.pair.not_after));
     }
     Ok(Exit::Done)
 }
@@ -133,6 +105,5 @@ fn ca_paths(args: &Args) -> (PathBuf, PathBuf) {
 fn same(path: &Path, source: &Path, ca: &str) -> bool {
     let canonical = |path: &Path| path.canonicalize().ok();
     (path.exists() && canonical(path) == canonical(source))
-        || read(path)
-            .is_ok_and(|text| pki::bundle(text.as_bytes()).is_ok_and(|bundle| bundle == ca))
+        || read(path).is_ok_and(|text| pki::bundle(text.as_bytes()).is_ok_and(|bundle| bundle == ca))
 }

@@ -60,72 +60,36 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     };
     let mut read = Vec::new();
     for source in &args.sources {
-        read.push((
-            source.to_string(),
-            certificates(source, cluster.as_ref(), session).await,
-        ));
+        read.push((source.to_string(), certificates(source, cluster.as_ref(), session).await));
     }
     if let (Some(cluster), true) = (&cluster, args.sources.is_empty()) {
         read = of_all_planes(cluster).await?;
     }
-    let now = args
-        .at
-        .map_or_else(Timestamp::now, |moment| moment.from(Timestamp::now()));
+    let now = args.at.map_or_else(Timestamp::now, |moment| moment.from(Timestamp::now()));
     let (mut found, mut problems) = (Vec::new(), Vec::new());
     for (source, certificates) in read {
         match certificates {
-            Ok(certificates) => found.extend(certificates.into_iter().enumerate().map(
-                |(index, certificate)| {
-                    let expires = args
-                        .expires_within
-                        .is_some_and(|remaining| certificate.expires_within(remaining, now));
-                    Sourced {
-                        source: source.clone(),
-                        index,
-                        certificate,
-                        expires,
-                    }
-                },
-            )),
-            Err(error) => problems.push(Unread {
-                source,
-                text: format!("{error:#}"),
-            }),
+            Ok(certificates) => found.extend(certificates.into_iter().enumerate().map(|(index, certificate)| {
+                let expires = args.expires_within.is_some_and(|remaining| certificate.expires_within(remaining, now));
+                Sourced { source: source.clone(), index, certificate, expires }
+            })),
+            Err(error) => problems.push(Unread { source, text: format!("{error:#}") }),
         }
     }
     match args.output {
-        Format::Json => session
-            .term
-            .line(&json_text(&json(&found, &problems, now))?)?,
+        Format::Json => session.term.line(&json_text(&json(&found, &problems, now))?)?,
         Format::Table if found.is_empty() => {}
         Format::Table => session.term.print(&table(&found, now))?,
     }
     for problem in &problems {
-        session
-            .term
-            .error(&crate::commands::error_text(&anyhow::anyhow!(
-                "{}: {}",
-                problem.source,
-                problem.text
-            )));
+        session.term.error(&crate::commands::error_text(&anyhow::anyhow!("{}: {}", problem.source, problem.text)));
     }
     let expiring = found.iter().filter(|sourced| sourced.expires).count();
     if let Some(remaining) = args.expires_within.filter(|_| expiring > 0) {
-        session.term.note(&format!(
-            "{expiring} of {} expire within {remaining}",
-            found.len()
-        ));
+        session.term.note(&format!("{expiring} of {} expire within {remaining}", found.len()));
     }
-    let exit = if problems.is_empty() {
-        Exit::Done
-    } else {
-        Exit::Failed
-    };
-    Ok(if expiring > 0 {
-        exit.and(Exit::No)
-    } else {
-        exit
-    })
+    let exit = if problems.is_empty() { Exit::Done } else { Exit::Failed };
+    Ok(if expiring > 0 { exit.and(Exit::No) } else { exit })
 }
 
 type Read = anyhow::Result<Vec<Certificate>>;
@@ -133,27 +97,18 @@ type Read = anyhow::Result<Vec<Certificate>>;
 async fn of_all_planes(cluster: &Cluster) -> anyhow::Result<Vec<(String, Read)>> {
     let planes = cluster.planes::<Plane>(None).await?;
     let cas = doctor::client_cas(cluster, &planes).await;
-    let read = planes
-        .iter()
-        .zip(cas)
-        .map(|(plane, ca)| (format!("plane/{}", plane.name()), of_plane(ca)));
+    let read = planes.iter().zip(cas).map(|(plane, ca)| (format!("plane/{}", plane.name()), of_plane(ca)));
     let mut read: Vec<_> = read.collect();
     // What ends first stands first; what could not be read is told in the end.
     let end = |read: &Read| {
-        read.as_ref().ok().and_then(|certificates| {
-            certificates
-                .iter()
-                .map(|certificate| certificate.not_after)
-                .min()
-        })
+        read.as_ref().ok().and_then(|certificates| certificates.iter().map(|certificate| certificate.not_after).min())
     };
     read.sort_by_key(|(_, read)| end(read).unwrap_or(Timestamp::MAX));
     Ok(read)
 }
 
 fn of_plane(ca: doctor::ClientCa) -> Read {
-    ca.certificates
-        .map_err(|problem| anyhow::anyhow!("{}: {}", ca.source, problem.text))
+    ca.certificates.map_err(|problem| anyhow::anyhow!("{}: {}", ca.source, problem.text))
 }
 
 async fn certificates(source: &Source, cluster: Option<&Cluster>, session: &Session) -> Read {
@@ -161,16 +116,12 @@ async fn certificates(source: &Source, cluster: Option<&Cluster>, session: &Sess
         (Source::File(path), _) => parse(&manifest::read_bytes(&Input::Path(path.clone()))?),
         (Source::Stdin, _) => parse(&manifest::read_bytes(&Input::Stdin)?),
         (Source::Server { host, port }, _) => {
-            let patience = session
-                .options
-                .request_timeout
-                .map_or(PATIENCE, |limit| limit.min(PATIENCE));
+            let patience = session.options.request_timeout.map_or(PATIENCE, |limit| limit.min(PATIENCE));
             let ders = gateway::presented(host, *port, patience).await?;
             ders.iter()
                 .map(|der| {
-                    Certificate::from_der(der).ok_or_else(|| {
-                        anyhow::anyhow!("a certificate that it presents can't be parsed")
-                    })
+                    Certificate::from_der(der)
+                        .ok_or_else(|| anyhow::anyhow!("a certificate that it presents can't be parsed"))
                 })
                 .collect()
         }
@@ -184,10 +135,7 @@ async fn certificates(source: &Source, cluster: Option<&Cluster>, session: &Sess
         }
         (Source::Plane(name), Some(cluster)) => {
             let plane = cluster.plane::<Plane>(name.as_str()).await?;
-            doctor::client_cas(cluster, &[plane])
-                .await
-                .pop()
-                .map_or_else(|| Ok(Vec::new()), of_plane)
+            doctor::client_cas(cluster, &[plane]).await.pop().map_or_else(|| Ok(Vec::new()), of_plane)
         }
         (Source::Secret(..) | Source::ConfigMap(..) | Source::Plane(_), None) => {
             anyhow::bail!("there is no cluster to read it from")
@@ -207,8 +155,6 @@ fn parse(bytes: &[u8]) -> Read {
     }
     let parsed = pki::certificates(&text).into_iter().enumerate();
     parsed
-        .map(|(index, der)| {
-            Certificate::from_der(&der).ok_or_else(|| pki::BundleError::Broken(index + 1).into())
-        })
+        .map(|(index, der)| Certificate::from_der(&der).ok_or_else(|| pki::BundleError::Broken(index + 1).into()))
         .collect()
 }

@@ -10,9 +10,7 @@ use serde_json::json;
 
 use super::read;
 use crate::manifest::to_yaml;
-use crate::pki::{
-    self, AuthorityError, CA_CERTIFICATE, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey,
-};
+use crate::pki::{self, AuthorityError, CA_CERTIFICATE, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey};
 use crate::plane::{is_dns_label, is_dns_subdomain};
 use crate::term::{Exit, Term, shell_quoted};
 
@@ -67,10 +65,7 @@ pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
     let public = PrivateKey::from_pem(&key)
         .with_context(|| format!("could not use {}", file(LEAF_PRIVATE_KEY).display()))?
         .public_key_info();
-    let leaf = pki::certificates(&certificate)
-        .into_iter()
-        .next()
-        .ok_or(AuthorityError::NoCertificate)?;
+    let leaf = pki::certificates(&certificate).into_iter().next().ok_or(AuthorityError::NoCertificate)?;
     if !pki::belong_together(&leaf, &public) {
         anyhow::bail!(
             "{} and {} do not belong together",
