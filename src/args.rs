@@ -186,13 +186,9 @@ impl FileArgs {
     }
 }
 
-/// Where an object stands, for an error: `FILE:LINE (NAME)`.
+/// Where an object stands, for an error: `FILE:LINE`.
 pub fn place(manifest: &Manifest, object: Object<'_>) -> String {
-    let (line, _) = manifest.position(object.node.span.start);
-    match object.name() {
-        "" => format!("{}:{line}", manifest.file),
-        name => format!("{}:{line} ({})", manifest.file, term::visible(name)),
-    }
+    format!("{}:{}", manifest.file, manifest.position(object.node.span.start).0)
 }
 
 /// Reads manifests whole; the first fault is an error.

@@ -1,5 +1,7 @@
 //! The binary against a real kube-apiserver and etcd. Where these can't be had, every test counts as skipped.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 #[path = "server/control_plane.rs"]
 mod control_plane;
 #[path = "server/proxy.rs"]
@@ -53,7 +55,8 @@ fn main() {
         certificates_satisfy_a_go_server,
         names_complete,
         lists_come_in_pages,
-        the_provisioning_script_runs,
+        the_readmes_first_command_runs,
+        the_readmes_tour_runs,
         output_is_kubectls,
     ];
     let args = Arguments::from_args();
@@ -985,28 +988,47 @@ fn lists_come_in_pages() {
     assert_eq!(at.run(&["get", "-o", "json"]).expect(0).json()["items"].as_array().unwrap().len(), 1100);
 }
 
-fn the_provisioning_script_runs() {
+/// A folder that looks like the repository, in which a control plane of its own can run.
+fn checkout() -> tempfile::TempDir {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("target/control-plane")).unwrap();
+    for path in ["src", "tests", "examples", "target/control-plane/bin"] {
+        std::os::unix::fs::symlink(root.join(path), folder.path().join(path)).unwrap();
+    }
+    folder
+}
+
+/// Runs the README's blocks of a kind there; a failing command ends them.
+fn run_readme(fence: &str, folder: &std::path::Path) -> Output {
+    let readme = include_str!("../README.md");
+    let block = readme.split(&format!("\n{fence}\n")).nth(1).unwrap().split("\n```").next().unwrap();
+    let binaries = std::path::Path::new(env!("CARGO_BIN_EXE_choreoctl")).parent().unwrap();
+    let path = format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new("bash");
+    command.args(["-euxc", block]).current_dir(folder).env("PATH", path).env_remove("KUBECONFIG");
+    command.env("CHOREOCTL", env!("CARGO_BIN_EXE_choreoctl"));
+    finish(command, "")
+}
+
+fn the_readmes_first_command_runs() {
+    let folder = checkout();
+    let output = run_readme("```sh", folder.path()).expect(0);
+    for word in ["demo/ca.crt", "demo/tls.crt", "1 file, 1 plane: no findings", "choreoctl apply -f demo/plane.yaml"] {
+        assert!(output.stdout.contains(word), "{word} in {}", output.stdout);
+    }
     let at = &*SHARED;
     let mut command = Command::new("bash");
-    command
-        .arg(example("provision.sh"))
-        .args(["provisioned", "provisioned-certs"])
-        .current_dir(at.path())
-        .env("KUBECONFIG", at.kubeconfig())
-        .env("CHOREOCTL", env!("CARGO_BIN_EXE_choreoctl"))
-        .env("APPLY", "yes");
-    let first = finish(command, "").expect(0);
-    assert!(first.stdout.contains("provisioned"), "{first:?}");
+    command.args([&example("provision.sh"), "provisioned"]).current_dir(at.path()).env("KUBECONFIG", at.kubeconfig());
+    command.env("CHOREOCTL", env!("CARGO_BIN_EXE_choreoctl")).env("APPLY", "yes");
+    assert!(finish(command, "").expect(0).stdout.contains("/provisioned created"));
     at.run(&["get", "provisioned"]).expect(0);
-    let mut status = Command::new("bash");
-    status
-        .arg(example("status-dump.sh"))
-        .current_dir(at.path())
-        .env("KUBECONFIG", at.kubeconfig())
-        .env("CHOREOCTL", env!("CARGO_BIN_EXE_choreoctl"));
-    let dumped = finish(status, "").expect(0);
-    let dump = at.write("dump.yaml", &dumped.stdout);
-    assert!(at.run(&["get", "-f", &dump]).expect(0).stdout.contains("provisioned"));
+}
+
+fn the_readmes_tour_runs() {
+    let folder = checkout();
+    let output = run_readme("```sh tour", folder.path()).expect(0);
+    assert!(output.stdout.contains("shared-buildplane") && output.stdout.contains("/demo deleted"), "{output:?}");
 }
 
 fn output_is_kubectls() {

@@ -40,3 +40,108 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     )
     .or_else(|| error.downcast_ref::<pki::KeyError>().and_then(|error| error.hint()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cluster::Error as Cluster;
+    use crate::manifest::Error as Manifest;
+    use crate::pki::{AuthorityError, BundleError, IssueError, KeyError, StoreError};
+    use crate::term::PromptError;
+
+    fn s(text: &str) -> String {
+        text.to_owned()
+    }
+
+    /// Every kind of error whose hint is promised, each wrapped as a command would.
+    fn hinted() -> Vec<anyhow::Error> {
+        let io = |kind| io::Error::from(kind);
+        let broken = |error| Cluster::Unreachable { server: s("x"), source: Box::new(error), command: s("kubectl") };
+        let tls = |error| io::Error::other(rustls::Error::InvalidCertificate(error));
+        let mut all: Vec<anyhow::Error> = Vec::new();
+        for error in [
+            Cluster::NoKubeconfig,
+            Cluster::NoContext { known: vec![s("a b")] },
+            Cluster::UnknownContext { context: s("x"), known: vec![] },
+            Cluster::UnknownUser { user: s("x") },
+            Cluster::Kubeconfig { reason: s("x") },
+            Cluster::Proxy { scheme: s("x") },
+            Cluster::Credentials { reason: s("x") },
+            broken(io(io::ErrorKind::ConnectionRefused)),
+            broken(tls(rustls::CertificateError::Expired)),
+            broken(tls(rustls::CertificateError::UnknownIssuer)),
+            Cluster::TimedOut { server: s("x"), limit: Duration::ZERO },
+            Cluster::Unauthorized { server: s("x"), command: s("kubectl") },
+            Cluster::Forbidden { message: s("x"), command: s("kubectl") },
+            Cluster::NoSuchKind { kind: "x", renamed: true, command: s("kubectl") },
+            Cluster::NoSuchKind { kind: "x", renamed: false, command: s("kubectl") },
+            Cluster::NotFound { what: s("x"), command: s("kubectl") },
+            Cluster::NoKey { what: s("x"), key: s("x"), keys: vec![s("y")] },
+            Cluster::Exists { what: s("x") },
+            Cluster::Owned { owned: vec![] },
+            Cluster::Changed,
+            Cluster::BothSources { owner: None },
+        ] {
+            all.push(error.into());
+        }
+        for error in [
+            Manifest::Missing { file: s("x") },
+            Manifest::TooLarge { file: s("x") },
+            Manifest::NotText { file: s("x"), offset: 0, line: 1 },
+            Manifest::Binary { file: s("x"), offset: 0 },
+            Manifest::Syntax { file: s("x"), line: 1, column: 1, message: s("x") },
+        ] {
+            all.push(error.into());
+        }
+        for error in [
+            StoreError::Exists { path: s("x") },
+            StoreError::NotFolder { path: s("x") },
+            StoreError::Write { path: s("x"), source: io(io::ErrorKind::PermissionDenied) },
+        ] {
+            all.push(error.into());
+        }
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        for error in [
+            AuthorityError::Key(KeyError::Encrypted),
+            AuthorityError::NotCa { subject: s("x") },
+            AuthorityError::Expired { subject: s("x"), at },
+            AuthorityError::Mismatch,
+            AuthorityError::NotYetValid { subject: s("x"), at },
+        ] {
+            all.push(IssueError::from(error).into());
+        }
+        all.extend([IssueError::Subject.into(), KeyError::Unusable.into()]);
+        all.extend([
+            PromptError::NotAsked { action: s("x") }.into(),
+            PromptError::Missing { what: s("x"), flag: s("y") }.into(),
+            Refusal::Bundle { file: s("x"), source: BundleError::PrivateKey }.into(),
+            Refusal::Bundle { file: s("x"), source: BundleError::Empty }.into(),
+            Refusal::InvalidFiles { command: s("x") }.into(),
+            Refusal::OtherKinds { kinds: s("x"), command: s("x") }.into(),
+            Refusal::Twice { name: s("x"), first: s("x"), second: s("x") }.into(),
+            ToTerminal { command: s("x") }.into(),
+        ]);
+        all
+    }
+
+    #[test]
+    fn every_hint_is_reached() {
+        for error in hinted() {
+            let text = text(&error.context("could not do it"));
+            let plain = anstream::adapter::strip_str(&text).to_string();
+            assert!(plain.starts_with("error: could not do it\ncaused by: "), "{plain}");
+            assert!(plain.split("\n\nhint: ").nth(1).is_some_and(|hint| !hint.is_empty()), "{plain}");
+        }
+    }
+
+    #[test]
+    fn causes_are_told_once_and_visibly() {
+        let error =
+            anyhow::Error::new(io::Error::other("deep\u{1b}[2J")).context("outer: deep\u{1b}[2J").context("top\nline");
+        let plain = anstream::adapter::strip_str(&text(&error)).to_string();
+        assert_eq!(plain, "error: top\\nline\ncaused by: outer: deep\\u{1b}[2J");
+    }
+}

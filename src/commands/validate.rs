@@ -69,6 +69,9 @@ pub fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         let file = inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         return Err(manifest::Error::Empty { file }.into());
     }
+    if manifests.is_empty() && args.output == TextFormat::Text {
+        return Ok(exit);
+    }
     let extra = no_plane(&manifests, &judgements);
     print(args.output, &session.term, &manifests, &judgements, &extra)?;
     let found = |severity| judgements.iter().map(|judgement| judgement.count(severity)).sum::<usize>();
@@ -92,7 +95,7 @@ fn print(
     for finding in extra {
         term.warn(&finding.message);
     }
-    term.line(&render::snippet::summary(manifests.len(), judgements))
+    term.line(&render::snippet::summary(manifests.len(), judgements, extra))
 }
 
 /// Where no plane was seen at all, something else was probably meant.

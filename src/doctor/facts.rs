@@ -143,9 +143,8 @@ fn client_ca(place: CaPlace, read: impl Fn(&CaSecret) -> Option<Result<Vec<Certi
         CaPlace::Unusable(source, problem) => ClientCa { source, certificates: Err(problem) },
         CaPlace::Secret(secret) => ClientCa {
             source: format!("secret/{secret}"),
-            certificates: read(&secret).unwrap_or_else(|| {
-                Err(Problem { word: "unknown", text: format!("Secret {} is not in the files", secret.secret) })
-            }),
+            certificates: read(&secret)
+                .unwrap_or_else(|| Err(Problem { word: "unknown", text: "the Secret is not in the files".into() })),
         },
     }
 }
@@ -180,7 +179,7 @@ pub async fn facts(cluster: &Cluster, planes: Vec<Plane>) -> Vec<Facts> {
 
 /// The facts of planes out of files, as far as these tell. `planes` are those to be shown.
 pub fn facts_of_files(snapshot: &Snapshot, planes: &[String]) -> Vec<Facts> {
-    let unknown = |what: &str| Problem { word: "unknown", text: format!("{what} not in the files") };
+    let unknown = || Problem { word: "unknown", text: "unknown: not in the files".into() };
     let shown = snapshot
         .planes
         .iter()
@@ -191,9 +190,9 @@ pub fn facts_of_files(snapshot: &Snapshot, planes: &[String]) -> Vec<Facts> {
         shares_plane_id_with: Ok(sharing(plane, &snapshot.planes)),
         observability_exists: match snapshot.related(OBSERVABILITY_KIND, None, plane.observability_plane()) {
             Some(_) => Ok(true),
-            None => Err(unknown("the observability plane is")),
+            None => Err(unknown()),
         },
-        events: events_of_files(snapshot, plane.name()).ok_or_else(|| unknown("events are")),
+        events: events_of_files(snapshot, plane.name()).ok_or_else(unknown),
         now: snapshot.now,
         plane: plane.clone(),
     });

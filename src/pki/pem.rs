@@ -158,9 +158,9 @@ mod tests {
         let good = encode("CERTIFICATE", &der);
         let headed = good.replacen('\n', "\nProc-Type: 4,ENCRYPTED\n\n", 1);
         let text = format!("garbage\n{good}more\n{headed}{}x-----BEGIN CERTIFICATE-----\n", encode("X509 CRL", &der));
-        assert_eq!(certificates(&text), [der.clone()]);
+        assert_eq!(certificates(&text), vec![der.clone()]);
         assert_eq!(blocks(&text).len(), 3);
-        assert_eq!(certificates(&good.replace('\n', "\r\n")), [der.clone()]);
+        assert_eq!(certificates(&good.replace('\n', "\r\n")), vec![der.clone()]);
         assert_eq!(certificates(&good.replace("END CERT", "END OTHER CERT")), Vec::<Vec<u8>>::new());
         assert_eq!(certificates(good.trim_end()), [der]);
     }

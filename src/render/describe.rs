@@ -180,13 +180,13 @@ fn connection(plane: &Plane, now: Timestamp) -> String {
 
 fn observability(facts: &Facts) -> String {
     let name = cell(facts.plane.observability_plane());
-    let named = if facts.plane.spec.observability_plane_ref.is_some() { "" } else { ", not named" };
+    let named = if facts.plane.spec.observability_plane_ref.is_some() { "" } else { ", as none is named" };
     let exists = match &facts.observability_exists {
         Ok(true) => "exists".to_owned(),
         Ok(false) => paint::warning("does not exist"),
         Err(problem) => cut(&problem.text, TEXT),
     };
-    format!("{name} ({exists}{named})")
+    format!("{name}{named} ({exists})")
 }
 
 /// The same as an object.

@@ -114,9 +114,9 @@ fn excerpt(text: &str, span: &Range<usize>) -> (String, Range<usize>) {
 }
 
 /// `1 file, 3 planes: 1 error, 1 warning`.
-pub fn summary(files: usize, judgements: &[Judgement]) -> String {
+pub fn summary(files: usize, judgements: &[Judgement], extra: &[Finding]) -> String {
     let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
-    let total = |severity| judgements.iter().map(|judgement| judgement.count(severity)).sum();
+    let total = |severity| total(judgements, extra, severity);
     let planes = judgements.iter().map(|judgement| judgement.planes).sum();
     let mut text = format!("{}, {}: ", count(files, "file"), count(planes, "plane"));
     match (total(Severity::Error), total(Severity::Warning)) {
@@ -131,6 +131,12 @@ pub fn summary(files: usize, judgements: &[Judgement]) -> String {
         let _ = write!(text, "; skipped {}", kinds.join(", "));
     }
     text
+}
+
+/// How many findings of a severity there are, those about no file among them.
+fn total(judgements: &[Judgement], extra: &[Finding], severity: Severity) -> usize {
+    let of_files: usize = judgements.iter().map(|judgement| judgement.count(severity)).sum();
+    of_files + extra.iter().filter(|finding| finding.rule.severity == severity).count()
 }
 
 fn skipped(judgements: &[Judgement]) -> std::collections::BTreeMap<&str, usize> {
@@ -148,17 +154,13 @@ pub fn json(manifests: &[Manifest], judgements: &[Judgement], extra: &[Finding])
         judgement.findings.iter().map(move |finding| object(Some(manifest), finding))
     });
     let findings: Vec<_> = of_files.chain(extra.iter().map(|finding| object(None, finding))).collect();
-    let counted = |severity| {
-        judgements.iter().map(|judgement| judgement.count(severity)).sum::<usize>()
-            + extra.iter().filter(|finding| finding.rule.severity == severity).count()
-    };
     json!({
         "files": manifests.len(),
         "documents": sum(|judgement| judgement.documents),
         "planes": sum(|judgement| judgement.planes),
         "skipped": skipped(judgements),
-        "errors": counted(Severity::Error),
-        "warnings": counted(Severity::Warning),
+        "errors": total(judgements, extra, Severity::Error),
+        "warnings": total(judgements, extra, Severity::Warning),
         "findings": findings,
     })
 }

@@ -16,7 +16,9 @@ pub(super) fn check(root: &Node, found: &mut Found<'_>) {
     let Some(spec) = root.entry("spec") else {
         return;
     };
-    if matches!(spec.node.value, Value::Mapping(_)) && absent(&spec.node, "planeID") {
+    let misspelt =
+        spec.node.entries().iter().any(|entry| entry.key != "planeID" && entry.key.eq_ignore_ascii_case("planeID"));
+    if matches!(spec.node.value, Value::Mapping(_)) && absent(&spec.node, "planeID") && !misspelt {
         let Difference { releases, instead, .. } = PLANE_ID_REQUIRED;
         let name = root.at(&["metadata", "name"]).and_then(Node::as_str).unwrap_or("NAME");
         let message = format!("planeID is left out: in {releases} {instead}");

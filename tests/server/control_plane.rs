@@ -226,7 +226,7 @@ impl Running {
     /// The last line about each plane so far, as (name, type, state).
     pub fn last(&self, name: &str) -> (String, String) {
         let events = self.seen.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let last = events.filter(|event| event["name"] == name).last().unwrap_or_else(|| panic!("nothing of {name}"));
+        let last = events.rev().find(|event| event["name"] == name).unwrap_or_else(|| panic!("nothing of {name}"));
         (last["type"].as_str().unwrap().into(), last["state"].as_str().unwrap_or_default().into())
     }
 

@@ -82,7 +82,9 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         Format::Table => session.term.print(&table(&found, now))?,
     }
     for problem in &problems {
-        session.term.error(&crate::commands::error_text(&anyhow::anyhow!("{}: {}", problem.source, problem.text)));
+        let named = problem.text.contains(&problem.source);
+        let text = if named { problem.text.clone() } else { format!("{}: {}", problem.source, problem.text) };
+        session.term.error(&crate::commands::error_text(&anyhow::Error::msg(text)));
     }
     let expiring = found.iter().filter(|sourced| sourced.expires).count();
     if let Some(remaining) = args.expires_within.filter(|_| expiring > 0) {

@@ -38,7 +38,7 @@ pub struct Args {
 #[derive(Debug, thiserror::Error)]
 #[error("the Secret holds a private key, which is not printed to a terminal")]
 pub struct ToTerminal {
-    command: String,
+    pub command: String,
 }
 
 impl ToTerminal {
