@@ -366,7 +366,11 @@ fn closed(error: io::Error) -> anyhow::Error {
 fn interrupted(error: dialoguer::Error) -> anyhow::Error {
     let dialoguer::Error::IO(error) = error;
     match error.kind() {
-        io::ErrorKind::Interrupted => Interrupted.into(),
+        io::ErrorKind::Interrupted => {
+            // The cursor stands behind the question.
+            let _ = writeln!(io::stderr());
+            Interrupted.into()
+        }
         _ => anyhow::Error::new(error).context("could not ask"),
     }
 }

@@ -137,7 +137,7 @@ fn complete(mut args: Args, term: &Term) -> anyhow::Result<Args> {
             .into());
         }
         match term.choose(
-            "Where is the CA that the agent's certificate is verified against?",
+            "The CA that the agent's certificate is verified against is",
             &["in a file", "in a Secret of the control plane"],
         )? {
             0 => {
