@@ -1,5 +1,6 @@
 //! Groups of flags that verbs share, and what they lead to: a terminal, a cluster, objects out of files.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -7,12 +8,13 @@ use clap::{ArgAction, Args, ValueEnum, ValueHint};
 use clap_complete::ArgValueCandidates;
 use jiff::Timestamp;
 use serde::Deserialize as _;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::cluster::{self, Cluster};
 use crate::complete;
 use crate::manifest::{self, Input, Manifest};
-use crate::plane::{Moment, Plane, Snapshot, Span};
+use crate::plane::{Moment, Plane, PlaneName, Selector, Snapshot, Span};
 use crate::term::{self, ColorChoice, Term};
 use crate::validate::{Object, objects};
 
@@ -143,6 +145,134 @@ pub enum TextFormat {
     #[default]
     Text,
     Json,
+}
+
+/// What commands that write planes take beside the planes.
+#[derive(Args, Clone, Debug)]
+pub struct WriteArgs {
+    /// Print the object
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<ObjectFormat>,
+
+    /// How far to go
+    #[arg(long, value_name = "HOW", default_value = "none")]
+    pub dry_run: DryRun,
+
+    /// Wait until it is connected
+    #[arg(long)]
+    pub wait: bool,
+
+    /// With --wait, longest time to wait
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    pub timeout: Span,
+}
+
+/// Planes to look at: all, unless said otherwise.
+#[derive(Args, Clone, Debug)]
+pub struct ChoiceArgs {
+    /// Names of the planes; all, unless given
+    #[arg(add = ArgValueCandidates::new(complete::planes))]
+    pub names: Vec<PlaneName>,
+
+    /// Labels that the planes must have
+    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "names")]
+    pub selector: Option<Selector>,
+}
+
+/// Planes that were asked for, and an error for each that doesn't exist.
+pub type Chosen<T> = (Vec<T>, Vec<anyhow::Error>);
+
+impl ChoiceArgs {
+    /// The planes in a cluster, each made into what is needed of it as soon as it is there.
+    pub async fn in_cluster<T: DeserializeOwned, R>(
+        &self,
+        cluster: &Cluster,
+        make: impl Fn(T) -> R,
+    ) -> Result<Chosen<R>, cluster::Error> {
+        if self.names.is_empty() {
+            return Ok((cluster.planes_as(self.selector.as_ref(), make).await?, Vec::new()));
+        }
+        let names: BTreeSet<_> = self.names.iter().map(PlaneName::as_str).collect();
+        by_name(cluster, names, make).await
+    }
+
+    /// The names of the planes out of files.
+    pub fn in_files(&self, planes: &[Plane]) -> (BTreeSet<String>, Vec<anyhow::Error>) {
+        let there = |name: &&PlaneName| planes.iter().any(|plane| plane.name() == name.as_str());
+        let missing = self.names.iter().filter(|name| !there(name));
+        let missing = missing.map(|name| anyhow::anyhow!("there is no plane {name} in the files"));
+        let wanted = |plane: &&Plane| {
+            (self.names.is_empty() || self.names.iter().any(|name| name.as_str() == plane.name()))
+                && self.selector.as_ref().is_none_or(|selector| selector.matches(plane.labels()))
+        };
+        (planes.iter().filter(wanted).map(|plane| plane.name().to_owned()).collect(), missing.collect())
+    }
+}
+
+/// Planes to do something with: one way of naming them must be given.
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
+pub struct WhichArgs {
+    /// Names of the planes
+    #[arg(add = ArgValueCandidates::new(complete::planes))]
+    names: Vec<PlaneName>,
+
+    /// Labels of the planes
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    selector: Option<Selector>,
+
+    /// All planes
+    #[arg(long)]
+    all: bool,
+
+    /// Planes in manifests (can be repeated)
+    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    files: Vec<Input>,
+}
+
+impl WhichArgs {
+    /// The planes that exist, and an error for each that is named and doesn't.
+    pub async fn planes(&self, cluster: &Cluster) -> anyhow::Result<Chosen<Plane>> {
+        if self.all || self.selector.is_some() {
+            return Ok((cluster.planes(self.selector.as_ref()).await?, Vec::new()));
+        }
+        let names = self.named()?;
+        Ok(by_name(cluster, names.iter().map(String::as_str).collect(), |plane| plane).await?)
+    }
+
+    /// Their names, whether they exist or not.
+    pub async fn names(&self, cluster: &Cluster) -> anyhow::Result<Vec<String>> {
+        if self.all || self.selector.is_some() {
+            let name = |plane: Plane| plane.name().to_owned();
+            return Ok(cluster.planes_as(self.selector.as_ref(), name).await?);
+        }
+        Ok(self.named()?.into_iter().collect())
+    }
+
+    fn named(&self) -> Result<BTreeSet<String>, manifest::Error> {
+        if self.files.is_empty() {
+            return Ok(self.names.iter().map(ToString::to_string).collect());
+        }
+        let manifests = read_manifests(&self.files, false)?;
+        let planes = manifests.iter().flat_map(objects).filter(Object::is_plane);
+        Ok(planes.map(|object| object.name().to_owned()).collect())
+    }
+}
+
+async fn by_name<T: DeserializeOwned, R>(
+    cluster: &Cluster,
+    names: BTreeSet<&str>,
+    make: impl Fn(T) -> R,
+) -> Result<Chosen<R>, cluster::Error> {
+    let (mut planes, mut missing) = (Vec::new(), Vec::new());
+    for name in names {
+        match cluster.plane(name).await {
+            Ok(plane) => planes.push(make(plane)),
+            Err(error) if error.is_not_found() => missing.push(error.into()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((planes, missing))
 }
 
 /// Planes out of files.

@@ -6,12 +6,12 @@ use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueHint};
 use serde_json::Value;
 
-use super::wait::{self, Wish};
+use super::wait;
 use super::{object_name, print_objects, without_managed_fields};
-use crate::args::{DryRun, ObjectFormat, Session, place, read_manifests};
+use crate::args::{DryRun, Session, WriteArgs, place, read_manifests};
 use crate::manifest::{Input, Manifest, parse, to_yaml};
 use crate::pki::BundleError;
-use crate::plane::{Goal, OBSERVABILITY_KIND, Span, State};
+use crate::plane::OBSERVABILITY_KIND;
 use crate::render;
 use crate::term::{Exit, Term, shell_quoted, visible};
 use crate::validate::{Severity, judge, objects};
@@ -29,21 +29,8 @@ pub struct Args {
     #[command(flatten)]
     inputs: InputArgs,
 
-    /// Print the objects
-    #[arg(short, long, value_name = "FORMAT")]
-    output: Option<ObjectFormat>,
-
-    /// How far to go
-    #[arg(long, value_name = "HOW", default_value = "none")]
-    dry_run: DryRun,
-
-    /// Wait until the planes are connected
-    #[arg(long)]
-    wait: bool,
-
-    /// With --wait, longest time to wait
-    #[arg(long, value_name = "DURATION", default_value = "5m")]
-    timeout: Span,
+    #[command(flatten)]
+    write: WriteArgs,
 
     /// Take fields over from other managers
     #[arg(long)]
@@ -94,7 +81,7 @@ impl Refusal {
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let Session { term, options } = session;
     let manifests = args.inputs.read(term, |files| cluster_command(options, &format!("kubectl apply{files}")))?;
-    if args.dry_run == DryRun::Client {
+    if args.write.dry_run == DryRun::Client {
         report(&args, term, &manifests.iter().map(|manifest| (manifest.clone(), "applied")).collect::<Vec<_>>())?;
         return Ok(Exit::Done);
     }
@@ -102,7 +89,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let mut done = Vec::new();
     for manifest in &manifests {
         let name = name(manifest);
-        let applied = cluster.apply(manifest, args.force_conflicts, args.dry_run == DryRun::Server).await;
+        let applied = cluster.apply(manifest, args.force_conflicts, args.write.dry_run == DryRun::Server).await;
         let mut applied = match applied.with_context(|| format!("could not apply {}", object_name(name))) {
             Ok(applied) => applied,
             Err(error) => {
@@ -114,19 +101,15 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         done.push((applied.after, applied.change.word()));
     }
     report(&args, term, &done)?;
-    if args.wait && args.dry_run == DryRun::None {
-        let names = manifests.iter().map(|manifest| name(manifest).to_owned()).collect();
-        let wish = Wish { names, goals: vec![Goal::State(State::Connected)], any: false, timeout: args.timeout };
-        return wait::until(&cluster, &wish, term).await.map(|outcome| outcome.exit);
-    }
-    Ok(Exit::Done)
+    let names = manifests.iter().map(|manifest| name(manifest).to_owned()).collect();
+    wait::if_asked(&args.write, &cluster, names, term).await
 }
 
 fn report(args: &Args, term: &Term, done: &[(Value, &str)]) -> anyhow::Result<()> {
-    match args.output {
+    match args.write.output {
         Some(format) => print_objects(term, &done.iter().map(|(object, _)| object.clone()).collect::<Vec<_>>(), format),
         None => done.iter().try_for_each(|(object, word)| {
-            term.line(&format!("{} {word}{}", object_name(name(object)), args.dry_run.suffix()))
+            term.line(&format!("{} {word}{}", object_name(name(object)), args.write.dry_run.suffix()))
         }),
     }
 }

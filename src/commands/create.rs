@@ -4,14 +4,14 @@ use clap::{Args as ClapArgs, ValueHint};
 use serde_json::Value;
 
 use super::apply::{Refusal, check_manifest};
-use super::wait::{self, Wish};
+use super::wait;
 use super::{object_name, print_object};
-use crate::args::{DryRun, ObjectFormat, Session};
+use crate::args::{DryRun, Session, WriteArgs};
 use crate::manifest::{self, Input};
 use crate::pki::{self, BundleError};
 use crate::plane::{
-    CLUSTER_BUILD_PLANE, CaSecret, DESCRIPTION, DISPLAY_NAME, Goal, OBSERVABILITY_KIND, ObservabilityPlaneRef, Plane,
-    PlaneName, SecretKeyRef, SecretStoreRef, Span, State, is_dns_label, is_label_value, is_qualified_name,
+    CLUSTER_BUILD_PLANE, CaSecret, DESCRIPTION, DISPLAY_NAME, OBSERVABILITY_KIND, ObservabilityPlaneRef, Plane,
+    PlaneName, SecretKeyRef, SecretStoreRef, is_dns_label, is_label_value, is_qualified_name,
 };
 use crate::term::{Exit, PromptError, Term};
 
@@ -64,21 +64,8 @@ pub struct Args {
     #[arg(long, value_name = "KEY=VALUE", value_parser = annotation)]
     annotations: Vec<(String, String)>,
 
-    /// Print the object
-    #[arg(short, long, value_name = "FORMAT")]
-    output: Option<ObjectFormat>,
-
-    /// How far to go
-    #[arg(long, value_name = "HOW", default_value = "none")]
-    dry_run: DryRun,
-
-    /// Wait until the plane is connected
-    #[arg(long)]
-    wait: bool,
-
-    /// With --wait, longest time to wait
-    #[arg(long, value_name = "DURATION", default_value = "5m")]
-    timeout: Span,
+    #[command(flatten)]
+    write: WriteArgs,
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
@@ -87,30 +74,21 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let manifest = manifest(&args)?;
     check_manifest(&manifest, term)?;
     let name = args.name.as_ref().map(PlaneName::as_str).unwrap_or_default();
-    if args.dry_run == DryRun::Client {
+    if args.write.dry_run == DryRun::Client {
         report(term, name, &manifest, &args)?;
         return Ok(Exit::Done);
     }
     let cluster = session.connect_to_write().await?;
-    let mut created = cluster.create(&manifest, args.dry_run == DryRun::Server).await?;
+    let mut created = cluster.create(&manifest, args.write.dry_run == DryRun::Server).await?;
     super::without_managed_fields(&mut created);
     report(term, name, &created, &args)?;
-    if args.wait && args.dry_run == DryRun::None {
-        let wish = Wish {
-            names: vec![name.to_owned()],
-            goals: vec![Goal::State(State::Connected)],
-            any: false,
-            timeout: args.timeout,
-        };
-        return wait::until(&cluster, &wish, term).await.map(|outcome| outcome.exit);
-    }
-    Ok(Exit::Done)
+    wait::if_asked(&args.write, &cluster, vec![name.to_owned()], term).await
 }
 
 fn report(term: &Term, name: &str, object: &Value, args: &Args) -> anyhow::Result<()> {
-    match args.output {
+    match args.write.output {
         Some(format) => print_object(term, object, format),
-        None => term.line(&format!("{} created{}", object_name(name), args.dry_run.suffix())),
+        None => term.line(&format!("{} created{}", object_name(name), args.write.dry_run.suffix())),
     }
 }
 

@@ -2,18 +2,14 @@
 
 use std::time::Duration;
 
-use clap::{Args as ClapArgs, ValueHint};
-use clap_complete::ArgValueCandidates;
+use clap::Args as ClapArgs;
 use tokio::time::Instant;
 
-use super::object_name;
-use crate::args::{DryRun, Session, read_manifests};
+use super::{object_name, tell_missing};
+use crate::args::{DryRun, Session, WhichArgs};
 use crate::cluster::{Cluster, Error, Event, Watch};
-use crate::complete;
-use crate::manifest::Input;
-use crate::plane::{Plane, PlaneName, Selector, Span};
+use crate::plane::{Plane, Span};
 use crate::term::{Exit, Term, Waiting, visible};
-use crate::validate::objects;
 
 /// How long a finalizer may take before it is told of.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -25,23 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl delete shared-builder
-  choreoctl delete -l team=old --yes --timeout 2m", group = clap::ArgGroup::new("which").required(true).multiple(false).args(["names", "selector", "all", "files"]))]
+  choreoctl delete -l team=old --yes --timeout 2m")]
 pub struct Args {
-    /// Names of the planes
-    #[arg(add = ArgValueCandidates::new(complete::planes))]
-    names: Vec<PlaneName>,
-
-    /// Labels of the planes
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
-    selector: Option<Selector>,
-
-    /// Planes in manifests (can be repeated)
-    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
-    files: Vec<Input>,
-
-    /// All planes
-    #[arg(long)]
-    all: bool,
+    #[command(flatten)]
+    which: WhichArgs,
 
     /// A plane that isn't there is no error
     #[arg(long)]
@@ -67,7 +50,8 @@ pub struct Args {
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let Session { term, .. } = session;
     let cluster = session.connect_to_write().await?;
-    let (planes, mut exit) = planes(&args, &cluster, term).await?;
+    let (planes, missing) = args.which.planes(&cluster).await?;
+    let mut exit = if args.ignore_not_found { Exit::Done } else { tell_missing(&missing, term) };
     if planes.is_empty() {
         if exit == Exit::Done {
             term.note("No resources found");
@@ -104,37 +88,6 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         return Ok(Exit::TimedOut);
     }
     Ok(exit)
-}
-
-/// The planes that are meant; one that isn't there is told.
-async fn planes(args: &Args, cluster: &Cluster, term: &Term) -> anyhow::Result<(Vec<Plane>, Exit)> {
-    if args.all || args.selector.is_some() {
-        return Ok((cluster.planes(args.selector.as_ref()).await?, Exit::Done));
-    }
-    let names: std::collections::BTreeSet<String> = if args.files.is_empty() {
-        args.names.iter().map(ToString::to_string).collect()
-    } else {
-        let manifests = read_manifests(&args.files, false)?;
-        manifests
-            .iter()
-            .flat_map(objects)
-            .filter(|object| object.is_plane())
-            .map(|object| object.name().to_owned())
-            .collect()
-    };
-    let (mut planes, mut exit) = (Vec::new(), Exit::Done);
-    for name in names {
-        match cluster.plane(&name).await {
-            Ok(plane) => planes.push(plane),
-            Err(Error::NotFound { .. }) if args.ignore_not_found => {}
-            Err(error @ Error::NotFound { .. }) => {
-                exit = Exit::NotFound;
-                term.error(&crate::commands::error_text(&error.into()));
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok((planes, exit))
 }
 
 /// Waits until these very planes are gone; whether they are in time.

@@ -1,14 +1,13 @@
 //! `choreoctl describe`: planes in full.
 
 use clap::Args as ClapArgs;
-use clap_complete::ArgValueCandidates;
 use serde_json::json;
 
-use crate::args::{FileArgs, Session, TextFormat};
-use crate::complete;
+use super::tell_missing;
+use crate::args::{ChoiceArgs, Chosen, FileArgs, Session, TextFormat};
 use crate::doctor::{self, Facts};
 use crate::manifest::json_text;
-use crate::plane::{Plane, PlaneName, Selector};
+use crate::plane::Plane;
 use crate::render;
 use crate::term::Exit;
 
@@ -22,13 +21,8 @@ use crate::term::Exit;
   choreoctl describe -l team=ci -o json
   choreoctl describe -f dump.yaml")]
 pub struct Args {
-    /// Names of the planes; all, unless given
-    #[arg(add = ArgValueCandidates::new(complete::planes))]
-    names: Vec<PlaneName>,
-
-    /// Labels that the planes must have
-    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "names")]
-    selector: Option<Selector>,
+    #[command(flatten)]
+    choice: ChoiceArgs,
 
     /// How to print it
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
@@ -52,44 +46,17 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             session.term.note("No resources found");
         }
     }
-    for error in &missing {
-        session.term.error(&crate::commands::error_text(error));
-    }
-    Ok(if missing.is_empty() { Exit::Done } else { Exit::NotFound })
+    Ok(tell_missing(&missing, &session.term))
 }
 
 /// The facts of the planes that were asked for, and an error for each that doesn't exist.
-async fn gather(args: &Args, session: &Session) -> anyhow::Result<(Vec<Facts>, Vec<anyhow::Error>)> {
-    let mut missing = Vec::new();
+async fn gather(args: &Args, session: &Session) -> anyhow::Result<Chosen<Facts>> {
     if args.files.given() {
         let (_, snapshot) = args.files.read(&session.term)?;
-        let all = snapshot
-            .planes
-            .iter()
-            .filter(|plane| args.selector.as_ref().is_none_or(|selector| selector.matches(plane.labels())));
-        let mut names: Vec<_> = all.map(|plane| plane.name().to_owned()).collect();
-        if !args.names.is_empty() {
-            missing.extend(
-                args.names
-                    .iter()
-                    .filter(|name| !names.iter().any(|known| known == name.as_str()))
-                    .map(|name| anyhow::anyhow!("there is no plane {name} in the files")),
-            );
-            names.retain(|known| args.names.iter().any(|name| name.as_str() == known));
-        }
+        let (names, missing) = args.choice.in_files(&snapshot.planes);
         return Ok((doctor::facts_of_files(&snapshot, &names), missing));
     }
     let cluster = session.connect().await?;
-    let mut planes = Vec::new();
-    if args.names.is_empty() {
-        planes = cluster.planes::<Plane>(args.selector.as_ref()).await?;
-    }
-    for name in args.names.iter().collect::<std::collections::BTreeSet<_>>() {
-        match cluster.plane(name.as_str()).await {
-            Ok(plane) => planes.push(plane),
-            Err(error) if error.is_not_found() => missing.push(error.into()),
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let (planes, missing) = args.choice.in_cluster(&cluster, |plane: Plane| plane).await?;
     Ok((doctor::facts(&cluster, planes).await, missing))
 }

@@ -21,7 +21,7 @@ pub use error::text as error_text;
 use crate::args::ObjectFormat;
 use crate::manifest::{json_text, to_yaml};
 use crate::plane::CLUSTER_BUILD_PLANE;
-use crate::term::Term;
+use crate::term::{Exit, Term};
 
 /// `clusterbuildplane.openchoreo.dev/NAME`, as kubectl names an object that it wrote.
 fn object_name(name: &str) -> String {
@@ -62,4 +62,10 @@ fn without_managed_fields(object: &mut Value) {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
     }
+}
+
+/// Tells of the planes that don't exist, and how that ends.
+fn tell_missing(missing: &[anyhow::Error], term: &Term) -> Exit {
+    missing.iter().for_each(|error| term.error(&error_text(error)));
+    if missing.is_empty() { Exit::Done } else { Exit::NotFound }
 }

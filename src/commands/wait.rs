@@ -1,21 +1,19 @@
 //! `choreoctl wait`: block until planes reach a state.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use clap::{Args as ClapArgs, ValueEnum, ValueHint};
+use clap::{Args as ClapArgs, ValueEnum};
 use clap_complete::ArgValueCandidates;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::args::{Session, read_manifests};
+use crate::args::{DryRun, Session, WhichArgs, WriteArgs};
 use crate::cluster::{Cluster, Event, Watch};
-use crate::complete;
-use crate::manifest::{Input, json_text};
-use crate::plane::{Goal, Plane, PlaneName, Selector, Span, State};
+use crate::manifest::json_text;
+use crate::plane::{Goal, Plane, Span, State};
 use crate::render;
 use crate::term::{Exit, Term, Waiting, visible};
-use crate::validate::objects;
 
 /// Wait until build planes reach a state
 ///
@@ -24,23 +22,10 @@ use crate::validate::objects;
 #[command(after_help = "Examples:
   choreoctl wait shared-builder --for connected
   choreoctl wait --all --for connected --timeout 10m
-  choreoctl wait shared-builder --for deleted", group = clap::ArgGroup::new("which").required(true).multiple(false).args(["names", "selector", "all", "files"]))]
+  choreoctl wait shared-builder --for deleted")]
 pub struct Args {
-    /// Names of the planes
-    #[arg(add = ArgValueCandidates::new(complete::planes))]
-    names: Vec<PlaneName>,
-
-    /// Labels of the planes
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
-    selector: Option<Selector>,
-
-    /// All planes
-    #[arg(long)]
-    all: bool,
-
-    /// Planes in manifests (can be repeated)
-    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
-    files: Vec<Input>,
+    #[command(flatten)]
+    which: WhichArgs,
 
     /// State to wait for, or exists, or deleted (can be repeated)
     #[arg(long = "for", value_name = "GOAL", required = true, add = ArgValueCandidates::new(goals))]
@@ -86,7 +71,7 @@ pub struct Outcome {
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let cluster = session.connect().await?;
-    let names = names(&args, &cluster).await?;
+    let names = args.which.names(&cluster).await?;
     if names.is_empty() {
         session.term.note("no plane is meant");
         let met = args.goals.iter().all(|goal| goal.holds(None));
@@ -109,21 +94,13 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     Ok(outcome.exit)
 }
 
-async fn names(args: &Args, cluster: &Cluster) -> anyhow::Result<Vec<String>> {
-    let names: BTreeSet<String> = if args.all || args.selector.is_some() {
-        cluster.planes::<Plane>(args.selector.as_ref()).await?.iter().map(|plane| plane.name().to_owned()).collect()
-    } else if args.files.is_empty() {
-        args.names.iter().map(ToString::to_string).collect()
-    } else {
-        let manifests = read_manifests(&args.files, false)?;
-        manifests
-            .iter()
-            .flat_map(objects)
-            .filter(|object| object.is_plane())
-            .map(|object| object.name().to_owned())
-            .collect()
-    };
-    Ok(names.into_iter().collect())
+/// After a write: waits until the planes are connected, where that was asked for.
+pub async fn if_asked(args: &WriteArgs, cluster: &Cluster, names: Vec<String>, term: &Term) -> anyhow::Result<Exit> {
+    if !args.wait || args.dry_run != DryRun::None {
+        return Ok(Exit::Done);
+    }
+    let wish = Wish { names, goals: vec![Goal::State(State::Connected)], any: false, timeout: args.timeout };
+    Ok(until(cluster, &wish, term).await?.exit)
 }
 
 fn word(state: Option<State>) -> String {

@@ -4,15 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
-use clap_complete::ArgValueCandidates;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::args::Session;
+use crate::args::{ChoiceArgs, Session};
 use crate::cluster::{Event, Watch};
-use crate::complete;
 use crate::manifest::json_line;
-use crate::plane::{Plane, PlaneName, Selector, Span, State, StateFilter};
+use crate::plane::{Plane, PlaneName, Span, State, StateFilter};
 use crate::render::planes::{Row, SortBy, sort, summary, table};
 use crate::render::watch::{Change, Kind, json, line};
 use crate::term::{Exit, Term, reader_gone};
@@ -32,13 +30,8 @@ const TICK: Duration = Duration::from_secs(1);
   choreoctl watch shared-builder -o lines
   choreoctl watch --state '!Connected' -o json | jq .")]
 pub struct Args {
-    /// Names of the planes; all, unless given
-    #[arg(add = ArgValueCandidates::new(complete::planes))]
-    names: Vec<PlaneName>,
-
-    /// Labels that the planes must have
-    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "names")]
-    selector: Option<Selector>,
+    #[command(flatten)]
+    choice: ChoiceArgs,
 
     /// States to tell of, joined by commas; with a ! before it, one to leave out
     #[arg(long, value_name = "STATES")]
@@ -62,20 +55,15 @@ pub enum Format {
 
 impl Args {
     /// For `get --watch`.
-    pub fn new(
-        names: Vec<PlaneName>,
-        selector: Option<Selector>,
-        state: Option<StateFilter>,
-        output: Option<Format>,
-    ) -> Self {
-        Self { names, selector, state, timeout: None, output }
+    pub fn new(choice: ChoiceArgs, state: Option<StateFilter>, output: Option<Format>) -> Self {
+        Self { choice, state, timeout: None, output }
     }
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let cluster = session.connect().await?;
-    let only = if let [name] = args.names.as_slice() { Some(name.to_string()) } else { None };
-    let mut watch = Watch::start(&cluster, args.selector.clone(), only);
+    let only = if let [name] = args.choice.names.as_slice() { Some(name.to_string()) } else { None };
+    let mut watch = Watch::start(&cluster, args.choice.selector.clone(), only);
     let format = args.output.unwrap_or(if session.term.redraws() { Format::Table } else { Format::Lines });
     let mut view = View {
         term: session.term.clone(),
@@ -84,8 +72,12 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         title: cluster.target().title(),
         lost: false,
     };
-    let mut board =
-        Board { names: args.names, filter: args.state.unwrap_or_default(), planes: BTreeMap::new(), synced: false };
+    let mut board = Board {
+        names: args.choice.names,
+        filter: args.state.unwrap_or_default(),
+        planes: BTreeMap::new(),
+        synced: false,
+    };
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout.duration());
     let gone = reader_gone();
     tokio::pin!(gone);

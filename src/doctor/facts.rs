@@ -178,13 +178,10 @@ pub async fn facts(cluster: &Cluster, planes: Vec<Plane>) -> Vec<Facts> {
 }
 
 /// The facts of planes out of files, as far as these tell. `planes` are those to be shown.
-pub fn facts_of_files(snapshot: &Snapshot, planes: &[String]) -> Vec<Facts> {
+pub fn facts_of_files(snapshot: &Snapshot, planes: &BTreeSet<String>) -> Vec<Facts> {
     let unknown = || Problem { word: "unknown", text: "unknown: not in the files".into() };
-    let shown = snapshot
-        .planes
-        .iter()
-        .zip(client_cas_of_files(snapshot))
-        .filter(|(plane, _)| planes.iter().any(|name| name == plane.name()));
+    let shown =
+        snapshot.planes.iter().zip(client_cas_of_files(snapshot)).filter(|(plane, _)| planes.contains(plane.name()));
     let facts = shown.map(|(plane, client_ca)| Facts {
         client_ca,
         shares_plane_id_with: Ok(sharing(plane, &snapshot.planes)),
