@@ -36,6 +36,51 @@ fn a_file_that_is_too_large_is_refused() {
     assert!(String::from_utf8(output.stderr).unwrap().contains("larger than 64 MiB"));
 }
 
+#[test]
+fn a_hostile_subject_is_harmless() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let output = Command::new(BINARY).args(args).current_dir(&folder).output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(!text.contains(|c: char| (c.is_control() && c != '\n') || c == '\u{202e}'), "{args:?}: {text:?}");
+        (output.status.code(), text)
+    };
+    let evil = "\u{1b}[2J\u{202e}x\ny";
+    assert_eq!(run(&["certs", "ca", "--out-dir", "ca", "--name", evil]).0, Some(0));
+    let (_, table) = run(&["certs", "inspect", "ca/ca.crt"]);
+    assert!(table.contains(r"\u{1b}[2J\u{202e}x\ny") && table.lines().count() == 2, "{table}");
+    let (_, json) = run(&["certs", "inspect", "ca/ca.crt", "-o", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["certificates"][0]["subject"], format!("O=OpenChoreo, CN={evil}"));
+    assert_eq!(run(&["certs", "client", "--plane-id", "a", "--ca-dir", "ca", "--out-dir", "leaf"]).0, Some(0));
+    let leaf = ["certs", "client", "--plane-id", "a", "--ca-cert", "leaf/tls.crt", "--ca-key", "leaf/tls.key"];
+    assert_eq!(run(&[&leaf[..], &["--out-dir", "other"]].concat()).0, Some(2));
+    let (_, yaml) = run(&[
+        "create",
+        "a",
+        "--client-ca-file",
+        "ca/ca.crt",
+        "--display-name",
+        evil,
+        "--dry-run",
+        "client",
+        "-o",
+        "yaml",
+    ]);
+    std::fs::write(folder.path().join("plane.yaml"), &yaml).unwrap();
+    let (code, page) = run(&["describe", "-f", "plane.yaml"]);
+    assert!(code == Some(0) && page.matches(r"\u{1b}[2J").count() == 2, "{page}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_told() {
+    for folder in ["/proc/choreoctl", "/dev/null", "/dev/null/below"] {
+        let output = Command::new(BINARY).args(["certs", "ca", "--out-dir", folder]).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && error.contains(folder), "{error}");
+    }
+}
+
 /// A person at a terminal, by way of util-linux's `script`, which makes a pseudo-terminal.
 #[test]
 fn what_is_missing_is_asked_for() {

@@ -47,6 +47,7 @@ fn main() {
         wait_ends_with_the_time,
         delete_tells_of_finalizers,
         who_may_not_read_secrets_sees_the_rest,
+        a_proxy_of_the_kubeconfig_is_used,
         errors_have_codes_and_hints,
         a_missing_kind_is_told,
         an_expired_token_is_read_anew,
@@ -608,6 +609,21 @@ fn who_may_not_read_secrets_sees_the_rest() {
     assert!(acting.stdout.contains("by-value"));
 }
 
+fn a_proxy_of_the_kubeconfig_is_used() {
+    let at = &*SHARED;
+    let proxy = Proxy::tunnel();
+    let config = fs::read_to_string(at.kubeconfig()).unwrap();
+    let entry = format!("certificate-authority: apiserver.crt, proxy-url: \"http://127.0.0.1:{}\"", proxy.port);
+    let proxied = at.write("proxied", &config.replace("certificate-authority: apiserver.crt", &entry));
+    at.run(&["version", "--kubeconfig", &proxied]).expect(0);
+    assert_eq!(proxy.connections(), 1);
+    // That of the environment is for other machines.
+    let mut command = at.command(&["version"]);
+    command.env("HTTPS_PROXY", format!("http://127.0.0.1:{}", proxy.port));
+    finish(command, "").expect(0);
+    assert_eq!(proxy.connections(), 1);
+}
+
 fn errors_have_codes_and_hints() {
     let at = &*SHARED;
     let fails = |args: &[&str], code, words: &[&str]| {
@@ -986,6 +1002,18 @@ fn lists_come_in_pages() {
     assert_eq!(output.stdout.lines().count(), 1100);
     assert_eq!(output.stderr.matches("limit=500").count(), 3, "{}", output.stderr);
     assert_eq!(at.run(&["get", "-o", "json"]).expect(0).json()["items"].as_array().unwrap().len(), 1100);
+
+    // Each of the three answers has the warning; it is told once.
+    let deprecated = r#"[{"op": "add", "path": "/spec/versions/0/deprecated", "value": true}]"#;
+    at.kubectl(&["patch", "crd", "clusterbuildplanes.openchoreo.dev", "--type=json", "-p", deprecated], "");
+    let deadline = Instant::now() + SOON;
+    loop {
+        let warned = at.run(&["get", "-o", "name"]).expect(0).stderr;
+        if warned.matches("warning: the API server says: ").count() == 1 && warned.contains("deprecated") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{warned}");
+    }
 }
 
 /// A folder that looks like the repository, in which a control plane of its own can run.

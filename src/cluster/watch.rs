@@ -149,7 +149,8 @@ fn stream(
     if let Some(name) = name {
         config = config.fields(&format!("metadata.name={name}"));
     }
-    watcher(cluster.api(), config).backoff(Pause::default()).into_stream().boxed()
+    let slim = |event: watcher::Event<Plane>| event.modify(|plane| plane.metadata.managed_fields = None);
+    watcher(cluster.api(), config).backoff(Pause::default()).map_ok(slim).boxed()
 }
 
 /// Pauses of 0.1 s to 2 s, each twice the last: somebody waits for the answer.

@@ -19,22 +19,51 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// One that leads to a port of this machine.
     pub fn start(to: u16) -> Self {
+        Self::listen(move |_| Some(to))
+    }
+
+    /// One that leads where the client says in a CONNECT request (RFC 9110, 9.3.6).
+    pub fn tunnel() -> Self {
+        Self::listen(|client| {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                client.read_exact(&mut byte).ok()?;
+                request.extend(byte);
+            }
+            let text = String::from_utf8(request).ok()?;
+            let authority = text.strip_prefix("CONNECT ")?.split(' ').next()?;
+            let port = authority.rsplit(':').next()?.parse().ok()?;
+            client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").ok()?;
+            Some(port)
+        })
+    }
+
+    fn listen(to: impl Fn(&mut TcpStream) -> Option<u16> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let proxy = Self { port: listener.local_addr().unwrap().port(), mode: Arc::default(), streams: Arc::default() };
+        let port = listener.local_addr().unwrap().port();
+        let proxy = Self { port, mode: Arc::default(), streams: Arc::default() };
         let (mode, streams) = (proxy.mode.clone(), proxy.streams.clone());
         thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
+            for mut client in listener.incoming().map_while(Result::ok) {
                 if mode.load(Ordering::SeqCst) != CLOSED
-                    && let Ok(server) = TcpStream::connect(("127.0.0.1", to))
+                    && let Some(port) = to(&mut client)
+                    && let Ok(server) = TcpStream::connect(("127.0.0.1", port))
                 {
-                    streams.lock().unwrap().extend([stream.try_clone().unwrap(), server.try_clone().unwrap()]);
-                    forward(stream.try_clone().unwrap(), server.try_clone().unwrap(), mode.clone());
-                    forward(server, stream, mode.clone());
+                    streams.lock().unwrap().extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
+                    forward(client.try_clone().unwrap(), server.try_clone().unwrap(), mode.clone());
+                    forward(server, client, mode.clone());
                 }
             }
         });
         proxy
+    }
+
+    /// How many connections went through.
+    pub fn connections(&self) -> usize {
+        self.streams.lock().unwrap().len() / 2
     }
 
     /// Ends all connections and takes no new one.
