@@ -41,31 +41,52 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 use clap_complete::CompleteEnv;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 
 use args::Session;
-use cli::Cli;
+use cli::{Cli, Command};
 use term::{Exit, Term};
 
+/// Stack of the thread that works, as large as a main thread's.
+const STACK: usize = 8 << 20;
+
+/// The command runs on a thread of its own, so that a signal ends it wherever it is: in a request, while it reads a
+/// pipe that says nothing, while it makes a large key. A write of files is let finish.
 fn main() -> ExitCode {
     CompleteEnv::with_factory(Cli::command).complete();
     let cli = Cli::parse();
     let session = Session { term: cli.global.term(), options: cli.global.cluster_options() };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            return fail(&session.term, &anyhow::Error::new(error).context("could not start")).into();
-        }
-    };
-    let result = runtime.block_on(async {
-        tokio::select! {
-            biased;
-            exit = signalled() => Ok(exit),
-            result = cli::run(cli.command, &session) => result,
-        }
+    let term = session.term.clone();
+    let (sender, result) = oneshot::channel();
+    let work = move || drop(sender.send(run(cli.command, &session)));
+    let ended = std::thread::Builder::new().stack_size(STACK).spawn(work).map_err(anyhow::Error::from).and_then(|_| {
+        runtime()?.block_on(async {
+            tokio::select! {
+                biased;
+                exit = signalled() => Ok(exit),
+                result = result => result?,
+            }
+        })
     });
+    pki::finish_writes();
+    let exit = ended.unwrap_or_else(|error| fail(&term, &error));
+    if exit == Exit::Interrupted {
+        term.recover();
+    }
+    exit.into()
+}
+
+fn run(command: Command, session: &Session) -> anyhow::Result<Exit> {
+    let runtime = runtime()?;
+    let result = runtime.block_on(cli::run(command, session));
     // A request that still runs is not waited for.
     runtime.shutdown_background();
-    result.unwrap_or_else(|error| fail(&session.term, &error)).into()
+    result
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
 impl From<Exit> for ExitCode {

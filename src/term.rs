@@ -221,6 +221,13 @@ impl Term {
         self.out.terminal
     }
 
+    /// Puts right what an interrupted prompt leaves behind: it hides the cursor, and the cursor stands behind it.
+    pub fn recover(&self) {
+        if self.err.terminal {
+            let _ = writeln!(io::stderr(), "\u{1b}[?25h");
+        }
+    }
+
     /// Columns and rows of the terminal behind standard output.
     pub fn size(&self) -> Option<(usize, usize)> {
         if !self.out.terminal {
@@ -366,11 +373,7 @@ fn closed(error: io::Error) -> anyhow::Error {
 fn interrupted(error: dialoguer::Error) -> anyhow::Error {
     let dialoguer::Error::IO(error) = error;
     match error.kind() {
-        io::ErrorKind::Interrupted => {
-            // The cursor stands behind the question.
-            let _ = writeln!(io::stderr());
-            Interrupted.into()
-        }
+        io::ErrorKind::Interrupted => Interrupted.into(),
         _ => anyhow::Error::new(error).context("could not ask"),
     }
 }

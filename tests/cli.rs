@@ -81,6 +81,23 @@ fn a_folder_that_cannot_be_written_is_told() {
     }
 }
 
+/// Nothing comes through the pipe, and a key of this size takes a while: a signal ends both at once.
+#[test]
+fn a_signal_ends_what_blocks() {
+    let folder = tempfile::tempdir().unwrap();
+    let large_key = ["certs", "ca", "--out-dir", "ca", "--key-algorithm", "rsa-4096"];
+    for args in [&["validate", "-"][..], &large_key] {
+        let mut command = Command::new(BINARY);
+        let mut child =
+            command.args(args).current_dir(&folder).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        let code = child.wait().unwrap().code();
+        let made = folder.path().join("ca/ca.key").exists();
+        assert!(code == Some(130) || (code == Some(0) && made), "{args:?}: {code:?}");
+    }
+}
+
 /// A person at a terminal, by way of util-linux's `script`, which makes a pseudo-terminal.
 #[test]
 fn what_is_missing_is_asked_for() {

@@ -1020,10 +1020,19 @@ fn lists_come_in_pages() {
 fn checkout() -> tempfile::TempDir {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = tempfile::tempdir().unwrap();
-    fs::create_dir_all(folder.path().join("target/control-plane")).unwrap();
-    for path in ["src", "tests", "examples", "target/control-plane/bin"] {
-        std::os::unix::fs::symlink(root.join(path), folder.path().join(path)).unwrap();
+    // The folders are real, so that `..` in them leads here and not into the repository.
+    for path in ["tests/control-plane", "target/control-plane", "examples"] {
+        fs::create_dir_all(folder.path().join(path)).unwrap();
     }
+    let link =
+        |path: std::path::PathBuf| std::os::unix::fs::symlink(root.join(&path), folder.path().join(&path)).unwrap();
+    for listed in ["tests/control-plane", "examples"] {
+        for entry in fs::read_dir(root.join(listed)).unwrap() {
+            link(std::path::Path::new(listed).join(entry.unwrap().file_name()));
+        }
+    }
+    link("src".into());
+    link("target/control-plane/bin".into());
     folder
 }
 

@@ -14,4 +14,6 @@ pub use certificate::{Certificate, Remaining};
 pub use issue::{IssueError, ca, client};
 pub use key::{KeyAlgorithm, KeyError, PrivateKey};
 pub use pem::{BundleError, bundle, certificates, encode, holds_private_key};
-pub use store::{CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile, StoreError};
+pub use store::{
+    CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile, StoreError, finish_writes,
+};

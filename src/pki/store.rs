@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use tempfile::NamedTempFile;
 
@@ -15,6 +16,14 @@ pub const LEAF_PRIVATE_KEY: &str = "tls.key";
 
 /// Keeps keys out of version control.
 const GITIGNORE: &str = "*.key\n";
+
+/// Held while files are written.
+static WRITING: Mutex<()> = Mutex::new(());
+
+/// Returns when no write of files is under way, and lets none begin: the process is about to end.
+pub fn finish_writes() {
+    std::mem::forget(WRITING.lock());
+}
 
 /// Why files could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +85,7 @@ impl Folder {
 
     /// Writes the files: each beside its place, forced to the disk, then renamed. When one fails none is left.
     pub fn write(&self, files: &[NewFile<'_>], force: bool) -> Result<(), StoreError> {
+        let _writing = WRITING.lock();
         self.check(&files.iter().map(|file| file.name).collect::<Vec<_>>(), force)?;
         self.make()?;
         let written = files.iter().map(|file| self.prepare(file)).collect::<Result<Vec<_>, _>>()?;
@@ -129,14 +139,14 @@ impl Folder {
 }
 
 fn failed(path: &Path, source: io::Error) -> StoreError {
+    // The temporary file's name is put around the operating system's words; what matters is the place it was meant for.
+    let inner = source.get_ref().and_then(std::error::Error::source);
+    let code = source.raw_os_error().or_else(|| inner?.downcast_ref::<io::Error>()?.raw_os_error());
+    let source = code.map_or(source, io::Error::from_raw_os_error);
     match source.kind() {
         io::ErrorKind::AlreadyExists => StoreError::Exists { path: shown(path) },
         io::ErrorKind::NotADirectory => StoreError::NotFolder { path: shown(path) },
-        // The operating system names the temporary file; what matters is the place it was meant for.
-        _ => StoreError::Write {
-            path: shown(path),
-            source: source.raw_os_error().map_or(source, io::Error::from_raw_os_error),
-        },
+        _ => StoreError::Write { path: shown(path), source },
     }
 }
 
