@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -392,8 +393,43 @@ pub fn hidden(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Untrusted text, on one line, with every hidden character spelled out.
+/// The places of private keys in PEM (RFC 7468, 10 and 11, and their forerunners), each to its end or the text's.
+pub fn private_keys(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::<Range<usize>>::new();
+    for (start, _) in text.match_indices("-----BEGIN ") {
+        let label = &text[start + 11..text.floor_char_boundary(start + 60)];
+        if found.last().is_some_and(|last| start < last.end)
+            || !label.split("-----").next().unwrap_or(label).contains("PRIVATE KEY")
+        {
+            continue;
+        }
+        let body = start + 11;
+        let end = text[body..].find("-----END ").map(|at| body + at + 9);
+        let end = end.and_then(|end| Some(end + text[end..].find("-----")? + 5)).unwrap_or(text.len());
+        found.push(start..end);
+    }
+    found
+}
+
+/// Untrusted text without the private keys that somebody put where none belongs.
+pub fn redacted(text: &str) -> Cow<'_, str> {
+    let keys = if text.contains("PRIVATE KEY") { private_keys(text) } else { Vec::new() };
+    let mut shown = Cow::Borrowed(text);
+    for key in keys.into_iter().rev() {
+        shown.to_mut().replace_range(key, "(private key, not shown)");
+    }
+    shown
+}
+
+/// Untrusted text, on one line, with every hidden character spelled out and without private keys.
 pub fn visible(text: &str) -> Cow<'_, str> {
+    if text.contains("PRIVATE KEY") {
+        return Cow::Owned(spelled(&redacted(text)).into_owned());
+    }
+    spelled(text)
+}
+
+fn spelled(text: &str) -> Cow<'_, str> {
     if !text.contains(hidden) {
         return Cow::Borrowed(text);
     }
@@ -481,6 +517,15 @@ mod tests {
     fn hidden_characters_are_spelled_out() {
         assert_eq!(visible("a\u{1b}[31mb\n\u{202e}c\u{9b}"), r"a\u{1b}[31mb\n\u{202e}c\u{9b}");
         assert!(matches!(visible("größe 日本"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn private_keys_are_not_shown() {
+        let key = "-----BEGIN RSA PRIVATE KEY-----\nSECRET\n-----END RSA PRIVATE KEY-----";
+        assert_eq!(visible(&format!("a {key}\n{key} b")), r"a (private key, not shown)\n(private key, not shown) b");
+        assert_eq!(redacted("x -----BEGIN PRIVATE KEY-----\\nSECRET"), "x (private key, not shown)");
+        let public = "-----BEGIN PUBLIC KEY-----\nA\n-----END PUBLIC KEY----- and the words PRIVATE KEY";
+        assert_eq!(redacted(public), public);
     }
 
     #[test]

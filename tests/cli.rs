@@ -46,7 +46,24 @@ fn a_hostile_subject_is_harmless() {
         (output.status.code(), text)
     };
     let evil = "\u{1b}[2J\u{202e}x\ny";
-    assert_eq!(run(&["certs", "ca", "--out-dir", "ca", "--name", evil]).0, Some(0));
+    assert_eq!(run(&["certs", "ca", "--out-dir", "ca", "--name", evil]).0, Some(2));
+    std::fs::create_dir(folder.path().join("ca")).unwrap();
+    let subject = format!("/O=OpenChoreo/CN={evil}");
+    let mut openssl = Command::new("openssl");
+    openssl.args([
+        "req",
+        "-x509",
+        "-nodes",
+        "-newkey",
+        "rsa:2048",
+        "-utf8",
+        "-keyout",
+        "ca/ca.key",
+        "-out",
+        "ca/ca.crt",
+        "-subj",
+    ]);
+    assert!(openssl.arg(&subject).current_dir(&folder).output().unwrap().status.success());
     let (_, table) = run(&["certs", "inspect", "ca/ca.crt"]);
     assert!(table.contains(r"\u{1b}[2J\u{202e}x\ny") && table.lines().count() == 2, "{table}");
     let (_, json) = run(&["certs", "inspect", "ca/ca.crt", "-o", "json"]);
@@ -90,6 +107,8 @@ fn a_signal_ends_what_blocks() {
         let mut command = Command::new(BINARY);
         let mut child =
             command.args(args).current_dir(&folder).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        // Kept open: to wait for a child closes its standard input.
+        let _open = child.stdin.take();
         std::thread::sleep(std::time::Duration::from_millis(30));
         assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
         let code = child.wait().unwrap().code();

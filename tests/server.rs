@@ -40,6 +40,8 @@ fn main() {
         apply_takes_over_what_create_set,
         apply_takes_over_what_kubectl_set,
         a_field_of_somebody_else_is_a_conflict,
+        a_take_over_leaves_finalizers_and_owners,
+        one_bad_object_does_not_stop_the_others,
         never_two_sources,
         dry_runs_change_nothing,
         differences_are_told,
@@ -251,6 +253,8 @@ fn changes_are_watched() {
     assert_eq!((words[1], words[2], words[3]), ("watched-b", "Connected", "agents=1"), "{line}");
     assert!(words[0].parse::<jiff::Timestamp>().is_ok() && words[4].starts_with("heartbeat="), "{line}");
     at.run(&["watch", "watched-b", "--timeout", "1s"]).expect(124);
+    at.run(&["watch", "watched-b", "not-there"]).expect(3);
+    at.run(&["get", "-w", "not-there"]).expect(3);
 }
 
 /// Planes that are changed, deleted and made behind a watch's back; at the end its last line for each must be true.
@@ -441,6 +445,42 @@ fn a_field_of_somebody_else_is_a_conflict() {
     at.run_with(&["diff", "-f", "-"], &spec("ours")).expect(2);
     at.run_with(&["apply", "-f", "-", "--force-conflicts"], &spec("ours")).expect(0);
     assert_eq!(object(at, "owned")["spec"]["planeID"], "ours");
+}
+
+fn a_take_over_leaves_finalizers_and_owners() {
+    let at = &*SHARED;
+    let spec = json!({"planeID": "f", "clusterAgent": {"clientCA": {"value": null, "secretRef": {"name": "ca", "namespace": "default", "key": "k"}}}});
+    let mut created: Value = serde_json::from_str(&manifest("finalized", spec.clone())).unwrap();
+    created["metadata"]["finalizers"] = json!(["example.com/held"]);
+    created["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "X", "name": "x", "uid": "u"}]);
+    at.kubectl(&["create", "-f", "-"], &created.to_string());
+    let plain = manifest("finalized", spec);
+    assert_eq!(at.run_with(&["diff", "-f", "-"], &plain).expect(0).stdout, "");
+    at.run_with(&["apply", "-f", "-"], &plain).expect(0);
+    let metadata = object(at, "finalized")["metadata"].clone();
+    assert_eq!(metadata["finalizers"], json!(["example.com/held"]));
+    assert_eq!(metadata["ownerReferences"].as_array().map(Vec::len), Some(1));
+    at.kubectl(&["patch", "cbp", "finalized", "--type=merge", "-p", r#"{"metadata":{"finalizers":[]}}"#], "");
+}
+
+fn one_bad_object_does_not_stop_the_others() {
+    let at = &*SHARED;
+    at.plane("outdated");
+    let old = at.run(&["get", "outdated", "-o", "yaml"]).stdout;
+    at.connect("outdated");
+    let new = manifest(
+        "beside",
+        json!({"planeID": "x", "clusterAgent": {"clientCA": {"secretRef": {"name": "ca", "namespace": "default", "key": "k"}}}}),
+    );
+    let applied = at.run_with(&["apply", "-f", "-"], &format!("{old}---\n{new}\n")).expect(2);
+    assert!(applied.stdout.contains("/beside created") && !applied.stdout.contains("/outdated"), "{applied:?}");
+    assert!(applied.stderr.contains("resourceVersion is not that of the object"), "{applied:?}");
+    let nameless = new.replace(r#""name":"beside""#, r#""generateName":"beside-""#);
+    assert!(at.run_with(&["apply", "-f", "-"], &nameless).expect(2).stderr.contains("has no name"));
+    let stream = at
+        .run_with(&["get", "-o", "name", "-f", "-"], &format!("{new}\n{}", new.replace("beside", "behind")))
+        .expect(0);
+    assert_eq!(stream.stdout.lines().count(), 2);
 }
 
 fn never_two_sources() {

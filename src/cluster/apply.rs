@@ -51,6 +51,7 @@ impl Cluster {
         let mut tries = TRIES;
         loop {
             let before: Option<Value> = self.plane_if_any(name).await?;
+            refuse_outdated(manifest, before.as_ref())?;
             let result = self.apply_over(name, manifest, before.as_ref(), force, dry_run).await;
             match result {
                 Err(Error::Changed) if tries > 1 => tries -= 1,
@@ -79,7 +80,7 @@ impl Cluster {
             let after = self.patch(name, manifest, force, true).await?;
             return if dry_run { Ok(after) } else { self.patch(name, manifest, force, false).await };
         };
-        let taken = owned(before, taken_over);
+        let taken = owned(before, taken_over).without_lifecycle();
         let after = self.foretell(name, manifest, before, &taken, force).await?;
         refuse_both_sources(before, &after)?;
         if dry_run {
@@ -144,10 +145,24 @@ impl Cluster {
             field_manager: Some(MANAGER.into()),
             field_validation: Some(ValidationDirective::Strict),
         };
-        let request = kube::core::Request::new(self.kind.path()).patch(name, &params, &Patch::Apply(manifest));
+        let request =
+            kube::core::Request::new(self.kind.path()).patch(name, &params, &Patch::Apply(without_version(manifest)));
         let request = request.map_err(|source| Error::Answer { source: source.into() })?;
         self.ask(self.client.request(request)).await
     }
+}
+
+/// A manifest that names the object that it was read from, or its version, is meant for just that.
+fn refuse_outdated(manifest: &Value, before: Option<&Value>) -> Result<(), Error> {
+    let field = |object: &Value, name| object.pointer(&format!("/metadata/{name}")).cloned();
+    for name in ["uid", "resourceVersion"] {
+        if let Some(wanted) = field(manifest, name)
+            && before.and_then(|before| field(before, name)) != Some(wanted)
+        {
+            return Err(Error::Outdated { field: name });
+        }
+    }
+    Ok(())
 }
 
 fn entries(object: &Value) -> &[Value] {
@@ -191,6 +206,16 @@ fn refuse_both_sources(before: &Value, after: &Value) -> Result<(), Error> {
     };
     let other = entries(before).iter().filter(|entry| !taken_over(entry) && !ours(entry)).find(holds);
     Err(Error::BothSources { owner: other.and_then(|entry| entry["manager"].as_str()).map(str::to_owned) })
+}
+
+/// The manifest without what was compared before: a take-over changes the version, too.
+fn without_version(manifest: &Value) -> Value {
+    let mut manifest = manifest.clone();
+    if let Some(metadata) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("uid");
+        metadata.remove("resourceVersion");
+    }
+    manifest
 }
 
 /// An object without what changes at every write.

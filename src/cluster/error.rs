@@ -55,6 +55,8 @@ pub enum Error {
     Owned { owned: Vec<OwnedField> },
     #[error("it was changed by somebody else at the same time")]
     Changed,
+    #[error("the manifest's {field} is not that of the object: it was changed, or made anew, since it was read")]
+    Outdated { field: &'static str },
     #[error("the API server rejected it: {message}")]
     Rejected { message: String },
     #[error("the result would hold both value and secretRef as the client CA, of which only value counts{}", .owner.as_deref().map(|owner| format!(": the other one belongs to {}", visible(owner))).unwrap_or_default())]
@@ -187,7 +189,7 @@ impl Error {
 
     pub fn hint(&self) -> Option<String> {
         let contexts = |known: &[String]| match known {
-            [] => "the kubeconfig names no context".to_owned(),
+            [] => "it names no context at all: kubectl config get-contexts".to_owned(),
             known => format!(
                 "name one with --context: {}",
                 known.iter().map(|name| shell_quoted(name)).collect::<Vec<_>>().join(", ")
@@ -227,6 +229,9 @@ impl Error {
                 Some("leave the fields to their owner, or take them over with --force-conflicts".into())
             }
             Self::Changed => Some("try again".into()),
+            Self::Outdated { .. } => {
+                Some("read it again, or leave resourceVersion and uid out to apply it all the same".into())
+            }
             Self::BothSources { .. } => Some("remove the other one first, or let its owner do so".into()),
             Self::Setup { .. } | Self::Rejected { .. } | Self::Refused { .. } | Self::Answer { .. } => None,
         }
@@ -235,6 +240,18 @@ impl Error {
     /// Whether the thing that was asked for isn't there, as opposed to not being known.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })
+    }
+
+    /// Whether it is about one object only, so that others may still go well.
+    pub fn is_about_one_object(&self) -> bool {
+        matches!(
+            self,
+            Self::Owned { .. }
+                | Self::Changed
+                | Self::Outdated { .. }
+                | Self::Rejected { .. }
+                | Self::BothSources { .. }
+        )
     }
 
     /// One or two words for a table's cell.

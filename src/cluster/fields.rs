@@ -34,6 +34,18 @@ impl Fields {
         Self(tree)
     }
 
+    /// Without what other controllers live by: finalizers and owners are nobody's to give up with a manifest.
+    pub(super) fn without_lifecycle(mut self) -> Self {
+        if let Some(Value::Object(metadata)) = self.0.get_mut("f:metadata") {
+            metadata.remove("f:finalizers");
+            metadata.remove("f:ownerReferences");
+            if metadata.is_empty() {
+                self.0.remove("f:metadata");
+            }
+        }
+        self
+    }
+
     pub(super) fn union(mut self, other: Self) -> Self {
         merge(&mut self.0, other.0);
         self

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueHint};
 use serde_json::Value;
 
 use super::wait;
-use super::{object_name, print_objects, without_managed_fields};
+use super::{error_text, object_name, print_objects, without_managed_fields};
 use crate::args::{DryRun, Session, WriteArgs, place, read_manifests};
-use crate::manifest::{Input, Manifest, parse, to_yaml};
+use crate::manifest::{Input, Manifest, parse, to_yaml, without_nulls};
 use crate::pki::BundleError;
 use crate::plane::OBSERVABILITY_KIND;
 use crate::render;
@@ -60,6 +59,8 @@ pub enum Refusal {
     InvalidFiles { command: String },
     #[error("only ClusterBuildPlanes are applied, and there is {kinds}; nothing was sent")]
     OtherKinds { kinds: String, command: String },
+    #[error("the plane at {place} has no name, and what is applied must have one")]
+    NoName { place: String },
     #[error("{} stands twice, in {first} and in {second}", visible(.name))]
     Twice { name: String, first: String, second: String },
 }
@@ -73,6 +74,7 @@ impl Refusal {
             Self::Bundle { .. } => Some("certificates are taken in PEM, in DER, or in base64 of either".into()),
             Self::InvalidFiles { command, .. } | Self::OtherKinds { command, .. } => Some(command.clone()),
             Self::Twice { .. } => Some("leave one of them out".into()),
+            Self::NoName { .. } => Some("write metadata.name".into()),
             Self::Invalid => None,
         }
     }
@@ -86,21 +88,30 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let cluster = session.connect_to_write().await?;
-    let mut done = Vec::new();
+    let (mut done, mut exit) = (Vec::new(), Exit::Done);
     for manifest in &manifests {
-        let name = name(manifest);
-        let applied = cluster.apply(manifest, args.force_conflicts, args.write.dry_run == DryRun::Server).await;
-        let mut applied = match applied.with_context(|| format!("could not apply {}", object_name(name))) {
-            Ok(applied) => applied,
-            Err(error) => {
-                report(&args, term, &done)?;
-                return Err(error);
+        match cluster.apply(manifest, args.force_conflicts, args.write.dry_run == DryRun::Server).await {
+            Ok(mut applied) => {
+                without_managed_fields(&mut applied.after);
+                done.push((applied.after, applied.change.word()));
             }
-        };
-        without_managed_fields(&mut applied.after);
-        done.push((applied.after, applied.change.word()));
+            Err(error) => {
+                let alone = error.is_about_one_object();
+                let error =
+                    anyhow::Error::new(error).context(format!("could not apply {}", object_name(name(manifest))));
+                if !alone {
+                    report(&args, term, &done)?;
+                    return Err(error);
+                }
+                exit = Exit::Failed;
+                term.error(&error_text(&error));
+            }
+        }
     }
     report(&args, term, &done)?;
+    if exit == Exit::Failed {
+        return Ok(exit);
+    }
     let names = manifests.iter().map(|manifest| name(manifest).to_owned()).collect();
     wait::if_asked(&args.write, &cluster, names, term).await
 }
@@ -142,12 +153,15 @@ impl InputArgs {
             findings.retain(|finding| finding.rule.severity == Severity::Error);
             errors.push_str(&render::snippet::findings(file, &findings));
             for object in objects(file) {
+                if object.name().is_empty() && errors.is_empty() {
+                    return Err(Refusal::NoName { place: place(file, object) }.into());
+                }
                 if let Some(first) = places.insert(object.name(), place(file, object)) {
                     return Err(
                         Refusal::Twice { name: object.name().into(), first, second: place(file, object) }.into()
                     );
                 }
-                planes.push(fill_in(object.node.to_json(), term));
+                planes.push(fill_in(without_nulls(object.node.to_json()), term));
             }
         }
         if errors.is_empty() {
@@ -203,9 +217,7 @@ fn fill_in(mut plane: Value, term: &Term) -> Value {
     if let Some(object) = plane.as_object_mut() {
         object.remove("status");
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-            for field in
-                ["managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink", "namespace"]
-            {
+            for field in ["managedFields", "creationTimestamp", "generation", "selfLink", "namespace"] {
                 metadata.remove(field);
             }
         }

@@ -120,7 +120,7 @@ fn complete(mut args: Args, term: &Term) -> anyhow::Result<Args> {
         )? {
             0 => {
                 let file = term.ask("File with the CA's certificates", None, |path| {
-                    read_ca(&Input::Path(path.into())).map(drop).map_err(|error| format!("{error:#}"))
+                    read_ca(&Input::Path(path.into())).map(drop).map_err(|error| error.to_string())
                 })?;
                 args.client_ca_files.push(Input::Path(file.into()));
             }

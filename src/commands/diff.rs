@@ -1,16 +1,15 @@
 //! `choreoctl diff`: what apply would change.
 
-use anyhow::Context as _;
 use clap::Args as ClapArgs;
 use serde_json::Value;
 
 use super::apply::{InputArgs, name};
-use super::object_name;
+use super::{error_text, object_name};
 use crate::args::Session;
 use crate::cluster::{Change, comparable};
 use crate::manifest::to_yaml;
 use crate::render;
-use crate::term::Exit;
+use crate::term::{Exit, redacted};
 
 /// Show what apply would change
 ///
@@ -33,10 +32,19 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let mut exit = Exit::Done;
     for manifest in &manifests {
         let title = object_name(name(manifest));
-        let applied = cluster
-            .apply(manifest, args.force_conflicts, true)
-            .await
-            .with_context(|| format!("could not compare {title}"))?;
+        let applied = match cluster.apply(manifest, args.force_conflicts, true).await {
+            Ok(applied) => applied,
+            Err(error) => {
+                let alone = error.is_about_one_object();
+                let error = anyhow::Error::new(error).context(format!("could not compare {title}"));
+                if !alone {
+                    return Err(error);
+                }
+                exit = exit.and(Exit::Failed);
+                session.term.error(&error_text(&error));
+                continue;
+            }
+        };
         if applied.change == Change::Unchanged {
             continue;
         }
@@ -55,5 +63,5 @@ fn text(object: &Value) -> anyhow::Result<String> {
     if let Some(fields) = object.as_object_mut() {
         fields.remove("status");
     }
-    to_yaml(&object)
+    Ok(redacted(&to_yaml(&object)?).into_owned())
 }

@@ -83,6 +83,7 @@ mod tests {
             Cluster::Exists { what: s("x") },
             Cluster::Owned { owned: vec![] },
             Cluster::Changed,
+            Cluster::Outdated { field: "x" },
             Cluster::BothSources { owner: None },
         ] {
             all.push(error.into());
@@ -121,6 +122,7 @@ mod tests {
             Refusal::Bundle { file: s("x"), source: BundleError::Empty }.into(),
             Refusal::InvalidFiles { command: s("x") }.into(),
             Refusal::OtherKinds { kinds: s("x"), command: s("x") }.into(),
+            Refusal::NoName { place: s("x") }.into(),
             Refusal::Twice { name: s("x"), first: s("x"), second: s("x") }.into(),
             ToTerminal { command: s("x") }.into(),
         ]);

@@ -66,12 +66,10 @@ enum Format {
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     if args.watch {
-        let format = match args.output {
-            Format::Json => Some(watch::Format::Json),
-            Format::Table => None,
-            _ => anyhow::bail!("with --watch the output is a table or json"),
-        };
-        return watch::run(watch::Args::new(args.choice, args.state, format), session).await;
+        if args.output != Format::Table {
+            anyhow::bail!("with --watch there is only the table; events in JSON come from `choreoctl watch -o json`");
+        }
+        return watch::run(watch::Args::new(args.choice, args.state), session).await;
     }
     let exit = match args.output {
         Format::Table | Format::Wide | Format::Name => show(&args, session).await?,

@@ -72,13 +72,14 @@ pub struct Outcome {
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let cluster = session.connect().await?;
     let names = args.which.names(&cluster).await?;
-    if names.is_empty() {
+    let outcome = if names.is_empty() {
         session.term.note("no plane is meant");
         let met = args.goals.iter().all(|goal| goal.holds(None));
-        return Ok(if met { Exit::Done } else { Exit::NotFound });
-    }
-    let wish = Wish { names, goals: args.goals, any: args.any, timeout: args.timeout };
-    let outcome = until(&cluster, &wish, &session.term).await?;
+        Outcome { exit: if met { Exit::Done } else { Exit::NotFound }, planes: Vec::new() }
+    } else {
+        let wish = Wish { names, goals: args.goals, any: args.any, timeout: args.timeout };
+        until(&cluster, &wish, &session.term).await?
+    };
     if args.output == Some(Format::Json) {
         let planes: Vec<_> = outcome
             .planes
@@ -111,7 +112,7 @@ fn word(state: Option<State>) -> String {
 pub async fn until(cluster: &Cluster, wish: &Wish, term: &Term) -> anyhow::Result<Outcome> {
     let goals = wish.goals.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
     let mut waiting =
-        (wish.timeout.seconds() > 0).then(|| term.wait(&format!("waiting for {} to be {goals}", title(&wish.names))));
+        (wish.timeout.seconds() > 0).then(|| term.wait(&format!("waiting for {}: {goals}", title(&wish.names))));
     let only = if let [name] = wish.names.as_slice() { Some(name.clone()) } else { None };
     let mut watch = Watch::start(cluster, None, only);
     let mut roll = Roll { wish, planes: BTreeMap::new(), first: BTreeMap::new(), told: BTreeMap::new(), synced: false };

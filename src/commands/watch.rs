@@ -7,6 +7,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::tell_missing;
 use crate::args::{ChoiceArgs, Session};
 use crate::cluster::{Event, Watch};
 use crate::manifest::json_line;
@@ -55,8 +56,8 @@ pub enum Format {
 
 impl Args {
     /// For `get --watch`.
-    pub fn new(choice: ChoiceArgs, state: Option<StateFilter>, output: Option<Format>) -> Self {
-        Self { choice, state, timeout: None, output }
+    pub fn new(choice: ChoiceArgs, state: Option<StateFilter>) -> Self {
+        Self { choice, state, timeout: None, output: None }
     }
 }
 
@@ -77,6 +78,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         filter: args.state.unwrap_or_default(),
         planes: BTreeMap::new(),
         synced: false,
+        begun: false,
     };
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout.duration());
     let gone = reader_gone();
@@ -89,6 +91,10 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             () = &mut gone => return Ok(Exit::Done),
         };
         view.show(&changes, &board, watch.now())?;
+        if let Some(missing) = board.missing() {
+            let error = anyhow::anyhow!("plane {missing} does not exist");
+            return Ok(tell_missing(&[error], &session.term));
+        }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Ok(Exit::TimedOut);
         }
@@ -101,6 +107,8 @@ struct Board {
     filter: StateFilter,
     planes: BTreeMap<String, (Plane, State)>,
     synced: bool,
+    /// Whether the first list was looked at.
+    begun: bool,
 }
 
 impl Board {
@@ -118,6 +126,14 @@ impl Board {
 
     fn wanted(&self, plane: &Plane) -> bool {
         self.names.is_empty() || self.names.iter().any(|name| name.as_str() == plane.name())
+    }
+
+    /// A plane that was asked for by name and isn't there when the watch begins.
+    fn missing(&mut self) -> Option<PlaneName> {
+        if !self.synced || std::mem::replace(&mut self.begun, true) {
+            return None;
+        }
+        self.names.iter().find(|name| !self.planes.contains_key(name.as_str())).cloned()
     }
 
     /// The changes that an event of the server makes.
@@ -250,12 +266,14 @@ impl View {
             .filter(|(_, state)| board.filter.keeps(*state))
             .map(|(plane, _)| Row::new(plane.clone(), None))
             .collect();
-        let (columns, rows) = self.term.size().unwrap_or((usize::MAX, usize::MAX));
-        let room = rows.saturating_sub(self.latest.len() + 5).max(3);
+        let (columns, lines) = self.term.size().unwrap_or((usize::MAX, usize::MAX));
+        // The title, the header, the summary, a line on what is hidden, and the line that the cursor stands in.
+        let room = lines.saturating_sub(5).max(1);
         let hidden = planes.len().saturating_sub(room);
         // Where not all fit, those that need a look do.
         sort(&mut planes, if hidden > 0 { SortBy::State } else { SortBy::Name }, now);
         planes.truncate(room);
+        let latest = self.latest.len().saturating_sub(room - planes.len());
         let server = if self.lost { ", not answering: what is shown is old" } else { "" };
         let mut text = format!("{}{server}, {}\n", self.title, now.strftime("%H:%M:%SZ"));
         text.push_str(&table(&planes, true, now));
@@ -263,14 +281,15 @@ impl View {
             text.push_str(&format!("and {hidden} more\n"));
         }
         text.push_str(&format!("{}\n", summary(board.planes.values().map(|(_, state)| *state))));
-        for line in &self.latest {
+        for line in self.latest.iter().skip(latest) {
             text.push_str(&format!("  {line}\n"));
         }
-        fit(&text, columns)
+        fit(&text, columns, lines)
     }
 }
 
-/// Cuts every line at the terminal's width: one that wraps would break the redraw.
-fn fit(text: &str, columns: usize) -> String {
-    text.lines().map(|line| console::truncate_str(line, columns, "…").into_owned() + "\n").collect()
+/// Cuts the text at the terminal's width and height: a line that wraps or scrolls would break the redraw.
+fn fit(text: &str, columns: usize, lines: usize) -> String {
+    let lines = text.lines().take(lines.saturating_sub(1).max(1));
+    lines.map(|line| console::truncate_str(line, columns, "…").into_owned() + "\n").collect()
 }

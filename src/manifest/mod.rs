@@ -8,7 +8,7 @@ mod read;
 mod write;
 
 pub use input::{Input, LIMIT, read_bytes, read_inputs};
-pub use node::{Entry, Node, Value, json_path};
+pub use node::{Entry, Node, Value, json_path, without_nulls};
 pub use read::{Document, FaultKind, Manifest, parse};
 pub use write::{json_line, json_text, to_yaml};
 

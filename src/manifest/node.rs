@@ -67,6 +67,20 @@ impl Node {
         self.value == Value::Null
     }
 
+    /// Moves it behind a text of this many bytes.
+    pub(super) fn shift(&mut self, by: usize) {
+        let moved = |span: &Range<usize>| span.start + by..span.end + by;
+        self.span = moved(&self.span);
+        match &mut self.value {
+            Value::Sequence(items) => items.iter_mut().for_each(|item| item.shift(by)),
+            Value::Mapping(entries) => entries.iter_mut().for_each(|entry| {
+                entry.key_span = moved(&entry.key_span);
+                entry.node.shift(by);
+            }),
+            _ => {}
+        }
+    }
+
     /// What it is, in a schema's words.
     pub fn type_name(&self) -> &'static str {
         match &self.value {
@@ -94,6 +108,23 @@ impl Node {
                 .collect::<serde_json::Map<_, _>>()
                 .into(),
         }
+    }
+}
+
+/// An object without the fields that are null, which is how the API server takes it.
+pub fn without_nulls(mut value: serde_json::Value) -> serde_json::Value {
+    prune(&mut value);
+    value
+}
+
+fn prune(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(prune);
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(prune),
+        _ => {}
     }
 }
 

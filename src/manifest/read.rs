@@ -68,8 +68,39 @@ impl Manifest {
 
 /// Reads all documents of a text. Empty ones are left out but counted.
 pub fn parse(file: String, text: String) -> Manifest {
-    let (documents, faults) = Reader::new(&text).read();
+    let parts = json_stream(&text).unwrap_or_else(|| Vec::from_iter(Some(0..text.len())));
+    let (mut documents, mut faults) = (Vec::new(), Vec::new());
+    for part in parts {
+        let (mut read, wrong) = Reader::new(&text[part.clone()]).read();
+        let before = documents.len();
+        read.iter_mut().for_each(|document| {
+            document.number += before;
+            document.root.shift(part.start);
+        });
+        documents.extend(read);
+        faults.extend(wrong.into_iter().map(|fault| Fault {
+            document: fault.document + before,
+            span: fault.span.start + part.start..fault.span.end + part.start,
+            ..fault
+        }));
+    }
     Manifest { file, text, documents, faults }
+}
+
+/// The objects of a text that holds several in JSON, one behind the other, as `jq -c` writes them.
+fn json_stream(text: &str) -> Option<Vec<Range<usize>>> {
+    if !text.trim_start().starts_with('{') {
+        return None;
+    }
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<serde::de::IgnoredAny>();
+    let mut parts = Vec::new();
+    let mut start = 0;
+    while let Some(value) = values.next() {
+        value.ok()?;
+        parts.push(start..values.byte_offset());
+        start = values.byte_offset();
+    }
+    (parts.len() > 1).then_some(parts)
 }
 
 struct Reader<'t> {
@@ -173,9 +204,8 @@ impl<'t> Reader<'t> {
 
     fn document_root(&mut self) -> Result<Option<Node>, Failed> {
         let (event, span) = self.next()?;
-        let empty = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text.is_empty());
         let built = self.node(event, span, 1)?;
-        Ok((!empty).then_some(built.node))
+        Ok((!built.node.is_null()).then_some(built.node))
     }
 
     fn next(&mut self) -> Result<(Event<'t>, Span), Failed> {
@@ -325,7 +355,8 @@ fn key_text(node: &Node) -> Option<String> {
 }
 
 fn scalar(text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, String> {
-    let tag = tag.and_then(|tag| (tag.handle() == "tag:yaml.org,2002:").then(|| tag.suffix()));
+    // Any other tag says that it is no plain scalar, and so a text.
+    let tag = tag.map(|tag| if tag.handle() == "tag:yaml.org,2002:" { tag.suffix() } else { "str" });
     if let Some(c) = text.chars().find(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}'))
         && style != ScalarStyle::DoubleQuoted
     {
@@ -511,6 +542,16 @@ mod tests {
         let manifest = read("a: [\n---\nb: 1\n---\n---\nc: 2\n");
         assert_eq!(manifest.faults.len(), 1);
         assert_eq!(manifest.documents.last().unwrap().root.to_json(), json!({"c": 2}));
+    }
+
+    #[test]
+    fn json_objects_may_follow_each_other() {
+        let manifest = read("{\"a\": 1}\n{\"b\": 2}{\"c\": 3}\n");
+        assert_eq!(manifest.faults, []);
+        assert_eq!(manifest.documents.iter().map(|document| document.number).collect::<Vec<_>>(), [1, 2, 3]);
+        let span = manifest.documents[1].root.get("b").unwrap().span.clone();
+        assert_eq!((&manifest.text[span.clone()], manifest.position(span.start)), ("2", (2, 7)));
+        assert!(!read("{\"a\": 1}\n{\"b\": }\n").faults.is_empty());
     }
 
     #[test]

@@ -72,7 +72,9 @@ impl Certificate {
         if !rest.is_empty() {
             return None;
         }
-        let time = |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp()).ok();
+        // 99991231235959Z, which stands for no end (RFC 5280, 4.1.2.5), lies a day behind the last moment of a Timestamp.
+        let last = Timestamp::MAX.as_second();
+        let time = |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp().min(last)).ok();
         Some(Self {
             subject: name(parsed.subject()),
             issuer: name(parsed.issuer()),
@@ -102,6 +104,11 @@ impl Certificate {
             Remaining::Span(span) => self.not_after < span.after(now),
             Remaining::Share(share) => self.lifetime_used(now) > 1.0 - share || self.not_after < now,
         }
+    }
+
+    /// Whether Go's parser, and so the gateway, takes it for no certificate: for its negative serial number.
+    pub fn has_negative_serial(&self) -> bool {
+        self.serial.starts_with(|c: char| c.is_ascii_hexdigit() && c >= '8')
     }
 
     /// Whether subject and issuer are the same, as a self-signed certificate has it.

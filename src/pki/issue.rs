@@ -8,6 +8,7 @@ use rcgen::{
 
 use super::{Authority, AuthorityError, KeyAlgorithm, KeyError, PrivateKey, pem};
 use crate::plane::Span;
+use crate::term::hidden;
 
 /// The organization in every subject, as OpenChoreo's own chart writes it.
 const ORGANIZATION: &str = "OpenChoreo";
@@ -33,7 +34,7 @@ pub struct Issued {
 /// Why a certificate could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
-    #[error("a common name has 1 to {COMMON_NAME_LIMIT} characters")]
+    #[error("a common name has 1 to {COMMON_NAME_LIMIT} characters, and none that a terminal would obey")]
     CommonName,
     #[error("it would be valid past the year 9999, or not at all")]
     ValidFor,
@@ -108,7 +109,7 @@ fn verify(leaf: &[u8], ca: &[u8]) -> Result<(), IssueError> {
 }
 
 fn params(common_name: &str, now: Timestamp, not_after: Timestamp) -> Result<CertificateParams, IssueError> {
-    if common_name.is_empty() || common_name.chars().count() > COMMON_NAME_LIMIT {
+    if common_name.is_empty() || common_name.chars().count() > COMMON_NAME_LIMIT || common_name.contains(hidden) {
         return Err(IssueError::CommonName);
     }
     let mut params = CertificateParams::default();
@@ -240,6 +241,7 @@ mod tests {
             client(name, &authority, key(), Span::from_seconds(seconds), now()).map(|_| ()).unwrap_err()
         };
         assert!(matches!(error("", 1), IssueError::CommonName));
+        assert!(matches!(error("a\u{1b}b", 1), IssueError::CommonName));
         assert!(matches!(error(&"x".repeat(65), 1), IssueError::CommonName));
         assert!(matches!(error("x", 0), IssueError::ValidFor));
         assert!(matches!(error("x", u64::MAX), IssueError::ValidFor));

@@ -3,6 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::term::private_keys;
+
 /// One block: what stands between `-----BEGIN LABEL-----` and `-----END LABEL-----`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
@@ -83,9 +85,32 @@ pub fn certificates(text: &str) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Whether a private key stands in it, whole or not.
+/// Whether a private key stands in it: in PEM, whole or not, or beside the PEM blocks in base64 of PEM or of DER.
 pub fn holds_private_key(text: &str) -> bool {
-    text.match_indices(BEGIN).any(|(at, _)| text[at..].lines().next().unwrap_or_default().contains("PRIVATE KEY"))
+    !private_keys(text).is_empty() || outside(text).iter().any(|part| encoded_private_key(part))
+}
+
+/// What stands between PEM blocks, each part without white space.
+fn outside(text: &str) -> Vec<String> {
+    let (mut parts, mut part, mut inside) = (Vec::new(), String::new(), false);
+    for line in text.lines().map(str::trim) {
+        if line.starts_with(BEGIN) || line.starts_with(END) || line.is_empty() {
+            parts.push(std::mem::take(&mut part));
+            inside = line.starts_with(BEGIN) || (inside && line.is_empty());
+        } else if !inside {
+            part.push_str(line);
+        }
+    }
+    parts.push(part);
+    parts.retain(|part| part.len() > 40);
+    parts
+}
+
+fn encoded_private_key(part: &str) -> bool {
+    STANDARD.decode(part).is_ok_and(|bytes| {
+        rcgen::KeyPair::try_from(bytes.as_slice()).is_ok()
+            || str::from_utf8(&bytes).is_ok_and(|text| !private_keys(text).is_empty())
+    })
 }
 
 /// Why bytes are not CA certificates.
@@ -182,6 +207,10 @@ mod tests {
         assert_eq!(bundle(format!("{pem}{}", key.serialize_pem()).as_bytes()), Err(BundleError::PrivateKey));
         assert_eq!(bundle(key.serialized_der()), Err(BundleError::PrivateKey));
         assert_eq!(bundle(STANDARD.encode(key.serialize_pem()).as_bytes()), Err(BundleError::PrivateKey));
+        for beside in [STANDARD.encode(key.serialize_pem()), STANDARD.encode(key.serialized_der())] {
+            assert_eq!(bundle(format!("{pem}{beside}\n").as_bytes()), Err(BundleError::PrivateKey));
+            assert_eq!(bundle(format!("{beside}\n{pem}").as_bytes()), Err(BundleError::PrivateKey));
+        }
         assert_eq!(bundle(b" \n"), Err(BundleError::Empty));
         assert_eq!(bundle(b"hello"), Err(BundleError::NoCertificate));
         assert_eq!(bundle(encode("CERTIFICATE", b"0\x03abc").as_bytes()), Err(BundleError::Broken(1)));

@@ -123,6 +123,25 @@ impl Folder {
         }
     }
 
+    /// What of the folder, where it stood before, is not as safe as a new one would be.
+    pub fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        #[cfg(unix)]
+        if let Ok(folder) = fs::metadata(&self.path)
+            && std::os::unix::fs::PermissionsExt::mode(&folder.permissions()) & 0o022 != 0
+        {
+            remarks.push(format!(
+                "others can write to {}, and so put a key of theirs in place of yours",
+                shown(&self.path)
+            ));
+        }
+        let ignored = fs::read_to_string(self.file(".gitignore")).unwrap_or_default();
+        if !ignored.lines().any(|line| matches!(line.trim(), "*" | "*.key" | "/*" | "/*.key")) {
+            remarks.push(format!("{} does not keep *.key out of version control", shown(&self.file(".gitignore"))));
+        }
+        remarks
+    }
+
     fn prepare(&self, file: &NewFile<'_>) -> Result<NamedTempFile, StoreError> {
         let failed = |error| failed(&self.file(file.name), error);
         let mut builder = tempfile::Builder::new();
@@ -175,6 +194,10 @@ mod tests {
         assert_eq!(mode(&path), 0o700);
         assert_eq!(mode(&path.join("a.key")), 0o600);
         assert_eq!(fs::read_to_string(path.join(".gitignore")).unwrap(), "*.key\n");
+        assert_eq!(Folder::new(&path).remarks(), Vec::<String>::new());
+        fs::write(path.join(".gitignore"), "foo").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(Folder::new(&path).remarks().len(), 2);
     }
 
     #[test]

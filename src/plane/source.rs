@@ -63,6 +63,11 @@ fn server(authority: &str) -> Result<Source, String> {
     let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
     let port = match authority.port() {
         Some(port) => port.as_str().parse().map_err(|_| wrong())?,
+        None if authority.as_str().ends_with(|c: char| c.is_ascii_digit() || c == ':')
+            && authority.as_str().len() > authority.host().len() =>
+        {
+            return Err(wrong());
+        }
         None => 443,
     };
     if host.is_empty() || authority.as_str().contains('@') { Err(wrong()) } else { Ok(Source::Server { host, port }) }
@@ -105,7 +110,9 @@ mod tests {
         }
         assert_eq!("https://a/".parse::<Source>().unwrap().to_string(), "https://a:443");
         assert_eq!("-".parse::<Source>().unwrap(), Source::Stdin);
-        for text in ["secret/ca", "https://", "https://u@h", "plane/A", "configmap/a/b/c"] {
+        for text in
+            ["secret/ca", "https://", "https://a:99999", "https://a:", "https://u@h", "plane/A", "configmap/a/b/c"]
+        {
             assert!(text.parse::<Source>().is_err(), "{text}");
         }
     }

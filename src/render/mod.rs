@@ -11,7 +11,7 @@ use comfy_table::{Cell, ColumnConstraint, Table, Width, presets};
 use unicode_width::UnicodeWidthChar as _;
 
 use crate::plane::State;
-use crate::term::{paint, visible};
+use crate::term::{paint, redacted, visible};
 
 /// Widest text of a table's cell, in columns.
 const CELL: usize = 80;
@@ -71,6 +71,7 @@ pub fn cell(text: &str) -> String {
 
 /// Untrusted text, visible and cut at a width in columns.
 pub fn cut(text: &str, width: usize) -> String {
+    let text = redacted(text);
     // A character takes a byte at least, so what is cut off need not be looked at.
     let shown = visible(&text[..text.floor_char_boundary(4 * width + 4)]).into_owned();
     let mut columns = 0;

@@ -7,7 +7,7 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde_json::{Value, json};
 
 use crate::manifest::Manifest;
-use crate::term::{hidden, visible};
+use crate::term::{hidden, private_keys, redacted, visible};
 use crate::validate::{Finding, Judgement, Severity};
 
 /// How much of a line is shown around what is underlined, in bytes.
@@ -15,11 +15,10 @@ const AROUND: usize = 100;
 
 /// The findings of one file, each with its line.
 pub fn findings(manifest: &Manifest, findings: &[Finding]) -> String {
-    let secrets: Vec<_> = findings
-        .iter()
-        .filter(|finding| finding.rule.id == "ca-private-key")
-        .map(|finding| lines(&manifest.text, &finding.span))
-        .collect();
+    let of_findings =
+        findings.iter().filter(|finding| finding.rule.id == "ca-private-key").map(|finding| finding.span.clone());
+    let secrets = private_keys(&manifest.text).into_iter().chain(of_findings);
+    let secrets: Vec<_> = secrets.map(|span| lines(&manifest.text, &span)).collect();
     let mut text = String::new();
     for finding in findings {
         let here = lines(&manifest.text, &finding.span);
@@ -178,8 +177,8 @@ fn object(manifest: Option<&Manifest>, finding: &Finding) -> Value {
         "column": start.map(|(_, column)| column),
         "endLine": end.map(|(line, _)| line),
         "endColumn": end.map(|(_, column)| column),
-        "path": finding.path,
-        "message": finding.message,
+        "path": redacted(&finding.path),
+        "message": redacted(&finding.message),
         "help": finding.help,
     })
 }
@@ -241,6 +240,10 @@ error[plane-id-format]: planeID must be lower-case letters, digits and hyphens
         for text in [inline, block] {
             let shown = shown(&text);
             assert!(shown.contains("ca-private-key") && !shown.contains(secret), "{shown}");
+        }
+        for elsewhere in ["clientCA: K", "planeID: K", "K: 1", "secretStoreRef: {name: K, x: 1}"] {
+            let shown = shown(&format!("{HEAD}spec: {{{}}}\n", elsewhere.replace('K', &format!("{key:?}"))));
+            assert!(shown.contains("not shown") && !shown.contains(secret), "{shown}");
         }
     }
 }

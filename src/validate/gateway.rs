@@ -85,9 +85,6 @@ fn inline(node: &Node, found: &mut Found<'_>) {
         return;
     };
     let path = format!("{CLIENT_CA}.value");
-    // A whole PEM would fill the screen: its first line is enough to point at.
-    let first =
-        node.span.start..node.span.end.min(node.span.start + text.lines().next().unwrap_or_default().len().max(1));
     if pki::holds_private_key(text) {
         let message = "clientCA.value holds a private key: whoever may read the plane can read it";
         found.add(&CA_PRIVATE_KEY, node.span.clone(), &path, message, "").help =
@@ -96,16 +93,20 @@ fn inline(node: &Node, found: &mut Found<'_>) {
     }
     let certificates = pki::certificates(text);
     if !certificates.is_empty() {
-        for (index, _) in certificates.iter().enumerate().filter(|(_, der)| Certificate::from_der(der).is_none()) {
+        for (index, _) in certificates
+            .iter()
+            .enumerate()
+            .filter(|(_, der)| Certificate::from_der(der).is_none_or(|parsed| parsed.has_negative_serial()))
+        {
             let message = format!("certificate {} in clientCA.value can't be parsed", index + 1);
-            found.add(&CA_UNPARSABLE, first.clone(), &path, message, "not a certificate");
+            found.add(&CA_UNPARSABLE, node.span.clone(), &path, message, "not a certificate");
         }
         return;
     }
     match pki::bundle(text.as_bytes()) {
         Ok(_) => {
             let message = "clientCA.value must be raw PEM: of base64 the gateway understands nothing";
-            found.add(&CA_NOT_RAW_PEM, first, &path, message, "encoded").help =
+            found.add(&CA_NOT_RAW_PEM, node.span.clone(), &path, message, "encoded").help =
                 Some("decode it with `base64 -d`, and write the result as a block behind `value: |`".into());
         }
         Err(BundleError::PrivateKey) => {
@@ -114,7 +115,7 @@ fn inline(node: &Node, found: &mut Found<'_>) {
         }
         Err(_) => {
             let message = "clientCA.value holds no certificate";
-            found.add(&CA_NO_CERTIFICATE, first, &path, message, "no `-----BEGIN CERTIFICATE-----`");
+            found.add(&CA_NO_CERTIFICATE, node.span.clone(), &path, message, "no certificate can be decoded from it");
         }
     }
 }

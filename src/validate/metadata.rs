@@ -1,5 +1,8 @@
 //! What the API server asks of `metadata`, whatever the kind.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize as _;
+
 use super::Found;
 use super::rules::{
     ANNOTATION_FORMAT, LABEL_FORMAT, NAME_FORMAT, NAMESPACE_IGNORED, REQUIRED_FIELD, UNKNOWN_FIELD, WRONG_TYPE,
@@ -83,7 +86,20 @@ pub(super) fn check(root: &Node, found: &mut Found<'_>) {
                     found.add(&ANNOTATION_FORMAT, field.key_span.clone(), &path, message, format!("{size} bytes"));
                 }
             }
-            known if FIELDS.contains(&known) => {}
+            "finalizers" => {
+                let wrong =
+                    field.node.items().iter().find(|item| item.as_str().is_some_and(|text| !is_qualified_name(text)));
+                if let Some(item) = wrong {
+                    let message = "a finalizer must be [prefix/]name of letters, digits, `-`, `_` and `.`";
+                    found.add(&NAME_FORMAT, item.span.clone(), &path, message, "");
+                }
+                typed(field, &path, found);
+            }
+            "generateName" if field.node.as_str().is_some_and(|prefix| !is_dns_subdomain(&format!("{prefix}x"))) => {
+                let message = "a name made from it must be lower-case letters, digits, hyphens and dots";
+                found.add(&NAME_FORMAT, field.node.span.clone(), &path, message, "no beginning of a DNS subdomain");
+            }
+            known if FIELDS.contains(&known) => typed(field, &path, found),
             unknown => {
                 let distance = |name: &&&str| strsim::damerau_levenshtein(name, unknown);
                 let nearest = FIELDS.iter().min_by_key(distance).filter(|name| distance(name) <= 2);
@@ -96,6 +112,15 @@ pub(super) fn check(root: &Node, found: &mut Found<'_>) {
     let named = |key| entry.node.get(key).is_some_and(|node| !node.is_null() && node.as_str() != Some(""));
     if !named("name") && !named("generateName") {
         found.add(&REQUIRED_FIELD, entry.key_span.clone(), "metadata.name", "a plane needs a name", "name is missing");
+    }
+}
+
+/// Whether a field has the type that ObjectMeta gives it.
+fn typed(field: &Entry, path: &str, found: &mut Found<'_>) {
+    let alone = serde_json::json!({field.key.clone(): field.node.to_json()});
+    if ObjectMeta::deserialize(alone).is_err() {
+        let message = format!("{} does not have the form that it must have", visible(path));
+        found.add(&WRONG_TYPE, field.node.span.clone(), path, message, field.node.type_name());
     }
 }
 

@@ -335,6 +335,12 @@ mod tests {
             ("{name: a, annotations: {a b: c}}", "annotation-format", "a b"),
             ("{name: a, namespace: b}", "namespace-ignored", "namespace"),
             ("{name: a, label: {}}", "unknown-field", "label"),
+            ("{name: a, generation: x}", "wrong-type", "x"),
+            ("{name: a, creationTimestamp: yesterday}", "wrong-type", "yesterday"),
+            ("{name: a, finalizers: x}", "wrong-type", "x"),
+            ("{name: a, finalizers: [a/b, a/b/c]}", "name-format", "a/b/c"),
+            ("{name: a, ownerReferences: {}}", "wrong-type", "{}"),
+            ("{generateName: Foo-}", "name-format", "Foo-"),
         ];
         for (metadata, rule, at) in cases {
             assert_eq!(found(&with(metadata)), [(rule, at.to_owned())], "{metadata}");

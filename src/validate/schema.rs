@@ -17,7 +17,7 @@ use super::rules::{
     CEL_RULE, CEL_UNKNOWN, LENGTH, NOT_IN_ENUM, OUT_OF_RANGE, PATTERN_MISMATCH, PLANE_ID_FORMAT, REQUIRED_FIELD,
     UNKNOWN_FIELD, WRONG_TYPE,
 };
-use crate::manifest::{Entry, Node, Value, json_path, parse};
+use crate::manifest::{Entry, Node, Value, json_path, parse, without_nulls};
 use crate::plane::SECRET_KEY_REF;
 use crate::term::visible;
 
@@ -228,7 +228,7 @@ impl Schema {
 
     fn check_cel(&self, root: &Node, found: &mut Found<'_>) {
         let compiled = self.compiled.get_or_init(|| compile_schema(&self.source));
-        let Err(errors) = CEL.validate_compiled(compiled, &root.to_json(), None) else {
+        let Err(errors) = CEL.validate_compiled(compiled, &without_nulls(root.to_json()), None) else {
             return;
         };
         for error in errors.as_slice() {

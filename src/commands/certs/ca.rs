@@ -47,6 +47,7 @@ pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
         NewFile { name: CA_CERTIFICATE, content: &made.certificate, secret: false },
     ];
     folder.write(&files, args.force)?;
+    folder.remarks().iter().for_each(|remark| term.warn(remark));
     let shown = |name| visible(&folder.file(name).to_string_lossy()).into_owned();
     term.line(&format!(
         "{}: CA {}, valid until {}",

@@ -79,6 +79,7 @@ pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
         files.push(NewFile { name: CA_CERTIFICATE, content: &ca, secret: false });
     }
     folder.write(&files, args.force)?;
+    folder.remarks().iter().for_each(|remark| term.warn(remark));
     let shown = |name| visible(&folder.file(name).to_string_lossy()).into_owned();
     let until = issued.pair.not_after.strftime("%Y-%m-%d");
     term.line(&format!(
