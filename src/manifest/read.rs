@@ -1,8 +1,9 @@
 //! YAML as kubectl and the API server read it, which is YAML 1.1 in the main, and JSON; with positions and budgets.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use base64::Engine as _;
 use granit_parser::{Event, Options, Parser, ScalarStyle, Span, Tag};
@@ -22,6 +23,8 @@ pub struct Manifest {
     pub documents: Vec<Document>,
     /// What kept documents from being read, or will keep them from being accepted.
     pub faults: Vec<Fault>,
+    /// Where lines begin, once somebody asks for a position.
+    lines: OnceLock<Vec<usize>>,
 }
 
 /// One document of a file.
@@ -52,9 +55,14 @@ pub enum FaultKind {
 impl Manifest {
     /// Line and column of a byte, both from 1, the column in characters.
     pub fn position(&self, offset: usize) -> (usize, usize) {
-        let before = &self.text[..self.text.floor_char_boundary(offset)];
-        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
-        (before.bytes().filter(|b| *b == b'\n').count() + 1, before[line_start..].chars().count() + 1)
+        let lines = self.lines.get_or_init(|| {
+            let ends = self.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+            std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect()
+        });
+        let line = lines.partition_point(|start| *start <= offset);
+        let start = lines[line - 1];
+        let end = self.text.floor_char_boundary(offset);
+        (line, self.text[start.min(end)..end].chars().count() + 1)
     }
 
     /// The first fault as an error, for commands that need all of the file.
@@ -84,7 +92,7 @@ pub fn parse(file: String, text: String) -> Manifest {
             ..fault
         }));
     }
-    Manifest { file, text, documents, faults }
+    Manifest { file, text, documents, faults, lines: OnceLock::new() }
 }
 
 /// The objects of a text that holds several in JSON, one behind the other, as `jq -c` writes them.
@@ -135,6 +143,31 @@ impl Built {
 impl Value {
     fn text_len(&self) -> usize {
         if let Self::String(text) = self { text.len() } else { 0 }
+    }
+}
+
+/// The entries of a mapping that is being read. From some number on its keys are looked up, not searched for.
+#[derive(Default)]
+struct Entries {
+    list: Vec<Entry>,
+    keys: HashSet<String>,
+}
+
+impl Entries {
+    const FEW: usize = 16;
+
+    /// Whether the key is new.
+    fn add(&mut self, entry: Entry) -> bool {
+        if self.list.len() == Self::FEW {
+            self.keys = self.list.iter().map(|entry| entry.key.clone()).collect();
+        }
+        let new = if self.list.len() < Self::FEW {
+            self.list.iter().all(|other| other.key != entry.key)
+        } else {
+            self.keys.insert(entry.key.clone())
+        };
+        self.list.push(entry);
+        new
     }
 }
 
@@ -282,7 +315,7 @@ impl<'t> Reader<'t> {
     }
 
     fn mapping(&mut self, start: Range<usize>, depth: usize) -> Result<Built, Failed> {
-        let (mut entries, mut weight, mut height) = (Vec::<Entry>::new(), 32, 0);
+        let (mut entries, mut weight, mut height) = (Entries::default(), 32, 0);
         let mut merges = Vec::new();
         loop {
             let (event, span) = self.next()?;
@@ -290,8 +323,13 @@ impl<'t> Reader<'t> {
                 for (key_span, node) in merges {
                     self.merge(&mut entries, key_span, node)?;
                 }
-                let span = start.start..self.close(span, entries.last().map(|entry| entry.node.span.end), start.end);
-                return Ok(Built { node: Node { span, value: Value::Mapping(entries) }, weight, height: height + 1 });
+                let span =
+                    start.start..self.close(span, entries.list.last().map(|entry| entry.node.span.end), start.end);
+                return Ok(Built {
+                    node: Node { span, value: Value::Mapping(entries.list) },
+                    weight,
+                    height: height + 1,
+                });
             }
             let merging = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<");
             let key = self.node(event, span, depth + 1)?.node;
@@ -314,20 +352,22 @@ impl<'t> Reader<'t> {
         if self.text[end.clone()].ends_with([']', '}']) { end.end } else { last.unwrap_or(start).max(start) }
     }
 
-    fn insert(&mut self, entries: &mut Vec<Entry>, entry: Entry) {
-        if entries.iter().any(|other| other.key == entry.key) {
+    fn insert(&mut self, entries: &mut Entries, entry: Entry) {
+        if entries.add(entry) {
+            return;
+        }
+        if let Some(Entry { key, key_span, .. }) = entries.list.last() {
             self.faults.push(Fault {
                 kind: FaultKind::Duplicate,
                 document: self.document,
-                span: entry.key_span.clone(),
-                message: format!("the key `{}` stands twice in one mapping", crate::term::visible(&entry.key)),
+                span: key_span.clone(),
+                message: format!("the key `{}` stands twice in one mapping", crate::term::visible(key)),
             });
         }
-        entries.push(entry);
     }
 
     /// `<<: *a` or `<<: [*a, *b]`: the entries of other mappings.
-    fn merge(&mut self, entries: &mut Vec<Entry>, key_span: Range<usize>, node: Node) -> Result<(), Failed> {
+    fn merge(&mut self, entries: &mut Entries, key_span: Range<usize>, node: Node) -> Result<(), Failed> {
         match node.value {
             Value::Mapping(merged) => {
                 for entry in merged {
@@ -533,6 +573,10 @@ mod tests {
         }
         assert!(fault(&bomb).message.contains("MiB"));
         assert!(read(&"[".repeat(10_000)).faults.len() == 1);
+        let wide: String = (0..200_000).map(|i| format!("k{i}: 1\n")).collect();
+        let read_wide = read(&format!("{wide}k5: 2\n"));
+        assert_eq!(read_wide.faults.len(), 1);
+        assert_eq!(read_wide.position(read_wide.faults[0].span.start), (200_001, 1));
         let deep: String = (0..10_000).map(|i| format!("{}a:\n", " ".repeat(i))).collect();
         assert_eq!(read(&deep).faults.len(), 1);
     }

@@ -21,34 +21,38 @@ const DASHES: &str = "-----";
 /// The whole blocks in a text; what stands around them, and blocks that are broken, is passed over.
 pub fn blocks(text: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
-    let mut rest = text;
-    while let Some(start) = line_start(rest, BEGIN) {
-        rest = &rest[start + BEGIN.len()..];
-        let (line, body) = rest.split_once('\n').unwrap_or((rest, ""));
-        if let Some(label) = line.trim_end().strip_suffix(DASHES)
-            && let Some((content, after)) = until_end(body, label)
-        {
-            if let Some(block) = block(label, content) {
-                blocks.push(block);
+    // The next end stays where it is while beginnings before it turn out to be none.
+    let (mut at, mut end) = (0, 0);
+    while let Some(start) = line_start(text, BEGIN, at) {
+        let (label, body) = line(text, start + BEGIN.len());
+        at = body;
+        if end < body {
+            match line_start(text, END, body) {
+                Some(found) => end = found,
+                None => break,
             }
-            rest = after;
+        }
+        let (end_label, after) = line(text, end + END.len());
+        if let Some(label) = label.strip_suffix(DASHES)
+            && end_label.strip_suffix(DASHES) == Some(label)
+        {
+            blocks.extend(block(label, &text[body..end]));
+            at = after;
         }
     }
     blocks
 }
 
-/// Where `mark` begins a line.
-fn line_start(text: &str, mark: &str) -> Option<usize> {
-    if text.starts_with(mark) {
-        return Some(0);
-    }
-    text.match_indices(mark).map(|(at, _)| at).find(|at| text[..*at].ends_with('\n'))
+/// Where `mark` begins a line, from a place on.
+fn line_start(text: &str, mark: &str, from: usize) -> Option<usize> {
+    let begins_line = |at: &usize| *at == 0 || text.as_bytes()[at - 1] == b'\n';
+    text[from..].match_indices(mark).map(|(at, _)| from + at).find(begins_line)
 }
 
-fn until_end<'t>(body: &'t str, label: &str) -> Option<(&'t str, &'t str)> {
-    let end = line_start(body, END)?;
-    let (line, after) = body[end + END.len()..].split_once('\n').unwrap_or((&body[end + END.len()..], ""));
-    (line.trim_end().strip_suffix(DASHES)? == label).then(|| (&body[..end], after))
+/// The rest of a line without the blanks at its end, and where the next one begins.
+fn line(text: &str, from: usize) -> (&str, usize) {
+    let end = text[from..].find('\n').map_or(text.len(), |at| from + at);
+    (text[from..end].trim_end(), (end + 1).min(text.len()))
 }
 
 fn block(label: &str, content: &str) -> Option<Block> {
@@ -188,6 +192,13 @@ mod tests {
         assert_eq!(certificates(&good.replace('\n', "\r\n")), vec![der.clone()]);
         assert_eq!(certificates(&good.replace("END CERT", "END OTHER CERT")), Vec::<Vec<u8>>::new());
         assert_eq!(certificates(good.trim_end()), [der]);
+    }
+
+    #[test]
+    fn many_beginnings_take_no_long_time() {
+        let beginnings = "-----BEGIN CERTIFICATE-----\n".repeat(500_000);
+        assert_eq!(blocks(&beginnings), []);
+        assert_eq!(blocks(&format!("{beginnings}-----END X-----\n")), []);
     }
 
     #[test]

@@ -32,86 +32,86 @@ const FIELDS: [&str; 15] = [
 /// Largest size of all annotations together, in bytes (`TotalAnnotationSizeLimitB`).
 const ANNOTATIONS_LIMIT: usize = 256 << 10;
 
+const KEY_SYNTAX: &str = "key must be [prefix/]name of letters, digits, `-`, `_` and `.`";
+
 pub(super) fn check(root: &Node, found: &mut Found<'_>) {
     let Some(entry) = root.entry("metadata").filter(|entry| !entry.node.is_null()) else {
         let place = root.entry("kind").map_or_else(|| root.span.clone(), |entry| entry.key_span.clone());
         found.add(&REQUIRED_FIELD, place, "metadata.name", "a plane needs a name", "metadata.name is missing");
         return;
     };
-    let Value::Mapping(entries) = &entry.node.value else {
+    let Value::Mapping(fields) = &entry.node.value else {
         found.add(&WRONG_TYPE, entry.node.span.clone(), "metadata", "metadata must be an object", "");
         return;
     };
-    for field in entries {
-        let path = json_path("metadata", &field.key);
-        match field.key.as_str() {
-            "name" => name(field, &path, found),
-            "namespace" if !field.node.is_null() && field.node.as_str() != Some("") => {
-                let message = "a ClusterBuildPlane has no namespace: this one is ignored";
-                found.add(&NAMESPACE_IGNORED, field.key_span.clone(), &path, message, "ignored").help =
-                    Some("leave it out".into());
-            }
-            "labels" => texts(field, &path, found, |entry, text| {
-                if !is_qualified_name(&entry.key) {
-                    Some((
-                        entry.key_span.clone(),
-                        &LABEL_FORMAT,
-                        "a label's key must be [prefix/]name of letters, digits, `-`, `_` and `.`",
-                    ))
-                } else if !is_label_value(text) {
-                    Some((
-                        entry.node.span.clone(),
-                        &LABEL_FORMAT,
-                        "a label's value must be at most 63 letters, digits, `-`, `_` and `.`",
-                    ))
-                } else {
-                    None
-                }
-            }),
-            "annotations" => {
-                let mut size = 0;
-                texts(field, &path, found, |entry, text| {
-                    size += entry.key.len() + text.len();
-                    let wrong = !is_qualified_name(&entry.key.to_lowercase());
-                    wrong.then(|| {
-                        (
-                            entry.key_span.clone(),
-                            &ANNOTATION_FORMAT,
-                            "an annotation's key must be [prefix/]name of letters, digits, `-`, `_` and `.`",
-                        )
-                    })
-                });
-                if size > ANNOTATIONS_LIMIT {
-                    let message = format!("the annotations are larger than {} KiB together", ANNOTATIONS_LIMIT >> 10);
-                    found.add(&ANNOTATION_FORMAT, field.key_span.clone(), &path, message, format!("{size} bytes"));
-                }
-            }
-            "finalizers" => {
-                let wrong =
-                    field.node.items().iter().find(|item| item.as_str().is_some_and(|text| !is_qualified_name(text)));
-                if let Some(item) = wrong {
-                    let message = "a finalizer must be [prefix/]name of letters, digits, `-`, `_` and `.`";
-                    found.add(&NAME_FORMAT, item.span.clone(), &path, message, "");
-                }
-                typed(field, &path, found);
-            }
-            "generateName" if field.node.as_str().is_some_and(|prefix| !is_dns_subdomain(&format!("{prefix}x"))) => {
-                let message = "a name made from it must be lower-case letters, digits, hyphens and dots";
-                found.add(&NAME_FORMAT, field.node.span.clone(), &path, message, "no beginning of a DNS subdomain");
-            }
-            known if FIELDS.contains(&known) => typed(field, &path, found),
-            unknown => {
-                let distance = |name: &&&str| strsim::damerau_levenshtein(name, unknown);
-                let nearest = FIELDS.iter().min_by_key(distance).filter(|name| distance(name) <= 2);
-                let message = format!("there is no field {}", visible(&path));
-                found.add(&UNKNOWN_FIELD, field.key_span.clone(), &path, message, "unknown").help =
-                    nearest.map(|name| format!("`{name}` was meant?"));
-            }
-        }
+    for field in fields {
+        check_field(field, &json_path("metadata", &field.key), found);
     }
     let named = |key| entry.node.get(key).is_some_and(|node| !node.is_null() && node.as_str() != Some(""));
     if !named("name") && !named("generateName") {
         found.add(&REQUIRED_FIELD, entry.key_span.clone(), "metadata.name", "a plane needs a name", "name is missing");
+    }
+}
+
+fn check_field(field: &Entry, path: &str, found: &mut Found<'_>) {
+    match field.key.as_str() {
+        "name" => name(field, path, found),
+        "generateName" => generate_name(field, path, found),
+        "labels" => texts(field, path, found, |entry, text| {
+            if !is_qualified_name(&entry.key) {
+                Some((entry.key_span.clone(), &LABEL_FORMAT, format!("a label's {KEY_SYNTAX}")))
+            } else if !is_label_value(text) {
+                let message = "a label's value must be at most 63 letters, digits, `-`, `_` and `.`";
+                Some((entry.node.span.clone(), &LABEL_FORMAT, message.to_owned()))
+            } else {
+                None
+            }
+        }),
+        "annotations" => annotations(field, path, found),
+        "finalizers" => finalizers(field, path, found),
+        known if FIELDS.contains(&known) => typed(field, path, found),
+        unknown => {
+            let distance = |name: &&&str| strsim::damerau_levenshtein(name, unknown);
+            let nearest = FIELDS.iter().min_by_key(distance).filter(|name| distance(name) <= 2);
+            let message = format!("there is no field {}", visible(path));
+            found.add(&UNKNOWN_FIELD, field.key_span.clone(), path, message, "unknown").help =
+                nearest.map(|name| format!("`{name}` was meant?"));
+        }
+    }
+    if field.key == "namespace" && field.node.as_str().is_some_and(|namespace| !namespace.is_empty()) {
+        let message = "a ClusterBuildPlane has no namespace: this one is ignored";
+        found.add(&NAMESPACE_IGNORED, field.key_span.clone(), path, message, "ignored").help =
+            Some("leave it out".into());
+    }
+}
+
+fn annotations(field: &Entry, path: &str, found: &mut Found<'_>) {
+    let mut size = 0;
+    texts(field, path, found, |entry, text| {
+        size += entry.key.len() + text.len();
+        let wrong = !is_qualified_name(&entry.key.to_lowercase());
+        wrong.then(|| (entry.key_span.clone(), &ANNOTATION_FORMAT, format!("an annotation's {KEY_SYNTAX}")))
+    });
+    if size > ANNOTATIONS_LIMIT {
+        let message = format!("the annotations are larger than {} KiB together", ANNOTATIONS_LIMIT >> 10);
+        found.add(&ANNOTATION_FORMAT, field.key_span.clone(), path, message, format!("{size} bytes"));
+    }
+}
+
+fn finalizers(field: &Entry, path: &str, found: &mut Found<'_>) {
+    typed(field, path, found);
+    let wrong = |item: &&Node| item.as_str().is_some_and(|text| !is_qualified_name(text));
+    for item in field.node.items().iter().filter(wrong) {
+        let message = "a finalizer must be [prefix/]name of letters, digits, `-`, `_` and `.`";
+        found.add(&NAME_FORMAT, item.span.clone(), path, message, "");
+    }
+}
+
+fn generate_name(field: &Entry, path: &str, found: &mut Found<'_>) {
+    typed(field, path, found);
+    if field.node.as_str().is_some_and(|prefix| !prefix.is_empty() && !is_dns_subdomain(&format!("{prefix}x"))) {
+        let message = "a name made from it must be lower-case letters, digits, hyphens and dots";
+        found.add(&NAME_FORMAT, field.node.span.clone(), path, message, "no beginning of a DNS subdomain");
     }
 }
 
@@ -139,7 +139,7 @@ fn name(field: &Entry, path: &str, found: &mut Found<'_>) {
     }
 }
 
-type Wrong = (std::ops::Range<usize>, &'static super::Rule, &'static str);
+type Wrong = (std::ops::Range<usize>, &'static super::Rule, String);
 
 /// A mapping of texts, each judged by `wrong`.
 fn texts(field: &Entry, path: &str, found: &mut Found<'_>, mut wrong: impl FnMut(&Entry, &str) -> Option<Wrong>) {

@@ -102,30 +102,29 @@ impl Schema {
                 }
             }
             Value::String(text) => self.check_text(text, node, place, found),
-            Value::Number(number) => {
-                if let (Some(minimum), Some(number)) = (self.minimum, number.as_f64())
-                    && number < minimum
-                {
-                    found.add(
-                        &OUT_OF_RANGE,
-                        node.span.clone(),
-                        place.path,
-                        format!("{} must be at least {minimum}", last(place.path)),
-                        "",
-                    );
-                }
-            }
+            Value::Number(number) => self.check_range(number, node, place, found),
             Value::Null | Value::Bool(_) => {}
         }
-        if !self.allowed.is_empty() && !self.allowed.contains(&node.to_json()) {
-            let allowed: Vec<_> = self
-                .allowed
-                .iter()
-                .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-                .collect();
-            let message = format!("{} must be {}", last(place.path), allowed.join(" or "));
-            found.add(&NOT_IN_ENUM, node.span.clone(), place.path, message, "not one of them");
+        self.check_enum(node, place, found);
+    }
+
+    fn check_range(&self, number: &serde_json::Number, node: &Node, place: &Place<'_>, found: &mut Found<'_>) {
+        if let (Some(minimum), Some(number)) = (self.minimum, number.as_f64())
+            && number < minimum
+        {
+            let message = format!("{} must be at least {minimum}", last(place.path));
+            found.add(&OUT_OF_RANGE, node.span.clone(), place.path, message, "");
         }
+    }
+
+    fn check_enum(&self, node: &Node, place: &Place<'_>, found: &mut Found<'_>) {
+        if self.allowed.is_empty() || self.allowed.contains(&node.to_json()) {
+            return;
+        }
+        let word = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let allowed: Vec<_> = self.allowed.iter().map(word).collect();
+        let message = format!("{} must be {}", last(place.path), allowed.join(" or "));
+        found.add(&NOT_IN_ENUM, node.span.clone(), place.path, message, "not one of them");
     }
 
     fn walk_mapping(&self, entries: &[Entry], place: &Place<'_>, found: &mut Found<'_>) {
