@@ -708,6 +708,10 @@ fn errors_have_codes_and_hints() {
     );
     let started = Instant::now();
     fails(&["get", "--kubeconfig", &mute, "--request-timeout", "1s"], 2, &["--request-timeout"]);
+    at.run(&["wait", "x", "--for", "deleted", "--kubeconfig", &mute, "--request-timeout", "0", "--timeout", "1s"])
+        .expect(124);
+    at.run(&["wait", "x", "--for", "deleted", "--kubeconfig", &mute, "--request-timeout", "1s", "--timeout", "0"])
+        .expect(2);
     assert!(started.elapsed() < SOON);
 
     let broken = at.write("broken", &config.replace("users:", "users: ["));

@@ -74,11 +74,6 @@ impl Cluster {
         self.observed.now()
     }
 
-    /// Longest time for one request.
-    pub fn request_timeout(&self) -> Option<Duration> {
-        self.options.request_timeout
-    }
-
     /// Waits for one request's answer, as long as `--request-timeout` allows.
     async fn ask<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
         let answer = match self.options.request_timeout {

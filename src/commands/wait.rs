@@ -13,7 +13,7 @@ use crate::cluster::{Cluster, Event, Watch};
 use crate::manifest::json_text;
 use crate::plane::{Goal, Plane, Span, State};
 use crate::render;
-use crate::term::{Exit, Term, Waiting, visible};
+use crate::term::{Exit, Term, Waiting, paint, visible};
 
 /// Wait until build planes reach a state
 ///
@@ -116,20 +116,17 @@ pub async fn until(cluster: &Cluster, wish: &Wish, term: &Term) -> anyhow::Resul
     let only = if let [name] = wish.names.as_slice() { Some(name.clone()) } else { None };
     let mut watch = Watch::start(cluster, None, only);
     let mut roll = Roll { wish, planes: BTreeMap::new(), first: BTreeMap::new(), told: BTreeMap::new(), synced: false };
+    let bears_absence = wish.goals.iter().any(|goal| goal.bears_absence());
     let deadline = Instant::now() + wish.timeout.duration();
     loop {
-        // Looking once takes as long as an answer takes.
-        let patience = if roll.synced {
-            deadline
-        } else {
-            deadline.max(Instant::now() + cluster.request_timeout().unwrap_or(Duration::from_secs(3600)))
-        };
-        let wake = roll.wake(watch.now()).min(Instant::now() + Waiting::EVERY).min(patience);
+        let wake = roll.wake(watch.now()).min(Instant::now() + Waiting::EVERY);
+        // Looking once takes as long as an answer takes, which the request's time limit bounds.
+        let wake = if roll.synced || waiting.is_some() { wake.min(deadline) } else { wake };
         tokio::select! {
             event = watch.next() => roll.take(event?, waiting.as_mut()),
             () = tokio::time::sleep_until(wake) => {}
         }
-        if !roll.synced {
+        if !roll.synced && (waiting.is_none() || Instant::now() < deadline) {
             continue;
         }
         let planes = roll.judge(watch.now());
@@ -137,10 +134,7 @@ pub async fn until(cluster: &Cluster, wish: &Wish, term: &Term) -> anyhow::Resul
         let met = planes.iter().filter(|(_, met, _)| *met).count();
         let exit = if met == planes.len() || (wish.any && met > 0) {
             Exit::Done
-        } else if planes
-            .iter()
-            .any(|(_, met, state)| !met && state.is_none() && !wish.goals.iter().any(|goal| goal.bears_absence()))
-        {
+        } else if roll.synced && planes.iter().any(|(_, met, state)| !met && state.is_none() && !bears_absence) {
             Exit::NotFound
         } else if Instant::now() >= deadline {
             Exit::TimedOut
@@ -215,7 +209,8 @@ impl Roll<'_> {
             let state = plane.map(|plane| plane.state(now));
             let replaced =
                 plane.is_some_and(|plane| self.first.get(name).is_some_and(|first| *first != plane.metadata.uid));
-            let met = self.wish.goals.iter().all(|goal| goal.holds(state) || (*goal == Goal::Deleted && replaced));
+            let holds = |goal: &Goal| goal.holds(state) || (*goal == Goal::Deleted && replaced);
+            let met = self.synced && self.wish.goals.iter().all(holds);
             (name.clone(), met, state)
         };
         self.wish.names.iter().map(judge).collect()
@@ -238,10 +233,14 @@ impl Roll<'_> {
     /// The last words: what is missing, and whose connection it is.
     async fn conclude(&self, exit: Exit, planes: &[(String, bool, Option<State>)], cluster: &Cluster, term: &Term) {
         if exit != Exit::Done {
-            let why = if exit == Exit::TimedOut { "the time ran out" } else { "not all planes are there" };
+            let why = match exit {
+                Exit::TimedOut if !self.synced => "the time ran out before the API server told of any plane",
+                Exit::TimedOut => "the time ran out",
+                _ => "not all planes are there",
+            };
             let states: Vec<_> =
                 planes.iter().map(|(name, _, state)| format!("  {}: {}", visible(name), word(*state))).collect();
-            term.error(&format!("{why}:\n{}", states.join("\n")));
+            term.error(&format!("{} {why}\n{}", paint::bad("error:"), states.join("\n")));
             return;
         }
         if !self.wish.goals.contains(&Goal::State(State::Connected)) {

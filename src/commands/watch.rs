@@ -140,14 +140,14 @@ impl Board {
     fn take(&mut self, event: Event, time: Timestamp) -> Vec<Change> {
         let about_server = |kind, message| vec![Change { time, kind, plane: None, from: None, message }];
         match event {
-            Event::Applied(plane) => self.put(*plane, time).into_iter().collect(),
+            Event::Applied(plane) => self.put(*plane, time),
             Event::Deleted(plane) => self.remove(plane.name(), time).into_iter().collect(),
             Event::Lost(error) => about_server(Kind::Lost, Some(error.to_string())),
             Event::Resumed => about_server(Kind::Resumed, None),
             Event::Synced(planes) => {
                 let gone: Vec<_> = self.planes.keys().filter(|name| !planes.contains_key(*name)).cloned().collect();
                 let mut changes: Vec<_> = gone.iter().filter_map(|name| self.remove(name, time)).collect();
-                changes.extend(planes.into_values().filter_map(|plane| self.put(plane, time)));
+                changes.extend(planes.into_values().flat_map(|plane| self.put(plane, time)));
                 if !self.synced {
                     self.synced = true;
                     changes.extend(about_server(Kind::Synced, None));
@@ -157,31 +157,29 @@ impl Board {
         }
     }
 
-    fn put(&mut self, plane: Plane, time: Timestamp) -> Option<Change> {
+    fn put(&mut self, plane: Plane, time: Timestamp) -> Vec<Change> {
+        let mut changes = Vec::new();
         if !self.wanted(&plane) {
-            return None;
+            return changes;
+        }
+        // One of the same name that was made anew while nobody looked.
+        if self.planes.get(plane.name()).is_some_and(|(old, _)| old.metadata.uid != plane.metadata.uid) {
+            changes.extend(self.remove(plane.name(), time));
         }
         let to = plane.state(time);
         let before = self.planes.insert(plane.name().to_owned(), (plane.clone(), to));
-        let same = |(old, _): &(Plane, State)| {
-            old.metadata.resource_version == plane.metadata.resource_version && old.metadata.uid == plane.metadata.uid
+        let (kind, from) = match before {
+            Some((old, from)) if old.metadata.resource_version == plane.metadata.resource_version && from == to => {
+                return changes;
+            }
+            Some((_, from)) => (Kind::Changed, Some(from)),
+            None if self.synced => (Kind::Added, None),
+            None => (Kind::Present, None),
         };
-        if before.as_ref().is_some_and(same) && before.as_ref().is_some_and(|(_, from)| *from == to) {
-            return None;
+        if self.filter.keeps(to) || from.is_some_and(|from| self.filter.keeps(from)) {
+            changes.push(Change { time, kind, plane: Some(plane), from, message: None });
         }
-        let kind = match (&before, self.synced) {
-            (Some(_), _) => Kind::Changed,
-            (None, true) => Kind::Added,
-            (None, false) => Kind::Present,
-        };
-        let from = before.map(|(_, from)| from);
-        (self.filter.keeps(to) || from.is_some_and(|from| self.filter.keeps(from))).then_some(Change {
-            time,
-            kind,
-            plane: Some(plane),
-            from,
-            message: None,
-        })
+        changes
     }
 
     fn remove(&mut self, name: &str, time: Timestamp) -> Option<Change> {
