@@ -21,6 +21,27 @@ pub struct Options {
     pub request_timeout: Option<Duration>,
 }
 
+impl Options {
+    /// A command line with the flags that lead to the same cluster, for hints: kubectl has the same ones.
+    pub fn command(&self, command: &str) -> String {
+        let mut line = command.to_owned();
+        let mut flag = |name: &str, value: Option<&str>| {
+            if let Some(value) = value {
+                line.push_str(&format!(" --{name} {}", shell_quoted(value)));
+            }
+        };
+        flag("kubeconfig", self.kubeconfig.as_deref().map(|path| path.to_string_lossy()).as_deref());
+        flag("context", self.context.as_deref());
+        flag("cluster", self.cluster.as_deref());
+        flag("user", self.user.as_deref());
+        flag("as", self.impersonate.as_deref());
+        for group in &self.impersonate_groups {
+            flag("as-group", Some(group));
+        }
+        line
+    }
+}
+
 /// The cluster that was found.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -28,7 +49,7 @@ pub struct Target {
     pub context: Option<String>,
     /// The API server's URL.
     pub server: String,
-    /// The flags that lead to the same cluster, each with a leading blank, for commands in hints.
+    /// The flags that lead to the same cluster, each with a leading blank.
     flags: String,
 }
 
@@ -72,22 +93,8 @@ impl Target {
     }
 
     fn new(context: Option<String>, config: &Config, options: &Options) -> Self {
-        let mut flags = String::new();
-        let mut flag = |name: &str, value: Option<&str>| {
-            if let Some(value) = value {
-                flags.push_str(&format!(" --{name} {}", shell_quoted(value)));
-            }
-        };
-        flag("kubeconfig", options.kubeconfig.as_deref().map(|path| path.to_string_lossy()).as_deref());
-        flag("context", options.context.as_deref());
-        flag("cluster", options.cluster.as_deref());
-        flag("user", options.user.as_deref());
-        flag("as", options.impersonate.as_deref());
-        for group in &options.impersonate_groups {
-            flag("as-group", Some(group));
-        }
         let server = config.cluster_url.to_string();
-        Self { context, server: server.trim_end_matches('/').to_owned(), flags }
+        Self { context, server: server.trim_end_matches('/').to_owned(), flags: options.command("") }
     }
 
     /// A command line for this cluster: `kubectl get ...` or `choreoctl get ...` with the flags in use.

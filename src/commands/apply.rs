@@ -81,8 +81,8 @@ impl Refusal {
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
-    let Session { term, options } = session;
-    let manifests = args.inputs.read(term, |files| cluster_command(options, &format!("kubectl apply{files}")))?;
+    let Session { term, .. } = session;
+    let manifests = args.inputs.read(session, "kubectl apply")?;
     if args.write.dry_run == DryRun::Client {
         report(&args, term, &manifests.iter().map(|manifest| (manifest.clone(), "applied")).collect::<Vec<_>>())?;
         return Ok(Exit::Done);
@@ -125,28 +125,21 @@ fn report(args: &Args, term: &Term, done: &[(Value, &str)]) -> anyhow::Result<()
     }
 }
 
-/// A command of another tool for the cluster that the flags mean.
-fn cluster_command(options: &crate::cluster::Options, command: &str) -> String {
-    let flag = |name: &str, value: Option<&str>| {
-        value.map(|value| format!(" --{name} {}", shell_quoted(value))).unwrap_or_default()
-    };
-    let kubeconfig = options.kubeconfig.as_ref().map(|path| path.to_string_lossy());
-    format!("{command}{}{}", flag("kubeconfig", kubeconfig.as_deref()), flag("context", options.context.as_deref()))
-}
-
 pub fn name(manifest: &Value) -> &str {
     manifest.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()
 }
 
 impl InputArgs {
-    /// The planes in the files, valid and with what the releases require filled in.
+    /// The planes in the files, valid and with what the releases require filled in. `other_kinds` is the command that
+    /// is proposed for objects of other kinds.
     ///
     /// # Errors
     /// [`Refusal`] before anything is sent: invalid, of another kind, or the same plane twice.
-    pub fn read(&self, term: &Term, other_kinds: impl Fn(&str) -> String) -> anyhow::Result<Vec<Value>> {
+    pub fn read(&self, session: &Session, other_kinds: &str) -> anyhow::Result<Vec<Value>> {
+        let Session { term, options } = session;
         let files = read_manifests(&self.files, self.recursive)?;
         let flags: String = self.files.iter().map(|file| format!(" -f {}", path_word(file))).collect();
-        refuse_other_kinds(&files, || other_kinds(&flags))?;
+        refuse_other_kinds(&files, || options.command(&format!("{other_kinds}{flags}")))?;
         let (mut errors, mut planes, mut places) = (String::new(), Vec::new(), BTreeMap::new());
         for file in &files {
             let mut findings = judge(file).findings;
@@ -156,7 +149,9 @@ impl InputArgs {
                 if object.name().is_empty() && errors.is_empty() {
                     return Err(Refusal::NoName { place: place(file, object) }.into());
                 }
-                if let Some(first) = places.insert(object.name(), place(file, object)) {
+                if let Some(first) =
+                    places.insert(object.name(), place(file, object)).filter(|_| !object.name().is_empty())
+                {
                     return Err(
                         Refusal::Twice { name: object.name().into(), first, second: place(file, object) }.into()
                     );

@@ -27,7 +27,7 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
-    let manifests = args.inputs.read(&session.term, |files| format!("kubectl diff{files}"))?;
+    let manifests = args.inputs.read(session, "kubectl diff")?;
     let cluster = session.connect().await?;
     let mut exit = Exit::Done;
     for manifest in &manifests {
