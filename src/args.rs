@@ -3,11 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::{ArgAction, Args, ValueEnum, ValueHint};
 use clap_complete::ArgValueCandidates;
 use jiff::Timestamp;
-use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -15,7 +13,7 @@ use crate::cluster::{self, Cluster};
 use crate::complete;
 use crate::manifest::{self, Input, Manifest};
 use crate::plane::{Moment, Plane, PlaneName, Selector, Snapshot, Span};
-use crate::term::{self, ColorChoice, Term};
+use crate::term::{self, ColorChoice, Exit, Term, paint, visible};
 use crate::validate::{Object, objects};
 
 /// Flags that every command takes.
@@ -255,7 +253,12 @@ impl WhichArgs {
         }
         let manifests = read_manifests(&self.files, false)?;
         let planes = manifests.iter().flat_map(objects).filter(Object::is_plane);
-        Ok(planes.map(|object| object.name().to_owned()).collect())
+        let names: BTreeSet<_> = planes.map(|object| object.name().to_owned()).collect();
+        // A misspelt kind must not pass for nothing to do.
+        match self.files.first() {
+            Some(file) if names.is_empty() => Err(manifest::Error::NoPlane { file: file.to_string() }),
+            _ => Ok(names),
+        }
     }
 }
 
@@ -287,32 +290,51 @@ pub struct FileArgs {
     at: Option<Moment>,
 }
 
+/// What files hold.
+pub struct FromFiles {
+    /// The planes as they stand there.
+    pub values: Vec<Value>,
+    pub snapshot: Snapshot,
+    /// Whether all of them could be read.
+    pub exit: Exit,
+}
+
 impl FileArgs {
     pub fn given(&self) -> bool {
         !self.files.is_empty()
     }
 
-    /// The planes in the files as their own objects, and what stands around them.
-    pub fn read(&self, term: &Term) -> anyhow::Result<(Vec<Value>, Snapshot)> {
+    /// The planes in the files as their own objects, and what stands around them. A plane that can't be read is told,
+    /// and the others are shown all the same.
+    pub fn read(&self, term: &Term) -> anyhow::Result<FromFiles> {
         let manifests = read_manifests(&self.files, false)?;
-        let (mut values, mut planes, mut related) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut values, mut planes, mut related, mut exit) = (Vec::new(), Vec::new(), Vec::new(), Exit::Done);
         for manifest in &manifests {
             for object in objects(manifest) {
                 let value = object.node.to_json();
-                if object.is_plane() {
-                    let plane = Plane::deserialize(&value)
-                        .with_context(|| format!("could not read the plane {}", place(manifest, object)))?;
-                    planes.push(plane);
-                    values.push(value);
-                } else {
+                if !object.is_plane() {
                     related.push(value);
+                    continue;
+                }
+                match serde_path_to_error::deserialize::<_, Plane>(&value) {
+                    Ok(plane) => {
+                        planes.push(plane);
+                        values.push(value);
+                    }
+                    Err(error) => {
+                        let (place, name) = (place(manifest, object), visible(object.name()));
+                        let field = error.path().to_string();
+                        let told = format!("plane {name} at {place} can't be read: {field}: {}", error.inner());
+                        term.error(&format!("{} {}", paint::bad("error:"), visible(&told)));
+                        exit = Exit::Failed;
+                    }
                 }
             }
         }
         let at = self.at.map(|moment| moment.from(Timestamp::now()));
         let snapshot = Snapshot::of_files(planes, related, at);
-        term.note(&format!("from files; ages count from {}", snapshot.now));
-        Ok((values, snapshot))
+        term.note(&format!("from files; ages count from {}", snapshot.now.strftime("%Y-%m-%dT%H:%M:%SZ")));
+        Ok(FromFiles { values, snapshot, exit })
     }
 }
 

@@ -493,7 +493,9 @@ fn never_two_sources() {
     let value = json!({"value": pem(at, &ca(at, "two-sources"))});
     let refused = at.run_with(&["apply", "-f", "-", "--force-conflicts"], &spec(value)).expect(2);
     assert!(
-        refused.stderr.contains("both value and secretRef") && refused.stderr.contains("argocd"),
+        refused.stderr.contains("both value and secretRef")
+            && refused.stderr.contains("argocd")
+            && refused.stderr.contains("kubectl patch"),
         "{}",
         refused.stderr
     );
@@ -533,6 +535,9 @@ fn differences_are_told() {
     assert_eq!(at.run_with(&["diff", "-f", "-"], &spec("none")).expect(0).stdout, "");
     let diff = at.run_with(&["diff", "-f", "-"], &spec("other")).expect(1);
     assert!(diff.stdout.contains("-        name: none\n+        name: other\n"), "{}", diff.stdout);
+    at.kubectl(&["label", "cbp", "diffed", "aa=1", "bb=2", "cc=3"], "");
+    let labels = at.run_with(&["diff", "-f", "-"], &spec("other")).expect(1).stdout;
+    assert!(!labels.contains("+    bb") && !labels.contains("-    cc"), "{labels}");
     let new = at.run_with(&["diff", "-f", "-"], &spec("none").replace("diffed", "diffed-new")).expect(1);
     assert!(new.stdout.starts_with("--- /dev/null"), "{}", new.stdout);
     at.run_with(&["diff", "-f", "-"], "kind: Other\napiVersion: v1\n").expect(2);
@@ -551,6 +556,7 @@ fn wait_ends_with_the_state() {
     at.run(&["wait", "not-there", "--for", "connected"]).expect(3);
     at.run(&["wait", "not-there", "--for", "deleted"]).expect(0);
 
+    at.run(&["wait", "-l", "no=plane", "--for", "exists", "--timeout", "1s"]).expect(124);
     let mut exists = at.spawn(&["wait", "waited-later", "--for", "exists"]);
     std::thread::sleep(Duration::from_millis(300));
     at.plane("waited-later");
@@ -607,6 +613,10 @@ fn delete_tells_of_finalizers() {
     at.run(&["delete", "held", "--yes", "--ignore-not-found"]).expect(0);
     at.plane("held");
     let file = at.write("held.yaml", &manifest("held", json!({})));
+    let misspelt =
+        at.write("misspelt.yaml", &manifest("held", json!({})).replace("ClusterBuildPlane", "ClusterBuildplane"));
+    assert!(at.run(&["delete", "-f", &misspelt, "--yes"]).expect(2).stderr.contains("holds no ClusterBuildPlane"));
+    at.run(&["wait", "-f", &misspelt, "--for", "deleted"]).expect(2);
     at.run(&["delete", "-f", &file, "--yes"]).expect(0);
 }
 
@@ -712,6 +722,7 @@ fn errors_have_codes_and_hints() {
         .expect(124);
     at.run(&["wait", "x", "--for", "deleted", "--kubeconfig", &mute, "--request-timeout", "1s", "--timeout", "0"])
         .expect(2);
+    at.run(&["wait", "-l", "a=b", "--for", "deleted", "--kubeconfig", &mute, "--timeout", "1s"]).expect(124);
     assert!(started.elapsed() < SOON);
 
     let broken = at.write("broken", &config.replace("users:", "users: ["));
@@ -723,6 +734,11 @@ fn errors_have_codes_and_hints() {
         let all = output.stdout + &output.stderr;
         assert!(!all.contains(token) && !all.contains("SECRET"), "{all}");
     }
+    // An empty current context is none, and the next file's counts, as for kubectl.
+    let empty = at.write("empty", "apiVersion: v1\nkind: Config\ncurrent-context: \"\"\n");
+    let mut command = at.command(&["get"]);
+    command.env("KUBECONFIG", format!("{empty}:{}", at.kubeconfig().display()));
+    finish(command, "").expect(0);
     // Missing files of a list are passed over, as kubectl does.
     let mut command = at.command(&["get"]);
     command.env("KUBECONFIG", format!("/not/there:{}", at.kubeconfig().display()));

@@ -7,6 +7,7 @@ use super::error::OwnedField;
 use super::fields::Fields;
 use super::planes::MANAGER;
 use super::{Cluster, Error};
+use crate::term::shell_quoted;
 
 /// Managers that write whole objects and so hold fields that apply is meant to manage, with the operation `Update`.
 const TAKEN_OVER: [&str; 3] = [MANAGER, "kubectl-client-side-apply", "kubectl-create"];
@@ -82,7 +83,7 @@ impl Cluster {
         };
         let taken = owned(before, taken_over).without_lifecycle();
         let after = self.foretell(name, manifest, before, &taken, force).await?;
-        refuse_both_sources(before, &after)?;
+        self.refuse_both_sources(name, manifest, before, &after)?;
         if dry_run {
             return Ok(after);
         }
@@ -138,6 +139,22 @@ impl Cluster {
         self.ask(self.api().patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch))).await.map(drop)
     }
 
+    fn refuse_both_sources(&self, name: &str, manifest: &Value, before: &Value, after: &Value) -> Result<(), Error> {
+        let path = |source| format!("/spec/clusterAgent/clientCA/{source}");
+        let holds =
+            |object: &Value, source| object.pointer(&path(source)).is_some_and(|value| !value.is_null() && value != "");
+        if !holds(after, "value") || !holds(after, "secretRef") {
+            return Ok(());
+        }
+        let other = if holds(manifest, "value") { "secretRef" } else { "value" };
+        let field = format!("/fieldsV1/f:spec/f:clusterAgent/f:clientCA/f:{other}");
+        let mut others = entries(before).iter().filter(|entry| !taken_over(entry) && !ours(entry));
+        let owner = others.find(|entry| entry.pointer(&field).is_some()).and_then(|entry| entry["manager"].as_str());
+        let removal = json!([{"op": "remove", "path": path(other)}]).to_string();
+        let command = format!("kubectl patch {} {name} --type=json -p {}", self.kind.plural, shell_quoted(&removal));
+        Err(Error::BothSources { owner: owner.map(str::to_owned), command: self.target.command(&command) })
+    }
+
     async fn patch(&self, name: &str, manifest: &Value, force: bool, dry_run: bool) -> Result<Value, Error> {
         let params = PatchParams {
             dry_run,
@@ -190,30 +207,12 @@ fn of_taken_over(field: &OwnedField) -> bool {
     field.message.contains(" using ") && TAKEN_OVER.iter().any(|taken| manager == Some(taken))
 }
 
-fn refuse_both_sources(before: &Value, after: &Value) -> Result<(), Error> {
-    let source = |name| {
-        after
-            .pointer(&format!("/spec/clusterAgent/clientCA/{name}"))
-            .is_some_and(|value| !value.is_null() && value != "")
-    };
-    if !source("value") || !source("secretRef") {
-        return Ok(());
-    }
-    let holds = |entry: &&Value| {
-        ["f:value", "f:secretRef"]
-            .iter()
-            .any(|field| entry.pointer(&format!("/fieldsV1/f:spec/f:clusterAgent/f:clientCA/{field}")).is_some())
-    };
-    let other = entries(before).iter().filter(|entry| !taken_over(entry) && !ours(entry)).find(holds);
-    Err(Error::BothSources { owner: other.and_then(|entry| entry["manager"].as_str()).map(str::to_owned) })
-}
-
 /// The manifest without what was compared before: a take-over changes the version, too.
 fn without_version(manifest: &Value) -> Value {
     let mut manifest = manifest.clone();
     if let Some(metadata) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("uid");
-        metadata.remove("resourceVersion");
+        metadata.shift_remove("uid");
+        metadata.shift_remove("resourceVersion");
     }
     manifest
 }
@@ -223,10 +222,10 @@ pub fn comparable(object: &Value) -> Value {
     let mut object = object.clone();
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         for field in ["managedFields", "resourceVersion", "generation", "uid", "creationTimestamp"] {
-            metadata.remove(field);
+            metadata.shift_remove(field);
         }
         if metadata.get("annotations").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty) {
-            metadata.remove("annotations");
+            metadata.shift_remove("annotations");
         }
     }
     object

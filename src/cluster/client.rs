@@ -28,6 +28,8 @@ use crate::term::{Term, visible};
 
 /// How often and for how long a request is tried again that the server was too busy for.
 const RETRIES: u32 = 3;
+/// How long a watch's first answer may take.
+const WATCH_ANSWER: Duration = Duration::from_secs(5);
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(2);
 
@@ -228,7 +230,11 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let Observe { observed, timeout } = self.layer.clone();
+        let Observe { observed, mut timeout } = self.layer.clone();
+        // A watch is answered at once, so who is silent for long is not there.
+        if request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "watch=true")) {
+            timeout = Some(timeout.map_or(WATCH_ANSWER, |limit| limit.min(WATCH_ANSWER)));
+        }
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let started = Instant::now();
         let answer = self.inner.call(request);

@@ -60,7 +60,7 @@ pub enum Error {
     #[error("the API server rejected it: {message}")]
     Rejected { message: String },
     #[error("the result would hold both value and secretRef as the client CA, of which only value counts{}", .owner.as_deref().map(|owner| format!(": the other one belongs to {}", visible(owner))).unwrap_or_default())]
-    BothSources { owner: Option<String> },
+    BothSources { owner: Option<String>, command: String },
     #[error("the API server said {code}: {message}")]
     Refused { code: u16, message: String },
     #[error("the API server's answer can't be understood")]
@@ -232,7 +232,9 @@ impl Error {
             Self::Outdated { .. } => {
                 Some("read it again, or leave resourceVersion and uid out to apply it all the same".into())
             }
-            Self::BothSources { .. } => Some("remove the other one first, or let its owner do so".into()),
+            Self::BothSources { command, .. } => {
+                Some(format!("remove the other one first, if its owner lets you: {command}"))
+            }
             Self::Setup { .. } | Self::Rejected { .. } | Self::Refused { .. } | Self::Answer { .. } => None,
         }
     }

@@ -25,11 +25,11 @@ impl Fields {
     pub(super) fn of_manifest(manifest: &Value) -> Self {
         let mut tree = tree(manifest);
         for key in ["f:apiVersion", "f:kind", "."] {
-            tree.remove(key);
+            tree.shift_remove(key);
         }
         if let Some(Value::Object(metadata)) = tree.get_mut("f:metadata") {
-            metadata.remove("f:name");
-            metadata.remove(".");
+            metadata.shift_remove("f:name");
+            metadata.shift_remove(".");
         }
         Self(tree)
     }
@@ -37,10 +37,10 @@ impl Fields {
     /// Without what other controllers live by: finalizers and owners are nobody's to give up with a manifest.
     pub(super) fn without_lifecycle(mut self) -> Self {
         if let Some(Value::Object(metadata)) = self.0.get_mut("f:metadata") {
-            metadata.remove("f:finalizers");
-            metadata.remove("f:ownerReferences");
+            metadata.shift_remove("f:finalizers");
+            metadata.shift_remove("f:ownerReferences");
             if metadata.is_empty() {
-                self.0.remove("f:metadata");
+                self.0.shift_remove("f:metadata");
             }
         }
         self
@@ -120,11 +120,11 @@ fn remove(fields: &Map<String, Value>, object: &mut Value) {
             (Some(inner), Some(value)) => {
                 remove(inner, value);
                 if inner.contains_key(".") && value.as_object().is_some_and(Map::is_empty) {
-                    object.remove(name);
+                    object.shift_remove(name);
                 }
             }
             _ => {
-                object.remove(name);
+                object.shift_remove(name);
             }
         }
     }

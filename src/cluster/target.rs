@@ -125,7 +125,8 @@ fn read(options: &Options) -> Result<Option<Kubeconfig>, Error> {
     };
     let mut merged: Option<Kubeconfig> = None;
     for path in paths.iter().filter(|path| path.exists()) {
-        let next = read(path)?;
+        let mut next = read(path)?;
+        next.current_context = next.current_context.filter(|name| !name.is_empty());
         merged = Some(match merged {
             Some(before) => before.merge(next).map_err(|error| Error::of_kubeconfig(&error, None))?,
             None => next,

@@ -14,7 +14,7 @@ use super::{Cluster, Error};
 use crate::plane::{Plane, Selector};
 
 /// How long the server keeps one watch open; the bound on noticing that a connection went dead in silence is 5 s more.
-const WATCH_SECONDS: u32 = 20;
+const WATCH_SECONDS: u32 = 10;
 /// Longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 

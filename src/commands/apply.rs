@@ -210,10 +210,10 @@ fn fill_in(mut plane: Value, term: &Term) -> Value {
     }
     // What the server writes is no part of what is wanted.
     if let Some(object) = plane.as_object_mut() {
-        object.remove("status");
+        object.shift_remove("status");
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             for field in ["managedFields", "creationTimestamp", "generation", "selfLink", "namespace"] {
-                metadata.remove(field);
+                metadata.shift_remove(field);
             }
         }
     }

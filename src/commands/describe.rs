@@ -4,7 +4,7 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::tell_missing;
-use crate::args::{ChoiceArgs, Chosen, FileArgs, Session, TextFormat};
+use crate::args::{ChoiceArgs, FileArgs, FromFiles, Session, TextFormat};
 use crate::doctor::{self, Facts};
 use crate::manifest::json_text;
 use crate::plane::Plane;
@@ -33,7 +33,7 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
-    let (mut facts, missing) = gather(&args, session).await?;
+    let (mut facts, missing, exit) = gather(&args, session).await?;
     facts.sort_by(|a, b| a.plane.name().cmp(b.plane.name()));
     let noted = facts.iter().map(|facts| (facts, doctor::notes(facts)));
     if args.output == TextFormat::Json {
@@ -46,17 +46,17 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             session.term.note("No resources found");
         }
     }
-    Ok(tell_missing(&missing, &session.term))
+    Ok(exit.and(tell_missing(&missing, &session.term)))
 }
 
-/// The facts of the planes that were asked for, and an error for each that doesn't exist.
-async fn gather(args: &Args, session: &Session) -> anyhow::Result<Chosen<Facts>> {
+/// The facts of the planes that were asked for, an error for each that doesn't exist, and whether files could be read.
+async fn gather(args: &Args, session: &Session) -> anyhow::Result<(Vec<Facts>, Vec<anyhow::Error>, Exit)> {
     if args.files.given() {
-        let (_, snapshot) = args.files.read(&session.term)?;
+        let FromFiles { snapshot, exit, .. } = args.files.read(&session.term)?;
         let (names, missing) = args.choice.in_files(&snapshot.planes);
-        return Ok((doctor::facts_of_files(&snapshot, &names), missing));
+        return Ok((doctor::facts_of_files(&snapshot, &names), missing, exit));
     }
     let cluster = session.connect().await?;
     let (planes, missing) = args.choice.in_cluster(&cluster, |plane: Plane| plane).await?;
-    Ok((doctor::facts(&cluster, planes).await, missing))
+    Ok((doctor::facts(&cluster, planes).await, missing, Exit::Done))
 }

@@ -61,7 +61,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 fn text(object: &Value) -> anyhow::Result<String> {
     let mut object = comparable(object);
     if let Some(fields) = object.as_object_mut() {
-        fields.remove("status");
+        fields.shift_remove("status");
     }
     Ok(redacted(&to_yaml(&object)?).into_owned())
 }

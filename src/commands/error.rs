@@ -84,7 +84,7 @@ mod tests {
             Cluster::Owned { owned: vec![] },
             Cluster::Changed,
             Cluster::Outdated { field: "x" },
-            Cluster::BothSources { owner: None },
+            Cluster::BothSources { owner: None, command: s("x") },
         ] {
             all.push(error.into());
         }
@@ -92,6 +92,7 @@ mod tests {
             Manifest::Missing { file: s("x") },
             Manifest::TooLarge { file: s("x") },
             Manifest::NotText { file: s("x"), offset: 0, line: 1 },
+            Manifest::NoPlane { file: s("x") },
             Manifest::Binary { file: s("x"), offset: 0 },
             Manifest::Syntax { file: s("x"), line: 1, column: 1, message: s("x") },
         ] {

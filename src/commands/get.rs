@@ -5,7 +5,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::{list, object_name, tell_missing, watch, without_managed_fields};
-use crate::args::{ChoiceArgs, Chosen, FileArgs, Session};
+use crate::args::{ChoiceArgs, Chosen, FileArgs, FromFiles, Session};
 use crate::cluster::{Cluster, Error};
 use crate::doctor;
 use crate::manifest::{json_text, to_yaml};
@@ -80,8 +80,10 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 
 /// The planes as a table, or by name.
 async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
+    let mut exit = Exit::Done;
     let (mut rows, now, missing) = if args.files.given() {
-        let (_, snapshot) = args.files.read(&session.term)?;
+        let FromFiles { snapshot, exit: read, .. } = args.files.read(&session.term)?;
+        exit = read;
         let cas = doctor::client_cas_of_files(&snapshot).into_iter();
         let rows = snapshot
             .planes
@@ -98,7 +100,7 @@ async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         let (rows, missing) = rows(&cluster, args).await?;
         (rows, cluster.now(), missing)
     };
-    let exit = tell_missing(&missing, &session.term);
+    exit = exit.and(tell_missing(&missing, &session.term));
     rows.retain(|row| keeps(args, row.state(now)));
     render::planes::sort(&mut rows, args.sort_by, now);
     if rows.is_empty() {
@@ -125,8 +127,10 @@ async fn rows(cluster: &Cluster, args: &Args) -> Result<Chosen<Row>, Error> {
 
 /// The planes as the API server has them.
 async fn print(args: &Args, session: &Session) -> anyhow::Result<Exit> {
+    let mut exit = Exit::Done;
     let (mut objects, now, missing) = if args.files.given() {
-        let (objects, snapshot) = args.files.read(&session.term)?;
+        let FromFiles { values: objects, snapshot, exit: read } = args.files.read(&session.term)?;
+        exit = read;
         let (names, missing) = args.choice.in_files(&snapshot.planes);
         let chosen = objects.into_iter().filter(|object| names.contains(super::apply::name(object))).collect();
         (chosen, snapshot.now, missing)
@@ -135,7 +139,7 @@ async fn print(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         let (objects, missing) = args.choice.in_cluster(&cluster, |object: Value| object).await?;
         (objects, cluster.now(), missing)
     };
-    let exit = tell_missing(&missing, &session.term);
+    exit = exit.and(tell_missing(&missing, &session.term));
     if args.state.is_some() {
         objects.retain(|object| Plane::deserialize(object).is_ok_and(|plane| keeps(args, plane.state(now))));
     }

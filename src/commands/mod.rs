@@ -60,7 +60,7 @@ fn list(objects: &[Value]) -> Value {
 /// Takes out what says who wrote which field, as kubectl does.
 fn without_managed_fields(object: &mut Value) {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("managedFields");
+        metadata.shift_remove("managedFields");
     }
 }
 

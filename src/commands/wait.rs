@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, ValueEnum};
 use clap_complete::ArgValueCandidates;
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::args::{DryRun, Session, WhichArgs, WriteArgs};
 use crate::cluster::{Cluster, Event, Watch};
@@ -14,6 +14,9 @@ use crate::manifest::json_text;
 use crate::plane::{Goal, Plane, Span, State};
 use crate::render;
 use crate::term::{Exit, Term, Waiting, paint, visible};
+
+/// How long till the next look for planes that a selector may choose one day.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Wait until build planes reach a state
 ///
@@ -71,7 +74,19 @@ pub struct Outcome {
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let cluster = session.connect().await?;
-    let names = args.which.names(&cluster).await?;
+    let deadline = Instant::now() + args.timeout.duration();
+    let names = match args.timeout.seconds() {
+        0 => args.which.names(&cluster).await?,
+        _ => match timeout_at(deadline, names(&args, &cluster)).await {
+            Ok(names) => names?,
+            Err(_) => {
+                session
+                    .term
+                    .error(&format!("{} the time ran out before the planes could be listed", paint::bad("error:")));
+                return Ok(Exit::TimedOut);
+            }
+        },
+    };
     let outcome = if names.is_empty() {
         session.term.note("no plane is meant");
         let met = args.goals.iter().all(|goal| goal.holds(None));
@@ -93,6 +108,17 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         }
     }
     Ok(outcome.exit)
+}
+
+/// The planes that are meant; where they are to come into being, as soon as there are any.
+async fn names(args: &Args, cluster: &Cluster) -> anyhow::Result<Vec<String>> {
+    loop {
+        let names = args.which.names(cluster).await?;
+        if !names.is_empty() || !args.goals.contains(&Goal::Exists) {
+            return Ok(names);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// After a write: waits until the planes are connected, where that was asked for.

@@ -29,6 +29,8 @@ pub enum Error {
     Syntax { file: String, line: usize, column: usize, message: String },
     #[error("{file} holds no manifest")]
     Empty { file: String },
+    #[error("{file} holds no ClusterBuildPlane")]
+    NoPlane { file: String },
     #[error("{folder} holds no .yaml, .yml or .json file")]
     EmptyFolder { folder: String },
 }
@@ -41,7 +43,9 @@ impl Error {
             Self::NotText { .. } | Self::Binary { .. } => {
                 Some("manifests are YAML or JSON, in UTF-8 or in UTF-16 with a byte order mark".into())
             }
-            Self::Syntax { file, .. } => Some(format!("choreoctl validate {}", crate::term::shell_quoted(file))),
+            Self::NoPlane { file } | Self::Syntax { file, .. } => {
+                Some(format!("choreoctl validate {}", crate::term::shell_quoted(file)))
+            }
             Self::Unreadable { .. } | Self::Empty { .. } | Self::EmptyFolder { .. } => None,
         }
     }

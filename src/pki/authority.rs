@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use rcgen::Issuer;
 use rcgen::KeyPair;
+use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
 
 use super::{Certificate, KeyError, PrivateKey, pem};
 
@@ -59,10 +60,17 @@ impl Authority {
         }
         let key = PrivateKey::from_pem(key)?;
         let public = key.public_key_info();
-        let certificate = certificates.into_iter().find(|certificate| belong_together(&certificate.der, &public));
-        let authority = Self { certificate: certificate.ok_or(AuthorityError::Mismatch)?, key };
-        authority.check(now)?;
-        Ok(authority)
+        let mut fitting = certificates.into_iter().filter(|certificate| belong_together(&certificate.der, &public));
+        let mut authority = Self { certificate: fitting.next().ok_or(AuthorityError::Mismatch)?, key };
+        let mut result = authority.check(now);
+        // A renewed CA may keep its key: of several that fit, the first that may sign now.
+        for certificate in fitting {
+            if result.is_err() {
+                authority.certificate = certificate;
+                result = authority.check(now).and(Ok(())).or(result);
+            }
+        }
+        result.map(|()| authority)
     }
 
     fn check(&self, now: Timestamp) -> Result<(), AuthorityError> {
@@ -78,6 +86,11 @@ impl Authority {
         if !ext_key_usage.is_empty() && !ext_key_usage.iter().any(|usage| usage == "clientAuth" || usage == "any") {
             return Err(AuthorityError::NoClientAuth { subject });
         }
+        if let Some(extension) = parsed.extensions().iter().find(|extension| unhandled(extension)) {
+            let reason =
+                format!("{subject} has the critical extension {}, which the gateway can't handle", extension.oid);
+            return Err(AuthorityError::Unusable { reason });
+        }
         if *not_after < now {
             return Err(AuthorityError::Expired { subject, at: *not_after });
         }
@@ -92,6 +105,24 @@ impl Authority {
         Issuer::from_ca_cert_der(&der, self.key.pair())
             .map_err(|error| AuthorityError::Unusable { reason: error.to_string() })
     }
+}
+
+/// Whether Go's verifier refuses a chain for this extension: a critical one that it doesn't know, or name constraints on
+/// other than DNS names, addresses and URIs (crypto/x509, `parseNameConstraintsExtension`).
+fn unhandled(extension: &X509Extension<'_>) -> bool {
+    let known = ["14", "15", "17", "19", "30", "31", "32", "33", "35", "36", "37", "54"];
+    let id = extension.oid.to_id_string();
+    let handled = match extension.parsed_extension() {
+        ParsedExtension::NameConstraints(constraints) => {
+            let subtrees = constraints.permitted_subtrees.iter().chain(&constraints.excluded_subtrees).flatten();
+            subtrees.into_iter().all(|subtree| {
+                use GeneralName::{DNSName, IPAddress, RFC822Name, URI};
+                matches!(subtree.base, DNSName(_) | IPAddress(_) | RFC822Name(_) | URI(_))
+            })
+        }
+        _ => id.strip_prefix("2.5.29.").is_some_and(|arc| known.contains(&arc)),
+    };
+    extension.critical && !handled
 }
 
 /// Whether a certificate in DER is about this public key, a SubjectPublicKeyInfo in DER.

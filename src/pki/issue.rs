@@ -220,6 +220,30 @@ mod tests {
     }
 
     #[test]
+    fn of_the_certificates_of_one_key_the_usable_one_signs() {
+        let key = key();
+        let make = |name: &str, begin: i64, end: i64, strange: bool| {
+            let at = |days: i64| now().checked_add(SignedDuration::from_hours(24 * days)).unwrap();
+            let mut params = params(name, at(begin), at(end)).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            if strange {
+                let mut extension = rcgen::CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+                extension.set_criticality(true);
+                params.custom_extensions.push(extension);
+            }
+            pem::encode("CERTIFICATE", params.self_signed(key.pair()).unwrap().der())
+        };
+        let (old, strange, new) =
+            (make("old", -20, -10, false), make("strange", -1, 1, true), make("new", -1, 1, false));
+        let chosen = |certificates: String| {
+            Authority::from_pem(&certificates, &key.to_pem(), now()).map(|authority| authority.certificate.subject)
+        };
+        assert_eq!(chosen(format!("{old}{strange}{new}")).unwrap(), "O=OpenChoreo, CN=new");
+        assert!(matches!(chosen(format!("{old}{strange}")), Err(AuthorityError::Expired { .. })));
+        assert!(matches!(chosen(strange), Err(AuthorityError::Unusable { .. })));
+    }
+
+    #[test]
     fn a_subject_that_repeats_an_attribute_is_refused() {
         // O=OpenChoreo, O=OpenChoreo: the attribute CN of an ordinary CA, renamed in place to a second O.
         let mut ca = der(&authority("OpenChoreo", 10).0);

@@ -13,7 +13,7 @@ pub use authority::{Authority, AuthorityError, belong_together};
 pub use certificate::{Certificate, Remaining};
 pub use issue::{IssueError, ca, client};
 pub use key::{KeyAlgorithm, KeyError, PrivateKey};
-pub use pem::{BundleError, bundle, certificates, encode, holds_private_key};
+pub use pem::{BundleError, begun_certificates, bundle, certificates, encode, holds_private_key};
 pub use store::{
     CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile, StoreError, finish_writes,
 };

@@ -19,34 +19,33 @@ const END: &str = "-----END ";
 const DASHES: &str = "-----";
 
 /// The whole blocks in a text; what stands around them, and blocks that are broken, is passed over.
+///
+/// As Go does since 1.24.8: the first end, and the last beginning before it.
 pub fn blocks(text: &str) -> Vec<Block> {
-    let mut blocks = Vec::new();
-    // The next end stays where it is while beginnings before it turn out to be none.
-    let (mut at, mut end) = (0, 0);
-    while let Some(start) = line_start(text, BEGIN, at) {
-        let (label, body) = line(text, start + BEGIN.len());
-        at = body;
-        if end < body {
-            match line_start(text, END, body) {
-                Some(found) => end = found,
-                None => break,
+    let (mut blocks, mut at) = (Vec::new(), 0);
+    while let Some(end) = line_start(text, END, at) {
+        let begin = text[at..end].rfind(BEGIN).map(|begin| at + begin).filter(|begin| begins_line(text, *begin));
+        let (end_label, after) = line(text, end + END.len());
+        if let Some(begin) = begin {
+            let (label, body) = line(text, begin + BEGIN.len());
+            if let Some(label) = label.strip_suffix(DASHES)
+                && end_label.strip_suffix(DASHES) == Some(label)
+            {
+                blocks.extend(block(label, &text[body.min(end)..end]));
             }
         }
-        let (end_label, after) = line(text, end + END.len());
-        if let Some(label) = label.strip_suffix(DASHES)
-            && end_label.strip_suffix(DASHES) == Some(label)
-        {
-            blocks.extend(block(label, &text[body..end]));
-            at = after;
-        }
+        at = after;
     }
     blocks
 }
 
+fn begins_line(text: &str, at: usize) -> bool {
+    at == 0 || text.as_bytes()[at - 1] == b'\n'
+}
+
 /// Where `mark` begins a line, from a place on.
 fn line_start(text: &str, mark: &str, from: usize) -> Option<usize> {
-    let begins_line = |at: &usize| *at == 0 || text.as_bytes()[at - 1] == b'\n';
-    text[from..].match_indices(mark).map(|(at, _)| from + at).find(begins_line)
+    text[from..].match_indices(mark).map(|(at, _)| from + at).find(|at| begins_line(text, *at))
 }
 
 /// The rest of a line without the blanks at its end, and where the next one begins.
@@ -115,6 +114,11 @@ fn encoded_private_key(part: &str) -> bool {
         rcgen::KeyPair::try_from(bytes.as_slice()).is_ok()
             || str::from_utf8(&bytes).is_ok_and(|text| !private_keys(text).is_empty())
     })
+}
+
+/// How many certificates begin in a text, whether they can be read or not.
+pub fn begun_certificates(text: &str) -> usize {
+    text.lines().filter(|line| line.trim_end() == "-----BEGIN CERTIFICATE-----").count()
 }
 
 /// Why bytes are not CA certificates.
@@ -191,7 +195,9 @@ mod tests {
         assert_eq!(blocks(&text).len(), 3);
         assert_eq!(certificates(&good.replace('\n', "\r\n")), vec![der.clone()]);
         assert_eq!(certificates(&good.replace("END CERT", "END OTHER CERT")), Vec::<Vec<u8>>::new());
-        assert_eq!(certificates(good.trim_end()), [der]);
+        assert_eq!(certificates(good.trim_end()), vec![der.clone()]);
+        let cut_off: String = good.lines().take(3).map(|line| format!("{line}\n")).collect();
+        assert_eq!(certificates(&format!("{cut_off}{good}")), vec![der]);
     }
 
     #[test]

@@ -155,8 +155,9 @@ fn parse(bytes: &[u8]) -> Read {
     if pki::certificates(&text).is_empty() {
         text = pki::bundle(bytes)?;
     }
-    let parsed = pki::certificates(&text).into_iter().enumerate();
-    parsed
-        .map(|(index, der)| Certificate::from_der(&der).ok_or_else(|| pki::BundleError::Broken(index + 1).into()))
-        .collect()
+    let found: Vec<_> = pki::certificates(&text).iter().filter_map(|der| Certificate::from_der(der)).collect();
+    match pki::begun_certificates(&text).saturating_sub(found.len()) {
+        0 => Ok(found),
+        broken => anyhow::bail!("{broken} of its {} certificates can't be read", broken + found.len()),
+    }
 }
