@@ -110,6 +110,15 @@ fn manifest(name: &str, spec: Value) -> String {
     json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": name}, "spec": spec}).to_string()
 }
 
+/// A CA in a Secret, and a spec that has it.
+fn secret_ref(name: &str) -> Value {
+    json!({"secretRef": {"name": name, "namespace": "default", "key": "ca.crt"}})
+}
+
+fn by_secret(plane_id: &str, name: &str) -> Value {
+    json!({"planeID": plane_id, "clusterAgent": {"clientCA": secret_ref(name)}})
+}
+
 fn states(output: &Output) -> Vec<(String, String)> {
     let row = |line: &str| {
         let words: Vec<_> = line.split_whitespace().collect();
@@ -397,7 +406,7 @@ fn apply_takes_over_what_create_set() {
     assert_eq!(object(at, "created")["spec"].get("secretStoreRef"), None);
     assert_eq!(object(at, "created")["metadata"].get("labels"), None);
 
-    let secret = json!({"secretRef": {"name": "ca", "namespace": "default", "key": "ca.crt"}});
+    let secret = secret_ref("ca");
     at.run_with(&["apply", "-f", "-"], &with(secret.clone())).expect(0);
     assert_eq!(client_ca(), secret);
     let before = object(at, "created")["metadata"]["resourceVersion"].clone();
@@ -411,10 +420,7 @@ fn apply_takes_over_what_create_set() {
 fn apply_takes_over_what_kubectl_set() {
     let at = &*SHARED;
     let spec = |ca: Value| manifest("by-kubectl", json!({"planeID": "x", "clusterAgent": {"clientCA": ca}}));
-    at.kubectl(
-        &["apply", "-f", "-"],
-        &spec(json!({"secretRef": {"name": "ca", "namespace": "default", "key": "ca.crt"}})),
-    );
+    at.kubectl(&["apply", "-f", "-"], &spec(secret_ref("ca")));
     let value = json!({"value": pem(at, &ca(at, "by-kubectl"))});
     at.run_with(&["apply", "-f", "-"], &spec(value.clone())).expect(0);
     let plane = object(at, "by-kubectl");
@@ -426,12 +432,7 @@ fn apply_takes_over_what_kubectl_set() {
 
 fn a_field_of_somebody_else_is_a_conflict() {
     let at = &*SHARED;
-    let spec = |id: &str| {
-        manifest(
-            "owned",
-            json!({"planeID": id, "clusterAgent": {"clientCA": {"secretRef": {"name": "ca", "namespace": "default", "key": "ca.crt"}}}}),
-        )
-    };
+    let spec = |id: &str| manifest("owned", by_secret(id, "ca"));
     at.kubectl(&["apply", "--server-side", "--field-manager=argocd", "-f", "-"], &spec("theirs"));
     let conflict = at.run_with(&["apply", "-f", "-"], &spec("ours")).expect(2);
     assert!(
@@ -468,10 +469,7 @@ fn one_bad_object_does_not_stop_the_others() {
     at.plane("outdated");
     let old = at.run(&["get", "outdated", "-o", "yaml"]).stdout;
     at.connect("outdated");
-    let new = manifest(
-        "beside",
-        json!({"planeID": "x", "clusterAgent": {"clientCA": {"secretRef": {"name": "ca", "namespace": "default", "key": "k"}}}}),
-    );
+    let new = manifest("beside", by_secret("x", "ca"));
     let applied = at.run_with(&["apply", "-f", "-"], &format!("{old}---\n{new}\n")).expect(2);
     assert!(applied.stdout.contains("/beside created") && !applied.stdout.contains("/outdated"), "{applied:?}");
     assert!(applied.stderr.contains("resourceVersion is not that of the object"), "{applied:?}");
@@ -486,10 +484,7 @@ fn one_bad_object_does_not_stop_the_others() {
 fn never_two_sources() {
     let at = &*SHARED;
     let spec = |ca: Value| manifest("two-sources", json!({"planeID": "x", "clusterAgent": {"clientCA": ca}}));
-    at.kubectl(
-        &["apply", "--server-side", "--field-manager=argocd", "-f", "-"],
-        &spec(json!({"secretRef": {"name": "ca", "namespace": "default", "key": "ca.crt"}})),
-    );
+    at.kubectl(&["apply", "--server-side", "--field-manager=argocd", "-f", "-"], &spec(secret_ref("ca")));
     let value = json!({"value": pem(at, &ca(at, "two-sources"))});
     let refused = at.run_with(&["apply", "-f", "-", "--force-conflicts"], &spec(value)).expect(2);
     assert!(
@@ -508,10 +503,7 @@ fn dry_runs_change_nothing() {
         let made = at.run(&["create", "dry", "--client-ca-secret", "default/ca", "--dry-run", how]).expect(0);
         assert!(made.stdout.contains("created (") && made.stdout.contains("dry run)"), "{made:?}");
     }
-    let spec = manifest(
-        "dry",
-        json!({"planeID": "dry", "clusterAgent": {"clientCA": {"secretRef": {"name": "ca", "namespace": "default", "key": "k"}}}}),
-    );
+    let spec = manifest("dry", by_secret("dry", "ca"));
     let applied = at.run_with(&["apply", "-f", "-", "--dry-run", "server", "-o", "json"], &spec).expect(0);
     assert_eq!(applied.json()["spec"]["planeID"], "dry");
     at.run(&["get", "dry"]).expect(3);
@@ -526,12 +518,7 @@ fn dry_runs_change_nothing() {
 fn differences_are_told() {
     let at = &*SHARED;
     at.plane("diffed");
-    let spec = |secret: &str| {
-        manifest(
-            "diffed",
-            json!({"planeID": "diffed", "clusterAgent": {"clientCA": {"secretRef": {"name": secret, "namespace": "default", "key": "ca.crt"}}}}),
-        )
-    };
+    let spec = |secret: &str| manifest("diffed", by_secret("diffed", secret));
     assert_eq!(at.run_with(&["diff", "-f", "-"], &spec("none")).expect(0).stdout, "");
     let diff = at.run_with(&["diff", "-f", "-"], &spec("other")).expect(1);
     assert!(diff.stdout.contains("-        name: none\n+        name: other\n"), "{}", diff.stdout);

@@ -36,7 +36,7 @@ pub struct Issued {
 pub enum IssueError {
     #[error("a common name has 1 to {COMMON_NAME_LIMIT} characters, and none that a terminal would obey")]
     CommonName,
-    #[error("it would be valid past the year 9999, or not at all")]
+    #[error("it would be valid for no time at all, or past the year 9999")]
     ValidFor,
     #[error(transparent)]
     Key(#[from] KeyError),
