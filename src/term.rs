@@ -179,7 +179,7 @@ impl Term {
         self.print(&format!("{text}\n"))
     }
 
-    /// Writes raw bytes to standard output, for scripts of a shell.
+    /// Writes bytes to standard output as they are: a shell's script, or what moves on a terminal.
     pub fn bytes(&self, bytes: &[u8]) -> anyhow::Result<()> {
         let mut out = io::stdout().lock();
         out.write_all(bytes).and_then(|()| out.flush()).map_err(closed)
@@ -237,11 +237,16 @@ impl Term {
         console::Term::stdout().size_checked().map(|(rows, columns)| (usize::from(columns), usize::from(rows)))
     }
 
-    /// Replaces what the last call drew on the terminal.
+    /// Replaces what the last call drew on the terminal, line by line: nothing flickers, and nothing is scrolled away.
     pub fn redraw(&self, text: &str) -> anyhow::Result<()> {
         let lines = text.lines().count();
         let above = self.drawn.swap(lines, Ordering::Relaxed);
-        self.print(&format!("{}{text}", erase(above)))
+        let up = if above == 0 { String::new() } else { format!("\u{1b}[{above}A\r") };
+        let rest = if lines < above { "\u{1b}[J" } else { "" };
+        // Without colour these sequences are still needed, so they are put in behind the paint.
+        let painted = self.out.paint(text);
+        let text: String = painted.lines().map(|line| format!("{line}\u{1b}[K\n")).collect();
+        self.bytes(format!("{up}{text}{rest}").as_bytes())
     }
 
     /// Whether questions may be put: both standard input and standard error are a terminal, and no `--no-input`.

@@ -35,6 +35,7 @@ fn main() {
         a_watch_outlives_the_api_server,
         a_watch_outlives_a_cut_connection,
         a_watch_outlives_a_mute_connection,
+        a_terminal_is_redrawn_in_place,
         a_closed_pipe_ends_a_watch,
         signals_end_with_their_codes,
         apply_takes_over_what_create_set,
@@ -365,6 +366,26 @@ fn a_watch_outlives_a_mute_connection() {
         at.spawn(&["watch", "-o", "json", "--kubeconfig", &through(&at, &proxy), "--request-timeout", "5s"]);
     watch.event("synced", "", SOON);
     behind_the_back(&at, &mut watch, || proxy.mute(), || proxy.open());
+}
+
+fn a_terminal_is_redrawn_in_place() {
+    if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
+        println!("there is no `script` to make a pseudo-terminal: the redraw is not looked at");
+        return;
+    }
+    let at = &*SHARED;
+    at.plane("redrawn");
+    let watch = format!("stty rows 20 cols 90; {} watch redrawn --timeout 2s", env!("CARGO_BIN_EXE_choreoctl"));
+    let mut command = Command::new("script");
+    command
+        .args(["-qec", &watch, "/dev/null"])
+        .env("KUBECONFIG", at.kubeconfig())
+        .env("NO_COLOR", "1")
+        .env("TERM", "xterm");
+    let screen = finish(command, "").expect(124).stdout;
+    let drawn = screen.matches("NAME").count();
+    assert!(drawn > 1 && screen.matches("\u{1b}[4A\r").count() == drawn - 1, "{screen:?}");
+    assert!(!screen.contains("\u{1b}[3"), "{screen:?}");
 }
 
 fn a_closed_pipe_ends_a_watch() {
