@@ -109,7 +109,7 @@ fn a_signal_ends_what_blocks() {
             command.args(args).current_dir(&folder).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         // Kept open: to wait for a child closes its standard input.
         let _open = child.stdin.take();
-        std::thread::sleep(std::time::Duration::from_millis(30));
+        std::thread::sleep(std::time::Duration::from_millis(300));
         assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
         let code = child.wait().unwrap().code();
         let made = folder.path().join("ca/ca.key").exists();
@@ -126,7 +126,7 @@ fn what_is_missing_is_asked_for() {
     }
     let folder = tempfile::tempdir().unwrap();
     // Name, planeID as proposed, the second choice (a Secret), the Secret.
-    let typing = r"for keys in 'asked\r' '\r' '\033[B' '\r' 'ns/ca\r'; do sleep 0.4; printf $keys; done; sleep 0.5";
+    let typing = r"for keys in 'asked\r' '\r' '\033[B' '\r' 'ns/ca\r'; do sleep 0.8; printf $keys; done; sleep 0.5";
     let pipeline =
         format!("({typing}) | script -qec \"{BINARY} create --dry-run client -o yaml >made.yaml\" /dev/null");
     let output =

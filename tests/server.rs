@@ -198,7 +198,8 @@ fn the_examples_become_every_state() {
             .collect::<Vec<_>>()
     };
     assert_eq!(row("shared")[3], "2");
-    assert!(matches!(row("shared")[4].as_str(), "12s" | "13s" | "14s"), "{:?}", row("shared"));
+    let heartbeat: u32 = row("shared")[4].trim_end_matches('s').parse().unwrap();
+    assert!((12..60).contains(&heartbeat), "{:?}", row("shared"));
     assert_eq!(row("shared")[5], "3d4h");
     assert!(row("secure")[4].starts_with("4m") && row("secure")[5].starts_with("3m"), "{:?}", row("secure"));
     assert_eq!(row("stale")[4], "120m");
@@ -214,7 +215,7 @@ fn the_examples_become_every_state() {
 
 fn states_change_because_time_passes() {
     let at = &*SHARED;
-    for (name, ago) in [("ages-late", 115), ("ages-stale", 175)] {
+    for (name, ago) in [("ages-late", 105), ("ages-stale", 165)] {
         at.plane(name);
         at.status(name, true, 1, &[("lastHeartbeatTime", ago)], "1 agent connected");
     }
@@ -228,7 +229,7 @@ fn states_change_because_time_passes() {
             .iter()
             .map(|line| serde_json::from_str::<Value>(line).unwrap())
             .find(|event| event["type"] == "changed" && event["name"] == name);
-        let change = change.unwrap_or_else(|| watch.event("changed", name, SOON));
+        let change = change.unwrap_or_else(|| watch.event("changed", name, Duration::from_secs(30)));
         assert_eq!(
             (&change["from"], &change["state"], &change["heartbeatAgeSeconds"]),
             (&json!(from), &json!(to), &json!(age)),
