@@ -112,7 +112,7 @@ impl Stream {
             ColorChoice::Never => false,
             ColorChoice::Auto if set("NO_COLOR") => false,
             ColorChoice::Auto if forced() => true,
-            ColorChoice::Auto => terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
+            ColorChoice::Auto => terminal && !dumb(),
         };
         Self { terminal, color }
     }
@@ -132,6 +132,10 @@ fn set(variable: &str) -> bool {
 
 fn forced() -> bool {
     std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+fn dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 /// What the user wants of the streams; from the global flags.
@@ -169,9 +173,7 @@ impl Term {
     /// # Errors
     /// [`ClosedPipe`] when its reader went away, otherwise what the operating system says (a full disk).
     pub fn print(&self, text: &str) -> anyhow::Result<()> {
-        let text = self.out.paint(text);
-        let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(closed)
+        self.bytes(self.out.paint(text).as_bytes())
     }
 
     /// Like [`Term::print`], with a line end.
@@ -207,14 +209,14 @@ impl Term {
     /// Writes a line to standard error. Nobody can be told when that fails.
     pub fn error(&self, text: &str) {
         let above = if self.err.terminal { self.drawn.swap(0, Ordering::Relaxed) } else { 0 };
-        let clear = if above > 0 { erase(above) } else { String::new() };
+        let clear = if above > 0 { CLEAR_BELOW } else { "" };
         let mut err = io::stderr().lock();
-        let _ = writeln!(err, "{clear}{}", self.err.paint(text));
+        let _ = writeln!(err, "{}{clear}{}", up(above), self.err.paint(text));
     }
 
     /// Whether standard output is a terminal, where a table may be redrawn.
     pub fn redraws(&self) -> bool {
-        self.out.terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+        self.out.terminal && !dumb()
     }
 
     /// Whether standard output is a terminal at all.
@@ -241,12 +243,11 @@ impl Term {
     pub fn redraw(&self, text: &str) -> anyhow::Result<()> {
         let lines = text.lines().count();
         let above = self.drawn.swap(lines, Ordering::Relaxed);
-        let up = if above == 0 { String::new() } else { format!("\u{1b}[{above}A\r") };
-        let rest = if lines < above { "\u{1b}[J" } else { "" };
+        let rest = if lines < above { CLEAR_BELOW } else { "" };
         // Without colour these sequences are still needed, so they are put in behind the paint.
         let painted = self.out.paint(text);
         let text: String = painted.lines().map(|line| format!("{line}\u{1b}[K\n")).collect();
-        self.bytes(format!("{up}{text}{rest}").as_bytes())
+        self.bytes(format!("{}{text}{rest}", up(above)).as_bytes())
     }
 
     /// Whether questions may be put: both standard input and standard error are a terminal, and no `--no-input`.
@@ -384,9 +385,12 @@ fn interrupted(error: dialoguer::Error) -> anyhow::Error {
     }
 }
 
-/// Moves up over `lines` lines and clears from there to the end of the screen.
-fn erase(lines: usize) -> String {
-    if lines == 0 { String::new() } else { format!("\u{1b}[{lines}A\r\u{1b}[J") }
+/// Clears from the cursor to the end of the screen.
+const CLEAR_BELOW: &str = "\u{1b}[J";
+
+/// Moves the cursor up over `lines` lines.
+fn up(lines: usize) -> String {
+    if lines == 0 { String::new() } else { format!("\u{1b}[{lines}A\r") }
 }
 
 /// Whether a character can change how a terminal shows what stands around it: control and escape characters,
@@ -428,10 +432,10 @@ pub fn redacted(text: &str) -> Cow<'_, str> {
 
 /// Untrusted text, on one line, with every hidden character spelled out and without private keys.
 pub fn visible(text: &str) -> Cow<'_, str> {
-    if text.contains("PRIVATE KEY") {
-        return Cow::Owned(spelled(&redacted(text)).into_owned());
+    match redacted(text) {
+        Cow::Borrowed(text) => spelled(text),
+        Cow::Owned(text) => Cow::Owned(spelled(&text).into_owned()),
     }
-    spelled(text)
 }
 
 fn spelled(text: &str) -> Cow<'_, str> {

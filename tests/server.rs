@@ -457,13 +457,7 @@ fn a_field_of_somebody_else_is_a_conflict() {
     let spec = |id: &str| manifest("owned", by_secret(id, "ca"));
     at.kubectl(&["apply", "--server-side", "--field-manager=argocd", "-f", "-"], &spec("theirs"));
     let conflict = at.run_with(&["apply", "-f", "-"], &spec("ours")).expect(2);
-    assert!(
-        conflict.stderr.contains("argocd")
-            && conflict.stderr.contains(".spec.planeID")
-            && conflict.stderr.contains("--force-conflicts"),
-        "{}",
-        conflict.stderr
-    );
+    conflict.says(&["argocd", ".spec.planeID", "--force-conflicts"]);
     assert_eq!(object(at, "owned")["spec"]["planeID"], "theirs");
     at.run_with(&["diff", "-f", "-"], &spec("ours")).expect(2);
     at.run_with(&["apply", "-f", "-", "--force-conflicts"], &spec("ours")).expect(0);
@@ -509,13 +503,7 @@ fn never_two_sources() {
     at.kubectl(&["apply", "--server-side", "--field-manager=argocd", "-f", "-"], &spec(secret_ref("ca")));
     let value = json!({"value": pem(at, &ca(at, "two-sources"))});
     let refused = at.run_with(&["apply", "-f", "-", "--force-conflicts"], &spec(value)).expect(2);
-    assert!(
-        refused.stderr.contains("both value and secretRef")
-            && refused.stderr.contains("argocd")
-            && refused.stderr.contains("kubectl patch"),
-        "{}",
-        refused.stderr
-    );
+    refused.says(&["both value and secretRef", "argocd", "kubectl patch"]);
     assert_eq!(object(at, "two-sources")["spec"]["clusterAgent"]["clientCA"].get("value"), None);
 }
 
@@ -687,9 +675,7 @@ fn errors_have_codes_and_hints() {
     let at = &*SHARED;
     let fails = |args: &[&str], code, words: &[&str]| {
         let output = at.run(args).expect(code);
-        for word in words {
-            assert!(output.stderr.contains(word), "{word} in {}", output.stderr);
-        }
+        output.says(words);
         assert!(output.stderr.contains("error: ") && output.stderr.contains("\nhint: "), "{}", output.stderr);
         assert_eq!(output.stdout, "");
     };

@@ -162,10 +162,8 @@ impl Cluster {
             field_manager: Some(MANAGER.into()),
             field_validation: Some(ValidationDirective::Strict),
         };
-        let request =
-            kube::core::Request::new(self.kind.path()).patch(name, &params, &Patch::Apply(without_version(manifest)));
-        let request = request.map_err(|source| Error::Answer { source: source.into() })?;
-        self.ask(self.client.request(request)).await
+        let patch = Patch::Apply(without_version(manifest));
+        self.request(kube::core::Request::new(self.kind.path()).patch(name, &params, &patch)).await
     }
 }
 

@@ -6,6 +6,7 @@ use kube::api::{Api, DeleteParams, ListParams, Preconditions};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tower::BoxError;
 
 use super::{Cluster, Error};
 use crate::plane::{CLUSTER_WORKFLOW_PLANE, Plane, Selector};
@@ -58,13 +59,7 @@ impl Cluster {
         }
         let mut planes = Vec::new();
         loop {
-            let request = kube::core::Request::new(self.kind.path())
-                .list(&params)
-                .map_err(|source| Error::Answer { source: source.into() })?;
-            let page: Page<T> = match self.ask(self.client.request(request)).await {
-                Ok(page) => page,
-                Err(error) => return Err(self.explain(error).await),
-            };
+            let page: Page<T> = self.request(kube::core::Request::new(self.kind.path()).list(&params)).await?;
             planes.extend(page.items.into_iter().map(&make));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params.continue_token = Some(token),
@@ -75,12 +70,7 @@ impl Cluster {
 
     /// One plane, typed or as the server's own object.
     pub async fn plane<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
-        let request = Request::get(format!("{}/{name}", self.kind.path())).body(Vec::new());
-        let request = request.map_err(|source| Error::Answer { source: source.into() })?;
-        match self.ask(self.client.request(request)).await {
-            Ok(plane) => Ok(plane),
-            Err(error) => Err(self.explain(error).await),
-        }
+        self.request(Request::get(format!("{}/{name}", self.kind.path())).body(Vec::new())).await
     }
 
     /// One plane, or none where it doesn't exist.
@@ -96,14 +86,8 @@ impl Cluster {
     pub async fn create(&self, manifest: &Value, dry_run: bool) -> Result<Value, Error> {
         let dry_run = if dry_run { "&dryRun=All" } else { "" };
         let uri = format!("{}?fieldManager={MANAGER}&fieldValidation=Strict{dry_run}", self.kind.path());
-        let request = Request::post(uri)
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .body(manifest.to_string().into_bytes());
-        let request = request.map_err(|source| Error::Answer { source: source.into() })?;
-        match self.ask(self.client.request(request)).await {
-            Ok(object) => Ok(object),
-            Err(error) => Err(self.explain(error).await),
-        }
+        let request = Request::post(uri).header(http::header::CONTENT_TYPE, "application/json");
+        self.request(request.body(manifest.to_string().into_bytes())).await
     }
 
     /// Deletes this very plane, not one of the same name that was made since.
@@ -111,6 +95,18 @@ impl Cluster {
         let preconditions = Preconditions { uid: plane.metadata.uid.clone(), ..Preconditions::default() };
         let params = DeleteParams { dry_run, preconditions: Some(preconditions), ..DeleteParams::background() };
         self.ask(self.api().delete(plane.name(), &params)).await.map(drop)
+    }
+
+    /// Sends a request about planes, if it could be built.
+    pub(super) async fn request<T: DeserializeOwned>(
+        &self,
+        built: Result<Request<Vec<u8>>, impl Into<BoxError>>,
+    ) -> Result<T, Error> {
+        let request = built.map_err(|source| Error::Answer { source: source.into() })?;
+        match self.ask(self.client.request(request)).await {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(self.explain(error).await),
+        }
     }
 
     /// Says of a missing kind whether the server has it under its later name.

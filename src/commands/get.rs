@@ -71,11 +71,10 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         }
         return watch::run(watch::Args::new(args.choice, args.state), session).await;
     }
-    let exit = match args.output {
-        Format::Table | Format::Wide | Format::Name => show(&args, session).await?,
-        Format::Json | Format::Yaml => print(&args, session).await?,
-    };
-    Ok(exit)
+    match args.output {
+        Format::Table | Format::Wide | Format::Name => show(&args, session).await,
+        Format::Json | Format::Yaml => print(&args, session).await,
+    }
 }
 
 /// The planes as a table, or by name.

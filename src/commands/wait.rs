@@ -62,7 +62,8 @@ pub struct Wish {
     pub names: Vec<String>,
     pub goals: Vec<Goal>,
     pub any: bool,
-    pub timeout: Span,
+    /// None to look once.
+    pub deadline: Option<Instant>,
 }
 
 /// How it came out.
@@ -74,10 +75,10 @@ pub struct Outcome {
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let cluster = session.connect().await?;
-    let deadline = Instant::now() + args.timeout.duration();
-    let names = match args.timeout.seconds() {
-        0 => args.which.names(&cluster).await?,
-        _ => match timeout_at(deadline, names(&args, &cluster)).await {
+    let deadline = deadline(args.timeout);
+    let names = match deadline {
+        None => args.which.names(&cluster).await?,
+        Some(deadline) => match timeout_at(deadline, names(&args, &cluster)).await {
             Ok(names) => names?,
             Err(_) => {
                 session
@@ -92,7 +93,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         let met = args.goals.iter().all(|goal| goal.holds(None));
         Outcome { exit: if met { Exit::Done } else { Exit::NotFound }, planes: Vec::new() }
     } else {
-        let wish = Wish { names, goals: args.goals, any: args.any, timeout: args.timeout };
+        let wish = Wish { names, goals: args.goals, any: args.any, deadline };
         until(&cluster, &wish, &session.term).await?
     };
     if args.output == Some(Format::Json) {
@@ -108,6 +109,10 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         }
     }
     Ok(outcome.exit)
+}
+
+fn deadline(timeout: Span) -> Option<Instant> {
+    (timeout.seconds() > 0).then(|| Instant::now() + timeout.duration())
 }
 
 /// The planes that are meant; where they are to come into being, as soon as there are any.
@@ -126,7 +131,7 @@ pub async fn if_asked(args: &WriteArgs, cluster: &Cluster, names: Vec<String>, t
     if !args.wait || args.dry_run != DryRun::None {
         return Ok(Exit::Done);
     }
-    let wish = Wish { names, goals: vec![Goal::State(State::Connected)], any: false, timeout: args.timeout };
+    let wish = Wish { names, goals: vec![Goal::State(State::Connected)], any: false, deadline: deadline(args.timeout) };
     Ok(until(cluster, &wish, term).await?.exit)
 }
 
@@ -137,22 +142,21 @@ fn word(state: Option<State>) -> String {
 /// Waits until the wish is true, a plane is missing, or the time has run out.
 pub async fn until(cluster: &Cluster, wish: &Wish, term: &Term) -> anyhow::Result<Outcome> {
     let goals = wish.goals.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
-    let mut waiting =
-        (wish.timeout.seconds() > 0).then(|| term.wait(&format!("waiting for {}: {goals}", title(&wish.names))));
+    let mut waiting = wish.deadline.map(|_| term.wait(&format!("waiting for {}: {goals}", title(&wish.names))));
     let only = if let [name] = wish.names.as_slice() { Some(name.clone()) } else { None };
     let mut watch = Watch::start(cluster, None, only);
     let mut roll = Roll { wish, planes: BTreeMap::new(), first: BTreeMap::new(), told: BTreeMap::new(), synced: false };
     let bears_absence = wish.goals.iter().any(|goal| goal.bears_absence());
-    let deadline = Instant::now() + wish.timeout.duration();
     loop {
         let wake = roll.wake(watch.now()).min(Instant::now() + Waiting::EVERY);
-        // Looking once takes as long as an answer takes, which the request's time limit bounds.
-        let wake = if roll.synced || waiting.is_some() { wake.min(deadline) } else { wake };
+        let wake = wish.deadline.map_or(wake, |deadline| wake.min(deadline));
         tokio::select! {
             event = watch.next() => roll.take(event?, waiting.as_mut()),
             () = tokio::time::sleep_until(wake) => {}
         }
-        if !roll.synced && (waiting.is_none() || Instant::now() < deadline) {
+        // Looking once takes as long as an answer takes, which the request's time limit bounds.
+        let over = wish.deadline.map_or(roll.synced, |deadline| Instant::now() >= deadline);
+        if !roll.synced && !over {
             continue;
         }
         let planes = roll.judge(watch.now());
@@ -162,7 +166,7 @@ pub async fn until(cluster: &Cluster, wish: &Wish, term: &Term) -> anyhow::Resul
             Exit::Done
         } else if roll.synced && planes.iter().any(|(_, met, state)| !met && state.is_none() && !bears_absence) {
             Exit::NotFound
-        } else if Instant::now() >= deadline {
+        } else if over {
             Exit::TimedOut
         } else {
             continue;
@@ -277,7 +281,7 @@ impl Roll<'_> {
         for plane in self.planes.values() {
             let others: Vec<_> = all
                 .iter()
-                .filter(|other| other.plane_id() == plane.plane_id() && other.name() != plane.name())
+                .filter(|other| plane.shares_plane_id_with(other))
                 .map(|other| visible(other.name()))
                 .collect();
             if !others.is_empty() {

@@ -90,7 +90,7 @@ fn place(plane: &Plane) -> CaPlace {
 /// The certificates in a CA's bytes.
 pub fn certificates_of(bytes: &[u8]) -> Result<Vec<Certificate>, Problem> {
     let text = String::from_utf8_lossy(bytes);
-    let found: Vec<_> = pki::certificates(&text).iter().filter_map(|der| Certificate::from_der(der)).collect();
+    let found = Certificate::all_in(&text);
     if !found.is_empty() {
         return Ok(found);
     }
@@ -150,10 +150,7 @@ fn client_ca(place: CaPlace, read: impl Fn(&CaSecret) -> Option<Result<Vec<Certi
 }
 
 fn sharing(plane: &Plane, all: &[Plane]) -> Vec<String> {
-    all.iter()
-        .filter(|other| other.plane_id() == plane.plane_id() && other.name() != plane.name())
-        .map(|other| other.name().to_owned())
-        .collect()
+    all.iter().filter(|other| plane.shares_plane_id_with(other)).map(|other| other.name().to_owned()).collect()
 }
 
 /// The facts of planes in a cluster.

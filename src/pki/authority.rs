@@ -5,7 +5,7 @@ use rcgen::Issuer;
 use rcgen::KeyPair;
 use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
 
-use super::{Certificate, KeyError, PrivateKey, pem};
+use super::{Certificate, KeyError, PrivateKey};
 
 /// A CA certificate with its key.
 pub struct Authority {
@@ -53,51 +53,22 @@ impl AuthorityError {
 impl Authority {
     /// Takes the certificate that the key belongs to, and checks that it may sign at `now`.
     pub fn from_pem(certificates: &str, key: &str, now: Timestamp) -> Result<Self, AuthorityError> {
-        let certificates: Vec<_> =
-            pem::certificates(certificates).iter().filter_map(|der| Certificate::from_der(der)).collect();
+        let certificates = Certificate::all_in(certificates);
         if certificates.is_empty() {
             return Err(AuthorityError::NoCertificate);
         }
         let key = PrivateKey::from_pem(key)?;
         let public = key.public_key_info();
-        let mut fitting = certificates.into_iter().filter(|certificate| belong_together(&certificate.der, &public));
-        let mut authority = Self { certificate: fitting.next().ok_or(AuthorityError::Mismatch)?, key };
-        let mut result = authority.check(now);
+        let mut fitting = certificates;
+        fitting.retain(|certificate| belong_together(&certificate.der, &public));
+        if fitting.is_empty() {
+            return Err(AuthorityError::Mismatch);
+        }
         // A renewed CA may keep its key: of several that fit, the first that may sign now.
-        for certificate in fitting {
-            if result.is_err() {
-                authority.certificate = certificate;
-                result = authority.check(now).and(Ok(())).or(result);
-            }
-        }
-        result.map(|()| authority)
-    }
-
-    fn check(&self, now: Timestamp) -> Result<(), AuthorityError> {
-        let Certificate { der, not_before, not_after, ext_key_usage, .. } = &self.certificate;
-        let subject = crate::term::visible(&self.certificate.subject).into_owned();
-        let (_, parsed) = x509_parser::parse_x509_certificate(der).map_err(|_| AuthorityError::NoCertificate)?;
-        if !self.certificate.ca {
-            return Err(AuthorityError::NotCa { subject });
-        }
-        if parsed.key_usage().ok().flatten().is_some_and(|usage| !usage.value.key_cert_sign()) {
-            return Err(AuthorityError::MayNotSign { subject });
-        }
-        if !ext_key_usage.is_empty() && !ext_key_usage.iter().any(|usage| usage == "clientAuth" || usage == "any") {
-            return Err(AuthorityError::NoClientAuth { subject });
-        }
-        if let Some(extension) = parsed.extensions().iter().find(|extension| unhandled(extension)) {
-            let reason =
-                format!("{subject} has the critical extension {}, which the gateway can't handle", extension.oid);
-            return Err(AuthorityError::Unusable { reason });
-        }
-        if *not_after < now {
-            return Err(AuthorityError::Expired { subject, at: *not_after });
-        }
-        if *not_before > now {
-            return Err(AuthorityError::NotYetValid { subject, at: *not_before });
-        }
-        Ok(())
+        let usable = fitting.iter().position(|certificate| check(certificate, now).is_ok());
+        let certificate = fitting.swap_remove(usable.unwrap_or(0));
+        check(&certificate, now)?;
+        Ok(Self { certificate, key })
     }
 
     pub(super) fn issuer(&self) -> Result<Issuer<'static, &KeyPair>, AuthorityError> {
@@ -105,6 +76,33 @@ impl Authority {
         Issuer::from_ca_cert_der(&der, self.key.pair())
             .map_err(|error| AuthorityError::Unusable { reason: error.to_string() })
     }
+}
+
+/// Whether a certificate may sign others at `now`.
+fn check(certificate: &Certificate, now: Timestamp) -> Result<(), AuthorityError> {
+    let Certificate { der, not_before, not_after, ext_key_usage, .. } = certificate;
+    let subject = crate::term::visible(&certificate.subject).into_owned();
+    let (_, parsed) = x509_parser::parse_x509_certificate(der).map_err(|_| AuthorityError::NoCertificate)?;
+    if !certificate.ca {
+        return Err(AuthorityError::NotCa { subject });
+    }
+    if parsed.key_usage().ok().flatten().is_some_and(|usage| !usage.value.key_cert_sign()) {
+        return Err(AuthorityError::MayNotSign { subject });
+    }
+    if !ext_key_usage.is_empty() && !ext_key_usage.iter().any(|usage| usage == "clientAuth" || usage == "any") {
+        return Err(AuthorityError::NoClientAuth { subject });
+    }
+    if let Some(extension) = parsed.extensions().iter().find(|extension| unhandled(extension)) {
+        let reason = format!("{subject} has the critical extension {}, which the gateway can't handle", extension.oid);
+        return Err(AuthorityError::Unusable { reason });
+    }
+    if *not_after < now {
+        return Err(AuthorityError::Expired { subject, at: *not_after });
+    }
+    if *not_before > now {
+        return Err(AuthorityError::NotYetValid { subject, at: *not_before });
+    }
+    Ok(())
 }
 
 /// Whether Go's verifier refuses a chain for this extension: a critical one that it doesn't know, or name constraints on

@@ -7,6 +7,7 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::X509Certificate;
 use x509_parser::public_key::PublicKey;
 
+use super::pem;
 use crate::plane::Span;
 
 /// An X.509 certificate (RFC 5280). Serializes to the fields that scripts rely on.
@@ -89,6 +90,11 @@ impl Certificate {
             spki_sha256: fingerprint(parsed.public_key().raw),
             der: der.to_vec(),
         })
+    }
+
+    /// The certificates in a PEM text that can be parsed; other things beside them are passed over.
+    pub fn all_in(text: &str) -> Vec<Self> {
+        pem::certificates(text).iter().filter_map(|der| Self::from_der(der)).collect()
     }
 
     /// The share of the lifetime that has passed: 0 at its beginning, 1 at its end and after it.

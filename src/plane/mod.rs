@@ -251,6 +251,11 @@ impl Plane {
         self.status.as_ref()?.agent_connection.as_ref()
     }
 
+    /// Whether another plane has the same planeID, and so the same agents.
+    pub fn shares_plane_id_with(&self, other: &Self) -> bool {
+        other.plane_id() == self.plane_id() && other.name() != self.name()
+    }
+
     pub fn state(&self, now: Timestamp) -> State {
         State::of(self.connection(), self.metadata.deletion_timestamp.is_some(), now)
     }

@@ -34,7 +34,8 @@ fn one(manifest: &Manifest, finding: &Finding, secret: bool) -> String {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let (line, _) = manifest.position(finding.span.start);
+    let (line, column) = manifest.position(finding.span.start);
+    let path = visible(&manifest.file).into_owned();
     let (excerpt, span) = if secret {
         ("(not shown: it holds a private key)".to_owned(), 0..0)
     } else {
@@ -43,19 +44,13 @@ fn one(manifest: &Manifest, finding: &Finding, secret: bool) -> String {
     let label = visible(&finding.label).into_owned();
     let title = level.primary_title(visible(&finding.message).into_owned()).id(finding.rule.id);
     let annotation = AnnotationKind::Primary.span(span).label((!label.is_empty() && !secret).then_some(label));
-    let mut group =
-        title.element(Snippet::source(excerpt).line_start(line).path(path(manifest)).annotation(annotation));
+    let mut group = title.element(Snippet::source(excerpt).line_start(line).path(path.clone()).annotation(annotation));
     if let Some(help) = &finding.help {
         group = group.element(Level::HELP.message(visible(help).into_owned()));
     }
     let rendered = Renderer::styled().render(&[group]);
     // The renderer counts columns in its excerpt, which may begin in the middle of a line.
-    let (line, column) = manifest.position(finding.span.start);
-    place(&rendered, &path(manifest), line, column)
-}
-
-fn path(manifest: &Manifest) -> String {
-    visible(&manifest.file).into_owned()
+    place(&rendered, &path, line, column)
 }
 
 /// Puts the true line and column behind the first mention of the path.

@@ -47,6 +47,14 @@ impl Output {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
+    /// Fails unless standard error has each of the words.
+    #[track_caller]
+    pub fn says(&self, words: &[&str]) {
+        for word in words {
+            assert!(self.stderr.contains(word), "{word} in {}", self.stderr);
+        }
+    }
+
     /// The output, if the exit code is the one that is expected.
     #[track_caller]
     pub fn expect(self, code: i32) -> Self {

@@ -155,7 +155,7 @@ fn parse(bytes: &[u8]) -> Read {
     if pki::certificates(&text).is_empty() {
         text = pki::bundle(bytes)?;
     }
-    let found: Vec<_> = pki::certificates(&text).iter().filter_map(|der| Certificate::from_der(der)).collect();
+    let found = Certificate::all_in(&text);
     match pki::begun_certificates(&text).saturating_sub(found.len()) {
         0 => Ok(found),
         broken => anyhow::bail!("{broken} of its {} certificates can't be read", broken + found.len()),
