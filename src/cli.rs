@@ -57,7 +57,7 @@ pub async fn run(command: Command, session: &Session) -> anyhow::Result<Exit> {
         Command::Apply(args) => commands::apply::run(args, session).await,
         Command::Diff(args) => commands::diff::run(args, session).await,
         Command::Delete(args) => commands::delete::run(args, session).await,
-        Command::Validate(args) => commands::validate::run(args, session),
+        Command::Validate(args) => commands::validate::run(args, session).await,
         Command::Get(args) => commands::get::run(args, session).await,
         Command::Describe(args) => commands::describe::run(args, session).await,
         Command::Watch(args) => commands::watch::run(args, session).await,

@@ -293,6 +293,15 @@ impl Term {
         dialoguer::Select::new().with_prompt(prompt).items(items).default(0).interact().map_err(interrupted)
     }
 
+    /// Shows how many of `total` are done, if it takes long.
+    pub fn progress(&self, total: usize) -> Progress {
+        let bar = (self.err.terminal && !self.options.quiet).then(|| {
+            let hidden = indicatif::ProgressDrawTarget::hidden();
+            indicatif::ProgressBar::with_draw_target(Some(total as u64), hidden)
+        });
+        Progress { bar, started: Instant::now() }
+    }
+
     /// Shows that something takes time: a spinner on a terminal, elsewhere a line now and every 30 s.
     pub fn wait(&self, text: &str) -> Waiting {
         let spinner = (self.err.terminal && !self.options.quiet).then(|| {
@@ -305,6 +314,43 @@ impl Term {
             self.note(text);
         }
         Waiting { term: self.clone(), spinner, told: Instant::now(), started: Instant::now() }
+    }
+}
+
+/// How far something is: a bar on a terminal once it takes longer than a second, elsewhere nothing.
+pub struct Progress {
+    bar: Option<indicatif::ProgressBar>,
+    started: Instant,
+}
+
+impl Progress {
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    /// Tells that one more of them is done.
+    pub fn advance(&self) {
+        let Some(bar) = &self.bar else {
+            return;
+        };
+        bar.inc(1);
+        if bar.is_hidden() && self.started.elapsed() > Self::PATIENCE {
+            bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+        }
+    }
+
+    /// Writes something else while the bar is out of the way.
+    pub fn aside<R>(&self, write: impl FnOnce() -> R) -> R {
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
     }
 }
 

@@ -4,6 +4,8 @@
 
 #[path = "server/control_plane.rs"]
 mod control_plane;
+#[path = "server/differential.rs"]
+mod differential;
 #[path = "server/proxy.rs"]
 mod proxy;
 
@@ -62,6 +64,8 @@ fn main() {
         the_readmes_first_command_runs,
         the_readmes_tour_runs,
         output_is_kubectls,
+        validate_judges_as_the_server_by_the_reference,
+        validate_judges_as_the_server_by_a_stricter_crd,
     ];
     let args = Arguments::from_args();
     let listing = args.list;
@@ -1148,4 +1152,32 @@ fn output_is_kubectls() {
         (&version["client"]["version"], version["server"]["version"].as_str().map(|v| v.starts_with('v'))),
         (&json!(env!("CARGO_PKG_VERSION")), Some(true))
     );
+}
+
+/// How many mutants are judged by each CRD, and what they are made from. SEED and MUTANTS in the environment try others.
+fn mutants() -> (usize, u64) {
+    let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    (number("MUTANTS", 3000) as usize, number("SEED", 20_261_122))
+}
+
+fn validate_judges_as_the_server_by_the_reference() {
+    let at = ControlPlane::start();
+    let (count, seed) = mutants();
+    at.write("reference.yaml", include_str!("../src/plane/crd.yaml"));
+    differential::compare(&at, "reference.yaml", &differential::planes(), count, seed);
+}
+
+fn validate_judges_as_the_server_by_a_stricter_crd() {
+    let at = ControlPlane::start();
+    let (count, seed) = mutants();
+    let crd = differential::strict_crd();
+    at.write("strict.yaml", &crd);
+    at.kubectl(&["replace", "-f", "strict.yaml"], "");
+    // The new schema is served a moment later.
+    let bad = manifest("probe", json!({"planeID": "forbidden", "clusterAgent": {"clientCA": {"value": "x"}}}));
+    let deadline = Instant::now() + SOON;
+    while at.run_with(&["create", "probe", "--plane-id", "forbidden", "--client-ca-secret", "a/b", "--dry-run", "server"], &bad).code == 0 {
+        assert!(Instant::now() < deadline);
+    }
+    differential::compare(&at, "strict.yaml", &differential::strict_planes(), count, seed);
 }

@@ -10,6 +10,7 @@ use tower::BoxError;
 
 use super::{Cluster, Error};
 use crate::plane::{CLUSTER_WORKFLOW_PLANE, Plane, Selector};
+use crate::validate::{Cause, Refusal};
 
 /// Objects in one page of a list: few enough to keep memory low, many enough to keep the requests few.
 const PAGE: u32 = 500;
@@ -88,6 +89,32 @@ impl Cluster {
         let uri = format!("{}?fieldManager={MANAGER}&fieldValidation=Strict{dry_run}", self.kind.path());
         let request = Request::post(uri).header(http::header::CONTENT_TYPE, "application/json");
         self.request(request.body(manifest.to_string().into_bytes())).await
+    }
+
+    /// Whether the API server would take a manifest as it is written, in YAML or JSON, strictly: the reasons why not
+    /// otherwise. Nothing is stored.
+    pub async fn would_take(&self, manifest: &str, media_type: &'static str) -> Result<Option<Refusal>, Error> {
+        let uri = format!("{}?fieldManager={MANAGER}&fieldValidation=Strict&dryRun=All", self.kind.path());
+        let request = Request::post(uri).header(http::header::CONTENT_TYPE, media_type);
+        let request = request.body(manifest.as_bytes().to_vec());
+        let request = request.map_err(|source| Error::Answer { source: source.into() })?;
+        let answer = match self.options.request_timeout {
+            Some(limit) => tokio::time::timeout(limit, self.client.request::<Value>(request))
+                .await
+                .map_err(|_| self.error_timeout(limit))?,
+            None => self.client.request::<Value>(request).await,
+        };
+        match answer {
+            Ok(_) => Ok(None),
+            Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422) => {
+                let causes = status.details.map(|details| details.causes).unwrap_or_default();
+                let causes = causes.into_iter().map(|cause| Cause { field: cause.field, message: cause.message });
+                Ok(Some(Refusal { message: status.message, causes: causes.collect() }))
+            }
+            // It was found valid before it was found to exist.
+            Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => Ok(None),
+            Err(error) => Err(self.explain(self.error(error)).await),
+        }
     }
 
     /// Deletes this very plane, not one of the same name that was made since.

@@ -36,7 +36,8 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
         pki::IssueError,
         term::PromptError,
         Refusal,
-        ToTerminal
+        ToTerminal,
+        super::validate::Error
     )
     .or_else(|| error.downcast_ref::<pki::KeyError>().and_then(|error| error.hint()))
 }

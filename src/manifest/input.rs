@@ -19,6 +19,16 @@ pub enum Input {
     Path(PathBuf),
 }
 
+impl Input {
+    /// How large it is, as far as that is known, in bytes.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Stdin => 0,
+            Self::Path(path) => std::fs::metadata(path).map_or(0, |file| file.len()),
+        }
+    }
+}
+
 impl FromStr for Input {
     type Err = std::convert::Infallible;
 
@@ -61,14 +71,26 @@ pub fn read_bytes(input: &Input) -> Result<Vec<u8>, Error> {
 /// An input, and its text or why there is none.
 pub type Text = (Input, Result<String, Error>);
 
-/// The inputs as named text, folders by their files in order: directly in them, or with `recursive` at any depth.
+/// The inputs as named text, as [`list_inputs`] has them.
 ///
 /// A file that can't be read is an error of its own beside the others' text.
 ///
 /// # Errors
 /// A path that doesn't exist, or a folder without a manifest.
 pub fn read_inputs(inputs: &[Input], recursive: bool) -> Result<Vec<Text>, Error> {
-    let mut texts = Vec::new();
+    let read = |input: Input| {
+        let text = read_text(&input);
+        (input, text)
+    };
+    Ok(list_inputs(inputs, recursive)?.into_iter().map(read).collect())
+}
+
+/// The inputs, folders by their files in order: directly in them, or with `recursive` at any depth.
+///
+/// # Errors
+/// A path that doesn't exist, or a folder without a manifest.
+pub fn list_inputs(inputs: &[Input], recursive: bool) -> Result<Vec<Input>, Error> {
+    let mut listed = Vec::new();
     for input in inputs {
         match input {
             Input::Path(folder) if folder.is_dir() => {
@@ -77,21 +99,17 @@ pub fn read_inputs(inputs: &[Input], recursive: bool) -> Result<Vec<Text>, Error
                 if files.is_empty() {
                     return Err(Error::EmptyFolder { folder: input.to_string() });
                 }
-                texts.extend(files.into_iter().map(|path| {
-                    let input = Input::Path(path);
-                    let text = read_text(&input);
-                    (input, text)
-                }));
+                listed.extend(files.into_iter().map(Input::Path));
             }
             Input::Path(path)
                 if std::fs::symlink_metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) =>
             {
                 return Err(Error::Missing { file: input.to_string() });
             }
-            _ => texts.push((input.clone(), read_text(input))),
+            _ => listed.push(input.clone()),
         }
     }
-    Ok(texts)
+    Ok(listed)
 }
 
 fn walk(folder: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> Result<(), Error> {
@@ -115,7 +133,8 @@ fn walk(folder: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> Result<(), 
     Ok(())
 }
 
-fn read_text(input: &Input) -> Result<String, Error> {
+/// A file's text, decoded.
+pub fn read_text(input: &Input) -> Result<String, Error> {
     decode(read_bytes(input)?, &input.to_string())
 }
 

@@ -7,10 +7,10 @@ mod node;
 mod read;
 mod write;
 
-pub use input::{Input, LIMIT, read_bytes, read_inputs};
+pub use input::{Input, LIMIT, list_inputs, read_bytes, read_inputs, read_text};
 pub use node::{Entry, Node, Value, json_path, without_nulls};
-pub use read::{Document, FaultKind, Manifest, parse};
-pub use write::{json_line, json_text, to_yaml};
+pub use read::{Document, Fault, FaultKind, Manifest, Part, parse, parse_part, parts};
+pub use write::{json_line, json_text, replace, to_yaml};
 
 /// Why a file could not be read as a manifest.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,8 @@ pub enum Error {
     Missing { file: String },
     #[error("could not read {file}")]
     Unreadable { file: String, source: std::io::Error },
+    #[error("could not write {file}, which is as it was")]
+    Unwritable { file: String, source: std::io::Error },
     #[error("{file} is larger than {} MiB", LIMIT >> 20)]
     TooLarge { file: String },
     #[error("{file} is not text: byte {offset} (line {line}) is not UTF-8")]
@@ -46,7 +48,7 @@ impl Error {
             Self::NoPlane { file } | Self::Syntax { file, .. } => {
                 Some(format!("choreoctl validate {}", crate::term::shell_quoted(file)))
             }
-            Self::Unreadable { .. } | Self::Empty { .. } | Self::EmptyFolder { .. } => None,
+            Self::Unreadable { .. } | Self::Unwritable { .. } | Self::Empty { .. } | Self::EmptyFolder { .. } => None,
         }
     }
 }

@@ -67,6 +67,11 @@ impl Node {
         self.value == Value::Null
     }
 
+    /// Whether a place in the text lies inside this value's own, and doesn't come through an alias.
+    pub fn contains(&self, place: &Range<usize>) -> bool {
+        self.span.start <= place.start && place.end <= self.span.end
+    }
+
     /// Moves it behind a text of this many bytes.
     pub(super) fn shift(&mut self, by: usize) {
         let moved = |span: &Range<usize>| span.start + by..span.end + by;

@@ -10,8 +10,10 @@ use granit_parser::{Event, Options, Parser, ScalarStyle, Span, Tag};
 
 use super::node::{Entry, Node, Value};
 
-/// How much may be made of aliases in one file: each node weighs 32 and a byte of text 1.
-const ALIAS_BUDGET: usize = 16 << 20;
+/// How much may be made of aliases in one document: each node weighs 32 and a byte of text 1. It grows with the
+/// document, so that a file of many documents costs no more than a file of one.
+const ALIAS_BUDGET: std::ops::RangeInclusive<usize> = 32 << 10..=16 << 20;
+const ALIAS_BUDGET_PER_BYTE: usize = 64;
 /// How deep a document may be nested.
 const DEPTH_LIMIT: usize = 255;
 
@@ -33,6 +35,8 @@ pub struct Document {
     /// Counted from 1 in its file.
     pub number: usize,
     pub root: Node,
+    /// The bytes of the file's text that were read with it, its directives and comments among them.
+    pub part: Range<usize>,
 }
 
 /// Something wrong with the text itself.
@@ -53,6 +57,11 @@ pub enum FaultKind {
 }
 
 impl Manifest {
+    /// A text whose documents are read part by part.
+    pub fn unread(file: String, text: String) -> Self {
+        Self { file, text, documents: Vec::new(), faults: Vec::new(), lines: OnceLock::new() }
+    }
+
     /// Line and column of a byte, both from 1, the column in characters.
     pub fn position(&self, offset: usize) -> (usize, usize) {
         let lines = self.lines.get_or_init(|| {
@@ -76,23 +85,71 @@ impl Manifest {
 
 /// Reads all documents of a text. Empty ones are left out but counted.
 pub fn parse(file: String, text: String) -> Manifest {
-    let parts = json_stream(&text).unwrap_or_else(|| Vec::from_iter(Some(0..text.len())));
-    let (mut documents, mut faults) = (Vec::new(), Vec::new());
-    for part in parts {
-        let (mut read, wrong) = Reader::new(&text[part.clone()]).read();
-        let before = documents.len();
-        read.iter_mut().for_each(|document| {
-            document.number += before;
-            document.root.shift(part.start);
-        });
-        documents.extend(read);
-        faults.extend(wrong.into_iter().map(|fault| Fault {
-            document: fault.document + before,
-            span: fault.span.start + part.start..fault.span.end + part.start,
-            ..fault
-        }));
+    let (mut documents, mut faults, mut before) = (Vec::new(), Vec::new(), 0);
+    for part in parts(&text) {
+        let read = parse_part(&text, part, before);
+        before += read.count;
+        documents.extend(read.documents);
+        faults.extend(read.faults);
     }
     Manifest { file, text, documents, faults, lines: OnceLock::new() }
+}
+
+/// What a part of a text holds.
+#[derive(Clone, Debug, Default)]
+pub struct Part {
+    pub documents: Vec<Document>,
+    pub faults: Vec<Fault>,
+    /// How many documents there are, empty ones too.
+    pub count: usize,
+}
+
+/// Reads one part of a text, as [`parts`] cuts it, behind `before` documents.
+pub fn parse_part(text: &str, part: Range<usize>, before: usize) -> Part {
+    let (mut documents, faults, count) = Reader::new(&text[part.clone()]).read();
+    documents.iter_mut().for_each(|document| {
+        document.number += before;
+        document.part = part.clone();
+        document.root.shift(part.start);
+    });
+    let faults = faults.into_iter().map(|fault| Fault {
+        document: fault.document + before,
+        span: fault.span.start + part.start..fault.span.end + part.start,
+        ..fault
+    });
+    Part { documents, faults: faults.collect(), count }
+}
+
+/// Cuts a text at its document marks (YAML 1.1, 9.1) into parts that can be read by themselves, or behind each of
+/// several JSON values.
+pub fn parts(text: &str) -> Vec<Range<usize>> {
+    if let Some(parts) = json_stream(text) {
+        return parts;
+    }
+    let (mut parts, mut start, mut mark) = (Vec::new(), 0, 0);
+    // A mark begins a line, so each stands behind a line feed or at the text's beginning.
+    while mark < text.len() {
+        let rest = &text[mark..];
+        let marks = rest.as_bytes().get(3).is_none_or(u8::is_ascii_whitespace);
+        if marks && rest.starts_with("---") && !only_directives(&text[start..mark]) {
+            parts.push(start..mark);
+            start = mark;
+        }
+        let next = memchr::memchr(b'\n', rest.as_bytes()).map_or(text.len(), |end| mark + end + 1);
+        if marks && rest.starts_with("...") {
+            parts.push(start..next);
+            start = next;
+        }
+        mark = next;
+    }
+    parts.push(start..text.len());
+    parts.retain(|part| !part.is_empty());
+    parts
+}
+
+/// Whether nothing but directives, comments and blank lines stands before a mark: these belong to what follows it.
+fn only_directives(text: &str) -> bool {
+    text.lines().all(|line| line.starts_with('%') || line.trim_start().starts_with('#') || line.trim().is_empty())
 }
 
 /// The objects of a text that holds several in JSON, one behind the other, as `jq -c` writes them.
@@ -183,13 +240,13 @@ impl<'t> Reader<'t> {
             text,
             parser: Parser::new_from_str_with_options(text, options),
             anchors: HashMap::new(),
-            budget: ALIAS_BUDGET,
+            budget: (text.len() * ALIAS_BUDGET_PER_BYTE).clamp(*ALIAS_BUDGET.start(), *ALIAS_BUDGET.end()),
             document: 0,
             faults: Vec::new(),
         }
     }
 
-    fn read(mut self) -> (Vec<Document>, Vec<Fault>) {
+    fn read(mut self) -> (Vec<Document>, Vec<Fault>, usize) {
         let mut documents = Vec::new();
         loop {
             match self.next() {
@@ -204,7 +261,7 @@ impl<'t> Reader<'t> {
                         ));
                     }
                     match self.document_root() {
-                        Ok(Some(root)) => documents.push(Document { number: self.document, root }),
+                        Ok(Some(root)) => documents.push(Document { number: self.document, root, part: 0..0 }),
                         Ok(None) => {}
                         Err(failed) => {
                             if !self.recover(failed) {
@@ -222,7 +279,7 @@ impl<'t> Reader<'t> {
                 }
             }
         }
-        (documents, self.faults)
+        (documents, self.faults, self.document)
     }
 
     fn fault(&mut self, (span, message): Failed) {
@@ -294,9 +351,12 @@ impl<'t> Reader<'t> {
             return Err((range, format!("with this alias, nested more than {DEPTH_LIMIT} deep")));
         }
         self.budget = self.budget.checked_sub(*weight).ok_or_else(|| {
-            (range, format!("the aliases of this file make more than {} MiB of it", ALIAS_BUDGET >> 20))
+            (range.clone(), "the aliases of this document make too much of it".to_owned())
         })?;
-        Ok(Built { node: node.clone(), weight: *weight, height: *height })
+        let mut node = node.clone();
+        // The value stands here; what is inside it, where it is anchored.
+        node.span = range;
+        Ok(Built { node, weight: *weight, height: *height })
     }
 
     fn sequence(&mut self, start: Range<usize>, depth: usize) -> Result<Built, Failed> {
@@ -457,7 +517,11 @@ fn integer(text: &str) -> Option<serde_json::Number> {
         return None;
     }
     let value = u64::from_str_radix(digits, radix).ok()?;
-    if negative { 0_i64.checked_sub_unsigned(value).map(Into::into) } else { Some(value.into()) }
+    match i64::try_from(value) {
+        _ if negative => 0_i64.checked_sub_unsigned(value).map(Into::into),
+        Ok(value) => Some(value.into()),
+        Err(_) => serde_json::Number::from_f64(value as f64),
+    }
 }
 
 fn float(text: &str) -> Option<serde_json::Number> {
@@ -472,8 +536,14 @@ fn float(text: &str) -> Option<serde_json::Number> {
     if !digits(whole) || !digits(fraction) || (whole.is_empty() && fraction.is_empty()) || !exponent_fits {
         return None;
     }
-    serde_json::Number::from_f64(text.parse().ok()?)
+    let value = text.parse::<f64>().ok()?;
+    // JSON writes a whole number without a fraction, and so it is an integer to the API server.
+    let whole = value.fract() == 0.0 && (-MAX_INTEGER..MAX_INTEGER).contains(&value);
+    if whole { Some((value as i64).into()) } else { serde_json::Number::from_f64(value) }
 }
+
+/// 2^63: the API server holds larger integers as floating-point numbers.
+const MAX_INTEGER: f64 = 9_223_372_036_854_775_808.0;
 
 #[cfg(test)]
 mod tests {
@@ -511,9 +581,9 @@ mod tests {
             ("1_000", json!(1000)),
             ("+1", json!(1)),
             ("-7", json!(-7)),
-            ("1e3", json!(1000.0)),
+            ("1e3", json!(1000)),
             (".5", json!(0.5)),
-            ("08", json!(8.0)),
+            ("08", json!(8)),
         ] {
             assert_eq!(value(&format!("a: {text}"))["a"], number, "{text}");
         }
@@ -571,7 +641,7 @@ mod tests {
         for i in 1..12 {
             bomb.push_str(&format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 10].join(", ")));
         }
-        assert!(fault(&bomb).message.contains("MiB"));
+        assert!(fault(&bomb).message.contains("too much"));
         assert!(read(&"[".repeat(10_000)).faults.len() == 1);
         let wide: String = (0..200_000).map(|i| format!("k{i}: 1\n")).collect();
         let read_wide = read(&format!("{wide}k5: 2\n"));

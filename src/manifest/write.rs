@@ -1,14 +1,33 @@
 //! YAML and JSON out. Characters that a terminal would obey are written as escapes, which both languages have.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
 
 use serde::Serialize;
 use serde_json::Value;
 
+use super::Error;
 use crate::term::hidden;
 
 /// Stands for a hidden character while the YAML is written; private use, so that the writer leaves it alone.
 const MARK: char = '\u{f8ff}';
+
+/// Puts another text into a file: whole or not at all, with the file's own rights, and through a link to it.
+///
+/// # Errors
+/// What the operating system says, with the file's name.
+pub fn replace(path: &Path, text: &str) -> Result<(), Error> {
+    let failed = |source| Error::Unwritable { file: crate::term::visible(&path.to_string_lossy()).into_owned(), source };
+    let path = path.canonicalize().map_err(failed)?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let rights = path.metadata().map_err(failed)?.permissions();
+    let mut temporary = tempfile::Builder::new().prefix(".choreoctl-").tempfile_in(folder).map_err(failed)?;
+    temporary.write_all(text.as_bytes()).map_err(failed)?;
+    temporary.as_file().set_permissions(rights).map_err(failed)?;
+    temporary.as_file().sync_all().map_err(failed)?;
+    temporary.persist(&path).map(drop).map_err(|error| failed(error.error))
+}
 
 /// A document in YAML, without a `---`. Texts that YAML 1.1 would read as another type are quoted, and a PEM is a block.
 pub fn to_yaml(value: &Value) -> anyhow::Result<String> {

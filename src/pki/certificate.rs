@@ -117,6 +117,11 @@ impl Certificate {
         self.serial.starts_with(|c: char| c.is_ascii_hexdigit() && c >= '8')
     }
 
+    /// Whether its extended key usage allows client certificates, of its own or below it: none stated allows any.
+    pub fn allows_client_auth(&self) -> bool {
+        self.ext_key_usage.is_empty() || self.ext_key_usage.iter().any(|usage| usage == "any" || usage == "clientAuth")
+    }
+
     /// Whether subject and issuer are the same, as a self-signed certificate has it.
     pub fn self_issued(&self) -> bool {
         self.subject == self.issuer

@@ -16,4 +16,5 @@ pub use key::{KeyAlgorithm, KeyError, PrivateKey};
 pub use pem::{BundleError, begun_certificates, bundle, certificates, encode, holds_private_key};
 pub use store::{
     CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile, StoreError, finish_writes,
+    writing,
 };

@@ -25,6 +25,11 @@ pub fn finish_writes() {
     std::mem::forget(WRITING.lock());
 }
 
+/// Holds off the process's end while a file is written.
+pub fn writing() -> impl Drop {
+    WRITING.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// Why files could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

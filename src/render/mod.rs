@@ -4,6 +4,8 @@ pub mod certificates;
 pub mod describe;
 pub mod diff;
 pub mod planes;
+pub mod report;
+pub mod sarif;
 pub mod snippet;
 pub mod watch;
 

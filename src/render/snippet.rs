@@ -1,14 +1,11 @@
 //! Findings with the text that they are about.
 
-use std::fmt::Write as _;
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
-use serde_json::{Value, json};
-
 use crate::manifest::Manifest;
-use crate::term::{hidden, private_keys, redacted, visible};
-use crate::validate::{Finding, Judgement, Severity};
+use crate::term::{hidden, private_keys, visible};
+use crate::validate::{Finding, Severity};
 
 /// How much of a line is shown around what is underlined, in bytes.
 const AROUND: usize = 100;
@@ -105,77 +102,6 @@ fn excerpt(text: &str, span: &Range<usize>) -> (String, Range<usize>) {
         shown.push('…');
     }
     (shown, within.start..within.end.max(within.start))
-}
-
-/// `1 file, 3 planes: 1 error, 1 warning`.
-pub fn summary(files: usize, judgements: &[Judgement], extra: &[Finding]) -> String {
-    let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
-    let total = |severity| total(judgements, extra, severity);
-    let planes = judgements.iter().map(|judgement| judgement.planes).sum();
-    let mut text = format!("{}, {}: ", count(files, "file"), count(planes, "plane"));
-    match (total(Severity::Error), total(Severity::Warning)) {
-        (0, 0) => text.push_str("no findings"),
-        (errors, warnings) => {
-            let _ = write!(text, "{}, {}", count(errors, "error"), count(warnings, "warning"));
-        }
-    }
-    let skipped = skipped(judgements);
-    if !skipped.is_empty() {
-        let kinds: Vec<_> = skipped.iter().map(|(kind, number)| format!("{number} {}", super::cut(kind, 60))).collect();
-        let _ = write!(text, "; skipped {}", kinds.join(", "));
-    }
-    text
-}
-
-/// How many findings of a severity there are, those about no file among them.
-fn total(judgements: &[Judgement], extra: &[Finding], severity: Severity) -> usize {
-    let of_files: usize = judgements.iter().map(|judgement| judgement.count(severity)).sum();
-    of_files + extra.iter().filter(|finding| finding.rule.severity == severity).count()
-}
-
-fn skipped(judgements: &[Judgement]) -> std::collections::BTreeMap<&str, usize> {
-    let mut skipped = std::collections::BTreeMap::new();
-    for (kind, number) in judgements.iter().flat_map(|judgement| &judgement.skipped) {
-        *skipped.entry(kind.as_str()).or_default() += number;
-    }
-    skipped
-}
-
-/// All findings as one object.
-pub fn json(manifests: &[Manifest], judgements: &[Judgement], extra: &[Finding]) -> Value {
-    let sum = |of: fn(&Judgement) -> usize| judgements.iter().map(of).sum::<usize>();
-    let of_files = manifests.iter().zip(judgements).flat_map(|(manifest, judgement)| {
-        judgement.findings.iter().map(move |finding| object(Some(manifest), finding))
-    });
-    let findings: Vec<_> = of_files.chain(extra.iter().map(|finding| object(None, finding))).collect();
-    json!({
-        "files": manifests.len(),
-        "documents": sum(|judgement| judgement.documents),
-        "planes": sum(|judgement| judgement.planes),
-        "skipped": skipped(judgements),
-        "errors": total(judgements, extra, Severity::Error),
-        "warnings": total(judgements, extra, Severity::Warning),
-        "findings": findings,
-    })
-}
-
-fn object(manifest: Option<&Manifest>, finding: &Finding) -> Value {
-    let place = |at: usize| manifest.map(|manifest| manifest.position(at));
-    let (start, end) = (place(finding.span.start), place(finding.span.end));
-    json!({
-        "rule": finding.rule.id,
-        "severity": finding.rule.severity,
-        "judge": finding.rule.judge,
-        "file": manifest.map(|manifest| &manifest.file),
-        "document": manifest.map(|_| finding.document),
-        "line": start.map(|(line, _)| line),
-        "column": start.map(|(_, column)| column),
-        "endLine": end.map(|(line, _)| line),
-        "endColumn": end.map(|(_, column)| column),
-        "path": redacted(&finding.path),
-        "message": redacted(&finding.message),
-        "help": finding.help,
-    })
 }
 
 #[cfg(test)]

@@ -1,14 +1,18 @@
-//! What the API server asks of `metadata`, whatever the kind.
+//! What the API server asks of `metadata`, whatever the kind (`k8s.io/apimachinery`, meta/v1 and its validation).
+
+use std::ops::Range;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize as _;
+use serde_json::Value as Json;
 
 use super::Found;
 use super::rules::{
-    ANNOTATION_FORMAT, LABEL_FORMAT, NAME_FORMAT, NAMESPACE_IGNORED, REQUIRED_FIELD, UNKNOWN_FIELD, WRONG_TYPE,
+    ANNOTATION_FORMAT, ANNOTATION_NEAR_MISS, LABEL_FORMAT, NAME_FORMAT, NAMESPACE_IGNORED, OWNER_REFERENCE,
+    REQUIRED_FIELD, Rule, UNKNOWN_FIELD, WRONG_TYPE,
 };
 use crate::manifest::{Entry, Node, Value, json_path};
-use crate::plane::{is_dns_subdomain, is_label_value, is_qualified_name};
+use crate::plane::{CLUSTER_BUILD_PLANE, DESCRIPTION, DISPLAY_NAME, is_dns_subdomain, is_label_value, is_qualified_name};
 use crate::term::visible;
 
 /// The fields of ObjectMeta (`k8s.io/apimachinery`, meta/v1).
@@ -34,14 +38,15 @@ const ANNOTATIONS_LIMIT: usize = 256 << 10;
 
 const KEY_SYNTAX: &str = "key must be [prefix/]name of letters, digits, `-`, `_` and `.`";
 
-pub(super) fn check(root: &Node, found: &mut Found<'_>) {
+pub(super) fn check(root: &Node, found: &mut Found) {
+    let kind = root.entry("kind").map_or_else(|| root.span.clone(), |entry| entry.key_span.clone());
     let Some(entry) = root.entry("metadata").filter(|entry| !entry.node.is_null()) else {
-        let place = root.entry("kind").map_or_else(|| root.span.clone(), |entry| entry.key_span.clone());
-        found.add(&REQUIRED_FIELD, place, "metadata.name", "a plane needs a name", "metadata.name is missing");
+        found.add(&REQUIRED_FIELD, kind, "metadata.name", "a plane needs a name", "metadata.name is missing");
         return;
     };
     let Value::Mapping(fields) = &entry.node.value else {
-        found.add(&WRONG_TYPE, entry.node.span.clone(), "metadata", "metadata must be an object", "");
+        let label = entry.node.type_name();
+        found.add(&WRONG_TYPE, entry.node.span.clone(), "metadata", "metadata must be an object", label);
         return;
     };
     for field in fields {
@@ -53,39 +58,89 @@ pub(super) fn check(root: &Node, found: &mut Found<'_>) {
     }
 }
 
-fn check_field(field: &Entry, path: &str, found: &mut Found<'_>) {
+fn check_field(field: &Entry, path: &str, found: &mut Found) {
+    if !FIELDS.contains(&field.key.as_str()) {
+        unknown(field, path, found);
+        return;
+    }
+    if !matches!(field.key.as_str(), "labels" | "annotations") && !typed(field, path, found) {
+        return;
+    }
     match field.key.as_str() {
         "name" => name(field, path, found),
         "generateName" => generate_name(field, path, found),
-        "labels" => texts(field, path, found, |entry, text| {
-            if !is_qualified_name(&entry.key) {
-                Some((entry.key_span.clone(), &LABEL_FORMAT, format!("a label's {KEY_SYNTAX}")))
-            } else if !is_label_value(text) {
-                let message = "a label's value must be at most 63 letters, digits, `-`, `_` and `.`";
-                Some((entry.node.span.clone(), &LABEL_FORMAT, message.to_owned()))
-            } else {
-                None
-            }
-        }),
+        "labels" => labels(field, path, found),
         "annotations" => annotations(field, path, found),
         "finalizers" => finalizers(field, path, found),
-        known if FIELDS.contains(&known) => typed(field, path, found),
-        unknown => {
-            let distance = |name: &&&str| strsim::damerau_levenshtein(name, unknown);
-            let nearest = FIELDS.iter().min_by_key(distance).filter(|name| distance(name) <= 2);
-            let message = format!("there is no field {}", visible(path));
-            found.add(&UNKNOWN_FIELD, field.key_span.clone(), path, message, "unknown").help =
-                nearest.map(|name| format!("`{name}` was meant?"));
-        }
-    }
-    if field.key == "namespace" && field.node.as_str().is_some_and(|namespace| !namespace.is_empty()) {
-        let message = "a ClusterBuildPlane has no namespace: this one is ignored";
-        found.add(&NAMESPACE_IGNORED, field.key_span.clone(), path, message, "ignored").help =
-            Some("leave it out".into());
+        "ownerReferences" => owner_references(field, path, found),
+        "managedFields" => managed_fields(field, path, found),
+        _ => {}
     }
 }
 
-fn annotations(field: &Entry, path: &str, found: &mut Found<'_>) {
+/// What the API server ignores, though it was meant for something.
+pub(super) fn practice(root: &Node, found: &mut Found) {
+    let metadata = root.get("metadata").map(Node::entries).unwrap_or_default();
+    for field in metadata {
+        let path = json_path("metadata", &field.key);
+        if field.key == "namespace" && field.node.as_str().is_some_and(|namespace| !namespace.is_empty()) {
+            let message = "a ClusterBuildPlane has no namespace: this one is ignored";
+            found.add(&NAMESPACE_IGNORED, field.key_span.clone(), &path, message, "ignored").help =
+                Some("leave it out".into());
+        }
+        if field.key == "annotations" {
+            for entry in field.node.entries() {
+                near_miss(entry, &json_path(&path, &entry.key), found);
+            }
+        }
+    }
+}
+
+fn near_miss(entry: &Entry, path: &str, found: &mut Found) {
+    let known = [DISPLAY_NAME, DESCRIPTION];
+    let key = entry.key.to_lowercase();
+    if known.contains(&entry.key.as_str()) || key.len() > 2 * DISPLAY_NAME.len() {
+        return;
+    }
+    // One of another group or without any, or nearly so spelled.
+    let plain = |text: &str| text.replace(['-', '_', '.'], "");
+    let meant = known.into_iter().find(|known| {
+        let name = known.rsplit('/').next().unwrap_or(known);
+        let (prefix, suffix) = key.rsplit_once('/').unwrap_or(("", &key));
+        let of_openchoreo = prefix.contains("openchoreo");
+        strsim::damerau_levenshtein(&key, known) <= 2
+            || (of_openchoreo && strsim::damerau_levenshtein(&plain(suffix), &plain(name)) <= 2)
+    });
+    if let Some(meant) = meant {
+        let message = format!("nobody reads the annotation {}", visible(&entry.key));
+        found.add(&ANNOTATION_NEAR_MISS, entry.key_span.clone(), path, message, "nearly one of OpenChoreo's").help =
+            Some(format!("`{meant}` was meant? The group is {}", CLUSTER_BUILD_PLANE.group));
+    }
+}
+
+fn unknown(field: &Entry, path: &str, found: &mut Found) {
+    let distance = |name: &&&str| strsim::damerau_levenshtein(&name.to_lowercase(), &field.key.to_lowercase());
+    let short = field.key.len() < 64;
+    let nearest = FIELDS.iter().filter(|_| short).min_by_key(distance).filter(|name| distance(name) <= 2);
+    let message = format!("there is no field {}", visible(path));
+    found.add(&UNKNOWN_FIELD, field.key_span.clone(), path, message, "unknown").help =
+        nearest.map(|name| format!("`{name}` was meant?"));
+}
+
+fn labels(field: &Entry, path: &str, found: &mut Found) {
+    texts(field, path, found, |entry, text| {
+        if !is_qualified_name(&entry.key) {
+            Some((entry.key_span.clone(), &LABEL_FORMAT, format!("a label's {KEY_SYNTAX}")))
+        } else if !is_label_value(text) {
+            let message = "a label's value must be at most 63 letters, digits, `-`, `_` and `.`";
+            Some((entry.node.span.clone(), &LABEL_FORMAT, message.to_owned()))
+        } else {
+            None
+        }
+    });
+}
+
+fn annotations(field: &Entry, path: &str, found: &mut Found) {
     let mut size = 0;
     texts(field, path, found, |entry, text| {
         size += entry.key.len() + text.len();
@@ -98,79 +153,159 @@ fn annotations(field: &Entry, path: &str, found: &mut Found<'_>) {
     }
 }
 
-fn finalizers(field: &Entry, path: &str, found: &mut Found<'_>) {
-    typed(field, path, found);
-    let wrong = |item: &&Node| item.as_str().is_some_and(|text| !is_qualified_name(text));
-    for item in field.node.items().iter().filter(wrong) {
-        let message = "a finalizer must be [prefix/]name of letters, digits, `-`, `_` and `.`";
-        found.add(&NAME_FORMAT, item.span.clone(), path, message, "");
+fn finalizers(field: &Entry, path: &str, found: &mut Found) {
+    let text = |item: &Node| item.as_str().unwrap_or_default().to_owned();
+    for (index, item) in field.node.items().iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        if !is_qualified_name(&text(item)) {
+            let message = "a finalizer must be [prefix/]name of letters, digits, `-`, `_` and `.`";
+            found.add(&NAME_FORMAT, item.span.clone(), &path, message, "");
+        }
+        let before = field.node.items()[..index].iter().map(text);
+        let excluded = match item.as_str() {
+            Some("orphan") => "foregroundDeletion",
+            Some("foregroundDeletion") => "orphan",
+            _ => continue,
+        };
+        if before.into_iter().any(|other| other == excluded) {
+            let message = "the finalizers orphan and foregroundDeletion exclude each other";
+            found.add(&NAME_FORMAT, item.span.clone(), &path, message, "");
+        }
     }
 }
 
-fn generate_name(field: &Entry, path: &str, found: &mut Found<'_>) {
-    typed(field, path, found);
-    if field.node.as_str().is_some_and(|prefix| !prefix.is_empty() && !is_dns_subdomain(&format!("{prefix}x"))) {
+fn owner_references(field: &Entry, path: &str, found: &mut Found) {
+    let mut controllers = 0;
+    for (index, item) in field.node.items().iter().enumerate() {
+        // The API server takes out doubles before it looks.
+        if field.node.items()[..index].iter().any(|other| other.to_json() == item.to_json()) {
+            continue;
+        }
+        let path = format!("{path}[{index}]");
+        let place = item.entries().first().map_or_else(|| item.span.clone(), |entry| entry.key_span.clone());
+        let text = |key: &str| item.get(key).and_then(Node::as_str).unwrap_or_default();
+        for key in ["apiVersion", "kind", "name", "uid"] {
+            let given = match key {
+                "apiVersion" => text(key).split('/').count() <= 2 && !text(key).is_empty() && !text(key).ends_with('/'),
+                key => !text(key).is_empty(),
+            };
+            if !given {
+                let message = format!("an owner reference needs {}", if key == "apiVersion" { "an apiVersion" } else { key });
+                let label = format!("{key} is missing");
+                found.add(&OWNER_REFERENCE, place.clone(), &json_path(&path, key), message, label);
+            }
+        }
+        if text("apiVersion") == "v1" && text("kind") == "Event" {
+            found.add(&OWNER_REFERENCE, place, &path, "an Event can't be an owner", "");
+        }
+        if let Some(entry) = item.entry("controller").filter(|entry| entry.node.value == Value::Bool(true)) {
+            controllers += 1;
+            if controllers > 1 {
+                let message = "one owner reference at most may be the controller";
+                found.add(&OWNER_REFERENCE, entry.key_span.clone(), &json_path(&path, "controller"), message, "another");
+            }
+        }
+    }
+}
+
+fn managed_fields(field: &Entry, path: &str, found: &mut Found) {
+    for (index, item) in field.node.items().iter().enumerate() {
+        for (key, allowed) in [("operation", ["Apply", "Update"].as_slice()), ("fieldsType", &["FieldsV1"])] {
+            let given = item.get(key).and_then(Node::as_str).unwrap_or_default();
+            let fits = allowed.contains(&given) || (key == "fieldsType" && given.is_empty());
+            if !fits {
+                let place = item.get(key).map_or(&item.span, |node| &node.span).clone();
+                let path = format!("{path}[{index}].{key}");
+                found.add(&WRONG_TYPE, place, &path, format!("{key} must be {}", allowed.join(" or ")), "");
+            }
+        }
+    }
+}
+
+/// Whether a field has the type that ObjectMeta gives it; fields inside it that this doesn't have are told, too.
+fn typed(field: &Entry, path: &str, found: &mut Found) -> bool {
+    let value = field.node.to_json();
+    let Ok(read) = ObjectMeta::deserialize(serde_json::json!({field.key.clone(): value})) else {
+        let message = format!("{} does not have the form that it must have", visible(path));
+        let label = format!("{} here", field.node.type_name());
+        found.add(&WRONG_TYPE, field.node.span.clone(), path, message, label);
+        return false;
+    };
+    let nested = matches!(field.key.as_str(), "ownerReferences" | "managedFields");
+    if nested && let Ok(known) = serde_json::to_value(read) {
+        let known = known.get(&field.key).and_then(Json::as_array).cloned().unwrap_or_default();
+        for ((index, item), known) in field.node.items().iter().enumerate().zip(known) {
+            for entry in item.entries().iter().filter(|entry| !entry.node.is_null() && known.get(&entry.key).is_none()) {
+                unknown_inside(entry, &format!("{path}[{index}]"), found);
+            }
+        }
+    }
+    true
+}
+
+fn unknown_inside(entry: &Entry, parent: &str, found: &mut Found) {
+    // What is empty isn't written again.
+    const EMPTY: [&str; 5] = ["apiVersion", "kind", "name", "uid", "controller"];
+    if EMPTY.contains(&entry.key.as_str()) {
+        return;
+    }
+    let path = json_path(parent, &entry.key);
+    let message = format!("there is no field {}", visible(&path));
+    found.add(&UNKNOWN_FIELD, entry.key_span.clone(), &path, message, "unknown");
+}
+
+fn name(field: &Entry, path: &str, found: &mut Found) {
+    if field.node.as_str().is_some_and(|name| !name.is_empty() && !is_dns_subdomain(name)) {
+        let message =
+            "a name must be lower-case letters, digits, hyphens and dots, with a letter or digit at both ends";
+        found.add(&NAME_FORMAT, field.node.span.clone(), path, message, "not a DNS subdomain");
+    }
+}
+
+fn generate_name(field: &Entry, path: &str, found: &mut Found) {
+    // The API server masks a hyphen at the end with what stands before it, and appends five characters to 58 at most.
+    let masked = |prefix: &str| match prefix.char_indices().nth_back(1) {
+        Some((at, _)) if prefix.ends_with('-') => format!("{}a", &prefix[..at]),
+        _ => prefix.to_owned(),
+    };
+    let begins = |prefix: &str| {
+        is_dns_subdomain(&masked(prefix)) && is_dns_subdomain(&format!("{}x", prefix.chars().take(58).collect::<String>()))
+    };
+    if field.node.as_str().is_some_and(|prefix| !prefix.is_empty() && !begins(prefix)) {
         let message = "a name made from it must be lower-case letters, digits, hyphens and dots";
         found.add(&NAME_FORMAT, field.node.span.clone(), path, message, "no beginning of a DNS subdomain");
     }
 }
 
-/// Whether a field has the type that ObjectMeta gives it.
-fn typed(field: &Entry, path: &str, found: &mut Found<'_>) {
-    let alone = serde_json::json!({field.key.clone(): field.node.to_json()});
-    if ObjectMeta::deserialize(alone).is_err() {
-        let message = format!("{} does not have the form that it must have", visible(path));
-        found.add(&WRONG_TYPE, field.node.span.clone(), path, message, field.node.type_name());
-    }
-}
-
-fn name(field: &Entry, path: &str, found: &mut Found<'_>) {
-    match &field.node.value {
-        Value::String(name) if name.is_empty() || is_dns_subdomain(name) => {}
-        Value::Null => {}
-        Value::String(_) => {
-            let message =
-                "a name must be lower-case letters, digits, hyphens and dots, with a letter or digit at both ends";
-            found.add(&NAME_FORMAT, field.node.span.clone(), path, message, "not a DNS subdomain");
-        }
-        _ => {
-            found.add(&WRONG_TYPE, field.node.span.clone(), path, "a name must be a string", field.node.type_name());
-        }
-    }
-}
-
-type Wrong = (std::ops::Range<usize>, &'static super::Rule, String);
+type Wrong = (Range<usize>, &'static Rule, String);
 
 /// A mapping of texts, each judged by `wrong`.
-fn texts(field: &Entry, path: &str, found: &mut Found<'_>, mut wrong: impl FnMut(&Entry, &str) -> Option<Wrong>) {
+fn texts(field: &Entry, path: &str, found: &mut Found, mut wrong: impl FnMut(&Entry, &str) -> Option<Wrong>) {
     match &field.node.value {
         Value::Null => {}
         Value::Mapping(entries) => {
             for entry in entries {
                 let path = json_path(path, &entry.key);
-                match &entry.node.value {
-                    Value::Null => {}
-                    Value::String(text) => {
-                        if let Some((span, rule, message)) = wrong(entry, text) {
-                            found.add(rule, span, &path, message, "");
-                        }
-                    }
+                let text = match &entry.node.value {
+                    // As Go decodes it: an empty text.
+                    Value::Null => "",
+                    Value::String(text) => text,
                     _ => {
                         let message = format!("{} must be a string, and is {}", visible(&path), entry.node.type_name());
                         found.add(&WRONG_TYPE, entry.node.span.clone(), &path, message, "").help =
                             Some("put it in quotes".into());
+                        continue;
                     }
+                };
+                if let Some((span, rule, message)) = wrong(entry, text) {
+                    found.add(rule, span, &path, message, "");
                 }
             }
         }
         _ => {
-            found.add(
-                &WRONG_TYPE,
-                field.node.span.clone(),
-                path,
-                format!("{} must be an object", field.key),
-                field.node.type_name(),
-            );
+            let message = format!("{} must be an object", field.key);
+            let label = format!("{} here", field.node.type_name());
+            found.add(&WRONG_TYPE, field.node.span.clone(), path, message, label);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The rules as data.
+//! The rules as data: what each is about, why, and a manifest that breaks it beside one that doesn't.
 
 use serde::Serialize;
 
@@ -14,12 +14,31 @@ pub enum Severity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Judge {
-    /// The API server, with the reference's CRD or a release's.
+    /// The API server, with the reference's CRD, a release's or a fork's.
     Schema,
     /// The cluster gateway: accepted by the API server, yet no agent can connect.
     Gateway,
     /// Nobody today; it hurts later.
     Practice,
+}
+
+impl Severity {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+impl Judge {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Schema => "schema",
+            Self::Gateway => "gateway",
+            Self::Practice => "practice",
+        }
+    }
 }
 
 /// One thing that can be wrong.
@@ -29,12 +48,36 @@ pub struct Rule {
     pub id: &'static str,
     pub severity: Severity,
     pub judge: Judge,
+    /// What holds where nothing is wrong, in a sentence.
     pub about: &'static str,
+    /// Why, and what to do.
+    pub why: &'static str,
+    /// A part of a manifest that breaks the rule. What is wrong stands between [`MARKS`]; `<...>` stands for a PEM.
+    pub bad: &'static str,
+    /// The same part, mended.
+    pub good: &'static str,
+}
+
+/// What stands around the offending key or value in an example.
+pub const MARKS: [char; 2] = ['«', '»'];
+
+impl Rule {
+    pub fn by_id(id: &str) -> Option<&'static Self> {
+        RULES.iter().find(|rule| rule.id == id).copied()
+    }
 }
 
 macro_rules! rules {
-    ($($name:ident = $id:literal $severity:ident $judge:ident $about:literal;)*) => {
-        $(pub static $name: Rule = Rule { id: $id, severity: Severity::$severity, judge: Judge::$judge, about: $about };)*
+    ($($name:ident = $id:literal $severity:ident $judge:ident $about:literal, $why:literal, bad $bad:literal, good $good:literal;)*) => {
+        $(pub static $name: Rule = Rule {
+            id: $id,
+            severity: Severity::$severity,
+            judge: Judge::$judge,
+            about: $about,
+            why: $why,
+            bad: $bad,
+            good: $good,
+        };)*
 
         /// All rules, in the order of their judges.
         pub static RULES: &[&Rule] = &[$(&$name),*];
@@ -42,32 +85,247 @@ macro_rules! rules {
 }
 
 rules! {
-    YAML_SYNTAX = "yaml-syntax" Error Schema "the text can be read as YAML or JSON";
-    DUPLICATE_KEY = "duplicate-key" Error Schema "no key stands twice in one mapping";
-    NOT_AN_OBJECT = "not-an-object" Error Schema "every document is a mapping";
-    UNKNOWN_FIELD = "unknown-field" Error Schema "every field is one that the resource has";
-    WRONG_TYPE = "wrong-type" Error Schema "every value has its field's type";
-    REQUIRED_FIELD = "required-field" Error Schema "no required field is left out";
-    PLANE_ID_FORMAT = "plane-id-format" Error Schema "planeID is at most 63 lower-case letters, digits and hyphens";
-    PATTERN_MISMATCH = "pattern-mismatch" Error Schema "a text matches its field's pattern";
-    LENGTH = "length" Error Schema "a text is neither too short nor too long";
-    NOT_IN_ENUM = "not-in-enum" Error Schema "a value is one of those that its field allows";
-    OUT_OF_RANGE = "out-of-range" Error Schema "a number is neither too small nor too large";
-    CEL_RULE = "cel-rule" Error Schema "the resource's validation rules hold";
-    CEL_UNKNOWN = "cel-unknown" Warning Schema "the resource's validation rules can be evaluated here";
-    NAME_FORMAT = "name-format" Error Schema "the name is a DNS subdomain";
-    LABEL_FORMAT = "label-format" Error Schema "labels have the syntax of labels";
-    ANNOTATION_FORMAT = "annotation-format" Error Schema "annotations have the syntax of annotations";
-    PLANE_ID_MISSING = "plane-id-missing" Warning Schema "planeID is given, as the releases' CRDs require it";
-    OBSERVABILITY_KIND_MISSING = "observability-kind-missing" Warning Schema "observabilityPlaneRef.kind is given, as the releases' CRDs require it";
-    CA_SOURCE_MISSING = "ca-source-missing" Error Gateway "clientCA has a value or a secretRef";
-    CA_SOURCE_BOTH = "ca-source-both" Error Gateway "clientCA has one source only";
-    CA_SECRET_NAMESPACE = "ca-secret-namespace" Error Gateway "clientCA.secretRef has a namespace";
-    CA_PRIVATE_KEY = "ca-private-key" Error Gateway "clientCA.value holds no private key";
-    CA_NOT_RAW_PEM = "ca-not-raw-pem" Error Gateway "clientCA.value is raw PEM";
-    CA_NO_CERTIFICATE = "ca-no-certificate" Error Gateway "clientCA.value holds a certificate";
-    CA_UNPARSABLE = "ca-unparsable" Error Gateway "the certificates in clientCA.value can be parsed";
-    NAMESPACE_IGNORED = "namespace-ignored" Warning Practice "a cluster-scoped resource has no namespace";
-    KIND_NEAR_MISS = "kind-near-miss" Warning Practice "what looks like a ClusterBuildPlane is one";
-    NO_PLANE = "no-plane" Warning Practice "there is a ClusterBuildPlane to look at";
+    YAML_SYNTAX = "yaml-syntax" Error Schema
+        "the text can be read as YAML or JSON",
+        "The API server and kubectl read YAML 1.1: tabs never indent, a `%YAML 1.2` line is refused, and a plain `.inf` is a number that JSON doesn't have.",
+        bad "spec:\n  planeID: «.inf»\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
+    DUPLICATE_KEY = "duplicate-key" Error Schema
+        "no key stands twice in one mapping",
+        "The API server refuses such a manifest when it validates strictly; otherwise, and with kubectl, the last one wins in silence. A merge (`<<`) brings keys, too.",
+        bad "spec:\n  planeID: shared-builder\n  «planeID»: shared-builder-2\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
+        good "spec:\n  planeID: shared-builder-2\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
+    NOT_AN_OBJECT = "not-an-object" Error Schema
+        "every document is a mapping",
+        "A list or a text is no object that an API server could store. Objects of a list stand in the items of a List.",
+        bad "«just a text»\n",
+        good "kind: List\napiVersion: v1\nitems: []\n";
+    UNKNOWN_FIELD = "unknown-field" Error Schema
+        "every field is one that the resource has",
+        "Strict validation refuses it. Without it the API server drops the field in silence, and what was meant doesn't happen. A field of another release is named with the release; one that differs in its letters' case only is mended by --fix.",
+        bad "spec:\n  «planeId»: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
+    WRONG_TYPE = "wrong-type" Error Schema
+        "every value has its field's type",
+        "In YAML 1.1 y, n, yes, no, on and off are booleans, and 0123, 1e3 and 1_000 are numbers: quotes make them texts. v0.14 has observabilityPlaneRef as a text, later releases as an object.",
+        bad "spec:\n  planeID: «on»\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
+        good "spec:\n  planeID: \"on\"\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
+    REQUIRED_FIELD = "required-field" Error Schema
+        "no required field is left out",
+        "A null counts as left out. The place is that of the mapping's key in which it is missing.",
+        bad "spec:\n  planeID: shared-builder\n  «clusterAgent»: {}\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
+    PLANE_ID_FORMAT = "plane-id-format" Error Schema
+        "planeID is at most 63 lower-case letters, digits and hyphens",
+        "It must begin and end with a letter or a digit, and be the very text that the agent has as clusterAgent.planeID in its Helm values.",
+        bad "spec:\n  planeID: «Shared_Builder»\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
+    PATTERN_MISMATCH = "pattern-mismatch" Error Schema
+        "a text matches its field's pattern",
+        "The pattern is that of the CRD, in the syntax of Go's regexp.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  observabilityPlaneRef: {kind: ClusterObservabilityPlane, name: «Production»}\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  observabilityPlaneRef: {kind: ClusterObservabilityPlane, name: production}\n";
+    FORMAT = "format" Error Schema
+        "a text has its field's format",
+        "Such as date-time, duration or ipv4, where the CRD asks for one. The reference's asks for none in what a manifest may set.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  deadline: «soon»\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  deadline: 1h\n";
+    LENGTH = "length" Error Schema
+        "a text is neither too short nor too long",
+        "Counted in characters, not in bytes.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  observabilityPlaneRef: {kind: ClusterObservabilityPlane, name: «''»}\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  observabilityPlaneRef: {kind: ClusterObservabilityPlane, name: production}\n";
+    COUNT = "count" Error Schema
+        "a list or a mapping has neither too few entries nor too many",
+        "Where the CRD bounds them (minItems, maxItems, minProperties, maxProperties). The reference's does not.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  «builders»: [a, b, c, d]\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  builders: [a, b]\n";
+    NOT_IN_ENUM = "not-in-enum" Error Schema
+        "a value is one of those that its field allows",
+        "A cluster-scoped plane can only refer to a ClusterObservabilityPlane.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  observabilityPlaneRef: {kind: «ObservabilityPlane», name: production}\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  observabilityPlaneRef: {kind: ClusterObservabilityPlane, name: production}\n";
+    OUT_OF_RANGE = "out-of-range" Error Schema
+        "a number is neither too small nor too large",
+        "Where the CRD bounds it, or asks for a multiple, or for 32 bits.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  parallel: «99»\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  parallel: 4\n";
+    NOT_UNIQUE = "not-unique" Error Schema
+        "nothing stands twice in a list that is a set or a map",
+        "Where the CRD has x-kubernetes-list-type set or map.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  builders: [a, «a»]\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  builders: [a, b]\n";
+    ALTERNATIVE = "alternative" Error Schema
+        "a value has one of the forms that its field allows",
+        "Where the CRD has anyOf, oneOf or not. What keeps the nearest form from fitting is told beside it.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  «cache»: {}\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  cache: {path: /cache}\n";
+    CEL_RULE = "cel-rule" Error Schema
+        "the resource's validation rules hold",
+        "Rules in CEL (x-kubernetes-validations) that the CRD brings; the message is the rule's own.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  «limits»: {least: 5, most: 1}\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  limits: {least: 1, most: 5}\n";
+    CEL_UNKNOWN = "cel-unknown" Warning Schema
+        "the resource's validation rules can be evaluated here",
+        "A rule uses something of CEL that this program can't evaluate, such as type(x) == int. That is no verdict: the API server gives one, with --server.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  «window»: {length: 1h}\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
+    NAME_FORMAT = "name-format" Error Schema
+        "names are DNS subdomains",
+        "At most 253 lower-case letters, digits, hyphens and dots, with a letter or digit at both ends of each part (RFC 1123). Finalizers are [prefix/]name.",
+        bad "metadata:\n  name: «Shared_Builder»\n",
+        good "metadata:\n  name: shared-builder\n";
+    LABEL_FORMAT = "label-format" Error Schema
+        "labels have the syntax of labels",
+        "Keys are [prefix/]name, the name and the value at most 63 letters, digits, hyphens, underscores and dots, with a letter or digit at both ends.",
+        bad "metadata:\n  name: shared-builder\n  labels: {team: «build & run»}\n",
+        good "metadata:\n  name: shared-builder\n  labels: {team: build-and-run}\n";
+    ANNOTATION_FORMAT = "annotation-format" Error Schema
+        "annotations have the syntax of annotations",
+        "Keys as those of labels; all together at most 256 KiB.",
+        bad "metadata:\n  name: shared-builder\n  annotations: {«for whom»: team}\n",
+        good "metadata:\n  name: shared-builder\n  annotations: {for-whom: team}\n";
+    OWNER_REFERENCE = "owner-reference" Error Schema
+        "owner references are whole",
+        "Each needs apiVersion, kind, name and uid, and one of them at most may be the controller.",
+        bad "metadata:\n  name: shared-builder\n  ownerReferences:\n  - «apiVersion»: v1\n    kind: ConfigMap\n    name: a\n    uid: ''\n",
+        good "metadata:\n  name: shared-builder\n  ownerReferences:\n  - apiVersion: v1\n    kind: ConfigMap\n    name: a\n    uid: 0a1b\n";
+    SERVER_REJECTED = "server-rejected" Error Schema
+        "the API server takes it",
+        "What a server-side dry run (--server) found, in the server's words, brought to its line.",
+        bad "metadata:\n  name: shared-builder\n",
+        good "metadata:\n  name: shared-builder\n";
+    PLANE_ID_MISSING = "plane-id-missing" Warning Schema
+        "planeID is given, as the releases' CRDs require it",
+        "In the reference it defaults to the plane's name; the CRDs of v0.14 to v0.17 require it. create and apply fill it in, kubectl does not, and --fix writes it.",
+        bad "«spec»:\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
+    OBSERVABILITY_KIND_MISSING = "observability-kind-missing" Warning Schema
+        "observabilityPlaneRef.kind is given, as the releases' CRDs require it",
+        "In the reference it defaults to ClusterObservabilityPlane; the CRDs of v0.15 to v0.17 require it. --fix writes it.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  «observabilityPlaneRef»: {name: production}\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  observabilityPlaneRef: {kind: ClusterObservabilityPlane, name: production}\n";
+    CA_SOURCE_MISSING = "ca-source-missing" Error Gateway
+        "clientCA has a value or a secretRef",
+        "With neither the gateway skips the plane, and every agent gets `no buildplane CRs found`.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    «clientCA»: {}\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA: {value: <a CA>}\n";
+    CA_SOURCE_BOTH = "ca-source-both" Error Gateway
+        "clientCA has one source only",
+        "With both the value wins in silence and the Secret is never read: whoever renews the CA in the Secret changes nothing.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n      «secretRef»: {namespace: openchoreo-system, name: ca, key: ca.crt}\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      secretRef: {namespace: openchoreo-system, name: ca, key: ca.crt}\n";
+    CA_SECRET_NAMESPACE = "ca-secret-namespace" Error Gateway
+        "clientCA.secretRef has a namespace",
+        "A cluster-scoped plane has no namespace to fall back on. The CRDs accept it without, and the gateway's look-up then fails.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      «secretRef»: {name: ca, key: ca.crt}\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      secretRef: {namespace: openchoreo-system, name: ca, key: ca.crt}\n";
+    CA_PRIVATE_KEY = "ca-private-key" Error Gateway
+        "clientCA.value holds no private key",
+        "Whoever may read the plane can read it, and with a CA's key make certificates for any agent. A key that stood in a manifest is no longer secret: make a new CA.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a private key>»\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
+    CA_NOT_RAW_PEM = "ca-not-raw-pem" Error Gateway
+        "clientCA.value is raw PEM",
+        "The reference speaks of base64-encoded PEM, but the gateway of every release reads raw PEM only, and takes base64 for no certificate at all. --fix decodes it.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a CA in base64>»\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
+    CA_NO_CERTIFICATE = "ca-no-certificate" Error Gateway
+        "clientCA.value holds a certificate",
+        "The gateway looks for CERTIFICATE blocks in PEM without headers, and skips a plane that has none.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «to be done»\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
+    CA_UNPARSABLE = "ca-unparsable" Error Gateway
+        "the certificates in clientCA.value can be parsed",
+        "Go's parser, which is the gateway's, skips what it can't parse: a broken paste, or a negative serial number.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a broken certificate>»\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
+    CA_EXPIRED = "ca-expired" Error Gateway
+        "the CA has not expired",
+        "Every certificate of a chain must be within its validity, the root too: with an expired CA every agent is refused at its next connection.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<an expired CA>»\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
+    CA_NOT_YET_VALID = "ca-not-yet-valid" Error Gateway
+        "the CA is valid already",
+        "Until its notBefore every agent is refused. A clock that is wrong where the CA was made does this.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a CA of next year>»\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
+    CA_CANNOT_VERIFY = "ca-cannot-verify" Error Gateway
+        "the CA can verify a client certificate",
+        "Its extended key usage must allow client authentication, or be absent: it counts through the whole chain.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a server's certificate>»\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
+    CA_PINNED_LEAF = "ca-pinned-leaf" Warning Practice
+        "the CA is a CA, not the agent's own certificate",
+        "It works until the agent's certificate is renewed: cert-manager does so 15 days before its end, and at the agent's next restart the new one is refused. A CA of its own outlives renewals.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<an agent's certificate>»\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
+    CA_EXPIRES_SOON = "ca-expires-soon" Warning Practice
+        "the CA lasts for a month and more",
+        "Put the next CA beside it in time: a bundle of the old one and the new one authorizes agents of either.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a CA that expires soon>»\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
+    CA_PARTLY_USELESS = "ca-partly-useless" Warning Practice
+        "every certificate of the bundle is of use",
+        "One that has expired, isn't valid yet, can't be parsed or can't verify client certificates does nothing beside the others; left there it hides what counts.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a CA><an expired CA>»\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
+    CA_DOUBLED = "ca-doubled" Warning Practice
+        "no certificate stands twice in the bundle",
+        "It changes nothing today. After a rotation that removes one of them the other goes on trusting the old CA. `choreoctl certs bundle` leaves doubles out.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a CA><a CA>»\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
+    CA_SHARED = "ca-shared" Warning Practice
+        "each planeID has a CA of its own",
+        "Nothing in a certificate says for which plane it is, so an agent of one plane can pass as the agent of another that trusts the same CA.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n---\nmetadata:\n  name: other\nspec:\n  planeID: other\n  clusterAgent: {«clientCA»: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n---\nmetadata:\n  name: other\nspec:\n  planeID: other\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: other-ca, key: ca.crt}}}\n";
+    PLANE_ID_SHARED = "plane-id-shared" Warning Practice
+        "planes that share a planeID share a CA",
+        "An agent is authorized for each plane by itself. With different CAs it is let in for some of them only, while the status of all says that it is connected.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n---\nmetadata:\n  name: other\nspec:\n  planeID: «shared-builder»\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: other-ca, key: ca.crt}}}\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n---\nmetadata:\n  name: other\nspec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n";
+    PLANE_TWICE = "plane-twice" Warning Practice
+        "each plane is described once",
+        "Of two manifests of one name the one that is applied last wins. apply refuses both.",
+        bad "metadata:\n  name: shared-builder\n---\nmetadata:\n  name: «shared-builder»\n",
+        good "metadata:\n  name: shared-builder\n";
+    ANNOTATION_NEAR_MISS = "annotation-near-miss" Warning Practice
+        "annotations that look like OpenChoreo's are",
+        "OpenChoreo reads openchoreo.dev/display-name and openchoreo.dev/description of a plane, and nothing that is nearly so.",
+        bad "metadata:\n  name: shared-builder\n  annotations: {«openchoreo.dev/displayname»: Shared}\n",
+        good "metadata:\n  name: shared-builder\n  annotations: {openchoreo.dev/display-name: Shared}\n";
+    NAMESPACE_IGNORED = "namespace-ignored" Warning Practice
+        "a cluster-scoped resource has no namespace",
+        "The API server accepts it and ignores it; it may have been meant for a namespaced BuildPlane.",
+        bad "metadata:\n  name: shared-builder\n  «namespace»: default\n",
+        good "metadata:\n  name: shared-builder\n";
+    KIND_NEAR_MISS = "kind-near-miss" Warning Practice
+        "what looks like a ClusterBuildPlane is one",
+        "Objects of other kinds are skipped, so a slip in kind or apiVersion would pass for a good file. BuildPlane is the namespaced kind, ClusterWorkflowPlane the kind's name in v1.0 and later.",
+        bad "apiVersion: openchoreo.dev/v1alpha1\nkind: «ClusterBuildplane»\nmetadata:\n  name: shared-builder\n",
+        good "metadata:\n  name: shared-builder\n";
+    NO_PLANE = "no-plane" Warning Practice
+        "there is a ClusterBuildPlane to look at",
+        "Where no file holds a plane, something else was probably meant.",
+        bad "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: shared-builder\n",
+        good "metadata:\n  name: shared-builder\n";
+}
+
+/// An example as a whole manifest: what a plane needs beside it is put around it.
+#[cfg(test)]
+pub fn whole(example: &str) -> String {
+    const HEAD: &str = "apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\n";
+    const NAME: &str = "metadata:\n  name: shared-builder\n";
+    const SPEC: &str = "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
+    let document = |text: &str| {
+        let begins = |key: &str| text.lines().any(|line| line.replace(MARKS, "").starts_with(key));
+        if begins("kind:") || !(begins("metadata:") || begins("spec:")) {
+            return text.to_owned();
+        }
+        let name = if begins("metadata:") { "" } else { NAME };
+        let spec = if begins("spec:") { "" } else { SPEC };
+        format!("{HEAD}{name}{text}{spec}")
+    };
+    example.split("---\n").map(document).collect::<Vec<_>>().join("---\n")
 }

@@ -1,0 +1,142 @@
+//! What `validate` found, all files together: the sums, and the findings as JSON.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::manifest::Manifest;
+use crate::term::redacted;
+use crate::validate::{Finding, Judgement, Rule, Severity};
+
+/// The sums of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub files: usize,
+    pub documents: usize,
+    pub planes: usize,
+    pub errors: usize,
+    pub warnings: usize,
+    /// Documents of other kinds, by kind.
+    pub skipped: BTreeMap<String, usize>,
+    /// Findings that were shown; the others were counted only.
+    pub shown: usize,
+}
+
+impl Tally {
+    /// Adds a file's.
+    pub fn add(&mut self, judgement: &Judgement) {
+        self.files += 1;
+        self.documents += judgement.documents;
+        self.planes += judgement.planes;
+        self.errors += judgement.errors;
+        self.warnings += judgement.warnings;
+        for (kind, count) in &judgement.skipped {
+            *self.skipped.entry(kind.clone()).or_default() += count;
+        }
+    }
+
+    pub fn omitted(&self) -> usize {
+        (self.errors + self.warnings).saturating_sub(self.shown)
+    }
+}
+
+/// `1 file, 3 planes: 1 error, 1 warning`.
+pub fn summary(tally: &Tally) -> String {
+    let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
+    let mut text = format!("{}, {}: ", count(tally.files, "file"), count(tally.planes, "plane"));
+    match (tally.errors, tally.warnings) {
+        (0, 0) => text.push_str("no findings"),
+        (errors, warnings) => {
+            let _ = write!(text, "{}, {}", count(errors, "error"), count(warnings, "warning"));
+        }
+    }
+    if tally.omitted() > 0 {
+        let _ = write!(text, "; {} not shown", count(tally.omitted(), "finding"));
+    }
+    const MANY: usize = 8;
+    if !tally.skipped.is_empty() {
+        let kinds: Vec<_> = tally
+            .skipped
+            .iter()
+            .take(MANY)
+            .map(|(kind, number)| format!("{number} {}", super::cut(kind, 60)))
+            .collect();
+        let _ = write!(text, "; skipped {}", kinds.join(", "));
+        if tally.skipped.len() > MANY {
+            let _ = write!(text, " and other kinds");
+        }
+    }
+    text
+}
+
+/// All of it as one object.
+pub fn json(tally: &Tally, findings: &[Value]) -> Value {
+    json!({
+        "files": tally.files,
+        "documents": tally.documents,
+        "planes": tally.planes,
+        "skipped": tally.skipped,
+        "errors": tally.errors,
+        "warnings": tally.warnings,
+        "findings": findings,
+        "omitted": tally.omitted(),
+    })
+}
+
+/// One finding as an object; of no file where it is about all of them.
+pub fn finding(manifest: Option<&Manifest>, finding: &Finding) -> Value {
+    let place = |at: usize| manifest.map(|manifest| manifest.position(at));
+    let (start, end) = (place(finding.span.start), place(finding.span.end));
+    json!({
+        "rule": finding.rule.id,
+        "severity": finding.rule.severity,
+        "judge": finding.rule.judge,
+        "file": manifest.map(|manifest| &manifest.file),
+        "document": manifest.map(|_| finding.document),
+        "line": start.map(|(line, _)| line),
+        "column": start.map(|(_, column)| column),
+        "endLine": end.map(|(line, _)| line),
+        "endColumn": end.map(|(_, column)| column),
+        "path": redacted(&finding.path),
+        "message": redacted(&finding.message),
+        "help": finding.help,
+    })
+}
+
+/// A rule as an object.
+pub fn rule(rule: &Rule) -> Value {
+    json!({
+        "id": rule.id,
+        "severity": rule.severity,
+        "judge": rule.judge,
+        "about": rule.about,
+        "why": rule.why,
+        "bad": example(rule.bad),
+        "good": example(rule.good),
+    })
+}
+
+/// A rule in full, for `--explain`.
+pub fn explanation(rule: &Rule) -> String {
+    use crate::term::paint;
+    let severity = match rule.severity {
+        Severity::Error => paint::bad("error"),
+        Severity::Warning => paint::warning("warning"),
+    };
+    let indented = |text: &str| example(text).lines().map(|line| format!("    {line}\n")).collect::<String>();
+    format!(
+        "{} ({severity}, {}): {}\n\n{}\n\nThis breaks it:\n\n{}\nThis doesn't:\n\n{}",
+        paint::strong(rule.id),
+        rule.judge.name(),
+        rule.about,
+        textwrap::fill(rule.why, 80),
+        indented(rule.bad),
+        indented(rule.good)
+    )
+}
+
+/// An example without its marks.
+pub fn example(text: &str) -> String {
+    text.replace(crate::validate::MARKS, "")
+}

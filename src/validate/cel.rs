@@ -1,0 +1,120 @@
+//! The CEL rules of one node of a schema (`x-kubernetes-validations`), evaluated by kube-cel.
+//!
+//! What can't be evaluated here is told as such and is no verdict: the API server may know more.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+
+use kube_cel::{CompiledSchema, ErrorKind, Validator, compile_schema};
+use serde_json::Value as Json;
+
+use super::crd::bare;
+
+static CEL: LazyLock<Validator> = LazyLock::new(Validator::new);
+
+/// How many values are remembered, and how long they may be in JSON, in bytes.
+const REMEMBERED: usize = 4096;
+const LONGEST: usize = 16 << 10;
+
+/// The rules of a node. They are compiled when they are first needed.
+#[derive(Debug)]
+pub(super) struct Rules {
+    id: usize,
+    /// The node's schema with these rules, and without any below it.
+    schema: Json,
+    rules: Json,
+    compiled: OnceLock<CompiledSchema>,
+}
+
+/// What a rule says of a value that it doesn't hold for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// Whether it fails; it could not be evaluated otherwise.
+    pub fails: bool,
+    pub message: String,
+    /// The rule's fieldPath, below the value.
+    pub path: String,
+}
+
+/// What the rules said of values, so that each value is judged once.
+#[derive(Debug, Default)]
+pub struct Outcomes {
+    known: Mutex<HashMap<(usize, String), Arc<[Outcome]>>>,
+}
+
+impl Rules {
+    pub fn new(rules: impl Iterator<Item = Json>) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { id, schema: Json::Null, rules: rules.collect(), compiled: OnceLock::new() }
+    }
+
+    /// Says what schema the values have.
+    pub fn judge(&mut self, schema: &Json) {
+        self.schema = bare(schema);
+        self.schema["x-kubernetes-validations"] = self.rules.clone();
+    }
+
+    /// The rules that don't hold for a value, or can't be evaluated.
+    pub fn outcomes(&self, value: &Json, outcomes: &Outcomes) -> Arc<[Outcome]> {
+        let key = (self.id, value.to_string());
+        if let Ok(known) = outcomes.known.lock()
+            && let Some(known) = known.get(&key)
+        {
+            return known.clone();
+        }
+        let found: Arc<[Outcome]> = self.evaluate(value).into();
+        if key.1.len() <= LONGEST
+            && let Ok(mut known) = outcomes.known.lock()
+        {
+            if known.len() >= REMEMBERED {
+                known.clear();
+            }
+            known.insert(key, found.clone());
+        }
+        found
+    }
+
+    fn evaluate(&self, value: &Json) -> Vec<Outcome> {
+        let compiled = self.compiled.get_or_init(|| compile_schema(&self.schema));
+        let Err(errors) = CEL.validate_compiled(compiled, value, None) else {
+            return Vec::new();
+        };
+        let outcome = |error: &kube_cel::ValidationError| Outcome {
+            fails: error.kind == ErrorKind::ValidationFailure,
+            message: error.message.clone(),
+            path: error.field_path.clone(),
+        };
+        errors.as_slice().iter().map(outcome).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn rules_fail_or_are_doubted() {
+        let mut rules = Rules::new(
+            [
+                json!({"rule": "self.a > 1", "message": "a is too small", "fieldPath": ".a"}),
+                json!({"rule": "self.a < 9", "messageExpression": "'a is ' + string(self.a)"}),
+                json!({"rule": "nonsense(self)"}),
+            ]
+            .into_iter(),
+        );
+        rules.judge(&json!({"type": "object", "properties": {"a": {"type": "integer"}}}));
+        let outcomes = Outcomes::default();
+        let told = |value: Json| {
+            let found = rules.outcomes(&value, &outcomes);
+            found.iter().map(|o| (o.fails, o.path.clone(), o.message.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(told(json!({"a": 1}))[0], (true, ".a".into(), "a is too small".into()));
+        assert_eq!(told(json!({"a": 10}))[0], (true, String::new(), "a is 10".into()));
+        for _ in 0..2 {
+            assert_eq!(told(json!({"a": 2})).iter().map(|told| told.0).collect::<Vec<_>>(), [false]);
+        }
+    }
+}

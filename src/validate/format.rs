@@ -1,0 +1,309 @@
+//! The formats and patterns that a schema may ask of a text, as the API server checks them.
+//!
+//! Formats: `k8s.io/kube-openapi/pkg/validation/strfmt`. Patterns: Go's `regexp`, whose classes are ASCII.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use crate::plane::{is_dns_label, is_dns_subdomain};
+
+/// A format that is checked.
+#[derive(Clone, Copy)]
+pub struct Format {
+    pub name: &'static str,
+    fits: fn(&str) -> bool,
+}
+
+impl std::fmt::Debug for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+static FORMATS: &[Format] = &[
+    Format { name: "date-time", fits: date_time },
+    Format { name: "date", fits: date },
+    Format { name: "duration", fits: duration },
+    Format { name: "byte", fits: |text| BASE64.is_match(text) },
+    Format { name: "password", fits: |_| true },
+    Format { name: "uuid", fits: |text| UUID.is_match(text) },
+    Format { name: "uuid3", fits: |text| UUID.is_match(text) && uuid_digit(text, 12, "3") },
+    Format {
+        name: "uuid4",
+        fits: |text| UUID.is_match(text) && uuid_digit(text, 12, "4") && uuid_digit(text, 16, "89abAB"),
+    },
+    Format {
+        name: "uuid5",
+        fits: |text| UUID.is_match(text) && uuid_digit(text, 12, "5") && uuid_digit(text, 16, "89abAB"),
+    },
+    Format { name: "ipv4", fits: ipv4 },
+    Format { name: "ipv6", fits: |text| text.parse::<Ipv6Addr>().is_ok() },
+    Format { name: "cidr", fits: cidr },
+    Format { name: "mac", fits: |text| MAC.is_match(text) },
+    Format { name: "hostname", fits: hostname },
+    Format { name: "hexcolor", fits: |text| HEX_COLOR.is_match(text) },
+    Format { name: "bsonobjectid", fits: |text| text.len() == 24 && text.bytes().all(|b| b.is_ascii_hexdigit()) },
+    Format { name: "ssn", fits: |text| SSN.is_match(text) },
+    Format { name: "k8s-short-name", fits: is_dns_label },
+    Format { name: "k8s-long-name", fits: is_dns_subdomain },
+];
+
+/// Formats that the API server checks and this program does not.
+const UNCHECKED: [&str; 7] = ["uri", "email", "isbn", "isbn10", "isbn13", "creditcard", "rgbcolor"];
+
+impl Format {
+    /// A format of strings by its name, hyphens or not; none where the API server doesn't check it either.
+    ///
+    /// # Errors
+    /// One that the API server checks and this program can't.
+    pub fn of_string(name: &str) -> Result<Option<Self>, ()> {
+        let plain = |name: &str| name.replace('-', "");
+        if UNCHECKED.contains(&plain(name).as_str()) {
+            return Err(());
+        }
+        Ok(FORMATS.iter().find(|format| plain(format.name) == plain(name)).copied())
+    }
+
+    pub fn fits(self, text: &str) -> bool {
+        (self.fits)(text)
+    }
+}
+
+/// A pattern of this module's own, which compiles; a test looks at each.
+fn own(pattern: &str) -> Regex {
+    Regex::new(pattern).unwrap_or_else(|error| unreachable!("{error}"))
+}
+
+static BASE64: LazyLock<Regex> = LazyLock::new(|| {
+    own("^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})$")
+});
+static UUID: LazyLock<Regex> =
+    LazyLock::new(|| own("^(?i-u)[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$"));
+static MAC: LazyLock<Regex> = LazyLock::new(|| {
+    own(concat!(
+        "^(?i-u)(?:[0-9a-f]{2}(?:(?::[0-9a-f]{2}){5}|(?::[0-9a-f]{2}){7}|(?::[0-9a-f]{2}){19}",
+        "|(?:-[0-9a-f]{2}){5}|(?:-[0-9a-f]{2}){7}|(?:-[0-9a-f]{2}){19})",
+        "|[0-9a-f]{4}(?:(?:\\.[0-9a-f]{4}){2}|(?:\\.[0-9a-f]{4}){3}|(?:\\.[0-9a-f]{4}){9}))$"
+    ))
+});
+static HEX_COLOR: LazyLock<Regex> = LazyLock::new(|| own("^#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$"));
+static SSN: LazyLock<Regex> = LazyLock::new(|| own("^[0-9]{3}[- ]?[0-9]{2}[- ]?[0-9]{4}$"));
+static TIME: LazyLock<Regex> =
+    LazyLock::new(|| own("^([0-9]{2}):([0-9]{2}):([0-9]{2})(?:.[0-9]+)?(?:z|[+-][0-9]{2}:[0-9]{2})$"));
+static GO_DURATION: LazyLock<Regex> =
+    LazyLock::new(|| own("^[-+]?(?:0|(?:(?:[0-9]+(?:\\.[0-9]*)?|\\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+)$"));
+static WORDY_DURATION: LazyLock<Regex> = LazyLock::new(|| own("([0-9]+)[\\t\\n\\x0c\\r ]*([A-Za-zµ]+)"));
+static HOST_LABEL: LazyLock<Regex> =
+    LazyLock::new(|| own("^[a-zA-Z0-9\\p{S}\\p{L}](?:[a-zA-Z0-9\\-\\p{S}\\p{L}]*[a-zA-Z0-9\\p{S}\\p{L}])?$"));
+static LONE_LABEL: LazyLock<Regex> =
+    LazyLock::new(|| own("^[a-zA-Z0-9\\p{S}\\p{L}](?:-?[a-zA-Z0-9\\p{S}\\p{L}]{0,62})$"));
+static TOP_LABEL: LazyLock<Regex> = LazyLock::new(|| own("^[a-zA-Z\\p{L}]{2,63}$"));
+
+fn uuid_digit(text: &str, index: usize, digits: &str) -> bool {
+    text.chars().filter(|c| *c != '-').nth(index).is_some_and(|digit| digits.contains(digit))
+}
+
+fn date(text: &str) -> bool {
+    let digits = |range| text.get(range).filter(|part: &&str| part.bytes().all(|b| b.is_ascii_digit()));
+    let part = |range| digits(range).and_then(|part| part.parse::<i16>().ok());
+    let (Some(year), Some(month), Some(day)) = (part(0..4), part(5..7), part(8..10)) else {
+        return false;
+    };
+    text.len() == 10
+        && text.as_bytes()[4] == b'-'
+        && text.as_bytes()[7] == b'-'
+        && jiff::civil::Date::new(year, month as i8, day as i8).is_ok()
+}
+
+fn date_time(text: &str) -> bool {
+    let lower = text.to_lowercase();
+    let mut parts = lower.split('t');
+    let (Some(day), Some(time)) = (parts.next(), parts.next()) else {
+        return false;
+    };
+    date(day)
+        && TIME.captures(time).is_some_and(|found| &found[1] <= "23" && &found[2] <= "59" && &found[3] <= "59")
+}
+
+/// As Go writes durations, or in words: `22 ns`, `3 days`.
+fn duration(text: &str) -> bool {
+    const UNITS: [&[&str]; 8] = [
+        &["ns"],
+        &["us", "µs"],
+        &["ms"],
+        &["s"],
+        &["m"],
+        &["h", "hr"],
+        &["d"],
+        &["w", "wk"],
+    ];
+    const WORDS: [&str; 8] = ["nano", "micro", "milli", "sec", "min", "hour", "day", "week"];
+    let unit = |unit: &str| {
+        let unit = unit.to_lowercase();
+        UNITS.iter().any(|names| names.contains(&unit.as_str())) || WORDS.iter().any(|word| unit.starts_with(word))
+    };
+    if GO_DURATION.is_match(text) {
+        return true;
+    }
+    let mut parts = WORDY_DURATION.captures_iter(text).peekable();
+    parts.peek().is_some()
+        && WORDY_DURATION.captures_iter(text).all(|part| part[1].parse::<i64>().is_ok())
+        && parts.any(|part| unit(&part[2]))
+}
+
+/// Leading zeros are let pass, as Go did once.
+fn ipv4(text: &str) -> bool {
+    let octet = |octet: &str| match octet.trim_start_matches('0') {
+        "" if !octet.is_empty() => "0".to_owned(),
+        octet => octet.to_owned(),
+    };
+    let plain = text.split('.').map(octet).collect::<Vec<_>>().join(".");
+    plain.parse::<Ipv4Addr>().is_ok() || (text.contains('.') && text.parse::<Ipv6Addr>().is_ok())
+}
+
+fn cidr(text: &str) -> bool {
+    let Some((address, length)) = text.split_once('/') else {
+        return false;
+    };
+    let bits = if address.contains(':') { 128 } else { 32 };
+    let known = if bits == 128 { address.parse::<Ipv6Addr>().is_ok() } else { ipv4(address) };
+    known && length.bytes().all(|b| b.is_ascii_digit()) && length.parse::<u32>().is_ok_and(|length| length <= bits)
+}
+
+/// RFC 1034 names and single labels, with letters and symbols of any script.
+fn hostname(text: &str) -> bool {
+    if text.len() > 255 || text.split('.').any(|label| label.len() > 63) {
+        return false;
+    }
+    match text.rsplit_once('.') {
+        // Of a name without dots the API server takes a hyphen behind its first letter only.
+        None => LONE_LABEL.is_match(text),
+        Some((rest, top)) => rest.split('.').all(|label| HOST_LABEL.is_match(label)) && TOP_LABEL.is_match(top),
+    }
+}
+
+/// A pattern in Go's syntax, compiled.
+///
+/// # Errors
+/// Says what can't be understood.
+pub fn pattern(text: &str) -> Result<Regex, String> {
+    Regex::new(&translated(text)).map_err(|error| match error {
+        regex::Error::Syntax(text) => text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+        other => other.to_string(),
+    })
+}
+
+/// Go's syntax in that of the crate `regex`: its classes as ASCII, and as plain what only this crate takes for an operator.
+fn translated(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len() + 16);
+    let (mut chars, mut class) = (pattern.chars().peekable(), false);
+    while let Some(c) = chars.next() {
+        match (c, class) {
+            ('\\', _) => match chars.next() {
+                Some('d') => out.push_str("[0-9]"),
+                Some('D') => out.push_str("[^0-9]"),
+                Some('w') => out.push_str("[0-9A-Za-z_]"),
+                Some('W') => out.push_str("[^0-9A-Za-z_]"),
+                Some('s') => out.push_str("[\\t\\n\\x0C\\r ]"),
+                Some('S') => out.push_str("[^\\t\\n\\x0C\\r ]"),
+                Some('b') if !class => out.push_str("(?-u:\\b)"),
+                Some(escaped) => out.extend(['\\', escaped]),
+                None => out.push('\\'),
+            },
+            ('[', false) => {
+                class = true;
+                out.push(c);
+                if chars.next_if_eq(&'^').is_some() {
+                    out.push('^');
+                }
+                // A bracket that closes at once is one of the class.
+                if chars.next_if_eq(&']').is_some() {
+                    out.push_str("\\]");
+                }
+            }
+            ('[', true) if chars.peek() == Some(&':') => {
+                out.push(c);
+                for c in chars.by_ref() {
+                    out.push(c);
+                    if c == ']' {
+                        break;
+                    }
+                }
+            }
+            ('[', true) => out.push_str("\\["),
+            (']', true) => {
+                class = false;
+                out.push(c);
+            }
+            ('&' | '~' | '-', true) if chars.peek() == Some(&c) => out.extend(['\\', c]),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_fit_what_the_api_server_takes() {
+        let cases: [(&str, &[&str], &[&str]); 15] = [
+            (
+                "date-time",
+                &["2026-11-22T12:00:00Z", "2026-11-22t12:00:00.5+01:00"],
+                &["2026-11-22", "2026-11-22T24:00:00Z", "2026-02-30T12:00:00Z", "2026-11-22T12:00Z"],
+            ),
+            ("date", &["2026-11-22", "2024-02-29"], &["2026-2-2", "2026-02-29", "x"]),
+            ("duration", &["1h30m", "0", ".5s", "22 ns", "3 days", "1d"], &["1", "h", "1x", ""]),
+            ("byte", &["AAAA", "AA=="], &["", "A", "AA"]),
+            ("password", &["", "x"], &[]),
+            ("uuid", &["123e4567-e89b-12d3-a456-426614174000", "123E4567E89B12D3A456426614174000"], &["123"]),
+            ("uuid3", &["123e4567-e89b-32d3-a456-426614174000"], &["123e4567-e89b-42d3-a456-426614174000"]),
+            ("uuid4", &["123e4567-e89b-42d3-a456-426614174000"], &["123e4567-e89b-42d3-c456-426614174000"]),
+            ("uuid5", &["123e4567-e89b-52d3-b456-426614174000"], &["123e4567-e89b-42d3-b456-426614174000"]),
+            ("ipv4", &["10.0.0.1", "010.0.0.1", "::ffff:1.2.3.4"], &["10.0.0", "::1", "300.1.1.1"]),
+            ("ipv6", &["::1", "2001:db8::1"], &["10.0.0.1", "fe80::1%eth0"]),
+            ("cidr", &["10.0.0.0/8", "::/0"], &["10.0.0.0", "10.0.0.0/33", "::/129"]),
+            ("mac", &["00:11:22:aa:bb:cc", "0011.22aa.bbcc"], &["00:11:22:aa:bb", "00-11:22-aa-bb-cc"]),
+            ("hostname", &["a", "a.example", "1a.example", "ü.example"], &["a_b", "-a", "a.b-", "a.1", ""]),
+            ("hexcolor", &["#fff", "00AAff"], &["#ff", "red"]),
+        ];
+        for (name, good, bad) in cases {
+            let format = Format::of_string(name).unwrap().unwrap();
+            for text in good {
+                assert!(format.fits(text), "{name} {text}");
+            }
+            for text in bad {
+                assert!(!format.fits(text), "{name} {text}");
+            }
+        }
+        assert!(Format::of_string("uri").is_err());
+        assert!(Format::of_string("int-or-string").unwrap().is_none());
+        for format in FORMATS {
+            format.fits("x");
+        }
+    }
+
+    #[test]
+    fn patterns_are_gos() {
+        for (text, good, bad) in [
+            (r"^\d+$", "12", "١٢"),
+            (r"^[\w]+$", "a_1", "ä"),
+            (r"^[^\d_]+$", "ab", "a1"),
+            (r"^[[a]+$", "[a", "b"),
+            (r"^[]a]+$", "]a", "["),
+            (r"^[a&&b]+$", "a&b", "c"),
+            (r"^[[:alpha:]-]+$", "a-", "1"),
+            (r"^\s$", " ", "\u{a0}"),
+            (r"^a\.b$", "a.b", "axb"),
+        ] {
+            let regex = pattern(text).unwrap();
+            assert!(regex.is_match(good) && !regex.is_match(bad), "{text}");
+        }
+        assert!(pattern("(").is_err());
+        assert!(pattern(r"\Qa\E").is_err());
+    }
+}

@@ -1,0 +1,176 @@
+//! Rules across planes, whichever files they stand in. A few bytes are kept of each plane.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use super::gateway::CLIENT_CA;
+use super::rules::{CA_SHARED, PLANE_ID_SHARED, PLANE_TWICE, Rule};
+use super::{Finding, Judgement, Object};
+use crate::manifest::{Manifest, Node};
+use crate::pki;
+use crate::term::visible;
+
+/// What a plane can have in common with another, as hashes.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    document: usize,
+    name: Option<(u64, Range<usize>)>,
+    plane_id: Option<(u64, Range<usize>, String)>,
+    /// Each certificate that it trusts, or the key of the Secret that holds them.
+    cas: Box<[u64]>,
+    by_secret: bool,
+    ca: Range<usize>,
+}
+
+static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+fn hash(parts: &[&[u8]]) -> u64 {
+    let mut hasher = SEED.build_hasher();
+    for part in parts {
+        hasher.write(part);
+        hasher.write_u8(0xff);
+    }
+    hasher.finish()
+}
+
+impl Identity {
+    pub fn of(object: Object<'_>) -> Self {
+        let root = object.node;
+        let text = |node: Option<&Node>| {
+            let node = node?;
+            let text = node.as_str().filter(|text| !text.is_empty())?;
+            Some((hash(&[text.as_bytes()]), node.span.clone(), visible(text).chars().take(63).collect::<String>()))
+        };
+        let name = root.at(&["metadata", "name"]);
+        let ca = root.at(&["spec", "clusterAgent"]).and_then(|agent| agent.entry("clientCA"));
+        let source = |key| ca.and_then(|ca| ca.node.get(key));
+        let value = source("value").and_then(Node::as_str).unwrap_or_default();
+        let secret = source("secretRef").map(|secret| {
+            let part = |key| secret.get(key).and_then(Node::as_str).unwrap_or_default().as_bytes();
+            hash(&[b"secret", part("namespace"), part("name"), part("key")])
+        });
+        let by_secret = value.is_empty();
+        let cas = if by_secret {
+            secret.into_iter().collect()
+        } else {
+            pki::certificates(value).iter().map(|der| hash(&[b"certificate", der])).collect()
+        };
+        Self {
+            document: object.document,
+            name: text(name).map(|(hash, span, _)| (hash, span)),
+            plane_id: text(root.at(&["spec", "planeID"]).or(name)),
+            cas,
+            by_secret,
+            ca: ca.map_or_else(|| root.span.clone(), |entry| entry.key_span.clone()),
+        }
+    }
+
+    pub fn behind(self, documents: usize) -> Self {
+        Self { document: self.document + documents, ..self }
+    }
+}
+
+/// The planes that were seen so far.
+#[derive(Debug, Default)]
+pub struct Neighbours {
+    files: Vec<String>,
+    /// File and line of each plane.
+    places: Vec<(u32, u32)>,
+    names: HashMap<u64, u32>,
+    plane_ids: HashMap<u64, Sharing>,
+    /// The planeID that each CA was first seen with.
+    cas: HashMap<u64, (u64, u32)>,
+}
+
+/// The first plane of a planeID.
+#[derive(Debug)]
+struct Sharing {
+    plane: u32,
+    by_secret: bool,
+    cas: Box<[u64]>,
+}
+
+impl Neighbours {
+    /// Takes the planes of a file, and adds to its judgement what they have in common with those seen before.
+    pub fn meet(&mut self, manifest: &Manifest, judgement: &mut Judgement) {
+        if judgement.identities.is_empty() {
+            return;
+        }
+        self.files.push(manifest.file.clone());
+        let file = u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX);
+        let (mut line, mut at) = (1, 0);
+        let mut findings = Vec::new();
+        for identity in std::mem::take(&mut judgement.identities) {
+            // Planes come in the order of the text, but for those behind aliases.
+            let start = identity.ca.start.max(at);
+            line += memchr::memchr_iter(b'\n', &manifest.text.as_bytes()[at..start]).count() as u32;
+            at = start;
+            let plane = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+            self.places.push((file, line));
+            self.meet_one(identity, plane, &mut findings);
+        }
+        if !findings.is_empty() {
+            judgement.add(findings);
+        }
+    }
+
+    fn meet_one(&mut self, identity: Identity, plane: u32, findings: &mut Vec<Finding>) {
+        let mut tell = |rule: &'static Rule, span: &Range<usize>, path: &str, message: String, label: &str| {
+            findings.push(Finding {
+                rule,
+                document: identity.document,
+                span: span.clone(),
+                path: path.to_owned(),
+                message,
+                label: label.to_owned(),
+                help: None,
+                fix: None,
+            });
+        };
+        let twice = identity.name.as_ref().and_then(|(name, span)| {
+            let first = *self.names.entry(*name).or_insert(plane);
+            (first != plane).then_some((first, span))
+        });
+        if let Some((first, span)) = twice {
+            let message = format!("a plane of this name stands at {}, too: the one applied last wins", self.place(first));
+            tell(&PLANE_TWICE, span, "metadata.name", message, "again");
+            // Both mean one plane, so what they have in common is no wonder.
+            return;
+        }
+        let Some((plane_id, span, text)) = &identity.plane_id else {
+            return;
+        };
+        if let Some(first) = self.plane_ids.get(plane_id) {
+            let comparable = first.by_secret == identity.by_secret && !first.cas.is_empty() && !identity.cas.is_empty();
+            if comparable && !first.cas.iter().any(|ca| identity.cas.contains(ca)) {
+                let message = format!(
+                    "planeID {text} is that of the plane at {}, too, which trusts another CA: an agent is let in for one of them only",
+                    self.place(first.plane)
+                );
+                tell(&PLANE_ID_SHARED, span, "spec.planeID", message, "shared");
+            }
+        } else {
+            let sharing = Sharing { plane, by_secret: identity.by_secret, cas: identity.cas.clone() };
+            self.plane_ids.insert(*plane_id, sharing);
+        }
+        let mut told = false;
+        for ca in &identity.cas {
+            let (owner, first) = *self.cas.entry(*ca).or_insert((*plane_id, plane));
+            if owner != *plane_id && !told {
+                told = true;
+                let message = format!(
+                    "the plane at {} trusts this CA for another planeID: an agent of one can pass as the other's",
+                    self.place(first)
+                );
+                tell(&CA_SHARED, &identity.ca, CLIENT_CA, message, "shared");
+            }
+        }
+    }
+
+    fn place(&self, plane: u32) -> String {
+        let (file, line) = self.places.get(plane as usize).copied().unwrap_or_default();
+        format!("{}:{line}", self.files.get(file as usize).map_or("", String::as_str))
+    }
+}

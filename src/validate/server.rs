@@ -1,0 +1,132 @@
+//! What an API server said of a manifest, brought to the places that it means.
+
+use std::ops::Range;
+
+use super::rules::SERVER_REJECTED;
+use super::{Finding, Found, Object};
+use crate::manifest::{Node, Value};
+use crate::term::visible;
+
+/// A server's verdict on one object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    pub message: String,
+    /// What it names, each with a field such as `spec.planeID`.
+    pub causes: Vec<Cause>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    pub field: String,
+    pub message: String,
+}
+
+impl Refusal {
+    /// The verdict as findings on the object, whose text was sent from `start` on.
+    pub fn findings(&self, object: Object<'_>, text: &str, start: usize) -> Vec<Finding> {
+        let mut found = Found::new(object.document);
+        let (lines, others) = self.strict();
+        for cause in self.causes.iter().chain(&others) {
+            let (span, path) = resolve(object.node, &cause.field);
+            found.add(&SERVER_REJECTED, span, &path, visible(&cause.message), "");
+        }
+        for (line, message) in lines {
+            let span = line_of(text, start, line).unwrap_or_else(|| resolve(object.node, "").0);
+            found.add(&SERVER_REJECTED, span, "", visible(&message), "");
+        }
+        if found.findings.is_empty() {
+            let (span, path) = resolve(object.node, "");
+            found.add(&SERVER_REJECTED, span, &path, visible(&self.message), "");
+        }
+        found.findings
+    }
+
+    /// What strict validation says in its message only: `unknown field "spec.x"`, and `line 3: key "a" already set in map`.
+    fn strict(&self) -> (Vec<(usize, String)>, Vec<Cause>) {
+        let (mut lines, mut causes) = (Vec::new(), Vec::new());
+        if !self.causes.is_empty() {
+            return (lines, causes);
+        }
+        for part in self.message.split(", ").flat_map(|part| part.split('\n')) {
+            if let Some(field) = part.split("unknown field \"").nth(1).and_then(|rest| rest.split('"').next()) {
+                causes.push(Cause { field: field.to_owned(), message: format!("unknown field {field}") });
+            } else if let Some((line, what)) = part.split("line ").nth(1).and_then(|rest| rest.split_once(": "))
+                && let Ok(line) = line.parse()
+            {
+                lines.push((line, what.to_owned()));
+            }
+        }
+        (lines, causes)
+    }
+}
+
+/// The place of a path such as `spec.conditions[0].type`, as far down as the object goes.
+fn resolve(root: &Node, path: &str) -> (Range<usize>, String) {
+    let mut node = root;
+    let mut span = root.entry("kind").map_or_else(|| root.span.clone(), |entry| entry.key_span.clone());
+    let mut rest = path.trim_start_matches('.');
+    while !rest.is_empty() {
+        let (index, next) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((index, next)) => (index, next),
+            None => rest.split_at(rest.find(['.', '[']).unwrap_or(rest.len())),
+        };
+        let below = match (&node.value, index.parse::<usize>()) {
+            (Value::Sequence(items), Ok(index)) => items.get(index).map(|item| (item, &item.span)),
+            // A key may hold dots: the longest that is there counts.
+            _ => node.entry(index).or_else(|| node.entry(rest)).map(|entry| (&entry.node, &entry.key_span)),
+        };
+        let Some((below, place)) = below else {
+            break;
+        };
+        let scalar = !matches!(below.value, Value::Mapping(_) | Value::Sequence(_));
+        (node, span) = (below, if scalar { below.span.clone() } else { place.clone() });
+        rest = next.trim_start_matches('.');
+    }
+    (span, path.to_owned())
+}
+
+/// A line's text, without what it begins with.
+fn line_of(text: &str, start: usize, line: usize) -> Option<Range<usize>> {
+    let mut at = start;
+    for _ in 1..line {
+        at += text[at..].find('\n')? + 1;
+    }
+    let content = text[at..].lines().next()?;
+    let from = at + content.len() - content.trim_start().len();
+    Some(from..at + content.trim_end().len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::parse;
+    use crate::validate::objects;
+
+    fn told(text: &str, refusal: &Refusal) -> Vec<(String, String, String)> {
+        let manifest = parse("f".into(), text.into());
+        let object = objects(&manifest)[0];
+        let one = |finding: Finding| (text[finding.span].to_owned(), finding.path, finding.message);
+        refusal.findings(object, text, 0).into_iter().map(one).collect()
+    }
+
+    #[test]
+    fn causes_come_to_their_places() {
+        let text = "kind: X\nmetadata:\n  labels: {a.b/c: d}\nspec:\n  list: [{x: 1}, {z: 2}]\n";
+        let cause = |field: &str| Cause { field: field.into(), message: "m".into() };
+        let causes = ["spec.list[1].z", "spec.list[0]", "spec.none", "metadata.labels", "", "metadata.labels.a.b/c"];
+        let refusal = Refusal { message: String::new(), causes: causes.map(cause).into() };
+        let places: Vec<_> = told(text, &refusal).into_iter().map(|told| told.0).collect();
+        assert_eq!(places, ["2", "{x: 1}", "spec", "labels", "kind", "d"]);
+    }
+
+    #[test]
+    fn strict_messages_are_taken_apart() {
+        let text = "kind: X\nspec:\n  a: 1\n  a: 2\n";
+        let message = "strict decoding error: yaml: unmarshal errors:\n  line 4: key \"a\" already set in map, unknown field \"spec.a\"";
+        let found = told(text, &Refusal { message: message.into(), causes: vec![] });
+        assert_eq!(found[0].0, "2");
+        assert_eq!((found[1].0.as_str(), found[1].2.as_str()), ("a: 2", "key \"a\" already set in map"));
+        let found = told(text, &Refusal { message: "no".into(), causes: vec![] });
+        assert_eq!((found[0].0.as_str(), found[0].2.as_str()), ("kind", "no"));
+    }
+}
