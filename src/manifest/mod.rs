@@ -2,6 +2,7 @@
 //!
 //! Not here: what the fields mean.
 
+mod dialect;
 mod input;
 mod node;
 mod read;

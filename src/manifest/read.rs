@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use base64::Engine as _;
 use granit_parser::{Event, Options, Parser, ScalarStyle, Span, Tag};
 
+use super::dialect::{self, Before, Failed};
 use super::node::{Entry, Node, Value};
 
 /// How much may be made of aliases in one document: each node weighs 32 and a byte of text 1. It grows with the
@@ -175,6 +176,14 @@ struct Reader<'t> {
     budget: usize,
     document: usize,
     faults: Vec<Fault>,
+    /// Whether it is JSON, which the API server's YAML reader needn't understand.
+    json: bool,
+    /// Where the last event ended, and what it was.
+    at: usize,
+    before: Before,
+    /// How many flow collections are open, and the columns of the open blocks.
+    flow: usize,
+    indents: Vec<usize>,
 }
 
 struct Anchored {
@@ -228,14 +237,15 @@ impl Entries {
     }
 }
 
-type Failed = (Range<usize>, String);
-
 impl<'t> Reader<'t> {
     fn new(text: &'t str) -> Self {
         let mut options = Options::default();
         options.emit_comments = false;
         options.flow_nesting_limit = DEPTH_LIMIT;
         options.block_nesting_limit = DEPTH_LIMIT;
+        options.block_scalar_eof_without_line_feed = true;
+        options.bom_inside_document_as_content = true;
+        let json = text.trim_start().starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
         Self {
             text,
             parser: Parser::new_from_str_with_options(text, options),
@@ -243,6 +253,11 @@ impl<'t> Reader<'t> {
             budget: (text.len() * ALIAS_BUDGET_PER_BYTE).clamp(*ALIAS_BUDGET.start(), *ALIAS_BUDGET.end()),
             document: 0,
             faults: Vec::new(),
+            json,
+            at: 0,
+            before: Before::Open,
+            flow: 0,
+            indents: Vec::new(),
         }
     }
 
@@ -254,11 +269,16 @@ impl<'t> Reader<'t> {
                 Ok((Event::DocumentStart(_, version), span)) => {
                     self.document += 1;
                     self.anchors.clear();
-                    if version.is_some_and(|version| (version.major, version.minor) == (1, 2)) {
+                    (self.flow, self.before) = (0, Before::Open);
+                    self.indents.clear();
+                    if version.is_some_and(|version| (version.major, version.minor) != (1, 1)) {
                         self.fault((
                             self.range(span),
-                            "YAML 1.2 is not what the API server reads: leave the %YAML line out".into(),
+                            "only YAML 1.1 is what the API server reads: leave the %YAML line out".into(),
                         ));
+                    }
+                    if let Err(failed) = dialect::directives(self.text) {
+                        self.fault(failed);
                     }
                     match self.document_root() {
                         Ok(Some(root)) => documents.push(Document { number: self.document, root, part: 0..0 }),
@@ -300,13 +320,80 @@ impl<'t> Reader<'t> {
 
     fn next(&mut self) -> Result<(Event<'t>, Span), Failed> {
         match self.parser.next() {
-            Some(Ok(next)) => Ok(next),
+            Some(Ok((event, span))) => {
+                self.look(&event, span)?;
+                Ok((event, span))
+            }
             Some(Err(error)) => {
                 let at = error.marker().byte_offset().unwrap_or(self.text.len()).min(self.text.len());
                 Err((at..self.end_of_line(at), error.info()))
             }
             None => Ok((Event::StreamEnd, Span::empty(granit_parser::Marker::new(0, 1, 0)))),
         }
+    }
+
+    /// Whether what the parser took is what the API server's reader takes.
+    fn look(&mut self, event: &Event<'t>, span: Span) -> Result<(), Failed> {
+        if self.json {
+            return Ok(());
+        }
+        let range = span.byte_range().unwrap_or(self.at..self.at);
+        let written = self.range(span);
+        if range.start > self.at && range.start <= self.text.len() {
+            let gap = self.at..range.start;
+            let before = std::mem::replace(&mut self.before, Before::Other);
+            // Where the gap goes on behind a collection's end, the same was before it.
+            if matches!(event, Event::MappingEnd | Event::SequenceEnd) && range.is_empty() {
+                self.before = before;
+            } else {
+                self.at = range.start;
+                dialect::gap(self.text, gap, before, self.flow > 0)?;
+            }
+        }
+        let indent = self.indents.last().copied();
+        match event {
+            Event::Scalar(_, style, ..) => {
+                self.at = written.end.max(self.at);
+                self.before = Before::Other;
+                match style {
+                    ScalarStyle::Plain if !written.is_empty() => {
+                        dialect::plain(self.text, written, self.flow > 0, indent)?;
+                        self.before = Before::Plain { indent };
+                    }
+                    ScalarStyle::DoubleQuoted => dialect::double_quoted(self.text, written)?,
+                    ScalarStyle::Literal | ScalarStyle::Folded => {
+                        self.before = Before::Open;
+                        let header = self.text[..range.start].rfind(['|', '>']).unwrap_or(range.start);
+                        dialect::block(self.text, header, range.end)?;
+                    }
+                    _ => {}
+                }
+            }
+            Event::Alias(_) => {
+                self.at = written.end;
+                dialect::name(self.text, written)?;
+            }
+            Event::MappingStart(..) | Event::SequenceStart(..) => {
+                if self.flow > 0 || self.text[range.start..].starts_with(['{', '[']) && !range.is_empty() {
+                    self.flow += 1;
+                } else {
+                    let line = self.text[..range.start].rfind('\n').map_or(0, |end| end + 1);
+                    self.indents.push(range.start - line);
+                }
+                self.at = written.end.max(self.at);
+            }
+            Event::MappingEnd | Event::SequenceEnd => {
+                if self.flow > 0 {
+                    self.flow -= 1;
+                    self.at = written.end.max(self.at);
+                    self.before = Before::Other;
+                } else {
+                    self.indents.pop();
+                }
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     fn end_of_line(&self, at: usize) -> usize {
@@ -393,14 +480,21 @@ impl<'t> Reader<'t> {
             }
             let merging = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<");
             let key = self.node(event, span, depth + 1)?.node;
+            if self.flow > 0 && !self.json {
+                dialect::flow_key(self.text, key.span.clone())?;
+            }
             let (event, span) = self.next()?;
+            let aliased = matches!(event, Event::Alias(_));
             let built = self.node(event, span, depth + 1)?;
             weight += built.weight + key.value.text_len();
             height = height.max(built.height);
             if merging {
+                if aliased && matches!(built.node.value, Value::Sequence(_)) {
+                    return Err((key.span, "`<<` takes a mapping, or a list of mappings that stands here".into()));
+                }
                 merges.push((key.span, built.node));
             } else {
-                let name = key_text(&key).ok_or_else(|| (key.span.clone(), "a key must be a scalar".to_owned()))?;
+                let name = key_text(&key).ok_or_else(|| (key.span.clone(), "a key must be a text, a number or a boolean".to_owned()))?;
                 self.insert(&mut entries, Entry { key: name, key_span: key.span, node: built.node });
             }
         }
@@ -449,8 +543,7 @@ fn key_text(node: &Node) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         Value::Bool(value) => Some(value.to_string()),
         Value::Number(number) => Some(number.to_string()),
-        Value::Null => Some("null".into()),
-        Value::Sequence(_) | Value::Mapping(_) => None,
+        Value::Null | Value::Sequence(_) | Value::Mapping(_) => None,
     }
 }
 
@@ -465,15 +558,29 @@ fn scalar(text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>) -> Result<V
     match tag {
         Some("str") => Ok(Value::String(text.into_owned())),
         Some("binary") => {
-            let compact: String = text.split_whitespace().collect();
+            let compact = text.replace(['\r', '\n'], "");
             let bytes =
                 base64::engine::general_purpose::STANDARD.decode(compact).map_err(|_| "`!!binary` is not base64")?;
             String::from_utf8(bytes).map(Value::String).map_err(|_| "`!!binary` is not text".into())
         }
-        Some(_) => plain(&text),
+        Some(name @ ("bool" | "int" | "float" | "null" | "timestamp")) => tagged(name, &text),
+        // To any other name it is a text.
+        Some(_) => Ok(Value::String(text.into_owned())),
         None if style == ScalarStyle::Plain => plain(&text),
         None => Ok(Value::String(text.into_owned())),
     }
+}
+
+/// A scalar whose tag names its type: it must be of that type without the tag, too.
+fn tagged(name: &str, text: &str) -> Result<Value, String> {
+    let value = plain(text)?;
+    let fits = match &value {
+        Value::Null => name == "null",
+        Value::Bool(_) => name == "bool",
+        Value::Number(number) => name == "float" || (name == "int" && number.is_i64() && !text.contains(['.', 'e', 'E'])),
+        _ => name == "timestamp" && text.starts_with(|c: char| c.is_ascii_digit()),
+    };
+    if fits { Ok(value) } else { Err(format!("`{}` is no `!!{name}`", crate::term::visible(text))) }
 }
 
 /// The type of a plain scalar, as the API server's YAML reader takes it: YAML 1.1, without its base 60 and its times.

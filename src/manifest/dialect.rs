@@ -1,0 +1,187 @@
+//! Where YAML as the API server reads it (Go's yaml.v2, which is YAML 1.1 as libyaml has it) is narrower than what the
+//! parser takes. Each function looks at a piece of the text between or inside what the parser told of.
+//!
+//! A text that is JSON isn't looked at: kubectl sends it as such.
+
+use std::ops::Range;
+
+/// What is wrong, and where.
+pub(super) type Failed = (Range<usize>, String);
+
+/// What stands before a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    /// Nothing, or something after which a key may begin in the same line.
+    Open,
+    /// A plain scalar, which would go on in lines that are further in than this column.
+    Plain { indent: Option<usize> },
+    Other,
+}
+
+/// What stands between two of the parser's events: blanks, comments, indicators, anchors and tags.
+pub(super) fn gap(text: &str, gap: Range<usize>, before: Before, flow: bool) -> Result<(), Failed> {
+    let bytes = text.as_bytes();
+    let (mut at, mut line) = (gap.start, text[..gap.start].rfind('\n').map_or(0, |end| end + 1));
+    // Whether a key may begin here: then a tab is no blank.
+    let mut open = before == Before::Open;
+    let mut plain = before;
+    while at < gap.end {
+        match bytes[at] {
+            b'\n' => {
+                open = true;
+                line = at + 1;
+            }
+            b'\t' if !flow && open => {
+                let column = at - line;
+                let within = matches!(plain, Before::Plain { indent } if indent.is_none_or(|indent| column > indent));
+                if !within {
+                    return Err((at..at + 1, "a tab can't stand here: YAML is indented with spaces".into()));
+                }
+            }
+            b' ' | b'\r' | b'\t' => {}
+            b'#' => {
+                at = memchr::memchr(b'\n', &bytes[at..gap.end]).map_or(gap.end, |end| at + end);
+                plain = Before::Other;
+                continue;
+            }
+            b'-' | b'.' if at == line && bytes[at..gap.end].starts_with(&[bytes[at]; 3]) => {
+                at += 3;
+                (open, plain) = (false, Before::Other);
+                continue;
+            }
+            b'|' | b'>' | b'%' => return Ok(()),
+            b'-' | b'?' => (open, plain) = (true, Before::Other),
+            b':' => plain = Before::Other,
+            mark @ (b'&' | b'!') => {
+                let word = text[at..gap.end].find(|c: char| c.is_whitespace()).map_or(gap.end, |end| at + end);
+                if mark == b'&' {
+                    name(text, at..word)?;
+                }
+                (open, plain) = (false, Before::Other);
+                at = word;
+                continue;
+            }
+            _ => (open, plain) = (false, Before::Other),
+        }
+        // Behind `key:` no key begins, behind a `:` of its own line one does.
+        if bytes[at] == b':' {
+            open &= text[line..at].trim().is_empty();
+        }
+        at += 1;
+    }
+    Ok(())
+}
+
+/// The name of an anchor or an alias, behind its mark.
+pub(super) fn name(text: &str, word: Range<usize>) -> Result<(), Failed> {
+    let inner = &text[word.start + 1..word.end];
+    let rest = inner.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if rest.len() == inner.len() || !(rest.is_empty() || rest.starts_with(['?', ':', ',', ']', '}', '%', '@', '`'])) {
+        let message = "the name of an anchor has letters, digits, `-` and `_` only: put a text that begins so in quotes";
+        return Err((word, message.into()));
+    }
+    Ok(())
+}
+
+/// A plain scalar, in flow style or in a block that is indented by `indent`.
+pub(super) fn plain(text: &str, span: Range<usize>, flow: bool, indent: Option<usize>) -> Result<(), Failed> {
+    let raw = &text[span.clone()];
+    if let Some((at, c)) = raw.char_indices().find(|(_, c)| matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}')) {
+        let at = span.start + at;
+        return Err((at..at + c.len_utf8(), "a line separator of Unicode ends the line here: use quotes".into()));
+    }
+    if flow {
+        if let Some(at) = raw.find('?') {
+            let at = span.start + at;
+            return Err((at..at + 1, "a text with a `?` needs quotes inside `{}` or `[]`".into()));
+        }
+        let after = &text.as_bytes()[span.end..];
+        if after.first() == Some(&b':') && after.get(1).is_some_and(|next| b",[]{}".contains(next)) {
+            return Err((span.end..span.end + 1, "the `:` becomes a part of the text: write a space behind it".into()));
+        }
+        return Ok(());
+    }
+    for (at, _) in raw.match_indices('\n') {
+        let line = span.start + at + 1;
+        let blanks = text[line..].bytes().take_while(|byte| matches!(byte, b' ' | b'\t'));
+        if let Some(column) = blanks.clone().zip(0..).find(|(byte, _)| *byte == b'\t').map(|(_, column)| column)
+            && indent.is_some_and(|indent| column <= indent)
+        {
+            let at = line + column;
+            return Err((at..at + 1, "a tab can't stand here: YAML is indented with spaces".into()));
+        }
+    }
+    Ok(())
+}
+
+/// A block scalar from its header on, to where its content ends.
+pub(super) fn block(text: &str, header: usize, end: usize) -> Result<(), Failed> {
+    let mut at = text[header..].find('\n').map_or(text.len(), |end| header + end + 1);
+    let mut indent = None;
+    while at < text.len() {
+        let line = text[at..].lines().next().unwrap_or_default();
+        let spaces = line.len() - line.trim_start_matches(' ').len();
+        let content = &line[spaces..];
+        if content.starts_with('\t') && indent.is_none_or(|indent| spaces < indent) {
+            let at = at + spaces;
+            return Err((at..at + 1, "a tab can't stand here: YAML is indented with spaces".into()));
+        }
+        if !content.is_empty() && (at >= end || indent.is_some_and(|indent| spaces < indent)) {
+            break;
+        }
+        if indent.is_none() && !content.is_empty() {
+            indent = Some(spaces);
+        }
+        at += text[at..].find('\n').map_or(text.len() - at, |end| end + 1);
+    }
+    Ok(())
+}
+
+/// A text in double quotes: two escapes of JSON are none of YAML 1.1.
+pub(super) fn double_quoted(text: &str, span: Range<usize>) -> Result<(), Failed> {
+    let raw = &text[span.clone()];
+    let mut escapes = raw.match_indices('\\').map(|(at, _)| at);
+    let mut next = 0;
+    for at in escapes.by_ref() {
+        if at < next {
+            continue;
+        }
+        next = at + 2;
+        let rest = &raw.as_bytes()[at + 1..];
+        let surrogate = rest.first() == Some(&b'u')
+            && rest.get(1).is_some_and(|digit| matches!(digit, b'd' | b'D'))
+            && rest.get(2).is_some_and(|digit| matches!(digit, b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F'));
+        if rest.first() == Some(&b'/') || surrogate {
+            let at = span.start + at;
+            return Err((at..at + 2, "this escape is one of JSON, and not of YAML 1.1: write the character".into()));
+        }
+    }
+    Ok(())
+}
+
+/// A key in flow style: it and its `:` stand in one line.
+pub(super) fn flow_key(text: &str, span: Range<usize>) -> Result<(), Failed> {
+    let after = &text[span.end..];
+    let gap = after.len() - after.trim_start().len();
+    let broken = text[span.clone()].contains('\n') || after[..gap].contains('\n');
+    if broken && after[gap..].starts_with(':') {
+        return Err((span, "a key and its `:` must stand in one line".into()));
+    }
+    Ok(())
+}
+
+/// The directives before a document.
+pub(super) fn directives(text: &str) -> Result<(), Failed> {
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let known = |name: &str| line[1..].strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '\t']));
+        if line.starts_with('%') && !known("YAML") && !known("TAG") {
+            return Err((at..at + line.trim_end().len(), "this directive is not known".into()));
+        }
+        if !line.starts_with(['%', '#', '\n', '\r']) {
+            break;
+        }
+        at += line.len();
+    }
+    Ok(())
+}
