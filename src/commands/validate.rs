@@ -1,6 +1,6 @@
 //! `choreoctl validate`: what is wrong in manifests, without a cluster.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args as ClapArgs, ValueEnum, ValueHint};
@@ -145,7 +145,11 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             match judged {
                 Ok(mut file) => {
                     if let Some(cluster) = &cluster {
-                        file.judgement.add(ask_server(cluster, &validator, &file.manifest).await?);
+                        let told = &file.judgement.findings;
+                        let told: BTreeSet<_> = told.iter().map(|finding| finding.span.start).collect();
+                        let mut findings = ask_server(cluster, &validator, &file.manifest).await?;
+                        findings.retain(|finding| !told.contains(&finding.span.start));
+                        file.judgement.add(findings);
                     }
                     if args.fix {
                         file = run.fix(file, &validator, &input, args.dry_run)?;

@@ -7,6 +7,8 @@ use super::{Finding, Found, Object};
 use crate::manifest::{Node, Value};
 use crate::term::visible;
 
+const UNKNOWN: &str = "unknown field";
+
 /// A server's verdict on one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusal {
@@ -26,17 +28,21 @@ impl Refusal {
     pub fn findings(&self, object: Object<'_>, text: &str, start: usize) -> Vec<Finding> {
         let mut found = Found::new(object.document);
         let (lines, others) = self.strict();
-        for cause in self.causes.iter().chain(&others) {
-            let (span, path) = resolve(object.node, &cause.field);
+        // What is about the whole is told only where nothing else is.
+        let whole = |cause: &&Cause| cause.field.is_empty() || cause.field == "<nil>";
+        let all_whole = self.causes.iter().all(|cause| whole(&cause));
+        for cause in self.causes.iter().chain(&others).filter(|cause| all_whole || !whole(cause)) {
+            let (places, path) = resolve(object.node, if whole(&cause) { "" } else { &cause.field });
+            let span = if cause.message.starts_with(UNKNOWN) { places.key } else { places.value };
             found.add(&SERVER_REJECTED, span, &path, visible(&cause.message), "");
         }
         for (line, message) in lines {
-            let span = line_of(text, start, line).unwrap_or_else(|| resolve(object.node, "").0);
+            let span = line_of(text, start, line).unwrap_or_else(|| resolve(object.node, "").0.value);
             found.add(&SERVER_REJECTED, span, "", visible(&message), "");
         }
         if found.findings.is_empty() {
-            let (span, path) = resolve(object.node, "");
-            found.add(&SERVER_REJECTED, span, &path, visible(&self.message), "");
+            let (places, path) = resolve(object.node, "");
+            found.add(&SERVER_REJECTED, places.value, &path, visible(&self.message), "");
         }
         found.findings
     }
@@ -49,7 +55,7 @@ impl Refusal {
         }
         for part in self.message.split(", ").flat_map(|part| part.split('\n')) {
             if let Some(field) = part.split("unknown field \"").nth(1).and_then(|rest| rest.split('"').next()) {
-                causes.push(Cause { field: field.to_owned(), message: format!("unknown field {field}") });
+                causes.push(Cause { field: field.to_owned(), message: format!("{UNKNOWN} {field}") });
             } else if let Some((line, what)) = part.split("line ").nth(1).and_then(|rest| rest.split_once(": "))
                 && let Ok(line) = line.parse()
             {
@@ -60,29 +66,37 @@ impl Refusal {
     }
 }
 
-/// The place of a path such as `spec.conditions[0].type`, as far down as the object goes.
-fn resolve(root: &Node, path: &str) -> (Range<usize>, String) {
+/// Where a field stands: its key, and its value where that is a scalar.
+struct Places {
+    key: Range<usize>,
+    value: Range<usize>,
+}
+
+/// The places of a path such as `spec.conditions[0].type`, as far down as the object goes.
+fn resolve(root: &Node, path: &str) -> (Places, String) {
     let mut node = root;
-    let mut span = root.entry("kind").map_or_else(|| root.span.clone(), |entry| entry.key_span.clone());
+    let mut key = root.entry("kind").map_or_else(|| root.span.clone(), |entry| entry.key_span.clone());
     let mut rest = path.trim_start_matches('.');
     while !rest.is_empty() {
         let (index, next) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((index, next)) => (index, next),
             None => rest.split_at(rest.find(['.', '[']).unwrap_or(rest.len())),
         };
+        let entry = |key: &str, next| node.entry(key).map(|entry| (&entry.node, &entry.key_span, next));
         let below = match (&node.value, index.parse::<usize>()) {
-            (Value::Sequence(items), Ok(index)) => items.get(index).map(|item| (item, &item.span)),
-            // A key may hold dots: the longest that is there counts.
-            _ => node.entry(index).or_else(|| node.entry(rest)).map(|entry| (&entry.node, &entry.key_span)),
+            (Value::Sequence(items), Ok(index)) => items.get(index).map(|item| (item, &item.span, next)),
+            // A key may hold dots.
+            _ => entry(index, next).or_else(|| entry(rest, "")),
         };
-        let Some((below, place)) = below else {
+        let Some((below, place, next)) = below else {
             break;
         };
-        let scalar = !matches!(below.value, Value::Mapping(_) | Value::Sequence(_));
-        (node, span) = (below, if scalar { below.span.clone() } else { place.clone() });
+        (node, key) = (below, place.clone());
         rest = next.trim_start_matches('.');
     }
-    (span, path.to_owned())
+    let scalar = !matches!(node.value, Value::Mapping(_) | Value::Sequence(_));
+    let value = if scalar && rest.is_empty() { node.span.clone() } else { key.clone() };
+    (Places { key, value }, path.to_owned())
 }
 
 /// A line's text, without what it begins with.
@@ -116,7 +130,7 @@ mod tests {
         let causes = ["spec.list[1].z", "spec.list[0]", "spec.none", "metadata.labels", "", "metadata.labels.a.b/c"];
         let refusal = Refusal { message: String::new(), causes: causes.map(cause).into() };
         let places: Vec<_> = told(text, &refusal).into_iter().map(|told| told.0).collect();
-        assert_eq!(places, ["2", "{x: 1}", "spec", "labels", "kind", "d"]);
+        assert_eq!(places, ["2", "{x: 1}", "spec", "labels", "d"]);
     }
 
     #[test]
@@ -124,7 +138,7 @@ mod tests {
         let text = "kind: X\nspec:\n  a: 1\n  a: 2\n";
         let message = "strict decoding error: yaml: unmarshal errors:\n  line 4: key \"a\" already set in map, unknown field \"spec.a\"";
         let found = told(text, &Refusal { message: message.into(), causes: vec![] });
-        assert_eq!(found[0].0, "2");
+        assert_eq!(found[0].0, "a");
         assert_eq!((found[1].0.as_str(), found[1].2.as_str()), ("a: 2", "key \"a\" already set in map"));
         let found = told(text, &Refusal { message: "no".into(), causes: vec![] });
         assert_eq!((found[0].0.as_str(), found[0].2.as_str()), ("kind", "no"));
