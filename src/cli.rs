@@ -168,6 +168,27 @@ mod tests {
         assert_eq!(committed, pages.len(), "man/ holds a page of a command that is gone");
     }
 
+    /// What the page of `validate` says of each rule.
+    fn rules() -> String {
+        let mut page = roff::Roff::new();
+        page.control("SH", ["RULES"]);
+        for rule in crate::validate::RULES {
+            page.control("TP", []);
+            let judged = format!(" ({}, {})", rule.severity.name(), rule.judge.name());
+            page.text([roff::bold(rule.id), roff::roman(judged)]);
+            page.text([roff::roman(format!("{}. {}", rule.about, rule.why))]);
+            for (title, example) in [("This breaks it:", rule.bad), ("This does not:", rule.good)] {
+                page.control("IP", []).text([roff::roman(title)]).control("IP", []).control("nf", []);
+                let example = crate::render::report::example(example);
+                for line in example.lines() {
+                    page.text([roff::roman(line)]);
+                }
+                page.control("fi", []);
+            }
+        }
+        page.to_roff()
+    }
+
     fn man_pages(command: &clap::Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) {
         let page = clap_mangen::Man::new(command.clone().name(name.to_owned()))
             .title(name.to_uppercase())
@@ -176,6 +197,9 @@ mod tests {
             .source("choreoctl");
         let mut text = Vec::new();
         page.render(&mut text).unwrap();
+        if name == "choreoctl-validate" {
+            text.extend(rules().into_bytes());
+        }
         pages.push((format!("{name}.1"), text));
         for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
             man_pages(below, &format!("{name}-{}", below.get_name()), pages);

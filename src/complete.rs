@@ -7,6 +7,7 @@ use clap_complete::CompletionCandidate;
 use crate::cluster::{self, Cluster, Options};
 use crate::plane::Plane;
 use crate::term::{self, Term};
+use crate::validate::RULES;
 
 /// How long a shell may be kept waiting.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -31,6 +32,11 @@ pub fn planes() -> Vec<CompletionCandidate> {
 /// Names of the contexts in the kubeconfig.
 pub fn contexts() -> Vec<CompletionCandidate> {
     cluster::contexts(&options(std::env::args())).into_iter().map(CompletionCandidate::new).collect()
+}
+
+/// Ids of the rules of `validate`.
+pub fn rules() -> Vec<CompletionCandidate> {
+    RULES.iter().map(|rule| CompletionCandidate::new(rule.id).help(Some(rule.about.into()))).collect()
 }
 
 /// The flags of a line that say which cluster is meant, in either form: `--context X` and `--context=X`.

@@ -136,3 +136,161 @@ fn what_is_missing_is_asked_for() {
     assert!(screen.contains("Name of the plane") && screen.contains("Secret, as NAMESPACE/NAME"), "{screen}");
     assert!(made.contains("planeID: asked") && made.contains("namespace: ns"), "{made}\n{screen}");
 }
+
+/// A folder with files of these names and texts.
+fn files(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    folder
+}
+
+const PLANE: &str = "apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\nmetadata:\n  name: a\n";
+const MENDABLE: &str = "spec:\n  # as in the agent's values\n  planeId: a\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: a, key: k}}}\n";
+
+fn validate(folder: &tempfile::TempDir, args: &[&str]) -> (i32, String, String) {
+    let output = Command::new(BINARY).arg("validate").args(args).current_dir(folder).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn many_files_are_judged_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..1500 {
+        let text = format!("{PLANE}spec: {{planeID: A{number}}}\n").replace("name: a", &format!("name: a{number}"));
+        std::fs::write(folder.path().join(format!("{number:04}.yaml")), text).unwrap();
+    }
+    std::fs::write(folder.path().join("0007.yaml"), b"\xff").unwrap();
+    let (code, out, error) = validate(&folder, &["-o", "json", "."]);
+    assert!(code == 2 && error.contains("0007.yaml is not text"), "{code} {error}");
+    let found: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let files: Vec<_> = found["findings"].as_array().unwrap().iter().map(|f| f["file"].as_str().unwrap()).collect();
+    assert!(files.is_sorted() && files.len() == 2 * 1499, "{}", files.len());
+    assert_eq!((&found["files"], &found["planes"]), (&1499.into(), &1499.into()));
+}
+
+#[test]
+fn files_are_mended_in_place() {
+    let text = format!("{PLANE}{MENDABLE}");
+    let marked = format!("\u{feff}{text}");
+    let folder = files(&[
+        ("a.yaml", &text),
+        ("b/c.yml", &text),
+        ("good.yaml", &text.replace("planeId", "planeID")),
+        ("marked.yaml", &marked),
+    ]);
+    let path = |name: &str| folder.path().join(name);
+    std::os::unix::fs::symlink("../a.yaml", path("b/link.yaml")).unwrap();
+    std::fs::set_permissions(path("a.yaml"), std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+    let read = |name: &str| std::fs::read_to_string(path(name)).unwrap();
+    let (code, shown, _) = validate(&folder, &["--fix", "--dry-run", "server", "a.yaml"]);
+    assert!(code == 1 && shown.contains("-  planeId: a\n+  planeID: a\n") && read("a.yaml") == text, "{shown}");
+    let (_, _, error) = validate(&folder, &["--fix", "a.yaml", "b", "good.yaml", "marked.yaml"]);
+    let mended = text.replace("planeId", "planeID");
+    assert!(error.contains("a.yaml: 1 finding mended") && error.contains("marked.yaml is not mended"), "{error}");
+    assert_eq!((read("a.yaml"), read("b/c.yml"), read("good.yaml")), (mended.clone(), mended.clone(), mended));
+    assert_eq!(read("marked.yaml"), marked);
+    assert!(path("b/link.yaml").is_symlink());
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path("a.yaml")).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o640);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4, "no temporary file stays");
+}
+
+#[test]
+fn sarif_is_sarif() {
+    let folder = files(&[("größe.yaml", &format!("{PLANE}{MENDABLE}")), ("none.yaml", "kind: ConfigMap\n")]);
+    for (args, results) in [(&["größe.yaml"][..], 1), (&["none.yaml"], 1), (&["--list-rules"], 0)] {
+        let (_, out, _) = validate(&folder, &[&["-o", "sarif"], args].concat());
+        let log: serde_json::Value = serde_json::from_str(&out).unwrap();
+        // What the schema doesn't have would be lost on the way.
+        let typed: serde_sarif::sarif::Sarif = serde_json::from_value(log.clone()).unwrap();
+        assert_eq!(serde_json::to_value(typed).unwrap(), log);
+        assert_eq!(log["runs"][0]["results"].as_array().unwrap().len(), results, "{out}");
+    }
+    let (_, out, _) = validate(&folder, &["-o", "sarif", "größe.yaml"]);
+    let log: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let result = &log["runs"][0]["results"][0];
+    let place = &result["locations"][0]["physicalLocation"];
+    assert_eq!(place["artifactLocation"]["uri"], "gr%C3%B6%C3%9Fe.yaml");
+    let region = serde_json::json!({"startLine": 7, "startColumn": 3, "endLine": 7, "endColumn": 10});
+    assert_eq!(place["region"], region);
+    let change = serde_json::json!({"deletedRegion": region, "insertedContent": {"text": "planeID"}});
+    assert_eq!(result["fixes"][0]["artifactChanges"][0]["replacements"][0], change);
+}
+
+/// Each is judged in two minutes with an address space of 3 GiB, which a debug build needs some of for itself.
+#[test]
+fn hostile_files_end_soon_and_in_little_memory() {
+    let wide = |levels: usize| {
+        let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+        for i in 1..levels {
+            bomb.push_str(&format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 10].join(", ")));
+        }
+        bomb
+    };
+    let certificate = "-----BEGIN CERTIFICATE-----\\nAAAA\\n-----END CERTIFICATE-----\\n";
+    let texts = [
+        ("bomb.yaml", wide(12)),
+        ("bombs.yaml", format!("{}---\n", wide(4)).repeat(3000)),
+        ("deep-flow.yaml", "[".repeat(10_000)),
+        ("deep-block.yaml", (0..10_000).map(|i| format!("{}a:\n", " ".repeat(i))).collect()),
+        ("deep.json", "{\"a\":".repeat(10_000)),
+        ("scalar.yaml", format!("{PLANE}spec: {{planeID: {}}}\n", "a".repeat(60_000_000))),
+        ("documents.yaml", "---\na: 1\n".repeat(1_000_000)),
+        ("planes.yaml", format!("---\n{PLANE}").replace("metadata:\n  name: a\n", "").repeat(100_000)),
+        ("items.yaml", format!("{PLANE}spec: [{}]\n", "1,".repeat(1_000_000))),
+        ("keys.yaml", format!("{PLANE}spec:\n{}", (0..200_000).map(|i| format!("  k{i}: 1\n")).collect::<String>())),
+        (
+            "certificates.yaml",
+            format!(
+                "{PLANE}spec: {{planeID: a, clusterAgent: {{clientCA: {{value: \"{}\"}}}}}}\n",
+                certificate.repeat(20_000)
+            ),
+        ),
+        (
+            "owners.yaml",
+            PLANE.to_owned()
+                + "  ownerReferences:\n"
+                + &"  - {apiVersion: v1, kind: A, name: a, uid: u}\n".repeat(20_000),
+        ),
+        ("tabs.yaml", format!("{PLANE}spec:\n{}", "\t".repeat(10_000_000))),
+    ];
+    for (name, text) in texts {
+        let folder = files(&[(name, &text)]);
+        let script = format!("ulimit -v 3145728; exec timeout 120 {BINARY} validate {name}");
+        let output = Command::new("bash").args(["-c", &script]).current_dir(&folder).output().unwrap();
+        let shown = String::from_utf8_lossy(&output.stdout);
+        let told = shown.lines().last().unwrap_or_default();
+        assert!(matches!(output.status.code(), Some(0 | 1)) && told.starts_with("1 file, "), "{name}: {output:?}");
+        assert!(shown.len() < 16 << 20, "{name}: {}", shown.len());
+    }
+}
+
+/// The commands that the examples for pre-commit and CI run.
+#[test]
+fn the_hooks_commands_run() {
+    let read = |name: &str| std::fs::read_to_string(format!("{}/examples/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let yaml = |name: &str| serde_yaml::from_str::<serde_json::Value>(&read(name)).unwrap();
+    let folder = files(&[("clusters/a.yaml", &format!("{PLANE}{MENDABLE}"))]);
+    let run = |command: &str| {
+        let path =
+            format!("{}:{}", std::path::Path::new(BINARY).parent().unwrap().display(), std::env::var("PATH").unwrap());
+        let done = Command::new("bash").args(["-c", command]).env("PATH", path).current_dir(&folder).output().unwrap();
+        assert_eq!(done.status.code(), Some(1), "{command}: {done:?}");
+    };
+    let hook = &yaml("pre-commit-config.yaml")["repos"][0]["hooks"][0];
+    run(&format!("{} clusters/a.yaml", hook["entry"].as_str().unwrap()));
+    let steps = yaml("ci.yaml")["jobs"]["validate"]["steps"].clone();
+    let command = steps
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|step| step["run"].as_str())
+        .find(|run| run.starts_with("choreoctl"));
+    run(command.unwrap());
+    assert!(std::fs::read_to_string(folder.path().join("planes.sarif")).unwrap().contains("unknown-field"));
+}

@@ -1199,7 +1199,9 @@ fn the_server_is_asked_and_its_causes_have_their_lines() {
     at.write("strict.yaml", &differential::strict_crd());
     install(&at, "strict.yaml", "forbidden");
     let plane = |name: &str, spec: &str| {
-        format!("apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\nmetadata: {{name: {name}}}\nspec:\n  clusterAgent: {{clientCA: {{secretRef: {{namespace: a, name: {name}, key: c}}}}}}\n{spec}")
+        format!(
+            "apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\nmetadata: {{name: {name}}}\nspec:\n  clusterAgent: {{clientCA: {{secretRef: {{namespace: a, name: {name}, key: c}}}}}}\n{spec}"
+        )
     };
     let text = [
         plane("good", "  planeID: good\n"),

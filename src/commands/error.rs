@@ -49,9 +49,11 @@ mod tests {
 
     use super::*;
     use crate::cluster::Error as Cluster;
+    use crate::commands::validate::Error as Validate;
     use crate::manifest::Error as Manifest;
     use crate::pki::{AuthorityError, BundleError, IssueError, KeyError, StoreError};
     use crate::term::PromptError;
+    use crate::validate::CrdError;
 
     fn s(text: &str) -> String {
         text.to_owned()
@@ -127,6 +129,9 @@ mod tests {
             Refusal::NoName { place: s("x") }.into(),
             Refusal::Twice { name: s("x"), first: s("x"), second: s("x") }.into(),
             ToTerminal { command: s("x") }.into(),
+            Validate::Nothing.into(),
+            Validate::FixStdin.into(),
+            Validate::from(CrdError { place: s("x"), message: s("x"), hint: "x" }).into(),
         ]);
         all
     }

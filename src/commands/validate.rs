@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use clap::builder::PossibleValuesParser;
 use clap::{Args as ClapArgs, ValueEnum, ValueHint};
+use clap_complete::ArgValueCandidates;
 use jiff::Timestamp;
 use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::args::{DryRun, Session};
 use crate::cluster::Cluster;
+use crate::complete;
 use crate::manifest::{self, Input, Manifest, json_text};
 use crate::pki;
 use crate::plane::Moment;
@@ -72,9 +73,15 @@ pub struct Args {
     list_rules: bool,
 
     /// Tell why there is a rule, with examples
-    #[arg(long, value_name = "RULE", value_parser = PossibleValuesParser::new(RULES.iter().map(|rule| rule.id)))]
-    #[arg(hide_possible_values = true)]
-    explain: Option<String>,
+    #[arg(long, value_name = "RULE", value_parser = rule, add = ArgValueCandidates::new(complete::rules))]
+    explain: Option<&'static Rule>,
+}
+
+fn rule(id: &str) -> Result<&'static Rule, String> {
+    let distance = |rule: &&&Rule| strsim::damerau_levenshtein(rule.id, id);
+    let nearest = RULES.iter().min_by_key(distance).map_or("", |rule| rule.id);
+    Rule::by_id(id)
+        .ok_or_else(|| format!("there is no such rule; `{nearest}` comes closest, and --list-rules lists all"))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -111,7 +118,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     if args.list_rules {
         return list_rules(args.output, term);
     }
-    if let Some(rule) = args.explain.as_deref().and_then(Rule::by_id) {
+    if let Some(rule) = args.explain {
         return explain(rule, args.output, term);
     }
     let inputs: Vec<_> = args.paths.iter().chain(&args.files).cloned().collect();
@@ -316,7 +323,10 @@ impl Run<'_> {
             return Ok(file);
         }
         if manifest::read_bytes(input)? != text.as_bytes() {
-            let message = format!("{} is not mended: it has a byte order mark, is UTF-16 or was changed just now", file.manifest.file);
+            let message = format!(
+                "{} is not mended: it has a byte order mark, is UTF-16 or was changed just now",
+                file.manifest.file
+            );
             self.progress.aside(|| self.term.warn(&message));
             return Ok(file);
         }
@@ -393,4 +403,152 @@ fn list_rules(format: Format, term: &Term) -> anyhow::Result<Exit> {
         Format::Sarif => term.line(&json_text(&render::sarif::log(&[]))?)?,
     }
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plane::CRD;
+    use crate::validate::{Severity, whole};
+    use fastrand::Rng;
+
+    /// What is put into texts at random: what YAML, JSON, PEM and this resource are made of.
+    const TOKENS: [&str; 48] = [
+        "&a ",
+        "*a",
+        "<<: *a",
+        "---\n",
+        "...\n",
+        "- ",
+        "? ",
+        ": ",
+        "#",
+        " #",
+        "|\n",
+        ">-\n",
+        "|2\n",
+        "'",
+        "\"",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        "\t",
+        "\n\t",
+        "\r\n",
+        "\r",
+        "!!str ",
+        "!!int ",
+        "!!binary ",
+        "!x ",
+        "%YAML 1.1\n",
+        "%",
+        "null",
+        "~",
+        "on",
+        "0x1F",
+        "1e999",
+        ".inf",
+        "\u{85}",
+        "\u{2028}",
+        "\u{feff}",
+        "\u{202e}",
+        "\u{1b}[31m",
+        "\0",
+        "é",
+        "日本",
+        "😀",
+        "planeId: a\n",
+        "-----BEGIN CERTIFICATE-----",
+        "-----BEGIN PRIVATE KEY-----\n",
+    ];
+
+    fn bases() -> Vec<Vec<u8>> {
+        let examples = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).unwrap();
+        let examples =
+            examples.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "yaml"));
+        let mut bases: Vec<_> = examples.map(|path| std::fs::read(path).unwrap()).collect();
+        bases.extend(
+            RULES.iter().flat_map(|rule| [rule.bad, rule.good]).map(|text| report::example(&whole(text)).into_bytes()),
+        );
+        bases.push(br#"{"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": "a"}, "spec": {"clusterAgent": {"clientCA": {"value": "\u00e9\/"}}}}"#.to_vec());
+        bases.push(b"a: &a {b: &b [1, *a]}\nc: {<<: [*a, *b], ? [x] : y}\n".to_vec());
+        bases
+    }
+
+    fn mutate(text: &mut Vec<u8>, bases: &[Vec<u8>], rng: &mut Rng) {
+        let at = rng.usize(0..=text.len());
+        let end = (at + rng.usize(0..24)).min(text.len());
+        match rng.u8(0..8) {
+            0 => drop(text.drain(at..end)),
+            1 => {
+                let copy = text[at..end].to_vec();
+                text.splice(at..at, copy);
+            }
+            2 if at < text.len() => text[at] = rng.u8(..),
+            3 => text.insert(at, rng.u8(..)),
+            4 => text.truncate(at),
+            5 => {
+                let other = rng.choice(bases).unwrap();
+                let from = rng.usize(0..=other.len());
+                text.splice(at..end, other[from..(from + rng.usize(0..200)).min(other.len())].to_vec());
+            }
+            _ => drop(text.splice(at..at, rng.choice(TOKENS).unwrap().bytes())),
+        }
+    }
+
+    /// FUZZ in the environment is how many inputs are tried, SEED what they are made from.
+    #[test]
+    #[allow(clippy::print_stdout)]
+    fn mutated_inputs_run_clean_from_bytes_to_findings() {
+        let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse::<u64>().unwrap());
+        let (count, seed) = (number("FUZZ", 2000), number("SEED", 4));
+        let (mut rng, bases) = (Rng::with_seed(seed), bases());
+        let at = "2026-11-22T12:00:00Z".parse().unwrap();
+        let crd = Resource::of_manifest(&manifest::parse("crd".into(), CRD.into())).unwrap();
+        let validators = [Validator::reference(at), Validator::of_crds(vec![crd], at)];
+        let (mut read, mut found, mut fixed) = (0, 0, 0);
+        for _ in 0..count {
+            let mut bytes = rng.choice(&bases).unwrap().clone();
+            for _ in 0..rng.usize(1..6) {
+                mutate(&mut bytes, &bases, &mut rng);
+            }
+            let crd = String::from_utf8_lossy(&bytes).into_owned();
+            let Ok(text) = manifest::decode(bytes, "f") else {
+                continue;
+            };
+            read += 1;
+            let mut file = judge_text(rng.choice(&validators).unwrap(), "f".into(), text);
+            Neighbours::default().meet(&file.manifest, &mut file.judgement);
+            let text = &file.manifest.text;
+            for finding in &file.judgement.findings {
+                assert!(text.get(finding.span.clone()).is_some(), "{finding:?} in {text:?}");
+                render::sarif::result(Some(&file.manifest), finding);
+                report::finding(Some(&file.manifest), finding);
+            }
+            let shown = render::snippet::findings(&file.manifest, &file.judgement.findings);
+            assert!(!shown.contains(['\u{202e}', '\u{85}', '\u{2028}']), "{shown}");
+            found += file.judgement.findings.len();
+            let edits: Vec<_> = file.judgement.findings.iter().filter_map(|f| f.fix.as_ref()?.edit(text)).collect();
+            fixed += edits.len();
+            applied(text, edits);
+            let _ = Resource::of_manifest(&manifest::parse("f".into(), crd));
+        }
+        println!("{count} inputs, seed {seed}: {read} are text, {found} findings, {fixed} mended");
+        assert!(read * 4 > count && found as u64 > count / 4 && fixed > 0, "{read} {found} {fixed}");
+    }
+
+    #[test]
+    fn a_large_text_is_judged_as_its_parts() {
+        let plane =
+            "apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\nmetadata: {name: a}\nspec: {planeID: A}\n";
+        let many = format!("{plane}---\n").repeat(4000);
+        let file = judge_text(&Validator::reference(Timestamp::now()), "f".into(), many);
+        assert_eq!((file.judgement.documents, file.judgement.planes), (4001, 4000));
+        assert_eq!(file.judgement.findings.len(), 8000);
+        assert!(file.judgement.findings.iter().all(|finding| finding.rule.severity == Severity::Error));
+        let last = file.judgement.findings.last().unwrap();
+        assert_eq!((last.document, file.manifest.position(last.span.start).0), (4000, 4 + 3999 * 5));
+    }
 }

@@ -14,14 +14,18 @@ pub(super) enum Before {
     /// Nothing, or something after which a key may begin in the same line.
     Open,
     /// A plain scalar, which would go on in lines that are further in than this column.
-    Plain { indent: Option<usize> },
+    Plain {
+        indent: Option<usize>,
+    },
     Other,
 }
 
 /// What stands between two of the parser's events: blanks, comments, indicators, anchors and tags.
 pub(super) fn gap(text: &str, gap: Range<usize>, before: Before, flow: bool) -> Result<(), Failed> {
     let bytes = text.as_bytes();
-    let (mut at, mut line) = (gap.start, text[..gap.start].rfind('\n').map_or(0, |end| end + 1));
+    // In flow style a line may be as long as the text, and nothing depends on its beginning.
+    let line_of = |at: usize| text[..at].rfind('\n').map_or(0, |end| end + 1);
+    let (mut at, mut line) = (gap.start, if flow { gap.start } else { line_of(gap.start) });
     // Whether a key may begin here: then a tab is no blank.
     let mut open = before == Before::Open;
     let mut plain = before;
@@ -44,7 +48,7 @@ pub(super) fn gap(text: &str, gap: Range<usize>, before: Before, flow: bool) -> 
                 plain = Before::Other;
                 continue;
             }
-            b'-' | b'.' if at == line && bytes[at..gap.end].starts_with(&[bytes[at]; 3]) => {
+            b'-' | b'.' if !flow && at == line && bytes[at..gap.end].starts_with(&[bytes[at]; 3]) => {
                 at += 3;
                 (open, plain) = (false, Before::Other);
                 continue;
@@ -77,7 +81,8 @@ pub(super) fn name(text: &str, word: Range<usize>) -> Result<(), Failed> {
     let inner = &text[word.start + 1..word.end];
     let rest = inner.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if rest.len() == inner.len() || !(rest.is_empty() || rest.starts_with(['?', ':', ',', ']', '}', '%', '@', '`'])) {
-        let message = "the name of an anchor has letters, digits, `-` and `_` only: put a text that begins so in quotes";
+        let message =
+            "the name of an anchor has letters, digits, `-` and `_` only: put a text that begins so in quotes";
         return Err((word, message.into()));
     }
     Ok(())

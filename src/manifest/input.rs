@@ -139,7 +139,7 @@ pub fn read_text(input: &Input) -> Result<String, Error> {
 }
 
 /// UTF-8 with or without a byte order mark, or UTF-16 with one. A lone CR becomes the line feed that YAML takes it for.
-fn decode(bytes: Vec<u8>, file: &str) -> Result<String, Error> {
+pub fn decode(bytes: Vec<u8>, file: &str) -> Result<String, Error> {
     let text = match bytes.as_slice() {
         [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes, file)?,
         [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes, file)?,

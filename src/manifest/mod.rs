@@ -8,6 +8,8 @@ mod node;
 mod read;
 mod write;
 
+#[cfg(test)]
+pub use input::decode;
 pub use input::{Input, LIMIT, list_inputs, read_bytes, read_inputs, read_text};
 pub use node::{Entry, Node, Value, json_path, without_nulls};
 pub use read::{Document, Fault, FaultKind, Manifest, Part, parse, parse_part, parts};

@@ -437,9 +437,10 @@ impl<'t> Reader<'t> {
         if depth + height > DEPTH_LIMIT {
             return Err((range, format!("with this alias, nested more than {DEPTH_LIMIT} deep")));
         }
-        self.budget = self.budget.checked_sub(*weight).ok_or_else(|| {
-            (range.clone(), "the aliases of this document make too much of it".to_owned())
-        })?;
+        self.budget = self
+            .budget
+            .checked_sub(*weight)
+            .ok_or_else(|| (range.clone(), "the aliases of this document make too much of it".to_owned()))?;
         let mut node = node.clone();
         // The value stands here; what is inside it, where it is anchored.
         node.span = range;
@@ -494,7 +495,8 @@ impl<'t> Reader<'t> {
                 }
                 merges.push((key.span, built.node));
             } else {
-                let name = key_text(&key).ok_or_else(|| (key.span.clone(), "a key must be a text, a number or a boolean".to_owned()))?;
+                let name = key_text(&key)
+                    .ok_or_else(|| (key.span.clone(), "a key must be a text, a number or a boolean".to_owned()))?;
                 self.insert(&mut entries, Entry { key: name, key_span: key.span, node: built.node });
             }
         }
@@ -577,7 +579,9 @@ fn tagged(name: &str, text: &str) -> Result<Value, String> {
     let fits = match &value {
         Value::Null => name == "null",
         Value::Bool(_) => name == "bool",
-        Value::Number(number) => name == "float" || (name == "int" && number.is_i64() && !text.contains(['.', 'e', 'E'])),
+        Value::Number(number) => {
+            name == "float" || (name == "int" && number.is_i64() && !text.contains(['.', 'e', 'E']))
+        }
         _ => name == "timestamp" && text.starts_with(|c: char| c.is_ascii_digit()),
     };
     if fits { Ok(value) } else { Err(format!("`{}` is no `!!{name}`", crate::term::visible(text))) }

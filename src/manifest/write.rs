@@ -18,7 +18,8 @@ const MARK: char = '\u{f8ff}';
 /// # Errors
 /// What the operating system says, with the file's name.
 pub fn replace(path: &Path, text: &str) -> Result<(), Error> {
-    let failed = |source| Error::Unwritable { file: crate::term::visible(&path.to_string_lossy()).into_owned(), source };
+    let failed =
+        |source| Error::Unwritable { file: crate::term::visible(&path.to_string_lossy()).into_owned(), source };
     let path = path.canonicalize().map_err(failed)?;
     let folder = path.parent().unwrap_or(Path::new("/"));
     let rights = path.metadata().map_err(failed)?.permissions();

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use crate::manifest::Manifest;
 use crate::term::{hidden, private_keys, visible};
 use crate::validate::{Finding, Severity};
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
 /// How much of a line is shown around what is underlined, in bytes.
 const AROUND: usize = 100;
@@ -18,8 +18,8 @@ pub fn findings(manifest: &Manifest, findings: &[Finding]) -> String {
     let secrets: Vec<_> = secrets.map(|span| lines(&manifest.text, &span)).collect();
     let mut text = String::new();
     for finding in findings {
-        let here = lines(&manifest.text, &finding.span);
-        let secret = secrets.iter().any(|secret| secret.start < here.end && here.start < secret.end);
+        let span = &finding.span;
+        let secret = secrets.iter().any(|secret| secret.start <= span.end && span.start <= secret.end);
         text.push_str(&one(manifest, finding, secret));
         text.push_str("\n\n");
     }
@@ -72,8 +72,11 @@ fn lines(text: &str, span: &Range<usize>) -> Range<usize> {
 
 /// The first line of the span, visible and no longer than needed, and the span in it.
 fn excerpt(text: &str, span: &Range<usize>) -> (String, Range<usize>) {
-    let line_start = text[..span.start].rfind('\n').map_or(0, |end| end + 1);
-    let line_end = text[span.start..].find(['\n', '\r']).map_or(text.len(), |end| span.start + end);
+    // A line may be as long as the text: no more of it is looked at than is shown.
+    let first = text.floor_char_boundary(span.start.saturating_sub(2 * AROUND));
+    let last = text.ceil_char_boundary(span.start.saturating_add(4 * AROUND).min(text.len()));
+    let line_start = text[first..span.start].rfind('\n').map_or(first, |end| first + end + 1);
+    let line_end = text[span.start..last].find(['\n', '\r']).map_or(last, |end| span.start + end);
     let span = span.start..span.end.min(line_end).max(span.start);
     let from = text.ceil_char_boundary(line_start.max(span.start.saturating_sub(AROUND)));
     let to = text.floor_char_boundary(line_end.min(span.start.saturating_add(2 * AROUND)));

@@ -40,8 +40,11 @@ pub(super) struct Outcome {
 /// What the rules said of values, so that each value is judged once.
 #[derive(Debug, Default)]
 pub struct Outcomes {
-    known: Mutex<HashMap<(usize, String), Arc<[Outcome]>>>,
+    known: Mutex<HashMap<Judged, Arc<[Outcome]>>>,
 }
+
+/// Which rules judged, and a value in JSON.
+type Judged = (usize, String);
 
 impl Rules {
     pub fn new(rules: impl Iterator<Item = Json>) -> Self {

@@ -66,11 +66,8 @@ impl Resource {
                 found.push(object.node);
             }
         }
-        let whole = |message: &str| CrdError {
-            place: manifest.file.clone(),
-            message: message.to_owned(),
-            hint: WRONG_FILE,
-        };
+        let whole =
+            |message: &str| CrdError { place: manifest.file.clone(), message: message.to_owned(), hint: WRONG_FILE };
         match found.as_slice() {
             [crd] => reading.resource(crd),
             [] if renamed => Err(whole("it defines ClusterWorkflowPlane, the kind's name in OpenChoreo 1.0 and later")),
@@ -119,13 +116,15 @@ impl Reading<'_> {
 
     fn resource(&self, crd: &Node) -> Read<Resource> {
         let needed = |node: &Node, path: &[&str]| {
-            node.at(path).and_then(Node::as_str).map(str::to_owned).ok_or_else(|| {
-                self.at(node.span.start, format!("the CRD has no {}", path.join(".")), BROKEN)
-            })
+            node.at(path)
+                .and_then(Node::as_str)
+                .map(str::to_owned)
+                .ok_or_else(|| self.at(node.span.start, format!("the CRD has no {}", path.join(".")), BROKEN))
         };
         let version = crd.get("apiVersion").and_then(Node::as_str).unwrap_or_default();
         if version != "apiextensions.k8s.io/v1" {
-            let message = format!("a CRD of {} is not understood, only one of apiextensions.k8s.io/v1", visible(version));
+            let message =
+                format!("a CRD of {} is not understood, only one of apiextensions.k8s.io/v1", visible(version));
             return Err(self.at(crd.span.start, message, WRONG_FILE));
         }
         let group = needed(crd, &["spec", "group"])?;
@@ -243,7 +242,9 @@ impl Reading<'_> {
     /// What can be told only once all keywords are there.
     fn complete(&self, mut schema: Schema, node: &Node, level: Level) -> Read<Schema> {
         let whole = |bound: Option<f64>| bound.is_none_or(|bound| bound.fract() == 0.0);
-        if schema.kind == Type::Integer && !(whole(schema.minimum) && whole(schema.maximum) && whole(schema.multiple_of)) {
+        if schema.kind == Type::Integer
+            && !(whole(schema.minimum) && whole(schema.maximum) && whole(schema.multiple_of))
+        {
             let message = "with a bound that is no whole number the API server refuses every integer";
             return Err(self.at(node.span.start, message, BROKEN));
         }
@@ -341,14 +342,19 @@ pub(super) fn bare(schema: &Json) -> Json {
     match schema {
         Json::Object(fields) => {
             let below = |key: &str| {
-                matches!(key, "x-kubernetes-validations" | "allOf" | "anyOf" | "oneOf" | "not" | "default" | "description")
+                matches!(
+                    key,
+                    "x-kubernetes-validations" | "allOf" | "anyOf" | "oneOf" | "not" | "default" | "description"
+                )
             };
             // Below `properties` these are names of fields.
             let kept = fields.iter().filter(|(key, _)| !below(key)).map(|(key, value)| {
                 let value = match (key.as_str(), value) {
-                    ("properties", Json::Object(properties)) => {
-                        properties.iter().map(|(name, schema)| (name.clone(), bare(schema))).collect::<serde_json::Map<_, _>>().into()
-                    }
+                    ("properties", Json::Object(properties)) => properties
+                        .iter()
+                        .map(|(name, schema)| (name.clone(), bare(schema)))
+                        .collect::<serde_json::Map<_, _>>()
+                        .into(),
                     ("items" | "additionalProperties", value) => bare(value),
                     (_, value) => value.clone(),
                 };
@@ -366,9 +372,12 @@ mod tests {
     use crate::manifest::parse;
 
     fn crd(schema: &str) -> Result<Resource, CrdError> {
-        Resource::of_manifest(&parse("crd.yaml".into(), format!(
-            "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nspec:\n  group: g\n  names: {{kind: ClusterBuildPlane}}\n  versions:\n  - name: v1\n    served: true\n    schema:\n      openAPIV3Schema:\n        type: object\n        properties: {{spec: {schema}}}\n"
-        )))
+        Resource::of_manifest(&parse(
+            "crd.yaml".into(),
+            format!(
+                "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nspec:\n  group: g\n  names: {{kind: ClusterBuildPlane}}\n  versions:\n  - name: v1\n    served: true\n    schema:\n      openAPIV3Schema:\n        type: object\n        properties: {{spec: {schema}}}\n"
+            ),
+        ))
     }
 
     #[test]

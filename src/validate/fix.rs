@@ -59,7 +59,8 @@ impl Fix {
                 }
                 let between = text.get(key.end..value.start)?.trim().trim_start_matches(':').trim();
                 let block = between.starts_with(['|', '>']);
-                let plain_header = between.is_empty() || (block && between[1..].chars().all(|c| "+-0123456789".contains(c)));
+                let plain_header =
+                    between.is_empty() || (block && between[1..].chars().all(|c| "+-0123456789".contains(c)));
                 let rest = text[value.end..].lines().next().unwrap_or_default();
                 if !plain_header || !rest.trim().is_empty() {
                     return None;

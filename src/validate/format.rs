@@ -76,9 +76,8 @@ fn own(pattern: &str) -> Regex {
     Regex::new(pattern).unwrap_or_else(|error| unreachable!("{error}"))
 }
 
-static BASE64: LazyLock<Regex> = LazyLock::new(|| {
-    own("^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})$")
-});
+static BASE64: LazyLock<Regex> =
+    LazyLock::new(|| own("^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})$"));
 static UUID: LazyLock<Regex> =
     LazyLock::new(|| own("^(?i-u)[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$"));
 static MAC: LazyLock<Regex> = LazyLock::new(|| {
@@ -123,22 +122,12 @@ fn date_time(text: &str) -> bool {
     let (Some(day), Some(time)) = (parts.next(), parts.next()) else {
         return false;
     };
-    date(day)
-        && TIME.captures(time).is_some_and(|found| &found[1] <= "23" && &found[2] <= "59" && &found[3] <= "59")
+    date(day) && TIME.captures(time).is_some_and(|found| &found[1] <= "23" && &found[2] <= "59" && &found[3] <= "59")
 }
 
 /// As Go writes durations, or in words: `22 ns`, `3 days`.
 fn duration(text: &str) -> bool {
-    const UNITS: [&[&str]; 8] = [
-        &["ns"],
-        &["us", "µs"],
-        &["ms"],
-        &["s"],
-        &["m"],
-        &["h", "hr"],
-        &["d"],
-        &["w", "wk"],
-    ];
+    const UNITS: [&[&str]; 8] = [&["ns"], &["us", "µs"], &["ms"], &["s"], &["m"], &["h", "hr"], &["d"], &["w", "wk"]];
     const WORDS: [&str; 8] = ["nano", "micro", "milli", "sec", "min", "hour", "day", "week"];
     let unit = |unit: &str| {
         let unit = unit.to_lowercase();

@@ -93,9 +93,8 @@ pub(super) fn check(root: &Node, judged: &Judged<'_>, found: &mut Found) {
     };
     let value = ca.node.entry("value").filter(|entry| !entry.node.is_null() && entry.node.as_str() != Some(""));
     // Later releases call it secretKeyRef.
-    let secret = ["secretRef", "secretKeyRef"]
-        .iter()
-        .find_map(|key| ca.node.entry(key).filter(|entry| !entry.node.is_null()));
+    let secret =
+        ["secretRef", "secretKeyRef"].iter().find_map(|key| ca.node.entry(key).filter(|entry| !entry.node.is_null()));
     match (value, secret) {
         (None, None) => {
             let message = "clientCA names no CA: the gateway skips such a plane, and no agent can connect";
@@ -209,9 +208,7 @@ fn remarks(text: &str, at: Timestamp) -> Vec<Remark> {
                 let help = "decode it with `base64 -d`, and write the result as a block behind `value: |`";
                 Remark { help: Some(help), instead: Some(pem), ..remark(&CA_NOT_RAW_PEM, message, "encoded") }
             }
-            Err(BundleError::PrivateKey) => {
-                remark(&CA_PRIVATE_KEY, "clientCA.value holds a private key, encoded", "")
-            }
+            Err(BundleError::PrivateKey) => remark(&CA_PRIVATE_KEY, "clientCA.value holds a private key, encoded", ""),
             Err(_) => {
                 let label = "no certificate can be decoded from it";
                 remark(&CA_NO_CERTIFICATE, "clientCA.value holds no certificate", label)

@@ -1,5 +1,6 @@
 //! What the API server asks of `metadata`, whatever the kind (`k8s.io/apimachinery`, meta/v1 and its validation).
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -12,7 +13,9 @@ use super::rules::{
     REQUIRED_FIELD, Rule, UNKNOWN_FIELD, WRONG_TYPE,
 };
 use crate::manifest::{Entry, Node, Value, json_path};
-use crate::plane::{CLUSTER_BUILD_PLANE, DESCRIPTION, DISPLAY_NAME, is_dns_subdomain, is_label_value, is_qualified_name};
+use crate::plane::{
+    CLUSTER_BUILD_PLANE, DESCRIPTION, DISPLAY_NAME, is_dns_subdomain, is_label_value, is_qualified_name,
+};
 use crate::term::visible;
 
 /// The fields of ObjectMeta (`k8s.io/apimachinery`, meta/v1).
@@ -154,31 +157,28 @@ fn annotations(field: &Entry, path: &str, found: &mut Found) {
 }
 
 fn finalizers(field: &Entry, path: &str, found: &mut Found) {
-    let text = |item: &Node| item.as_str().unwrap_or_default().to_owned();
+    const EXCLUSIVE: [&str; 2] = ["orphan", "foregroundDeletion"];
+    let mut seen = [false; 2];
     for (index, item) in field.node.items().iter().enumerate() {
-        let path = format!("{path}[{index}]");
-        if !is_qualified_name(&text(item)) {
-            let message = "a finalizer must be [prefix/]name of letters, digits, `-`, `_` and `.`";
-            found.add(&NAME_FORMAT, item.span.clone(), &path, message, "");
-        }
-        let before = field.node.items()[..index].iter().map(text);
-        let excluded = match item.as_str() {
-            Some("orphan") => "foregroundDeletion",
-            Some("foregroundDeletion") => "orphan",
-            _ => continue,
+        let text = item.as_str().unwrap_or_default();
+        let exclusive = EXCLUSIVE.iter().position(|name| *name == text);
+        let message = if !is_qualified_name(text) {
+            "a finalizer must be [prefix/]name of letters, digits, `-`, `_` and `.`"
+        } else if exclusive.is_some_and(|which| seen[1 - which]) {
+            "the finalizers orphan and foregroundDeletion exclude each other"
+        } else {
+            exclusive.into_iter().for_each(|which| seen[which] = true);
+            continue;
         };
-        if before.into_iter().any(|other| other == excluded) {
-            let message = "the finalizers orphan and foregroundDeletion exclude each other";
-            found.add(&NAME_FORMAT, item.span.clone(), &path, message, "");
-        }
+        found.add(&NAME_FORMAT, item.span.clone(), &format!("{path}[{index}]"), message, "");
     }
 }
 
 fn owner_references(field: &Entry, path: &str, found: &mut Found) {
-    let mut controllers = 0;
+    let (mut controllers, mut seen) = (0, HashSet::new());
     for (index, item) in field.node.items().iter().enumerate() {
         // The API server takes out doubles before it looks.
-        if field.node.items()[..index].iter().any(|other| other.to_json() == item.to_json()) {
+        if !seen.insert(item.to_json().to_string()) {
             continue;
         }
         let path = format!("{path}[{index}]");
@@ -190,7 +190,8 @@ fn owner_references(field: &Entry, path: &str, found: &mut Found) {
                 key => !text(key).is_empty(),
             };
             if !given {
-                let message = format!("an owner reference needs {}", if key == "apiVersion" { "an apiVersion" } else { key });
+                let message =
+                    format!("an owner reference needs {}", if key == "apiVersion" { "an apiVersion" } else { key });
                 let label = format!("{key} is missing");
                 found.add(&OWNER_REFERENCE, place.clone(), &json_path(&path, key), message, label);
             }
@@ -202,7 +203,13 @@ fn owner_references(field: &Entry, path: &str, found: &mut Found) {
             controllers += 1;
             if controllers > 1 {
                 let message = "one owner reference at most may be the controller";
-                found.add(&OWNER_REFERENCE, entry.key_span.clone(), &json_path(&path, "controller"), message, "another");
+                found.add(
+                    &OWNER_REFERENCE,
+                    entry.key_span.clone(),
+                    &json_path(&path, "controller"),
+                    message,
+                    "another",
+                );
             }
         }
     }
@@ -235,7 +242,8 @@ fn typed(field: &Entry, path: &str, found: &mut Found) -> bool {
     if nested && let Ok(known) = serde_json::to_value(read) {
         let known = known.get(&field.key).and_then(Json::as_array).cloned().unwrap_or_default();
         for ((index, item), known) in field.node.items().iter().enumerate().zip(known) {
-            for entry in item.entries().iter().filter(|entry| !entry.node.is_null() && known.get(&entry.key).is_none()) {
+            for entry in item.entries().iter().filter(|entry| !entry.node.is_null() && known.get(&entry.key).is_none())
+            {
                 unknown_inside(entry, &format!("{path}[{index}]"), found);
             }
         }
@@ -269,7 +277,8 @@ fn generate_name(field: &Entry, path: &str, found: &mut Found) {
         _ => prefix.to_owned(),
     };
     let begins = |prefix: &str| {
-        is_dns_subdomain(&masked(prefix)) && is_dns_subdomain(&format!("{}x", prefix.chars().take(58).collect::<String>()))
+        is_dns_subdomain(&masked(prefix))
+            && is_dns_subdomain(&format!("{}x", prefix.chars().take(58).collect::<String>()))
     };
     if field.node.as_str().is_some_and(|prefix| !prefix.is_empty() && !begins(prefix)) {
         let message = "a name made from it must be lower-case letters, digits, hyphens and dots";

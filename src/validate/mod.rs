@@ -26,9 +26,9 @@ use crate::term::visible;
 pub use crd::{CrdError, Resource};
 pub use fix::{Fix, applied};
 pub use neighbours::Neighbours;
-pub use rules::{MARKS, NO_PLANE, RULES, Rule, Severity};
 #[cfg(test)]
-use rules::whole;
+pub use rules::whole;
+pub use rules::{MARKS, NO_PLANE, RULES, Rule, Severity};
 pub use server::{Cause, Refusal};
 
 use neighbours::Identity;
@@ -114,9 +114,8 @@ impl Judgement {
 }
 
 /// The resource of the reference.
-static REFERENCE: LazyLock<Option<Arc<Resource>>> = LazyLock::new(|| {
-    Resource::of_manifest(&parse("the reference".into(), CRD.into())).ok().map(Arc::new)
-});
+static REFERENCE: LazyLock<Option<Arc<Resource>>> =
+    LazyLock::new(|| Resource::of_manifest(&parse("the reference".into(), CRD.into())).ok().map(Arc::new));
 
 /// By what planes are judged, and when.
 #[derive(Debug)]
@@ -273,7 +272,10 @@ impl Validator {
 
     fn api_version(&self) -> String {
         let first = self.resources.first().and_then(|resource| Some((resource, &resource.versions.first()?.0)));
-        first.map_or_else(|| CLUSTER_BUILD_PLANE.api_version(), |(resource, version)| format!("{}/{version}", resource.group))
+        first.map_or_else(
+            || CLUSTER_BUILD_PLANE.api_version(),
+            |(resource, version)| format!("{}/{version}", resource.group),
+        )
     }
 }
 
@@ -418,8 +420,7 @@ impl Found {
 
 /// Whether a path is another one or goes on from it.
 fn below(path: &str, above: &str) -> bool {
-    !above.is_empty()
-        && path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    !above.is_empty() && path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 #[cfg(test)]
@@ -477,8 +478,16 @@ mod tests {
             ("{planeID: a, planeID: b, @}", "duplicate-key", "planeID"),
             ("[]", "wrong-type", "[]"),
             ("{planeID: a, @, observabilityPlaneRef: prod}", "wrong-type", "prod"),
-            ("{planeID: a, clusterAgent: {clientCA: {secretKeyRef: {namespace: s, name: a, key: b}}}}", "unknown-field", "secretKeyRef"),
-            ("{planeID: a, clusterAgent: {clientCA: {secretRef: {namespace: s, name: ca, key: null}}}}", "required-field", "secretRef"),
+            (
+                "{planeID: a, clusterAgent: {clientCA: {secretKeyRef: {namespace: s, name: a, key: b}}}}",
+                "unknown-field",
+                "secretKeyRef",
+            ),
+            (
+                "{planeID: a, clusterAgent: {clientCA: {secretRef: {namespace: s, name: ca, key: null}}}}",
+                "required-field",
+                "secretRef",
+            ),
         ];
         for (spec, rule, at) in cases {
             let findings = found(&plane(&spec.replace('@', SECRET)));
@@ -510,12 +519,18 @@ mod tests {
             ("{name: a, managedFields: [{operation: Delete}]}", "wrong-type", "Delete"),
             ("{generateName: Foo-}", "name-format", "Foo-"),
             ("{generateName: foo.-}", "name-format", "foo.-"),
-            ("{name: a, annotations: {openchoreo.io/display-name: x}}", "annotation-near-miss", "openchoreo.io/display-name"),
+            (
+                "{name: a, annotations: {openchoreo.io/display-name: x}}",
+                "annotation-near-miss",
+                "openchoreo.io/display-name",
+            ),
         ];
         for (metadata, rule, at) in cases {
             assert_eq!(found(&with(metadata)), [(rule, at.to_owned())], "{metadata}");
         }
-        for good in ["{generateName: foo-}", "{name: a, annotations: {example.com/description: x}}", "{name: a, labels: null}"] {
+        for good in
+            ["{generateName: foo-}", "{name: a, annotations: {example.com/description: x}}", "{name: a, labels: null}"]
+        {
             assert_eq!(found(&with(good)), [], "{good}");
         }
     }
@@ -787,9 +802,11 @@ mod tests {
 
     #[test]
     fn behind_an_alias_it_is_the_alias_or_what_is_written() {
-        let text = plane("&s\n  planeID: &id Bad_ID\n  clusterAgent: {clientCA: {secretRef: {name: ca, namespace: s, key: k}}}")
-            .replace("  name: a", "  name: a\n  annotations: {a: &v Bad_ID, b: &m {x: 1}}")
-            .replace("&id Bad_ID", "*v");
+        let text = plane(
+            "&s\n  planeID: &id Bad_ID\n  clusterAgent: {clientCA: {secretRef: {name: ca, namespace: s, key: k}}}",
+        )
+        .replace("  name: a", "  name: a\n  annotations: {a: &v Bad_ID, b: &m {x: 1}}")
+        .replace("&id Bad_ID", "*v");
         assert_eq!(found(&text), [("wrong-type", "{x: 1}".to_owned()), ("plane-id-format", "*v".to_owned())]);
         let merged = plane("{<<: &m {planeId: a}, planeID: a, @}").replace('@', SECRET);
         assert_eq!(found(&merged), [("unknown-field", "<<".to_owned())]);
@@ -801,13 +818,35 @@ mod tests {
     fn what_is_mended_has_no_findings_and_keeps_its_layout() {
         let base64 = pems().remove(0).1;
         let cases = [
-            ("# why\nspec: # here\n  planeId: a # and here\n  clusterAgent: @\n".to_owned(), "# why\nspec: # here\n  planeID: a # and here\n"),
-            ("spec:\n  # before\n  clusterAgent: @ # so\n".to_owned(), "spec:\n  # before\n  planeID: shared-builder\n  clusterAgent:"),
+            (
+                "# why\nspec: # here\n  planeId: a # and here\n  clusterAgent: @\n".to_owned(),
+                "# why\nspec: # here\n  planeID: a # and here\n",
+            ),
+            (
+                "spec:\n  # before\n  clusterAgent: @ # so\n".to_owned(),
+                "spec:\n  # before\n  planeID: shared-builder\n  clusterAgent:",
+            ),
             ("spec: {clusterAgent: @}\n".to_owned(), "spec: {planeID: shared-builder, clusterAgent:"),
-            (format!("spec:\n  planeID: a\n  clusterAgent:\n    clientCA:\n      value: {base64}\n"), "      value: |\n        -----BEGIN CERTIFICATE-----\n        MII"),
-            (format!("spec:\n  planeID: a\n  clusterAgent:\n    clientCA:\n      value: >-\n        {}\n        {}\n", &base64[..100], &base64[100..]), "      value: |\n        -----BEGIN"),
-            (format!("spec: {{planeID: a, clusterAgent: {{clientCA: {{value: '{base64}'}}}}}}\n"), "{value: \"-----BEGIN CERTIFICATE-----\\nMII"),
-            ("spec:\n  planeID: a\n  clusterAgent: @\n  observabilityPlaneRef:\n    name: x\n".to_owned(), "Ref:\n    kind: ClusterObservabilityPlane\n    name: x\n"),
+            (
+                format!("spec:\n  planeID: a\n  clusterAgent:\n    clientCA:\n      value: {base64}\n"),
+                "      value: |\n        -----BEGIN CERTIFICATE-----\n        MII",
+            ),
+            (
+                format!(
+                    "spec:\n  planeID: a\n  clusterAgent:\n    clientCA:\n      value: >-\n        {}\n        {}\n",
+                    &base64[..100],
+                    &base64[100..]
+                ),
+                "      value: |\n        -----BEGIN",
+            ),
+            (
+                format!("spec: {{planeID: a, clusterAgent: {{clientCA: {{value: '{base64}'}}}}}}\n"),
+                "{value: \"-----BEGIN CERTIFICATE-----\\nMII",
+            ),
+            (
+                "spec:\n  planeID: a\n  clusterAgent: @\n  observabilityPlaneRef:\n    name: x\n".to_owned(),
+                "Ref:\n    kind: ClusterObservabilityPlane\n    name: x\n",
+            ),
         ];
         let secret = "{clientCA: {secretRef: {name: ca, namespace: s, key: k}}}";
         for (spec, expected) in cases {
@@ -823,7 +862,11 @@ mod tests {
             }
         }
         let json = serde_json::json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": "a"}, "spec": {"clusterAgent": {"clientCA": {"value": base64}}}}).to_string();
-        let edits: Vec<_> = judge(&parse("f".into(), json.clone())).findings.iter().filter_map(|f| f.fix.as_ref()?.edit(&json)).collect();
+        let edits: Vec<_> = judge(&parse("f".into(), json.clone()))
+            .findings
+            .iter()
+            .filter_map(|f| f.fix.as_ref()?.edit(&json))
+            .collect();
         let mended = applied(&json, edits);
         assert_eq!(found(&mended), []);
         serde_json::from_str::<serde_json::Value>(&mended).unwrap();
@@ -836,7 +879,10 @@ mod tests {
             // Both spellings, a value behind a comment, one behind an alias, a merged key.
             plane(&format!("{{planeId: b, planeID: a, {SECRET}}}")),
             plane(&format!("\n  planeID: a\n  clusterAgent:\n    clientCA:\n      value: {base64} # a comment")),
-            plane("\n  planeID: a\n  clusterAgent:\n    clientCA: *ca").replace("name: a", &format!("name: a\n  annotations: {{x: &x a}}\n  labels: &ca\n    value: {base64}")),
+            plane("\n  planeID: a\n  clusterAgent:\n    clientCA: *ca").replace(
+                "name: a",
+                &format!("name: a\n  annotations: {{x: &x a}}\n  labels: &ca\n    value: {base64}"),
+            ),
             plane(&format!("{{<<: {{planeId: a}}, {SECRET}}}")),
             plane(&format!("{{{SECRET}}}")).replace("name: a", "name: a.b"),
         ] {

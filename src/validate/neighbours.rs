@@ -134,7 +134,8 @@ impl Neighbours {
             (first != plane).then_some((first, span))
         });
         if let Some((first, span)) = twice {
-            let message = format!("a plane of this name stands at {}, too: the one applied last wins", self.place(first));
+            let message =
+                format!("a plane of this name stands at {}, too: the one applied last wins", self.place(first));
             tell(&PLANE_TWICE, span, "metadata.name", message, "again");
             // Both mean one plane, so what they have in common is no wonder.
             return;

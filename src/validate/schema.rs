@@ -242,9 +242,7 @@ impl Schema {
                         (None, _) if self.preserve => {}
                         (None, _) => {
                             let finding = self.unknown_field(entry, &place.path(), found);
-                            let safe = |fix: &Fix| {
-                                matches!(fix, Fix::Rename { name, .. } if written && node.entry(name).is_none())
-                            };
+                            let safe = |fix: &Fix| matches!(fix, Fix::Rename { name, .. } if written && node.entry(name).is_none());
                             finding.fix = finding.fix.take().filter(safe);
                         }
                     }
@@ -340,7 +338,9 @@ impl Schema {
                     match entries.iter_mut().find(|entry| entry.key == *name) {
                         Some(entry) if null(&entry.node, schema) => entry.node = made(default, key),
                         Some(_) => {}
-                        None => entries.push(Entry { key: name.clone(), key_span: key.clone(), node: made(default, key) }),
+                        None => {
+                            entries.push(Entry { key: name.clone(), key_span: key.clone(), node: made(default, key) })
+                        }
                     }
                 }
                 for entry in entries {
@@ -455,6 +455,12 @@ impl Schema {
         for name in &self.required {
             if !entries.iter().any(|entry| entry.key == *name) {
                 walk.blocked = true;
+                // One that is misspelt is told already.
+                let misspelt =
+                    |entry: &Entry| self.field(&entry.key).is_none() && self.nearest(&entry.key) == Some(name);
+                if matches!(self.additional, Additional::None) && !self.preserve && entries.iter().any(misspelt) {
+                    continue;
+                }
                 let message = format!("{} needs {}", place.name(), visible(name));
                 let label = format!("{} is missing", visible(name));
                 walk.found.add(&REQUIRED_FIELD, place.key.clone(), &json_path(&place.path(), name), message, label);
@@ -556,9 +562,10 @@ impl Schema {
             let message = format!("{} must have {}", place.name(), self.length.words("characters"));
             (if plane_id { &PLANE_ID_FORMAT } else { &LENGTH }, message, format!("has {length}"))
         };
-        let suggested = self.pattern.as_ref().and_then(|pattern| {
-            suggestion(text, &pattern.regex, self.length.most.unwrap_or(usize::MAX))
-        });
+        let suggested = self
+            .pattern
+            .as_ref()
+            .and_then(|pattern| suggestion(text, &pattern.regex, self.length.most.unwrap_or(usize::MAX)));
         found.add(rule, node.span.clone(), &path, message, label).help =
             suggested.map(|text| format!("`{text}` would do"));
     }
@@ -668,7 +675,8 @@ impl Schema {
                 if outcome.fails {
                     found.add(&CEL_RULE, span, &path, visible(&outcome.message), "");
                 } else {
-                    let message = format!("a rule of the resource can't be evaluated here: {}", visible(&outcome.message));
+                    let message =
+                        format!("a rule of the resource can't be evaluated here: {}", visible(&outcome.message));
                     found.add(&CEL_UNKNOWN, span, &path, message, "");
                 }
             }
@@ -790,11 +798,17 @@ fn sorted(value: &Json) -> String {
 /// The place of a rule's fieldPath, as far down as the document goes; of a rule on a scalar, the value.
 fn inside(node: &Node, place: &Place<'_>, path: &str) -> (Range<usize>, String) {
     let (mut node, mut full) = (node, place.path());
-    let mut span = if node.entries().is_empty() && node.items().is_empty() { node.span.clone() } else { place.key.clone() };
+    let mut span =
+        if node.entries().is_empty() && node.items().is_empty() { node.span.clone() } else { place.key.clone() };
     for key in path.split(['.', '[', ']']).map(|key| key.trim_matches('\'')).filter(|key| !key.is_empty()) {
         full = json_path(&full, key);
         match node.entry(key) {
-            Some(entry) => (node, span) = (&entry.node, entry.key_span.clone()),
+            Some(Entry {
+                node: below @ Node { value: Value::Mapping(_) | Value::Sequence(_), .. }, key_span, ..
+            }) => {
+                (node, span) = (below, key_span.clone());
+            }
+            Some(entry) => (node, span) = (&entry.node, entry.node.span.clone()),
             None => continue,
         }
     }

@@ -86,20 +86,92 @@ impl Tree {
 
 /// A key as it is: in quotes where it has to be.
 fn key_text(key: &str) -> String {
-    let plain = key.chars().next().is_some_and(char::is_alphabetic) && key.chars().all(|c| c.is_alphanumeric() || "-_./".contains(c));
+    let plain = key.chars().next().is_some_and(char::is_alphabetic)
+        && key.chars().all(|c| c.is_alphanumeric() || "-_./".contains(c));
     if plain || key.starts_with('"') { key.to_owned() } else { serde_json::to_string(key).unwrap() }
 }
 
 /// What a scalar may be written as: YAML 1.1's spellings, other types, boundary lengths, other scripts.
 fn spellings() -> Vec<String> {
     let words = [
-        "null", "~", "Null", "''", "true", "True", "on", "off", "y", "n", "yes", "NO", "12", "-1", "0", "+1", "1.5", "1.0",
-        "1e3", "1e21", "1e-7", "0123", "0o17", "0x1F", "0b11", "1_000", "08", ".5", "2147483648", "9223372036854775807",
-        "9223372036854775808", "18446744073709551616", ".inf", "-.Inf", ".nan", "2001-01-01", "12:30", "190:20:30", "=",
-        "<<", "text", "Text", "a_b", "-a", "a-", "a.b", "a/b", "\"1\"", "'on'", "!!str 12", "!!int 12", "\"a\\tb\"", "ä",
-        "日本", "\"\\u00e9\"", "\"\\U0001F600\"", "'a''b'", "\"\"", "[]", "{}", "[a]", "[a, a]", "{a: b}", "{a: 1, a: 2}",
-        "1h", "PT1H", "2026-11-22T12:00:00Z", "2026-11-22", "10.0.0.1", "::1", "10.0.0.0/8", "AAAA",
-        "123e4567-e89b-12d3-a456-426614174000", "a b", "\" a\"", "\"a\\nb\"", "|-\n        block", ">\n        folded\n        text",
+        "null",
+        "~",
+        "Null",
+        "''",
+        "true",
+        "True",
+        "on",
+        "off",
+        "y",
+        "n",
+        "yes",
+        "NO",
+        "12",
+        "-1",
+        "0",
+        "+1",
+        "1.5",
+        "1.0",
+        "1e3",
+        "1e21",
+        "1e-7",
+        "0123",
+        "0o17",
+        "0x1F",
+        "0b11",
+        "1_000",
+        "08",
+        ".5",
+        "2147483648",
+        "9223372036854775807",
+        "9223372036854775808",
+        "18446744073709551616",
+        ".inf",
+        "-.Inf",
+        ".nan",
+        "2001-01-01",
+        "12:30",
+        "190:20:30",
+        "=",
+        "<<",
+        "text",
+        "Text",
+        "a_b",
+        "-a",
+        "a-",
+        "a.b",
+        "a/b",
+        "\"1\"",
+        "'on'",
+        "!!str 12",
+        "!!int 12",
+        "\"a\\tb\"",
+        "ä",
+        "日本",
+        "\"\\u00e9\"",
+        "\"\\U0001F600\"",
+        "'a''b'",
+        "\"\"",
+        "[]",
+        "{}",
+        "[a]",
+        "[a, a]",
+        "{a: b}",
+        "{a: 1, a: 2}",
+        "1h",
+        "PT1H",
+        "2026-11-22T12:00:00Z",
+        "2026-11-22",
+        "10.0.0.1",
+        "::1",
+        "10.0.0.0/8",
+        "AAAA",
+        "123e4567-e89b-12d3-a456-426614174000",
+        "a b",
+        "\" a\"",
+        "\"a\\nb\"",
+        "|-\n        block",
+        ">\n        folded\n        text",
     ];
     let mut spellings: Vec<_> = words.map(str::to_owned).into();
     for length in [1, 3, 4, 8, 9, 62, 63, 64, 252, 253, 254, 316, 317] {
@@ -248,7 +320,8 @@ fn ours(at: &ControlPlane, crd: &str, mutants: &[String]) -> Vec<Verdict> {
 
 fn is_plane(text: &str) -> bool {
     let line = |line: &str| text.lines().any(|other| other.replace('"', "") == line);
-    line("kind: ClusterBuildPlane") && text.lines().any(|line| line.replace('"', "").starts_with("apiVersion: openchoreo.dev/v1alpha1"))
+    line("kind: ClusterBuildPlane")
+        && text.lines().any(|line| line.replace('"', "").starts_with("apiVersion: openchoreo.dev/v1alpha1"))
 }
 
 async fn theirs(at: &ControlPlane, mutants: &[String]) -> Vec<Verdict> {
@@ -258,7 +331,10 @@ async fn theirs(at: &ControlPlane, mutants: &[String]) -> Vec<Verdict> {
     let client = kube::Client::try_from(config).unwrap();
     let uri = "/apis/openchoreo.dev/v1alpha1/clusterbuildplanes?fieldValidation=Strict&dryRun=All";
     let ask = |mutant: &String| {
-        let request = http::Request::post(uri).header("content-type", "application/yaml").body(mutant.clone().into_bytes()).unwrap();
+        let request = http::Request::post(uri)
+            .header("content-type", "application/yaml")
+            .body(mutant.clone().into_bytes())
+            .unwrap();
         let client = client.clone();
         async move {
             match client.request::<Value>(request).await {
@@ -295,12 +371,16 @@ pub fn compare(at: &ControlPlane, crd: &str, bases: &[Value], count: usize, seed
         }
         let named = theirs.fields.iter().find(|field| !field.is_empty() && *field != "<nil>");
         // Of what is no plane nothing is told here: it is skipped.
-        let told = !is_plane(mutant) || named.is_none_or(|field| ours.fields.iter().any(|path| same_field(path, field)));
+        let told =
+            !is_plane(mutant) || named.is_none_or(|field| ours.fields.iter().any(|path| same_field(path, field)));
         if ours.rejected != theirs.rejected || !told {
             differences.push(format!("{mutant}ours: {ours:?}\ntheirs: {theirs:?}\n"));
         }
     }
-    println!("{} mutants by {crd}, seed {seed}: {rejected} rejected, {unknown} with rules that can't be evaluated", mutants.len());
+    println!(
+        "{} mutants by {crd}, seed {seed}: {rejected} rejected, {unknown} with rules that can't be evaluated",
+        mutants.len()
+    );
     if let Ok(path) = std::env::var("DIFFERENCES") {
         fs::write(format!("{path}-{crd}"), differences.join("---\n")).unwrap();
     }
@@ -309,14 +389,19 @@ pub fn compare(at: &ControlPlane, crd: &str, bases: &[Value], count: usize, seed
     }
     assert!(differences.is_empty(), "{} of {} mutants differ", differences.len(), mutants.len());
     assert!(unknown * 100 < mutants.len(), "{unknown} can't be evaluated");
-    assert!(rejected * 10 > mutants.len() && rejected * 10 < mutants.len() * 9, "{rejected} rejected of {}", mutants.len());
+    assert!(
+        rejected * 10 > mutants.len() && rejected * 10 < mutants.len() * 9,
+        "{rejected} rejected of {}",
+        mutants.len()
+    );
 }
 
 /// Keys of maps are written in several ways; labels, annotations and finalizers the server tells as a whole.
 fn same_field(ours: &str, theirs: &str) -> bool {
     let plain = |path: &str| path.replace(['[', ']'], ".").replace("..", ".").trim_end_matches('.').to_owned();
     let whole = ["metadata.labels", "metadata.annotations", "metadata.finalizers", "metadata.ownerReferences"];
-    plain(ours) == plain(theirs) || (whole.iter().any(|whole| theirs.starts_with(whole)) && ours.starts_with(theirs.split('[').next().unwrap()))
+    plain(ours) == plain(theirs)
+        || (whole.iter().any(|whole| theirs.starts_with(whole)) && ours.starts_with(theirs.split('[').next().unwrap()))
         || (whole[3] == theirs.split('.').take(2).collect::<Vec<_>>().join(".") && ours.starts_with(whole[3]))
 }
 
@@ -331,8 +416,10 @@ pub fn planes() -> Vec<Value> {
         })
     };
     let secret = serde_json::json!({"secretRef": {"namespace": "openchoreo-system", "name": "ca", "key": "ca.crt"}});
-    let mut owned = plane("owned", serde_json::json!({"planeID": "owned", "clusterAgent": {"clientCA": {"value": "PEM"}}}));
-    owned["metadata"]["ownerReferences"] = serde_json::json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": "b", "controller": true}]);
+    let mut owned =
+        plane("owned", serde_json::json!({"planeID": "owned", "clusterAgent": {"clientCA": {"value": "PEM"}}}));
+    owned["metadata"]["ownerReferences"] =
+        serde_json::json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": "b", "controller": true}]);
     owned["metadata"]["finalizers"] = serde_json::json!(["example.com/keep"]);
     owned["status"] = serde_json::json!({
         "observedGeneration": 1,
@@ -342,12 +429,15 @@ pub fn planes() -> Vec<Value> {
     generated["metadata"] = serde_json::json!({"generateName": "plane-"});
     vec![
         plane("basic", serde_json::json!({"planeID": "basic", "clusterAgent": {"clientCA": secret}})),
-        plane("full", serde_json::json!({
-            "planeID": "full",
-            "clusterAgent": {"clientCA": secret},
-            "secretStoreRef": {"name": "vault-backend"},
-            "observabilityPlaneRef": {"kind": "ClusterObservabilityPlane", "name": "production"},
-        })),
+        plane(
+            "full",
+            serde_json::json!({
+                "planeID": "full",
+                "clusterAgent": {"clientCA": secret},
+                "secretStoreRef": {"name": "vault-backend"},
+                "observabilityPlaneRef": {"kind": "ClusterObservabilityPlane", "name": "production"},
+            }),
+        ),
         owned,
         generated,
     ]
@@ -358,7 +448,10 @@ pub fn strict_crd() -> String {
     let crd = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/plane/crd.yaml")).unwrap();
     let mut crd: Value = serde_yaml::from_str(&crd).unwrap();
     let schema = crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema").unwrap();
-    schema["properties"]["metadata"] = serde_json::from_str(r#"{"type": "object", "properties": {"name": {"type": "string", "maxLength": 20, "pattern": "^[a-z]"}}}"#).unwrap();
+    schema["properties"]["metadata"] = serde_json::from_str(
+        r#"{"type": "object", "properties": {"name": {"type": "string", "maxLength": 20, "pattern": "^[a-z]"}}}"#,
+    )
+    .unwrap();
     let more: BTreeMap<String, Value> = serde_yaml::from_str(STRICT).unwrap();
     let spec = &mut schema["properties"]["spec"];
     spec["properties"]["clusterAgent"]["properties"]["clientCA"]["oneOf"] =
@@ -458,8 +551,17 @@ pub fn strict_planes() -> Vec<Value> {
             plane["spec"][name] = value;
         }
     };
-    add(&mut planes[0], "{builders: [a, b], pools: [{name: a, size: 1}, {name: a, zone: b}], limits: {least: 1, most: 2, step: 10}, ratio: 0.5, half: 1.5, port: 80}");
-    add(&mut planes[1], "{deadline: 1h, since: '2026-11-22T12:00:00Z', day: '2026-11-22', id: 123e4567-e89b-12d3-a456-426614174000, address: 10.0.0.1, network: 10.0.0.0/8, blob: AAAA, short: a}");
-    add(&mut planes[2], "{level: low, number: 2, digits: '12', choice: {a: x}, settings: {x: y}, anything: {known: {x: y}, other: {z: 1}}, nothing: null, flags: {'on': false}}");
+    add(
+        &mut planes[0],
+        "{builders: [a, b], pools: [{name: a, size: 1}, {name: a, zone: b}], limits: {least: 1, most: 2, step: 10}, ratio: 0.5, half: 1.5, port: 80}",
+    );
+    add(
+        &mut planes[1],
+        "{deadline: 1h, since: '2026-11-22T12:00:00Z', day: '2026-11-22', id: 123e4567-e89b-12d3-a456-426614174000, address: 10.0.0.1, network: 10.0.0.0/8, blob: AAAA, short: a}",
+    );
+    add(
+        &mut planes[2],
+        "{level: low, number: 2, digits: '12', choice: {a: x}, settings: {x: y}, anything: {known: {x: y}, other: {z: 1}}, nothing: null, flags: {'on': false}}",
+    );
     planes
 }
