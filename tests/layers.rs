@@ -12,7 +12,7 @@ const ORDER: [&str; 14] = [
 ];
 
 /// What stands in one place only, and where.
-const ROOMS: [(&str, &[&str]); 17] = [
+const ROOMS: [(&str, &[&str]); 18] = [
     ("kube::Client", &["cluster"]),
     ("kube::api", &["cluster"]),
     ("kube::runtime", &["cluster"]),
@@ -27,6 +27,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("granit_parser", &["manifest"]),
     ("serde_saphyr", &["manifest"]),
     ("kube_cel", &["validate"]),
+    ("rayon", &["commands"]),
     ("comfy_table", &["render"]),
     ("annotate_snippets", &["render"]),
     ("dialoguer", &["term"]),

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::manifest::Manifest;
 use crate::term::{hidden, private_keys, visible};
-use crate::validate::{Finding, Severity};
+use crate::validate::{Finding, Judge, Severity};
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
 /// How much of a line is shown around what is underlined, in bytes.
@@ -42,6 +42,9 @@ fn one(manifest: &Manifest, finding: &Finding, secret: bool) -> String {
     let title = level.primary_title(visible(&finding.message).into_owned()).id(finding.rule.id);
     let annotation = AnnotationKind::Primary.span(span).label((!label.is_empty() && !secret).then_some(label));
     let mut group = title.element(Snippet::source(excerpt).line_start(line).path(path.clone()).annotation(annotation));
+    if finding.rule.judge == Judge::Gateway {
+        group = group.element(Level::NOTE.message("the API server accepts it"));
+    }
     if let Some(help) = &finding.help {
         group = group.element(Level::HELP.message(visible(help).into_owned()));
     }

@@ -28,7 +28,7 @@ pub use fix::{Fix, applied};
 pub use neighbours::Neighbours;
 #[cfg(test)]
 pub use rules::whole;
-pub use rules::{MARKS, NO_PLANE, RULES, Rule, Severity};
+pub use rules::{Judge, MARKS, NO_PLANE, RULES, Rule, Severity};
 pub use server::{Cause, Refusal};
 
 use neighbours::Identity;
