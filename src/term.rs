@@ -337,6 +337,13 @@ impl Progress {
         }
     }
 
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
     /// Writes something else while the bar is out of the way.
     pub fn aside<R>(&self, write: impl FnOnce() -> R) -> R {
         match &self.bar {
@@ -348,9 +355,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        self.finish();
     }
 }
 

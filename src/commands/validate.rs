@@ -17,7 +17,7 @@ use crate::plane::Moment;
 use crate::render::{self, report, report::Tally};
 use crate::term::{Exit, Progress, Term, visible};
 use crate::validate::{
-    CrdError, Finding, Judgement, LIMIT, Neighbours, RULES, Resource, Rule, Validator, applied, objects,
+    CrdError, Finding, Judgement, NO_PLANE, Neighbours, RULES, Resource, Rule, Validator, applied, objects,
 };
 
 /// Validate manifests of build planes, without a cluster
@@ -273,13 +273,12 @@ impl Run<'_> {
     fn take(&mut self, mut file: Judged) -> anyhow::Result<()> {
         self.neighbours.meet(&file.manifest, &mut file.judgement);
         self.tally.add(&file.judgement);
-        let room = LIMIT - self.tally.shown;
-        file.judgement.findings.truncate(room);
+        let shown = &mut self.tally.shown;
+        file.judgement.findings.retain(|finding| shown.admits(finding.rule.severity));
         self.show(Some(&file.manifest), &file.judgement.findings)
     }
 
     fn show(&mut self, manifest: Option<&Manifest>, findings: &[Finding]) -> anyhow::Result<()> {
-        self.tally.shown += findings.len();
         match (self.format, manifest) {
             (Format::Text, Some(manifest)) if !findings.is_empty() => {
                 let text = render::snippet::findings(manifest, findings);
@@ -339,6 +338,7 @@ impl Run<'_> {
     }
 
     fn end(mut self, inputs: &[Input], strict: bool) -> anyhow::Result<Exit> {
+        self.progress.finish();
         if self.tally.files > 0 && self.tally.documents == 0 && self.tally.errors == 0 {
             let file = inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             return Err(manifest::Error::Empty { file }.into());
@@ -348,6 +348,7 @@ impl Run<'_> {
         }
         if self.tally.planes == 0 && self.tally.errors == 0 && self.tally.files > 0 {
             self.tally.warnings += 1;
+            self.tally.shown.admits(NO_PLANE.severity);
             self.show(None, &[no_plane()])?;
         }
         match self.format {
@@ -368,7 +369,7 @@ fn visible_line(line: &str) -> String {
 /// Where no plane was seen at all, something else was probably meant.
 fn no_plane() -> Finding {
     Finding {
-        rule: &crate::validate::NO_PLANE,
+        rule: &NO_PLANE,
         document: 0,
         span: 0..0,
         path: String::new(),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::manifest::Manifest;
 use crate::term::redacted;
-use crate::validate::{Finding, Judgement, Rule, Severity};
+use crate::validate::{Finding, Judgement, Kept, Rule, Severity};
 
 /// The sums of a run.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +19,8 @@ pub struct Tally {
     pub warnings: usize,
     /// Documents of other kinds, by kind.
     pub skipped: BTreeMap<String, usize>,
-    /// Findings that were shown; the others were counted only.
-    pub shown: usize,
+    /// Those that were shown; the others were counted only.
+    pub shown: Kept,
 }
 
 impl Tally {
@@ -37,7 +37,7 @@ impl Tally {
     }
 
     pub fn omitted(&self) -> usize {
-        (self.errors + self.warnings).saturating_sub(self.shown)
+        (self.errors + self.warnings).saturating_sub(self.shown.sum())
     }
 }
 

@@ -33,8 +33,32 @@ pub use server::{Cause, Refusal};
 
 use neighbours::Identity;
 
-/// How many findings are kept of one run; the others are counted.
+/// How many errors, and how many warnings, are kept of one run; the others are counted.
 pub const LIMIT: usize = 10_000;
+
+/// How many of each are kept already.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Kept {
+    errors: usize,
+    warnings: usize,
+}
+
+impl Kept {
+    /// Whether there is room for one more, which is taken.
+    pub fn admits(&mut self, severity: Severity) -> bool {
+        let kept = match severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        let room = *kept < LIMIT;
+        *kept += usize::from(room);
+        room
+    }
+
+    pub fn sum(self) -> usize {
+        self.errors + self.warnings
+    }
+}
 
 /// Among how many findings of an object doubles are looked for.
 const MANY: usize = 100;
@@ -60,8 +84,9 @@ pub struct Finding {
 /// What a text holds and what is wrong with it.
 #[derive(Clone, Debug, Default)]
 pub struct Judgement {
-    /// In the order of their places, [`LIMIT`] at most.
+    /// In the order of their places, [`LIMIT`] of each severity at most.
     pub findings: Vec<Finding>,
+    kept: Kept,
     /// All errors and warnings, those among them that are not kept.
     pub errors: usize,
     pub warnings: usize,
@@ -76,32 +101,28 @@ impl Judgement {
     fn take(&mut self, found: Found) {
         self.errors += found.errors;
         self.warnings += found.warnings;
-        let room = LIMIT.saturating_sub(self.findings.len());
-        self.findings.extend(found.findings.into_iter().take(room));
+        self.keep(found.findings);
+    }
+
+    fn keep(&mut self, findings: Vec<Finding>) {
+        let Self { findings: kept, kept: room, .. } = self;
+        kept.extend(findings.into_iter().filter(|finding| room.admits(finding.rule.severity)));
     }
 
     /// Adds findings that were made elsewhere.
     pub fn add(&mut self, findings: Vec<Finding>) {
-        for finding in findings {
-            match finding.rule.severity {
-                Severity::Error => self.errors += 1,
-                Severity::Warning => self.warnings += 1,
-            }
-            if self.findings.len() < LIMIT {
-                self.findings.push(finding);
-            }
-        }
+        let errors = findings.iter().filter(|finding| finding.rule.severity == Severity::Error).count();
+        self.errors += errors;
+        self.warnings += findings.len() - errors;
+        self.keep(findings);
         self.findings.sort_by_key(|finding| (finding.document, finding.span.start));
     }
 
     /// Takes what was found behind it in the same text.
-    pub fn join(&mut self, other: Self) {
+    pub fn join(&mut self, mut other: Self) {
         let before = self.documents;
-        let room = LIMIT.saturating_sub(self.findings.len());
-        self.findings.extend(other.findings.into_iter().take(room).map(|mut finding| {
-            finding.document += before;
-            finding
-        }));
+        other.findings.iter_mut().for_each(|finding| finding.document += before);
+        self.keep(other.findings);
         self.identities.extend(other.identities.into_iter().map(|identity| identity.behind(before)));
         self.errors += other.errors;
         self.warnings += other.warnings;
@@ -336,11 +357,13 @@ struct Found {
     findings: Vec<Finding>,
     errors: usize,
     warnings: usize,
+    /// Whether the last one is only counted.
+    over: bool,
 }
 
 impl Found {
     fn new(document: usize) -> Self {
-        Self { document, findings: Vec::new(), errors: 0, warnings: 0 }
+        Self { document, findings: Vec::new(), errors: 0, warnings: 0, over: false }
     }
 
     fn add(
@@ -351,9 +374,12 @@ impl Found {
         message: impl Into<String>,
         label: impl Into<String>,
     ) -> &mut Finding {
-        *self.count(rule.severity) += 1;
-        // One over the limit is where those go that are only counted.
-        self.findings.truncate(LIMIT);
+        if self.over {
+            self.findings.pop();
+        }
+        let count = self.count(rule.severity);
+        *count += 1;
+        self.over = *count > LIMIT;
         self.findings.push(Finding {
             rule,
             document: self.document,
@@ -573,7 +599,8 @@ mod tests {
         let fields: String = (0..LIMIT + 5).map(|number| format!("  x{number}: 1\n")).collect();
         let text = plane(&format!("\n{fields}"));
         let judgement = judge(&parse("f".into(), text));
-        assert_eq!(judgement.findings.len(), LIMIT);
+        // A warning among so many errors isn't lost.
+        assert_eq!((judgement.findings.len(), judgement.warnings), (LIMIT + 1, 1));
         assert!(judgement.errors > LIMIT + 5, "{}", judgement.errors);
     }
 

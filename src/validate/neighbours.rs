@@ -104,7 +104,8 @@ impl Neighbours {
         let mut findings = Vec::new();
         for identity in std::mem::take(&mut judgement.identities) {
             // Planes come in the order of the text, but for those behind aliases.
-            let start = identity.ca.start.max(at);
+            let place = identity.name.as_ref().map_or(&identity.ca, |(_, span)| span);
+            let start = place.start.max(at);
             line += memchr::memchr_iter(b'\n', &manifest.text.as_bytes()[at..start]).count() as u32;
             at = start;
             let plane = u32::try_from(self.places.len()).unwrap_or(u32::MAX);

@@ -589,7 +589,7 @@ impl Schema {
         let bound = |bound: f64| if number.is_f64() { bound } else { bound.trunc() };
         let compare = |bound: f64| match number.as_i64() {
             Some(integer) => integer.cmp(&(bound as i64)),
-            None => value.total_cmp(&bound),
+            None => value.partial_cmp(&bound).unwrap_or(std::cmp::Ordering::Equal),
         };
         if let Some(minimum) = self.minimum.map(bound) {
             let order = compare(minimum);
