@@ -185,6 +185,8 @@ impl<'a> Place<'a> {
 struct Walk<'f> {
     found: &'f mut Found,
     blocked: bool,
+    /// Whether it is below allOf, anyOf, oneOf or not, which don't say what fields there are.
+    branch: bool,
 }
 
 impl Schema {
@@ -209,7 +211,7 @@ impl Schema {
         if self.properties.get("metadata").is_some_and(|metadata| metadata.properties.contains_key("name")) {
             generate_name(&mut root);
         }
-        let mut walk = Walk { found, blocked: !known };
+        let mut walk = Walk { found, blocked: !known, branch: false };
         self.value(&root, &place, &mut walk);
         if !walk.blocked {
             self.check_rules(&root, &place, outcomes, walk.found);
@@ -458,7 +460,8 @@ impl Schema {
                 // One that is misspelt is told already.
                 let misspelt =
                     |entry: &Entry| self.field(&entry.key).is_none() && self.nearest(&entry.key) == Some(name);
-                if matches!(self.additional, Additional::None) && !self.preserve && entries.iter().any(misspelt) {
+                let closed = !walk.branch && !self.preserve && matches!(self.additional, Additional::None);
+                if closed && entries.iter().any(misspelt) {
                     continue;
                 }
                 let message = format!("{} needs {}", place.name(), visible(name));
@@ -620,13 +623,15 @@ impl Schema {
         if self.all_of.is_empty() && self.any_of.is_empty() && self.one_of.is_empty() && self.not.is_none() {
             return;
         }
+        let outside = std::mem::replace(&mut walk.branch, true);
         for schema in &self.all_of {
             schema.value(node, place, walk);
         }
+        walk.branch = outside;
         let document = walk.found.document;
         let tried = |schema: &Self| {
             let mut found = Found::new(document);
-            let mut inner = Walk { found: &mut found, blocked: false };
+            let mut inner = Walk { found: &mut found, blocked: false, branch: true };
             schema.value(node, place, &mut inner);
             found
         };
