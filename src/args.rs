@@ -300,6 +300,10 @@ pub struct FromFiles {
 }
 
 impl FileArgs {
+    pub fn of(files: &[Input]) -> Self {
+        Self { files: files.to_vec(), at: None }
+    }
+
     pub fn given(&self) -> bool {
         !self.files.is_empty()
     }

@@ -4,6 +4,8 @@
 
 #[path = "server/control_plane.rs"]
 mod control_plane;
+#[path = "server/corpus.rs"]
+mod corpus;
 #[path = "server/differential.rs"]
 mod differential;
 #[path = "server/proxy.rs"]
@@ -67,6 +69,7 @@ fn main() {
         validate_judges_as_the_server_by_the_reference,
         validate_judges_as_the_server_by_a_stricter_crd,
         the_server_is_asked_and_its_causes_have_their_lines,
+        verdicts_are_gos,
     ];
     let args = Arguments::from_args();
     let listing = args.list;
@@ -1240,4 +1243,89 @@ fn the_server_is_asked_and_its_causes_have_their_lines() {
     let denied = at.run(&["validate", "--server", "--context", "guest", "good.yaml"]).expect(2);
     denied.says(&["not allowed", "hint:"]);
     at.run(&["validate", "--server", "--context", "nowhere", "good.yaml"]).expect(2);
+}
+
+/// RANDOM and SEED in the environment are how many chains are made at random, and from what.
+fn verdicts_are_gos() {
+    if Command::new("go").arg("version").stdout(Stdio::null()).status().is_err() {
+        println!("no Go here: its verdicts are not asked for");
+        return;
+    }
+    let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse::<u64>().unwrap());
+    let (count, seed) = (number("RANDOM", 400), number("SEED", 5));
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("verdicts");
+    let mut build = Command::new("go");
+    build.args(["build", "-buildvcs=false", "-o"]).arg(&program).arg("./verdicts");
+    assert!(build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gateway")).status().unwrap().success());
+    let cases = corpus::cases(count as usize, seed);
+    let question = |case: &corpus::Case| {
+        use base64::Engine as _;
+        let presented: Vec<_> =
+            case.presented.iter().map(|der| base64::engine::general_purpose::STANDARD.encode(der)).collect();
+        let at = jiff::Timestamp::from_second(case.at).unwrap().to_string();
+        json!({"Presented": presented, "CA": case.ca, "At": at}).to_string() + "\n"
+    };
+    let questions: String = cases.iter().map(question).collect();
+    let asked = folder.path().join("questions");
+    fs::write(&asked, &questions).unwrap();
+    let answers = Command::new(&program).stdin(fs::File::open(&asked).unwrap()).output().unwrap().stdout;
+    let answers = String::from_utf8(answers).unwrap();
+    let theirs: Vec<_> = answers.lines().map(|line| line.split('\t').next().unwrap()).collect();
+    assert_eq!(theirs.len(), cases.len());
+    let ours: Vec<_> = std::thread::scope(|scope| {
+        let judge = |cases| scope.spawn(move || verdicts(cases));
+        let threads: Vec<_> = cases.chunks(cases.len().div_ceil(2)).map(judge).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    let (mut differences, mut unknown) = (0, 0);
+    for (((case, ours), theirs), words) in cases.iter().zip(&ours).zip(&theirs).zip(answers.lines()) {
+        unknown += usize::from(ours == "unknown");
+        if ours != theirs && ours != "unknown" {
+            differences += 1;
+            println!("{}: {ours}, and Go: {words}", case.name);
+        }
+    }
+    println!(
+        "{} cases, seed {seed}: {:?}, {unknown} unknown here",
+        cases.len(),
+        corpus::counts(theirs.iter().copied())
+    );
+    assert_eq!((differences, unknown), (0, 0));
+}
+
+/// What `certs verify` says of cases: `authorized`, `unknown`, or the reason.
+fn verdicts(cases: &[corpus::Case]) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let verdict = |case: &corpus::Case| {
+        let pem: String = case.presented.iter().map(|der| corpus::pem(der)).collect();
+        fs::write(path("presented.pem"), pem).unwrap();
+        fs::write(path("ca"), &case.ca).unwrap();
+        let at = jiff::Timestamp::from_second(case.at).unwrap().to_string();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_choreoctl"));
+        command.args([
+            "certs",
+            "verify",
+            "-o",
+            "json",
+            "--cert",
+            &path("presented.pem"),
+            "--ca",
+            &path("ca"),
+            "--at",
+            &at,
+        ]);
+        let told = finish(command, "");
+        let verdict = &told.json()["verdicts"][0];
+        let word = |key: &str| verdict[key].as_str().map(str::to_owned);
+        let code = match word("verdict").as_deref() {
+            Some("authorized") => 0,
+            Some("refused") => 1,
+            _ => 2,
+        };
+        assert_eq!(told.code, code, "{}: {told:?}", case.name);
+        word("reason").or_else(|| word("verdict")).unwrap()
+    };
+    cases.iter().map(verdict).collect()
 }

@@ -37,7 +37,8 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
         term::PromptError,
         Refusal,
         ToTerminal,
-        super::validate::Error
+        super::validate::Error,
+        super::certs::VerifyError
     )
     .or_else(|| error.downcast_ref::<pki::KeyError>().and_then(|error| error.hint()))
 }
@@ -49,6 +50,7 @@ mod tests {
 
     use super::*;
     use crate::cluster::Error as Cluster;
+    use crate::commands::certs::VerifyError;
     use crate::commands::validate::Error as Validate;
     use crate::manifest::Error as Manifest;
     use crate::pki::{AuthorityError, BundleError, IssueError, KeyError, StoreError};
@@ -129,6 +131,8 @@ mod tests {
             Refusal::NoName { place: s("x") }.into(),
             Refusal::Twice { name: s("x"), first: s("x"), second: s("x") }.into(),
             ToTerminal { command: s("x") }.into(),
+            VerifyError::NoPlaneId.into(),
+            VerifyError::NoPlane(s("x")).into(),
             Validate::Nothing.into(),
             Validate::FixStdin.into(),
             Validate::from(CrdError { place: s("x"), message: s("x"), hint: "x" }).into(),

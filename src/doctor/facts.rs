@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::cluster::{Cluster, Error, PlaneEvent};
-use crate::pki::{self, BundleError, Certificate};
+use crate::pki::{self, BundleError, Certificate, Reason, Refusal, Verdict};
 use crate::plane::{CaSecret, OBSERVABILITY_KIND, Plane, Snapshot};
 use crate::term::visible;
 
@@ -36,10 +36,30 @@ impl From<&Error> for Problem {
 pub struct ClientCa {
     /// `value`, `secret/NAMESPACE/NAME:KEY` or `none`.
     pub source: String,
+    /// As it stands there.
+    pub text: Result<String, Problem>,
     pub certificates: Result<Vec<Certificate>, Problem>,
 }
 
 impl ClientCa {
+    pub fn new(source: String, bytes: Result<Vec<u8>, Problem>) -> Self {
+        let certificates = bytes.as_deref().map_err(Problem::clone).and_then(certificates_of);
+        Self { source, text: bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()), certificates }
+    }
+
+    /// The gateway's verdict on what an agent presents, for the plane of this CA.
+    pub fn verdict(&self, presented: &[Vec<u8>], at: Timestamp) -> Verdict {
+        match &self.text {
+            Ok(text) => pki::verify(presented, text, at),
+            // A plane whose CA can't be read is skipped; whether it can be is not known to one who may not look.
+            Err(problem) if matches!(problem.word, "missing" | "invalid") => {
+                let message = format!("the gateway can't read the plane's CA: {}", problem.text);
+                Verdict::Refused(Refusal { reason: Reason::CaUnreadable, message })
+            }
+            Err(problem) => Verdict::Unknown(format!("the plane's CA can't be read: {}", problem.text)),
+        }
+    }
+
     /// The first of its certificates to end.
     pub fn expires(&self) -> Option<Timestamp> {
         self.certificates.as_ref().ok()?.iter().map(|certificate| certificate.not_after).min()
@@ -111,9 +131,7 @@ pub async fn client_cas(cluster: &Cluster, planes: &[Plane]) -> Vec<ClientCa> {
         .collect();
     let read = stream::iter(secrets).map(|secret| async move {
         let bytes = cluster.secret_keys(&secret.secret, &[&secret.key]).await;
-        let certificates =
-            bytes.map_err(|error| Problem::from(&error)).and_then(|bytes| certificates_of(&bytes.concat()));
-        (secret, certificates)
+        (secret, bytes.map(|bytes| bytes.concat()).map_err(|error| Problem::from(&error)))
     });
     let read: BTreeMap<_, _> = read.buffer_unordered(AT_ONCE).collect().await;
     places.into_iter().map(|place| client_ca(place, |secret| read.get(secret).cloned())).collect()
@@ -126,26 +144,22 @@ pub fn client_cas_of_files(snapshot: &Snapshot) -> Vec<ClientCa> {
         let encoded = object.get("data").and_then(|data| data.get(&secret.key)).and_then(Value::as_str);
         let plain = object.get("stringData").and_then(|data| data.get(&secret.key)).and_then(Value::as_str);
         let bytes = plain.map(|text| text.as_bytes().to_vec()).or_else(|| STANDARD.decode(encoded?).ok());
-        Some(match bytes {
-            Some(bytes) => certificates_of(&bytes),
-            None => Err(Problem {
-                word: "missing",
-                text: format!("Secret {} in the files has no key {}", secret.secret, visible(&secret.key)),
-            }),
-        })
+        Some(bytes.ok_or_else(|| Problem {
+            word: "missing",
+            text: format!("Secret {} in the files has no key {}", secret.secret, visible(&secret.key)),
+        }))
     };
     snapshot.planes.iter().map(|plane| client_ca(place(plane), secret)).collect()
 }
 
-fn client_ca(place: CaPlace, read: impl Fn(&CaSecret) -> Option<Result<Vec<Certificate>, Problem>>) -> ClientCa {
+fn client_ca(place: CaPlace, read: impl Fn(&CaSecret) -> Option<Result<Vec<u8>, Problem>>) -> ClientCa {
     match place {
-        CaPlace::Value(value) => ClientCa { source: "value".into(), certificates: certificates_of(value.as_bytes()) },
-        CaPlace::Unusable(source, problem) => ClientCa { source, certificates: Err(problem) },
-        CaPlace::Secret(secret) => ClientCa {
-            source: format!("secret/{secret}"),
-            certificates: read(&secret)
-                .unwrap_or_else(|| Err(Problem { word: "unknown", text: "the Secret is not in the files".into() })),
-        },
+        CaPlace::Value(value) => ClientCa::new("value".into(), Ok(value.into_bytes())),
+        CaPlace::Unusable(source, problem) => ClientCa::new(source, Err(problem)),
+        CaPlace::Secret(secret) => {
+            let absent = || Err(Problem { word: "unknown", text: "the Secret is not in the files".into() });
+            ClientCa::new(format!("secret/{secret}"), read(&secret).unwrap_or_else(absent))
+        }
     }
 }
 

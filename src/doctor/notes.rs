@@ -214,10 +214,7 @@ mod tests {
         let now = "2026-01-02T00:00:10Z".parse().unwrap();
         let root = ca("A", KeyAlgorithm::EcdsaP256, Span::from_seconds(86_400 * 400), now).unwrap();
         Facts {
-            client_ca: ClientCa {
-                source: "value".into(),
-                certificates: crate::doctor::facts::certificates_of(root.certificate.as_bytes()),
-            },
+            client_ca: ClientCa::new("value".into(), Ok(root.certificate.into_bytes())),
             plane: serde_json::from_value::<Plane>(object).unwrap(),
             shares_plane_id_with: Ok(vec![]),
             observability_exists: Ok(true),

@@ -31,6 +31,9 @@ pub struct Certificate {
     pub sha256: String,
     /// Fingerprint of its SubjectPublicKeyInfo.
     pub spki_sha256: String,
+    /// Of the subject; the last where it has several.
+    #[serde(skip)]
+    pub common_name: Option<String>,
     #[serde(skip)]
     pub der: Vec<u8>,
 }
@@ -88,6 +91,12 @@ impl Certificate {
             dns_names: dns_names(&parsed),
             sha256: fingerprint(der),
             spki_sha256: fingerprint(parsed.public_key().raw),
+            common_name: parsed
+                .subject()
+                .iter_common_name()
+                .last()
+                .and_then(|name| name.as_str().ok())
+                .map(str::to_owned),
             der: der.to_vec(),
         })
     }

@@ -4,10 +4,14 @@
 
 mod authority;
 mod certificate;
+mod der;
 mod issue;
 mod key;
+mod link;
 mod pem;
+mod policies;
 mod store;
+mod verify;
 
 pub use authority::{Authority, AuthorityError, belong_together};
 pub use certificate::{Certificate, Remaining};
@@ -18,3 +22,4 @@ pub use store::{
     CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile, StoreError, finish_writes,
     writing,
 };
+pub use verify::{Reason, Refusal, Verdict, verify};

@@ -7,6 +7,7 @@ pub mod planes;
 pub mod report;
 pub mod sarif;
 pub mod snippet;
+pub mod verdicts;
 pub mod watch;
 
 use comfy_table::{Cell, ColumnConstraint, Table, Width, presets};

@@ -255,7 +255,7 @@ shared  shared-id  Connected       2       12s        3d4h   9d
     fn the_wide_table_tells_what_could_not_be_read() {
         for word in ["forbidden", "missing"] {
             let problem = Problem { word, text: String::new() };
-            let ca = ClientCa { source: "secret/a/b:ca.crt".into(), certificates: Err(problem) };
+            let ca = ClientCa::new("secret/a/b:ca.crt".into(), Err(problem));
             let text = plain(&table(&rows(Some(ca))[..1], false, now()));
             assert!(text.contains(word) && text.contains("2 agents connected (HA mode)"), "{text}");
         }
@@ -266,7 +266,7 @@ shared  shared-id  Connected       2       12s        3d4h   9d
         let mut plane = planes().remove(0);
         plane.metadata.name = Some("\u{1b}[2Jx\n\u{202e}y".into());
         plane.status.as_mut().unwrap().agent_connection.as_mut().unwrap().message = Some("m\n".repeat(1 << 20));
-        let ca = ClientCa { source: "value".into(), certificates: Ok(vec![]) };
+        let ca = ClientCa::new("value".into(), Ok(vec![]));
         let text = plain(&table(&[Row::new(plane, Some(ca))], false, now()));
         assert_eq!(text.lines().count(), 1);
         assert!(text.starts_with(r"\u{1b}[2Jx\n\u{202e}y"), "{text}");

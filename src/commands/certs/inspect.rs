@@ -1,22 +1,17 @@
 //! `choreoctl certs inspect`: what certificates say, wherever they are.
 
-use std::time::Duration;
-
 use clap::{Args as ClapArgs, ValueEnum, ValueHint};
 use jiff::Timestamp;
 
+use super::source;
 use crate::args::Session;
 use crate::cluster::Cluster;
 use crate::doctor;
-use crate::gateway;
-use crate::manifest::{self, Input, json_text};
+use crate::manifest::json_text;
 use crate::pki::{self, CA_CERTIFICATE, Certificate, LEAF_CERTIFICATE, Remaining};
 use crate::plane::{Moment, Plane, Source};
 use crate::render::certificates::{Sourced, Unread, json, table};
 use crate::term::Exit;
-
-/// How long a TLS server may take.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Show certificates, and find those that expire
 ///
@@ -115,38 +110,19 @@ fn of_plane(ca: doctor::ClientCa) -> Read {
 
 async fn certificates(source: &Source, cluster: Option<&Cluster>, session: &Session) -> Read {
     match (source, cluster) {
-        (Source::File(path), _) => parse(&manifest::read_bytes(&Input::Path(path.clone()))?),
-        (Source::Stdin, _) => parse(&manifest::read_bytes(&Input::Stdin)?),
-        (Source::Server { host, port }, _) => {
-            let patience = session.options.request_timeout.map_or(PATIENCE, |limit| limit.min(PATIENCE));
-            let ders = gateway::presented(host, *port, patience).await?;
-            ders.iter()
-                .map(|der| {
-                    Certificate::from_der(der)
-                        .ok_or_else(|| anyhow::anyhow!("a certificate that it presents can't be parsed"))
-                })
-                .collect()
-        }
-        (Source::Secret(name, key), Some(cluster)) => {
-            let keys = keys(key.as_deref(), &[LEAF_CERTIFICATE, CA_CERTIFICATE]);
-            parse(&cluster.secret_keys(name, &keys).await?.concat())
-        }
-        (Source::ConfigMap(name, key), Some(cluster)) => {
-            let keys = keys(key.as_deref(), &[CA_CERTIFICATE]);
-            parse(&cluster.config_map_keys(name, &keys).await?.concat())
-        }
         (Source::Plane(name), Some(cluster)) => {
             let plane = cluster.plane::<Plane>(name.as_str()).await?;
             doctor::client_cas(cluster, &[plane]).await.pop().map_or_else(|| Ok(Vec::new()), of_plane)
         }
-        (Source::Secret(..) | Source::ConfigMap(..) | Source::Plane(_), None) => {
-            anyhow::bail!("there is no cluster to read it from")
+        (Source::Server { .. }, _) => {
+            let parse = |der: &Vec<u8>| {
+                Certificate::from_der(der)
+                    .ok_or_else(|| anyhow::anyhow!("a certificate that it presents can't be parsed"))
+            };
+            source::presented(source, cluster, session).await?.iter().map(parse).collect()
         }
+        _ => parse(&source::bytes(source, &[LEAF_CERTIFICATE, CA_CERTIFICATE], cluster).await?),
     }
-}
-
-fn keys<'k>(key: Option<&'k str>, default: &[&'k str]) -> Vec<&'k str> {
-    key.map_or_else(|| default.to_vec(), |key| vec![key])
 }
 
 /// The certificates in bytes of any form; other things beside them in a PEM are passed over.

@@ -5,8 +5,11 @@ mod ca;
 mod client;
 mod inspect;
 mod secret;
+mod source;
+mod verify;
 
 pub use secret::ToTerminal;
+pub use verify::Error as VerifyError;
 
 use std::path::Path;
 
@@ -30,6 +33,7 @@ enum Command {
     Bundle(bundle::Args),
     Secret(secret::Args),
     Inspect(inspect::Args),
+    Verify(verify::Args),
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
@@ -39,6 +43,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         Command::Bundle(args) => bundle::run(&args, &session.term),
         Command::Secret(args) => secret::run(&args, &session.term),
         Command::Inspect(args) => inspect::run(args, session).await,
+        Command::Verify(args) => verify::run(args, session).await,
     }
 }
 

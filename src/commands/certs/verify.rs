@@ -1,0 +1,192 @@
+//! `choreoctl certs verify`: whether the cluster gateway would let an agent in, and until when.
+
+use std::collections::BTreeSet;
+
+use clap::{Args as ClapArgs, ValueHint};
+use clap_complete::ArgValueCandidates;
+use jiff::Timestamp;
+
+use super::source;
+use crate::args::{FileArgs, Session, TextFormat};
+use crate::cluster::Cluster;
+use crate::complete;
+use crate::doctor::{self, ClientCa};
+use crate::manifest::{self, Input, json_text};
+use crate::pki::{self, CA_CERTIFICATE, Certificate, Verdict};
+use crate::plane::{Moment, Plane, PlaneName, Source};
+use crate::render::verdicts::{self, PlaneVerdict};
+use crate::term::{Exit, visible};
+
+/// Foretell the gateway's verdict on an agent's certificate
+///
+/// Looks at every plane of the certificate's planeID, and says which of them would authorize it and until when, and for
+/// the others why not. Exits 0 when all do, with --any when one does, 1 otherwise, and 2 when it can't be told.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "Examples:
+  choreoctl certs verify --cert certs/tls.crt
+  choreoctl certs verify --cert certs/tls.crt --plane shared-builder --at +30d
+  choreoctl certs verify --cert certs/tls.crt --ca certs/ca.crt -o json")]
+pub struct Args {
+    /// What the agent presents: its own certificate first, then any intermediates
+    #[arg(long, value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
+    cert: Source,
+
+    /// planeID whose planes are looked at; the certificate's common name, unless given
+    #[arg(long, value_name = "ID", conflicts_with_all = ["plane", "ca"])]
+    plane_id: Option<String>,
+
+    /// Look at one plane only
+    #[arg(long, value_name = "NAME", conflicts_with = "ca", add = ArgValueCandidates::new(complete::planes))]
+    plane: Option<PlaneName>,
+
+    /// Look at a CA instead of planes
+    #[arg(long, value_name = "SOURCE", conflicts_with = "files", value_hint = ValueHint::AnyPath)]
+    ca: Option<Source>,
+
+    /// Read planes from a file, a folder or - (standard input) instead of a cluster (can be repeated)
+    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    files: Vec<Input>,
+
+    /// Be content when one of them authorizes
+    #[arg(long)]
+    any: bool,
+
+    /// Judge as if it were this time: 2026-11-22T12:00:00Z, or +30d
+    #[arg(long, value_name = "TIME")]
+    at: Option<Moment>,
+
+    /// How to print it
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: TextFormat,
+}
+
+/// Why there is no verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("there is no certificate in {0}")]
+    NoCertificate(String),
+    #[error("the certificate names no planeID: it has no common name")]
+    NoPlaneId,
+    #[error("no plane has the planeID {}", visible(.0))]
+    NoPlane(String),
+}
+
+impl Error {
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoCertificate(_) => None,
+            Self::NoPlaneId => Some("name it with --plane-id, or a plane with --plane".into()),
+            Self::NoPlane(_) => Some("the agent would be refused; choreoctl get shows the planeIDs there are".into()),
+        }
+    }
+}
+
+pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
+    let of_cluster = args.files.is_empty() && args.ca.is_none();
+    let needed = of_cluster || args.cert.needs_cluster() || args.ca.as_ref().is_some_and(Source::needs_cluster);
+    let cluster = if needed { Some(session.connect().await?) } else { None };
+    let presented = source::presented(&args.cert, cluster.as_ref(), session).await?;
+    if presented.is_empty() {
+        return Err(Error::NoCertificate(args.cert.to_string()).into());
+    }
+    let now = cluster.as_ref().map_or_else(Timestamp::now, Cluster::now);
+    let at = args.at.map_or(now, |moment| moment.from(now));
+    let (plane_id, verdicts) = match &args.ca {
+        Some(ca) => (None, vec![of_ca(ca, &presented, cluster.as_ref(), at).await?]),
+        None => of_planes(&args, &presented, cluster.as_ref(), session, at).await?,
+    };
+    match args.output {
+        TextFormat::Json => {
+            session.term.line(&json_text(&verdicts::json(
+                plane_id.as_deref(),
+                &verdicts,
+                exit(&verdicts, args.any) == Exit::Done,
+            ))?)?;
+        }
+        TextFormat::Text => session.term.print(&verdicts::text(&verdicts, at))?,
+    }
+    Ok(exit(&verdicts, args.any))
+}
+
+fn exit(verdicts: &[PlaneVerdict], any: bool) -> Exit {
+    let authorized = |one: &&PlaneVerdict| matches!(one.verdict, Verdict::Authorized { .. });
+    let unknown = verdicts.iter().any(|one| matches!(one.verdict, Verdict::Unknown(_)));
+    match verdicts.iter().filter(authorized).count() {
+        count if count == verdicts.len() || (any && count > 0) => Exit::Done,
+        _ if unknown => Exit::Failed,
+        _ => Exit::No,
+    }
+}
+
+async fn of_ca(
+    ca: &Source,
+    presented: &[Vec<u8>],
+    cluster: Option<&Cluster>,
+    at: Timestamp,
+) -> anyhow::Result<PlaneVerdict> {
+    let verdict = match (ca, cluster) {
+        (Source::Plane(name), Some(cluster)) => {
+            let plane = cluster.plane::<Plane>(name.as_str()).await?;
+            let cas = doctor::client_cas(cluster, &[plane]).await;
+            cas.first().map_or_else(|| Verdict::Unknown("its CA can't be read".into()), |ca| ca.verdict(presented, at))
+        }
+        _ => {
+            let bytes = source::bytes(ca, &[CA_CERTIFICATE], cluster).await?;
+            pki::verify(presented, &String::from_utf8_lossy(&bytes), at)
+        }
+    };
+    Ok(PlaneVerdict { plane: None, verdict })
+}
+
+type Verdicts = (Option<String>, Vec<PlaneVerdict>);
+
+async fn of_planes(
+    args: &Args,
+    presented: &[Vec<u8>],
+    cluster: Option<&Cluster>,
+    session: &Session,
+    at: Timestamp,
+) -> anyhow::Result<Verdicts> {
+    let wanted = match (&args.plane, &args.plane_id) {
+        (Some(_), _) => None,
+        (None, Some(id)) => Some(id.clone()),
+        (None, None) => {
+            let name = presented.first().and_then(|der| Certificate::from_der(der)).and_then(|leaf| leaf.common_name);
+            let name = name.ok_or(Error::NoPlaneId)?;
+            session.term.note(&format!("planeID {}, the certificate's common name", visible(&name)));
+            Some(name)
+        }
+    };
+    let (planes, cas): (Vec<Plane>, Vec<ClientCa>) = if args.files.is_empty() {
+        let cluster = cluster.ok_or_else(|| anyhow::anyhow!("there is no cluster to ask"))?;
+        let planes = match &args.plane {
+            Some(name) => vec![cluster.plane(name.as_str()).await?],
+            None => {
+                let mut planes = cluster.planes::<Plane>(None).await?;
+                planes.retain(|plane| wanted.as_deref() == Some(plane.plane_id()));
+                planes
+            }
+        };
+        let cas = doctor::client_cas(cluster, &planes).await;
+        (planes, cas)
+    } else {
+        let read = FileArgs::of(&args.files).read(&session.term)?;
+        let cas = doctor::client_cas_of_files(&read.snapshot);
+        let named: BTreeSet<_> = args.plane.iter().map(PlaneName::as_str).collect();
+        let is_wanted = |plane: &Plane| named.contains(plane.name()) || wanted.as_deref() == Some(plane.plane_id());
+        read.snapshot.planes.iter().cloned().zip(cas).filter(|(plane, _)| is_wanted(plane)).unzip()
+    };
+    if planes.is_empty() {
+        let named = args.plane.as_ref().map(ToString::to_string);
+        return match named {
+            Some(name) => Err(manifest::Error::NoPlane { file: name }.into()),
+            None => Err(Error::NoPlane(wanted.unwrap_or_default()).into()),
+        };
+    }
+    let plane_id = wanted.or_else(|| planes.first().map(|plane| plane.plane_id().to_owned()));
+    let verdicts = planes
+        .iter()
+        .zip(cas)
+        .map(|(plane, ca)| PlaneVerdict { plane: Some(plane.name().to_owned()), verdict: ca.verdict(presented, at) });
+    Ok((plane_id, verdicts.collect()))
+}

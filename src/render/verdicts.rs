@@ -1,0 +1,51 @@
+//! The gateway's verdicts, in words and as the JSON that scripts rely on.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::pki::Verdict;
+use crate::plane::age;
+use crate::term::{paint, redacted, visible};
+
+/// The verdict for one plane; of no plane where a CA alone was judged.
+pub struct PlaneVerdict {
+    pub plane: Option<String>,
+    pub verdict: Verdict,
+}
+
+/// A line each.
+pub fn text(verdicts: &[PlaneVerdict], at: Timestamp) -> String {
+    let line = |one: &PlaneVerdict| {
+        let name = one.plane.as_deref().map_or("the CA".into(), visible);
+        let told = match &one.verdict {
+            Verdict::Authorized { until: Some(until) } => {
+                let left = age(*until, at);
+                format!("{} until {until} ({left})", paint::good("authorized"))
+            }
+            Verdict::Authorized { until: None } => paint::good("authorized"),
+            Verdict::Refused(refusal) => format!("{}: {}", paint::bad("refused"), visible(&refusal.message)),
+            Verdict::Unknown(why) => format!("{}: {}", paint::warning("unknown"), visible(why)),
+        };
+        format!("{name}: {told}\n")
+    };
+    verdicts.iter().map(line).collect()
+}
+
+/// All of them as one object.
+pub fn json(plane_id: Option<&str>, verdicts: &[PlaneVerdict], authorized: bool) -> Value {
+    let one = |one: &PlaneVerdict| {
+        let (word, reason, message, until) = match &one.verdict {
+            Verdict::Authorized { until } => ("authorized", None, None, *until),
+            Verdict::Refused(refusal) => ("refused", Some(refusal.reason), Some(refusal.message.as_str()), None),
+            Verdict::Unknown(why) => ("unknown", None, Some(why.as_str()), None),
+        };
+        json!({
+            "plane": one.plane,
+            "verdict": word,
+            "reason": reason,
+            "message": message.map(redacted),
+            "until": until,
+        })
+    };
+    json!({"authorized": authorized, "planeID": plane_id, "verdicts": verdicts.iter().map(one).collect::<Vec<_>>()})
+}

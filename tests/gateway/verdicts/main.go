@@ -1,0 +1,132 @@
+// Prints how the cluster gateway of OpenChoreo would judge agents' certificates, by Go's crypto/x509: for each line of
+// standard input, {"presented": [DER in base64], "ca": text of the plane's CA, "at": RFC 3339}, a line with `authorized`
+// or the name of the rule that isn't met and Go's own words.
+package main
+
+import (
+	"bufio"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+type question struct {
+	Presented [][]byte
+	CA        string
+	At        time.Time
+}
+
+func main() {
+	lines := bufio.NewScanner(os.Stdin)
+	lines.Buffer(nil, 1<<24)
+	for lines.Scan() {
+		var asked question
+		if err := json.Unmarshal(lines.Bytes(), &asked); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(2)
+		}
+		reason, err := judge(asked)
+		words := ""
+		if err != nil {
+			words = strings.ReplaceAll(err.Error(), "\n", " ")
+		}
+		fmt.Printf("%s\t%s\n", reason, words)
+	}
+}
+
+func judge(asked question) (string, error) {
+	var presented []*x509.Certificate
+	for _, der := range asked.Presented {
+		certificate, err := x509.ParseCertificate(der)
+		if err != nil {
+			return "unparsable", err
+		}
+		presented = append(presented, certificate)
+	}
+	if len(presented) == 0 {
+		return "unparsable", nil
+	}
+	leaf := presented[0]
+	// crypto/tls ends the handshake for a larger one.
+	if key, ok := leaf.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > 8192 {
+		return "key-too-large", nil
+	}
+	roots, any := x509.NewCertPool(), false
+	for block, rest := pem.Decode([]byte(asked.CA)); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" || len(block.Headers) != 0 {
+			continue
+		}
+		if certificate, err := x509.ParseCertificate(block.Bytes); err == nil {
+			roots.AddCert(certificate)
+			any = true
+		}
+	}
+	if !any {
+		return "no-ca", nil
+	}
+	intermediates := x509.NewCertPool()
+	for _, certificate := range presented[1:] {
+		intermediates.AddCert(certificate)
+	}
+	_, err := leaf.Verify(x509.VerifyOptions{
+		Roots:         roots,
+		Intermediates: intermediates,
+		CurrentTime:   asked.At,
+		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err == nil {
+		return "authorized", nil
+	}
+	return rule(err), err
+}
+
+func rule(err error) string {
+	var invalid x509.CertificateInvalidError
+	var critical x509.UnhandledCriticalExtension
+	words := err.Error()
+	switch {
+	case errors.As(err, &critical):
+		return "critical-extension"
+	case errors.As(err, &invalid):
+		switch invalid.Reason {
+		case x509.Expired:
+			return validity(words)
+		case x509.NotAuthorizedToSign:
+			return "not-a-ca"
+		case x509.TooManyIntermediates:
+			return "path-length"
+		case x509.IncompatibleUsage:
+			return "usage"
+		case x509.CANotAuthorizedForThisName:
+			return "name-constraints"
+		case x509.NoValidChains:
+			return "policies"
+		}
+	case strings.Contains(words, "signature check attempts limit"):
+		return "too-many-checks"
+	case strings.Contains(words, "insecure algorithm"):
+		return "insecure-signature"
+	case strings.Contains(words, "parent certificate cannot sign"), strings.Contains(words, "not authorized to sign"):
+		return "not-a-ca"
+	case strings.Contains(words, "unhandled critical extension"):
+		return "critical-extension"
+	case strings.Contains(words, "expired or is not yet valid"):
+		return validity(words)
+	case strings.Contains(words, "too many intermediates"):
+		return "path-length"
+	}
+	return "unknown-authority"
+}
+
+func validity(words string) string {
+	if strings.Contains(words, "is before") {
+		return "not-yet-valid"
+	}
+	return "expired"
+}
