@@ -453,7 +453,8 @@ pub fn hidden(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// The places of private keys in PEM (RFC 7468, 10 and 11, and their forerunners), each to its end or the text's.
+/// The places of private keys, each to its end or the text's: in PEM (RFC 7468, 10 and 11, and their forerunners), and in
+/// base64 or hexadecimal of PEM or of DER.
 pub fn private_keys(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::<Range<usize>>::new();
     for (start, _) in text.match_indices("-----BEGIN ") {
@@ -468,12 +469,81 @@ pub fn private_keys(text: &str) -> Vec<Range<usize>> {
         let end = end.and_then(|end| Some(end + text[end..].find("-----")? + 5)).unwrap_or(text.len());
         found.push(start..end);
     }
+    let pem = found.len();
+    let mut start = 0;
+    for word in text.split(|c: char| !(c.is_ascii_alphanumeric() || "+/-_".contains(c))) {
+        if word.len() >= SHORTEST_KEY && encodes_key(word) && !found[..pem].iter().any(|key| key.contains(&start)) {
+            found.push(start..start + word.len());
+        }
+        start += word.len();
+        start += text[start..].chars().next().map_or(0, char::len_utf8);
+    }
+    found.sort_by_key(|key| key.start);
     found
+}
+
+/// The fewest characters that a private key is written in: 32 octets, in base64.
+const SHORTEST_KEY: usize = 43;
+
+/// Whether a word is a private key in base64, of either alphabet, or in hexadecimal; its first octets tell.
+fn encodes_key(word: &str) -> bool {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    let head: String = word
+        .chars()
+        .take(96)
+        .map(|c| {
+            if c == '-' {
+                '+'
+            } else if c == '_' {
+                '/'
+            } else {
+                c
+            }
+        })
+        .collect();
+    let base64 = STANDARD.decode(&head[..head.len() / 4 * 4]).is_ok_and(|octets| begins_key(&octets));
+    let (pairs, _) = head.as_bytes().as_chunks::<2>();
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    let octets: Option<Vec<u8>> =
+        pairs.iter().map(|[high, low]| Some((digit(*high)? << 4 | digit(*low)?) as u8)).collect();
+    base64 || octets.is_some_and(|octets| begins_key(&octets))
+}
+
+/// Whether octets begin as a private key does: PKCS#8 (RFC 5208, also encrypted), PKCS#1, SEC1, OpenSSH's own, or PEM.
+fn begins_key(octets: &[u8]) -> bool {
+    /// The arc of PKCS#5 and PKCS#12, whose algorithms encrypt keys.
+    const PKCS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01];
+    let content = |octets: &'_ [u8]| -> Option<usize> {
+        match octets {
+            [0x30, length @ ..=0x7f, ..] if *length > 8 => Some(2),
+            [0x30, long @ 0x81..0x84, ..] => Some(2 + usize::from(long & 0x7f)),
+            _ => None,
+        }
+    };
+    if octets.starts_with(b"openssh-key-v1") {
+        return true;
+    }
+    if octets.starts_with(b"-----BEGIN ") {
+        return octets.windows(11).any(|window| window == b"PRIVATE KEY");
+    }
+    let Some(rest) = content(octets).and_then(|at| octets.get(at..)) else {
+        return false;
+    };
+    match rest {
+        // Version 0 with an algorithm or a modulus, version 1 of either form, with a key or an algorithm.
+        [2, 1, 0, 0x30 | 2, ..] | [2, 1, 1, 4 | 0x30, ..] => true,
+        [0x30, ..] => {
+            let inner = content(rest).and_then(|at| rest.get(at..)).unwrap_or_default();
+            matches!(inner, [6, _, id @ ..] if id.starts_with(PKCS) && matches!(id.get(PKCS.len()), Some(5 | 12)))
+        }
+        _ => false,
+    }
 }
 
 /// Untrusted text without the private keys that somebody put where none belongs.
 pub fn redacted(text: &str) -> Cow<'_, str> {
-    let keys = if text.contains("PRIVATE KEY") { private_keys(text) } else { Vec::new() };
+    let keys = if text.len() < SHORTEST_KEY && !text.contains("PRIVATE KEY") { Vec::new() } else { private_keys(text) };
     let mut shown = Cow::Borrowed(text);
     for key in keys.into_iter().rev() {
         shown.to_mut().replace_range(key, "(private key, not shown)");
@@ -584,6 +654,24 @@ mod tests {
         let key = "-----BEGIN RSA PRIVATE KEY-----\nSECRET\n-----END RSA PRIVATE KEY-----";
         assert_eq!(visible(&format!("a {key}\n{key} b")), r"a (private key, not shown)\n(private key, not shown) b");
         assert_eq!(redacted("x -----BEGIN PRIVATE KEY-----\\nSECRET"), "x (private key, not shown)");
+        let key = rcgen::KeyPair::generate().unwrap();
+        let der = key.serialize_der();
+        let hex: String = der.iter().map(|octet| format!("{octet:02x}")).collect();
+        use base64::Engine as _;
+        use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE};
+        for encoded in [
+            STANDARD.encode(&der),
+            STANDARD_NO_PAD.encode(&der),
+            URL_SAFE.encode(&der),
+            hex,
+            STANDARD.encode(key.serialize_pem()),
+        ] {
+            let shown = redacted(&format!("k: {encoded}\"")).into_owned();
+            assert!(shown.starts_with("k: (private key, not shown)") && shown.len() < 32, "{shown}");
+        }
+        let harmless = STANDARD.encode(rcgen::generate_simple_self_signed(vec![]).unwrap().cert.der());
+        assert_eq!(redacted(&harmless), harmless);
+        assert_eq!(redacted(&"a/b-c".repeat(40)), "a/b-c".repeat(40));
         let public = "-----BEGIN PUBLIC KEY-----\nA\n-----END PUBLIC KEY----- and the words PRIVATE KEY";
         assert_eq!(redacted(public), public);
     }

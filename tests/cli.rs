@@ -201,6 +201,39 @@ fn files_are_mended_in_place() {
 }
 
 #[test]
+fn what_mending_brings_to_light_is_mended_too() {
+    let text = "apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\nMetadata: {name: 'on'}\nspec:\n  ClusterAgent: {clientCA: {SecretRef: {name: a, namespace: b, key: c}}}\n";
+    let folder = files(&[(
+        "a.yaml",
+        &format!("{text}---\n{}", text.replace("'on'", "b").replace("spec:", "spec:\n  PLANEID: on")),
+    )]);
+    let (code, out, _) = validate(&folder, &["--fix", "--dry-run", "client", "-o", "json", "a.yaml"]);
+    assert!(code == 1 && serde_json::from_str::<serde_json::Value>(&out).is_ok(), "{out}");
+    let (code, out, _) = validate(&folder, &["--fix", "a.yaml"]);
+    let mended = std::fs::read_to_string(folder.path().join("a.yaml")).unwrap();
+    assert!(mended.contains("  planeID: \"on\"\n  clusterAgent: {clientCA: {secretRef"), "{mended}");
+    // What is not a slip stays: a planeID that is a boolean.
+    assert!(
+        code == 1 && mended.contains("  planeID: on\n") && out.contains("1 file, 2 planes: 1 error"),
+        "{out}{mended}"
+    );
+    let (_, _, error) = validate(&folder, &["--fix", "a.yaml"]);
+    assert!(!error.contains("mended"), "{error}");
+}
+
+#[test]
+fn files_are_found_once_and_pipes_left_alone() {
+    let folder =
+        files(&[("d/a.yaml", &format!("{PLANE}{}", MENDABLE.replace("planeId", "planeID"))), ("d/x/b.txt", "")]);
+    std::os::unix::fs::symlink("a.yaml", folder.path().join("d/link.yaml")).unwrap();
+    assert!(Command::new("mkfifo").arg(folder.path().join("d/pipe.yaml")).status().unwrap().success());
+    let (code, out, _) = validate(&folder, &["d", "d/a.yaml", "./d/../d/a.yaml", "--strict"]);
+    assert!(code == 0 && out == "1 file, 1 plane: no findings\n", "{out}");
+    let (code, out, error) = validate(&folder, &["d/x", "none", "d"]);
+    assert!(code == 2 && out.starts_with("1 file, 1 plane") && error.matches("error:").count() == 2, "{out}{error}");
+}
+
+#[test]
 fn sarif_is_sarif() {
     let folder = files(&[("größe.yaml", &format!("{PLANE}{MENDABLE}")), ("none.yaml", "kind: ConfigMap\n")]);
     for (args, results) in [(&["größe.yaml"][..], 1), (&["none.yaml"], 1), (&["--list-rules"], 0)] {

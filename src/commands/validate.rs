@@ -15,7 +15,7 @@ use crate::manifest::{self, Input, Manifest, json_text};
 use crate::pki;
 use crate::plane::Moment;
 use crate::render::{self, report, report::Tally};
-use crate::term::{Exit, Progress, Term, visible};
+use crate::term::{Exit, Progress, Term};
 use crate::validate::{
     CrdError, Finding, Judgement, NO_PLANE, Neighbours, RULES, Resource, Rule, Validator, applied, objects,
 };
@@ -56,8 +56,8 @@ pub struct Args {
     #[arg(long)]
     fix: bool,
 
-    /// With --fix, show what would be written only: client and server are the same here
-    #[arg(long, value_name = "HOW", default_value = "none", requires = "fix")]
+    /// With --fix: none writes, client and server only show what would be written
+    #[arg(long, value_name = "HOW", default_value = "none", requires = "fix", hide_possible_values = true)]
     dry_run: DryRun,
 
     /// Moment that certificates are judged at: a time as 2026-11-22T12:00:00Z, or +30d; now otherwise
@@ -134,8 +134,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         (None, []) => Validator::reference(at),
         (_, crds) => Validator::of_crds(read_crds(crds)?, at),
     };
-    let files = manifest::list_inputs(&inputs, true)?;
-    let progress = term.progress(files.len());
+    let files = manifest::list_inputs(&inputs, true).once();
+    let progress = term.progress(files.inputs.len());
     let mut run = Run {
         format: args.output,
         term,
@@ -145,7 +145,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         findings: Vec::new(),
         exit: Exit::Done,
     };
-    for batch in batches(files) {
+    files.missing.into_iter().for_each(|error| run.failed(&error.into()));
+    for batch in batches(files.inputs) {
         let judged: Vec<_> = batch.into_par_iter().map(|input| judge_file(&validator, input)).collect();
         for (input, judged) in judged {
             run.progress.advance();
@@ -153,7 +154,9 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
                 Ok(mut file) => {
                     if let Some(cluster) = &cluster {
                         let told = &file.judgement.findings;
-                        let told: BTreeSet<_> = told.iter().map(|finding| finding.span.start).collect();
+                        // Of doubled keys both tell, at the same place.
+                        let told = told.iter().filter(|finding| finding.rule.id == "duplicate-key");
+                        let told: BTreeSet<_> = told.map(|finding| finding.span.start).collect();
                         let mut findings = ask_server(cluster, &validator, &file.manifest).await?;
                         findings.retain(|finding| !told.contains(&finding.span.start));
                         file.judgement.add(findings);
@@ -297,41 +300,35 @@ impl Run<'_> {
     }
 
     /// Mends what can be mended, and judges what came of it.
-    fn fix(&self, file: Judged, validator: &Validator, input: &Input, dry_run: DryRun) -> anyhow::Result<Judged> {
-        let text = &file.manifest.text;
-        let edits: Vec<_> = file.judgement.findings.iter().filter_map(|f| f.fix.as_ref()?.edit(text)).collect();
+    fn fix(&mut self, file: Judged, validator: &Validator, input: &Input, dry_run: DryRun) -> anyhow::Result<Judged> {
         let Input::Path(path) = input else {
             return Ok(file);
         };
-        if edits.is_empty() {
+        let Some((mended, count)) = mended(validator, &file) else {
             return Ok(file);
-        }
-        let count = edits.len();
-        let mended = judge_text(validator, file.manifest.file.clone(), applied(text, edits));
-        let better = mended.judgement.errors + mended.judgement.warnings + count
-            <= file.judgement.errors + file.judgement.warnings;
-        if !better {
-            return Ok(file);
-        }
+        };
         if dry_run != DryRun::None {
-            let shown = |text: &str| text.split_inclusive('\n').map(visible_line).collect::<String>();
-            let name = visible(&file.manifest.file);
-            let difference =
-                render::diff::unified(&shown(text), &shown(&mended.manifest.text), &name, &format!("{name} (mended)"));
-            self.progress.aside(|| self.term.print(&difference))?;
+            let difference = render::diff::of_manifests(&file.manifest, &mended.manifest);
+            if self.format == Format::Text {
+                self.progress.aside(|| self.term.print(&difference))?;
+            } else {
+                self.progress.aside(|| self.term.error(difference.trim_end()));
+            }
             return Ok(file);
         }
-        if manifest::read_bytes(input)? != text.as_bytes() {
-            let message = format!(
-                "{} is not mended: it has a byte order mark, is UTF-16 or was changed just now",
-                file.manifest.file
-            );
+        if manifest::read_bytes(input).ok().as_deref() != Some(file.manifest.text.as_bytes()) {
+            let message =
+                format!("{} is not mended: it is not plain UTF-8, or was changed just now", file.manifest.file);
             self.progress.aside(|| self.term.warn(&message));
             return Ok(file);
         }
         let writing = pki::writing();
-        manifest::replace(path, &mended.manifest.text)?;
+        let written = manifest::replace(path, &mended.manifest.text);
         drop(writing);
+        if let Err(error) = written {
+            self.failed(&error.into());
+            return Ok(file);
+        }
         let noun = if count == 1 { "finding" } else { "findings" };
         self.progress.aside(|| self.term.note(&format!("{}: {count} {noun} mended", file.manifest.file)));
         Ok(mended)
@@ -343,7 +340,7 @@ impl Run<'_> {
             let file = inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             return Err(manifest::Error::Empty { file }.into());
         }
-        if self.tally.files == 0 && self.format == Format::Text {
+        if self.tally.files == 0 && self.format == Format::Text && self.exit != Exit::Done {
             return Ok(self.exit);
         }
         if self.tally.planes == 0 && self.tally.errors == 0 && self.tally.files > 0 {
@@ -361,9 +358,31 @@ impl Run<'_> {
     }
 }
 
-fn visible_line(line: &str) -> String {
-    let plain = line.trim_end_matches(['\r', '\n']);
-    format!("{}\n", visible(plain))
+/// A file with every fix made, again and again until there is none left, and how many were made. What one of them brings
+/// to light may be mended by the next.
+fn mended(validator: &Validator, file: &Judged) -> Option<(Judged, usize)> {
+    const ROUNDS: usize = 10;
+    let faults = |judged: &Judged| {
+        let of_text = |finding: &&Finding| matches!(finding.rule.id, "yaml-syntax" | "duplicate-key");
+        judged.judgement.findings.iter().filter(of_text).count()
+    };
+    let (mut best, mut count) = (None::<Judged>, 0);
+    for _ in 0..ROUNDS {
+        let current = best.as_ref().unwrap_or(file);
+        let text = &current.manifest.text;
+        let edits: Vec<_> = current.judgement.findings.iter().filter_map(|f| f.fix.as_ref()?.edit(text)).collect();
+        if edits.is_empty() {
+            break;
+        }
+        let more = edits.len();
+        let next = judge_text(validator, file.manifest.file.clone(), applied(text, edits));
+        if faults(&next) > faults(current) {
+            break;
+        }
+        count += more;
+        best = Some(next);
+    }
+    best.map(|best| (best, count))
 }
 
 /// Where no plane was seen at all, something else was probably meant.

@@ -1,10 +1,11 @@
 //! Files, folders and standard input, as text.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, FileType};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use super::Error;
 use crate::term::visible;
@@ -29,11 +30,9 @@ impl Input {
     }
 }
 
-impl FromStr for Input {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(if text == "-" { Self::Stdin } else { Self::Path(text.into()) })
+impl From<OsString> for Input {
+    fn from(path: OsString) -> Self {
+        if path == "-" { Self::Stdin } else { Self::Path(path.into()) }
     }
 }
 
@@ -82,55 +81,82 @@ pub fn read_inputs(inputs: &[Input], recursive: bool) -> Result<Vec<Text>, Error
         let text = read_text(&input);
         (input, text)
     };
-    Ok(list_inputs(inputs, recursive)?.into_iter().map(read).collect())
+    let Listed { inputs, missing, .. } = list_inputs(inputs, recursive);
+    missing.into_iter().next().map_or(Ok(()), Err)?;
+    Ok(inputs.into_iter().map(read).collect())
+}
+
+/// Inputs without folders.
+#[derive(Debug, Default)]
+pub struct Listed {
+    pub inputs: Vec<Input>,
+    /// What can't be listed: a path that doesn't exist, a folder that can't be read, or one without a manifest.
+    pub missing: Vec<Error>,
+    /// Whether several paths may lead to one file.
+    several: bool,
+}
+
+impl Listed {
+    /// Each file once, by the first path that leads to it.
+    pub fn once(mut self) -> Self {
+        if self.several {
+            let mut seen = HashSet::new();
+            self.inputs.retain(|input| match input {
+                Input::Path(path) => path.canonicalize().map_or(true, |path| seen.insert(path)),
+                Input::Stdin => true,
+            });
+        }
+        self
+    }
 }
 
 /// The inputs, folders by their files in order: directly in them, or with `recursive` at any depth.
-///
-/// # Errors
-/// A path that doesn't exist, or a folder without a manifest.
-pub fn list_inputs(inputs: &[Input], recursive: bool) -> Result<Vec<Input>, Error> {
-    let mut listed = Vec::new();
+pub fn list_inputs(inputs: &[Input], recursive: bool) -> Listed {
+    let mut listed = Listed { several: inputs.len() > 1, ..Listed::default() };
     for input in inputs {
         match input {
             Input::Path(folder) if folder.is_dir() => {
-                let mut files = Vec::new();
-                walk(folder, recursive, &mut files)?;
-                if files.is_empty() {
-                    return Err(Error::EmptyFolder { folder: input.to_string() });
+                let before = (listed.inputs.len(), listed.missing.len());
+                walk(folder, recursive, &mut listed);
+                if before == (listed.inputs.len(), listed.missing.len()) {
+                    listed.missing.push(Error::EmptyFolder { folder: input.to_string() });
                 }
-                listed.extend(files.into_iter().map(Input::Path));
             }
             Input::Path(path)
                 if std::fs::symlink_metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) =>
             {
-                return Err(Error::Missing { file: input.to_string() });
+                listed.missing.push(Error::Missing { file: input.to_string() });
             }
-            _ => listed.push(input.clone()),
+            _ => listed.inputs.push(input.clone()),
         }
     }
-    Ok(listed)
+    listed
 }
 
-fn walk(folder: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> Result<(), Error> {
-    let unreadable = |source| Error::Unreadable { file: visible(&folder.to_string_lossy()).into_owned(), source };
-    let mut paths = Vec::new();
-    for entry in folder.read_dir().map_err(unreadable)? {
-        let entry = entry.map_err(unreadable)?;
-        paths.push((entry.path(), entry.file_type().map_err(unreadable)?));
-    }
+/// Adds a folder's manifests.
+fn walk(folder: &Path, recursive: bool, listed: &mut Listed) {
+    let entries =
+        || folder.read_dir()?.map(|entry| entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))).collect();
+    let mut paths: Vec<(PathBuf, FileType)> = match entries() {
+        Ok(paths) => paths,
+        Err(source) => {
+            let file = visible(&folder.to_string_lossy()).into_owned();
+            listed.missing.push(Error::Unreadable { file, source });
+            return;
+        }
+    };
     paths.sort_by(|a, b| a.0.cmp(&b.0));
     for (path, kind) in paths {
-        // A link to a folder isn't followed: it may lead back.
+        // A link to a folder isn't followed: it may lead back. Of pipes and devices nothing is read that nobody asked for.
         if kind.is_dir() {
             if recursive {
-                walk(&path, recursive, files)?;
+                walk(&path, recursive, listed);
             }
-        } else if is_manifest(&path) {
-            files.push(path);
+        } else if is_manifest(&path) && (kind.is_file() || path.is_file()) {
+            listed.several |= kind.is_symlink();
+            listed.inputs.push(Input::Path(path));
         }
     }
-    Ok(())
 }
 
 /// A file's text, decoded.

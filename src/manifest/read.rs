@@ -363,6 +363,8 @@ impl<'t> Reader<'t> {
                     ScalarStyle::DoubleQuoted => dialect::double_quoted(self.text, written)?,
                     ScalarStyle::Literal | ScalarStyle::Folded => {
                         self.before = Before::Open;
+                        // Blanks at the end of its last line are its own.
+                        self.at = range.end.clamp(self.at, self.text.len());
                         let header = self.text[..range.start].rfind(['|', '>']).unwrap_or(range.start);
                         dialect::block(self.text, header, range.end)?;
                     }
@@ -649,7 +651,7 @@ fn float(text: &str) -> Option<serde_json::Number> {
     }
     let value = text.parse::<f64>().ok()?;
     // JSON writes a whole number without a fraction, and so it is an integer to the API server.
-    let whole = value.fract() == 0.0 && (-MAX_INTEGER..MAX_INTEGER).contains(&value);
+    let whole = value.fract() == 0.0 && value.abs() < MAX_INTEGER;
     if whole { Some((value as i64).into()) } else { serde_json::Number::from_f64(value) }
 }
 
@@ -723,6 +725,8 @@ mod tests {
             "a:\t1\n",
             "%YAML 1.1\n---\na: 1\n",
             "a: &x [1, 2,]\nb: *x\n",
+            "a: |\n  x\t\nb: 1\n",
+            "a:\n  b: >-\n    x\n    \t\nc: 1\n",
             "{\"a\": \"\\u00e9\\/\"}",
             "{\n\t\"a\": 1\n}",
         ] {

@@ -22,10 +22,15 @@ pub fn replace(path: &Path, text: &str) -> Result<(), Error> {
         |source| Error::Unwritable { file: crate::term::visible(&path.to_string_lossy()).into_owned(), source };
     let path = path.canonicalize().map_err(failed)?;
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let rights = path.metadata().map_err(failed)?.permissions();
+    let metadata = path.metadata().map_err(failed)?;
     let mut temporary = tempfile::Builder::new().prefix(".choreoctl-").tempfile_in(folder).map_err(failed)?;
     temporary.write_all(text.as_bytes()).map_err(failed)?;
-    temporary.as_file().set_permissions(rights).map_err(failed)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        std::os::unix::fs::fchown(temporary.as_file(), Some(metadata.uid()), Some(metadata.gid())).map_err(failed)?;
+    }
+    temporary.as_file().set_permissions(metadata.permissions()).map_err(failed)?;
     temporary.as_file().sync_all().map_err(failed)?;
     temporary.persist(&path).map(drop).map_err(|error| failed(error.error))
 }

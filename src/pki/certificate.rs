@@ -121,16 +121,6 @@ impl Certificate {
         }
     }
 
-    /// Whether Go's parser, and so the gateway, takes it for no certificate: for its negative serial number.
-    pub fn has_negative_serial(&self) -> bool {
-        self.serial.starts_with(|c: char| c.is_ascii_hexdigit() && c >= '8')
-    }
-
-    /// Whether its extended key usage allows client certificates, of its own or below it: none stated allows any.
-    pub fn allows_client_auth(&self) -> bool {
-        self.ext_key_usage.is_empty() || self.ext_key_usage.iter().any(|usage| usage == "any" || usage == "clientAuth")
-    }
-
     /// Whether subject and issuer are the same, as a self-signed certificate has it.
     pub fn self_issued(&self) -> bool {
         self.subject == self.issuer

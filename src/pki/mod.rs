@@ -22,4 +22,4 @@ pub use store::{
     CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile, StoreError, finish_writes,
     writing,
 };
-pub use verify::{Reason, Refusal, Verdict, verify};
+pub use verify::{Reason, Refusal, Trust, Verdict, trust, verify};

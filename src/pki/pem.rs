@@ -51,7 +51,8 @@ fn line_start(text: &str, mark: &str, from: usize) -> Option<usize> {
 /// The rest of a line without the blanks at its end, and where the next one begins.
 fn line(text: &str, from: usize) -> (&str, usize) {
     let end = text[from..].find('\n').map_or(text.len(), |at| from + at);
-    (text[from..end].trim_end(), (end + 1).min(text.len()))
+    let line = &text[from..end];
+    (line.strip_suffix('\r').unwrap_or(line).trim_end_matches([' ', '\t']), (end + 1).min(text.len()))
 }
 
 fn block(label: &str, content: &str) -> Option<Block> {
@@ -61,7 +62,7 @@ fn block(label: &str, content: &str) -> Option<Block> {
         headers |= !line.trim().is_empty();
         body = rest;
     }
-    let encoded: String = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    let encoded: String = body.chars().filter(|c| !matches!(c, ' ' | '\t' | '\r' | '\n')).collect();
     let der = STANDARD.decode(encoded).ok()?;
     Some(Block { label: label.to_owned(), headers, der })
 }
@@ -88,32 +89,9 @@ pub fn certificates(text: &str) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Whether a private key stands in it: in PEM, whole or not, or beside the PEM blocks in base64 of PEM or of DER.
+/// Whether a private key stands in it, in whatever encoding.
 pub fn holds_private_key(text: &str) -> bool {
-    !private_keys(text).is_empty() || outside(text).iter().any(|part| encoded_private_key(part))
-}
-
-/// What stands between PEM blocks, each part without white space.
-fn outside(text: &str) -> Vec<String> {
-    let (mut parts, mut part, mut inside) = (Vec::new(), String::new(), false);
-    for line in text.lines().map(str::trim) {
-        if line.starts_with(BEGIN) || line.starts_with(END) || line.is_empty() {
-            parts.push(std::mem::take(&mut part));
-            inside = line.starts_with(BEGIN) || (inside && line.is_empty());
-        } else if !inside {
-            part.push_str(line);
-        }
-    }
-    parts.push(part);
-    parts.retain(|part| part.len() > 40);
-    parts
-}
-
-fn encoded_private_key(part: &str) -> bool {
-    STANDARD.decode(part).is_ok_and(|bytes| {
-        rcgen::KeyPair::try_from(bytes.as_slice()).is_ok()
-            || str::from_utf8(&bytes).is_ok_and(|text| !private_keys(text).is_empty())
-    })
+    !private_keys(text).is_empty()
 }
 
 /// How many certificates begin in a text, whether they can be read or not.

@@ -115,6 +115,47 @@ fn refused(reason: Reason, message: String) -> Verdict {
     Verdict::Refused(Refusal { reason, message })
 }
 
+/// What a certificate can do as the CA of a plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Certificates that it issues are authorized.
+    Issuer,
+    /// It is authorized itself, and nothing else is.
+    Itself,
+}
+
+/// Whether a certificate in a plane's CA lets any agent in at all, and which.
+///
+/// # Errors
+/// The rule that keeps it from that.
+pub fn trust(der: &[u8], at: Timestamp) -> Result<Trust, Refusal> {
+    let refuse = |reason, message: &str| Err(Refusal { reason, message: message.to_owned() });
+    let link = match Link::parse(der) {
+        Ok(link) => link,
+        Err(why) => return refuse(Reason::Unparsable, &format!("can't be parsed: {}", why.0)),
+    };
+    let seconds = at.as_second();
+    if seconds > link.not_after {
+        return refuse(Reason::Expired, &format!("has expired at {}", when(link.not_after)));
+    }
+    if seconds < link.not_before {
+        return refuse(Reason::NotYetValid, &format!("is valid only from {} on", when(link.not_before)));
+    }
+    if !link.unhandled.is_empty() {
+        return refuse(Reason::CriticalExtension, "has a critical extension that the gateway doesn't know");
+    }
+    if misuse(&[&link]).is_some() {
+        return refuse(Reason::Usage, "is not for client certificates, by its extended key usage");
+    }
+    if link.key == Key::Other {
+        return refuse(Reason::UnknownAuthority, "has a key that the gateway can't verify anything with");
+    }
+    if link.ca == Some(false) || (link.version == 3 && link.ca.is_none()) {
+        return Ok(Trust::Itself);
+    }
+    if link.signs { Ok(Trust::Issuer) } else { refuse(Reason::NotACa, "may not sign certificates, by its key usage") }
+}
+
 /// The last moment of the present verdict: it can change only where a certificate begins or ends.
 fn until(links: &[Link], roots: &[Link], at: Timestamp, holds: impl Fn(i64) -> bool) -> Option<Timestamp> {
     let all = links.iter().chain(roots);

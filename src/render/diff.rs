@@ -2,7 +2,8 @@
 
 use similar::{ChangeTag, TextDiff};
 
-use crate::term::paint;
+use crate::manifest::Manifest;
+use crate::term::{hidden, paint, private_keys, visible};
 
 /// Lines around a change.
 const CONTEXT: usize = 3;
@@ -32,6 +33,31 @@ pub fn unified(before: &str, after: &str, before_name: &str, after_name: &str) -
     text
 }
 
+/// What a manifest's text becomes, without the lines of private keys.
+pub fn of_manifests(before: &Manifest, after: &Manifest) -> String {
+    let name = visible(&before.file);
+    unified(&shown(&before.text), &shown(&after.text), &name, &format!("{name} (mended)"))
+}
+
+fn shown(text: &str) -> String {
+    let keys = private_keys(text);
+    let mut at = 0;
+    let mut shown = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let end = at + line.len();
+        let secret = keys.iter().any(|key| key.start < end && at < key.end);
+        let plain = line.trim_end_matches(['\r', '\n']);
+        match secret {
+            true => shown.push_str("(not shown: it holds a private key)"),
+            false if plain.contains(hidden) => shown.push_str(&visible(plain)),
+            false => shown.push_str(plain),
+        }
+        shown.push('\n');
+        at = end;
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,6 +65,19 @@ mod tests {
 
     #[test]
     fn only_differences_are_told() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        for secret in [
+            key.serialize_pem(),
+            base64::Engine::encode(&base64::engine::general_purpose::STANDARD, key.serialize_der()),
+        ] {
+            let text = format!("a: 1\n{secret}\nb: 1\n");
+            let manifest = |text: String| Manifest::unread("f".into(), text);
+            let difference = of_manifests(&manifest(text.clone()), &manifest(text.replace("b: 1", "b: 2")));
+            assert!(
+                difference.contains("not shown") && secret.lines().all(|line| !difference.contains(line)),
+                "{difference}"
+            );
+        }
         assert_eq!(unified("a\n", "a\n", "x", "y"), "");
         assert_eq!(plain(&unified("a\nb\n", "a\nc\n", "x", "y")), "--- x\n+++ y\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n");
     }

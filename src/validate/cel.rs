@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
 use kube_cel::{CompiledSchema, ErrorKind, Validator, compile_schema};
+use regex::Regex;
 use serde_json::Value as Json;
 
 use super::crd::bare;
@@ -81,15 +82,64 @@ impl Rules {
 
     fn evaluate(&self, value: &Json) -> Vec<Outcome> {
         let compiled = self.compiled.get_or_init(|| compile_schema(&self.schema));
-        let Err(errors) = CEL.validate_compiled(compiled, value, None) else {
-            return Vec::new();
+        let doubted = self.doubted(value);
+        let is_doubted = |rule: &str| doubted.iter().any(|(doubted, _)| *doubted == rule);
+        let mut outcomes = Vec::new();
+        if let Err(errors) = CEL.validate_compiled(compiled, value, None) {
+            let told = errors.as_slice().iter().filter(|error| !is_doubted(&error.rule));
+            outcomes.extend(told.map(|error| Outcome {
+                fails: error.kind == ErrorKind::ValidationFailure,
+                message: error.message.clone(),
+                path: error.field_path.clone(),
+            }));
+        }
+        outcomes.extend(doubted.into_iter().map(|(rule, why)| Outcome {
+            fails: false,
+            message: format!("{why}: {rule}"),
+            path: String::new(),
+        }));
+        outcomes
+    }
+
+    /// The rules whose verdict on a value can't be relied on here, and why: kube-cel differs from the API server in them.
+    fn doubted(&self, value: &Json) -> Vec<(&str, &'static str)> {
+        static OTHERS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+            Regex::new(
+                r"\b(url|isURL|quantity|isQuantity|cidr|isCIDR|ip|isIP|string|semver|isSemver|format)\(|\.split\(",
+            )
+            .ok()
+        });
+        static TEXTS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+            Regex::new(r"\b(size|matches|find|findAll|charAt|indexOf|lastIndexOf|substring|reverse|lowerAscii|upperAscii|replace|trim)\(").ok()
+        });
+        static LISTS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"[=+]\s*\[|\]\s*[=!+]").ok());
+        let asks = |pattern: &LazyLock<Option<Regex>>, rule: &str| {
+            pattern.as_ref().is_none_or(|pattern| pattern.is_match(rule))
         };
-        let outcome = |error: &kube_cel::ValidationError| Outcome {
-            fails: error.kind == ErrorKind::ValidationFailure,
-            message: error.message.clone(),
-            path: error.field_path.clone(),
+        let text = |schema: &Json| schema.to_string();
+        let (wide, sets, loose) = (
+            !value.to_string().is_ascii(),
+            [r#""x-kubernetes-list-type":"set""#, r#""x-kubernetes-list-type":"map""#]
+                .iter()
+                .any(|kind| text(&self.schema).contains(kind)),
+            text(&self.schema).contains(r#""x-kubernetes-int-or-string":true"#),
+        );
+        let rules = self.rules.as_array().map(Vec::as_slice).unwrap_or_default();
+        let doubt = |rule: &'_ str| {
+            if asks(&OTHERS, rule) {
+                Some("it uses a function that the API server may answer otherwise")
+            } else if wide && asks(&TEXTS, rule) {
+                Some("it looks into a text that is not ASCII")
+            } else if sets && asks(&LISTS, rule) {
+                Some("it compares a list that is a set or a map")
+            } else if loose && (asks(&TEXTS, rule) || rule.contains(".contains(")) {
+                Some("it looks into a value that may be a number or a text")
+            } else {
+                None
+            }
         };
-        errors.as_slice().iter().map(outcome).collect()
+        let rules = rules.iter().filter_map(|rule| rule.get("rule").and_then(Json::as_str));
+        rules.filter_map(|rule| doubt(rule).map(|why| (rule, why))).collect()
     }
 }
 
@@ -104,11 +154,13 @@ mod tests {
             [
                 json!({"rule": "self.a > 1", "message": "a is too small", "fieldPath": ".a"}),
                 json!({"rule": "self.a < 9", "messageExpression": "'a is ' + string(self.a)"}),
+                json!({"rule": "!has(self.t) || self.t.size() < 3"}),
+                json!({"rule": "!has(self.t) || !isURL(self.t)"}),
                 json!({"rule": "nonsense(self)"}),
             ]
             .into_iter(),
         );
-        rules.judge(&json!({"type": "object", "properties": {"a": {"type": "integer"}}}));
+        rules.judge(&json!({"type": "object", "properties": {"a": {"type": "integer"}, "t": {"type": "string"}}}));
         let outcomes = Outcomes::default();
         let told = |value: Json| {
             let found = rules.outcomes(&value, &outcomes);
@@ -117,7 +169,10 @@ mod tests {
         assert_eq!(told(json!({"a": 1}))[0], (true, ".a".into(), "a is too small".into()));
         assert_eq!(told(json!({"a": 10}))[0], (true, String::new(), "a is 10".into()));
         for _ in 0..2 {
-            assert_eq!(told(json!({"a": 2})).iter().map(|told| told.0).collect::<Vec<_>>(), [false]);
+            // What can't be compiled, and what may be answered otherwise.
+            assert_eq!(told(json!({"a": 2})).iter().map(|told| told.0).collect::<Vec<_>>(), [false, false]);
+            assert!(told(json!({"a": 2, "t": "abc"}))[0].0);
+            assert!(told(json!({"a": 2, "t": "äöü"})).iter().all(|told| !told.0));
         }
     }
 }

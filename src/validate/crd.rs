@@ -255,7 +255,7 @@ impl Reading<'_> {
             match (schema.kind, name.as_str()) {
                 (Type::Integer, "int32") => schema.narrow = true,
                 (Type::Number, "float") => schema.narrow = true,
-                (Type::String | Type::Any, name) if !schema.int_or_string => {
+                (Type::String | Type::Any, name) => {
                     schema.format = Format::of_string(name).map_err(|()| {
                         let what = format!("{} is not checked here", visible(name));
                         self.unsupported(entry, &what)

@@ -13,7 +13,7 @@ pub enum Fix {
         before: Range<usize>,
         mapping: Range<usize>,
         key: String,
-        /// A text that needs no quotes.
+        /// A text as YAML has it.
         value: String,
     },
     /// Another text as a value.
@@ -44,13 +44,14 @@ impl Fix {
                 let at = before.start..before.start;
                 if flow(text, mapping) {
                     let json = text[before.clone()].starts_with('"');
-                    let quotes = if json { "\"" } else { "" };
-                    return Some(Edit { range: at, text: format!("{quotes}{key}{quotes}: {quotes}{value}{quotes}, ") });
+                    let plain = value.trim_matches('"');
+                    let text = if json { format!("\"{key}\": \"{plain}\", ") } else { format!("{key}: {value}, ") };
+                    return Some(Edit { range: at, text });
                 }
                 let (indent, alone) = indent(text, before.start);
                 // Behind a `- ` or a `? `, and where an anchor stands before it, the next line must be as far in.
                 let spaces = if alone { indent.to_owned() } else { " ".repeat(indent.chars().count()) };
-                Some(Edit { range: at, text: format!("{key}: {value}{}{spaces}", line_end(text)) })
+                Some(Edit { range: at, text: format!("{key}: {value}{}{spaces}", line_end(text, before.start)) })
             }
             Self::Replace { key, value, mapping, text: new } => {
                 if flow(text, mapping) {
@@ -69,7 +70,7 @@ impl Fix {
                 if !alone {
                     return None;
                 }
-                let end = line_end(text);
+                let end = line_end(text, key.start);
                 let lines: Vec<_> = new.lines().map(|line| format!("{before}  {line}")).collect();
                 let range = key.end..value.end;
                 Some(Edit { range, text: format!(": |{end}{}", lines.join(end)) })
@@ -105,6 +106,10 @@ fn indent(text: &str, at: usize) -> (&str, bool) {
     (before, before.bytes().all(|b| b == b' '))
 }
 
-fn line_end(text: &str) -> &'static str {
-    if text.contains("\r\n") { "\r\n" } else { "\n" }
+/// How the line of a place ends.
+fn line_end(text: &str, at: usize) -> &'static str {
+    match text[at..].find('\n') {
+        Some(end) if text[..at + end].ends_with('\r') => "\r\n",
+        _ => "\n",
+    }
 }

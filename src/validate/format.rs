@@ -2,7 +2,9 @@
 //!
 //! Formats: `k8s.io/kube-openapi/pkg/validation/strfmt`. Patterns: Go's `regexp`, whose classes are ASCII.
 
+use std::iter::Peekable;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::str::Chars;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -45,7 +47,7 @@ static FORMATS: &[Format] = &[
     Format { name: "hostname", fits: hostname },
     Format { name: "hexcolor", fits: |text| HEX_COLOR.is_match(text) },
     Format { name: "bsonobjectid", fits: |text| text.len() == 24 && text.bytes().all(|b| b.is_ascii_hexdigit()) },
-    Format { name: "ssn", fits: |text| SSN.is_match(text) },
+    Format { name: "ssn", fits: |text| text.len() == 11 && SSN.is_match(text) },
     Format { name: "k8s-short-name", fits: is_dns_label },
     Format { name: "k8s-long-name", fits: is_dns_subdomain },
 ];
@@ -84,6 +86,7 @@ static MAC: LazyLock<Regex> = LazyLock::new(|| {
     own(concat!(
         "^(?i-u)(?:[0-9a-f]{2}(?:(?::[0-9a-f]{2}){5}|(?::[0-9a-f]{2}){7}|(?::[0-9a-f]{2}){19}",
         "|(?:-[0-9a-f]{2}){5}|(?:-[0-9a-f]{2}){7}|(?:-[0-9a-f]{2}){19})",
+        "|[0-9a-f]{12}|[0-9a-f]{16}|[0-9a-f]{40}",
         "|[0-9a-f]{4}(?:(?:\\.[0-9a-f]{4}){2}|(?:\\.[0-9a-f]{4}){3}|(?:\\.[0-9a-f]{4}){9}))$"
     ))
 });
@@ -187,50 +190,75 @@ pub fn pattern(text: &str) -> Result<Regex, String> {
 /// Go's syntax in that of the crate `regex`: its classes as ASCII, and as plain what only this crate takes for an operator.
 fn translated(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len() + 16);
-    let (mut chars, mut class) = (pattern.chars().peekable(), false);
+    let mut chars = pattern.chars().peekable();
     while let Some(c) = chars.next() {
-        match (c, class) {
-            ('\\', _) => match chars.next() {
-                Some('d') => out.push_str("[0-9]"),
-                Some('D') => out.push_str("[^0-9]"),
-                Some('w') => out.push_str("[0-9A-Za-z_]"),
-                Some('W') => out.push_str("[^0-9A-Za-z_]"),
-                Some('s') => out.push_str("[\\t\\n\\x0C\\r ]"),
-                Some('S') => out.push_str("[^\\t\\n\\x0C\\r ]"),
-                Some('b') if !class => out.push_str("(?-u:\\b)"),
-                Some(escaped) => out.extend(['\\', escaped]),
+        match c {
+            '\\' => match chars.next() {
+                Some('b') => out.push_str("(?-u:\\b)"),
+                Some(escaped) => out.push_str(&escape(escaped)),
                 None => out.push('\\'),
             },
-            ('[', false) => {
-                class = true;
-                out.push(c);
-                if chars.next_if_eq(&'^').is_some() {
-                    out.push('^');
-                }
-                // A bracket that closes at once is one of the class.
-                if chars.next_if_eq(&']').is_some() {
-                    out.push_str("\\]");
-                }
-            }
-            ('[', true) if chars.peek() == Some(&':') => {
-                out.push(c);
-                for c in chars.by_ref() {
-                    out.push(c);
-                    if c == ']' {
-                        break;
-                    }
-                }
-            }
-            ('[', true) => out.push_str("\\["),
-            (']', true) => {
-                class = false;
-                out.push(c);
-            }
-            ('&' | '~' | '-', true) if chars.peek() == Some(&c) => out.extend(['\\', c]),
-            _ => out.push(c),
+            '[' => class(&mut chars, &mut out),
+            c => out.push(c),
         }
     }
     out
+}
+
+/// What a backslash makes of a character, in a class or outside.
+fn escape(c: char) -> String {
+    match c {
+        'd' => "[0-9]".into(),
+        'D' => "[^0-9]".into(),
+        'w' => "[0-9A-Za-z_]".into(),
+        'W' => "[^0-9A-Za-z_]".into(),
+        's' => "[\\t\\n\\x0C\\r ]".into(),
+        'S' => "[^\\t\\n\\x0C\\r ]".into(),
+        // To this crate these two are the ends of words.
+        '<' | '>' => c.into(),
+        c => format!("\\{c}"),
+    }
+}
+
+/// A class, behind its bracket: characters and ranges of them, each escaped.
+fn class(chars: &mut Peekable<Chars<'_>>, out: &mut String) {
+    out.push('[');
+    if chars.next_if_eq(&'^').is_some() {
+        out.push('^');
+    }
+    let one = |c: char, chars: &mut Peekable<Chars<'_>>| match c {
+        '\\' => chars.next().map_or_else(|| "\\".into(), escape),
+        c if c.is_ascii_punctuation() => format!("\\{c}"),
+        c => c.into(),
+    };
+    let mut first = true;
+    while let Some(c) = chars.next() {
+        match c {
+            // A bracket that closes at once is one of the class.
+            ']' if !first => {
+                out.push(']');
+                return;
+            }
+            '[' if chars.peek() == Some(&':') => {
+                out.push('[');
+                out.extend(chars.by_ref().take_while(|c| *c != ']'));
+                out.push(']');
+            }
+            c => {
+                out.push_str(&one(c, chars));
+                let mut ahead = chars.clone();
+                // A hyphen makes a range, but at the class's end.
+                if ahead.next() == Some('-') && ahead.peek().is_some_and(|end| *end != ']') {
+                    chars.next();
+                    if let Some(end) = chars.next() {
+                        out.push('-');
+                        out.push_str(&one(end, chars));
+                    }
+                }
+            }
+        }
+        first = false;
+    }
 }
 
 #[cfg(test)]
@@ -256,7 +284,7 @@ mod tests {
             ("ipv4", &["10.0.0.1", "010.0.0.1", "::ffff:1.2.3.4"], &["10.0.0", "::1", "300.1.1.1"]),
             ("ipv6", &["::1", "2001:db8::1"], &["10.0.0.1", "fe80::1%eth0"]),
             ("cidr", &["10.0.0.0/8", "::/0"], &["10.0.0.0", "10.0.0.0/33", "::/129"]),
-            ("mac", &["00:11:22:aa:bb:cc", "0011.22aa.bbcc"], &["00:11:22:aa:bb", "00-11:22-aa-bb-cc"]),
+            ("mac", &["00:11:22:aa:bb:cc", "0011.22aa.bbcc", "001122aabbcc"], &["00:11:22:aa:bb", "00-11:22-aa-bb-cc"]),
             ("hostname", &["a", "a.example", "1a.example", "ü.example"], &["a_b", "-a", "a.b-", "a.1", ""]),
             ("hexcolor", &["#fff", "00AAff"], &["#ff", "red"]),
         ];
@@ -286,6 +314,11 @@ mod tests {
             (r"^[]a]+$", "]a", "["),
             (r"^[a&&b]+$", "a&b", "c"),
             (r"^[[:alpha:]-]+$", "a-", "1"),
+            (r"^\<a\>$", "<a>", "a"),
+            (r"^[+--]+$", "+,-", "."),
+            (r"^[a-c\d~~]+$", "b1~", "d"),
+            (r"^[^-a]+$", "b", "-"),
+            (r"^[\x41-\x43]+$", "ABC", "D"),
             (r"^\s$", " ", "\u{a0}"),
             (r"^a\.b$", "a.b", "axb"),
         ] {

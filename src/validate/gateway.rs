@@ -7,14 +7,14 @@ use jiff::Timestamp;
 
 use super::rules::{
     CA_CANNOT_VERIFY, CA_DOUBLED, CA_EXPIRED, CA_EXPIRES_SOON, CA_NO_CERTIFICATE, CA_NOT_RAW_PEM, CA_NOT_YET_VALID,
-    CA_PARTLY_USELESS, CA_PINNED_LEAF, CA_PRIVATE_KEY, CA_SECRET_NAMESPACE, CA_SOURCE_BOTH, CA_SOURCE_MISSING,
-    CA_UNPARSABLE, OBSERVABILITY_KIND_MISSING, PLANE_ID_MISSING, Rule,
+    CA_PARTLY_USELESS, CA_PINNED_LEAF, CA_PRIVATE_KEY, CA_SECRET_NAME, CA_SECRET_NAMESPACE, CA_SOURCE_BOTH,
+    CA_SOURCE_MISSING, CA_UNPARSABLE, OBSERVABILITY_KIND_MISSING, PLANE_ID_MISSING, REQUIRED_FIELD, Rule,
 };
 use super::{Fix, Found};
 use crate::manifest::{Entry, Node, Value};
-use crate::pki::{self, BundleError, Certificate};
-use crate::plane::{Difference, OBSERVABILITY_KIND, PLANE_ID_REQUIRED, age};
-use crate::term::{shell_quoted, visible};
+use crate::pki::{self, BundleError, Certificate, Reason, Refusal, Trust};
+use crate::plane::{Difference, OBSERVABILITY_KIND, PLANE_ID_REQUIRED, age, is_dns_label, is_dns_subdomain};
+use crate::term::visible;
 
 pub(super) const CLIENT_CA: &str = "spec.clusterAgent.clientCA";
 /// A CA that ends within this many days is told of.
@@ -34,14 +34,18 @@ pub(super) fn releases(root: &Node, found: &mut Found) {
         let message = format!("planeID is left out: in {releases} {instead}");
         let finding =
             found.add(&PLANE_ID_MISSING, spec.key_span.clone(), "spec.planeID", message, "planeID is missing");
-        finding.help = Some(format!("write `planeID: {}`, which is what it defaults to", shell_quoted(name)));
-        if crate::plane::is_dns_label(name) {
-            finding.fix = insertion(root, &[&spec.node], "planeID", name);
+        let written = quoted(name);
+        if is_dns_label(name) {
+            finding.help = Some(format!("write `planeID: {written}`, which is what it defaults to"));
+            finding.fix = insertion(root, &[&spec.node], "planeID", &written);
+        } else {
+            finding.help = Some("write the agent's planeID: it defaults to the name, which can't be one".into());
         }
     }
     if let Some(reference) = spec.node.entry("observabilityPlaneRef")
         && matches!(reference.node.value, Value::Mapping(_))
         && absent(&reference.node, "kind")
+        && !reference.node.entries().iter().any(|entry| entry.key.eq_ignore_ascii_case("kind") && entry.key != "kind")
     {
         let path = "spec.observabilityPlaneRef.kind";
         let message = Difference::of(path)
@@ -52,6 +56,21 @@ pub(super) fn releases(root: &Node, found: &mut Found) {
             found.add(&OBSERVABILITY_KIND_MISSING, reference.key_span.clone(), path, message, "kind is missing");
         finding.help = Some(format!("write `kind: {OBSERVABILITY_KIND}`, which is what it defaults to"));
         finding.fix = insertion(root, &[&spec.node, &reference.node], "kind", OBSERVABILITY_KIND);
+    }
+}
+
+/// What the reference has a default for and a CRD requires can be written.
+pub(super) fn fill_in(root: &Node, found: &mut Found) {
+    let name = root.at(&["metadata", "name"]).and_then(Node::as_str).filter(|name| is_dns_label(name)).map(quoted);
+    let (spec, reference) = (root.get("spec"), root.at(&["spec", "observabilityPlaneRef"]));
+    for finding in found.findings.iter_mut().filter(|finding| finding.rule == &REQUIRED_FIELD) {
+        finding.fix = match (finding.path.as_str(), spec, reference, &name) {
+            ("spec.planeID", Some(spec), _, Some(name)) => insertion(root, &[spec], "planeID", name),
+            ("spec.observabilityPlaneRef.kind", Some(spec), Some(reference), _) => {
+                insertion(root, &[spec, reference], "kind", OBSERVABILITY_KIND)
+            }
+            _ => None,
+        };
     }
 }
 
@@ -79,6 +98,13 @@ fn is_written_here(root: &Node, way: &[&Node]) -> bool {
     })
 }
 
+/// A text as YAML has it: in quotes where it would be read as another type.
+pub(super) fn quoted(text: &str) -> String {
+    let read = crate::manifest::parse(String::new(), text.to_owned());
+    let plain = read.documents.first().and_then(|document| document.root.as_str()) == Some(text);
+    if plain { text.to_owned() } else { format!("{text:?}") }
+}
+
 fn absent(node: &Node, key: &str) -> bool {
     node.get(key).is_none_or(Node::is_null)
 }
@@ -102,7 +128,11 @@ pub(super) fn check(root: &Node, judged: &Judged<'_>, found: &mut Found) {
                 .add(&CA_SOURCE_MISSING, ca.key_span.clone(), CLIENT_CA, message, "neither value nor secretRef")
                 .help = Some("write the CA's PEM as value, or name a Secret with secretRef".into());
         }
-        (Some(_), Some(secret)) => {
+        (Some(value), Some(secret)) => {
+            // The key is the worse of the two faults.
+            if value.node.as_str().is_some_and(pki::holds_private_key) {
+                inline(value, None, judged, found);
+            }
             let message = "clientCA has two sources: the value wins in silence, and the Secret is never read";
             let path = format!("{CLIENT_CA}.{}", secret.key);
             found.add(&CA_SOURCE_BOTH, secret.key_span.clone(), &path, message, "never read").help =
@@ -122,6 +152,29 @@ pub(super) fn check(root: &Node, judged: &Judged<'_>, found: &mut Found) {
                 found.add(&CA_SECRET_NAMESPACE, secret.key_span.clone(), &path, message, "namespace is missing").help =
                     Some("write the Secret's namespace".into());
             }
+            secret_names(secret, found);
+        }
+    }
+}
+
+/// Names that no Secret can have.
+fn secret_names(secret: &Entry, found: &mut Found) {
+    let is_key = |text: &str| {
+        !text.is_empty() && text.len() <= 253 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    };
+    let fits = |key: &str, text: &str| match key {
+        "name" => is_dns_subdomain(text),
+        // One that is left empty is told as missing.
+        "namespace" => text.is_empty() || is_dns_label(text),
+        _ => is_key(text),
+    };
+    for key in ["name", "namespace", "key"] {
+        if let Some(node) = secret.node.get(key)
+            && node.as_str().is_some_and(|text| !fits(key, text))
+        {
+            let path = format!("{CLIENT_CA}.{}.{key}", secret.key);
+            let message = format!("no Secret can have this {key}: the gateway's look-up fails");
+            found.add(&CA_SECRET_NAME, node.span.clone(), &path, message, "");
         }
     }
 }
@@ -205,69 +258,69 @@ fn remarks(text: &str, at: Timestamp) -> Vec<Remark> {
         return vec![match pki::bundle(text.as_bytes()) {
             Ok(pem) => {
                 let message = "clientCA.value must be raw PEM: of base64 the gateway understands nothing";
-                let help = "decode it with `base64 -d`, and write the result as a block behind `value: |`";
+                let help = "write the PEM itself, as a block behind `value: |`";
                 Remark { help: Some(help), instead: Some(pem), ..remark(&CA_NOT_RAW_PEM, message, "encoded") }
             }
             Err(BundleError::PrivateKey) => remark(&CA_PRIVATE_KEY, "clientCA.value holds a private key, encoded", ""),
             Err(_) => {
                 let label = "no certificate can be decoded from it";
-                remark(&CA_NO_CERTIFICATE, "clientCA.value holds no certificate", label)
+                let help = "a PEM keeps its line ends as a block behind `value: |`, and not behind `value: >`";
+                let help = text.contains("-----BEGIN CERTIFICATE-----").then_some(help);
+                Remark { help, ..remark(&CA_NO_CERTIFICATE, "clientCA.value holds no certificate", label) }
             }
         }];
     }
-    let parsed = |der: &Vec<u8>| Certificate::from_der(der).filter(|parsed| !parsed.has_negative_serial());
-    let certificates: Vec<_> = blocks.iter().map(parsed).collect();
-    bundle(&certificates, at)
+    bundle(&blocks, at)
 }
 
-/// What keeps a certificate from being of use, if anything does.
-fn useless(certificate: &Option<Certificate>, at: Timestamp) -> Option<(&'static Rule, String)> {
-    let Some(certificate) = certificate else {
-        return Some((&CA_UNPARSABLE, "can't be parsed".into()));
+/// What keeps a certificate from letting any agent in, as a rule of this program.
+fn useless(refusal: &Refusal) -> &'static Rule {
+    match refusal.reason {
+        Reason::Unparsable => &CA_UNPARSABLE,
+        Reason::Expired => &CA_EXPIRED,
+        Reason::NotYetValid => &CA_NOT_YET_VALID,
+        _ => &CA_CANNOT_VERIFY,
+    }
+}
+
+fn bundle(ders: &[Vec<u8>], at: Timestamp) -> Vec<Remark> {
+    let trusts: Vec<_> = ders.iter().map(|der| pki::trust(der, at)).collect();
+    let none_is_of_use = trusts.iter().all(Result::is_err);
+    let name = |index: usize| match ders {
+        [_] => "the CA".to_owned(),
+        _ => format!("certificate {} of the CA", index + 1),
     };
-    if certificate.not_after < at {
-        return Some((&CA_EXPIRED, format!("has expired at {}", certificate.not_after)));
-    }
-    if certificate.not_before > at {
-        return Some((&CA_NOT_YET_VALID, format!("is valid only from {} on", certificate.not_before)));
-    }
-    if !certificate.allows_client_auth() {
-        return Some((&CA_CANNOT_VERIFY, "is not for client certificates, by its extended key usage".into()));
-    }
-    None
-}
-
-fn bundle(certificates: &[Option<Certificate>], at: Timestamp) -> Vec<Remark> {
-    let faults: Vec<_> = certificates.iter().map(|certificate| useless(certificate, at)).collect();
-    let mut remarks = Vec::new();
-    let one = certificates.len() == 1;
-    let name = |index: usize| if one { "the CA".to_owned() } else { format!("certificate {} of the CA", index + 1) };
-    let none_is_of_use = faults.iter().all(Option::is_some);
-    for (index, fault) in faults.iter().enumerate() {
-        let Some((rule, why)) = fault else {
-            continue;
-        };
-        let rule = if none_is_of_use { rule } else { &CA_PARTLY_USELESS };
-        let label = if none_is_of_use { "every agent is refused" } else { "it does nothing" };
-        remarks.push(remark(rule, format!("{} {why}", name(index)), label));
-    }
-    let (mut seen, mut last) = (BTreeSet::new(), None);
-    for (index, certificate) in certificates.iter().enumerate() {
-        let Some(certificate) = certificate else {
-            continue;
-        };
-        if !seen.insert(&certificate.sha256) {
-            remarks.push(remark(&CA_DOUBLED, format!("{} stands twice in clientCA.value", name(index)), "a double"));
-        } else if faults[index].is_none() {
-            last = last.max(Some(certificate.not_after));
-            if !certificate.ca {
-                let message = format!(
-                    "{} is no CA but a certificate of its own ({}): once the agent's is renewed, it no longer fits",
-                    name(index),
-                    visible(&certificate.subject)
-                );
-                let help = "let the agent's certificate be issued by a CA, and name that CA here";
-                remarks.push(Remark { help: Some(help), ..remark(&CA_PINNED_LEAF, message, "pinned") });
+    let (mut remarks, mut seen, mut last) = (Vec::new(), BTreeSet::new(), None);
+    for (index, (der, trust)) in ders.iter().zip(&trusts).enumerate() {
+        match trust {
+            _ if !seen.insert(der) => {
+                remarks.push(remark(
+                    &CA_DOUBLED,
+                    format!("{} stands twice in clientCA.value", name(index)),
+                    "a double",
+                ));
+            }
+            Err(refusal) => {
+                let (rule, label) = if none_is_of_use {
+                    (useless(refusal), "every agent is refused")
+                } else {
+                    (&CA_PARTLY_USELESS, "it does nothing")
+                };
+                remarks.push(remark(rule, format!("{} {}", name(index), refusal.message), label));
+            }
+            Ok(trust) => {
+                let certificate = Certificate::from_der(der);
+                last = last.max(certificate.as_ref().map(|certificate| certificate.not_after));
+                if *trust == Trust::Itself {
+                    let subject = certificate.map(|certificate| certificate.subject).unwrap_or_default();
+                    let message = format!(
+                        "{} is no CA but a certificate of its own ({}): once the agent's is renewed, it no longer fits",
+                        name(index),
+                        visible(&subject)
+                    );
+                    let help = "let the agent's certificate be issued by a CA, and name that CA here";
+                    remarks.push(Remark { help: Some(help), ..remark(&CA_PINNED_LEAF, message, "pinned") });
+                }
             }
         }
     }

@@ -231,24 +231,34 @@ fn managed_fields(field: &Entry, path: &str, found: &mut Found) {
 
 /// Whether a field has the type that ObjectMeta gives it; fields inside it that this doesn't have are told, too.
 fn typed(field: &Entry, path: &str, found: &mut Found) -> bool {
-    let value = field.node.to_json();
-    let Ok(read) = ObjectMeta::deserialize(serde_json::json!({field.key.clone(): value})) else {
-        let message = format!("{} does not have the form that it must have", visible(path));
-        let label = format!("{} here", field.node.type_name());
-        found.add(&WRONG_TYPE, field.node.span.clone(), path, message, label);
-        return false;
-    };
+    let read = |value: Json| ObjectMeta::deserialize(serde_json::json!({field.key.clone(): value}));
     let nested = matches!(field.key.as_str(), "ownerReferences" | "managedFields");
-    if nested && let Ok(known) = serde_json::to_value(read) {
-        let known = known.get(&field.key).and_then(Json::as_array).cloned().unwrap_or_default();
-        for ((index, item), known) in field.node.items().iter().enumerate().zip(known) {
-            for entry in item.entries().iter().filter(|entry| !entry.node.is_null() && known.get(&entry.key).is_none())
-            {
-                unknown_inside(entry, &format!("{path}[{index}]"), found);
-            }
+    let items = match &field.node.value {
+        Value::Sequence(items) if nested => items,
+        _ => return read(field.node.to_json()).is_ok() || mistyped(&field.node, path, found),
+    };
+    // One by one, as there may be many.
+    let mut fits = true;
+    for (index, item) in items.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        let known = read(Json::Array(vec![item.to_json()])).ok().and_then(|read| serde_json::to_value(read).ok());
+        let Some(known) = known else {
+            fits = mistyped(item, &path, found);
+            continue;
+        };
+        let known = &known[&field.key][0];
+        for entry in item.entries().iter().filter(|entry| !entry.node.is_null() && known.get(&entry.key).is_none()) {
+            unknown_inside(entry, &path, found);
         }
     }
-    true
+    fits
+}
+
+/// Says that a value is not of its field's type, which is no.
+fn mistyped(node: &Node, path: &str, found: &mut Found) -> bool {
+    let message = format!("{} does not have the form that it must have", visible(path));
+    found.add(&WRONG_TYPE, node.span.clone(), path, message, format!("{} here", node.type_name()));
+    false
 }
 
 fn unknown_inside(entry: &Entry, parent: &str, found: &mut Found) {

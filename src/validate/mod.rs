@@ -224,8 +224,8 @@ impl Validator {
             "" => "without a kind",
             kind => kind,
         };
-        if judgement.skipped.len() < LIMIT || judgement.skipped.contains_key(kind) {
-            *judgement.skipped.entry(kind.to_owned()).or_default() += 1;
+        if judgement.skipped.len() < LIMIT {
+            *judgement.skipped.entry(crate::term::redacted(kind).into_owned()).or_default() += 1;
         }
         judgement.take(found);
     }
@@ -248,6 +248,7 @@ impl Validator {
         if !self.resources.is_empty() {
             metadata::check(object.node, &mut found);
         }
+        gateway::fill_in(object.node, &mut found);
         found.later(|found| {
             if self.releases {
                 gateway::releases(object.node, found);
@@ -283,10 +284,8 @@ impl Validator {
             return Some((format!("there is no kind {}", visible(kind)), format!("`kind: {plane}` was meant?")));
         }
         if kind == plane {
-            return Some((
-                format!("a {plane} is of {version}, not of `{}`", visible(api_version)),
-                format!("write `apiVersion: {version}`"),
-            ));
+            let of = if api_version.is_empty() { "nothing".into() } else { format!("`{}`", visible(api_version)) };
+            return Some((format!("a {plane} is of {version}, not of {of}"), format!("write `apiVersion: {version}`")));
         }
         None
     }
@@ -558,6 +557,53 @@ mod tests {
             ["{generateName: foo-}", "{name: a, annotations: {example.com/description: x}}", "{name: a, labels: null}"]
         {
             assert_eq!(found(&with(good)), [], "{good}");
+        }
+    }
+
+    #[test]
+    fn a_ca_that_lets_nobody_in_is_told() {
+        let made = |change: fn(&mut rcgen::CertificateParams)| {
+            let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            (params.not_before, params.not_after) =
+                (rcgen::date_time_ymd(2026, 1, 1), rcgen::date_time_ymd(2030, 1, 1));
+            change(&mut params);
+            params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
+        };
+        let critical = |params: &mut rcgen::CertificateParams| {
+            let mut extension = rcgen::CustomExtension::from_oid_content(&[1, 2, 3], vec![5, 0]);
+            extension.set_criticality(true);
+            params.custom_extensions = vec![extension];
+        };
+        let cases: [(String, &[&str]); 6] = [
+            (made(|_| {}), &[]),
+            (made(|params| params.key_usages = vec![rcgen::KeyUsagePurpose::CrlSign]), &["ca-cannot-verify"]),
+            (made(critical), &["ca-cannot-verify"]),
+            (made(|params| params.is_ca = rcgen::IsCa::ExplicitNoCa), &["ca-pinned-leaf"]),
+            // Two faults of one certificate are one, and a web page's blanks make it none at all.
+            (made(|params| params.not_after = rcgen::date_time_ymd(2026, 2, 1)), &["ca-expired"]),
+            (made(|_| {}).replace("-----\n", "-----\u{a0}\n"), &["ca-no-certificate"]),
+        ];
+        for (pem, rules) in cases {
+            let pem = serde_json::to_string(&pem).unwrap();
+            let text = plane(&format!("{{planeID: a, clusterAgent: {{clientCA: {{value: {pem}}}}}}}"));
+            assert_eq!(found(&text).into_iter().map(|found| found.0).collect::<Vec<_>>(), rules, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_private_key_is_told_in_every_encoding() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let der = base64::engine::general_purpose::STANDARD.encode(key.serialize_der());
+        let hex: String = key.serialize_der().iter().map(|octet| format!("{octet:02x}")).collect();
+        let ca = pems().remove(1).1;
+        let labelled = pki::encode("CERTIFICATE", &key.serialize_der());
+        for value in [der.clone(), hex, format!("{ca}key: {der}\n"), format!("{ca}{labelled}"), key.serialize_pem()] {
+            let inner = format!("value: {value:?}");
+            for source in [inner.clone(), format!("{inner}, secretRef: {{name: ca, namespace: s, key: k}}")] {
+                let text = plane(&format!("{{planeID: a, clusterAgent: {{clientCA: {{{source}}}}}}}"));
+                assert!(found(&text).iter().any(|found| found.0 == "ca-private-key"), "{text}");
+            }
         }
     }
 
@@ -929,6 +975,8 @@ mod tests {
             "{planeID: a, clusterAgent: {clientCA: x}}",
             "{planeID: a, clusterAgent: {clientCA: {secretRef: {name: ca, key: k, namespace: 1}}}}",
             "{planeID: a, clusterAgent: {clientCA: {value: ''}}}",
+            "{planeID: a, @, observabilityPlaneRef: {Kind: ClusterObservabilityPlane, name: a}}",
+            "{planeID: a, clusterAgent: {clientCA: {secretRef: {name: ca, namespace: s, key: 'a/b'}}}}",
         ] {
             assert_eq!(found(&plane(&spec.replace('@', SECRET))).len(), 1, "{spec}");
         }

@@ -220,6 +220,11 @@ rules! {
         "A cluster-scoped plane has no namespace to fall back on. The CRDs accept it without, and the gateway's look-up then fails.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      «secretRef»: {name: ca, key: ca.crt}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      secretRef: {namespace: openchoreo-system, name: ca, key: ca.crt}\n";
+    CA_SECRET_NAME = "ca-secret-name" Error Gateway
+        "clientCA.secretRef names a Secret that can be",
+        "The CRDs take any text for its name, namespace and key; the gateway's look-up of one that no Secret can have fails.",
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      secretRef: {namespace: openchoreo-system, name: «The_CA», key: ca.crt}\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      secretRef: {namespace: openchoreo-system, name: ca, key: ca.crt}\n";
     CA_PRIVATE_KEY = "ca-private-key" Error Gateway
         "clientCA.value holds no private key",
         "Whoever may read the plane can read it, and with a CA's key make certificates for any agent. A key that stood in a manifest is no longer secret: make a new CA.",
@@ -252,7 +257,7 @@ rules! {
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_CANNOT_VERIFY = "ca-cannot-verify" Error Gateway
         "the CA can verify a client certificate",
-        "Its extended key usage must allow client authentication, or be absent: it counts through the whole chain.",
+        "Its extended key usage must allow client authentication, or be absent: it counts through the whole chain. Its key usage, where it has one, must allow to sign certificates; a critical extension that Go doesn't know rules it out.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a server's certificate>»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_PINNED_LEAF = "ca-pinned-leaf" Warning Practice

@@ -528,7 +528,8 @@ impl Schema {
             (Json::Number(value), Json::Number(one)) => value.as_f64() == one.as_f64(),
             (value, one) => value == one,
         };
-        if allowed.iter().any(same) {
+        // A null is none of them, whatever stands there.
+        if !node.is_null() && allowed.iter().any(same) {
             return;
         }
         walk.blocked = true;
@@ -570,7 +571,7 @@ impl Schema {
             .as_ref()
             .and_then(|pattern| suggestion(text, &pattern.regex, self.length.most.unwrap_or(usize::MAX)));
         found.add(rule, node.span.clone(), &path, message, label).help =
-            suggested.map(|text| format!("`{text}` would do"));
+            suggested.map(|text| format!("`{}` would do", super::gateway::quoted(&text)));
     }
 
     fn range(&self, number: &Number, node: &Node, place: &Place<'_>, found: &mut Found) {

@@ -34,7 +34,13 @@ impl Refusal {
         for cause in self.causes.iter().chain(&others).filter(|cause| all_whole || !whole(cause)) {
             let (places, path) = resolve(object.node, if whole(&cause) { "" } else { &cause.field });
             let span = if cause.message.starts_with(UNKNOWN) { places.key } else { places.value };
-            found.add(&SERVER_REJECTED, span, &path, visible(&cause.message), "");
+            // What is missing has no place of its own to name it.
+            let what = if cause.message == "Required value" {
+                format!("{path}: {}", cause.message)
+            } else {
+                cause.message.clone()
+            };
+            found.add(&SERVER_REJECTED, span, &path, visible(&what), "");
         }
         for (line, message) in lines {
             let span = line_of(text, start, line).unwrap_or_else(|| resolve(object.node, "").0.value);

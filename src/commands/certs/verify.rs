@@ -64,19 +64,21 @@ pub struct Args {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("there is no certificate in {0}")]
-    NoCertificate(String),
+    Empty(String),
     #[error("the certificate names no planeID: it has no common name")]
-    NoPlaneId,
+    Unnamed,
     #[error("no plane has the planeID {}", visible(.0))]
-    NoPlane(String),
+    UnknownPlaneId(String),
 }
 
 impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoCertificate(_) => None,
-            Self::NoPlaneId => Some("name it with --plane-id, or a plane with --plane".into()),
-            Self::NoPlane(_) => Some("the agent would be refused; choreoctl get shows the planeIDs there are".into()),
+            Self::Empty(_) => None,
+            Self::Unnamed => Some("name it with --plane-id, or a plane with --plane".into()),
+            Self::UnknownPlaneId(_) => {
+                Some("the agent would be refused; choreoctl get shows the planeIDs there are".into())
+            }
         }
     }
 }
@@ -87,7 +89,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let cluster = if needed { Some(session.connect().await?) } else { None };
     let presented = source::presented(&args.cert, cluster.as_ref(), session).await?;
     if presented.is_empty() {
-        return Err(Error::NoCertificate(args.cert.to_string()).into());
+        return Err(Error::Empty(args.cert.to_string()).into());
     }
     let now = cluster.as_ref().map_or_else(Timestamp::now, Cluster::now);
     let at = args.at.map_or(now, |moment| moment.from(now));
@@ -152,7 +154,7 @@ async fn of_planes(
         (None, Some(id)) => Some(id.clone()),
         (None, None) => {
             let name = presented.first().and_then(|der| Certificate::from_der(der)).and_then(|leaf| leaf.common_name);
-            let name = name.ok_or(Error::NoPlaneId)?;
+            let name = name.ok_or(Error::Unnamed)?;
             session.term.note(&format!("planeID {}, the certificate's common name", visible(&name)));
             Some(name)
         }
@@ -180,7 +182,7 @@ async fn of_planes(
         let named = args.plane.as_ref().map(ToString::to_string);
         return match named {
             Some(name) => Err(manifest::Error::NoPlane { file: name }.into()),
-            None => Err(Error::NoPlane(wanted.unwrap_or_default()).into()),
+            None => Err(Error::UnknownPlaneId(wanted.unwrap_or_default()).into()),
         };
     }
     let plane_id = wanted.or_else(|| planes.first().map(|plane| plane.plane_id().to_owned()));
