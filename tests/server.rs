@@ -70,6 +70,7 @@ fn main() {
         validate_judges_as_the_server_by_a_stricter_crd,
         the_server_is_asked_and_its_causes_have_their_lines,
         verdicts_are_gos,
+        verdicts_are_told_for_every_plane_of_a_plane_id,
     ];
     let args = Arguments::from_args();
     let listing = args.list;
@@ -1328,4 +1329,62 @@ fn verdicts(cases: &[corpus::Case]) -> Vec<String> {
         word("reason").or_else(|| word("verdict")).unwrap()
     };
     cases.iter().map(verdict).collect()
+}
+
+fn verdicts_are_told_for_every_plane_of_a_plane_id() {
+    let at = ControlPlane::start();
+    let own = ca(&at, "own");
+    let other = ca(&at, "other");
+    at.run(&["certs", "client", "--plane-id", "shared", "--ca-dir", "own"]).expect(0);
+    let secret = |name: &str, path: &str| {
+        at.kubectl(&["create", "secret", "generic", name, &format!("--from-file=ca.crt={path}")], "");
+    };
+    secret("right", &own);
+    secret("wrong", &other);
+    let plane = |name: &str, flag: &str, source: &str| {
+        at.run(&["create", name, "--plane-id", "shared", flag, source]).expect(0);
+    };
+    plane("by-value", "--client-ca-file", &own);
+    plane("by-secret", "--client-ca-secret", "default/right");
+    let verify = |more: &[&str]| at.run(&[&["certs", "verify", "--cert", "own/tls.crt"], more].concat());
+    let authorized = verify(&["-o", "json"]).expect(0).json();
+    assert_eq!((&authorized["authorized"], &authorized["planeID"]), (&json!(true), &json!("shared")));
+    assert!(authorized["verdicts"].as_array().unwrap().iter().all(|one| one["until"].is_string()), "{authorized}");
+    // After the leaf's end, and from what the Secret of an agent would hold.
+    verify(&["--at", "+2y"]).expect(1);
+    at.kubectl(&["create", "secret", "tls", "agent", "--cert=own/tls.crt", "--key=own/tls.key"], "");
+    at.run(&["certs", "verify", "--cert", "secret/default/agent", "--plane", "by-value"]).expect(0);
+    at.run(&["certs", "verify", "--cert", "secret/default/agent", "--ca", "plane/by-secret"]).expect(0);
+    at.run(&["certs", "verify", "--cert", "secret/default/agent", "--ca", "secret/default/wrong"]).expect(1);
+
+    plane("other", "--client-ca-secret", "default/wrong");
+    plane("nothing", "--client-ca-secret", "default/none");
+    let told = verify(&["-o", "json"]).expect(1).json();
+    let reasons: Vec<_> = told["verdicts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["plane"].as_str().unwrap(), one["reason"].as_str()))
+        .collect();
+    let expected = [
+        ("by-secret", None),
+        ("by-value", None),
+        ("nothing", Some("ca-unreadable")),
+        ("other", Some("unknown-authority")),
+    ];
+    assert_eq!(reasons, expected);
+    verify(&["--any"]).expect(0);
+    verify(&["--plane-id", "none"]).expect(2).says(&["no plane has the planeID none", "hint:"]);
+    verify(&["--plane", "none"]).expect(3);
+
+    // Who may read planes and no Secrets knows of the inline one only.
+    at.kubectl(&["create", "clusterrole", "planes", "--verb=get,list", "--resource=clusterbuildplanes"], "");
+    at.kubectl(&["create", "clusterrolebinding", "planes", "--clusterrole=planes", "--user=guest"], "");
+    let guest = ["--context", "guest"];
+    let unknown = verify(&guest).expect(2);
+    assert!(
+        unknown.stdout.contains("by-secret: unknown") && unknown.stdout.contains("by-value: authorized"),
+        "{unknown:?}"
+    );
+    verify(&[&guest[..], &["--any"]].concat()).expect(0);
 }

@@ -1,17 +1,15 @@
 //! `choreoctl certs verify`: whether the cluster gateway would let an agent in, and until when.
 
-use std::collections::BTreeSet;
-
 use clap::{Args as ClapArgs, ValueHint};
 use clap_complete::ArgValueCandidates;
 use jiff::Timestamp;
 
 use super::source;
-use crate::args::{FileArgs, Session, TextFormat};
+use crate::args::{FileArgs, FromFiles, Session, TextFormat};
 use crate::cluster::Cluster;
 use crate::complete;
 use crate::doctor::{self, ClientCa};
-use crate::manifest::{self, Input, json_text};
+use crate::manifest::{Input, json_text};
 use crate::pki::{self, CA_CERTIFICATE, Certificate, Verdict};
 use crate::plane::{Moment, Plane, PlaneName, Source};
 use crate::render::verdicts::{self, PlaneVerdict};
@@ -91,11 +89,25 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     if presented.is_empty() {
         return Err(Error::Empty(args.cert.to_string()).into());
     }
-    let now = cluster.as_ref().map_or_else(Timestamp::now, Cluster::now);
+    let files = if args.files.is_empty() { None } else { Some(FileArgs::of(&args.files).read(&session.term)?) };
+    let now = match (&files, &cluster) {
+        (Some(files), _) => files.snapshot.now,
+        (None, Some(cluster)) => cluster.now(),
+        (None, None) => Timestamp::now(),
+    };
     let at = args.at.map_or(now, |moment| moment.from(now));
     let (plane_id, verdicts) = match &args.ca {
         Some(ca) => (None, vec![of_ca(ca, &presented, cluster.as_ref(), at).await?]),
-        None => of_planes(&args, &presented, cluster.as_ref(), session, at).await?,
+        None => {
+            let wanted = wanted(&args, &presented, session)?;
+            let planes = planes(&args, wanted.as_deref(), cluster.as_ref(), files).await?;
+            let plane_id = wanted.or_else(|| planes.first().map(|(plane, _)| plane.plane_id().to_owned()));
+            let verdict = |(plane, ca): &(Plane, ClientCa)| PlaneVerdict {
+                plane: Some(plane.name().to_owned()),
+                verdict: ca.verdict(&presented, at),
+            };
+            (plane_id, planes.iter().map(verdict).collect())
+        }
     };
     match args.output {
         TextFormat::Json => {
@@ -140,55 +152,47 @@ async fn of_ca(
     Ok(PlaneVerdict { plane: None, verdict })
 }
 
-type Verdicts = (Option<String>, Vec<PlaneVerdict>);
-
-async fn of_planes(
-    args: &Args,
-    presented: &[Vec<u8>],
-    cluster: Option<&Cluster>,
-    session: &Session,
-    at: Timestamp,
-) -> anyhow::Result<Verdicts> {
-    let wanted = match (&args.plane, &args.plane_id) {
-        (Some(_), _) => None,
-        (None, Some(id)) => Some(id.clone()),
-        (None, None) => {
-            let name = presented.first().and_then(|der| Certificate::from_der(der)).and_then(|leaf| leaf.common_name);
-            let name = name.ok_or(Error::Unnamed)?;
-            session.term.note(&format!("planeID {}, the certificate's common name", visible(&name)));
-            Some(name)
-        }
-    };
-    let (planes, cas): (Vec<Plane>, Vec<ClientCa>) = if args.files.is_empty() {
-        let cluster = cluster.ok_or_else(|| anyhow::anyhow!("there is no cluster to ask"))?;
-        let planes = match &args.plane {
-            Some(name) => vec![cluster.plane(name.as_str()).await?],
-            None => {
-                let mut planes = cluster.planes::<Plane>(None).await?;
-                planes.retain(|plane| wanted.as_deref() == Some(plane.plane_id()));
-                planes
-            }
-        };
-        let cas = doctor::client_cas(cluster, &planes).await;
-        (planes, cas)
-    } else {
-        let read = FileArgs::of(&args.files).read(&session.term)?;
-        let cas = doctor::client_cas_of_files(&read.snapshot);
-        let named: BTreeSet<_> = args.plane.iter().map(PlaneName::as_str).collect();
-        let is_wanted = |plane: &Plane| named.contains(plane.name()) || wanted.as_deref() == Some(plane.plane_id());
-        read.snapshot.planes.iter().cloned().zip(cas).filter(|(plane, _)| is_wanted(plane)).unzip()
-    };
-    if planes.is_empty() {
-        let named = args.plane.as_ref().map(ToString::to_string);
-        return match named {
-            Some(name) => Err(manifest::Error::NoPlane { file: name }.into()),
-            None => Err(Error::UnknownPlaneId(wanted.unwrap_or_default()).into()),
-        };
+/// The planeID whose planes are looked at; none where one plane is named.
+fn wanted(args: &Args, presented: &[Vec<u8>], session: &Session) -> anyhow::Result<Option<String>> {
+    if args.plane.is_some() || args.plane_id.is_some() {
+        return Ok(args.plane_id.clone());
     }
-    let plane_id = wanted.or_else(|| planes.first().map(|plane| plane.plane_id().to_owned()));
-    let verdicts = planes
-        .iter()
-        .zip(cas)
-        .map(|(plane, ca)| PlaneVerdict { plane: Some(plane.name().to_owned()), verdict: ca.verdict(presented, at) });
-    Ok((plane_id, verdicts.collect()))
+    let leaf = presented.first().and_then(|der| Certificate::from_der(der));
+    let name = leaf.and_then(|leaf| leaf.common_name).ok_or(Error::Unnamed)?;
+    session.term.note(&format!("planeID {}, the certificate's common name", visible(&name)));
+    Ok(Some(name))
+}
+
+/// The planes to look at, each with its CA.
+async fn planes(
+    args: &Args,
+    wanted: Option<&str>,
+    cluster: Option<&Cluster>,
+    files: Option<FromFiles>,
+) -> anyhow::Result<Vec<(Plane, ClientCa)>> {
+    let of_wanted = |plane: &Plane| match &args.plane {
+        Some(name) => name.as_str() == plane.name(),
+        None => wanted == Some(plane.plane_id()),
+    };
+    let found: Vec<_> = match (files, cluster) {
+        (Some(files), _) => {
+            let cas = doctor::client_cas_of_files(&files.snapshot);
+            files.snapshot.planes.into_iter().zip(cas).filter(|(plane, _)| of_wanted(plane)).collect()
+        }
+        (None, Some(cluster)) => {
+            let mut planes = match &args.plane {
+                Some(name) => vec![cluster.plane(name.as_str()).await?],
+                None => cluster.planes::<Plane>(None).await?,
+            };
+            planes.retain(of_wanted);
+            let cas = doctor::client_cas(cluster, &planes).await;
+            planes.into_iter().zip(cas).collect()
+        }
+        (None, None) => anyhow::bail!("there is no cluster to ask"),
+    };
+    match (found.is_empty(), &args.plane) {
+        (false, _) => Ok(found),
+        (true, Some(name)) => anyhow::bail!("there is no plane {name} in the files"),
+        (true, None) => Err(Error::UnknownPlaneId(wanted.unwrap_or_default().to_owned()).into()),
+    }
 }
