@@ -239,11 +239,7 @@ impl Validator {
             };
             let mut one = Found::new(object.document);
             schema.check(object.node, resource, &self.outcomes, &mut one);
-            found.absorb(one, |finding| {
-                if self.resources.len() > 1 {
-                    finding.message = format!("{} (by {})", finding.message, visible(&resource.file));
-                }
-            });
+            found.absorb(one, (self.resources.len() > 1).then_some(&resource.file));
         }
         if !self.resources.is_empty() {
             metadata::check(object.node, &mut found);
@@ -408,20 +404,26 @@ impl Found {
         }
     }
 
-    /// Takes another's findings but those that are here already.
-    fn absorb(&mut self, other: Self, change: impl Fn(&mut Finding)) {
+    /// Takes another's findings, those by another CRD of several; of those that are here already its name only.
+    fn absorb(&mut self, other: Self, by: Option<&str>) {
         self.errors += other.errors;
         self.warnings += other.warnings;
+        let by = by.map(visible);
         for mut finding in other.findings {
-            let same = |known: &Finding| {
+            let same = |known: &&mut Finding| {
                 known.rule == finding.rule && known.span == finding.span && known.path == finding.path
             };
-            if self.findings.iter().take(MANY).any(same) {
+            if let Some(known) = self.findings.iter_mut().take(MANY).find(same) {
+                if let (Some(by), Some(names)) = (&by, known.message.strip_suffix(')')) {
+                    known.message = format!("{names}, {by})");
+                }
                 *self.count(finding.rule.severity) -= 1;
-            } else {
-                change(&mut finding);
-                self.findings.push(finding);
+                continue;
             }
+            if let Some(by) = &by {
+                finding.message = format!("{} (by {by})", finding.message);
+            }
+            self.findings.push(finding);
         }
     }
 
@@ -657,10 +659,14 @@ mod tests {
             Resource::of_manifest(&parse(format!("{pattern}.yaml"), crd)).unwrap()
         };
         let validator = Validator::of_crds(vec![crd("9"), crd("4")], now());
-        let manifest = parse("f".into(), plane(&format!("{{planeID: too-long, {SECRET}}}")));
-        let told = validator.judge(&manifest).findings;
-        assert_eq!(told.len(), 1);
-        assert!(told[0].message.ends_with("4 characters (by 4.yaml)"), "{}", told[0].message);
+        for (plane_id, by) in
+            [("too-long", "4 characters (by 4.yaml)"), ("much-too-long", "9 characters (by 9.yaml, 4.yaml)")]
+        {
+            let manifest = parse("f".into(), plane(&format!("{{planeID: {plane_id}, {SECRET}}}")));
+            let told = validator.judge(&manifest).findings;
+            assert_eq!(told.len(), 1);
+            assert!(told[0].message.ends_with(by), "{}", told[0].message);
+        }
     }
 
     /// The reference's CRD with fields for the rules that it has no use for.
