@@ -120,7 +120,7 @@ mod tests {
         ] {
             all.push(IssueError::from(error).into());
         }
-        all.extend([IssueError::Subject.into(), KeyError::Unusable.into()]);
+        all.extend([IssueError::Request.into(), IssueError::Subject.into(), KeyError::Unusable.into()]);
         all.extend([
             PromptError::NotAsked { action: s("x") }.into(),
             PromptError::Missing { what: s("x"), flag: s("y") }.into(),

@@ -3,7 +3,8 @@
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, DnValue,
+    ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, PublicKeyData, SerialNumber,
 };
 
 use super::{Authority, AuthorityError, KeyAlgorithm, KeyError, PrivateKey, pem};
@@ -44,6 +45,8 @@ pub enum IssueError {
     Authority(#[from] AuthorityError),
     #[error("the CA's subject can't be written into a certificate as it stands: it repeats an attribute")]
     Subject,
+    #[error("it is no certificate signing request, or its signature isn't that of its key")]
+    Request,
     #[error("the certificate could not be signed: {0}")]
     Sign(String),
 }
@@ -57,6 +60,7 @@ impl IssueError {
                 "use a CA whose subject has each of CN, O and OU at most once: `choreoctl certs ca --out-dir DIR`"
                     .into(),
             ),
+            Self::Request => Some("make one with `choreoctl certs request --plane-id ID --out-dir DIR`".into()),
             Self::CommonName | Self::ValidFor | Self::Sign(_) => None,
         }
     }
@@ -80,6 +84,50 @@ pub fn client(
     valid_for: Span,
     now: Timestamp,
 ) -> Result<Issued, IssueError> {
+    let (certificate, not_after, shortened) = leaf(plane_id, authority, key.pair(), valid_for, now)?;
+    Ok(Issued { pair: Pair { certificate, key, not_after }, shortened })
+}
+
+/// A certificate signing request (PKCS#10, RFC 2986) in PEM, where the key must not travel.
+pub fn request(plane_id: &str, key: &PrivateKey) -> Result<String, IssueError> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = subject(plane_id)?;
+    let request = params.serialize_request(key.pair()).and_then(|request| request.pem());
+    request.map_err(|error| IssueError::Sign(error.to_string()))
+}
+
+/// What was signed for a request.
+pub struct Signed {
+    /// In PEM.
+    pub certificate: String,
+    pub plane_id: String,
+    pub not_after: Timestamp,
+    /// Whether it ends sooner than was asked because its CA does.
+    pub shortened: bool,
+}
+
+/// An agent's client certificate for the key of a request, whose signature shows that the asker has it. Of what else is
+/// asked for only the common name counts, as the planeID.
+pub fn sign(request: &str, authority: &Authority, valid_for: Span, now: Timestamp) -> Result<Signed, IssueError> {
+    let asked = CertificateSigningRequestParams::from_pem(request).map_err(|_| IssueError::Request)?;
+    let name = asked.params.distinguished_name.get(&DnType::CommonName);
+    let plane_id = match name {
+        Some(DnValue::Utf8String(name)) => name.clone(),
+        Some(DnValue::PrintableString(name)) => name.as_str().to_owned(),
+        _ => return Err(IssueError::CommonName),
+    };
+    let (certificate, not_after, shortened) = leaf(&plane_id, authority, &asked.public_key, valid_for, now)?;
+    Ok(Signed { certificate, plane_id, not_after, shortened })
+}
+
+/// A leaf in PEM, when it ends, and whether that is sooner than was asked for.
+fn leaf(
+    plane_id: &str,
+    authority: &Authority,
+    key: &impl PublicKeyData,
+    valid_for: Span,
+    now: Timestamp,
+) -> Result<(String, Timestamp, bool), IssueError> {
     let asked = end(valid_for, now)?;
     let not_after = asked.min(authority.certificate.not_after);
     let mut params = params(plane_id, now, not_after)?;
@@ -89,9 +137,9 @@ pub fn client(
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     let issuer = authority.issuer()?;
-    let certificate = params.signed_by(key.pair(), &issuer).map_err(|error| IssueError::Sign(error.to_string()))?;
+    let certificate = params.signed_by(key, &issuer).map_err(|error| IssueError::Sign(error.to_string()))?;
     verify(certificate.der(), &authority.certificate.der)?;
-    Ok(Issued { pair: pair(certificate.der(), key, not_after), shortened: not_after < asked })
+    Ok((pem::encode("CERTIFICATE", certificate.der()), not_after, not_after < asked))
 }
 
 /// The names are compared byte by byte when a chain is verified, and rcgen builds the issuer's anew: so look.
@@ -109,17 +157,22 @@ fn verify(leaf: &[u8], ca: &[u8]) -> Result<(), IssueError> {
 }
 
 fn params(common_name: &str, now: Timestamp, not_after: Timestamp) -> Result<CertificateParams, IssueError> {
-    if common_name.is_empty() || common_name.chars().count() > COMMON_NAME_LIMIT || common_name.contains(hidden) {
-        return Err(IssueError::CommonName);
-    }
     let mut params = CertificateParams::default();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::OrganizationName, ORGANIZATION);
-    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.distinguished_name = subject(common_name)?;
     params.serial_number = Some(serial()?);
     params.not_before = instant(now.checked_sub(BACKDATED).unwrap_or(now))?;
     params.not_after = instant(not_after)?;
     Ok(params)
+}
+
+fn subject(common_name: &str) -> Result<DistinguishedName, IssueError> {
+    if common_name.is_empty() || common_name.chars().count() > COMMON_NAME_LIMIT || common_name.contains(hidden) {
+        return Err(IssueError::CommonName);
+    }
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::OrganizationName, ORGANIZATION);
+    subject.push(DnType::CommonName, common_name);
+    Ok(subject)
 }
 
 /// 16 random octets, positive and not zero (RFC 5280, 4.1.2.2: at most 20).
@@ -181,6 +234,23 @@ mod tests {
             parsed.extensions().iter().any(|e| e.oid == x509_parser::oid_registry::OID_X509_EXT_SUBJECT_KEY_IDENTIFIER)
         );
         assert!(parsed.verify_signature(None).is_ok());
+    }
+
+    #[test]
+    fn a_request_is_signed_for_its_key_and_nothing_else_of_it() {
+        let (_, authority) = authority("A", 10);
+        let key = key();
+        let asked = request("builder", &key).unwrap();
+        let signed = sign(&asked, &authority, Span::from_seconds(DAY), now()).unwrap();
+        let leaf = Certificate::from_der(&pem::certificates(&signed.certificate)[0]).unwrap();
+        assert_eq!(
+            (signed.plane_id.as_str(), leaf.ext_key_usage, leaf.ca),
+            ("builder", vec!["clientAuth".to_owned()], false)
+        );
+        assert!(crate::pki::belong_together(&leaf.der, &key.public_key_info()));
+        for bad in ["", &asked.replace("MII", "MIA"), &signed.certificate] {
+            assert!(matches!(sign(bad, &authority, Span::from_seconds(DAY), now()), Err(IssueError::Request)), "{bad}");
+        }
     }
 
     #[test]

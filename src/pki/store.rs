@@ -13,6 +13,8 @@ pub const CA_CERTIFICATE: &str = "ca.crt";
 pub const CA_PRIVATE_KEY: &str = "ca.key";
 pub const LEAF_CERTIFICATE: &str = "tls.crt";
 pub const LEAF_PRIVATE_KEY: &str = "tls.key";
+/// A request for a certificate, where its key stays.
+pub const REQUEST: &str = "tls.csr";
 
 /// Keeps keys out of version control.
 const GITIGNORE: &str = "*.key\n";

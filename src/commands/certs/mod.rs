@@ -4,19 +4,23 @@ mod bundle;
 mod ca;
 mod client;
 mod inspect;
+mod request;
 mod secret;
+mod sign;
 mod source;
 mod verify;
 
 pub use secret::ToTerminal;
 pub use verify::Error as VerifyError;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueHint};
+use jiff::Timestamp;
 
 use crate::args::Session;
 use crate::manifest::{self, Input};
+use crate::pki::{self, Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, NewFile};
 use crate::term::Exit;
 
 /// Make and check the certificates of agents
@@ -30,6 +34,8 @@ pub struct Args {
 enum Command {
     Ca(ca::Args),
     Client(client::Args),
+    Request(request::Args),
+    Sign(sign::Args),
     Bundle(bundle::Args),
     Secret(secret::Args),
     Inspect(inspect::Args),
@@ -40,11 +46,62 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     match args.command {
         Command::Ca(args) => ca::run(&args, &session.term),
         Command::Client(args) => client::run(&args, &session.term),
+        Command::Request(args) => request::run(&args, &session.term),
+        Command::Sign(args) => sign::run(&args, &session.term),
         Command::Bundle(args) => bundle::run(&args, &session.term),
         Command::Secret(args) => secret::run(&args, &session.term),
         Command::Inspect(args) => inspect::run(args, session).await,
         Command::Verify(args) => verify::run(args, session).await,
     }
+}
+
+/// The CA that signs.
+#[derive(clap::Args, Debug)]
+#[group(required = true, multiple = true)]
+pub struct CaArgs {
+    /// Folder with the CA's ca.crt and ca.key
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with_all = ["ca_cert", "ca_key"])]
+    ca_dir: Option<PathBuf>,
+
+    /// The CA's certificate
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "ca_key")]
+    ca_cert: Option<PathBuf>,
+
+    /// The CA's private key, in PKCS#8, PKCS#1 or SEC1
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "ca_cert")]
+    ca_key: Option<PathBuf>,
+}
+
+impl CaArgs {
+    /// Where its certificate is, and its key.
+    fn paths(&self) -> (PathBuf, PathBuf) {
+        let folder = self.ca_dir.clone().unwrap_or_default();
+        let path = |given: &Option<PathBuf>, name| given.clone().unwrap_or_else(|| folder.join(name));
+        (path(&self.ca_cert, CA_CERTIFICATE), path(&self.ca_key, CA_PRIVATE_KEY))
+    }
+
+    fn read(&self, now: Timestamp) -> anyhow::Result<Authority> {
+        let (certificate, key) = self.paths();
+        Ok(Authority::from_pem(&read(&certificate)?, &read(&key)?, now).map_err(pki::IssueError::from)?)
+    }
+}
+
+/// The folder that a file stands in.
+fn folder_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// The CA's certificate as a file beside the leaf, unless it stands there already: with it the folder is all that the
+/// agent's Secret needs.
+fn ca_beside<'c>(folder: &Folder, source: &Path, ca: &'c str) -> Option<NewFile<'c>> {
+    let path = folder.file(CA_CERTIFICATE);
+    let canonical = |path: &Path| path.canonicalize().ok();
+    let there = (path.exists() && canonical(&path) == canonical(source))
+        || read(&path).is_ok_and(|text| pki::bundle(text.as_bytes()).is_ok_and(|bundle| bundle == ca));
+    (!there).then_some(NewFile { name: CA_CERTIFICATE, content: ca, secret: false })
 }
 
 /// A file's text. What isn't text holds no PEM.

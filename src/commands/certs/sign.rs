@@ -1,0 +1,66 @@
+//! `choreoctl certs sign`: make the client certificate that a request asks for.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, ValueHint};
+use jiff::Timestamp;
+
+use super::super::create::plane_id;
+use super::{CaArgs, ca_beside, folder_of, read};
+use crate::pki::{self, Folder, LEAF_CERTIFICATE, NewFile};
+use crate::plane::Span;
+use crate::term::{Exit, Term, visible};
+
+/// Sign a request for an agent's certificate
+///
+/// Writes tls.crt beside the request: its common name is the planeID, and for client authentication only, whatever else
+/// the request asks for.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "Examples:
+  choreoctl certs sign --csr agent/tls.csr --ca-dir certs")]
+pub struct Args {
+    /// The request, in PEM
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    csr: PathBuf,
+
+    #[command(flatten)]
+    ca: CaArgs,
+
+    /// Folder for tls.crt; the request's, unless given
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    out_dir: Option<PathBuf>,
+
+    /// How long it is valid
+    #[arg(long, value_name = "DURATION", default_value = "1y")]
+    valid_for: Span,
+
+    /// Replace files that exist
+    #[arg(long)]
+    force: bool,
+}
+
+pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
+    let folder = Folder::new(&args.out_dir.clone().unwrap_or_else(|| folder_of(&args.csr)));
+    folder.check(&[LEAF_CERTIFICATE], args.force)?;
+    let now = Timestamp::now();
+    let authority = args.ca.read(now)?;
+    let signed = pki::sign(&read(&args.csr)?, &authority, args.valid_for, now)?;
+    if let Err(why) = plane_id(&signed.plane_id) {
+        anyhow::bail!("the request's common name {} is no planeID: {why}", visible(&signed.plane_id));
+    }
+    let ca = pki::encode("CERTIFICATE", &authority.certificate.der);
+    let mut files = vec![NewFile { name: LEAF_CERTIFICATE, content: &signed.certificate, secret: false }];
+    files.extend(ca_beside(&folder, &args.ca.paths().0, &ca));
+    folder.write(&files, args.force)?;
+    let path = folder.file(LEAF_CERTIFICATE);
+    let until = signed.not_after.strftime("%Y-%m-%d");
+    term.line(&format!(
+        "{}: client certificate of planeID {}, valid until {until}",
+        visible(&path.to_string_lossy()),
+        signed.plane_id
+    ))?;
+    if signed.shortened {
+        term.warn(&format!("it ends with its CA, at {}, sooner than was asked for", signed.not_after));
+    }
+    Ok(Exit::Done)
+}
