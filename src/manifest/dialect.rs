@@ -20,6 +20,45 @@ pub(super) enum Before {
     Other,
 }
 
+/// What the parser stumbles over at a place, and the API server's reader passes over: the tabs that begin lines in flow
+/// style, to the end of what is open (`flow` collections), and a comment without a blank before it.
+pub(super) fn passed_over(text: &str, at: usize, flow: usize) -> Vec<Range<usize>> {
+    let Some((before, rest)) = text.split_at_checked(at) else {
+        return Vec::new();
+    };
+    if rest.starts_with('#') {
+        return vec![at..at + rest.find(['\r', '\n']).unwrap_or(rest.len())];
+    }
+    let start = before.trim_end_matches('\t').len();
+    if flow == 0 || (start == at && !rest.starts_with('\t')) {
+        return Vec::new();
+    }
+    let bytes = text.as_bytes();
+    let (mut tabs, mut depth, mut quote, mut at) = (Vec::new(), flow, None, start);
+    // Where a line begins, so far.
+    let mut blank = true;
+    while at < bytes.len() && depth > 0 {
+        match (bytes[at], quote) {
+            (b'\n', _) => blank = true,
+            (b'\t', None) if blank => tabs.push(at..at + 1),
+            (b' ' | b'\t' | b'\r', _) => {}
+            (b'\\', Some(b'"')) => at += 1,
+            (mark, Some(open)) if mark == open => quote = None,
+            (_, Some(_)) => {}
+            (b'#', None) if blank || bytes[at - 1].is_ascii_whitespace() => {
+                at = memchr::memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |end| at + end);
+                continue;
+            }
+            (mark @ (b'"' | b'\''), None) => (quote, blank) = (Some(mark), false),
+            (b'[' | b'{', None) => (depth, blank) = (depth + 1, false),
+            (b']' | b'}', None) => (depth, blank) = (depth - 1, false),
+            _ => blank = false,
+        }
+        at += 1;
+    }
+    tabs
+}
+
 /// What stands between two of the parser's events: blanks, comments, indicators, anchors and tags.
 pub(super) fn gap(text: &str, gap: Range<usize>, before: Before, flow: bool) -> Result<(), Failed> {
     let bytes = text.as_bytes();

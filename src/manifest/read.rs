@@ -15,6 +15,8 @@ use super::node::{Entry, Node, Value};
 /// document, so that a file of many documents costs no more than a file of one.
 const ALIAS_BUDGET: std::ops::RangeInclusive<usize> = 32 << 10..=16 << 20;
 const ALIAS_BUDGET_PER_BYTE: usize = 64;
+/// How often a document is read anew for what the parser is stricter in.
+const TRIES: usize = 32;
 /// How deep a document may be nested.
 const DEPTH_LIMIT: usize = 255;
 
@@ -107,7 +109,18 @@ pub struct Part {
 
 /// Reads one part of a text, as [`parts`] cuts it, behind `before` documents.
 pub fn parse_part(text: &str, part: Range<usize>, before: usize) -> Part {
-    let (mut documents, faults, count) = Reader::new(&text[part.clone()]).read();
+    let mut own = Cow::Borrowed(&text[part.clone()]);
+    let mut tries = 0;
+    let (mut documents, faults, count) = loop {
+        let mut reader = Reader::new(&own, tries < TRIES);
+        let read = reader.read();
+        let blank = std::mem::take(&mut reader.blank);
+        if blank.is_empty() {
+            break read;
+        }
+        blank_out(own.to_mut(), &blank);
+        tries += 1;
+    };
     documents.iter_mut().for_each(|document| {
         document.number += before;
         document.part = part.clone();
@@ -119,6 +132,13 @@ pub fn parse_part(text: &str, part: Range<usize>, before: usize) -> Part {
         ..fault
     });
     Part { documents, faults: faults.collect(), count }
+}
+
+/// Puts spaces where the API server's reader passes over something that the parser does not.
+fn blank_out(text: &mut String, ranges: &[Range<usize>]) {
+    let mut bytes = std::mem::take(text).into_bytes();
+    ranges.iter().for_each(|range| bytes[range.clone()].fill(b' '));
+    *text = String::from_utf8(bytes).unwrap_or_default();
 }
 
 /// Cuts a text at its document marks (YAML 1.1, 9.1) into parts that can be read by themselves, or behind each of
@@ -176,6 +196,10 @@ struct Reader<'t> {
     budget: usize,
     document: usize,
     faults: Vec<Fault>,
+    /// What must be blanked out for the parser, which is stricter there; then the text is read anew.
+    blank: Vec<Range<usize>>,
+    /// Whether there may be another try.
+    again: bool,
     /// Whether it is JSON, which the API server's YAML reader needn't understand.
     json: bool,
     /// Where the last event ended, and what it was.
@@ -238,7 +262,7 @@ impl Entries {
 }
 
 impl<'t> Reader<'t> {
-    fn new(text: &'t str) -> Self {
+    fn new(text: &'t str, again: bool) -> Self {
         let mut options = Options::default();
         options.emit_comments = false;
         options.flow_nesting_limit = DEPTH_LIMIT;
@@ -253,6 +277,8 @@ impl<'t> Reader<'t> {
             budget: (text.len() * ALIAS_BUDGET_PER_BYTE).clamp(*ALIAS_BUDGET.start(), *ALIAS_BUDGET.end()),
             document: 0,
             faults: Vec::new(),
+            blank: Vec::new(),
+            again,
             json,
             at: 0,
             before: Before::Open,
@@ -261,7 +287,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn read(mut self) -> (Vec<Document>, Vec<Fault>, usize) {
+    fn read(&mut self) -> (Vec<Document>, Vec<Fault>, usize) {
         let mut documents = Vec::new();
         loop {
             match self.next() {
@@ -299,7 +325,7 @@ impl<'t> Reader<'t> {
                 }
             }
         }
-        (documents, self.faults, self.document)
+        (documents, std::mem::take(&mut self.faults), self.document)
     }
 
     fn fault(&mut self, (span, message): Failed) {
@@ -309,6 +335,9 @@ impl<'t> Reader<'t> {
     /// Notes the fault and goes on with the next document, if there is one.
     fn recover(&mut self, failed: Failed) -> bool {
         self.fault(failed);
+        if !self.blank.is_empty() {
+            return false;
+        }
         self.parser.proceed_next_document().unwrap_or(false)
     }
 
@@ -326,6 +355,9 @@ impl<'t> Reader<'t> {
             }
             Some(Err(error)) => {
                 let at = error.marker().byte_offset().unwrap_or(self.text.len()).min(self.text.len());
+                if self.again {
+                    self.blank = dialect::passed_over(self.text, at, self.flow);
+                }
                 Err((at..self.end_of_line(at), error.info()))
             }
             None => Ok((Event::StreamEnd, Span::empty(granit_parser::Marker::new(0, 1, 0)))),
@@ -725,6 +757,8 @@ mod tests {
             "a:\t1\n",
             "%YAML 1.1\n---\na: 1\n",
             "a: &x [1, 2,]\nb: *x\n",
+            "a: [\n\t1,\n\t\t{\n\tb: 1}]\n",
+            "a: \"x\"# c\nb: [x]# c\nc: [1,# c\n 2]\nd: |# c\n  x\n",
             "a: |\n  x\t\nb: 1\n",
             "a:\n  b: >-\n    x\n    \t\nc: 1\n",
             "{\"a\": \"\\u00e9\\/\"}",
