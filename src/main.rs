@@ -15,8 +15,8 @@
 //! | `doctor` | what is known of a plane beside its object, each part with its own error; notes on it |
 //! | `cluster` | the Kubernetes client: target and connection, list, apply, watch; its errors and hints |
 //! | `gateway` | what a TLS server presents |
-//! | `validate` | rules over a document: schema, CEL, the gateway's demands |
-//! | `pki` | keys and certificates: made, read, kept in files |
+//! | `validate` | rules over a document: any CRD's schema and its CEL, the gateway's demands, practice; fixes |
+//! | `pki` | keys and certificates: made, read, verified as the gateway does, kept in files |
 //! | `manifest` | YAML and JSON in, with positions; YAML and JSON out |
 //! | `plane` | the domain: the resource, its CRD, its states, what releases differ in, names and spans |
 //! | `term` | the only writer: streams, colour, prompts, progress, redraw, exit codes |
