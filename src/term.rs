@@ -470,22 +470,73 @@ pub fn private_keys(text: &str) -> Vec<Range<usize>> {
         found.push(start..end);
     }
     let pem = found.len();
-    let mut start = 0;
-    for word in text.split(|c: char| !(c.is_ascii_alphanumeric() || "+/-_".contains(c))) {
-        if word.len() >= SHORTEST_KEY && encodes_key(word) && !found[..pem].iter().any(|key| key.contains(&start)) {
-            found.push(start..start + word.len());
+    let mut at = 0;
+    while let Some((word, next)) = next_word(text, at) {
+        at = next;
+        if let Some(start) = key_in(&text[word.clone()])
+            && !found[..pem].iter().any(|key| key.contains(&word.start))
+        {
+            // The rest of it stands in the lines below, where it was wrapped.
+            let mut end = word.end;
+            while let Some((more, next)) = next_word(text, end)
+                && text[end..more.start].chars().all(|c| c.is_whitespace() || c == '=')
+                && more.len() >= 4
+                && !text[more.end..].trim_start_matches('=').starts_with([':', ',', '.'])
+            {
+                (end, at) = (more.end, next);
+            }
+            found.push(word.start + start..end);
         }
-        start += word.len();
-        start += text[start..].chars().next().map_or(0, char::len_utf8);
     }
+    found.extend(spelled_keys(text));
     found.sort_by_key(|key| key.start);
+    found.dedup_by(|later, key| {
+        let one = later.start < key.end;
+        if one {
+            key.end = key.end.max(later.end);
+        }
+        one
+    });
     found
 }
 
-/// The fewest characters that a private key is written in: 32 octets, in base64.
-const SHORTEST_KEY: usize = 43;
+/// The next word of the letters that base64 has, in either alphabet, and where it ends.
+fn next_word(text: &str, from: usize) -> Option<(Range<usize>, usize)> {
+    let letter = |c: char| c.is_ascii_alphanumeric() || "+/-_".contains(c);
+    let start = from + text[from..].find(letter)?;
+    let end = text[start..].find(|c| !letter(c)).map_or(text.len(), |end| start + end);
+    Some((start..end, end))
+}
 
-/// Whether a word is a private key in base64, of either alphabet, or in hexadecimal; its first octets tell.
+/// The fewest characters by whose beginning a private key is told: 16 octets in base64.
+const SHORTEST_KEY: usize = 22;
+
+/// Where in a word a private key begins: at its beginning, or behind a prefix such as `key-` or `0x`.
+fn key_in(word: &str) -> Option<usize> {
+    let after = word.match_indices(['+', '/', '-', '_', 'x']).map(|(at, _)| at + 1);
+    std::iter::once(0).chain(after).find(|at| word.len() - at >= SHORTEST_KEY && encodes_key(&word[*at..]))
+}
+
+/// Private keys in hexadecimal with a colon or a blank between the octets.
+fn spelled_keys(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut start = 0;
+    for run in text.split(|c: char| !(c.is_ascii_hexdigit() || c == ':' || c == ' ')) {
+        let key = run.trim_matches([':', ' ']);
+        if key.len() > 3 * 32 {
+            let digits: String = key.chars().filter(char::is_ascii_hexdigit).take(96).collect();
+            if encodes_key(&digits) {
+                let start = start + run.len() - run.trim_start_matches([':', ' ']).len();
+                found.push(start..start + key.len());
+            }
+        }
+        start += run.len();
+        start += text[start..].chars().next().map_or(0, char::len_utf8);
+    }
+    found
+}
+
+/// Whether a word begins as a private key in base64, of either alphabet, or in hexadecimal.
 fn encodes_key(word: &str) -> bool {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
@@ -668,6 +719,18 @@ mod tests {
         ] {
             let shown = redacted(&format!("k: {encoded}\"")).into_owned();
             assert!(shown.starts_with("k: (private key, not shown)") && shown.len() < 32, "{shown}");
+        }
+        let wrapped: String = STANDARD
+            .encode(&der)
+            .as_bytes()
+            .chunks(32)
+            .map(|line| format!("  {}\n", str::from_utf8(line).unwrap()))
+            .collect();
+        let spelled: String = der.iter().map(|octet| format!("{octet:02x}:")).collect();
+        for text in [wrapped, spelled, format!("KEY_{}", STANDARD.encode(&der)), format!("0x{}", STANDARD.encode(&der))]
+        {
+            let shown = redacted(&text).into_owned();
+            assert!(shown.contains("not shown") && shown.len() < 40, "{shown}");
         }
         let harmless = STANDARD.encode(rcgen::generate_simple_self_signed(vec![]).unwrap().cert.der());
         assert_eq!(redacted(&harmless), harmless);

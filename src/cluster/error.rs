@@ -47,6 +47,9 @@ pub enum Error {
     NoSuchKind { kind: &'static str, renamed: bool, command: String },
     #[error("{what} does not exist")]
     NotFound { what: String, command: String },
+    /// A Secret or ConfigMap that something was to be read from.
+    #[error("{what} does not exist")]
+    NoSource { what: String, command: String },
     #[error("{what} has no key {}", visible(.key))]
     NoKey { what: String, key: String, keys: Vec<String> },
     #[error("{what} exists already")]
@@ -220,7 +223,7 @@ impl Error {
             Self::NoSuchKind { command, .. } => {
                 Some(format!("is this the control plane's context? OpenChoreo's chart installs the CRD: {command}"))
             }
-            Self::NotFound { command, .. } => Some(command.clone()),
+            Self::NotFound { command, .. } | Self::NoSource { command, .. } => Some(command.clone()),
             Self::NoKey { keys, .. } => {
                 Some(format!("it has {}", keys.iter().map(|key| visible(key)).collect::<Vec<_>>().join(", ")))
             }
@@ -260,7 +263,7 @@ impl Error {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Forbidden { .. } => "forbidden",
-            Self::NotFound { .. } | Self::NoKey { .. } => "missing",
+            Self::NotFound { .. } | Self::NoSource { .. } | Self::NoKey { .. } => "missing",
             Self::Unauthorized { .. } => "unauthorized",
             Self::TimedOut { .. } | Self::Unreachable { .. } => "unreachable",
             _ => "unknown",

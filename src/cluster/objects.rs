@@ -21,7 +21,7 @@ impl Cluster {
     /// One key of a Secret, or several of them that are there, in this order.
     ///
     /// # Errors
-    /// [`Error::NotFound`] without the Secret, [`Error::NoKey`] without any of the keys.
+    /// [`Error::NoSource`] without the Secret, [`Error::NoKey`] without any of the keys.
     pub async fn secret_keys(&self, name: &NamespacedName, keys: &[&str]) -> Result<Vec<Vec<u8>>, Error> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &name.namespace);
         let secret = self.ask(api.get(&name.name)).await.map_err(|error| self.missing(error, "Secret", name))?;
@@ -51,7 +51,7 @@ impl Cluster {
 
     fn missing(&self, error: Error, kind: &str, name: &NamespacedName) -> Error {
         match error {
-            Error::NotFound { .. } | Error::NoSuchKind { .. } => Error::NotFound {
+            Error::NotFound { .. } | Error::NoSuchKind { .. } => Error::NoSource {
                 what: format!("{kind} {name}"),
                 command: self.target.command(&format!("kubectl -n {} get {}", name.namespace, kind.to_lowercase())),
             },

@@ -8,7 +8,7 @@ use crate::args::{ChoiceArgs, FileArgs, FromFiles, Session, TextFormat};
 use crate::doctor::{self, Facts};
 use crate::manifest::json_text;
 use crate::plane::Plane;
-use crate::render;
+use crate::render::{self, redacted_json};
 use crate::term::Exit;
 
 /// Show build planes in full
@@ -38,7 +38,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let noted = facts.iter().map(|facts| (facts, doctor::notes(facts)));
     if args.output == TextFormat::Json {
         let planes: Vec<_> = noted.map(|(facts, notes)| render::describe::json(facts, &notes)).collect();
-        session.term.line(&json_text(&json!({"planes": planes}))?)?;
+        session.term.line(&json_text(&redacted_json(json!({"planes": planes})))?)?;
     } else {
         let pages: Vec<_> = noted.map(|(facts, notes)| render::describe::text(facts, &notes)).collect();
         session.term.print(&pages.join("\n"))?;

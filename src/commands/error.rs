@@ -84,6 +84,7 @@ mod tests {
             Cluster::NoSuchKind { kind: "x", renamed: true, command: s("kubectl") },
             Cluster::NoSuchKind { kind: "x", renamed: false, command: s("kubectl") },
             Cluster::NotFound { what: s("x"), command: s("kubectl") },
+            Cluster::NoSource { what: s("x"), command: s("kubectl") },
             Cluster::NoKey { what: s("x"), key: s("x"), keys: vec![s("y")] },
             Cluster::Exists { what: s("x") },
             Cluster::Owned { owned: vec![] },

@@ -3,6 +3,7 @@
 //!
 //! A text that is JSON isn't looked at: kubectl sends it as such.
 
+use std::iter;
 use std::ops::Range;
 
 /// What is wrong, and where.
@@ -27,7 +28,7 @@ pub(super) fn passed_over(text: &str, at: usize, flow: usize) -> Vec<Range<usize
         return Vec::new();
     };
     if rest.starts_with('#') {
-        return vec![at..at + rest.find(['\r', '\n']).unwrap_or(rest.len())];
+        return iter::once(at..at + rest.find(['\r', '\n']).unwrap_or(rest.len())).collect();
     }
     let start = before.trim_end_matches('\t').len();
     if flow == 0 || (start == at && !rest.starts_with('\t')) {

@@ -454,7 +454,7 @@ fn public_key(spki: &[u8]) -> Parsed<(Key, Vec<u8>)> {
             let curve = need(Reader::new(parameters).read_oid(), what)?;
             let known = CURVES.iter().find(|(id, ..)| *id == curve);
             let (_, curve, octets) = need(known, "its curve is one that Go doesn't know")?;
-            if bits.first() != Some(&4) || bits.len() != 1 + 2 * octets {
+            if bits.first() != Some(&4) || bits.len() != 1 + 2 * octets || !is_on_curve(*curve, &bits) {
                 return Err(Malformed(what));
             }
             Key::Ecdsa(*curve)
@@ -465,6 +465,18 @@ fn public_key(spki: &[u8]) -> Parsed<(Key, Vec<u8>)> {
         _ => Key::Other,
     };
     Ok((key, bits))
+}
+
+/// Whether a point is one of its curve; of P-224 it can't be told here.
+fn is_on_curve(curve: Curve, point: &[u8]) -> bool {
+    use aws_lc_rs::signature::{self, ParsedPublicKey};
+    let algorithm = match curve {
+        Curve::P224 => return true,
+        Curve::P256 => &signature::ECDSA_P256_SHA256_ASN1,
+        Curve::P384 => &signature::ECDSA_P384_SHA384_ASN1,
+        Curve::P521 => &signature::ECDSA_P521_SHA512_ASN1,
+    };
+    ParsedPublicKey::new(algorithm, point).is_ok()
 }
 
 fn ia5(value: &[u8], what: &'static str) -> Parsed<String> {
@@ -500,7 +512,7 @@ fn host(uri: &str) -> Parsed<Option<String>> {
     if uri.bytes().any(|b| b.is_ascii_control() || b == b' ') {
         return Err(Malformed(NAMES));
     }
-    let Some((_, rest)) = uri.split_once("://") else {
+    let Some((_, rest)) = uri.split_once("//").filter(|(scheme, _)| scheme.is_empty() || scheme.ends_with(':')) else {
         return Ok(None);
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();

@@ -42,6 +42,8 @@ pub enum Reason {
     Unparsable,
     /// An RSA key of more than 8192 bits ends the handshake, too.
     KeyTooLarge,
+    /// The agent's key is of a kind that its TLS can't use.
+    UnsupportedKey,
     /// The plane names no CA, or what it names isn't there: the gateway skips the plane.
     CaUnreadable,
     /// The plane's CA holds no certificate that parses: the gateway skips the plane.
@@ -97,15 +99,18 @@ pub fn verify(presented: &[Vec<u8>], ca: &str, at: Timestamp) -> Verdict {
             format!("the agent's RSA key has {bits} bits, and {LARGEST_KEY} is the most"),
         );
     }
+    if leaf.key == Key::Other {
+        return refused(Reason::UnsupportedKey, format!("{} has a key of a kind that TLS can't use here", named(leaf)));
+    }
     let mut roots: Vec<Link> = pem::certificates(ca).iter().filter_map(|der| Link::parse(der).ok()).collect();
     let mut seen = BTreeSet::new();
     roots.retain(|root| seen.insert(root.der.clone()));
     if roots.is_empty() {
         return refused(Reason::NoCa, "the plane's CA holds no certificate that can be parsed".into());
     }
-    let judge = |seconds| Chains { roots: &roots, intermediates, seconds, candidates: 0 }.judge(leaf);
-    match judge(at.as_second()) {
-        Ok(()) => Verdict::Authorized { until: until(&links, &roots, at, |seconds| judge(seconds).is_ok()) },
+    let judge = |at| Chains { roots: &roots, intermediates, at, candidates: 0, unknown: None }.judge(leaf);
+    match judge(at) {
+        Ok(()) => Verdict::Authorized { until: until(&links, &roots, at, |at| judge(at).is_ok()) },
         Err(Fault::Refused(refusal)) => Verdict::Refused(refusal),
         Err(Fault::Unknown(why)) => Verdict::Unknown(why),
     }
@@ -134,11 +139,10 @@ pub fn trust(der: &[u8], at: Timestamp) -> Result<Trust, Refusal> {
         Ok(link) => link,
         Err(why) => return refuse(Reason::Unparsable, &format!("can't be parsed: {}", why.0)),
     };
-    let seconds = at.as_second();
-    if seconds > link.not_after {
+    if is_past(link.not_after, at) {
         return refuse(Reason::Expired, &format!("has expired at {}", when(link.not_after)));
     }
-    if seconds < link.not_before {
+    if at.as_second() < link.not_before {
         return refuse(Reason::NotYetValid, &format!("is valid only from {} on", when(link.not_before)));
     }
     if !link.unhandled.is_empty() {
@@ -150,17 +154,16 @@ pub fn trust(der: &[u8], at: Timestamp) -> Result<Trust, Refusal> {
     if link.key == Key::Other {
         return refuse(Reason::UnknownAuthority, "has a key that the gateway can't verify anything with");
     }
-    if link.ca == Some(false) || (link.version == 3 && link.ca.is_none()) {
-        return Ok(Trust::Itself);
-    }
-    if link.signs { Ok(Trust::Issuer) } else { refuse(Reason::NotACa, "may not sign certificates, by its key usage") }
+    let issues = link.signs && link.ca.unwrap_or(link.version < 3);
+    Ok(if issues { Trust::Issuer } else { Trust::Itself })
 }
 
 /// The last moment of the present verdict: it can change only where a certificate begins or ends.
-fn until(links: &[Link], roots: &[Link], at: Timestamp, holds: impl Fn(i64) -> bool) -> Option<Timestamp> {
+fn until(links: &[Link], roots: &[Link], at: Timestamp, holds: impl Fn(Timestamp) -> bool) -> Option<Timestamp> {
     let all = links.iter().chain(roots);
     let changes: BTreeSet<i64> = all.flat_map(|link| [link.not_before, link.not_after.saturating_add(1)]).collect();
-    let change = changes.range(at.as_second() + 1..).find(|seconds| !holds(**seconds))?;
+    let fails = |seconds: &&i64| Timestamp::from_second(**seconds).is_ok_and(|at| !holds(at));
+    let change = changes.range(at.as_second() + 1..).find(fails)?;
     Timestamp::from_second(change - 1).ok()
 }
 
@@ -195,8 +198,10 @@ enum Role {
 struct Chains<'a> {
     roots: &'a [Link],
     intermediates: &'a [Link],
-    seconds: i64,
+    at: Timestamp,
     candidates: usize,
+    /// What could not be judged, and might have made a chain.
+    unknown: Option<String>,
 }
 
 type Chain<'a> = Vec<&'a Link>;
@@ -204,6 +209,11 @@ type Chain<'a> = Vec<&'a Link>;
 impl<'a> Chains<'a> {
     fn judge(mut self, leaf: &'a Link) -> Result<(), Fault> {
         self.valid(Role::Leaf, leaf, &[])?;
+        // Where no chain that can be judged holds, one that can't be might.
+        self.chain(leaf).map_err(|fault| self.unknown.map_or(fault, Fault::Unknown))
+    }
+
+    fn chain(&mut self, leaf: &'a Link) -> Result<(), Fault> {
         let chains =
             if self.roots.iter().any(|root| root.der == leaf.der) { vec![vec![leaf]] } else { self.build(&[leaf])? };
         // Of several chains one that holds is enough; the reason told is the most telling one.
@@ -234,7 +244,7 @@ impl<'a> Chains<'a> {
         let Some(child) = chain.last().copied() else {
             return Ok(Vec::new());
         };
-        let (mut chains, mut last, mut hint, mut unknown) = (Vec::new(), None, None, None);
+        let (mut chains, mut last, mut hint) = (Vec::new(), None, None);
         let (roots, intermediates) = (self.roots, self.intermediates);
         let candidates = candidates(child, roots).map(|link| (Role::Root, link));
         for (role, parent) in
@@ -251,7 +261,7 @@ impl<'a> Chains<'a> {
             match signed_by(child, parent) {
                 Ok(()) => {}
                 Err(Fault::Unknown(why)) => {
-                    unknown.get_or_insert(why);
+                    self.unknown.get_or_insert(why);
                     continue;
                 }
                 Err(fault) => {
@@ -285,9 +295,6 @@ impl<'a> Chains<'a> {
         if !chains.is_empty() {
             return Ok(chains);
         }
-        if let Some(why) = unknown {
-            return Err(Fault::Unknown(why));
-        }
         Err(last
             .or_else(|| {
                 hint.filter(
@@ -302,10 +309,10 @@ impl<'a> Chains<'a> {
         if !link.unhandled.is_empty() {
             return Err(fault(Reason::CriticalExtension, link, "has a critical extension that Go doesn't know"));
         }
-        if self.seconds < link.not_before {
+        if self.at.as_second() < link.not_before {
             return Err(fault(Reason::NotYetValid, link, &format!("is valid only from {} on", when(link.not_before))));
         }
-        if self.seconds > link.not_after {
+        if is_past(link.not_after, self.at) {
             return Err(fault(Reason::Expired, link, &format!("has expired at {}", when(link.not_after))));
         }
         if role == Role::Intermediate && link.ca != Some(true) {
@@ -317,6 +324,11 @@ impl<'a> Chains<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a second is over: its beginning is the last moment of it that counts.
+fn is_past(seconds: i64, at: Timestamp) -> bool {
+    at.as_second() > seconds || (at.as_second() == seconds && at.subsec_nanosecond() > 0)
 }
 
 fn when(seconds: i64) -> String {

@@ -22,6 +22,20 @@ const CELL: usize = 80;
 /// What stands where nothing is known.
 pub const NONE: &str = "-";
 
+/// A view's JSON without the private keys that somebody put where none belongs.
+pub fn redacted_json(value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => Value::String(redacted(&text).into_owned()),
+        Value::Array(items) => items.into_iter().map(redacted_json).collect(),
+        Value::Object(fields) => {
+            let field = |(key, value): (String, Value)| (redacted(&key).into_owned(), redacted_json(value));
+            Value::Object(fields.into_iter().map(field).collect())
+        }
+        other => other,
+    }
+}
+
 /// Rows that are laid out at once. Their widths are known before, so that a long table is made piece by piece.
 const CHUNK: usize = 500;
 

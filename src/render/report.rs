@@ -100,7 +100,7 @@ pub fn finding(manifest: Option<&Manifest>, finding: &Finding) -> Value {
         "endColumn": end.map(|(_, column)| column),
         "path": redacted(&finding.path),
         "message": redacted(&finding.message),
-        "help": finding.help,
+        "help": finding.help.as_deref().map(redacted),
     })
 }
 

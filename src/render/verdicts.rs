@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::pki::Verdict;
 use crate::plane::age;
-use crate::term::{paint, redacted, visible};
+use crate::term::{paint, visible};
 
 /// The verdict for one plane; of no plane where a CA alone was judged.
 pub struct PlaneVerdict {
@@ -43,9 +43,10 @@ pub fn json(plane_id: Option<&str>, verdicts: &[PlaneVerdict], authorized: bool)
             "plane": one.plane,
             "verdict": word,
             "reason": reason,
-            "message": message.map(redacted),
+            "message": message,
             "until": until,
         })
     };
-    json!({"authorized": authorized, "planeID": plane_id, "verdicts": verdicts.iter().map(one).collect::<Vec<_>>()})
+    let verdicts: Vec<_> = verdicts.iter().map(one).collect();
+    super::redacted_json(json!({"authorized": authorized, "planeID": plane_id, "verdicts": verdicts}))
 }

@@ -105,41 +105,61 @@ impl Rules {
     fn doubted(&self, value: &Json) -> Vec<(&str, &'static str)> {
         static OTHERS: LazyLock<Option<Regex>> = LazyLock::new(|| {
             Regex::new(
-                r"\b(url|isURL|quantity|isQuantity|cidr|isCIDR|ip|isIP|string|semver|isSemver|format)\(|\.split\(",
+                r"\b(url|isURL|quantity|isQuantity|cidr|isCIDR|ip|isIP|string|semver|isSemver|format|timestamp|duration)\(|\.(split|sum|replace)\(",
             )
             .ok()
         });
         static TEXTS: LazyLock<Option<Regex>> = LazyLock::new(|| {
             Regex::new(r"\b(size|matches|find|findAll|charAt|indexOf|lastIndexOf|substring|reverse|lowerAscii|upperAscii|replace|trim)\(").ok()
         });
-        static LISTS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"[=+]\s*\[|\]\s*[=!+]").ok());
+        static PATTERNS: LazyLock<Option<Regex>> =
+            LazyLock::new(|| Regex::new(r#"\b(matches|find|findAll)\(.*['"].*(\\<|\\>|\\B|&&|--|~~|\{0).*['"]"#).ok());
         let asks = |pattern: &LazyLock<Option<Regex>>, rule: &str| {
             pattern.as_ref().is_none_or(|pattern| pattern.is_match(rule))
         };
-        let text = |schema: &Json| schema.to_string();
-        let (wide, sets, loose) = (
-            !value.to_string().is_ascii(),
-            [r#""x-kubernetes-list-type":"set""#, r#""x-kubernetes-list-type":"map""#]
-                .iter()
-                .any(|kind| text(&self.schema).contains(kind)),
-            text(&self.schema).contains(r#""x-kubernetes-int-or-string":true"#),
-        );
-        let rules = self.rules.as_array().map(Vec::as_slice).unwrap_or_default();
+        let (value, schema) = (value.to_string(), self.schema.to_string());
+        let wide = !value.is_ascii();
+        let nulls = value.contains(":null");
+        let loose = schema.contains(r#""x-kubernetes-int-or-string":true"#);
+        let mut sets = Vec::new();
+        set_lists(&self.schema, &mut sets);
+        let compares = |rule: &str| ["==", "!=", "+", " in "].iter().any(|operator| rule.contains(operator));
         let doubt = |rule: &'_ str| {
-            if asks(&OTHERS, rule) {
+            if asks(&OTHERS, rule) || asks(&PATTERNS, rule) {
                 Some("it uses a function that the API server may answer otherwise")
             } else if wide && asks(&TEXTS, rule) {
                 Some("it looks into a text that is not ASCII")
-            } else if sets && asks(&LISTS, rule) {
+            } else if sets.iter().any(|name| rule.contains(*name)) && compares(rule) {
                 Some("it compares a list that is a set or a map")
+            } else if nulls && rule.contains("has(") {
+                Some("it asks whether there is a field that is null")
             } else if loose && (asks(&TEXTS, rule) || rule.contains(".contains(")) {
                 Some("it looks into a value that may be a number or a text")
             } else {
                 None
             }
         };
+        let rules = self.rules.as_array().map(Vec::as_slice).unwrap_or_default();
         let rules = rules.iter().filter_map(|rule| rule.get("rule").and_then(Json::as_str));
         rules.filter_map(|rule| doubt(rule).map(|why| (rule, why))).collect()
+    }
+}
+
+/// The names of the fields below a schema whose lists have no order.
+fn set_lists<'s>(schema: &'s Json, names: &mut Vec<&'s str>) {
+    let unordered = |schema: &Json| matches!(schema["x-kubernetes-list-type"].as_str(), Some("set" | "map"));
+    if unordered(schema) {
+        names.push("self");
+    }
+    for (name, below) in schema["properties"].as_object().into_iter().flatten() {
+        if unordered(below) {
+            names.push(name);
+        }
+        set_lists(below, names);
+    }
+    for below in ["items", "additionalProperties"].map(|key| &schema[key]).into_iter().filter(|below| below.is_object())
+    {
+        set_lists(below, names);
     }
 }
 

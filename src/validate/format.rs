@@ -181,32 +181,71 @@ fn hostname(text: &str) -> bool {
 /// # Errors
 /// Says what can't be understood.
 pub fn pattern(text: &str) -> Result<Regex, String> {
-    Regex::new(&translated(text)).map_err(|error| match error {
+    Regex::new(&translated(text)?).map_err(|error| match error {
         regex::Error::Syntax(text) => text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
         other => other.to_string(),
     })
 }
 
 /// Go's syntax in that of the crate `regex`: its classes as ASCII, and as plain what only this crate takes for an operator.
-fn translated(pattern: &str) -> String {
+///
+/// # Errors
+/// Says what this crate has nothing for.
+fn translated(pattern: &str) -> Result<String, String> {
     let mut out = String::with_capacity(pattern.len() + 16);
     let mut chars = pattern.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
             '\\' => match chars.next() {
                 Some('b') => out.push_str("(?-u:\\b)"),
-                Some(escaped) => out.push_str(&escape(escaped)),
+                Some('B') => return Err("\\B can't be checked".into()),
+                Some('C') => return Err("\\C can't be checked".into()),
+                Some('Q') => quoted(&mut chars, &mut out),
+                Some(escaped) => out.push_str(&escape(escaped, &mut chars)),
                 None => out.push('\\'),
             },
             '[' => class(&mut chars, &mut out),
+            '{' => match repetition(chars.clone()) {
+                Some([least, most]) if least.max(most) > MOST_REPETITIONS => return Err("invalid repeat count".into()),
+                Some(_) => out.push('{'),
+                None => out.push_str("\\{"),
+            },
             c => out.push(c),
         }
     }
-    out
+    Ok(out)
 }
 
-/// What a backslash makes of a character, in a class or outside.
-fn escape(c: char) -> String {
+/// How often Go lets a thing be repeated at most.
+const MOST_REPETITIONS: u32 = 1000;
+
+/// The bounds behind a brace, if Go takes it for a repetition: otherwise it is a brace.
+fn repetition(chars: Peekable<Chars<'_>>) -> Option<[u32; 2]> {
+    let ahead: String = chars.take(32).collect();
+    let (inner, _) = ahead.split_once('}')?;
+    let number = |text: &str| {
+        let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
+        if plain && !text.is_empty() { Some(text.parse().unwrap_or(u32::MAX)) } else { None }
+    };
+    match inner.split_once(',') {
+        None => number(inner).map(|count| [count; 2]),
+        Some((least, "")) => number(least).map(|count| [count; 2]),
+        Some((least, most)) => Some([number(least)?, number(most)?]),
+    }
+}
+
+/// Plain text from `\Q` to `\E`, or to the end.
+fn quoted(chars: &mut Peekable<Chars<'_>>, out: &mut String) {
+    while let Some(c) = chars.next() {
+        if c == '\\' && chars.next_if_eq(&'E').is_some() {
+            return;
+        }
+        out.push_str(&regex::escape(c.encode_utf8(&mut [0; 4])));
+    }
+}
+
+/// What a backslash makes of a character and those behind it, in a class or outside.
+fn escape(c: char, chars: &mut Peekable<Chars<'_>>) -> String {
     match c {
         'd' => "[0-9]".into(),
         'D' => "[^0-9]".into(),
@@ -214,6 +253,26 @@ fn escape(c: char) -> String {
         'W' => "[^0-9A-Za-z_]".into(),
         's' => "[\\t\\n\\x0C\\r ]".into(),
         'S' => "[^\\t\\n\\x0C\\r ]".into(),
+        'p' | 'P' | 'x' => {
+            let mut out = format!("\\{c}");
+            if let Some(brace) = chars.next_if_eq(&'{') {
+                out.push(brace);
+                out.extend(chars.by_ref().take_while(|inner| *inner != '}'));
+                out.push('}');
+            }
+            out
+        }
+        // Octal: a zero with up to two digits, or three; one digit alone would be a reference back, which Go has not.
+        '0'..='7' if c == '0' || chars.peek().is_some_and(|next| ('0'..='7').contains(next)) => {
+            let mut code = c.to_digit(8).unwrap_or_default();
+            for _ in 0..2 {
+                let Some(digit) = chars.next_if(|next| ('0'..='7').contains(next)) else {
+                    break;
+                };
+                code = code * 8 + digit.to_digit(8).unwrap_or_default();
+            }
+            format!("\\x{{{code:x}}}")
+        }
         // To this crate these two are the ends of words.
         '<' | '>' => c.into(),
         c => format!("\\{c}"),
@@ -227,7 +286,10 @@ fn class(chars: &mut Peekable<Chars<'_>>, out: &mut String) {
         out.push('^');
     }
     let one = |c: char, chars: &mut Peekable<Chars<'_>>| match c {
-        '\\' => chars.next().map_or_else(|| "\\".into(), escape),
+        '\\' => match chars.next() {
+            Some(escaped) => escape(escaped, chars),
+            None => "\\".into(),
+        },
         c if c.is_ascii_punctuation() => format!("\\{c}"),
         c => c.into(),
     };
@@ -321,11 +383,19 @@ mod tests {
             (r"^[\x41-\x43]+$", "ABC", "D"),
             (r"^\s$", " ", "\u{a0}"),
             (r"^a\.b$", "a.b", "axb"),
+            (r"^\p{Greek}\pL$", "αb", "ab"),
+            (r"^[\p{Lu}\x{e4}-\x{f6}]+$", "Aä", "a"),
+            (r"^\Qa.b{\E+$", "a.b{{", "axb{"),
+            (r"^\101\x42$", "AB", "101B"),
+            (r"^{a{,2}$", "{a{,2}", "aa"),
+            (r"^a{2,}b{0,1}$", "aab", "ab"),
         ] {
             let regex = pattern(text).unwrap();
             assert!(regex.is_match(good) && !regex.is_match(bad), "{text}");
         }
         assert!(pattern("(").is_err());
-        assert!(pattern(r"\Qa\E").is_err());
+        for text in [r"a\Bb", "a{1001}", "a{2,1}", r"\1"] {
+            assert!(pattern(text).is_err(), "{text}");
+        }
     }
 }

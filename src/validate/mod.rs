@@ -579,7 +579,7 @@ mod tests {
         };
         let cases: [(String, &[&str]); 6] = [
             (made(|_| {}), &[]),
-            (made(|params| params.key_usages = vec![rcgen::KeyUsagePurpose::CrlSign]), &["ca-cannot-verify"]),
+            (made(|params| params.key_usages = vec![rcgen::KeyUsagePurpose::CrlSign]), &["ca-pinned-leaf"]),
             (made(critical), &["ca-cannot-verify"]),
             (made(|params| params.is_ca = rcgen::IsCa::ExplicitNoCa), &["ca-pinned-leaf"]),
             // Two faults of one certificate are one, and a web page's blanks make it none at all.

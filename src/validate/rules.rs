@@ -257,7 +257,7 @@ rules! {
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_CANNOT_VERIFY = "ca-cannot-verify" Error Gateway
         "the CA can verify a client certificate",
-        "Its extended key usage must allow client authentication, or be absent: it counts through the whole chain. Its key usage, where it has one, must allow to sign certificates; a critical extension that Go doesn't know rules it out.",
+        "Its extended key usage must allow client authentication, or be absent: it counts through the whole chain. A critical extension that Go doesn't know rules it out, too.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a server's certificate>»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_PINNED_LEAF = "ca-pinned-leaf" Warning Practice

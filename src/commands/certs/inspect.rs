@@ -11,6 +11,7 @@ use crate::manifest::json_text;
 use crate::pki::{self, CA_CERTIFICATE, Certificate, LEAF_CERTIFICATE, Remaining};
 use crate::plane::{Moment, Plane, Source};
 use crate::render::certificates::{Sourced, Unread, json, table};
+use crate::render::redacted_json;
 use crate::term::Exit;
 
 /// Show certificates, and find those that expire
@@ -72,7 +73,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         }
     }
     match args.output {
-        Format::Json => session.term.line(&json_text(&json(&found, &problems, now))?)?,
+        Format::Json => session.term.line(&json_text(&redacted_json(json(&found, &problems, now)))?)?,
         Format::Table if found.is_empty() => {}
         Format::Table => session.term.print(&table(&found, now))?,
     }

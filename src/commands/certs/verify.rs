@@ -63,6 +63,8 @@ pub struct Args {
 pub enum Error {
     #[error("there is no certificate in {0}")]
     Empty(String),
+    #[error("standard input can be read once only")]
+    StdinTwice,
     #[error("the certificate names no planeID: it has no common name")]
     Unnamed,
     #[error("no plane has the planeID {}", visible(.0))]
@@ -72,7 +74,7 @@ pub enum Error {
 impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Empty(_) => None,
+            Self::Empty(_) | Self::StdinTwice => None,
             Self::Unnamed => Some("name it with --plane-id, or a plane with --plane".into()),
             Self::UnknownPlaneId(_) => {
                 Some("the agent would be refused; choreoctl get shows the planeIDs there are".into())
@@ -82,6 +84,11 @@ impl Error {
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
+    let of_stdin = args.ca.iter().chain([&args.cert]).filter(|source| **source == Source::Stdin).count()
+        + args.files.iter().filter(|file| **file == Input::Stdin).count();
+    if of_stdin > 1 {
+        return Err(Error::StdinTwice.into());
+    }
     let of_cluster = args.files.is_empty() && args.ca.is_none();
     let needed = of_cluster || args.cert.needs_cluster() || args.ca.as_ref().is_some_and(Source::needs_cluster);
     let cluster = if needed { Some(session.connect().await?) } else { None };
@@ -90,6 +97,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         return Err(Error::Empty(args.cert.to_string()).into());
     }
     let files = if args.files.is_empty() { None } else { Some(FileArgs::of(&args.files).read(&session.term)?) };
+    // A plane that can't be read has no verdict, and so the answer isn't known.
+    let read = files.as_ref().map_or(Exit::Done, |files| files.exit);
     let now = match (&files, &cluster) {
         (Some(files), _) => files.snapshot.now,
         (None, Some(cluster)) => cluster.now(),
@@ -119,7 +128,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         }
         TextFormat::Text => session.term.print(&verdicts::text(&verdicts, at))?,
     }
-    Ok(exit(&verdicts, args.any))
+    Ok(read.and(exit(&verdicts, args.any)))
 }
 
 fn exit(verdicts: &[PlaneVerdict], any: bool) -> Exit {

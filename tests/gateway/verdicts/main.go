@@ -57,6 +57,10 @@ func judge(asked question) (string, error) {
 	if key, ok := leaf.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > 8192 {
 		return "key-too-large", nil
 	}
+	// crypto/tls takes no other kinds of keys.
+	if leaf.PublicKeyAlgorithm == x509.UnknownPublicKeyAlgorithm || leaf.PublicKeyAlgorithm == x509.DSA {
+		return "unsupported-key", nil
+	}
 	roots, any := x509.NewCertPool(), false
 	for block, rest := pem.Decode([]byte(asked.CA)); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" || len(block.Headers) != 0 {
