@@ -1356,6 +1356,9 @@ fn verdicts_are_told_for_every_plane_of_a_plane_id() {
     at.run(&["certs", "verify", "--cert", "secret/default/agent", "--plane", "by-value"]).expect(0);
     at.run(&["certs", "verify", "--cert", "secret/default/agent", "--ca", "plane/by-secret"]).expect(0);
     at.run(&["certs", "verify", "--cert", "secret/default/agent", "--ca", "secret/default/wrong"]).expect(1);
+    // Only a plane that isn't there is a 3.
+    at.run(&["certs", "verify", "--cert", "secret/default/none", "--plane", "by-value"]).expect(2);
+    at.run(&["certs", "verify", "--cert", "secret/default/agent", "--plane", "none"]).expect(3);
 
     plane("other", "--client-ca-secret", "default/wrong");
     plane("nothing", "--client-ca-secret", "default/none");

@@ -122,7 +122,7 @@ impl Rules {
         let nulls = value.contains(":null");
         let loose = schema.contains(r#""x-kubernetes-int-or-string":true"#);
         let mut sets = Vec::new();
-        set_lists(&self.schema, &mut sets);
+        set_lists(&self.schema, "self", &mut sets);
         let compares = |rule: &str| ["==", "!=", "+", " in "].iter().any(|operator| rule.contains(operator));
         let doubt = |rule: &'_ str| {
             if asks(&OTHERS, rule) || asks(&PATTERNS, rule) {
@@ -145,21 +145,17 @@ impl Rules {
     }
 }
 
-/// The names of the fields below a schema whose lists have no order.
-fn set_lists<'s>(schema: &'s Json, names: &mut Vec<&'s str>) {
-    let unordered = |schema: &Json| matches!(schema["x-kubernetes-list-type"].as_str(), Some("set" | "map"));
-    if unordered(schema) {
-        names.push("self");
+/// The names of fields, beginning with the one of the schema itself, in which there are lists without an order.
+fn set_lists<'s>(schema: &'s Json, name: &'s str, names: &mut Vec<&'s str>) {
+    if matches!(schema["x-kubernetes-list-type"].as_str(), Some("set" | "map")) {
+        names.push(name);
     }
     for (name, below) in schema["properties"].as_object().into_iter().flatten() {
-        if unordered(below) {
-            names.push(name);
-        }
-        set_lists(below, names);
+        set_lists(below, name, names);
     }
     for below in ["items", "additionalProperties"].map(|key| &schema[key]).into_iter().filter(|below| below.is_object())
     {
-        set_lists(below, names);
+        set_lists(below, name, names);
     }
 }
 
