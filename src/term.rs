@@ -502,9 +502,10 @@ pub fn private_keys(text: &str) -> Vec<Range<usize>> {
 
 /// The next word of the letters that base64 has, in either alphabet, and where it ends.
 fn next_word(text: &str, from: usize) -> Option<(Range<usize>, usize)> {
-    let letter = |c: char| c.is_ascii_alphanumeric() || "+/-_".contains(c);
-    let start = from + text[from..].find(letter)?;
-    let end = text[start..].find(|c| !letter(c)).map_or(text.len(), |end| start + end);
+    let letter = |c: &u8| matches!(c, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'+' | b'/' | b'-' | b'_');
+    let bytes = text.as_bytes();
+    let start = from + bytes[from..].iter().position(letter)?;
+    let end = bytes[start..].iter().position(|c| !letter(c)).map_or(text.len(), |end| start + end);
     Some((start..end, end))
 }
 
@@ -521,17 +522,16 @@ fn key_in(word: &str) -> Option<usize> {
 fn spelled_keys(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut start = 0;
-    for run in text.split(|c: char| !(c.is_ascii_hexdigit() || c == ':' || c == ' ')) {
-        let key = run.trim_matches([':', ' ']);
-        if key.len() > 3 * 32 {
+    for run in text.as_bytes().split(|c| !(c.is_ascii_hexdigit() || matches!(c, b':' | b' '))) {
+        if run.len() > 3 * 32 {
+            let key = text[start..start + run.len()].trim_start_matches([':', ' ']);
             let digits: String = key.chars().filter(char::is_ascii_hexdigit).take(96).collect();
             if encodes_key(&digits) {
-                let start = start + run.len() - run.trim_start_matches([':', ' ']).len();
-                found.push(start..start + key.len());
+                let end = start + run.len();
+                found.push(end - key.len()..end);
             }
         }
-        start += run.len();
-        start += text[start..].chars().next().map_or(0, char::len_utf8);
+        start += run.len() + 1;
     }
     found
 }
@@ -540,19 +540,11 @@ fn spelled_keys(text: &str) -> Vec<Range<usize>> {
 fn encodes_key(word: &str) -> bool {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
-    let head: String = word
-        .chars()
-        .take(96)
-        .map(|c| {
-            if c == '-' {
-                '+'
-            } else if c == '_' {
-                '/'
-            } else {
-                c
-            }
-        })
-        .collect();
+    // The first octet is that of a sequence, a hyphen or an `o`.
+    if !word.starts_with(['M', 'L', 'b', '3', '2', '6']) {
+        return false;
+    }
+    let head = word.get(..96).unwrap_or(word).replace('-', "+").replace('_', "/");
     let base64 = STANDARD.decode(&head[..head.len() / 4 * 4]).is_ok_and(|octets| begins_key(&octets));
     let (pairs, _) = head.as_bytes().as_chunks::<2>();
     let digit = |digit: u8| char::from(digit).to_digit(16);
