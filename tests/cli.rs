@@ -201,6 +201,21 @@ fn files_are_mended_in_place() {
 }
 
 #[test]
+fn mending_goes_on_when_nobody_reads() {
+    let text = format!("{PLANE}{MENDABLE}");
+    let names: Vec<_> = (0..40).map(|number| format!("{number}.yaml")).collect();
+    let folder = files(&names.iter().map(|name| (name.as_str(), text.as_str())).collect::<Vec<_>>());
+    // Findings that stay, so that there is something to print.
+    std::fs::write(folder.path().join("00.yaml"), format!("{PLANE}  colour: a\n{MENDABLE}")).unwrap();
+    let script = format!("{} validate --fix . | true; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_choreoctl"));
+    let status = Command::new("bash").args(["-c", &script]).current_dir(folder.path()).output().unwrap().status;
+    assert_eq!(status.code(), Some(1));
+    for name in names {
+        assert!(!std::fs::read_to_string(folder.path().join(&name)).unwrap().contains("planeId"), "{name}");
+    }
+}
+
+#[test]
 fn what_mending_brings_to_light_is_mended_too() {
     let text = "apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\nMetadata: {name: 'on'}\nspec:\n  ClusterAgent: {clientCA: {SecretRef: {name: a, namespace: b, key: c}}}\n";
     let folder = files(&[(

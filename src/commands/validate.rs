@@ -15,7 +15,7 @@ use crate::manifest::{self, Input, Manifest, json_text};
 use crate::pki;
 use crate::plane::Moment;
 use crate::render::{self, report, report::Tally};
-use crate::term::{Exit, Progress, Term};
+use crate::term::{self, Exit, Progress, Term};
 use crate::validate::{
     CrdError, Finding, Judgement, NO_PLANE, Neighbours, RULES, Resource, Rule, Validator, applied, objects,
 };
@@ -144,6 +144,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         neighbours: Neighbours::default(),
         findings: Vec::new(),
         exit: Exit::Done,
+        unread: false,
     };
     files.missing.into_iter().for_each(|error| run.failed(&error.into()));
     for batch in batches(files.inputs) {
@@ -265,9 +266,23 @@ struct Run<'t> {
     /// Those that are printed all together at the end.
     findings: Vec<Value>,
     exit: Exit,
+    /// Whether nobody reads on.
+    unread: bool,
 }
 
 impl Run<'_> {
+    /// Prints; when the reader went away nothing more, but what is judged and mended is not left halfway.
+    fn print(&mut self, text: &str) -> anyhow::Result<()> {
+        if self.unread {
+            return Ok(());
+        }
+        match self.progress.aside(|| self.term.print(text)) {
+            Err(error) if error.is::<term::ClosedPipe>() => self.unread = true,
+            printed => printed?,
+        }
+        Ok(())
+    }
+
     fn failed(&mut self, error: &anyhow::Error) {
         self.exit = Exit::Failed;
         self.progress.aside(|| self.term.error(&super::error_text(error)));
@@ -285,7 +300,7 @@ impl Run<'_> {
         match (self.format, manifest) {
             (Format::Text, Some(manifest)) if !findings.is_empty() => {
                 let text = render::snippet::findings(manifest, findings);
-                return self.progress.aside(|| self.term.print(&text));
+                return self.print(&text);
             }
             (Format::Text, None) => findings.iter().for_each(|finding| self.term.warn(&finding.message)),
             (Format::Text, _) => {}
@@ -310,7 +325,7 @@ impl Run<'_> {
         if dry_run != DryRun::None {
             let difference = render::diff::of_manifests(&file.manifest, &mended.manifest);
             if self.format == Format::Text {
-                self.progress.aside(|| self.term.print(&difference))?;
+                self.print(&difference)?;
             } else {
                 self.progress.aside(|| self.term.error(difference.trim_end()));
             }
@@ -348,11 +363,12 @@ impl Run<'_> {
             self.tally.shown.admits(NO_PLANE.severity);
             self.show(None, &[no_plane()])?;
         }
-        match self.format {
-            Format::Text => self.term.line(&report::summary(&self.tally))?,
-            Format::Json => self.term.line(&json_text(&report::json(&self.tally, &self.findings))?)?,
-            Format::Sarif => self.term.line(&json_text(&render::sarif::log(&self.findings))?)?,
-        }
+        let last = match self.format {
+            Format::Text => report::summary(&self.tally),
+            Format::Json => json_text(&report::json(&self.tally, &self.findings))?,
+            Format::Sarif => json_text(&render::sarif::log(&self.findings))?,
+        };
+        self.print(&format!("{last}\n"))?;
         let no = self.tally.errors > 0 || (strict && self.tally.warnings > 0);
         Ok(if no { self.exit.and(Exit::No) } else { self.exit })
     }
