@@ -207,7 +207,7 @@ fn mending_goes_on_when_nobody_reads() {
     let folder = files(&names.iter().map(|name| (name.as_str(), text.as_str())).collect::<Vec<_>>());
     // Findings that stay, so that there is something to print.
     std::fs::write(folder.path().join("00.yaml"), format!("{PLANE}  colour: a\n{MENDABLE}")).unwrap();
-    let script = format!("{} validate --fix . | true; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_choreoctl"));
+    let script = format!("{BINARY} validate --fix . | true; exit ${{PIPESTATUS[0]}}");
     let status = Command::new("bash").args(["-c", &script]).current_dir(folder.path()).output().unwrap().status;
     assert_eq!(status.code(), Some(1));
     for name in names {
