@@ -232,23 +232,26 @@ fn managed_fields(field: &Entry, path: &str, found: &mut Found) {
 /// Whether a field has the type that ObjectMeta gives it; fields inside it that this doesn't have are told, too.
 fn typed(field: &Entry, path: &str, found: &mut Found) -> bool {
     let read = |value: Json| ObjectMeta::deserialize(serde_json::json!({field.key.clone(): value}));
-    let nested = matches!(field.key.as_str(), "ownerReferences" | "managedFields");
+    let known: &[&str] = match field.key.as_str() {
+        "ownerReferences" => &["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"],
+        _ => &["apiVersion", "fieldsType", "fieldsV1", "manager", "operation", "subresource", "time"],
+    };
     let items = match &field.node.value {
-        Value::Sequence(items) if nested => items,
+        Value::Sequence(items) if matches!(field.key.as_str(), "ownerReferences" | "managedFields") => items,
         _ => return read(field.node.to_json()).is_ok() || mistyped(&field.node, path, found),
     };
     // One by one, as there may be many.
     let mut fits = true;
     for (index, item) in items.iter().enumerate() {
         let path = format!("{path}[{index}]");
-        let known = read(Json::Array(vec![item.to_json()])).ok().and_then(|read| serde_json::to_value(read).ok());
-        let Some(known) = known else {
+        if read(Json::Array(vec![item.to_json()])).is_err() {
             fits = mistyped(item, &path, found);
             continue;
-        };
-        let known = &known[&field.key][0];
-        for entry in item.entries().iter().filter(|entry| !entry.node.is_null() && known.get(&entry.key).is_none()) {
-            unknown_inside(entry, &path, found);
+        }
+        for entry in item.entries().iter().filter(|entry| !known.contains(&entry.key.as_str())) {
+            let path = json_path(&path, &entry.key);
+            let message = format!("there is no field {}", visible(&path));
+            found.add(&UNKNOWN_FIELD, entry.key_span.clone(), &path, message, "unknown");
         }
     }
     fits
@@ -259,17 +262,6 @@ fn mistyped(node: &Node, path: &str, found: &mut Found) -> bool {
     let message = format!("{} does not have the form that it must have", visible(path));
     found.add(&WRONG_TYPE, node.span.clone(), path, message, format!("{} here", node.type_name()));
     false
-}
-
-fn unknown_inside(entry: &Entry, parent: &str, found: &mut Found) {
-    // What is empty isn't written again.
-    const EMPTY: [&str; 5] = ["apiVersion", "kind", "name", "uid", "controller"];
-    if EMPTY.contains(&entry.key.as_str()) {
-        return;
-    }
-    let path = json_path(parent, &entry.key);
-    let message = format!("there is no field {}", visible(&path));
-    found.add(&UNKNOWN_FIELD, entry.key_span.clone(), &path, message, "unknown");
 }
 
 fn name(field: &Entry, path: &str, found: &mut Found) {

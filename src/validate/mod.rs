@@ -543,6 +543,12 @@ mod tests {
             ("{name: a, finalizers: [orphan, foregroundDeletion]}", "name-format", "foregroundDeletion"),
             ("{name: a, ownerReferences: {}}", "wrong-type", "{}"),
             ("{name: a, ownerReferences: [{apiVersion: v1, kind: A, name: a, uid: u, x: y}]}", "unknown-field", "x"),
+            ("{name: a, ownerReferences: [{apiVersion: v1, kind: A, name: a, uid: u, x: ~}]}", "unknown-field", "x"),
+            (
+                "{name: a, managedFields: [{operation: Apply, fieldsType: FieldsV1, apiVersion: v1, name: n}]}",
+                "unknown-field",
+                "name",
+            ),
             ("{name: a, managedFields: [{operation: Delete}]}", "wrong-type", "Delete"),
             ("{generateName: Foo-}", "name-format", "Foo-"),
             ("{generateName: foo.-}", "name-format", "foo.-"),
