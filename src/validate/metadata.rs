@@ -63,7 +63,7 @@ pub(super) fn check(root: &Node, found: &mut Found) {
 
 fn check_field(field: &Entry, path: &str, found: &mut Found) {
     if !FIELDS.contains(&field.key.as_str()) {
-        unknown(field, path, found);
+        unknown(field, path, &FIELDS, found);
         return;
     }
     if !matches!(field.key.as_str(), "labels" | "annotations") && !typed(field, path, found) {
@@ -121,10 +121,10 @@ fn near_miss(entry: &Entry, path: &str, found: &mut Found) {
     }
 }
 
-fn unknown(field: &Entry, path: &str, found: &mut Found) {
+fn unknown(field: &Entry, path: &str, known: &[&str], found: &mut Found) {
     let distance = |name: &&&str| strsim::damerau_levenshtein(&name.to_lowercase(), &field.key.to_lowercase());
     let short = field.key.len() < 64;
-    let nearest = FIELDS.iter().filter(|_| short).min_by_key(distance).filter(|name| distance(name) <= 2);
+    let nearest = known.iter().filter(|_| short).min_by_key(distance).filter(|name| distance(name) <= 2);
     let message = format!("there is no field {}", visible(path));
     found.add(&UNKNOWN_FIELD, field.key_span.clone(), path, message, "unknown").help =
         nearest.map(|name| format!("`{name}` was meant?"));
@@ -234,10 +234,11 @@ fn typed(field: &Entry, path: &str, found: &mut Found) -> bool {
     let read = |value: Json| ObjectMeta::deserialize(serde_json::json!({field.key.clone(): value}));
     let known: &[&str] = match field.key.as_str() {
         "ownerReferences" => &["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"],
-        _ => &["apiVersion", "fieldsType", "fieldsV1", "manager", "operation", "subresource", "time"],
+        "managedFields" => &["apiVersion", "fieldsType", "fieldsV1", "manager", "operation", "subresource", "time"],
+        _ => &[],
     };
     let items = match &field.node.value {
-        Value::Sequence(items) if matches!(field.key.as_str(), "ownerReferences" | "managedFields") => items,
+        Value::Sequence(items) if !known.is_empty() => items,
         _ => return read(field.node.to_json()).is_ok() || mistyped(&field.node, path, found),
     };
     // One by one, as there may be many.
@@ -249,9 +250,7 @@ fn typed(field: &Entry, path: &str, found: &mut Found) -> bool {
             continue;
         }
         for entry in item.entries().iter().filter(|entry| !known.contains(&entry.key.as_str())) {
-            let path = json_path(&path, &entry.key);
-            let message = format!("there is no field {}", visible(&path));
-            found.add(&UNKNOWN_FIELD, entry.key_span.clone(), &path, message, "unknown");
+            unknown(entry, &json_path(&path, &entry.key), known, found);
         }
     }
     fits
