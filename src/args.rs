@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::cluster::{self, Cluster};
 use crate::complete;
 use crate::manifest::{self, Input, Manifest};
-use crate::plane::{Moment, Plane, PlaneName, Selector, Snapshot, Span};
+use crate::plane::{Moment, Plane, PlaneName, Selector, Snapshot, Span, is_dns_label};
 use crate::term::{self, ColorChoice, Exit, Term, paint, visible};
 use crate::validate::{Object, objects};
 
@@ -24,7 +24,7 @@ pub struct GlobalArgs {
     kubeconfig: Option<PathBuf>,
 
     /// Context of the kubeconfig
-    #[arg(long, global = true, value_name = "NAME", add = ArgValueCandidates::new(complete::contexts), help_heading = "Global options")]
+    #[arg(long, alias = "control-context", global = true, value_name = "NAME", add = ArgValueCandidates::new(complete::contexts), help_heading = "Global options")]
     context: Option<String>,
 
     /// Cluster of the kubeconfig
@@ -107,6 +107,82 @@ impl Session {
     }
 }
 
+/// The cluster that builds run in, for commands that need it beside the control plane's.
+#[derive(Args, Clone, Debug)]
+pub struct BuildArgs {
+    /// Context of the build cluster
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::contexts), help_heading = "Build cluster")]
+    build_context: Option<String>,
+
+    /// Kubeconfig of the build cluster; the other one, unless given
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = "Build cluster")]
+    build_kubeconfig: Option<PathBuf>,
+
+    /// Namespace of the agent
+    #[arg(long, value_name = "NAMESPACE", default_value = "openchoreo-build-plane", value_parser = namespace, help_heading = "Build cluster")]
+    build_namespace: String,
+}
+
+/// A build cluster, and where in it the agent is.
+pub struct BuildCluster {
+    pub cluster: Cluster,
+    pub namespace: String,
+}
+
+/// A command needs the build cluster.
+#[derive(Debug, thiserror::Error)]
+#[error("the agent is in the build cluster, and none is named")]
+pub struct NoBuildCluster;
+
+impl NoBuildCluster {
+    pub fn hint(&self) -> Option<String> {
+        Some("name its context with --build-context, or its kubeconfig with --build-kubeconfig".into())
+    }
+}
+
+impl BuildArgs {
+    /// Connects where one is named.
+    pub async fn connect(&self, session: &Session) -> anyhow::Result<Option<BuildCluster>> {
+        if self.build_context.is_none() && self.build_kubeconfig.is_none() {
+            return Ok(None);
+        }
+        let options = cluster::Options {
+            kubeconfig: self.build_kubeconfig.clone().or_else(|| session.options.kubeconfig.clone()),
+            context: self.build_context.clone(),
+            request_timeout: session.options.request_timeout,
+            ..cluster::Options::default()
+        };
+        let cluster = Cluster::connect(options, &session.term).await?;
+        Ok(Some(BuildCluster { cluster, namespace: self.build_namespace.clone() }))
+    }
+
+    /// Connects to both clusters for a command that writes, and says to which.
+    pub async fn connect_to_write(&self, session: &Session) -> anyhow::Result<(Cluster, BuildCluster)> {
+        let build = self.connect(session).await?.ok_or(NoBuildCluster)?;
+        let control = session.connect().await?;
+        session.term.note(&format!(
+            "control plane in {}, build plane in {}, namespace {}",
+            control.target().title(),
+            build.cluster.target().title(),
+            build.namespace
+        ));
+        let (one, other) = tokio::join!(control.identity(), build.cluster.identity());
+        if one.is_some() && one == other {
+            session.term.note("both contexts reach one and the same cluster");
+        }
+        Ok((control, build))
+    }
+}
+
+/// The name of a namespace on the command line.
+pub fn namespace(text: &str) -> Result<String, String> {
+    if is_dns_label(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("a namespace has lower-case letters, digits and hyphens".into())
+    }
+}
+
 /// How far a change goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum DryRun {
@@ -119,6 +195,15 @@ pub enum DryRun {
 }
 
 impl DryRun {
+    /// Whether the server is to check what would be written; none where it is to be written.
+    pub fn server(self) -> Option<bool> {
+        match self {
+            Self::None => None,
+            Self::Client => Some(false),
+            Self::Server => Some(true),
+        }
+    }
+
     /// What is put behind a line that tells what was done.
     pub fn suffix(self) -> &'static str {
         match self {

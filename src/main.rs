@@ -12,6 +12,7 @@
 //! | `args` | groups of flags that verbs share |
 //! | `complete` | live candidates for completion |
 //! | `render` | pure: what is known, and the time -> text |
+//! | `plan` | changes of several steps over both clusters, each of which can be resumed: renewal, rotation |
 //! | `doctor` | what is known of a plane beside its object, each part with its own error; notes on it |
 //! | `cluster` | the Kubernetes client: target and connection, list, apply, watch; its errors and hints |
 //! | `gateway` | what a TLS server presents |
@@ -32,6 +33,7 @@ mod doctor;
 mod gateway;
 mod manifest;
 mod pki;
+mod plan;
 mod plane;
 mod render;
 mod term;

@@ -380,6 +380,13 @@ impl Waiting {
         }
     }
 
+    /// Shows what is waited for now; a line is written only by [`Waiting::remind`].
+    pub fn change(&mut self, text: &str) {
+        if let Some(spinner) = &self.spinner {
+            spinner.set_message(text.to_owned());
+        }
+    }
+
     /// Says that it still waits, when nothing was said for 30 s.
     pub fn remind(&mut self, text: &str) {
         if self.spinner.is_none() && self.told.elapsed() >= Self::EVERY {

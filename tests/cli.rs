@@ -94,7 +94,7 @@ fn a_folder_that_cannot_be_written_is_told() {
     for folder in ["/proc/choreoctl", "/dev/null", "/dev/null/below"] {
         let output = Command::new(BINARY).args(["certs", "ca", "--out-dir", folder]).output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.code() == Some(2) && error.contains(folder), "{error}");
+        assert!(output.status.code() == Some(2) && error.contains(folder.trim_end_matches("/below")), "{error}");
     }
 }
 

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules, from the top down.
-const ORDER: [&str; 14] = [
-    "main", "cli", "commands", "args", "complete", "render", "doctor", "cluster", "gateway", "validate", "pki",
+const ORDER: [&str; 15] = [
+    "main", "cli", "commands", "args", "complete", "render", "plan", "doctor", "cluster", "gateway", "validate", "pki",
     "manifest", "plane", "term",
 ];
 

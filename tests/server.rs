@@ -8,8 +8,12 @@ mod control_plane;
 mod corpus;
 #[path = "server/differential.rs"]
 mod differential;
+#[path = "server/estate.rs"]
+mod estate;
 #[path = "server/proxy.rs"]
 mod proxy;
+#[path = "server/rotation.rs"]
+mod rotation;
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -21,6 +25,10 @@ use serde_json::{Value, json};
 
 use control_plane::{ControlPlane, Output, Running, available, finish};
 use proxy::Proxy;
+use rotation::{
+    a_pinned_leaf_is_led_out_of_its_outage, a_rotation_can_be_rolled_back, a_rotation_refuses_nobody,
+    a_rotation_that_is_cut_off_goes_on,
+};
 
 const SOON: Duration = Duration::from_secs(15);
 
@@ -71,6 +79,10 @@ fn main() {
         the_server_is_asked_and_its_causes_have_their_lines,
         verdicts_are_gos,
         verdicts_are_told_for_every_plane_of_a_plane_id,
+        a_rotation_refuses_nobody,
+        a_rotation_that_is_cut_off_goes_on,
+        a_rotation_can_be_rolled_back,
+        a_pinned_leaf_is_led_out_of_its_outage,
     ];
     let args = Arguments::from_args();
     let listing = args.list;

@@ -50,6 +50,11 @@ pub enum Error {
     /// A Secret or ConfigMap that something was to be read from.
     #[error("{what} does not exist")]
     NoSource { what: String, command: String },
+    /// No agent in the build cluster, or none of the planeID.
+    #[error("there is no agent{} in the namespace {}", .plane_id.as_deref().map(|id| format!(" of planeID {}", visible(id))).unwrap_or_default(), visible(.namespace))]
+    NoAgent { namespace: String, plane_id: Option<String>, there: Vec<String>, command: String },
+    #[error("there are several agents: {}", .names.join(", "))]
+    SeveralAgents { names: Vec<String> },
     #[error("{what} has no key {}", visible(.key))]
     NoKey { what: String, key: String, keys: Vec<String> },
     #[error("{what} exists already")]
@@ -178,7 +183,8 @@ impl Error {
                 let command = target.command(&format!("kubectl get crd {}.{}", kind.plural, kind.group));
                 Self::NoSuchKind { kind: kind.kind, renamed: false, command }
             }
-            (404, _) => Self::NotFound { what: what(), command: target.command("choreoctl get") },
+            (404, _) if of == kind.plural => Self::NotFound { what: what(), command: target.command("choreoctl get") },
+            (404, _) => Self::NoSource { what: what(), command: target.command("kubectl get namespaces") },
             (409, "AlreadyExists") => Self::Exists { what: what() },
             (409, _) if causes.iter().any(|cause| cause.reason == "FieldManagerConflict") => {
                 let owned = causes.into_iter().map(|cause| OwnedField { field: cause.field, message: cause.message });
@@ -224,6 +230,14 @@ impl Error {
                 Some(format!("is this the control plane's context? OpenChoreo's chart installs the CRD: {command}"))
             }
             Self::NotFound { command, .. } | Self::NoSource { command, .. } => Some(command.clone()),
+            Self::NoAgent { there, command, .. } => Some(match there.as_slice() {
+                [] => format!("name its namespace with --build-namespace: {command}"),
+                ids => format!(
+                    "there is one of planeID {}: compare the plane's planeID with Helm's clusterAgent.planeID",
+                    ids.iter().map(|id| visible(id)).collect::<Vec<_>>().join(", ")
+                ),
+            }),
+            Self::SeveralAgents { .. } => Some("name the planeID with --plane-id, or a plane".into()),
             Self::NoKey { keys, .. } => {
                 Some(format!("it has {}", keys.iter().map(|key| visible(key)).collect::<Vec<_>>().join(", ")))
             }
@@ -263,7 +277,7 @@ impl Error {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Forbidden { .. } => "forbidden",
-            Self::NotFound { .. } | Self::NoSource { .. } | Self::NoKey { .. } => "missing",
+            Self::NotFound { .. } | Self::NoSource { .. } | Self::NoKey { .. } | Self::NoAgent { .. } => "missing",
             Self::Unauthorized { .. } => "unauthorized",
             Self::TimedOut { .. } | Self::Unreachable { .. } => "unreachable",
             _ => "unknown",

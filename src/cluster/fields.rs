@@ -2,7 +2,31 @@
 //!
 //! A key is `f:NAME` for a field, `.` for the object itself; a leaf is an empty object.
 
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value};
+
+/// Who wrote a field, as the server took it down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Writer {
+    pub manager: String,
+    /// Whether by server-side apply, and so for good.
+    pub applies: bool,
+    pub time: Option<Timestamp>,
+}
+
+/// Who wrote a field, by its path in FieldsV1 as a JSON pointer: `/f:spec/f:planeID`.
+pub fn writers(metadata: &ObjectMeta, field: &str) -> Vec<Writer> {
+    let entries = metadata.managed_fields.iter().flatten();
+    let owning =
+        entries.filter(|entry| entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer(field).is_some()));
+    let writer = owning.map(|entry| Writer {
+        manager: entry.manager.clone().unwrap_or_default(),
+        applies: entry.operation.as_deref() == Some("Apply"),
+        time: entry.time.as_ref().map(|time| time.0),
+    });
+    writer.collect()
+}
 
 /// A set of fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //!
 //! Not here: what the answers mean.
 
+mod agents;
 mod apply;
 mod client;
 mod error;
@@ -11,9 +12,12 @@ mod planes;
 mod target;
 mod watch;
 
+pub use agents::{Agent, AgentPod, StoredSecret};
 pub use apply::{Change, comparable};
 pub use error::Error;
+pub use fields::{Writer, writers};
 pub use objects::PlaneEvent;
+pub use planes::MANAGER;
 pub use target::{Options, Target, contexts};
 pub use watch::{Event, Watch};
 

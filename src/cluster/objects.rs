@@ -51,7 +51,7 @@ impl Cluster {
 
     fn missing(&self, error: Error, kind: &str, name: &NamespacedName) -> Error {
         match error {
-            Error::NotFound { .. } | Error::NoSuchKind { .. } => Error::NoSource {
+            Error::NoSource { .. } | Error::NoSuchKind { .. } => Error::NoSource {
                 what: format!("{kind} {name}"),
                 command: self.target.command(&format!("kubectl -n {} get {}", name.namespace, kind.to_lowercase())),
             },
@@ -71,7 +71,7 @@ impl Cluster {
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
         match self.ask(api.get_metadata(name)).await {
             Ok(_) => Ok(true),
-            Err(Error::NotFound { .. } | Error::NoSuchKind { .. }) => Ok(false),
+            Err(Error::NoSource { .. } | Error::NoSuchKind { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }

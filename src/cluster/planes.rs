@@ -2,10 +2,10 @@
 
 use http::Request;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
-use kube::api::{Api, DeleteParams, ListParams, Preconditions};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower::BoxError;
 
 use super::{Cluster, Error};
@@ -16,7 +16,7 @@ use crate::validate::{Cause, Refusal};
 const PAGE: u32 = 500;
 
 /// Who owns the fields that are written here.
-pub(super) const MANAGER: &str = "choreoctl";
+pub const MANAGER: &str = "choreoctl";
 
 #[derive(Deserialize)]
 struct Page<T> {
@@ -115,6 +115,19 @@ impl Cluster {
             Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => Ok(None),
             Err(error) => Err(self.explain(self.error(error)).await),
         }
+    }
+
+    /// Writes a plane's inline CA, if nobody wrote the plane since it was read.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] where somebody did.
+    pub async fn set_client_ca(&self, plane: &Plane, text: &str, dry_run: bool) -> Result<(), Error> {
+        let patch = json!({
+            "metadata": {"resourceVersion": plane.metadata.resource_version},
+            "spec": {"clusterAgent": {"clientCA": {"value": text}}},
+        });
+        let params = PatchParams { dry_run, field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        self.ask(self.api().patch(plane.name(), &params, &Patch::Merge(patch))).await.map(drop)
     }
 
     /// Deletes this very plane, not one of the same name that was made since.

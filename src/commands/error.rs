@@ -3,7 +3,7 @@
 use super::apply::Refusal;
 use super::certs::ToTerminal;
 use crate::term::{paint, visible};
-use crate::{cluster, manifest, pki, term};
+use crate::{cluster, manifest, pki, plan, term};
 
 /// `error: ...`, its causes, and the hint of the first error in the chain that has one.
 pub fn text(error: &anyhow::Error) -> String {
@@ -31,6 +31,8 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     first!(
         cluster::Error,
         manifest::Error,
+        plan::Error,
+        crate::args::NoBuildCluster,
         pki::StoreError,
         pki::AuthorityError,
         pki::IssueError,
@@ -54,6 +56,7 @@ mod tests {
     use crate::commands::validate::Error as Validate;
     use crate::manifest::Error as Manifest;
     use crate::pki::{AuthorityError, BundleError, IssueError, KeyError, StoreError};
+    use crate::plan::Error as Plan;
     use crate::term::PromptError;
     use crate::validate::CrdError;
 
@@ -85,6 +88,9 @@ mod tests {
             Cluster::NoSuchKind { kind: "x", renamed: false, command: s("kubectl") },
             Cluster::NotFound { what: s("x"), command: s("kubectl") },
             Cluster::NoSource { what: s("x"), command: s("kubectl") },
+            Cluster::NoAgent { namespace: s("x"), plane_id: Some(s("y")), there: vec![s("z")], command: s("kubectl") },
+            Cluster::NoAgent { namespace: s("x"), plane_id: None, there: vec![], command: s("kubectl") },
+            Cluster::SeveralAgents { names: vec![s("x")] },
             Cluster::NoKey { what: s("x"), key: s("x"), keys: vec![s("y")] },
             Cluster::Exists { what: s("x") },
             Cluster::Owned { owned: vec![] },
@@ -107,6 +113,8 @@ mod tests {
         for error in [
             StoreError::Exists { path: s("x") },
             StoreError::NotFolder { path: s("x") },
+            StoreError::Symlink { path: s("x") },
+            StoreError::NotOwned { path: s("x") },
             StoreError::Write { path: s("x"), source: io(io::ErrorKind::PermissionDenied) },
         ] {
             all.push(error.into());
@@ -121,7 +129,24 @@ mod tests {
         ] {
             all.push(IssueError::from(error).into());
         }
-        all.extend([IssueError::Request.into(), IssueError::Subject.into(), KeyError::Unusable.into()]);
+        for error in [
+            Plan::TimedOut { waiting: s("x") },
+            Plan::OtherManager { plane: s("x"), what: s("y"), manager: s("z") },
+            Plan::StillNeeded { why: s("x") },
+            Plan::Meddled { secret: s("x") },
+            Plan::CertManager { secret: s("x"), certificate: s("y"), command: s("kubectl") },
+            Plan::OtherCa { secret: s("x") },
+            Plan::OtherWay { under_way: "own" },
+        ] {
+            all.push(error.into());
+        }
+        all.push(crate::args::NoBuildCluster.into());
+        all.extend([
+            IssueError::Request.into(),
+            IssueError::OldSubject.into(),
+            IssueError::Subject.into(),
+            KeyError::Unusable.into(),
+        ]);
         all.extend([
             PromptError::NotAsked { action: s("x") }.into(),
             PromptError::Missing { what: s("x"), flag: s("y") }.into(),

@@ -9,6 +9,7 @@ pub mod describe;
 pub mod diff;
 mod error;
 pub mod get;
+mod steps;
 pub mod validate;
 pub mod version;
 pub mod wait;

@@ -15,7 +15,7 @@ use crate::plane::{CaSecret, OBSERVABILITY_KIND, Plane, Snapshot};
 use crate::term::visible;
 
 /// How many requests run at once.
-const AT_ONCE: usize = 16;
+pub(super) const AT_ONCE: usize = 16;
 
 /// Why something could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,13 +80,14 @@ pub struct Facts {
 }
 
 /// Where a plane says that its CA is.
-enum CaPlace {
+pub enum CaPlace {
     Value(String),
     Secret(CaSecret),
     Unusable(String, Problem),
 }
 
-fn place(plane: &Plane) -> CaPlace {
+/// Where a plane's CA is, by its spec alone.
+pub fn ca_place(plane: &Plane) -> CaPlace {
     let ca = &plane.spec.cluster_agent.client_ca;
     if let Some(value) = ca.value.as_ref().filter(|value| !value.is_empty()) {
         return CaPlace::Value(value.clone());
@@ -124,7 +125,7 @@ pub fn certificates_of(bytes: &[u8]) -> Result<Vec<Certificate>, Problem> {
 
 /// The CAs of planes, in their order. Each Secret is read once.
 pub async fn client_cas(cluster: &Cluster, planes: &[Plane]) -> Vec<ClientCa> {
-    let places: Vec<_> = planes.iter().map(place).collect();
+    let places: Vec<_> = planes.iter().map(ca_place).collect();
     let secrets: BTreeSet<CaSecret> = places
         .iter()
         .filter_map(|place| if let CaPlace::Secret(secret) = place { Some(secret.clone()) } else { None })
@@ -149,7 +150,7 @@ pub fn client_cas_of_files(snapshot: &Snapshot) -> Vec<ClientCa> {
             text: format!("Secret {} in the files has no key {}", secret.secret, visible(&secret.key)),
         }))
     };
-    snapshot.planes.iter().map(|plane| client_ca(place(plane), secret)).collect()
+    snapshot.planes.iter().map(|plane| client_ca(ca_place(plane), secret)).collect()
 }
 
 fn client_ca(place: CaPlace, read: impl Fn(&CaSecret) -> Option<Result<Vec<u8>, Problem>>) -> ClientCa {

@@ -2,8 +2,12 @@
 //!
 //! Not here: reaching the cluster (cluster), and showing what was found (render).
 
+mod agents;
 mod facts;
 mod notes;
+mod remarks;
 
-pub use facts::{ClientCa, Facts, Problem, client_cas, client_cas_of_files, facts, facts_of_files};
+pub use agents::{AgentFacts, Pair, Presents, agents};
+pub use facts::{CaPlace, ClientCa, Facts, Problem, ca_place, client_cas, client_cas_of_files, facts, facts_of_files};
 pub use notes::{Note, notes};
+pub use remarks::{Remark, pinned_leaf, same_name, weak_key};

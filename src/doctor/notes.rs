@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::Facts;
+use super::remarks::{pinned_leaf, same_name, weak_key};
 use crate::plane::{DEFAULT_OBSERVABILITY, State, age};
 use crate::term::visible;
 
@@ -33,6 +34,8 @@ static CHECKS: &[Check] = &[
     ("ca-expires-soon", ca_expires_soon),
     ("ca-not-yet-valid", ca_not_yet_valid),
     ("ca-pinned-leaf", ca_pinned_leaf),
+    ("ca-weak-key", ca_weak_key),
+    ("ca-same-name", ca_same_name),
     ("both-sources", both_sources),
     ("plane-id-left-out", plane_id_left_out),
     ("plane-id-shared", plane_id_shared),
@@ -135,12 +138,18 @@ fn ca_not_yet_valid(facts: &Facts) -> Option<String> {
 
 fn ca_pinned_leaf(facts: &Facts) -> Option<String> {
     let certificates = facts.client_ca.certificates.as_ref().ok()?;
-    certificates.iter().find(|certificate| !certificate.ca).map(|leaf| {
-        format!(
-            "the CA is a certificate of its own, not a CA ({}): once cert-manager renews the agent's, this one no longer fits",
-            visible(&leaf.subject)
-        )
-    })
+    certificates.iter().find_map(pinned_leaf).map(|remark| format!("the CA pins a certificate: {}", remark.text))
+}
+
+fn ca_weak_key(facts: &Facts) -> Option<String> {
+    let certificates = facts.client_ca.certificates.as_ref().ok()?;
+    certificates.iter().find_map(weak_key).map(|remark| format!("of the CA's certificate {}", remark.text))
+}
+
+fn ca_same_name(facts: &Facts) -> Option<String> {
+    let certificates = facts.client_ca.certificates.as_ref().ok()?;
+    let (_, remark) = same_name(&certificates.iter().collect::<Vec<_>>()).into_iter().next()?;
+    Some(format!("in the CA {}", remark.text))
 }
 
 fn both_sources(facts: &Facts) -> Option<String> {
@@ -293,6 +302,17 @@ mod tests {
             certificates[0].ca = false;
         }
         expect(pinned, "ca-pinned-leaf");
+        let mut weak = facts(json!({}));
+        if let Ok(certificates) = &mut weak.client_ca.certificates {
+            certificates[0].key_algorithm = "rsa-1024".into();
+        }
+        expect(weak, "ca-weak-key");
+        let mut namesakes = facts(json!({}));
+        if let Ok(certificates) = &mut namesakes.client_ca.certificates {
+            certificates.push(certificates[0].clone());
+            certificates[1].spki_sha256 = "another".into();
+        }
+        expect(namesakes, "ca-same-name");
         for (id, _) in CHECKS {
             assert!(seen.contains(id), "{id} is never reached");
         }

@@ -1,10 +1,10 @@
 //! What a certificate says, as a value.
 
 use aws_lc_rs::digest;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
-use x509_parser::prelude::X509Certificate;
+use x509_parser::prelude::{SubjectPublicKeyInfo, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
 use super::pem;
@@ -24,6 +24,8 @@ pub struct Certificate {
     pub ca: bool,
     /// As `--key-algorithm` names it where it can be made.
     pub key_algorithm: String,
+    /// Empty where none is stated.
+    pub key_usage: Vec<String>,
     /// Empty where any use is allowed.
     pub ext_key_usage: Vec<String>,
     pub dns_names: Vec<String>,
@@ -86,7 +88,8 @@ impl Certificate {
             not_before: time(parsed.validity().not_before)?,
             not_after: time(parsed.validity().not_after)?,
             ca: parsed.is_ca(),
-            key_algorithm: key_algorithm(&parsed),
+            key_algorithm: key_algorithm(parsed.public_key()),
+            key_usage: key_usage(&parsed),
             ext_key_usage: ext_key_usage(&parsed),
             dns_names: dns_names(&parsed),
             sha256: fingerprint(der),
@@ -121,6 +124,11 @@ impl Certificate {
         }
     }
 
+    /// When the chart's cert-manager renews it: 360 h before its end (release v0.17, section `clusterAgent.tls`).
+    pub fn chart_renewal(&self) -> Timestamp {
+        self.not_after.checked_sub(SignedDuration::from_hours(360)).unwrap_or(self.not_after)
+    }
+
     /// Whether subject and issuer are the same, as a self-signed certificate has it.
     pub fn self_issued(&self) -> bool {
         self.subject == self.issuer
@@ -135,8 +143,8 @@ fn fingerprint(bytes: &[u8]) -> String {
     digest::digest(&digest::SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn key_algorithm(certificate: &X509Certificate<'_>) -> String {
-    let info = certificate.public_key();
+/// As `--key-algorithm` names it where it can be made.
+pub(super) fn key_algorithm(info: &SubjectPublicKeyInfo<'_>) -> String {
     let curve = info
         .algorithm
         .parameters
@@ -161,6 +169,23 @@ fn key_algorithm(certificate: &X509Certificate<'_>) -> String {
 fn modulus_bits(modulus: &[u8]) -> usize {
     let significant = modulus.iter().skip_while(|byte| **byte == 0).collect::<Vec<_>>();
     significant.first().map_or(0, |first| significant.len() * 8 - first.leading_zeros() as usize)
+}
+
+fn key_usage(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let Ok(Some(usage)) = certificate.key_usage() else {
+        return Vec::new();
+    };
+    let usage = usage.value;
+    let known = [
+        (usage.digital_signature(), "digitalSignature"),
+        (usage.non_repudiation(), "contentCommitment"),
+        (usage.key_encipherment(), "keyEncipherment"),
+        (usage.data_encipherment(), "dataEncipherment"),
+        (usage.key_agreement(), "keyAgreement"),
+        (usage.key_cert_sign(), "keyCertSign"),
+        (usage.crl_sign(), "cRLSign"),
+    ];
+    known.into_iter().filter(|(set, _)| *set).map(|(_, name)| name.to_owned()).collect()
 }
 
 fn ext_key_usage(certificate: &X509Certificate<'_>) -> Vec<String> {

@@ -4,10 +4,10 @@ use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, DnValue,
-    ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, PublicKeyData, SerialNumber,
+    ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 
-use super::{Authority, AuthorityError, KeyAlgorithm, KeyError, PrivateKey, pem};
+use super::{Authority, AuthorityError, Certificate, KeyAlgorithm, KeyError, PrivateKey, pem};
 use crate::plane::Span;
 use crate::term::hidden;
 
@@ -45,6 +45,8 @@ pub enum IssueError {
     Authority(#[from] AuthorityError),
     #[error("the CA's subject can't be written into a certificate as it stands: it repeats an attribute")]
     Subject,
+    #[error("the certificate's subject can't be written into another one as it stands: it repeats an attribute")]
+    OldSubject,
     #[error("it is no certificate signing request, or its signature isn't that of its key")]
     Request,
     #[error("the certificate could not be signed: {0}")]
@@ -61,6 +63,7 @@ impl IssueError {
                     .into(),
             ),
             Self::Request => Some("make one with `choreoctl certs request --plane-id ID --out-dir DIR`".into()),
+            Self::OldSubject => Some("make a new one with `choreoctl certs client --plane-id ID`".into()),
             Self::CommonName | Self::ValidFor | Self::Sign(_) => None,
         }
     }
@@ -69,7 +72,8 @@ impl IssueError {
 /// A self-signed CA: critical basic constraints with path length 0, keyCertSign and cRLSign, a subject key identifier.
 pub fn ca(name: &str, algorithm: KeyAlgorithm, valid_for: Span, now: Timestamp) -> Result<Pair, IssueError> {
     let key = PrivateKey::generate(algorithm)?;
-    let mut params = params(name, now, end(valid_for, now)?)?;
+    let mut params = named(subject(name)?);
+    validity(&mut params, now, end(valid_for, now)?)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let certificate = params.self_signed(key.pair()).map_err(|error| IssueError::Sign(error.to_string()))?;
@@ -84,14 +88,82 @@ pub fn client(
     valid_for: Span,
     now: Timestamp,
 ) -> Result<Issued, IssueError> {
-    let (certificate, not_after, shortened) = leaf(plane_id, authority, key.pair(), valid_for, now)?;
+    let (certificate, not_after, shortened) = leaf(agent(plane_id)?, authority, key.pair(), valid_for, now)?;
     Ok(Issued { pair: Pair { certificate, key, not_after }, shortened })
+}
+
+/// The next one of an agent's certificates: its subject, usages and DNS names, under the same CA, for a new key.
+pub fn renewed(
+    old: &Certificate,
+    authority: &Authority,
+    key: PrivateKey,
+    valid_for: Span,
+    now: Timestamp,
+) -> Result<Issued, IssueError> {
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(&old.der).map_err(|error| IssueError::Sign(error.to_string()))?;
+    let mut params = named(DistinguishedName::new());
+    for attribute in parsed.subject().iter_attributes() {
+        let oid: Vec<u64> = attribute.attr_type().iter().map(Iterator::collect).unwrap_or_default();
+        let text = attribute.as_str().map_err(|_| IssueError::Subject)?;
+        let printable = attribute.attr_value().tag() == x509_parser::der_parser::asn1_rs::Tag::PrintableString;
+        let value = match text.try_into() {
+            Ok(text) if printable => DnValue::PrintableString(text),
+            _ => DnValue::Utf8String(text.to_owned()),
+        };
+        params.distinguished_name.push(DnType::from_oid(&oid), value);
+    }
+    params.key_usages = old.key_usage.iter().filter_map(|name| key_usage(name)).collect();
+    params.extended_key_usages = old.ext_key_usage.iter().filter_map(|name| ext_key_usage(name)).collect();
+    for name in &old.dns_names {
+        let name = name.as_str().try_into().map_err(|error: rcgen::Error| IssueError::Sign(error.to_string()))?;
+        params.subject_alt_names.push(SanType::DnsName(name));
+    }
+    let (certificate, not_after, shortened) = leaf(params, authority, key.pair(), valid_for, now)?;
+    let der = pem::certificates(&certificate).into_iter().next().unwrap_or_default();
+    let same = x509_parser::parse_x509_certificate(&der)
+        .is_ok_and(|(_, new)| new.subject().as_raw() == parsed.subject().as_raw());
+    if !same {
+        return Err(IssueError::OldSubject);
+    }
+    Ok(Issued { pair: Pair { certificate, key, not_after }, shortened })
+}
+
+/// For how long a certificate was made, so that the next one lasts as long.
+pub fn lifetime(certificate: &Certificate) -> Span {
+    let whole = certificate.not_after.duration_since(certificate.not_before);
+    Span::from_seconds(u64::try_from((whole - BACKDATED).as_secs()).unwrap_or_default())
+}
+
+fn key_usage(name: &str) -> Option<KeyUsagePurpose> {
+    use KeyUsagePurpose as Purpose;
+    Some(match name {
+        "digitalSignature" => Purpose::DigitalSignature,
+        "contentCommitment" => Purpose::ContentCommitment,
+        "keyEncipherment" => Purpose::KeyEncipherment,
+        "dataEncipherment" => Purpose::DataEncipherment,
+        "keyAgreement" => Purpose::KeyAgreement,
+        _ => return None,
+    })
+}
+
+fn ext_key_usage(name: &str) -> Option<ExtendedKeyUsagePurpose> {
+    use ExtendedKeyUsagePurpose as Purpose;
+    Some(match name {
+        "any" => Purpose::Any,
+        "serverAuth" => Purpose::ServerAuth,
+        "clientAuth" => Purpose::ClientAuth,
+        "codeSigning" => Purpose::CodeSigning,
+        "emailProtection" => Purpose::EmailProtection,
+        "timeStamping" => Purpose::TimeStamping,
+        "ocspSigning" => Purpose::OcspSigning,
+        oid => Purpose::Other(oid.split('.').map(str::parse).collect::<Result<_, _>>().ok()?),
+    })
 }
 
 /// A certificate signing request (PKCS#10, RFC 2986) in PEM, where the key must not travel.
 pub fn request(plane_id: &str, key: &PrivateKey) -> Result<String, IssueError> {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = subject(plane_id)?;
+    let params = named(subject(plane_id)?);
     let request = params.serialize_request(key.pair()).and_then(|request| request.pem());
     request.map_err(|error| IssueError::Sign(error.to_string()))
 }
@@ -116,13 +188,21 @@ pub fn sign(request: &str, authority: &Authority, valid_for: Span, now: Timestam
         Some(DnValue::PrintableString(name)) => name.as_str().to_owned(),
         _ => return Err(IssueError::CommonName),
     };
-    let (certificate, not_after, shortened) = leaf(&plane_id, authority, &asked.public_key, valid_for, now)?;
+    let (certificate, not_after, shortened) = leaf(agent(&plane_id)?, authority, &asked.public_key, valid_for, now)?;
     Ok(Signed { certificate, plane_id, not_after, shortened })
+}
+
+/// What an agent's certificate says, but for its validity.
+fn agent(plane_id: &str) -> Result<CertificateParams, IssueError> {
+    let mut params = named(subject(plane_id)?);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    Ok(params)
 }
 
 /// A leaf in PEM, when it ends, and whether that is sooner than was asked for.
 fn leaf(
-    plane_id: &str,
+    mut params: CertificateParams,
     authority: &Authority,
     key: &impl PublicKeyData,
     valid_for: Span,
@@ -130,11 +210,9 @@ fn leaf(
 ) -> Result<(String, Timestamp, bool), IssueError> {
     let asked = end(valid_for, now)?;
     let not_after = asked.min(authority.certificate.not_after);
-    let mut params = params(plane_id, now, not_after)?;
+    validity(&mut params, now, not_after)?;
     params.not_before = params.not_before.max(instant(authority.certificate.not_before)?);
     params.is_ca = IsCa::ExplicitNoCa;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     let issuer = authority.issuer()?;
     let certificate = params.signed_by(key, &issuer).map_err(|error| IssueError::Sign(error.to_string()))?;
@@ -156,13 +234,18 @@ fn verify(leaf: &[u8], ca: &[u8]) -> Result<(), IssueError> {
     Ok(())
 }
 
-fn params(common_name: &str, now: Timestamp, not_after: Timestamp) -> Result<CertificateParams, IssueError> {
+fn named(subject: DistinguishedName) -> CertificateParams {
     let mut params = CertificateParams::default();
-    params.distinguished_name = subject(common_name)?;
+    params.distinguished_name = subject;
+    params
+}
+
+/// From a little before now to an end, under a serial number of its own.
+fn validity(params: &mut CertificateParams, now: Timestamp, not_after: Timestamp) -> Result<(), IssueError> {
     params.serial_number = Some(serial()?);
     params.not_before = instant(now.checked_sub(BACKDATED).unwrap_or(now))?;
     params.not_after = instant(not_after)?;
-    Ok(params)
+    Ok(())
 }
 
 fn subject(common_name: &str) -> Result<DistinguishedName, IssueError> {
@@ -299,7 +382,8 @@ mod tests {
         let key = key();
         let make = |name: &str, begin: i64, end: i64, strange: bool| {
             let at = |days: i64| now().checked_add(SignedDuration::from_hours(24 * days)).unwrap();
-            let mut params = params(name, at(begin), at(end)).unwrap();
+            let mut params = named(subject(name).unwrap());
+            validity(&mut params, at(begin), at(end)).unwrap();
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
             if strange {
                 let mut extension = rcgen::CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);

@@ -2,7 +2,10 @@
 
 use clap::ValueEnum;
 use rcgen::{KeyPair, PublicKeyData as _, RsaKeySize};
+use x509_parser::prelude::{FromDer as _, SubjectPublicKeyInfo};
+use zeroize::{Zeroize as _, Zeroizing};
 
+use super::certificate::key_algorithm;
 use super::pem;
 
 /// What kind of key to make.
@@ -61,8 +64,14 @@ impl KeyError {
     }
 }
 
-/// A private key that can sign.
+/// A private key that can sign. It is wiped when it goes.
 pub struct PrivateKey(KeyPair);
+
+impl Drop for PrivateKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
 
 impl PrivateKey {
     pub fn generate(algorithm: KeyAlgorithm) -> Result<Self, KeyError> {
@@ -87,12 +96,21 @@ impl PrivateKey {
         if block.headers || block.label.starts_with("ENCRYPTED") {
             return Err(KeyError::Encrypted);
         }
-        KeyPair::try_from(block.der).map(Self).map_err(|_| KeyError::Unusable)
+        let der = Zeroizing::new(block.der);
+        KeyPair::try_from(der.as_slice()).map(Self).map_err(|_| KeyError::Unusable)
     }
 
     /// In PKCS#8, for a file that only its owner can read.
-    pub fn to_pem(&self) -> String {
-        self.0.serialize_pem()
+    pub fn to_pem(&self) -> Zeroizing<String> {
+        self.0.serialize_pem().into()
+    }
+
+    /// What kind it is, where such a one can be made.
+    pub fn algorithm(&self) -> Option<KeyAlgorithm> {
+        let public = self.public_key_info();
+        let info = SubjectPublicKeyInfo::from_der(&public).ok()?.1;
+        let name = key_algorithm(&info);
+        KeyAlgorithm::value_variants().iter().copied().find(|algorithm| algorithm.name() == name)
     }
 
     /// The public half as a SubjectPublicKeyInfo in DER (RFC 5280, 4.1.2.7).
@@ -117,7 +135,7 @@ mod tests {
             let key = PrivateKey::generate(algorithm).unwrap();
             let text = format!(
                 "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n{}",
-                key.to_pem()
+                key.to_pem().as_str()
             );
             assert_eq!(
                 PrivateKey::from_pem(&text).unwrap().public_key_info(),

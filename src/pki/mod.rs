@@ -15,11 +15,11 @@ mod verify;
 
 pub use authority::{Authority, AuthorityError, belong_together};
 pub use certificate::{Certificate, Remaining};
-pub use issue::{IssueError, ca, client, request, sign};
+pub use issue::{IssueError, ca, client, lifetime, renewed, request, sign};
 pub use key::{KeyAlgorithm, KeyError, PrivateKey};
 pub use pem::{BundleError, begun_certificates, bundle, certificates, encode, holds_private_key};
 pub use store::{
     CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile, REQUEST, StoreError,
     finish_writes, writing,
 };
-pub use verify::{Reason, Refusal, Trust, Verdict, trust, verify};
+pub use verify::{Reason, Refusal, Trust, Verdict, issued, trust, verify};

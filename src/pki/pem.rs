@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 use crate::term::private_keys;
 
@@ -62,8 +63,10 @@ fn block(label: &str, content: &str) -> Option<Block> {
         headers |= !line.trim().is_empty();
         body = rest;
     }
-    let encoded: String = body.chars().filter(|c| !matches!(c, ' ' | '\t' | '\r' | '\n')).collect();
-    let der = STANDARD.decode(encoded).ok()?;
+    // It may be a key.
+    let encoded: Zeroizing<String> =
+        body.chars().filter(|c| !matches!(c, ' ' | '\t' | '\r' | '\n')).collect::<String>().into();
+    let der = STANDARD.decode(encoded.as_bytes()).ok()?;
     Some(Block { label: label.to_owned(), headers, der })
 }
 

@@ -5,8 +5,6 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use tempfile::NamedTempFile;
-
 use crate::term::visible;
 
 pub const CA_CERTIFICATE: &str = "ca.crt";
@@ -16,8 +14,15 @@ pub const LEAF_PRIVATE_KEY: &str = "tls.key";
 /// A request for a certificate, where its key stays.
 pub const REQUEST: &str = "tls.csr";
 
-/// Keeps keys out of version control.
-const GITIGNORE: &str = "*.key\n";
+/// Keeps keys, also those that were replaced, out of version control.
+const GITIGNORE: &str = "*.key*\n.choreoctl-*\n";
+/// What is put behind the name of a file that was replaced.
+const OLD: &str = "old";
+/// Files on their way: a folder of this prefix that is not finished, and the one that is.
+const UNFINISHED: &str = ".choreoctl-new-";
+const FINISHED: &str = ".choreoctl-next";
+/// The second name of a file that is about to be replaced.
+const BESIDE: &str = ".choreoctl-old";
 
 /// Held while files are written.
 static WRITING: Mutex<()> = Mutex::new(());
@@ -39,6 +44,10 @@ pub enum StoreError {
     Exists { path: String },
     #[error("{path} is not a folder")]
     NotFolder { path: String },
+    #[error("{path} is a symbolic link, and keys go where their path says")]
+    Symlink { path: String },
+    #[error("{path} belongs to somebody else, who could take a key out of it or put one in")]
+    NotOwned { path: String },
     #[error("could not write {path}")]
     Write { path: String, source: io::Error },
 }
@@ -47,7 +56,8 @@ impl StoreError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Exists { .. } => Some("name another --out-dir, or add --force to replace it".into()),
-            Self::NotFolder { .. } => Some("name a folder with --out-dir".into()),
+            Self::NotFolder { .. } | Self::Symlink { .. } => Some("name a folder with --out-dir".into()),
+            Self::NotOwned { .. } => Some("name a folder of your own with --out-dir".into()),
             Self::Write { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("name a folder that you can write to with --out-dir".into())
             }
@@ -78,56 +88,167 @@ impl Folder {
         self.path.join(name)
     }
 
-    /// Fails where one of the files stands already, before anything is made for them.
+    /// Fails where one of the files stands already, before anything is made for them; first finishes what an earlier run
+    /// was cut off in.
     pub fn check(&self, names: &[&str], force: bool) -> Result<(), StoreError> {
-        if self.path.exists() && !self.path.is_dir() {
-            return Err(StoreError::NotFolder { path: shown(&self.path) });
+        self.settle()?;
+        self.vacant(names, force)
+    }
+
+    fn vacant(&self, names: &[&str], force: bool) -> Result<(), StoreError> {
+        self.refuse_foreign()?;
+        for path in names.iter().map(|name| self.file(name)) {
+            match path.symlink_metadata() {
+                Ok(there) if there.is_symlink() => return Err(StoreError::Symlink { path: shown(&path) }),
+                Ok(_) if !force => return Err(StoreError::Exists { path: shown(&path) }),
+                _ => {}
+            }
         }
-        let standing = names.iter().map(|name| self.file(name)).find(|path| path.symlink_metadata().is_ok());
-        match standing {
-            Some(path) if !force => Err(StoreError::Exists { path: shown(&path) }),
+        Ok(())
+    }
+
+    /// A key must not go where somebody else decides what becomes of it.
+    fn refuse_foreign(&self) -> Result<(), StoreError> {
+        let path = shown(&self.path);
+        match self.path.symlink_metadata() {
+            Ok(there) if there.is_symlink() => Err(StoreError::Symlink { path }),
+            Ok(there) if !there.is_dir() => Err(StoreError::NotFolder { path }),
+            #[cfg(unix)]
+            Ok(there) if std::os::unix::fs::MetadataExt::uid(&there) != rustix::process::geteuid().as_raw() => {
+                Err(StoreError::NotOwned { path })
+            }
             _ => Ok(()),
         }
     }
 
-    /// Writes the files: each beside its place, forced to the disk, then renamed. When one fails none is left.
+    /// Writes the files, all of them or none: a new folder appears with all of them in it, and in one that is there they
+    /// stand finished beside their places before the first of them is put there. What they replace is kept as `*.old`.
     pub fn write(&self, files: &[NewFile<'_>], force: bool) -> Result<(), StoreError> {
         let _writing = WRITING.lock();
-        self.check(&files.iter().map(|file| file.name).collect::<Vec<_>>(), force)?;
-        self.make()?;
-        let written = files.iter().map(|file| self.prepare(file)).collect::<Result<Vec<_>, _>>()?;
-        let mut placed: Vec<PathBuf> = Vec::new();
-        for (file, temporary) in files.iter().zip(written) {
-            let path = self.file(file.name);
-            let result = if force { temporary.persist(&path) } else { temporary.persist_noclobber(&path) };
-            if let Err(error) = result {
-                if !force {
-                    placed.iter().for_each(|path| drop(fs::remove_file(path)));
-                }
-                return Err(failed(&path, error.error));
-            }
-            placed.push(path);
+        let names: Vec<_> = files.iter().map(|file| file.name).collect();
+        self.check(&names, force)?;
+        if !self.path.exists() && self.appear(files)? {
+            return Ok(());
         }
-        fs::File::open(&self.path).and_then(|folder| folder.sync_all()).map_err(|error| failed(&self.path, error))
+        let folder = self.lock()?;
+        // Somebody else may have been there since.
+        if self.file(FINISHED).symlink_metadata().is_ok() {
+            self.place(&folder)?;
+        }
+        self.vacant(&names, force)?;
+        let _ = fs::remove_file(self.file(BESIDE));
+        sweep(&self.path);
+        let ignore = self.file(".gitignore").symlink_metadata().is_err();
+        let ignore = ignore.then_some(NewFile { name: ".gitignore", content: GITIGNORE, secret: false });
+        let unfinished = self.prepare(&self.path, files.iter().chain(&ignore))?;
+        let finished = self.file(FINISHED);
+        // From here on the new ones count: a run that is cut off is finished by the next.
+        fs::rename(unfinished.keep(), &finished).map_err(|error| failed(&finished, error))?;
+        self.sync(&folder)?;
+        self.place(&folder)
     }
 
-    /// The folder, for its owner only where it is new, with a .gitignore over the keys.
-    fn make(&self) -> Result<(), StoreError> {
+    /// Makes the folder with the files in it; whether it did, as another run may have been faster.
+    fn appear(&self, files: &[NewFile<'_>]) -> Result<bool, StoreError> {
+        let parent = match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        if parent.exists() && !parent.is_dir() {
+            return Err(StoreError::NotFolder { path: shown(&parent) });
+        }
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&self.path).map_err(|error| failed(&self.path, error))?;
-        if self.file(".gitignore").symlink_metadata().is_ok() {
+        builder.create(&parent).map_err(|error| failed(&parent, error))?;
+        sweep(&parent);
+        let ignore = NewFile { name: ".gitignore", content: GITIGNORE, secret: false };
+        let unfinished = self.prepare(&parent, files.iter().chain([&ignore]))?;
+        if let Err(error) = fs::rename(unfinished.path(), &self.path) {
+            let there = self.path.symlink_metadata().is_ok();
+            return if there { Ok(false) } else { Err(failed(&self.path, error)) };
+        }
+        let _ = unfinished.keep();
+        fs::File::open(&parent).and_then(|parent| parent.sync_all()).map_err(|error| failed(&parent, error))?;
+        Ok(true)
+    }
+
+    /// Puts the finished files in their places, and what stood there beside them.
+    fn place(&self, folder: &fs::File) -> Result<(), StoreError> {
+        let finished = self.file(FINISHED);
+        let failed = |error| failed(&self.path, error);
+        let names: Vec<_> = fs::read_dir(&finished)
+            .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<_, _>>())
+            .map_err(failed)?;
+        let place = |name: &std::ffi::OsString| self.path.join(name);
+        for name in names.iter().filter(|name| place(name).symlink_metadata().is_ok()) {
+            let mut old = place(name).into_os_string();
+            old.push(format!(".{OLD}"));
+            let beside = self.file(BESIDE);
+            let _ = fs::remove_file(&beside);
+            // The old one stays in its place until the new one takes it.
+            fs::hard_link(place(name), &beside)
+                .or_else(|_| copy(&place(name), &beside))
+                .and_then(|()| fs::rename(&beside, old))
+                .map_err(failed)?;
+        }
+        self.sync(folder)?;
+        for name in &names {
+            fs::rename(finished.join(name), place(name)).map_err(failed)?;
+        }
+        self.sync(folder)?;
+        fs::remove_dir(&finished).map_err(failed)
+    }
+
+    /// Finishes what a run that was cut off had begun to put in place.
+    pub fn settle(&self) -> Result<(), StoreError> {
+        if self.file(FINISHED).symlink_metadata().is_err() {
             return Ok(());
         }
-        let ignore = self.prepare(&NewFile { name: ".gitignore", content: GITIGNORE, secret: false })?;
-        match ignore.persist_noclobber(self.file(".gitignore")) {
-            Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => {
-                Err(failed(&self.file(".gitignore"), error.error))
-            }
-            _ => Ok(()),
+        self.refuse_foreign()?;
+        let folder = self.lock()?;
+        // Whoever had the lock before may have finished it.
+        if self.file(FINISHED).symlink_metadata().is_ok() { self.place(&folder) } else { Ok(()) }
+    }
+
+    /// The folder itself, for this process alone until it is dropped.
+    fn lock(&self) -> Result<fs::File, StoreError> {
+        let lock = |folder: fs::File| folder.lock().map(|()| folder);
+        fs::File::open(&self.path).and_then(lock).map_err(|error| failed(&self.path, error))
+    }
+
+    fn sync(&self, folder: &fs::File) -> Result<(), StoreError> {
+        folder.sync_all().map_err(|error| failed(&self.path, error))
+    }
+
+    /// The files whole and on the disk, in a folder beside their places that only its owner can read.
+    fn prepare<'f>(
+        &self,
+        parent: &Path,
+        files: impl Iterator<Item = &'f NewFile<'f>>,
+    ) -> Result<Unfinished, StoreError> {
+        let failed_folder = |error| failed(&self.path, error);
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(UNFINISHED);
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        let folder = builder.tempdir_in(parent).map_err(failed_folder)?;
+        let lock = fs::File::open(folder.path()).map_err(failed_folder)?;
+        lock.lock().map_err(failed_folder)?;
+        for file in files {
+            let mut options = fs::OpenOptions::new();
+            options.write(true).create_new(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, if file.secret { 0o600 } else { 0o644 });
+            let written = options.open(folder.path().join(file.name)).and_then(|mut open| {
+                open.write_all(file.content.as_bytes())?;
+                open.sync_all()
+            });
+            written.map_err(|error| failed(&self.file(file.name), error))?;
         }
+        lock.sync_all().map_err(failed_folder)?;
+        Ok(Unfinished { folder, _lock: lock })
     }
 
     /// What of the folder, where it stood before, is not as safe as a new one would be.
@@ -143,25 +264,50 @@ impl Folder {
             ));
         }
         let ignored = fs::read_to_string(self.file(".gitignore")).unwrap_or_default();
-        if !ignored.lines().any(|line| matches!(line.trim(), "*" | "*.key" | "/*" | "/*.key")) {
-            remarks.push(format!("{} does not keep *.key out of version control", shown(&self.file(".gitignore"))));
+        if !ignored.lines().any(|line| matches!(line.trim(), "*" | "*.key*" | "/*" | "/*.key*")) {
+            remarks.push(format!("{} does not keep *.key* out of version control", shown(&self.file(".gitignore"))));
         }
         remarks
     }
+}
 
-    fn prepare(&self, file: &NewFile<'_>) -> Result<NamedTempFile, StoreError> {
-        let failed = |error| failed(&self.file(file.name), error);
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".choreoctl-");
-        #[cfg(unix)]
-        if !file.secret {
-            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-        }
-        let mut temporary = builder.tempfile_in(&self.path).map_err(failed)?;
-        temporary.write_all(file.content.as_bytes()).map_err(failed)?;
-        temporary.as_file().sync_all().map_err(failed)?;
-        Ok(temporary)
+/// Files on their way, which go with it unless they are kept.
+struct Unfinished {
+    folder: tempfile::TempDir,
+    _lock: fs::File,
+}
+
+impl Unfinished {
+    fn path(&self) -> &Path {
+        self.folder.path()
     }
+
+    /// Leaves the folder where it is.
+    fn keep(self) -> PathBuf {
+        self.folder.keep()
+    }
+}
+
+/// Takes away what runs that were cut off left unfinished: a run that goes on holds a lock on its own.
+fn sweep(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let unfinished = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(UNFINISHED));
+        if unfinished
+            && path.symlink_metadata().is_ok_and(|there| there.is_dir())
+            && fs::File::open(&path).is_ok_and(|own| own.try_lock().is_ok())
+        {
+            let _ = fs::remove_dir_all(&path);
+        }
+    }
+}
+
+/// A copy with the same rights, where a second name can't be had.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::copy(from, to)?;
+    fs::File::open(to)?.sync_all()
 }
 
 fn failed(path: &Path, source: io::Error) -> StoreError {
@@ -200,7 +346,7 @@ mod tests {
         Folder::new(&path).write(&files("x"), false).unwrap();
         assert_eq!(mode(&path), 0o700);
         assert_eq!(mode(&path.join("a.key")), 0o600);
-        assert_eq!(fs::read_to_string(path.join(".gitignore")).unwrap(), "*.key\n");
+        assert_eq!(fs::read_to_string(path.join(".gitignore")).unwrap(), "*.key*\n.choreoctl-*\n");
         assert_eq!(Folder::new(&path).remarks(), Vec::<String>::new());
         fs::write(path.join(".gitignore"), "foo").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
@@ -216,8 +362,9 @@ mod tests {
         assert!(!root.path().join("a.key").exists());
         folder.write(&files("new"), true).unwrap();
         assert_eq!(fs::read_to_string(root.path().join("a.crt")).unwrap(), "new");
+        assert_eq!(fs::read_to_string(root.path().join("a.crt.old")).unwrap(), "old");
         let left = fs::read_dir(root.path()).unwrap().count();
-        assert_eq!(left, 3, "no temporary file stays");
+        assert_eq!(left, 4, "no temporary file stays");
     }
 
     #[test]

@@ -111,9 +111,22 @@ pub fn verify(presented: &[Vec<u8>], ca: &str, at: Timestamp) -> Verdict {
     let judge = |at| Chains { roots: &roots, intermediates, at, candidates: 0, unknown: None }.judge(leaf);
     match judge(at) {
         Ok(()) => Verdict::Authorized { until: until(&links, &roots, at, |at| judge(at).is_ok()) },
-        Err(Fault::Refused(refusal)) => Verdict::Refused(refusal),
+        Err(Fault::Refused(refusal)) => Verdict::Refused(explained(refusal, leaf, &roots)),
         Err(Fault::Unknown(why)) => Verdict::Unknown(why),
     }
+}
+
+/// Says of a plane that pins the agent's former certificate what has happened.
+fn explained(mut refusal: Refusal, leaf: &Link, roots: &[Link]) -> Refusal {
+    let former = |root: &&Link| root.subject == leaf.subject && root.ca != Some(true) && root.der != leaf.der;
+    if let Some(former) = roots.iter().find(former) {
+        refusal.message.push_str(&format!(
+            "; the plane pins another certificate of the same name, from {}, and the agent's was renewed at {}",
+            when(former.not_before),
+            when(leaf.not_before)
+        ));
+    }
+    refusal
 }
 
 fn refused(reason: Reason, message: String) -> Verdict {
@@ -156,6 +169,14 @@ pub fn trust(der: &[u8], at: Timestamp) -> Result<Trust, Refusal> {
     }
     let issues = link.signs && link.ca.unwrap_or(link.version < 3);
     Ok(if issues { Trust::Issuer } else { Trust::Itself })
+}
+
+/// Whether one certificate signed another, by its name and its key; when, and whether it may, is not asked.
+pub fn issued(child: &[u8], parent: &[u8]) -> bool {
+    match (Link::parse(child), Link::parse(parent)) {
+        (Ok(child), Ok(parent)) => child.issuer == parent.subject && signature(&child, &parent).is_ok(),
+        _ => false,
+    }
 }
 
 /// The last moment of the present verdict: it can change only where a certificate begins or ends.
@@ -368,6 +389,11 @@ fn signed_by(child: &Link, parent: &Link) -> Result<(), Fault> {
     if !parent.signs {
         return Err(fault(Reason::NotACa, parent, "may not sign certificates, by its key usage"));
     }
+    signature(child, parent)
+}
+
+/// Whether a certificate's signature is that of another's key.
+fn signature(child: &Link, parent: &Link) -> Result<(), Fault> {
     let unknown_authority = || fault(Reason::UnknownAuthority, child, "was not issued by a CA of this plane");
     match algorithm(&child.algorithm) {
         Algorithm::Insecure => {

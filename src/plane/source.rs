@@ -16,6 +16,10 @@ pub enum Source {
     Secret(NamespacedName, Option<String>),
     ConfigMap(NamespacedName, Option<String>),
     Plane(PlaneName),
+    /// Every plane's CA.
+    Planes,
+    /// What an agent's Secret holds, in the build cluster.
+    Agent,
     /// What a TLS server presents.
     Server {
         host: String,
@@ -24,9 +28,9 @@ pub enum Source {
 }
 
 impl Source {
-    /// Whether it takes a cluster to read it.
+    /// Whether it takes the control plane's cluster to read it.
     pub fn needs_cluster(&self) -> bool {
-        matches!(self, Self::Secret(..) | Self::ConfigMap(..) | Self::Plane(_))
+        matches!(self, Self::Secret(..) | Self::ConfigMap(..) | Self::Plane(_) | Self::Planes)
     }
 }
 
@@ -36,6 +40,9 @@ impl FromStr for Source {
     fn from_str(text: &str) -> Result<Self, String> {
         if text == "-" {
             return Ok(Self::Stdin);
+        }
+        if text == "agent" {
+            return Ok(Self::Agent);
         }
         if let Some(authority) = text.strip_prefix("https://") {
             return server(authority.trim_end_matches('/'));
@@ -51,6 +58,7 @@ impl FromStr for Source {
                 })?;
                 Ok(if kind == "secret" { Self::Secret(name, key) } else { Self::ConfigMap(name, key) })
             }
+            "plane" if rest == "*" => Ok(Self::Planes),
             "plane" | "cbp" | "clusterbuildplane" | "clusterbuildplane.openchoreo.dev" => text.parse().map(Self::Plane),
             _ => Ok(Self::File(text.into())),
         }
@@ -82,6 +90,8 @@ impl fmt::Display for Source {
             Self::Secret(name, of) => write!(f, "secret/{name}{}", key(of)),
             Self::ConfigMap(name, of) => write!(f, "configmap/{name}{}", key(of)),
             Self::Plane(name) => write!(f, "plane/{name}"),
+            Self::Planes => f.write_str("plane/*"),
+            Self::Agent => f.write_str("agent"),
             Self::Server { host, port } if host.contains(':') => {
                 write!(f, "https://[{host}]:{port}")
             }
@@ -103,6 +113,9 @@ mod tests {
             "secret/ns/ca:tls.crt",
             "configmap/ns/ca",
             "plane/a",
+            "plane/*",
+            "agent",
+            "./agent",
             "https://a:8443",
             "https://[::1]:1",
         ] {

@@ -13,7 +13,6 @@ const UNITS: [(char, u64); 6] = [('y', 31_536_000), ('w', 604_800), ('d', 86_400
 pub struct Span(u64);
 
 impl Span {
-    #[cfg(test)]
     pub const fn from_seconds(seconds: u64) -> Self {
         Self(seconds)
     }

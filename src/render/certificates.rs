@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{NONE, cell, columns};
+use crate::doctor::Remark;
 use crate::pki::Certificate;
 use crate::plane::age;
 use crate::term::paint;
@@ -17,6 +18,9 @@ pub struct Sourced {
     pub certificate: Certificate,
     /// Whether it ends within what was asked for.
     pub expires: bool,
+    /// The one among those shown that signed it, as `SOURCE#INDEX`.
+    pub signed_by: Option<String>,
+    pub remarks: Vec<Remark>,
 }
 
 /// A source that could not be read.
@@ -26,11 +30,15 @@ pub struct Unread {
     pub text: String,
 }
 
+const HEADER: [&str; 9] = ["SOURCE", "INDEX", "SUBJECT", "ISSUER", "USE", "KEY", "NOT-AFTER", "LEFT", "USED"];
+const WIDE: [&str; 4] = ["SIGNED-BY", "SERIAL", "SHA256", "SPKI-SHA256"];
+
 /// A row each.
-pub fn table(certificates: &[Sourced], now: Timestamp) -> String {
+pub fn table(certificates: &[Sourced], wide: bool, now: Timestamp) -> String {
+    let header: Vec<_> = HEADER.iter().chain(if wide { WIDE.iter() } else { [].iter() }).copied().collect();
     let rows = certificates.iter().map(|sourced| {
         let certificate = &sourced.certificate;
-        vec![
+        let mut row = vec![
             cell(&sourced.source),
             sourced.index.to_string(),
             cell(&certificate.subject),
@@ -40,9 +48,18 @@ pub fn table(certificates: &[Sourced], now: Timestamp) -> String {
             certificate.not_after.strftime("%Y-%m-%d").to_string(),
             left(certificate, sourced.expires, now),
             format!("{:.0}%", certificate.lifetime_used(now) * 100.0),
-        ]
+        ];
+        if wide {
+            row.extend([
+                sourced.signed_by.as_deref().map_or_else(|| NONE.into(), cell),
+                cell(&certificate.serial),
+                certificate.sha256.clone(),
+                certificate.spki_sha256.clone(),
+            ]);
+        }
+        row
     });
-    columns(Some(&["SOURCE", "INDEX", "SUBJECT", "ISSUER", "USE", "KEY", "NOT-AFTER", "LEFT", "USED"]), rows)
+    columns(Some(&header), rows)
 }
 
 fn usage(certificate: &Certificate) -> String {
@@ -75,7 +92,14 @@ pub fn object(source: &str, index: usize, certificate: &Certificate, now: Timest
 
 /// All of them as one object.
 pub fn json(certificates: &[Sourced], problems: &[Unread], now: Timestamp) -> Value {
-    let objects: Vec<_> =
-        certificates.iter().map(|sourced| object(&sourced.source, sourced.index, &sourced.certificate, now)).collect();
+    let objects: Vec<_> = certificates
+        .iter()
+        .map(|sourced| {
+            let mut object = object(&sourced.source, sourced.index, &sourced.certificate, now);
+            object["signedBy"] = json!(sourced.signed_by);
+            object["remarks"] = json!(sourced.remarks);
+            object
+        })
+        .collect();
     json!({"certificates": objects, "problems": problems})
 }

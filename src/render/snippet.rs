@@ -157,7 +157,7 @@ error[plane-id-format]: planeID must be lower-case letters, digits and hyphens
 
     #[test]
     fn no_line_of_a_private_key_is_shown() {
-        let key = crate::pki::PrivateKey::generate(crate::pki::KeyAlgorithm::EcdsaP256).unwrap().to_pem();
+        let key = crate::pki::PrivateKey::generate(crate::pki::KeyAlgorithm::EcdsaP256).unwrap().to_pem().to_string();
         let secret = key.lines().nth(1).unwrap();
         let inline = format!("{HEAD}spec: {{bad: 1, clusterAgent: {{clientCA: {{value: {key:?}}}}}}}\n");
         let block = format!(

@@ -312,11 +312,13 @@ fn bundle(ders: &[Vec<u8>], at: Timestamp) -> Vec<Remark> {
                 let certificate = Certificate::from_der(der);
                 last = last.max(certificate.as_ref().map(|certificate| certificate.not_after));
                 if *trust == Trust::Itself {
-                    let subject = certificate.map(|certificate| certificate.subject).unwrap_or_default();
+                    let subject =
+                        certificate.as_ref().map(|certificate| visible(&certificate.subject)).unwrap_or_default();
+                    let day = certificate.as_ref().map(|certificate| certificate.chart_renewal().strftime("%Y-%m-%d"));
                     let message = format!(
-                        "{} is no CA but a certificate of its own ({}): once the agent's is renewed, it no longer fits",
+                        "{} is no CA but a certificate of its own ({subject}): once the agent's is renewed, by cert-manager on {}, it no longer fits",
                         name(index),
-                        visible(&subject)
+                        day.map(|day| day.to_string()).unwrap_or_default()
                     );
                     let help = "let the agent's certificate be issued by a CA, and name that CA here";
                     remarks.push(Remark { help: Some(help), ..remark(&CA_PINNED_LEAF, message, "pinned") });

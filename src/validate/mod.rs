@@ -711,7 +711,7 @@ mod tests {
             ("<an agent's certificate>", leaf.certificate),
             ("<a server's certificate>", server.pem()),
             ("<a broken certificate>", pki::encode("CERTIFICATE", b"broken")),
-            ("<a private key>", PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap().to_pem()),
+            ("<a private key>", PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap().to_pem().to_string()),
         ]
     }
 

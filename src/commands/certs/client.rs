@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, ValueHint};
+use clap::{ArgGroup, Args as ClapArgs, ValueHint};
 use jiff::Timestamp;
 
 use super::super::create::plane_id;
@@ -15,7 +15,7 @@ use crate::term::{Exit, Term, visible};
 ///
 /// Writes tls.crt and tls.key: CN = planeID, O = OpenChoreo, for client authentication. It never outlives its CA.
 #[derive(ClapArgs, Debug)]
-#[command(after_help = "Examples:
+#[command(group = ArgGroup::new("signer").args(["ca_dir", "ca_cert"]).required(true), after_help = "Examples:
   choreoctl certs client --plane-id shared-builder --ca-dir certs
   choreoctl certs client --plane-id ci --ca-cert ca.crt --ca-key ca.key --out-dir ci")]
 pub struct Args {

@@ -3,26 +3,30 @@
 use clap::{Args as ClapArgs, ValueEnum, ValueHint};
 use jiff::Timestamp;
 
-use super::source;
-use crate::args::Session;
-use crate::cluster::Cluster;
-use crate::doctor;
+use super::read_key;
+use super::source::Reach;
+use crate::args::{BuildArgs, Session};
+use crate::doctor::{self, AgentFacts, ClientCa, Remark};
 use crate::manifest::json_text;
-use crate::pki::{self, CA_CERTIFICATE, Certificate, LEAF_CERTIFICATE, Remaining};
-use crate::plane::{Moment, Plane, Source};
+use crate::pki::{
+    self, CA_CERTIFICATE, CA_PRIVATE_KEY, Certificate, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey, Remaining,
+};
+use crate::plane::{Moment, NamespacedName, Plane, Source};
 use crate::render::certificates::{Sourced, Unread, json, table};
 use crate::render::redacted_json;
 use crate::term::Exit;
 
 /// Show certificates, and find those that expire
 ///
-/// SOURCE is a file, - (standard input), secret/NAMESPACE/NAME[:KEY], configmap/NAMESPACE/NAME[:KEY], plane/NAME, or
-/// https://HOST:PORT. Without one, every plane's CA. Exits 1 when a certificate expires within --expires-within, and 2
-/// when a source can't be read.
+/// SOURCE is a file, - (standard input), secret/NAMESPACE/NAME[:KEY], configmap/NAMESPACE/NAME[:KEY], plane/NAME, plane/*,
+/// https://HOST:PORT, or agent: the agents' certificates in the build cluster. Without one, every plane's CA and, with
+/// --build-context, every agent's certificate; what expires first stands first. Exits 1 when a certificate expires within
+/// --expires-within, and 2 when a source can't be read.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl certs inspect certs/tls.crt
   choreoctl certs inspect --expires-within 30d
+  choreoctl certs inspect agent --build-context build --expires-within 33%
   choreoctl certs inspect plane/shared-builder https://gateway.example.com:8443 -o json")]
 pub struct Args {
     /// Where certificates are
@@ -40,42 +44,61 @@ pub struct Args {
     /// How to print it
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     output: Format,
+
+    #[command(flatten)]
+    build: BuildArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     Table,
+    /// With serial numbers, what signed what, and fingerprints
+    Wide,
     Json,
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
-    let cluster = if args.sources.is_empty() || args.sources.iter().any(Source::needs_cluster) {
-        Some(session.connect().await?)
-    } else {
-        None
-    };
-    let mut read = Vec::new();
-    for source in &args.sources {
-        read.push((source.to_string(), certificates(source, cluster.as_ref(), session).await));
+    let everything = args.sources.is_empty();
+    let needed = everything || args.sources.iter().any(Source::needs_cluster);
+    let reach = Reach::to(needed, &args.build, session).await?;
+    let mut sources = args.sources.clone();
+    if everything {
+        sources.push(Source::Planes);
+        sources.extend(reach.build.is_some().then_some(Source::Agent));
     }
-    if let (Some(cluster), true) = (&cluster, args.sources.is_empty()) {
-        read = of_all_planes(cluster).await?;
+    let mut read = Vec::new();
+    for source in &sources {
+        read.extend(of_source(source, &reach).await?);
     }
     let now = args.at.map_or_else(Timestamp::now, |moment| moment.from(Timestamp::now()));
     let (mut found, mut problems) = (Vec::new(), Vec::new());
     for (source, certificates) in read {
         match certificates {
-            Ok(certificates) => found.extend(certificates.into_iter().enumerate().map(|(index, certificate)| {
-                let expires = args.expires_within.is_some_and(|remaining| certificate.expires_within(remaining, now));
-                Sourced { source: source.clone(), index, certificate, expires }
-            })),
+            Ok(certificates) => {
+                found.extend(certificates.into_iter().enumerate().map(|(index, (certificate, remarks))| {
+                    let expires =
+                        args.expires_within.is_some_and(|remaining| certificate.expires_within(remaining, now));
+                    Sourced { source: source.clone(), index, certificate, expires, signed_by: None, remarks }
+                }))
+            }
             Err(error) => problems.push(Unread { source, text: format!("{error:#}") }),
         }
     }
+    if everything || sources.contains(&Source::Planes) {
+        found.sort_by_key(|sourced| sourced.certificate.not_after);
+    }
+    compare(&mut found);
     match args.output {
         Format::Json => session.term.line(&json_text(&redacted_json(json(&found, &problems, now)))?)?,
-        Format::Table if found.is_empty() => {}
-        Format::Table => session.term.print(&table(&found, now))?,
+        Format::Table | Format::Wide if found.is_empty() => {}
+        Format::Table | Format::Wide => session.term.print(&table(&found, args.output == Format::Wide, now))?,
+    }
+    if args.output != Format::Json {
+        for sourced in &found {
+            for remark in &sourced.remarks {
+                session.term.warn(&format!("{}, certificate {}: {}", sourced.source, sourced.index, remark.text));
+            }
+        }
     }
     for problem in &problems {
         let named = problem.text.contains(&problem.source);
@@ -90,44 +113,135 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     Ok(if expiring > 0 { exit.and(Exit::No) } else { exit })
 }
 
-type Read = anyhow::Result<Vec<Certificate>>;
+/// The certificates of one place, each with what there is to say of it there.
+type Read = anyhow::Result<Vec<(Certificate, Vec<Remark>)>>;
 
-async fn of_all_planes(cluster: &Cluster) -> anyhow::Result<Vec<(String, Read)>> {
-    let planes = cluster.planes::<Plane>(None).await?;
-    let cas = doctor::client_cas(cluster, &planes).await;
-    let read = planes.iter().zip(cas).map(|(plane, ca)| (format!("plane/{}", plane.name()), of_plane(ca)));
-    let mut read: Vec<_> = read.collect();
-    // What ends first stands first; what could not be read is told in the end.
-    let end = |read: &Read| {
-        read.as_ref().ok().and_then(|certificates| certificates.iter().map(|certificate| certificate.not_after).min())
-    };
-    read.sort_by_key(|(_, read)| end(read).unwrap_or(Timestamp::MAX));
-    Ok(read)
-}
-
-fn of_plane(ca: doctor::ClientCa) -> Read {
-    ca.certificates.map_err(|problem| anyhow::anyhow!("{}: {}", ca.source, problem.text))
-}
-
-async fn certificates(source: &Source, cluster: Option<&Cluster>, session: &Session) -> Read {
-    match (source, cluster) {
-        (Source::Plane(name), Some(cluster)) => {
-            let plane = cluster.plane::<Plane>(name.as_str()).await?;
-            doctor::client_cas(cluster, &[plane]).await.pop().map_or_else(|| Ok(Vec::new()), of_plane)
+/// A source stands for one place or, as all planes and all agents do, for several.
+async fn of_source(source: &Source, reach: &Reach<'_>) -> anyhow::Result<Vec<(String, Read)>> {
+    match source {
+        Source::Planes => {
+            let planes = reach.cluster()?.planes::<Plane>(None).await?;
+            let cas = doctor::client_cas(reach.cluster()?, &planes).await;
+            Ok(planes.iter().zip(cas).map(|(plane, ca)| (format!("plane/{}", plane.name()), of_plane(ca))).collect())
         }
-        (Source::Server { .. }, _) => {
+        Source::Agent => {
+            let build = reach.build.as_ref().ok_or(crate::args::NoBuildCluster)?;
+            let agents = doctor::agents(&build.cluster, &build.namespace).await?;
+            if agents.is_empty() {
+                // The error says what there is instead.
+                build.cluster.agent(&build.namespace, None).await?;
+            }
+            Ok(agents.into_iter().map(|facts| (format!("agent/{}", facts.agent.name.name), of_agent(facts))).collect())
+        }
+        source => Ok(vec![(source.to_string(), of_place(source, reach).await)]),
+    }
+}
+
+async fn of_place(source: &Source, reach: &Reach<'_>) -> Read {
+    match source {
+        Source::Plane(name) => {
+            let plane = reach.cluster()?.plane::<Plane>(name.as_str()).await?;
+            doctor::client_cas(reach.cluster()?, &[plane]).await.pop().map_or_else(|| Ok(Vec::new()), of_plane)
+        }
+        Source::Server { .. } => {
             let parse = |der: &Vec<u8>| {
                 Certificate::from_der(der)
+                    .map(|certificate| (certificate, Vec::new()))
                     .ok_or_else(|| anyhow::anyhow!("a certificate that it presents can't be parsed"))
             };
-            source::presented(source, cluster, session).await?.iter().map(parse).collect()
+            reach.presented(source, None).await?.iter().map(parse).collect()
         }
-        _ => parse(&source::bytes(source, &[LEAF_CERTIFICATE, CA_CERTIFICATE], cluster).await?),
+        Source::Secret(name, None) => of_secret(name, reach).await,
+        Source::File(path) => {
+            let bytes = reach.bytes(source, &[]).await?;
+            let beside = match path.file_name().and_then(|name| name.to_str()) {
+                Some(LEAF_CERTIFICATE) => Some(LEAF_PRIVATE_KEY),
+                Some(CA_CERTIFICATE) => Some(CA_PRIVATE_KEY),
+                _ => None,
+            };
+            let key = beside.and_then(|name| read_key(&path.with_file_name(name)).ok());
+            let text = String::from_utf8_lossy(&bytes);
+            let key = key.as_deref().map_or(text.as_ref(), String::as_str);
+            let folder = path.with_file_name("");
+            Ok(with_key(parse(&bytes)?, key, &format!("{}", folder.join(beside.unwrap_or_default()).display())))
+        }
+        source => Ok(plain(parse(&reach.bytes(source, &[LEAF_CERTIFICATE, CA_CERTIFICATE]).await?)?)),
+    }
+}
+
+fn plain(certificates: Vec<Certificate>) -> Vec<(Certificate, Vec<Remark>)> {
+    certificates.into_iter().map(|certificate| (certificate, Vec::new())).collect()
+}
+
+/// Certificates of which the first belongs, or should, to a key; where there is one.
+fn with_key(certificates: Vec<Certificate>, key: &str, place: &str) -> Vec<(Certificate, Vec<Remark>)> {
+    let mut all = plain(certificates);
+    if let (Ok(key), Some((first, remarks))) = (PrivateKey::from_pem(key), all.first_mut())
+        && !pki::belong_together(&first.der, &key.public_key_info())
+    {
+        remarks.push(key_mismatch(place));
+    }
+    all
+}
+
+fn key_mismatch(place: &str) -> Remark {
+    Remark::new("key-mismatch", format!("the key in {} does not belong to it", crate::term::visible(place)))
+}
+
+/// A Secret's certificates, and whether its key belongs to the first.
+async fn of_secret(name: &NamespacedName, reach: &Reach<'_>) -> Read {
+    let secret = reach.cluster()?.existing_secret(name).await?;
+    let keys = [LEAF_CERTIFICATE, CA_CERTIFICATE];
+    if keys.iter().all(|key| secret.bytes(key).is_empty()) {
+        // The error says which keys there are.
+        reach.cluster()?.secret_keys(name, &keys).await?;
+    }
+    let text = keys.map(|key| secret.bytes(key)).concat();
+    Ok(with_key(parse(&text)?, &secret.text(LEAF_PRIVATE_KEY), &format!("Secret {name}")))
+}
+
+fn of_plane(ca: ClientCa) -> Read {
+    let certificates = ca.certificates.map_err(|problem| anyhow::anyhow!("{}: {}", ca.source, problem.text))?;
+    let remarked = |certificate| {
+        let remark = doctor::pinned_leaf(&certificate);
+        (certificate, remark.into_iter().collect())
+    };
+    Ok(certificates.into_iter().map(remarked).collect())
+}
+
+fn of_agent(facts: AgentFacts) -> Read {
+    let behind = facts.behind().into_iter().map(|text| Remark::new("pod-behind", text));
+    let pair = facts.pair.map_err(|problem| anyhow::Error::msg(problem.text))?;
+    let mut all = plain(pair.certificates);
+    if let Some((_, remarks)) = all.first_mut() {
+        remarks.extend((!pair.fits).then(|| key_mismatch(&pair.source)));
+        remarks.extend(behind);
+    }
+    Ok(all)
+}
+
+/// What there is to say of certificates beside others: what signed them, and what doesn't go together.
+fn compare(found: &mut [Sourced]) {
+    let mut by_subject = std::collections::HashMap::<String, Vec<usize>>::new();
+    for (index, sourced) in found.iter().enumerate() {
+        by_subject.entry(sourced.certificate.subject.clone()).or_default().push(index);
+    }
+    for index in 0..found.len() {
+        let child = &found[index].certificate;
+        let signs = |parent: &&usize| pki::issued(&child.der, &found[**parent].certificate.der);
+        let parent = by_subject.get(&child.issuer).and_then(|parents| parents.iter().find(signs));
+        let parent = parent.map(|parent| &found[*parent]);
+        found[index].signed_by = parent.map(|parent| format!("{}#{}", parent.source, parent.index));
+        found[index].remarks.extend(doctor::weak_key(&found[index].certificate));
+    }
+    let certificates: Vec<_> = found.iter().map(|sourced| sourced.certificate.clone()).collect();
+    for (index, remark) in doctor::same_name(&certificates.iter().collect::<Vec<_>>()) {
+        found[index].remarks.push(remark);
     }
 }
 
 /// The certificates in bytes of any form; other things beside them in a PEM are passed over.
-fn parse(bytes: &[u8]) -> Read {
+fn parse(bytes: &[u8]) -> anyhow::Result<Vec<Certificate>> {
     let mut text = String::from_utf8_lossy(bytes).into_owned();
     if pki::certificates(&text).is_empty() {
         text = pki::bundle(bytes)?;

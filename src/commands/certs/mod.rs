@@ -4,7 +4,9 @@ mod bundle;
 mod ca;
 mod client;
 mod inspect;
+mod renew;
 mod request;
+mod rotate;
 mod secret;
 mod sign;
 mod source;
@@ -17,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueHint};
 use jiff::Timestamp;
+use zeroize::Zeroizing;
 
 use crate::args::Session;
 use crate::manifest::{self, Input};
@@ -40,6 +43,8 @@ enum Command {
     Secret(secret::Args),
     Inspect(inspect::Args),
     Verify(verify::Args),
+    Renew(renew::Args),
+    Rotate(rotate::Args),
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
@@ -52,12 +57,14 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         Command::Secret(args) => secret::run(&args, &session.term),
         Command::Inspect(args) => inspect::run(args, session).await,
         Command::Verify(args) => verify::run(args, session).await,
+        Command::Renew(args) => renew::run(args, session).await,
+        Command::Rotate(args) => rotate::run(args, session).await,
     }
 }
 
 /// The CA that signs.
-#[derive(clap::Args, Debug)]
-#[group(required = true, multiple = true)]
+#[derive(clap::Args, Clone, Debug)]
+#[group(id = "ca", multiple = true)]
 pub struct CaArgs {
     /// Folder with the CA's ca.crt and ca.key
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with_all = ["ca_cert", "ca_key"])]
@@ -73,6 +80,11 @@ pub struct CaArgs {
 }
 
 impl CaArgs {
+    /// A folder with the CA's certificate and its key.
+    fn in_folder(folder: &Path) -> Self {
+        Self { ca_dir: Some(folder.to_owned()), ca_cert: None, ca_key: None }
+    }
+
     /// Where its certificate is, and its key.
     fn paths(&self) -> (PathBuf, PathBuf) {
         let folder = self.ca_dir.clone().unwrap_or_default();
@@ -82,7 +94,8 @@ impl CaArgs {
 
     fn read(&self, now: Timestamp) -> anyhow::Result<Authority> {
         let (certificate, key) = self.paths();
-        Ok(Authority::from_pem(&read(&certificate)?, &read(&key)?, now).map_err(pki::IssueError::from)?)
+        Folder::new(&folder_of(&certificate)).settle()?;
+        Ok(Authority::from_pem(&read(&certificate)?, &read_key(&key)?, now).map_err(pki::IssueError::from)?)
     }
 }
 
@@ -102,6 +115,12 @@ fn ca_beside<'c>(folder: &Folder, source: &Path, ca: &'c str) -> Option<NewFile<
     let there = (path.exists() && canonical(&path) == canonical(source))
         || read(&path).is_ok_and(|text| pki::bundle(text.as_bytes()).is_ok_and(|bundle| bundle == ca));
     (!there).then_some(NewFile { name: CA_CERTIFICATE, content: ca, secret: false })
+}
+
+/// A file's text, which is wiped when it goes.
+fn read_key(path: &Path) -> Result<Zeroizing<String>, manifest::Error> {
+    let bytes = Zeroizing::new(manifest::read_bytes(&Input::Path(path.to_owned()))?);
+    Ok(String::from_utf8_lossy(&bytes).into_owned().into())
 }
 
 /// A file's text. What isn't text holds no PEM.

@@ -9,9 +9,10 @@ use clap::{Args as ClapArgs, ValueHint};
 use serde_json::json;
 
 use super::read;
+use crate::args::namespace;
 use crate::manifest::to_yaml;
 use crate::pki::{self, AuthorityError, CA_CERTIFICATE, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey};
-use crate::plane::{is_dns_label, is_dns_subdomain};
+use crate::plane::is_dns_subdomain;
 use crate::term::{Exit, Term, shell_quoted};
 
 /// Print the manifest of the agent's Secret
@@ -82,14 +83,6 @@ pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
     });
     term.print(&to_yaml(&secret)?)?;
     Ok(Exit::Done)
-}
-
-fn namespace(text: &str) -> Result<String, String> {
-    if is_dns_label(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("a namespace has lower-case letters, digits and hyphens".into())
-    }
 }
 
 fn name(text: &str) -> Result<String, String> {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, ValueHint};
+use clap::{ArgGroup, Args as ClapArgs, ValueHint};
 use jiff::Timestamp;
 
 use super::super::create::plane_id;
@@ -16,7 +16,7 @@ use crate::term::{Exit, Term, visible};
 /// Writes tls.crt beside the request: its common name is the planeID, and for client authentication only, whatever else
 /// the request asks for.
 #[derive(ClapArgs, Debug)]
-#[command(after_help = "Examples:
+#[command(group = ArgGroup::new("signer").args(["ca_dir", "ca_cert"]).required(true), after_help = "Examples:
   choreoctl certs sign --csr agent/tls.csr --ca-dir certs")]
 pub struct Args {
     /// The request, in PEM

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::args::Session;
+use crate::args::{BuildArgs, BuildCluster, NoBuildCluster, Session};
 use crate::cluster::Cluster;
+use crate::doctor::AgentFacts;
 use crate::gateway;
 use crate::manifest::{self, Input};
 use crate::pki::{self, CA_CERTIFICATE, LEAF_CERTIFICATE};
@@ -12,29 +13,68 @@ use crate::plane::Source;
 /// How long a TLS server may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The bytes of a file, or of an object's key; of a Secret without a key those of `keys` that it has.
-pub async fn bytes(source: &Source, keys: &[&str], cluster: Option<&Cluster>) -> anyhow::Result<Vec<u8>> {
-    match (source, cluster) {
-        (Source::File(path), _) => Ok(manifest::read_bytes(&Input::Path(path.clone()))?),
-        (Source::Stdin, _) => Ok(manifest::read_bytes(&Input::Stdin)?),
-        (Source::Secret(name, key), Some(cluster)) => {
-            let key = key.as_deref();
-            Ok(cluster.secret_keys(name, key.as_ref().map_or(keys, std::slice::from_ref)).await?.concat())
-        }
-        (Source::ConfigMap(name, key), Some(cluster)) => {
-            Ok(cluster.config_map_keys(name, &[key.as_deref().unwrap_or(CA_CERTIFICATE)]).await?.concat())
-        }
-        _ => anyhow::bail!("there are no such bytes in {source}"),
-    }
+/// Where sources lead to: the clusters that they need, and servers.
+pub struct Reach<'s> {
+    session: &'s Session,
+    pub cluster: Option<Cluster>,
+    pub build: Option<BuildCluster>,
 }
 
-/// The certificates that an agent with this source would present, or that a server does, in DER and their order.
-pub async fn presented(source: &Source, cluster: Option<&Cluster>, session: &Session) -> anyhow::Result<Vec<Vec<u8>>> {
-    if let Source::Server { host, port } = source {
-        let patience = session.options.request_timeout.map_or(PATIENCE, |limit| limit.min(PATIENCE));
-        return Ok(gateway::presented(host, *port, patience).await?);
+impl<'s> Reach<'s> {
+    /// Connects to what is needed, and to the build cluster where one is named.
+    pub async fn to(cluster: bool, build: &BuildArgs, session: &'s Session) -> anyhow::Result<Self> {
+        let build = build.connect(session).await?;
+        let cluster = if cluster { Some(session.connect().await?) } else { None };
+        Ok(Self { session, cluster, build })
     }
-    let bytes = bytes(source, &[LEAF_CERTIFICATE], cluster).await?;
-    let found = pki::certificates(&String::from_utf8_lossy(&bytes));
-    if found.is_empty() { Ok(pki::certificates(&pki::bundle(&bytes)?)) } else { Ok(found) }
+
+    /// The control plane's cluster.
+    pub fn cluster(&self) -> anyhow::Result<&Cluster> {
+        self.cluster.as_ref().ok_or_else(|| anyhow::anyhow!("there is no cluster to ask"))
+    }
+
+    /// The agent of a planeID; without one, the only agent there is.
+    pub async fn agent(&self, plane_id: Option<&str>) -> anyhow::Result<AgentFacts> {
+        let build = self.build.as_ref().ok_or(NoBuildCluster)?;
+        let agent = build.cluster.agent(&build.namespace, plane_id).await?;
+        Ok(AgentFacts::of(&build.cluster, agent).await)
+    }
+
+    /// The bytes of a file, or of an object's key; of a Secret without a key those of `keys` that it has.
+    pub async fn bytes(&self, source: &Source, keys: &[&str]) -> anyhow::Result<Vec<u8>> {
+        match source {
+            Source::File(path) => Ok(manifest::read_bytes(&Input::Path(path.clone()))?),
+            Source::Stdin => Ok(manifest::read_bytes(&Input::Stdin)?),
+            Source::Secret(name, key) => {
+                let key = key.as_deref();
+                let keys = key.as_ref().map_or(keys, std::slice::from_ref);
+                Ok(self.cluster()?.secret_keys(name, keys).await?.concat())
+            }
+            Source::ConfigMap(name, key) => {
+                Ok(self.cluster()?.config_map_keys(name, &[key.as_deref().unwrap_or(CA_CERTIFICATE)]).await?.concat())
+            }
+            Source::Plane(_) | Source::Planes | Source::Agent | Source::Server { .. } => {
+                anyhow::bail!("there are no such bytes in {source}")
+            }
+        }
+    }
+
+    /// The certificates that an agent with this source would present, or that a server does, in DER and their order.
+    pub async fn presented(&self, source: &Source, plane_id: Option<&str>) -> anyhow::Result<Vec<Vec<u8>>> {
+        match source {
+            Source::Server { host, port } => {
+                let patience = self.session.options.request_timeout.map_or(PATIENCE, |limit| limit.min(PATIENCE));
+                return Ok(gateway::presented(host, *port, patience).await?);
+            }
+            Source::Agent => {
+                let facts = self.agent(plane_id).await?;
+                facts.behind().iter().for_each(|told| self.session.term.warn(told));
+                return Ok(facts.pair.map_err(|problem| anyhow::Error::msg(problem.text))?.presented);
+            }
+            _ => {}
+        }
+        let bytes = self.bytes(source, &[LEAF_CERTIFICATE]).await?;
+        let found = pki::certificates(&String::from_utf8_lossy(&bytes));
+        if found.is_empty() { Ok(pki::certificates(&pki::bundle(&bytes)?)) } else { Ok(found) }
+    }
 }

@@ -4,8 +4,8 @@ use clap::{Args as ClapArgs, ValueHint};
 use clap_complete::ArgValueCandidates;
 use jiff::Timestamp;
 
-use super::source;
-use crate::args::{FileArgs, FromFiles, Session, TextFormat};
+use super::source::Reach;
+use crate::args::{BuildArgs, FileArgs, FromFiles, Session, TextFormat};
 use crate::cluster::Cluster;
 use crate::complete;
 use crate::doctor::{self, ClientCa};
@@ -23,9 +23,10 @@ use crate::term::{Exit, visible};
 #[command(after_help = "Examples:
   choreoctl certs verify --cert certs/tls.crt
   choreoctl certs verify --cert certs/tls.crt --plane shared-builder --at +30d
-  choreoctl certs verify --cert certs/tls.crt --ca certs/ca.crt -o json")]
+  choreoctl certs verify --cert certs/tls.crt --ca certs/ca.crt -o json
+  choreoctl certs verify --cert agent --build-context build")]
 pub struct Args {
-    /// What the agent presents: its own certificate first, then any intermediates
+    /// What the agent presents, its own certificate first; agent for what its Secret holds in the build cluster
     #[arg(long, value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
     cert: Source,
 
@@ -56,6 +57,9 @@ pub struct Args {
     /// How to print it
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: TextFormat,
+
+    #[command(flatten)]
+    build: BuildArgs,
 }
 
 /// Why there is no verdict.
@@ -91,25 +95,30 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     let of_cluster = args.files.is_empty() && args.ca.is_none();
     let needed = of_cluster || args.cert.needs_cluster() || args.ca.as_ref().is_some_and(Source::needs_cluster);
-    let cluster = if needed { Some(session.connect().await?) } else { None };
-    let presented = source::presented(&args.cert, cluster.as_ref(), session).await?;
+    let reach = Reach::to(needed, &args.build, session).await?;
+    let named: Option<Plane> = match (&args.plane, &reach.cluster) {
+        (Some(name), Some(cluster)) if args.files.is_empty() => Some(cluster.plane(name.as_str()).await?),
+        _ => None,
+    };
+    let plane_id = args.plane_id.as_deref().or(named.as_ref().map(Plane::plane_id));
+    let presented = reach.presented(&args.cert, plane_id).await?;
     if presented.is_empty() {
         return Err(Error::Empty(args.cert.to_string()).into());
     }
     let files = if args.files.is_empty() { None } else { Some(FileArgs::of(&args.files).read(&session.term)?) };
     // A plane that can't be read has no verdict, and so the answer isn't known.
     let read = files.as_ref().map_or(Exit::Done, |files| files.exit);
-    let now = match (&files, &cluster) {
+    let now = match (&files, &reach.cluster) {
         (Some(files), _) => files.snapshot.now,
         (None, Some(cluster)) => cluster.now(),
         (None, None) => Timestamp::now(),
     };
     let at = args.at.map_or(now, |moment| moment.from(now));
     let (plane_id, verdicts) = match &args.ca {
-        Some(ca) => (None, vec![of_ca(ca, &presented, cluster.as_ref(), at).await?]),
+        Some(ca) => (None, vec![of_ca(ca, &presented, &reach, at).await?]),
         None => {
             let wanted = wanted(&args, &presented, session)?;
-            let planes = planes(&args, wanted.as_deref(), cluster.as_ref(), files).await?;
+            let planes = planes(&args, wanted.as_deref(), named, reach.cluster.as_ref(), files).await?;
             let plane_id = wanted.or_else(|| planes.first().map(|(plane, _)| plane.plane_id().to_owned()));
             let verdict = |(plane, ca): &(Plane, ClientCa)| PlaneVerdict {
                 plane: Some(plane.name().to_owned()),
@@ -141,20 +150,15 @@ fn exit(verdicts: &[PlaneVerdict], any: bool) -> Exit {
     }
 }
 
-async fn of_ca(
-    ca: &Source,
-    presented: &[Vec<u8>],
-    cluster: Option<&Cluster>,
-    at: Timestamp,
-) -> anyhow::Result<PlaneVerdict> {
-    let verdict = match (ca, cluster) {
-        (Source::Plane(name), Some(cluster)) => {
-            let plane = cluster.plane::<Plane>(name.as_str()).await?;
-            let cas = doctor::client_cas(cluster, &[plane]).await;
+async fn of_ca(ca: &Source, presented: &[Vec<u8>], reach: &Reach<'_>, at: Timestamp) -> anyhow::Result<PlaneVerdict> {
+    let verdict = match ca {
+        Source::Plane(name) => {
+            let plane = reach.cluster()?.plane::<Plane>(name.as_str()).await?;
+            let cas = doctor::client_cas(reach.cluster()?, &[plane]).await;
             cas.first().map_or_else(|| Verdict::Unknown("its CA can't be read".into()), |ca| ca.verdict(presented, at))
         }
         _ => {
-            let bytes = source::bytes(ca, &[CA_CERTIFICATE], cluster).await?;
+            let bytes = reach.bytes(ca, &[CA_CERTIFICATE]).await?;
             pki::verify(presented, &String::from_utf8_lossy(&bytes), at)
         }
     };
@@ -176,6 +180,7 @@ fn wanted(args: &Args, presented: &[Vec<u8>], session: &Session) -> anyhow::Resu
 async fn planes(
     args: &Args,
     wanted: Option<&str>,
+    named: Option<Plane>,
     cluster: Option<&Cluster>,
     files: Option<FromFiles>,
 ) -> anyhow::Result<Vec<(Plane, ClientCa)>> {
@@ -189,8 +194,8 @@ async fn planes(
             files.snapshot.planes.into_iter().zip(cas).filter(|(plane, _)| of_wanted(plane)).collect()
         }
         (None, Some(cluster)) => {
-            let mut planes = match &args.plane {
-                Some(name) => vec![cluster.plane(name.as_str()).await?],
+            let mut planes = match named {
+                Some(plane) => vec![plane],
                 None => cluster.planes::<Plane>(None).await?,
             };
             planes.retain(of_wanted);

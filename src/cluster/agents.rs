@@ -1,0 +1,290 @@
+//! Agents in a build cluster, found by the chart's labels, their pods, and the Secrets that they read.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Container, Namespace, Pod, Secret, Volume};
+use kube::api::{Api, DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions};
+use serde_json::json;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::fields::{Writer, writers};
+use super::planes::MANAGER;
+use super::{Cluster, Error};
+use crate::plane::NamespacedName;
+use crate::term::{shell_quoted, visible};
+
+/// By which the chart's agents are found, whatever the release is called.
+const LABELS: &str = "app=cluster-agent,app.kubernetes.io/component=cluster-agent";
+const CONTAINER: &str = "agent";
+/// The agent's volume with its certificate and key.
+const PAIR_VOLUME: &str = "client-certs";
+/// The agent's volume with the gateway's CA.
+const SERVER_CA_VOLUME: &str = "server-ca";
+/// Annotation of the pod template: the SHA-256 of the certificate that its pods were started for.
+const CERTIFICATE: &str = "choreoctl.dev/client-certificate";
+/// Annotation by which cert-manager marks a Secret that it writes.
+const CERT_MANAGER: &str = "cert-manager.io/certificate-name";
+/// What the agent logs once the gateway let it in.
+const LET_IN: &str = "connected to control plane";
+
+/// An agent: a Deployment of the chart, and what its arguments and volumes say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Agent {
+    pub name: NamespacedName,
+    /// `--plane-id`.
+    pub plane_id: Option<String>,
+    /// Name of the Secret with its certificate and key.
+    pub secret: Option<String>,
+    /// Name of the ConfigMap with the gateway's CA.
+    pub server_ca: Option<String>,
+    /// How many pods are wanted.
+    pub replicas: usize,
+    /// The fingerprint of the certificate that it was last restarted for here.
+    pub certificate: Option<String>,
+    /// Labels of its pods.
+    selector: String,
+}
+
+impl Agent {
+    fn of(deployment: Deployment) -> Self {
+        let spec = deployment.spec.unwrap_or_default();
+        let (pod, template) = (spec.template.spec.unwrap_or_default(), spec.template.metadata.unwrap_or_default());
+        let container = pod.containers.iter().find(|container| container.name == CONTAINER);
+        let volume = |name: &str| pod.volumes.iter().flatten().find(|volume| volume.name == name);
+        let secret = |volume: &Volume| volume.secret.as_ref()?.secret_name.clone();
+        let config_map = |volume: &Volume| Some(volume.config_map.as_ref()?.name.clone());
+        let labels = spec.selector.match_labels.unwrap_or_default();
+        Self {
+            name: NamespacedName {
+                namespace: deployment.metadata.namespace.unwrap_or_default(),
+                name: deployment.metadata.name.unwrap_or_default(),
+            },
+            plane_id: container.and_then(|container| argument(container, "--plane-id")),
+            secret: volume(PAIR_VOLUME).and_then(secret),
+            server_ca: volume(SERVER_CA_VOLUME).and_then(config_map),
+            replicas: spec.replicas.and_then(|count| usize::try_from(count).ok()).unwrap_or(1),
+            certificate: template.annotations.and_then(|mut annotations| annotations.remove(CERTIFICATE)),
+            selector: labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(","),
+        }
+    }
+
+    /// The Secret with its certificate and key.
+    pub fn pair(&self) -> Option<NamespacedName> {
+        let name = self.secret.clone()?;
+        Some(NamespacedName { namespace: self.name.namespace.clone(), name })
+    }
+}
+
+/// The value of `--NAME=VALUE` or `--NAME VALUE`.
+fn argument(container: &Container, name: &str) -> Option<String> {
+    let mut words = container.command.iter().chain(&container.args).flatten();
+    while let Some(word) = words.next() {
+        match word.strip_prefix(name) {
+            Some("") => return words.next().cloned(),
+            Some(rest) if rest.starts_with('=') => return Some(rest[1..].to_owned()),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// A pod of an agent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentPod {
+    pub name: String,
+    /// Since when its agent runs; none where it doesn't.
+    pub started: Option<Timestamp>,
+    /// The fingerprint of the certificate that it was started for, where a restart from here made it.
+    pub certificate: Option<String>,
+    /// Why its agent doesn't run.
+    pub waiting: Option<String>,
+}
+
+impl AgentPod {
+    fn of(pod: Pod) -> Self {
+        let states = pod.status.and_then(|status| status.container_statuses).unwrap_or_default();
+        let state = states.into_iter().find(|status| status.name == CONTAINER).and_then(|status| status.state);
+        let (running, waiting) = state.map(|state| (state.running, state.waiting)).unwrap_or_default();
+        Self {
+            name: pod.metadata.name.unwrap_or_default(),
+            started: running.and_then(|running| running.started_at).map(|time| time.0),
+            certificate: pod.metadata.annotations.and_then(|mut annotations| annotations.remove(CERTIFICATE)),
+            waiting: waiting.and_then(|waiting| waiting.reason),
+        }
+    }
+}
+
+/// A Secret as it stands. What it holds is wiped when it goes, and never printed.
+pub struct StoredSecret {
+    pub name: NamespacedName,
+    object: Secret,
+}
+
+impl StoredSecret {
+    /// A key's bytes; empty where it isn't there.
+    pub fn bytes(&self, key: &str) -> &[u8] {
+        self.object.data.as_ref().and_then(|data| data.get(key)).map(|bytes| bytes.0.as_slice()).unwrap_or_default()
+    }
+
+    /// A key as text; empty where it isn't there.
+    pub fn text(&self, key: &str) -> Zeroizing<String> {
+        String::from_utf8_lossy(self.bytes(key)).into_owned().into()
+    }
+
+    /// The Certificate of cert-manager that writes it.
+    pub fn certificate(&self) -> Option<&str> {
+        self.object.metadata.annotations.as_ref()?.get(CERT_MANAGER).map(String::as_str)
+    }
+
+    /// Who wrote a key.
+    pub fn writers(&self, key: &str) -> Vec<Writer> {
+        writers(&self.object.metadata, &format!("/f:data/f:{key}"))
+    }
+}
+
+impl Drop for StoredSecret {
+    fn drop(&mut self) {
+        self.object.data.iter_mut().flatten().for_each(|(_, bytes)| bytes.0.zeroize());
+    }
+}
+
+impl Cluster {
+    /// The agents in a namespace.
+    pub async fn agents(&self, namespace: &str) -> Result<Vec<Agent>, Error> {
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
+        let found = self.ask(api.list(&ListParams::default().labels(LABELS))).await?;
+        Ok(found.items.into_iter().map(Agent::of).collect())
+    }
+
+    /// The agent of a planeID; without one, the only agent that there is.
+    ///
+    /// # Errors
+    /// [`Error::NoAgent`] and [`Error::SeveralAgents`] otherwise.
+    pub async fn agent(&self, namespace: &str, plane_id: Option<&str>) -> Result<Agent, Error> {
+        let mut agents = self.agents(namespace).await?;
+        let ids: Vec<_> = agents.iter().filter_map(|agent| agent.plane_id.clone()).collect();
+        if let Some(id) = plane_id {
+            agents.retain(|agent| agent.plane_id.as_deref() == Some(id));
+        }
+        match agents.len() {
+            1 => Ok(agents.remove(0)),
+            0 => Err(Error::NoAgent {
+                namespace: namespace.to_owned(),
+                plane_id: plane_id.map(str::to_owned),
+                there: ids,
+                command: self.target.command(&format!("kubectl get deployments -A -l {LABELS}")),
+            }),
+            _ => Err(Error::SeveralAgents {
+                names: agents.iter().map(|agent| visible(&agent.name.to_string()).into_owned()).collect(),
+            }),
+        }
+    }
+
+    /// The pods of an agent, also those that are going.
+    pub async fn agent_pods(&self, agent: &Agent) -> Result<Vec<AgentPod>, Error> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &agent.name.namespace);
+        let found = self.ask(api.list(&ListParams::default().labels(&agent.selector))).await?;
+        // One that ended is a leftover: it holds no connection.
+        let over = |pod: &Pod| {
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            matches!(phase, Some("Succeeded" | "Failed"))
+        };
+        Ok(found.items.into_iter().filter(|pod| !over(pod)).map(AgentPod::of).collect())
+    }
+
+    /// Whether an agent's pod logged that the gateway let it in; none where its log can't be read.
+    pub async fn was_let_in(&self, agent: &Agent, pod: &AgentPod) -> Option<bool> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &agent.name.namespace);
+        let params =
+            LogParams { container: Some(CONTAINER.into()), limit_bytes: Some(1 << 20), ..LogParams::default() };
+        self.ask(api.logs(&pod.name, &params)).await.ok().map(|log| log.contains(LET_IN))
+    }
+
+    /// Restarts an agent for a certificate of this fingerprint, out of this Secret. Where both are what it has already
+    /// nothing happens.
+    pub async fn restart(&self, agent: &Agent, fingerprint: &str, secret: &str, dry_run: bool) -> Result<(), Error> {
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), &agent.name.namespace);
+        let patch = json!({"spec": {"template": {
+            "metadata": {"annotations": {CERTIFICATE: fingerprint}},
+            "spec": {"volumes": [{"name": PAIR_VOLUME, "secret": {"secretName": secret}}]},
+        }}});
+        let params = PatchParams { dry_run, field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        self.ask(api.patch(&agent.name.name, &params, &Patch::Strategic(patch))).await.map(drop)
+    }
+
+    /// A Secret with all its keys, or none where it doesn't exist.
+    pub async fn secret(&self, name: &NamespacedName) -> Result<Option<StoredSecret>, Error> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &name.namespace);
+        let found = self.ask(api.get_opt(&name.name)).await?;
+        Ok(found.map(|object| StoredSecret { name: name.clone(), object }))
+    }
+
+    /// The same, where it must exist.
+    pub async fn existing_secret(&self, name: &NamespacedName) -> Result<StoredSecret, Error> {
+        self.secret(name).await?.ok_or_else(|| Error::NoSource {
+            what: format!("Secret {}", visible(&name.to_string())),
+            command: self.target.command(&format!("kubectl -n {} get secret", shell_quoted(&name.namespace))),
+        })
+    }
+
+    /// Makes a new Secret.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] where there is one already.
+    pub async fn create_secret(
+        &self,
+        name: &NamespacedName,
+        kind: &str,
+        data: BTreeMap<String, Vec<u8>>,
+        dry_run: bool,
+    ) -> Result<StoredSecret, Error> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &name.namespace);
+        let mut object = Secret { type_: Some(kind.into()), ..Secret::default() };
+        object.metadata.name = Some(name.name.clone());
+        object.data = Some(data.into_iter().map(|(key, bytes)| (key, ByteString(bytes))).collect());
+        let params = PostParams { dry_run, field_manager: Some(MANAGER.into()) };
+        let made = self.ask(api.create(&params, &object)).await?;
+        Ok(StoredSecret { name: name.clone(), object: made })
+    }
+
+    /// Replaces keys of a Secret in one update, if nobody wrote it since it was read. An empty one is taken out.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] where somebody did.
+    pub async fn update_secret(
+        &self,
+        secret: &StoredSecret,
+        data: BTreeMap<String, Vec<u8>>,
+        dry_run: bool,
+    ) -> Result<StoredSecret, Error> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &secret.name.namespace);
+        let mut object = secret.object.clone();
+        let fields = object.data.get_or_insert_default();
+        fields.extend(data.into_iter().map(|(key, bytes)| (key, ByteString(bytes))));
+        fields.retain(|_, bytes| !bytes.0.is_empty());
+        let params = PostParams { dry_run, field_manager: Some(MANAGER.into()) };
+        let written = self.ask(api.replace(&secret.name.name, &params, &object)).await?;
+        Ok(StoredSecret { name: secret.name.clone(), object: written })
+    }
+
+    /// Deletes a Secret, if it is still the one that was read. That it is gone already is no error.
+    pub async fn delete_secret(&self, secret: &StoredSecret) -> Result<(), Error> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &secret.name.namespace);
+        let metadata = &secret.object.metadata;
+        let this = Preconditions { uid: metadata.uid.clone(), resource_version: metadata.resource_version.clone() };
+        let params = DeleteParams { preconditions: Some(this), ..DeleteParams::background() };
+        match self.ask(api.delete(&secret.name.name, &params)).await {
+            Ok(_) | Err(Error::NoSource { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What tells this cluster from any other: the UID of its first namespace; none where that may not be read.
+    pub async fn identity(&self) -> Option<String> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        self.ask(api.get_metadata("kube-system")).await.ok()?.metadata.uid
+    }
+}

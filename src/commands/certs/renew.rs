@@ -1,0 +1,150 @@
+//! `choreoctl certs renew`: a new client certificate under the same CA, in files or in the agent's cluster.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args as ClapArgs, ValueHint};
+use clap_complete::ArgValueCandidates;
+use jiff::Timestamp;
+
+use super::super::steps::{Steps, deadline};
+use super::{CaArgs, ca_beside, read, read_key};
+use crate::args::{BuildArgs, DryRun, Session, TextFormat};
+use crate::complete;
+use crate::pki::{
+    self, AuthorityError, Certificate, Folder, IssueError, KeyAlgorithm, KeyError, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY,
+    NewFile, PrivateKey,
+};
+use crate::plan::{self, Renewal};
+use crate::plane::{PlaneName, Span};
+use crate::term::{Exit, Term, visible};
+
+/// Renew an agent's client certificate under the same CA
+///
+/// In files with --dir: tls.crt and tls.key are replaced as one, with a new key of the same kind and the same usages, and
+/// kept as *.old. With the name of a plane in the build cluster: the agent's Secret is replaced, the agent restarted,
+/// and its return awaited.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "Examples:
+  choreoctl certs renew --dir certs
+  choreoctl certs renew --dir agent --ca-dir ca
+  choreoctl certs renew shared-builder --build-context build --ca-dir certs")]
+pub struct Args {
+    /// Name of a plane
+    #[arg(required_unless_present = "dir", conflicts_with = "dir", requires = "ca", add = ArgValueCandidates::new(complete::planes))]
+    name: Option<PlaneName>,
+
+    /// Folder with tls.crt and tls.key
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    ca: Option<CaArgs>,
+
+    /// With --dir, folder for the new tls.crt and tls.key; the same, unless given
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, requires = "dir")]
+    out_dir: Option<PathBuf>,
+
+    /// Replace files that exist in --out-dir
+    #[arg(long, requires = "out_dir")]
+    force: bool,
+
+    /// Kind of the new key; that of the old one, unless given
+    #[arg(long, value_name = "ALGORITHM")]
+    key_algorithm: Option<KeyAlgorithm>,
+
+    /// How long it is valid; as long as the old one, unless given
+    #[arg(long, value_name = "DURATION")]
+    valid_for: Option<Span>,
+
+    #[command(flatten)]
+    build: BuildArgs,
+
+    /// How far to go
+    #[arg(long, value_name = "HOW", default_value = "none")]
+    dry_run: DryRun,
+
+    /// Longest time to wait for the agent; 0 for no limit
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    timeout: Span,
+
+    /// How to print it
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: TextFormat,
+
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
+    match (&args.dir, &args.name) {
+        (Some(dir), _) => in_files(&args, dir, &session.term),
+        (None, Some(name)) => in_cluster(&args, name, session).await,
+        (None, None) => anyhow::bail!("name a plane, or a folder with --dir"),
+    }
+}
+
+fn in_files(args: &Args, dir: &Path, term: &Term) -> anyhow::Result<Exit> {
+    let from = Folder::new(dir);
+    from.settle()?;
+    let to = Folder::new(args.out_dir.as_deref().unwrap_or(dir));
+    to.check(&[LEAF_CERTIFICATE, LEAF_PRIVATE_KEY], args.force || args.out_dir.is_none())?;
+    let now = Timestamp::now();
+    let ca = args.ca.clone().unwrap_or_else(|| CaArgs::in_folder(dir));
+    let authority = ca.read(now)?;
+    let old = Certificate::all_in(&read(&from.file(LEAF_CERTIFICATE))?);
+    let old = old.into_iter().next().ok_or(IssueError::from(AuthorityError::NoCertificate))?;
+    if !pki::issued(&old.der, &authority.certificate.der) {
+        let secret = from.file(LEAF_CERTIFICATE).to_string_lossy().into_owned();
+        return Err(plan::Error::OtherCa { secret }.into());
+    }
+    let key = PrivateKey::from_pem(&read_key(&from.file(LEAF_PRIVATE_KEY))?)?;
+    let algorithm = args.key_algorithm.or_else(|| key.algorithm()).ok_or(KeyError::Unusable)?;
+    let valid_for = args.valid_for.unwrap_or_else(|| pki::lifetime(&old));
+    let issued = pki::renewed(&old, &authority, PrivateKey::generate(algorithm)?, valid_for, now)?;
+    let shown = visible(&to.file(LEAF_CERTIFICATE).to_string_lossy()).into_owned();
+    let until = issued.pair.not_after.strftime("%Y-%m-%d");
+    if args.dry_run == DryRun::None {
+        let key = issued.pair.key.to_pem();
+        let certificate = pki::encode("CERTIFICATE", &authority.certificate.der);
+        let mut files = vec![
+            NewFile { name: LEAF_PRIVATE_KEY, content: &key, secret: true },
+            NewFile { name: LEAF_CERTIFICATE, content: &issued.pair.certificate, secret: false },
+        ];
+        files.extend(ca_beside(&to, &ca.paths().0, &certificate));
+        to.write(&files, true)?;
+        to.remarks().iter().for_each(|remark| term.warn(remark));
+    }
+    term.line(&format!("{shown}: renewed, valid until {until}{}", args.dry_run.suffix()))?;
+    if issued.shortened {
+        term.warn(&format!("it ends with its CA, at {}: renew that in time", issued.pair.not_after));
+    }
+    Ok(Exit::Done)
+}
+
+async fn in_cluster(args: &Args, name: &PlaneName, session: &Session) -> anyhow::Result<Exit> {
+    let term = &session.term;
+    let authority = args.ca.clone().unwrap_or_else(|| CaArgs::in_folder(Path::new("."))).read(Timestamp::now())?;
+    let (control, build) = args.build.connect_to_write(session).await?;
+    let plane = control.plane(name.as_str()).await?;
+    if args.dry_run == DryRun::None {
+        let place = build.cluster.target().title();
+        term.confirm(
+            &format!("renew the certificate of the agent of plane {name}, and restart it, in {place}"),
+            args.yes,
+        )?;
+    }
+    let renewal = Renewal {
+        control,
+        build: build.cluster,
+        namespace: build.namespace,
+        plane,
+        authority,
+        key_algorithm: args.key_algorithm,
+        valid_for: args.valid_for,
+        deadline: deadline(args.timeout),
+    };
+    let mut steps = Steps::new(term, args.output, None);
+    let result = plan::renew(&renewal, args.dry_run.server(), &mut steps).await;
+    steps.conclude(result)
+}

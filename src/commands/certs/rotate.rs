@@ -1,0 +1,136 @@
+//! `choreoctl certs rotate`: a new CA without an outage.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, ValueHint};
+use clap_complete::ArgValueCandidates;
+
+use super::super::steps::{Steps, deadline};
+use crate::args::{BuildArgs, DryRun, Session, TextFormat};
+use crate::complete;
+use crate::pki::{CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, KeyAlgorithm, NewFile};
+use crate::plan::{self, Phase, Rotation, Way};
+use crate::plane::{PlaneName, Span};
+use crate::term::{Exit, visible};
+
+/// Give a plane and its agent a new CA without an outage
+///
+/// Goes in three stages: the planes of the planeID trust the old CA and the new one, the agent's Secret is replaced and
+/// the agent restarted, and once it is connected again the old CA leaves the planes. Where it stands is read from the
+/// clusters: run it again after a cut, and it goes on. It also leads a plane from a pinned certificate to a CA.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "Examples:
+  choreoctl certs rotate shared-builder --build-context build
+  choreoctl certs rotate shared-builder --build-context build --to own --out-dir certs
+  choreoctl certs rotate shared-builder --build-context build --until stage
+  choreoctl certs rotate shared-builder --build-context build --rollback")]
+pub struct Args {
+    /// Name of a plane
+    #[arg(add = ArgValueCandidates::new(complete::planes))]
+    name: PlaneName,
+
+    #[command(flatten)]
+    build: BuildArgs,
+
+    /// Who issues the agent's certificate from then on; as it is now, unless given
+    #[arg(long, value_name = "WAY")]
+    to: Option<Way>,
+
+    /// Last stage to go to
+    #[arg(long, value_name = "STAGE", default_value = "finish")]
+    until: Phase,
+
+    /// Go back to what was before, as long as the old CA is trusted
+    #[arg(long, conflicts_with_all = ["until", "to"])]
+    rollback: bool,
+
+    /// Folder that the new CA and its key are kept in, and manifests that another manager is to apply; without it the
+    /// key is dropped in the end
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    out_dir: Option<PathBuf>,
+
+    /// Kind of the new keys
+    #[arg(long, value_name = "ALGORITHM", default_value = "ecdsa-p256")]
+    key_algorithm: KeyAlgorithm,
+
+    /// How long the agent's certificate is valid
+    #[arg(long, value_name = "DURATION", default_value = "1y")]
+    valid_for: Span,
+
+    /// How long the CA is valid
+    #[arg(long, value_name = "DURATION", default_value = "5y")]
+    ca_valid_for: Span,
+
+    /// Take fields over from other managers
+    #[arg(long)]
+    force_conflicts: bool,
+
+    /// Make another CA although the one there is was just made
+    #[arg(long)]
+    force: bool,
+
+    /// How far to go
+    #[arg(long, value_name = "HOW", default_value = "none")]
+    dry_run: DryRun,
+
+    /// Longest time for all of it; 0 for no limit
+    #[arg(long, value_name = "DURATION", default_value = "10m")]
+    timeout: Span,
+
+    /// How to print it
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: TextFormat,
+
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
+    let term = &session.term;
+    let folder = args.out_dir.as_deref().map(Folder::new);
+    if let Some(folder) = &folder {
+        folder.check(&[CA_CERTIFICATE, CA_PRIVATE_KEY], true)?;
+    }
+    let (control, build) = args.build.connect_to_write(session).await?;
+    let plane = control.plane(args.name.as_str()).await?;
+    if args.dry_run == DryRun::None {
+        let verb = if args.rollback { "roll back the rotation of" } else { "rotate" };
+        let places = format!("{} and {}", control.target().title(), build.cluster.target().title());
+        term.confirm(&format!("{verb} the CA of plane {}, and restart its agent, in {places}", args.name), args.yes)?;
+    }
+    let rotation = Rotation {
+        control,
+        build: build.cluster,
+        namespace: build.namespace,
+        plane,
+        way: args.to,
+        until: args.until,
+        key_algorithm: args.key_algorithm,
+        valid_for: args.valid_for,
+        ca_valid_for: args.ca_valid_for,
+        manifests: args.out_dir.is_some(),
+        force_conflicts: args.force_conflicts,
+        again: args.force,
+        deadline: deadline(args.timeout),
+    };
+    let mut keep = |ca: &str, key: &str| {
+        let Some(folder) = &folder else {
+            term.note("the new CA's key is dropped, as no --out-dir is given: the next certificate takes a rotation");
+            return Ok(());
+        };
+        let files = [
+            NewFile { name: CA_PRIVATE_KEY, content: key, secret: true },
+            NewFile { name: CA_CERTIFICATE, content: ca, secret: false },
+        ];
+        folder.write(&files, true)?;
+        term.note(&format!(
+            "the new CA and its key are in {}",
+            visible(&folder.file("").to_string_lossy()).trim_end_matches('/')
+        ));
+        Ok(())
+    };
+    let mut steps = Steps::new(term, args.output, args.out_dir.clone());
+    let result = plan::rotate(&rotation, args.rollback, args.dry_run.server(), &mut keep, &mut steps).await;
+    steps.conclude(result)
+}

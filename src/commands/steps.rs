@@ -1,0 +1,96 @@
+//! Steps of a plan as they are told: a line each, for people or in JSON.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::error_text;
+use crate::args::TextFormat;
+use crate::manifest;
+use crate::plan::{self, Observer, Status};
+use crate::plane::Span;
+use crate::render::redacted_json;
+use crate::term::{Exit, Term, Waiting, paint, visible};
+
+/// Tells of steps on standard output, and of what is waited for on standard error.
+pub struct Steps<'t> {
+    pub term: &'t Term,
+    pub output: TextFormat,
+    /// Where manifests go that another manager is to apply.
+    pub out_dir: Option<PathBuf>,
+    waiting: Option<Waiting>,
+    last: &'static str,
+}
+
+impl<'t> Steps<'t> {
+    pub fn new(term: &'t Term, output: TextFormat, out_dir: Option<PathBuf>) -> Self {
+        Self { term, output, out_dir, waiting: None, last: "look" }
+    }
+
+    /// How a plan ended, for the shell; what keeps it is told as a step, too.
+    pub fn conclude(mut self, result: anyhow::Result<()>) -> anyhow::Result<Exit> {
+        let Err(error) = result else {
+            return Ok(Exit::Done);
+        };
+        let last = self.last;
+        if self.output == TextFormat::Json {
+            self.tell(last, Status::Failed, &format!("{error:#}"));
+        }
+        self.waiting = None;
+        match error.downcast_ref::<plan::Error>() {
+            Some(plan::Error::TimedOut { .. }) => {
+                self.term.error(&error_text(&error));
+                Ok(Exit::TimedOut)
+            }
+            _ => Err(error),
+        }
+    }
+}
+
+impl Observer for Steps<'_> {
+    // Nobody who reads is no reason to stop between two steps.
+    fn tell(&mut self, step: &'static str, status: Status, message: &str) {
+        self.waiting = None;
+        self.last = step;
+        let _ = match self.output {
+            TextFormat::Json => {
+                let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+                let line = json!({"time": time, "step": step, "status": status, "message": message});
+                self.term.line(&redacted_json(line).to_string())
+            }
+            TextFormat::Text => {
+                let word = match status {
+                    Status::Found => paint::faint("already"),
+                    Status::Done => paint::good("done"),
+                    Status::Skipped => paint::warning("skipped"),
+                    Status::Failed => paint::bad("failed"),
+                };
+                self.term.line(&format!("{step}: {message} [{word}]"))
+            }
+        };
+    }
+
+    fn wait(&mut self, text: &str) {
+        match &mut self.waiting {
+            Some(waiting) => {
+                waiting.change(text);
+                waiting.remind(text);
+            }
+            None => self.waiting = Some(self.term.wait(text)),
+        }
+    }
+
+    fn manifest(&mut self, name: &str, text: &str) -> anyhow::Result<String> {
+        let path = self.out_dir.clone().unwrap_or_default().join(name);
+        std::fs::create_dir_all(self.out_dir.clone().unwrap_or_default())?;
+        manifest::replace(&path, text)?;
+        Ok(visible(&path.to_string_lossy()).into_owned())
+    }
+}
+
+/// When the time is over; never for 0.
+pub fn deadline(timeout: Span) -> Option<Instant> {
+    (timeout.seconds() > 0).then(|| Instant::now() + timeout.duration())
+}

@@ -1,0 +1,61 @@
+//! Remarks on certificates that are looked at together: what is weak, what will not last, what doesn't belong together.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::pki::Certificate;
+use crate::term::visible;
+
+/// A remark on one certificate, with a stable id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Remark {
+    pub id: &'static str,
+    pub text: String,
+}
+
+impl Remark {
+    pub fn new(id: &'static str, text: impl Into<String>) -> Self {
+        Self { id, text: text.into() }
+    }
+}
+
+/// RSA keys shorter than this are weak (NIST SP 800-131A).
+const SHORTEST_RSA: usize = 2048;
+
+/// Of a certificate wherever it stands.
+pub fn weak_key(certificate: &Certificate) -> Option<Remark> {
+    let algorithm = &certificate.key_algorithm;
+    let short =
+        algorithm.strip_prefix("rsa-").is_some_and(|bits| bits.parse().is_ok_and(|bits: usize| bits < SHORTEST_RSA));
+    (short || algorithm == "ecdsa-p224")
+        .then(|| Remark::new("weak-key", format!("its key is weak: {}", visible(algorithm))))
+}
+
+/// Of a certificate in a plane's CA: whether it is the agent's own, and when that will no longer do.
+pub fn pinned_leaf(certificate: &Certificate) -> Option<Remark> {
+    let day = |time: jiff::Timestamp| time.strftime("%Y-%m-%d").to_string();
+    (!certificate.ca).then(|| {
+        let text = format!(
+            "it is a certificate of its own, not a CA ({}): cert-manager renews the agent's on {}, and from the agent's next restart on the new one is refused; from {} on this one is, too",
+            visible(&certificate.subject),
+            day(certificate.chart_renewal()),
+            day(certificate.not_after)
+        );
+        Remark::new("pinned-leaf", text)
+    })
+}
+
+/// Of several certificates: those that share a subject with another one of another key. By index.
+pub fn same_name(certificates: &[&Certificate]) -> Vec<(usize, Remark)> {
+    let mut keys: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut remarks = Vec::new();
+    for (index, certificate) in certificates.iter().enumerate() {
+        let first = keys.entry(&certificate.subject).or_insert(&certificate.spki_sha256);
+        if *first != certificate.spki_sha256 {
+            let text = format!("another certificate of the name {} has another key", visible(&certificate.subject));
+            remarks.push((index, Remark::new("same-name", text)));
+        }
+    }
+    remarks
+}

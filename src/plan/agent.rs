@@ -1,0 +1,116 @@
+//! The agent's side of a change: its Secret, its restart, and its return.
+
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+
+use super::{Error, Observer, Status, until};
+use crate::cluster::{Agent, Cluster, StoredSecret};
+use crate::doctor::{Pair, Presents};
+use crate::pki::{CA_CERTIFICATE, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY};
+use crate::plane::{NamespacedName, Plane, State};
+use crate::term::visible;
+
+/// What a Secret of an agent holds.
+pub type Data = BTreeMap<String, Vec<u8>>;
+
+/// The keys of an agent's Secret.
+pub fn pair_data(certificate: &str, key: &str, ca: &str) -> Data {
+    [(LEAF_CERTIFICATE, certificate), (LEAF_PRIVATE_KEY, key), (CA_CERTIFICATE, ca)]
+        .map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()))
+        .into()
+}
+
+/// An agent that is to present something else.
+pub struct Changeover<'c> {
+    pub control: &'c Cluster,
+    pub build: &'c Cluster,
+    pub plane: &'c Plane,
+    pub deadline: Option<Instant>,
+}
+
+impl Changeover<'_> {
+    /// The agent of the plane as it is now.
+    pub async fn agent(&self, namespace: &str) -> anyhow::Result<Agent> {
+        Ok(self.build.agent(namespace, Some(self.plane.plane_id())).await?)
+    }
+
+    /// The Secret that an agent mounts, and the pair in it.
+    pub async fn pair(&self, agent: &Agent) -> anyhow::Result<(StoredSecret, Pair)> {
+        let name = agent.pair().ok_or_else(|| Error::NoSecret(agent.name.to_string()))?;
+        let secret = self.build.existing_secret(&name).await?;
+        let pair =
+            Pair::of(&secret).map_err(|problem| Error::Pair { secret: name.to_string(), why: problem.text.clone() })?;
+        Ok((secret, pair))
+    }
+
+    /// Restarts the agent for what a Secret holds, and waits until only pods of after that are left, and one is let in.
+    pub async fn restart(
+        &self,
+        agent: &Agent,
+        secret: &NamespacedName,
+        observer: &mut dyn Observer,
+    ) -> anyhow::Result<()> {
+        let stored = self.build.existing_secret(secret).await?;
+        let pair = Pair::of(&stored)
+            .map_err(|problem| Error::Pair { secret: secret.to_string(), why: problem.text.clone() })?;
+        let fingerprint = &pair.leaf().sha256;
+        let name = visible(&agent.name.name).into_owned();
+        if agent.certificate.as_ref() == Some(fingerprint) && agent.pair().as_ref() == Some(secret) {
+            observer.tell("restart", Status::Found, &format!("Deployment {name} was restarted for this certificate"));
+        } else {
+            self.build.restart(agent, fingerprint, &secret.name, false).await?;
+            observer.tell("restart", Status::Done, &format!("Deployment {name} restarted"));
+        }
+        if agent.replicas == 0 {
+            observer.tell("reconnect", Status::Skipped, &format!("Deployment {name} is scaled to zero"));
+            return Ok(());
+        }
+        self.replaced(agent, &pair, observer).await?;
+        self.reconnected(agent, fingerprint, observer).await
+    }
+
+    /// Waits until every pod presents this pair.
+    async fn replaced(&self, agent: &Agent, pair: &Pair, observer: &mut dyn Observer) -> anyhow::Result<()> {
+        until(self.deadline, observer, async || {
+            let pods = self.build.agent_pods(agent).await?;
+            let fresh = |pod: &&_| pair.presented_by(pod) == Some(Presents::This);
+            let (new, old) = (pods.iter().filter(fresh).count(), pods.iter().filter(|pod| !fresh(pod)).count());
+            let reasons: Vec<_> = pods.iter().filter_map(|pod| pod.waiting.as_deref()).map(visible).collect();
+            let why = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+            Ok(if new >= agent.replicas && old == 0 {
+                Ok(())
+            } else {
+                Err(format!(
+                    "{new} of {} pods run with the new certificate, {old} others are there{why}",
+                    agent.replicas
+                ))
+            })
+        })
+        .await
+    }
+
+    /// Waits until a new pod was let in: by its log, or by a heartbeat that only it can have sent.
+    async fn reconnected(&self, agent: &Agent, fingerprint: &str, observer: &mut dyn Observer) -> anyhow::Result<()> {
+        let since = self.control.now();
+        let how = until(self.deadline, observer, async || {
+            for pod in self.build.agent_pods(agent).await? {
+                if pod.certificate.as_deref() == Some(fingerprint)
+                    && self.build.was_let_in(agent, &pod).await == Some(true)
+                {
+                    return Ok(Ok(format!("pod {} logged that it is connected", visible(&pod.name))));
+                }
+            }
+            let plane: Plane = self.control.plane(self.plane.name()).await?;
+            let heartbeat = plane.connection().and_then(|connection| connection.last_heartbeat_time);
+            let connected = plane.state(self.control.now()) == State::Connected;
+            Ok(match heartbeat.filter(|heartbeat| connected && *heartbeat > since) {
+                Some(heartbeat) => Ok(format!("{} heard of the agent at {heartbeat}", visible(plane.name()))),
+                None => Err("the agent is not connected again yet; the control plane tells of it once a minute".into()),
+            })
+        })
+        .await?;
+        observer.tell("reconnect", Status::Done, &how);
+        Ok(())
+    }
+}

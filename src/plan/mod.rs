@@ -1,0 +1,109 @@
+//! Changes of several steps over two clusters: renewing and rotating what an agent presents. Each step looks first, acts
+//! where something is to be done and looks again, so that a run that was cut off is finished by the next one.
+//!
+//! Not here: the command line, and how steps are shown.
+
+mod agent;
+mod renew;
+mod rotate;
+mod trust;
+
+pub use renew::{Renewal, renew};
+pub use rotate::{Phase, Rotation, Way, rotate};
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::term::visible;
+
+/// How a step came out. Its name is what scripts get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It was so already.
+    Found,
+    Done,
+    Skipped,
+    Failed,
+}
+
+/// Who is told of the steps.
+pub trait Observer {
+    fn tell(&mut self, step: &'static str, status: Status, message: &str);
+
+    /// Something takes time; told again while it does.
+    fn wait(&mut self, text: &str);
+
+    /// A manifest for somebody else to apply; where it was put.
+    fn manifest(&mut self, name: &str, text: &str) -> anyhow::Result<String>;
+}
+
+/// Why a change was not made, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the time ran out: {waiting}")]
+    TimedOut { waiting: String },
+    #[error("{} can't be written, so nothing was changed: {}", visible(.plane), visible(.why))]
+    Unwritable { plane: String, why: String },
+    #[error("{} of {} belongs to {}", .what, visible(.plane), visible(.manager))]
+    OtherManager { plane: String, what: String, manager: String },
+    #[error("the plane {} would not let in an agent with the new certificate: {}", visible(.plane), visible(.why))]
+    NotTrusted { plane: String, why: String },
+    #[error("the old CA is still needed: {}", visible(.why))]
+    StillNeeded { why: String },
+    #[error("the agent's Secret {} was changed since the rotation began", visible(.secret))]
+    Meddled { secret: String },
+    #[error("the agent {} mounts no Secret as client-certs", visible(.0))]
+    NoSecret(String),
+    #[error("the certificate in {} can't be used: {}", visible(.secret), visible(.why))]
+    Pair { secret: String, why: String },
+    #[error("cert-manager writes {} (Certificate {}), and would undo a renewal", visible(.secret), visible(.certificate))]
+    CertManager { secret: String, certificate: String, command: String },
+    #[error("the CA at hand did not issue the agent's certificate in {}", visible(.secret))]
+    OtherCa { secret: String },
+    #[error("a rotation to {} is under way", .under_way)]
+    OtherWay { under_way: &'static str },
+}
+
+impl Error {
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::TimedOut { .. } => Some("run it again: it goes on from where it stands".into()),
+            Self::OtherManager { .. } => Some(
+                "name a folder for the manifest with --out-dir, or take the field over with --force-conflicts".into(),
+            ),
+            Self::StillNeeded { .. } => Some("run it again once that is over, or --rollback".into()),
+            Self::Meddled { .. } => {
+                Some("--rollback brings the Secret back to what it was; keep a copy of what it holds now".into())
+            }
+            Self::CertManager { command, .. } => Some(command.clone()),
+            Self::OtherCa { .. } => {
+                Some("give the CA that did, or move to a new one with `choreoctl certs rotate`".into())
+            }
+            Self::OtherWay { under_way } => Some(format!("finish it with --to {under_way}, or --rollback")),
+            Self::Unwritable { .. } | Self::NotTrusted { .. } | Self::NoSecret(_) | Self::Pair { .. } => None,
+        }
+    }
+}
+
+/// How often what is waited for is looked at.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// Looks until something is there, and says what is waited for.
+async fn until<T>(
+    deadline: Option<Instant>,
+    observer: &mut dyn Observer,
+    mut look: impl AsyncFnMut() -> anyhow::Result<Result<T, String>>,
+) -> anyhow::Result<T> {
+    loop {
+        match look().await? {
+            Ok(found) => return Ok(found),
+            Err(waiting) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
+                return Err(Error::TimedOut { waiting }.into());
+            }
+            Err(waiting) => observer.wait(&waiting),
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}

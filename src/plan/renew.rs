@@ -1,0 +1,89 @@
+//! A new certificate for an agent, under the same CA: its Secret is replaced, and it is restarted for it.
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::agent::{Changeover, pair_data};
+use super::trust::{Trustees, all_trust};
+use super::{Error, Observer, Status};
+use crate::cluster::Cluster;
+use crate::doctor::{Pair, Presents};
+use crate::pki::{self, Authority, CA_CERTIFICATE, KeyAlgorithm, KeyError, LEAF_PRIVATE_KEY, PrivateKey, Verdict};
+use crate::plane::{Plane, Span};
+
+/// A certificate that was made within this time and isn't presented yet is one whose renewal was cut off.
+const CUT_OFF: Span = Span::from_seconds(3_600);
+
+/// What is to be renewed, and how.
+pub struct Renewal {
+    pub control: Cluster,
+    pub build: Cluster,
+    /// Where the agent is.
+    pub namespace: String,
+    pub plane: Plane,
+    pub authority: Authority,
+    /// That of the old key, unless given.
+    pub key_algorithm: Option<KeyAlgorithm>,
+    /// As long as the old one, unless given.
+    pub valid_for: Option<Span>,
+    pub deadline: Option<Instant>,
+}
+
+/// Renews the agent's certificate in its cluster.
+///
+/// # Errors
+/// [`Error`], and those of the clusters; the agent's Secret then holds a whole pair that its planes trust.
+pub async fn renew(renewal: &Renewal, dry_run: Option<bool>, observer: &mut dyn Observer) -> anyhow::Result<()> {
+    let Renewal { control, build, plane, authority, deadline, .. } = renewal;
+    let changeover = Changeover { control, build, plane, deadline: *deadline };
+    let agent = changeover.agent(&renewal.namespace).await?;
+    let (secret, pair) = changeover.pair(&agent).await?;
+    let name = secret.name.to_string();
+    if let Some(certificate) = &pair.cert_manager {
+        let restart = format!("kubectl -n {} rollout restart deployment {}", agent.name.namespace, agent.name.name);
+        let command = build.target().command(&restart);
+        return Err(Error::CertManager { secret: name, certificate: certificate.clone(), command }.into());
+    }
+    if !pki::issued(&pair.leaf().der, &authority.certificate.der) {
+        return Err(Error::OtherCa { secret: name }.into());
+    }
+    let now = control.now();
+    if is_cut_off(&pair, &build.agent_pods(&agent).await?, now) {
+        observer.tell("renew", Status::Found, &format!("Secret {name} was renewed, and the agent not restarted yet"));
+    } else {
+        let key = PrivateKey::from_pem(&secret.text(LEAF_PRIVATE_KEY)).ok();
+        let algorithm = renewal.key_algorithm.or_else(|| key.as_ref()?.algorithm()).ok_or(KeyError::Unusable)?;
+        let valid_for = renewal.valid_for.unwrap_or_else(|| pki::lifetime(pair.leaf()));
+        let issued = pki::renewed(pair.leaf(), authority, PrivateKey::generate(algorithm)?, valid_for, now)?;
+        let trustees = Trustees { control, deadline: *deadline, force: false, dry_run: false };
+        let mut planes = trustees.all(plane.plane_id()).await?;
+        planes.retain(|(of, ca)| {
+            of.name() == plane.name() || matches!(ca.verdict(&pair.presented, now), Verdict::Authorized { .. })
+        });
+        all_trust(&planes, &pki::certificates(&issued.pair.certificate), now)?;
+        let until = issued.pair.not_after;
+        let ca = secret.text(CA_CERTIFICATE);
+        let ca = if ca.is_empty() { pki::encode("CERTIFICATE", &authority.certificate.der) } else { ca.to_string() };
+        let data = pair_data(&issued.pair.certificate, &issued.pair.key.to_pem(), &ca);
+        if let Some(server) = dry_run {
+            if server {
+                build.update_secret(&secret, data, true).await?;
+            }
+            let told = format!("Secret {name} would hold a certificate valid until {until} (dry run)");
+            observer.tell("renew", Status::Skipped, &told);
+            return Ok(());
+        }
+        build.update_secret(&secret, data, false).await?;
+        observer.tell("renew", Status::Done, &format!("Secret {name} holds a new certificate, valid until {until}"));
+    }
+    if dry_run.is_some() {
+        return Ok(());
+    }
+    changeover.restart(&agent, &secret.name, observer).await
+}
+
+/// Whether a renewal wrote the Secret and did not come to restart the agent.
+fn is_cut_off(pair: &Pair, pods: &[crate::cluster::AgentPod], now: Timestamp) -> bool {
+    let just_made = CUT_OFF.after(pair.leaf().not_before) > now;
+    just_made && pods.iter().any(|pod| matches!(pair.presented_by(pod), Some(Presents::Older | Presents::Unsure)))
+}

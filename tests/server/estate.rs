@@ -1,0 +1,194 @@
+//! A control plane and a build plane, each an API server of its own, and between them the double of gateway, controller
+//! and agents.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::control_plane::{ControlPlane, Output, Running};
+
+pub const NAMESPACE: &str = "openchoreo-build-plane";
+pub const DEPLOYMENT: &str = "cluster-agent-buildplane";
+pub const SECRET: &str = "cluster-agent-tls";
+
+/// The double, built once; its folder goes with the process's temporary ones.
+static DOUBLE: LazyLock<std::path::PathBuf> = LazyLock::new(|| {
+    let program = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/double");
+    let mut build = Command::new("go");
+    build.args(["build", "-buildvcs=false", "-o"]).arg(&program).arg("./double");
+    assert!(build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gateway")).status().unwrap().success());
+    program
+});
+
+pub struct Estate {
+    pub control: ControlPlane,
+    pub build: ControlPlane,
+    double: Child,
+    orders: ChildStdin,
+    answers: Receiver<String>,
+}
+
+impl Estate {
+    /// Two API servers and an agent of this planeID, with a CA and a certificate in the folder `old`.
+    pub fn start(plane_id: &str) -> Self {
+        let (control, build) = std::thread::scope(|scope| {
+            let other = scope.spawn(ControlPlane::start);
+            (ControlPlane::start(), other.join().unwrap())
+        });
+        control.run(&["certs", "ca", "--out-dir", "old"]).expect(0);
+        control.run(&["certs", "client", "--plane-id", plane_id, "--ca-dir", "old"]).expect(0);
+        build.kubectl(&["create", "namespace", NAMESPACE], "");
+        let secret = control.run(&["certs", "secret", "old", "-n", NAMESPACE]).expect(0).stdout;
+        build.kubectl(&["apply", "-f", "-"], &secret);
+        build.kubectl(&["apply", "-f", "-"], &deployment(plane_id).to_string());
+        let mut double = Command::new(&*DOUBLE)
+            .args([control.path(), build.path()])
+            .args([NAMESPACE, DEPLOYMENT])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, answers) = channel();
+        let out = BufReader::new(double.stdout.take().unwrap());
+        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let orders = double.stdin.take().unwrap();
+        let estate = Self { control, build, double, orders, answers };
+        estate.answer(|line| line.starts_with("ready "));
+        estate
+    }
+
+    fn answer(&self, fits: impl Fn(&str) -> bool) -> String {
+        loop {
+            let line = self.answers.recv_timeout(Duration::from_secs(30)).unwrap();
+            if fits(&line) {
+                return line;
+            }
+        }
+    }
+
+    /// How many attempts of the agents were authorized and refused since the last reset, and what was refused.
+    pub fn count(&mut self) -> (u64, u64, Value) {
+        writeln!(self.orders, "count").unwrap();
+        let counts: Value = serde_json::from_str(&self.answer(|line| line.starts_with('{'))).unwrap();
+        let sum = |outcome: &str| -> u64 {
+            ["pod", "restless"].iter().map(|kind| counts["attempts"][*kind][outcome].as_u64().unwrap()).sum()
+        };
+        (sum("authorized"), sum("refused"), counts["refusals"].clone())
+    }
+
+    pub fn reset(&mut self) {
+        writeln!(self.orders, "reset").unwrap();
+        self.answer(|line| line == "ok");
+    }
+
+    /// Waits until agents are let in, and counts from then on.
+    pub fn settle(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            self.reset();
+            std::thread::sleep(Duration::from_millis(1200));
+            let (authorized, refused, told) = self.count();
+            if authorized > 10 && refused == 0 {
+                return self.reset();
+            }
+            assert!(Instant::now() < deadline, "the agents are not let in: {told}");
+        }
+    }
+
+    /// Fails where an agent was refused, or where none tried.
+    #[track_caller]
+    pub fn nobody_was_refused(&mut self) {
+        let (authorized, refused, told) = self.count();
+        assert!(authorized > 0 && refused == 0, "{authorized} authorized, {refused} refused: {told:#}");
+    }
+
+    fn args<'a>(&'a self, args: &[&'a str], kubeconfig: &'a str) -> Vec<&'a str> {
+        [args, &["--build-kubeconfig", kubeconfig]].concat()
+    }
+
+    /// The binary, for both clusters.
+    pub fn run(&self, args: &[&str]) -> Output {
+        let kubeconfig = self.build.kubeconfig().to_string_lossy().into_owned();
+        self.control.run(&self.args(args, &kubeconfig))
+    }
+
+    pub fn spawn(&self, args: &[&str]) -> Running {
+        let kubeconfig = self.build.kubeconfig().to_string_lossy().into_owned();
+        self.control.spawn(&self.args(args, &kubeconfig))
+    }
+
+    /// A Secret of the build plane, decoded.
+    pub fn secret(&self, name: &str) -> std::collections::BTreeMap<String, String> {
+        use base64::Engine as _;
+        let object = self.build.kubectl(&["get", "secret", "-n", NAMESPACE, name, "-o", "json"], "").json();
+        let decode = |value: &Value| {
+            let bytes = base64::engine::general_purpose::STANDARD.decode(value.as_str().unwrap()).unwrap();
+            String::from_utf8(bytes).unwrap()
+        };
+        object["data"].as_object().unwrap().iter().map(|(key, value)| (key.clone(), decode(value))).collect()
+    }
+
+    /// The names of the Secrets beside the agent.
+    pub fn secrets(&self) -> String {
+        self.build.kubectl(&["get", "secrets", "-n", NAMESPACE, "-o", "name"], "").stdout
+    }
+
+    /// A plane's inline CA.
+    pub fn value(&self, plane: &str) -> String {
+        let object = self.control.kubectl(&["get", "cbp", plane, "-o", "json"], "").json();
+        object["spec"]["clusterAgent"]["clientCA"]["value"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+impl Drop for Estate {
+    fn drop(&mut self) {
+        let _ = self.double.kill();
+        let _ = self.double.wait();
+    }
+}
+
+/// The agent as OpenChoreo's chart makes it.
+fn deployment(plane_id: &str) -> Value {
+    let labels = json!({
+        "app": "cluster-agent",
+        "app.kubernetes.io/component": "cluster-agent",
+        "app.kubernetes.io/name": "openchoreo-build-plane",
+        "app.kubernetes.io/instance": "build",
+    });
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": DEPLOYMENT, "namespace": NAMESPACE, "labels": labels},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": {"app": "cluster-agent", "app.kubernetes.io/instance": "build"}},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    "containers": [{
+                        "name": "agent",
+                        "image": "agent",
+                        "args": [
+                            "--server-url=wss://127.0.0.1:1/ws",
+                            "--plane-type=buildplane",
+                            format!("--plane-id={plane_id}"),
+                            "--tls-enabled=true",
+                        ],
+                        "volumeMounts": [
+                            {"name": "client-certs", "mountPath": "/certs"},
+                            {"name": "server-ca", "mountPath": "/ca-certs"},
+                        ],
+                    }],
+                    "volumes": [
+                        {"name": "client-certs", "secret": {"secretName": SECRET}},
+                        {"name": "server-ca", "configMap": {"name": "cluster-gateway-ca"}},
+                    ],
+                },
+            },
+        },
+    })
+}

@@ -1,0 +1,208 @@
+//! Renewal and rotation on two API servers, with agents that come back ten times a second.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::estate::{DEPLOYMENT, Estate, NAMESPACE, SECRET};
+
+const SOON: Duration = Duration::from_secs(60);
+const ROTATE: [&str; 6] = ["certs", "rotate", "a", "--yes", "-o", "json"];
+
+/// Planes of one planeID: `a` by value, `b` by Secret, and `c`, which trusts another agent only.
+fn three_planes() -> Estate {
+    let mut estate = Estate::start("shared");
+    let at = &estate.control;
+    at.run(&["certs", "ca", "--out-dir", "other", "--name", "other"]).expect(0);
+    at.kubectl(&["create", "secret", "generic", "ca", "--from-file=ca.crt=old/ca.crt"], "");
+    let create = |args: &[&str]| at.run(&[&["create", "--plane-id", "shared"], args].concat()).expect(0);
+    create(&["a", "--client-ca-file", "old/ca.crt"]);
+    create(&["b", "--client-ca-secret", "default/ca"]);
+    create(&["c", "--client-ca-file", "other/ca.crt"]);
+    estate.settle();
+    estate
+}
+
+fn steps(lines: &str) -> Vec<(String, String, String)> {
+    let word = |value: &Value| value.as_str().unwrap().to_owned();
+    let step = |line: &str| {
+        let step: Value = serde_json::from_str(line).unwrap();
+        (word(&step["step"]), word(&step["status"]), word(&step["message"]))
+    };
+    lines.lines().map(step).collect()
+}
+
+fn of_secret(estate: &Estate) -> String {
+    let at = &estate.control;
+    at.kubectl(&["get", "secret", "ca", "-o", "go-template={{index .data \"ca.crt\" | base64decode}}"], "").stdout
+}
+
+/// Fails unless the planes trust the new CA alone, and the agent presents a certificate of it.
+fn rotated(estate: &Estate, old: &str) -> String {
+    let new = estate.value("a");
+    assert!(new != old && new.matches("BEGIN CERTIFICATE").count() == 1, "{new}");
+    assert_eq!(of_secret(estate), new);
+    assert_eq!(estate.value("c"), std::fs::read_to_string(estate.control.path().join("other/ca.crt")).unwrap());
+    estate.run(&["certs", "verify", "--cert", "agent", "--plane", "a"]).expect(0);
+    assert_eq!(estate.secrets().trim(), format!("secret/{SECRET}"));
+    new
+}
+
+pub fn a_rotation_refuses_nobody() {
+    let mut estate = three_planes();
+    let old = estate.value("a");
+    let told = estate.run(&ROTATE).expect(0);
+    let told = steps(&told.stdout);
+    assert!(
+        told.iter().any(|(step, status, what)| step == "stage" && status == "skipped" && what.contains("c trusts"))
+    );
+    for step in ["stage", "switch", "restart", "reconnect", "finish"] {
+        assert!(told.iter().any(|(of, status, _)| of == step && status == "done"), "{step} in {told:#?}");
+    }
+    let new = rotated(&estate, &old);
+    estate.nobody_was_refused();
+
+    // Once more at once is a rerun, which has nothing to do.
+    let again = steps(&estate.run(&ROTATE).expect(0).stdout);
+    assert!(matches!(&again[..], [.., (step, status, _)] if step == "finish" && status == "found"), "{again:#?}");
+    assert_eq!(estate.value("a"), new);
+
+    // With the CA kept a renewal goes the same way.
+    let dry = estate.run(&[&ROTATE[..], &["--force", "--out-dir", "new", "--dry-run", "server"]].concat()).expect(0);
+    assert!(dry.stdout.contains("dry run") && estate.value("a") == new, "{dry:?}");
+    estate.run(&[&ROTATE[..], &["--force", "--out-dir", "new"]].concat()).expect(0);
+    rotated(&estate, &new);
+    let before = estate.secret(SECRET);
+    let renewed = estate.run(&["certs", "renew", "a", "--ca-dir", "new", "--yes", "-o", "json"]).expect(0);
+    assert!(renewed.stdout.contains("reconnect"), "{renewed:?}");
+    let after = estate.secret(SECRET);
+    assert!(before["tls.key"] != after["tls.key"] && before["ca.crt"] == after["ca.crt"]);
+    estate.run(&["certs", "renew", "a", "--ca-dir", "old", "--yes"]).expect(2).says(&["did not issue", "hint:"]);
+    assert_eq!(estate.secret(SECRET), after);
+    let pod = estate.build.kubectl(&["get", "pods", "-n", NAMESPACE, "-o", "json"], "").json();
+    assert_eq!(pod["items"].as_array().unwrap().len(), 1);
+    estate.nobody_was_refused();
+}
+
+/// Runs a rotation until it has told of so many steps, and kills it; whether it came that far.
+fn cut_off(estate: &Estate, steps: usize, more: &[&str]) -> bool {
+    let mut run = estate.spawn(&[&ROTATE[..], &["--force"], more].concat());
+    for _ in 0..steps {
+        let line = run.until("step", SOON, |_| true);
+        if line.contains("Helm") || (line.contains("finish") && line.contains("deleted")) {
+            assert_eq!(run.wait(), 0);
+            return false;
+        }
+    }
+    run.signal("-9");
+    true
+}
+
+pub fn a_rotation_that_is_cut_off_goes_on() {
+    let mut estate = three_planes();
+    for count in 0.. {
+        let old = estate.value("a");
+        let cut = cut_off(&estate, count, &[]);
+        let staged = estate.secrets().contains("choreoctl-rotation-shared");
+        let made = staged.then(|| estate.secret("choreoctl-rotation-shared")["ca.crt"].clone());
+        estate.run(&[&ROTATE[..], if made.is_some() { &[] } else { &["--force"][..] }].concat()).expect(0);
+        let new = rotated(&estate, &old);
+        assert!(made.is_none_or(|made| made == new), "a second CA was made after {count} steps");
+        estate.nobody_was_refused();
+        if !cut {
+            assert!(count > 6, "only {count} steps were told of");
+            break;
+        }
+    }
+}
+
+pub fn a_rotation_can_be_rolled_back() {
+    let mut estate = three_planes();
+    let (by_value, by_secret, pair) = (estate.value("a"), of_secret(&estate), estate.secret(SECRET));
+    estate.run(&["certs", "rotate", "a", "--yes", "--rollback"]).expect(0);
+    for count in 0.. {
+        let cut = cut_off(&estate, count, &[]);
+        // The last write may be faster than the signal.
+        if !cut || (count > 6 && !estate.secrets().contains("choreoctl-rotation")) {
+            assert!(count > 6, "only {count} steps were told of");
+            break;
+        }
+        // It may be cut off, too.
+        let mut back = estate.spawn(&["certs", "rotate", "a", "--yes", "--rollback", "-o", "json"]);
+        back.until("step", SOON, |_| true);
+        back.signal("-9");
+        estate.run(&["certs", "rotate", "a", "--yes", "--rollback", "-o", "json"]).expect(0);
+        assert_eq!((estate.value("a"), of_secret(&estate)), (by_value.clone(), by_secret.clone()), "after {count}");
+        assert_eq!(estate.secret(SECRET), pair, "after {count}");
+        assert_eq!(estate.secrets().trim(), format!("secret/{SECRET}"));
+        estate.nobody_was_refused();
+    }
+}
+
+/// A self-signed certificate as the chart's cert-manager makes it: no CA, 90 days.
+fn pinned_leaf(estate: &Estate, serial: u8) -> String {
+    let name = format!("pinned-{serial}");
+    let mut openssl = std::process::Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "90", "-subj", "/O=OpenChoreo/CN=pinned"]);
+    openssl.args(["-addext", "basicConstraints=critical,CA:FALSE", "-addext", "extendedKeyUsage=clientAuth"]);
+    openssl.args(["-keyout", &format!("{name}.key"), "-out", &format!("{name}.crt")]);
+    super::finish(
+        {
+            openssl.current_dir(estate.control.path());
+            openssl
+        },
+        "",
+    )
+    .expect(0);
+    let pem = |kind: &str| std::fs::read_to_string(estate.control.path().join(format!("{name}.{kind}"))).unwrap();
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": {"name": SECRET, "namespace": NAMESPACE, "annotations": {"cert-manager.io/certificate-name": SECRET}},
+        "stringData": {"tls.crt": pem("crt"), "tls.key": pem("key"), "ca.crt": pem("crt")},
+    });
+    estate.build.kubectl(&["apply", "-f", "-"], &secret.to_string());
+    format!("{name}.crt")
+}
+
+pub fn a_pinned_leaf_is_led_out_of_its_outage() {
+    let mut estate = Estate::start("pinned");
+    let leaf = pinned_leaf(&estate, 1);
+    let restart = ["rollout", "restart", "deployment", DEPLOYMENT, "-n", NAMESPACE];
+    estate.build.kubectl(&restart, "");
+    estate.control.run(&["create", "pinned", "--client-ca-file", &leaf]).expect(0);
+    estate.settle();
+
+    // On day 0 everybody warns, and gives the day.
+    let day = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(75 * 24);
+    let day = day.strftime("%Y-%m-%d").to_string();
+    let plane = estate.control.run(&["get", "pinned", "-o", "yaml"]).expect(0).stdout;
+    for told in [
+        estate.control.run_with(&["validate", "-"], &plane).expect(0),
+        estate.control.run(&["describe", "pinned"]).expect(0),
+        estate.control.run(&["certs", "inspect", "plane/pinned"]).expect(0),
+        estate.run(&["certs", "inspect"]).expect(0),
+    ] {
+        assert!(format!("{}{}", told.stdout, told.stderr).contains(&day), "{day} in {told:#?}");
+    }
+    let verify = ["certs", "verify", "--cert", "agent", "--plane", "pinned"];
+    estate.run(&verify).expect(0);
+
+    // On day 75 cert-manager renews: the running pod goes on, and is refused once it is restarted.
+    pinned_leaf(&estate, 2);
+    estate.reset();
+    let behind = estate.run(&["certs", "inspect", "agent"]).expect(0);
+    assert!(behind.stderr.contains("presents an older one") || behind.stderr.contains("may present"), "{behind:?}");
+    let refused = estate.run(&verify).expect(1);
+    assert!(refused.stdout.contains("pins another certificate of the same name"), "{refused:?}");
+    estate.build.kubectl(&restart, "");
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(estate.count().1 > 0);
+
+    let told = estate.run(&["certs", "rotate", "pinned", "--to", "own", "--yes"]).expect(0);
+    assert!(told.stdout.contains("--set clusterAgent.tls.clientSecretName=cluster-agent-tls-own"), "{told:?}");
+    estate.run(&verify).expect(0);
+    estate.settle();
+    assert_eq!(estate.value("pinned").matches("BEGIN CERTIFICATE").count(), 1);
+    let described = estate.control.run(&["describe", "pinned", "-o", "json"]).expect(0).json();
+    assert_eq!(described["planes"][0]["clientCA"]["certificates"][0]["ca"], true);
+}
