@@ -79,6 +79,8 @@ fn main() {
         the_server_is_asked_and_its_causes_have_their_lines,
         verdicts_are_gos,
         verdicts_are_told_for_every_plane_of_a_plane_id,
+        whom_a_change_locks_out_is_told,
+        wait_ends_with_trust,
         a_rotation_refuses_nobody,
         a_rotation_that_is_cut_off_goes_on,
         a_rotation_can_be_rolled_back,
@@ -1402,4 +1404,60 @@ fn verdicts_are_told_for_every_plane_of_a_plane_id() {
         "{unknown:?}"
     );
     verify(&[&guest[..], &["--any"]].concat()).expect(0);
+}
+
+fn whom_a_change_locks_out_is_told() {
+    let at = ControlPlane::start();
+    let (old, new) = (ca(&at, "old"), ca(&at, "new"));
+    at.write("both.crt", &at.run(&["certs", "bundle", &old, &new]).stdout);
+    at.run(&["certs", "client", "--plane-id", "a", "--ca-dir", "old"]).expect(0);
+    let file = |name: &str, plane_id: &str, pem: &str| {
+        let spec = json!({"planeID": plane_id, "clusterAgent": {"clientCA": {"value": pem}}});
+        at.write(name, &manifest("a", spec))
+    };
+    let apply = |path: &str, more: &[&str]| at.run(&[&["apply", "-f", path], more].concat());
+    let (by_old, by_new) = (file("old.json", "a", &pem(&at, &old)), file("new.json", "a", &pem(&at, &new)));
+    apply(&by_old, &[]).expect(0);
+    // Nobody is connected, so nobody is locked out.
+    assert_eq!(at.run(&["diff", "-f", &by_new]).expect(1).stderr, "");
+    at.connect("a");
+    at.run(&["diff", "-f", &by_new]).expect(1).says(&["the agents of a, which are connected now, are refused"]);
+    let refused = apply(&by_new, &[]).expect(2);
+    refused.says(&["nothing in common", "nothing was sent", "hint: put the new CA beside the old one"]);
+    apply(&by_new, &["--dry-run", "server"]).expect(0).says(&["nothing in common"]);
+    assert_eq!(object(&at, "a")["spec"]["clusterAgent"]["clientCA"]["value"], pem(&at, &old));
+    // A bundle with the old CA, the leaf that it issued made a pinned one, and the same again lock nobody out.
+    let both = file("both.json", "a", &pem(&at, "both.crt"));
+    assert!(!apply(&both, &[]).expect(0).stderr.contains("warning"));
+    let gone = manifest("a", json!({"planeID": "a", "clusterAgent": {"clientCA": secret_ref("gone")}}));
+    at.write("gone.json", &gone);
+    at.run(&["diff", "-f", "gone.json"]).says(&["can't be read"]);
+    at.run(&["diff", "-f", &file("moved.json", "elsewhere", &pem(&at, "both.crt"))])
+        .says(&["its planeID becomes elsewhere"]);
+    apply(&by_new, &["--allow-lockout", "--dry-run", "none"]).expect(0);
+
+    // A new plane of the planeID whose CA can't be read throws everybody out.
+    at.write("b.json", &manifest("b", by_secret("a", "none")));
+    apply("b.json", &[]).expect(2).says(&["the agents of a, which have the same planeID, are disconnected"]);
+    at.run(&["create", "b", "--plane-id", "a", "--client-ca-file", &new]).expect(0);
+    let deleted = at.run(&["delete", "a", "--dry-run", "client"]).expect(0);
+    deleted.says(&["all agents of planeID a are disconnected for some seconds: b then lets them in"]);
+    at.run(&["delete", "a", "b", "--dry-run", "client"]).expect(0).says(&["are locked out: no other plane"]);
+}
+
+fn wait_ends_with_trust() {
+    let at = &*SHARED;
+    let (own, other) = (ca(at, "trusted"), ca(at, "distrusted"));
+    at.run(&["certs", "client", "--plane-id", "trust", "--ca-dir", "trusted"]).expect(0);
+    at.run(&["create", "trust", "--client-ca-file", &other]).expect(0);
+    let wait = |timeout| ["wait", "trust", "--for", "trusted", "--cert", "trusted/tls.crt", "--timeout", timeout];
+    at.run(&wait("0")).expect(124).says(&["trust: Unreported, not trusted", "was not issued by a CA of this plane"]);
+    at.run(&["wait", "trust", "--for", "trusted"]).expect(2).says(&["hint: name its context with --build-context"]);
+    at.run(&["wait", "none", "--for", "trusted", "--cert", "trusted/tls.crt"]).expect(3);
+    let mut waiting = at.spawn(&[&wait("30s")[..], &["--for", "exists"]].concat());
+    std::thread::sleep(Duration::from_millis(500));
+    let value = json!({"spec": {"clusterAgent": {"clientCA": {"value": pem(at, &own)}}}}).to_string();
+    at.kubectl(&["patch", "cbp", "trust", "--type=merge", "-p", &value], "");
+    waiting.until("the plane", SOON, |line| line.contains("/trust"));
+    assert_eq!(waiting.wait(), 0);
 }

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use clap::{Args as ClapArgs, ValueHint};
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::wait;
 use super::{error_text, object_name, print_objects, without_managed_fields};
 use crate::args::{DryRun, Session, WriteArgs, place, read_manifests};
+use crate::cluster::{self, Cluster};
+use crate::doctor::lockout;
 use crate::manifest::{Input, Manifest, parse, to_yaml, without_nulls};
 use crate::pki::BundleError;
-use crate::plane::OBSERVABILITY_KIND;
+use crate::plane::{OBSERVABILITY_KIND, Plane};
 use crate::render;
 use crate::term::{Exit, Term, shell_quoted, visible};
 use crate::validate::{Severity, judge, objects};
@@ -34,6 +37,10 @@ pub struct Args {
     /// Take fields over from other managers
     #[arg(long)]
     force_conflicts: bool,
+
+    /// Apply it although agents that are connected now are then refused
+    #[arg(long)]
+    allow_lockout: bool,
 }
 
 /// Manifests to write.
@@ -53,6 +60,8 @@ pub struct InputArgs {
 pub enum Refusal {
     #[error("{}: {source}", visible(.file))]
     Bundle { file: String, source: BundleError },
+    #[error("agents would be locked out, so nothing was sent")]
+    Lockout,
     #[error("the manifest is invalid, so nothing was sent")]
     Invalid,
     #[error("the manifests are invalid, so nothing was sent")]
@@ -74,6 +83,9 @@ impl Refusal {
             Self::Bundle { .. } => Some("certificates are taken in PEM, in DER, or in base64 of either".into()),
             Self::InvalidFiles { command, .. } | Self::OtherKinds { command, .. } => Some(command.clone()),
             Self::Twice { .. } => Some("leave one of them out".into()),
+            Self::Lockout => Some(
+                "put the new CA beside the old one until the agents present the new certificate (`choreoctl certs rotate` does all of it), or add --allow-lockout".into(),
+            ),
             Self::NoName { .. } => Some("write metadata.name".into()),
             Self::Invalid => None,
         }
@@ -88,6 +100,13 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let cluster = session.connect_to_write().await?;
+    let locked_out = tell_lockout(&cluster, &manifests, term).await;
+    if locked_out && args.write.dry_run == DryRun::None && !args.allow_lockout {
+        if !term.asks() {
+            return Err(Refusal::Lockout.into());
+        }
+        term.confirm("apply it all the same", false)?;
+    }
     let (mut done, mut exit) = (Vec::new(), Exit::Done);
     for manifest in &manifests {
         match cluster.apply(manifest, args.force_conflicts, args.write.dry_run == DryRun::Server).await {
@@ -114,6 +133,23 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     let names = manifests.iter().map(|manifest| name(manifest).to_owned()).collect();
     wait::if_asked(&args.write, &cluster, names, term).await
+}
+
+/// Says whom planes lock out once they are applied; whether anybody.
+pub async fn tell_lockout(cluster: &Cluster, manifests: &[Value], term: &Term) -> bool {
+    let planes: Vec<Plane> = manifests.iter().filter_map(|manifest| Plane::deserialize(manifest).ok()).collect();
+    match lockout::of_apply(cluster, &planes).await {
+        Ok(told) => {
+            told.iter().for_each(|told| term.warn(told));
+            !told.is_empty()
+        }
+        // Where that kind isn't there, or nobody answers, applying says so better.
+        Err(error @ cluster::Error::Forbidden { .. }) => {
+            term.warn(&format!("whether agents are locked out can't be told: {error}"));
+            false
+        }
+        Err(_) => false,
+    }
 }
 
 fn report(args: &Args, term: &Term, done: &[(Value, &str)]) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{object_name, tell_missing};
 use crate::args::{DryRun, Session, WhichArgs};
 use crate::cluster::{Cluster, Error, Event, Watch};
+use crate::doctor::lockout;
 use crate::plane::{Plane, Span};
 use crate::term::{Exit, Term, Waiting, visible};
 
@@ -58,6 +59,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         }
         return Ok(exit);
     }
+    // Only a remark: what can't be listed is not worth an error.
+    lockout::of_delete(&cluster, &planes).await.iter().flatten().for_each(|told| term.warn(told));
     if args.dry_run == DryRun::None {
         let names: Vec<_> = planes.iter().map(|plane| visible(plane.name())).collect();
         let what = if let [name] = names.as_slice() {

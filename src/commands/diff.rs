@@ -3,7 +3,7 @@
 use clap::Args as ClapArgs;
 use serde_json::Value;
 
-use super::apply::{InputArgs, name};
+use super::apply::{InputArgs, name, tell_lockout};
 use super::{error_text, object_name};
 use crate::args::Session;
 use crate::cluster::{Change, comparable};
@@ -29,6 +29,7 @@ pub struct Args {
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let manifests = args.inputs.read(session, "kubectl diff")?;
     let cluster = session.connect().await?;
+    tell_lockout(&cluster, &manifests, &session.term).await;
     let mut exit = Exit::Done;
     for manifest in &manifests {
         let title = object_name(name(manifest));

@@ -154,6 +154,7 @@ mod tests {
             Refusal::Bundle { file: s("x"), source: BundleError::Empty }.into(),
             Refusal::InvalidFiles { command: s("x") }.into(),
             Refusal::OtherKinds { kinds: s("x"), command: s("x") }.into(),
+            Refusal::Lockout.into(),
             Refusal::NoName { place: s("x") }.into(),
             Refusal::Twice { name: s("x"), first: s("x"), second: s("x") }.into(),
             ToTerminal { command: s("x") }.into(),

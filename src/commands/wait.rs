@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::{Args as ClapArgs, ValueEnum, ValueHint};
 use clap_complete::ArgValueCandidates;
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
-use crate::args::{DryRun, Session, WhichArgs, WriteArgs};
+use super::certs::Reach;
+use crate::args::{BuildArgs, DryRun, NoBuildCluster, Session, WhichArgs, WriteArgs};
 use crate::cluster::{Cluster, Event, Watch};
+use crate::doctor;
 use crate::manifest::json_text;
-use crate::plane::{Goal, Plane, Span, State};
+use crate::pki::Verdict;
+use crate::plane::{Goal, Plane, Source, Span, State};
 use crate::render;
 use crate::term::{Exit, Term, Waiting, paint, visible};
 
@@ -25,12 +28,13 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 #[command(after_help = "Examples:
   choreoctl wait shared-builder --for connected
   choreoctl wait --all --for connected --timeout 10m
-  choreoctl wait shared-builder --for deleted")]
+  choreoctl wait shared-builder --for deleted
+  choreoctl wait shared-builder --for trusted --cert certs/tls.crt")]
 pub struct Args {
     #[command(flatten)]
     which: WhichArgs,
 
-    /// State to wait for, or exists, or deleted (can be repeated)
+    /// State to wait for, or exists, or deleted, or trusted: the plane authorizes the agent's certificate (can be repeated)
     #[arg(long = "for", value_name = "GOAL", required = true, add = ArgValueCandidates::new(goals))]
     goals: Vec<Goal>,
 
@@ -42,9 +46,16 @@ pub struct Args {
     #[arg(long)]
     any: bool,
 
+    /// With --for trusted, what the agent presents; what its Secret holds in the build cluster, unless given
+    #[arg(long, value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
+    cert: Option<Source>,
+
     /// How to print it
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
+
+    #[command(flatten)]
+    build: BuildArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -54,16 +65,59 @@ enum Format {
 
 fn goals() -> Vec<clap_complete::CompletionCandidate> {
     let states = State::ALL.iter().map(|state| state.name().to_lowercase());
-    states.chain(["exists".into(), "deleted".into()]).map(clap_complete::CompletionCandidate::new).collect()
+    states
+        .chain(["exists", "deleted", "trusted"].map(String::from))
+        .map(clap_complete::CompletionCandidate::new)
+        .collect()
 }
 
 /// What is waited for.
-pub struct Wish {
+pub struct Wish<'s> {
     pub names: Vec<String>,
     pub goals: Vec<Goal>,
     pub any: bool,
     /// None to look once.
     pub deadline: Option<Instant>,
+    /// What is to be trusted, where that is a goal.
+    pub trust: Option<Trust<'s>>,
+}
+
+/// A certificate that planes are to trust.
+pub struct Trust<'s> {
+    reach: Reach<'s>,
+    source: Source,
+    /// What can't change while it is waited for.
+    presented: Option<Vec<Vec<u8>>>,
+}
+
+impl<'s> Trust<'s> {
+    async fn new(args: &Args, session: &'s Session) -> anyhow::Result<Self> {
+        let source = args.cert.clone().unwrap_or(Source::Agent);
+        let reach = Reach::to(source.needs_cluster(), &args.build, session).await?;
+        if source == Source::Agent && reach.build.is_none() {
+            return Err(NoBuildCluster.into());
+        }
+        let stays = matches!(source, Source::File(_) | Source::Stdin);
+        let presented = if stays { Some(reach.presented(&source, None).await?) } else { None };
+        Ok(Self { reach, source, presented })
+    }
+
+    /// Whether a plane authorizes it now; why not, otherwise.
+    async fn verdict(&self, cluster: &Cluster, plane: &Plane) -> Result<(), String> {
+        let read = match &self.presented {
+            Some(presented) => Ok(presented.clone()),
+            None => self.reach.presented(&self.source, Some(plane.plane_id())).await,
+        };
+        let presented = read.map_err(|error| format!("{error:#}"))?;
+        let cas = doctor::client_cas(cluster, std::slice::from_ref(plane)).await;
+        let verdict = cas.first().map(|ca| ca.verdict(&presented, cluster.now()));
+        match verdict {
+            Some(Verdict::Authorized { .. }) => Ok(()),
+            Some(Verdict::Refused(refusal)) => Err(refusal.message),
+            Some(Verdict::Unknown(why)) => Err(why),
+            None => Err("its CA can't be read".into()),
+        }
+    }
 }
 
 /// How it came out.
@@ -93,7 +147,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         let met = args.goals.iter().all(|goal| goal.holds(None));
         Outcome { exit: if met { Exit::Done } else { Exit::NotFound }, planes: Vec::new() }
     } else {
-        let wish = Wish { names, goals: args.goals, any: args.any, deadline };
+        let trust = if args.goals.contains(&Goal::Trusted) { Some(Trust::new(&args, session).await?) } else { None };
+        let wish = Wish { names, goals: args.goals, any: args.any, deadline, trust };
         until(&cluster, &wish, &session.term).await?
     };
     if args.output == Some(Format::Json) {
@@ -131,7 +186,8 @@ pub async fn if_asked(args: &WriteArgs, cluster: &Cluster, names: Vec<String>, t
     if !args.wait || args.dry_run != DryRun::None {
         return Ok(Exit::Done);
     }
-    let wish = Wish { names, goals: vec![Goal::State(State::Connected)], any: false, deadline: deadline(args.timeout) };
+    let goals = vec![Goal::State(State::Connected)];
+    let wish = Wish { names, goals, any: false, deadline: deadline(args.timeout), trust: None };
     Ok(until(cluster, &wish, term).await?.exit)
 }
 
@@ -140,15 +196,16 @@ fn word(state: Option<State>) -> String {
 }
 
 /// Waits until the wish is true, a plane is missing, or the time has run out.
-pub async fn until(cluster: &Cluster, wish: &Wish, term: &Term) -> anyhow::Result<Outcome> {
+pub async fn until(cluster: &Cluster, wish: &Wish<'_>, term: &Term) -> anyhow::Result<Outcome> {
     let goals = wish.goals.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
     let mut waiting = wish.deadline.map(|_| term.wait(&format!("waiting for {}: {goals}", title(&wish.names))));
     let only = if let [name] = wish.names.as_slice() { Some(name.clone()) } else { None };
     let mut watch = Watch::start(cluster, None, only);
-    let mut roll = Roll { wish, planes: BTreeMap::new(), first: BTreeMap::new(), told: BTreeMap::new(), synced: false };
+    let mut roll = Roll::new(wish);
     let bears_absence = wish.goals.iter().any(|goal| goal.bears_absence());
     loop {
         let wake = roll.wake(watch.now()).min(Instant::now() + Waiting::EVERY);
+        let wake = if wish.trust.is_some() { wake.min(Instant::now() + LOOK_AGAIN) } else { wake };
         let wake = wish.deadline.map_or(wake, |deadline| wake.min(deadline));
         tokio::select! {
             event = watch.next() => roll.take(event?, waiting.as_mut()),
@@ -159,6 +216,7 @@ pub async fn until(cluster: &Cluster, wish: &Wish, term: &Term) -> anyhow::Resul
         if !roll.synced && !over {
             continue;
         }
+        roll.ask_for_trust(cluster).await;
         let planes = roll.judge(watch.now());
         roll.tell(&planes, waiting.as_mut());
         let met = planes.iter().filter(|(_, met, _)| *met).count();
@@ -186,15 +244,40 @@ fn title(names: &[String]) -> String {
 
 /// The planes that are waited for.
 struct Roll<'w> {
-    wish: &'w Wish,
+    wish: &'w Wish<'w>,
     planes: BTreeMap<String, Plane>,
     /// The object that had each name first: another one of the same name means that it was deleted.
     first: BTreeMap<String, Option<String>>,
     told: BTreeMap<String, Option<State>>,
+    /// Why the planes that don't trust the certificate don't.
+    distrust: BTreeMap<String, String>,
     synced: bool,
 }
 
-impl Roll<'_> {
+impl<'w> Roll<'w> {
+    fn new(wish: &'w Wish<'w>) -> Self {
+        Self {
+            wish,
+            planes: BTreeMap::new(),
+            first: BTreeMap::new(),
+            told: BTreeMap::new(),
+            distrust: BTreeMap::new(),
+            synced: false,
+        }
+    }
+
+    async fn ask_for_trust(&mut self, cluster: &Cluster) {
+        let Some(trust) = &self.wish.trust else {
+            return;
+        };
+        self.distrust.clear();
+        for (name, plane) in &self.planes {
+            if let Err(why) = trust.verdict(cluster, plane).await {
+                self.distrust.insert(name.clone(), why);
+            }
+        }
+    }
+
     fn wanted(&self, name: &str) -> bool {
         self.wish.names.iter().any(|wanted| wanted == name)
     }
@@ -239,7 +322,12 @@ impl Roll<'_> {
             let state = plane.map(|plane| plane.state(now));
             let replaced =
                 plane.is_some_and(|plane| self.first.get(name).is_some_and(|first| *first != plane.metadata.uid));
-            let holds = |goal: &Goal| goal.holds(state) || (*goal == Goal::Deleted && replaced);
+            let trusted = plane.is_some() && !self.distrust.contains_key(name);
+            let holds = |goal: &Goal| match goal {
+                Goal::Deleted => replaced || goal.holds(state),
+                Goal::Trusted => trusted,
+                goal => goal.holds(state),
+            };
             let met = self.synced && self.wish.goals.iter().all(holds);
             (name.clone(), met, state)
         };
@@ -268,8 +356,11 @@ impl Roll<'_> {
                 Exit::TimedOut => "the time ran out",
                 _ => "not all planes are there",
             };
-            let states: Vec<_> =
-                planes.iter().map(|(name, _, state)| format!("  {}: {}", visible(name), word(*state))).collect();
+            let line = |(name, _, state): &(String, bool, Option<State>)| {
+                let why = self.distrust.get(name).map(|why| format!(", not trusted: {}", visible(why)));
+                format!("  {}: {}{}", visible(name), word(*state), why.unwrap_or_default())
+            };
+            let states: Vec<_> = planes.iter().map(line).collect();
             term.error(&format!("{} {why}\n{}", paint::bad("error:"), states.join("\n")));
             return;
         }

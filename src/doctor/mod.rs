@@ -4,10 +4,11 @@
 
 mod agents;
 mod facts;
+pub mod lockout;
 mod notes;
 mod remarks;
 
 pub use agents::{AgentFacts, Pair, Presents, agents};
 pub use facts::{CaPlace, ClientCa, Facts, Problem, ca_place, client_cas, client_cas_of_files, facts, facts_of_files};
 pub use notes::{Note, notes};
-pub use remarks::{Remark, pinned_leaf, same_name, weak_key};
+pub use remarks::{Remark, ca_remarks, pinned_leaf, same_name, weak_key};

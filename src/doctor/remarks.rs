@@ -1,6 +1,6 @@
 //! Remarks on certificates that are looked at together: what is weak, what will not last, what doesn't belong together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -44,6 +44,14 @@ pub fn pinned_leaf(certificate: &Certificate) -> Option<Remark> {
         );
         Remark::new("pinned-leaf", text)
     })
+}
+
+/// Of the certificates in a plane's CA, each of these words once.
+pub fn ca_remarks(certificates: &[Certificate]) -> Vec<&'static str> {
+    let own = certificates.iter().flat_map(|certificate| [pinned_leaf(certificate), weak_key(certificate)]).flatten();
+    let together = same_name(&certificates.iter().collect::<Vec<_>>()).into_iter().map(|(_, remark)| remark);
+    let ids: BTreeSet<_> = own.chain(together).map(|remark| remark.id).collect();
+    ids.into_iter().collect()
 }
 
 /// Of several certificates: those that share a subject with another one of another key. By index.

@@ -11,12 +11,16 @@ pub enum Goal {
     State(State),
     Exists,
     Deleted,
+    /// The agent's certificate is authorized by the plane.
+    Trusted,
 }
 
 impl Goal {
-    /// Whether it holds; `state` is none where the plane doesn't exist.
+    /// Whether it holds; `state` is none where the plane doesn't exist. Whether a plane is trusted is not told by its
+    /// state.
     pub fn holds(self, state: Option<State>) -> bool {
         match (self, state) {
+            (Self::Trusted, _) => false,
             (Self::Exists, state) => state.is_some(),
             (Self::Deleted, state) => state.is_none(),
             (Self::State(State::Disconnected), Some(state)) => {
@@ -39,7 +43,10 @@ impl FromStr for Goal {
         match text.to_ascii_lowercase().as_str() {
             "exists" | "create" => Ok(Self::Exists),
             "deleted" | "delete" => Ok(Self::Deleted),
-            word => word.parse().map(Self::State).map_err(|error| format!("{error}, or exists, or deleted")),
+            "trusted" => Ok(Self::Trusted),
+            word => {
+                word.parse().map(Self::State).map_err(|error| format!("{error}, or exists, or deleted, or trusted"))
+            }
         }
     }
 }
@@ -50,6 +57,7 @@ impl fmt::Display for Goal {
             Self::State(state) => state.fmt(f),
             Self::Exists => f.pad("exists"),
             Self::Deleted => f.pad("deleted"),
+            Self::Trusted => f.pad("trusted"),
         }
     }
 }

@@ -6,12 +6,12 @@ use std::str::FromStr;
 use jiff::Timestamp;
 
 use super::{NONE, cell, columns, cut, state};
-use crate::doctor::ClientCa;
+use crate::doctor::{ClientCa, ca_remarks};
 use crate::plane::{AgentConnection, Plane, State, age};
 use crate::term::paint;
 
 const HEADER: [&str; 7] = ["NAME", "PLANE-ID", "STATE", "AGENTS", "HEARTBEAT", "SINCE", "AGE"];
-const WIDE: [&str; 5] = ["CLIENT-CA", "CA-EXPIRES", "SECRET-STORE", "OBSERVABILITY", "MESSAGE"];
+const WIDE: [&str; 6] = ["CLIENT-CA", "CA-EXPIRES", "SECRET-STORE", "OBSERVABILITY", "MESSAGE", "CA-REMARKS"];
 /// Widest message in a table.
 const MESSAGE: usize = 60;
 /// A CA that ends within this many days is shown in the colour of a warning.
@@ -127,6 +127,7 @@ impl Row {
                 cell(&wide.secret_store),
                 cell(&wide.observability),
                 message,
+                remarks(&wide.ca),
             ]);
         }
         cells
@@ -142,6 +143,11 @@ fn expires(ca: &ClientCa, now: Timestamp) -> String {
         (Err(problem), None) => paint::bad(problem.word),
         (Ok(_), None) => NONE.to_owned(),
     }
+}
+
+fn remarks(ca: &ClientCa) -> String {
+    let remarks = ca_remarks(ca.certificates.as_deref().unwrap_or_default());
+    if remarks.is_empty() { NONE.to_owned() } else { paint::warning(&remarks.join(",")) }
 }
 
 /// Puts rows in order. By state the worst come first, by a time the newest; equal ones stay by name.

@@ -13,6 +13,7 @@ mod source;
 mod verify;
 
 pub use secret::ToTerminal;
+pub use source::Reach;
 pub use verify::Error as VerifyError;
 
 use std::path::{Path, PathBuf};

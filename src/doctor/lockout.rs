@@ -1,0 +1,141 @@
+//! Whom a change would lock out: agents that are let in now, and would not be at their next connection.
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
+
+use super::facts::AT_ONCE;
+use super::{ClientCa, Problem, client_cas};
+use crate::cluster::{Cluster, Error};
+use crate::pki::{self, Certificate, Verdict};
+use crate::plane::{Plane, State};
+use crate::term::visible;
+
+/// Whom applying these planes would lock out, in sentences.
+pub async fn of_apply(cluster: &Cluster, wanted: &[Plane]) -> Result<Vec<String>, Error> {
+    let read = stream::iter(wanted).map(|plane| cluster.plane_if_any::<Plane>(plane.name())).buffered(AT_ONCE);
+    let before: Vec<_> = read.try_collect().await?;
+    // A plane whose CA stays as it is lets in whom it let in.
+    let changed: Vec<_> = wanted
+        .iter()
+        .zip(before)
+        .filter(|(plane, before)| {
+            before.as_ref().is_none_or(|before| {
+                let client_ca = |plane: &Plane| plane.spec.cluster_agent.client_ca.clone();
+                before.plane_id() != plane.plane_id() || client_ca(before) != client_ca(plane)
+            })
+        })
+        .collect();
+    let new = client_cas(cluster, &changed.iter().map(|(plane, _)| (*plane).clone()).collect::<Vec<_>>()).await;
+    let standing: Vec<_> = changed.iter().filter_map(|(_, before)| before.clone()).collect();
+    let mut old = client_cas(cluster, &standing).await.into_iter();
+    let now = cluster.now();
+    let mut told = Vec::new();
+    for ((plane, before), new) in changed.iter().zip(&new) {
+        if let Some((before, old)) = before.as_ref().zip(before.as_ref().and_then(|_| old.next()))
+            && is_connected(before, now)
+        {
+            told.extend(if before.plane_id() == plane.plane_id() {
+                left_out(plane, &old, new, now)
+            } else {
+                let (name, from, to) = (visible(plane.name()), visible(before.plane_id()), visible(plane.plane_id()));
+                Some(format!("the agents of planeID {from} are let in by {name} no more: its planeID becomes {to}"))
+            });
+        }
+        if let Some(problem) = unreadable(new) {
+            told.extend(disconnected(plane, problem, &concerned(cluster, wanted).await?, now));
+        }
+    }
+    Ok(told)
+}
+
+/// Whom deleting these planes would lock out, or throw out for a while, in sentences.
+pub async fn of_delete(cluster: &Cluster, planes: &[Plane]) -> Result<Vec<String>, Error> {
+    let now = cluster.now();
+    let goes = |plane: &Plane| planes.iter().any(|gone| gone.name() == plane.name());
+    let gone: Vec<_> = planes.iter().filter(|plane| is_connected(plane, now)).cloned().collect();
+    if gone.is_empty() {
+        return Ok(Vec::new());
+    }
+    let all = concerned(cluster, planes).await?;
+    let stay: Vec<_> = all.into_iter().filter(|plane| !goes(plane)).collect();
+    let (old, rest) = (client_cas(cluster, &gone).await, client_cas(cluster, &stay).await);
+    let mut told = Vec::new();
+    for (plane, old) in gone.iter().zip(&old) {
+        let others = stay.iter().zip(&rest).filter(|(other, _)| other.plane_id() == plane.plane_id());
+        let take: Vec<_> = others
+            .filter(|(_, rest)| common(old, rest, now) != Some(false))
+            .map(|(other, _)| visible(other.name()).into_owned())
+            .collect();
+        let (name, id) = (visible(plane.name()), visible(plane.plane_id()));
+        told.push(if take.is_empty() {
+            format!("the agents of planeID {id}, which are connected now, are locked out: no other plane trusts what {name} does")
+        } else {
+            format!("all agents of planeID {id} are disconnected for some seconds: {} then lets them in", take.join(", "))
+        });
+    }
+    Ok(told)
+}
+
+/// The planes of the planeIDs of these, and those of their names.
+async fn concerned(cluster: &Cluster, planes: &[Plane]) -> Result<Vec<Plane>, Error> {
+    let concerned =
+        |other: &Plane| planes.iter().any(|plane| plane.plane_id() == other.plane_id() || plane.name() == other.name());
+    let listed = cluster.planes_as(None, |plane: Plane| concerned(&plane).then_some(plane)).await?;
+    Ok(listed.into_iter().flatten().collect())
+}
+
+fn is_connected(plane: &Plane, now: Timestamp) -> bool {
+    matches!(plane.state(now), State::Connected | State::Late | State::Stale)
+}
+
+/// Whether agents that one CA lets in are let in by another, too; none where that can't be told, as one can't be read or
+/// lets nobody in anyway. A CA that stays, that keeps its name and key, or that issued what was pinned, is in common.
+fn common(old: &ClientCa, new: &ClientCa, now: Timestamp) -> Option<bool> {
+    let old = old.text.as_ref().ok()?;
+    let of_use: Vec<_> = Certificate::all_in(old)
+        .into_iter()
+        .map(|certificate| certificate.der)
+        .filter(|der| pki::trust(der, now).is_ok())
+        .collect();
+    let verdicts: Vec<_> = of_use.into_iter().map(|der| new.verdict(&[der], now)).collect();
+    if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Authorized { .. })) {
+        return Some(true);
+    }
+    let unknown = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Unknown(_)));
+    if verdicts.is_empty() || unknown { None } else { Some(false) }
+}
+
+fn left_out(plane: &Plane, old: &ClientCa, new: &ClientCa, now: Timestamp) -> Option<String> {
+    (common(old, new, now) == Some(false)).then(|| {
+        let why = match &new.text {
+            Ok(_) => "the old CA and the new one have nothing in common".to_owned(),
+            Err(problem) => format!("the new CA can't be read: {}", problem.text),
+        };
+        format!(
+            "the agents of {}, which are connected now, are refused from their next connection on: {why}",
+            visible(plane.name())
+        )
+    })
+}
+
+/// Why a CA can't be read, where that is known.
+fn unreadable(ca: &ClientCa) -> Option<&Problem> {
+    ca.certificates.as_ref().err().filter(|problem| matches!(problem.word, "missing" | "invalid"))
+}
+
+/// A plane whose CA can't be read throws out every agent of its planeID (release v0.17: at the first reconcile of it).
+fn disconnected(plane: &Plane, problem: &Problem, all: &[Plane], now: Timestamp) -> Option<String> {
+    let others: Vec<_> = all
+        .iter()
+        .filter(|other| plane.shares_plane_id_with(other) && is_connected(other, now))
+        .map(|other| visible(other.name()).into_owned())
+        .collect();
+    (!others.is_empty()).then(|| {
+        format!(
+            "the agents of {}, which have the same planeID, are disconnected: the CA of {} can't be read: {}",
+            others.join(", "),
+            visible(plane.name()),
+            problem.text
+        )
+    })
+}
