@@ -1,6 +1,7 @@
 //! The facts around planes, from a cluster or from the objects of files.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -38,13 +39,29 @@ pub struct ClientCa {
     pub source: String,
     /// As it stands there.
     pub text: Result<String, Problem>,
-    pub certificates: Result<Vec<Certificate>, Problem>,
+    /// Read out of the text when they are asked for: a verdict doesn't need them.
+    certificates: OnceLock<Result<Vec<Certificate>, Problem>>,
 }
 
 impl ClientCa {
     pub fn new(source: String, bytes: Result<Vec<u8>, Problem>) -> Self {
-        let certificates = bytes.as_deref().map_err(Problem::clone).and_then(certificates_of);
-        Self { source, text: bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()), certificates }
+        let text = bytes.map(|bytes| match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        });
+        Self { source, text, certificates: OnceLock::new() }
+    }
+
+    pub fn certificates(&self) -> &Result<Vec<Certificate>, Problem> {
+        let read = || self.text.as_ref().map_err(Problem::clone).and_then(|text| certificates_of(text.as_bytes()));
+        self.certificates.get_or_init(read)
+    }
+
+    /// With other certificates than its text has.
+    #[cfg(test)]
+    pub fn holding(mut self, certificates: Result<Vec<Certificate>, Problem>) -> Self {
+        self.certificates = certificates.into();
+        self
     }
 
     /// The gateway's verdict on what an agent presents, for the plane of this CA.
@@ -62,7 +79,7 @@ impl ClientCa {
 
     /// The first of its certificates to end.
     pub fn expires(&self) -> Option<Timestamp> {
-        self.certificates.as_ref().ok()?.iter().map(|certificate| certificate.not_after).min()
+        self.certificates().as_ref().ok()?.iter().map(|certificate| certificate.not_after).min()
     }
 }
 

@@ -120,7 +120,7 @@ fn left_out(plane: &Plane, old: &ClientCa, new: &ClientCa, now: Timestamp) -> Op
 
 /// Why a CA can't be read, where that is known.
 fn unreadable(ca: &ClientCa) -> Option<&Problem> {
-    ca.certificates.as_ref().err().filter(|problem| matches!(problem.word, "missing" | "invalid"))
+    ca.certificates().as_ref().err().filter(|problem| matches!(problem.word, "missing" | "invalid"))
 }
 
 /// A plane whose CA can't be read throws out every agent of its planeID (release v0.17: at the first reconcile of it).

@@ -106,7 +106,7 @@ fn heartbeat_ahead(facts: &Facts) -> Option<String> {
 }
 
 fn ca_unreadable(facts: &Facts) -> Option<String> {
-    let problem = facts.client_ca.certificates.as_ref().err()?;
+    let problem = facts.client_ca.certificates().as_ref().err()?;
     match problem.word {
         "forbidden" | "unknown" => None,
         _ => Some(format!("the CA can't be read, and then no agent can connect: {}", problem.text)),
@@ -114,7 +114,7 @@ fn ca_unreadable(facts: &Facts) -> Option<String> {
 }
 
 fn ca_expired(facts: &Facts) -> Option<String> {
-    let certificates = facts.client_ca.certificates.as_ref().ok()?;
+    let certificates = facts.client_ca.certificates().as_ref().ok()?;
     let ended = certificates.iter().filter(|certificate| certificate.not_after < facts.now).count();
     match (ended, certificates.len()) {
         (0, _) => None,
@@ -124,30 +124,30 @@ fn ca_expired(facts: &Facts) -> Option<String> {
 }
 
 fn ca_expires_soon(facts: &Facts) -> Option<String> {
-    let certificates = facts.client_ca.certificates.as_ref().ok()?;
+    let certificates = facts.client_ca.certificates().as_ref().ok()?;
     let last = certificates.iter().map(|certificate| certificate.not_after).max()?;
     let days = last.duration_since(facts.now).as_hours() / 24;
     (last >= facts.now && days < SOON_DAYS).then(|| format!("the CA expires in {}, at {last}", age(last, facts.now)))
 }
 
 fn ca_not_yet_valid(facts: &Facts) -> Option<String> {
-    let certificates = facts.client_ca.certificates.as_ref().ok()?;
+    let certificates = facts.client_ca.certificates().as_ref().ok()?;
     let first = certificates.iter().map(|certificate| certificate.not_before).min()?;
     (first > facts.now).then(|| format!("the CA is valid only from {first} on"))
 }
 
 fn ca_pinned_leaf(facts: &Facts) -> Option<String> {
-    let certificates = facts.client_ca.certificates.as_ref().ok()?;
+    let certificates = facts.client_ca.certificates().as_ref().ok()?;
     certificates.iter().find_map(pinned_leaf).map(|remark| format!("the CA pins a certificate: {}", remark.text))
 }
 
 fn ca_weak_key(facts: &Facts) -> Option<String> {
-    let certificates = facts.client_ca.certificates.as_ref().ok()?;
+    let certificates = facts.client_ca.certificates().as_ref().ok()?;
     certificates.iter().find_map(weak_key).map(|remark| format!("of the CA's certificate {}", remark.text))
 }
 
 fn ca_same_name(facts: &Facts) -> Option<String> {
-    let certificates = facts.client_ca.certificates.as_ref().ok()?;
+    let certificates = facts.client_ca.certificates().as_ref().ok()?;
     let (_, remark) = same_name(&certificates.iter().collect::<Vec<_>>()).into_iter().next()?;
     Some(format!("in the CA {}", remark.text))
 }
@@ -209,7 +209,7 @@ fn generation_behind(facts: &Facts) -> Option<String> {
 mod tests {
     use super::*;
     use crate::doctor::{ClientCa, Problem};
-    use crate::pki::{KeyAlgorithm, ca};
+    use crate::pki::{Certificate, KeyAlgorithm, ca};
     use crate::plane::{Plane, Span};
     use serde_json::json;
 
@@ -290,28 +290,26 @@ mod tests {
         blind.observability_exists = Ok(false);
         expect(blind, "observability-missing");
         let mut unreadable = facts(json!({}));
-        unreadable.client_ca.certificates = Err(Problem { word: "missing", text: "gone".into() });
+        unreadable.client_ca = unreadable.client_ca.holding(Err(Problem { word: "missing", text: "gone".into() }));
         expect(unreadable, "ca-unreadable");
         for (days, id) in [(401, "ca-expired"), (390, "ca-expires-soon"), (-1, "ca-not-yet-valid")] {
             let mut later = facts(json!({}));
             later.now = later.now.checked_add(jiff::SignedDuration::from_hours(24 * days)).unwrap();
             expect(later, id);
         }
-        let mut pinned = facts(json!({}));
-        if let Ok(certificates) = &mut pinned.client_ca.certificates {
-            certificates[0].ca = false;
-        }
-        expect(pinned, "ca-pinned-leaf");
-        let mut weak = facts(json!({}));
-        if let Ok(certificates) = &mut weak.client_ca.certificates {
-            certificates[0].key_algorithm = "rsa-1024".into();
-        }
-        expect(weak, "ca-weak-key");
-        let mut namesakes = facts(json!({}));
-        if let Ok(certificates) = &mut namesakes.client_ca.certificates {
+        let other = |change: fn(&mut Vec<Certificate>)| {
+            let mut facts = facts(json!({}));
+            let mut certificates = facts.client_ca.certificates().clone().unwrap();
+            change(&mut certificates);
+            facts.client_ca = facts.client_ca.holding(Ok(certificates));
+            facts
+        };
+        expect(other(|certificates| certificates[0].ca = false), "ca-pinned-leaf");
+        expect(other(|certificates| certificates[0].key_algorithm = "rsa-1024".into()), "ca-weak-key");
+        let namesakes = other(|certificates| {
             certificates.push(certificates[0].clone());
             certificates[1].spki_sha256 = "another".into();
-        }
+        });
         expect(namesakes, "ca-same-name");
         for (id, _) in CHECKS {
             assert!(seen.contains(id), "{id} is never reached");

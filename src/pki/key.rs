@@ -1,5 +1,6 @@
 //! Private keys: made, or read from the three encodings that are about. They are never shown.
 
+use aws_lc_rs::signature::Ed25519KeyPair;
 use clap::ValueEnum;
 use rcgen::{KeyPair, PublicKeyData as _, RsaKeySize};
 use x509_parser::prelude::{FromDer as _, SubjectPublicKeyInfo};
@@ -79,7 +80,7 @@ impl PrivateKey {
         let pair = match algorithm {
             KeyAlgorithm::EcdsaP256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
             KeyAlgorithm::EcdsaP384 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384),
-            KeyAlgorithm::Ed25519 => KeyPair::generate_for(&rcgen::PKCS_ED25519),
+            KeyAlgorithm::Ed25519 => return ed25519(),
             KeyAlgorithm::Rsa2048 => rsa(RsaKeySize::_2048),
             KeyAlgorithm::Rsa3072 => rsa(RsaKeySize::_3072),
             KeyAlgorithm::Rsa4096 => rsa(RsaKeySize::_4096),
@@ -121,6 +122,14 @@ impl PrivateKey {
     pub(super) fn pair(&self) -> &KeyPair {
         &self.0
     }
+}
+
+/// In the first version of PKCS#8 (RFC 5208): OpenSSL 3.0 and what is built on it don't read the second (RFC 5958), which
+/// is what generating writes.
+fn ed25519() -> Result<PrivateKey, KeyError> {
+    let pair = Ed25519KeyPair::generate().map_err(|_| KeyError::Generate)?;
+    let der = pair.to_pkcs8v1().map_err(|_| KeyError::Generate)?;
+    KeyPair::try_from(der.as_ref()).map(PrivateKey).map_err(|_| KeyError::Generate)
 }
 
 #[cfg(test)]

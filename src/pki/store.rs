@@ -15,7 +15,8 @@ pub const LEAF_PRIVATE_KEY: &str = "tls.key";
 pub const REQUEST: &str = "tls.csr";
 
 /// Keeps keys, also those that were replaced, out of version control.
-const GITIGNORE: &str = "*.key*\n.choreoctl-*\n";
+const IGNORED: &str = "*.key*\n.choreoctl-*\n";
+const GITIGNORE: &str = ".gitignore";
 /// What is put behind the name of a file that was replaced.
 const OLD: &str = "old";
 /// Files on their way: a folder of this prefix that is not finished, and the one that is.
@@ -138,8 +139,8 @@ impl Folder {
         self.vacant(&names, force)?;
         let _ = fs::remove_file(self.file(BESIDE));
         sweep(&self.path);
-        let ignore = self.file(".gitignore").symlink_metadata().is_err();
-        let ignore = ignore.then_some(NewFile { name: ".gitignore", content: GITIGNORE, secret: false });
+        let ignore = self.file(GITIGNORE).symlink_metadata().is_err();
+        let ignore = ignore.then_some(NewFile { name: GITIGNORE, content: IGNORED, secret: false });
         let unfinished = self.prepare(&self.path, files.iter().chain(&ignore))?;
         let finished = self.file(FINISHED);
         // From here on the new ones count: a run that is cut off is finished by the next.
@@ -163,7 +164,7 @@ impl Folder {
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(&parent).map_err(|error| failed(&parent, error))?;
         sweep(&parent);
-        let ignore = NewFile { name: ".gitignore", content: GITIGNORE, secret: false };
+        let ignore = NewFile { name: GITIGNORE, content: IGNORED, secret: false };
         let unfinished = self.prepare(&parent, files.iter().chain([&ignore]))?;
         if let Err(error) = fs::rename(unfinished.path(), &self.path) {
             let there = self.path.symlink_metadata().is_ok();
@@ -243,7 +244,8 @@ impl Folder {
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, if file.secret { 0o600 } else { 0o644 });
             let written = options.open(folder.path().join(file.name)).and_then(|mut open| {
                 open.write_all(file.content.as_bytes())?;
-                open.sync_all()
+                // A .gitignore that a power cut takes can be written again.
+                if file.name == GITIGNORE { Ok(()) } else { open.sync_all() }
             });
             written.map_err(|error| failed(&self.file(file.name), error))?;
         }
@@ -263,9 +265,9 @@ impl Folder {
                 shown(&self.path)
             ));
         }
-        let ignored = fs::read_to_string(self.file(".gitignore")).unwrap_or_default();
+        let ignored = fs::read_to_string(self.file(GITIGNORE)).unwrap_or_default();
         if !ignored.lines().any(|line| matches!(line.trim(), "*" | "*.key*" | "/*" | "/*.key*")) {
-            remarks.push(format!("{} does not keep *.key* out of version control", shown(&self.file(".gitignore"))));
+            remarks.push(format!("{} does not keep *.key* out of version control", shown(&self.file(GITIGNORE))));
         }
         remarks
     }

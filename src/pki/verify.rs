@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use jiff::Timestamp;
 use serde::Serialize;
+use x509_parser::prelude::{FromDer as _, X509Name};
 
-use super::certificate::Certificate;
 use super::link::{Curve, Key, Link, Name, Subtree, mailbox};
 use super::{pem, policies};
 
@@ -201,7 +201,7 @@ fn fault(reason: Reason, link: &Link, why: &str) -> Fault {
 
 /// A certificate by its subject.
 fn named(link: &Link) -> String {
-    let subject = Certificate::from_der(&link.der).map(|certificate| certificate.subject).unwrap_or_default();
+    let subject = X509Name::from_der(&link.subject).map(|(_, name)| name.to_string()).unwrap_or_default();
     let subject =
         if subject.is_empty() { "without a subject".into() } else { crate::term::visible(&subject).into_owned() };
     format!("the certificate {subject}")

@@ -519,7 +519,7 @@ fn ca_name(plane_id: &str) -> String {
 /// Since when there is nothing to do: every plane trusts one CA alone, which a rotation just made, and which issued the
 /// agent's certificate.
 fn fresh(concerned: &[(Plane, ClientCa)], pair: &Pair, now: Timestamp) -> Option<Timestamp> {
-    let of = |(plane, ca): &(Plane, ClientCa)| match ca.certificates.as_deref() {
+    let of = |(plane, ca): &(Plane, ClientCa)| match ca.certificates().as_deref() {
         Ok([only])
             if only.common_name == Some(ca_name(plane.plane_id()))
                 && FRESH.after(only.not_before) > now

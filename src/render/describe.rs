@@ -83,7 +83,7 @@ impl Page {
 
     fn client_ca(&mut self, facts: &Facts) {
         let source = cell(&facts.client_ca.source);
-        match &facts.client_ca.certificates {
+        match facts.client_ca.certificates() {
             Err(problem) => self.field("Client CA", &format!("{source}: {}", paint::bad(&cut(&problem.text, TEXT)))),
             Ok(certificates) => {
                 let noun = if certificates.len() == 1 { "certificate" } else { "certificates" };
@@ -194,7 +194,7 @@ pub fn json(facts: &Facts, notes: &[Note]) -> Value {
     let (plane, now) = (&facts.plane, facts.now);
     let connection = plane.connection();
     let ca = &facts.client_ca;
-    let certificates = ca.certificates.as_deref().unwrap_or_default();
+    let certificates = ca.certificates().as_deref().unwrap_or_default();
     let certificates: Vec<_> = certificates
         .iter()
         .enumerate()
@@ -224,7 +224,7 @@ pub fn json(facts: &Facts, notes: &[Note]) -> Value {
         "clientCA": {
             "source": ca.source,
             "certificates": certificates,
-            "problem": ca.certificates.as_ref().err().map(|problem| &problem.text),
+            "problem": ca.certificates().as_ref().err().map(|problem| &problem.text),
         },
         "sharesPlaneIDWith": facts.shares_plane_id_with.as_ref().ok(),
         "secretStore": plane.spec.secret_store_ref.as_ref().map(|store| &store.name),

@@ -135,7 +135,7 @@ impl Row {
 }
 
 fn expires(ca: &ClientCa, now: Timestamp) -> String {
-    match (&ca.certificates, ca.expires()) {
+    match (ca.certificates(), ca.expires()) {
         (_, Some(end)) if end < now => paint::bad(&format!("{} ago", age(end, now))),
         (_, Some(end)) if end.duration_since(now).as_hours() < SOON_DAYS * 24 => paint::warning(&age(end, now)),
         (_, Some(end)) => age(end, now),
@@ -146,7 +146,7 @@ fn expires(ca: &ClientCa, now: Timestamp) -> String {
 }
 
 fn remarks(ca: &ClientCa) -> String {
-    let remarks = ca_remarks(ca.certificates.as_deref().unwrap_or_default());
+    let remarks = ca_remarks(ca.certificates().as_deref().unwrap_or_default());
     if remarks.is_empty() { NONE.to_owned() } else { paint::warning(&remarks.join(",")) }
 }
 

@@ -201,7 +201,8 @@ async fn of_secret(name: &NamespacedName, reach: &Reach<'_>) -> Read {
 }
 
 fn of_plane(ca: ClientCa) -> Read {
-    let certificates = ca.certificates.map_err(|problem| anyhow::anyhow!("{}: {}", ca.source, problem.text))?;
+    let certificates = ca.certificates().clone();
+    let certificates = certificates.map_err(|problem| anyhow::anyhow!("{}: {}", ca.source, problem.text))?;
     let remarked = |certificate| {
         let remark = doctor::pinned_leaf(&certificate);
         (certificate, remark.into_iter().collect())

@@ -1,8 +1,11 @@
 //! `choreoctl certs verify`: whether the cluster gateway would let an agent in, and until when.
 
+use std::collections::{HashMap, HashSet};
+
 use clap::{Args as ClapArgs, ValueHint};
 use clap_complete::ArgValueCandidates;
 use jiff::Timestamp;
+use rayon::prelude::*;
 
 use super::source::Reach;
 use crate::args::{BuildArgs, FileArgs, FromFiles, Session, TextFormat};
@@ -120,11 +123,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             let wanted = wanted(&args, &presented, session)?;
             let planes = planes(&args, wanted.as_deref(), named, reach.cluster.as_ref(), files).await?;
             let plane_id = wanted.or_else(|| planes.first().map(|(plane, _)| plane.plane_id().to_owned()));
-            let verdict = |(plane, ca): &(Plane, ClientCa)| PlaneVerdict {
-                plane: Some(plane.name().to_owned()),
-                verdict: ca.verdict(&presented, at),
-            };
-            (plane_id, planes.iter().map(verdict).collect())
+            (plane_id, judge(&planes, &presented, at))
         }
     };
     match args.output {
@@ -148,6 +147,20 @@ fn exit(verdicts: &[PlaneVerdict], any: bool) -> Exit {
         _ if unknown => Exit::Failed,
         _ => Exit::No,
     }
+}
+
+/// The verdict of each plane; one for all that have the same CA.
+fn judge(planes: &[(Plane, ClientCa)], presented: &[Vec<u8>], at: Timestamp) -> Vec<PlaneVerdict> {
+    let texts: HashSet<&str> = planes.iter().filter_map(|(_, ca)| ca.text.as_deref().ok()).collect();
+    let texts: HashMap<_, _> = texts.into_par_iter().map(|text| (text, pki::verify(presented, text, at))).collect();
+    let verdict = |(plane, ca): &(Plane, ClientCa)| PlaneVerdict {
+        plane: Some(plane.name().to_owned()),
+        verdict: match ca.text.as_deref().ok().and_then(|text| texts.get(text)) {
+            Some(verdict) => verdict.clone(),
+            None => ca.verdict(presented, at),
+        },
+    };
+    planes.iter().map(verdict).collect()
 }
 
 async fn of_ca(ca: &Source, presented: &[Vec<u8>], reach: &Reach<'_>, at: Timestamp) -> anyhow::Result<PlaneVerdict> {
@@ -194,11 +207,13 @@ async fn planes(
             files.snapshot.planes.into_iter().zip(cas).filter(|(plane, _)| of_wanted(plane)).collect()
         }
         (None, Some(cluster)) => {
-            let mut planes = match named {
+            let planes = match named {
                 Some(plane) => vec![plane],
-                None => cluster.planes::<Plane>(None).await?,
+                None => {
+                    let wanted = |plane: Plane| of_wanted(&plane).then_some(plane);
+                    cluster.planes_as(None, wanted).await?.into_iter().flatten().collect()
+                }
             };
-            planes.retain(of_wanted);
             let cas = doctor::client_cas(cluster, &planes).await;
             planes.into_iter().zip(cas).collect()
         }
