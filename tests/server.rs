@@ -29,8 +29,8 @@ use control_plane::{ControlPlane, Output, Running, available, finish};
 use peers::{certificates_please_others, zlint_has_nothing_against_certificates};
 use proxy::Proxy;
 use rotation::{
-    a_pinned_leaf_is_led_out_of_its_outage, a_rotation_can_be_rolled_back, a_rotation_refuses_nobody,
-    a_rotation_that_is_cut_off_goes_on,
+    a_pinned_leaf_is_led_out_of_its_outage, a_rotation_can_be_rolled_back, a_rotation_leaves_to_others_what_is_theirs,
+    a_rotation_refuses_nobody, a_rotation_that_is_cut_off_goes_on, cert_manager_issues_from_the_new_ca,
 };
 
 const SOON: Duration = Duration::from_secs(15);
@@ -93,6 +93,8 @@ fn main() {
         a_rotation_that_is_cut_off_goes_on,
         a_rotation_can_be_rolled_back,
         a_pinned_leaf_is_led_out_of_its_outage,
+        a_rotation_leaves_to_others_what_is_theirs,
+        cert_manager_issues_from_the_new_ca,
     ];
     let args = Arguments::from_args();
     let listing = args.list;

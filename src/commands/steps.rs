@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::time::Instant;
@@ -83,8 +84,18 @@ impl Observer for Steps<'_> {
     }
 
     fn manifest(&mut self, name: &str, text: &str) -> anyhow::Result<String> {
-        let path = self.out_dir.clone().unwrap_or_default().join(name);
-        std::fs::create_dir_all(self.out_dir.clone().unwrap_or_default())?;
+        let folder = self.out_dir.clone().unwrap_or_default();
+        let path = folder.join(name);
+        let failed = || format!("could not write {}", path.display());
+        // A key may come to lie beside it.
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&folder).with_context(failed)?;
+        if !path.exists() {
+            std::fs::File::create_new(&path).with_context(failed)?;
+        }
         manifest::replace(&path, text)?;
         Ok(visible(&path.to_string_lossy()).into_owned())
     }

@@ -206,3 +206,64 @@ pub fn a_pinned_leaf_is_led_out_of_its_outage() {
     let described = estate.control.run(&["describe", "pinned", "-o", "json"]).expect(0).json();
     assert_eq!(described["planes"][0]["clientCA"]["certificates"][0]["ca"], true);
 }
+
+pub fn a_rotation_leaves_to_others_what_is_theirs() {
+    let mut estate = three_planes();
+    let at = &estate.control;
+    let argo = |file: &str| {
+        at.kubectl(
+            &["apply", "--server-side", "--force-conflicts", "--field-manager=argocd-controller", "-f", file],
+            "",
+        )
+    };
+    let plane = at.run(&["get", "a", "-o", "json"]).expect(0).json();
+    let theirs = json!({"apiVersion": plane["apiVersion"], "kind": plane["kind"], "metadata": {"name": "a"}, "spec": plane["spec"]});
+    argo(&at.write("theirs.json", &theirs.to_string()));
+    estate.run(&ROTATE).expect(2).says(&["clientCA.value of a belongs to argocd-controller", "hint:", "--out-dir"]);
+    assert_eq!(estate.secrets().trim(), format!("secret/{SECRET}"));
+
+    // Who may read and not write is told before anything is changed.
+    at.kubectl(&["create", "clusterrole", "reader", "--verb=get,list", "--resource=clusterbuildplanes,secrets"], "");
+    at.kubectl(&["create", "clusterrolebinding", "reader", "--clusterrole=reader", "--user=guest"], "");
+    let guest = estate.run(&[&ROTATE[..], &["--context", "guest", "--out-dir", "git"]].concat()).expect(2);
+    guest.says(&["b can't be written, so nothing was changed"]);
+    assert_eq!(estate.secrets().trim(), format!("secret/{SECRET}"));
+
+    let old = estate.value("a");
+    let mut run = estate.spawn(&[&ROTATE[..], &["--out-dir", "git"]].concat());
+    for _ in 0..2 {
+        run.until("manifest", SOON, |line| line.contains("is to be applied by it"));
+        argo("git/a.yaml");
+    }
+    run.until("end", SOON, |line| line.contains("deleted"));
+    assert_eq!(run.wait(), 0);
+    rotated(&estate, &old);
+    estate.nobody_was_refused();
+}
+
+pub fn cert_manager_issues_from_the_new_ca() {
+    let mut estate = three_planes();
+    let old = estate.value("a");
+    let mut run = estate.spawn(&[&ROTATE[..], &["--to", "cert-manager"]].concat());
+    run.until("Secret", SOON, |line| line.contains("holds the CA for cert-manager"));
+    let name = estate.secrets().lines().find(|line| line.contains("shared-agent-ca-")).unwrap().to_owned();
+    let ca = estate.secret(name.trim_start_matches("secret/"));
+    let at = &estate.control;
+    let (certificate, key) = (at.write("cm.crt", &ca["tls.crt"]), at.write("cm.key", &ca["tls.key"]));
+    let issue =
+        ["certs", "client", "--plane-id", "shared", "--ca-cert", &certificate, "--ca-key", &key, "--out-dir", "cm"];
+    at.run(&issue).expect(0);
+    let mut secret: Value =
+        serde_yaml::from_str(&at.run(&["certs", "secret", "cm", "-n", NAMESPACE]).expect(0).stdout).unwrap();
+    secret["metadata"]["annotations"] = json!({"cert-manager.io/certificate-name": SECRET});
+    estate.build.kubectl(&["apply", "-f", "-"], &secret.to_string());
+    run.until("end", SOON, |line| line.contains("generateCerts=false"));
+    assert_eq!(run.wait(), 0);
+    assert!(estate.value("a") == ca["tls.crt"] && estate.value("a") != old);
+    assert_eq!(estate.secrets().lines().count(), 2, "the CA stays for cert-manager: {}", estate.secrets());
+    estate.run(&["certs", "verify", "--cert", "agent", "--plane", "b"]).expect(0);
+    // What cert-manager writes is not renewed here.
+    let own = ["certs", "renew", "a", "--yes", "--ca-cert", &certificate, "--ca-key", &key];
+    estate.run(&own).expect(2).says(&["cert-manager writes", "rollout restart deployment"]);
+    estate.nobody_was_refused();
+}
