@@ -30,7 +30,8 @@ use peers::{certificates_please_others, zlint_has_nothing_against_certificates};
 use proxy::Proxy;
 use rotation::{
     a_pinned_leaf_is_led_out_of_its_outage, a_rotation_can_be_rolled_back, a_rotation_leaves_to_others_what_is_theirs,
-    a_rotation_refuses_nobody, a_rotation_that_is_cut_off_goes_on, cert_manager_issues_from_the_new_ca,
+    a_rotation_refuses_nobody, a_rotation_that_is_cut_off_goes_on, a_secret_that_somebody_else_wrote_stops_a_rotation,
+    cert_manager_issues_from_the_new_ca,
 };
 
 const SOON: Duration = Duration::from_secs(15);
@@ -95,6 +96,7 @@ fn main() {
         a_pinned_leaf_is_led_out_of_its_outage,
         a_rotation_leaves_to_others_what_is_theirs,
         cert_manager_issues_from_the_new_ca,
+        a_secret_that_somebody_else_wrote_stops_a_rotation,
     ];
     let args = Arguments::from_args();
     let listing = args.list;

@@ -23,8 +23,8 @@ const CONTAINER: &str = "agent";
 const PAIR_VOLUME: &str = "client-certs";
 /// The agent's volume with the gateway's CA.
 const SERVER_CA_VOLUME: &str = "server-ca";
-/// Annotation of the pod template: the SHA-256 of the certificate that its pods were started for.
-const CERTIFICATE: &str = "choreoctl.dev/client-certificate";
+/// Annotation of the pod template: the revision of the Secret that its pods were started for.
+const REVISION: &str = "choreoctl.dev/client-certs";
 /// Annotation by which cert-manager marks a Secret that it writes.
 const CERT_MANAGER: &str = "cert-manager.io/certificate-name";
 /// What the agent logs once the gateway let it in.
@@ -42,8 +42,6 @@ pub struct Agent {
     pub server_ca: Option<String>,
     /// How many pods are wanted.
     pub replicas: usize,
-    /// The fingerprint of the certificate that it was last restarted for here.
-    pub certificate: Option<String>,
     /// Labels of its pods.
     selector: String,
 }
@@ -51,7 +49,7 @@ pub struct Agent {
 impl Agent {
     fn of(deployment: Deployment) -> Self {
         let spec = deployment.spec.unwrap_or_default();
-        let (pod, template) = (spec.template.spec.unwrap_or_default(), spec.template.metadata.unwrap_or_default());
+        let pod = spec.template.spec.unwrap_or_default();
         let container = pod.containers.iter().find(|container| container.name == CONTAINER);
         let volume = |name: &str| pod.volumes.iter().flatten().find(|volume| volume.name == name);
         let secret = |volume: &Volume| volume.secret.as_ref()?.secret_name.clone();
@@ -66,7 +64,6 @@ impl Agent {
             secret: volume(PAIR_VOLUME).and_then(secret),
             server_ca: volume(SERVER_CA_VOLUME).and_then(config_map),
             replicas: spec.replicas.and_then(|count| usize::try_from(count).ok()).unwrap_or(1),
-            certificate: template.annotations.and_then(|mut annotations| annotations.remove(CERTIFICATE)),
             selector: labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(","),
         }
     }
@@ -97,8 +94,8 @@ pub struct AgentPod {
     pub name: String,
     /// Since when its agent runs; none where it doesn't.
     pub started: Option<Timestamp>,
-    /// The fingerprint of the certificate that it was started for, where a restart from here made it.
-    pub certificate: Option<String>,
+    /// The revision of the Secret that it was started for, where a restart from here made it.
+    pub revision: Option<String>,
     /// Why its agent doesn't run.
     pub waiting: Option<String>,
 }
@@ -111,7 +108,7 @@ impl AgentPod {
         Self {
             name: pod.metadata.name.unwrap_or_default(),
             started: running.and_then(|running| running.started_at).map(|time| time.0),
-            certificate: pod.metadata.annotations.and_then(|mut annotations| annotations.remove(CERTIFICATE)),
+            revision: pod.metadata.annotations.and_then(|mut annotations| annotations.remove(REVISION)),
             waiting: waiting.and_then(|waiting| waiting.reason),
         }
     }
@@ -134,9 +131,25 @@ impl StoredSecret {
         String::from_utf8_lossy(self.bytes(key)).into_owned().into()
     }
 
+    /// What changes with every write: its name and version.
+    pub fn revision(&self) -> String {
+        format!("{}@{}", self.name.name, self.object.metadata.resource_version.as_deref().unwrap_or_default())
+    }
+
     /// The Certificate of cert-manager that writes it.
     pub fn certificate(&self) -> Option<&str> {
         self.object.metadata.annotations.as_ref()?.get(CERT_MANAGER).map(String::as_str)
+    }
+
+    /// Puts keys in, and takes out those that are empty.
+    fn put(&mut self, data: BTreeMap<String, Zeroizing<Vec<u8>>>) {
+        let fields = self.object.data.get_or_insert_default();
+        for (key, mut bytes) in data {
+            if let Some(mut old) = fields.insert(key, ByteString(std::mem::take(&mut *bytes))) {
+                old.0.zeroize();
+            }
+        }
+        fields.retain(|_, bytes| !bytes.0.is_empty());
     }
 
     /// Who wrote a key.
@@ -203,15 +216,14 @@ impl Cluster {
         self.ask(api.logs(&pod.name, &params)).await.ok().map(|log| log.contains(LET_IN))
     }
 
-    /// Restarts an agent for a certificate of this fingerprint, out of this Secret. Where both are what it has already
-    /// nothing happens.
-    pub async fn restart(&self, agent: &Agent, fingerprint: &str, secret: &str, dry_run: bool) -> Result<(), Error> {
+    /// Restarts an agent for a Secret as it stands. Where that was done already nothing happens.
+    pub async fn restart(&self, agent: &Agent, secret: &StoredSecret) -> Result<(), Error> {
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), &agent.name.namespace);
         let patch = json!({"spec": {"template": {
-            "metadata": {"annotations": {CERTIFICATE: fingerprint}},
-            "spec": {"volumes": [{"name": PAIR_VOLUME, "secret": {"secretName": secret}}]},
+            "metadata": {"annotations": {REVISION: secret.revision()}},
+            "spec": {"volumes": [{"name": PAIR_VOLUME, "secret": {"secretName": secret.name.name}}]},
         }}});
-        let params = PatchParams { dry_run, field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
         self.ask(api.patch(&agent.name.name, &params, &Patch::Strategic(patch))).await.map(drop)
     }
 
@@ -222,7 +234,17 @@ impl Cluster {
         Ok(found.map(|object| StoredSecret { name: name.clone(), object }))
     }
 
-    /// The same, where it must exist.
+    /// The Secrets of a namespace.
+    pub async fn secrets(&self, namespace: &str) -> Result<Vec<StoredSecret>, Error> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let stored = |object: Secret| {
+            let name = object.metadata.name.clone().unwrap_or_default();
+            StoredSecret { name: NamespacedName { namespace: namespace.to_owned(), name }, object }
+        };
+        Ok(self.ask(api.list(&ListParams::default())).await?.items.into_iter().map(stored).collect())
+    }
+
+    /// The same of one that must exist.
     pub async fn existing_secret(&self, name: &NamespacedName) -> Result<StoredSecret, Error> {
         self.secret(name).await?.ok_or_else(|| Error::NoSource {
             what: format!("Secret {}", visible(&name.to_string())),
@@ -238,15 +260,16 @@ impl Cluster {
         &self,
         name: &NamespacedName,
         kind: &str,
-        data: BTreeMap<String, Vec<u8>>,
+        data: BTreeMap<String, Zeroizing<Vec<u8>>>,
         dry_run: bool,
     ) -> Result<StoredSecret, Error> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &name.namespace);
-        let mut object = Secret { type_: Some(kind.into()), ..Secret::default() };
-        object.metadata.name = Some(name.name.clone());
-        object.data = Some(data.into_iter().map(|(key, bytes)| (key, ByteString(bytes))).collect());
+        let mut new = StoredSecret { name: name.clone(), object: Secret::default() };
+        new.object.metadata.name = Some(name.name.clone());
+        new.object.type_ = Some(kind.into());
+        new.put(data);
         let params = PostParams { dry_run, field_manager: Some(MANAGER.into()) };
-        let made = self.ask(api.create(&params, &object)).await?;
+        let made = self.ask(api.create(&params, &new.object)).await?;
         Ok(StoredSecret { name: name.clone(), object: made })
     }
 
@@ -257,16 +280,14 @@ impl Cluster {
     pub async fn update_secret(
         &self,
         secret: &StoredSecret,
-        data: BTreeMap<String, Vec<u8>>,
+        data: BTreeMap<String, Zeroizing<Vec<u8>>>,
         dry_run: bool,
     ) -> Result<StoredSecret, Error> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &secret.name.namespace);
-        let mut object = secret.object.clone();
-        let fields = object.data.get_or_insert_default();
-        fields.extend(data.into_iter().map(|(key, bytes)| (key, ByteString(bytes))));
-        fields.retain(|_, bytes| !bytes.0.is_empty());
+        let mut new = StoredSecret { name: secret.name.clone(), object: secret.object.clone() };
+        new.put(data);
         let params = PostParams { dry_run, field_manager: Some(MANAGER.into()) };
-        let written = self.ask(api.replace(&secret.name.name, &params, &object)).await?;
+        let written = self.ask(api.replace(&secret.name.name, &params, &new.object)).await?;
         Ok(StoredSecret { name: secret.name.clone(), object: written })
     }
 

@@ -135,6 +135,7 @@ mod tests {
             Plan::StillNeeded { why: s("x") },
             Plan::Meddled { secret: s("x") },
             Plan::CertManager { secret: s("x"), certificate: s("y"), command: s("kubectl") },
+            Plan::NoCa { namespace: s("x") },
             Plan::OtherCa { secret: s("x") },
             Plan::OtherWay { under_way: "own" },
         ] {

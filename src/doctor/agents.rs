@@ -26,6 +26,8 @@ pub struct Pair {
     pub certificates: Vec<Certificate>,
     /// Whether the key belongs to the certificate.
     pub fits: bool,
+    /// What pods that were restarted from here for it are marked with.
+    revision: String,
     /// When tls.crt was last written, as the server took it down.
     pub written: Option<Timestamp>,
     /// The Certificate of cert-manager that writes it.
@@ -58,6 +60,7 @@ impl Pair {
             fits: key.is_ok_and(|key| pki::belong_together(&presented[0], &key.public_key_info())),
             presented,
             certificates,
+            revision: secret.revision(),
             written: secret.writers(LEAF_CERTIFICATE).into_iter().filter_map(|writer| writer.time).max(),
             cert_manager: secret.certificate().map(str::to_owned),
         })
@@ -70,11 +73,12 @@ impl Pair {
     /// What a pod presents; none where its agent doesn't run.
     pub fn presented_by(&self, pod: &AgentPod) -> Option<Presents> {
         let started = pod.started?;
-        Some(if pod.certificate.as_ref() == Some(&self.leaf().sha256) {
+        Some(if pod.revision.as_ref() == Some(&self.revision) {
             Presents::This
         } else if started < self.leaf().not_before {
             Presents::Older
-        } else if self.written.is_some_and(|written| started < written) {
+        } else if self.written.is_some_and(|written| started <= written) {
+            // Both are whole seconds.
             Presents::Unsure
         } else {
             Presents::This

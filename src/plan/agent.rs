@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use super::{Error, Observer, Status, until};
 use crate::cluster::{Agent, Cluster, StoredSecret};
@@ -11,13 +12,13 @@ use crate::pki::{CA_CERTIFICATE, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY};
 use crate::plane::{NamespacedName, Plane, State};
 use crate::term::visible;
 
-/// What a Secret of an agent holds.
-pub type Data = BTreeMap<String, Vec<u8>>;
+/// What a Secret is to hold.
+pub type Data = BTreeMap<String, Zeroizing<Vec<u8>>>;
 
 /// The keys of an agent's Secret.
 pub fn pair_data(certificate: &str, key: &str, ca: &str) -> Data {
     [(LEAF_CERTIFICATE, certificate), (LEAF_PRIVATE_KEY, key), (CA_CERTIFICATE, ca)]
-        .map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()))
+        .map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec().into()))
         .into()
 }
 
@@ -39,12 +40,11 @@ impl Changeover<'_> {
     pub async fn pair(&self, agent: &Agent) -> anyhow::Result<(StoredSecret, Pair)> {
         let name = agent.pair().ok_or_else(|| Error::NoSecret(agent.name.to_string()))?;
         let secret = self.build.existing_secret(&name).await?;
-        let pair =
-            Pair::of(&secret).map_err(|problem| Error::Pair { secret: name.to_string(), why: problem.text.clone() })?;
+        let pair = Pair::of(&secret).map_err(|problem| Error::Pair { secret: name.to_string(), why: problem.text })?;
         Ok((secret, pair))
     }
 
-    /// Restarts the agent for what a Secret holds, and waits until only pods of after that are left, and one is let in.
+    /// Restarts the agent for what a Secret holds, unless all its pods present that, and waits until they do.
     pub async fn restart(
         &self,
         agent: &Agent,
@@ -52,22 +52,24 @@ impl Changeover<'_> {
         observer: &mut dyn Observer,
     ) -> anyhow::Result<()> {
         let stored = self.build.existing_secret(secret).await?;
-        let pair = Pair::of(&stored)
-            .map_err(|problem| Error::Pair { secret: secret.to_string(), why: problem.text.clone() })?;
-        let fingerprint = &pair.leaf().sha256;
+        let pair =
+            Pair::of(&stored).map_err(|problem| Error::Pair { secret: secret.to_string(), why: problem.text })?;
         let name = visible(&agent.name.name).into_owned();
-        if agent.certificate.as_ref() == Some(fingerprint) && agent.pair().as_ref() == Some(secret) {
-            observer.tell("restart", Status::Found, &format!("Deployment {name} was restarted for this certificate"));
-        } else {
-            self.build.restart(agent, fingerprint, &secret.name, false).await?;
-            observer.tell("restart", Status::Done, &format!("Deployment {name} restarted"));
-        }
-        if agent.replicas == 0 {
-            observer.tell("reconnect", Status::Skipped, &format!("Deployment {name} is scaled to zero"));
+        if self.presents(agent, &stored).await? {
+            observer.tell("restart", Status::Found, &format!("Deployment {name} runs with this certificate"));
             return Ok(());
         }
-        self.replaced(agent, &pair, observer).await?;
-        self.reconnected(agent, fingerprint, observer).await
+        self.build.restart(agent, &stored).await?;
+        observer.tell("restart", Status::Done, &format!("Deployment {name} restarted"));
+        self.replaced(agent, &pair, observer).await
+    }
+
+    /// Whether the agent mounts a Secret, and all its pods present what that holds.
+    pub async fn presents(&self, agent: &Agent, secret: &StoredSecret) -> anyhow::Result<bool> {
+        let pods = self.build.agent_pods(agent).await?;
+        let fresh = |pair: &Pair| pods.iter().all(|pod| pair.presented_by(pod) == Some(Presents::This));
+        let mounted = agent.pair().as_ref() == Some(&secret.name);
+        Ok(mounted && pods.len() >= agent.replicas && Pair::of(secret).is_ok_and(|pair| fresh(&pair)))
     }
 
     /// Waits until every pod presents this pair.
@@ -90,14 +92,17 @@ impl Changeover<'_> {
         .await
     }
 
-    /// Waits until a new pod was let in: by its log, or by a heartbeat that only it can have sent.
-    async fn reconnected(&self, agent: &Agent, fingerprint: &str, observer: &mut dyn Observer) -> anyhow::Result<()> {
+    /// Waits until a pod was let in: by its log, or by a heartbeat that only one of now can have sent.
+    pub async fn reconnected(&self, agent: &Agent, observer: &mut dyn Observer) -> anyhow::Result<()> {
+        if agent.replicas == 0 {
+            let name = visible(&agent.name.name);
+            observer.tell("reconnect", Status::Skipped, &format!("Deployment {name} is scaled to zero"));
+            return Ok(());
+        }
         let since = self.control.now();
         let how = until(self.deadline, observer, async || {
             for pod in self.build.agent_pods(agent).await? {
-                if pod.certificate.as_deref() == Some(fingerprint)
-                    && self.build.was_let_in(agent, &pod).await == Some(true)
-                {
+                if self.build.was_let_in(agent, &pod).await == Some(true) {
                     return Ok(Ok(format!("pod {} logged that it is connected", visible(&pod.name))));
                 }
             }

@@ -62,6 +62,8 @@ pub enum Error {
     CertManager { secret: String, certificate: String, command: String },
     #[error("the CA at hand did not issue the agent's certificate in {}", visible(.secret))]
     OtherCa { secret: String },
+    #[error("no Secret in the namespace {} holds the CA of the agent's certificate with its key", visible(.namespace))]
+    NoCa { namespace: String },
     #[error("a rotation to {} is under way", .under_way)]
     OtherWay { under_way: &'static str },
 }
@@ -78,6 +80,9 @@ impl Error {
                 Some("--rollback brings the Secret back to what it was; keep a copy of what it holds now".into())
             }
             Self::CertManager { command, .. } => Some(command.clone()),
+            Self::NoCa { .. } => {
+                Some("give the CA with --ca-dir, or move to a new one with `choreoctl certs rotate`".into())
+            }
             Self::OtherCa { .. } => {
                 Some("give the CA that did, or move to a new one with `choreoctl certs rotate`".into())
             }

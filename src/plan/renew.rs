@@ -8,7 +8,10 @@ use super::trust::{Trustees, all_trust};
 use super::{Error, Observer, Status};
 use crate::cluster::Cluster;
 use crate::doctor::{Pair, Presents};
-use crate::pki::{self, Authority, CA_CERTIFICATE, KeyAlgorithm, KeyError, LEAF_PRIVATE_KEY, PrivateKey, Verdict};
+use crate::pki::{
+    self, Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, KeyAlgorithm, KeyError, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY,
+    PrivateKey, Verdict,
+};
 use crate::plane::{Plane, Span};
 
 /// A certificate that was made within this time and isn't presented yet is one whose renewal was cut off.
@@ -21,7 +24,8 @@ pub struct Renewal {
     /// Where the agent is.
     pub namespace: String,
     pub plane: Plane,
-    pub authority: Authority,
+    /// Looked for beside the agent's Secret, unless given.
+    pub authority: Option<Authority>,
     /// That of the old key, unless given.
     pub key_algorithm: Option<KeyAlgorithm>,
     /// As long as the old one, unless given.
@@ -44,10 +48,13 @@ pub async fn renew(renewal: &Renewal, dry_run: Option<bool>, observer: &mut dyn 
         let command = build.target().command(&restart);
         return Err(Error::CertManager { secret: name, certificate: certificate.clone(), command }.into());
     }
+    let now = control.now();
+    let found = if authority.is_some() { None } else { beside(build, &renewal.namespace, &pair, now).await? };
+    let authority =
+        authority.as_ref().or(found.as_ref()).ok_or_else(|| Error::NoCa { namespace: renewal.namespace.clone() })?;
     if !pki::issued(&pair.leaf().der, &authority.certificate.der) {
         return Err(Error::OtherCa { secret: name }.into());
     }
-    let now = control.now();
     if is_cut_off(&pair, &build.agent_pods(&agent).await?, now) {
         observer.tell("renew", Status::Found, &format!("Secret {name} was renewed, and the agent not restarted yet"));
     } else {
@@ -79,7 +86,21 @@ pub async fn renew(renewal: &Renewal, dry_run: Option<bool>, observer: &mut dyn 
     if dry_run.is_some() {
         return Ok(());
     }
-    changeover.restart(&agent, &secret.name, observer).await
+    changeover.restart(&agent, &secret.name, observer).await?;
+    changeover.reconnected(&agent, observer).await
+}
+
+/// The CA that issued a certificate, where a Secret in the namespace holds it with its key.
+async fn beside(build: &Cluster, namespace: &str, pair: &Pair, now: Timestamp) -> anyhow::Result<Option<Authority>> {
+    let secrets = build.secrets(namespace).await?;
+    let keys = [(CA_CERTIFICATE, CA_PRIVATE_KEY), (LEAF_CERTIFICATE, LEAF_PRIVATE_KEY)];
+    let authorities = secrets.iter().flat_map(|secret| {
+        keys.iter().filter_map(|(certificate, key)| {
+            Authority::from_pem(&secret.text(certificate), &secret.text(key), now).ok()
+        })
+    });
+    let mut issuers = authorities.filter(|authority| pki::issued(&pair.leaf().der, &authority.certificate.der));
+    Ok(issuers.next())
 }
 
 /// Whether a renewal wrote the Secret and did not come to restart the agent.

@@ -23,6 +23,7 @@ use crate::term::visible;
 /// What the agent's Secret held before.
 const OLD_CERTIFICATE: &str = "old.crt";
 const OLD_PRIVATE_KEY: &str = "old.key";
+const OLD_CA: &str = "old-ca.crt";
 /// The planes' CAs as they were before, as JSON by the planes' names.
 const PLANES: &str = "planes.json";
 /// Who issues the agent's certificate.
@@ -232,8 +233,7 @@ impl Run<'_> {
         }
         let way = rotation.way.unwrap_or(if pair.cert_manager.is_some() { Way::CertManager } else { Way::Own });
         let made = self.make(way, &secret, &pair, &concerned)?;
-        let new = made[CA_CERTIFICATE].clone();
-        let new = String::from_utf8_lossy(&new).into_owned();
+        let new = String::from_utf8_lossy(&made[CA_CERTIFICATE]).into_owned();
         self.trustees.check(&concerned, &|_, text| with(text, &new), rotation.manifests).await?;
         if let Some(server) = dry_run {
             if server {
@@ -286,19 +286,20 @@ impl Run<'_> {
             // What cert-manager writes stays its own.
             Way::Own if pair.cert_manager.is_some() => format!("{from}-own"),
             Way::Own => from.clone(),
-            Way::CertManager => format!("{plane_id}-agent-ca-{}", &pki_fingerprint(&ca.certificate)[..8]),
+            Way::CertManager => format!("{plane_id}-agent-ca-{}", suffix(&ca.certificate)),
         };
         for (name, text) in [
             (CA_CERTIFICATE, ca.certificate.as_str()),
             (CA_PRIVATE_KEY, &ca_key),
             (OLD_CERTIFICATE, &secret.text(LEAF_CERTIFICATE)),
             (OLD_PRIVATE_KEY, &secret.text(LEAF_PRIVATE_KEY)),
+            (OLD_CA, &secret.text(CA_CERTIFICATE)),
             (WAY, way.name()),
             (FROM, from),
             (TO, &to),
             (PLANES, &serde_json::to_string(&planes)?),
         ] {
-            data.insert(name.to_owned(), text.as_bytes().to_vec());
+            data.insert(name.to_owned(), text.as_bytes().to_vec().into());
         }
         Ok(data)
     }
@@ -335,7 +336,8 @@ impl Run<'_> {
                 observer.tell("switch", Status::Done, &format!("Secret {target} made with the new certificate"));
             }
         }
-        self.changeover.restart(agent, &target, observer).await
+        self.changeover.restart(agent, &target, observer).await?;
+        self.changeover.reconnected(agent, observer).await
     }
 
     /// Waits until cert-manager has issued from the new CA, and restarts the agent for it.
@@ -343,7 +345,7 @@ impl Run<'_> {
         let target = self.beside(&staged.to);
         if self.changeover.build.secret(&target).await?.is_none() {
             let data = [(LEAF_CERTIFICATE, CA_CERTIFICATE), (LEAF_PRIVATE_KEY, CA_PRIVATE_KEY)]
-                .map(|(name, of)| (name.to_owned(), staged.secret.bytes(of).to_vec()));
+                .map(|(name, of)| (name.to_owned(), staged.secret.bytes(of).to_vec().into()));
             self.changeover.build.create_secret(&target, "kubernetes.io/tls", data.into(), false).await?;
             observer.tell("switch", Status::Done, &format!("Secret {target} holds the CA for cert-manager"));
         } else {
@@ -357,7 +359,8 @@ impl Run<'_> {
         })
         .await?;
         observer.tell("switch", Status::Done, &format!("cert-manager issued from the new CA, in Secret {secret}"));
-        self.changeover.restart(&agent, &secret, observer).await
+        self.changeover.restart(&agent, &secret, observer).await?;
+        self.changeover.reconnected(&agent, observer).await
     }
 
     /// Takes the old CA out of the planes, once nothing needs it.
@@ -432,17 +435,14 @@ impl Run<'_> {
         };
         let agent = self.changeover.agent(&self.rotation.namespace).await?;
         let target = self.beside(&staged.to);
-        let switched = match staged.way {
-            Way::Own => {
-                let held = self.changeover.build.secret(&target).await?;
-                held.is_some_and(|held| held.text(LEAF_CERTIFICATE) != staged.secret.text(OLD_CERTIFICATE))
-            }
-            Way::CertManager => staged.is_new(&self.changeover.pair(&agent).await?.1),
+        let from = self.changeover.build.existing_secret(&self.beside(&staged.from)).await?;
+        let is_back = match staged.way {
+            Way::Own => from.text(LEAF_CERTIFICATE) == staged.secret.text(OLD_CERTIFICATE),
+            Way::CertManager => !staged.is_new(&self.changeover.pair(&agent).await?.1),
         };
-        let restarted = agent.certificate.is_some() && agent.certificate != fingerprint(&staged.old());
-        if switched || restarted {
+        if !is_back || !self.changeover.presents(&agent, &from).await? {
             self.trustees.make("rollback", staged.planes.keys(), &both, "trusts both CAs", observer).await?;
-            self.switch_back(staged, &agent, &target, observer).await?;
+            self.switch_back(staged, &agent, observer).await?;
         }
         let before = |name: &str, text: &str| staged.planes.get(name).cloned().unwrap_or_else(|| text.to_owned());
         self.trustees.make("rollback", staged.planes.keys(), &before, "trusts what it did before", observer).await?;
@@ -457,14 +457,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn switch_back(
-        &self,
-        staged: &Staged,
-        agent: &Agent,
-        target: &NamespacedName,
-        observer: &mut dyn Observer,
-    ) -> anyhow::Result<()> {
+    async fn switch_back(&self, staged: &Staged, agent: &Agent, observer: &mut dyn Observer) -> anyhow::Result<()> {
         let from = self.beside(&staged.from);
+        let old = |name: &str| staged.secret.text(name);
         if staged.way == Way::CertManager {
             let waiting = "the agent's certificate is still of the new CA: helm rollback, or helm upgrade with the values of before";
             until(self.changeover.deadline, observer, async || {
@@ -473,17 +468,23 @@ impl Run<'_> {
                 Ok(if staged.is_new(&pair) { Err(waiting.to_owned()) } else { Ok(()) })
             })
             .await?;
-        } else if staged.to == staged.from
-            && let Some(held) = self.changeover.build.secret(target).await?
-            && held.text(LEAF_CERTIFICATE) != staged.secret.text(OLD_CERTIFICATE)
-        {
-            let old = |name: &str| staged.secret.text(name);
-            let before: String = staged.planes.values().next().cloned().unwrap_or_default();
-            let data = pair_data(&old(OLD_CERTIFICATE), &old(OLD_PRIVATE_KEY), &before);
-            self.changeover.build.update_secret(&held, data, false).await?;
-            observer.tell("rollback", Status::Done, &format!("Secret {target} holds the old certificate again"));
+        } else {
+            let held = self.changeover.build.existing_secret(&from).await?;
+            if staged.to == staged.from && held.text(LEAF_CERTIFICATE) != old(OLD_CERTIFICATE) {
+                let data = pair_data(&old(OLD_CERTIFICATE), &old(OLD_PRIVATE_KEY), &old(OLD_CA));
+                self.changeover.build.update_secret(&held, data, false).await?;
+                observer.tell("rollback", Status::Done, &format!("Secret {from} holds the old certificate again"));
+            }
         }
-        self.changeover.restart(agent, &from, observer).await
+        self.changeover.restart(agent, &from, observer).await?;
+        let planes = staged.planes.values();
+        let (presented, now) = (staged.old(), self.changeover.control.now());
+        let let_in = |ca: &String| matches!(pki::verify(&presented, ca, now), Verdict::Authorized { .. });
+        if planes.into_iter().any(let_in) {
+            return self.changeover.reconnected(agent, observer).await;
+        }
+        observer.tell("reconnect", Status::Skipped, "the agent was refused before, and is again");
+        Ok(())
     }
 
     fn beside(&self, name: &str) -> NamespacedName {
@@ -544,10 +545,8 @@ fn values(staged: &Staged) -> String {
     }
 }
 
-fn fingerprint(presented: &[Vec<u8>]) -> Option<String> {
-    presented.first().and_then(|der| pki::Certificate::from_der(der)).map(|certificate| certificate.sha256)
-}
-
-fn pki_fingerprint(pem: &str) -> String {
-    fingerprint(&pki::certificates(pem)).unwrap_or_default()
+/// What tells a CA's Secret from that of the next rotation.
+fn suffix(pem: &str) -> String {
+    let sha256 = pki::Certificate::all_in(pem).into_iter().next().map(|certificate| certificate.sha256);
+    sha256.unwrap_or_default().chars().take(8).collect()
 }

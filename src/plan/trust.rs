@@ -138,7 +138,7 @@ impl Trustees<'_> {
             Home::Inline => self.control.set_client_ca(plane, text, dry_run).await,
             Home::Secret(at) => {
                 let secret = self.control.existing_secret(&at.secret).await?;
-                let data = BTreeMap::from([(at.key.clone(), text.as_bytes().to_vec())]);
+                let data = BTreeMap::from([(at.key.clone(), text.as_bytes().to_vec().into())]);
                 self.control.update_secret(&secret, data, dry_run).await.map(drop)
             }
         }

@@ -22,7 +22,7 @@ use crate::term::{Exit, Term, visible};
 ///
 /// In files with --dir: tls.crt and tls.key are replaced as one, with a new key of the same kind and the same usages, and
 /// kept as *.old. With the name of a plane in the build cluster: the agent's Secret is replaced, the agent restarted,
-/// and its return awaited.
+/// and its return awaited; the CA is then looked for among the Secrets beside the agent's, unless it is given.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl certs renew --dir certs
@@ -30,7 +30,7 @@ use crate::term::{Exit, Term, visible};
   choreoctl certs renew shared-builder --build-context build --ca-dir certs")]
 pub struct Args {
     /// Name of a plane
-    #[arg(required_unless_present = "dir", conflicts_with = "dir", requires = "ca", add = ArgValueCandidates::new(complete::planes))]
+    #[arg(required_unless_present = "dir", conflicts_with = "dir", add = ArgValueCandidates::new(complete::planes))]
     name: Option<PlaneName>,
 
     /// Folder with tls.crt and tls.key
@@ -124,15 +124,11 @@ fn in_files(args: &Args, dir: &Path, term: &Term) -> anyhow::Result<Exit> {
 
 async fn in_cluster(args: &Args, name: &PlaneName, session: &Session) -> anyhow::Result<Exit> {
     let term = &session.term;
-    let authority = args.ca.clone().unwrap_or_else(|| CaArgs::in_folder(Path::new("."))).read(Timestamp::now())?;
+    let authority = args.ca.as_ref().map(|ca| ca.read(Timestamp::now())).transpose()?;
     let (control, build) = args.build.connect_to_write(session).await?;
     let plane = control.plane(name.as_str()).await?;
     if args.dry_run == DryRun::None {
-        let place = build.cluster.target().title();
-        term.confirm(
-            &format!("renew the certificate of the agent of plane {name}, and restart it, in {place}"),
-            args.yes,
-        )?;
+        term.confirm(&format!("renew the certificate of the agent of plane {name} and restart it"), args.yes)?;
     }
     let renewal = Renewal {
         control,

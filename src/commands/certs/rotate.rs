@@ -96,8 +96,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let plane = control.plane(args.name.as_str()).await?;
     if args.dry_run == DryRun::None {
         let verb = if args.rollback { "roll back the rotation of" } else { "rotate" };
-        let places = format!("{} and {}", control.target().title(), build.cluster.target().title());
-        term.confirm(&format!("{verb} the CA of plane {}, and restart its agent, in {places}", args.name), args.yes)?;
+        term.confirm(&format!("{verb} the CA of plane {} and restart its agent", args.name), args.yes)?;
     }
     let rotation = Rotation {
         control,

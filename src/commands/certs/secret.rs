@@ -7,11 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args as ClapArgs, ValueHint};
 use serde_json::json;
+use zeroize::Zeroizing;
 
-use super::read;
+use super::{read, read_key};
 use crate::args::namespace;
 use crate::manifest::to_yaml;
-use crate::pki::{self, AuthorityError, CA_CERTIFICATE, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey};
+use crate::pki::{self, AuthorityError, CA_CERTIFICATE, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey};
 use crate::plane::is_dns_subdomain;
 use crate::term::{Exit, Term, shell_quoted};
 
@@ -60,8 +61,9 @@ pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
         return Err(ToTerminal { command }.into());
     }
     let file = |name: &str| args.dir.join(name);
+    Folder::new(&args.dir).settle()?;
     let certificate = read(&file(LEAF_CERTIFICATE))?;
-    let key = read(&file(LEAF_PRIVATE_KEY))?;
+    let key = read_key(&file(LEAF_PRIVATE_KEY))?;
     let ca = read(&file(CA_CERTIFICATE))?;
     let public = PrivateKey::from_pem(&key)
         .with_context(|| format!("could not use {}", file(LEAF_PRIVATE_KEY).display()))?
@@ -79,9 +81,9 @@ pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
         "kind": "Secret",
         "metadata": {"name": args.name, "namespace": args.namespace},
         "type": "kubernetes.io/tls",
-        "data": {"tls.crt": STANDARD.encode(certificate), "tls.key": STANDARD.encode(key), "ca.crt": STANDARD.encode(ca)},
+        "data": {"tls.crt": STANDARD.encode(certificate), "tls.key": STANDARD.encode(key.as_bytes()), "ca.crt": STANDARD.encode(ca)},
     });
-    term.print(&to_yaml(&secret)?)?;
+    term.print(&Zeroizing::new(to_yaml(&secret)?))?;
     Ok(Exit::Done)
 }
 
