@@ -30,8 +30,8 @@ use peers::{certificates_please_others, zlint_has_nothing_against_certificates};
 use proxy::Proxy;
 use rotation::{
     a_pinned_leaf_is_led_out_of_its_outage, a_rotation_can_be_rolled_back, a_rotation_leaves_to_others_what_is_theirs,
-    a_rotation_refuses_nobody, a_rotation_that_is_cut_off_goes_on, a_secret_that_somebody_else_wrote_stops_a_rotation,
-    cert_manager_issues_from_the_new_ca,
+    a_rotation_minds_what_changes_beside_it, a_rotation_refuses_nobody, a_rotation_that_is_cut_off_goes_on,
+    a_secret_that_somebody_else_wrote_stops_a_rotation, cert_manager_issues_from_the_new_ca,
 };
 
 const SOON: Duration = Duration::from_secs(15);
@@ -97,6 +97,7 @@ fn main() {
         a_rotation_leaves_to_others_what_is_theirs,
         cert_manager_issues_from_the_new_ca,
         a_secret_that_somebody_else_wrote_stops_a_rotation,
+        a_rotation_minds_what_changes_beside_it,
     ];
     let args = Arguments::from_args();
     let listing = args.list;
@@ -1423,6 +1424,21 @@ fn whom_a_change_locks_out_is_told() {
     // A bundle with the old CA, the leaf that it issued made a pinned one, and the same again lock nobody out.
     let both = file("both.json", "a", &pem(&at, "both.crt"));
     assert!(!apply(&both, &[]).expect(0).stderr.contains("warning"));
+    // Nor does one that was renewed under its name and with its key.
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-new", "-key", "old/ca.key", "-subj", "/O=OpenChoreo/CN=build plane agents"]);
+    openssl.args(["-utf8", "-out", "renewed.crt"]);
+    finish(
+        {
+            openssl.current_dir(at.path());
+            openssl
+        },
+        "",
+    )
+    .expect(0);
+    let renewed = file("renewed.json", "a", &pem(&at, "renewed.crt"));
+    let told = at.run(&["diff", "-f", &renewed]).expect(1).stderr;
+    assert!(!told.contains("refused"), "{told}");
     let gone = manifest("a", json!({"planeID": "a", "clusterAgent": {"clientCA": secret_ref("gone")}}));
     at.write("gone.json", &gone);
     at.run(&["diff", "-f", "gone.json"]).says(&["can't be read"]);

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};
 use k8s_openapi::api::core::v1::{Container, Namespace, Pod, Secret, Volume};
 use kube::api::{Api, DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::json;
@@ -42,6 +45,8 @@ pub struct Agent {
     pub server_ca: Option<String>,
     /// How many pods are wanted.
     pub replicas: usize,
+    /// The revision of the Secret that it was last restarted for here.
+    pub revision: Option<String>,
     /// Labels of its pods.
     selector: String,
 }
@@ -49,7 +54,7 @@ pub struct Agent {
 impl Agent {
     fn of(deployment: Deployment) -> Self {
         let spec = deployment.spec.unwrap_or_default();
-        let pod = spec.template.spec.unwrap_or_default();
+        let (pod, template) = (spec.template.spec.unwrap_or_default(), spec.template.metadata.unwrap_or_default());
         let container = pod.containers.iter().find(|container| container.name == CONTAINER);
         let volume = |name: &str| pod.volumes.iter().flatten().find(|volume| volume.name == name);
         let secret = |volume: &Volume| volume.secret.as_ref()?.secret_name.clone();
@@ -64,6 +69,7 @@ impl Agent {
             secret: volume(PAIR_VOLUME).and_then(secret),
             server_ca: volume(SERVER_CA_VOLUME).and_then(config_map),
             replicas: spec.replicas.and_then(|count| usize::try_from(count).ok()).unwrap_or(1),
+            revision: template.annotations.and_then(|mut annotations| annotations.remove(REVISION)),
             selector: labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(","),
         }
     }
@@ -139,17 +145,6 @@ impl StoredSecret {
     /// The Certificate of cert-manager that writes it.
     pub fn certificate(&self) -> Option<&str> {
         self.object.metadata.annotations.as_ref()?.get(CERT_MANAGER).map(String::as_str)
-    }
-
-    /// Puts keys in, and takes out those that are empty.
-    fn put(&mut self, data: BTreeMap<String, Zeroizing<Vec<u8>>>) {
-        let fields = self.object.data.get_or_insert_default();
-        for (key, mut bytes) in data {
-            if let Some(mut old) = fields.insert(key, ByteString(std::mem::take(&mut *bytes))) {
-                old.0.zeroize();
-            }
-        }
-        fields.retain(|_, bytes| !bytes.0.is_empty());
     }
 
     /// Who wrote a key.
@@ -267,13 +262,14 @@ impl Cluster {
         let mut new = StoredSecret { name: name.clone(), object: Secret::default() };
         new.object.metadata.name = Some(name.name.clone());
         new.object.type_ = Some(kind.into());
-        new.put(data);
+        let taken = data.into_iter().map(|(key, mut bytes)| (key, ByteString(std::mem::take(&mut *bytes))));
+        new.object.data = Some(taken.filter(|(_, bytes)| !bytes.0.is_empty()).collect());
         let params = PostParams { dry_run, field_manager: Some(MANAGER.into()) };
         let made = self.ask(api.create(&params, &new.object)).await?;
         Ok(StoredSecret { name: name.clone(), object: made })
     }
 
-    /// Replaces keys of a Secret in one update, if nobody wrote it since it was read. An empty one is taken out.
+    /// Replaces keys of a Secret in one write, if nobody wrote it since it was read. An empty one is taken out.
     ///
     /// # Errors
     /// [`Error::Changed`] where somebody did.
@@ -284,11 +280,13 @@ impl Cluster {
         dry_run: bool,
     ) -> Result<StoredSecret, Error> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &secret.name.namespace);
-        let mut new = StoredSecret { name: secret.name.clone(), object: secret.object.clone() };
-        new.put(data);
-        let params = PostParams { dry_run, field_manager: Some(MANAGER.into()) };
-        let written = self.ask(api.replace(&secret.name.name, &params, &new.object)).await?;
-        Ok(StoredSecret { name: secret.name.clone(), object: written })
+        let encode = |bytes: &[u8]| (!bytes.is_empty()).then(|| STANDARD.encode(bytes));
+        let data: BTreeMap<_, _> = data.iter().map(|(key, bytes)| (key, encode(bytes))).collect();
+        let version = &secret.object.metadata.resource_version;
+        let patch = Patch::Merge(json!({"metadata": {"resourceVersion": version}, "data": data}));
+        let params = PatchParams { dry_run, field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        let object = self.ask(api.patch(&secret.name.name, &params, &patch)).await?;
+        Ok(StoredSecret { name: secret.name.clone(), object })
     }
 
     /// Deletes a Secret, if it is still the one that was read. That it is gone already is no error.
@@ -301,6 +299,21 @@ impl Cluster {
             Ok(_) | Err(Error::NoSource { .. }) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether something may be done here (SelfSubjectAccessReview); true where that can't be told.
+    pub async fn may(&self, verb: &str, group: &str, resource: &str, namespace: Option<&str>) -> bool {
+        let mut review = SelfSubjectAccessReview::default();
+        review.spec.resource_attributes = Some(ResourceAttributes {
+            verb: Some(verb.into()),
+            group: Some(group.into()),
+            resource: Some(resource.into()),
+            namespace: namespace.map(str::to_owned),
+            ..ResourceAttributes::default()
+        });
+        let api: Api<SelfSubjectAccessReview> = Api::all(self.client.clone());
+        let answer = self.ask(api.create(&PostParams::default(), &review)).await;
+        answer.ok().and_then(|answer| answer.status).is_none_or(|status| status.allowed)
     }
 
     /// What tells this cluster from any other: the UID of its first namespace; none where that may not be read.

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value};
 
+use super::planes::MANAGER;
+
 /// Who wrote a field, as the server took it down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Writer {
@@ -13,6 +15,26 @@ pub struct Writer {
     /// Whether by server-side apply, and so for good.
     pub applies: bool,
     pub time: Option<Timestamp>,
+}
+
+/// Managers that put back what they own, although they write as people's tools do.
+const RESTORING: [&str; 8] = [
+    "argocd",
+    "cert-manager",
+    "external-secrets",
+    "fleet",
+    "flux",
+    "helm-controller",
+    "kustomize-controller",
+    "sealed-secrets",
+];
+
+impl Writer {
+    /// Whether it would put back what somebody else writes: by server-side apply, or known for it. People don't.
+    pub fn restores(&self) -> bool {
+        let by_hand = self.manager == MANAGER || self.manager.starts_with("kubectl");
+        !by_hand && (self.applies || RESTORING.iter().any(|name| self.manager.contains(name)))
+    }
 }
 
 /// Who wrote a field, by its path in FieldsV1 as a JSON pointer: `/f:spec/f:planeID`.

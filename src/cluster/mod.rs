@@ -17,7 +17,6 @@ pub use apply::{Change, comparable};
 pub use error::Error;
 pub use fields::{Writer, writers};
 pub use objects::PlaneEvent;
-pub use planes::MANAGER;
 pub use target::{Options, Target, contexts};
 pub use watch::{Event, Watch};
 

@@ -3,8 +3,9 @@
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret};
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 
+use super::planes::Page;
 use super::{Cluster, Error};
-use crate::plane::{EVENT_NAMESPACE, NamespacedName, OBSERVABILITY_KIND};
+use crate::plane::{EVENT_NAMESPACE, NamespacedName, OBSERVABILITY_KIND, Plane};
 use crate::term::visible;
 
 /// An event about a plane.
@@ -74,6 +75,26 @@ impl Cluster {
             Err(Error::NoSource { .. } | Error::NoSuchKind { .. }) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// The namespaced BuildPlanes of a planeID, which the gateway judges like the others; none where there is no such kind.
+    /// Their planeID is their name, and their Secret's namespace their own, unless given.
+    pub async fn build_planes(&self, plane_id: &str) -> Result<Vec<Plane>, Error> {
+        let path = format!("/apis/{}/buildplanes", self.kind.api_version());
+        let request = kube::core::Request::new(path).list(&ListParams::default());
+        let list: Page<Plane> = match self.request(request).await {
+            Err(Error::NoSource { .. } | Error::NoSuchKind { .. }) => return Ok(Vec::new()),
+            list => list?,
+        };
+        let mut planes = list.items;
+        planes.retain(|plane| plane.plane_id() == plane_id);
+        for plane in &mut planes {
+            let namespace = plane.metadata.namespace.clone();
+            if let Some(secret) = &mut plane.spec.cluster_agent.client_ca.secret_ref {
+                secret.namespace = secret.namespace.take().or(namespace);
+            }
+        }
+        Ok(planes)
     }
 
     /// The events about a plane, oldest first.

@@ -16,13 +16,13 @@ use crate::validate::{Cause, Refusal};
 const PAGE: u32 = 500;
 
 /// Who owns the fields that are written here.
-pub const MANAGER: &str = "choreoctl";
+pub(super) const MANAGER: &str = "choreoctl";
 
 #[derive(Deserialize)]
-struct Page<T> {
+pub(super) struct Page<T> {
     #[serde(default)]
     metadata: ListMeta,
-    items: Vec<T>,
+    pub(super) items: Vec<T>,
 }
 
 impl Cluster {

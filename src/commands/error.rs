@@ -113,6 +113,7 @@ mod tests {
         for error in [
             StoreError::Exists { path: s("x") },
             StoreError::NotFolder { path: s("x") },
+            StoreError::NotFile { path: s("x") },
             StoreError::Symlink { path: s("x") },
             StoreError::NotOwned { path: s("x") },
             StoreError::Write { path: s("x"), source: io(io::ErrorKind::PermissionDenied) },
@@ -135,6 +136,10 @@ mod tests {
             Plan::StillNeeded { why: s("x") },
             Plan::Meddled { secret: s("x") },
             Plan::CertManager { secret: s("x"), certificate: s("y"), command: s("kubectl") },
+            Plan::NoRight { verb: "x", resource: "y", namespace: s("z") },
+            Plan::NoWayBack { why: s("x") },
+            Plan::UnderWay { staging: s("x") },
+            Plan::OtherOwner { secret: s("x"), manager: s("y") },
             Plan::NoCa { namespace: s("x") },
             Plan::OtherCa { secret: s("x") },
             Plan::OtherWay { under_way: "own" },

@@ -15,6 +15,9 @@ use crate::plane::Span;
 use crate::render::redacted_json;
 use crate::term::{Exit, Term, Waiting, paint, visible};
 
+/// The first line of manifests for others.
+const MARK: &str = "# written by choreoctl, to be applied in the place of what is there";
+
 /// Tells of steps on standard output, and of what is waited for on standard error.
 pub struct Steps<'t> {
     pub term: &'t Term,
@@ -93,10 +96,13 @@ impl Observer for Steps<'_> {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(&folder).with_context(failed)?;
-        if !path.exists() {
-            std::fs::File::create_new(&path).with_context(failed)?;
+        // One that is there may be of the run before, and of nobody else.
+        match std::fs::read_to_string(&path) {
+            Ok(there) if there.starts_with(MARK) => {}
+            Ok(_) => anyhow::bail!("{} exists already, and was not written by a rotation", path.display()),
+            Err(_) => drop(std::fs::File::create_new(&path).with_context(failed)?),
         }
-        manifest::replace(&path, text)?;
+        manifest::replace(&path, &format!("{MARK}\n{text}"))?;
         Ok(visible(&path.to_string_lossy()).into_owned())
     }
 }

@@ -51,35 +51,40 @@ pub async fn of_apply(cluster: &Cluster, wanted: &[Plane]) -> Result<Vec<String>
 /// Whom deleting these planes would lock out, or throw out for a while, in sentences.
 pub async fn of_delete(cluster: &Cluster, planes: &[Plane]) -> Result<Vec<String>, Error> {
     let now = cluster.now();
-    let goes = |plane: &Plane| planes.iter().any(|gone| gone.name() == plane.name());
-    let gone: Vec<_> = planes.iter().filter(|plane| is_connected(plane, now)).cloned().collect();
-    if gone.is_empty() {
-        return Ok(Vec::new());
-    }
     let all = concerned(cluster, planes).await?;
-    let stay: Vec<_> = all.into_iter().filter(|plane| !goes(plane)).collect();
+    // Deleting one throws out the agents of all that have its planeID.
+    let is_heard =
+        |plane: &&Plane| all.iter().any(|other| other.plane_id() == plane.plane_id() && is_connected(other, now));
+    let gone: Vec<_> = planes.iter().filter(is_heard).cloned().collect();
+    let goes = |plane: &Plane| planes.iter().any(|gone| gone.name() == plane.name());
+    let stay: Vec<_> = all.iter().filter(|plane| !goes(plane)).cloned().collect();
     let (old, rest) = (client_cas(cluster, &gone).await, client_cas(cluster, &stay).await);
     let mut told = Vec::new();
     for (plane, old) in gone.iter().zip(&old) {
-        let others = stay.iter().zip(&rest).filter(|(other, _)| other.plane_id() == plane.plane_id());
-        let take: Vec<_> = others
-            .filter(|(_, rest)| common(old, rest, now) != Some(false))
-            .map(|(other, _)| visible(other.name()).into_owned())
-            .collect();
+        let others: Vec<_> = stay.iter().zip(&rest).filter(|(other, _)| other.plane_id() == plane.plane_id()).collect();
+        let that = |wanted: Option<bool>| {
+            let those = others.iter().filter(|(_, rest)| common(old, rest, now) == wanted);
+            those.map(|(other, _)| visible(other.name()).into_owned()).collect::<Vec<_>>().join(", ")
+        };
         let (name, id) = (visible(plane.name()), visible(plane.plane_id()));
-        told.push(if take.is_empty() {
-            format!("the agents of planeID {id}, which are connected now, are locked out: no other plane trusts what {name} does")
-        } else {
-            format!("all agents of planeID {id} are disconnected for some seconds: {} then lets them in", take.join(", "))
+        told.push(match (that(Some(true)), that(None)) {
+            (sure, _) if !sure.is_empty() => {
+                format!("all agents of planeID {id} are disconnected for some seconds: {sure} then lets them in")
+            }
+            (_, unknown) if !unknown.is_empty() => format!(
+                "all agents of planeID {id} are disconnected: whether {unknown} lets them in again can't be told"
+            ),
+            _ => format!(
+                "the agents of planeID {id}, which are connected now, are locked out: no other plane trusts what {name} does"
+            ),
         });
     }
     Ok(told)
 }
 
-/// The planes of the planeIDs of these, and those of their names.
+/// All planes of the planeIDs of these.
 async fn concerned(cluster: &Cluster, planes: &[Plane]) -> Result<Vec<Plane>, Error> {
-    let concerned =
-        |other: &Plane| planes.iter().any(|plane| plane.plane_id() == other.plane_id() || plane.name() == other.name());
+    let concerned = |other: &Plane| planes.iter().any(|plane| plane.plane_id() == other.plane_id());
     let listed = cluster.planes_as(None, |plane: Plane| concerned(&plane).then_some(plane)).await?;
     Ok(listed.into_iter().flatten().collect())
 }
@@ -91,18 +96,22 @@ fn is_connected(plane: &Plane, now: Timestamp) -> bool {
 /// Whether agents that one CA lets in are let in by another, too; none where that can't be told, as one can't be read or
 /// lets nobody in anyway. A CA that stays, that keeps its name and key, or that issued what was pinned, is in common.
 fn common(old: &ClientCa, new: &ClientCa, now: Timestamp) -> Option<bool> {
-    let old = old.text.as_ref().ok()?;
-    let of_use: Vec<_> = Certificate::all_in(old)
-        .into_iter()
-        .map(|certificate| certificate.der)
-        .filter(|der| pki::trust(der, now).is_ok())
-        .collect();
-    let verdicts: Vec<_> = of_use.into_iter().map(|der| new.verdict(&[der], now)).collect();
-    if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Authorized { .. })) {
+    let of_use = |ca: &ClientCa| {
+        let all = ca.certificates().as_deref().unwrap_or_default().iter();
+        all.filter(|certificate| pki::trust(&certificate.der, now).is_ok()).cloned().collect::<Vec<_>>()
+    };
+    let (old_ones, new_ones) = (of_use(old), of_use(new));
+    if old_ones.is_empty() {
+        return None;
+    }
+    let same = |old: &Certificate| {
+        new_ones.iter().any(|new| new.ca && new.subject == old.subject && new.spki_sha256 == old.spki_sha256)
+    };
+    let verdicts: Vec<_> = old_ones.iter().map(|old| new.verdict(std::slice::from_ref(&old.der), now)).collect();
+    if old_ones.iter().any(same) || verdicts.iter().any(|verdict| matches!(verdict, Verdict::Authorized { .. })) {
         return Some(true);
     }
-    let unknown = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Unknown(_)));
-    if verdicts.is_empty() || unknown { None } else { Some(false) }
+    if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Unknown(_))) { None } else { Some(false) }
 }
 
 fn left_out(plane: &Plane, old: &ClientCa, new: &ClientCa, now: Timestamp) -> Option<String> {

@@ -129,10 +129,17 @@ pub fn renewed(
     Ok(Issued { pair: Pair { certificate, key, not_after }, shortened })
 }
 
+/// A renewed certificate with the rest of the chain that the old one was presented with.
+pub fn with_chain(certificate: &str, presented: &[Vec<u8>]) -> String {
+    let rest = presented.iter().skip(1).map(|der| pem::encode("CERTIFICATE", der));
+    std::iter::once(certificate.to_owned()).chain(rest).collect()
+}
+
 /// For how long a certificate was made, so that the next one lasts as long.
 pub fn lifetime(certificate: &Certificate) -> Span {
     let whole = certificate.not_after.duration_since(certificate.not_before);
-    Span::from_seconds(u64::try_from((whole - BACKDATED).as_secs()).unwrap_or_default())
+    let asked = if whole > BACKDATED { whole - BACKDATED } else { whole };
+    Span::from_seconds(u64::try_from(asked.as_secs()).unwrap_or_default())
 }
 
 fn key_usage(name: &str) -> Option<KeyUsagePurpose> {

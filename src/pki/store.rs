@@ -45,6 +45,8 @@ pub enum StoreError {
     Exists { path: String },
     #[error("{path} is not a folder")]
     NotFolder { path: String },
+    #[error("{path} is a folder, and a file is to stand there")]
+    NotFile { path: String },
     #[error("{path} is a symbolic link, and keys go where their path says")]
     Symlink { path: String },
     #[error("{path} belongs to somebody else, who could take a key out of it or put one in")]
@@ -57,7 +59,9 @@ impl StoreError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Exists { .. } => Some("name another --out-dir, or add --force to replace it".into()),
-            Self::NotFolder { .. } | Self::Symlink { .. } => Some("name a folder with --out-dir".into()),
+            Self::NotFolder { .. } | Self::NotFile { .. } | Self::Symlink { .. } => {
+                Some("name a folder with --out-dir".into())
+            }
             Self::NotOwned { .. } => Some("name a folder of your own with --out-dir".into()),
             Self::Write { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("name a folder that you can write to with --out-dir".into())
@@ -82,7 +86,12 @@ pub struct Folder {
 
 impl Folder {
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+        // Without the slash at the end, which would lead through a link.
+        Self { path: path.components().collect() }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -103,6 +112,9 @@ impl Folder {
                 Ok(there) if there.is_symlink() => return Err(StoreError::Symlink { path: shown(&path) }),
                 Ok(_) if !force => return Err(StoreError::Exists { path: shown(&path) }),
                 _ => {}
+            }
+            if let Some(path) = [&path, &old(&path)].into_iter().find(|path| path.is_dir()) {
+                return Err(StoreError::NotFile { path: shown(path) });
             }
         }
         Ok(())
@@ -184,14 +196,12 @@ impl Folder {
             .map_err(failed)?;
         let place = |name: &std::ffi::OsString| self.path.join(name);
         for name in names.iter().filter(|name| place(name).symlink_metadata().is_ok()) {
-            let mut old = place(name).into_os_string();
-            old.push(format!(".{OLD}"));
             let beside = self.file(BESIDE);
             let _ = fs::remove_file(&beside);
             // The old one stays in its place until the new one takes it.
             fs::hard_link(place(name), &beside)
                 .or_else(|_| copy(&place(name), &beside))
-                .and_then(|()| fs::rename(&beside, old))
+                .and_then(|()| fs::rename(&beside, old(&place(name))))
                 .map_err(failed)?;
         }
         self.sync(folder)?;
@@ -234,9 +244,16 @@ impl Folder {
         builder.prefix(UNFINISHED);
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
-        let folder = builder.tempdir_in(parent).map_err(failed_folder)?;
-        let lock = fs::File::open(folder.path()).map_err(failed_folder)?;
-        lock.lock().map_err(failed_folder)?;
+        let (folder, lock) = loop {
+            let folder = builder.tempdir_in(parent).map_err(failed_folder)?;
+            // Who sweeps may have been faster than the lock.
+            if let Ok(lock) = fs::File::open(folder.path())
+                && lock.lock().is_ok()
+                && folder.path().exists()
+            {
+                break (folder, lock);
+            }
+        };
         for file in files {
             let mut options = fs::OpenOptions::new();
             options.write(true).create_new(true);
@@ -299,11 +316,19 @@ fn sweep(folder: &Path) {
         let unfinished = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(UNFINISHED));
         if unfinished
             && path.symlink_metadata().is_ok_and(|there| there.is_dir())
-            && fs::File::open(&path).is_ok_and(|own| own.try_lock().is_ok())
+            && let Ok(own) = fs::File::open(&path)
+            && own.try_lock().is_ok()
         {
             let _ = fs::remove_dir_all(&path);
         }
     }
+}
+
+/// Where a file goes that is replaced.
+fn old(path: &Path) -> PathBuf {
+    let mut old = path.as_os_str().to_owned();
+    old.push(format!(".{OLD}"));
+    old.into()
 }
 
 /// A copy with the same rights, where a second name can't be had.

@@ -75,6 +75,8 @@ impl Changeover<'_> {
     /// Waits until every pod presents this pair.
     async fn replaced(&self, agent: &Agent, pair: &Pair, observer: &mut dyn Observer) -> anyhow::Result<()> {
         until(self.deadline, observer, async || {
+            // It may have been scaled since.
+            let agent = &self.agent(&agent.name.namespace).await?;
             let pods = self.build.agent_pods(agent).await?;
             let fresh = |pod: &&_| pair.presented_by(pod) == Some(Presents::This);
             let (new, old) = (pods.iter().filter(fresh).count(), pods.iter().filter(|pod| !fresh(pod)).count());

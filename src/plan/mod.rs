@@ -9,7 +9,7 @@ mod rotate;
 mod trust;
 
 pub use renew::{Renewal, renew};
-pub use rotate::{Phase, Rotation, Way, rotate};
+pub use rotate::{Keeper, Phase, Rotation, Way, rotate};
 
 use std::time::Duration;
 
@@ -44,10 +44,18 @@ pub trait Observer {
 pub enum Error {
     #[error("the time ran out: {waiting}")]
     TimedOut { waiting: String },
-    #[error("{} can't be written, so nothing was changed: {}", visible(.plane), visible(.why))]
+    #[error("the CA of {} can't be written: {}", visible(.plane), visible(.why))]
     Unwritable { plane: String, why: String },
     #[error("{} of {} belongs to {}", .what, visible(.plane), visible(.manager))]
     OtherManager { plane: String, what: String, manager: String },
+    #[error("not allowed to {verb} {resource} in the namespace {} of the build cluster; nothing was changed", visible(.namespace))]
+    NoRight { verb: &'static str, resource: &'static str, namespace: String },
+    #[error("there is no way back: the agent would be refused with what it had before: {}", visible(.why))]
+    NoWayBack { why: String },
+    #[error("a rotation of its CA is under way, by Secret {}", visible(.staging))]
+    UnderWay { staging: String },
+    #[error("somebody else puts back what is in Secret {}: {}", visible(.secret), visible(.manager))]
+    OtherOwner { secret: String, manager: String },
     #[error("the plane {} would not let in an agent with the new certificate: {}", visible(.plane), visible(.why))]
     NotTrusted { plane: String, why: String },
     #[error("the old CA is still needed: {}", visible(.why))]
@@ -86,6 +94,10 @@ impl Error {
             Self::OtherCa { .. } => {
                 Some("give the CA that did, or move to a new one with `choreoctl certs rotate`".into())
             }
+            Self::NoRight { .. } => Some("ask for the right, or run it as somebody who has it".into()),
+            Self::NoWayBack { .. } => Some("go forward instead: run it without --rollback".into()),
+            Self::UnderWay { .. } => Some("finish it with `choreoctl certs rotate`, which makes a new certificate".into()),
+            Self::OtherOwner { .. } => Some("renew it where that takes it from, or move to a Secret of your own with `choreoctl certs rotate --to own`".into()),
             Self::OtherWay { under_way } => Some(format!("finish it with --to {under_way}, or --rollback")),
             Self::Unwritable { .. } | Self::NotTrusted { .. } | Self::NoSecret(_) | Self::Pair { .. } => None,
         }

@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::agent::{Changeover, pair_data};
+use super::rotate::staging;
 use super::trust::{Trustees, all_trust};
 use super::{Error, Observer, Status};
-use crate::cluster::Cluster;
+use crate::cluster::{self, Cluster};
 use crate::doctor::{Pair, Presents};
 use crate::pki::{
     self, Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, KeyAlgorithm, KeyError, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY,
@@ -48,6 +49,13 @@ pub async fn renew(renewal: &Renewal, dry_run: Option<bool>, observer: &mut dyn 
         let command = build.target().command(&restart);
         return Err(Error::CertManager { secret: name, certificate: certificate.clone(), command }.into());
     }
+    if let Some(writer) = secret.writers(LEAF_CERTIFICATE).into_iter().find(cluster::Writer::restores) {
+        return Err(Error::OtherOwner { secret: name, manager: writer.manager }.into());
+    }
+    let staging = staging(&renewal.namespace, plane.plane_id());
+    if build.secret(&staging).await?.is_some() {
+        return Err(Error::UnderWay { staging: staging.to_string() }.into());
+    }
     let now = control.now();
     let found = if authority.is_some() { None } else { beside(build, &renewal.namespace, &pair, now).await? };
     let authority =
@@ -62,16 +70,17 @@ pub async fn renew(renewal: &Renewal, dry_run: Option<bool>, observer: &mut dyn 
         let algorithm = renewal.key_algorithm.or_else(|| key.as_ref()?.algorithm()).ok_or(KeyError::Unusable)?;
         let valid_for = renewal.valid_for.unwrap_or_else(|| pki::lifetime(pair.leaf()));
         let issued = pki::renewed(pair.leaf(), authority, PrivateKey::generate(algorithm)?, valid_for, now)?;
-        let trustees = Trustees { control, deadline: *deadline, force: false, dry_run: false };
+        let trustees = Trustees { control, deadline: *deadline, force: false, manifests: false };
         let mut planes = trustees.all(plane.plane_id()).await?;
         planes.retain(|(of, ca)| {
             of.name() == plane.name() || matches!(ca.verdict(&pair.presented, now), Verdict::Authorized { .. })
         });
-        all_trust(&planes, &pki::certificates(&issued.pair.certificate), now)?;
-        let until = issued.pair.not_after;
+        let certificate = pki::with_chain(&issued.pair.certificate, &pair.presented);
+        all_trust(&planes, &pki::certificates(&certificate), now)?;
+        let until = issued.pair.not_after.strftime("%Y-%m-%d");
         let ca = secret.text(CA_CERTIFICATE);
         let ca = if ca.is_empty() { pki::encode("CERTIFICATE", &authority.certificate.der) } else { ca.to_string() };
-        let data = pair_data(&issued.pair.certificate, &issued.pair.key.to_pem(), &ca);
+        let data = pair_data(&certificate, &issued.pair.key.to_pem(), &ca);
         if let Some(server) = dry_run {
             if server {
                 build.update_secret(&secret, data, true).await?;
@@ -104,7 +113,7 @@ async fn beside(build: &Cluster, namespace: &str, pair: &Pair, now: Timestamp) -
 }
 
 /// Whether a renewal wrote the Secret and did not come to restart the agent.
-fn is_cut_off(pair: &Pair, pods: &[crate::cluster::AgentPod], now: Timestamp) -> bool {
+fn is_cut_off(pair: &Pair, pods: &[cluster::AgentPod], now: Timestamp) -> bool {
     let just_made = CUT_OFF.after(pair.leaf().not_before) > now;
     just_made && pods.iter().any(|pod| matches!(pair.presented_by(pod), Some(Presents::Older | Presents::Unsure)))
 }

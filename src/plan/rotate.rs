@@ -9,15 +9,15 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::agent::{Changeover, Data, pair_data};
-use super::trust::{Trustees, all_trust, with, without};
+use super::trust::{Trustees, all_trust, back, is_home, with, without};
 use super::{Error, Observer, Status, until};
 use crate::cluster::{self, Agent, Cluster, StoredSecret};
-use crate::doctor::{ClientCa, Pair, Presents};
+use crate::doctor::{self, ClientCa, Pair, Presents};
 use crate::pki::{
     self, Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, KeyAlgorithm, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey,
     Verdict,
 };
-use crate::plane::{NamespacedName, Plane, Span};
+use crate::plane::{NamespacedName, Plane, Span, State};
 use crate::term::visible;
 
 /// What the agent's Secret held before.
@@ -31,6 +31,8 @@ const WAY: &str = "way";
 /// The Secret that the agent mounted before, and the one that it is to mount.
 const FROM: &str = "from";
 const TO: &str = "to";
+/// What the agent was last restarted for before.
+const REVISION: &str = "revision";
 /// A CA younger than this is taken for the one that was just made.
 const FRESH: Span = Span::from_seconds(86_400);
 
@@ -85,6 +87,15 @@ pub struct Rotation {
     pub deadline: Option<Instant>,
 }
 
+/// Where the new CA and its key are to be kept.
+pub trait Keeper {
+    /// Fails where another CA is kept there already.
+    fn check(&self, ca: Option<&str>) -> anyhow::Result<()>;
+
+    /// Keeps them; where. None where nothing is to be kept.
+    fn keep(&mut self, ca: &str, key: &str) -> anyhow::Result<Option<String>>;
+}
+
 /// The plan of one run.
 struct Run<'r> {
     rotation: &'r Rotation,
@@ -99,6 +110,7 @@ struct Staged {
     way: Way,
     from: String,
     to: String,
+    revision: Option<String>,
     planes: BTreeMap<String, String>,
 }
 
@@ -113,8 +125,12 @@ impl Staged {
         };
         let planes =
             serde_json::from_slice(secret.bytes(PLANES)).map_err(|_| broken("its list of planes can't be read"))?;
-        let (from, to) = (secret.text(FROM).to_string(), secret.text(TO).to_string());
-        Ok(Self { secret, way, from, to, planes })
+        let [from, to, revision] = [FROM, TO, REVISION].map(|key| secret.text(key).to_string());
+        if from.is_empty() || to.is_empty() || pki::certificates(&secret.text(CA_CERTIFICATE)).is_empty() {
+            return Err(broken("it is not whole: delete it once you know that no plane needs its CA"));
+        }
+        let revision = Some(revision).filter(|revision| !revision.is_empty());
+        Ok(Self { secret, way, from, to, revision, planes })
     }
 
     fn ca(&self) -> String {
@@ -132,8 +148,13 @@ impl Staged {
     }
 }
 
-/// Goes on from where the clusters say that the rotation stands. `keep` is given the new CA and its key before the last
-/// Secret that holds it goes.
+/// The name of the staging Secret of a planeID.
+pub fn staging(namespace: &str, plane_id: &str) -> NamespacedName {
+    NamespacedName { namespace: namespace.to_owned(), name: format!("choreoctl-rotation-{plane_id}") }
+}
+
+/// Goes on from where the clusters say that the rotation stands. The keeper gets the new CA and its key before the last
+/// Secret that holds it goes. `dry_run` says whether the servers are to check what would be written.
 ///
 /// # Errors
 /// [`Error`], and those of the clusters. Whatever it is, the agent is let in as before, and a rerun goes on.
@@ -141,30 +162,25 @@ pub async fn rotate(
     rotation: &Rotation,
     rollback: bool,
     dry_run: Option<bool>,
-    keep: &mut dyn FnMut(&str, &str) -> anyhow::Result<()>,
+    keeper: &mut dyn Keeper,
     observer: &mut dyn Observer,
 ) -> anyhow::Result<()> {
     let Rotation { control, build, plane, deadline, .. } = rotation;
-    let trustees = Trustees { control, deadline: *deadline, force: rotation.force_conflicts, dry_run: false };
+    let (force, manifests) = (rotation.force_conflicts, rotation.manifests);
+    let trustees = Trustees { control, deadline: *deadline, force, manifests };
     let changeover = Changeover { control, build, plane, deadline: *deadline };
-    let name = format!("choreoctl-rotation-{}", plane.plane_id());
-    let at = NamespacedName { namespace: rotation.namespace.clone(), name };
+    let at = staging(&rotation.namespace, plane.plane_id());
     let run = Run { rotation, trustees, changeover, at };
     let staged = build.secret(&run.at).await?.map(Staged::of).transpose()?;
-    match (staged, rollback) {
-        (None, true) => {
-            observer.tell("rollback", Status::Found, "no rotation is under way");
-            Ok(())
+    match (staged, rollback, dry_run) {
+        (None, true, _) => observer.tell("rollback", Status::Found, "no rotation is under way"),
+        (Some(_), true, Some(_)) => {
+            observer.tell("rollback", Status::Skipped, "the rotation would be rolled back (dry run)");
         }
-        (Some(staged), true) => match dry_run {
-            Some(_) => {
-                observer.tell("rollback", Status::Skipped, "the rotation would be rolled back (dry run)");
-                Ok(())
-            }
-            None => run.rollback(&staged, observer).await,
-        },
-        (staged, false) => run.forward(staged, dry_run, keep, observer).await,
+        (Some(staged), true, None) => run.rollback(&staged, observer).await?,
+        (staged, false, dry_run) => run.forward(staged, dry_run, keeper, observer).await?,
     }
+    Ok(())
 }
 
 impl Run<'_> {
@@ -172,20 +188,20 @@ impl Run<'_> {
         &self,
         staged: Option<Staged>,
         dry_run: Option<bool>,
-        keep: &mut dyn FnMut(&str, &str) -> anyhow::Result<()>,
+        keeper: &mut dyn Keeper,
         observer: &mut dyn Observer,
     ) -> anyhow::Result<()> {
         let agent = self.changeover.agent(&self.rotation.namespace).await?;
         let staged = match staged {
             Some(staged) => {
-                if let Some(way) = self.rotation.way.filter(|way| *way != staged.way) {
-                    let _ = way;
+                if self.rotation.way.is_some_and(|way| way != staged.way) {
                     return Err(Error::OtherWay { under_way: staged.way.name() }.into());
                 }
+                keeper.check(Some(&staged.ca()))?;
                 observer.tell("stage", Status::Found, &format!("the new CA and certificate are in Secret {}", self.at));
                 staged
             }
-            None => match self.begin(&agent, dry_run, observer).await? {
+            None => match self.begin(&agent, dry_run, keeper, observer).await? {
                 Some(staged) => staged,
                 None => return Ok(()),
             },
@@ -194,6 +210,7 @@ impl Run<'_> {
             observer.tell("stage", Status::Skipped, "the rotation would go on (dry run)");
             return Ok(());
         }
+        let staged = self.adopt(staged).await?;
         self.stage(&staged, observer).await?;
         if self.rotation.until == Phase::Stage {
             return Ok(());
@@ -205,7 +222,7 @@ impl Run<'_> {
         if self.rotation.until == Phase::Switch {
             return Ok(());
         }
-        self.finish(staged, keep, observer).await
+        self.finish(staged, keeper, observer).await
     }
 
     /// Makes the new CA and certificate, where none are under way; none where there is nothing to do.
@@ -213,6 +230,7 @@ impl Run<'_> {
         &self,
         agent: &Agent,
         dry_run: Option<bool>,
+        keeper: &dyn Keeper,
         observer: &mut dyn Observer,
     ) -> anyhow::Result<Option<Staged>> {
         let rotation = self.rotation;
@@ -220,21 +238,28 @@ impl Run<'_> {
         let all = self.trustees.all(rotation.plane.plane_id()).await?;
         let now = self.changeover.control.now();
         let (concerned, others) = concerned(all, &rotation.plane, &pair, now);
-        for other in &others {
+        for (other, ca) in &others {
             let name = visible(other.name());
-            observer.tell("stage", Status::Skipped, &format!("{name} trusts another agent, and stays as it is"));
+            let why = match &ca.text {
+                Ok(_) => "trusts another agent".to_owned(),
+                Err(problem) => format!("has no CA that can be read ({})", visible(&problem.text)),
+            };
+            observer.tell("stage", Status::Skipped, &format!("{name} {why}, and stays as it is"));
         }
-        if let Some(since) = fresh(&concerned, &pair, now).filter(|_| !rotation.again) {
-            let told = format!(
-                "the CA was made at {since}, and the agent's certificate is of it: nothing to do; --force makes another one"
-            );
-            observer.tell("finish", Status::Found, &told);
+        let current = if pair.cert_manager.is_some() { Way::CertManager } else { Way::Own };
+        let way = rotation.way.unwrap_or(current);
+        if !rotation.again && way == current && is_fresh(&concerned, &pair, now) {
+            let told =
+                "the CA was just made, and the agent's certificate is of it: nothing to do; --again makes another one";
+            observer.tell("finish", Status::Found, told);
             return Ok(None);
         }
-        let way = rotation.way.unwrap_or(if pair.cert_manager.is_some() { Way::CertManager } else { Way::Own });
-        let made = self.make(way, &secret, &pair, &concerned)?;
+        self.refuse_build_planes(&pair, now).await?;
+        keeper.check(None)?;
+        let made = self.make(way, agent, &secret, &pair, &concerned)?;
         let new = String::from_utf8_lossy(&made[CA_CERTIFICATE]).into_owned();
-        self.trustees.check(&concerned, &|_, text| with(text, &new), rotation.manifests).await?;
+        self.trustees.check(&concerned, &|_, text| with(text, &new)).await?;
+        self.may().await?;
         if let Some(server) = dry_run {
             if server {
                 self.changeover.build.create_secret(&self.at, "Opaque", made, true).await?;
@@ -248,19 +273,78 @@ impl Run<'_> {
             observer.tell("stage", Status::Skipped, &told);
             return Ok(None);
         }
-        let staged = match self.changeover.build.create_secret(&self.at, "Opaque", made, false).await {
+        let (staged, status) = match self.changeover.build.create_secret(&self.at, "Opaque", made, false).await {
             // Another run was faster: its CA is the one.
-            Err(cluster::Error::Exists { .. }) => self.changeover.build.existing_secret(&self.at).await?,
-            made => made?,
+            Err(cluster::Error::Exists { .. }) => {
+                (self.changeover.build.existing_secret(&self.at).await?, Status::Found)
+            }
+            made => (made?, Status::Done),
         };
-        observer.tell("stage", Status::Done, &format!("new CA and certificate made, in Secret {}", self.at));
+        observer.tell("stage", status, &format!("the new CA and certificate are in Secret {}", self.at));
         Ok(Some(Staged::of(staged)?))
+    }
+
+    /// Namespaced BuildPlanes let agents in, too, and aren't written here.
+    async fn refuse_build_planes(&self, pair: &Pair, now: Timestamp) -> anyhow::Result<()> {
+        let planes = match self.changeover.control.build_planes(self.rotation.plane.plane_id()).await {
+            // Who may not look can't be told of them.
+            Err(cluster::Error::Forbidden { .. }) => return Ok(()),
+            planes => planes?,
+        };
+        let cas = doctor::client_cas(self.changeover.control, &planes).await;
+        let trusts =
+            |(_, ca): &(&Plane, ClientCa)| matches!(ca.verdict(&pair.presented, now), Verdict::Authorized { .. });
+        match planes.iter().zip(cas).find(trusts) {
+            None => Ok(()),
+            Some((plane, _)) => {
+                let namespace = plane.metadata.namespace.as_deref().unwrap_or_default();
+                let why = "it trusts the agent, and namespaced BuildPlanes are not written here".to_owned();
+                Err(Error::Unwritable { plane: format!("BuildPlane {namespace}/{}", plane.name()), why }.into())
+            }
+        }
+    }
+
+    /// Fails where a right is missing that a later step needs.
+    async fn may(&self) -> anyhow::Result<()> {
+        let namespace = Some(self.rotation.namespace.as_str());
+        for (verb, group, resource) in [
+            ("create", "", "secrets"),
+            ("patch", "", "secrets"),
+            ("delete", "", "secrets"),
+            ("patch", "apps", "deployments"),
+            ("list", "", "pods"),
+        ] {
+            if !self.changeover.build.may(verb, group, resource, namespace).await {
+                let namespace = self.rotation.namespace.clone();
+                return Err(Error::NoRight { verb, resource, namespace }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes along the planes that came to trust the agent since the rotation began.
+    async fn adopt(&self, staged: Staged) -> anyhow::Result<Staged> {
+        let (old, now) = (staged.old(), self.changeover.control.now());
+        let all = self.trustees.all(self.rotation.plane.plane_id()).await?;
+        let trusts = |ca: &ClientCa| matches!(ca.verdict(&old, now), Verdict::Authorized { .. });
+        let new: Vec<_> =
+            all.into_iter().filter(|(plane, ca)| !staged.planes.contains_key(plane.name()) && trusts(ca)).collect();
+        if new.is_empty() {
+            return Ok(staged);
+        }
+        let ca = staged.ca();
+        self.trustees.check(&new, &|_, text| with(text, &ca)).await?;
+        let before = new.into_iter().map(|(plane, ca)| (plane.name().to_owned(), ca.text.unwrap_or_default()));
+        let planes: BTreeMap<_, _> = staged.planes.clone().into_iter().chain(before).collect();
+        let data = [(PLANES.to_owned(), serde_json::to_vec(&planes)?.into())].into();
+        Ok(Staged::of(self.changeover.build.update_secret(&staged.secret, data, false).await?)?)
     }
 
     /// What the staging Secret is to hold.
     fn make(
         &self,
         way: Way,
+        agent: &Agent,
         secret: &StoredSecret,
         pair: &Pair,
         concerned: &[(Plane, ClientCa)],
@@ -283,8 +367,10 @@ impl Run<'_> {
             .collect();
         let from = &secret.name.name;
         let to = match way {
-            // What cert-manager writes stays its own.
-            Way::Own if pair.cert_manager.is_some() => format!("{from}-own"),
+            // What somebody else writes stays theirs.
+            Way::Own if pair.cert_manager.is_some() || restores(secret) => {
+                format!("{from}-{}", suffix(&ca.certificate))
+            }
             Way::Own => from.clone(),
             Way::CertManager => format!("{plane_id}-agent-ca-{}", suffix(&ca.certificate)),
         };
@@ -295,6 +381,7 @@ impl Run<'_> {
             (OLD_PRIVATE_KEY, &secret.text(LEAF_PRIVATE_KEY)),
             (OLD_CA, &secret.text(CA_CERTIFICATE)),
             (WAY, way.name()),
+            (REVISION, agent.revision.as_deref().unwrap_or_default()),
             (FROM, from),
             (TO, &to),
             (PLANES, &serde_json::to_string(&planes)?),
@@ -321,12 +408,15 @@ impl Run<'_> {
     async fn switch(&self, staged: &Staged, agent: &Agent, observer: &mut dyn Observer) -> anyhow::Result<()> {
         let target = self.beside(&staged.to);
         let new = |name: &str| staged.secret.text(name);
-        let data = pair_data(&new(LEAF_CERTIFICATE), &new(LEAF_PRIVATE_KEY), &new(CA_CERTIFICATE));
+        let mut data = pair_data(&new(LEAF_CERTIFICATE), &new(LEAF_PRIVATE_KEY), &new(CA_CERTIFICATE));
         match self.changeover.build.secret(&target).await? {
             Some(there) if there.text(LEAF_CERTIFICATE) == new(LEAF_CERTIFICATE) => {
                 observer.tell("switch", Status::Found, &format!("Secret {target} holds the new certificate"));
             }
             Some(there) if there.text(LEAF_CERTIFICATE) == new(OLD_CERTIFICATE) => {
+                if self.is_home(staged, &target).await? {
+                    data.remove(CA_CERTIFICATE);
+                }
                 self.changeover.build.update_secret(&there, data, false).await?;
                 observer.tell("switch", Status::Done, &format!("Secret {target} holds the new certificate"));
             }
@@ -338,6 +428,12 @@ impl Run<'_> {
         }
         self.changeover.restart(agent, &target, observer).await?;
         self.changeover.reconnected(agent, observer).await
+    }
+
+    /// Whether a plane reads its CA out of the agent's own Secret, as it can where both clusters are one.
+    async fn is_home(&self, staged: &Staged, secret: &NamespacedName) -> anyhow::Result<bool> {
+        let planes = self.trustees.of(staged.planes.keys()).await?;
+        Ok(planes.iter().any(|(plane, _)| is_home(plane, secret, CA_CERTIFICATE)))
     }
 
     /// Waits until cert-manager has issued from the new CA, and restarts the agent for it.
@@ -364,18 +460,22 @@ impl Run<'_> {
     }
 
     /// Takes the old CA out of the planes, once nothing needs it.
-    async fn finish(
-        &self,
-        staged: Staged,
-        keep: &mut dyn FnMut(&str, &str) -> anyhow::Result<()>,
-        observer: &mut dyn Observer,
-    ) -> anyhow::Result<()> {
+    async fn finish(&self, staged: Staged, keeper: &mut dyn Keeper, observer: &mut dyn Observer) -> anyhow::Result<()> {
         self.old_is_needed(&staged, observer).await?;
         let (new, old, now) = (staged.ca(), staged.old(), self.changeover.control.now());
         let wanted = |_: &str, text: &str| without(text, &old, &new, now);
         self.trustees.make("finish", staged.planes.keys(), &wanted, "trusts the old CA no more", observer).await?;
-        keep(&new, &staged.secret.text(CA_PRIVATE_KEY))?;
+        // Another run may have gone back while this one waited; what was there before must then stay.
+        self.old_is_needed(&staged, observer).await?;
+        let kept = match keeper.keep(&new, &staged.secret.text(CA_PRIVATE_KEY))? {
+            Some(place) => format!("the new CA and its key are in {place}"),
+            None if staged.way == Way::CertManager => {
+                format!("the new CA's key is in Secret {}", self.beside(&staged.to))
+            }
+            None => "the new CA's key is dropped: without --out-dir the next certificate takes a rotation".into(),
+        };
         self.changeover.build.delete_secret(&staged.secret).await?;
+        observer.tell("finish", Status::Done, &kept);
         observer.tell("finish", Status::Done, &format!("Secret {} deleted", self.at));
         let values = values(&staged);
         if !values.is_empty() {
@@ -386,66 +486,61 @@ impl Run<'_> {
 
     /// Fails where the agent's Secret or a live agent needs the old CA.
     async fn old_is_needed(&self, staged: &Staged, observer: &mut dyn Observer) -> anyhow::Result<()> {
+        let needed = |why: String| Error::StillNeeded { why };
         let agent = self.changeover.agent(&self.rotation.namespace).await?;
         let (secret, pair) = self.changeover.pair(&agent).await?;
-        if let Verdict::Refused(refusal) = pki::verify(&pair.presented, &staged.ca(), self.changeover.control.now()) {
-            let why = format!(
-                "Secret {} holds a certificate that the new CA did not issue: {}",
-                secret.name, refusal.message
-            );
-            return Err(Error::StillNeeded { why }.into());
+        match pki::verify(&pair.presented, &staged.ca(), self.changeover.control.now()) {
+            Verdict::Authorized { .. } => {}
+            Verdict::Refused(pki::Refusal { message: why, .. }) | Verdict::Unknown(why) => {
+                let held = format!("Secret {} holds a certificate that the new CA doesn't let in: {why}", secret.name);
+                return Err(needed(held).into());
+            }
         }
         let pods = self.changeover.build.agent_pods(&agent).await?;
         let behind = |pod: &&cluster::AgentPod| pod.started.is_some() && pair.presented_by(pod) != Some(Presents::This);
         if let Some(pod) = pods.iter().find(behind) {
-            let why = format!("pod {} started with the certificate of before", pod.name);
-            return Err(Error::StillNeeded { why }.into());
+            return Err(needed(format!("pod {} may have started with the certificate of before", pod.name)).into());
         }
         // More agents than there are pods here: one of another cluster has the same planeID.
         let here = pods.len();
         let counted = until(self.changeover.deadline, observer, async || {
             let plane: Plane = self.changeover.control.plane(self.rotation.plane.name()).await?;
-            let there = plane.connection().filter(|connection| connection.connected);
-            let there = there.map_or(0, |connection| usize::try_from(connection.connected_agents).unwrap_or(0));
-            Ok(if there <= here {
-                Ok(())
-            } else {
-                Err(format!(
-                    "the control plane counts {there} agents of planeID {}, and {here} run here",
-                    visible(plane.plane_id())
-                ))
-            })
+            let (id, state) = (visible(plane.plane_id()).into_owned(), plane.state(self.changeover.control.now()));
+            let Some(report) = plane.connection().filter(|_| state != State::Stale) else {
+                return Ok(Err(format!("the control plane has no recent report on the agents of planeID {id}")));
+            };
+            let there = if report.connected { usize::try_from(report.connected_agents).unwrap_or(0) } else { 0 };
+            let more = format!("the control plane counts {there} agents of planeID {id}, and {here} run here");
+            Ok(if there <= here { Ok(()) } else { Err(more) })
         });
-        match counted.await {
-            Err(error) => match error.downcast::<Error>() {
-                Ok(Error::TimedOut { waiting: why }) => Err(Error::StillNeeded { why }.into()),
-                Ok(error) => Err(error.into()),
-                Err(error) => Err(error),
-            },
-            counted => counted,
-        }
+        counted.await.map_err(|error| match error.downcast::<Error>() {
+            Ok(Error::TimedOut { waiting: why }) => needed(why).into(),
+            Ok(error) => error.into(),
+            Err(error) => error,
+        })
     }
 
     /// Back to what was before, in the other order.
     async fn rollback(&self, staged: &Staged, observer: &mut dyn Observer) -> anyhow::Result<()> {
         let new = staged.ca();
-        let both = |name: &str, text: &str| {
-            let before = staged.planes.get(name).map(String::as_str).unwrap_or_default();
-            with(&with(text, before), &new)
+        let before = |name: &str| staged.planes.get(name).map(String::as_str).unwrap_or_default();
+        let agent = match self.changeover.agent(&self.rotation.namespace).await {
+            Ok(agent) if self.is_switched(staged, &agent).await? => Some(agent),
+            Ok(_) => None,
+            Err(error) => match error.downcast_ref::<cluster::Error>() {
+                Some(cluster::Error::NoAgent { .. }) => None,
+                _ => return Err(error),
+            },
         };
-        let agent = self.changeover.agent(&self.rotation.namespace).await?;
-        let target = self.beside(&staged.to);
-        let from = self.changeover.build.existing_secret(&self.beside(&staged.from)).await?;
-        let is_back = match staged.way {
-            Way::Own => from.text(LEAF_CERTIFICATE) == staged.secret.text(OLD_CERTIFICATE),
-            Way::CertManager => !staged.is_new(&self.changeover.pair(&agent).await?.1),
-        };
-        if !is_back || !self.changeover.presents(&agent, &from).await? {
+        if let Some(agent) = agent {
+            self.refuse_dead_end(staged).await?;
+            let both = |name: &str, text: &str| with(&with(text, before(name)), &new);
             self.trustees.make("rollback", staged.planes.keys(), &both, "trusts both CAs", observer).await?;
             self.switch_back(staged, &agent, observer).await?;
         }
-        let before = |name: &str, text: &str| staged.planes.get(name).cloned().unwrap_or_else(|| text.to_owned());
-        self.trustees.make("rollback", staged.planes.keys(), &before, "trusts what it did before", observer).await?;
+        let back = |name: &str, text: &str| back(text, before(name), &new);
+        self.trustees.make("rollback", staged.planes.keys(), &back, "trusts what it did before", observer).await?;
+        let target = self.beside(&staged.to);
         if staged.to != staged.from
             && let Some(made) = self.changeover.build.secret(&target).await?
         {
@@ -457,9 +552,44 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Whether the agent was given anything new: its Secret was written, or it was restarted.
+    async fn is_switched(&self, staged: &Staged, agent: &Agent) -> anyhow::Result<bool> {
+        if agent.revision != staged.revision || agent.secret.as_ref() != Some(&staged.from) {
+            return Ok(true);
+        }
+        Ok(match staged.way {
+            Way::CertManager => staged.is_new(&self.changeover.pair(agent).await?.1),
+            Way::Own if staged.to != staged.from => false,
+            Way::Own => match self.changeover.build.secret(&self.beside(&staged.from)).await? {
+                Some(held) => held.text(LEAF_CERTIFICATE) == staged.secret.text(LEAF_CERTIFICATE),
+                None => true,
+            },
+        })
+    }
+
+    /// What the agent would be given back must be let in by what the planes trusted before; else forward is the way out.
+    async fn refuse_dead_end(&self, staged: &Staged) -> anyhow::Result<()> {
+        let from = self.changeover.build.secret(&self.beside(&staged.from)).await?;
+        let presented = match from {
+            Some(from) if staged.to != staged.from => pki::certificates(&from.text(LEAF_CERTIFICATE)),
+            _ => staged.old(),
+        };
+        let now = self.changeover.control.now();
+        let mut why = String::from("no plane trusted it");
+        for ca in staged.planes.values() {
+            match pki::verify(&presented, ca, now) {
+                Verdict::Refused(refusal) => why = refusal.message,
+                Verdict::Authorized { .. } | Verdict::Unknown(_) => return Ok(()),
+            }
+        }
+        Err(Error::NoWayBack { why }.into())
+    }
+
     async fn switch_back(&self, staged: &Staged, agent: &Agent, observer: &mut dyn Observer) -> anyhow::Result<()> {
         let from = self.beside(&staged.from);
         let old = |name: &str| staged.secret.text(name);
+        let mut data = pair_data(&old(OLD_CERTIFICATE), &old(OLD_PRIVATE_KEY), &old(OLD_CA));
+        let held = self.changeover.build.secret(&from).await?;
         if staged.way == Way::CertManager {
             let waiting = "the agent's certificate is still of the new CA: helm rollback, or helm upgrade with the values of before";
             until(self.changeover.deadline, observer, async || {
@@ -468,23 +598,21 @@ impl Run<'_> {
                 Ok(if staged.is_new(&pair) { Err(waiting.to_owned()) } else { Ok(()) })
             })
             .await?;
-        } else {
-            let held = self.changeover.build.existing_secret(&from).await?;
+            self.refuse_dead_end(staged).await?;
+        } else if let Some(held) = held {
             if staged.to == staged.from && held.text(LEAF_CERTIFICATE) != old(OLD_CERTIFICATE) {
-                let data = pair_data(&old(OLD_CERTIFICATE), &old(OLD_PRIVATE_KEY), &old(OLD_CA));
+                if self.is_home(staged, &from).await? {
+                    data.remove(CA_CERTIFICATE);
+                }
                 self.changeover.build.update_secret(&held, data, false).await?;
                 observer.tell("rollback", Status::Done, &format!("Secret {from} holds the old certificate again"));
             }
+        } else {
+            self.changeover.build.create_secret(&from, "kubernetes.io/tls", data, false).await?;
+            observer.tell("rollback", Status::Done, &format!("Secret {from} made with the old certificate"));
         }
         self.changeover.restart(agent, &from, observer).await?;
-        let planes = staged.planes.values();
-        let (presented, now) = (staged.old(), self.changeover.control.now());
-        let let_in = |ca: &String| matches!(pki::verify(&presented, ca, now), Verdict::Authorized { .. });
-        if planes.into_iter().any(let_in) {
-            return self.changeover.reconnected(agent, observer).await;
-        }
-        observer.tell("reconnect", Status::Skipped, "the agent was refused before, and is again");
-        Ok(())
+        self.changeover.reconnected(agent, observer).await
     }
 
     fn beside(&self, name: &str) -> NamespacedName {
@@ -492,23 +620,24 @@ impl Run<'_> {
     }
 }
 
+type WithCa = (Plane, ClientCa);
+
 /// The planes that trust the agent, or share a certificate with the one that was named; and the others.
-fn concerned(
-    all: Vec<(Plane, ClientCa)>,
-    named: &Plane,
-    pair: &Pair,
-    now: Timestamp,
-) -> (Vec<(Plane, ClientCa)>, Vec<Plane>) {
+fn concerned(all: Vec<WithCa>, named: &Plane, pair: &Pair, now: Timestamp) -> (Vec<WithCa>, Vec<WithCa>) {
     let ders = |ca: &ClientCa| -> BTreeSet<Vec<u8>> {
         ca.text.as_deref().map(pki::certificates).unwrap_or_default().into_iter().collect()
     };
     let own = all.iter().find(|(plane, _)| plane.name() == named.name()).map(|(_, ca)| ders(ca)).unwrap_or_default();
-    let (concerned, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(plane, ca)| {
+    all.into_iter().partition(|(plane, ca)| {
         plane.name() == named.name()
             || matches!(ca.verdict(&pair.presented, now), Verdict::Authorized { .. } | Verdict::Unknown(_))
             || !ders(ca).is_disjoint(&own)
-    });
-    (concerned, others.into_iter().map(|(plane, _)| plane).collect())
+    })
+}
+
+/// Whether somebody would put back what is written into the agent's Secret.
+fn restores(secret: &StoredSecret) -> bool {
+    secret.writers(LEAF_CERTIFICATE).iter().any(cluster::Writer::restores)
 }
 
 /// The common name of a CA that a rotation makes, as far as there is room (RFC 5280, `ub-common-name`).
@@ -517,20 +646,16 @@ fn ca_name(plane_id: &str) -> String {
     if name.len() > 64 { plane_id.to_owned() } else { name }
 }
 
-/// Since when there is nothing to do: every plane trusts one CA alone, which a rotation just made, and which issued the
-/// agent's certificate.
-fn fresh(concerned: &[(Plane, ClientCa)], pair: &Pair, now: Timestamp) -> Option<Timestamp> {
-    let of = |(plane, ca): &(Plane, ClientCa)| match ca.certificates().as_deref() {
-        Ok([only])
-            if only.common_name == Some(ca_name(plane.plane_id()))
+/// Whether there is nothing to do: every plane trusts one CA alone, which a rotation just made, and lets the agent in.
+fn is_fresh(concerned: &[WithCa], pair: &Pair, now: Timestamp) -> bool {
+    concerned.iter().all(|(plane, ca)| match ca.certificates().as_deref() {
+        Ok([only]) => {
+            only.common_name == Some(ca_name(plane.plane_id()))
                 && FRESH.after(only.not_before) > now
-                && pki::issued(&pair.leaf().der, &only.der) =>
-        {
-            Some(only.not_before)
+                && matches!(ca.verdict(&pair.presented, now), Verdict::Authorized { .. })
         }
-        _ => None,
-    };
-    concerned.iter().map(of).collect::<Option<Vec<_>>>()?.into_iter().max()
+        _ => false,
+    })
 }
 
 /// What must stay in the values of the chart, or it undoes the change.

@@ -1,6 +1,6 @@
 //! The planes' side of a change: which of a planeID are concerned, and what their CA becomes.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -8,17 +8,14 @@ use tokio::time::Instant;
 
 use super::{Error, Observer, Status, until};
 use crate::cluster::{self, Cluster};
-use crate::doctor::{self, CaPlace, ClientCa};
+use crate::doctor::{self, CaPlace, ClientCa, Problem};
 use crate::manifest::to_yaml;
-use crate::pki::{self, Certificate, Verdict};
-use crate::plane::{CaSecret, Plane};
+use crate::pki::{self, Certificate, Trust, Verdict};
+use crate::plane::{CLUSTER_BUILD_PLANE, CaSecret, Plane};
 use crate::term::visible;
 
 /// How often a write is tried again when somebody else writes in between.
 const TRIES: usize = 5;
-/// Managers that put back what they own, although they write as people's tools do.
-const RESTORING: [&str; 7] =
-    ["argocd", "kustomize-controller", "helm-controller", "flux", "fleet", "rancher", "external-secrets"];
 
 /// The planes that a change concerns, and how they are written.
 pub struct Trustees<'c> {
@@ -26,52 +23,77 @@ pub struct Trustees<'c> {
     pub deadline: Option<Instant>,
     /// Whether fields are taken over from other managers.
     pub force: bool,
-    pub dry_run: bool,
+    /// Whether manifests can be written for other managers.
+    pub manifests: bool,
 }
 
-/// What a plane's CA is to hold, made of what it holds now.
+/// What a plane's CA is to hold, made of its name and what it holds now.
 pub type Wanted<'w> = dyn Fn(&str, &str) -> String + 'w;
 
 impl Trustees<'_> {
     /// The planes of a planeID, each with its CA.
     pub async fn all(&self, plane_id: &str) -> anyhow::Result<Vec<(Plane, ClientCa)>> {
-        let mut planes = self.control.planes::<Plane>(None).await?;
-        planes.retain(|plane| plane.plane_id() == plane_id);
+        let of_id = |plane: Plane| (plane.plane_id() == plane_id).then_some(plane);
+        let planes: Vec<_> = self.control.planes_as(None, of_id).await?.into_iter().flatten().collect();
         let cas = doctor::client_cas(self.control, &planes).await;
         Ok(planes.into_iter().zip(cas).collect())
     }
 
-    /// The CA of some planes as they are now, by name.
+    /// The CA of some planes as they are now; without those that are gone.
     pub async fn of(&self, names: impl Iterator<Item = &String>) -> anyhow::Result<Vec<(Plane, ClientCa)>> {
         let mut planes = Vec::new();
         for name in names {
-            planes.push(self.control.plane::<Plane>(name).await?);
+            planes.extend(self.control.plane_if_any::<Plane>(name).await?);
         }
         let cas = doctor::client_cas(self.control, &planes).await;
         Ok(planes.into_iter().zip(cas).collect())
     }
 
     /// Fails where one of the planes can't be written, before anything is.
-    pub async fn check(
-        &self,
-        planes: &[(Plane, ClientCa)],
-        wanted: &Wanted<'_>,
-        manifests: bool,
-    ) -> anyhow::Result<()> {
+    pub async fn check(&self, planes: &[(Plane, ClientCa)], wanted: &Wanted<'_>) -> anyhow::Result<()> {
         for (plane, ca) in planes {
+            let unwritable = |why: String| Error::Unwritable { plane: plane.name().into(), why };
             let text = readable(plane, ca)?;
             let home = Home::of(plane);
-            if let Some(manager) = self.manager(plane, &home).await?.filter(|_| !self.force) {
-                if !manifests {
+            if let Home::Secret(at) = &home {
+                self.refuse_shared(plane, at).await?;
+            }
+            match self.manager(plane, &home).await? {
+                Some(manager) if !self.force && !self.manifests => {
                     return Err(Error::OtherManager { plane: plane.name().into(), what: home.what(), manager }.into());
                 }
-                continue;
+                Some(_) if !self.force => {}
+                _ => {
+                    let write = self.write(plane, &home, &wanted(plane.name(), &text), true).await;
+                    write.map_err(|error| unwritable(error.to_string()))?;
+                }
             }
-            self.write(plane, &home, &wanted(plane.name(), &text), true)
-                .await
-                .map_err(|error| Error::Unwritable { plane: plane.name().into(), why: error.to_string() })?;
         }
         Ok(())
+    }
+
+    /// A Secret that is not this planeID's alone, or that cert-manager writes, is not for us to take a CA out of.
+    async fn refuse_shared(&self, plane: &Plane, at: &CaSecret) -> anyhow::Result<()> {
+        let unwritable = |why: String| Error::Unwritable { plane: plane.name().into(), why };
+        if let Some(secret) = self.control.secret(&at.secret).await?
+            && let Some(certificate) = secret.certificate()
+        {
+            let why = format!("cert-manager writes its Secret {} (Certificate {certificate})", at.secret);
+            return Err(unwritable(why).into());
+        }
+        let other = |other: Plane| {
+            let same = matches!(doctor::ca_place(&other), CaPlace::Secret(of) if of == *at);
+            (same && other.plane_id() != plane.plane_id()).then(|| other.name().to_owned())
+        };
+        let others: Vec<_> = self.control.planes_as(None, other).await?.into_iter().flatten().collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        let why = format!(
+            "its CA's Secret {at} is also that of {}, of another planeID: give it one of its own",
+            others.join(", ")
+        );
+        Err(unwritable(why).into())
     }
 
     /// Makes each plane's CA what is wanted; where another manager owns it, by a manifest that is waited for.
@@ -83,50 +105,63 @@ impl Trustees<'_> {
         did: &str,
         observer: &mut dyn Observer,
     ) -> anyhow::Result<()> {
-        for (plane, ca) in self.of(names).await? {
+        let names: Vec<_> = names.collect();
+        let mut pending = Vec::new();
+        let planes = self.of(names.iter().copied()).await?;
+        for gone in names.iter().filter(|name| planes.iter().all(|(plane, _)| plane.name() != name.as_str())) {
+            observer.tell(step, Status::Skipped, &format!("{} is gone", visible(gone)));
+        }
+        for (plane, ca) in &planes {
             let shown = visible(plane.name()).into_owned();
-            if self.stands(&plane, &ca, wanted)? {
+            let text = readable(plane, ca)?;
+            if wanted(plane.name(), &text) == text {
                 observer.tell(step, Status::Found, &format!("{shown} {did} already"));
                 continue;
             }
-            let home = Home::of(&plane);
-            match self.manager(&plane, &home).await?.filter(|_| !self.force) {
-                None => self.write_over(&plane, wanted).await?,
-                Some(manager) => {
-                    let text = wanted(plane.name(), &readable(&plane, &ca)?);
-                    let manifest = to_yaml(&home.manifest(&plane, &text))?;
-                    let path = observer.manifest(&format!("{}.yaml", plane.name()), &manifest)?;
-                    let waiting =
-                        format!("{} owns {} of {shown}: {path} is to be applied by it", visible(&manager), home.what());
+            let home = Home::of(plane);
+            match self.manager(plane, &home).await? {
+                Some(manager) if !self.force && !self.manifests => {
+                    return Err(Error::OtherManager { plane: plane.name().into(), what: home.what(), manager }.into());
+                }
+                Some(manager) if !self.force => {
+                    let manifest = to_yaml(&home.manifest(plane, &wanted(plane.name(), &text)))?;
+                    let path = observer.manifest(&format!("{step}-{}.yaml", plane.name()), &manifest)?;
+                    let manager = visible(&manager).into_owned();
+                    let waiting = format!("{manager} owns {} of {shown}: {path} is to be applied by it", home.what());
                     observer.tell(step, Status::Skipped, &waiting);
-                    until(self.deadline, observer, async || {
-                        let now = self.of([plane.name().to_owned()].iter()).await?;
-                        let arrived = now.iter().all(|(plane, ca)| self.stands(plane, ca, wanted).unwrap_or(false));
-                        Ok(if arrived { Ok(()) } else { Err(waiting.clone()) })
-                    })
-                    .await?;
+                    pending.push((plane.name().to_owned(), waiting));
+                }
+                owner => {
+                    self.write_over(plane.name(), wanted).await?;
+                    let source =
+                        owner.map(|manager| format!("; {} owns it: change its source, too", visible(&manager)));
+                    observer.tell(step, Status::Done, &format!("{shown} {did}{}", source.unwrap_or_default()));
                 }
             }
-            observer.tell(step, Status::Done, &format!("{shown} {did}"));
+        }
+        for (name, waiting) in pending {
+            until(self.deadline, observer, async || {
+                let now = self.of([name.clone()].iter()).await?;
+                let stands = |(plane, ca): &(Plane, ClientCa)| {
+                    readable(plane, ca).is_ok_and(|text| wanted(plane.name(), &text) == text)
+                };
+                Ok(if now.iter().all(stands) { Ok(()) } else { Err(waiting.clone()) })
+            })
+            .await?;
+            observer.tell(step, Status::Done, &format!("{} {did}", visible(&name)));
         }
         Ok(())
     }
 
-    /// Whether a plane's CA is what is wanted of it.
-    fn stands(&self, plane: &Plane, ca: &ClientCa, wanted: &Wanted<'_>) -> anyhow::Result<bool> {
-        let text = readable(plane, ca)?;
-        Ok(wanted(plane.name(), &text) == text)
-    }
-
-    async fn write_over(&self, plane: &Plane, wanted: &Wanted<'_>) -> anyhow::Result<()> {
+    async fn write_over(&self, name: &str, wanted: &Wanted<'_>) -> anyhow::Result<()> {
         let mut tries = TRIES;
         loop {
-            let now = self.of([plane.name().to_owned()].iter()).await?;
+            let now = self.of([name.to_owned()].iter()).await?;
             let Some((plane, ca)) = now.first() else {
                 return Ok(());
             };
             let text = wanted(plane.name(), &readable(plane, ca)?);
-            match self.write(plane, &Home::of(plane), &text, self.dry_run).await {
+            match self.write(plane, &Home::of(plane), &text, false).await {
                 Err(cluster::Error::Changed) if tries > 1 => tries -= 1,
                 result => return Ok(result?),
             }
@@ -137,9 +172,11 @@ impl Trustees<'_> {
         match home {
             Home::Inline => self.control.set_client_ca(plane, text, dry_run).await,
             Home::Secret(at) => {
-                let secret = self.control.existing_secret(&at.secret).await?;
-                let data = BTreeMap::from([(at.key.clone(), text.as_bytes().to_vec().into())]);
-                self.control.update_secret(&secret, data, dry_run).await.map(drop)
+                let data = [(at.key.clone(), text.as_bytes().to_vec().into())].into();
+                match self.control.secret(&at.secret).await? {
+                    Some(secret) => self.control.update_secret(&secret, data, dry_run).await.map(drop),
+                    None => self.control.create_secret(&at.secret, "Opaque", data, dry_run).await.map(drop),
+                }
             }
         }
     }
@@ -148,13 +185,11 @@ impl Trustees<'_> {
     async fn manager(&self, plane: &Plane, home: &Home) -> Result<Option<String>, cluster::Error> {
         let owners = match home {
             Home::Inline => cluster::writers(&plane.metadata, "/f:spec/f:clusterAgent/f:clientCA/f:value"),
-            Home::Secret(at) => self.control.existing_secret(&at.secret).await?.writers(&at.key),
+            Home::Secret(at) => {
+                self.control.secret(&at.secret).await?.map(|secret| secret.writers(&at.key)).unwrap_or_default()
+            }
         };
-        let restores = |writer: &cluster::Writer| {
-            let by_hand = writer.manager == cluster::MANAGER || writer.manager.starts_with("kubectl");
-            !by_hand && (writer.applies || RESTORING.iter().any(|name| writer.manager.contains(name)))
-        };
-        Ok(owners.into_iter().find(restores).map(|writer| writer.manager))
+        Ok(owners.into_iter().find(cluster::Writer::restores).map(|writer| writer.manager))
     }
 }
 
@@ -162,7 +197,7 @@ impl Trustees<'_> {
 fn readable(plane: &Plane, ca: &ClientCa) -> Result<String, Error> {
     match &ca.text {
         Ok(text) => Ok(text.clone()),
-        Err(_) if ca.source == "none" => Ok(String::new()),
+        Err(Problem { word: "missing", .. }) => Ok(String::new()),
         Err(problem) => Err(Error::Unwritable { plane: plane.name().into(), why: problem.text.clone() }),
     }
 }
@@ -188,7 +223,7 @@ impl Home {
         }
     }
 
-    /// What is to be applied instead: the object without what the server adds, and of a Secret no other key.
+    /// What is to be applied instead: the object without what the server adds, and of a Secret that key alone.
     fn manifest(&self, plane: &Plane, text: &str) -> Value {
         match self {
             Self::Inline => {
@@ -196,8 +231,8 @@ impl Home {
                 spec["clusterAgent"]["clientCA"] = json!({"value": text});
                 let metadata = &plane.metadata;
                 let mut manifest = json!({
-                    "apiVersion": crate::plane::CLUSTER_BUILD_PLANE.api_version(),
-                    "kind": crate::plane::CLUSTER_BUILD_PLANE.kind,
+                    "apiVersion": CLUSTER_BUILD_PLANE.api_version(),
+                    "kind": CLUSTER_BUILD_PLANE.kind,
                     "metadata": {"name": plane.name()},
                     "spec": spec,
                 });
@@ -218,40 +253,60 @@ impl Home {
     }
 }
 
+/// Whether a plane reads its CA out of this key of a Secret of this name.
+pub fn is_home(plane: &Plane, secret: &crate::plane::NamespacedName, key: &str) -> bool {
+    matches!(Home::of(plane), Home::Secret(at) if at.secret == *secret && at.key == key)
+}
+
+fn ders(text: &str) -> Vec<Vec<u8>> {
+    Certificate::all_in(text).into_iter().map(|certificate| certificate.der).collect()
+}
+
+/// A text that holds just these certificates: as it is where it does, so that what stands around them stays.
+fn holding(text: &str, ders: &[Vec<u8>]) -> String {
+    if pki::certificates(text) == ders {
+        return text.to_owned();
+    }
+    ders.iter().map(|der| pki::encode("CERTIFICATE", der)).collect()
+}
+
 /// A CA with another one beside it, and without anything that isn't a certificate.
 pub fn with(text: &str, new: &str) -> String {
-    let mut ders: Vec<_> = Certificate::all_in(text).into_iter().map(|certificate| certificate.der).collect();
+    let mut all = ders(text);
     for der in pki::certificates(new) {
-        if ders.contains(&der) {
-            continue;
+        if !all.contains(&der) {
+            all.push(der);
         }
-        ders.push(der);
     }
-    // Text around the certificates is somebody's, and stays where nothing is to be added.
-    if pki::certificates(text).len() == ders.len() { text.to_owned() } else { encode(&ders) }
+    holding(text, &all)
 }
 
-/// A CA with the new one, and without those that an agent with the old certificates would need, that pin a certificate,
-/// or that have ended.
+/// A CA with the new one, and without those that let in an agent with the old certificates, that pin another one of its
+/// name, or that have ended.
 pub fn without(text: &str, old: &[Vec<u8>], new: &str, at: Timestamp) -> String {
     let new = pki::certificates(new);
-    let needed = |der: &Vec<u8>| old.iter().any(|old| old == der || pki::issued(old, der));
-    let stays = |certificate: &Certificate| {
-        new.contains(&certificate.der) || (certificate.ca && certificate.not_after >= at && !needed(&certificate.der))
+    let name = old.first().and_then(|leaf| Certificate::from_der(leaf)).map(|leaf| leaf.subject);
+    let goes = |certificate: &Certificate| {
+        let der = &certificate.der;
+        let pinned = Some(&certificate.subject) == name.as_ref() && pki::trust(der, at) == Ok(Trust::Itself);
+        pinned || certificate.not_after < at || old.iter().any(|old| old == der || pki::issued(old, der))
     };
-    let mut ders: Vec<_> =
-        Certificate::all_in(text).into_iter().filter(stays).map(|certificate| certificate.der).collect();
+    let all = Certificate::all_in(text).into_iter();
+    let mut stay: Vec<_> = all.filter(|one| new.contains(&one.der) || !goes(one)).map(|one| one.der).collect();
     for der in new {
-        if !ders.contains(&der) {
-            ders.push(der);
+        if !stay.contains(&der) {
+            stay.push(der);
         }
     }
-    let now: Vec<_> = pki::certificates(text);
-    if now == ders { text.to_owned() } else { encode(&ders) }
+    holding(text, &stay)
 }
 
-fn encode(ders: &[Vec<u8>]) -> String {
-    ders.iter().map(|der| pki::encode("CERTIFICATE", der)).collect()
+/// A CA as it was before, without the new one; what somebody else put there since stays.
+pub fn back(text: &str, before: &str, new: &str) -> String {
+    let new = pki::certificates(new);
+    let rest: Vec<_> = ders(text).into_iter().filter(|der| !new.contains(der)).collect();
+    let set = |ders: &[Vec<u8>]| ders.iter().cloned().collect::<BTreeSet<_>>();
+    if set(&rest) == set(&ders(before)) { before.to_owned() } else { holding(text, &rest) }
 }
 
 /// Fails where one of the planes would refuse what an agent presents.
@@ -265,4 +320,61 @@ pub fn all_trust(planes: &[(Plane, ClientCa)], presented: &[Vec<u8>], at: Timest
         return Err(Error::NotTrusted { plane: plane.name().into(), why });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::{Authority, KeyAlgorithm, Pair, PrivateKey, ca, client};
+    use crate::plane::Span;
+
+    const YEAR: Span = Span::from_seconds(365 * 86_400);
+
+    fn now() -> Timestamp {
+        "2026-11-22T12:00:00Z".parse().unwrap()
+    }
+
+    fn root(name: &str) -> Pair {
+        ca(name, KeyAlgorithm::EcdsaP256, YEAR, now()).unwrap()
+    }
+
+    fn leaf(plane_id: &str, root: &Pair) -> Pair {
+        let authority = Authority::from_pem(&root.certificate, &root.key.to_pem(), now()).unwrap();
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        client(plane_id, &authority, key, YEAR, now()).unwrap().pair
+    }
+
+    #[test]
+    fn a_ca_comes_beside_the_old_one_and_the_old_one_goes() {
+        let (old, new, other) = (root("old"), root("new"), root("other"));
+        let (agent, stranger) = (leaf("a", &old), leaf("b", &other));
+        let commented = format!("# ours\n{}", old.certificate);
+        let both = with(&commented, &new.certificate);
+        assert_eq!(both, format!("{}{}", old.certificate, new.certificate));
+        assert_eq!(with(&both, &new.certificate), both);
+        assert_eq!(with(&commented, &old.certificate), commented, "what is right stays as it is");
+        let presented = pki::certificates(&agent.certificate);
+        let bundle = format!("{both}{}{}", other.certificate, stranger.certificate);
+        let after = without(&bundle, &presented, &new.certificate, now());
+        let stays = format!("{}{}{}", new.certificate, other.certificate, stranger.certificate);
+        assert_eq!(after, stays, "what other agents need stays");
+        // The agent's own certificate of before, pinned, goes; so does what has ended.
+        let former = leaf("a", &other);
+        let pinned = format!("{}{}", former.certificate, new.certificate);
+        assert_eq!(without(&pinned, &presented, &new.certificate, now()), new.certificate);
+        let later = now() + jiff::SignedDuration::from_hours(24 * 400);
+        assert_eq!(without(&stays, &presented, &new.certificate, later), new.certificate);
+        assert_eq!(without("", &presented, &new.certificate, now()), new.certificate);
+    }
+
+    #[test]
+    fn back_keeps_what_came_in_between() {
+        let (old, new, other) = (root("old"), root("new"), root("other"));
+        let before = format!("# ours\n{}", old.certificate);
+        assert_eq!(back(&with(&before, &new.certificate), &before, &new.certificate), before);
+        let three = format!("{}{}{}", old.certificate, other.certificate, new.certificate);
+        let rest = format!("{}{}", old.certificate, other.certificate);
+        assert_eq!(back(&three, &before, &new.certificate), rest);
+        assert_eq!(back(&new.certificate, "", &new.certificate), "");
+    }
 }

@@ -123,9 +123,13 @@ impl ControlPlane {
     }
 
     pub fn kubectl(&self, args: &[&str], input: &str) -> Output {
+        finish(self.kubectl_command(args), input).expect(0)
+    }
+
+    pub fn kubectl_command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.tools.join("kubectl"));
         command.args(args).env("KUBECONFIG", self.kubeconfig()).current_dir(self.path());
-        finish(command, input).expect(0)
+        command
     }
 
     /// Creates a plane whose CA is a Secret that isn't there.

@@ -68,9 +68,9 @@ pub fn a_rotation_refuses_nobody() {
     assert_eq!(estate.value("a"), new);
 
     // With the CA kept a renewal goes the same way.
-    let dry = estate.run(&[&ROTATE[..], &["--force", "--out-dir", "new", "--dry-run", "server"]].concat()).expect(0);
+    let dry = estate.run(&[&ROTATE[..], &["--again", "--out-dir", "new", "--dry-run", "server"]].concat()).expect(0);
     assert!(dry.stdout.contains("dry run") && estate.value("a") == new, "{dry:?}");
-    estate.run(&[&ROTATE[..], &["--force", "--out-dir", "new"]].concat()).expect(0);
+    estate.run(&[&ROTATE[..], &["--again", "--out-dir", "new"]].concat()).expect(0);
     rotated(&estate, &new);
     let before = estate.secret(SECRET);
     let renewed = estate.run(&["certs", "renew", "a", "--ca-dir", "new", "--yes", "-o", "json"]).expect(0);
@@ -86,7 +86,7 @@ pub fn a_rotation_refuses_nobody() {
 
 /// Runs a rotation until it has told of so many steps, and kills it; whether it came that far.
 fn cut_off(estate: &Estate, steps: usize, more: &[&str]) -> bool {
-    let mut run = estate.spawn(&[&ROTATE[..], &["--force"], more].concat());
+    let mut run = estate.spawn(&[&ROTATE[..], &["--again"], more].concat());
     for _ in 0..steps {
         let line = run.until("step", SOON, |_| true);
         if line.contains("Helm") || (line.contains("finish") && line.contains("deleted")) {
@@ -105,7 +105,7 @@ pub fn a_rotation_that_is_cut_off_goes_on() {
         let cut = cut_off(&estate, count, &[]);
         let staged = estate.secrets().contains("choreoctl-rotation-shared");
         let made = staged.then(|| estate.secret("choreoctl-rotation-shared")["ca.crt"].clone());
-        estate.run(&[&ROTATE[..], if made.is_some() { &[] } else { &["--force"][..] }].concat()).expect(0);
+        estate.run(&[&ROTATE[..], if made.is_some() { &[] } else { &["--again"][..] }].concat()).expect(0);
         let new = rotated(&estate, &old);
         assert!(made.is_none_or(|made| made == new), "a second CA was made after {count} steps");
         estate.nobody_was_refused();
@@ -198,8 +198,13 @@ pub fn a_pinned_leaf_is_led_out_of_its_outage() {
     std::thread::sleep(Duration::from_secs(2));
     assert!(estate.count().1 > 0);
 
-    let told = estate.run(&["certs", "rotate", "pinned", "--to", "own", "--yes"]).expect(0);
-    assert!(told.stdout.contains("--set clusterAgent.tls.clientSecretName=cluster-agent-tls-own"), "{told:?}");
+    // Once the agent has the new certificate there is no way back: it would be refused with the other one.
+    let rotate = ["certs", "rotate", "pinned", "--yes"];
+    estate.run(&[&rotate[..], &["--to", "own", "--until", "switch"]].concat()).expect(0);
+    estate.run(&[&rotate[..], &["--rollback"]].concat()).expect(2).says(&["there is no way back", "hint: go forward"]);
+    estate.settle();
+    let told = estate.run(&[&rotate[..], &["--to", "own"]].concat()).expect(0);
+    assert!(told.stdout.contains("--set clusterAgent.tls.clientSecretName=cluster-agent-tls-"), "{told:?}");
     estate.run(&verify).expect(0);
     estate.settle();
     assert_eq!(estate.value("pinned").matches("BEGIN CERTIFICATE").count(), 1);
@@ -226,14 +231,14 @@ pub fn a_rotation_leaves_to_others_what_is_theirs() {
     at.kubectl(&["create", "clusterrole", "reader", "--verb=get,list", "--resource=clusterbuildplanes,secrets"], "");
     at.kubectl(&["create", "clusterrolebinding", "reader", "--clusterrole=reader", "--user=guest"], "");
     let guest = estate.run(&[&ROTATE[..], &["--context", "guest", "--out-dir", "git"]].concat()).expect(2);
-    guest.says(&["b can't be written, so nothing was changed"]);
+    guest.says(&["the CA of b can't be written", "not allowed"]);
     assert_eq!(estate.secrets().trim(), format!("secret/{SECRET}"));
 
     let old = estate.value("a");
     let mut run = estate.spawn(&[&ROTATE[..], &["--out-dir", "git"]].concat());
-    for _ in 0..2 {
+    for file in ["git/stage-a.yaml", "git/finish-a.yaml"] {
         run.until("manifest", SOON, |line| line.contains("is to be applied by it"));
-        argo("git/a.yaml");
+        argo(file);
     }
     run.until("end", SOON, |line| line.contains("deleted"));
     assert_eq!(run.wait(), 0);
@@ -294,4 +299,67 @@ pub fn a_secret_that_somebody_else_wrote_stops_a_rotation() {
     estate.run(&["certs", "rotate", "a", "--yes", "--rollback"]).expect(0);
     assert!(estate.value("a") == old && estate.secret(SECRET) == pair);
     estate.nobody_was_refused();
+}
+
+pub fn a_rotation_minds_what_changes_beside_it() {
+    let mut estate = three_planes();
+    let at = &estate.control;
+    let rotate = |more: &[&str]| estate.run(&[&ROTATE[..], more].concat());
+    let create = |name: &str, plane_id: &str, flag: &str, source: &str| {
+        at.run(&["create", name, "--plane-id", plane_id, flag, source]).expect(0);
+    };
+    // A CA that another planeID needs, too, is not taken out of its Secret.
+    create("stranger", "strange", "--client-ca-secret", "default/ca");
+    rotate(&[]).expect(2).says(&["default/ca:ca.crt is also that of stranger, of another planeID"]);
+    at.kubectl(&["delete", "cbp", "stranger"], "");
+    assert_eq!(estate.secrets().trim(), format!("secret/{SECRET}"));
+
+    // A plane that comes in between goes along, one that goes holds nothing up, and nobody renews meanwhile.
+    rotate(&["--until", "stage"]).expect(0);
+    create("late", "shared", "--client-ca-file", "old/ca.crt");
+    create("leaving", "shared", "--client-ca-file", "old/ca.crt");
+    rotate(&["--until", "stage"]).expect(0);
+    assert_eq!(estate.value("late").matches("BEGIN CERTIFICATE").count(), 2);
+    at.kubectl(&["delete", "cbp", "leaving"], "");
+    estate
+        .run(&["certs", "renew", "a", "--ca-dir", "old", "--yes"])
+        .expect(2)
+        .says(&["a rotation of its CA is under way"]);
+    let told = rotate(&["--out-dir", "kept"]).expect(0).stdout;
+    assert!(told.contains("leaving is gone") && told.contains("the new CA and its key are in kept"), "{told}");
+    let new = estate.value("late");
+    assert!(new == estate.value("a") && new == at_file(&estate, "kept/ca.crt"));
+
+    // A CA that was kept is not replaced unasked, and one that somebody adds stays.
+    rotate(&["--again", "--out-dir", "kept"]).expect(2).says(&["kept/ca.crt exists already"]);
+    rotate(&["--again", "--until", "stage"]).expect(0);
+    at.run(&["certs", "ca", "--out-dir", "third", "--name", "third"]).expect(0);
+    let third = at_file(&estate, "third/ca.crt");
+    let value = json!({"spec": {"clusterAgent": {"clientCA": {"value": format!("{}{third}", estate.value("a"))}}}});
+    at.kubectl(&["patch", "cbp", "a", "--type=merge", "-p", &value.to_string()], "");
+    rotate(&["--rollback"]).expect(0);
+    assert!(estate.value("a") == format!("{new}{third}") && estate.value("late") == new);
+
+    // A namespaced BuildPlane lets the agent in, too.
+    let at = &estate.control;
+    let crd = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/plane/crd.yaml")).unwrap();
+    let crd = crd.replace("ClusterBuildPlane", "BuildPlane").replace("clusterbuildplane", "buildplane");
+    let crd = crd.replace("scope: Cluster", "scope: Namespaced").replace("[cbp, cbps]", "[bp, bps]");
+    at.kubectl(&["apply", "-f", "-"], &crd);
+    at.kubectl(&["wait", "--for=condition=Established", "crd/buildplanes.openchoreo.dev"], "");
+    let namespaced = json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "BuildPlane", "metadata": {"name": "shared", "namespace": "default"},
+        "spec": {"planeID": "shared", "clusterAgent": {"clientCA": {"value": new}}}});
+    let path = at.write("namespaced.json", &namespaced.to_string());
+    let deadline = std::time::Instant::now() + SOON;
+    while at.run(&["version"]).code != 0
+        || !super::finish(at.kubectl_command(&["apply", "-f", &path]), "").stdout.contains("created")
+    {
+        assert!(std::time::Instant::now() < deadline);
+    }
+    rotate(&["--again"]).expect(2).says(&["BuildPlane default/shared", "namespaced BuildPlanes are not written here"]);
+    estate.nobody_was_refused();
+}
+
+fn at_file(estate: &Estate, path: &str) -> String {
+    std::fs::read_to_string(estate.control.path().join(path)).unwrap()
 }

@@ -7,14 +7,14 @@ use clap_complete::ArgValueCandidates;
 use jiff::Timestamp;
 
 use super::super::steps::{Steps, deadline};
-use super::{CaArgs, ca_beside, read, read_key};
+use super::{CaArgs, read, read_key};
 use crate::args::{BuildArgs, DryRun, Session, TextFormat};
 use crate::complete;
 use crate::pki::{
-    self, AuthorityError, Certificate, Folder, IssueError, KeyAlgorithm, KeyError, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY,
-    NewFile, PrivateKey,
+    self, AuthorityError, CA_CERTIFICATE, Certificate, Folder, IssueError, KeyAlgorithm, KeyError, LEAF_CERTIFICATE,
+    LEAF_PRIVATE_KEY, NewFile, PrivateKey,
 };
-use crate::plan::{self, Renewal};
+use crate::plan::{self, Observer as _, Renewal};
 use crate::plane::{PlaneName, Span};
 use crate::term::{Exit, Term, visible};
 
@@ -92,8 +92,9 @@ fn in_files(args: &Args, dir: &Path, term: &Term) -> anyhow::Result<Exit> {
     let now = Timestamp::now();
     let ca = args.ca.clone().unwrap_or_else(|| CaArgs::in_folder(dir));
     let authority = ca.read(now)?;
-    let old = Certificate::all_in(&read(&from.file(LEAF_CERTIFICATE))?);
-    let old = old.into_iter().next().ok_or(IssueError::from(AuthorityError::NoCertificate))?;
+    let presented = pki::certificates(&read(&from.file(LEAF_CERTIFICATE))?);
+    let old = presented.first().and_then(|der| Certificate::from_der(der));
+    let old = old.ok_or(IssueError::from(AuthorityError::NoCertificate))?;
     if !pki::issued(&old.der, &authority.certificate.der) {
         let secret = from.file(LEAF_CERTIFICATE).to_string_lossy().into_owned();
         return Err(plan::Error::OtherCa { secret }.into());
@@ -106,16 +107,25 @@ fn in_files(args: &Args, dir: &Path, term: &Term) -> anyhow::Result<Exit> {
     let until = issued.pair.not_after.strftime("%Y-%m-%d");
     if args.dry_run == DryRun::None {
         let key = issued.pair.key.to_pem();
-        let certificate = pki::encode("CERTIFICATE", &authority.certificate.der);
+        let certificate = pki::with_chain(&issued.pair.certificate, &presented);
+        let root = read(&from.file(CA_CERTIFICATE));
+        let root = root.unwrap_or_else(|_| pki::encode("CERTIFICATE", &authority.certificate.der));
         let mut files = vec![
             NewFile { name: LEAF_PRIVATE_KEY, content: &key, secret: true },
-            NewFile { name: LEAF_CERTIFICATE, content: &issued.pair.certificate, secret: false },
+            NewFile { name: LEAF_CERTIFICATE, content: &certificate, secret: false },
         ];
-        files.extend(ca_beside(&to, &ca.paths().0, &certificate));
+        // What stands there may be the root of a chain.
+        if !to.file(CA_CERTIFICATE).exists() {
+            files.push(NewFile { name: CA_CERTIFICATE, content: &root, secret: false });
+        }
         to.write(&files, true)?;
         to.remarks().iter().for_each(|remark| term.warn(remark));
     }
-    term.line(&format!("{shown}: renewed, valid until {until}{}", args.dry_run.suffix()))?;
+    let told = format!("{shown}: renewed, valid until {until}{}", args.dry_run.suffix());
+    match args.output {
+        TextFormat::Text => term.line(&told)?,
+        TextFormat::Json => Steps::new(term, args.output, None).tell("renew", plan::Status::Done, &told),
+    }
     if issued.shortened {
         term.warn(&format!("it ends with its CA, at {}: renew that in time", issued.pair.not_after));
     }

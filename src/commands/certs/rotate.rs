@@ -6,10 +6,11 @@ use clap::{Args as ClapArgs, ValueHint};
 use clap_complete::ArgValueCandidates;
 
 use super::super::steps::{Steps, deadline};
+use super::{read, read_key};
 use crate::args::{BuildArgs, DryRun, Session, TextFormat};
 use crate::complete;
 use crate::pki::{CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, KeyAlgorithm, NewFile};
-use crate::plan::{self, Phase, Rotation, Way};
+use crate::plan::{self, Keeper, Phase, Rotation, Way};
 use crate::plane::{PlaneName, Span};
 use crate::term::{Exit, visible};
 
@@ -67,6 +68,10 @@ pub struct Args {
 
     /// Make another CA although the one there is was just made
     #[arg(long)]
+    again: bool,
+
+    /// Replace a CA that exists in --out-dir
+    #[arg(long, requires = "out_dir")]
     force: bool,
 
     /// How far to go
@@ -88,8 +93,8 @@ pub struct Args {
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let term = &session.term;
-    let folder = args.out_dir.as_deref().map(Folder::new);
-    if let Some(folder) = &folder {
+    let mut keeper = OutDir { folder: args.out_dir.as_deref().map(Folder::new), force: args.force };
+    if let Some(folder) = &keeper.folder {
         folder.check(&[CA_CERTIFICATE, CA_PRIVATE_KEY], true)?;
     }
     let (control, build) = args.build.connect_to_write(session).await?;
@@ -110,26 +115,43 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         ca_valid_for: args.ca_valid_for,
         manifests: args.out_dir.is_some(),
         force_conflicts: args.force_conflicts,
-        again: args.force,
+        again: args.again,
         deadline: deadline(args.timeout),
     };
-    let mut keep = |ca: &str, key: &str| {
-        let Some(folder) = &folder else {
-            term.note("the new CA's key is dropped, as no --out-dir is given: the next certificate takes a rotation");
+    let mut steps = Steps::new(term, args.output, args.out_dir.clone());
+    let result = plan::rotate(&rotation, args.rollback, args.dry_run.server(), &mut keeper, &mut steps).await;
+    steps.conclude(result)
+}
+
+/// The folder that the new CA is kept in, where one is named.
+struct OutDir {
+    folder: Option<Folder>,
+    force: bool,
+}
+
+impl Keeper for OutDir {
+    fn check(&self, ca: Option<&str>) -> anyhow::Result<()> {
+        let Some(folder) = &self.folder else {
             return Ok(());
         };
-        let files = [
-            NewFile { name: CA_PRIVATE_KEY, content: key, secret: true },
-            NewFile { name: CA_CERTIFICATE, content: ca, secret: false },
-        ];
-        folder.write(&files, true)?;
-        term.note(&format!(
-            "the new CA and its key are in {}",
-            visible(&folder.file("").to_string_lossy()).trim_end_matches('/')
-        ));
-        Ok(())
-    };
-    let mut steps = Steps::new(term, args.output, args.out_dir.clone());
-    let result = plan::rotate(&rotation, args.rollback, args.dry_run.server(), &mut keep, &mut steps).await;
-    steps.conclude(result)
+        // The CA of this rotation may stand there since a run that was cut off.
+        let is_there = read(&folder.file(CA_CERTIFICATE)).is_ok_and(|there| Some(there.as_str()) == ca);
+        Ok(folder.check(&[CA_CERTIFICATE, CA_PRIVATE_KEY], self.force || is_there)?)
+    }
+
+    fn keep(&mut self, ca: &str, key: &str) -> anyhow::Result<Option<String>> {
+        let Some(folder) = &self.folder else {
+            return Ok(None);
+        };
+        let there = |name, text: &str| read_key(&folder.file(name)).is_ok_and(|there| there.as_str() == text);
+        if !there(CA_CERTIFICATE, ca) || !there(CA_PRIVATE_KEY, key) {
+            self.check(Some(ca))?;
+            let files = [
+                NewFile { name: CA_PRIVATE_KEY, content: key, secret: true },
+                NewFile { name: CA_CERTIFICATE, content: ca, secret: false },
+            ];
+            folder.write(&files, true)?;
+        }
+        Ok(Some(visible(&folder.path().to_string_lossy()).into_owned()))
+    }
 }
