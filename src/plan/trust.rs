@@ -325,7 +325,7 @@ pub fn all_trust(planes: &[(Plane, ClientCa)], presented: &[Vec<u8>], at: Timest
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pki::{Authority, KeyAlgorithm, Pair, PrivateKey, ca, client};
+    use crate::pki::{Authority, KeyAlgorithm, PrivateKey, ca, client};
     use crate::plane::Span;
 
     const YEAR: Span = Span::from_seconds(365 * 86_400);
@@ -334,14 +334,21 @@ mod tests {
         "2026-11-22T12:00:00Z".parse().unwrap()
     }
 
-    fn root(name: &str) -> Pair {
-        ca(name, KeyAlgorithm::EcdsaP256, YEAR, now()).unwrap()
+    /// A CA that can sign.
+    struct Root {
+        certificate: String,
+        authority: Authority,
     }
 
-    fn leaf(plane_id: &str, root: &Pair) -> Pair {
-        let authority = Authority::from_pem(&root.certificate, &root.key.to_pem(), now()).unwrap();
+    fn root(name: &str) -> Root {
+        let pair = ca(name, KeyAlgorithm::EcdsaP256, YEAR, now()).unwrap();
+        let authority = Authority::from_pem(&pair.certificate, &pair.key.to_pem(), now()).unwrap();
+        Root { certificate: pair.certificate, authority }
+    }
+
+    fn leaf(plane_id: &str, root: &Root) -> String {
         let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
-        client(plane_id, &authority, key, YEAR, now()).unwrap().pair
+        client(plane_id, &root.authority, key, YEAR, now()).unwrap().pair.certificate
     }
 
     #[test]
@@ -353,14 +360,14 @@ mod tests {
         assert_eq!(both, format!("{}{}", old.certificate, new.certificate));
         assert_eq!(with(&both, &new.certificate), both);
         assert_eq!(with(&commented, &old.certificate), commented, "what is right stays as it is");
-        let presented = pki::certificates(&agent.certificate);
-        let bundle = format!("{both}{}{}", other.certificate, stranger.certificate);
+        let presented = pki::certificates(&agent);
+        let bundle = format!("{both}{}{stranger}", other.certificate);
         let after = without(&bundle, &presented, &new.certificate, now());
-        let stays = format!("{}{}{}", new.certificate, other.certificate, stranger.certificate);
+        let stays = format!("{}{}{stranger}", new.certificate, other.certificate);
         assert_eq!(after, stays, "what other agents need stays");
         // The agent's own certificate of before, pinned, goes; so does what has ended.
         let former = leaf("a", &other);
-        let pinned = format!("{}{}", former.certificate, new.certificate);
+        let pinned = format!("{former}{}", new.certificate);
         assert_eq!(without(&pinned, &presented, &new.certificate, now()), new.certificate);
         let later = now() + jiff::SignedDuration::from_hours(24 * 400);
         assert_eq!(without(&stays, &presented, &new.certificate, later), new.certificate);
