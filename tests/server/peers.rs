@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -53,6 +53,11 @@ fn der(path: &Path) -> CertificateDer<'static> {
 
 /// CAs and leaves of every algorithm, in a folder each; the leaves by `client` and by `request` and `sign`.
 fn certificates(at: &ControlPlane) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| make(at));
+}
+
+fn make(at: &ControlPlane) {
     for algorithm in ALGORITHMS {
         let folder = format!("peers-{algorithm}");
         let key = ["--key-algorithm", algorithm];

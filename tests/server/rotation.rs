@@ -346,7 +346,6 @@ pub fn a_rotation_minds_what_changes_beside_it() {
     let crd = crd.replace("ClusterBuildPlane", "BuildPlane").replace("clusterbuildplane", "buildplane");
     let crd = crd.replace("scope: Cluster", "scope: Namespaced").replace("[cbp, cbps]", "[bp, bps]");
     at.kubectl(&["apply", "-f", "-"], &crd);
-    at.kubectl(&["wait", "--for=condition=Established", "crd/buildplanes.openchoreo.dev"], "");
     let namespaced = json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "BuildPlane", "metadata": {"name": "shared", "namespace": "default"},
         "spec": {"planeID": "shared", "clusterAgent": {"clientCA": {"value": new}}}});
     let path = at.write("namespaced.json", &namespaced.to_string());
