@@ -2,7 +2,7 @@
 // works on two API servers, each named by its folder of tests/control-plane/up, and may be given one folder twice. It is
 // the cluster gateway, the controller that reports agents, the Deployment's controller and kubelet, and its agents.
 //
-// It prints `ready PORT` and each change of the agents' fortune. A line `count` on stdin asks for the numbers, `reset`
+// It writes the gateway's certificate to gateway.crt in the first folder, prints `ready PORT` and each change of the agents' fortune. A line `count` on stdin asks for the numbers, `reset`
 // begins them anew; at the end of stdin, or a signal, it prints them a last time.
 package main
 
@@ -16,6 +16,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -241,9 +242,18 @@ func (d *double) listen() (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().AddDate(1, 0, 0)}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		Subject:      pkix.Name{CommonName: "gateway"},
+		DNSNames:     []string{"localhost"}, // and no address, which the chart can't make either
+		NotAfter:     time.Now().AddDate(1, 0, 0),
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
+		return nil, err
+	}
+	own := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	if err := os.WriteFile(filepath.Join(os.Args[1], "gateway.crt"), own, 0o644); err != nil {
 		return nil, err
 	}
 	return tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
