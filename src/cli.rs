@@ -42,6 +42,7 @@ pub enum Command {
     #[command(visible_alias = "list")]
     Get(commands::get::Args),
     Describe(commands::describe::Args),
+    Doctor(commands::doctor::Args),
     Watch(commands::watch::Args),
     Wait(commands::wait::Args),
     Certs(commands::certs::Args),
@@ -60,6 +61,7 @@ pub async fn run(command: Command, session: &Session) -> anyhow::Result<Exit> {
         Command::Validate(args) => commands::validate::run(args, session).await,
         Command::Get(args) => commands::get::run(args, session).await,
         Command::Describe(args) => commands::describe::run(args, session).await,
+        Command::Doctor(args) => commands::doctor::run(args, session).await,
         Command::Watch(args) => commands::watch::run(args, session).await,
         Command::Wait(args) => commands::wait::run(args, session).await,
         Command::Certs(args) => commands::certs::run(args, session).await,

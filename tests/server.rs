@@ -6,6 +6,8 @@
 mod control_plane;
 #[path = "server/corpus.rs"]
 mod corpus;
+#[path = "server/diagnosis.rs"]
+mod diagnosis;
 #[path = "server/differential.rs"]
 mod differential;
 #[path = "server/estate.rs"]
@@ -26,6 +28,7 @@ use libtest_mimic::{Arguments, Completion, Trial};
 use serde_json::{Value, json};
 
 use control_plane::{ControlPlane, Output, Running, available, finish};
+use diagnosis::doctor_names_the_injected_cause;
 use peers::{certificates_please_others, zlint_has_nothing_against_certificates};
 use proxy::Proxy;
 use rotation::{
@@ -98,6 +101,7 @@ fn main() {
         cert_manager_issues_from_the_new_ca,
         a_secret_that_somebody_else_wrote_stops_a_rotation,
         a_rotation_minds_what_changes_beside_it,
+        doctor_names_the_injected_cause,
     ];
     let args = Arguments::from_args();
     let listing = args.list;

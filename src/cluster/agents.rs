@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Container, Namespace, Pod, Secret, Volume};
 use kube::api::{Api, DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::json;
@@ -39,6 +40,12 @@ pub struct Agent {
     pub name: NamespacedName,
     /// `--plane-id`.
     pub plane_id: Option<String>,
+    /// `--plane-type`.
+    pub plane_type: Option<String>,
+    /// `--server-url`.
+    pub server_url: Option<String>,
+    /// `--tls-enabled`.
+    pub tls_enabled: Option<String>,
     /// Name of the Secret with its certificate and key.
     pub secret: Option<String>,
     /// Name of the ConfigMap with the gateway's CA.
@@ -56,6 +63,7 @@ impl Agent {
         let spec = deployment.spec.unwrap_or_default();
         let (pod, template) = (spec.template.spec.unwrap_or_default(), spec.template.metadata.unwrap_or_default());
         let container = pod.containers.iter().find(|container| container.name == CONTAINER);
+        let flag = |name: &str| container.and_then(|container| argument(container, name));
         let volume = |name: &str| pod.volumes.iter().flatten().find(|volume| volume.name == name);
         let secret = |volume: &Volume| volume.secret.as_ref()?.secret_name.clone();
         let config_map = |volume: &Volume| Some(volume.config_map.as_ref()?.name.clone());
@@ -65,7 +73,10 @@ impl Agent {
                 namespace: deployment.metadata.namespace.unwrap_or_default(),
                 name: deployment.metadata.name.unwrap_or_default(),
             },
-            plane_id: container.and_then(|container| argument(container, "--plane-id")),
+            plane_id: flag("--plane-id"),
+            plane_type: flag("--plane-type"),
+            server_url: flag("--server-url"),
+            tls_enabled: flag("--tls-enabled"),
             secret: volume(PAIR_VOLUME).and_then(secret),
             server_ca: volume(SERVER_CA_VOLUME).and_then(config_map),
             replicas: spec.replicas.and_then(|count| usize::try_from(count).ok()).unwrap_or(1),
@@ -201,6 +212,20 @@ impl Cluster {
             matches!(phase, Some("Succeeded" | "Failed"))
         };
         Ok(found.items.into_iter().filter(|pod| !over(pod)).map(AgentPod::of).collect())
+    }
+
+    /// The end of a pod's log.
+    pub async fn log(&self, agent: &Agent, pod: &AgentPod) -> Result<String, Error> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &agent.name.namespace);
+        let params = LogParams { container: Some(CONTAINER.into()), tail_lines: Some(50), ..LogParams::default() };
+        self.ask(api.logs(&pod.name, &params)).await
+    }
+
+    /// When whoever holds a lease last renewed it; none where there is no such lease.
+    pub async fn lease(&self, namespace: &str, name: &str) -> Result<Option<Timestamp>, Error> {
+        let api: Api<Lease> = Api::namespaced(self.client.clone(), namespace);
+        let lease = self.ask(api.get_opt(name)).await?;
+        Ok(lease.and_then(|lease| lease.spec?.renew_time).map(|time| time.0))
     }
 
     /// Whether an agent's pod logged that the gateway let it in; none where its log can't be read.

@@ -102,6 +102,11 @@ impl Target {
         format!("{command}{}", self.flags)
     }
 
+    /// The flags that lead to this cluster as the build cluster, each with a leading blank.
+    pub fn build_flags(&self) -> String {
+        self.flags.replace(" --context ", " --build-context ").replace(" --kubeconfig ", " --build-kubeconfig ")
+    }
+
     /// How the cluster is named in prompts and first lines.
     pub fn title(&self) -> String {
         let server = crate::term::visible(&self.server);

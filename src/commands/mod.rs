@@ -7,6 +7,7 @@ pub mod create;
 pub mod delete;
 pub mod describe;
 pub mod diff;
+pub mod doctor;
 mod error;
 pub mod get;
 mod steps;

@@ -3,12 +3,16 @@
 //! Not here: reaching the cluster (cluster), and showing what was found (render).
 
 mod agents;
+mod case;
+mod checks;
 mod facts;
 pub mod lockout;
 mod notes;
 mod remarks;
 
 pub use agents::{AgentFacts, Pair, Presents, agents};
+pub use case::{Reach, cases};
+pub use checks::{CHECKS, Checked, Status, checks, is_healthy, root_cause};
 pub use facts::{CaPlace, ClientCa, Facts, Problem, ca_place, client_cas, client_cas_of_files, facts, facts_of_files};
 pub use notes::{Note, notes};
 pub use remarks::{Remark, ca_remarks, pinned_leaf, same_name, weak_key};

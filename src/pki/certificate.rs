@@ -48,6 +48,13 @@ pub enum Remaining {
     Share(f64),
 }
 
+impl Remaining {
+    /// Whether a moment is within the length of time; a share is of a certificate, and says nothing of a moment.
+    pub fn covers(self, until: Timestamp, now: Timestamp) -> bool {
+        matches!(self, Self::Span(span) if until < span.after(now))
+    }
+}
+
 impl std::str::FromStr for Remaining {
     type Err = String;
 

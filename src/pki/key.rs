@@ -106,6 +106,11 @@ impl PrivateKey {
         self.0.serialize_pem().into()
     }
 
+    /// The same in DER.
+    pub fn to_der(&self) -> Vec<u8> {
+        self.0.serialize_der()
+    }
+
     /// What kind it is, where such a one can be made.
     pub fn algorithm(&self) -> Option<KeyAlgorithm> {
         let public = self.public_key_info();

@@ -55,6 +55,8 @@ pub struct Kind {
     pub plural: &'static str,
     /// Every word that names the kind in `TYPE/NAME`, beside the plural.
     pub aliases: &'static [&'static str],
+    /// What the agent's URL calls it (`planeType`).
+    pub plane_type: &'static str,
     /// The finalizer by which the controller holds a deletion until the gateway has let the agents go.
     pub finalizer: &'static str,
 }
@@ -66,6 +68,7 @@ pub static CLUSTER_BUILD_PLANE: Kind = Kind {
     kind: "ClusterBuildPlane",
     plural: "clusterbuildplanes",
     aliases: &["plane", "planes", "cbp", "cbps", "clusterbuildplane"],
+    plane_type: "buildplane",
     finalizer: "openchoreo.dev/clusterbuildplane-cleanup",
 };
 
@@ -76,6 +79,7 @@ pub static CLUSTER_WORKFLOW_PLANE: Kind = Kind {
     kind: "ClusterWorkflowPlane",
     plural: "clusterworkflowplanes",
     aliases: &["cwp", "cwps", "clusterworkflowplane"],
+    plane_type: "workflowplane",
     finalizer: "openchoreo.dev/clusterworkflowplane-cleanup",
 };
 

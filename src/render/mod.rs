@@ -1,6 +1,7 @@
 //! Views: pure functions from what is known, and the time, to text. Colour is always in it; the terminal layer strips it.
 
 pub mod certificates;
+pub mod checks;
 pub mod describe;
 pub mod diff;
 pub mod planes;

@@ -30,6 +30,8 @@ pub struct Estate {
     double: Child,
     orders: ChildStdin,
     answers: Receiver<String>,
+    /// Where the double's gateway listens.
+    pub port: u16,
 }
 
 impl Estate {
@@ -56,9 +58,33 @@ impl Estate {
         let out = BufReader::new(double.stdout.take().unwrap());
         std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let orders = double.stdin.take().unwrap();
-        let estate = Self { control, build, double, orders, answers };
-        estate.answer(|line| line.starts_with("ready "));
+        let mut estate = Self { control, build, double, orders, answers, port: 0 };
+        estate.port = estate.answer(|line| line.starts_with("ready "))[6..].parse().unwrap();
         estate
+    }
+
+    /// Ends the double as a power cut would.
+    pub fn kill_double(&mut self) {
+        self.double.kill().unwrap();
+        self.double.wait().unwrap();
+    }
+
+    /// The agent's Deployment, with another argument in the place of the one of its name.
+    pub fn deploy(&self, plane_id: &str, argument: &str) {
+        let mut deployment = deployment(plane_id);
+        // Each time new pods, which read the Secret anew.
+        let time = jiff::Timestamp::now().to_string();
+        deployment["spec"]["template"]["metadata"]["annotations"] = json!({"restarted": time});
+        let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array_mut().unwrap();
+        let url = format!("--server-url=wss://localhost:{}/ws", self.port);
+        for argument in [url.as_str(), argument] {
+            let name = argument.split('=').next().unwrap();
+            arguments
+                .iter_mut()
+                .filter(|old| old.as_str().unwrap().starts_with(name))
+                .for_each(|old| *old = argument.into());
+        }
+        self.build.kubectl(&["apply", "-f", "-"], &deployment.to_string());
     }
 
     fn answer(&self, fits: impl Fn(&str) -> bool) -> String {

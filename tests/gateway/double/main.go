@@ -246,6 +246,7 @@ func (d *double) listen() (net.Listener, error) {
 		SerialNumber: big.NewInt(1),
 		Subject:      pkix.Name{CommonName: "gateway"},
 		DNSNames:     []string{"localhost"}, // and no address, which the chart can't make either
+		NotBefore:    time.Now().Add(-time.Hour),
 		NotAfter:     time.Now().AddDate(1, 0, 0),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)

@@ -1,4 +1,9 @@
-//! TLS servers as a client meets them: what they present. Nothing is sent over the connection.
+//! The cluster gateway, and TLS servers in general, as a client meets them: what they present, and what the gateway says
+//! to an agent.
+
+mod probe;
+
+pub use probe::{Answer, GatewayUrl, Identity, ProbeError, Question, probe};
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

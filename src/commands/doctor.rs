@@ -1,0 +1,174 @@
+//! `choreoctl doctor`: find out why an agent isn't connected.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args as ClapArgs, ValueHint};
+use serde_json::json;
+
+use super::{error_text, tell_missing};
+use crate::args::{BuildArgs, ChoiceArgs, Session, TextFormat, namespace};
+use crate::cluster::Cluster;
+use crate::doctor::{self, CHECKS, Reach, Status, checks, is_healthy};
+use crate::gateway::GatewayUrl;
+use crate::manifest::{Input, json_text, read_bytes};
+use crate::pki::{self, Remaining};
+use crate::plane::Plane;
+use crate::render;
+use crate::render::checks::Diagnosed;
+use crate::term::{Exit, visible};
+
+/// How long the gateway may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Find out why an agent isn't connected
+///
+/// Looks at the control plane, with --build-context at the build cluster too, and asks the gateway as an agent would,
+/// without becoming one. It names one root cause first, with what to do. It only ever reads. Exits 1 when a check failed,
+/// and 2 when something that is needed can't be read.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "Examples:
+  choreoctl doctor
+  choreoctl doctor shared-builder --build-context build
+  choreoctl doctor shared-builder --gateway-url wss://gateway.example.com:8443/ws --cert tls.crt --key tls.key
+  choreoctl doctor --explain agent-trusted")]
+pub struct Args {
+    #[command(flatten)]
+    choice: ChoiceArgs,
+
+    /// Where the gateway is; where the agent's arguments say, unless given
+    #[arg(long, value_name = "URL")]
+    gateway_url: Option<GatewayUrl>,
+
+    /// Certificate to show to the gateway; what the agent's Secret holds, unless given
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "key")]
+    cert: Option<PathBuf>,
+
+    /// Its key
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "cert")]
+    key: Option<PathBuf>,
+
+    /// Warn of what expires within a length of time, or within a share of its lifetime
+    #[arg(long, value_name = "DURATION|%", default_value = "30d")]
+    expires_within: Remaining,
+
+    /// Exit 1 when a check warned, too
+    #[arg(long)]
+    strict: bool,
+
+    /// Namespace of the control plane
+    #[arg(long, value_name = "NAMESPACE", default_value = "openchoreo-control-plane", value_parser = namespace)]
+    control_namespace: String,
+
+    /// How to print it
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: TextFormat,
+
+    /// List the checks, and end
+    #[arg(long)]
+    list_checks: bool,
+
+    /// Say why there is a check, and end
+    #[arg(long, value_name = "CHECK")]
+    explain: Option<String>,
+
+    #[command(flatten)]
+    build: BuildArgs,
+}
+
+pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
+    if args.list_checks || args.explain.is_some() {
+        return tell_checks(&args, session);
+    }
+    let term = &session.term;
+    let control = session.connect().await?;
+    let build = args.build.connect(session).await?;
+    let identity = match (&args.cert, &args.key) {
+        (Some(certificate), Some(key)) => Some((presented(certificate)?, key_text(key)?)),
+        _ => None,
+    };
+    let (planes, missing) = args.choice.in_cluster(&control, |plane: Plane| plane).await?;
+    let reach = Reach {
+        control: &control,
+        control_namespace: &args.control_namespace,
+        build: build.as_ref().map(|build| (&build.cluster, build.namespace.as_str())),
+        gateway_url: args.gateway_url.as_ref(),
+        identity,
+        limit: session.options.request_timeout.map_or(PATIENCE, |limit| limit.min(PATIENCE)),
+        soon: args.expires_within,
+    };
+    let cases = doctor::cases(&reach, planes).await;
+    let planes: Vec<_> = cases
+        .iter()
+        .map(|case| Diagnosed { name: case.facts.plane.name().to_owned(), checked: checks(case) })
+        .collect();
+    let exit = planes.iter().map(|plane| exit_of(plane, args.strict)).fold(Exit::Done, Exit::and);
+    match args.output {
+        TextFormat::Json => {
+            let cluster =
+                [json!({"id": "api-server", "status": "pass", "message": version(&control).await, "hint": null})];
+            let healthy = planes.iter().all(|plane| is_healthy(&plane.checked)) && missing.is_empty();
+            term.line(&json_text(&render::checks::json(&cluster, &planes, healthy))?)?;
+        }
+        TextFormat::Text => match planes.as_slice() {
+            [] if missing.is_empty() => term.note("No resources found"),
+            planes if args.choice.names.is_empty() && planes.len() > 1 => term.print(&render::checks::table(planes))?,
+            planes => {
+                let pages: Vec<_> = planes.iter().map(render::checks::text).collect();
+                term.print(&pages.join("\n"))?;
+            }
+        },
+    }
+    Ok(exit.and(tell_missing(&missing, term)))
+}
+
+fn exit_of(plane: &Diagnosed, strict: bool) -> Exit {
+    let has = |status| plane.checked.iter().any(|one| one.outcome.status == status);
+    let failed = has(Status::Fail) || (strict && has(Status::Warn));
+    let exit = if failed { Exit::No } else { Exit::Done };
+    if plane.checked.iter().any(|one| one.outcome.unknown) { exit.and(Exit::Failed) } else { exit }
+}
+
+async fn version(cluster: &Cluster) -> String {
+    cluster.version().await.unwrap_or_else(|error| error.to_string())
+}
+
+fn presented(path: &std::path::Path) -> anyhow::Result<Vec<Vec<u8>>> {
+    let bytes = read_bytes(&Input::Path(path.to_owned()))?;
+    let found = pki::certificates(&String::from_utf8_lossy(&bytes));
+    anyhow::ensure!(!found.is_empty(), "there is no certificate in {}", path.display());
+    Ok(found)
+}
+
+fn key_text(path: &std::path::Path) -> anyhow::Result<String> {
+    let bytes = read_bytes(&Input::Path(path.to_owned()))?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    pki::PrivateKey::from_pem(&text).with_context(|| format!("could not use {}", path.display()))?;
+    Ok(text)
+}
+
+fn tell_checks(args: &Args, session: &Session) -> anyhow::Result<Exit> {
+    let Some(id) = &args.explain else {
+        let width = CHECKS.iter().map(|check| check.id.len()).max().unwrap_or_default();
+        let lines: String = CHECKS.iter().map(|check| format!("{:<width$}  {}\n", check.id, check.about)).collect();
+        session.term.print(&lines)?;
+        return Ok(Exit::Done);
+    };
+    match CHECKS.iter().find(|check| check.id == id) {
+        Some(check) => {
+            let needs = if check.needs.is_empty() {
+                String::new()
+            } else {
+                format!("\n\nIt needs {}.", check.needs.join(", "))
+            };
+            session.term.line(&format!("{}: {}\n\n{}{needs}", check.id, check.about, check.why))?;
+            Ok(Exit::Done)
+        }
+        None => {
+            let told = anyhow::anyhow!("there is no check {}: choreoctl doctor --list-checks", visible(id));
+            session.term.error(&error_text(&told));
+            Ok(Exit::Failed)
+        }
+    }
+}

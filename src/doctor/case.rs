@@ -1,0 +1,246 @@
+//! What a diagnosis looks at: everything around one plane, gathered once and in parallel, each part with its own error.
+
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
+
+use super::agents::AgentFacts;
+use super::facts::{AT_ONCE, Facts, Problem, client_cas, facts};
+use crate::cluster::{AgentPod, Cluster, Error, Target};
+use crate::gateway::{Answer, GatewayUrl, Identity, ProbeError, Question, probe};
+use crate::manifest::{parse, to_yaml};
+use crate::pki::{self, LEAF_PRIVATE_KEY, PrivateKey, Remaining, Verdict};
+use crate::plane::{CA_KEY, CLUSTER_BUILD_PLANE, NamespacedName, Plane};
+use crate::validate::{Severity, judge};
+
+/// The gateway's CA: a Secret in the control plane's namespace, and a ConfigMap of the same name in the agent's.
+pub const GATEWAY_CA: &str = "cluster-gateway-ca";
+/// The controller's leader election.
+const LEASE: &str = "43500532.openchoreo.dev";
+
+/// Where a diagnosis may look.
+pub struct Reach<'r> {
+    pub control: &'r Cluster,
+    pub control_namespace: &'r str,
+    /// The build cluster, and the agent's namespace in it.
+    pub build: Option<(&'r Cluster, &'r str)>,
+    /// Where the gateway is, where that isn't to be read out of the agent's arguments.
+    pub gateway_url: Option<&'r GatewayUrl>,
+    /// What is presented to the gateway instead of what the agent's Secret holds.
+    pub identity: Option<(Vec<Vec<u8>>, String)>,
+    /// Longest time for the gateway's answer.
+    pub limit: Duration,
+    /// What is told of as ending soon.
+    pub soon: Remaining,
+}
+
+/// All that a diagnosis knows of one plane.
+pub struct Case {
+    pub facts: Facts,
+    /// What `validate` says is wrong with the plane.
+    pub errors: Vec<String>,
+    /// Planes of the same planeID whose CA lets in other agents.
+    pub rivals: Vec<String>,
+    /// Planes of other planeIDs that have the same CA.
+    pub same_ca: Vec<String>,
+    /// Namespaced BuildPlanes of the same planeID.
+    pub build_planes: Result<Vec<String>, Problem>,
+    pub gateway_ca: Result<String, Problem>,
+    /// When the controller last renewed its lease; none where there is no lease.
+    pub lease: Result<Option<Timestamp>, Problem>,
+    /// The build cluster's side; none where none was named.
+    pub build: Option<Result<BuildCase, Problem>>,
+    /// The gateway's word; none where it was not asked.
+    pub probe: Option<Result<Answer, ProbeError>>,
+    pub gateway_url: Option<GatewayUrl>,
+    pub soon: Remaining,
+    /// Where it was looked, for hints.
+    pub control: Target,
+    pub control_namespace: String,
+    pub build_target: Option<Target>,
+}
+
+/// What a diagnosis knows of the build cluster.
+pub struct BuildCase {
+    pub agent: AgentFacts,
+    /// The CA that the agent verifies the gateway against.
+    pub server_ca: Result<String, Problem>,
+    /// The end of the log of a pod of it.
+    pub log: Result<String, Problem>,
+}
+
+/// The cases of planes in a cluster.
+pub async fn cases(reach: &Reach<'_>, planes: Vec<Plane>) -> Vec<Case> {
+    let ca = NamespacedName { namespace: reach.control_namespace.into(), name: GATEWAY_CA.into() };
+    let keys = [CA_KEY];
+    let (all, gateway_ca, lease, facts) = tokio::join!(
+        reach.control.planes::<Plane>(None),
+        reach.control.secret_keys(&ca, &keys),
+        reach.control.lease(reach.control_namespace, LEASE),
+        facts(reach.control, planes),
+    );
+    let all = all.unwrap_or_default();
+    let all: Vec<_> = client_cas(reach.control, &all).await.into_iter().zip(all).collect();
+    let gateway_ca = gateway_ca
+        .map(|bytes| String::from_utf8_lossy(&bytes.concat()).into_owned())
+        .map_err(|error| Problem::from(&error));
+    let lease = lease.map_err(|error| Problem::from(&error));
+    let gathered = stream::iter(facts).map(|facts| {
+        let (gateway_ca, lease, all) = (gateway_ca.clone(), lease.clone(), &all);
+        async move { case(reach, facts, all, gateway_ca, lease).await }
+    });
+    gathered.buffered(AT_ONCE).collect().await
+}
+
+async fn case(
+    reach: &Reach<'_>,
+    facts: Facts,
+    all: &[(super::ClientCa, Plane)],
+    gateway_ca: Result<String, Problem>,
+    lease: Result<Option<Timestamp>, Problem>,
+) -> Case {
+    let plane = &facts.plane;
+    let build = async {
+        match reach.build {
+            None => None,
+            Some((cluster, namespace)) => Some(build_case(cluster, namespace, plane.plane_id()).await),
+        }
+    };
+    let (build_planes, build) = tokio::join!(reach.control.build_planes(plane.plane_id()), build);
+    let own = facts.client_ca.text.as_deref().unwrap_or_default();
+    let ders = pki::certificates(own);
+    let others = all.iter().filter(|(_, other)| other.name() != plane.name());
+    let (sharing, strangers): (Vec<_>, Vec<_>) = others.partition(|(_, other)| other.plane_id() == plane.plane_id());
+    let common = |ca: &super::ClientCa| {
+        ca.text.as_deref().is_ok_and(|text| pki::certificates(text).iter().any(|der| ders.contains(der)))
+    };
+    let names = |those: Vec<&(super::ClientCa, Plane)>, wanted: bool| {
+        let those = those.into_iter().filter(|(ca, _)| common(ca) == wanted && !ders.is_empty());
+        those.map(|(_, plane)| plane.name().to_owned()).collect::<Vec<_>>()
+    };
+    let (rivals, same_ca) = (names(sharing, false), names(strangers, true));
+    let (gateway_url, probe) =
+        asked(reach, &facts, build.as_ref().and_then(|build| build.as_ref().ok()), &gateway_ca).await;
+    Case {
+        errors: errors(plane),
+        rivals,
+        same_ca,
+        build_planes: build_planes
+            .map(|planes| {
+                let name = |plane: &Plane| {
+                    format!("{}/{}", plane.metadata.namespace.as_deref().unwrap_or_default(), plane.name())
+                };
+                planes.iter().map(name).collect()
+            })
+            .map_err(|error| Problem::from(&error)),
+        gateway_ca,
+        lease,
+        build,
+        probe,
+        gateway_url,
+        soon: reach.soon,
+        control: reach.control.target().clone(),
+        control_namespace: reach.control_namespace.to_owned(),
+        build_target: reach.build.map(|(cluster, _)| cluster.target().clone()),
+        facts,
+    }
+}
+
+/// What the API server took and no agent gets in by.
+fn errors(plane: &Plane) -> Vec<String> {
+    let mut object = plane.manifest(&CLUSTER_BUILD_PLANE);
+    if let Some(fields) = object.as_object_mut() {
+        fields.shift_remove("status");
+    }
+    let Ok(text) = to_yaml(&object) else {
+        return Vec::new();
+    };
+    let findings = judge(&parse("the plane".into(), text)).findings;
+    let told = findings.into_iter().filter(|finding| finding.rule.severity == Severity::Error);
+    told.map(|finding| format!("{} [{}]", finding.message, finding.rule.id)).collect()
+}
+
+async fn build_case(cluster: &Cluster, namespace: &str, plane_id: &str) -> Result<BuildCase, Problem> {
+    let found = match cluster.agent(namespace, Some(plane_id)).await {
+        // One that runs as another planeID is the one that is meant, where it is the only one.
+        Err(Error::NoAgent { there, .. }) if there.len() == 1 => cluster.agent(namespace, None).await,
+        found => found,
+    };
+    let agent = AgentFacts::of(cluster, found.map_err(|error| Problem::from(&error))?).await;
+    let name = agent.agent.server_ca.clone().unwrap_or_else(|| GATEWAY_CA.into());
+    let map = NamespacedName { namespace: namespace.into(), name };
+    let keys = [CA_KEY];
+    let pod: Option<AgentPod> = agent.pods.as_ref().ok().and_then(|pods| pods.first().cloned());
+    let log = async {
+        match &pod {
+            Some(pod) => cluster.log(&agent.agent, pod).await.map_err(|error| Problem::from(&error)),
+            None => Err(Problem { word: "missing", text: "there is no pod".into() }),
+        }
+    };
+    let (server_ca, log) = tokio::join!(cluster.config_map_keys(&map, &keys), log);
+    Ok(BuildCase {
+        server_ca: server_ca
+            .map(|bytes| String::from_utf8_lossy(&bytes.concat()).into_owned())
+            .map_err(|error| Problem::from(&error)),
+        log,
+        agent,
+    })
+}
+
+/// The gateway's URL, and its word where both it and a certificate are at hand.
+async fn asked(
+    reach: &Reach<'_>,
+    facts: &Facts,
+    build: Option<&BuildCase>,
+    gateway_ca: &Result<String, Problem>,
+) -> (Option<GatewayUrl>, Option<Result<Answer, ProbeError>>) {
+    let of_agent = || build?.agent.agent.server_url.as_deref()?.parse().ok();
+    let Some(url) = reach.gateway_url.cloned().or_else(of_agent) else {
+        return (None, None);
+    };
+    // As the agent does it, where its side is known.
+    let server_ca = match build.map(|build| &build.server_ca) {
+        Some(Ok(ca)) => ca,
+        _ => match gateway_ca {
+            Ok(ca) => ca,
+            Err(_) => return (Some(url), None),
+        },
+    };
+    let identity = match (&reach.identity, reach.build, build) {
+        (Some((presented, key)), _, _) => {
+            PrivateKey::from_pem(key).ok().map(|key| Identity { presented: presented.clone(), key })
+        }
+        (None, Some((cluster, _)), Some(build)) => of_secret(cluster, build).await,
+        _ => None,
+    };
+    let Some(identity) = identity else {
+        return (Some(url), None);
+    };
+    let plane_id = build.and_then(|build| build.agent.agent.plane_id.as_deref()).unwrap_or(facts.plane.plane_id());
+    let question = Question {
+        url: &url,
+        plane_type: CLUSTER_BUILD_PLANE.plane_type,
+        plane_id,
+        identity: Some(identity),
+        server_ca,
+        limit: reach.limit,
+    };
+    let answer = probe(question).await;
+    (Some(url), Some(answer))
+}
+
+async fn of_secret(cluster: &Cluster, build: &BuildCase) -> Option<Identity> {
+    let pair = build.agent.pair.as_ref().ok()?;
+    let secret = cluster.existing_secret(&build.agent.agent.pair()?).await.ok()?;
+    let key = PrivateKey::from_pem(&secret.text(LEAF_PRIVATE_KEY)).ok()?;
+    Some(Identity { presented: pair.presented.clone(), key })
+}
+
+impl Case {
+    /// The gateway's verdict, foretold, on what an agent that starts now would present.
+    pub fn verdict(&self) -> Option<Verdict> {
+        let pair = self.build.as_ref()?.as_ref().ok()?.agent.pair.as_ref().ok()?;
+        Some(self.facts.client_ca.verdict(&pair.presented, self.facts.now))
+    }
+}

@@ -1,0 +1,272 @@
+//! The probe: what the cluster gateway says to an agent with this certificate, without becoming one.
+//!
+//! A `GET /ws` over HTTP/1.1 and mutual TLS, with no Upgrade: the gateway decides first and upgrades after (OpenChoreo
+//! v0.15 to v0.17). A WebSocket connection would register an agent and be handed work, so none is ever made.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::pki::PrivateKey;
+use crate::term::visible;
+
+/// The largest answer that is read, in bytes.
+const LARGEST: usize = 4096;
+
+/// Where the gateway is, as an agent's `--server-url` has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayUrl {
+    pub scheme: String,
+    pub host: String,
+    pub port: u16,
+    pub path: String,
+}
+
+impl std::str::FromStr for GatewayUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "write it as wss://HOST:PORT/ws".to_owned();
+        let url: http::Uri = text.parse().map_err(|_| wrong())?;
+        let (Some(scheme), Some(host)) = (url.scheme_str(), url.host()) else {
+            return Err(wrong());
+        };
+        let port = url.port_u16().unwrap_or(if matches!(scheme, "ws" | "http") { 80 } else { 443 });
+        Ok(Self {
+            scheme: scheme.to_owned(),
+            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+            port,
+            path: url.path().to_owned(),
+        })
+    }
+}
+
+impl std::fmt::Display for GatewayUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { scheme, host, port, path } = self;
+        if host.contains(':') {
+            write!(f, "{scheme}://[{host}]:{port}{path}")
+        } else {
+            write!(f, "{scheme}://{host}:{port}{path}")
+        }
+    }
+}
+
+/// What an agent presents.
+pub struct Identity {
+    /// Its own certificate first, in DER.
+    pub presented: Vec<Vec<u8>>,
+    pub key: PrivateKey,
+}
+
+/// What the gateway is asked.
+pub struct Question<'q> {
+    pub url: &'q GatewayUrl,
+    pub plane_type: &'q str,
+    pub plane_id: &'q str,
+    pub identity: Option<Identity>,
+    /// What the agent verifies the gateway against, in PEM.
+    pub server_ca: &'q str,
+    pub limit: Duration,
+}
+
+/// What the gateway says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Authorized for one plane of the planeID at least.
+    Authorized,
+    /// No plane has the planeID, or none of those has a CA that the gateway can read.
+    NoPlane,
+    /// No plane of the planeID trusts the certificate.
+    NotTrusted,
+    /// None arrived: something between terminates TLS, or none was sent.
+    NoCertificate,
+    /// The gateway is of another release.
+    OtherRelease(String),
+    /// The gateway can't read the API server.
+    Blind(String),
+    /// Something else, quoted.
+    Other { status: u16, text: String },
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    #[error("the host name {} can't be resolved", visible(.0))]
+    Name(String),
+    #[error("{} refuses connections", visible(.0))]
+    Refused(String),
+    #[error("{} did not answer within {} s", visible(.0), .1.as_secs())]
+    TimedOut(String, Duration),
+    #[error("could not connect to {}: {}", visible(.0), .1)]
+    Unreachable(String, std::io::Error),
+    #[error("{} speaks no TLS", visible(.0))]
+    NotTls(String),
+    #[error("the gateway's certificate was not issued by the CA at hand")]
+    UnknownAuthority,
+    #[error("the gateway's certificate is not valid for {}: it names {}", visible(.host), visible(.names))]
+    WrongName { host: String, names: String },
+    #[error("the gateway's certificate has expired, or isn't valid yet")]
+    Expired,
+    #[error("the connection ended as the certificate was presented: {0}")]
+    Dropped(String),
+    #[error("the certificate can't be presented: {0}")]
+    Identity(String),
+    #[error("the answer is no HTTP: {0}")]
+    NotHttp(String),
+}
+
+/// Asks the gateway, and takes no longer than the limit.
+///
+/// # Errors
+/// [`ProbeError`], each of which tells another cause.
+pub async fn probe(question: Question<'_>) -> Result<Answer, ProbeError> {
+    let address = address(question.url);
+    let limit = question.limit;
+    tokio::time::timeout(limit, ask(question, &address)).await.unwrap_or(Err(ProbeError::TimedOut(address, limit)))
+}
+
+fn address(url: &GatewayUrl) -> String {
+    if url.host.contains(':') { format!("[{}]:{}", url.host, url.port) } else { format!("{}:{}", url.host, url.port) }
+}
+
+async fn ask(question: Question<'_>, address: &str) -> Result<Answer, ProbeError> {
+    let found = tokio::net::lookup_host(address).await.map_err(|_| ProbeError::Name(question.url.host.clone()))?;
+    let addresses: Vec<_> = found.collect();
+    let tcp = TcpStream::connect(addresses.as_slice()).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => ProbeError::Refused(address.to_owned()),
+        _ => ProbeError::Unreachable(address.to_owned(), error),
+    })?;
+    let name = ServerName::try_from(question.url.host.clone());
+    let name = name.map_err(|_| ProbeError::Name(question.url.host.clone()))?;
+    let uri = format!("/ws?planeType={}&planeID={}", question.plane_type, question.plane_id);
+    let host = question.url.host.clone();
+    let connector = TlsConnector::from(Arc::new(config(question)?));
+    let stream = connector.connect(name, tcp).await.map_err(|error| of_handshake(&error, &host, address))?;
+    get(stream, &uri, address).await
+}
+
+fn config(question: Question<'_>) -> Result<ClientConfig, ProbeError> {
+    let mut roots = RootCertStore::empty();
+    let ders = crate::pki::certificates(question.server_ca).into_iter().map(CertificateDer::from);
+    roots.add_parsable_certificates(ders);
+    if roots.is_empty() {
+        return Err(ProbeError::UnknownAuthority);
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| ProbeError::Identity(error.to_string()))?.with_root_certificates(roots);
+    let Some(identity) = question.identity else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let chain = identity.presented.into_iter().map(CertificateDer::from).collect();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(identity.key.to_der()));
+    builder.with_client_auth_cert(chain, key).map_err(|error| ProbeError::Identity(error.to_string()))
+}
+
+/// What a failed handshake tells.
+fn of_handshake(error: &std::io::Error, host: &str, address: &str) -> ProbeError {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::InvalidCertificate(error)) => match error {
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => ProbeError::Expired,
+            CertificateError::NotValidForName => {
+                ProbeError::WrongName { host: host.to_owned(), names: "other names".into() }
+            }
+            CertificateError::NotValidForNameContext { presented, .. } => {
+                let names = if presented.is_empty() { "none".into() } else { presented.join(", ") };
+                ProbeError::WrongName { host: host.to_owned(), names }
+            }
+            _ => ProbeError::UnknownAuthority,
+        },
+        Some(rustls::Error::AlertReceived(alert)) => ProbeError::Dropped(format!("{alert:?}")),
+        Some(rustls::Error::InvalidMessage(_)) => ProbeError::NotTls(address.to_owned()),
+        _ if error.kind() == std::io::ErrorKind::UnexpectedEof => ProbeError::NotTls(address.to_owned()),
+        _ => ProbeError::Unreachable(address.to_owned(), std::io::Error::other(error.to_string())),
+    }
+}
+
+async fn get(stream: TlsStream<TcpStream>, uri: &str, address: &str) -> Result<Answer, ProbeError> {
+    // In TLS 1.3 a server's word on the certificate comes after the handshake.
+    let failed = |error: hyper::Error| {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        while let Some(error) = cause {
+            if let Some(io) = error.downcast_ref::<std::io::Error>()
+                && let Some(rustls::Error::AlertReceived(alert)) = io.get_ref().and_then(|inner| inner.downcast_ref())
+            {
+                return ProbeError::Dropped(format!("{alert:?}"));
+            }
+            cause = error.source();
+        }
+        ProbeError::NotHttp(visible(&error.to_string()).into_owned())
+    };
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    let connection = tokio::spawn(connection);
+    let request = http::Request::get(uri).header(http::header::HOST, address).body(Empty::<Bytes>::new());
+    let request = request.map_err(|error| ProbeError::NotHttp(error.to_string()))?;
+    let answer = sender.send_request(request).await.map_err(failed)?;
+    let status = answer.status().as_u16();
+    let websocket = answer.headers().contains_key("sec-websocket-version");
+    let body = Limited::new(answer.into_body(), LARGEST).collect().await;
+    let text = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_owned()).unwrap_or_default();
+    connection.abort();
+    Ok(Answer::of(status, websocket, text))
+}
+
+impl Answer {
+    /// The gateway's answers by status and text.
+    fn of(status: u16, websocket: bool, text: String) -> Self {
+        let reason = text.split_once("verification failed: ").map(|(_, reason)| reason);
+        match (status, reason) {
+            (400, _) if websocket => Self::Authorized,
+            (400, _) if text.starts_with("invalid planeType") => Self::OtherRelease(text),
+            (401, None) if text.contains("no client certificate") => Self::NoCertificate,
+            (401, Some(reason)) if reason.starts_with("no ") && reason.contains("CRs found") => Self::NoPlane,
+            (401, Some(reason)) if reason.starts_with("certificate not valid for any CR") => Self::NotTrusted,
+            (401, Some(reason)) if reason.starts_with("failed to get client CA") => Self::Blind(reason.to_owned()),
+            _ => Self::Other { status, text },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_understood() {
+        let of = |status, websocket, text: &str| Answer::of(status, websocket, text.to_owned());
+        let refused = |reason: &str| of(401, false, &format!("client certificate verification failed: {reason}"));
+        assert_eq!(of(400, true, "Bad Request"), Answer::Authorized);
+        assert_eq!(of(401, false, "no client certificate presented"), Answer::NoCertificate);
+        assert_eq!(refused("no buildplane CRs found with planeID 'x'"), Answer::NoPlane);
+        assert_eq!(refused("certificate not valid for any CR with planeID 'x'"), Answer::NotTrusted);
+        assert!(matches!(refused("failed to get client CA configurations: x"), Answer::Blind(_)));
+        let other = "invalid planeType: must be 'dataplane', 'workflowplane', or 'observabilityplane'";
+        assert!(matches!(of(400, false, other), Answer::OtherRelease(_)));
+        assert_eq!(of(404, false, "nothing"), Answer::Other { status: 404, text: "nothing".into() });
+    }
+
+    #[test]
+    fn urls_are_those_of_an_agent() {
+        for (text, port) in [("wss://a:8443/ws", 8443), ("wss://a/ws", 443), ("ws://a/ws", 80), ("wss://[::1]:1/ws", 1)]
+        {
+            let url: GatewayUrl = text.parse().unwrap();
+            assert_eq!(url.port, port, "{text}");
+        }
+        for text in ["", "a:8443", "/ws", "wss://"] {
+            assert!(text.parse::<GatewayUrl>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! A diagnosis in words, as a table over many planes, and as the JSON that scripts rely on.
+
+use serde_json::{Value, json};
+
+use super::{NONE, cell, columns, cut, redacted_json};
+use crate::doctor::{Checked, Status, is_healthy, root_cause};
+use crate::term::{paint, visible};
+
+/// Widest message in the table.
+const MESSAGE: usize = 80;
+
+/// A plane and what its checks said.
+pub struct Diagnosed {
+    pub name: String,
+    pub checked: Vec<Checked>,
+}
+
+fn word(status: Status) -> String {
+    match status {
+        Status::Pass => paint::good("pass"),
+        Status::Warn => paint::warning("warn"),
+        Status::Fail => paint::bad("FAIL"),
+        Status::Skip => paint::faint("skip"),
+    }
+}
+
+fn verdict(checked: &[Checked]) -> String {
+    match root_cause(checked) {
+        Some(_) => paint::bad("not healthy"),
+        None if is_healthy(checked) => paint::good("healthy"),
+        None => paint::warning("not known"),
+    }
+}
+
+/// One plane in full: the cause first, then every check.
+pub fn text(plane: &Diagnosed) -> String {
+    let mut text = format!("{}: {}\n", paint::strong(&visible(&plane.name)), verdict(&plane.checked));
+    if let Some(cause) = root_cause(&plane.checked) {
+        text.push_str(&format!("\nThe cause: {} [{}]\n", visible(&cause.outcome.message), cause.check.id));
+        if let Some(hint) = &cause.outcome.hint {
+            text.push_str(&format!("{} {}\n", paint::good("hint:"), visible(hint)));
+        }
+    }
+    text.push('\n');
+    let width = plane.checked.iter().map(|one| one.check.id.len()).max().unwrap_or_default();
+    let cause = root_cause(&plane.checked).map(|one| one.check.id);
+    for one in &plane.checked {
+        let id = one.check.id;
+        text.push_str(&format!("  {}  {id:<width$}  {}\n", word(one.outcome.status), visible(&one.outcome.message)));
+        let problem = matches!(one.outcome.status, Status::Warn | Status::Fail);
+        if let Some(hint) = one.outcome.hint.as_ref().filter(|_| problem && cause != Some(id)) {
+            text.push_str(&format!("        {:<width$}  {} {}\n", "", paint::good("hint:"), visible(hint)));
+        }
+    }
+    text
+}
+
+/// Several planes, a row each, problems first.
+pub fn table(planes: &[Diagnosed]) -> String {
+    let rank = |plane: &&Diagnosed| match root_cause(&plane.checked) {
+        Some(_) => 0,
+        None if !is_healthy(&plane.checked) => 1,
+        None => 2,
+    };
+    let mut sorted: Vec<_> = planes.iter().collect();
+    sorted.sort_by_key(rank);
+    let rows = sorted.into_iter().map(|plane| {
+        let warnings = plane.checked.iter().filter(|one| one.outcome.status == Status::Warn).count();
+        let cause = root_cause(&plane.checked);
+        vec![
+            cell(&plane.name),
+            verdict(&plane.checked),
+            cause.map_or_else(|| NONE.into(), |cause| cause.check.id.to_owned()),
+            warnings.to_string(),
+            cause.map_or_else(|| NONE.into(), |cause| cut(&cause.outcome.message, MESSAGE)),
+        ]
+    });
+    columns(Some(&["NAME", "VERDICT", "ROOT-CAUSE", "WARNINGS", "MESSAGE"]), rows)
+}
+
+/// All of them as one object; `cluster` are the checks that are about no plane.
+pub fn json(cluster: &[Value], planes: &[Diagnosed], healthy: bool) -> Value {
+    let one = |one: &Checked| {
+        json!({
+            "id": one.check.id,
+            "status": one.outcome.status,
+            "message": one.outcome.message,
+            "hint": one.outcome.hint,
+        })
+    };
+    let plane = |plane: &Diagnosed| {
+        json!({
+            "name": plane.name,
+            "healthy": is_healthy(&plane.checked),
+            "rootCause": root_cause(&plane.checked).map(|cause| cause.check.id),
+            "checks": plane.checked.iter().map(one).collect::<Vec<_>>(),
+        })
+    };
+    let planes: Vec<_> = planes.iter().map(plane).collect();
+    redacted_json(json!({"healthy": healthy, "checks": cluster, "planes": planes}))
+}
