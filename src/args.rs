@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum, ValueHint};
 use clap_complete::ArgValueCandidates;
@@ -94,7 +95,15 @@ pub struct Session {
     pub options: cluster::Options,
 }
 
+/// How long a TLS server may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 impl Session {
+    /// How long a server that is no API server may take.
+    pub fn patience(&self) -> Duration {
+        self.options.request_timeout.map_or(PATIENCE, |limit| limit.min(PATIENCE))
+    }
+
     pub async fn connect(&self) -> anyhow::Result<Cluster> {
         Ok(Cluster::connect(self.options.clone(), &self.term).await?)
     }

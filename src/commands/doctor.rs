@@ -1,7 +1,6 @@
 //! `choreoctl doctor`: find out why an agent isn't connected.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueHint};
@@ -18,9 +17,6 @@ use crate::plane::Plane;
 use crate::render;
 use crate::render::checks::Diagnosed;
 use crate::term::{Exit, visible};
-
-/// How long the gateway may take.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Find out why an agent isn't connected
 ///
@@ -88,17 +84,33 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         (Some(certificate), Some(key)) => Some((presented(certificate)?, key_text(key)?)),
         _ => None,
     };
-    let (planes, missing) = args.choice.in_cluster(&control, |plane: Plane| plane).await?;
     let reach = Reach {
         control: &control,
         control_namespace: &args.control_namespace,
         build: build.as_ref().map(|build| (&build.cluster, build.namespace.as_str())),
         gateway_url: args.gateway_url.as_ref(),
         identity,
-        limit: session.options.request_timeout.map_or(PATIENCE, |limit| limit.min(PATIENCE)),
+        limit: session.patience(),
         soon: args.expires_within,
     };
-    let cases = doctor::cases(&reach, planes).await;
+    let (cases, missing, api_server) = match args.choice.in_cluster(&control, |plane: Plane| plane).await {
+        Ok((planes, missing)) => {
+            let (cases, version) = tokio::join!(doctor::cases(&reach, planes), version(&control));
+            (cases, missing, json!({"id": "api-server", "status": "pass", "message": version, "hint": null}))
+        }
+        // The build cluster's side is told all the same.
+        Err(error) if reach.build.is_some() && !args.choice.names.is_empty() => {
+            let mut cases = Vec::new();
+            for name in &args.choice.names {
+                cases.push(doctor::case_without_control(&reach, name.as_str(), &error).await);
+            }
+            let told =
+                json!({"id": "api-server", "status": "fail", "message": error.to_string(), "hint": error.hint()});
+            term.error(&error_text(&error.into()));
+            (cases, Vec::new(), told)
+        }
+        Err(error) => return Err(error.into()),
+    };
     let planes: Vec<_> = cases
         .iter()
         .map(|case| Diagnosed { name: case.facts.plane.name().to_owned(), checked: checks(case) })
@@ -106,8 +118,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let exit = planes.iter().map(|plane| exit_of(plane, args.strict)).fold(Exit::Done, Exit::and);
     match args.output {
         TextFormat::Json => {
-            let cluster =
-                [json!({"id": "api-server", "status": "pass", "message": version(&control).await, "hint": null})];
+            let cluster = [api_server];
             let healthy = planes.iter().all(|plane| is_healthy(&plane.checked)) && missing.is_empty();
             term.line(&json_text(&render::checks::json(&cluster, &planes, healthy))?)?;
         }

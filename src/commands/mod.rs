@@ -9,6 +9,7 @@ pub mod describe;
 pub mod diff;
 pub mod doctor;
 mod error;
+pub mod forecast;
 pub mod get;
 mod steps;
 pub mod validate;

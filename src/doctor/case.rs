@@ -5,12 +5,12 @@ use std::time::Duration;
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 
-use super::agents::AgentFacts;
+use super::agents::{AgentFacts, Pair};
 use super::facts::{AT_ONCE, Facts, Problem, client_cas, facts};
 use crate::cluster::{AgentPod, Cluster, Error, Target};
-use crate::gateway::{Answer, GatewayUrl, Identity, ProbeError, Question, probe};
+use crate::gateway::{Answer, GatewayUrl, Identity, ProbeError, Question, presented, probe};
 use crate::manifest::{parse, to_yaml};
-use crate::pki::{self, LEAF_PRIVATE_KEY, PrivateKey, Remaining, Verdict};
+use crate::pki::{self, Certificate, LEAF_PRIVATE_KEY, PrivateKey, Remaining, Verdict};
 use crate::plane::{CA_KEY, CLUSTER_BUILD_PLANE, NamespacedName, Plane};
 use crate::validate::{Severity, judge};
 
@@ -37,6 +37,8 @@ pub struct Reach<'r> {
 
 /// All that a diagnosis knows of one plane.
 pub struct Case {
+    /// Whether the plane itself could be read.
+    pub plane: Result<(), Problem>,
     pub facts: Facts,
     /// What `validate` says is wrong with the plane.
     pub errors: Vec<String>,
@@ -54,6 +56,8 @@ pub struct Case {
     /// The gateway's word; none where it was not asked.
     pub probe: Option<Result<Answer, ProbeError>>,
     pub gateway_url: Option<GatewayUrl>,
+    /// The gateway's own certificate.
+    pub gateway_certificate: Option<Certificate>,
     pub soon: Remaining,
     /// Where it was looked, for hints.
     pub control: Target,
@@ -93,6 +97,16 @@ pub async fn cases(reach: &Reach<'_>, planes: Vec<Plane>) -> Vec<Case> {
     gathered.buffered(AT_ONCE).collect().await
 }
 
+/// The case of a plane that can't be read, as the control plane doesn't tell: what the build cluster does.
+pub async fn case_without_control(reach: &Reach<'_>, name: &str, error: &Error) -> Case {
+    let mut plane = Plane::default();
+    plane.metadata.name = Some(name.to_owned());
+    let problem = Problem::from(error);
+    let facts = Facts::unread(plane, &problem, Timestamp::now());
+    let unread = || Err(problem.clone());
+    Case { plane: Err(problem.clone()), ..case(reach, facts, &[], Err(problem.clone()), unread()).await }
+}
+
 async fn case(
     reach: &Reach<'_>,
     facts: Facts,
@@ -123,6 +137,7 @@ async fn case(
     let (gateway_url, probe) =
         asked(reach, &facts, build.as_ref().and_then(|build| build.as_ref().ok()), &gateway_ca).await;
     Case {
+        plane: Ok(()),
         errors: errors(plane),
         rivals,
         same_ca,
@@ -138,6 +153,10 @@ async fn case(
         lease,
         build,
         probe,
+        gateway_certificate: match &gateway_url {
+            Some(url) => shown(url, reach.limit).await,
+            None => None,
+        },
         gateway_url,
         soon: reach.soon,
         control: reach.control.target().clone(),
@@ -230,6 +249,12 @@ async fn asked(
     (Some(url), Some(answer))
 }
 
+/// The certificate that the gateway serves.
+async fn shown(url: &GatewayUrl, limit: Duration) -> Option<Certificate> {
+    let presented = presented(&url.host, url.port, limit).await.ok()?;
+    Certificate::from_der(presented.first()?)
+}
+
 async fn of_secret(cluster: &Cluster, build: &BuildCase) -> Option<Identity> {
     let pair = build.agent.pair.as_ref().ok()?;
     let secret = cluster.existing_secret(&build.agent.agent.pair()?).await.ok()?;
@@ -238,9 +263,20 @@ async fn of_secret(cluster: &Cluster, build: &BuildCase) -> Option<Identity> {
 }
 
 impl Case {
+    /// What the agent's Secret holds.
+    pub fn pair(&self) -> Option<&Pair> {
+        self.build.as_ref()?.as_ref().ok()?.agent.pair.as_ref().ok()
+    }
+
+    /// Whether something that was asked for could not be read.
+    pub fn is_unread(&self) -> bool {
+        let ca = matches!(&self.facts.client_ca.text, Err(problem) if !matches!(problem.word, "missing" | "invalid"));
+        self.plane.is_err() || ca || matches!(&self.build, Some(Err(problem)) if problem.word != "missing")
+    }
+
     /// The gateway's verdict, foretold, on what an agent that starts now would present.
     pub fn verdict(&self) -> Option<Verdict> {
-        let pair = self.build.as_ref()?.as_ref().ok()?.agent.pair.as_ref().ok()?;
+        let pair = self.pair()?;
         Some(self.facts.client_ca.verdict(&pair.presented, self.facts.now))
     }
 }

@@ -82,15 +82,22 @@ pub struct Checked {
 /// All checks, in the order of cause.
 pub static CHECKS: &[Check] = &[
     Check {
-        id: "deletion",
+        id: "plane-exists",
         needs: &[],
+        about: "the plane can be read",
+        why: "Without the control plane only the build cluster's side is looked at.",
+        run: plane_exists,
+    },
+    Check {
+        id: "deletion",
+        needs: &["plane-exists"],
         about: "the plane is not being deleted",
         why: "A plane that is being deleted waits for the controller, which waits for the gateway; with either of them down it hangs.",
         run: deletion,
     },
     Check {
         id: "client-ca-readable",
-        needs: &[],
+        needs: &["plane-exists"],
         about: "the CA that the plane names can be read",
         why: "The gateway skips a plane whose CA it can't read: no value and no Secret, or a Secret, key or namespace that isn't there.",
         run: client_ca_readable,
@@ -132,7 +139,7 @@ pub static CHECKS: &[Check] = &[
     },
     Check {
         id: "observability-plane",
-        needs: &[],
+        needs: &["plane-exists"],
         about: "the observability plane exists",
         why: "A missing one shows nowhere in the status; requests for logs and metrics of builds fail later.",
         run: observability_plane,
@@ -146,7 +153,7 @@ pub static CHECKS: &[Check] = &[
     },
     Check {
         id: "agent-plane-id",
-        needs: &["agent-exists"],
+        needs: &["plane-exists", "agent-exists"],
         about: "the agent runs as the plane's planeID",
         why: "Helm's clusterAgent accepts unknown keys: with planeId instead of planeID the agent runs as `default`.",
         run: agent_plane_id,
@@ -268,6 +275,13 @@ pub fn root_cause(checked: &[Checked]) -> Option<&Checked> {
 /// Whether nothing failed, and all that was looked for could be read.
 pub fn is_healthy(checked: &[Checked]) -> bool {
     root_cause(checked).is_none() && !checked.iter().any(|one| one.outcome.unknown)
+}
+
+fn plane_exists(case: &Case) -> Outcome {
+    match &case.plane {
+        Ok(()) => Outcome::pass(format!("it exists, with planeID {}", visible(case.facts.plane.plane_id()))),
+        Err(problem) => Outcome::unknown(problem.text.clone()),
+    }
 }
 
 fn deletion(case: &Case) -> Outcome {

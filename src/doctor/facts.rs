@@ -96,6 +96,20 @@ pub struct Facts {
     pub now: Timestamp,
 }
 
+impl Facts {
+    /// Of a plane that can't be read, for one and the same reason.
+    pub fn unread(plane: Plane, problem: &Problem, now: Timestamp) -> Self {
+        Self {
+            client_ca: ClientCa::new("unknown".into(), Err(problem.clone())),
+            shares_plane_id_with: Err(problem.clone()),
+            observability_exists: Err(problem.clone()),
+            events: Err(problem.clone()),
+            now,
+            plane,
+        }
+    }
+}
+
 /// Where a plane says that its CA is.
 pub enum CaPlace {
     Value(String),

@@ -6,13 +6,19 @@ mod agents;
 mod case;
 mod checks;
 mod facts;
+mod forecast;
 pub mod lockout;
 mod notes;
 mod remarks;
 
 pub use agents::{AgentFacts, Pair, Presents, agents};
-pub use case::{Reach, cases};
+pub use case::{Reach, case_without_control, cases};
+#[cfg(test)]
+pub use checks::Outcome;
 pub use checks::{CHECKS, Checked, Status, checks, is_healthy, root_cause};
 pub use facts::{CaPlace, ClientCa, Facts, Problem, ca_place, client_cas, client_cas_of_files, facts, facts_of_files};
+#[cfg(test)]
+pub use forecast::Reason;
+pub use forecast::{Break, forecast};
 pub use notes::{Note, notes};
 pub use remarks::{Remark, ca_remarks, pinned_leaf, same_name, weak_key};

@@ -99,3 +99,75 @@ pub fn json(cluster: &[Value], planes: &[Diagnosed], healthy: bool) -> Value {
     let planes: Vec<_> = planes.iter().map(plane).collect();
     redacted_json(json!({"healthy": healthy, "checks": cluster, "planes": planes}))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::{CHECKS, Outcome};
+
+    fn diagnosed(name: &str, outcomes: &[(&str, Status, &str, Option<&str>)]) -> Diagnosed {
+        let checked = outcomes.iter().map(|(id, status, message, hint)| Checked {
+            check: CHECKS.iter().find(|check| check.id == *id).unwrap(),
+            outcome: Outcome {
+                status: *status,
+                message: (*message).into(),
+                hint: hint.map(str::to_owned),
+                unknown: false,
+            },
+        });
+        Diagnosed { name: name.into(), checked: checked.collect() }
+    }
+
+    #[test]
+    fn the_cause_comes_first() {
+        let sick = diagnosed(
+            "sick",
+            &[
+                ("client-ca-usable", Status::Pass, "1 of 1 certificates let agents in", None),
+                ("ca-shared", Status::Warn, "b has it, too", Some("choreoctl certs rotate sick")),
+                ("agent-tls", Status::Fail, "it presents none\u{1b}[2J", Some("helm upgrade")),
+                ("agent-trusted", Status::Fail, "refused", None),
+                ("gateway-answer", Status::Skip, "hangs on agent-trusted", None),
+            ],
+        );
+        let shown = anstream::adapter::strip_str(&text(&sick)).to_string();
+        let expected = "\
+sick: not healthy
+
+The cause: it presents none\\u{1b}[2J [agent-tls]
+hint: helm upgrade
+
+  pass  client-ca-usable  1 of 1 certificates let agents in
+  warn  ca-shared         b has it, too
+                          hint: choreoctl certs rotate sick
+  FAIL  agent-tls         it presents none\\u{1b}[2J
+  FAIL  agent-trusted     refused
+  skip  gateway-answer    hangs on agent-trusted
+";
+        assert_eq!(shown, expected);
+        let well = diagnosed("well", &[("client-ca-usable", Status::Pass, "", None)]);
+        let object = json(&[], &[well, sick], false);
+        assert_eq!(
+            (&object["planes"][0]["healthy"], &object["planes"][1]["rootCause"]),
+            (&json!(true), &json!("agent-tls"))
+        );
+        let well = diagnosed("well", &[("client-ca-usable", Status::Pass, "", None)]);
+        let sick = diagnosed("sick", &[("agent-tls", Status::Fail, "none", None)]);
+        let rows = anstream::adapter::strip_str(&table(&[well, sick])).to_string();
+        let expected = "\
+NAME  VERDICT      ROOT-CAUSE  WARNINGS  MESSAGE
+sick  not healthy  agent-tls   0         none
+well  healthy      -           0         -
+";
+        assert_eq!(rows, expected);
+    }
+
+    #[test]
+    fn each_check_needs_only_those_before_it() {
+        for (index, check) in CHECKS.iter().enumerate() {
+            let before = |need: &&&str| CHECKS[..index].iter().any(|other| other.id == **need);
+            assert_eq!(check.needs.iter().filter(before).count(), check.needs.len(), "{}", check.id);
+            assert!(!check.about.is_empty() && check.why.ends_with('.'), "{}", check.id);
+        }
+    }
+}

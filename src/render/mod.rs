@@ -4,6 +4,7 @@ pub mod certificates;
 pub mod checks;
 pub mod describe;
 pub mod diff;
+pub mod forecast;
 pub mod planes;
 pub mod report;
 pub mod sarif;

@@ -252,6 +252,35 @@ pub fn doctor_names_the_injected_cause() {
             wrong.push(format!("{name}: no words"));
         }
     }
+    // It only reads, and what one cluster doesn't tell hides nothing of the other.
+    heal(&at);
+    until(&at, |plane| plane["healthy"] == true && complaints(plane).is_empty());
+    let told = at.run(&["doctor", PLANE, "-v"]).expect(0);
+    let requests: Vec<_> = told.stderr.lines().filter(|line| line.contains(" ms")).collect();
+    assert!(requests.len() > 8 && requests.iter().all(|line| line.starts_with("GET ")), "{requests:#?}");
+    assert!(told.stdout.contains("sick: healthy"), "{}", told.stdout);
+    let dead = |kubeconfig: std::path::PathBuf, name: &str| {
+        let text = std::fs::read_to_string(kubeconfig).unwrap();
+        let line = text.lines().find(|line| line.contains("server:")).unwrap();
+        let port = line.split("127.0.0.1:").nth(1).unwrap().split('"').next().unwrap();
+        at.control.write(name, &text.replace(&format!("127.0.0.1:{port}"), "127.0.0.1:1"))
+    };
+    let status = |told: &Value, id: &str| {
+        let checks = told["planes"][0]["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["id"] == id).unwrap()["status"].as_str().unwrap().to_owned()
+    };
+    let build = dead(at.build.kubeconfig(), "dead-build");
+    let told = at.control.run(&["doctor", PLANE, "-o", "json", "--build-kubeconfig", &build]).expect(2).json();
+    let seen = ["client-ca-usable", "agent-exists", "connected"].map(|id| status(&told, id));
+    assert_eq!((seen, &told["healthy"]), (["pass", "skip", "pass"].map(String::from), &json!(false)));
+    let control = dead(at.control.kubeconfig(), "dead-control");
+    let told = at.run(&["doctor", PLANE, "-o", "json", "--kubeconfig", &control]).expect(2);
+    told.says(&["could not reach the API server"]);
+    let told = told.json();
+    let seen = ["plane-exists", "agent-exists", "agent-certificate", "connected"].map(|id| status(&told, id));
+    assert_eq!(seen, ["skip", "pass", "pass", "skip"].map(String::from));
+    assert_eq!(told["checks"][0]["status"], "fail");
+
     // Without controller and gateway the last report stays for ever.
     heal(&at);
     until(&at, |plane| plane["healthy"] == true);

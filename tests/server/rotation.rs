@@ -184,6 +184,20 @@ pub fn a_pinned_leaf_is_led_out_of_its_outage() {
     ] {
         assert!(format!("{}{}", told.stdout, told.stderr).contains(&day), "{day} in {told:#?}");
     }
+    let forecast = |more: &[&str]| estate.run(&[&["forecast", "pinned", "-o", "json"], more].concat());
+    let told = forecast(&["--within", "70d"]).expect(0).json();
+    let first = &told["planes"][0];
+    assert_eq!((&first["reason"], &first["date"].as_str().unwrap()[..10]), (&json!("pinned-leaf-renewed"), &day[..]));
+    assert_eq!(first["next"][0]["reason"], "certificate-expires");
+    let last: jiff::Timestamp = first["next"][0]["date"].as_str().unwrap().parse().unwrap();
+    let renewal: jiff::Timestamp = first["date"].as_str().unwrap().parse().unwrap();
+    assert_eq!(last.duration_since(renewal).as_hours(), 360);
+    forecast(&["--within", "80d"]).expect(1);
+    let table = estate.run(&["forecast"]).expect(0).stdout;
+    assert!(table.contains("LEFT") && table.contains("cert-manager renews the pinned certificate"), "{table}");
+    let later = forecast(&["--at", "+100d"]).expect(0).json();
+    assert_eq!(later["planes"][0]["reason"], "pinned-leaf-renewed");
+    assert!(later.to_string().contains("\"refused\""), "{later}");
     let verify = ["certs", "verify", "--cert", "agent", "--plane", "pinned"];
     estate.run(&verify).expect(0);
 
@@ -210,6 +224,10 @@ pub fn a_pinned_leaf_is_led_out_of_its_outage() {
     assert_eq!(estate.value("pinned").matches("BEGIN CERTIFICATE").count(), 1);
     let described = estate.control.run(&["describe", "pinned", "-o", "json"]).expect(0).json();
     assert_eq!(described["planes"][0]["clientCA"]["certificates"][0]["ca"], true);
+    let told = estate.run(&["forecast", "pinned", "-o", "json"]).expect(0).json();
+    assert_eq!(told["planes"][0]["reason"], "certificate-expires");
+    let metrics = estate.run(&["forecast", "-o", "prometheus"]).expect(0).stdout;
+    assert!(metrics.contains("{plane=\"pinned\",plane_id=\"pinned\",reason=\"ca-expires\"} "), "{metrics}");
 }
 
 pub fn a_rotation_leaves_to_others_what_is_theirs() {

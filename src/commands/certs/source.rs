@@ -1,7 +1,5 @@
 //! What stands in a [`Source`], for the verbs that read certificates.
 
-use std::time::Duration;
-
 use crate::args::{BuildArgs, BuildCluster, NoBuildCluster, Session};
 use crate::cluster::Cluster;
 use crate::doctor::AgentFacts;
@@ -9,9 +7,6 @@ use crate::gateway;
 use crate::manifest::{self, Input};
 use crate::pki::{self, CA_CERTIFICATE, LEAF_CERTIFICATE};
 use crate::plane::Source;
-
-/// How long a TLS server may take.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where sources lead to: the clusters that they need, and servers.
 pub struct Reach<'s> {
@@ -63,8 +58,7 @@ impl<'s> Reach<'s> {
     pub async fn presented(&self, source: &Source, plane_id: Option<&str>) -> anyhow::Result<Vec<Vec<u8>>> {
         match source {
             Source::Server { host, port } => {
-                let patience = self.session.options.request_timeout.map_or(PATIENCE, |limit| limit.min(PATIENCE));
-                return Ok(gateway::presented(host, *port, patience).await?);
+                return Ok(gateway::presented(host, *port, self.session.patience()).await?);
             }
             Source::Agent => {
                 let facts = self.agent(plane_id).await?;

@@ -1,0 +1,102 @@
+//! `choreoctl forecast`: when planes will break by themselves.
+
+use clap::{Args as ClapArgs, ValueEnum};
+
+use super::tell_missing;
+use crate::args::{BuildArgs, ChoiceArgs, Session, namespace};
+use crate::doctor::{self, Reach, forecast};
+use crate::gateway::GatewayUrl;
+use crate::manifest::json_text;
+use crate::pki::Remaining;
+use crate::plane::{Moment, Plane, Span};
+use crate::render::forecast::{Forecast, json, prometheus, table};
+use crate::term::Exit;
+
+/// Say when build planes will break by themselves
+///
+/// The CA's end, with --build-context that of the agent's certificate and the day on which cert-manager renews a pinned
+/// one, and with a gateway's URL that of the gateway's own certificate. It only ever reads.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "Examples:
+  choreoctl forecast
+  choreoctl forecast shared-builder --build-context build --within 30d
+  choreoctl forecast -o prometheus > choreoctl.prom")]
+pub struct Args {
+    #[command(flatten)]
+    choice: ChoiceArgs,
+
+    /// Where the gateway is; where the agent's arguments say, unless given
+    #[arg(long, value_name = "URL")]
+    gateway_url: Option<GatewayUrl>,
+
+    /// Exit 1 when a plane breaks within a length of time
+    #[arg(long, value_name = "DURATION")]
+    within: Option<Span>,
+
+    /// Look as if it were this time: 2026-11-22T12:00:00Z, or +30d
+    #[arg(long, value_name = "TIME")]
+    at: Option<Moment>,
+
+    /// Namespace of the control plane
+    #[arg(long, value_name = "NAMESPACE", default_value = "openchoreo-control-plane", value_parser = namespace)]
+    control_namespace: String,
+
+    /// How to print it
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    output: Format,
+
+    #[command(flatten)]
+    build: BuildArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+    Prometheus,
+}
+
+pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
+    let control = session.connect().await?;
+    let build = args.build.connect(session).await?;
+    let (planes, missing) = args.choice.in_cluster(&control, |plane: Plane| plane).await?;
+    let reach = Reach {
+        control: &control,
+        control_namespace: &args.control_namespace,
+        build: build.as_ref().map(|build| (&build.cluster, build.namespace.as_str())),
+        gateway_url: args.gateway_url.as_ref(),
+        identity: None,
+        limit: session.patience(),
+        soon: Remaining::Span(args.within.unwrap_or_default()),
+    };
+    let cases = doctor::cases(&reach, planes).await;
+    let now = control.now();
+    let at = args.at.map_or(now, |moment| moment.from(now));
+    let forecasts: Vec<_> = cases
+        .iter()
+        .map(|case| Forecast {
+            name: case.facts.plane.name().to_owned(),
+            plane_id: case.facts.plane.plane_id().to_owned(),
+            breaks: forecast(case, at),
+        })
+        .collect();
+    let within = |date| args.within.is_some_and(|within| date < within.after(at));
+    match args.output {
+        Format::Json => session.term.line(&json_text(&json(&forecasts))?)?,
+        Format::Prometheus => session.term.print(&prometheus(&forecasts))?,
+        Format::Table if forecasts.is_empty() && missing.is_empty() => session.term.note("No resources found"),
+        Format::Table => session.term.print(&table(&forecasts, within, at))?,
+    }
+    // What can't be read may break at any time.
+    let unread = cases.iter().filter(|case| case.is_unread());
+    let mut exit = Exit::Done;
+    for case in unread {
+        let name = crate::term::visible(case.facts.plane.name());
+        session.term.warn(&format!("{name}: a part of it can't be read, so an earlier date may be missing"));
+        exit = exit.and(Exit::Failed);
+    }
+    if forecasts.iter().flat_map(|one| &one.breaks).any(|one| within(one.date)) {
+        exit = exit.and(Exit::No);
+    }
+    Ok(exit.and(tell_missing(&missing, &session.term)))
+}

@@ -1,0 +1,107 @@
+//! When planes will break, as a table, as JSON, and as metrics for Prometheus.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{NONE, cell, columns};
+use crate::doctor::Break;
+use crate::plane::age;
+use crate::term::paint;
+
+/// A plane and the dates on which it breaks, the first one first.
+pub struct Forecast {
+    pub name: String,
+    pub plane_id: String,
+    pub breaks: Vec<Break>,
+}
+
+/// A row for each date, the first one first.
+pub fn table(forecasts: &[Forecast], within: impl Fn(Timestamp) -> bool, at: Timestamp) -> String {
+    let mut rows: Vec<_> =
+        forecasts.iter().flat_map(|one| one.breaks.iter().map(move |date| (&one.name, date))).collect();
+    rows.sort_by_key(|(_, one)| one.date);
+    let row = |(name, one): (&String, &Break)| {
+        let left = if one.date <= at { "passed".into() } else { age(one.date, at) };
+        vec![
+            cell(name),
+            one.date.strftime("%Y-%m-%d %H:%M").to_string(),
+            if within(one.date) { paint::bad(&left) } else { left },
+            one.reason.name().to_owned(),
+            cell(&one.message),
+        ]
+    };
+    let unknown = forecasts.iter().filter(|one| one.breaks.is_empty());
+    let unknown =
+        unknown.map(|one| vec![cell(&one.name), NONE.into(), NONE.into(), NONE.into(), "no date is known".into()]);
+    columns(Some(&["NAME", "DATE", "LEFT", "REASON", "MESSAGE"]), rows.into_iter().map(row).chain(unknown))
+}
+
+/// The first date of each, and the next ones.
+pub fn json(forecasts: &[Forecast]) -> Value {
+    let one = |one: &Forecast| {
+        let first = one.breaks.first();
+        json!({
+            "name": one.name,
+            "date": first.map(|first| first.date),
+            "reason": first.map(|first| first.reason),
+            "message": first.map(|first| &first.message),
+            "next": one.breaks.get(1..).unwrap_or_default(),
+        })
+    };
+    super::redacted_json(json!({"planes": forecasts.iter().map(one).collect::<Vec<_>>()}))
+}
+
+/// A gauge for each date, in the text format of Prometheus.
+pub fn prometheus(forecasts: &[Forecast]) -> String {
+    let metric = "choreoctl_plane_breaks_timestamp_seconds";
+    let mut text = format!("# HELP {metric} When a build plane will break by itself.\n# TYPE {metric} gauge\n");
+    for one in forecasts {
+        for date in &one.breaks {
+            let (plane, id) = (label(&one.name), label(&one.plane_id));
+            let (reason, second) = (date.reason.name(), date.date.as_second());
+            text.push_str(&format!("{metric}{{plane=\"{plane}\",plane_id=\"{id}\",reason=\"{reason}\"}} {second}\n"));
+        }
+    }
+    text
+}
+
+fn label(text: &str) -> String {
+    crate::term::visible(text).replace('\\', "\\\\").replace('"', "\\\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Reason;
+
+    #[test]
+    fn dates_are_told_in_three_ways() {
+        let at: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let date = |text: &str, reason| Break { date: text.parse().unwrap(), reason, message: "it ends".into() };
+        let breaks = vec![
+            date("2026-12-04T03:12:00Z", Reason::PinnedLeafRenewed),
+            date("2027-02-20T03:12:00Z", Reason::CertificateExpires),
+        ];
+        let known = Forecast { name: "a\"b".into(), plane_id: "a".into(), breaks };
+        let all = [known, Forecast { name: "unknown".into(), plane_id: "u".into(), breaks: vec![] }];
+        let table = anstream::adapter::strip_str(&table(&all, |_| false, at)).to_string();
+        let expected = "\
+NAME     DATE              LEFT  REASON               MESSAGE
+a\"b      2026-12-04 03:12  11d   pinned-leaf-renewed  it ends
+a\"b      2027-02-20 03:12  89d   certificate-expires  it ends
+unknown  -                 -     -                    no date is known
+";
+        assert_eq!(table, expected);
+        let object = json(&all);
+        assert_eq!(object["planes"][0]["reason"], "pinned-leaf-renewed");
+        assert_eq!(object["planes"][0]["next"][0]["date"], "2027-02-20T03:12:00Z");
+        assert!(object["planes"][1]["date"].is_null());
+        let expected = "\
+# HELP choreoctl_plane_breaks_timestamp_seconds When a build plane will break by itself.
+# TYPE choreoctl_plane_breaks_timestamp_seconds gauge
+choreoctl_plane_breaks_timestamp_seconds{plane=\"a\\\"b\",plane_id=\"a\",reason=\"pinned-leaf-renewed\"} 1796353920
+choreoctl_plane_breaks_timestamp_seconds{plane=\"a\\\"b\",plane_id=\"a\",reason=\"certificate-expires\"} 1803093120
+";
+        assert_eq!(prometheus(&all), expected);
+    }
+}
