@@ -398,6 +398,11 @@ impl FileArgs {
         Self { files: files.to_vec(), at: None }
     }
 
+    /// The same with more files.
+    pub fn with(&self, more: &[Input]) -> Self {
+        Self { files: [self.files.as_slice(), more].concat(), at: self.at }
+    }
+
     pub fn given(&self) -> bool {
         !self.files.is_empty()
     }

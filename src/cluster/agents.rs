@@ -11,7 +11,7 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessR
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Container, Namespace, Pod, Secret, Volume};
 use kube::api::{Api, DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions};
-use serde_json::json;
+use serde_json::{Value, json};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::fields::{Writer, writers};
@@ -21,7 +21,7 @@ use crate::plane::NamespacedName;
 use crate::term::{shell_quoted, visible};
 
 /// By which the chart's agents are found, whatever the release is called.
-const LABELS: &str = "app=cluster-agent,app.kubernetes.io/component=cluster-agent";
+pub const LABELS: &str = "app=cluster-agent,app.kubernetes.io/component=cluster-agent";
 const CONTAINER: &str = "agent";
 /// The agent's volume with its certificate and key.
 const PAIR_VOLUME: &str = "client-certs";
@@ -131,6 +131,33 @@ impl AgentPod {
     }
 }
 
+/// The agents among objects of files.
+pub fn agents_of(objects: &[Value]) -> Vec<Agent> {
+    let is_agent = |deployment: &Deployment| {
+        let labels = deployment.metadata.labels.clone().unwrap_or_default();
+        LABELS.split(',').all(|label| {
+            label.split_once('=').is_some_and(|(key, value)| labels.get(key).is_some_and(|there| there == value))
+        })
+    };
+    let deployments = objects.iter().filter(|object| object["kind"] == "Deployment");
+    let deployments = deployments.filter_map(|object| serde_json::from_value::<Deployment>(object.clone()).ok());
+    deployments.filter(is_agent).map(Agent::of).collect()
+}
+
+/// The pods of an agent among objects of files.
+pub fn pods_of(agent: &Agent, objects: &[Value]) -> Vec<AgentPod> {
+    let ours = |pod: &Pod| {
+        let labels = pod.metadata.labels.clone().unwrap_or_default();
+        let has = |label: &str| {
+            label.split_once('=').is_some_and(|(key, value)| labels.get(key).is_some_and(|there| there == value))
+        };
+        pod.metadata.namespace.as_ref() == Some(&agent.name.namespace) && agent.selector.split(',').all(has)
+    };
+    let pods = objects.iter().filter(|object| object["kind"] == "Pod");
+    let pods = pods.filter_map(|object| serde_json::from_value::<Pod>(object.clone()).ok());
+    pods.filter(ours).map(AgentPod::of).collect()
+}
+
 /// A Secret as it stands. What it holds is wiped when it goes, and never printed.
 pub struct StoredSecret {
     pub name: NamespacedName,
@@ -138,6 +165,13 @@ pub struct StoredSecret {
 }
 
 impl StoredSecret {
+    /// One out of a file.
+    pub fn of_object(object: &Value) -> Option<Self> {
+        let object: Secret = serde_json::from_value(object.clone()).ok()?;
+        let (namespace, name) = (object.metadata.namespace.clone()?, object.metadata.name.clone()?);
+        Some(Self { name: NamespacedName { namespace, name }, object })
+    }
+
     /// A key's bytes; empty where it isn't there.
     pub fn bytes(&self, key: &str) -> &[u8] {
         self.object.data.as_ref().and_then(|data| data.get(key)).map(|bytes| bytes.0.as_slice()).unwrap_or_default()
@@ -339,6 +373,11 @@ impl Cluster {
         let api: Api<SelfSubjectAccessReview> = Api::all(self.client.clone());
         let answer = self.ask(api.create(&PostParams::default(), &review)).await;
         answer.ok().and_then(|answer| answer.status).is_none_or(|status| status.allowed)
+    }
+
+    /// An object as the server has it, or a list of them, by its path.
+    pub async fn object(&self, path: &str) -> Result<Value, Error> {
+        self.request(http::Request::get(path).body(Vec::new())).await
     }
 
     /// What tells this cluster from any other: the UID of its first namespace; none where that may not be read.

@@ -12,7 +12,7 @@ mod planes;
 mod target;
 mod watch;
 
-pub use agents::{Agent, AgentPod, StoredSecret};
+pub use agents::{Agent, AgentPod, LABELS, StoredSecret, agents_of, pods_of};
 pub use apply::{Change, comparable};
 pub use error::Error;
 pub use fields::{Writer, writers};

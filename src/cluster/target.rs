@@ -43,7 +43,7 @@ impl Options {
 }
 
 /// The cluster that was found.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Target {
     /// The context's name; none inside of a cluster.
     pub context: Option<String>,

@@ -4,19 +4,19 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueHint};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{error_text, tell_missing};
-use crate::args::{BuildArgs, ChoiceArgs, Session, TextFormat, namespace};
+use crate::args::{BuildArgs, ChoiceArgs, FileArgs, Session, TextFormat, namespace};
 use crate::cluster::Cluster;
-use crate::doctor::{self, CHECKS, Reach, Status, checks, is_healthy};
+use crate::doctor::{self, CHECKS, Case, Reach, Status, checks, is_healthy};
 use crate::gateway::GatewayUrl;
 use crate::manifest::{Input, json_text, read_bytes};
 use crate::pki::{self, Remaining};
 use crate::plane::Plane;
 use crate::render;
 use crate::render::checks::Diagnosed;
-use crate::term::{Exit, visible};
+use crate::term::{Exit, Term, visible};
 
 /// Find out why an agent isn't connected
 ///
@@ -28,6 +28,7 @@ use crate::term::{Exit, visible};
   choreoctl doctor
   choreoctl doctor shared-builder --build-context build
   choreoctl doctor shared-builder --gateway-url wss://gateway.example.com:8443/ws --cert tls.crt --key tls.key
+  choreoctl doctor -f dump.yaml
   choreoctl doctor --explain agent-trusted")]
 pub struct Args {
     #[command(flatten)]
@@ -71,11 +72,21 @@ pub struct Args {
 
     #[command(flatten)]
     build: BuildArgs,
+
+    #[command(flatten)]
+    files: FileArgs,
+
+    /// With -f, the build cluster's objects, where they are in other files (can be repeated)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath, requires = "files")]
+    build_file: Vec<Input>,
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     if args.list_checks || args.explain.is_some() {
         return tell_checks(&args, session);
+    }
+    if args.files.given() {
+        return of_files(&args, session);
     }
     let term = &session.term;
     let control = session.connect().await?;
@@ -111,6 +122,26 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         }
         Err(error) => return Err(error.into()),
     };
+    conclude(&args, &cases, missing, api_server, term)
+}
+
+/// The same out of files: a dump, or what kubectl printed.
+fn of_files(args: &Args, session: &Session) -> anyhow::Result<Exit> {
+    let files = args.files.with(&args.build_file).read(&session.term)?;
+    let (names, missing) = args.choice.in_files(&files.snapshot.planes);
+    let cases = doctor::cases_of_files(&files.snapshot, &names, &args.control_namespace, args.expires_within);
+    let told = json!({"id": "api-server", "status": "skip", "message": "read from files", "hint": null});
+    Ok(files.exit.and(conclude(args, &cases, missing, told, &session.term)?))
+}
+
+/// Shows what the checks say, and how that ends.
+fn conclude(
+    args: &Args,
+    cases: &[Case],
+    missing: Vec<anyhow::Error>,
+    api_server: Value,
+    term: &Term,
+) -> anyhow::Result<Exit> {
     let planes: Vec<_> = cases
         .iter()
         .map(|case| Diagnosed { name: case.facts.plane.name().to_owned(), checked: checks(case) })

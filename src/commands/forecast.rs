@@ -1,12 +1,13 @@
 //! `choreoctl forecast`: when planes will break by themselves.
 
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::{Args as ClapArgs, ValueEnum, ValueHint};
+use jiff::Timestamp;
 
 use super::tell_missing;
-use crate::args::{BuildArgs, ChoiceArgs, Session, namespace};
-use crate::doctor::{self, Reach, forecast};
+use crate::args::{BuildArgs, ChoiceArgs, FileArgs, Session, namespace};
+use crate::doctor::{self, Case, Reach, forecast};
 use crate::gateway::GatewayUrl;
-use crate::manifest::json_text;
+use crate::manifest::{Input, json_text};
 use crate::pki::Remaining;
 use crate::plane::{Moment, Plane, Span};
 use crate::render::forecast::{Forecast, json, prometheus, table};
@@ -47,7 +48,14 @@ pub struct Args {
 
     #[command(flatten)]
     build: BuildArgs,
+
+    /// Read from a file, a folder or - (standard input) instead of a cluster (can be repeated)
+    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    files: Vec<Input>,
 }
+
+/// What ends soon is no matter here: dates are told.
+const SOON: Remaining = Remaining::Share(0.0);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
@@ -57,20 +65,14 @@ enum Format {
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
-    let control = session.connect().await?;
-    let build = args.build.connect(session).await?;
-    let (planes, missing) = args.choice.in_cluster(&control, |plane: Plane| plane).await?;
-    let reach = Reach {
-        control: &control,
-        control_namespace: &args.control_namespace,
-        build: build.as_ref().map(|build| (&build.cluster, build.namespace.as_str())),
-        gateway_url: args.gateway_url.as_ref(),
-        identity: None,
-        limit: session.patience(),
-        soon: Remaining::Span(args.within.unwrap_or_default()),
+    let (cases, missing, now, mut exit) = if args.files.is_empty() {
+        gather(&args, session).await?
+    } else {
+        let files = FileArgs::of(&args.files).read(&session.term)?;
+        let (names, missing) = args.choice.in_files(&files.snapshot.planes);
+        let cases = doctor::cases_of_files(&files.snapshot, &names, &args.control_namespace, SOON);
+        (cases, missing, files.snapshot.now, files.exit)
     };
-    let cases = doctor::cases(&reach, planes).await;
-    let now = control.now();
     let at = args.at.map_or(now, |moment| moment.from(now));
     let forecasts: Vec<_> = cases
         .iter()
@@ -89,7 +91,6 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     // What can't be read may break at any time.
     let unread = cases.iter().filter(|case| case.is_unread());
-    let mut exit = Exit::Done;
     for case in unread {
         let name = crate::term::visible(case.facts.plane.name());
         session.term.warn(&format!("{name}: a part of it can't be read, so an earlier date may be missing"));
@@ -99,4 +100,22 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         exit = exit.and(Exit::No);
     }
     Ok(exit.and(tell_missing(&missing, &session.term)))
+}
+
+type Gathered = (Vec<Case>, Vec<anyhow::Error>, Timestamp, Exit);
+
+async fn gather(args: &Args, session: &Session) -> anyhow::Result<Gathered> {
+    let control = session.connect().await?;
+    let build = args.build.connect(session).await?;
+    let (planes, missing) = args.choice.in_cluster(&control, |plane: Plane| plane).await?;
+    let reach = Reach {
+        control: &control,
+        control_namespace: &args.control_namespace,
+        build: build.as_ref().map(|build| (&build.cluster, build.namespace.as_str())),
+        gateway_url: args.gateway_url.as_ref(),
+        identity: None,
+        limit: session.patience(),
+        soon: SOON,
+    };
+    Ok((doctor::cases(&reach, planes).await, missing, control.now(), Exit::Done))
 }

@@ -8,6 +8,7 @@ pub mod delete;
 pub mod describe;
 pub mod diff;
 pub mod doctor;
+pub mod dump;
 mod error;
 pub mod forecast;
 pub mod get;

@@ -1,23 +1,25 @@
 //! What a diagnosis looks at: everything around one plane, gathered once and in parallel, each part with its own error.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 
 use super::agents::{AgentFacts, Pair};
-use super::facts::{AT_ONCE, Facts, Problem, client_cas, facts};
-use crate::cluster::{AgentPod, Cluster, Error, Target};
+use super::dump::tells_of_build;
+use super::facts::{AT_ONCE, ClientCa, Facts, Problem, client_cas, client_cas_of_files, facts, facts_of_files};
+use crate::cluster::{AgentPod, Cluster, Error, StoredSecret, Target, agents_of, pods_of};
 use crate::gateway::{Answer, GatewayUrl, Identity, ProbeError, Question, presented, probe};
 use crate::manifest::{parse, to_yaml};
 use crate::pki::{self, Certificate, LEAF_PRIVATE_KEY, PrivateKey, Remaining, Verdict};
-use crate::plane::{CA_KEY, CLUSTER_BUILD_PLANE, NamespacedName, Plane};
+use crate::plane::{CA_KEY, CLUSTER_BUILD_PLANE, KEY_FITS, LOG, NamespacedName, Plane, Snapshot};
 use crate::validate::{Severity, judge};
 
 /// The gateway's CA: a Secret in the control plane's namespace, and a ConfigMap of the same name in the agent's.
 pub const GATEWAY_CA: &str = "cluster-gateway-ca";
 /// The controller's leader election.
-const LEASE: &str = "43500532.openchoreo.dev";
+pub(super) const LEASE: &str = "43500532.openchoreo.dev";
 
 /// Where a diagnosis may look.
 pub struct Reach<'r> {
@@ -110,7 +112,7 @@ pub async fn case_without_control(reach: &Reach<'_>, name: &str, error: &Error) 
 async fn case(
     reach: &Reach<'_>,
     facts: Facts,
-    all: &[(super::ClientCa, Plane)],
+    all: &[(ClientCa, Plane)],
     gateway_ca: Result<String, Problem>,
     lease: Result<Option<Timestamp>, Problem>,
 ) -> Case {
@@ -122,18 +124,7 @@ async fn case(
         }
     };
     let (build_planes, build) = tokio::join!(reach.control.build_planes(plane.plane_id()), build);
-    let own = facts.client_ca.text.as_deref().unwrap_or_default();
-    let ders = pki::certificates(own);
-    let others = all.iter().filter(|(_, other)| other.name() != plane.name());
-    let (sharing, strangers): (Vec<_>, Vec<_>) = others.partition(|(_, other)| other.plane_id() == plane.plane_id());
-    let common = |ca: &super::ClientCa| {
-        ca.text.as_deref().is_ok_and(|text| pki::certificates(text).iter().any(|der| ders.contains(der)))
-    };
-    let names = |those: Vec<&(super::ClientCa, Plane)>, wanted: bool| {
-        let those = those.into_iter().filter(|(ca, _)| common(ca) == wanted && !ders.is_empty());
-        those.map(|(_, plane)| plane.name().to_owned()).collect::<Vec<_>>()
-    };
-    let (rivals, same_ca) = (names(sharing, false), names(strangers, true));
+    let (rivals, same_ca) = beside(&facts, all);
     let (gateway_url, probe) =
         asked(reach, &facts, build.as_ref().and_then(|build| build.as_ref().ok()), &gateway_ca).await;
     Case {
@@ -164,6 +155,22 @@ async fn case(
         build_target: reach.build.map(|(cluster, _)| cluster.target().clone()),
         facts,
     }
+}
+
+/// The planes of the same planeID whose CA is another, and those of other planeIDs that have this CA.
+fn beside(facts: &Facts, all: &[(ClientCa, Plane)]) -> (Vec<String>, Vec<String>) {
+    let plane = &facts.plane;
+    let ders = pki::certificates(facts.client_ca.text.as_deref().unwrap_or_default());
+    let others = all.iter().filter(|(_, other)| other.name() != plane.name());
+    let (sharing, strangers): (Vec<_>, Vec<_>) = others.partition(|(_, other)| other.plane_id() == plane.plane_id());
+    let common = |ca: &ClientCa| {
+        ca.text.as_deref().is_ok_and(|text| pki::certificates(text).iter().any(|der| ders.contains(der)))
+    };
+    let names = |those: Vec<&(ClientCa, Plane)>, wanted: bool| {
+        let those = those.into_iter().filter(|(ca, _)| common(ca) == wanted && !ders.is_empty());
+        those.map(|(_, plane)| plane.name().to_owned()).collect()
+    };
+    (names(sharing, false), names(strangers, true))
 }
 
 /// What the API server took and no agent gets in by.
@@ -279,4 +286,88 @@ impl Case {
         let pair = self.pair()?;
         Some(self.facts.client_ca.verdict(&pair.presented, self.facts.now))
     }
+}
+
+/// The cases of planes out of files, as far as these tell.
+pub fn cases_of_files(
+    snapshot: &Snapshot,
+    names: &BTreeSet<String>,
+    control_namespace: &str,
+    soon: Remaining,
+) -> Vec<Case> {
+    let all: Vec<_> = client_cas_of_files(snapshot).into_iter().zip(snapshot.planes.iter().cloned()).collect();
+    let unknown = |what: &str| Problem { word: "unknown", text: format!("{what} is not in the files") };
+    let case = |facts: Facts| {
+        let (rivals, same_ca) = beside(&facts, &all);
+        let lease = snapshot.related("Lease", Some(control_namespace), LEASE);
+        let renewed = lease.and_then(|lease| lease.pointer("/spec/renewTime")?.as_str()?.parse().ok());
+        Case {
+            plane: Ok(()),
+            errors: errors(&facts.plane),
+            rivals,
+            same_ca,
+            build_planes: Ok(Vec::new()),
+            gateway_ca: text_of(snapshot, "Secret", control_namespace, GATEWAY_CA)
+                .ok_or_else(|| unknown("the gateway's CA")),
+            lease: lease.map(|_| renewed).ok_or_else(|| unknown("it")),
+            build: tells_of_build(snapshot).then(|| build_case_of_files(snapshot, facts.plane.plane_id())),
+            probe: None,
+            gateway_url: None,
+            gateway_certificate: None,
+            soon,
+            control: Target::default(),
+            control_namespace: control_namespace.to_owned(),
+            build_target: None,
+            facts,
+        }
+    };
+    facts_of_files(snapshot, names).into_iter().map(case).collect()
+}
+
+/// The CA that an object of files holds.
+fn text_of(snapshot: &Snapshot, kind: &str, namespace: &str, name: &str) -> Option<String> {
+    let object = snapshot.related(kind, Some(namespace), name)?;
+    if kind == "Secret" {
+        return Some(StoredSecret::of_object(object)?.text(CA_KEY).to_string());
+    }
+    Some(object.pointer(&format!("/data/{CA_KEY}"))?.as_str()?.to_owned())
+}
+
+fn build_case_of_files(snapshot: &Snapshot, plane_id: &str) -> Result<BuildCase, Problem> {
+    let missing = |what: String| Problem { word: "missing", text: format!("{what} is not in the files") };
+    let mut agents = agents_of(&snapshot.related);
+    let ours = agents.iter().position(|agent| agent.plane_id.as_deref() == Some(plane_id));
+    let agent = match (ours, agents.len()) {
+        (Some(index), _) => agents.swap_remove(index),
+        (None, 1) => agents.remove(0),
+        _ => return Err(missing(format!("the agent of planeID {plane_id}"))),
+    };
+    let namespace = agent.name.namespace.clone();
+    let pair = match agent.pair() {
+        None => Err(missing("the Secret of the agent".into())),
+        Some(name) => match snapshot.related("Secret", Some(&name.namespace), &name.name) {
+            None => Err(missing(format!("Secret {name}"))),
+            Some(object) => pair_of_files(object),
+        },
+    };
+    let map = agent.server_ca.clone().unwrap_or_else(|| GATEWAY_CA.into());
+    let server_ca = text_of(snapshot, "ConfigMap", &namespace, &map);
+    let pods = snapshot.related.iter().filter(|object| object["kind"] == "Pod");
+    let log = pods.clone().find_map(|pod| pod["metadata"]["annotations"][LOG].as_str());
+    Ok(BuildCase {
+        server_ca: server_ca.ok_or_else(|| missing(format!("ConfigMap {namespace}/{map}"))),
+        log: log.map(str::to_owned).ok_or_else(|| missing("the agent's log".into())),
+        agent: AgentFacts { pair, pods: Ok(pods_of(&agent, &snapshot.related)), agent },
+    })
+}
+
+fn pair_of_files(object: &serde_json::Value) -> Result<Pair, Problem> {
+    let invalid = || Problem { word: "invalid", text: "the agent's Secret in the files can't be read".into() };
+    let secret = StoredSecret::of_object(object).ok_or_else(invalid)?;
+    let mut pair = Pair::of(&secret)?;
+    if secret.bytes(LEAF_PRIVATE_KEY).is_empty() {
+        // The key stayed where it is; the dump says what it was like.
+        pair.fits = object["metadata"]["annotations"][KEY_FITS] != "false";
+    }
+    Ok(pair)
 }

@@ -684,7 +684,7 @@ fn controller(case: &Case) -> Outcome {
             (old, told)
         }
         Ok(None) => (false, "there is no lease of the controller".into()),
-        Err(problem) => (false, format!("the controller's lease can't be read: {}", problem.text)),
+        Err(problem) => (false, format!("of the controller's lease nothing is known: {}", problem.text)),
     };
     let namespace = shell_quoted(&case.control_namespace);
     let look = case.control(&format!("kubectl -n {namespace} get pods"));

@@ -10,6 +10,7 @@ use futures::stream;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::dump::was_looked_for;
 use crate::cluster::{Cluster, Error, PlaneEvent};
 use crate::pki::{self, BundleError, Certificate, Reason, Refusal, Verdict};
 use crate::plane::{CaSecret, OBSERVABILITY_KIND, Plane, Snapshot};
@@ -172,7 +173,10 @@ pub async fn client_cas(cluster: &Cluster, planes: &[Plane]) -> Vec<ClientCa> {
 /// The CAs of planes out of files, from Secrets in the same files.
 pub fn client_cas_of_files(snapshot: &Snapshot) -> Vec<ClientCa> {
     let secret = |secret: &CaSecret| {
-        let object = snapshot.related("Secret", Some(&secret.secret.namespace), &secret.secret.name)?;
+        let Some(object) = snapshot.related("Secret", Some(&secret.secret.namespace), &secret.secret.name) else {
+            let text = format!("Secret {} does not exist", secret.secret);
+            return was_looked_for(snapshot, &secret.secret).then_some(Err(Problem { word: "missing", text }));
+        };
         let encoded = object.get("data").and_then(|data| data.get(&secret.key)).and_then(Value::as_str);
         let plain = object.get("stringData").and_then(|data| data.get(&secret.key)).and_then(Value::as_str);
         let bytes = plain.map(|text| text.as_bytes().to_vec()).or_else(|| STANDARD.decode(encoded?).ok());

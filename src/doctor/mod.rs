@@ -5,6 +5,7 @@
 mod agents;
 mod case;
 mod checks;
+mod dump;
 mod facts;
 mod forecast;
 pub mod lockout;
@@ -12,10 +13,11 @@ mod notes;
 mod remarks;
 
 pub use agents::{AgentFacts, Pair, Presents, agents};
-pub use case::{Reach, case_without_control, cases};
+pub use case::{Case, Reach, case_without_control, cases, cases_of_files};
 #[cfg(test)]
 pub use checks::Outcome;
 pub use checks::{CHECKS, Checked, Status, checks, is_healthy, root_cause};
+pub use dump::dump;
 pub use facts::{CaPlace, ClientCa, Facts, Problem, ca_place, client_cas, client_cas_of_files, facts, facts_of_files};
 #[cfg(test)]
 pub use forecast::Reason;

@@ -43,6 +43,12 @@ pub const CA_KEY: &str = "ca.crt";
 pub const OBSERVABILITY_KIND: &str = "ClusterObservabilityPlane";
 /// The observability plane that is meant when none is named.
 pub const DEFAULT_OBSERVABILITY: &str = "default";
+/// Annotation of a dumped object: when it was dumped.
+pub const DUMPED: &str = "choreoctl.dev/dumped";
+/// Annotation of a dumped Secret: whether its key, which stayed where it is, belongs to its certificate.
+pub const KEY_FITS: &str = "choreoctl.dev/key-fits";
+/// Annotation of a dumped pod: the end of its log.
+pub const LOG: &str = "choreoctl.dev/log";
 /// Where the controller sends its events, as the resource itself has no namespace.
 pub const EVENT_NAMESPACE: &str = "default";
 

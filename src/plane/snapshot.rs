@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::Plane;
+use super::{DUMPED, Plane};
 
 /// What a view shows.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +19,8 @@ impl Snapshot {
     /// Of objects out of files. Ages count from `at`, or from the newest time that the planes hold.
     pub fn of_files(planes: Vec<Plane>, related: Vec<Value>, at: Option<Timestamp>) -> Self {
         let newest = planes.iter().flat_map(Plane::times).max();
-        Self { now: at.or(newest).unwrap_or_else(Timestamp::now), planes, related }
+        let dumped = planes.iter().filter_map(|plane| plane.annotation(DUMPED)?.parse().ok()).max();
+        Self { now: at.or(dumped).or(newest).unwrap_or_else(Timestamp::now), planes, related }
     }
 
     /// The object of this kind and name among the related ones.

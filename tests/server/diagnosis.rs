@@ -212,6 +212,19 @@ fn diagnose(at: &Estate) -> Value {
     at.run(&["doctor", PLANE, "-o", "json"]).json()
 }
 
+/// Fails where a dump holds a private key of the test, as text or in base64.
+fn no_key_is_in(at: &Estate, dump: &str) {
+    let folders = ["", "old", "other", "expired"].map(|folder| at.control.path().join(folder));
+    let entries = folders.iter().flat_map(std::fs::read_dir).flatten().map(|entry| entry.unwrap().path());
+    let keys: Vec<_> = entries.filter(|path| path.extension().is_some_and(|ending| ending == "key")).collect();
+    assert!(keys.len() > 3 && !dump.contains("PRIVATE KEY"));
+    for path in keys {
+        let text = std::fs::read_to_string(path).unwrap();
+        let line = text.lines().nth(1).unwrap();
+        assert!(!dump.contains(line) && !dump.contains(&base64(&text)[..60]));
+    }
+}
+
 /// What a plane's checks warn of, and what failed.
 fn complaints(plane: &Value) -> Vec<Value> {
     let bad = |check: &&Value| check["status"] == "warn" || check["status"] == "fail";
@@ -246,6 +259,15 @@ pub fn doctor_names_the_injected_cause() {
         let told = until(&at, |plane| plane["rootCause"] == *cause);
         if told["planes"][0]["rootCause"] != *cause {
             wrong.push(format!("{name}: {:#?}", complaints(&told["planes"][0])));
+        }
+        // A dump tells the same, but for what only the gateway knows, and no key.
+        at.run(&["dump", PLANE, "-o", "dump.yaml", "--force"]).expect(0);
+        let dump = file(&at, "dump.yaml");
+        no_key_is_in(&at, &dump);
+        let told_by_dump = at.control.run(&["doctor", "-f", "dump.yaml", "-o", "json"]).json();
+        let expected = if cause.starts_with("gateway") { Value::Null } else { json!(cause) };
+        if told_by_dump["planes"][0]["rootCause"] != expected {
+            wrong.push(format!("{name}, by its dump: {:#?}", complaints(&told_by_dump["planes"][0])));
         }
         let failed = complaints(&told["planes"][0]).into_iter().find(|check| check["id"] == *cause);
         if failed.is_some_and(|check| check["message"].as_str().unwrap().is_empty()) {

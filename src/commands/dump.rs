@@ -1,0 +1,90 @@
+//! `choreoctl dump`: what a diagnosis looks at, in a file for somebody else.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Args as ClapArgs, ValueHint};
+use clap_complete::ArgValueCandidates;
+
+use crate::args::{BuildArgs, Session, namespace};
+use crate::complete;
+use crate::doctor::{self, Reach};
+use crate::manifest::to_yaml;
+use crate::pki::Remaining;
+use crate::plane::{Plane, PlaneName, Span};
+use crate::render::redacted_json;
+use crate::term::{Exit, visible};
+
+/// Write what a diagnosis looks at into a file
+///
+/// The objects of both clusters around planes, without private keys, tokens, other keys of Secrets, environments of pods
+/// and other containers: these are taken out before anything is written. `choreoctl doctor -f FILE` reads it, and
+/// so do get, describe and forecast.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "Examples:
+  choreoctl dump shared-builder --build-context build -o dump.yaml
+  choreoctl doctor -f dump.yaml")]
+pub struct Args {
+    /// Names of the planes
+    #[arg(required = true, add = ArgValueCandidates::new(complete::planes))]
+    names: Vec<PlaneName>,
+
+    /// File for it; - for standard output
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    output: PathBuf,
+
+    /// Replace the file
+    #[arg(long)]
+    force: bool,
+
+    /// Namespace of the control plane
+    #[arg(long, value_name = "NAMESPACE", default_value = "openchoreo-control-plane", value_parser = namespace)]
+    control_namespace: String,
+
+    #[command(flatten)]
+    build: BuildArgs,
+}
+
+pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
+    let control = session.connect().await?;
+    let build = args.build.connect(session).await?;
+    let names: Vec<_> = args.names.iter().map(ToString::to_string).collect();
+    for name in &names {
+        control.plane::<Plane>(name).await?;
+    }
+    let reach = Reach {
+        control: &control,
+        control_namespace: &args.control_namespace,
+        build: build.as_ref().map(|build| (&build.cluster, build.namespace.as_str())),
+        gateway_url: None,
+        identity: None,
+        limit: session.patience(),
+        soon: Remaining::Span(Span::default()),
+    };
+    let list = redacted_json(doctor::dump(&reach, &names).await?);
+    let count = list["items"].as_array().map_or(0, Vec::len);
+    let text = to_yaml(&list)?;
+    if args.output == Path::new("-") {
+        session.term.print(&text)?;
+        return Ok(Exit::Done);
+    }
+    write(&args.output, &text, args.force)?;
+    let shown = visible(&args.output.to_string_lossy()).into_owned();
+    session.term.line(&format!("{shown}: {count} objects"))?;
+    Ok(Exit::Done)
+}
+
+/// Whole or not at all, and not over what is there.
+fn write(path: &Path, text: &str, force: bool) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = || format!("could not write {}", visible(&path.to_string_lossy()));
+    let mut file = tempfile::Builder::new().prefix(".choreoctl-").tempfile_in(folder).with_context(failed)?;
+    file.write_all(text.as_bytes()).with_context(failed)?;
+    if force {
+        file.persist(path).with_context(failed)?;
+    } else {
+        file.persist_noclobber(path).with_context(failed)?;
+    }
+    Ok(())
+}
