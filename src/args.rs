@@ -150,9 +150,22 @@ impl NoBuildCluster {
 }
 
 impl BuildArgs {
+    /// Whether a build cluster is meant at all.
+    pub fn is_named(&self) -> bool {
+        self.build_context.is_some() || self.build_kubeconfig.is_some()
+    }
+
+    pub fn namespace(&self) -> &str {
+        &self.build_namespace
+    }
+
+    pub fn kubeconfig(&self) -> Option<&std::path::Path> {
+        self.build_kubeconfig.as_deref()
+    }
+
     /// Connects where one is named.
     pub async fn connect(&self, session: &Session) -> anyhow::Result<Option<BuildCluster>> {
-        if self.build_context.is_none() && self.build_kubeconfig.is_none() {
+        if !self.is_named() {
             return Ok(None);
         }
         let options = cluster::Options {

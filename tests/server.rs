@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+#[path = "server/bootstrap.rs"]
+mod bootstrap;
 #[path = "server/control_plane.rs"]
 mod control_plane;
 #[path = "server/corpus.rs"]
@@ -27,6 +29,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::{Arguments, Completion, Trial};
 use serde_json::{Value, json};
 
+use bootstrap::{a_build_plane_is_registered_in_one_go, everything_is_written_for_a_cluster_elsewhere};
 use control_plane::{ControlPlane, Output, Running, available, finish};
 use diagnosis::doctor_names_the_injected_cause;
 use peers::{certificates_please_others, zlint_has_nothing_against_certificates};
@@ -87,6 +90,7 @@ fn main() {
         verdicts_are_told_for_every_plane_of_a_plane_id,
         whom_a_change_locks_out_is_told,
         wait_ends_with_trust,
+        everything_is_written_for_a_cluster_elsewhere,
     ];
     // By Go's own crypto, or with agents that a program in Go stands in for.
     let of_go = tests![
@@ -102,6 +106,7 @@ fn main() {
         a_secret_that_somebody_else_wrote_stops_a_rotation,
         a_rotation_minds_what_changes_beside_it,
         doctor_names_the_injected_cause,
+        a_build_plane_is_registered_in_one_go,
     ];
     let args = Arguments::from_args();
     let listing = args.list;

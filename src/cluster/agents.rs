@@ -380,6 +380,29 @@ impl Cluster {
         self.request(http::Request::get(path).body(Vec::new())).await
     }
 
+    /// The same of an object that may not be there.
+    pub async fn object_if_any(&self, path: &str) -> Result<Option<Value>, Error> {
+        match self.object(path).await {
+            Ok(object) => Ok(Some(object)),
+            Err(Error::NotFound { .. } | Error::NoSource { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes an object in a collection, by its path.
+    pub async fn create_object(&self, path: &str, object: &Value) -> Result<Value, Error> {
+        let request = http::Request::post(format!("{path}?fieldManager={MANAGER}"));
+        let request = request.header(http::header::CONTENT_TYPE, "application/json");
+        self.request(request.body(object.to_string().into_bytes())).await
+    }
+
+    /// Changes fields of an object, by its path.
+    pub async fn merge_object(&self, path: &str, fields: &Value) -> Result<Value, Error> {
+        let request = http::Request::patch(format!("{path}?fieldManager={MANAGER}"));
+        let request = request.header(http::header::CONTENT_TYPE, "application/merge-patch+json");
+        self.request(request.body(fields.to_string().into_bytes())).await
+    }
+
     /// What tells this cluster from any other: the UID of its first namespace; none where that may not be read.
     pub async fn identity(&self) -> Option<String> {
         let api: Api<Namespace> = Api::all(self.client.clone());

@@ -28,10 +28,6 @@ pub struct Args {
     /// Name of the plane
     name: Option<PlaneName>,
 
-    /// Logical plane that the agent belongs to; the name, unless given
-    #[arg(long, value_name = "ID", value_parser = plane_id)]
-    plane_id: Option<String>,
-
     /// File with the CA's certificates, in PEM, DER or base64; - for standard input (can be repeated)
     #[arg(long = "client-ca-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     client_ca_files: Vec<Input>,
@@ -39,6 +35,20 @@ pub struct Args {
     /// Secret of the control plane with the CA's certificates; the key is ca.crt, unless given
     #[arg(long, value_name = "NAMESPACE/NAME[:KEY]", conflicts_with = "client_ca_files")]
     client_ca_secret: Option<CaSecret>,
+
+    #[command(flatten)]
+    spec: SpecArgs,
+
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+/// What a plane says beside its CA.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct SpecArgs {
+    /// Logical plane that the agent belongs to; the name, unless given
+    #[arg(long, value_name = "ID", value_parser = plane_id)]
+    plane_id: Option<String>,
 
     /// ClusterSecretStore in the build cluster
     #[arg(long, value_name = "NAME")]
@@ -63,9 +73,25 @@ pub struct Args {
     /// Annotation (can be repeated)
     #[arg(long, value_name = "KEY=VALUE", value_parser = annotation)]
     annotations: Vec<(String, String)>,
+}
 
-    #[command(flatten)]
-    write: WriteArgs,
+impl SpecArgs {
+    /// The plane without a CA. planeID is always written.
+    pub fn plane(&self, name: &str) -> Plane {
+        let mut plane = Plane::default();
+        plane.metadata.name = Some(name.to_owned());
+        plane.metadata.labels = some(self.labels.iter().cloned().collect());
+        let words = [(DISPLAY_NAME, &self.display_name), (DESCRIPTION, &self.description)];
+        let words = words.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text.clone()?)));
+        plane.metadata.annotations = some(self.annotations.iter().cloned().chain(words).collect());
+        plane.spec.plane_id = Some(self.plane_id.clone().unwrap_or_else(|| name.to_owned()));
+        plane.spec.secret_store_ref = self.secret_store.clone().map(|name| SecretStoreRef { name });
+        plane.spec.observability_plane_ref = self
+            .observability_plane
+            .clone()
+            .map(|name| ObservabilityPlaneRef::Object { kind: Some(OBSERVABILITY_KIND.into()), name });
+        plane
+    }
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
@@ -100,7 +126,7 @@ fn complete(mut args: Args, term: &Term) -> anyhow::Result<Args> {
             return Err(missing("the plane's name", "NAME").into());
         }
         let name = term.ask("Name of the plane", None, |text| text.parse::<PlaneName>().map(drop))?;
-        args.plane_id = match args.plane_id {
+        args.spec.plane_id = match args.spec.plane_id {
             Some(id) => Some(id),
             None => Some(term.ask("planeID of its agent", Some(&name), |text| plane_id(text).map(drop))?),
         };
@@ -137,13 +163,7 @@ fn complete(mut args: Args, term: &Term) -> anyhow::Result<Args> {
 
 fn manifest(args: &Args) -> anyhow::Result<Value> {
     let name = args.name.as_ref().map(PlaneName::as_str).unwrap_or_default();
-    let mut plane = Plane::default();
-    plane.metadata.name = Some(name.to_owned());
-    plane.metadata.labels = some(args.labels.iter().cloned().collect());
-    let words = [(DISPLAY_NAME, &args.display_name), (DESCRIPTION, &args.description)];
-    let words = words.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text.clone()?)));
-    plane.metadata.annotations = some(args.annotations.iter().cloned().chain(words).collect());
-    plane.spec.plane_id = Some(args.plane_id.clone().unwrap_or_else(|| name.to_owned()));
+    let mut plane = args.spec.plane(name);
     let ca = &mut plane.spec.cluster_agent.client_ca;
     match &args.client_ca_secret {
         Some(CaSecret { secret, key }) => {
@@ -155,11 +175,6 @@ fn manifest(args: &Args) -> anyhow::Result<Value> {
         }
         None => ca.value = Some(read_cas(&args.client_ca_files)?),
     }
-    plane.spec.secret_store_ref = args.secret_store.clone().map(|name| SecretStoreRef { name });
-    plane.spec.observability_plane_ref = args
-        .observability_plane
-        .clone()
-        .map(|name| ObservabilityPlaneRef::Object { kind: Some(OBSERVABILITY_KIND.into()), name });
     Ok(plane.manifest(&CLUSTER_BUILD_PLANE))
 }
 

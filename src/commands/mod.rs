@@ -1,6 +1,7 @@
 //! One file a verb: its flags, and what it does with them, read from top to bottom.
 
 pub mod apply;
+pub mod bootstrap;
 pub mod certs;
 pub mod crd;
 pub mod create;

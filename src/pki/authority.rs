@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use rcgen::Issuer;
 use rcgen::KeyPair;
 use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
+use zeroize::Zeroizing;
 
 use super::{Certificate, KeyError, PrivateKey};
 
@@ -69,6 +70,16 @@ impl Authority {
         let certificate = fitting.swap_remove(usable.unwrap_or(0));
         check(&certificate, now)?;
         Ok(Self { certificate, key })
+    }
+
+    /// Another one of the same certificate and key.
+    pub fn again(&self) -> Result<Self, KeyError> {
+        Ok(Self { certificate: self.certificate.clone(), key: PrivateKey::from_pem(&self.key_to_pem())? })
+    }
+
+    /// Its key in PKCS#8, for a Secret that issues.
+    pub fn key_to_pem(&self) -> Zeroizing<String> {
+        self.key.to_pem()
     }
 
     pub(super) fn issuer(&self) -> Result<Issuer<'static, &KeyPair>, AuthorityError> {

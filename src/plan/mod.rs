@@ -4,10 +4,12 @@
 //! Not here: the command line, and how steps are shown.
 
 mod agent;
+mod bootstrap;
 mod renew;
 mod rotate;
 mod trust;
 
+pub use bootstrap::{Bootstrap, CaIn, Files, Issuer, bootstrap, files};
 pub use renew::{Renewal, renew};
 pub use rotate::{Keeper, Phase, Rotation, Way, rotate};
 
@@ -72,6 +74,12 @@ pub enum Error {
     OtherCa { secret: String },
     #[error("no Secret in the namespace {} holds the CA of the agent's certificate with its key", visible(.namespace))]
     NoCa { namespace: String },
+    #[error("{} is there already, and differs from what it would become", visible(.what))]
+    Differs { what: String },
+    #[error("not allowed to {verb} {resource} in {}; nothing was changed", visible(.place))]
+    Right { verb: &'static str, resource: &'static str, place: String },
+    #[error("the gateway can't be used: {}", visible(.why))]
+    Gateway { why: String, hint: String },
     #[error("a rotation to {} is under way", .under_way)]
     OtherWay { under_way: &'static str },
 }
@@ -88,6 +96,9 @@ impl Error {
                 Some("--rollback brings the Secret back to what it was; keep a copy of what it holds now".into())
             }
             Self::CertManager { command, .. } => Some(command.clone()),
+            Self::Differs { .. } => Some("look at it, and add --force to replace it".into()),
+            Self::Right { .. } => Some("ask for the right, or run it as somebody who has it".into()),
+            Self::Gateway { hint, .. } => Some(hint.clone()),
             Self::NoCa { .. } => {
                 Some("give the CA with --ca-dir, or move to a new one with `choreoctl certs rotate`".into())
             }
