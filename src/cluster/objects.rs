@@ -77,9 +77,9 @@ impl Cluster {
         }
     }
 
-    /// The namespaced BuildPlanes of a planeID, which the gateway judges like the others; none where there is no such kind.
+    /// The namespaced BuildPlanes, which the gateway judges like the others; none where there is no such kind.
     /// Their planeID is their name, and their Secret's namespace their own, unless given.
-    pub async fn build_planes(&self, plane_id: &str) -> Result<Vec<Plane>, Error> {
+    pub async fn build_planes(&self) -> Result<Vec<Plane>, Error> {
         let path = format!("/apis/{}/buildplanes", self.kind.api_version());
         let request = kube::core::Request::new(path).list(&ListParams::default());
         let list: Page<Plane> = match self.request(request).await {
@@ -87,7 +87,6 @@ impl Cluster {
             list => list?,
         };
         let mut planes = list.items;
-        planes.retain(|plane| plane.plane_id() == plane_id);
         for plane in &mut planes {
             let namespace = plane.metadata.namespace.clone();
             if let Some(secret) = &mut plane.spec.cluster_agent.client_ca.secret_ref {

@@ -1,6 +1,6 @@
 //! What a diagnosis looks at: everything around one plane, gathered once and in parallel, each part with its own error.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::agents::{AgentFacts, Pair};
 use super::dump::tells_of_build;
-use super::facts::{AT_ONCE, ClientCa, Facts, Problem, client_cas, client_cas_of_files, facts, facts_of_files};
+use super::facts::{AT_ONCE, ClientCa, Facts, Problem, client_cas, client_cas_of_files, facts_of_files};
 use crate::cluster::{AgentPod, Cluster, Error, StoredSecret, Target, agents_of, pods_of};
 use crate::gateway::{Answer, GatewayUrl, Identity, ProbeError, Question, presented, probe};
 use crate::manifest::{parse, to_yaml};
@@ -76,27 +76,103 @@ pub struct BuildCase {
     pub log: Result<String, Problem>,
 }
 
+/// What is looked up once for all planes.
+struct Common {
+    neighbours: Neighbours,
+    /// The planeID and the name of each namespaced BuildPlane.
+    build_planes: Result<Vec<(String, String)>, Problem>,
+    gateway_ca: Result<String, Problem>,
+    lease: Result<Option<Timestamp>, Problem>,
+}
+
+/// Which planes have which planeID, and which certificates in their CA.
+struct Neighbours {
+    by_plane_id: BTreeMap<String, Vec<String>>,
+    by_certificate: HashMap<Vec<u8>, Vec<String>>,
+    plane_ids: HashMap<String, String>,
+}
+
+impl Neighbours {
+    fn new<'p>(planes: impl Iterator<Item = (&'p Plane, &'p ClientCa)>) -> Self {
+        let (mut by_plane_id, mut by_certificate) = (BTreeMap::<_, Vec<_>>::new(), HashMap::<_, Vec<_>>::new());
+        let mut plane_ids = HashMap::new();
+        for (plane, ca) in planes {
+            let name = plane.name().to_owned();
+            by_plane_id.entry(plane.plane_id().to_owned()).or_default().push(name.clone());
+            for der in pki::certificates(ca.text.as_deref().unwrap_or_default()) {
+                by_certificate.entry(der).or_default().push(name.clone());
+            }
+            plane_ids.insert(name, plane.plane_id().to_owned());
+        }
+        Self { by_plane_id, by_certificate, plane_ids }
+    }
+
+    /// The other planes of a planeID.
+    fn sharing(&self, plane: &Plane) -> Vec<String> {
+        let all = self.by_plane_id.get(plane.plane_id()).map(Vec::as_slice).unwrap_or_default();
+        all.iter().filter(|name| *name != plane.name()).cloned().collect()
+    }
+
+    /// The planes of the same planeID whose CA is another, and those of other planeIDs that have this CA.
+    fn beside(&self, plane: &Plane, ca: &ClientCa) -> (Vec<String>, Vec<String>) {
+        let ders = pki::certificates(ca.text.as_deref().unwrap_or_default());
+        let same: BTreeSet<_> = ders.iter().filter_map(|der| self.by_certificate.get(der)).flatten().collect();
+        let rivals = self.sharing(plane).into_iter().filter(|name| !ders.is_empty() && !same.contains(name));
+        let strangers = same.iter().filter(|name| self.plane_ids.get(**name).is_some_and(|id| id != plane.plane_id()));
+        (rivals.collect(), strangers.map(|name| (*name).clone()).collect())
+    }
+}
+
 /// The cases of planes in a cluster.
 pub async fn cases(reach: &Reach<'_>, planes: Vec<Plane>) -> Vec<Case> {
     let ca = NamespacedName { namespace: reach.control_namespace.into(), name: GATEWAY_CA.into() };
     let keys = [CA_KEY];
-    let (all, gateway_ca, lease, facts) = tokio::join!(
+    let (all, gateway_ca, lease, build_planes) = tokio::join!(
         reach.control.planes::<Plane>(None),
         reach.control.secret_keys(&ca, &keys),
         reach.control.lease(reach.control_namespace, LEASE),
-        facts(reach.control, planes),
+        reach.control.build_planes(),
     );
-    let all = all.unwrap_or_default();
-    let all: Vec<_> = client_cas(reach.control, &all).await.into_iter().zip(all).collect();
-    let gateway_ca = gateway_ca
-        .map(|bytes| String::from_utf8_lossy(&bytes.concat()).into_owned())
-        .map_err(|error| Problem::from(&error));
-    let lease = lease.map_err(|error| Problem::from(&error));
-    let gathered = stream::iter(facts).map(|facts| {
-        let (gateway_ca, lease, all) = (gateway_ca.clone(), lease.clone(), &all);
-        async move { case(reach, facts, all, gateway_ca, lease).await }
+    let listed = all.as_ref().map(drop).map_err(Problem::from);
+    // Who may read some planes and not list them knows of these.
+    let all = all.unwrap_or_else(|_| planes.clone());
+    let cas = client_cas(reach.control, &all).await;
+    let common = Common {
+        neighbours: Neighbours::new(all.iter().zip(&cas)),
+        build_planes: build_planes
+            .map(|planes| planes.iter().map(named).collect())
+            .map_err(|error| Problem::from(&error)),
+        gateway_ca: gateway_ca
+            .map(|bytes| String::from_utf8_lossy(&bytes.concat()).into_owned())
+            .map_err(|error| Problem::from(&error)),
+        lease: lease.map_err(|error| Problem::from(&error)),
+    };
+    let cas: HashMap<_, _> = all.iter().map(|plane| plane.name().to_owned()).zip(cas).collect();
+    let wanted: BTreeSet<_> = planes.iter().map(|plane| plane.observability_plane().to_owned()).collect();
+    let looked = stream::iter(wanted).map(|name| async move {
+        let exists = reach.control.has_observability_plane(&name).await.map_err(|error| Problem::from(&error));
+        (name, exists)
     });
+    let observability: HashMap<_, _> = looked.buffer_unordered(AT_ONCE).collect().await;
+    let now = reach.control.now();
+    let gone = || Err(Problem { word: "missing", text: "it is gone".into() });
+    let facts = planes.into_iter().map(|plane| Facts {
+        client_ca: cas.get(plane.name()).cloned().unwrap_or_else(|| ClientCa::new("unknown".into(), gone())),
+        shares_plane_id_with: listed.clone().map(|()| common.neighbours.sharing(&plane)),
+        observability_exists: observability.get(plane.observability_plane()).cloned().unwrap_or(Ok(false)),
+        // Nothing here hangs on them.
+        events: Ok(Vec::new()),
+        now,
+        plane,
+    });
+    let gathered = stream::iter(facts.collect::<Vec<_>>()).map(|facts| case(reach, facts, &common));
     gathered.buffered(AT_ONCE).collect().await
+}
+
+/// The planeID of a BuildPlane, and its name.
+fn named(plane: &Plane) -> (String, String) {
+    let namespace = plane.metadata.namespace.as_deref().unwrap_or_default();
+    (plane.plane_id().to_owned(), format!("{namespace}/{}", plane.name()))
 }
 
 /// The case of a plane that can't be read, as the control plane doesn't tell: what the build cluster does.
@@ -105,43 +181,33 @@ pub async fn case_without_control(reach: &Reach<'_>, name: &str, error: &Error) 
     plane.metadata.name = Some(name.to_owned());
     let problem = Problem::from(error);
     let facts = Facts::unread(plane, &problem, Timestamp::now());
-    let unread = || Err(problem.clone());
-    Case { plane: Err(problem.clone()), ..case(reach, facts, &[], Err(problem.clone()), unread()).await }
+    let common = Common {
+        neighbours: Neighbours::new(std::iter::empty()),
+        build_planes: Err(problem.clone()),
+        gateway_ca: Err(problem.clone()),
+        lease: Err(problem.clone()),
+    };
+    Case { plane: Err(problem), ..case(reach, facts, &common).await }
 }
 
-async fn case(
-    reach: &Reach<'_>,
-    facts: Facts,
-    all: &[(ClientCa, Plane)],
-    gateway_ca: Result<String, Problem>,
-    lease: Result<Option<Timestamp>, Problem>,
-) -> Case {
+async fn case(reach: &Reach<'_>, facts: Facts, common: &Common) -> Case {
     let plane = &facts.plane;
-    let build = async {
-        match reach.build {
-            None => None,
-            Some((cluster, namespace)) => Some(build_case(cluster, namespace, plane.plane_id()).await),
-        }
+    let build = match reach.build {
+        None => None,
+        Some((cluster, namespace)) => Some(build_case(cluster, namespace, plane.plane_id()).await),
     };
-    let (build_planes, build) = tokio::join!(reach.control.build_planes(plane.plane_id()), build);
-    let (rivals, same_ca) = beside(&facts, all);
-    let (gateway_url, probe) =
-        asked(reach, &facts, build.as_ref().and_then(|build| build.as_ref().ok()), &gateway_ca).await;
+    let (rivals, same_ca) = common.neighbours.beside(plane, &facts.client_ca);
+    let known = build.as_ref().and_then(|build| build.as_ref().ok());
+    let (gateway_url, probe) = asked(reach, &facts, known, &common.gateway_ca).await;
+    let of_id = |(id, name): &(String, String)| (id == plane.plane_id()).then(|| name.clone());
     Case {
         plane: Ok(()),
         errors: errors(plane),
         rivals,
         same_ca,
-        build_planes: build_planes
-            .map(|planes| {
-                let name = |plane: &Plane| {
-                    format!("{}/{}", plane.metadata.namespace.as_deref().unwrap_or_default(), plane.name())
-                };
-                planes.iter().map(name).collect()
-            })
-            .map_err(|error| Problem::from(&error)),
-        gateway_ca,
-        lease,
+        build_planes: common.build_planes.clone().map(|planes| planes.iter().filter_map(of_id).collect()),
+        gateway_ca: common.gateway_ca.clone(),
+        lease: common.lease.clone(),
         build,
         probe,
         gateway_certificate: match &gateway_url {
@@ -155,22 +221,6 @@ async fn case(
         build_target: reach.build.map(|(cluster, _)| cluster.target().clone()),
         facts,
     }
-}
-
-/// The planes of the same planeID whose CA is another, and those of other planeIDs that have this CA.
-fn beside(facts: &Facts, all: &[(ClientCa, Plane)]) -> (Vec<String>, Vec<String>) {
-    let plane = &facts.plane;
-    let ders = pki::certificates(facts.client_ca.text.as_deref().unwrap_or_default());
-    let others = all.iter().filter(|(_, other)| other.name() != plane.name());
-    let (sharing, strangers): (Vec<_>, Vec<_>) = others.partition(|(_, other)| other.plane_id() == plane.plane_id());
-    let common = |ca: &ClientCa| {
-        ca.text.as_deref().is_ok_and(|text| pki::certificates(text).iter().any(|der| ders.contains(der)))
-    };
-    let names = |those: Vec<&(ClientCa, Plane)>, wanted: bool| {
-        let those = those.into_iter().filter(|(ca, _)| common(ca) == wanted && !ders.is_empty());
-        those.map(|(_, plane)| plane.name().to_owned()).collect()
-    };
-    (names(sharing, false), names(strangers, true))
 }
 
 /// What the API server took and no agent gets in by.
@@ -295,10 +345,11 @@ pub fn cases_of_files(
     control_namespace: &str,
     soon: Remaining,
 ) -> Vec<Case> {
-    let all: Vec<_> = client_cas_of_files(snapshot).into_iter().zip(snapshot.planes.iter().cloned()).collect();
+    let cas = client_cas_of_files(snapshot);
+    let neighbours = Neighbours::new(snapshot.planes.iter().zip(&cas));
     let unknown = |what: &str| Problem { word: "unknown", text: format!("{what} is not in the files") };
     let case = |facts: Facts| {
-        let (rivals, same_ca) = beside(&facts, &all);
+        let (rivals, same_ca) = neighbours.beside(&facts.plane, &facts.client_ca);
         let lease = snapshot.related("Lease", Some(control_namespace), LEASE);
         let renewed = lease.and_then(|lease| lease.pointer("/spec/renewTime")?.as_str()?.parse().ok());
         Case {
