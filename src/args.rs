@@ -288,6 +288,11 @@ pub struct ChoiceArgs {
 pub type Chosen<T> = (Vec<T>, Vec<anyhow::Error>);
 
 impl ChoiceArgs {
+    /// Whether all planes are meant.
+    pub fn is_whole(&self) -> bool {
+        self.names.is_empty() && self.selector.is_none()
+    }
+
     /// The planes in a cluster, each made into what is needed of it as soon as it is there.
     pub async fn in_cluster<T: DeserializeOwned, R>(
         &self,

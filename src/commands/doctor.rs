@@ -106,7 +106,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     };
     let (cases, missing, api_server) = match args.choice.in_cluster(&control, |plane: Plane| plane).await {
         Ok((planes, missing)) => {
-            let (cases, version) = tokio::join!(doctor::cases(&reach, planes), version(&control));
+            let (cases, version) =
+                tokio::join!(doctor::cases(&reach, planes, args.choice.is_whole()), version(&control));
             (cases, missing, json!({"id": "api-server", "status": "pass", "message": version, "hint": null}))
         }
         // The build cluster's side is told all the same.

@@ -117,5 +117,5 @@ async fn gather(args: &Args, session: &Session) -> anyhow::Result<Gathered> {
         limit: session.patience(),
         soon: SOON,
     };
-    Ok((doctor::cases(&reach, planes).await, missing, control.now(), Exit::Done))
+    Ok((doctor::cases(&reach, planes, args.choice.is_whole()).await, missing, control.now(), Exit::Done))
 }

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 
 use super::agents::{AgentFacts, Pair};
 use super::dump::tells_of_build;
-use super::facts::{AT_ONCE, ClientCa, Facts, Problem, client_cas, client_cas_of_files, facts_of_files};
+use super::facts::{
+    AT_ONCE, CaPlace, ClientCa, Facts, Problem, ca_place, client_cas, client_cas_of_files, facts_of_files,
+};
 use crate::cluster::{AgentPod, Cluster, Error, StoredSecret, Target, agents_of, pods_of};
 use crate::gateway::{Answer, GatewayUrl, Identity, ProbeError, Question, presented, probe};
 use crate::manifest::{parse, to_yaml};
@@ -123,19 +125,22 @@ impl Neighbours {
     }
 }
 
-/// The cases of planes in a cluster.
-pub async fn cases(reach: &Reach<'_>, planes: Vec<Plane>) -> Vec<Case> {
+/// The cases of planes in a cluster; `whole` says that these are all that there are.
+pub async fn cases(reach: &Reach<'_>, planes: Vec<Plane>, whole: bool) -> Vec<Case> {
     let ca = NamespacedName { namespace: reach.control_namespace.into(), name: GATEWAY_CA.into() };
     let keys = [CA_KEY];
     let (all, gateway_ca, lease, build_planes) = tokio::join!(
-        reach.control.planes::<Plane>(None),
+        async { if whole { Ok(planes.clone()) } else { reach.control.planes::<Plane>(None).await } },
         reach.control.secret_keys(&ca, &keys),
         reach.control.lease(reach.control_namespace, LEASE),
         reach.control.build_planes(),
     );
     let listed = all.as_ref().map(drop).map_err(Problem::from);
     // Who may read some planes and not list them knows of these.
-    let all = all.unwrap_or_else(|_| planes.clone());
+    let mut all = all.unwrap_or_else(|_| planes.clone());
+    // A Secret is read only for those that are looked at, and for those of their planeIDs.
+    let ids: BTreeSet<_> = planes.iter().map(Plane::plane_id).collect();
+    all.retain(|plane| ids.contains(plane.plane_id()) || matches!(ca_place(plane), CaPlace::Value(_)));
     let cas = client_cas(reach.control, &all).await;
     let common = Common {
         neighbours: Neighbours::new(all.iter().zip(&cas)),
