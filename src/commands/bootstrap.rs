@@ -117,6 +117,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     let (control, build) = args.build.connect_to_write(session).await?;
     let names: Vec<_> = planes.iter().map(|plane| visible(plane.name())).collect();
+    session.term.note(&format!("steps: {}", plan::STEPS.join(", ")));
     session.term.confirm(&format!("register {}", names.join(", ")), args.yes)?;
     let mut results = Vec::new();
     for plane in &planes {

@@ -546,12 +546,12 @@ fn agent_server_ca(case: &Case) -> Outcome {
     let build = build!(case);
     let namespace = shell_quoted(&build.agent.agent.name.namespace);
     let hint = |outcome: Outcome| {
-        let copy = format!("kubectl -n {} get secret {GATEWAY_CA} -o yaml", case.control_namespace);
-        let told = format!(
-            "copy ca.crt out of the Secret into the ConfigMap {GATEWAY_CA} in {namespace}: {}",
-            case.control(&copy)
-        );
-        outcome.hint(told)
+        let secret = format!("kubectl -n {} get secret {GATEWAY_CA}", case.control_namespace);
+        let template = "-o 'go-template={{index .data \"ca.crt\" | base64decode}}' > gateway-ca.crt";
+        let create = format!("kubectl -n {namespace} create configmap {GATEWAY_CA} --from-file=ca.crt=gateway-ca.crt");
+        let create = case.build_command(&format!("{create} --dry-run=client -o yaml"));
+        let apply = case.build_command("kubectl apply -f -");
+        outcome.hint(format!("{} {template} && {create} | {apply}", case.control(&secret)))
     };
     let own = match &build.server_ca {
         Ok(own) => own,

@@ -119,6 +119,23 @@ pub fn files(
     })
 }
 
+/// The steps in their order, as they are told.
+pub const STEPS: [&str; 13] = [
+    "contexts",
+    "rights",
+    "crd",
+    "gateway-ca",
+    "gateway",
+    "certificates",
+    "namespace",
+    "server-ca",
+    "agent-secret",
+    "plane",
+    "probe",
+    "values",
+    "helm",
+];
+
 /// Registers a build cluster.
 ///
 /// # Errors
@@ -283,6 +300,11 @@ impl Bootstrap {
         if let Some(secret) = there {
             let pair = Pair::of(&secret)
                 .map_err(|problem| Error::Pair { secret: secret.name.to_string(), why: problem.text })?;
+            let named = pair.leaf().common_name.as_deref();
+            if issuer == Issuer::Own && named != Some(id) && !self.force {
+                let what = format!("Secret {}, with a certificate of {}", secret.name, named.unwrap_or("nobody"));
+                return Err(Error::Differs { what }.into());
+            }
             observer.tell("certificates", Status::Found, &format!("Secret {} holds them", secret.name));
             let (certificate, key) = (secret.text(LEAF_CERTIFICATE), secret.text(LEAF_PRIVATE_KEY));
             let ca = if issuer == Issuer::CertManager {

@@ -9,7 +9,7 @@ mod renew;
 mod rotate;
 mod trust;
 
-pub use bootstrap::{Bootstrap, CaIn, Files, Issuer, bootstrap, files};
+pub use bootstrap::{Bootstrap, CaIn, Files, Issuer, STEPS, bootstrap, files};
 pub use renew::{Renewal, renew};
 pub use rotate::{Keeper, Phase, Rotation, Way, rotate};
 

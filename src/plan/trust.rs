@@ -64,8 +64,11 @@ impl Trustees<'_> {
                 }
                 Some(_) if !self.force => {}
                 _ => {
-                    let write = self.write(plane, &home, &wanted(plane.name(), &text), true).await;
-                    write.map_err(|error| unwritable(error.to_string()))?;
+                    match self.write(plane, &home, &wanted(plane.name(), &text), true).await {
+                        // The controller writes, too; a write in earnest is tried again.
+                        Ok(()) | Err(cluster::Error::Changed) => {}
+                        Err(error) => return Err(unwritable(error.to_string()).into()),
+                    }
                 }
             }
         }
