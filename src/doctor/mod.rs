@@ -1,4 +1,5 @@
-//! What is known of a plane beside its own object, gathered once, each part with its own error; and notes on it.
+//! What is known of a plane beside its own object, gathered once, each part with its own error; and what that tells:
+//! checks and their cause, notes, remarks, whom a change locks out, when it breaks.
 //!
 //! Not here: reaching the cluster (cluster), and showing what was found (render).
 
