@@ -1,5 +1,6 @@
-//! Changes of several steps over two clusters: registering one, renewing and rotating what its agent presents. Each step looks
-//! first, acts where something is to be done and looks again, so that a run that was cut off is finished by the next one.
+//! Changes of several steps over two clusters: registering one, renewing and rotating what its agent presents. Each
+//! step looks first, acts where something is to be done and looks again, so that a run that was cut off is finished by
+//! the next one.
 //!
 //! Not here: the command line, and how steps are shown.
 
