@@ -81,14 +81,34 @@ pub fn a_build_plane_is_registered_in_one_go() {
     let done: Vec<_> = told.iter().filter(|(step, status)| status == "done" && step != "probe").collect();
     assert!(done.is_empty(), "{done:?}");
 
-    // What helm would do, and then the agent is connected.
+    // A helm that does what the chart would, and then the agent is connected.
+    let patch =
+        json!({"spec": {"template": {"spec": {"volumes": [{"name": "client-certs", "secret": {"secretName": OWN}}]}}}});
+    at.control.write("patch.json", &patch.to_string());
+    std::fs::create_dir(at.control.path().join("bin")).unwrap();
+    let kubectl = at.build.kubectl_command(&["patch", "deployment", DEPLOYMENT, "-n", NAMESPACE]);
+    let words: Vec<_> = kubectl.get_args().map(|word| word.to_str().unwrap()).collect();
+    let helm = format!(
+        "#!/bin/sh\necho \"$@\" > helm-was-told\nKUBECONFIG={} {} {} --patch-file patch.json >&2\n",
+        at.build.kubeconfig().display(),
+        kubectl.get_program().to_str().unwrap(),
+        words.join(" ")
+    );
+    let path = at.control.write("bin/helm", &helm);
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let kubeconfig = at.build.kubeconfig().to_string_lossy().into_owned();
+    let args = ["bootstrap", "boot", "--gateway-url", &url, "--out-dir", "out", "--yes", "-o", "json", "--install"];
+    let mut install = at.control.command(&[&args[..], &["--wait", "--build-kubeconfig", &kubeconfig]].concat());
+    install.env("PATH", format!("{}/bin:/usr/bin:/bin", at.control.path().display()));
+    let told = steps(&super::finish(install, "").expect(0).stdout);
+    assert!(told.ends_with(&[("helm".into(), "done".into()), ("wait".into(), "done".into())]), "{told:?}");
+    let words = std::fs::read_to_string(at.control.path().join("helm-was-told")).unwrap();
+    assert!(words.starts_with("upgrade --install openchoreo-build-plane oci://"), "{words}");
+    assert!(words.contains("--values out/values.yaml") && !words.contains("PRIVATE"), "{words}");
     let values: Value =
         serde_yaml::from_str(&std::fs::read_to_string(at.control.path().join("out/values.yaml")).unwrap()).unwrap();
     assert_eq!(values["clusterAgent"]["serverUrl"], url);
-    let secret = values["clusterAgent"]["tls"]["clientSecretName"].as_str().unwrap();
-    let patch = json!({"spec": {"template": {"spec": {"volumes": [{"name": "client-certs", "secret": {"secretName": secret}}]}}}});
-    at.build.kubectl(&["patch", "deployment", DEPLOYMENT, "-n", NAMESPACE, "-p", &patch.to_string()], "");
-    at.control.run(&["wait", "boot", "--for", "connected", "--timeout", "30s"]).expect(0);
+    assert_eq!(values["clusterAgent"]["tls"]["clientSecretName"], OWN);
 
     // What is there and differs is not replaced unasked.
     let other = std::fs::read_to_string(at.control.path().join("old/ca.crt")).unwrap();
