@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueHint};
+use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::{error_text, tell_missing};
@@ -143,10 +144,8 @@ fn conclude(
     api_server: Value,
     term: &Term,
 ) -> anyhow::Result<Exit> {
-    let planes: Vec<_> = cases
-        .iter()
-        .map(|case| Diagnosed { name: case.facts.plane.name().to_owned(), checked: checks(case) })
-        .collect();
+    let diagnose = |case: &Case| Diagnosed { name: case.facts.plane.name().to_owned(), checked: checks(case) };
+    let planes: Vec<_> = cases.par_iter().map(diagnose).collect();
     let exit = planes.iter().map(|plane| exit_of(plane, args.strict)).fold(Exit::Done, Exit::and);
     match args.output {
         TextFormat::Json => {

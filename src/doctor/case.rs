@@ -13,10 +13,8 @@ use super::facts::{
 };
 use crate::cluster::{AgentPod, Cluster, Error, StoredSecret, Target, agents_of, pods_of};
 use crate::gateway::{Answer, GatewayUrl, Identity, ProbeError, Question, presented, probe};
-use crate::manifest::{parse, to_yaml};
 use crate::pki::{self, Certificate, LEAF_PRIVATE_KEY, PrivateKey, Remaining, Verdict};
 use crate::plane::{CA_KEY, CLUSTER_BUILD_PLANE, KEY_FITS, LOG, NamespacedName, Plane, Snapshot};
-use crate::validate::{Severity, judge};
 
 /// The gateway's CA: a Secret in the control plane's namespace, and a ConfigMap of the same name in the agent's.
 pub const GATEWAY_CA: &str = "cluster-gateway-ca";
@@ -44,8 +42,6 @@ pub struct Case {
     /// Whether the plane itself could be read.
     pub plane: Result<(), Problem>,
     pub facts: Facts,
-    /// What `validate` says is wrong with the plane.
-    pub errors: Vec<String>,
     /// Planes of the same planeID whose CA lets in other agents.
     pub rivals: Vec<String>,
     /// Planes of other planeIDs that have the same CA.
@@ -207,7 +203,6 @@ async fn case(reach: &Reach<'_>, facts: Facts, common: &Common) -> Case {
     let of_id = |(id, name): &(String, String)| (id == plane.plane_id()).then(|| name.clone());
     Case {
         plane: Ok(()),
-        errors: errors(plane),
         rivals,
         same_ca,
         build_planes: common.build_planes.clone().map(|planes| planes.iter().filter_map(of_id).collect()),
@@ -226,20 +221,6 @@ async fn case(reach: &Reach<'_>, facts: Facts, common: &Common) -> Case {
         build_target: reach.build.map(|(cluster, _)| cluster.target().clone()),
         facts,
     }
-}
-
-/// What the API server took and no agent gets in by.
-fn errors(plane: &Plane) -> Vec<String> {
-    let mut object = plane.manifest(&CLUSTER_BUILD_PLANE);
-    if let Some(fields) = object.as_object_mut() {
-        fields.shift_remove("status");
-    }
-    let Ok(text) = to_yaml(&object) else {
-        return Vec::new();
-    };
-    let findings = judge(&parse("the plane".into(), text)).findings;
-    let told = findings.into_iter().filter(|finding| finding.rule.severity == Severity::Error);
-    told.map(|finding| format!("{} [{}]", finding.message, finding.rule.id)).collect()
 }
 
 async fn build_case(cluster: &Cluster, namespace: &str, plane_id: &str) -> Result<BuildCase, Problem> {
@@ -359,7 +340,6 @@ pub fn cases_of_files(
         let renewed = lease.and_then(|lease| lease.pointer("/spec/renewTime")?.as_str()?.parse().ok());
         Case {
             plane: Ok(()),
-            errors: errors(&facts.plane),
             rivals,
             same_ca,
             build_planes: Ok(Vec::new()),

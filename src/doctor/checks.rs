@@ -5,9 +5,11 @@ use serde::Serialize;
 use super::agents::Presents;
 use super::case::{BuildCase, Case, GATEWAY_CA};
 use crate::gateway::{Answer, GatewayUrl, ProbeError};
+use crate::manifest::{parse, to_yaml};
 use crate::pki::{self, Remaining, Verdict};
-use crate::plane::{CLUSTER_BUILD_PLANE, State, age};
+use crate::plane::{CLUSTER_BUILD_PLANE, Plane, State, age};
 use crate::term::{shell_quoted, visible};
+use crate::validate::{Severity, judge};
 
 /// How a check came out. Its name is what scripts get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -336,8 +338,22 @@ fn client_ca_usable(case: &Case) -> Outcome {
     }
 }
 
+/// What the API server took and no agent gets in by.
+fn errors(plane: &Plane) -> Vec<String> {
+    let mut object = plane.manifest(&CLUSTER_BUILD_PLANE);
+    if let Some(fields) = object.as_object_mut() {
+        fields.shift_remove("status");
+    }
+    let Ok(text) = to_yaml(&object) else {
+        return Vec::new();
+    };
+    let findings = judge(&parse("the plane".into(), text)).findings;
+    let told = findings.into_iter().filter(|finding| finding.rule.severity == Severity::Error);
+    told.map(|finding| format!("{} [{}]", finding.message, finding.rule.id)).collect()
+}
+
 fn spec_valid(case: &Case) -> Outcome {
-    match case.errors.as_slice() {
+    match errors(&case.facts.plane).as_slice() {
         [] => Outcome::pass("it is valid"),
         errors => {
             let name = shell_quoted(case.facts.plane.name());
