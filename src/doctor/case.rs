@@ -21,6 +21,9 @@ pub const GATEWAY_CA: &str = "cluster-gateway-ca";
 /// The controller's leader election.
 pub(super) const LEASE: &str = "43500532.openchoreo.dev";
 
+/// How many planes with the same CA are named.
+const NAMED: usize = 5;
+
 /// Where a diagnosis may look.
 pub struct Reach<'r> {
     pub control: &'r Cluster,
@@ -86,19 +89,19 @@ struct Common {
 /// Which planes have which planeID, and which certificates in their CA.
 struct Neighbours {
     by_plane_id: BTreeMap<String, Vec<String>>,
-    by_certificate: HashMap<Vec<u8>, Vec<String>>,
+    by_certificate: HashMap<Vec<u8>, BTreeSet<String>>,
     plane_ids: HashMap<String, String>,
 }
 
 impl Neighbours {
     fn new<'p>(planes: impl Iterator<Item = (&'p Plane, &'p ClientCa)>) -> Self {
-        let (mut by_plane_id, mut by_certificate) = (BTreeMap::<_, Vec<_>>::new(), HashMap::<_, Vec<_>>::new());
+        let (mut by_plane_id, mut by_certificate) = (BTreeMap::<_, Vec<_>>::new(), HashMap::<_, BTreeSet<_>>::new());
         let mut plane_ids = HashMap::new();
         for (plane, ca) in planes {
             let name = plane.name().to_owned();
             by_plane_id.entry(plane.plane_id().to_owned()).or_default().push(name.clone());
             for der in pki::certificates(ca.text.as_deref().unwrap_or_default()) {
-                by_certificate.entry(der).or_default().push(name.clone());
+                by_certificate.entry(der).or_default().insert(name.clone());
             }
             plane_ids.insert(name, plane.plane_id().to_owned());
         }
@@ -114,10 +117,12 @@ impl Neighbours {
     /// The planes of the same planeID whose CA is another, and those of other planeIDs that have this CA.
     fn beside(&self, plane: &Plane, ca: &ClientCa) -> (Vec<String>, Vec<String>) {
         let ders = pki::certificates(ca.text.as_deref().unwrap_or_default());
-        let same: BTreeSet<_> = ders.iter().filter_map(|der| self.by_certificate.get(der)).flatten().collect();
-        let rivals = self.sharing(plane).into_iter().filter(|name| !ders.is_empty() && !same.contains(name));
-        let strangers = same.iter().filter(|name| self.plane_ids.get(**name).is_some_and(|id| id != plane.plane_id()));
-        (rivals.collect(), strangers.map(|name| (*name).clone()).collect())
+        let with: Vec<_> = ders.iter().filter_map(|der| self.by_certificate.get(der)).collect();
+        let has = |name: &String| with.iter().any(|names| names.contains(name));
+        let rivals = self.sharing(plane).into_iter().filter(|name| !ders.is_empty() && !has(name));
+        let strange = |name: &&String| self.plane_ids.get(*name).is_some_and(|id| id != plane.plane_id());
+        let strangers: BTreeSet<_> = with.iter().copied().flatten().filter(strange).take(NAMED).cloned().collect();
+        (rivals.collect(), strangers.into_iter().collect())
     }
 }
 

@@ -402,7 +402,7 @@ fn ca_shared(case: &Case) -> Outcome {
     match case.same_ca.as_slice() {
         [] => Outcome::pass("its CA is its own"),
         others => {
-            let names: Vec<_> = others.iter().take(5).map(|name| visible(name)).collect();
+            let names: Vec<_> = others.iter().map(|name| visible(name)).collect();
             let told = format!("{} have the same CA: each one's agent can pass as the other's", names.join(", "));
             let name = shell_quoted(case.facts.plane.name());
             Outcome::warn(told).hint(case.rotate(&format!("choreoctl certs rotate {name}")))
