@@ -10,6 +10,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Container, Namespace, Pod, Secret, Volume};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value, json};
 use zeroize::{Zeroize as _, Zeroizing};
@@ -131,14 +132,16 @@ impl AgentPod {
     }
 }
 
+/// Whether an object has all labels of a selector of equalities.
+fn has_labels(metadata: &ObjectMeta, selector: &str) -> bool {
+    let labels = metadata.labels.as_ref();
+    let value = |key: &str| labels.and_then(|labels| labels.get(key)).map(String::as_str);
+    selector.split(',').all(|label| label.split_once('=').is_some_and(|(key, wanted)| value(key) == Some(wanted)))
+}
+
 /// The agents among objects of files.
 pub fn agents_of(objects: &[Value]) -> Vec<Agent> {
-    let is_agent = |deployment: &Deployment| {
-        let labels = deployment.metadata.labels.clone().unwrap_or_default();
-        LABELS.split(',').all(|label| {
-            label.split_once('=').is_some_and(|(key, value)| labels.get(key).is_some_and(|there| there == value))
-        })
-    };
+    let is_agent = |deployment: &Deployment| has_labels(&deployment.metadata, LABELS);
     let deployments = objects.iter().filter(|object| object["kind"] == "Deployment");
     let deployments = deployments.filter_map(|object| serde_json::from_value::<Deployment>(object.clone()).ok());
     deployments.filter(is_agent).map(Agent::of).collect()
@@ -147,11 +150,7 @@ pub fn agents_of(objects: &[Value]) -> Vec<Agent> {
 /// The pods of an agent among objects of files.
 pub fn pods_of(agent: &Agent, objects: &[Value]) -> Vec<AgentPod> {
     let ours = |pod: &Pod| {
-        let labels = pod.metadata.labels.clone().unwrap_or_default();
-        let has = |label: &str| {
-            label.split_once('=').is_some_and(|(key, value)| labels.get(key).is_some_and(|there| there == value))
-        };
-        pod.metadata.namespace.as_ref() == Some(&agent.name.namespace) && agent.selector.split(',').all(has)
+        pod.metadata.namespace.as_ref() == Some(&agent.name.namespace) && has_labels(&pod.metadata, &agent.selector)
     };
     let pods = objects.iter().filter(|object| object["kind"] == "Pod");
     let pods = pods.filter_map(|object| serde_json::from_value::<Pod>(object.clone()).ok());
@@ -250,9 +249,12 @@ impl Cluster {
 
     /// The end of a pod's log.
     pub async fn log(&self, agent: &Agent, pod: &AgentPod) -> Result<String, Error> {
+        self.log_part(agent, pod, LogParams { tail_lines: Some(50), ..LogParams::default() }).await
+    }
+
+    async fn log_part(&self, agent: &Agent, pod: &AgentPod, part: LogParams) -> Result<String, Error> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &agent.name.namespace);
-        let params = LogParams { container: Some(CONTAINER.into()), tail_lines: Some(50), ..LogParams::default() };
-        self.ask(api.logs(&pod.name, &params)).await
+        self.ask(api.logs(&pod.name, &LogParams { container: Some(CONTAINER.into()), ..part })).await
     }
 
     /// When whoever holds a lease last renewed it; none where there is no such lease.
@@ -264,10 +266,8 @@ impl Cluster {
 
     /// Whether an agent's pod logged that the gateway let it in; none where its log can't be read.
     pub async fn was_let_in(&self, agent: &Agent, pod: &AgentPod) -> Option<bool> {
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), &agent.name.namespace);
-        let params =
-            LogParams { container: Some(CONTAINER.into()), limit_bytes: Some(1 << 20), ..LogParams::default() };
-        self.ask(api.logs(&pod.name, &params)).await.ok().map(|log| log.contains(LET_IN))
+        let beginning = LogParams { limit_bytes: Some(1 << 20), ..LogParams::default() };
+        self.log_part(agent, pod, beginning).await.ok().map(|log| log.contains(LET_IN))
     }
 
     /// Restarts an agent for a Secret as it stands. Where that was done already nothing happens.

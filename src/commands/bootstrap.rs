@@ -8,17 +8,17 @@ use jiff::Timestamp;
 
 use super::create::SpecArgs;
 use super::error_text;
-use super::steps::{Steps, deadline};
-use super::wait::{self, Wish};
+use super::steps::Steps;
+use super::wait;
 use crate::args::{BuildArgs, Session, TextFormat, namespace, read_manifests};
 use crate::gateway::GatewayUrl;
-use crate::manifest::{Input, to_yaml};
+use crate::manifest::{self, Input, to_yaml};
 use crate::pki::{
     Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, IssueError, KeyAlgorithm, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY,
     NewFile,
 };
 use crate::plan::{self, Bootstrap, CaIn, Files, Issuer, Observer as _, Status};
-use crate::plane::{Goal, Plane, PlaneName, Span, State};
+use crate::plane::{Plane, PlaneName, Span};
 use crate::render;
 use crate::term::{Exit, shell_quoted, visible};
 use crate::validate::objects;
@@ -242,9 +242,7 @@ async fn one(
         steps.tell("wait", Status::Skipped, &format!("then: {wait}"));
         return Ok(Exit::Done);
     }
-    let goals = vec![Goal::State(State::Connected)];
-    let wish = Wish { names: vec![name.to_owned()], goals, any: false, deadline: deadline(args.timeout), trust: None };
-    let exit = wait::until(&plan.control, &wish, &session.term).await?.exit;
+    let exit = wait::connected(&plan.control, vec![name.to_owned()], args.timeout, &session.term).await?;
     if exit == Exit::Done {
         steps.tell("wait", Status::Done, "an agent is connected");
     }
@@ -352,10 +350,7 @@ fn write(folder: &Path, name: &str, text: &str) -> anyhow::Result<bool> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).with_context(failed)?;
     }
-    if !path.exists() {
-        std::fs::File::create_new(&path).with_context(failed)?;
-    }
-    crate::manifest::replace(&path, text)?;
+    manifest::write(&path, text)?;
     Ok(true)
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{error_text, tell_missing};
 use crate::args::{BuildArgs, ChoiceArgs, FileArgs, Session, TextFormat, namespace};
 use crate::cluster::Cluster;
-use crate::doctor::{self, CHECKS, Case, Reach, Status, checks, is_healthy};
+use crate::doctor::{self, CHECKS, Case, Gateway, Reach, Status, checks, is_healthy};
 use crate::gateway::GatewayUrl;
 use crate::manifest::{Input, json_text, read_bytes};
 use crate::pki::{self, Remaining};
@@ -104,6 +104,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         identity,
         limit: session.patience(),
         soon: args.expires_within,
+        gateway: Gateway::Word,
     };
     let (cases, missing, api_server) = match args.choice.in_cluster(&control, |plane: Plane| plane).await {
         Ok((planes, missing)) => {

@@ -9,7 +9,7 @@ use clap_complete::ArgValueCandidates;
 
 use crate::args::{BuildArgs, Session, namespace};
 use crate::complete;
-use crate::doctor::{self, Reach};
+use crate::doctor::{self, Gateway, Reach};
 use crate::manifest::to_yaml;
 use crate::pki::Remaining;
 use crate::plane::{Plane, PlaneName, Span};
@@ -61,6 +61,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         identity: None,
         limit: session.patience(),
         soon: Remaining::Span(Span::default()),
+        gateway: Gateway::Word,
     };
     let list = redacted_json(doctor::dump(&reach, &names).await?);
     let count = list["items"].as_array().map_or(0, Vec::len);

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::tell_missing;
 use crate::args::{BuildArgs, ChoiceArgs, FileArgs, Session, namespace};
-use crate::doctor::{self, Case, Reach, forecast};
+use crate::doctor::{self, Case, Gateway, Reach, forecast};
 use crate::gateway::GatewayUrl;
 use crate::manifest::{Input, json_text};
 use crate::pki::Remaining;
@@ -116,6 +116,7 @@ async fn gather(args: &Args, session: &Session) -> anyhow::Result<Gathered> {
         identity: None,
         limit: session.patience(),
         soon: SOON,
+        gateway: Gateway::Certificate,
     };
     Ok((doctor::cases(&reach, planes, args.choice.is_whole()).await, missing, control.now(), Exit::Done))
 }

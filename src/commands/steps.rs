@@ -5,13 +5,11 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::error_text;
 use crate::args::TextFormat;
 use crate::manifest;
 use crate::plan::{self, Observer, Status};
-use crate::plane::Span;
 use crate::render::redacted_json;
 use crate::term::{Exit, Term, Waiting, paint, visible};
 
@@ -98,16 +96,12 @@ impl Observer for Steps<'_> {
         builder.create(&folder).with_context(failed)?;
         // One that is there may be of the run before, and of nobody else.
         match std::fs::read_to_string(&path) {
-            Ok(there) if there.starts_with(MARK) => {}
-            Ok(_) => anyhow::bail!("{} exists already, and was not written by a rotation", path.display()),
-            Err(_) => drop(std::fs::File::create_new(&path).with_context(failed)?),
+            Ok(there) if !there.starts_with(MARK) => {
+                anyhow::bail!("{} exists already, and was not written by a rotation", path.display())
+            }
+            _ => {}
         }
-        manifest::replace(&path, &format!("{MARK}\n{text}"))?;
+        manifest::write(&path, &format!("{MARK}\n{text}"))?;
         Ok(visible(&path.to_string_lossy()).into_owned())
     }
-}
-
-/// When the time is over; never for 0.
-pub fn deadline(timeout: Span) -> Option<Instant> {
-    (timeout.seconds() > 0).then(|| Instant::now() + timeout.duration())
 }

@@ -166,7 +166,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     Ok(outcome.exit)
 }
 
-fn deadline(timeout: Span) -> Option<Instant> {
+/// When the time is over; none for 0.
+pub fn deadline(timeout: Span) -> Option<Instant> {
     (timeout.seconds() > 0).then(|| Instant::now() + timeout.duration())
 }
 
@@ -186,8 +187,13 @@ pub async fn if_asked(args: &WriteArgs, cluster: &Cluster, names: Vec<String>, t
     if !args.wait || args.dry_run != DryRun::None {
         return Ok(Exit::Done);
     }
+    connected(cluster, names, args.timeout, term).await
+}
+
+/// Waits until the planes are connected.
+pub async fn connected(cluster: &Cluster, names: Vec<String>, timeout: Span, term: &Term) -> anyhow::Result<Exit> {
     let goals = vec![Goal::State(State::Connected)];
-    let wish = Wish { names, goals, any: false, deadline: deadline(args.timeout), trust: None };
+    let wish = Wish { names, goals, any: false, deadline: deadline(timeout), trust: None };
     Ok(until(cluster, &wish, term).await?.exit)
 }
 

@@ -38,6 +38,16 @@ pub struct Reach<'r> {
     pub limit: Duration,
     /// What is told of as ending soon.
     pub soon: Remaining,
+    pub gateway: Gateway,
+}
+
+/// What a diagnosis wants of the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gateway {
+    /// Its word on the agent's certificate.
+    Word,
+    /// Its own certificate.
+    Certificate,
 }
 
 /// All that a diagnosis knows of one plane.
@@ -216,8 +226,8 @@ async fn case(reach: &Reach<'_>, facts: Facts, common: &Common) -> Case {
         build,
         probe,
         gateway_certificate: match &gateway_url {
-            Some(url) => shown(url, reach.limit).await,
-            None => None,
+            Some(url) if reach.gateway == Gateway::Certificate => shown(url, reach.limit).await,
+            _ => None,
         },
         gateway_url,
         soon: reach.soon,
@@ -266,6 +276,9 @@ async fn asked(
     let Some(url) = reach.gateway_url.cloned().or_else(of_agent) else {
         return (None, None);
     };
+    if reach.gateway != Gateway::Word {
+        return (Some(url), None);
+    }
     // As the agent does it, where its side is known.
     let server_ca = match build.map(|build| &build.server_ca) {
         Some(Ok(ca)) => ca,

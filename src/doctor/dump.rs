@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::case::{GATEWAY_CA, LEASE, Reach};
 use super::facts::{CaPlace, Problem, ca_place};
-use crate::cluster::{Cluster, Error, LABELS, StoredSecret};
+use crate::cluster::{Cluster, Error, LABELS, StoredSecret, agents_of};
 use crate::pki::{self, LEAF_PRIVATE_KEY};
 use crate::plane::{CLUSTER_BUILD_PLANE, DUMPED, EVENT_NAMESPACE, KEY_FITS, LOG, NamespacedName, Plane, Snapshot};
 
@@ -115,11 +115,7 @@ impl Dump {
         let labels = LABELS.replace(',', "%2C").replace('=', "%3D");
         let deployments = format!("/apis/apps/v1/namespaces/{namespace}/deployments?labelSelector={labels}");
         self.list(build, &deployments, "Deployment").await;
-        let agents = match build.agents(namespace).await {
-            Ok(agents) => agents,
-            Err(error) => return self.unread(&deployments, &error),
-        };
-        for agent in agents {
+        for agent in agents_of(&self.items) {
             let map = agent.server_ca.clone().unwrap_or_else(|| GATEWAY_CA.into());
             let map = NamespacedName { namespace: namespace.into(), name: map };
             self.object(build, &path("configmaps", &map), "ConfigMap").await;

@@ -14,7 +14,7 @@ mod notes;
 mod remarks;
 
 pub use agents::{AgentFacts, Pair, Presents, agents};
-pub use case::{Case, GATEWAY_CA, Reach, case_without_control, cases, cases_of_files};
+pub use case::{Case, GATEWAY_CA, Gateway, Reach, case_without_control, cases, cases_of_files};
 #[cfg(test)]
 pub use checks::Outcome;
 pub use checks::{CHECKS, Checked, Status, checks, is_healthy, root_cause};

@@ -13,7 +13,7 @@ pub use input::decode;
 pub use input::{Input, LIMIT, list_inputs, read_bytes, read_inputs, read_text};
 pub use node::{Entry, Node, Value, json_path, without_nulls};
 pub use read::{Document, Fault, FaultKind, Manifest, Part, parse, parse_part, parts};
-pub use write::{json_line, json_text, replace, to_yaml};
+pub use write::{json_line, json_text, replace, to_yaml, write};
 
 /// Why a file could not be read as a manifest.
 #[derive(Debug, thiserror::Error)]

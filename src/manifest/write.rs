@@ -35,6 +35,19 @@ pub fn replace(path: &Path, text: &str) -> Result<(), Error> {
     temporary.persist(&path).map(drop).map_err(|error| failed(error.error))
 }
 
+/// The same into a file that may not be there yet.
+///
+/// # Errors
+/// As those of [`replace`].
+pub fn write(path: &Path, text: &str) -> Result<(), Error> {
+    if !path.exists() {
+        let failed =
+            |source| Error::Unwritable { file: crate::term::visible(&path.to_string_lossy()).into_owned(), source };
+        std::fs::File::create_new(path).map_err(failed)?;
+    }
+    replace(path, text)
+}
+
 /// A document in YAML, without a `---`. Texts that YAML 1.1 would read as another type are quoted, and a PEM is a block.
 pub fn to_yaml(value: &Value) -> anyhow::Result<String> {
     let mut options = serde_saphyr::SerializerOptions::default();

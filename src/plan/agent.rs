@@ -22,6 +22,11 @@ pub fn pair_data(certificate: &str, key: &str, ca: &str) -> Data {
         .into()
 }
 
+/// The pair in a Secret, which must hold one.
+pub fn pair_of(secret: &StoredSecret) -> Result<Pair, Error> {
+    Pair::of(secret).map_err(|problem| Error::Pair { secret: secret.name.to_string(), why: problem.text })
+}
+
 /// An agent that is to present something else.
 pub struct Changeover<'c> {
     pub control: &'c Cluster,
@@ -40,7 +45,7 @@ impl Changeover<'_> {
     pub async fn pair(&self, agent: &Agent) -> anyhow::Result<(StoredSecret, Pair)> {
         let name = agent.pair().ok_or_else(|| Error::NoSecret(agent.name.to_string()))?;
         let secret = self.build.existing_secret(&name).await?;
-        let pair = Pair::of(&secret).map_err(|problem| Error::Pair { secret: name.to_string(), why: problem.text })?;
+        let pair = pair_of(&secret)?;
         Ok((secret, pair))
     }
 
@@ -52,8 +57,7 @@ impl Changeover<'_> {
         observer: &mut dyn Observer,
     ) -> anyhow::Result<()> {
         let stored = self.build.existing_secret(secret).await?;
-        let pair =
-            Pair::of(&stored).map_err(|problem| Error::Pair { secret: secret.to_string(), why: problem.text })?;
+        let pair = pair_of(&stored)?;
         let name = visible(&agent.name.name).into_owned();
         if self.presents(agent, &stored).await? {
             observer.tell("restart", Status::Found, &format!("Deployment {name} runs with this certificate"));

@@ -6,10 +6,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::agent::pair_data;
+use super::agent::{pair_data, pair_of};
 use super::{Error, Observer, Status};
 use crate::cluster::Cluster;
-use crate::doctor::{GATEWAY_CA, Pair};
+use crate::doctor::GATEWAY_CA;
 use crate::gateway::{Answer, GatewayUrl, Identity, ProbeError, Question, probe};
 use crate::manifest::to_yaml;
 use crate::pki::{
@@ -90,6 +90,19 @@ struct Certificates {
     made_pair: bool,
 }
 
+/// A CA for the agents of a planeID, and its certificate and key in PEM.
+fn new_authority(
+    id: &str,
+    algorithm: KeyAlgorithm,
+    now: Timestamp,
+) -> Result<(Authority, (String, zeroize::Zeroizing<String>)), pki::IssueError> {
+    let name: String = format!("build plane agents of {id}").chars().take(64).collect();
+    let ca = pki::ca(&name, algorithm, CA_VALID_FOR, now)?;
+    let key = ca.key.to_pem();
+    let authority = Authority::from_pem(&ca.certificate, &key, now)?;
+    Ok((authority, (ca.certificate, key)))
+}
+
 /// The same as files alone, for a cluster that isn't at hand: certificates are always made.
 ///
 /// # Errors
@@ -101,20 +114,13 @@ pub fn files(
     now: Timestamp,
 ) -> anyhow::Result<Files> {
     let id = plane.plane_id().to_owned();
-    let ca = pki::ca(
-        &format!("build plane agents of {id}").chars().take(64).collect::<String>(),
-        algorithm,
-        CA_VALID_FOR,
-        now,
-    )?;
-    let key = ca.key.to_pem();
-    let authority = Authority::from_pem(&ca.certificate, &key, now).map_err(pki::IssueError::from)?;
+    let (authority, ca) = new_authority(&id, algorithm, now)?;
     let leaf = pki::client(&id, &authority, PrivateKey::generate(algorithm)?, VALID_FOR, now)?;
-    plane.spec.cluster_agent.client_ca.value = Some(ca.certificate.clone());
+    plane.spec.cluster_agent.client_ca.value = Some(ca.0.clone());
     Ok(Files {
         values: values(&id, url, Issuer::Own)?,
         pair: Some((leaf.pair.certificate.clone(), leaf.pair.key.to_pem())),
-        ca: Some((ca.certificate, key)),
+        ca: Some(ca),
         plane: plane.manifest(&CLUSTER_BUILD_PLANE),
     })
 }
@@ -212,7 +218,7 @@ impl Bootstrap {
             .map(|(cluster, verb, group, resource, namespace)| cluster.may(verb, group, resource, *namespace));
         let answers = futures::future::join_all(asked).await;
         if let Some(((cluster, verb, _, resource, _), _)) = needed.iter().zip(answers).find(|(_, may)| !may) {
-            return Err(Error::Right { verb, resource, place: cluster.target().title() }.into());
+            return Err(Error::NoRight { verb, resource, place: cluster.target().title() }.into());
         }
         observer.tell("rights", Status::Found, "all that it takes is allowed");
         Ok(())
@@ -298,8 +304,7 @@ impl Bootstrap {
         };
         let there = self.build.secret(&self.beside(&name)).await?;
         if let Some(secret) = there {
-            let pair = Pair::of(&secret)
-                .map_err(|problem| Error::Pair { secret: secret.name.to_string(), why: problem.text })?;
+            let pair = pair_of(&secret)?;
             let named = pair.leaf().common_name.as_deref();
             if issuer == Issuer::Own && named != Some(id) && !self.force {
                 let what = format!("Secret {}, with a certificate of {}", secret.name, named.unwrap_or("nobody"));
@@ -329,11 +334,8 @@ impl Bootstrap {
                 (authority.again()?, key)
             }
             None => {
-                let name: String = format!("build plane agents of {id}").chars().take(64).collect();
-                let ca = pki::ca(&name, self.key_algorithm, CA_VALID_FOR, now)?;
-                let key = ca.key.to_pem();
-                let authority = Authority::from_pem(&ca.certificate, &key, now).map_err(pki::IssueError::from)?;
-                (authority, Some((ca.certificate, key)))
+                let (authority, ca) = new_authority(id, self.key_algorithm, now)?;
+                (authority, Some(ca))
             }
         };
         let ca = pki::encode("CERTIFICATE", &authority.certificate.der);

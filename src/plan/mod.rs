@@ -51,8 +51,6 @@ pub enum Error {
     Unwritable { plane: String, why: String },
     #[error("{} of {} belongs to {}", .what, visible(.plane), visible(.manager))]
     OtherManager { plane: String, what: String, manager: String },
-    #[error("not allowed to {verb} {resource} in the namespace {} of the build cluster; nothing was changed", visible(.namespace))]
-    NoRight { verb: &'static str, resource: &'static str, namespace: String },
     #[error("there is no way back: the agent would be refused with what it had before: {}", visible(.why))]
     NoWayBack { why: String },
     #[error("a rotation of its CA is under way, by Secret {}", visible(.staging))]
@@ -78,7 +76,7 @@ pub enum Error {
     #[error("{} is there already, and differs from what it would become", visible(.what))]
     Differs { what: String },
     #[error("not allowed to {verb} {resource} in {}; nothing was changed", visible(.place))]
-    Right { verb: &'static str, resource: &'static str, place: String },
+    NoRight { verb: &'static str, resource: &'static str, place: String },
     #[error("the gateway can't be used: {}", visible(.why))]
     Gateway { why: String, hint: String },
     #[error("a rotation to {} is under way", .under_way)]
@@ -98,7 +96,6 @@ impl Error {
             }
             Self::CertManager { command, .. } => Some(command.clone()),
             Self::Differs { .. } => Some("look at it, and add --force to replace it".into()),
-            Self::Right { .. } => Some("ask for the right, or run it as somebody who has it".into()),
             Self::Gateway { hint, .. } => Some(hint.clone()),
             Self::NoCa { .. } => {
                 Some("give the CA with --ca-dir, or move to a new one with `choreoctl certs rotate`".into())

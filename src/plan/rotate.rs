@@ -316,8 +316,8 @@ impl Run<'_> {
             ("list", "", "pods"),
         ] {
             if !self.changeover.build.may(verb, group, resource, namespace).await {
-                let namespace = self.rotation.namespace.clone();
-                return Err(Error::NoRight { verb, resource, namespace }.into());
+                let place = format!("the namespace {} of the build cluster", self.rotation.namespace);
+                return Err(Error::NoRight { verb, resource, place }.into());
             }
         }
         Ok(())

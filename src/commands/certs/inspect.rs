@@ -235,8 +235,8 @@ fn compare(found: &mut [Sourced]) {
         found[index].signed_by = parent.map(|parent| format!("{}#{}", parent.source, parent.index));
         found[index].remarks.extend(doctor::weak_key(&found[index].certificate));
     }
-    let certificates: Vec<_> = found.iter().map(|sourced| sourced.certificate.clone()).collect();
-    for (index, remark) in doctor::same_name(&certificates.iter().collect::<Vec<_>>()) {
+    let remarks = doctor::same_name(&found.iter().map(|sourced| &sourced.certificate).collect::<Vec<_>>());
+    for (index, remark) in remarks {
         found[index].remarks.push(remark);
     }
 }

@@ -6,7 +6,8 @@ use clap::{Args as ClapArgs, ValueHint};
 use clap_complete::ArgValueCandidates;
 use jiff::Timestamp;
 
-use super::super::steps::{Steps, deadline};
+use super::super::steps::Steps;
+use super::super::wait::deadline;
 use super::{CaArgs, read, read_key};
 use crate::args::{BuildArgs, DryRun, Session, TextFormat};
 use crate::complete;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, ValueHint};
 use clap_complete::ArgValueCandidates;
 
-use super::super::steps::{Steps, deadline};
+use super::super::steps::Steps;
+use super::super::wait::deadline;
 use super::{read, read_key};
 use crate::args::{BuildArgs, DryRun, Session, TextFormat};
 use crate::complete;
