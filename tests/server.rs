@@ -31,7 +31,9 @@ use serde_json::{Value, json};
 
 use bootstrap::{a_build_plane_is_registered_in_one_go, everything_is_written_for_a_cluster_elsewhere};
 use control_plane::{ControlPlane, Output, Running, available, finish};
-use diagnosis::doctor_names_the_injected_cause;
+use diagnosis::{
+    doctor_names_the_injected_cause, doctor_only_reads_and_tells_what_it_can, doctor_warns_of_what_will_hurt,
+};
 use peers::{certificates_please_others, zlint_has_nothing_against_certificates};
 use proxy::Proxy;
 use rotation::{
@@ -106,6 +108,8 @@ fn main() {
         a_secret_that_somebody_else_wrote_stops_a_rotation,
         a_rotation_minds_what_changes_beside_it,
         doctor_names_the_injected_cause,
+        doctor_warns_of_what_will_hurt,
+        doctor_only_reads_and_tells_what_it_can,
         a_build_plane_is_registered_in_one_go,
     ];
     let args = Arguments::from_args();

@@ -33,7 +33,7 @@ const REVISION: &str = "choreoctl.dev/client-certs";
 /// Annotation by which cert-manager marks a Secret that it writes.
 const CERT_MANAGER: &str = "cert-manager.io/certificate-name";
 /// What the agent logs once the gateway let it in.
-const LET_IN: &str = "connected to control plane";
+pub const LET_IN: &str = "connected to control plane";
 
 /// An agent: a Deployment of the chart, and what its arguments and volumes say.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +55,10 @@ pub struct Agent {
     pub replicas: usize,
     /// The revision of the Secret that it was last restarted for here.
     pub revision: Option<String>,
+    /// The Helm release that made it.
+    pub release: Option<String>,
+    /// The version of its chart.
+    pub chart_version: Option<String>,
     /// Labels of its pods.
     selector: String,
 }
@@ -69,7 +73,13 @@ impl Agent {
         let secret = |volume: &Volume| volume.secret.as_ref()?.secret_name.clone();
         let config_map = |volume: &Volume| Some(volume.config_map.as_ref()?.name.clone());
         let labels = spec.selector.match_labels.unwrap_or_default();
+        let label = |key: &str| deployment.metadata.labels.as_ref()?.get(key).cloned();
+        // As `openchoreo-build-plane-0.17.0`.
+        let chart = label("helm.sh/chart").zip(label("app.kubernetes.io/name"));
+        let version = chart.and_then(|(chart, name)| Some(chart.strip_prefix(&name)?.strip_prefix('-')?.to_owned()));
         Self {
+            release: label("app.kubernetes.io/instance"),
+            chart_version: version,
             name: NamespacedName {
                 namespace: deployment.metadata.namespace.unwrap_or_default(),
                 name: deployment.metadata.name.unwrap_or_default(),
@@ -86,11 +96,22 @@ impl Agent {
         }
     }
 
+    /// The path of its pods on the API server.
+    pub fn pods_path(&self) -> String {
+        pods_path(&self.name.namespace, &self.selector)
+    }
+
     /// The Secret with its certificate and key.
     pub fn pair(&self) -> Option<NamespacedName> {
         let name = self.secret.clone()?;
         Some(NamespacedName { namespace: self.name.namespace.clone(), name })
     }
+}
+
+/// The path of the pods that have labels.
+pub fn pods_path(namespace: &str, selector: &str) -> String {
+    let selector = selector.replace(',', "%2C").replace('=', "%3D");
+    format!("/api/v1/namespaces/{namespace}/pods?labelSelector={selector}")
 }
 
 /// The value of `--NAME=VALUE` or `--NAME VALUE`.
@@ -116,24 +137,31 @@ pub struct AgentPod {
     pub revision: Option<String>,
     /// Why its agent doesn't run.
     pub waiting: Option<String>,
+    /// How often its agent ended and was started again.
+    pub restarts: i32,
+    /// When and with which exit code it last ended.
+    pub ended: Option<(Timestamp, i32)>,
 }
 
 impl AgentPod {
     fn of(pod: Pod) -> Self {
         let states = pod.status.and_then(|status| status.container_statuses).unwrap_or_default();
-        let state = states.into_iter().find(|status| status.name == CONTAINER).and_then(|status| status.state);
-        let (running, waiting) = state.map(|state| (state.running, state.waiting)).unwrap_or_default();
+        let status = states.into_iter().find(|status| status.name == CONTAINER).unwrap_or_default();
+        let (running, waiting) = status.state.map(|state| (state.running, state.waiting)).unwrap_or_default();
+        let ended = status.last_state.and_then(|state| state.terminated);
         Self {
             name: pod.metadata.name.unwrap_or_default(),
             started: running.and_then(|running| running.started_at).map(|time| time.0),
             revision: pod.metadata.annotations.and_then(|mut annotations| annotations.remove(REVISION)),
             waiting: waiting.and_then(|waiting| waiting.reason),
+            restarts: status.restart_count,
+            ended: ended.and_then(|ended| Some((ended.finished_at?.0, ended.exit_code))),
         }
     }
 }
 
 /// Whether an object has all labels of a selector of equalities.
-fn has_labels(metadata: &ObjectMeta, selector: &str) -> bool {
+pub(super) fn has_labels(metadata: &ObjectMeta, selector: &str) -> bool {
     let labels = metadata.labels.as_ref();
     let value = |key: &str| labels.and_then(|labels| labels.get(key)).map(String::as_str);
     selector.split(',').all(|label| label.split_once('=').is_some_and(|(key, wanted)| value(key) == Some(wanted)))
@@ -154,7 +182,13 @@ pub fn pods_of(agent: &Agent, objects: &[Value]) -> Vec<AgentPod> {
     };
     let pods = objects.iter().filter(|object| object["kind"] == "Pod");
     let pods = pods.filter_map(|object| serde_json::from_value::<Pod>(object.clone()).ok());
-    pods.filter(ours).map(AgentPod::of).collect()
+    pods.filter(|pod| ours(pod) && !is_over(pod)).map(AgentPod::of).collect()
+}
+
+/// Whether a pod ended: it is a leftover then, and holds no connection.
+fn is_over(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// A Secret as it stands. What it holds is wiped when it goes, and never printed.
@@ -239,12 +273,7 @@ impl Cluster {
     pub async fn agent_pods(&self, agent: &Agent) -> Result<Vec<AgentPod>, Error> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &agent.name.namespace);
         let found = self.ask(api.list(&ListParams::default().labels(&agent.selector))).await?;
-        // One that ended is a leftover: it holds no connection.
-        let over = |pod: &Pod| {
-            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-            matches!(phase, Some("Succeeded" | "Failed"))
-        };
-        Ok(found.items.into_iter().filter(|pod| !over(pod)).map(AgentPod::of).collect())
+        Ok(found.items.into_iter().filter(|pod| !is_over(pod)).map(AgentPod::of).collect())
     }
 
     /// The end of a pod's log.

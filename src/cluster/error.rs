@@ -167,6 +167,11 @@ impl Error {
         Self::Credentials { reason }
     }
 
+    pub(super) fn no_such_kind(target: &Target, kind: &'static Kind) -> Self {
+        let command = target.command(&format!("kubectl get crd {}", kind.crd_name()));
+        Self::NoSuchKind { kind: kind.kind, renamed: false, command }
+    }
+
     fn of_status(status: Status, target: &Target, kind: &'static Kind) -> Self {
         let message = visible(&status.message).into_owned();
         let (name, of, causes) =
@@ -179,10 +184,7 @@ impl Error {
                 Self::Unauthorized { server: target.server.clone(), command: target.command("kubectl auth whoami") }
             }
             (403, _) => Self::Forbidden { message, command: target.command("kubectl auth can-i --list") },
-            (404, _) if name.is_empty() => {
-                let command = target.command(&format!("kubectl get crd {}.{}", kind.plural, kind.group));
-                Self::NoSuchKind { kind: kind.kind, renamed: false, command }
-            }
+            (404, _) if name.is_empty() => Self::no_such_kind(target, kind),
             (404, _) if of == kind.plural => Self::NotFound { what: what(), command: target.command("choreoctl get") },
             (404, _) => Self::NoSource { what: what(), command: target.command("kubectl get namespaces") },
             (409, "AlreadyExists") => Self::Exists { what: what() },
@@ -277,7 +279,11 @@ impl Error {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Forbidden { .. } => "forbidden",
-            Self::NotFound { .. } | Self::NoSource { .. } | Self::NoKey { .. } | Self::NoAgent { .. } => "missing",
+            Self::NotFound { .. }
+            | Self::NoSource { .. }
+            | Self::NoSuchKind { .. }
+            | Self::NoKey { .. }
+            | Self::NoAgent { .. } => "missing",
             Self::Unauthorized { .. } => "unauthorized",
             Self::TimedOut { .. } | Self::Unreachable { .. } => "unreachable",
             _ => "unknown",

@@ -12,11 +12,11 @@ mod planes;
 mod target;
 mod watch;
 
-pub use agents::{Agent, AgentPod, LABELS, StoredSecret, agents_of, pods_of};
+pub use agents::{Agent, AgentPod, LABELS, LET_IN, StoredSecret, agents_of, pods_of, pods_path};
 pub use apply::{Change, comparable};
 pub use error::Error;
 pub use fields::{Writer, writers};
-pub use objects::PlaneEvent;
+pub use objects::{PlaneEvent, ServicePods};
 pub use target::{Options, Target, contexts};
 pub use watch::{Event, Watch};
 

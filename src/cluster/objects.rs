@@ -1,11 +1,12 @@
 //! What stands around planes: Secrets and ConfigMaps with CAs, observability planes, events.
 
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Secret, Service};
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 
+use super::agents::has_labels;
 use super::planes::Page;
 use super::{Cluster, Error};
-use crate::plane::{EVENT_NAMESPACE, NamespacedName, OBSERVABILITY_KIND, Plane};
+use crate::plane::{EVENT_NAMESPACE, NamespacedName, OBSERVABILITY_KIND, Plane, Served};
 use crate::term::visible;
 
 /// An event about a plane.
@@ -18,7 +19,60 @@ pub struct PlaneEvent {
     pub count: i32,
 }
 
+/// The pods behind a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePods {
+    /// Their labels, as `-l` takes them.
+    pub selector: String,
+    /// How many of them are ready.
+    pub ready: usize,
+}
+
+impl ServicePods {
+    /// Of a Service and pods, its own and others.
+    pub fn of(service: &Service, pods: &[Pod]) -> Self {
+        let selector = selector(service);
+        let is_ready = |pod: &&Pod| {
+            let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+            pod.metadata.namespace == service.metadata.namespace
+                && has_labels(&pod.metadata, &selector)
+                && pod.metadata.deletion_timestamp.is_none()
+                && conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        };
+        Self { ready: pods.iter().filter(is_ready).count(), selector }
+    }
+}
+
+/// The labels of a Service's pods.
+fn selector(service: &Service) -> String {
+    let labels = service.spec.as_ref().and_then(|spec| spec.selector.as_ref()).into_iter().flatten();
+    labels.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
 impl Cluster {
+    /// What the CRD of planes says.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchKind`] where there is none, or none that serves the version that is known here.
+    pub async fn served(&self) -> Result<Served, Error> {
+        let crd = self.object_if_any(&self.kind.crd_path()).await?;
+        match crd.and_then(|crd| Served::of(&crd, self.kind.version)) {
+            Some(served) => Ok(served),
+            None => Err(self.explain(Error::no_such_kind(&self.target, self.kind)).await),
+        }
+    }
+
+    /// The pods behind a Service; none where there is no such Service.
+    pub async fn service_pods(&self, name: &NamespacedName) -> Result<Option<ServicePods>, Error> {
+        let services: Api<Service> = Api::namespaced(self.client.clone(), &name.namespace);
+        let Some(service) = self.ask(services.get_opt(&name.name)).await? else {
+            return Ok(None);
+        };
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &name.namespace);
+        let found = self.ask(pods.list(&ListParams::default().labels(&selector(&service)))).await?;
+        Ok(Some(ServicePods::of(&service, &found.items)))
+    }
+
     /// One key of a Secret, or several of them that are there, in this order.
     ///
     /// # Errors

@@ -150,7 +150,7 @@ impl Cluster {
     }
 
     /// Says of a missing kind whether the server has it under its later name.
-    async fn explain(&self, error: Error) -> Error {
+    pub(super) async fn explain(&self, error: Error) -> Error {
         let Error::NoSuchKind { kind, command, .. } = error else {
             return error;
         };

@@ -5,12 +5,10 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueHint};
 use rayon::prelude::*;
-use serde_json::{Value, json};
 
 use super::{error_text, tell_missing};
 use crate::args::{BuildArgs, ChoiceArgs, FileArgs, Session, TextFormat, namespace};
-use crate::cluster::Cluster;
-use crate::doctor::{self, CHECKS, Case, Gateway, Reach, Status, checks, is_healthy};
+use crate::doctor::{self, CHECKS, Case, Checked, Gateway, Gathered, Reach, Status, checks, is_healthy, root_cause};
 use crate::gateway::GatewayUrl;
 use crate::manifest::{Input, json_text, read_bytes};
 use crate::pki::{self, Remaining};
@@ -106,57 +104,53 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         soon: args.expires_within,
         gateway: Gateway::Word,
     };
-    let (cases, missing, api_server) = match args.choice.in_cluster(&control, |plane: Plane| plane).await {
-        Ok((planes, missing)) => {
-            let (cases, version) =
-                tokio::join!(doctor::cases(&reach, planes, args.choice.is_whole()), version(&control));
-            (cases, missing, json!({"id": "api-server", "status": "pass", "message": version, "hint": null}))
-        }
+    let (gathered, missing, exit) = match args.choice.in_cluster(&control, |plane: Plane| plane).await {
+        Ok((planes, missing)) => (doctor::gather(&reach, planes, args.choice.is_whole()).await, missing, Exit::Done),
         // The build cluster's side is told all the same.
-        Err(error) if reach.build.is_some() && !args.choice.names.is_empty() => {
-            let mut cases = Vec::new();
-            for name in &args.choice.names {
-                cases.push(doctor::case_without_control(&reach, name.as_str(), &error).await);
-            }
-            let told =
-                json!({"id": "api-server", "status": "fail", "message": error.to_string(), "hint": error.hint()});
+        Err(error) => {
+            let names: Vec<_> = args.choice.names.iter().map(ToString::to_string).collect();
+            let gathered = doctor::gather_without_control(&reach, &names, &error).await;
             term.error(&error_text(&error.into()));
-            (cases, Vec::new(), told)
+            (gathered, Vec::new(), Exit::Failed)
         }
-        Err(error) => return Err(error.into()),
     };
-    conclude(&args, &cases, missing, api_server, term)
+    Ok(exit.and(conclude(&args, &gathered, missing, term)?))
 }
 
 /// The same out of files: a dump, or what kubectl printed.
 fn of_files(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let files = args.files.with(&args.build_file).read(&session.term)?;
     let (names, missing) = args.choice.in_files(&files.snapshot.planes);
-    let cases = doctor::cases_of_files(&files.snapshot, &names, &args.control_namespace, args.expires_within);
-    let told = json!({"id": "api-server", "status": "skip", "message": "read from files", "hint": null});
-    Ok(files.exit.and(conclude(args, &cases, missing, told, &session.term)?))
+    let gathered = doctor::gather_of_files(&files.snapshot, &names, &args.control_namespace, args.expires_within);
+    Ok(files.exit.and(conclude(args, &gathered, missing, &session.term)?))
 }
 
 /// Shows what the checks say, and how that ends.
-fn conclude(
-    args: &Args,
-    cases: &[Case],
-    missing: Vec<anyhow::Error>,
-    api_server: Value,
-    term: &Term,
-) -> anyhow::Result<Exit> {
-    let diagnose = |case: &Case| Diagnosed { name: case.facts.plane.name().to_owned(), checked: checks(case) };
-    let planes: Vec<_> = cases.par_iter().map(diagnose).collect();
-    let exit = planes.iter().map(|plane| exit_of(plane, args.strict)).fold(Exit::Done, Exit::and);
+fn conclude(args: &Args, gathered: &Gathered, missing: Vec<anyhow::Error>, term: &Term) -> anyhow::Result<Exit> {
+    let ground = checks(&gathered.ground, None);
+    let diagnose = |case: &Case| Diagnosed {
+        name: case.facts.plane.name().to_owned(),
+        checked: checks(&gathered.ground, Some(case)),
+    };
+    let planes: Vec<_> = gathered.cases.par_iter().map(diagnose).collect();
+    let all = planes.iter().map(|plane| plane.checked.as_slice()).chain([ground.as_slice()]);
+    let exit = all.map(|checked| exit_of(checked, args.strict)).fold(Exit::Done, Exit::and);
     match args.output {
         TextFormat::Json => {
-            let cluster = [api_server];
-            let healthy = planes.iter().all(|plane| is_healthy(&plane.checked)) && missing.is_empty();
-            term.line(&json_text(&render::checks::json(&cluster, &planes, healthy))?)?;
+            let healthy =
+                missing.is_empty() && is_healthy(&ground) && planes.iter().all(|plane| is_healthy(&plane.checked));
+            term.line(&json_text(&render::checks::json(&ground, &planes, healthy))?)?;
         }
         TextFormat::Text => match planes.as_slice() {
-            [] if missing.is_empty() => term.note("No resources found"),
-            planes if args.choice.names.is_empty() && planes.len() > 1 => term.print(&render::checks::table(planes))?,
+            [] if missing.is_empty() && root_cause(&ground).is_none() => term.note("No resources found"),
+            [] => term.print(&render::checks::list(&ground))?,
+            planes if args.choice.names.is_empty() && planes.len() > 1 => {
+                term.print(&render::checks::table(planes))?;
+                let told: Vec<_> = ground.into_iter().filter(|one| one.is_problem()).collect();
+                if !told.is_empty() {
+                    term.print(&format!("\n{}", render::checks::list(&told)))?;
+                }
+            }
             planes => {
                 let pages: Vec<_> = planes.iter().map(render::checks::text).collect();
                 term.print(&pages.join("\n"))?;
@@ -166,15 +160,11 @@ fn conclude(
     Ok(exit.and(tell_missing(&missing, term)))
 }
 
-fn exit_of(plane: &Diagnosed, strict: bool) -> Exit {
-    let has = |status| plane.checked.iter().any(|one| one.outcome.status == status);
+fn exit_of(checked: &[Checked], strict: bool) -> Exit {
+    let has = |status| checked.iter().any(|one| one.outcome.status == status);
     let failed = has(Status::Fail) || (strict && has(Status::Warn));
     let exit = if failed { Exit::No } else { Exit::Done };
-    if plane.checked.iter().any(|one| one.outcome.unknown) { exit.and(Exit::Failed) } else { exit }
-}
-
-async fn version(cluster: &Cluster) -> String {
-    cluster.version().await.unwrap_or_else(|error| error.to_string())
+    if checked.iter().any(|one| one.outcome.unknown) { exit.and(Exit::Failed) } else { exit }
 }
 
 fn presented(path: &std::path::Path) -> anyhow::Result<Vec<Vec<u8>>> {

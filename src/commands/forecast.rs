@@ -70,7 +70,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     } else {
         let files = FileArgs::of(&args.files).read(&session.term)?;
         let (names, missing) = args.choice.in_files(&files.snapshot.planes);
-        let cases = doctor::cases_of_files(&files.snapshot, &names, &args.control_namespace, SOON);
+        let cases = doctor::gather_of_files(&files.snapshot, &names, &args.control_namespace, SOON).cases;
         (cases, missing, files.snapshot.now, files.exit)
     };
     let at = args.at.map_or(now, |moment| moment.from(now));
@@ -118,5 +118,6 @@ async fn gather(args: &Args, session: &Session) -> anyhow::Result<Gathered> {
         soon: SOON,
         gateway: Gateway::Certificate,
     };
-    Ok((doctor::cases(&reach, planes, args.choice.is_whole()).await, missing, control.now(), Exit::Done))
+    let cases = doctor::gather(&reach, planes, args.choice.is_whole()).await.cases;
+    Ok((cases, missing, control.now(), Exit::Done))
 }

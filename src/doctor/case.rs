@@ -5,24 +5,33 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 
 use super::agents::{AgentFacts, Pair};
 use super::dump::tells_of_build;
 use super::facts::{
     AT_ONCE, CaPlace, ClientCa, Facts, Problem, ca_place, client_cas, client_cas_of_files, facts_of_files,
 };
-use crate::cluster::{AgentPod, Cluster, Error, StoredSecret, Target, agents_of, pods_of};
-use crate::gateway::{Answer, GatewayUrl, Identity, ProbeError, Question, presented, probe};
+use super::ground::{Gathered, Ground};
+use crate::cluster::{Cluster, Error, ServicePods, StoredSecret, Target, agents_of, pods_of};
+use crate::gateway::{Counted, GatewayUrl, Identity, ProbeError, Question, Reply, count, presented, probe};
 use crate::pki::{self, Certificate, LEAF_PRIVATE_KEY, PrivateKey, Remaining, Verdict};
 use crate::plane::{CA_KEY, CLUSTER_BUILD_PLANE, KEY_FITS, LOG, NamespacedName, Plane, Snapshot};
 
 /// The gateway's CA: a Secret in the control plane's namespace, and a ConfigMap of the same name in the agent's.
 pub const GATEWAY_CA: &str = "cluster-gateway-ca";
+/// The gateway's Service in the control plane's namespace.
+pub(super) const GATEWAY_SERVICE: &str = "cluster-gateway";
 /// The controller's leader election.
 pub(super) const LEASE: &str = "43500532.openchoreo.dev";
 
+/// The namespaced kind, which the gateway judges like the others.
+pub(super) const BUILD_PLANE: &str = "BuildPlane";
+
 /// How many planes with the same CA are named.
 const NAMED: usize = 5;
+/// How many of an agent's pods are asked for their logs.
+const LOGS: usize = 3;
 
 /// Where a diagnosis may look.
 pub struct Reach<'r> {
@@ -64,10 +73,16 @@ pub struct Case {
     pub gateway_ca: Result<String, Problem>,
     /// When the controller last renewed its lease; none where there is no lease.
     pub lease: Result<Option<Timestamp>, Problem>,
+    /// The gateway's pods; none where it has no Service here.
+    pub gateway_pods: Result<Option<ServicePods>, Problem>,
     /// The build cluster's side; none where none was named.
     pub build: Option<Result<BuildCase, Problem>>,
     /// The gateway's word; none where it was not asked.
-    pub probe: Option<Result<Answer, ProbeError>>,
+    pub probe: Option<Result<Reply, ProbeError>>,
+    /// Whether a certificate was shown to it.
+    pub presented: bool,
+    /// The agents that it has for this plane; none where it doesn't tell.
+    pub counted: Option<Counted>,
     pub gateway_url: Option<GatewayUrl>,
     /// The gateway's own certificate.
     pub gateway_certificate: Option<Certificate>,
@@ -83,7 +98,7 @@ pub struct BuildCase {
     pub agent: AgentFacts,
     /// The CA that the agent verifies the gateway against.
     pub server_ca: Result<String, Problem>,
-    /// The end of the log of a pod of it.
+    /// The end of its pods' logs.
     pub log: Result<String, Problem>,
 }
 
@@ -94,6 +109,7 @@ struct Common {
     build_planes: Result<Vec<(String, String)>, Problem>,
     gateway_ca: Result<String, Problem>,
     lease: Result<Option<Timestamp>, Problem>,
+    gateway_pods: Result<Option<ServicePods>, Problem>,
 }
 
 /// Which planes have which planeID, and which certificates in their CA.
@@ -136,15 +152,18 @@ impl Neighbours {
     }
 }
 
-/// The cases of planes in a cluster; `whole` says that these are all that there are.
-pub async fn cases(reach: &Reach<'_>, planes: Vec<Plane>, whole: bool) -> Vec<Case> {
+/// What there is to know of planes in a cluster; `whole` says that these are all that there are.
+pub async fn gather(reach: &Reach<'_>, planes: Vec<Plane>, whole: bool) -> Gathered {
     let ca = NamespacedName { namespace: reach.control_namespace.into(), name: GATEWAY_CA.into() };
+    let service = NamespacedName { namespace: reach.control_namespace.into(), name: GATEWAY_SERVICE.into() };
     let keys = [CA_KEY];
-    let (all, gateway_ca, lease, build_planes) = tokio::join!(
+    let (ground, all, gateway_ca, lease, build_planes, gateway_pods) = tokio::join!(
+        Ground::of(reach.control),
         async { if whole { Ok(planes.clone()) } else { reach.control.planes::<Plane>(None).await } },
         reach.control.secret_keys(&ca, &keys),
         reach.control.lease(reach.control_namespace, LEASE),
         reach.control.build_planes(),
+        reach.control.service_pods(&service),
     );
     let listed = all.as_ref().map(drop).map_err(Problem::from);
     // Who may read some planes and not list them knows of these.
@@ -162,6 +181,7 @@ pub async fn cases(reach: &Reach<'_>, planes: Vec<Plane>, whole: bool) -> Vec<Ca
             .map(|bytes| String::from_utf8_lossy(&bytes.concat()).into_owned())
             .map_err(|error| Problem::from(&error)),
         lease: lease.map_err(|error| Problem::from(&error)),
+        gateway_pods: gateway_pods.map_err(|error| Problem::from(&error)),
     };
     let cas: HashMap<_, _> = all.iter().map(|plane| plane.name().to_owned()).zip(cas).collect();
     let wanted: BTreeSet<_> = planes.iter().map(|plane| plane.observability_plane().to_owned()).collect();
@@ -182,7 +202,7 @@ pub async fn cases(reach: &Reach<'_>, planes: Vec<Plane>, whole: bool) -> Vec<Ca
         plane,
     });
     let gathered = stream::iter(facts.collect::<Vec<_>>()).map(|facts| case(reach, facts, &common));
-    gathered.buffered(AT_ONCE).collect().await
+    Gathered::new(ground, gathered.buffered(AT_ONCE).collect().await)
 }
 
 /// The planeID of a BuildPlane, and its name.
@@ -191,19 +211,36 @@ fn named(plane: &Plane) -> (String, String) {
     (plane.plane_id().to_owned(), format!("{namespace}/{}", plane.name()))
 }
 
-/// The case of a plane that can't be read, as the control plane doesn't tell: what the build cluster does.
-pub async fn case_without_control(reach: &Reach<'_>, name: &str, error: &Error) -> Case {
-    let mut plane = Plane::default();
-    plane.metadata.name = Some(name.to_owned());
+/// What the build cluster tells of planes where the control plane tells of none. Without names those of its agents' planeIDs
+/// are meant.
+pub async fn gather_without_control(reach: &Reach<'_>, names: &[String], error: &Error) -> Gathered {
     let problem = Problem::from(error);
-    let facts = Facts::unread(plane, &problem, Timestamp::now());
     let common = Common {
         neighbours: Neighbours::new(std::iter::empty()),
         build_planes: Err(problem.clone()),
         gateway_ca: Err(problem.clone()),
         lease: Err(problem.clone()),
+        gateway_pods: Err(problem.clone()),
     };
-    Case { plane: Err(problem), ..case(reach, facts, &common).await }
+    let mut names = names.to_vec();
+    if let (true, Some((cluster, namespace))) = (names.is_empty(), reach.build) {
+        let agents = cluster.agents(namespace).await.unwrap_or_default();
+        names = agents.into_iter().filter_map(|agent| agent.plane_id).collect();
+    }
+    let (common, problem) = (&common, &problem);
+    let gathered = stream::iter(names).map(async |name| {
+        let mut plane = Plane::default();
+        plane.metadata.name = Some(name);
+        let facts = Facts::unread(plane, problem, Timestamp::now());
+        Case { plane: Err(problem.clone()), ..case(reach, facts, common).await }
+    });
+    let cases = gathered.buffered(AT_ONCE).collect().await;
+    Gathered::new(Ground::without(reach.control, error).await, cases)
+}
+
+/// Those of BuildPlanes that have a plane's planeID.
+fn of_plane_id(build_planes: &[(String, String)], plane: &Plane) -> Vec<String> {
+    build_planes.iter().filter(|(id, _)| id == plane.plane_id()).map(|(_, name)| name.clone()).collect()
 }
 
 async fn case(reach: &Reach<'_>, facts: Facts, common: &Common) -> Case {
@@ -214,22 +251,21 @@ async fn case(reach: &Reach<'_>, facts: Facts, common: &Common) -> Case {
     };
     let (rivals, same_ca) = common.neighbours.beside(plane, &facts.client_ca);
     let known = build.as_ref().and_then(|build| build.as_ref().ok());
-    let (gateway_url, probe) = asked(reach, &facts, known, &common.gateway_ca).await;
-    let of_id = |(id, name): &(String, String)| (id == plane.plane_id()).then(|| name.clone());
+    let gateway = Heard::of(reach, plane, known, &common.gateway_ca).await;
     Case {
         plane: Ok(()),
         rivals,
         same_ca,
-        build_planes: common.build_planes.clone().map(|planes| planes.iter().filter_map(of_id).collect()),
+        build_planes: common.build_planes.as_ref().map(|planes| of_plane_id(planes, plane)).map_err(Problem::clone),
         gateway_ca: common.gateway_ca.clone(),
         lease: common.lease.clone(),
+        gateway_pods: common.gateway_pods.clone(),
         build,
-        probe,
-        gateway_certificate: match &gateway_url {
-            Some(url) if reach.gateway == Gateway::Certificate => shown(url, reach.limit).await,
-            _ => None,
-        },
-        gateway_url,
+        probe: gateway.reply,
+        presented: gateway.presented,
+        counted: gateway.counted,
+        gateway_certificate: gateway.certificate,
+        gateway_url: gateway.url,
         soon: reach.soon,
         control: reach.control.target().clone(),
         control_namespace: reach.control_namespace.to_owned(),
@@ -248,11 +284,13 @@ async fn build_case(cluster: &Cluster, namespace: &str, plane_id: &str) -> Resul
     let name = agent.agent.server_ca.clone().unwrap_or_else(|| GATEWAY_CA.into());
     let map = NamespacedName { namespace: namespace.into(), name };
     let keys = [CA_KEY];
-    let pod: Option<AgentPod> = agent.pods.as_ref().ok().and_then(|pods| pods.first().cloned());
+    let pods = agent.pods.as_deref().unwrap_or_default().iter().take(LOGS);
     let log = async {
-        match &pod {
-            Some(pod) => cluster.log(&agent.agent, pod).await.map_err(|error| Problem::from(&error)),
-            None => Err(Problem { word: "missing", text: "there is no pod".into() }),
+        let logs = futures::future::join_all(pods.map(|pod| cluster.log(&agent.agent, pod))).await;
+        let (known, mut failed): (Vec<_>, Vec<_>) = logs.into_iter().partition(Result::is_ok);
+        match failed.pop() {
+            Some(Err(error)) if known.is_empty() => Err(Problem::from(&error)),
+            _ => Ok(known.into_iter().flatten().collect::<Vec<_>>().join("\n")),
         }
     };
     let (server_ca, log) = tokio::join!(cluster.config_map_keys(&map, &keys), log);
@@ -265,49 +303,52 @@ async fn build_case(cluster: &Cluster, namespace: &str, plane_id: &str) -> Resul
     })
 }
 
-/// The gateway's URL, and its word where both it and a certificate are at hand.
-async fn asked(
-    reach: &Reach<'_>,
-    facts: &Facts,
-    build: Option<&BuildCase>,
-    gateway_ca: &Result<String, Problem>,
-) -> (Option<GatewayUrl>, Option<Result<Answer, ProbeError>>) {
-    let of_agent = || build?.agent.agent.server_url.as_deref()?.parse().ok();
-    let Some(url) = reach.gateway_url.cloned().or_else(of_agent) else {
-        return (None, None);
-    };
-    if reach.gateway != Gateway::Word {
-        return (Some(url), None);
-    }
-    // As the agent does it, where its side is known.
-    let server_ca = match build.map(|build| &build.server_ca) {
-        Some(Ok(ca)) => ca,
-        _ => match gateway_ca {
-            Ok(ca) => ca,
-            Err(_) => return (Some(url), None),
-        },
-    };
-    let identity = match (&reach.identity, reach.build, build) {
-        (Some((presented, key)), _, _) => {
-            PrivateKey::from_pem(key).ok().map(|key| Identity { presented: presented.clone(), key })
+/// What the gateway tells.
+#[derive(Default)]
+struct Heard {
+    url: Option<GatewayUrl>,
+    reply: Option<Result<Reply, ProbeError>>,
+    presented: bool,
+    counted: Option<Counted>,
+    certificate: Option<Certificate>,
+}
+
+impl Heard {
+    async fn of(
+        reach: &Reach<'_>,
+        plane: &Plane,
+        build: Option<&BuildCase>,
+        gateway_ca: &Result<String, Problem>,
+    ) -> Self {
+        let of_agent = || build?.agent.agent.server_url.as_deref()?.parse().ok();
+        let Some(url) = reach.gateway_url.cloned().or_else(of_agent) else {
+            return Self::default();
+        };
+        if reach.gateway == Gateway::Certificate {
+            return Self { certificate: shown(&url, reach.limit).await, url: Some(url), ..Self::default() };
         }
-        (None, Some((cluster, _)), Some(build)) => of_secret(cluster, build).await,
-        _ => None,
-    };
-    let Some(identity) = identity else {
-        return (Some(url), None);
-    };
-    let plane_id = build.and_then(|build| build.agent.agent.plane_id.as_deref()).unwrap_or(facts.plane.plane_id());
-    let question = Question {
-        url: &url,
-        plane_type: CLUSTER_BUILD_PLANE.plane_type,
-        plane_id,
-        identity: Some(identity),
-        server_ca,
-        limit: reach.limit,
-    };
-    let answer = probe(question).await;
-    (Some(url), Some(answer))
+        // As the agent does it, where its side is known.
+        let server_ca = match (build.map(|build| &build.server_ca), gateway_ca) {
+            (Some(Ok(ca)), _) | (_, Ok(ca)) => ca,
+            _ => return Self { url: Some(url), ..Self::default() },
+        };
+        let identity = match (&reach.identity, reach.build, build) {
+            (Some((presented, key)), _, _) => {
+                PrivateKey::from_pem(key).ok().map(|key| Identity { presented: presented.clone(), key })
+            }
+            (None, Some((cluster, _)), Some(build)) => of_secret(cluster, build).await,
+            _ => None,
+        };
+        let presented = identity.is_some();
+        let plane_type = CLUSTER_BUILD_PLANE.plane_type;
+        let of_agent = build.and_then(|build| build.agent.agent.plane_id.as_deref());
+        let question =
+            |plane_id, identity| Question { url: &url, plane_type, plane_id, identity, server_ca, limit: reach.limit };
+        let reply = probe(question(of_agent.unwrap_or(plane.plane_id()), identity));
+        let (reply, counted) = tokio::join!(reply, count(question(plane.plane_id(), None), plane.name()));
+        let counted = counted.ok().flatten();
+        Self { reply: Some(reply), presented, counted, certificate: None, url: Some(url) }
+    }
 }
 
 /// The certificate that the gateway serves.
@@ -342,16 +383,19 @@ impl Case {
     }
 }
 
-/// The cases of planes out of files, as far as these tell.
-pub fn cases_of_files(
+/// What files tell of planes.
+pub fn gather_of_files(
     snapshot: &Snapshot,
     names: &BTreeSet<String>,
     control_namespace: &str,
     soon: Remaining,
-) -> Vec<Case> {
+) -> Gathered {
     let cas = client_cas_of_files(snapshot);
     let neighbours = Neighbours::new(snapshot.planes.iter().zip(&cas));
     let unknown = |what: &str| Problem { word: "unknown", text: format!("{what} is not in the files") };
+    // A dump has those of its planeIDs.
+    let build_planes: Vec<_> = objects(snapshot, BUILD_PLANE).iter().map(named).collect();
+    let gateway_pods = gateway_pods_of_files(snapshot, control_namespace);
     let case = |facts: Facts| {
         let (rivals, same_ca) = neighbours.beside(&facts.plane, &facts.client_ca);
         let lease = snapshot.related("Lease", Some(control_namespace), LEASE);
@@ -360,12 +404,15 @@ pub fn cases_of_files(
             plane: Ok(()),
             rivals,
             same_ca,
-            build_planes: Ok(Vec::new()),
+            build_planes: Ok(of_plane_id(&build_planes, &facts.plane)),
+            gateway_pods: gateway_pods.clone().map(Some).ok_or_else(|| unknown("the gateway's Service")),
             gateway_ca: text_of(snapshot, "Secret", control_namespace, GATEWAY_CA)
                 .ok_or_else(|| unknown("the gateway's CA")),
             lease: lease.map(|_| renewed).ok_or_else(|| unknown("it")),
             build: tells_of_build(snapshot).then(|| build_case_of_files(snapshot, facts.plane.plane_id())),
             probe: None,
+            presented: false,
+            counted: None,
             gateway_url: None,
             gateway_certificate: None,
             soon,
@@ -375,7 +422,21 @@ pub fn cases_of_files(
             facts,
         }
     };
-    facts_of_files(snapshot, names).into_iter().map(case).collect()
+    let cases = facts_of_files(snapshot, names).into_iter().map(case).collect();
+    Gathered::new(Ground::of_files(snapshot), cases)
+}
+
+/// The objects of a kind in files.
+fn objects<T: DeserializeOwned>(snapshot: &Snapshot, kind: &str) -> Vec<T> {
+    let ours = snapshot.related.iter().filter(|object| object["kind"] == kind);
+    ours.filter_map(|object| serde_json::from_value(object.clone()).ok()).collect()
+}
+
+/// The gateway's pods, where its Service is in the files.
+fn gateway_pods_of_files(snapshot: &Snapshot, namespace: &str) -> Option<ServicePods> {
+    let service = snapshot.related("Service", Some(namespace), GATEWAY_SERVICE)?;
+    let service = serde_json::from_value(service.clone()).ok()?;
+    Some(ServicePods::of(&service, &objects(snapshot, "Pod")))
 }
 
 /// The CA that an object of files holds.

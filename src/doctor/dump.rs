@@ -4,9 +4,10 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::case::{GATEWAY_CA, LEASE, Reach};
+use super::case::{BUILD_PLANE, GATEWAY_CA, GATEWAY_SERVICE, LEASE, Reach};
+use super::checks::complaint;
 use super::facts::{CaPlace, Problem, ca_place};
-use crate::cluster::{Cluster, Error, LABELS, StoredSecret, agents_of};
+use crate::cluster::{Cluster, Error, LABELS, LET_IN, StoredSecret, agents_of, pods_path};
 use crate::pki::{self, LEAF_PRIVATE_KEY};
 use crate::plane::{CLUSTER_BUILD_PLANE, DUMPED, EVENT_NAMESPACE, KEY_FITS, LOG, NamespacedName, Plane, Snapshot};
 
@@ -22,7 +23,6 @@ const ARGUMENTS: [&str; 4] = ["--server-url", "--plane-type", "--plane-id", "--t
 pub async fn dump(reach: &Reach<'_>, names: &[String]) -> Result<Value, Error> {
     let mut out = Dump { at: reach.control.now(), items: Vec::new() };
     let all: Vec<Value> = reach.control.planes(None).await?;
-    let typed = |object: &Value| serde_json::from_value::<Plane>(object.clone()).unwrap_or_default();
     let ids: Vec<_> = all.iter().map(typed).filter(|plane| names.iter().any(|name| name == plane.name())).collect();
     let concerned = |plane: &Plane| ids.iter().any(|one| one.plane_id() == plane.plane_id());
     for object in all {
@@ -44,10 +44,7 @@ pub async fn dump(reach: &Reach<'_>, names: &[String]) -> Result<Value, Error> {
         out.list(reach.control, &format!("/api/v1/namespaces/{EVENT_NAMESPACE}/events?fieldSelector={about}"), "Event")
             .await;
     }
-    let gateway = NamespacedName { namespace: reach.control_namespace.into(), name: GATEWAY_CA.into() };
-    out.object(reach.control, &path("secrets", &gateway), "Secret").await;
-    let lease = format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases/{LEASE}", reach.control_namespace);
-    out.object(reach.control, &lease, "Lease").await;
+    out.ground(reach, concerned).await;
     if let Some((build, namespace)) = reach.build {
         out.build(build, namespace).await;
     }
@@ -110,6 +107,25 @@ impl Dump {
         }
     }
 
+    /// What all planes stand on, and the BuildPlanes that are concerned.
+    async fn ground(&mut self, reach: &Reach<'_>, concerned: impl Fn(&Plane) -> bool) {
+        let (control, namespace) = (reach.control, reach.control_namespace);
+        let named = |name: &str| NamespacedName { namespace: namespace.into(), name: name.into() };
+        self.object(control, &CLUSTER_BUILD_PLANE.crd_path(), "CustomResourceDefinition").await;
+        self.object(control, &path("secrets", &named(GATEWAY_CA)), "Secret").await;
+        let lease = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{LEASE}");
+        self.object(control, &lease, "Lease").await;
+        let service = named(GATEWAY_SERVICE);
+        self.object(control, &path("services", &service), "Service").await;
+        if let Ok(Some(pods)) = control.service_pods(&service).await {
+            self.list(control, &pods_path(namespace, &pods.selector), "Pod").await;
+        }
+        let build_planes = format!("/apis/{}/buildplanes", CLUSTER_BUILD_PLANE.api_version());
+        let others = |object: &Value| object["kind"] != BUILD_PLANE || concerned(&typed(object));
+        self.list(control, &build_planes, BUILD_PLANE).await;
+        self.items.retain(others);
+    }
+
     async fn build(&mut self, build: &Cluster, namespace: &str) {
         self.items.push(json!({"apiVersion": OWN, "kind": LOOKED, "metadata": {"name": namespace}}));
         let labels = LABELS.replace(',', "%2C").replace('=', "%3D");
@@ -122,19 +138,27 @@ impl Dump {
             if let Some(pair) = agent.pair() {
                 self.object(build, &path("secrets", &pair), "Secret").await;
             }
+            self.list(build, &agent.pods_path(), "Pod").await;
             for pod in build.agent_pods(&agent).await.unwrap_or_default() {
-                let name = NamespacedName { namespace: namespace.into(), name: pod.name.clone() };
-                if let Ok(mut object) = build.object(&path("pods", &name)).await {
-                    object["kind"] = "Pod".into();
-                    let log = build.log(&agent, &pod).await.unwrap_or_default();
-                    self.add(object);
-                    if let Some(added) = self.items.last_mut() {
-                        annotate(added, LOG, &log);
-                    }
+                let log = build.log(&agent, &pod).await.unwrap_or_default();
+                // The rest of it may be anything.
+                let told: Vec<_> =
+                    log.lines().filter(|line| complaint(line).is_some() || line.contains(LET_IN)).collect();
+                let added = self
+                    .items
+                    .iter_mut()
+                    .find(|object| object["kind"] == "Pod" && object["metadata"]["name"] == pod.name.as_str());
+                if let Some(added) = added {
+                    annotate(added, LOG, &told.join("\n"));
                 }
             }
         }
     }
+}
+
+/// A plane out of an object; one of nothing where it is none.
+fn typed(object: &Value) -> Plane {
+    serde_json::from_value(object.clone()).unwrap_or_default()
 }
 
 fn annotate(object: &mut Value, name: &str, text: &str) {
@@ -161,6 +185,19 @@ fn redact(object: &mut Value) {
             }
         }
         "Pod" => redact_pod(&mut object["spec"]),
+        "CustomResourceDefinition" => without_descriptions(object),
+        _ => {}
+    }
+}
+
+/// A schema's texts are long, and nobody looks at them.
+fn without_descriptions(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|name, value| name != "description" || !value.is_string());
+            fields.values_mut().for_each(without_descriptions);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_descriptions),
         _ => {}
     }
 }

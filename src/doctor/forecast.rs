@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::agents::{Pair, Presents};
 use super::case::Case;
-use crate::pki::Verdict;
+use crate::pki::{Certificate, Reason as Why, Verdict};
 use crate::term::visible;
 
 /// What happens on a date. Its name is what scripts get.
@@ -15,8 +16,10 @@ pub enum Reason {
     Refused,
     /// cert-manager renews the agent's certificate, which the plane pins.
     PinnedLeafRenewed,
-    /// The agent's certificate ends.
+    /// The agent's certificate ends, and nobody renews it.
     CertificateExpires,
+    /// What the running agent presents ends: it read it once, at its start.
+    RunningCertificateExpires,
     /// The last certificate of the CA ends that lets the agent in, or any agent.
     CaExpires,
     /// The gateway's own certificate ends.
@@ -29,6 +32,7 @@ impl Reason {
             Self::Refused => "refused",
             Self::PinnedLeafRenewed => "pinned-leaf-renewed",
             Self::CertificateExpires => "certificate-expires",
+            Self::RunningCertificateExpires => "running-certificate-expires",
             Self::CaExpires => "ca-expires",
             Self::GatewayCertificateExpires => "gateway-certificate-expires",
         }
@@ -43,9 +47,15 @@ pub struct Break {
     pub message: String,
 }
 
-/// The dates on which a plane breaks as things stand at `at`, the first one first; a past one is why it is broken.
+/// The dates on which a plane breaks, seen from a moment, the first one first; a past one is why it is broken.
 pub fn forecast(case: &Case, at: Timestamp) -> Vec<Break> {
-    let mut breaks: Vec<_> = of_ca(case).into_iter().chain(of_agent(case, at)).chain(of_gateway(case)).collect();
+    let mut breaks = of_ca(case);
+    if let Some(pair) = case.pair() {
+        let verdict = case.facts.client_ca.verdict(&pair.presented, at);
+        breaks.extend(of_running(case, pair, &verdict));
+        breaks.extend(of_secret(pair, verdict, at));
+    }
+    breaks.extend(of_gateway(case));
     breaks.sort();
     breaks.dedup_by(|later, earlier| later.reason == earlier.reason);
     breaks
@@ -59,37 +69,52 @@ fn of_ca(case: &Case) -> Vec<Break> {
         breaks.push(Break { date: last, reason: Reason::CaExpires, message });
     }
     // Whether cert-manager made what is pinned is known with the build cluster only.
-    let by_cert_manager = case.pair().is_none_or(|pair| pair.cert_manager.is_some());
-    let is_presented = |der: &Vec<u8>| case.pair().is_none_or(|pair| pair.leaf().der == *der);
-    for leaf in certificates.iter().filter(|one| !one.ca) {
-        if by_cert_manager && is_presented(&leaf.der) {
-            let message = format!(
-                "cert-manager renews the pinned certificate ({}): from the agent's next restart on the new one is refused",
-                visible(&leaf.subject)
-            );
-            breaks.push(Break { date: leaf.chart_renewal(), reason: Reason::PinnedLeafRenewed, message });
-        }
-    }
+    let renewed = |leaf: &&Certificate| {
+        !leaf.ca && case.pair().is_none_or(|pair| pair.cert_manager.is_some() && pair.leaf().der == leaf.der)
+    };
+    breaks.extend(certificates.iter().filter(renewed).map(|leaf| {
+        let message = format!(
+            "cert-manager renews the pinned certificate ({}): from the agent's next restart on the new one is refused",
+            visible(&leaf.subject)
+        );
+        Break { date: leaf.chart_renewal(), reason: Reason::PinnedLeafRenewed, message }
+    }));
     breaks
 }
 
-fn of_agent(case: &Case, at: Timestamp) -> Option<Break> {
-    let pair = case.pair()?;
-    match case.facts.client_ca.verdict(&pair.presented, at) {
+/// What the running agent presents: what its Secret holds, or what the plane pins and the Secret held before.
+fn of_running(case: &Case, pair: &Pair, verdict: &Verdict) -> Option<Break> {
+    let pods = case.build.as_ref()?.as_ref().ok()?.agent.pods.as_ref().ok()?;
+    let presented: Vec<_> = pods.iter().filter_map(|pod| pair.presented_by(pod)).collect();
+    let leaf = if presented.contains(&Presents::Older) {
+        let pinned = case.facts.client_ca.certificates().as_deref().unwrap_or_default().iter();
+        pinned.filter(|one| !one.ca && one.der != pair.leaf().der).max_by_key(|one| one.not_after)?
+    } else {
+        // One that nobody renews ends for whoever starts, too.
+        let is_renewed = pair.cert_manager.is_some() && matches!(verdict, Verdict::Authorized { .. });
+        (is_renewed && !presented.is_empty()).then(|| pair.leaf())?
+    };
+    let message = "what the running agent presents ends: restart it before, once its Secret holds the next certificate";
+    Some(Break { date: leaf.not_after, reason: Reason::RunningCertificateExpires, message: message.into() })
+}
+
+/// What an agent that starts from now on presents.
+fn of_secret(pair: &Pair, verdict: Verdict, at: Timestamp) -> Option<Break> {
+    let leaf = pair.leaf();
+    match verdict {
         Verdict::Authorized { until } => {
-            let leaf = pair.leaf();
             let date = until?;
-            Some(if date >= leaf.not_after {
-                let message = "the agent's certificate ends, and its next connection is refused".to_owned();
-                Break { date, reason: Reason::CertificateExpires, message }
-            } else {
+            if date < leaf.not_after {
                 let message = "the CA that lets the agent in ends, and its next connection is refused".to_owned();
-                Break { date, reason: Reason::CaExpires, message }
-            })
+                return Some(Break { date, reason: Reason::CaExpires, message });
+            }
+            let message = "the agent's certificate ends, and its next connection is refused".to_owned();
+            pair.cert_manager.is_none().then_some(Break { date, reason: Reason::CertificateExpires, message })
         }
         Verdict::Refused(refusal) => {
-            let message = format!("the agent's certificate is refused: {}", refusal.message);
-            Some(Break { date: at, reason: Reason::Refused, message })
+            let message = format!("what the agent's Secret holds is refused: {}", refusal.message);
+            let ended = (refusal.reason == Why::Expired && leaf.not_after < at).then_some(leaf.not_after);
+            Some(Break { date: ended.unwrap_or(at), reason: Reason::Refused, message })
         }
         Verdict::Unknown(_) => None,
     }
@@ -99,4 +124,126 @@ fn of_gateway(case: &Case) -> Option<Break> {
     let certificate = case.gateway_certificate.as_ref()?;
     let message = "the certificate that the gateway serves ends: it reads the next one at its start only".to_owned();
     Some(Break { date: certificate.not_after, reason: Reason::GatewayCertificateExpires, message })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::doctor::gather_of_files;
+    use crate::pki::{Authority, KeyAlgorithm, PrivateKey, Remaining, ca, client};
+    use crate::plane::{Plane, Snapshot, Span};
+
+    const DAY: i64 = 86_400;
+
+    fn day(number: i64) -> Timestamp {
+        let start: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        Timestamp::from_second(start.as_second() + number * DAY).unwrap()
+    }
+
+    fn days(count: u64) -> Span {
+        Span::from_seconds(count * 86_400)
+    }
+
+    /// A self-signed leaf as the chart makes it, from a day on.
+    fn chart_leaf(from: i64) -> String {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let time = |at: Timestamp| time::OffsetDateTime::from_unix_timestamp(at.as_second()).unwrap();
+        (params.not_before, params.not_after) = (time(day(from)), time(day(from + 90)));
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
+    }
+
+    /// A CA of five years and a leaf under it of so many days, both from day 0 on.
+    fn issued(count: u64) -> (String, String) {
+        let made = ca("ca", KeyAlgorithm::EcdsaP256, days(1825), day(0)).unwrap();
+        let authority = Authority::from_pem(&made.certificate, &made.key.to_pem(), day(0)).unwrap();
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let leaf = client("x", &authority, key, days(count), day(0)).unwrap();
+        (made.certificate, leaf.pair.certificate)
+    }
+
+    /// What breaks when, in days, for a plane with this CA whose agent's Secret holds this certificate, looked at on a day;
+    /// its pod runs since another one.
+    fn breaks(ca: &str, leaf: &str, cert_manager: bool, at: i64, started: i64) -> Vec<(i64, &'static str)> {
+        let plane: Plane = serde_json::from_value(json!({
+            "metadata": {"name": "x"}, "spec": {"planeID": "x", "clusterAgent": {"clientCA": {"value": ca}}}
+        }))
+        .unwrap();
+        let labels = json!({"app": "cluster-agent", "app.kubernetes.io/component": "cluster-agent"});
+        let metadata = |name: &str| json!({"name": name, "namespace": "b", "labels": labels, "annotations": {}});
+        let volume = json!({"name": "client-certs", "secret": {"secretName": "tls"}});
+        let container = json!({"name": "agent", "args": ["--plane-id=x"]});
+        let pod = json!({"containers": [container], "volumes": [volume]});
+        let running = json!({"running": {"startedAt": day(started).to_string()}});
+        let statuses =
+            json!([{"name": "agent", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": running}]);
+        let mut secret =
+            json!({"kind": "Secret", "metadata": metadata("tls"), "data": {"tls.crt": STANDARD.encode(leaf)}});
+        if cert_manager {
+            secret["metadata"]["annotations"]["cert-manager.io/certificate-name"] = "x".into();
+        }
+        let template = json!({"metadata": {"labels": labels}, "spec": pod});
+        let selector = json!({"matchLabels": labels});
+        let related: Vec<Value> = vec![
+            secret,
+            json!({"kind": "Deployment", "metadata": metadata("agent"), "spec": {"selector": selector, "template": template}}),
+            json!({"kind": "Pod", "metadata": metadata("pod"), "spec": pod, "status": {"containerStatuses": statuses}}),
+        ];
+        let snapshot = Snapshot::of_files(vec![plane], related, Some(day(started)));
+        let names: BTreeSet<_> = ["x".to_owned()].into();
+        let gathered = gather_of_files(&snapshot, &names, "control", Remaining::Share(0.0));
+        let told = forecast(&gathered.cases[0], day(at));
+        let number = |date: Timestamp| (date.as_second() - day(0).as_second()).div_euclid(DAY);
+        told.into_iter().map(|one| (number(one.date), one.reason.name())).collect()
+    }
+
+    #[test]
+    fn a_pinned_leaf_breaks_on_day_75_and_day_90() {
+        let (first, second) = (chart_leaf(0), chart_leaf(75));
+        let told = [(75, "pinned-leaf-renewed"), (90, "running-certificate-expires"), (90, "ca-expires")];
+        for at in [1, 60, 74, 80] {
+            assert_eq!(breaks(&first, &first, true, at, 0), told, "on day {at}");
+        }
+        // Renewed on day 75: the pod goes on with the first one, and whatever starts presents the second one.
+        for at in [76, 89] {
+            let told = [(at, "refused"), (90, "running-certificate-expires"), (90, "ca-expires")];
+            assert_eq!(breaks(&first, &second, true, at, 0), told, "on day {at}");
+        }
+        // The pod was restarted.
+        assert_eq!(breaks(&first, &second, true, 77, 76), [(77, "refused"), (90, "ca-expires")]);
+        // One that nobody renews has its end only.
+        assert_eq!(breaks(&first, &first, false, 1, 0), [(90, "certificate-expires"), (90, "ca-expires")]);
+    }
+
+    #[test]
+    fn a_leaf_under_a_ca_breaks_at_its_end() {
+        let (ca, leaf) = issued(365);
+        let own = [(365, "certificate-expires"), (1825, "ca-expires")];
+        for at in [1, 300, 364] {
+            assert_eq!(breaks(&ca, &leaf, false, at, 0), own, "on day {at}");
+        }
+        // Past its end that is why.
+        assert_eq!(breaks(&ca, &leaf, false, 400, 0), [(365, "refused"), (1825, "ca-expires")]);
+        // cert-manager renews it, and the running agent has to be restarted all the same.
+        let (ca, leaf) = issued(90);
+        let renewed = [(90, "running-certificate-expires"), (1825, "ca-expires")];
+        for at in [1, 80] {
+            assert_eq!(breaks(&ca, &leaf, true, at, 0), renewed, "on day {at}");
+        }
+    }
+
+    #[test]
+    fn a_ca_may_end_first() {
+        let (first, _) = issued(90);
+        let (second, leaf) = issued(90);
+        assert_eq!(breaks(&format!("{first}{second}"), &leaf, true, 1, 0)[0], (90, "running-certificate-expires"));
+        assert_eq!(breaks(&first, &leaf, true, 7, 0), [(7, "refused"), (1825, "ca-expires")]);
+    }
 }

@@ -9,12 +9,13 @@ mod checks;
 mod dump;
 mod facts;
 mod forecast;
+mod ground;
 pub mod lockout;
 mod notes;
 mod remarks;
 
 pub use agents::{AgentFacts, Pair, Presents, agents};
-pub use case::{Case, GATEWAY_CA, Gateway, Reach, case_without_control, cases, cases_of_files};
+pub use case::{Case, GATEWAY_CA, Gateway, Reach, gather, gather_of_files, gather_without_control};
 #[cfg(test)]
 pub use checks::Outcome;
 pub use checks::{CHECKS, Checked, Status, checks, is_healthy, root_cause};
@@ -23,5 +24,6 @@ pub use facts::{CaPlace, ClientCa, Facts, Problem, ca_place, client_cas, client_
 #[cfg(test)]
 pub use forecast::Reason;
 pub use forecast::{Break, forecast};
+pub use ground::Gathered;
 pub use notes::{Note, notes};
 pub use remarks::{Remark, ca_remarks, pinned_leaf, same_name, weak_key};

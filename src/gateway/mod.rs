@@ -3,7 +3,7 @@
 
 mod probe;
 
-pub use probe::{Answer, GatewayUrl, Identity, ProbeError, Question, probe};
+pub use probe::{Answer, Counted, GatewayUrl, Identity, ProbeError, Question, Reply, count, probe};
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

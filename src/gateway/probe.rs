@@ -1,4 +1,5 @@
-//! The probe: what the cluster gateway says to an agent with this certificate, without becoming one.
+//! The probe: what the cluster gateway says to an agent with this certificate, without becoming one; and which agents it
+//! has, where it tells that to anybody.
 //!
 //! A `GET /ws` over HTTP/1.1 and mutual TLS, with no Upgrade: the gateway decides first and upgrades after (OpenChoreo
 //! v0.15 to v0.17). A WebSocket connection would register an agent and be handed work, so none is ever made.
@@ -9,6 +10,8 @@ use std::time::Duration;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
@@ -97,6 +100,22 @@ pub enum Answer {
     Other { status: u16, text: String },
 }
 
+/// An answer, and when it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    pub answer: Answer,
+    /// The gateway's clock, by which it judges certificates and dates heartbeats.
+    pub date: Option<Timestamp>,
+}
+
+/// What the gateway counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counted {
+    /// Agents that are connected and authorized for the plane that was asked for.
+    pub connected_agents: i64,
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
@@ -124,21 +143,48 @@ pub enum ProbeError {
     NotHttp(String),
 }
 
-/// Asks the gateway, and takes no longer than the limit.
+/// Asks the gateway whether it would let an agent in, and takes no longer than the limit.
 ///
 /// # Errors
 /// [`ProbeError`], each of which tells another cause.
-pub async fn probe(question: Question<'_>) -> Result<Answer, ProbeError> {
+pub async fn probe(question: Question<'_>) -> Result<Reply, ProbeError> {
+    let path = format!("/ws?planeType={}&planeID={}", question.plane_type, question.plane_id);
+    let page = ask(question, &path).await?;
+    Ok(Reply { date: page.date, answer: Answer::of(page) })
+}
+
+/// How many agents the gateway has for a plane, by the plane's name; none where it doesn't tell that to anybody, as from
+/// OpenChoreo v1.0 on.
+///
+/// # Errors
+/// [`ProbeError`].
+pub async fn count(question: Question<'_>, plane: &str) -> Result<Option<Counted>, ProbeError> {
+    let path = format!("/api/v1/planes/{}/{}/status?name={plane}", question.plane_type, question.plane_id);
+    let page = ask(question, &path).await?;
+    Ok(if page.status == 200 { serde_json::from_str(&page.text).ok() } else { None })
+}
+
+/// What came over HTTP.
+struct Page {
+    status: u16,
+    /// Whether the server speaks of WebSockets.
+    websocket: bool,
+    date: Option<Timestamp>,
+    text: String,
+}
+
+async fn ask(question: Question<'_>, path: &str) -> Result<Page, ProbeError> {
     let address = address(question.url);
     let limit = question.limit;
-    tokio::time::timeout(limit, ask(question, &address)).await.unwrap_or(Err(ProbeError::TimedOut(address, limit)))
+    let late = || Err(ProbeError::TimedOut(address.clone(), limit));
+    tokio::time::timeout(limit, exchange(question, path, &address)).await.unwrap_or_else(|_| late())
 }
 
 fn address(url: &GatewayUrl) -> String {
     if url.host.contains(':') { format!("[{}]:{}", url.host, url.port) } else { format!("{}:{}", url.host, url.port) }
 }
 
-async fn ask(question: Question<'_>, address: &str) -> Result<Answer, ProbeError> {
+async fn exchange(question: Question<'_>, path: &str, address: &str) -> Result<Page, ProbeError> {
     let found = tokio::net::lookup_host(address).await.map_err(|_| ProbeError::Name(question.url.host.clone()))?;
     let addresses: Vec<_> = found.collect();
     let tcp = TcpStream::connect(addresses.as_slice()).await.map_err(|error| match error.kind() {
@@ -147,11 +193,10 @@ async fn ask(question: Question<'_>, address: &str) -> Result<Answer, ProbeError
     })?;
     let name = ServerName::try_from(question.url.host.clone());
     let name = name.map_err(|_| ProbeError::Name(question.url.host.clone()))?;
-    let uri = format!("/ws?planeType={}&planeID={}", question.plane_type, question.plane_id);
     let host = question.url.host.clone();
     let connector = TlsConnector::from(Arc::new(config(question)?));
     let stream = connector.connect(name, tcp).await.map_err(|error| of_handshake(&error, &host, address))?;
-    get(stream, &uri, address).await
+    get(stream, path, address).await
 }
 
 fn config(question: Question<'_>) -> Result<ClientConfig, ProbeError> {
@@ -197,7 +242,7 @@ fn of_handshake(error: &std::io::Error, host: &str, address: &str) -> ProbeError
     }
 }
 
-async fn get(stream: TlsStream<TcpStream>, uri: &str, address: &str) -> Result<Answer, ProbeError> {
+async fn get(stream: TlsStream<TcpStream>, path: &str, address: &str) -> Result<Page, ProbeError> {
     // In TLS 1.3 a server's word on the certificate comes after the handshake.
     let failed = |error: hyper::Error| {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
@@ -213,20 +258,23 @@ async fn get(stream: TlsStream<TcpStream>, uri: &str, address: &str) -> Result<A
     };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let connection = tokio::spawn(connection);
-    let request = http::Request::get(uri).header(http::header::HOST, address).body(Empty::<Bytes>::new());
+    let request = http::Request::get(path).header(http::header::HOST, address).body(Empty::<Bytes>::new());
     let request = request.map_err(|error| ProbeError::NotHttp(error.to_string()))?;
     let answer = sender.send_request(request).await.map_err(failed)?;
     let status = answer.status().as_u16();
     let websocket = answer.headers().contains_key("sec-websocket-version");
+    let date = answer.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
+    let date = date.and_then(|date| rfc2822::parse(date).ok()).map(|date| date.timestamp());
     let body = Limited::new(answer.into_body(), LARGEST).collect().await;
     let text = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_owned()).unwrap_or_default();
     connection.abort();
-    Ok(Answer::of(status, websocket, text))
+    Ok(Page { status, websocket, date, text })
 }
 
 impl Answer {
     /// The gateway's answers by status and text.
-    fn of(status: u16, websocket: bool, text: String) -> Self {
+    fn of(page: Page) -> Self {
+        let Page { status, websocket, text, .. } = page;
         let reason = text.split_once("verification failed: ").map(|(_, reason)| reason);
         match (status, reason) {
             (400, _) if websocket => Self::Authorized,
@@ -246,7 +294,8 @@ mod tests {
 
     #[test]
     fn answers_are_understood() {
-        let of = |status, websocket, text: &str| Answer::of(status, websocket, text.to_owned());
+        let of =
+            |status, websocket, text: &str| Answer::of(Page { status, websocket, date: None, text: text.to_owned() });
         let refused = |reason: &str| of(401, false, &format!("client certificate verification failed: {reason}"));
         assert_eq!(of(400, true, "Bad Request"), Answer::Authorized);
         assert_eq!(of(401, false, "no client certificate presented"), Answer::NoCertificate);

@@ -275,7 +275,7 @@ impl Bootstrap {
             server_ca: ca,
             limit: self.limit,
         };
-        probe(question).await
+        probe(question).await.map(|reply| reply.answer)
     }
 
     /// cert-manager where its CRDs are, unless said otherwise.

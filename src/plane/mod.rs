@@ -23,7 +23,7 @@ pub use goal::Goal;
 pub use name::{
     CaSecret, NamespacedName, PlaneName, is_dns_label, is_dns_subdomain, is_label_value, is_qualified_name,
 };
-pub use releases::{Difference, PLANE_ID_REQUIRED, SECRET_KEY_REF};
+pub use releases::{Difference, PLANE_ID_REQUIRED, SECRET_KEY_REF, Served};
 pub use selector::Selector;
 pub use snapshot::Snapshot;
 pub use source::Source;
@@ -43,6 +43,8 @@ pub const CA_KEY: &str = "ca.crt";
 pub const OBSERVABILITY_KIND: &str = "ClusterObservabilityPlane";
 /// The observability plane that is meant when none is named.
 pub const DEFAULT_OBSERVABILITY: &str = "default";
+/// The plane of builds that name none.
+pub const DEFAULT_PLANE: &str = "default";
 /// Annotation of a dumped object: when it was dumped.
 pub const DUMPED: &str = "choreoctl.dev/dumped";
 /// Annotation of a dumped Secret: whether its key, which stayed where it is, belongs to its certificate.
@@ -97,6 +99,16 @@ impl Kind {
     /// The CRD's name, which is also how `kubectl get -o name` writes the type: `clusterbuildplane.openchoreo.dev`.
     pub fn type_name(&self) -> String {
         format!("{}.{}", self.kind.to_lowercase(), self.group)
+    }
+
+    /// The name of its CRD.
+    pub fn crd_name(&self) -> String {
+        format!("{}.{}", self.plural, self.group)
+    }
+
+    /// The path of its CRD on the API server.
+    pub fn crd_path(&self) -> String {
+        format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{}", self.crd_name())
     }
 
     /// The collection's path on the API server.

@@ -1,5 +1,7 @@
 //! Where OpenChoreo's releases differ from the API reference, as data that warnings quote.
 
+use serde_json::Value;
+
 /// One difference between the reference and released software.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Difference {
@@ -74,6 +76,28 @@ pub static DIFFERENCES: &[&Difference] = &[
     },
 ];
 
+/// What a CRD that is served says of the fields that releases differ in. Helm never upgrades a CRD, so the release that
+/// runs may be another one than the CRD's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// spec.observabilityPlaneRef is a plain name, as in v0.14, whose gateway reads no ClusterBuildPlane.
+    pub observability_by_name: bool,
+    /// spec.planeID must be there.
+    pub plane_id_required: bool,
+}
+
+impl Served {
+    /// Of a CRD; none where it serves no such version.
+    pub fn of(crd: &Value, version: &str) -> Option<Self> {
+        let versions = crd.pointer("/spec/versions")?.as_array()?;
+        let served = versions.iter().find(|one| one["name"] == version && one["served"] == true)?;
+        let spec = served.pointer("/schema/openAPIV3Schema/properties/spec")?;
+        let required = spec["required"].as_array().into_iter().flatten().any(|field| field == "planeID");
+        let by_name = spec.pointer("/properties/observabilityPlaneRef/type").is_some_and(|kind| kind == "string");
+        Some(Self { observability_by_name: by_name, plane_id_required: required })
+    }
+}
+
 impl Difference {
     /// The differences of one field.
     pub fn of(path: &str) -> impl Iterator<Item = &'static Self> {
@@ -87,7 +111,7 @@ mod tests {
 
     #[test]
     fn each_field_in_the_table_is_one_of_the_reference() {
-        let crd: serde_json::Value = serde_yaml::from_str(super::super::CRD).unwrap();
+        let crd: Value = serde_yaml::from_str(super::super::CRD).unwrap();
         let schema = crd.pointer("/spec/versions/0/schema/openAPIV3Schema").unwrap();
         for difference in DIFFERENCES {
             let mut node = schema;
@@ -97,5 +121,17 @@ mod tests {
             }
         }
         assert_eq!(Difference::of("spec.planeID").count(), 1);
+    }
+
+    #[test]
+    fn a_crd_tells_what_it_serves() {
+        let mut crd: Value = serde_yaml::from_str(super::super::CRD).unwrap();
+        assert_eq!(Served::of(&crd, "v1alpha1"), Some(Served::default()));
+        assert_eq!(Served::of(&crd, "v1"), None);
+        let spec = crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/spec").unwrap();
+        spec["properties"]["observabilityPlaneRef"] = serde_json::json!({"type": "string"});
+        spec["required"] = serde_json::json!(["planeID"]);
+        let old = Served { observability_by_name: true, plane_id_required: true };
+        assert_eq!(Served::of(&crd, "v1alpha1"), Some(old));
     }
 }

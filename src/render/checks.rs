@@ -41,14 +41,29 @@ pub fn text(plane: &Diagnosed) -> String {
             text.push_str(&format!("{} {}\n", paint::good("hint:"), visible(hint)));
         }
     }
-    text.push('\n');
-    let width = plane.checked.iter().map(|one| one.check.id.len()).max().unwrap_or_default();
-    let cause = root_cause(&plane.checked).map(|one| one.check.id);
-    for one in &plane.checked {
+    text + "\n" + &list(&plane.checked)
+}
+
+/// Checks, a line each; those that were skipped for one and the same reason share theirs.
+pub fn list(checked: &[Checked]) -> String {
+    let mut text = String::new();
+    let width = checked.iter().map(|one| one.check.id.len()).max().unwrap_or_default();
+    let cause = root_cause(checked).map(|one| one.check.id);
+    let same = |one: &Checked, other: &Checked| {
+        let skipped = |one: &Checked| one.outcome.status == Status::Skip;
+        skipped(one) && skipped(other) && one.outcome.message == other.outcome.message
+    };
+    for group in checked.chunk_by(same) {
+        let [one, others @ ..] = group else {
+            continue;
+        };
         let id = one.check.id;
         text.push_str(&format!("  {}  {id:<width$}  {}\n", word(one.outcome.status), visible(&one.outcome.message)));
-        let problem = matches!(one.outcome.status, Status::Warn | Status::Fail);
-        if let Some(hint) = one.outcome.hint.as_ref().filter(|_| problem && cause != Some(id)) {
+        if !others.is_empty() {
+            let ids: Vec<_> = others.iter().map(|one| one.check.id).collect();
+            text.push_str(&format!("        {:<width$}  so, too: {}\n", "", ids.join(", ")));
+        }
+        if let Some(hint) = one.outcome.hint.as_ref().filter(|_| one.is_problem() && cause != Some(id)) {
             text.push_str(&format!("        {:<width$}  {} {}\n", "", paint::good("hint:"), visible(hint)));
         }
     }
@@ -78,8 +93,8 @@ pub fn table(planes: &[Diagnosed]) -> String {
     columns(Some(&["NAME", "VERDICT", "ROOT-CAUSE", "WARNINGS", "MESSAGE"]), rows)
 }
 
-/// All of them as one object; `cluster` are the checks that are about no plane.
-pub fn json(cluster: &[Value], planes: &[Diagnosed], healthy: bool) -> Value {
+/// All of them as one object; `ground` are the checks that are about no plane.
+pub fn json(ground: &[Checked], planes: &[Diagnosed], healthy: bool) -> Value {
     let one = |one: &Checked| {
         json!({
             "id": one.check.id,
@@ -93,11 +108,12 @@ pub fn json(cluster: &[Value], planes: &[Diagnosed], healthy: bool) -> Value {
             "name": plane.name,
             "healthy": is_healthy(&plane.checked),
             "rootCause": root_cause(&plane.checked).map(|cause| cause.check.id),
-            "checks": plane.checked.iter().map(one).collect::<Vec<_>>(),
+            "checks": plane.checked.iter().filter(|one| !one.check.is_of_ground()).map(one).collect::<Vec<_>>(),
         })
     };
     let planes: Vec<_> = planes.iter().map(plane).collect();
-    redacted_json(json!({"healthy": healthy, "checks": cluster, "planes": planes}))
+    let ground: Vec<_> = ground.iter().map(one).collect();
+    redacted_json(json!({"healthy": healthy, "checks": ground, "planes": planes}))
 }
 
 #[cfg(test)]
@@ -108,12 +124,7 @@ mod tests {
     fn diagnosed(name: &str, outcomes: &[(&str, Status, &str, Option<&str>)]) -> Diagnosed {
         let checked = outcomes.iter().map(|(id, status, message, hint)| Checked {
             check: CHECKS.iter().find(|check| check.id == *id).unwrap(),
-            outcome: Outcome {
-                status: *status,
-                message: (*message).into(),
-                hint: hint.map(str::to_owned),
-                unknown: false,
-            },
+            outcome: Outcome::told(*status, message, *hint),
         });
         Diagnosed { name: name.into(), checked: checked.collect() }
     }

@@ -3,12 +3,15 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use serde_json::{Value, json};
 
-use super::control_plane::finish;
+use super::control_plane::{ControlPlane, finish};
 use super::estate::{DEPLOYMENT, Estate, NAMESPACE, SECRET};
+use super::proxy::Proxy;
 
 const PLANE: &str = "sick";
+const CONTROL: &str = "openchoreo-control-plane";
 
 /// What is done to a healthy estate, and the check that is to name it.
 type Fault = (&'static str, fn(&Estate), &'static str);
@@ -46,6 +49,39 @@ static FAULTS: &[Fault] = &[
     ("a name that the gateway lacks", other_name, "gateway-reachable"),
     ("no TLS there", no_tls, "gateway-reachable"),
     ("held by a finalizer", held, "deletion"),
+    ("an empty value", |at| value(at, ""), "client-ca-readable"),
+    ("blanks", |at| value(at, " \n"), "client-ca-readable"),
+    ("a pinned certificate that ended", |at| value(at, &leaf(-100, -10)), "client-ca-usable"),
+    ("a CA of the same name", |at| value(at, &namesake(at)), "agent-trusted"),
+    ("a certificate that isn't valid yet", |at| issued(at, 10, 100), "agent-trusted"),
+    ("a certificate that ended long ago", |at| issued(at, -100, -10), "agent-trusted"),
+    ("a Secret without a certificate", |at| agent_secret(at, "", &file(at, "old/tls.key")), "agent-certificate"),
+    ("the agent mounts another Secret", other_secret, "agent-certificate"),
+    ("a ConfigMap with another key", |at| at.server_ca(json!({"ca.pem": "x", "ca.crt": null})), "agent-server-ca"),
+    ("a URL without TLS", |at| at.deploy(PLANE, "--server-url=ws://localhost:1/ws"), "agent-server-url"),
+    ("another server's URL", |at| url(at, at.control.port()), "gateway-reachable"),
+    ("an agent that crashes", |at| image(at, "crashes"), "agent-running"),
+    ("an image that can't be pulled", |at| image(at, "unpullable"), "agent-running"),
+    ("the running certificate ended", running_ended, "agent-current"),
+    ("no gateway runs", |at| gateway_pods(at, 0), "gateway-running"),
+    ("the gateway's certificate ended", |at| at.order("gateway expired"), "gateway-reachable"),
+    ("a gateway of another CA", |at| at.order("gateway stranger"), "gateway-reachable"),
+    ("a silent port", |at| at.order("gateway silent"), "gateway-reachable"),
+    ("TLS ends before the gateway", |at| at.order("gateway terminated"), "gateway-answer"),
+    ("the handshake ends", |at| at.order("gateway dropping"), "gateway-answer"),
+    ("a gateway of another release", |at| at.order("gateway newer"), "gateway-answer"),
+    ("a gateway that can't read", |at| at.order("gateway blind"), "gateway-answer"),
+    ("no gateway at all", |at| at.order("gateway other"), "gateway-answer"),
+    ("a gateway of another time", |at| at.order("gateway slow"), "gateway-clock"),
+    ("nobody reports", |at| stale(at), "controller"),
+    (
+        "the controller is down",
+        |at| {
+            lease(at, 3600);
+            stale(at)
+        },
+        "controller",
+    ),
     // Of two faults the one that comes first in the order of cause.
     (
         "another CA and no TLS",
@@ -71,6 +107,69 @@ static FAULTS: &[Fault] = &[
         },
         "agent-plane-id",
     ),
+    (
+        "an expired gateway and another CA",
+        |at| {
+            at.order("gateway expired");
+            value(at, &file(at, "other/ca.crt"))
+        },
+        "agent-trusted",
+    ),
+    (
+        "no pods and an expired CA",
+        |at| {
+            scaled_to_zero(at);
+            value(at, &short_ca(at))
+        },
+        "client-ca-usable",
+    ),
+    (
+        "a wrong URL and no pods",
+        |at| {
+            at.deploy(PLANE, "--server-url=https://localhost:1/ws");
+            scaled_to_zero(at)
+        },
+        "agent-server-url",
+    ),
+    (
+        "held while nobody reports",
+        |at| {
+            stale(at);
+            held(at)
+        },
+        "deletion",
+    ),
+];
+
+/// What is done to a healthy estate that stays healthy, and the check that warns.
+static WARNINGS: &[Fault] = &[
+    ("a CA for two planes", |at| twin(at, "other", "old"), "ca-shared"),
+    ("two CAs for a planeID", |at| twin(at, PLANE, "other"), "plane-id-shared"),
+    (
+        "no observability plane",
+        |at| spec(at, json!({"observabilityPlaneRef": {"name": "none"}})),
+        "observability-plane",
+    ),
+    ("two gateways", |at| gateway_pods(at, 2), "gateway-running"),
+    ("a gateway ahead of its time", |at| at.order("gateway fast"), "gateway-clock"),
+    ("an old lease", |at| lease(at, 3600), "controller"),
+    ("a certificate that ends soon", ends_soon, "agent-trusted"),
+    ("a pinned certificate that is renewed soon", |at| pinned(at, -57, 33), "ca-outlives"),
+    ("a renewal without a restart", |at| pair(at, &[], "renewed"), "agent-current"),
+    ("a crash beside a pod that runs", |at| rolled(at, "crashes"), "agent-running"),
+];
+
+/// What is done to a healthy estate.
+type Way = (&'static str, fn(&Estate));
+
+/// Ways for an agent to have its certificate, in each of which nothing is wrong.
+static WAYS: &[Way] = &[
+    ("own", |_| ()),
+    ("cert-manager under a CA", |at| mark(at)),
+    ("pinned, as the chart makes it", |at| {
+        pinned(at, -1, 89);
+        mark(at)
+    }),
 ];
 
 const LEAF: &[&str] = &["basicConstraints=critical,CA:FALSE", "extendedKeyUsage=clientAuth"];
@@ -170,18 +269,145 @@ fn scaled_to_zero(at: &Estate) {
 }
 
 fn server_ca(at: &Estate, text: &str) {
-    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cluster-gateway-ca", "namespace": NAMESPACE},
-        "data": {"ca.crt": text}});
-    at.build.kubectl(&["apply", "-f", "-"], &map.to_string());
+    at.server_ca(json!({"ca.crt": text}));
 }
 
 fn other_name(at: &Estate) {
-    at.deploy("sick", &format!("--server-url=wss://127.0.0.1:{}/ws", at.port));
+    at.deploy(PLANE, &format!("--server-url=wss://127.0.0.1:{}/ws", at.port));
+}
+
+fn url(at: &Estate, port: u16) {
+    at.deploy(PLANE, &format!("--server-url=wss://localhost:{port}/ws"));
 }
 
 fn no_tls(at: &Estate) {
-    let etcd = std::fs::read_to_string(at.control.path().join("etcd-port")).unwrap();
-    at.deploy("sick", &format!("--server-url=wss://localhost:{}/ws", etcd.trim()));
+    url(at, file(at, "etcd-port").trim().parse().unwrap());
+}
+
+/// Days from now.
+fn days(count: i64) -> time::OffsetDateTime {
+    time::OffsetDateTime::from_unix_timestamp(jiff::Timestamp::now().as_second() + count * 86_400).unwrap()
+}
+
+fn client(from: i64, to: i64) -> CertificateParams {
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    (params.not_before, params.not_after) = (days(from), days(to));
+    params
+}
+
+/// A self-signed certificate of an agent, as the chart makes it, valid for days from now.
+fn leaf(from: i64, to: i64) -> String {
+    client(from, to).self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
+}
+
+/// The same, in the agent's Secret and in the plane, with pods that were started for it.
+fn pinned(at: &Estate, from: i64, to: i64) {
+    let key = KeyPair::generate().unwrap();
+    let certificate = client(from, to).self_signed(&key).unwrap().pem();
+    agent_secret(at, &certificate, &key.serialize_pem());
+    value(at, &certificate);
+    restart(at);
+}
+
+/// A certificate under the CA that the plane trusts, valid for days from now, in the agent's Secret.
+fn issued(at: &Estate, from: i64, to: i64) {
+    let ca = KeyPair::from_pem(&file(at, "old/ca.key")).unwrap();
+    let issuer = Issuer::from_ca_cert_pem(&file(at, "old/ca.crt"), ca).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = client(from, to).signed_by(&key, &issuer).unwrap();
+    agent_secret(at, &certificate.pem(), &key.serialize_pem());
+}
+
+fn ends_soon(at: &Estate) {
+    issued(at, -1, 10);
+    restart(at);
+}
+
+/// New pods, which surely read what the Secret holds: times are whole seconds.
+fn restart(at: &Estate) {
+    std::thread::sleep(Duration::from_millis(1100));
+    at.deploy(PLANE, "--x=y");
+}
+
+/// A CA of the name of the plane's, with another key.
+fn namesake(at: &Estate) -> String {
+    at.control.run(&["certs", "ca", "--out-dir", "namesake", "--force"]).expect(0);
+    file(at, "namesake/ca.crt")
+}
+
+/// Marks the agent's Secret as cert-manager does.
+fn mark(at: &Estate) {
+    let mark = "cert-manager.io/certificate-name=agent";
+    at.build.kubectl(&["annotate", "secret", SECRET, "-n", NAMESPACE, mark, "--overwrite"], "");
+}
+
+fn other_secret(at: &Estate) {
+    let volumes = json!([{"name": "client-certs", "secret": {"secretName": "another"}}]);
+    let patch = json!({"spec": {"template": {"spec": {"volumes": volumes}}}}).to_string();
+    at.build.kubectl(&["patch", "deployment", DEPLOYMENT, "-n", NAMESPACE, "-p", &patch], "");
+}
+
+/// An agent of another image, beside what runs.
+fn rolled(at: &Estate, image: &str) {
+    at.build.kubectl(&["set", "image", "deployment", DEPLOYMENT, "-n", NAMESPACE, &format!("agent={image}")], "");
+}
+
+/// The same, and nothing else runs.
+fn image(at: &Estate, image: &str) {
+    scaled_to_zero(at);
+    let pods = || at.build.kubectl(&["get", "pods", "-n", NAMESPACE, "-o", "name"], "").stdout;
+    while !pods().is_empty() {}
+    rolled(at, image);
+    at.build.kubectl(&["scale", "deployment", DEPLOYMENT, "-n", NAMESPACE, "--replicas=1"], "");
+}
+
+/// The pod goes on with a certificate that ended, while the Secret holds another one.
+fn running_ended(at: &Estate) {
+    pair(at, &["--valid-for", "6s"], "brief");
+    at.deploy(PLANE, "--x=y");
+    std::thread::sleep(Duration::from_secs(3));
+    agent_secret(at, &file(at, "old/tls.crt"), &file(at, "old/tls.key"));
+}
+
+/// The gateway's Service, with so many pods that are ready.
+fn gateway_pods(at: &Estate, count: usize) {
+    let metadata = |name: &str| json!({"name": name, "namespace": CONTROL, "labels": {"app": "gateway"}});
+    let spec = json!({"selector": {"app": "gateway"}, "ports": [{"port": 8443}]});
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata("cluster-gateway"), "spec": spec});
+    at.control.kubectl(&["apply", "-f", "-"], &service.to_string());
+    let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}}).to_string();
+    for number in 0..count {
+        let name = format!("gateway-{number}");
+        let spec = json!({"containers": [{"name": "gateway", "image": "gateway"}]});
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata(&name), "spec": spec});
+        at.control.kubectl(&["apply", "-f", "-"], &pod.to_string());
+        at.control.kubectl(&["patch", "pod", &name, "-n", CONTROL, "--subresource=status", "-p", &ready], "");
+    }
+}
+
+/// The controller's lease, last renewed so many seconds ago.
+fn lease(at: &Estate, ago: i64) {
+    let time = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(ago);
+    let metadata = json!({"name": "43500532.openchoreo.dev", "namespace": CONTROL});
+    let spec = json!({"renewTime": time.strftime("%Y-%m-%dT%H:%M:%S.000000Z").to_string()});
+    let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec});
+    at.control.kubectl(&["apply", "-f", "-"], &lease.to_string());
+}
+
+/// Nobody reports any more, since hours.
+fn stale(at: &Estate) {
+    at.order("reports off");
+    // One report may be on its way.
+    std::thread::sleep(Duration::from_millis(600));
+    let times = [("lastConnectedTime", 9000), ("lastHeartbeatTime", 8000)];
+    at.control.status(PLANE, true, 1, &times, "1 agent connected");
+}
+
+/// Another plane.
+fn twin(at: &Estate, plane_id: &str, ca: &str) {
+    let file = format!("{ca}/ca.crt");
+    at.control.run(&["create", "twin", "--plane-id", plane_id, "--client-ca-file", &file]).expect(0);
 }
 
 fn held(at: &Estate) {
@@ -192,6 +418,12 @@ fn held(at: &Estate) {
 
 /// Makes the estate healthy, from whatever it was.
 fn heal(at: &Estate) {
+    at.order("gateway well");
+    at.order("reports on");
+    at.control.kubectl(&["delete", "cbp", "twin", "--ignore-not-found"], "");
+    let gateway =
+        ["delete", "service/cluster-gateway", "lease/43500532.openchoreo.dev", "pod/gateway-0", "pod/gateway-1"];
+    at.control.kubectl(&[&gateway[..], &["-n", CONTROL, "--ignore-not-found", "--now"]].concat(), "");
     let exists = at.control.run(&["get", PLANE]).code == 0;
     if exists {
         let free = r#"{"metadata":{"finalizers":[]}}"#;
@@ -202,10 +434,10 @@ fn heal(at: &Estate) {
     }
     at.control.run(&["create", PLANE, "--client-ca-file", "old/ca.crt"]).expect(0);
     agent_secret(at, &file(at, "old/tls.crt"), &file(at, "old/tls.key"));
-    server_ca(at, &file(at, "gateway.crt"));
-    // Times are whole seconds: pods of the next one have surely read it.
-    std::thread::sleep(Duration::from_millis(1100));
-    at.deploy("sick", "--x=y");
+    at.build.kubectl(&["annotate", "secret", SECRET, "-n", NAMESPACE, "cert-manager.io/certificate-name-"], "");
+    at.build.kubectl(&["delete", "configmap", "cluster-gateway-ca", "-n", NAMESPACE, "--ignore-not-found"], "");
+    at.trust_gateway();
+    restart(at);
 }
 
 fn diagnose(at: &Estate) -> Value {
@@ -242,19 +474,103 @@ fn until(at: &Estate, fits: impl Fn(&Value) -> bool) -> Value {
     }
 }
 
-pub fn doctor_names_the_injected_cause() {
-    let mut at = Estate::start("sick");
+/// An estate in which every fault can be made.
+fn start() -> Estate {
+    let at = Estate::start(PLANE);
     at.control.run(&["certs", "ca", "--out-dir", "other", "--name", "other"]).expect(0);
     at.control.kubectl(&["create", "secret", "generic", "ca", "--from-file=ca.crt=old/ca.crt"], "");
-    at.control.kubectl(&["create", "namespace", "openchoreo-control-plane"], "");
+    at.control.kubectl(&["create", "namespace", CONTROL], "");
     let gateway = ["create", "secret", "generic", "cluster-gateway-ca", "--from-file=ca.crt=gateway.crt"];
-    at.control.kubectl(&[&gateway[..], &["-n", "openchoreo-control-plane"]].concat(), "");
+    at.control.kubectl(&[&gateway[..], &["-n", CONTROL]].concat(), "");
+    at
+}
+
+fn is_well(plane: &Value) -> bool {
+    plane["healthy"] == true && complaints(plane).is_empty()
+}
+
+/// Heals the estate, and waits until it is well.
+fn be_well(at: &Estate, before: &str) {
+    heal(at);
+    let told = until(at, is_well);
+    let plane = &told["planes"][0];
+    assert!(told["healthy"] == true && is_well(plane), "before {before}: {:#?}", complaints(plane));
+}
+
+/// How a check of the first plane came out.
+fn status(told: &Value, id: &str) -> String {
+    let checks = told["planes"][0]["checks"].as_array().unwrap();
+    checks.iter().find(|check| check["id"] == id).unwrap()["status"].as_str().unwrap().to_owned()
+}
+
+pub fn doctor_warns_of_what_will_hurt() {
+    let at = start();
+    let mut wrong = Vec::new();
+    for (name, inject, check) in WARNINGS {
+        be_well(&at, name);
+        inject(&at);
+        let warns = |plane: &Value| {
+            let told = complaints(plane);
+            plane["healthy"] == true && told.len() == 1 && told[0]["id"] == *check && told[0]["status"] == "warn"
+        };
+        let told = until(&at, warns);
+        if !warns(&told["planes"][0]) {
+            wrong.push(format!("{name}: {:#?}", complaints(&told["planes"][0])));
+            continue;
+        }
+        at.run(&["doctor", PLANE, "-q"]).expect(0);
+        at.run(&["doctor", PLANE, "-q", "--strict"]).expect(1);
+    }
+    for (name, change) in WAYS {
+        be_well(&at, name);
+        change(&at);
+        let told = until(&at, is_well);
+        if !is_well(&told["planes"][0]) {
+            wrong.push(format!("{name}: {:#?}", complaints(&told["planes"][0])));
+            continue;
+        }
+        at.run(&["doctor", PLANE, "-q", "--strict"]).expect(0);
+    }
+    assert!(wrong.is_empty(), "{} are wrong: {}", wrong.len(), wrong.join("\n"));
+
+    // Without the build cluster the gateway tells whether an agent of this very plane is there.
+    be_well(&at, "a plane that says connected");
+    twin(&at, PLANE, "old");
+    value(&at, &file(&at, "other/ca.crt"));
+    let url = format!("wss://localhost:{}/ws", at.port);
+    let alone = ["doctor", PLANE, "--gateway-url", &url, "-o", "json"];
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let told = loop {
+        let told = at.control.run(&alone).json();
+        if told["planes"][0]["rootCause"] == "agent-authorized" || Instant::now() > deadline {
+            break told;
+        }
+    };
+    assert_eq!(told["planes"][0]["rootCause"], "agent-authorized", "{:#}", told["planes"][0]);
+    // With a certificate and no build cluster its word is told, too.
+    let word = ["--cert", "old/tls.crt", "--key", "old/tls.key"];
+    let told = at.control.run(&[&alone[..], &word].concat()).json();
+    assert_eq!(status(&told, "gateway-answer"), "pass", "{told:#}");
+
+    // An old CRD is told of, and a missing one.
+    be_well(&at, "an old CRD");
+    let field = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/observabilityPlaneRef";
+    let patch = json!([{"op": "replace", "path": field, "value": {"type": "string"}}]).to_string();
+    let name = "clusterbuildplanes.openchoreo.dev";
+    at.control.kubectl(&["patch", "crd", name, "--type=json", "-p", &patch], "");
+    let told = diagnose(&at);
+    assert_eq!((&told["checks"][1]["id"], &told["checks"][1]["status"]), (&json!("crd"), &json!("warn")), "{told:#}");
+    at.control.kubectl(&["delete", "crd", name], "");
+    let told = at.run(&["doctor", "-o", "json"]).expect(2).json();
+    assert_eq!((&told["checks"][1]["status"], &told["planes"][0]["name"]), (&json!("fail"), &json!(PLANE)), "{told:#}");
+    assert_eq!(status(&told, "agent-certificate"), "pass");
+}
+
+pub fn doctor_names_the_injected_cause() {
+    let at = start();
     let mut wrong = Vec::new();
     for (name, inject, cause) in FAULTS {
-        heal(&at);
-        let healthy = until(&at, |plane| plane["healthy"] == true && complaints(plane).is_empty());
-        let plane = &healthy["planes"][0];
-        assert!(healthy["healthy"] == true && complaints(plane).is_empty(), "before {name}: {:#?}", complaints(plane));
+        be_well(&at, name);
         inject(&at);
         let told = until(&at, |plane| plane["rootCause"] == *cause);
         if told["planes"][0]["rootCause"] != *cause {
@@ -265,61 +581,108 @@ pub fn doctor_names_the_injected_cause() {
         let dump = file(&at, "dump.yaml");
         no_key_is_in(&at, &dump);
         let told_by_dump = at.control.run(&["doctor", "-f", "dump.yaml", "-o", "json"]).json();
-        let expected = if cause.starts_with("gateway") { Value::Null } else { json!(cause) };
-        if told_by_dump["planes"][0]["rootCause"] != expected {
+        let root = &told_by_dump["planes"][0]["rootCause"];
+        let unseen = ["gateway-reachable", "gateway-clock", "gateway-answer"].contains(cause);
+        // The connection may have ended since.
+        if !(root == *cause || (unseen && (root.is_null() || root == "connected"))) {
             wrong.push(format!("{name}, by its dump: {:#?}", complaints(&told_by_dump["planes"][0])));
         }
         let failed = complaints(&told["planes"][0]).into_iter().find(|check| check["id"] == *cause);
-        if failed.is_some_and(|check| check["message"].as_str().unwrap().is_empty()) {
-            wrong.push(format!("{name}: no words"));
+        if failed.is_some_and(|check| check["message"].as_str().unwrap().is_empty() || check["hint"].is_null()) {
+            wrong.push(format!("{name}: no words, or no hint"));
         }
     }
-    // It only reads, and what one cluster doesn't tell hides nothing of the other.
-    heal(&at);
-    until(&at, |plane| plane["healthy"] == true && complaints(plane).is_empty());
-    let told = at.run(&["doctor", PLANE, "-v"]).expect(0);
-    let requests: Vec<_> = told.stderr.lines().filter(|line| line.contains(" ms")).collect();
-    assert!(requests.len() > 8 && requests.iter().all(|line| line.starts_with("GET ")), "{requests:#?}");
+    assert!(FAULTS.len() >= 30 && wrong.is_empty(), "{} of {}: {}", wrong.len(), FAULTS.len(), wrong.join("\n"));
+}
+
+/// One who may read all and nothing else, in a cluster.
+fn reader(control_plane: &ControlPlane) {
+    let role = ["create", "clusterrole", "reader", "--verb=get,list,watch", "--resource=*.*"];
+    control_plane.kubectl(&role, "");
+    let resource = json!([{"op": "add", "path": "/rules/-", "value": {"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]}}]);
+    control_plane.kubectl(&["patch", "clusterrole", "reader", "--type=json", "-p", &resource.to_string()], "");
+    control_plane.kubectl(&["create", "clusterrolebinding", "reader", "--clusterrole=reader", "--user=reader"], "");
+}
+
+/// What the reader did, as the API server took it down: verbs and resources.
+fn taken_down(control_plane: &ControlPlane) -> Vec<(String, String)> {
+    let log = std::fs::read_to_string(control_plane.path().join("audit.log")).unwrap();
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let event = |line: &str| {
+        let event: Value = serde_json::from_str(line).unwrap();
+        (word(&event["verb"]), word(&event["objectRef"]["resource"]))
+    };
+    log.lines().map(event).collect()
+}
+
+pub fn doctor_only_reads_and_tells_what_it_can() {
+    let mut at = start();
+    be_well(&at, "all");
+    let as_reader = ["--context", "reader", "--build-context", "reader"];
+    let run = |args: &[&str]| at.run(&[args, &as_reader].concat());
+    for control_plane in [&at.control, &at.build] {
+        // Who may read nothing is told so, and nothing is called healthy.
+        let told = run(&["doctor", PLANE]).expect(2);
+        assert!(told.stdout.contains("warn  rights") && told.stdout.contains("not allowed"), "{told:#?}");
+        reader(control_plane);
+    }
+    run(&["dump", PLANE, "-o", "read.yaml"]).expect(0);
+    run(&["forecast", PLANE]).expect(0);
+    let told = run(&["doctor", PLANE]).expect(0);
     assert!(told.stdout.contains("sick: healthy"), "{}", told.stdout);
-    let dead = |kubeconfig: std::path::PathBuf, name: &str| {
-        let text = std::fs::read_to_string(kubeconfig).unwrap();
-        let line = text.lines().find(|line| line.contains("server:")).unwrap();
-        let port = line.split("127.0.0.1:").nth(1).unwrap().split('"').next().unwrap();
-        at.control.write(name, &text.replace(&format!("127.0.0.1:{port}"), "127.0.0.1:1"))
+    for control_plane in [&at.control, &at.build] {
+        let done = taken_down(control_plane);
+        let read = |done: &&(String, String)| ["get", "list", "watch"].contains(&done.0.as_str());
+        assert!(done.len() > 10 && done.iter().filter(read).count() == done.len(), "{done:?}");
+        assert!(done.iter().any(|(_, resource)| resource == "secrets"), "{done:?}");
+    }
+    // Nor does the gateway get an agent by it.
+    let told = diagnose(&at);
+    let counted =
+        told["planes"][0]["checks"].as_array().unwrap().iter().find(|check| check["id"] == "agent-authorized");
+    assert_eq!(counted.unwrap()["message"], "the gateway counts 1 for this plane");
+    assert_eq!(at.upgrades(), 0);
+
+    // What one cluster doesn't tell hides nothing of the other, and takes no longer than a request may.
+    let led = |control_plane: &ControlPlane, port: u16, name: &str| {
+        let text = std::fs::read_to_string(control_plane.kubeconfig()).unwrap();
+        let own = format!("127.0.0.1:{}", control_plane.port());
+        at.control.write(name, &text.replace(&own, &format!("127.0.0.1:{port}")))
     };
-    let status = |told: &Value, id: &str| {
-        let checks = told["planes"][0]["checks"].as_array().unwrap();
-        checks.iter().find(|check| check["id"] == id).unwrap()["status"].as_str().unwrap().to_owned()
+    let mute = |control_plane: &ControlPlane| {
+        let proxy = Proxy::start(control_plane.port());
+        proxy.mute();
+        proxy
     };
-    let build = dead(at.build.kubeconfig(), "dead-build");
-    let told = at.control.run(&["doctor", PLANE, "-o", "json", "--build-kubeconfig", &build]).expect(2).json();
-    let seen = ["client-ca-usable", "agent-exists", "connected"].map(|id| status(&told, id));
-    assert_eq!((seen, &told["healthy"]), (["pass", "skip", "pass"].map(String::from), &json!(false)));
-    let control = dead(at.control.kubeconfig(), "dead-control");
-    let told = at.run(&["doctor", PLANE, "-o", "json", "--kubeconfig", &control]).expect(2);
-    told.says(&["could not reach the API server"]);
-    let told = told.json();
-    let seen = ["plane-exists", "agent-exists", "agent-certificate", "connected"].map(|id| status(&told, id));
-    assert_eq!(seen, ["skip", "pass", "pass", "skip"].map(String::from));
-    assert_eq!(told["checks"][0]["status"], "fail");
+    let (control_proxy, build_proxy) = (mute(&at.control), mute(&at.build));
+    for (control, build) in [(1, 1), (control_proxy.port, build_proxy.port)] {
+        let started = Instant::now();
+        let build = led(&at.build, build, "other-build");
+        let told = ["doctor", PLANE, "-o", "json", "--request-timeout", "2s"];
+        let told = at.control.run(&[&told[..], &["--build-kubeconfig", &build]].concat()).expect(2).json();
+        let seen = ["client-ca-usable", "agent-exists", "connected"].map(|id| status(&told, id));
+        assert_eq!((seen, &told["healthy"]), (["pass", "skip", "pass"].map(String::from), &json!(false)));
+        let control = led(&at.control, control, "other-control");
+        let told = ["doctor", PLANE, "-o", "json", "--request-timeout", "2s", "--kubeconfig", &control];
+        let told = at.run(&told).expect(2);
+        told.says(&["API server at", "hint:"]);
+        let told = told.json();
+        let seen = ["plane-exists", "agent-exists", "agent-certificate", "connected"].map(|id| status(&told, id));
+        assert_eq!(seen, ["skip", "pass", "pass", "skip"].map(String::from));
+        assert_eq!(
+            (&told["checks"][0]["status"], &told["planes"][0]["rootCause"]),
+            (&json!("fail"), &json!("api-server"))
+        );
+        assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+    }
 
     // Without controller and gateway the last report stays for ever.
-    heal(&at);
-    until(&at, |plane| plane["healthy"] == true);
     at.kill_double();
-    at.control.status(
-        "sick",
-        true,
-        1,
-        &[("lastConnectedTime", 9000), ("lastHeartbeatTime", 8000)],
-        "1 agent connected",
-    );
-    at.deploy("sick", "--server-url=wss://localhost:1/ws");
+    let times = [("lastConnectedTime", 9000), ("lastHeartbeatTime", 8000)];
+    at.control.status(PLANE, true, 1, &times, "1 agent connected");
+    url(&at, 1);
     let told = diagnose(&at);
     let stale = complaints(&told["planes"][0]).into_iter().find(|check| check["id"] == "controller").unwrap();
-    assert!(
-        stale["status"] == "fail" && stale["message"].as_str().unwrap().contains("the last report is old"),
-        "{stale}"
-    );
-    assert!(FAULTS.len() >= 30 && wrong.is_empty(), "{} of {}: {}", wrong.len(), FAULTS.len(), wrong.join("\n"));
+    let message = stale["message"].as_str().unwrap();
+    assert!(stale["status"] == "fail" && message.contains("is the gateway down?"), "{stale}");
 }

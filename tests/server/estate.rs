@@ -60,7 +60,21 @@ impl Estate {
         let orders = double.stdin.take().unwrap();
         let mut estate = Self { control, build, double, orders, answers, port: 0 };
         estate.port = estate.answer(|line| line.starts_with("ready "))[6..].parse().unwrap();
+        estate.trust_gateway();
         estate
+    }
+
+    /// The gateway's CA in the ConfigMap that the agent reads.
+    pub fn trust_gateway(&self) {
+        let ca = std::fs::read_to_string(self.control.path().join("gateway.crt")).unwrap();
+        self.server_ca(json!({"ca.crt": ca}));
+    }
+
+    /// Other keys in the ConfigMap that the agent reads.
+    pub fn server_ca(&self, data: Value) {
+        let metadata = json!({"name": "cluster-gateway-ca", "namespace": NAMESPACE});
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
+        self.build.kubectl(&["apply", "-f", "-"], &map.to_string());
     }
 
     /// Ends the double as a power cut would.
@@ -96,10 +110,19 @@ impl Estate {
         }
     }
 
+    /// How many connections asked to become an agent.
+    pub fn upgrades(&self) -> u64 {
+        self.numbers()["upgrades"].as_u64().unwrap()
+    }
+
+    fn numbers(&self) -> Value {
+        writeln!(&self.orders, "count").unwrap();
+        serde_json::from_str(&self.answer(|line| line.starts_with('{'))).unwrap()
+    }
+
     /// How many attempts of the agents were authorized and refused since the last reset, and what was refused.
     pub fn count(&mut self) -> (u64, u64, Value) {
-        writeln!(self.orders, "count").unwrap();
-        let counts: Value = serde_json::from_str(&self.answer(|line| line.starts_with('{'))).unwrap();
+        let counts = self.numbers();
         let sum = |outcome: &str| -> u64 {
             ["pod", "restless"].iter().map(|kind| counts["attempts"][*kind][outcome].as_u64().unwrap()).sum()
         };
@@ -107,7 +130,12 @@ impl Estate {
     }
 
     pub fn reset(&mut self) {
-        writeln!(self.orders, "reset").unwrap();
+        self.order("reset");
+    }
+
+    /// Tells the double to be otherwise from now on: `gateway expired`, `reports off`.
+    pub fn order(&self, order: &str) {
+        writeln!(&self.orders, "{order}").unwrap();
         self.answer(|line| line == "ok");
     }
 

@@ -2,8 +2,11 @@
 // works on two API servers, each named by its folder of tests/control-plane/up, and may be given one folder twice. It is
 // the cluster gateway, the controller that reports agents, the Deployment's controller and kubelet, and its agents.
 //
-// It writes the gateway's certificate to gateway.crt in the first folder, prints `ready PORT` and each change of the agents' fortune. A line `count` on stdin asks for the numbers, `reset`
-// begins them anew; at the end of stdin, or a signal, it prints them a last time.
+// It writes the gateway's CA to gateway.crt in the first folder, prints `ready PORT` and each change of the agents'
+// fortune. A line `count` on stdin asks for the numbers; at the end of stdin, or a signal, it prints them a last time.
+// The other lines are answered with `ok`: `reset` begins the numbers anew, `gateway MODE` gives the gateway one of the
+// modes below, `reports off` and `reports on` say whether the controller reports. A container of the image `crashes` or
+// `unpullable` never runs.
 package main
 
 import (
@@ -22,8 +25,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"maps"
-	"math/big"
 	"net"
 	"net/http"
 	"net/url"
@@ -34,6 +37,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -82,8 +86,9 @@ type (
 	podSpec struct {
 		Containers []container
 		Volumes    []struct {
-			Name   string
-			Secret struct{ SecretName string }
+			Name      string
+			Secret    struct{ SecretName string }
+			ConfigMap struct{ Name string }
 		}
 	}
 	container struct {
@@ -115,7 +120,7 @@ type (
 type pod struct {
 	name, owner string // owner is the Deployment's UID and generation
 	spec        podSpec
-	waiting     bool
+	waiting     string    // for which reason, as was shown
 	since       time.Time // when its agent started
 	stop, done  chan struct{}
 	leaf        string    // what the agent presents; it writes this and the next
@@ -130,16 +135,21 @@ type double struct {
 	control, build *api
 	pods           string // paths in the build cluster
 	secrets        string
+	configMaps     string
 	deployment     string
 	name           string // of the Deployment
 	gateway        string // where it listens
-	sync.Mutex            // guards all below, and stdout
+	leaves         [3]tls.Certificate
+	mode           atomic.Pointer[mode]
+	mute           atomic.Bool // whether the controller reports nothing
+	sync.Mutex                 // guards all below, and stdout
 	running        map[string]*pod
 	trustedBy      map[string][]string  // by planeID and leaf: the planes that authorized it at its last connection
 	seen           map[string]time.Time // by planeID
 	fortune        map[string]string    // by kind of agent
 	attempts       map[string]map[string]int
 	refusals       []any
+	upgrades       int // connections that would have become agents
 }
 
 func main() {
@@ -157,6 +167,7 @@ func run(control, build, namespace, name string) error {
 	d := &double{
 		pods:       "/api/v1/namespaces/" + namespace + "/pods",
 		secrets:    "/api/v1/namespaces/" + namespace + "/secrets/",
+		configMaps: "/api/v1/namespaces/" + namespace + "/configmaps/",
 		deployment: "/apis/apps/v1/namespaces/" + namespace + "/deployments/" + name,
 		name:       name,
 		running:    map[string]*pod{},
@@ -165,6 +176,7 @@ func run(control, build, namespace, name string) error {
 		fortune:    map[string]string{},
 	}
 	d.reset()
+	d.mode.Store(&mode{over: make(chan struct{})})
 	var err error
 	if d.control, err = newAPI(control); err != nil {
 		return err
@@ -179,7 +191,9 @@ func run(control, build, namespace, name string) error {
 	d.gateway = listener.Addr().String()
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGTERM, os.Interrupt)
-	go http.Serve(listener, d.handler())
+	// What becomes of a handshake is for the client to tell.
+	server := http.Server{Handler: d.handler(), ErrorLog: log.New(io.Discard, "", 0)}
+	go server.Serve(listener)
 	fmt.Println("ready", listener.Addr().(*net.TCPAddr).Port)
 	go poll(often, d.roll)
 	go poll(often, d.restless)
@@ -209,11 +223,21 @@ func poll(interval time.Duration, step func() error) {
 func (d *double) listenTo(input io.Reader, ended chan<- os.Signal) {
 	for lines := bufio.NewScanner(input); lines.Scan(); {
 		d.Lock()
-		switch line := strings.TrimSpace(lines.Text()); line {
-		case "count":
+		line := strings.TrimSpace(lines.Text())
+		name, gateway := strings.CutPrefix(line, "gateway ")
+		next, known := modes[name]
+		switch {
+		case line == "count":
 			fmt.Println(d.report())
-		case "reset":
+		case line == "reset":
 			d.reset()
+			fmt.Println("ok")
+		case line == "reports off", line == "reports on":
+			d.mute.Store(line == "reports off")
+			fmt.Println("ok")
+		case gateway && known:
+			next.over = make(chan struct{})
+			close(d.mode.Swap(&next).over)
 			fmt.Println("ok")
 		default:
 			fmt.Fprintf(os.Stderr, "not understood: %q\n", line)
@@ -231,37 +255,145 @@ func (d *double) reset() {
 }
 
 func (d *double) report() string {
-	text, _ := json.Marshal(map[string]any{"attempts": d.attempts, "refusals": d.refusals})
+	text, _ := json.Marshal(map[string]any{"attempts": d.attempts, "refusals": d.refusals, "upgrades": d.upgrades})
 	return string(text)
 }
 
 // The gateway.
 
+// mode is how the gateway is to whoever connects.
+type mode struct {
+	presents   int           // which of the leaves
+	terminated bool          // TLS ends before it: nobody is asked for a certificate
+	dropping   bool          // it rejects any certificate in the handshake
+	silent     bool          // it accepts connections, and sends nothing
+	blind      bool          // its API server is gone
+	other      bool          // it is no gateway
+	ahead      time.Duration // by which its clock is
+	build      string        // what it calls a build plane, when not as of old
+	over       chan struct{} // closed by the next mode
+}
+
+const valid, expired, strange = 0, 1, 2 // leaves
+
+var modes = map[string]mode{
+	"well":       {},
+	"expired":    {presents: expired},
+	"stranger":   {presents: strange},
+	"terminated": {terminated: true},
+	"dropping":   {dropping: true},
+	"silent":     {silent: true},
+	"newer":      {build: "workflowplane"},
+	"blind":      {blind: true},
+	"other":      {other: true},
+	"fast":       {ahead: 10 * time.Minute},
+	"slow":       {ahead: -10 * time.Minute},
+}
+
+// issuer is a CA.
+type issuer struct {
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+}
+
+func newIssuer(name string) (issuer, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return issuer{}, err
+	}
+	template := &x509.Certificate{
+		Subject:               pkix.Name{CommonName: name},
+		NotBefore:             time.Now().Add(-time.Hour),
+		NotAfter:              time.Now().AddDate(1, 0, 0),
+		KeyUsage:              x509.KeyUsageCertSign,
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return issuer{}, err
+	}
+	certificate, err := x509.ParseCertificate(der)
+	return issuer{certificate, key}, err
+}
+
+func (by issuer) issue(key *ecdsa.PrivateKey, until time.Time) (tls.Certificate, error) {
+	template := &x509.Certificate{
+		Subject:     pkix.Name{CommonName: "gateway"},
+		DNSNames:    []string{"localhost"}, // and no address, which the chart can't make either
+		NotBefore:   time.Now().Add(-2 * time.Hour),
+		NotAfter:    until,
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, by.certificate, key.Public(), by.key)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+}
+
 func (d *double) listen() (net.Listener, error) {
+	own, err := newIssuer("gateway-ca")
+	if err != nil {
+		return nil, err
+	}
+	stranger, err := newIssuer("stranger")
+	if err != nil {
+		return nil, err
+	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		Subject:      pkix.Name{CommonName: "gateway"},
-		DNSNames:     []string{"localhost"}, // and no address, which the chart can't make either
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().AddDate(1, 0, 0),
+	now := time.Now()
+	for leaf, made := range []struct {
+		by    issuer
+		until time.Time
+	}{
+		valid:   {own, now.AddDate(1, 0, 0)},
+		expired: {own, now.Add(-time.Hour)},
+		strange: {stranger, now.AddDate(1, 0, 0)},
+	} {
+		if d.leaves[leaf], err = made.by.issue(key, made.until); err != nil {
+			return nil, err
+		}
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: own.certificate.Raw})
+	if err := os.WriteFile(filepath.Join(os.Args[1], "gateway.crt"), ca, 0o644); err != nil {
 		return nil, err
 	}
-	own := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	if err := os.WriteFile(filepath.Join(os.Args[1], "gateway.crt"), own, 0o644); err != nil {
-		return nil, err
+	return tls.Listen("tcp", "127.0.0.1:0", &tls.Config{GetConfigForClient: d.greet})
+}
+
+// greet decides on a handshake.
+func (d *double) greet(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	m := d.mode.Load()
+	if m.silent {
+		gone := make(chan struct{})
+		go func() {
+			io.Copy(io.Discard, hello.Conn)
+			close(gone)
+		}()
+		select {
+		case <-gone:
+		case <-m.over:
+		}
+		hello.Conn.Close() // before an alert is sent
+		return nil, net.ErrClosed
 	}
-	return tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+	config := &tls.Config{
+		Certificates: d.leaves[m.presents : m.presents+1],
 		ClientAuth:   tls.RequestClientCert,
 		MinVersion:   tls.VersionTLS12,
-	})
+		// No handshake is spared by one that was made in another mode.
+		SessionTicketsDisabled: true,
+	}
+	if m.terminated {
+		config.ClientAuth = tls.NoClientCert
+	}
+	if m.dropping {
+		config.ClientAuth = tls.RequireAnyClientCert
+		config.VerifyConnection = func(tls.ConnectionState) error { return errors.New("dropped") }
+	}
+	return config, nil
 }
 
 func (d *double) handler() http.Handler {
@@ -274,6 +406,11 @@ func (d *double) handler() http.Handler {
 			w.Header().Set("Sec-Websocket-Version", "13")
 			status, text = http.StatusBadRequest, "Bad Request"
 		}
+		if r.Header.Get("Upgrade") != "" {
+			d.Lock()
+			d.upgrades++
+			d.Unlock()
+		}
 		http.Error(w, text, status)
 	})
 	mux.HandleFunc("GET /api/v1/planes/{type}/{id}/status", func(w http.ResponseWriter, r *http.Request) {
@@ -282,26 +419,42 @@ func (d *double) handler() http.Handler {
 		d.Lock()
 		seen := d.seen[planeType+"/"+planeID]
 		d.Unlock()
+		if !seen.IsZero() {
+			seen = seen.Add(d.mode.Load().ahead)
+		}
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(map[string]any{
 			"planeType": planeType, "planeID": planeID,
 			"connected": agents > 0, "connectedAgents": agents, "lastSeen": seen.UTC(),
 		})
 	})
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m := d.mode.Load()
+		w.Header().Set("Date", time.Now().Add(m.ahead).UTC().Format(http.TimeFormat))
+		if m.other {
+			http.Error(w, "upstream is away", http.StatusServiceUnavailable)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // judge answers a connection with what the planes and Secrets say at this moment.
 func (d *double) judge(planeType, planeID string, presented []*x509.Certificate) (int, string) {
+	m := d.mode.Load()
+	build := cmp.Or(m.build, "buildplane")
 	switch {
 	case planeType == "":
 		return http.StatusBadRequest, "missing planeType parameter"
 	case planeID == "":
 		return http.StatusBadRequest, "missing planeID parameter"
-	case planeType != "dataplane" && planeType != "buildplane" && planeType != "observabilityplane":
-		return http.StatusBadRequest, "invalid planeType: must be 'dataplane', 'buildplane', or 'observabilityplane'"
+	case planeType != "dataplane" && planeType != build && planeType != "observabilityplane":
+		text := "invalid planeType: must be 'dataplane', '%s', or 'observabilityplane'"
+		return http.StatusBadRequest, fmt.Sprintf(text, build)
 	case len(presented) == 0:
 		return http.StatusUnauthorized, "no client certificate presented"
+	case m.blind:
+		return http.StatusUnauthorized, unverified + unread + "the API server is gone"
 	}
 	bundles, err := d.bundles(planeType, planeID)
 	if err != nil {
@@ -312,7 +465,7 @@ func (d *double) judge(planeType, planeID string, presented []*x509.Certificate)
 	}
 	var trusting []string
 	for name, ca := range bundles {
-		if verify(roots(ca), presented) == nil {
+		if verify(roots(ca), presented, time.Now().Add(m.ahead)) == nil {
 			trusting = append(trusting, name)
 		}
 	}
@@ -379,7 +532,7 @@ func roots(ca []byte) *x509.CertPool {
 	return pool
 }
 
-func verify(roots *x509.CertPool, presented []*x509.Certificate) error {
+func verify(roots *x509.CertPool, presented []*x509.Certificate, now time.Time) error {
 	intermediates := x509.NewCertPool()
 	for _, certificate := range presented[1:] {
 		intermediates.AddCert(certificate)
@@ -387,6 +540,7 @@ func verify(roots *x509.CertPool, presented []*x509.Certificate) error {
 	_, err := presented[0].Verify(x509.VerifyOptions{
 		Roots:         roots,
 		Intermediates: intermediates,
+		CurrentTime:   now,
 		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 	return err
@@ -445,7 +599,7 @@ func (d *double) tell() error {
 		if before.Connected && !after.Connected {
 			after.LastDisconnectedTime = now
 		}
-		if after == before {
+		if after == before || d.mute.Load() {
 			continue
 		}
 		patch := map[string]any{"status": map[string]any{"agentConnection": after}}
@@ -558,26 +712,32 @@ func (d *double) create(wanted *deployment, owner string) (*pod, error) {
 	return p, nil
 }
 
-// start is the kubelet: it mounts the pair and starts the agent, which reads it this once. Without a pair the pod waits.
+// Why a container of such an image never runs.
+var stuck = map[string]string{"crashes": "CrashLoopBackOff", "unpullable": "ImagePullBackOff"}
+
+// start is the kubelet: it mounts the pair and the gateway's CA, and starts the agent, which reads the pair this once.
+// Without them the pod waits.
 func (d *double) start(p *pod) error {
 	if p.started() {
 		return nil
 	}
+	reason := stuck[p.spec.agent().Image]
 	certificate, key, err := d.pair(p.spec)
+	if err == nil {
+		err = d.serverCA(p.spec)
+	}
 	if answered(err) == http.StatusNotFound {
-		if p.waiting {
-			return nil
-		}
-		p.waiting = true
-		waiting := map[string]any{"waiting": map[string]any{"reason": "ContainerCreating"}}
-		return d.show(p, "Pending", waiting, false)
+		reason, err = "ContainerCreating", nil
 	}
 	if err != nil {
 		return err
 	}
+	if reason != "" {
+		return d.wait(p, reason)
+	}
 	now := time.Now()
 	running := map[string]any{"running": map[string]any{"startedAt": now.UTC().Format(time.RFC3339)}}
-	if err := d.show(p, "Running", running, true); err != nil {
+	if err := d.show(p, "Running", true, map[string]any{"state": running}); err != nil {
 		return err
 	}
 	p.since, p.stop, p.done = now, make(chan struct{}), make(chan struct{})
@@ -585,13 +745,29 @@ func (d *double) start(p *pod) error {
 	return nil
 }
 
+// wait shows, once, why a pod's container doesn't run.
+func (d *double) wait(p *pod, reason string) error {
+	if p.waiting == reason {
+		return nil
+	}
+	p.waiting = reason
+	phase, state := "Pending", map[string]any{"state": map[string]any{"waiting": map[string]any{"reason": reason}}}
+	if reason == stuck["crashes"] {
+		phase = "Running" // as it was before
+		state["restartCount"] = 5
+		state["lastState"] = map[string]any{"terminated": map[string]any{"exitCode": 1, "reason": "Error"}}
+	}
+	return d.show(p, phase, false, state)
+}
+
 // show writes a pod's status.
-func (d *double) show(p *pod, phase string, state any, ready bool) error {
+func (d *double) show(p *pod, phase string, ready bool, state map[string]any) error {
 	condition := map[string]any{"type": "Ready", "status": map[bool]string{true: "True", false: "False"}[ready]}
 	container := map[string]any{
 		"name": "agent", "image": p.spec.agent().Image, "imageID": "", "restartCount": 0,
-		"ready": ready, "started": ready, "state": state,
+		"ready": ready, "started": ready,
 	}
+	maps.Copy(container, state)
 	status := map[string]any{"phase": phase, "conditions": []any{condition}, "containerStatuses": []any{container}}
 	return unlessGone(d.build.call("PATCH", d.pods+"/"+p.name+"/status", map[string]any{"status": status}, nil))
 }
@@ -648,6 +824,16 @@ func (d *double) pair(spec podSpec) (certificate, key []byte, err error) {
 		return data["tls.crt"], data["tls.key"], nil
 	}
 	return nil, nil, answer{http.StatusNotFound, "no volume client-certs of a Secret"}
+}
+
+// serverCA looks for the ConfigMap of the volume server-ca.
+func (d *double) serverCA(spec podSpec) error {
+	for _, volume := range spec.Volumes {
+		if volume.Name == "server-ca" && volume.ConfigMap.Name != "" {
+			return d.build.call("GET", d.configMaps+url.PathEscape(volume.ConfigMap.Name), nil, nil)
+		}
+	}
+	return nil
 }
 
 // The agents.
