@@ -196,6 +196,14 @@ impl BuildArgs {
     }
 }
 
+/// Where the control plane has what it runs on.
+#[derive(Args, Clone, Debug)]
+pub struct ControlArgs {
+    /// Namespace of the control plane
+    #[arg(long, value_name = "NAMESPACE", default_value = "openchoreo-control-plane", value_parser = namespace)]
+    pub control_namespace: String,
+}
+
 /// The name of a namespace on the command line.
 pub fn namespace(text: &str) -> Result<String, String> {
     if is_dns_label(text) {

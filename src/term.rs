@@ -250,6 +250,11 @@ impl Term {
         self.bytes(format!("{}{text}{rest}", up(above)).as_bytes())
     }
 
+    /// Where the output of other programs goes: it is progress, and no result.
+    pub fn for_others() -> std::process::Stdio {
+        io::stderr().into()
+    }
+
     /// Whether questions may be put: both standard input and standard error are a terminal, and no `--no-input`.
     pub fn asks(&self) -> bool {
         !self.options.no_input && io::stdin().is_terminal() && self.err.terminal

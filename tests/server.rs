@@ -20,6 +20,8 @@ mod peers;
 mod proxy;
 #[path = "server/rotation.rs"]
 mod rotation;
+#[path = "server/terminal.rs"]
+mod terminal;
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -29,7 +31,10 @@ use std::time::{Duration, Instant};
 use libtest_mimic::{Arguments, Completion, Trial};
 use serde_json::{Value, json};
 
-use bootstrap::{a_build_plane_is_registered_in_one_go, everything_is_written_for_a_cluster_elsewhere};
+use bootstrap::{
+    a_build_plane_is_registered_in_one_go, a_person_registers_a_build_plane,
+    everything_is_written_for_a_cluster_elsewhere, nothing_is_registered_without_the_rights,
+};
 use control_plane::{ControlPlane, Output, Running, available, finish};
 use diagnosis::{
     doctor_names_the_injected_cause, doctor_only_reads_and_tells_what_it_can, doctor_warns_of_what_will_hurt,
@@ -111,6 +116,8 @@ fn main() {
         doctor_warns_of_what_will_hurt,
         doctor_only_reads_and_tells_what_it_can,
         a_build_plane_is_registered_in_one_go,
+        a_person_registers_a_build_plane,
+        nothing_is_registered_without_the_rights,
     ];
     let args = Arguments::from_args();
     let listing = args.list;

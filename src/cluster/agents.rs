@@ -160,6 +160,11 @@ impl AgentPod {
     }
 }
 
+/// A path that something is written to.
+fn written(path: &str, dry_run: bool) -> String {
+    format!("{path}?fieldManager={MANAGER}{}", if dry_run { "&dryRun=All" } else { "" })
+}
+
 /// Whether an object has all labels of a selector of equalities.
 pub(super) fn has_labels(metadata: &ObjectMeta, selector: &str) -> bool {
     let labels = metadata.labels.as_ref();
@@ -419,15 +424,15 @@ impl Cluster {
     }
 
     /// Makes an object in a collection, by its path.
-    pub async fn create_object(&self, path: &str, object: &Value) -> Result<Value, Error> {
-        let request = http::Request::post(format!("{path}?fieldManager={MANAGER}"));
+    pub async fn create_object(&self, path: &str, object: &Value, dry_run: bool) -> Result<Value, Error> {
+        let request = http::Request::post(written(path, dry_run));
         let request = request.header(http::header::CONTENT_TYPE, "application/json");
         self.request(request.body(object.to_string().into_bytes())).await
     }
 
     /// Changes fields of an object, by its path.
-    pub async fn merge_object(&self, path: &str, fields: &Value) -> Result<Value, Error> {
-        let request = http::Request::patch(format!("{path}?fieldManager={MANAGER}"));
+    pub async fn merge_object(&self, path: &str, fields: &Value, dry_run: bool) -> Result<Value, Error> {
+        let request = http::Request::patch(written(path, dry_run));
         let request = request.header(http::header::CONTENT_TYPE, "application/merge-patch+json");
         self.request(request.body(fields.to_string().into_bytes())).await
     }

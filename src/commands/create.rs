@@ -28,19 +28,26 @@ pub struct Args {
     /// Name of the plane
     name: Option<PlaneName>,
 
-    /// File with the CA's certificates, in PEM, DER or base64; - for standard input (can be repeated)
-    #[arg(long = "client-ca-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    client_ca_files: Vec<Input>,
-
-    /// Secret of the control plane with the CA's certificates; the key is ca.crt, unless given
-    #[arg(long, value_name = "NAMESPACE/NAME[:KEY]", conflicts_with = "client_ca_files")]
-    client_ca_secret: Option<CaSecret>,
+    #[command(flatten)]
+    ca: CaArgs,
 
     #[command(flatten)]
     spec: SpecArgs,
 
     #[command(flatten)]
     write: WriteArgs,
+}
+
+/// Where the CA of a plane comes from.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct CaArgs {
+    /// File with the CA's certificates, in PEM, DER or base64; - for standard input (can be repeated)
+    #[arg(long = "client-ca-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub client_ca_files: Vec<Input>,
+
+    /// Secret of the control plane with the CA's certificates; the key is ca.crt, unless given
+    #[arg(long, value_name = "NAMESPACE/NAME[:KEY]", conflicts_with = "client_ca_files")]
+    pub client_ca_secret: Option<CaSecret>,
 }
 
 /// What a plane says beside its CA.
@@ -132,7 +139,7 @@ fn complete(mut args: Args, term: &Term) -> anyhow::Result<Args> {
         };
         args.name = name.parse().ok();
     }
-    if args.client_ca_files.is_empty() && args.client_ca_secret.is_none() {
+    if args.ca.client_ca_files.is_empty() && args.ca.client_ca_secret.is_none() {
         if !term.asks() {
             return Err(missing(
                 "the CA that the agent's certificate is verified against",
@@ -148,13 +155,13 @@ fn complete(mut args: Args, term: &Term) -> anyhow::Result<Args> {
                 let file = term.ask("File with the CA's certificates", None, |path| {
                     read_ca(&Input::Path(path.into())).map(drop).map_err(|error| error.to_string())
                 })?;
-                args.client_ca_files.push(Input::Path(file.into()));
+                args.ca.client_ca_files.push(Input::Path(file.into()));
             }
             _ => {
                 let secret = term.ask("Secret, as NAMESPACE/NAME or NAMESPACE/NAME:KEY", None, |text| {
                     text.parse::<CaSecret>().map(drop)
                 })?;
-                args.client_ca_secret = secret.parse().ok();
+                args.ca.client_ca_secret = secret.parse().ok();
             }
         }
     }
@@ -165,7 +172,7 @@ fn manifest(args: &Args) -> anyhow::Result<Value> {
     let name = args.name.as_ref().map(PlaneName::as_str).unwrap_or_default();
     let mut plane = args.spec.plane(name);
     let ca = &mut plane.spec.cluster_agent.client_ca;
-    match &args.client_ca_secret {
+    match &args.ca.client_ca_secret {
         Some(CaSecret { secret, key }) => {
             ca.secret_ref = Some(SecretKeyRef {
                 name: secret.name.clone(),
@@ -173,7 +180,7 @@ fn manifest(args: &Args) -> anyhow::Result<Value> {
                 key: key.clone(),
             });
         }
-        None => ca.value = Some(read_cas(&args.client_ca_files)?),
+        None => ca.value = Some(read_cas(&args.ca.client_ca_files)?),
     }
     Ok(plane.manifest(&CLUSTER_BUILD_PLANE))
 }

@@ -7,7 +7,7 @@ use clap::{Args as ClapArgs, ValueHint};
 use rayon::prelude::*;
 
 use super::{error_text, tell_missing};
-use crate::args::{BuildArgs, ChoiceArgs, FileArgs, Session, TextFormat, namespace};
+use crate::args::{BuildArgs, ChoiceArgs, ControlArgs, FileArgs, Session, TextFormat};
 use crate::doctor::{self, CHECKS, Case, Checked, Gateway, Gathered, Reach, Status, checks, is_healthy, root_cause};
 use crate::gateway::GatewayUrl;
 use crate::manifest::{Input, json_text, read_bytes};
@@ -53,9 +53,8 @@ pub struct Args {
     #[arg(long)]
     strict: bool,
 
-    /// Namespace of the control plane
-    #[arg(long, value_name = "NAMESPACE", default_value = "openchoreo-control-plane", value_parser = namespace)]
-    control_namespace: String,
+    #[command(flatten)]
+    control: ControlArgs,
 
     /// How to print it
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
@@ -96,7 +95,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     };
     let reach = Reach {
         control: &control,
-        control_namespace: &args.control_namespace,
+        control_namespace: &args.control.control_namespace,
         build: build.as_ref().map(|build| (&build.cluster, build.namespace.as_str())),
         gateway_url: args.gateway_url.as_ref(),
         identity,
@@ -121,7 +120,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 fn of_files(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let files = args.files.with(&args.build_file).read(&session.term)?;
     let (names, missing) = args.choice.in_files(&files.snapshot.planes);
-    let gathered = doctor::gather_of_files(&files.snapshot, &names, &args.control_namespace, args.expires_within);
+    let gathered =
+        doctor::gather_of_files(&files.snapshot, &names, &args.control.control_namespace, args.expires_within);
     Ok(files.exit.and(conclude(args, &gathered, missing, &session.term)?))
 }
 

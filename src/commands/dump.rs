@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueHint};
 use clap_complete::ArgValueCandidates;
 
-use crate::args::{BuildArgs, Session, namespace};
+use crate::args::{BuildArgs, ControlArgs, Session};
 use crate::complete;
 use crate::doctor::{self, Gateway, Reach};
 use crate::manifest::to_yaml;
@@ -38,9 +38,8 @@ pub struct Args {
     #[arg(long)]
     force: bool,
 
-    /// Namespace of the control plane
-    #[arg(long, value_name = "NAMESPACE", default_value = "openchoreo-control-plane", value_parser = namespace)]
-    control_namespace: String,
+    #[command(flatten)]
+    control: ControlArgs,
 
     #[command(flatten)]
     build: BuildArgs,
@@ -55,7 +54,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     let reach = Reach {
         control: &control,
-        control_namespace: &args.control_namespace,
+        control_namespace: &args.control.control_namespace,
         build: build.as_ref().map(|build| (&build.cluster, build.namespace.as_str())),
         gateway_url: None,
         identity: None,

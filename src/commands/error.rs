@@ -140,7 +140,7 @@ mod tests {
             Plan::UnderWay { staging: s("x") },
             Plan::OtherOwner { secret: s("x"), manager: s("y") },
             Plan::Differs { what: s("x") },
-            Plan::NoRight { verb: "x", resource: "y", place: s("z") },
+            Plan::NoRight { rights: vec![s("x")], command: s("kubectl") },
             Plan::Gateway { why: s("x"), hint: s("y") },
             Plan::NoCa { namespace: s("x") },
             Plan::OtherCa { secret: s("x") },

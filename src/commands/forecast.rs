@@ -4,7 +4,7 @@ use clap::{Args as ClapArgs, ValueEnum, ValueHint};
 use jiff::Timestamp;
 
 use super::tell_missing;
-use crate::args::{BuildArgs, ChoiceArgs, FileArgs, Session, namespace};
+use crate::args::{BuildArgs, ChoiceArgs, ControlArgs, FileArgs, Session};
 use crate::doctor::{self, Case, Gateway, Reach, forecast};
 use crate::gateway::GatewayUrl;
 use crate::manifest::{Input, json_text};
@@ -38,9 +38,8 @@ pub struct Args {
     #[arg(long, value_name = "TIME")]
     at: Option<Moment>,
 
-    /// Namespace of the control plane
-    #[arg(long, value_name = "NAMESPACE", default_value = "openchoreo-control-plane", value_parser = namespace)]
-    control_namespace: String,
+    #[command(flatten)]
+    control: ControlArgs,
 
     /// How to print it
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
@@ -70,7 +69,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     } else {
         let files = FileArgs::of(&args.files).read(&session.term)?;
         let (names, missing) = args.choice.in_files(&files.snapshot.planes);
-        let cases = doctor::gather_of_files(&files.snapshot, &names, &args.control_namespace, SOON).cases;
+        let cases = doctor::gather_of_files(&files.snapshot, &names, &args.control.control_namespace, SOON).cases;
         (cases, missing, files.snapshot.now, files.exit)
     };
     let at = args.at.map_or(now, |moment| moment.from(now));
@@ -110,7 +109,7 @@ async fn gather(args: &Args, session: &Session) -> anyhow::Result<Gathered> {
     let (planes, missing) = args.choice.in_cluster(&control, |plane: Plane| plane).await?;
     let reach = Reach {
         control: &control,
-        control_namespace: &args.control_namespace,
+        control_namespace: &args.control.control_namespace,
         build: build.as_ref().map(|build| (&build.cluster, build.namespace.as_str())),
         gateway_url: args.gateway_url.as_ref(),
         identity: None,

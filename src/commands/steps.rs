@@ -1,6 +1,7 @@
 //! Steps of a plan as they are told: a line each, for people or in JSON.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use super::error_text;
 use crate::args::TextFormat;
 use crate::manifest;
 use crate::plan::{self, Observer, Status};
-use crate::render::redacted_json;
+use crate::render::{self, redacted_json};
 use crate::term::{Exit, Term, Waiting, paint, visible};
 
 /// The first line of manifests for others.
@@ -22,13 +23,32 @@ pub struct Steps<'t> {
     pub output: TextFormat,
     /// Where manifests go that another manager is to apply.
     pub out_dir: Option<PathBuf>,
+    /// The plane that they are about, where there are several.
+    pub plane: Option<String>,
+    /// Whether questions were answered with yes beforehand.
+    pub yes: bool,
     waiting: Option<Waiting>,
     last: &'static str,
+    since: Instant,
 }
 
+/// Times under this are nobody's concern.
+const NOTICED: Duration = Duration::from_millis(100);
+/// Width of the names of steps on a terminal.
+const WIDTH: usize = 13;
+
 impl<'t> Steps<'t> {
-    pub fn new(term: &'t Term, output: TextFormat, out_dir: Option<PathBuf>) -> Self {
-        Self { term, output, out_dir, waiting: None, last: "look" }
+    pub fn new(term: &'t Term, output: TextFormat) -> Self {
+        Self {
+            term,
+            output,
+            out_dir: None,
+            plane: None,
+            yes: false,
+            waiting: None,
+            last: "look",
+            since: Instant::now(),
+        }
     }
 
     /// How a plan ended, for the shell; what keeps it is told as a step, too.
@@ -52,24 +72,52 @@ impl<'t> Steps<'t> {
 }
 
 impl Observer for Steps<'_> {
+    fn begin(&mut self, step: &'static str, about: &str) {
+        self.last = step;
+        self.waiting = None;
+        if self.output == TextFormat::Text && self.term.redraws() {
+            self.waiting = Some(self.term.wait(&format!("{step}: {about}")));
+        }
+    }
+
+    fn replaces(&mut self, what: &str, before: &str, after: &str) -> anyhow::Result<bool> {
+        self.waiting = None;
+        let from = format!("{} (as it is)", visible(what));
+        self.term.error(render::diff::unified(before, after, &from, "(as it would become)").trim_end());
+        if self.yes || !self.term.asks() {
+            return Ok(false);
+        }
+        self.term.confirm(&format!("replace {}", visible(what)), false).map(|()| true)
+    }
+
     // Nobody who reads is no reason to stop between two steps.
     fn tell(&mut self, step: &'static str, status: Status, message: &str) {
         self.waiting = None;
         self.last = step;
+        let took = std::mem::replace(&mut self.since, Instant::now()).elapsed();
         let _ = match self.output {
             TextFormat::Json => {
                 let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-                let line = json!({"time": time, "step": step, "status": status, "message": message});
+                let mut line = json!({"time": time, "step": step, "status": status, "message": message});
+                if let Some(plane) = &self.plane {
+                    line["plane"] = plane.as_str().into();
+                }
                 self.term.line(&redacted_json(line).to_string())
             }
             TextFormat::Text => {
-                let word = match status {
-                    Status::Found => paint::faint("already"),
-                    Status::Done => paint::good("done"),
-                    Status::Skipped => paint::warning("skipped"),
-                    Status::Failed => paint::bad("failed"),
+                let (word, paint): (&str, fn(&str) -> String) = match status {
+                    Status::Found => ("already", paint::faint),
+                    Status::Done => ("done", paint::good),
+                    Status::Skipped => ("skipped", paint::warning),
+                    Status::Failed => ("failed", paint::bad),
                 };
-                self.term.line(&format!("{step}: {message} [{word}]"))
+                if self.term.redraws() {
+                    let took = if took < NOTICED { String::new() } else { format!(" {:.1}s", took.as_secs_f64()) };
+                    let word = paint(&format!("{word:<7}"));
+                    self.term.line(&format!("{word}  {step:<WIDTH$} {message}{}", paint::faint(&took)))
+                } else {
+                    self.term.line(&format!("{step}: {message} [{}]", paint(word)))
+                }
             }
         };
     }

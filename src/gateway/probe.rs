@@ -271,6 +271,22 @@ async fn get(stream: TlsStream<TcpStream>, path: &str, address: &str) -> Result<
     Ok(Page { status, websocket, date, text })
 }
 
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Authorized => f.write_str("it authorizes the agent"),
+            Self::NoPlane => f.write_str("the gateway finds no plane of this planeID whose CA it can read"),
+            Self::NotTrusted => f.write_str("no plane that the gateway knows trusts the agent's certificate"),
+            Self::NoCertificate => f.write_str("the agent's certificate does not arrive at the gateway"),
+            Self::OtherRelease(text) => write!(f, "the gateway is of another release: {}", visible(text)),
+            Self::Blind(text) => write!(f, "the gateway can't read the API server: {}", visible(text)),
+            Self::Other { status, text } => {
+                write!(f, "the gateway, or something before it, answers {status}: {}", visible(text))
+            }
+        }
+    }
+}
+
 impl Answer {
     /// The gateway's answers by status and text.
     fn of(page: Page) -> Self {

@@ -5,18 +5,22 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use super::agent::{pair_data, pair_of};
-use super::{Error, Observer, Status};
-use crate::cluster::Cluster;
-use crate::doctor::GATEWAY_CA;
-use crate::gateway::{Answer, GatewayUrl, Identity, ProbeError, Question, probe};
+use super::{Error, Observer, Right, Status, demand, until};
+use crate::cluster::{self, Agent, Cluster, StoredSecret, comparable};
+use crate::doctor::{GATEWAY_CA, Pair, client_cas};
+use crate::gateway::{Answer, GatewayUrl, Identity, ProbeError, Question, Reply, count, probe};
 use crate::manifest::to_yaml;
 use crate::pki::{
     self, Authority, CA_CERTIFICATE, Certificate, KeyAlgorithm, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey, Verdict,
 };
-use crate::plane::{CA_KEY, CLUSTER_BUILD_PLANE, NamespacedName, Plane, Span};
-use crate::term::visible;
+use crate::plane::{
+    CA_KEY, CLUSTER_BUILD_PLANE, CaSecret, NamespacedName, ObservabilityPlaneRef, Plane, SecretKeyRef, Span, State,
+};
+use crate::term::{redacted, visible};
 
 /// The Secret of an agent's own pair: another one than the chart's cert-manager writes.
 const OWN_SECRET: &str = "cluster-agent-own-tls";
@@ -47,6 +51,18 @@ pub enum CaIn {
     Secret,
 }
 
+/// A certificate and its key, in PEM.
+pub type Pem = (String, Zeroizing<String>);
+
+/// A CA that is brought along without its key: somebody else issues what it is to trust.
+#[derive(Clone)]
+pub enum Given {
+    /// In PEM, to be written into the plane.
+    Value(String),
+    /// In a Secret of the control plane.
+    Secret(CaSecret),
+}
+
 /// What is to be registered, and where.
 pub struct Bootstrap {
     pub control: Cluster,
@@ -57,27 +73,35 @@ pub struct Bootstrap {
     pub plane: Plane,
     /// As the build cluster suggests, unless given.
     pub issuer: Option<Issuer>,
+    pub given: Option<Given>,
     pub ca_in: CaIn,
     pub gateway_url: Option<GatewayUrl>,
     pub key_algorithm: KeyAlgorithm,
     /// A CA that is at hand with its key.
     pub authority: Option<Authority>,
-    /// Whether what is there and differs is replaced.
+    /// An agent's pair that is at hand.
+    pub pair: Option<Pem>,
+    /// Whether what is there and differs is replaced unasked.
     pub force: bool,
+    /// None to write; otherwise whether the servers are to check what would be written.
+    pub dry_run: Option<bool>,
     /// Longest time for the gateway's answer.
     pub limit: Duration,
 }
 
 /// What came of it.
-pub struct Files {
-    /// Helm's values for the agent, as YAML.
-    pub values: String,
+pub struct Made {
+    /// Helm's values for the agent.
+    pub values: Value,
+    pub issuer: Issuer,
     /// A CA that was made, with its key.
-    pub ca: Option<(String, zeroize::Zeroizing<String>)>,
+    pub ca: Option<Pem>,
     /// An agent's pair that was made.
-    pub pair: Option<(String, zeroize::Zeroizing<String>)>,
-    /// The plane as it was written.
-    pub plane: Value,
+    pub pair: Option<Pem>,
+    /// The objects of the control plane, as they were written.
+    pub objects: Vec<Value>,
+    /// What the agent verifies the gateway against, in PEM.
+    pub gateway_ca: String,
 }
 
 /// What the agent is to present, and the CA that the plane is to trust.
@@ -85,17 +109,52 @@ struct Certificates {
     ca: String,
     authority: Option<Authority>,
     /// What is to stand in the agent's Secret, or does.
-    pair: Option<(String, zeroize::Zeroizing<String>)>,
-    made_ca: Option<(String, zeroize::Zeroizing<String>)>,
-    made_pair: bool,
+    pair: Option<Pem>,
+    made_ca: Option<Pem>,
+    /// Whether the pair is to be written yet.
+    new_pair: bool,
+    /// The agent's Secret, where it is to be replaced.
+    replaced: Option<StoredSecret>,
+}
+
+/// A step, and what it sees to.
+pub struct Step {
+    pub id: &'static str,
+    pub about: &'static str,
+}
+
+/// The steps in their order, as they are told.
+pub static STEPS: &[Step] = &[
+    Step { id: "contexts", about: "both clusters answer, and are two" },
+    Step { id: "rights", about: "all that it takes is allowed" },
+    Step { id: "crd", about: "the control plane serves the kind" },
+    Step { id: "gateway-ca", about: "the gateway's CA is in its Secret" },
+    Step { id: "gateway", about: "the gateway answers, with a certificate for its name" },
+    Step { id: "cert-manager", about: "the build cluster has what the chart needs" },
+    Step { id: "certificates", about: "a CA and the agent's certificate: made, or taken over" },
+    Step { id: "namespace", about: "the agent's namespace" },
+    Step { id: "server-ca", about: "the ConfigMap with the gateway's CA beside the agent" },
+    Step { id: "agent-secret", about: "the Secret beside the agent" },
+    Step { id: "client-ca", about: "the CA beside the gateway, where it isn't in the plane" },
+    Step { id: "plane", about: "the plane" },
+    Step { id: "probe", about: "the gateway authorizes the agent's certificate" },
+    Step { id: "values", about: "Helm's values" },
+    Step { id: "helm", about: "the agent's chart" },
+    Step { id: "wait", about: "the agent is connected, and authorized for this plane" },
+];
+
+/// A step begins.
+fn begin(step: &'static str, observer: &mut dyn Observer) {
+    if let Some(step) = STEPS.iter().find(|known| known.id == step) {
+        observer.begin(step.id, step.about);
+    }
 }
 
 /// A CA for the agents of a planeID, and its certificate and key in PEM.
-fn new_authority(
-    id: &str,
-    algorithm: KeyAlgorithm,
-    now: Timestamp,
-) -> Result<(Authority, (String, zeroize::Zeroizing<String>)), pki::IssueError> {
+///
+/// # Errors
+/// Those of making certificates.
+pub fn new_authority(id: &str, algorithm: KeyAlgorithm, now: Timestamp) -> Result<(Authority, Pem), pki::IssueError> {
     let name: String = format!("build plane agents of {id}").chars().take(64).collect();
     let ca = pki::ca(&name, algorithm, CA_VALID_FOR, now)?;
     let key = ca.key.to_pem();
@@ -103,72 +162,89 @@ fn new_authority(
     Ok((authority, (ca.certificate, key)))
 }
 
-/// The same as files alone, for a cluster that isn't at hand: certificates are always made.
+/// The same for clusters that aren't at hand: certificates are always made. With cert-manager only the CA is.
 ///
 /// # Errors
 /// Those of making certificates.
-pub fn files(
-    mut plane: Plane,
-    url: Option<&GatewayUrl>,
+pub fn offline(
+    plane: &Plane,
+    (issuer, ca_in): (Issuer, CaIn),
+    (url, control_namespace): (Option<&GatewayUrl>, &str),
     algorithm: KeyAlgorithm,
     now: Timestamp,
-) -> anyhow::Result<Files> {
-    let id = plane.plane_id().to_owned();
-    let (authority, ca) = new_authority(&id, algorithm, now)?;
-    let leaf = pki::client(&id, &authority, PrivateKey::generate(algorithm)?, VALID_FOR, now)?;
-    plane.spec.cluster_agent.client_ca.value = Some(ca.0.clone());
-    Ok(Files {
-        values: values(&id, url, Issuer::Own)?,
-        pair: Some((leaf.pair.certificate.clone(), leaf.pair.key.to_pem())),
-        ca: Some(ca),
-        plane: plane.manifest(&CLUSTER_BUILD_PLANE),
-    })
+) -> anyhow::Result<Made> {
+    let id = plane.plane_id();
+    let (authority, ca) = new_authority(id, algorithm, now)?;
+    let pair = if issuer == Issuer::Own { Some(new_pair(id, &authority, algorithm, now)?.0) } else { None };
+    let mut plane = plane.clone();
+    let mut objects = Vec::new();
+    match ca_in {
+        CaIn::Value => plane.spec.cluster_agent.client_ca.value = Some(ca.0.clone()),
+        CaIn::Secret => {
+            let name = client_ca_secret(control_namespace, plane.name());
+            objects.push(json!({
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": name.name, "namespace": name.namespace},
+                "stringData": {CA_KEY: ca.0},
+            }));
+            plane.spec.cluster_agent.client_ca.secret_ref = Some(reference(name, CA_KEY.into()));
+        }
+    }
+    objects.push(plane.manifest(&CLUSTER_BUILD_PLANE));
+    let values = values(id, url, issuer);
+    Ok(Made { values, issuer, ca: Some(ca), pair, objects, gateway_ca: String::new() })
 }
 
-/// The steps in their order, as they are told.
-pub const STEPS: [&str; 13] = [
-    "contexts",
-    "rights",
-    "crd",
-    "gateway-ca",
-    "gateway",
-    "certificates",
-    "namespace",
-    "server-ca",
-    "agent-secret",
-    "plane",
-    "probe",
-    "values",
-    "helm",
-];
+/// An agent's pair, and the end of its certificate.
+fn new_pair(
+    id: &str,
+    authority: &Authority,
+    algorithm: KeyAlgorithm,
+    now: Timestamp,
+) -> Result<(Pem, Timestamp), pki::IssueError> {
+    let leaf = pki::client(id, authority, PrivateKey::generate(algorithm)?, VALID_FOR, now)?;
+    Ok(((leaf.pair.certificate, leaf.pair.key.to_pem()), leaf.pair.not_after))
+}
+
+fn client_ca_secret(namespace: &str, plane: &str) -> NamespacedName {
+    NamespacedName { namespace: namespace.to_owned(), name: format!("{plane}-agent-ca") }
+}
+
+fn reference(secret: NamespacedName, key: String) -> SecretKeyRef {
+    SecretKeyRef { name: secret.name, namespace: Some(secret.namespace), key }
+}
 
 /// Registers a build cluster.
 ///
 /// # Errors
 /// [`Error`], and those of the clusters; whatever stands is right, and a rerun goes on.
-pub async fn bootstrap(plan: &Bootstrap, observer: &mut dyn Observer) -> anyhow::Result<Files> {
+pub async fn bootstrap(plan: &Bootstrap, observer: &mut dyn Observer) -> anyhow::Result<Made> {
     plan.contexts(observer).await?;
-    plan.rights(observer).await?;
-    plan.crd(observer).await?;
+    let is_new = plan.rights(observer).await?;
+    let by_name = plan.crd(observer).await?;
     let gateway_ca = plan.gateway_ca(observer).await?;
     plan.gateway(&gateway_ca, observer).await?;
     let issuer = plan.issuer(observer).await?;
     let certificates = plan.certificates(issuer, observer).await?;
-    plan.namespace(observer).await?;
-    plan.server_ca(&gateway_ca, observer).await?;
-    plan.agent_secret(issuer, &certificates, observer).await?;
-    let plane = plan.plane(&certificates.ca, observer).await?;
+    plan.foretell(&certificates)?;
+    plan.namespace(is_new, observer).await?;
+    plan.server_ca(&gateway_ca, is_new, observer).await?;
+    plan.agent_secret(issuer, &certificates, is_new, observer).await?;
+    let plane = plan.plane(&certificates.ca, by_name, observer).await?;
     plan.probe(&gateway_ca, &certificates, observer).await?;
-    Ok(Files {
-        values: values(plan.plane.plane_id(), plan.gateway_url.as_ref(), issuer)?,
+    Ok(Made {
+        values: values(plan.plane.plane_id(), plan.gateway_url.as_ref(), issuer),
+        issuer,
         ca: certificates.made_ca,
-        pair: certificates.pair.filter(|_| certificates.made_pair),
-        plane,
+        pair: certificates.pair.filter(|_| certificates.new_pair),
+        objects: vec![plane],
+        gateway_ca,
     })
 }
 
 /// Helm's values for the agent.
-fn values(plane_id: &str, url: Option<&GatewayUrl>, issuer: Issuer) -> anyhow::Result<String> {
+fn values(plane_id: &str, url: Option<&GatewayUrl>, issuer: Issuer) -> Value {
     let tls = match issuer {
         Issuer::Own => json!({"enabled": true, "clientSecretName": OWN_SECRET}),
         Issuer::CertManager => json!({"enabled": true, "generateCerts": false, "caSecretName": ca_secret(plane_id)}),
@@ -178,15 +254,83 @@ fn values(plane_id: &str, url: Option<&GatewayUrl>, issuer: Issuer) -> anyhow::R
     if let Some(url) = url {
         agent["serverUrl"] = url.to_string().into();
     }
-    to_yaml(&json!({"clusterAgent": agent}))
+    json!({"clusterAgent": agent})
 }
 
 fn ca_secret(plane_id: &str) -> String {
     format!("{plane_id}-agent-ca")
 }
 
+/// Whether an agent runs with these values already, by its Deployment.
+///
+/// # Errors
+/// Those of the build cluster.
+pub async fn installed(plan: &Bootstrap, made: &Made, version: &str) -> Result<bool, cluster::Error> {
+    let agents = plan.build.agents(&plan.build_namespace).await?;
+    let url = plan.gateway_url.as_ref().map(ToString::to_string);
+    Ok(agents.iter().any(|agent| {
+        agent.plane_id.as_deref() == Some(plan.plane.plane_id())
+            && (url.is_none() || agent.server_url == url)
+            && (made.issuer != Issuer::Own || agent.secret.as_deref() == Some(OWN_SECRET))
+            && agent.chart_version.as_deref().is_none_or(|there| there == version)
+    }))
+}
+
+/// Waits until the agent is connected, and authorized for this very plane.
+///
+/// # Errors
+/// [`Error::TimedOut`], and those of the clusters.
+pub async fn authorized(
+    plan: &Bootstrap,
+    made: &Made,
+    deadline: Option<Instant>,
+    observer: &mut dyn Observer,
+) -> anyhow::Result<()> {
+    begin("wait", observer);
+    let name = plan.plane.name();
+    let mut looks = 0;
+    let told = until(deadline, observer, async || {
+        looks += 1;
+        let plane: Plane = plan.control.plane(name).await?;
+        let state = plane.state(plan.control.now());
+        if state != State::Connected {
+            return Ok(Err(format!("{name} is {}, and the control plane tells of it once a minute", state.name())));
+        }
+        let Some(url) = &plan.gateway_url else {
+            return Ok(Ok("an agent of the planeID is connected".to_owned()));
+        };
+        let question = plan.question(url, &made.gateway_ca, None);
+        Ok(match count(question, name).await.ok().flatten().map(|counted| counted.connected_agents) {
+            None => Ok("an agent of the planeID is connected; the gateway doesn't tell for which plane".to_owned()),
+            Some(0) => Err(format!("an agent of the planeID is connected, and none that {name} lets in")),
+            Some(agents) => Ok(format!("connected, and the gateway counts {agents} for {name}")),
+        })
+    })
+    .await?;
+    observer.tell("wait", if looks > 1 { Status::Done } else { Status::Found }, &told);
+    Ok(())
+}
+
+/// Whether one has all that the other says, at whatever depth.
+fn covers(there: &Value, wanted: &Value) -> bool {
+    match wanted {
+        Value::Object(fields) => fields.iter().all(|(name, wanted)| covers(&there[name], wanted)),
+        wanted => there == wanted,
+    }
+}
+
+/// Certificates in words, a line each, to be compared.
+fn described(text: &str) -> String {
+    let line = |certificate: Certificate| {
+        format!("{} until {} sha256 {}\n", visible(&certificate.subject), certificate.not_after, certificate.sha256)
+    };
+    let lines: String = Certificate::all_in(text).into_iter().map(line).collect();
+    if lines.is_empty() { "no certificate\n".into() } else { lines }
+}
+
 impl Bootstrap {
     async fn contexts(&self, observer: &mut dyn Observer) -> anyhow::Result<()> {
+        begin("contexts", observer);
         let (control, build) = tokio::join!(self.control.version(), self.build.version());
         let told = format!("control plane {}, build cluster {}", control?, build?);
         let (one, other) = tokio::join!(self.control.identity(), self.build.identity());
@@ -195,44 +339,60 @@ impl Bootstrap {
         Ok(())
     }
 
-    async fn rights(&self, observer: &mut dyn Observer) -> anyhow::Result<()> {
-        let group = CLUSTER_BUILD_PLANE.group;
+    /// Whether all that may be done is allowed; and whether the agent's namespace is to be made.
+    async fn rights(&self, observer: &mut dyn Observer) -> anyhow::Result<bool> {
+        begin("rights", observer);
+        let path = format!("/api/v1/namespaces/{}", self.build_namespace);
+        let is_new = match self.build.object_if_any(&path).await {
+            Ok(there) => there.is_none(),
+            // Told below, with the others.
+            Err(cluster::Error::Forbidden { .. }) => false,
+            Err(error) => return Err(error.into()),
+        };
+        let (group, planes) = (CLUSTER_BUILD_PLANE.group, CLUSTER_BUILD_PLANE.plural);
         let control = Some(self.control_namespace.as_str());
         let build = Some(self.build_namespace.as_str());
-        let mut needed = vec![
-            (&self.control, "get", group, CLUSTER_BUILD_PLANE.plural, None),
-            (&self.control, "create", group, CLUSTER_BUILD_PLANE.plural, None),
-            (&self.control, "patch", group, CLUSTER_BUILD_PLANE.plural, None),
-            (&self.control, "get", "", "secrets", control),
-            (&self.build, "get", "", "secrets", build),
-            (&self.build, "create", "", "secrets", build),
-            (&self.build, "patch", "", "secrets", build),
-            (&self.build, "get", "", "configmaps", build),
-            (&self.build, "create", "", "configmaps", build),
-        ];
+        let mut needed: Vec<Right<'_>> =
+            vec![(&self.control, "get", "", "secrets", control), (&self.build, "get", "", "namespaces", None)];
+        needed.extend(["get", "create", "patch"].map(|verb| (&self.control, verb, group, planes, None)));
+        for resource in ["secrets", "configmaps"] {
+            needed.extend(["get", "create", "patch"].map(|verb| (&self.build, verb, "", resource, build)));
+        }
+        if is_new {
+            needed.push((&self.build, "create", "", "namespaces", None));
+        }
         if self.ca_in == CaIn::Secret {
-            needed.push((&self.control, "create", "", "secrets", control));
+            needed.extend(["create", "patch"].map(|verb| (&self.control, verb, "", "secrets", control)));
         }
-        let asked = needed
-            .iter()
-            .map(|(cluster, verb, group, resource, namespace)| cluster.may(verb, group, resource, *namespace));
-        let answers = futures::future::join_all(asked).await;
-        if let Some(((cluster, verb, _, resource, _), _)) = needed.iter().zip(answers).find(|(_, may)| !may) {
-            return Err(Error::NoRight { verb, resource, place: cluster.target().title() }.into());
-        }
+        demand(&needed).await?;
         observer.tell("rights", Status::Found, "all that it takes is allowed");
-        Ok(())
+        Ok(is_new)
     }
 
-    async fn crd(&self, observer: &mut dyn Observer) -> anyhow::Result<()> {
+    /// Whether the CRD that is served names observability planes by a plain name.
+    async fn crd(&self, observer: &mut dyn Observer) -> anyhow::Result<bool> {
+        begin("crd", observer);
         // A missing kind is an error of its own.
         self.control.plane_if_any::<Plane>(self.plane.name()).await?;
-        observer.tell("crd", Status::Found, &format!("the control plane serves {}", CLUSTER_BUILD_PLANE.kind));
-        Ok(())
+        let kind = CLUSTER_BUILD_PLANE.kind;
+        let by_name = match self.control.served().await {
+            Ok(served) => served.observability_by_name,
+            // It takes a right of its own to read it.
+            Err(cluster::Error::Forbidden { .. }) => false,
+            Err(error) => return Err(error.into()),
+        };
+        let told = if by_name {
+            format!("the control plane serves the {kind} of v0.14, whose gateway lets in no agent through one")
+        } else {
+            format!("the control plane serves {kind}")
+        };
+        observer.tell("crd", Status::Found, &told);
+        Ok(by_name)
     }
 
     /// The gateway's CA out of its Secret: the ConfigMap of that name is a placeholder.
     async fn gateway_ca(&self, observer: &mut dyn Observer) -> anyhow::Result<String> {
+        begin("gateway-ca", observer);
         let name = NamespacedName { namespace: self.control_namespace.clone(), name: GATEWAY_CA.into() };
         let bytes = self.control.secret_keys(&name, &[CA_KEY]).await?.concat();
         let ca = pki::bundle(&bytes)?;
@@ -241,11 +401,12 @@ impl Bootstrap {
     }
 
     async fn gateway(&self, ca: &str, observer: &mut dyn Observer) -> anyhow::Result<()> {
+        begin("gateway", observer);
         let Some(url) = &self.gateway_url else {
             observer.tell("gateway", Status::Skipped, "no --gateway-url is given: it is not asked");
             return Ok(());
         };
-        match self.ask(url, ca, None).await {
+        match probe(self.question(url, ca, None)).await {
             Ok(_) | Err(ProbeError::Dropped(_)) => {
                 observer.tell(
                     "gateway",
@@ -266,66 +427,159 @@ impl Bootstrap {
         }
     }
 
-    async fn ask(&self, url: &GatewayUrl, ca: &str, identity: Option<Identity>) -> Result<Answer, ProbeError> {
-        let question = Question {
+    fn question<'q>(&'q self, url: &'q GatewayUrl, ca: &'q str, identity: Option<Identity>) -> Question<'q> {
+        Question {
             url,
             plane_type: CLUSTER_BUILD_PLANE.plane_type,
             plane_id: self.plane.plane_id(),
             identity,
             server_ca: ca,
             limit: self.limit,
-        };
-        probe(question).await.map(|reply| reply.answer)
+        }
     }
 
     /// cert-manager where its CRDs are, unless said otherwise.
     async fn issuer(&self, observer: &mut dyn Observer) -> anyhow::Result<Issuer> {
+        begin("cert-manager", observer);
         let has = self.build.object_if_any("/apis/cert-manager.io/v1").await.ok().flatten().is_some();
-        let issuer = self.issuer.unwrap_or(if has { Issuer::CertManager } else { Issuer::Own });
-        if !has {
-            let told = "the build cluster has no cert-manager.io/v1, which the chart needs in any case";
-            observer.tell("cert-manager", Status::Skipped, told);
-        }
-        Ok(issuer)
+        let (status, told) = if has {
+            (Status::Found, "the build cluster has cert-manager.io/v1")
+        } else {
+            (
+                Status::Skipped,
+                "the build cluster has no cert-manager.io/v1: install it before the chart, which needs it",
+            )
+        };
+        observer.tell("cert-manager", status, told);
+        let suggested = match self.given {
+            Some(_) => Issuer::Existing,
+            None if has => Issuer::CertManager,
+            None => Issuer::Own,
+        };
+        Ok(self.issuer.unwrap_or(suggested))
     }
 
     fn beside(&self, name: &str) -> NamespacedName {
         NamespacedName { namespace: self.build_namespace.clone(), name: name.to_owned() }
     }
 
-    /// What there is, and else what is made.
-    async fn certificates(&self, issuer: Issuer, observer: &mut dyn Observer) -> anyhow::Result<Certificates> {
-        let id = self.plane.plane_id();
-        let now = self.control.now();
+    /// Tells what was done, or would be.
+    fn done(&self, step: &'static str, told: &str, observer: &mut dyn Observer) {
+        let suffix = match self.dry_run {
+            None => "",
+            Some(false) => " (dry run)",
+            Some(true) => " (server dry run)",
+        };
+        observer.tell(step, Status::Done, &format!("{told}{suffix}"));
+    }
+
+    /// How something is sent, if at all: whether nothing is to be stored. Into a namespace that isn't there nothing can
+    /// be tried.
+    fn sends(&self, into_new: bool) -> Option<bool> {
+        match self.dry_run {
+            None => Some(false),
+            Some(true) if !into_new => Some(true),
+            Some(_) => None,
+        }
+    }
+
+    /// Fails unless what is there and differs may be replaced.
+    fn replace(&self, what: &str, before: &str, after: &str, observer: &mut dyn Observer) -> anyhow::Result<()> {
+        if self.force || self.dry_run.is_some() || observer.replaces(what, before, after)? {
+            return Ok(());
+        }
+        Err(Error::Differs { what: what.to_owned() }.into())
+    }
+
+    /// The CA that was brought along.
+    async fn given(&self) -> anyhow::Result<Option<String>> {
+        Ok(match &self.given {
+            None => None,
+            Some(Given::Value(text)) => Some(text.clone()),
+            Some(Given::Secret(CaSecret { secret, key })) => {
+                let bytes = self.control.secret_keys(secret, &[key]).await?.concat();
+                Some(pki::bundle(&bytes)?)
+            }
+        })
+    }
+
+    /// The Secret that holds the certificates, or is to.
+    async fn secret_of(&self, issuer: Issuer) -> anyhow::Result<NamespacedName> {
         let name = match issuer {
             Issuer::Own => OWN_SECRET.to_owned(),
-            Issuer::CertManager => ca_secret(id),
-            Issuer::Existing => CHART_SECRET.to_owned(),
-        };
-        let there = self.build.secret(&self.beside(&name)).await?;
-        if let Some(secret) = there {
-            let pair = pair_of(&secret)?;
-            let named = pair.leaf().common_name.as_deref();
-            if issuer == Issuer::Own && named != Some(id) && !self.force {
-                let what = format!("Secret {}, with a certificate of {}", secret.name, named.unwrap_or("nobody"));
-                return Err(Error::Differs { what }.into());
+            Issuer::CertManager => ca_secret(self.plane.plane_id()),
+            Issuer::Existing => {
+                let agents = self.build.agents(&self.build_namespace).await?;
+                let ours = agents.iter().find(|agent| agent.plane_id.as_deref() == Some(self.plane.plane_id()));
+                return Ok(ours.and_then(Agent::pair).unwrap_or_else(|| self.beside(CHART_SECRET)));
             }
-            observer.tell("certificates", Status::Found, &format!("Secret {} holds them", secret.name));
-            let (certificate, key) = (secret.text(LEAF_CERTIFICATE), secret.text(LEAF_PRIVATE_KEY));
-            let ca = if issuer == Issuer::CertManager {
-                certificate.to_string()
-            } else {
-                secret.text(CA_CERTIFICATE).to_string()
-            };
-            // Without a CA of its own a self-signed certificate is what is trusted.
-            let ca = if ca.is_empty() { pki::encode("CERTIFICATE", &pair.leaf().der) } else { ca };
-            let authority = Authority::from_pem(&certificate, &key, now).ok().filter(|_| issuer == Issuer::CertManager);
-            let pair = (issuer != Issuer::CertManager).then(|| (certificate.to_string(), key));
-            return Ok(Certificates { ca, authority, pair, made_ca: None, made_pair: false });
+        };
+        Ok(self.beside(&name))
+    }
+
+    /// What there is, and else what is made.
+    async fn certificates(&self, issuer: Issuer, observer: &mut dyn Observer) -> anyhow::Result<Certificates> {
+        begin("certificates", observer);
+        let now = self.control.now();
+        let name = self.secret_of(issuer).await?;
+        let there = match issuer {
+            Issuer::Existing => Some(self.build.existing_secret(&name).await?),
+            _ => self.build.secret(&name).await?,
+        };
+        let Some(secret) = there else {
+            return self.new_certificates(issuer, None, observer);
+        };
+        let (certificate, key) = (secret.text(LEAF_CERTIFICATE), secret.text(LEAF_PRIVATE_KEY));
+        let told = format!("Secret {name} holds them");
+        match issuer {
+            Issuer::CertManager => {
+                let authority = Authority::from_pem(&certificate, &key, now).map_err(pki::IssueError::from)?;
+                observer.tell("certificates", Status::Found, &told);
+                let ca = pki::encode("CERTIFICATE", &authority.certificate.der);
+                let authority = Some(authority);
+                Ok(Certificates { ca, authority, pair: None, made_ca: None, new_pair: false, replaced: None })
+            }
+            Issuer::Own if let Err(why) = self.is_ours(&secret, now) => {
+                let what = format!("Secret {name}, which {why},");
+                let after = format!("CN={}, O=OpenChoreo, of a CA that is made or at hand\n", self.plane.plane_id());
+                self.replace(&what, &described(&certificate), &after, observer)?;
+                self.new_certificates(issuer, Some(secret), observer)
+            }
+            Issuer::Own | Issuer::Existing => {
+                let pair = pair_of(&secret)?;
+                observer.tell("certificates", Status::Found, &told);
+                let beside = secret.text(CA_CERTIFICATE).to_string();
+                // Without a CA of its own a self-signed certificate is what is trusted.
+                let own = if beside.is_empty() { pki::encode("CERTIFICATE", &pair.leaf().der) } else { beside };
+                let ca = self.given().await?.unwrap_or(own);
+                let pair = Some((certificate.to_string(), key));
+                Ok(Certificates { ca, authority: None, pair, made_ca: None, new_pair: false, replaced: None })
+            }
         }
-        if issuer == Issuer::Existing {
-            self.build.existing_secret(&self.beside(&name)).await?;
+    }
+
+    /// Why a Secret doesn't hold what was made here for this planeID.
+    fn is_ours(&self, secret: &StoredSecret, now: Timestamp) -> Result<(), String> {
+        let pair = Pair::of(secret).map_err(|_| "holds no certificate".to_owned())?;
+        let leaf = pair.leaf();
+        match leaf.common_name.as_deref() {
+            name if name != Some(self.plane.plane_id()) => {
+                Err(format!("holds a certificate of {}", visible(name.unwrap_or("nobody"))))
+            }
+            _ if !pair.fits => Err("holds a key that doesn't belong to its certificate".into()),
+            _ if leaf.not_after <= now => Err(format!("holds a certificate that ended on {}", leaf.not_after)),
+            _ => Ok(()),
         }
+    }
+
+    /// A CA and the agent's pair, as far as they aren't at hand.
+    fn new_certificates(
+        &self,
+        issuer: Issuer,
+        replaced: Option<StoredSecret>,
+        observer: &mut dyn Observer,
+    ) -> anyhow::Result<Certificates> {
+        let (id, now) = (self.plane.plane_id(), self.control.now());
         let (authority, made_ca) = match &self.authority {
             Some(authority) => {
                 let ca = pki::encode("CERTIFICATE", &authority.certificate.der);
@@ -339,60 +593,88 @@ impl Bootstrap {
             }
         };
         let ca = pki::encode("CERTIFICATE", &authority.certificate.der);
-        let mut told = format!("the CA is valid until {}", authority.certificate.not_after.strftime("%Y-%m-%d"));
-        let pair = if issuer == Issuer::Own {
-            let leaf = pki::client(id, &authority, PrivateKey::generate(self.key_algorithm)?, VALID_FOR, now)?;
-            let until = leaf.pair.not_after.strftime("%Y-%m-%d");
-            told.push_str(&format!(", the agent's certificate until {until}: renew it by then"));
-            Some((leaf.pair.certificate, leaf.pair.key.to_pem()))
-        } else {
-            None
+        let day = |time: Timestamp| time.strftime("%Y-%m-%d").to_string();
+        let mut told = format!("the CA is valid until {}", day(authority.certificate.not_after));
+        let at_hand = self.pair.as_ref().filter(|(certificate, _)| {
+            let presented = pki::certificates(certificate);
+            matches!(pki::verify(&presented, &ca, now), Verdict::Authorized { .. })
+        });
+        let pair = match (issuer, at_hand) {
+            (Issuer::Own, Some((certificate, key))) => {
+                told.push_str(", and so is the agent's certificate, which is at hand");
+                Some((certificate.clone(), key.clone()))
+            }
+            (Issuer::Own, None) => {
+                let (pair, until) = new_pair(id, &authority, self.key_algorithm, now)?;
+                told.push_str(&format!(", the agent's certificate until {}: renew it by then", day(until)));
+                Some(pair)
+            }
+            _ => None,
         };
-        observer.tell("certificates", Status::Done, &told);
-        let made_pair = pair.is_some();
-        Ok(Certificates { ca, authority: Some(authority), pair, made_ca, made_pair })
+        self.done("certificates", &told, observer);
+        let new_pair = pair.is_some();
+        Ok(Certificates { ca, authority: Some(authority), pair, made_ca, new_pair, replaced })
     }
 
-    async fn namespace(&self, observer: &mut dyn Observer) -> anyhow::Result<()> {
+    /// Fails where the plane would not let in what the agent presents: before anything is written.
+    fn foretell(&self, certificates: &Certificates) -> Result<(), Error> {
+        let Some((certificate, _)) = &certificates.pair else {
+            return Ok(());
+        };
+        match pki::verify(&pki::certificates(certificate), &certificates.ca, self.control.now()) {
+            Verdict::Refused(refusal) => {
+                Err(Error::NotTrusted { plane: self.plane.name().into(), why: refusal.message })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn namespace(&self, is_new: bool, observer: &mut dyn Observer) -> anyhow::Result<()> {
+        begin("namespace", observer);
         let name = &self.build_namespace;
-        if self.build.object_if_any(&format!("/api/v1/namespaces/{name}")).await?.is_some() {
+        if !is_new {
             observer.tell("namespace", Status::Found, &format!("{name} exists"));
             return Ok(());
         }
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        self.build.create_object("/api/v1/namespaces", &object).await?;
-        observer.tell("namespace", Status::Done, &format!("{name} created"));
+        if let Some(dry_run) = self.sends(false) {
+            self.build.create_object("/api/v1/namespaces", &object, dry_run).await?;
+        }
+        self.done("namespace", &format!("{name} created"), observer);
         Ok(())
     }
 
     /// The gateway's CA in the agent's namespace.
-    async fn server_ca(&self, ca: &str, observer: &mut dyn Observer) -> anyhow::Result<()> {
-        let collection = format!("/api/v1/namespaces/{}/configmaps", self.build_namespace);
+    async fn server_ca(&self, ca: &str, is_new: bool, observer: &mut dyn Observer) -> anyhow::Result<()> {
+        begin("server-ca", observer);
+        let name = self.beside(GATEWAY_CA);
+        let collection = format!("/api/v1/namespaces/{}/configmaps", name.namespace);
         let path = format!("{collection}/{GATEWAY_CA}");
-        let told = format!("ConfigMap {}/{GATEWAY_CA} holds the gateway's CA", self.build_namespace);
+        let told = format!("ConfigMap {name} holds the gateway's CA");
         let data = json!({"data": {CA_KEY: ca}});
-        match self.build.object_if_any(&path).await? {
-            None => {
-                let mut object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": GATEWAY_CA}});
-                object["data"] = data["data"].clone();
-                self.build.create_object(&collection, &object).await?;
-                observer.tell("server-ca", Status::Done, &told);
+        let Some(there) = self.build.object_if_any(&path).await? else {
+            let mut object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": GATEWAY_CA}});
+            object["data"] = data["data"].clone();
+            if let Some(dry_run) = self.sends(is_new) {
+                self.build.create_object(&collection, &object, dry_run).await?;
             }
-            Some(there) => {
-                let text = there["data"][CA_KEY].as_str().unwrap_or_default();
-                let (held, wanted) = (pki::certificates(text), pki::certificates(ca));
-                if wanted.iter().all(|der| held.contains(der)) {
-                    observer.tell("server-ca", Status::Found, &told);
-                } else if held.is_empty() || self.force {
-                    // A placeholder is nobody's.
-                    self.build.merge_object(&path, &data).await?;
-                    observer.tell("server-ca", Status::Done, &told);
-                } else {
-                    let what = format!("ConfigMap {}/{GATEWAY_CA}", self.build_namespace);
-                    return Err(Error::Differs { what }.into());
-                }
-            }
+            self.done("server-ca", &told, observer);
+            return Ok(());
+        };
+        let text = there["data"][CA_KEY].as_str().unwrap_or_default();
+        let (held, wanted) = (pki::certificates(text), pki::certificates(ca));
+        if wanted.iter().all(|der| held.contains(der)) {
+            observer.tell("server-ca", Status::Found, &told);
+            return Ok(());
         }
+        // A placeholder is nobody's.
+        if !held.is_empty() {
+            self.replace(&format!("ConfigMap {name}"), &described(text), &described(ca), observer)?;
+        }
+        if let Some(dry_run) = self.sends(is_new) {
+            self.build.merge_object(&path, &data, dry_run).await?;
+        }
+        self.done("server-ca", &told, observer);
         Ok(())
     }
 
@@ -401,10 +683,12 @@ impl Bootstrap {
         &self,
         issuer: Issuer,
         certificates: &Certificates,
+        is_new: bool,
         observer: &mut dyn Observer,
     ) -> anyhow::Result<()> {
+        begin("agent-secret", observer);
         let (name, data) = match (issuer, &certificates.pair, &certificates.made_ca) {
-            (Issuer::Own, Some((certificate, key)), _) if certificates.made_pair => {
+            (Issuer::Own, Some((certificate, key)), _) if certificates.new_pair => {
                 (self.beside(OWN_SECRET), pair_data(certificate, key, &certificates.ca))
             }
             (Issuer::CertManager, _, Some((certificate, key))) => {
@@ -415,75 +699,126 @@ impl Bootstrap {
                 return Ok(());
             }
         };
-        self.build.create_secret(&name, "kubernetes.io/tls", data, false).await?;
-        observer.tell("agent-secret", Status::Done, &format!("Secret {name} created"));
+        let verb = if certificates.replaced.is_some() { "replaced" } else { "created" };
+        if let Some(dry_run) = self.sends(is_new) {
+            match &certificates.replaced {
+                Some(there) => self.build.update_secret(there, data, dry_run).await?,
+                None => self.build.create_secret(&name, "kubernetes.io/tls", data, dry_run).await?,
+            };
+        }
+        self.done("agent-secret", &format!("Secret {name} {verb}"), observer);
         Ok(())
     }
 
-    /// The plane, with the CA in it or in a Secret.
-    async fn plane(&self, ca: &str, observer: &mut dyn Observer) -> anyhow::Result<Value> {
-        let name = self.plane.name();
+    /// The plane as it is to be, with the CA in it or in a Secret.
+    async fn wanted(&self, ca: &str, by_name: bool, observer: &mut dyn Observer) -> anyhow::Result<Plane> {
+        begin("client-ca", observer);
         let mut wanted = self.plane.clone();
-        match self.ca_in {
-            CaIn::Value => wanted.spec.cluster_agent.client_ca.value = Some(ca.to_owned()),
-            CaIn::Secret => {
-                let secret =
-                    NamespacedName { namespace: self.control_namespace.clone(), name: format!("{name}-agent-ca") };
-                self.ca_secret(&secret, ca, observer).await?;
-                wanted.spec.cluster_agent.client_ca.secret_ref = Some(crate::plane::SecretKeyRef {
-                    name: secret.name,
-                    namespace: Some(secret.namespace),
-                    key: CA_KEY.into(),
-                });
+        let client_ca = &mut wanted.spec.cluster_agent.client_ca;
+        match (&self.given, self.ca_in) {
+            (Some(Given::Secret(CaSecret { secret, key })), _) => {
+                observer.tell("client-ca", Status::Found, &format!("Secret {secret} holds the CA"));
+                client_ca.secret_ref = Some(reference(secret.clone(), key.clone()));
+            }
+            (_, CaIn::Value) => {
+                observer.tell("client-ca", Status::Skipped, "the CA is in the plane itself");
+                client_ca.value = Some(ca.to_owned());
+            }
+            (_, CaIn::Secret) => {
+                let secret = client_ca_secret(&self.control_namespace, self.plane.name());
+                self.client_ca(&secret, ca, observer).await?;
+                client_ca.secret_ref = Some(reference(secret, CA_KEY.into()));
             }
         }
-        let manifest = wanted.manifest(&CLUSTER_BUILD_PLANE);
-        let Some(there) = self.control.plane_if_any::<Plane>(name).await? else {
-            let created = self.control.create(&manifest, false).await?;
-            observer.tell("plane", Status::Done, &format!("{} {name} created", CLUSTER_BUILD_PLANE.kind));
-            return Ok(created);
-        };
-        // What lets the agent in is right, however it came there.
-        let leads =
-            |ca: &str, text: &str| pki::certificates(ca).iter().all(|der| pki::certificates(text).contains(der));
-        let cas = crate::doctor::client_cas(&self.control, std::slice::from_ref(&there)).await;
-        let trusted = cas.first().and_then(|ca| ca.text.clone().ok()).is_some_and(|text| leads(ca, &text));
-        if trusted && there.plane_id() == self.plane.plane_id() {
-            observer.tell(
-                "plane",
-                Status::Found,
-                &format!("{name} trusts the CA, with planeID {}", visible(there.plane_id())),
-            );
-            return Ok(there.manifest(&CLUSTER_BUILD_PLANE));
+        if by_name && let Some(observability) = &mut wanted.spec.observability_plane_ref {
+            *observability = ObservabilityPlaneRef::Name(observability.name().to_owned());
         }
-        if !self.force {
-            return Err(Error::Differs { what: format!("the plane {name}") }.into());
-        }
-        let applied = self.control.apply(&manifest, true, false).await?;
-        observer.tell("plane", Status::Done, &format!("{name} {}", applied.change.word()));
-        Ok(applied.after)
+        Ok(wanted)
     }
 
-    async fn ca_secret(&self, name: &NamespacedName, ca: &str, observer: &mut dyn Observer) -> anyhow::Result<()> {
+    /// The CA in a Secret of the control plane.
+    async fn client_ca(&self, name: &NamespacedName, ca: &str, observer: &mut dyn Observer) -> anyhow::Result<()> {
         let data = [(CA_KEY.to_owned(), ca.as_bytes().to_vec().into())].into();
         let told = format!("Secret {name} holds the CA");
         match self.control.secret(name).await? {
+            Some(there) if there.text(CA_KEY).as_str() == ca => {
+                observer.tell("client-ca", Status::Found, &told);
+                return Ok(());
+            }
+            Some(there) => {
+                let before = described(&there.text(CA_KEY));
+                self.replace(&format!("Secret {name}"), &before, &described(ca), observer)?;
+                if let Some(dry_run) = self.sends(false) {
+                    self.control.update_secret(&there, data, dry_run).await?;
+                }
+            }
             None => {
-                self.control.create_secret(name, "Opaque", data, false).await?;
-                observer.tell("client-ca", Status::Done, &told);
+                if let Some(dry_run) = self.sends(false) {
+                    self.control.create_secret(name, "Opaque", data, dry_run).await?;
+                }
             }
-            Some(there) if there.text(CA_KEY).as_str() == ca => observer.tell("client-ca", Status::Found, &told),
-            Some(there) if self.force => {
-                self.control.update_secret(&there, data, false).await?;
-                observer.tell("client-ca", Status::Done, &told);
-            }
-            Some(_) => return Err(Error::Differs { what: format!("Secret {name}") }.into()),
         }
+        self.done("client-ca", &told, observer);
         Ok(())
+    }
+
+    async fn plane(&self, ca: &str, by_name: bool, observer: &mut dyn Observer) -> anyhow::Result<Value> {
+        let name = self.plane.name();
+        let there = self.control.plane_if_any::<Plane>(name).await?;
+        // What lets the agent in is right, however it came there.
+        let trusts = match &there {
+            Some(there) => self.trusts(there, ca).await,
+            None => false,
+        };
+        let mut wanted = match &there {
+            Some(there) if trusts => {
+                let mut wanted = self.plane.clone();
+                wanted.spec.cluster_agent.client_ca = there.spec.cluster_agent.client_ca.clone();
+                wanted
+            }
+            _ => self.wanted(ca, by_name, observer).await?,
+        };
+        begin("plane", observer);
+        let Some(there) = there else {
+            let manifest = wanted.manifest(&CLUSTER_BUILD_PLANE);
+            if let Some(dry_run) = self.sends(false) {
+                self.control.create(&manifest, dry_run).await?;
+            }
+            self.done("plane", &format!("{} {name} created", CLUSTER_BUILD_PLANE.kind), observer);
+            return Ok(manifest);
+        };
+        let (before, after) = (there.manifest(&CLUSTER_BUILD_PLANE), wanted.manifest(&CLUSTER_BUILD_PLANE));
+        if covers(&before, &after) {
+            let told = format!("{name} trusts the CA, with planeID {}", visible(there.plane_id()));
+            observer.tell("plane", Status::Found, &told);
+            return Ok(before);
+        }
+        // What it says beside that stays.
+        wanted.spec.secret_store_ref = wanted.spec.secret_store_ref.or(there.spec.secret_store_ref);
+        wanted.spec.observability_plane_ref =
+            wanted.spec.observability_plane_ref.or(there.spec.observability_plane_ref);
+        let manifest = wanted.manifest(&CLUSTER_BUILD_PLANE);
+        let foretold = self.control.apply(&manifest, true, true).await?;
+        let shown = |object: &Value| to_yaml(&comparable(object)).map(|text| redacted(&text).into_owned());
+        let before = foretold.before.as_ref().map(shown).transpose()?.unwrap_or_default();
+        self.replace(&format!("the plane {name}"), &before, &shown(&foretold.after)?, observer)?;
+        if self.dry_run.is_none() {
+            self.control.apply(&manifest, true, false).await?;
+        }
+        self.done("plane", &format!("{name} configured"), observer);
+        Ok(manifest)
+    }
+
+    /// Whether the CA of a plane has all of these certificates.
+    async fn trusts(&self, plane: &Plane, ca: &str) -> bool {
+        let cas = client_cas(&self.control, std::slice::from_ref(plane)).await;
+        let held = cas.first().and_then(|ca| ca.text.as_deref().ok()).map(pki::certificates).unwrap_or_default();
+        pki::certificates(ca).iter().all(|der| held.contains(der))
     }
 
     /// What the gateway says to the agent's certificate; for cert-manager to one like those that it will issue.
     async fn probe(&self, ca: &str, certificates: &Certificates, observer: &mut dyn Observer) -> anyhow::Result<()> {
+        begin("probe", observer);
         let now = self.control.now();
         let made;
         let (certificate, key) = match (&certificates.pair, &certificates.authority) {
@@ -500,22 +835,19 @@ impl Bootstrap {
             }
         };
         let presented = pki::certificates(certificate);
-        if let Verdict::Refused(refusal) = pki::verify(&presented, &certificates.ca, now) {
-            return Err(Error::NotTrusted { plane: self.plane.name().into(), why: refusal.message }.into());
-        }
-        let Some(url) = &self.gateway_url else {
+        let Some(url) = self.gateway_url.as_ref().filter(|_| self.dry_run.is_none()) else {
             let until = presented.first().and_then(|der| Certificate::from_der(der)).map(|leaf| leaf.not_after);
             let until = until.map(|until| format!(" until {}", until.strftime("%Y-%m-%d"))).unwrap_or_default();
             observer.tell("probe", Status::Skipped, &format!("foretold: the plane lets the agent in{until}"));
             return Ok(());
         };
         let key = PrivateKey::from_pem(key)?;
-        let why = match self.ask(url, ca, Some(Identity { presented, key })).await {
-            Ok(Answer::Authorized) => {
-                observer.tell("probe", Status::Done, "the gateway authorizes the agent's certificate");
+        let why = match probe(self.question(url, ca, Some(Identity { presented, key }))).await {
+            Ok(Reply { answer: Answer::Authorized, .. }) => {
+                observer.tell("probe", Status::Found, "the gateway authorizes the agent's certificate");
                 return Ok(());
             }
-            Ok(answer) => format!("it answers {answer:?}"),
+            Ok(reply) => reply.answer.to_string(),
             Err(error) => error.to_string(),
         };
         let name = self.plane.name();

@@ -10,7 +10,9 @@ mod renew;
 mod rotate;
 mod trust;
 
-pub use bootstrap::{Bootstrap, CaIn, Files, Issuer, STEPS, bootstrap, files};
+pub use bootstrap::{
+    Bootstrap, CaIn, Given, Issuer, Made, Pem, STEPS, authorized, bootstrap, installed, new_authority, offline,
+};
 pub use renew::{Renewal, renew};
 pub use rotate::{Keeper, Phase, Rotation, Way, rotate};
 
@@ -18,6 +20,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::cluster::Cluster;
 use crate::term::visible;
 
 /// How a step came out. Its name is what scripts get.
@@ -33,6 +36,15 @@ pub enum Status {
 
 /// Who is told of the steps.
 pub trait Observer {
+    /// A step begins: its name, and what it sees to.
+    fn begin(&mut self, step: &'static str, about: &str);
+
+    /// Whether what is there is to be replaced, and by what, in words.
+    ///
+    /// # Errors
+    /// Where whoever was asked said no.
+    fn replaces(&mut self, what: &str, before: &str, after: &str) -> anyhow::Result<bool>;
+
     fn tell(&mut self, step: &'static str, status: Status, message: &str);
 
     /// Something takes time; told again while it does.
@@ -75,8 +87,8 @@ pub enum Error {
     NoCa { namespace: String },
     #[error("{} is there already, and differs from what it would become", visible(.what))]
     Differs { what: String },
-    #[error("not allowed to {verb} {resource} in {}; nothing was changed", visible(.place))]
-    NoRight { verb: &'static str, resource: &'static str, place: String },
+    #[error("these rights are missing, and nothing was changed: {}", .rights.join(", "))]
+    NoRight { rights: Vec<String>, command: String },
     #[error("the gateway can't be used: {}", visible(.why))]
     Gateway { why: String, hint: String },
     #[error("a rotation to {} is under way", .under_way)]
@@ -103,7 +115,9 @@ impl Error {
             Self::OtherCa { .. } => {
                 Some("give the CA that did, or move to a new one with `choreoctl certs rotate`".into())
             }
-            Self::NoRight { .. } => Some("ask for the right, or run it as somebody who has it".into()),
+            Self::NoRight { command, .. } => {
+                Some(format!("ask for them, or run it as somebody who has them; see what is allowed: {command}"))
+            }
             Self::NoWayBack { .. } => Some("go forward instead: run it without --rollback".into()),
             Self::UnderWay { .. } => Some("finish it with `choreoctl certs rotate`, which makes a new certificate".into()),
             Self::OtherOwner { .. } => Some("renew it where that takes it from, or move to a Secret of your own with `choreoctl certs rotate --to own`".into()),
@@ -111,6 +125,26 @@ impl Error {
             Self::Unwritable { .. } | Self::NotTrusted { .. } | Self::NoSecret(_) | Self::Pair { .. } => None,
         }
     }
+}
+
+/// A right that a plan needs: verb, API group, resource, and the namespace where it is of one.
+type Right<'r> = (&'r Cluster, &'static str, &'static str, &'static str, Option<&'r str>);
+
+/// Fails where rights are missing, and names all of them.
+async fn demand(rights: &[Right<'_>]) -> Result<(), Error> {
+    let asked =
+        rights.iter().map(|(cluster, verb, group, resource, namespace)| cluster.may(verb, group, resource, *namespace));
+    let answers = futures::future::join_all(asked).await;
+    let missing: Vec<_> = rights.iter().zip(answers).filter(|(_, may)| !may).map(|(right, _)| right).collect();
+    let Some((cluster, ..)) = missing.first() else {
+        return Ok(());
+    };
+    let command = cluster.target().command("kubectl auth can-i --list");
+    let told = |(cluster, verb, _, resource, namespace): &Right<'_>| {
+        let place = namespace.map(|namespace| format!(" in the namespace {namespace}")).unwrap_or_default();
+        format!("{verb} {resource}{place} of {}", cluster.target().title())
+    };
+    Err(Error::NoRight { rights: missing.into_iter().map(told).collect(), command })
 }
 
 /// How often what is waited for is looked at.

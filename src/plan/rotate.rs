@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::agent::{Changeover, Data, pair_data};
 use super::trust::{Trustees, all_trust, back, is_home, with, without};
-use super::{Error, Observer, Status, until};
+use super::{Error, Observer, Status, demand, until};
 use crate::cluster::{self, Agent, Cluster, StoredSecret};
 use crate::doctor::{self, ClientCa, Pair, Presents};
 use crate::pki::{
@@ -308,19 +308,15 @@ impl Run<'_> {
     /// Fails where a right is missing that a later step needs.
     async fn may(&self) -> anyhow::Result<()> {
         let namespace = Some(self.rotation.namespace.as_str());
-        for (verb, group, resource) in [
+        let needed = [
             ("create", "", "secrets"),
             ("patch", "", "secrets"),
             ("delete", "", "secrets"),
             ("patch", "apps", "deployments"),
             ("list", "", "pods"),
-        ] {
-            if !self.changeover.build.may(verb, group, resource, namespace).await {
-                let place = format!("the namespace {} of the build cluster", self.rotation.namespace);
-                return Err(Error::NoRight { verb, resource, place }.into());
-            }
-        }
-        Ok(())
+        ];
+        let build = self.changeover.build;
+        Ok(demand(&needed.map(|(verb, group, resource)| (build, verb, group, resource, namespace))).await?)
     }
 
     /// Takes along the planes that came to trust the agent since the rotation began.

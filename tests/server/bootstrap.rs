@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::estate::{DEPLOYMENT, Estate, NAMESPACE};
+use super::terminal::Terminal;
 
 const SOON: Duration = Duration::from_secs(30);
 const OWN: &str = "cluster-agent-own-tls";
@@ -25,7 +26,8 @@ fn versions(at: &Estate) -> Vec<String> {
     let build = at.build.kubectl(&["get", "secrets,configmaps", "-n", NAMESPACE, "-o", version], "").stdout;
     // The status is the controller's to write.
     let objects = planes.split_whitespace().filter(|object| !object.starts_with("ClusterBuildPlane"));
-    let generation = at.control.kubectl(&["get", "cbp", "boot", "-o", "jsonpath={.metadata.generation}"], "").stdout;
+    let generation = ["get", "cbp", "boot", "--ignore-not-found", "-o", "jsonpath={.metadata.generation}"];
+    let generation = at.control.kubectl(&generation, "").stdout;
     objects.chain(build.split_whitespace()).map(str::to_owned).chain([generation]).collect()
 }
 
@@ -39,14 +41,22 @@ fn clear(at: &Estate) {
 pub fn a_build_plane_is_registered_in_one_go() {
     let at = Estate::start("boot");
     let url = format!("wss://localhost:{}/ws", at.port);
-    at.control.kubectl(&["create", "namespace", "openchoreo-control-plane"], "");
+    at.control.kubectl(&["create", "namespace", CONTROL], "");
     let bootstrap = |more: &[&str]| {
         let args = ["bootstrap", "boot", "--gateway-url", &url, "--out-dir", "out", "--yes", "-o", "json"];
         at.run(&[&args[..], more].concat())
     };
     bootstrap(&[]).expect(2).says(&["cluster-gateway-ca does not exist"]);
-    let gateway = ["create", "secret", "generic", "cluster-gateway-ca", "--from-file=ca.crt=gateway.crt"];
-    at.control.kubectl(&[&gateway[..], &["-n", "openchoreo-control-plane"]].concat(), "");
+    gateway_ca(&at);
+
+    // What would be done is told, and nothing is.
+    clear(&at);
+    let before = versions(&at);
+    for dry_run in ["client", "server"] {
+        let told = bootstrap(&["--dry-run", dry_run]).expect(0).stdout;
+        assert!(told.contains("Secret openchoreo-build-plane/cluster-agent-own-tls created ("), "{told}");
+        assert!(versions(&at) == before && !at.control.path().join("out").exists(), "--dry-run {dry_run}");
+    }
 
     // Cut off after each step and run again it ends in the same state.
     for count in 0.. {
@@ -66,7 +76,7 @@ pub fn a_build_plane_is_registered_in_one_go() {
             run.wait();
         }
         let told = steps(&bootstrap(&[]).expect(0).stdout);
-        assert!(told.contains(&("probe".into(), "done".into())), "after {count}: {told:?}");
+        assert!(told.contains(&("probe".into(), "found".into())), "after {count}: {told:?}");
         let ca = std::fs::read_to_string(at.control.path().join("out/private/ca.crt")).unwrap();
         assert!(at.value("boot") == ca && at.secret(OWN)["ca.crt"] == ca, "after {count}");
         if !cut {
@@ -78,10 +88,16 @@ pub fn a_build_plane_is_registered_in_one_go() {
     let before = versions(&at);
     let told = steps(&bootstrap(&[]).expect(0).stdout);
     assert_eq!(versions(&at), before);
-    let done: Vec<_> = told.iter().filter(|(step, status)| status == "done" && step != "probe").collect();
+    let done: Vec<_> = told.iter().filter(|(_, status)| status == "done").collect();
     assert!(done.is_empty(), "{done:?}");
+    // The steps are told in the order of the plan.
+    let plan = bootstrap(&[]).expect(0).stderr;
+    let plan: Vec<_> = plan.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
+    let order: Vec<_> = told.iter().map(|(step, _)| plan.iter().position(|known| known == step).unwrap()).collect();
+    assert!(plan.len() == 16 && order.is_sorted(), "{plan:?} {told:?}");
 
     // A helm that does what the chart would, and then the agent is connected.
+    at.deploy("boot", "--x=y");
     let patch =
         json!({"spec": {"template": {"spec": {"volumes": [{"name": "client-certs", "secret": {"secretName": OWN}}]}}}});
     at.control.write("patch.json", &patch.to_string());
@@ -102,6 +118,8 @@ pub fn a_build_plane_is_registered_in_one_go() {
     install.env("PATH", format!("{}/bin:/usr/bin:/bin", at.control.path().display()));
     let told = steps(&super::finish(install, "").expect(0).stdout);
     assert!(told.ends_with(&[("helm".into(), "done".into()), ("wait".into(), "done".into())]), "{told:?}");
+    let told = steps(&bootstrap(&["--install"]).expect(0).stdout);
+    assert!(told.ends_with(&[("helm".into(), "found".into()), ("wait".into(), "found".into())]), "{told:?}");
     let words = std::fs::read_to_string(at.control.path().join("helm-was-told")).unwrap();
     assert!(words.starts_with("upgrade --install openchoreo-build-plane oci://"), "{words}");
     assert!(words.contains("--values out/values.yaml") && !words.contains("PRIVATE"), "{words}");
@@ -114,16 +132,27 @@ pub fn a_build_plane_is_registered_in_one_go() {
     let other = std::fs::read_to_string(at.control.path().join("old/ca.crt")).unwrap();
     let patch = json!({"data": {"ca.crt": other}}).to_string();
     at.build.kubectl(&["patch", "configmap", "cluster-gateway-ca", "-n", NAMESPACE, "-p", &patch], "");
-    bootstrap(&[]).expect(2).says(&["differs from what it would become", "hint: look at it, and add --force"]);
+    let refused = bootstrap(&[]).expect(2);
+    refused.says(&["differs from what it would become", "hint: look at it, and add --force", "(as it is)", "sha256"]);
     bootstrap(&["--force"]).expect(0);
+    // Other fields of the plane are compared, too; what is not asked for stays.
+    at.control.kubectl(&["label", "cbp", "boot", "team=a"], "");
+    bootstrap(&["--secret-store", "vault"]).expect(2).says(&["+  secretStoreRef:", "+    name: vault"]);
+    bootstrap(&["--secret-store", "vault", "--force"]).expect(0);
+    let plane = at.control.kubectl(&["get", "cbp", "boot", "-o", "json"], "").json();
+    assert_eq!(plane["spec"]["secretStoreRef"]["name"], "vault");
+    assert_eq!(plane["metadata"]["labels"]["team"], "a");
+    let told = steps(&bootstrap(&[]).expect(0).stdout);
+    assert!(told.contains(&("plane".into(), "found".into())), "{told:?}");
 
     // The guides' flow, done by hand, is taken over without a change.
+    at.deploy("boot", "--x=y");
     at.control.run(&["create", "hand", "--plane-id", "boot", "--client-ca-file", "old/ca.crt"]).expect(0);
     let hand = ["bootstrap", "hand", "--plane-id", "boot", "--agent-certificate", "existing", "--yes", "-o", "json"];
     let before = at.control.kubectl(&["get", "cbp", "hand", "-o", "jsonpath={.metadata.generation}"], "").stdout;
     let told = steps(&at.run(&[&hand[..], &["--gateway-url", &url]].concat()).expect(0).stdout);
     assert!(
-        told.contains(&("plane".into(), "found".into())) && told.contains(&("probe".into(), "done".into())),
+        told.contains(&("plane".into(), "found".into())) && told.contains(&("probe".into(), "found".into())),
         "{told:?}"
     );
     assert_eq!(at.control.kubectl(&["get", "cbp", "hand", "-o", "jsonpath={.metadata.generation}"], "").stdout, before);
@@ -141,6 +170,137 @@ pub fn a_build_plane_is_registered_in_one_go() {
     assert!(row("boot ").contains("failed: the plane boot is there already"), "{told:?}");
     assert!(at.secret("one-agent-ca").contains_key("tls.key"));
     at.control.run(&["certs", "inspect", "plane/one", "plane/two"]).expect(0);
+    let told = at.run(&["bootstrap", "-f", &file, "--agent-certificate", "cert-manager", "--yes", "-o", "json"]);
+    let told: Value = serde_json::from_str(told.expect(1).stdout.lines().next().unwrap()).unwrap();
+    assert_eq!(told["plane"], "one");
+
+    // A CA that is brought along, with the agent's certificate as somebody issued it; an agent that it doesn't trust.
+    let brought = ["bootstrap", "brought", "--plane-id", "boot", "--yes", "--gateway-url", &url];
+    at.run(&[&brought[..], &["--client-ca-file", "old/ca.crt"]].concat()).expect(0);
+    at.control.run(&["certs", "ca", "--out-dir", "other", "--name", "other"]).expect(0);
+    let other = ["bootstrap", "other", "--plane-id", "boot", "--yes", "--client-ca-file", "other/ca.crt"];
+    at.run(&other).expect(2).says(&["would not let in an agent"]);
+    at.control.run(&["get", "other"]).expect(3);
+}
+
+const CONTROL: &str = "openchoreo-control-plane";
+
+/// The gateway's CA where OpenChoreo has it.
+fn gateway_ca(at: &Estate) {
+    let gateway = ["create", "secret", "generic", "cluster-gateway-ca", "--from-file=ca.crt=gateway.crt"];
+    at.control.kubectl(&[&gateway[..], &["-n", CONTROL]].concat(), "");
+}
+
+pub fn a_person_registers_a_build_plane() {
+    if !Terminal::available() {
+        println!("there is no `script` to make a pseudo-terminal: prompts are not answered");
+        return;
+    }
+    let at = Estate::start("boot");
+    at.control.kubectl(&["create", "namespace", CONTROL], "");
+    gateway_ca(&at);
+    let kubeconfig = at.build.kubeconfig().to_string_lossy().into_owned();
+    let words = ["bootstrap", "boot", "--build-kubeconfig", &kubeconfig, "--out-dir", "out"];
+    // No is an answer.
+    let mut terminal = Terminal::start(&at.control, &words);
+    terminal.sees("Where agents reach the gateway");
+    terminal.types("\r");
+    terminal.sees("Do you want to register boot?");
+    terminal.types("n");
+    assert_eq!(terminal.ends().0, 2);
+    at.control.run(&["get", "boot"]).expect(3);
+    assert!(!at.control.path().join("out").exists());
+
+    // A URL that is none is asked for again.
+    let mut terminal = Terminal::start(&at.control, &words);
+    terminal.sees("control plane in context control");
+    terminal.sees("Where agents reach the gateway");
+    terminal.types("localhost\r");
+    terminal.sees("write it as wss://HOST:PORT/ws");
+    terminal.types(&"\u{7f}".repeat(9));
+    terminal.types(&format!("wss://localhost:{}/ws\r", at.port));
+    terminal.sees("contexts ");
+    terminal.sees("Do you want to register boot?");
+    terminal.types("y");
+    terminal.sees("already  contexts");
+    terminal.sees("done     agent-secret");
+    terminal.sees("the gateway authorizes the agent's certificate");
+    let (code, screen) = terminal.ends();
+    assert!(code == 0 && screen.contains("choreoctl wait boot --for connected"), "{screen}");
+
+    // What differs is shown and asked about.
+    let other = std::fs::read_to_string(at.control.path().join("old/ca.crt")).unwrap();
+    at.server_ca(json!({"ca.crt": other}));
+    let held =
+        || at.build.kubectl(&["get", "configmap", "cluster-gateway-ca", "-n", NAMESPACE, "-o", "yaml"], "").stdout;
+    let before = held();
+    let url = format!("wss://localhost:{}/ws", at.port);
+    let words = [&words[..], &["--gateway-url", &url]].concat();
+    for (key, code) in [("n", 2), ("y", 0)] {
+        let mut terminal = Terminal::start(&at.control, &words);
+        terminal.sees("Do you want to register boot?");
+        terminal.types("y");
+        terminal.sees("(as it would become)");
+        terminal.sees("sha256");
+        terminal.sees("Do you want to replace ConfigMap openchoreo-build-plane/cluster-gateway-ca?");
+        terminal.types(key);
+        let (ended, screen) = terminal.ends();
+        assert!(ended == code && (held() == before) == (code == 2), "{screen}");
+    }
+    // Without questions it is the flag that is named.
+    at.server_ca(json!({"ca.crt": other}));
+    let told =
+        at.run(&["bootstrap", "boot", "--gateway-url", &url, "--out-dir", "out", "--yes", "--no-input"]).expect(2);
+    told.says(&["add --force to replace it"]);
+}
+
+pub fn nothing_is_registered_without_the_rights() {
+    let at = Estate::start("boot");
+    at.control.kubectl(&["create", "namespace", CONTROL], "");
+    gateway_ca(&at);
+    at.server_ca(json!({"ca.crt": ""}));
+    let as_guest = ["bootstrap", "boot", "--yes", "--context", "guest", "--build-context", "guest"];
+    let before = versions(&at);
+    let told = at.run(&as_guest).expect(2);
+    told.says(&["these rights are missing, and nothing was changed", "create clusterbuildplanes of context guest"]);
+    told.says(&[
+        "get secrets in the namespace openchoreo-control-plane",
+        "patch configmaps in the namespace openchoreo-build-plane",
+    ]);
+    // With all but one of them that one is named.
+    let rights = [
+        (&at.control, "clusterbuildplanes", "get,create,patch"),
+        (&at.control, "secrets", "get"),
+        (&at.build, "secrets", "get,create,patch"),
+        (&at.build, "namespaces", "get"),
+        (&at.build, "configmaps", "get,create"),
+    ];
+    for (control_plane, resource, verbs) in rights {
+        let resource_flag =
+            format!("--resource={resource}{}", if resource.starts_with("cluster") { ".openchoreo.dev" } else { "" });
+        control_plane.kubectl(&["create", "clusterrole", resource, &format!("--verb={verbs}"), &resource_flag], "");
+        control_plane.kubectl(
+            &["create", "clusterrolebinding", resource, &format!("--clusterrole={resource}"), "--user=guest"],
+            "",
+        );
+    }
+    let told = at.run(&as_guest).expect(2);
+    told.says(&["nothing was changed: patch configmaps in the namespace openchoreo-build-plane of context guest"]);
+    assert!(!told.stderr.contains("create "), "{}", told.stderr);
+    assert_eq!(versions(&at), before);
+    at.build.kubectl(
+        &[
+            "patch",
+            "clusterrole",
+            "configmaps",
+            "--type=json",
+            "-p",
+            r#"[{"op": "add", "path": "/rules/0/verbs/-", "value": "patch"}]"#,
+        ],
+        "",
+    );
+    at.run(&as_guest).expect(0);
+    at.control.run(&["get", "boot"]).expect(0);
 }
 
 pub fn everything_is_written_for_a_cluster_elsewhere() {
@@ -160,4 +320,22 @@ pub fn everything_is_written_for_a_cluster_elsewhere() {
     let values: Value = serde_yaml::from_str(&text("values.yaml")).unwrap();
     assert_eq!(values["clusterAgent"]["planeID"], "elsewhere");
     at.run(&["bootstrap", "elsewhere", "--out-dir", "elsewhere"]).expect(2).says(&["holds the keys of a run before"]);
+
+    // With cert-manager there is a CA only, and the plane may have it in a Secret.
+    let way = ["--agent-certificate", "cert-manager", "--client-ca-in", "secret"];
+    let issued = ["bootstrap", "issued", "--out-dir", "issued"];
+    at.run(&[&issued[..], &way, &["--dry-run", "client"]].concat()).expect(0);
+    assert!(!at.path().join("issued").exists());
+    at.run(&[&issued[..], &way].concat()).expect(0);
+    let text = |name: &str| std::fs::read_to_string(at.path().join("issued").join(name)).unwrap();
+    let values: Value = serde_yaml::from_str(&text("values.yaml")).unwrap();
+    assert_eq!(values["clusterAgent"]["tls"]["caSecretName"], "issued-agent-ca");
+    assert!(!at.path().join("issued/private/tls.key").exists());
+    at.kubectl(&["create", "namespace", CONTROL], "");
+    at.kubectl(&["apply", "-f", "issued/control-plane"], "");
+    at.run(&["certs", "inspect", "plane/issued"]).expect(0);
+    for flag in ["--install", "--wait", "--force"] {
+        let told = at.run(&["bootstrap", "x", "--out-dir", "x", flag]).expect(2);
+        told.says(&[flag, "needs both clusters at hand", "--build-context"]);
+    }
 }

@@ -125,7 +125,7 @@ fn in_files(args: &Args, dir: &Path, term: &Term) -> anyhow::Result<Exit> {
     let told = format!("{shown}: renewed, valid until {until}{}", args.dry_run.suffix());
     match args.output {
         TextFormat::Text => term.line(&told)?,
-        TextFormat::Json => Steps::new(term, args.output, None).tell("renew", plan::Status::Done, &told),
+        TextFormat::Json => Steps::new(term, args.output).tell("renew", plan::Status::Done, &told),
     }
     if issued.shortened {
         term.warn(&format!("it ends with its CA, at {}: renew that in time", issued.pair.not_after));
@@ -151,7 +151,7 @@ async fn in_cluster(args: &Args, name: &PlaneName, session: &Session) -> anyhow:
         valid_for: args.valid_for,
         deadline: deadline(args.timeout),
     };
-    let mut steps = Steps::new(term, args.output, None);
+    let mut steps = Steps::new(term, args.output);
     let result = plan::renew(&renewal, args.dry_run.server(), &mut steps).await;
     steps.conclude(result)
 }

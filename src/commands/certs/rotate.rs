@@ -119,7 +119,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         again: args.again,
         deadline: deadline(args.timeout),
     };
-    let mut steps = Steps::new(term, args.output, args.out_dir.clone());
+    let mut steps = Steps::new(term, args.output);
+    steps.out_dir.clone_from(&args.out_dir);
     let result = plan::rotate(&rotation, args.rollback, args.dry_run.server(), &mut keeper, &mut steps).await;
     steps.conclude(result)
 }

@@ -100,23 +100,21 @@ pub fn gateway_answer(case: &Case) -> Outcome {
         Ok(reply) => &reply.answer,
         Err(error) => return Outcome::fail(error.to_string()).hint(log),
     };
+    let failed = |hint: String| Outcome::fail(answer.to_string()).hint(hint);
     match answer {
-        Answer::Authorized => Outcome::pass("it authorizes the agent"),
-        Answer::NoPlane => Outcome::fail("the gateway finds no plane of this planeID whose CA it can read")
-            .hint(format!("is it another control plane's gateway, or can't it read the CA? Its log tells: {log}")),
-        Answer::NotTrusted => Outcome::fail("no plane that the gateway knows trusts the agent's certificate")
-            .hint(format!("is it another control plane's gateway? Its log tells: {log}")),
-        Answer::NoCertificate => Outcome::fail("the agent's certificate does not arrive at the gateway")
-            .hint("something on the way terminates TLS: let it pass TLS through (TLSRoute, TCP)"),
-        Answer::OtherRelease(text) => Outcome::fail(format!("the gateway is of another release: {}", visible(text)))
-            .hint("install the chart of the control plane's release in the build cluster"),
-        Answer::Blind(text) => {
-            Outcome::fail(format!("the gateway can't read the API server: {}", visible(text))).hint(log)
+        Answer::Authorized => Outcome::pass(answer.to_string()),
+        Answer::NoPlane => {
+            failed(format!("is it another control plane's gateway, or can't it read the CA? Its log tells: {log}"))
         }
-        Answer::Other { status, text } => {
-            Outcome::fail(format!("the gateway, or something before it, answers {status}: {}", visible(text)))
-                .hint(format!("does the URL lead to the cluster gateway? {log}"))
+        Answer::NotTrusted => failed(format!("is it another control plane's gateway? Its log tells: {log}")),
+        Answer::NoCertificate => {
+            failed("something on the way terminates TLS: let it pass TLS through (TLSRoute, TCP)".into())
         }
+        Answer::OtherRelease(_) => {
+            failed("install the chart of the control plane's release in the build cluster".into())
+        }
+        Answer::Blind(_) => failed(log),
+        Answer::Other { .. } => failed(format!("does the URL lead to the cluster gateway? {log}")),
     }
 }
 

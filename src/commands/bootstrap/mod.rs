@@ -1,0 +1,426 @@
+//! `choreoctl bootstrap`: register a build cluster in one go.
+
+mod offline;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Args as ClapArgs, ValueHint};
+use jiff::Timestamp;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::create::{CaArgs, SpecArgs, read_cas};
+use super::error_text;
+use super::steps::Steps;
+use super::wait::deadline;
+use crate::args::{BuildArgs, ControlArgs, DryRun, Session, TextFormat, read_manifests};
+use crate::cluster::Cluster;
+use crate::gateway::GatewayUrl;
+use crate::manifest::{self, Input, to_yaml};
+use crate::pki::{
+    Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, IssueError, KeyAlgorithm, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY,
+    NewFile,
+};
+use crate::plan::{self, Bootstrap, CaIn, Given, Issuer, Made, Observer as _, Pem, Status};
+use crate::plane::{Plane, PlaneName, Span};
+use crate::render;
+use crate::term::{Exit, Term, paint, shell_quoted, visible};
+use crate::validate::objects;
+
+/// The chart of the agent, and the release that is told of.
+const CHART: &str = "oci://ghcr.io/openchoreo/helm-charts/openchoreo-build-plane";
+/// Private keys, apart from what may be committed.
+const KEYS: &str = "private";
+const VALUES: &str = "values.yaml";
+
+/// Register a build cluster in one go
+///
+/// Looks at both clusters, makes or takes over the certificates, creates what the agent needs in the build cluster and
+/// the plane in the control plane, and asks the gateway whether it would let the agent in. Run again it changes nothing
+/// that is right, and goes on where it was cut off. Without --build-context it writes all of it into --out-dir.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "Examples:
+  choreoctl bootstrap shared-builder --build-context build --gateway-url wss://gateway.example.com:8443/ws --out-dir shared
+  choreoctl bootstrap shared-builder --out-dir shared
+  choreoctl bootstrap -f planes.yaml --build-context build --yes")]
+pub struct Args {
+    /// Name of the plane
+    #[arg(required_unless_present = "files")]
+    name: Option<PlaneName>,
+
+    #[command(flatten)]
+    spec: SpecArgs,
+
+    #[command(flatten)]
+    ca: CaArgs,
+
+    /// Planes without a CA, several of which may be registered at once (can be repeated)
+    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath, conflicts_with = "name")]
+    files: Vec<Input>,
+
+    /// Where agents reach the gateway
+    #[arg(long, value_name = "URL")]
+    gateway_url: Option<GatewayUrl>,
+
+    /// Who issues the agent's certificate; unless given, whoever did where a CA is brought along, else cert-manager where
+    /// the build cluster has it
+    #[arg(long, value_name = "WAY")]
+    agent_certificate: Option<Issuer>,
+
+    /// Where the plane has its CA
+    #[arg(long, value_name = "WHERE", default_value = "value")]
+    client_ca_in: CaIn,
+
+    /// Folder for Helm's values, and for the CA with its key: those that it holds are taken over. Without it the key is
+    /// dropped where cert-manager has none
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    out_dir: Option<PathBuf>,
+
+    /// Kind of the keys
+    #[arg(long, value_name = "ALGORITHM", default_value = "ecdsa-p256")]
+    key_algorithm: KeyAlgorithm,
+
+    /// Replace what is there and differs, unasked
+    #[arg(long)]
+    force: bool,
+
+    /// How far to go
+    #[arg(long, value_name = "HOW", default_value = "none")]
+    dry_run: DryRun,
+
+    /// Run helm, which must be on the PATH
+    #[arg(long)]
+    install: bool,
+
+    /// Chart that is installed
+    #[arg(long, value_name = "CHART", default_value = CHART)]
+    chart: String,
+
+    /// Version of the chart
+    #[arg(long, value_name = "VERSION", default_value = "0.17.0")]
+    chart_version: String,
+
+    /// Wait until the agent is connected, and authorized for this plane; so does --install
+    #[arg(long)]
+    wait: bool,
+
+    /// Longest time to wait
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    timeout: Span,
+
+    #[command(flatten)]
+    control: ControlArgs,
+
+    /// How to print it
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: TextFormat,
+
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+
+    #[command(flatten)]
+    build: BuildArgs,
+}
+
+pub async fn run(mut args: Args, session: &Session) -> anyhow::Result<Exit> {
+    let planes = planes(&args)?;
+    let several = planes.len() > 1;
+    let given = given(&args, several)?;
+    if !args.build.is_named() {
+        return offline::write(&args, &planes, session);
+    }
+    let term = &session.term;
+    let (control, build) = args.build.connect_to_write(session).await?;
+    if args.gateway_url.is_none() && !args.yes && term.asks() {
+        let url = term.ask("Where agents reach the gateway, as wss://HOST:PORT/ws (may be empty)", None, |text| {
+            if text.is_empty() { Ok(()) } else { text.parse::<GatewayUrl>().map(drop) }
+        })?;
+        args.gateway_url = url.parse().ok();
+    }
+    tell_plan(term);
+    if args.dry_run == DryRun::None {
+        let names: Vec<_> = planes.iter().map(|plane| visible(plane.name())).collect();
+        term.confirm(&format!("register {}", names.join(", ")), args.yes)?;
+    }
+    let mut results = Vec::new();
+    for plane in planes {
+        let name = plane.name().to_owned();
+        let mut steps = Steps::new(term, args.output);
+        (steps.plane, steps.yes) = (several.then(|| name.clone()), args.yes);
+        let run = Run {
+            folder: folder(&args, &plane, several),
+            steps,
+            plan: plan(&args, &control, &build.cluster, plane, given.as_ref(), session)?,
+            args: &args,
+        };
+        if several && args.output == TextFormat::Text {
+            term.line(&format!("{}:", paint::strong(&visible(&name))))?;
+        }
+        let result = run.through().await;
+        if !several {
+            return result;
+        }
+        results.push(match result {
+            Ok(Exit::Done) => (name, "registered".to_owned(), Exit::Done),
+            Ok(exit) => (name, "registered, but its agent isn't connected".to_owned(), exit),
+            Err(error) => {
+                term.error(&error_text(&error));
+                (name, format!("failed: {error}"), Exit::No)
+            }
+        });
+    }
+    if args.output == TextFormat::Text {
+        let rows = results.iter().map(|(name, told, _)| vec![visible(name).into_owned(), visible(told).into_owned()]);
+        term.print(&render::columns(Some(&["NAME", "RESULT"]), rows))?;
+    }
+    let failed = results.iter().any(|(_, _, exit)| *exit != Exit::Done);
+    Ok(if failed { Exit::No } else { Exit::Done })
+}
+
+/// The steps, before the first of them runs.
+fn tell_plan(term: &Term) {
+    let width = plan::STEPS.iter().map(|step| step.id.len()).max().unwrap_or_default();
+    let lines: Vec<_> = plan::STEPS.iter().map(|step| format!("  {:<width$}  {}", step.id, step.about)).collect();
+    term.note(&format!("the steps, each of which looks first and acts only where needed:\n{}", lines.join("\n")));
+}
+
+/// The planes that are meant, each without a CA.
+fn planes(args: &Args) -> anyhow::Result<Vec<Plane>> {
+    if let Some(name) = &args.name {
+        return Ok(vec![args.spec.plane(name.as_str())]);
+    }
+    let manifests = read_manifests(&args.files, false)?;
+    let mut planes = Vec::new();
+    for object in manifests.iter().flat_map(objects).filter(|object| object.is_plane()) {
+        let name = visible(object.name());
+        let mut plane: Plane = serde_path_to_error::deserialize(object.node.to_json())
+            .with_context(|| format!("could not read the plane {name}"))?;
+        let ca = &plane.spec.cluster_agent.client_ca;
+        anyhow::ensure!(
+            ca.value.is_none() && ca.secret_ref.is_none(),
+            "the plane {name} has a CA already: choreoctl apply registers it"
+        );
+        plane.spec.plane_id = Some(plane.plane_id().to_owned());
+        planes.push(plane);
+    }
+    anyhow::ensure!(!planes.is_empty(), "there is no plane in the files");
+    Ok(planes)
+}
+
+/// The CA that is brought along.
+fn given(args: &Args, several: bool) -> anyhow::Result<Option<Given>> {
+    let given = match &args.ca {
+        CaArgs { client_ca_secret: Some(secret), .. } => Given::Secret(secret.clone()),
+        CaArgs { client_ca_files, .. } if !client_ca_files.is_empty() => Given::Value(read_cas(client_ca_files)?),
+        _ => return Ok(None),
+    };
+    anyhow::ensure!(!several, "one CA for several planes would let each one's agent pass as the other's");
+    anyhow::ensure!(
+        matches!(args.agent_certificate, None | Some(Issuer::Existing)),
+        "a CA without its key issues nothing: leave it out, or say --agent-certificate existing"
+    );
+    Ok(Some(given))
+}
+
+/// Where a plane's files go.
+fn folder(args: &Args, plane: &Plane, several: bool) -> Option<PathBuf> {
+    let folder = args.out_dir.clone()?;
+    Some(if several { folder.join(plane.name()) } else { folder })
+}
+
+fn plan(
+    args: &Args,
+    control: &Cluster,
+    build: &Cluster,
+    plane: Plane,
+    given: Option<&Given>,
+    session: &Session,
+) -> anyhow::Result<Bootstrap> {
+    Ok(Bootstrap {
+        control: control.clone(),
+        control_namespace: args.control.control_namespace.clone(),
+        build: build.clone(),
+        build_namespace: args.build.namespace().to_owned(),
+        plane,
+        issuer: args.agent_certificate,
+        given: given.cloned(),
+        ca_in: args.client_ca_in,
+        gateway_url: args.gateway_url.clone(),
+        key_algorithm: args.key_algorithm,
+        authority: None,
+        pair: None,
+        force: args.force,
+        dry_run: args.dry_run.server(),
+        limit: session.patience(),
+    })
+}
+
+/// What a run before left in the folder: a CA, and an agent's pair.
+fn at_hand(folder: &Path) -> anyhow::Result<(Option<Authority>, Option<Pem>)> {
+    let keys = Folder::new(&folder.join(KEYS));
+    keys.settle()?;
+    let pair = |certificate, key| -> Option<Pem> {
+        let read = |name| std::fs::read_to_string(keys.file(name)).ok();
+        Some((read(certificate)?, Zeroizing::new(read(key)?)))
+    };
+    let authority = pair(CA_CERTIFICATE, CA_PRIVATE_KEY)
+        .map(|(certificate, key)| Authority::from_pem(&certificate, &key, Timestamp::now()).map_err(IssueError::from));
+    Ok((authority.transpose()?, pair(LEAF_CERTIFICATE, LEAF_PRIVATE_KEY)))
+}
+
+/// One plane's way through the steps.
+struct Run<'r> {
+    args: &'r Args,
+    plan: Bootstrap,
+    folder: Option<PathBuf>,
+    steps: Steps<'r>,
+}
+
+impl Run<'_> {
+    async fn through(mut self) -> anyhow::Result<Exit> {
+        let result = self.steps().await;
+        self.steps.conclude(result)
+    }
+
+    async fn steps(&mut self) -> anyhow::Result<()> {
+        self.take_over()?;
+        let made = plan::bootstrap(&self.plan, &mut self.steps).await?;
+        self.values(&made)?;
+        self.helm(&made).await?;
+        let name = self.plan.plane.name();
+        if self.plan.dry_run.is_none() && (self.args.install || self.args.wait) {
+            return plan::authorized(&self.plan, &made, deadline(self.args.timeout), &mut self.steps).await;
+        }
+        let wait = self.plan.control.target().command(&format!("choreoctl wait {name} --for connected"));
+        self.steps.tell("wait", Status::Skipped, &format!("then: {wait}"));
+        Ok(())
+    }
+
+    /// Takes over what is in the folder. A CA that isn't there yet is made and written first: its key is on the disk before
+    /// anything trusts it, and a run that is cut off finds it there.
+    fn take_over(&mut self) -> anyhow::Result<()> {
+        let Some(folder) = &self.folder else {
+            return Ok(());
+        };
+        (self.plan.authority, self.plan.pair) = at_hand(folder)?;
+        let needs = self.plan.given.is_none() && self.plan.issuer != Some(Issuer::Existing);
+        if self.plan.authority.is_none() && needs && self.plan.dry_run.is_none() {
+            let (authority, ca) =
+                plan::new_authority(self.plan.plane.plane_id(), self.plan.key_algorithm, self.plan.control.now())?;
+            write_keys(folder, Some(&ca), None)?;
+            self.plan.authority = Some(authority);
+        }
+        Ok(())
+    }
+
+    fn values(&mut self, made: &Made) -> anyhow::Result<()> {
+        let suffix = self.args.dry_run.suffix();
+        let Some(folder) = &self.folder else {
+            if made.ca.is_some() && made.issuer == Issuer::Own {
+                let told =
+                    "the CA's key is dropped, as no --out-dir is given: the next certificate takes `certs rotate`";
+                self.steps.tell("values", Status::Skipped, told);
+            } else {
+                self.steps.tell("values", Status::Skipped, "they stand in helm's command, as no --out-dir is given");
+            }
+            return Ok(());
+        };
+        let text = to_yaml(&made.values)?;
+        let is_new =
+            if self.plan.dry_run.is_some() { !is_there(folder, VALUES, &text) } else { write(folder, VALUES, &text)? };
+        let (status, suffix) = if is_new { (Status::Done, suffix) } else { (Status::Found, "") };
+        let told = format!("{} has Helm's values{suffix}", shown(&folder.join(VALUES)));
+        self.steps.tell("values", status, &told);
+        Ok(())
+    }
+
+    async fn helm(&mut self, made: &Made) -> anyhow::Result<()> {
+        let words = self.helm_words(made);
+        if !self.args.install {
+            let words: Vec<_> = words.iter().map(|word| shell_quoted(word)).collect();
+            self.steps.tell("helm", Status::Skipped, &format!("run: helm {}", words.join(" ")));
+            return Ok(());
+        }
+        if plan::installed(&self.plan, made, &self.args.chart_version).await? {
+            self.steps.tell("helm", Status::Found, "the agent runs with these values");
+            return Ok(());
+        }
+        if self.plan.dry_run.is_none() {
+            let status = std::process::Command::new("helm").args(words).stdout(Term::for_others()).status();
+            let status = status.context("could not run helm: is it on the PATH?")?;
+            anyhow::ensure!(status.success(), "helm ended with {status}; run again it goes on from here");
+        }
+        self.steps.tell("helm", Status::Done, &format!("the chart is installed{}", self.args.dry_run.suffix()));
+        Ok(())
+    }
+
+    /// The words behind `helm` that install the agent.
+    fn helm_words(&self, made: &Made) -> Vec<String> {
+        let (args, plan) = (self.args, &self.plan);
+        let mut words: Vec<String> = ["upgrade", "--install", "openchoreo-build-plane"].map(str::to_owned).to_vec();
+        words.extend([args.chart.clone(), "--version".into(), args.chart_version.clone()]);
+        words.extend(["--namespace".into(), plan.build_namespace.clone()]);
+        match &self.folder {
+            Some(folder) => words.extend(["--values".into(), folder.join(VALUES).to_string_lossy().into_owned()]),
+            None => set(&made.values, "", &mut words),
+        }
+        if let Some(context) = &plan.build.target().context {
+            words.extend(["--kube-context".into(), context.clone()]);
+        }
+        words.extend(args.build.kubeconfig().map(|path| format!("--kubeconfig={}", path.to_string_lossy())));
+        words
+    }
+}
+
+/// Values as Helm's command line takes them: a text that looks like a number stays a text.
+fn set(values: &Value, path: &str, words: &mut Vec<String>) {
+    match values {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                set(value, &path, words);
+            }
+        }
+        Value::String(text) => {
+            let escaped = text.replace('\\', "\\\\").replace(',', "\\,");
+            words.extend(["--set-string".into(), format!("{path}={escaped}")]);
+        }
+        value => words.extend(["--set".into(), format!("{path}={value}")]),
+    }
+}
+
+/// Writes private keys and their certificates apart from the rest; fails where there are some.
+fn write_keys(folder: &Path, ca: Option<&Pem>, pair: Option<&Pem>) -> anyhow::Result<()> {
+    let mut files = Vec::new();
+    for (pem, certificate, key) in [(ca, CA_CERTIFICATE, CA_PRIVATE_KEY), (pair, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY)] {
+        if let Some((text, secret)) = pem {
+            files.push(NewFile { name: key, content: secret, secret: true });
+            files.push(NewFile { name: certificate, content: text, secret: false });
+        }
+    }
+    Ok(Folder::new(&folder.join(KEYS)).write(&files, false)?)
+}
+
+fn is_there(folder: &Path, name: &str, text: &str) -> bool {
+    std::fs::read_to_string(folder.join(name)).is_ok_and(|there| there == text)
+}
+
+/// Writes a file unless it is so already; whether it did.
+fn write(folder: &Path, name: &str, text: &str) -> anyhow::Result<bool> {
+    if is_there(folder, name, text) {
+        return Ok(false);
+    }
+    let path = folder.join(name);
+    let failed = || format!("could not write {}", shown(&path));
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).with_context(failed)?;
+    }
+    manifest::write(&path, text)?;
+    Ok(true)
+}
+
+fn shown(path: &Path) -> String {
+    visible(&path.to_string_lossy()).into_owned()
+}
