@@ -399,6 +399,7 @@ pub fn gather_of_files(
     let case = |facts: Facts| {
         let (rivals, same_ca) = neighbours.beside(&facts.plane, &facts.client_ca);
         let lease = snapshot.related("Lease", Some(control_namespace), LEASE);
+        let build = tells_of_build(snapshot).then(|| build_case_of_files(snapshot, facts.plane.plane_id()));
         let renewed = lease.and_then(|lease| lease.pointer("/spec/renewTime")?.as_str()?.parse().ok());
         Case {
             plane: Ok(()),
@@ -409,11 +410,13 @@ pub fn gather_of_files(
             gateway_ca: text_of(snapshot, "Secret", control_namespace, GATEWAY_CA)
                 .ok_or_else(|| unknown("the gateway's CA")),
             lease: lease.map(|_| renewed).ok_or_else(|| unknown("it")),
-            build: tells_of_build(snapshot).then(|| build_case_of_files(snapshot, facts.plane.plane_id())),
+            gateway_url: build
+                .as_ref()
+                .and_then(|build| build.as_ref().ok()?.agent.agent.server_url.as_deref()?.parse().ok()),
+            build,
             probe: None,
             presented: false,
             counted: None,
-            gateway_url: None,
             gateway_certificate: None,
             soon,
             control: Target::default(),

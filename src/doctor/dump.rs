@@ -176,6 +176,13 @@ fn redact(object: &mut Value) {
         });
     }
     let kind = object["kind"].as_str().unwrap_or_default().to_owned();
+    // When a Secret was written is looked at, and who owns a plane's fields.
+    if !plane
+        && kind != "Secret"
+        && let Some(metadata) = object["metadata"].as_object_mut()
+    {
+        metadata.shift_remove("managedFields");
+    }
     match kind.as_str() {
         "Secret" => redact_secret(object),
         "Deployment" => {
@@ -185,14 +192,28 @@ fn redact(object: &mut Value) {
             }
         }
         "Pod" => redact_pod(&mut object["spec"]),
-        "CustomResourceDefinition" => without_descriptions(object),
+        "CustomResourceDefinition" => redact_crd(object),
         _ => {}
     }
 }
 
-/// A schema's texts are long, and nobody looks at them.
-fn without_descriptions(value: &mut Value) {
-    match value {
+/// Of a CRD what it says of a plane's spec stays, without the texts.
+fn redact_crd(object: &mut Value) {
+    const SPEC: &str = "/schema/openAPIV3Schema/properties/spec";
+    let versions = object["spec"]["versions"].as_array().into_iter().flatten().map(|version| {
+        let mut spec = version.pointer(SPEC).cloned().unwrap_or_default();
+        without_descriptions(&mut spec);
+        let schema = json!({"openAPIV3Schema": {"properties": {"spec": spec}}});
+        json!({"name": version["name"], "served": version["served"], "schema": schema})
+    });
+    object["spec"] = json!({"versions": versions.collect::<Vec<_>>()});
+    if let Some(fields) = object.as_object_mut() {
+        fields.shift_remove("status");
+    }
+}
+
+fn without_descriptions(schema: &mut Value) {
+    match schema {
         Value::Object(fields) => {
             fields.retain(|name, value| name != "description" || !value.is_string());
             fields.values_mut().for_each(without_descriptions);

@@ -33,6 +33,18 @@ pub struct GatewayUrl {
     pub path: String,
 }
 
+impl GatewayUrl {
+    /// One that an agent can use: to others it says `malformed ws or wss URL`, or gets a 404.
+    ///
+    /// # Errors
+    /// How to write it.
+    pub fn of_agent(text: &str) -> Result<Self, String> {
+        let url: Self = text.parse()?;
+        let meant = Self { scheme: "wss".into(), path: "/ws".into(), ..url.clone() };
+        if meant == url { Ok(url) } else { Err(format!("an agent needs it as {meant}")) }
+    }
+}
+
 impl std::str::FromStr for GatewayUrl {
     type Err = String;
 
@@ -333,5 +345,7 @@ mod tests {
         for text in ["", "a:8443", "/ws", "wss://"] {
             assert!(text.parse::<GatewayUrl>().is_err(), "{text}");
         }
+        assert_eq!(GatewayUrl::of_agent("https://a:1").unwrap_err(), "an agent needs it as wss://a:1/ws");
+        assert!(GatewayUrl::of_agent("wss://a:1/ws").is_ok());
     }
 }

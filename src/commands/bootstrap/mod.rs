@@ -60,7 +60,7 @@ pub struct Args {
     files: Vec<Input>,
 
     /// Where agents reach the gateway
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = GatewayUrl::of_agent)]
     gateway_url: Option<GatewayUrl>,
 
     /// Who issues the agent's certificate; unless given, whoever did where a CA is brought along, else cert-manager where
@@ -135,7 +135,7 @@ pub async fn run(mut args: Args, session: &Session) -> anyhow::Result<Exit> {
     let (control, build) = args.build.connect_to_write(session).await?;
     if args.gateway_url.is_none() && !args.yes && term.asks() {
         let url = term.ask("Where agents reach the gateway, as wss://HOST:PORT/ws (may be empty)", None, |text| {
-            if text.is_empty() { Ok(()) } else { text.parse::<GatewayUrl>().map(drop) }
+            if text.is_empty() { Ok(()) } else { GatewayUrl::of_agent(text).map(drop) }
         })?;
         args.gateway_url = url.parse().ok();
     }

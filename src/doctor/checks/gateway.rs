@@ -34,7 +34,7 @@ pub fn gateway_reachable(case: &Case) -> Outcome {
     let Some(probe) = &case.probe else {
         return match &case.gateway_url {
             None => Outcome::skip("no gateway URL is known: --gateway-url"),
-            Some(url) => Outcome::skip(format!("{} was not asked: its CA can't be read", visible(&url.to_string()))),
+            Some(url) => Outcome::skip(format!("{} was not asked", visible(&url.to_string()))),
         };
     };
     let url = case.gateway_url.as_ref().map(|url| visible(&url.to_string()).into_owned()).unwrap_or_default();
@@ -157,13 +157,21 @@ pub fn connected(case: &Case) -> Outcome {
     let facts = &case.facts;
     let agents = facts.plane.connection().map_or(0, |connection| connection.connected_agents);
     let why = case.log().map(|told| format!("; {told}")).unwrap_or_default();
+    let failed = |told: &str| {
+        let outcome = Outcome::fail(format!("{told}{why}"));
+        match &case.build {
+            // The causes lie there.
+            None => outcome.hint(case.rotate(&format!("choreoctl doctor {}", shell_quoted(facts.plane.name())))),
+            Some(_) => outcome,
+        }
+    };
     match facts.plane.state(facts.now) {
         State::Connected if facts.plane.name() == DEFAULT_PLANE => Outcome::pass(format!("{agents} connected")),
         State::Connected => Outcome::pass(format!("{agents} connected; builds reach it by its name only")),
         State::Late => Outcome::warn("the heartbeat is late"),
         State::Unreported => Outcome::skip("there is no report yet"),
-        State::Disconnected => Outcome::fail(format!("no agent is connected, though one was{why}")),
-        _ => Outcome::fail(format!("no agent ever got in{why}")),
+        State::Disconnected => failed("no agent is connected, though one was"),
+        _ => failed("no agent ever got in"),
     }
 }
 
