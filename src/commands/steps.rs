@@ -10,7 +10,8 @@ use serde_json::json;
 use super::error_text;
 use crate::args::TextFormat;
 use crate::manifest;
-use crate::plan::{self, Observer, Status};
+use crate::pki::{CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile};
+use crate::plan::{self, Observer, Pem, Status};
 use crate::render::{self, redacted_json};
 use crate::term::{Exit, Term, Waiting, paint, visible};
 
@@ -23,6 +24,8 @@ pub struct Steps<'t> {
     pub output: TextFormat,
     /// Where manifests go that another manager is to apply.
     pub out_dir: Option<PathBuf>,
+    /// Where a CA goes that is made.
+    pub keys: Option<Folder>,
     /// The plane that they are about, where there are several.
     pub plane: Option<String>,
     /// Whether questions were answered with yes beforehand.
@@ -43,6 +46,7 @@ impl<'t> Steps<'t> {
             term,
             output,
             out_dir: None,
+            keys: None,
             plane: None,
             yes: false,
             waiting: None,
@@ -69,6 +73,18 @@ impl<'t> Steps<'t> {
             _ => Err(error),
         }
     }
+}
+
+/// Writes private keys with their certificates; fails where there are some.
+pub fn write_keys(folder: &Folder, ca: Option<&Pem>, pair: Option<&Pem>) -> anyhow::Result<()> {
+    let mut files = Vec::new();
+    for (pem, certificate, key) in [(ca, CA_CERTIFICATE, CA_PRIVATE_KEY), (pair, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY)] {
+        if let Some((text, secret)) = pem {
+            files.push(NewFile { name: key, content: secret, secret: true });
+            files.push(NewFile { name: certificate, content: text, secret: false });
+        }
+    }
+    Ok(folder.write(&files, false)?)
 }
 
 impl Observer for Steps<'_> {
@@ -120,6 +136,14 @@ impl Observer for Steps<'_> {
                 }
             }
         };
+    }
+
+    fn keep(&mut self, ca: &Pem) -> anyhow::Result<bool> {
+        let Some(keys) = &self.keys else {
+            return Ok(false);
+        };
+        write_keys(keys, Some(ca), None)?;
+        Ok(true)
     }
 
     fn wait(&mut self, text: &str) {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::agent::{pair_data, pair_of};
+use super::agent::{Data, pair_data, pair_of};
 use super::{Error, Observer, Right, Status, demand, until};
 use crate::cluster::{self, Agent, Cluster, StoredSecret, comparable};
 use crate::doctor::{GATEWAY_CA, Pair, client_cas};
@@ -94,14 +94,21 @@ pub struct Made {
     /// Helm's values for the agent.
     pub values: Value,
     pub issuer: Issuer,
-    /// A CA that was made, with its key.
-    pub ca: Option<Pem>,
-    /// An agent's pair that was made.
-    pub pair: Option<Pem>,
-    /// The objects of the control plane, as they were written.
-    pub objects: Vec<Value>,
+    /// Whether a CA was made whose key was not kept.
+    pub drops_key: bool,
     /// What the agent verifies the gateway against, in PEM.
-    pub gateway_ca: String,
+    gateway_ca: String,
+}
+
+/// The same for clusters that aren't at hand.
+pub struct Offline {
+    /// Helm's values for the agent.
+    pub values: Value,
+    pub ca: Pem,
+    /// The agent's pair, unless cert-manager is to issue it.
+    pub pair: Option<Pem>,
+    /// The objects of the control plane.
+    pub objects: Vec<Value>,
 }
 
 /// What the agent is to present, and the CA that the plane is to trust.
@@ -110,11 +117,11 @@ struct Certificates {
     authority: Option<Authority>,
     /// What is to stand in the agent's Secret, or does.
     pair: Option<Pem>,
-    made_ca: Option<Pem>,
-    /// Whether the pair is to be written yet.
-    new_pair: bool,
-    /// The agent's Secret, where it is to be replaced.
+    /// What the Secret beside the agent is to hold yet.
+    data: Option<Data>,
+    /// That Secret, where it is to be replaced.
     replaced: Option<StoredSecret>,
+    drops_key: bool,
 }
 
 /// A step, and what it sees to.
@@ -151,10 +158,7 @@ fn begin(step: &'static str, observer: &mut dyn Observer) {
 }
 
 /// A CA for the agents of a planeID, and its certificate and key in PEM.
-///
-/// # Errors
-/// Those of making certificates.
-pub fn new_authority(id: &str, algorithm: KeyAlgorithm, now: Timestamp) -> Result<(Authority, Pem), pki::IssueError> {
+fn new_authority(id: &str, algorithm: KeyAlgorithm, now: Timestamp) -> Result<(Authority, Pem), pki::IssueError> {
     let name: String = format!("build plane agents of {id}").chars().take(64).collect();
     let ca = pki::ca(&name, algorithm, CA_VALID_FOR, now)?;
     let key = ca.key.to_pem();
@@ -162,7 +166,7 @@ pub fn new_authority(id: &str, algorithm: KeyAlgorithm, now: Timestamp) -> Resul
     Ok((authority, (ca.certificate, key)))
 }
 
-/// The same for clusters that aren't at hand: certificates are always made. With cert-manager only the CA is.
+/// The same for clusters that aren't at hand: certificates are always made, with cert-manager only the CA's.
 ///
 /// # Errors
 /// Those of making certificates.
@@ -172,7 +176,7 @@ pub fn offline(
     (url, control_namespace): (Option<&GatewayUrl>, &str),
     algorithm: KeyAlgorithm,
     now: Timestamp,
-) -> anyhow::Result<Made> {
+) -> Result<Offline, pki::IssueError> {
     let id = plane.plane_id();
     let (authority, ca) = new_authority(id, algorithm, now)?;
     let pair = if issuer == Issuer::Own { Some(new_pair(id, &authority, algorithm, now)?.0) } else { None };
@@ -192,8 +196,7 @@ pub fn offline(
         }
     }
     objects.push(plane.manifest(&CLUSTER_BUILD_PLANE));
-    let values = values(id, url, issuer);
-    Ok(Made { values, issuer, ca: Some(ca), pair, objects, gateway_ca: String::new() })
+    Ok(Offline { values: values(id, url, issuer), ca, pair, objects })
 }
 
 /// An agent's pair, and the end of its certificate.
@@ -226,19 +229,17 @@ pub async fn bootstrap(plan: &Bootstrap, observer: &mut dyn Observer) -> anyhow:
     let gateway_ca = plan.gateway_ca(observer).await?;
     plan.gateway(&gateway_ca, observer).await?;
     let issuer = plan.issuer(observer).await?;
-    let certificates = plan.certificates(issuer, observer).await?;
+    let mut certificates = plan.certificates(issuer, observer).await?;
     plan.foretell(&certificates)?;
     plan.namespace(is_new, observer).await?;
     plan.server_ca(&gateway_ca, is_new, observer).await?;
-    plan.agent_secret(issuer, &certificates, is_new, observer).await?;
-    let plane = plan.plane(&certificates.ca, by_name, observer).await?;
+    plan.agent_secret(issuer, &mut certificates, is_new, observer).await?;
+    plan.plane(&certificates.ca, by_name, observer).await?;
     plan.probe(&gateway_ca, &certificates, observer).await?;
     Ok(Made {
         values: values(plan.plane.plane_id(), plan.gateway_url.as_ref(), issuer),
         issuer,
-        ca: certificates.made_ca,
-        pair: certificates.pair.filter(|_| certificates.new_pair),
-        objects: vec![plane],
+        drops_key: certificates.drops_key,
         gateway_ca,
     })
 }
@@ -530,14 +531,13 @@ impl Bootstrap {
             return self.new_certificates(issuer, None, observer);
         };
         let (certificate, key) = (secret.text(LEAF_CERTIFICATE), secret.text(LEAF_PRIVATE_KEY));
-        let told = format!("Secret {name} holds them");
         match issuer {
             Issuer::CertManager => {
                 let authority = Authority::from_pem(&certificate, &key, now).map_err(pki::IssueError::from)?;
-                observer.tell("certificates", Status::Found, &told);
                 let ca = pki::encode("CERTIFICATE", &authority.certificate.der);
+                self.found(&name, &ca, observer);
                 let authority = Some(authority);
-                Ok(Certificates { ca, authority, pair: None, made_ca: None, new_pair: false, replaced: None })
+                Ok(Certificates { ca, authority, pair: None, data: None, replaced: None, drops_key: false })
             }
             Issuer::Own if let Err(why) = self.is_ours(&secret, now) => {
                 let what = format!("Secret {name}, which {why},");
@@ -547,15 +547,23 @@ impl Bootstrap {
             }
             Issuer::Own | Issuer::Existing => {
                 let pair = pair_of(&secret)?;
-                observer.tell("certificates", Status::Found, &told);
                 let beside = secret.text(CA_CERTIFICATE).to_string();
                 // Without a CA of its own a self-signed certificate is what is trusted.
                 let own = if beside.is_empty() { pki::encode("CERTIFICATE", &pair.leaf().der) } else { beside };
                 let ca = self.given().await?.unwrap_or(own);
+                self.found(&name, &ca, observer);
                 let pair = Some((certificate.to_string(), key));
-                Ok(Certificates { ca, authority: None, pair, made_ca: None, new_pair: false, replaced: None })
+                Ok(Certificates { ca, authority: None, pair, data: None, replaced: None, drops_key: false })
             }
         }
+    }
+
+    /// The certificates are in their Secret; what is at hand may be of another CA.
+    fn found(&self, name: &NamespacedName, ca: &str, observer: &mut dyn Observer) {
+        let held = pki::certificates(ca);
+        let other = self.authority.as_ref().is_some_and(|authority| !held.contains(&authority.certificate.der));
+        let other = if other { "; the CA in --out-dir is another one, and is not used" } else { "" };
+        observer.tell("certificates", Status::Found, &format!("Secret {name} holds them{other}"));
     }
 
     /// Why a Secret doesn't hold what was made here for this planeID.
@@ -580,16 +588,15 @@ impl Bootstrap {
         observer: &mut dyn Observer,
     ) -> anyhow::Result<Certificates> {
         let (id, now) = (self.plane.plane_id(), self.control.now());
-        let (authority, made_ca) = match &self.authority {
-            Some(authority) => {
-                let ca = pki::encode("CERTIFICATE", &authority.certificate.der);
-                // cert-manager signs with it, wherever else it is kept.
-                let key = (issuer == Issuer::CertManager).then(|| (ca, authority.key_to_pem()));
-                (authority.again()?, key)
-            }
+        let mut drops_key = false;
+        let authority = match &self.authority {
+            Some(authority) => authority.again()?,
             None => {
                 let (authority, ca) = new_authority(id, self.key_algorithm, now)?;
-                (authority, Some(ca))
+                // Before anything trusts it: a run that is cut off finds it there.
+                let kept = self.dry_run.is_some() || observer.keep(&ca)?;
+                drops_key = !kept && issuer == Issuer::Own;
+                authority
             }
         };
         let ca = pki::encode("CERTIFICATE", &authority.certificate.der);
@@ -599,21 +606,21 @@ impl Bootstrap {
             let presented = pki::certificates(certificate);
             matches!(pki::verify(&presented, &ca, now), Verdict::Authorized { .. })
         });
-        let pair = match (issuer, at_hand) {
+        let (data, pair) = match (issuer, at_hand) {
             (Issuer::Own, Some((certificate, key))) => {
                 told.push_str(", and so is the agent's certificate, which is at hand");
-                Some((certificate.clone(), key.clone()))
+                (pair_data(certificate, key, &ca), Some((certificate.clone(), key.clone())))
             }
             (Issuer::Own, None) => {
                 let (pair, until) = new_pair(id, &authority, self.key_algorithm, now)?;
                 told.push_str(&format!(", the agent's certificate until {}: renew it by then", day(until)));
-                Some(pair)
+                (pair_data(&pair.0, &pair.1, &ca), Some(pair))
             }
-            _ => None,
+            // It signs with the CA's key, wherever else that is kept.
+            _ => (pair_data(&ca, &authority.key_to_pem(), ""), None),
         };
         self.done("certificates", &told, observer);
-        let new_pair = pair.is_some();
-        Ok(Certificates { ca, authority: Some(authority), pair, made_ca, new_pair, replaced })
+        Ok(Certificates { ca, authority: Some(authority), pair, data: Some(data), replaced, drops_key })
     }
 
     /// Fails where the plane would not let in what the agent presents: before anything is written.
@@ -682,23 +689,16 @@ impl Bootstrap {
     async fn agent_secret(
         &self,
         issuer: Issuer,
-        certificates: &Certificates,
+        certificates: &mut Certificates,
         is_new: bool,
         observer: &mut dyn Observer,
     ) -> anyhow::Result<()> {
         begin("agent-secret", observer);
-        let (name, data) = match (issuer, &certificates.pair, &certificates.made_ca) {
-            (Issuer::Own, Some((certificate, key)), _) if certificates.new_pair => {
-                (self.beside(OWN_SECRET), pair_data(certificate, key, &certificates.ca))
-            }
-            (Issuer::CertManager, _, Some((certificate, key))) => {
-                (self.beside(&ca_secret(self.plane.plane_id())), pair_data(certificate, key, ""))
-            }
-            _ => {
-                observer.tell("agent-secret", Status::Found, "the agent's Secret is there");
-                return Ok(());
-            }
+        let Some(data) = certificates.data.take() else {
+            observer.tell("agent-secret", Status::Found, "the agent's Secret is there");
+            return Ok(());
         };
+        let name = self.secret_of(issuer).await?;
         let verb = if certificates.replaced.is_some() { "replaced" } else { "created" };
         if let Some(dry_run) = self.sends(is_new) {
             match &certificates.replaced {
@@ -762,7 +762,7 @@ impl Bootstrap {
         Ok(())
     }
 
-    async fn plane(&self, ca: &str, by_name: bool, observer: &mut dyn Observer) -> anyhow::Result<Value> {
+    async fn plane(&self, ca: &str, by_name: bool, observer: &mut dyn Observer) -> anyhow::Result<()> {
         let name = self.plane.name();
         let there = self.control.plane_if_any::<Plane>(name).await?;
         // What lets the agent in is right, however it came there.
@@ -785,13 +785,13 @@ impl Bootstrap {
                 self.control.create(&manifest, dry_run).await?;
             }
             self.done("plane", &format!("{} {name} created", CLUSTER_BUILD_PLANE.kind), observer);
-            return Ok(manifest);
+            return Ok(());
         };
         let (before, after) = (there.manifest(&CLUSTER_BUILD_PLANE), wanted.manifest(&CLUSTER_BUILD_PLANE));
         if covers(&before, &after) {
             let told = format!("{name} trusts the CA, with planeID {}", visible(there.plane_id()));
             observer.tell("plane", Status::Found, &told);
-            return Ok(before);
+            return Ok(());
         }
         // What it says beside that stays.
         wanted.spec.secret_store_ref = wanted.spec.secret_store_ref.or(there.spec.secret_store_ref);
@@ -806,7 +806,7 @@ impl Bootstrap {
             self.control.apply(&manifest, true, false).await?;
         }
         self.done("plane", &format!("{name} configured"), observer);
-        Ok(manifest)
+        Ok(())
     }
 
     /// Whether the CA of a plane has all of these certificates.

@@ -11,7 +11,7 @@ mod rotate;
 mod trust;
 
 pub use bootstrap::{
-    Bootstrap, CaIn, Given, Issuer, Made, Pem, STEPS, authorized, bootstrap, installed, new_authority, offline,
+    Bootstrap, CaIn, Given, Issuer, Made, Offline, Pem, STEPS, authorized, bootstrap, installed, offline,
 };
 pub use renew::{Renewal, renew};
 pub use rotate::{Keeper, Phase, Rotation, Way, rotate};
@@ -46,6 +46,9 @@ pub trait Observer {
     fn replaces(&mut self, what: &str, before: &str, after: &str) -> anyhow::Result<bool>;
 
     fn tell(&mut self, step: &'static str, status: Status, message: &str);
+
+    /// Keeps a CA with its key; whether there is a place for it.
+    fn keep(&mut self, ca: &Pem) -> anyhow::Result<bool>;
 
     /// Something takes time; told again while it does.
     fn wait(&mut self, text: &str);

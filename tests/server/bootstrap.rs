@@ -90,6 +90,10 @@ pub fn a_build_plane_is_registered_in_one_go() {
     assert_eq!(versions(&at), before);
     let done: Vec<_> = told.iter().filter(|(_, status)| status == "done").collect();
     assert!(done.is_empty(), "{done:?}");
+    // No CA is made that nothing needs.
+    let late = ["bootstrap", "boot", "--gateway-url", &url, "--out-dir", "late", "--yes"];
+    at.run(&late).expect(0);
+    assert!(at.control.path().join("late/values.yaml").exists() && !at.control.path().join("late/private").exists());
     // The steps are told in the order of the plan.
     let plan = bootstrap(&[]).expect(0).stderr;
     let plan: Vec<_> = plan.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();

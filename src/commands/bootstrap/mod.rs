@@ -20,7 +20,6 @@ use crate::gateway::GatewayUrl;
 use crate::manifest::{self, Input, to_yaml};
 use crate::pki::{
     Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, IssueError, KeyAlgorithm, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY,
-    NewFile,
 };
 use crate::plan::{self, Bootstrap, CaIn, Given, Issuer, Made, Observer as _, Pem, Status};
 use crate::plane::{Plane, PlaneName, Span};
@@ -257,9 +256,13 @@ fn plan(
     })
 }
 
+/// The folder of private keys.
+fn keys(folder: &Path) -> Folder {
+    Folder::new(&folder.join(KEYS))
+}
+
 /// What a run before left in the folder: a CA, and an agent's pair.
-fn at_hand(folder: &Path) -> anyhow::Result<(Option<Authority>, Option<Pem>)> {
-    let keys = Folder::new(&folder.join(KEYS));
+fn at_hand(keys: &Folder) -> anyhow::Result<(Option<Authority>, Option<Pem>)> {
     keys.settle()?;
     let pair = |certificate, key| -> Option<Pem> {
         let read = |name| std::fs::read_to_string(keys.file(name)).ok();
@@ -285,7 +288,11 @@ impl Run<'_> {
     }
 
     async fn steps(&mut self) -> anyhow::Result<()> {
-        self.take_over()?;
+        if let Some(folder) = &self.folder {
+            let keys = keys(folder);
+            (self.plan.authority, self.plan.pair) = at_hand(&keys)?;
+            self.steps.keys = Some(keys);
+        }
         let made = plan::bootstrap(&self.plan, &mut self.steps).await?;
         self.values(&made)?;
         self.helm(&made).await?;
@@ -298,27 +305,10 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Takes over what is in the folder. A CA that isn't there yet is made and written first: its key is on the disk before
-    /// anything trusts it, and a run that is cut off finds it there.
-    fn take_over(&mut self) -> anyhow::Result<()> {
-        let Some(folder) = &self.folder else {
-            return Ok(());
-        };
-        (self.plan.authority, self.plan.pair) = at_hand(folder)?;
-        let needs = self.plan.given.is_none() && self.plan.issuer != Some(Issuer::Existing);
-        if self.plan.authority.is_none() && needs && self.plan.dry_run.is_none() {
-            let (authority, ca) =
-                plan::new_authority(self.plan.plane.plane_id(), self.plan.key_algorithm, self.plan.control.now())?;
-            write_keys(folder, Some(&ca), None)?;
-            self.plan.authority = Some(authority);
-        }
-        Ok(())
-    }
-
     fn values(&mut self, made: &Made) -> anyhow::Result<()> {
         let suffix = self.args.dry_run.suffix();
         let Some(folder) = &self.folder else {
-            if made.ca.is_some() && made.issuer == Issuer::Own {
+            if made.drops_key {
                 let told =
                     "the CA's key is dropped, as no --out-dir is given: the next certificate takes `certs rotate`";
                 self.steps.tell("values", Status::Skipped, told);
@@ -389,18 +379,6 @@ fn set(values: &Value, path: &str, words: &mut Vec<String>) {
         }
         value => words.extend(["--set".into(), format!("{path}={value}")]),
     }
-}
-
-/// Writes private keys and their certificates apart from the rest; fails where there are some.
-fn write_keys(folder: &Path, ca: Option<&Pem>, pair: Option<&Pem>) -> anyhow::Result<()> {
-    let mut files = Vec::new();
-    for (pem, certificate, key) in [(ca, CA_CERTIFICATE, CA_PRIVATE_KEY), (pair, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY)] {
-        if let Some((text, secret)) = pem {
-            files.push(NewFile { name: key, content: secret, secret: true });
-            files.push(NewFile { name: certificate, content: text, secret: false });
-        }
-    }
-    Ok(Folder::new(&folder.join(KEYS)).write(&files, false)?)
 }
 
 fn is_there(folder: &Path, name: &str, text: &str) -> bool {

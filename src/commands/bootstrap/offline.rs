@@ -3,11 +3,12 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Args, KEYS, VALUES, folder, shown, write as write_file, write_keys};
+use super::{Args, KEYS, VALUES, folder, keys, shown, write as write_file};
 use crate::args::{DryRun, NoBuildCluster, Session};
+use crate::commands::steps::write_keys;
 use crate::manifest::to_yaml;
 use crate::pki::CA_PRIVATE_KEY;
-use crate::plan::{self, Issuer, Made};
+use crate::plan::{self, Issuer, Offline};
 use crate::plane::Plane;
 use crate::term::Exit;
 
@@ -27,15 +28,16 @@ pub fn write(args: &Args, planes: &[Plane], session: &Session) -> anyhow::Result
     }
     for plane in planes {
         let folder = folder(args, plane, planes.len() > 1).unwrap_or_default();
-        if folder.join(KEYS).join(CA_PRIVATE_KEY).exists() {
-            let path = shown(&folder.join(KEYS));
+        let keys = keys(&folder);
+        if keys.file(CA_PRIVATE_KEY).exists() {
+            let path = shown(keys.path());
             anyhow::bail!("{path} holds the keys of a run before: name another --out-dir");
         }
         let way = (args.agent_certificate.unwrap_or(Issuer::Own), args.client_ca_in);
         let place = (args.gateway_url.as_ref(), args.control.control_namespace.as_str());
         let made = plan::offline(plane, way, place, args.key_algorithm, Timestamp::now())?;
         if args.dry_run == DryRun::None {
-            write_keys(&folder, made.ca.as_ref(), made.pair.as_ref())?;
+            write_keys(&keys, Some(&made.ca), made.pair.as_ref())?;
         }
         for (name, text) in files(args, plane, &made)? {
             if args.dry_run == DryRun::None {
@@ -49,7 +51,7 @@ pub fn write(args: &Args, planes: &[Plane], session: &Session) -> anyhow::Result
 }
 
 /// What may be committed.
-fn files(args: &Args, plane: &Plane, made: &Made) -> anyhow::Result<Vec<(String, String)>> {
+fn files(args: &Args, plane: &Plane, made: &Offline) -> anyhow::Result<Vec<(String, String)>> {
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": args.build.namespace()}});
     let mut files = vec![
         ("build-plane/namespace.yaml".to_owned(), to_yaml(&namespace)?),
@@ -64,9 +66,9 @@ fn files(args: &Args, plane: &Plane, made: &Made) -> anyhow::Result<Vec<(String,
 }
 
 /// What to apply where.
-fn readme(args: &Args, plane: &Plane, made: &Made) -> String {
+fn readme(args: &Args, plane: &Plane, made: &Offline) -> String {
     let (name, namespace, control) = (plane.name(), args.build.namespace(), &args.control.control_namespace);
-    let (secret, life) = if made.issuer == Issuer::CertManager {
+    let (secret, life) = if made.pair.is_none() {
         let ca = format!("{}-agent-ca", plane.plane_id());
         (
             format!("kubectl --context build -n {namespace} create secret tls {ca} --cert {KEYS}/ca.crt --key {KEYS}/ca.key"),
