@@ -781,7 +781,7 @@ fn errors_have_codes_and_hints() {
     assert!(started.elapsed() < SOON);
 
     let broken = at.write("broken", &config.replace("users:", "users: ["));
-    fails(&["get", "--kubeconfig", &broken], 2, &["broken", "line 10"]);
+    fails(&["get", "--kubeconfig", &broken], 2, &["broken", "line 11"]);
 
     // No output anywhere shows a token or what a plugin printed.
     for kubeconfig in [&at.kubeconfig().to_string_lossy().into_owned(), &plugin, &broken] {

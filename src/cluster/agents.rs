@@ -255,7 +255,14 @@ impl Cluster {
     /// # Errors
     /// [`Error::NoAgent`] and [`Error::SeveralAgents`] otherwise.
     pub async fn agent(&self, namespace: &str, plane_id: Option<&str>) -> Result<Agent, Error> {
-        let mut agents = self.agents(namespace).await?;
+        self.the_one(self.agents(namespace).await?, namespace, plane_id)
+    }
+
+    /// The same among the agents of a namespace.
+    ///
+    /// # Errors
+    /// [`Error::NoAgent`] and [`Error::SeveralAgents`] otherwise.
+    pub fn the_one(&self, mut agents: Vec<Agent>, namespace: &str, plane_id: Option<&str>) -> Result<Agent, Error> {
         let ids: Vec<_> = agents.iter().filter_map(|agent| agent.plane_id.clone()).collect();
         if let Some(id) = plane_id {
             agents.retain(|agent| agent.plane_id.as_deref() == Some(id));

@@ -1,6 +1,7 @@
 //! What a diagnosis looks at: everything around one plane, gathered once and in parallel, each part with its own error.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
@@ -13,7 +14,7 @@ use super::facts::{
     AT_ONCE, CaPlace, ClientCa, Facts, Problem, ca_place, client_cas, client_cas_of_files, facts_of_files,
 };
 use super::ground::{Gathered, Ground};
-use crate::cluster::{Cluster, Error, ServicePods, StoredSecret, Target, agents_of, pods_of};
+use crate::cluster::{Agent, Cluster, Error, ServicePods, StoredSecret, Target, agents_of, pods_of};
 use crate::gateway::{Counted, GatewayUrl, Identity, ProbeError, Question, Reply, count, presented, probe};
 use crate::pki::{self, Certificate, LEAF_PRIVATE_KEY, PrivateKey, Remaining, Verdict};
 use crate::plane::{CA_KEY, CLUSTER_BUILD_PLANE, KEY_FITS, LOG, NamespacedName, Plane, Snapshot};
@@ -76,9 +77,9 @@ pub struct Case {
     /// The gateway's pods; none where it has no Service here.
     pub gateway_pods: Result<Option<ServicePods>, Problem>,
     /// The build cluster's side; none where none was named.
-    pub build: Option<Result<BuildCase, Problem>>,
+    pub build: Option<Result<Arc<BuildCase>, Problem>>,
     /// The gateway's word; none where it was not asked.
-    pub probe: Option<Result<Reply, ProbeError>>,
+    pub probe: Option<Result<Reply, Arc<ProbeError>>>,
     /// Whether a certificate was shown to it.
     pub presented: bool,
     /// The agents that it has for this plane; none where it doesn't tell.
@@ -110,6 +111,44 @@ struct Common {
     gateway_ca: Result<String, Problem>,
     lease: Result<Option<Timestamp>, Problem>,
     gateway_pods: Result<Option<ServicePods>, Problem>,
+    /// The agents of the build cluster; none where none was named.
+    build: Option<Result<Vec<Arc<BuildCase>>, Problem>>,
+    heard: Mutex<BTreeMap<String, Once>>,
+}
+
+/// What a gateway needs to be asked only once, by its URL: each of many planes would wait for it again.
+#[derive(Clone, Default)]
+struct Once {
+    /// Why it can't be reached.
+    away: Option<Arc<ProbeError>>,
+    /// Its own certificate, once it was looked at.
+    certificate: Option<Option<Certificate>>,
+}
+
+impl Common {
+    /// Of a control plane that tells nothing.
+    async fn without_control(reach: &Reach<'_>, problem: &Problem) -> Self {
+        Self {
+            neighbours: Neighbours::new(std::iter::empty()),
+            build_planes: Err(problem.clone()),
+            gateway_ca: Err(problem.clone()),
+            lease: Err(problem.clone()),
+            gateway_pods: Err(problem.clone()),
+            build: build_cases(reach).await,
+            heard: Mutex::default(),
+        }
+    }
+
+    /// What is known of a gateway from the planes before.
+    fn heard(&self, url: &GatewayUrl) -> Once {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.get(&url.to_string()).cloned().unwrap_or_default()
+    }
+
+    fn hear(&self, url: &GatewayUrl, change: impl FnOnce(&mut Once)) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        change(heard.entry(url.to_string()).or_default());
+    }
 }
 
 /// Which planes have which planeID, and which certificates in their CA.
@@ -157,13 +196,14 @@ pub async fn gather(reach: &Reach<'_>, planes: Vec<Plane>, whole: bool) -> Gathe
     let ca = NamespacedName { namespace: reach.control_namespace.into(), name: GATEWAY_CA.into() };
     let service = NamespacedName { namespace: reach.control_namespace.into(), name: GATEWAY_SERVICE.into() };
     let keys = [CA_KEY];
-    let (ground, all, gateway_ca, lease, build_planes, gateway_pods) = tokio::join!(
+    let (ground, all, gateway_ca, lease, build_planes, gateway_pods, build) = tokio::join!(
         Ground::of(reach.control),
         async { if whole { Ok(planes.clone()) } else { reach.control.planes::<Plane>(None).await } },
         reach.control.secret_keys(&ca, &keys),
         reach.control.lease(reach.control_namespace, LEASE),
         reach.control.build_planes(),
         reach.control.service_pods(&service),
+        build_cases(reach),
     );
     let listed = all.as_ref().map(drop).map_err(Problem::from);
     // Who may read some planes and not list them knows of these.
@@ -182,6 +222,8 @@ pub async fn gather(reach: &Reach<'_>, planes: Vec<Plane>, whole: bool) -> Gathe
             .map_err(|error| Problem::from(&error)),
         lease: lease.map_err(|error| Problem::from(&error)),
         gateway_pods: gateway_pods.map_err(|error| Problem::from(&error)),
+        build,
+        heard: Mutex::default(),
     };
     let cas: HashMap<_, _> = all.iter().map(|plane| plane.name().to_owned()).zip(cas).collect();
     let wanted: BTreeSet<_> = planes.iter().map(|plane| plane.observability_plane().to_owned()).collect();
@@ -215,17 +257,11 @@ fn named(plane: &Plane) -> (String, String) {
 /// are meant.
 pub async fn gather_without_control(reach: &Reach<'_>, names: &[String], error: &Error) -> Gathered {
     let problem = Problem::from(error);
-    let common = Common {
-        neighbours: Neighbours::new(std::iter::empty()),
-        build_planes: Err(problem.clone()),
-        gateway_ca: Err(problem.clone()),
-        lease: Err(problem.clone()),
-        gateway_pods: Err(problem.clone()),
-    };
+    let common = Common::without_control(reach, &problem).await;
     let mut names = names.to_vec();
-    if let (true, Some((cluster, namespace))) = (names.is_empty(), reach.build) {
-        let agents = cluster.agents(namespace).await.unwrap_or_default();
-        names = agents.into_iter().filter_map(|agent| agent.plane_id).collect();
+    if names.is_empty() {
+        let agents = common.build.as_ref().and_then(|build| build.as_ref().ok()).into_iter().flatten();
+        names = agents.filter_map(|build| build.agent.agent.plane_id.clone()).collect();
     }
     let (common, problem) = (&common, &problem);
     let gathered = stream::iter(names).map(async |name| {
@@ -245,13 +281,13 @@ fn of_plane_id(build_planes: &[(String, String)], plane: &Plane) -> Vec<String> 
 
 async fn case(reach: &Reach<'_>, facts: Facts, common: &Common) -> Case {
     let plane = &facts.plane;
-    let build = match reach.build {
-        None => None,
-        Some((cluster, namespace)) => Some(build_case(cluster, namespace, plane.plane_id()).await),
-    };
+    let build = common.build.as_ref().map(|build| match build {
+        Ok(agents) => meant(reach, agents, plane.plane_id(), &common.neighbours),
+        Err(problem) => Err(problem.clone()),
+    });
     let (rivals, same_ca) = common.neighbours.beside(plane, &facts.client_ca);
-    let known = build.as_ref().and_then(|build| build.as_ref().ok());
-    let gateway = Heard::of(reach, plane, known, &common.gateway_ca).await;
+    let known = build.as_ref().and_then(|build| build.as_deref().ok());
+    let gateway = Heard::of(reach, plane, known, common).await;
     Case {
         plane: Ok(()),
         rivals,
@@ -274,13 +310,41 @@ async fn case(reach: &Reach<'_>, facts: Facts, common: &Common) -> Case {
     }
 }
 
-async fn build_case(cluster: &Cluster, namespace: &str, plane_id: &str) -> Result<BuildCase, Problem> {
-    let found = match cluster.agent(namespace, Some(plane_id)).await {
-        // One that runs as another planeID is the one that is meant, where it is the only one.
-        Err(Error::NoAgent { there, .. }) if there.len() == 1 => cluster.agent(namespace, None).await,
+/// The agents of the build cluster, where one was named.
+async fn build_cases(reach: &Reach<'_>) -> Option<Result<Vec<Arc<BuildCase>>, Problem>> {
+    let (cluster, namespace) = reach.build?;
+    let agents = match cluster.agents(namespace).await {
+        Ok(agents) => agents,
+        Err(error) => return Some(Err(Problem::from(&error))),
+    };
+    let cases = stream::iter(agents).map(async |agent| Arc::new(build_case(cluster, namespace, agent).await));
+    Some(Ok(cases.buffered(AT_ONCE).collect().await))
+}
+
+/// The agent that is meant for a planeID: one that runs as another, where it is the only one and no other plane's.
+fn meant(
+    reach: &Reach<'_>,
+    agents: &[Arc<BuildCase>],
+    plane_id: &str,
+    neighbours: &Neighbours,
+) -> Result<Arc<BuildCase>, Problem> {
+    let Some((cluster, namespace)) = reach.build else {
+        return Err(Problem { word: "missing", text: "there is no build cluster".into() });
+    };
+    let all: Vec<_> = agents.iter().map(|build| build.agent.agent.clone()).collect();
+    let found = match cluster.the_one(all.clone(), namespace, Some(plane_id)) {
+        Err(Error::NoAgent { there, .. }) if there.len() == 1 && !neighbours.by_plane_id.contains_key(&there[0]) => {
+            cluster.the_one(all, namespace, None)
+        }
         found => found,
     };
-    let agent = AgentFacts::of(cluster, found.map_err(|error| Problem::from(&error))?).await;
+    let found = found.map_err(|error| Problem::from(&error))?;
+    let is_it = |build: &&Arc<BuildCase>| build.agent.agent.name == found.name;
+    agents.iter().find(is_it).cloned().ok_or(Problem { word: "missing", text: "the agent is gone".into() })
+}
+
+async fn build_case(cluster: &Cluster, namespace: &str, agent: Agent) -> BuildCase {
+    let agent = AgentFacts::of(cluster, agent).await;
     let name = agent.agent.server_ca.clone().unwrap_or_else(|| GATEWAY_CA.into());
     let map = NamespacedName { namespace: namespace.into(), name };
     let keys = [CA_KEY];
@@ -294,41 +358,45 @@ async fn build_case(cluster: &Cluster, namespace: &str, plane_id: &str) -> Resul
         }
     };
     let (server_ca, log) = tokio::join!(cluster.config_map_keys(&map, &keys), log);
-    Ok(BuildCase {
+    BuildCase {
         server_ca: server_ca
             .map(|bytes| String::from_utf8_lossy(&bytes.concat()).into_owned())
             .map_err(|error| Problem::from(&error)),
         log,
         agent,
-    })
+    }
 }
 
 /// What the gateway tells.
 #[derive(Default)]
 struct Heard {
     url: Option<GatewayUrl>,
-    reply: Option<Result<Reply, ProbeError>>,
+    reply: Option<Result<Reply, Arc<ProbeError>>>,
     presented: bool,
     counted: Option<Counted>,
     certificate: Option<Certificate>,
 }
 
 impl Heard {
-    async fn of(
-        reach: &Reach<'_>,
-        plane: &Plane,
-        build: Option<&BuildCase>,
-        gateway_ca: &Result<String, Problem>,
-    ) -> Self {
+    async fn of(reach: &Reach<'_>, plane: &Plane, build: Option<&BuildCase>, common: &Common) -> Self {
         let of_agent = || build?.agent.agent.server_url.as_deref()?.parse().ok();
         let Some(url) = reach.gateway_url.cloned().or_else(of_agent) else {
             return Self::default();
         };
+        let before = common.heard(&url);
         if reach.gateway == Gateway::Certificate {
-            return Self { certificate: shown(&url, reach.limit).await, url: Some(url), ..Self::default() };
+            let certificate = match before.certificate {
+                Some(certificate) => certificate,
+                None => shown(&url, reach.limit).await,
+            };
+            common.hear(&url, |once| once.certificate = Some(certificate.clone()));
+            return Self { certificate, url: Some(url), ..Self::default() };
+        }
+        if let Some(away) = before.away {
+            return Self { reply: Some(Err(away)), url: Some(url), ..Self::default() };
         }
         // As the agent does it, where its side is known.
-        let server_ca = match (build.map(|build| &build.server_ca), gateway_ca) {
+        let server_ca = match (build.map(|build| &build.server_ca), &common.gateway_ca) {
             (Some(Ok(ca)), _) | (_, Ok(ca)) => ca,
             _ => return Self { url: Some(url), ..Self::default() },
         };
@@ -344,9 +412,16 @@ impl Heard {
         let of_agent = build.and_then(|build| build.agent.agent.plane_id.as_deref());
         let question =
             |plane_id, identity| Question { url: &url, plane_type, plane_id, identity, server_ca, limit: reach.limit };
-        let reply = probe(question(of_agent.unwrap_or(plane.plane_id()), identity));
-        let (reply, counted) = tokio::join!(reply, count(question(plane.plane_id(), None), plane.name()));
-        let counted = counted.ok().flatten();
+        let reply = probe(question(of_agent.unwrap_or(plane.plane_id()), identity)).await.map_err(Arc::new);
+        let counted = match &reply {
+            Ok(_) => count(question(plane.plane_id(), None), plane.name()).await.ok().flatten(),
+            Err(error) => {
+                if error.is_away() {
+                    common.hear(&url, |once| once.away = Some(error.clone()));
+                }
+                None
+            }
+        };
         Self { reply: Some(reply), presented, counted, certificate: None, url: Some(url) }
     }
 }
@@ -399,7 +474,8 @@ pub fn gather_of_files(
     let case = |facts: Facts| {
         let (rivals, same_ca) = neighbours.beside(&facts.plane, &facts.client_ca);
         let lease = snapshot.related("Lease", Some(control_namespace), LEASE);
-        let build = tells_of_build(snapshot).then(|| build_case_of_files(snapshot, facts.plane.plane_id()));
+        let build = tells_of_build(snapshot)
+            .then(|| build_case_of_files(snapshot, facts.plane.plane_id(), &neighbours).map(Arc::new));
         let renewed = lease.and_then(|lease| lease.pointer("/spec/renewTime")?.as_str()?.parse().ok());
         Case {
             plane: Ok(()),
@@ -451,13 +527,14 @@ fn text_of(snapshot: &Snapshot, kind: &str, namespace: &str, name: &str) -> Opti
     Some(object.pointer(&format!("/data/{CA_KEY}"))?.as_str()?.to_owned())
 }
 
-fn build_case_of_files(snapshot: &Snapshot, plane_id: &str) -> Result<BuildCase, Problem> {
+fn build_case_of_files(snapshot: &Snapshot, plane_id: &str, neighbours: &Neighbours) -> Result<BuildCase, Problem> {
     let missing = |what: String| Problem { word: "missing", text: format!("{what} is not in the files") };
     let mut agents = agents_of(&snapshot.related);
     let ours = agents.iter().position(|agent| agent.plane_id.as_deref() == Some(plane_id));
-    let agent = match (ours, agents.len()) {
+    let others = |agent: &Agent| agent.plane_id.as_ref().is_some_and(|id| neighbours.by_plane_id.contains_key(id));
+    let agent = match (ours, agents.as_slice()) {
         (Some(index), _) => agents.swap_remove(index),
-        (None, 1) => agents.remove(0),
+        (None, [agent]) if !others(agent) => agents.remove(0),
         _ => return Err(missing(format!("the agent of planeID {plane_id}"))),
     };
     let namespace = agent.name.namespace.clone();

@@ -155,6 +155,13 @@ pub enum ProbeError {
     NotHttp(String),
 }
 
+impl ProbeError {
+    /// Whether there is no way to the gateway, whoever asks.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Name(_) | Self::Refused(_) | Self::TimedOut(..) | Self::Unreachable(..))
+    }
+}
+
 /// Asks the gateway whether it would let an agent in, and takes no longer than the limit.
 ///
 /// # Errors

@@ -38,7 +38,7 @@ pub fn gateway_reachable(case: &Case) -> Outcome {
         };
     };
     let url = case.gateway_url.as_ref().map(|url| visible(&url.to_string()).into_owned()).unwrap_or_default();
-    match probe {
+    match probe.as_ref().map_err(|error| &**error) {
         Ok(_) | Err(ProbeError::Dropped(_) | ProbeError::Identity(_) | ProbeError::NotHttp(_)) => {
             Outcome::pass(format!("{url} answers"))
         }
