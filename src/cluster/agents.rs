@@ -9,7 +9,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Container, Namespace, Pod, Secret, Volume};
+use k8s_openapi::api::core::v1::{Container, ContainerState, Namespace, Pod, PodCondition, PodStatus, Secret, Volume};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value, json};
@@ -29,9 +29,9 @@ const PAIR_VOLUME: &str = "client-certs";
 /// The agent's volume with the gateway's CA.
 const SERVER_CA_VOLUME: &str = "server-ca";
 /// Annotation of the pod template: the revision of the Secret that its pods were started for.
-const REVISION: &str = "choreoctl.dev/client-certs";
+pub const REVISION: &str = "choreoctl.dev/client-certs";
 /// Annotation by which cert-manager marks a Secret that it writes.
-const CERT_MANAGER: &str = "cert-manager.io/certificate-name";
+pub const CERT_MANAGER: &str = "cert-manager.io/certificate-name";
 /// What the agent logs once the gateway let it in.
 pub const LET_IN: &str = "connected to control plane";
 
@@ -96,9 +96,9 @@ impl Agent {
         }
     }
 
-    /// The path of its pods on the API server.
-    pub fn pods_path(&self) -> String {
-        pods_path(&self.name.namespace, &self.selector)
+    /// Labels of its pods, as `-l` takes them.
+    pub fn selector(&self) -> &str {
+        &self.selector
     }
 
     /// The Secret with its certificate and key.
@@ -108,10 +108,9 @@ impl Agent {
     }
 }
 
-/// The path of the pods that have labels.
-pub fn pods_path(namespace: &str, selector: &str) -> String {
-    let selector = selector.replace(',', "%2C").replace('=', "%3D");
-    format!("/api/v1/namespaces/{namespace}/pods?labelSelector={selector}")
+/// The path of those of a collection that have labels.
+pub fn labelled(path: &str, selector: &str) -> String {
+    format!("{path}?labelSelector={}", selector.replace(',', "%2C").replace('=', "%3D"))
 }
 
 /// The value of `--NAME=VALUE` or `--NAME VALUE`.
@@ -145,15 +144,28 @@ pub struct AgentPod {
 
 impl AgentPod {
     fn of(pod: Pod) -> Self {
-        let states = pod.status.and_then(|status| status.container_statuses).unwrap_or_default();
-        let status = states.into_iter().find(|status| status.name == CONTAINER).unwrap_or_default();
-        let (running, waiting) = status.state.map(|state| (state.running, state.waiting)).unwrap_or_default();
+        let PodStatus { container_statuses, init_container_statuses, conditions, phase, .. } =
+            pod.status.unwrap_or_default();
+        let status = container_statuses.into_iter().flatten().find(|status| status.name == CONTAINER);
+        let status = status.unwrap_or_default();
+        let ContainerState { running, waiting, terminated } = status.state.unwrap_or_default();
         let ended = status.last_state.and_then(|state| state.terminated);
+        // What comes before it may hold it up.
+        let before = init_container_statuses.into_iter().flatten().find_map(|status| status.state?.waiting?.reason);
+        let unscheduled = |condition: PodCondition| {
+            (condition.type_ == "PodScheduled" && condition.status == "False").then_some(condition.reason?)
+        };
+        let waiting = waiting.and_then(|waiting| waiting.reason).filter(|reason| reason != "PodInitializing");
+        let waiting = waiting
+            .or(before)
+            .or_else(|| terminated.and_then(|terminated| terminated.reason))
+            .or_else(|| conditions.into_iter().flatten().find_map(unscheduled))
+            .or(phase);
         Self {
             name: pod.metadata.name.unwrap_or_default(),
-            started: running.and_then(|running| running.started_at).map(|time| time.0),
             revision: pod.metadata.annotations.and_then(|mut annotations| annotations.remove(REVISION)),
-            waiting: waiting.and_then(|waiting| waiting.reason),
+            waiting: waiting.filter(|_| running.is_none()),
+            started: running.and_then(|running| running.started_at).map(|time| time.0),
             restarts: status.restart_count,
             ended: ended.and_then(|ended| Some((ended.finished_at?.0, ended.exit_code))),
         }

@@ -12,7 +12,7 @@ mod planes;
 mod target;
 mod watch;
 
-pub use agents::{Agent, AgentPod, LABELS, LET_IN, StoredSecret, agents_of, pods_of, pods_path};
+pub use agents::{Agent, AgentPod, CERT_MANAGER, LABELS, LET_IN, REVISION, StoredSecret, agents_of, labelled, pods_of};
 pub use apply::{Change, comparable};
 pub use error::Error;
 pub use fields::{Writer, writers};

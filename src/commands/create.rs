@@ -51,7 +51,7 @@ pub struct CaArgs {
 }
 
 /// What a plane says beside its CA.
-#[derive(ClapArgs, Clone, Debug)]
+#[derive(ClapArgs, Clone, Debug, Default, PartialEq, Eq)]
 pub struct SpecArgs {
     /// Logical plane that the agent belongs to; the name, unless given
     #[arg(long, value_name = "ID", value_parser = plane_id)]

@@ -12,7 +12,7 @@ use crate::doctor::{self, CHECKS, Case, Checked, Gateway, Gathered, Reach, Statu
 use crate::gateway::GatewayUrl;
 use crate::manifest::{Input, json_text, read_bytes};
 use crate::pki::{self, Remaining};
-use crate::plane::Plane;
+use crate::plane::{Plane, Snapshot};
 use crate::render;
 use crate::render::checks::Diagnosed;
 use crate::term::{Exit, Term, visible};
@@ -34,11 +34,11 @@ pub struct Args {
     choice: ChoiceArgs,
 
     /// Where the gateway is; where the agent's arguments say, unless given
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = GatewayUrl::of_agent, conflicts_with = "files")]
     gateway_url: Option<GatewayUrl>,
 
     /// Certificate to show to the gateway; what the agent's Secret holds, unless given
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "key")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "key", conflicts_with = "files")]
     cert: Option<PathBuf>,
 
     /// Its key
@@ -84,13 +84,14 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         return tell_checks(&args, session);
     }
     if args.files.given() {
+        anyhow::ensure!(!args.build.is_named(), "with -f no cluster is asked: leave --build-context out");
         return of_files(&args, session);
     }
     let term = &session.term;
     let control = session.connect().await?;
     let build = args.build.connect(session).await?;
     let identity = match (&args.cert, &args.key) {
-        (Some(certificate), Some(key)) => Some((presented(certificate)?, key_text(key)?)),
+        (Some(certificate), Some(key)) => Some(identity(certificate, key)?),
         _ => None,
     };
     let reach = Reach {
@@ -116,13 +117,23 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     Ok(exit.and(conclude(&args, &gathered, missing, term)?))
 }
 
+/// Warns where the end of a dump is missing: nothing is known for sure then.
+pub fn cut_off(snapshot: &Snapshot, term: &Term) -> Exit {
+    if !doctor::is_cut_off(snapshot) {
+        return Exit::Done;
+    }
+    term.warn("the dump is cut off: what is missing in it may be there");
+    Exit::Failed
+}
+
 /// The same out of files: a dump, or what kubectl printed.
 fn of_files(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let files = args.files.with(&args.build_file).read(&session.term)?;
     let (names, missing) = args.choice.in_files(&files.snapshot.planes);
     let gathered =
         doctor::gather_of_files(&files.snapshot, &names, &args.control.control_namespace, args.expires_within);
-    Ok(files.exit.and(conclude(args, &gathered, missing, &session.term)?))
+    let exit = files.exit.and(cut_off(&files.snapshot, &session.term));
+    Ok(exit.and(conclude(args, &gathered, missing, &session.term)?))
 }
 
 /// Shows what the checks say, and how that ends.
@@ -165,6 +176,20 @@ fn exit_of(checked: &[Checked], strict: bool) -> Exit {
     let failed = has(Status::Fail) || (strict && has(Status::Warn));
     let exit = if failed { Exit::No } else { Exit::Done };
     if checked.iter().any(|one| one.outcome.unknown) { exit.and(Exit::Failed) } else { exit }
+}
+
+/// What is shown to the gateway: certificates and the key that belongs to the first of them.
+fn identity(certificate: &std::path::Path, key: &std::path::Path) -> anyhow::Result<(Vec<Vec<u8>>, String)> {
+    let (presented, text) = (presented(certificate)?, key_text(key)?);
+    let public = pki::PrivateKey::from_pem(&text)?.public_key_info();
+    let fits = pki::belong_together(&presented[0], &public);
+    anyhow::ensure!(
+        fits,
+        "the key in {} does not belong to the certificate in {}",
+        key.display(),
+        certificate.display()
+    );
+    Ok((presented, text))
 }
 
 fn presented(path: &std::path::Path) -> anyhow::Result<Vec<Vec<u8>>> {

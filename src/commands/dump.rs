@@ -62,7 +62,11 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         soon: Remaining::Span(Span::default()),
         gateway: Gateway::Word,
     };
-    let list = redacted_json(doctor::dump(&reach, &names).await?);
+    let (list, unread) = doctor::dump(&reach, &names).await?;
+    for told in &unread {
+        session.term.warn(&format!("not in the dump: {}", visible(told)));
+    }
+    let list = redacted_json(list);
     let count = list["items"].as_array().map_or(0, Vec::len);
     let text = to_yaml(&list)?;
     if args.output == Path::new("-") {
@@ -75,10 +79,24 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Whole or not at all, and not over what is there.
+/// Whole or not at all, and not over what is there; what is no file is written to.
 fn write(path: &Path, text: &str, force: bool) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = || format!("could not write {}", visible(&path.to_string_lossy()));
+    // A link's file, not the link.
+    let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if path.exists() && !path.is_file() {
+        return std::fs::OpenOptions::new()
+            .write(true)
+            .open(path)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .with_context(failed);
+    }
+    anyhow::ensure!(
+        force || !path.exists(),
+        "{} exists already: --force replaces it",
+        visible(&path.to_string_lossy())
+    );
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".choreoctl-").tempfile_in(folder).with_context(failed)?;
     file.write_all(text.as_bytes()).with_context(failed)?;
     if force {

@@ -27,7 +27,7 @@ pub struct Args {
     choice: ChoiceArgs,
 
     /// Where the gateway is; where the agent's arguments say, unless given
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = GatewayUrl::of_agent, conflicts_with = "files")]
     gateway_url: Option<GatewayUrl>,
 
     /// Exit 1 when a plane breaks within a length of time
@@ -64,13 +64,18 @@ enum Format {
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
+    anyhow::ensure!(
+        args.files.is_empty() || !args.build.is_named(),
+        "with -f no cluster is asked: leave --build-context out"
+    );
     let (cases, missing, now, mut exit) = if args.files.is_empty() {
         gather(&args, session).await?
     } else {
         let files = FileArgs::of(&args.files).read(&session.term)?;
         let (names, missing) = args.choice.in_files(&files.snapshot.planes);
         let cases = doctor::gather_of_files(&files.snapshot, &names, &args.control.control_namespace, SOON).cases;
-        (cases, missing, files.snapshot.now, files.exit)
+        let exit = files.exit.and(super::doctor::cut_off(&files.snapshot, &session.term));
+        (cases, missing, files.snapshot.now, exit)
     };
     let at = args.at.map_or(now, |moment| moment.from(now));
     let forecasts: Vec<_> = cases
@@ -87,6 +92,12 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         Format::Prometheus => session.term.print(&prometheus(&forecasts))?,
         Format::Table if forecasts.is_empty() && missing.is_empty() => session.term.note("No resources found"),
         Format::Table => session.term.print(&table(&forecasts, within, at))?,
+    }
+    // So may a gateway that was named and shows no certificate.
+    if let Some(url) = args.gateway_url.as_ref().filter(|_| cases.iter().any(|case| case.gateway_certificate.is_none()))
+    {
+        session.term.warn(&format!("the certificate of {url} could not be seen"));
+        exit = exit.and(Exit::Failed);
     }
     // What can't be read may break at any time.
     let unread = cases.iter().filter(|case| case.is_unread());

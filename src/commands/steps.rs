@@ -13,7 +13,7 @@ use crate::manifest;
 use crate::pki::{CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile};
 use crate::plan::{self, Observer, Pem, Status};
 use crate::render::{self, redacted_json};
-use crate::term::{Exit, Term, Waiting, paint, visible};
+use crate::term::{Exit, PromptError, Term, Waiting, paint, visible};
 
 /// The first line of manifests for others.
 const MARK: &str = "# written by choreoctl, to be applied in the place of what is there";
@@ -30,6 +30,7 @@ pub struct Steps<'t> {
     pub plane: Option<String>,
     /// Whether questions were answered with yes beforehand.
     pub yes: bool,
+    pub dry_run: bool,
     waiting: Option<Waiting>,
     last: &'static str,
     since: Instant,
@@ -49,6 +50,7 @@ impl<'t> Steps<'t> {
             keys: None,
             plane: None,
             yes: false,
+            dry_run: false,
             waiting: None,
             last: "look",
             since: Instant::now(),
@@ -103,7 +105,14 @@ impl Observer for Steps<'_> {
         if self.yes || !self.term.asks() {
             return Ok(false);
         }
-        self.term.confirm(&format!("replace {}", visible(what)), false).map(|()| true)
+        // What would be asked is only shown.
+        if self.dry_run {
+            return Ok(true);
+        }
+        match self.term.confirm(&format!("replace {}", visible(what)), false) {
+            Err(error) if error.is::<PromptError>() => Ok(false),
+            answer => answer.map(|()| true),
+        }
     }
 
     // Nobody who reads is no reason to stop between two steps.

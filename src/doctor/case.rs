@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
 use super::agents::{AgentFacts, Pair};
-use super::dump::tells_of_build;
+use super::dump::{Absent, dumped_build_namespace, dumped_namespace, tells_of_build};
 use super::facts::{
     AT_ONCE, CaPlace, ClientCa, Facts, Problem, ca_place, client_cas, client_cas_of_files, facts_of_files,
 };
@@ -17,7 +17,7 @@ use super::ground::{Gathered, Ground};
 use crate::cluster::{Agent, Cluster, Error, ServicePods, StoredSecret, Target, agents_of, pods_of};
 use crate::gateway::{Counted, GatewayUrl, Identity, ProbeError, Question, Reply, count, presented, probe};
 use crate::pki::{self, Certificate, LEAF_PRIVATE_KEY, PrivateKey, Remaining, Verdict};
-use crate::plane::{CA_KEY, CLUSTER_BUILD_PLANE, KEY_FITS, LOG, NamespacedName, Plane, Snapshot};
+use crate::plane::{CA_KEY, CLUSTER_BUILD_PLANE, KEY_FITS, LOG, NamespacedName, Plane, Side, Snapshot};
 
 /// The gateway's CA: a Secret in the control plane's namespace, and a ConfigMap of the same name in the agent's.
 pub const GATEWAY_CA: &str = "cluster-gateway-ca";
@@ -184,7 +184,8 @@ impl Neighbours {
         let ders = pki::certificates(ca.text.as_deref().unwrap_or_default());
         let with: Vec<_> = ders.iter().filter_map(|der| self.by_certificate.get(der)).collect();
         let has = |name: &String| with.iter().any(|names| names.contains(name));
-        let rivals = self.sharing(plane).into_iter().filter(|name| !ders.is_empty() && !has(name));
+        let holds = |name: &String| self.by_certificate.values().any(|names| names.contains(name));
+        let rivals = self.sharing(plane).into_iter().filter(|name| !ders.is_empty() && !has(name) && holds(name));
         let strange = |name: &&String| self.plane_ids.get(*name).is_some_and(|id| id != plane.plane_id());
         let strangers: BTreeSet<_> = with.iter().copied().flatten().filter(strange).take(NAMED).cloned().collect();
         (rivals.collect(), strangers.into_iter().collect())
@@ -448,7 +449,22 @@ impl Case {
     /// Whether something that was asked for could not be read.
     pub fn is_unread(&self) -> bool {
         let ca = matches!(&self.facts.client_ca.text, Err(problem) if !matches!(problem.word, "missing" | "invalid"));
-        self.plane.is_err() || ca || matches!(&self.build, Some(Err(problem)) if problem.word != "missing")
+        let known = |problem: &Problem| matches!(problem.word, "missing" | "invalid");
+        let build = match &self.build {
+            None => false,
+            Some(Err(problem)) => !known(problem),
+            Some(Ok(build)) => [build.agent.pair.as_ref().err(), build.agent.pods.as_ref().err()]
+                .into_iter()
+                .flatten()
+                .any(|problem| !known(problem)),
+        };
+        self.plane.is_err() || ca || build
+    }
+
+    /// When the last certificate ends that the agent verifies the gateway against.
+    pub fn server_ca_ends(&self) -> Option<Timestamp> {
+        let text = self.build.as_ref()?.as_ref().ok()?.server_ca.as_ref().ok()?;
+        Certificate::all_in(text).iter().map(|certificate| certificate.not_after).max()
     }
 
     /// The gateway's verdict, foretold, on what an agent that starts now would present.
@@ -467,36 +483,38 @@ pub fn gather_of_files(
 ) -> Gathered {
     let cas = client_cas_of_files(snapshot);
     let neighbours = Neighbours::new(snapshot.planes.iter().zip(&cas));
-    let unknown = |what: &str| Problem { word: "unknown", text: format!("{what} is not in the files") };
+    let namespace = dumped_namespace(snapshot).unwrap_or(control_namespace);
+    let named_here = |name: &str| NamespacedName { namespace: namespace.into(), name: name.into() };
+    let absent = Absent::new(snapshot, Side::Control);
     // A dump has those of its planeIDs.
-    let build_planes: Vec<_> = objects(snapshot, BUILD_PLANE).iter().map(named).collect();
-    let gateway_pods = gateway_pods_of_files(snapshot, control_namespace);
+    let build_planes: Vec<_> = objects(snapshot, Side::Control, BUILD_PLANE).iter().map(named).collect();
+    let gateway_ca = named_here(GATEWAY_CA);
     let case = |facts: Facts| {
         let (rivals, same_ca) = neighbours.beside(&facts.plane, &facts.client_ca);
-        let lease = snapshot.related("Lease", Some(control_namespace), LEASE);
         let build = tells_of_build(snapshot)
             .then(|| build_case_of_files(snapshot, facts.plane.plane_id(), &neighbours).map(Arc::new));
-        let renewed = lease.and_then(|lease| lease.pointer("/spec/renewTime")?.as_str()?.parse().ok());
+        let known = build.as_ref().and_then(|build| build.as_deref().ok());
         Case {
             plane: Ok(()),
             rivals,
             same_ca,
-            build_planes: Ok(of_plane_id(&build_planes, &facts.plane)),
-            gateway_pods: gateway_pods.clone().map(Some).ok_or_else(|| unknown("the gateway's Service")),
-            gateway_ca: text_of(snapshot, "Secret", control_namespace, GATEWAY_CA)
-                .ok_or_else(|| unknown("the gateway's CA")),
-            lease: lease.map(|_| renewed).ok_or_else(|| unknown("it")),
-            gateway_url: build
-                .as_ref()
-                .and_then(|build| build.as_ref().ok()?.agent.agent.server_url.as_deref()?.parse().ok()),
-            build,
+            build_planes: match absent.build_planes() {
+                Some(problem) => Err(problem),
+                None => Ok(of_plane_id(&build_planes, &facts.plane)),
+            },
+            gateway_pods: gateway_pods_of_files(snapshot, &named_here(GATEWAY_SERVICE)),
+            gateway_ca: text_of(snapshot, Side::Control, "Secret", &gateway_ca)
+                .ok_or_else(|| absent.secret(&gateway_ca)),
+            lease: lease_of_files(snapshot, namespace),
             probe: None,
             presented: false,
             counted: None,
+            gateway_url: known.and_then(|build| build.agent.agent.server_url.as_deref()?.parse().ok()),
             gateway_certificate: None,
+            build,
             soon,
             control: Target::default(),
-            control_namespace: control_namespace.to_owned(),
+            control_namespace: namespace.to_owned(),
             build_target: None,
             facts,
         }
@@ -506,21 +524,41 @@ pub fn gather_of_files(
 }
 
 /// The objects of a kind in files.
-fn objects<T: DeserializeOwned>(snapshot: &Snapshot, kind: &str) -> Vec<T> {
-    let ours = snapshot.related.iter().filter(|object| object["kind"] == kind);
+fn objects<T: DeserializeOwned>(snapshot: &Snapshot, side: Side, kind: &str) -> Vec<T> {
+    let ours = snapshot.related.iter().filter(|object| object["kind"] == kind && side.has(object));
     ours.filter_map(|object| serde_json::from_value(object.clone()).ok()).collect()
 }
 
-/// The gateway's pods, where its Service is in the files.
-fn gateway_pods_of_files(snapshot: &Snapshot, namespace: &str) -> Option<ServicePods> {
-    let service = snapshot.related("Service", Some(namespace), GATEWAY_SERVICE)?;
-    let service = serde_json::from_value(service.clone()).ok()?;
-    Some(ServicePods::of(&service, &objects(snapshot, "Pod")))
+/// When the controller last renewed its lease, as files tell it.
+fn lease_of_files(snapshot: &Snapshot, namespace: &str) -> Result<Option<Timestamp>, Problem> {
+    match snapshot.related(Side::Control, "Lease", Some(namespace), LEASE) {
+        Some(lease) => Ok(lease.pointer("/spec/renewTime").and_then(|time| time.as_str()?.parse().ok())),
+        None => none_or(Absent::new(snapshot, Side::Control).lease(namespace)),
+    }
+}
+
+/// The gateway's pods, as files tell of them.
+fn gateway_pods_of_files(snapshot: &Snapshot, name: &NamespacedName) -> Result<Option<ServicePods>, Problem> {
+    let absent = Absent::new(snapshot, Side::Control);
+    match (snapshot.related(Side::Control, "Service", Some(&name.namespace), &name.name), absent.pods(&name.namespace))
+    {
+        (Some(_), Some(problem)) => Err(problem),
+        (Some(service), None) => {
+            let service = serde_json::from_value(service.clone()).unwrap_or_default();
+            Ok(Some(ServicePods::of(&service, &objects(snapshot, Side::Control, "Pod"))))
+        }
+        (None, _) => none_or(absent.service(name)),
+    }
+}
+
+/// What isn't there is known.
+fn none_or<T>(problem: Problem) -> Result<Option<T>, Problem> {
+    if problem.word == "missing" { Ok(None) } else { Err(problem) }
 }
 
 /// The CA that an object of files holds.
-fn text_of(snapshot: &Snapshot, kind: &str, namespace: &str, name: &str) -> Option<String> {
-    let object = snapshot.related(kind, Some(namespace), name)?;
+fn text_of(snapshot: &Snapshot, side: Side, kind: &str, name: &NamespacedName) -> Option<String> {
+    let object = snapshot.related(side, kind, Some(&name.namespace), &name.name)?;
     if kind == "Secret" {
         return Some(StoredSecret::of_object(object)?.text(CA_KEY).to_string());
     }
@@ -528,32 +566,44 @@ fn text_of(snapshot: &Snapshot, kind: &str, namespace: &str, name: &str) -> Opti
 }
 
 fn build_case_of_files(snapshot: &Snapshot, plane_id: &str, neighbours: &Neighbours) -> Result<BuildCase, Problem> {
-    let missing = |what: String| Problem { word: "missing", text: format!("{what} is not in the files") };
-    let mut agents = agents_of(&snapshot.related);
-    let ours = agents.iter().position(|agent| agent.plane_id.as_deref() == Some(plane_id));
-    let others = |agent: &Agent| agent.plane_id.as_ref().is_some_and(|id| neighbours.by_plane_id.contains_key(id));
-    let agent = match (ours, agents.as_slice()) {
-        (Some(index), _) => agents.swap_remove(index),
-        (None, [agent]) if !others(agent) => agents.remove(0),
-        _ => return Err(missing(format!("the agent of planeID {plane_id}"))),
+    let absent = Absent::new(snapshot, Side::Build);
+    let related: Vec<_> = snapshot.related.iter().filter(|object| Side::Build.has(object)).cloned().collect();
+    let agents = agents_of(&related);
+    let (ours, others): (Vec<_>, Vec<_>) =
+        agents.into_iter().partition(|agent| agent.plane_id.as_deref() == Some(plane_id));
+    let is_free = |agent: &Agent| agent.plane_id.as_ref().is_none_or(|id| !neighbours.by_plane_id.contains_key(id));
+    let agent = match (ours.as_slice(), others.as_slice()) {
+        ([agent], _) => agent.clone(),
+        ([], [agent]) if is_free(agent) => agent.clone(),
+        ([], _) => return Err(absent.agents(dumped_build_namespace(snapshot).unwrap_or_default(), plane_id)),
+        _ => return Err(Problem { word: "unknown", text: format!("there are several agents of planeID {plane_id}") }),
     };
     let namespace = agent.name.namespace.clone();
     let pair = match agent.pair() {
-        None => Err(missing("the Secret of the agent".into())),
-        Some(name) => match snapshot.related("Secret", Some(&name.namespace), &name.name) {
-            None => Err(missing(format!("Secret {name}"))),
+        None => Err(Problem { word: "missing", text: "the agent mounts no Secret as client-certs".into() }),
+        Some(name) => match snapshot.related(Side::Build, "Secret", Some(&name.namespace), &name.name) {
+            None => Err(absent.secret(&name)),
             Some(object) => pair_of_files(object),
         },
     };
     let map = agent.server_ca.clone().unwrap_or_else(|| GATEWAY_CA.into());
-    let server_ca = text_of(snapshot, "ConfigMap", &namespace, &map);
-    let pods = snapshot.related.iter().filter(|object| object["kind"] == "Pod");
-    let log = pods.clone().find_map(|pod| pod["metadata"]["annotations"][LOG].as_str());
-    Ok(BuildCase {
-        server_ca: server_ca.ok_or_else(|| missing(format!("ConfigMap {namespace}/{map}"))),
-        log: log.map(str::to_owned).ok_or_else(|| missing("the agent's log".into())),
-        agent: AgentFacts { pair, pods: Ok(pods_of(&agent, &snapshot.related)), agent },
-    })
+    let map = NamespacedName { namespace: namespace.clone(), name: map };
+    let server_ca = text_of(snapshot, Side::Build, "ConfigMap", &map).ok_or_else(|| absent.config_map(&map));
+    let pods = match absent.pods(&namespace) {
+        Some(problem) => Err(problem),
+        None => Ok(pods_of(&agent, &related)),
+    };
+    let of_ours = |object: &&serde_json::Value| {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        object["kind"] == "Pod" && pods.as_ref().is_ok_and(|pods| pods.iter().any(|pod| pod.name == name))
+    };
+    let logs: Vec<_> = related
+        .iter()
+        .filter(of_ours)
+        .filter_map(|pod| pod["metadata"]["annotations"][LOG].as_str())
+        .map(str::to_owned)
+        .collect();
+    Ok(BuildCase { server_ca, log: Ok(logs.join("\n")), agent: AgentFacts { pair, pods, agent } })
 }
 
 fn pair_of_files(object: &serde_json::Value) -> Result<Pair, Problem> {

@@ -1,155 +1,197 @@
-//! The objects that a diagnosis looks at, for somebody else to look at: without private keys, tokens, and whatever else
-//! of Secrets and pods is nobody's business.
+//! The objects that a diagnosis looks at, for somebody else to look at; and how these are found again in files.
+
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::case::{BUILD_PLANE, GATEWAY_CA, GATEWAY_SERVICE, LEASE, Reach};
 use super::checks::complaint;
 use super::facts::{CaPlace, Problem, ca_place};
-use crate::cluster::{Cluster, Error, LABELS, LET_IN, StoredSecret, agents_of, pods_path};
-use crate::pki::{self, LEAF_PRIVATE_KEY};
-use crate::plane::{CLUSTER_BUILD_PLANE, DUMPED, EVENT_NAMESPACE, KEY_FITS, LOG, NamespacedName, Plane, Snapshot};
+use super::redact::kept;
+use crate::cluster::{Cluster, Error, LABELS, LET_IN, agents_of, labelled};
+use crate::plane::{
+    CLUSTER_BUILD_PLANE, DUMPED, EVENT_NAMESPACE, LOG, NamespacedName, OBSERVABILITY_KIND, Plane, SIDE, Side, Snapshot,
+};
 
-/// What a dump says of itself, beside the objects: where it looked, and what it may not read.
+/// What a dump says of itself, beside the objects: where it looked, what it could not read, and that it is whole.
 const OWN: &str = "choreoctl.dev/v1";
-const LOOKED: &str = "BuildCluster";
+const CONTROL_PLANE: &str = "ControlPlane";
+const BUILD_CLUSTER: &str = "BuildCluster";
 const UNREAD: &str = "Unread";
+const END: &str = "End";
 
-/// Arguments of the agent that are kept.
-const ARGUMENTS: [&str; 4] = ["--server-url", "--plane-type", "--plane-id", "--tls-enabled"];
-
-/// The objects around planes as one List.
-pub async fn dump(reach: &Reach<'_>, names: &[String]) -> Result<Value, Error> {
-    let mut out = Dump { at: reach.control.now(), items: Vec::new() };
+/// The objects around planes as one List, and what could not be read.
+pub async fn dump(reach: &Reach<'_>, names: &[String]) -> Result<(Value, Vec<String>), Error> {
+    let mut out = Dump { at: reach.control.now(), items: Vec::new(), unread: Vec::new() };
+    out.own(CONTROL_PLANE, reach.control_namespace);
     let all: Vec<Value> = reach.control.planes(None).await?;
-    let ids: Vec<_> = all.iter().map(typed).filter(|plane| names.iter().any(|name| name == plane.name())).collect();
-    let concerned = |plane: &Plane| ids.iter().any(|one| one.plane_id() == plane.plane_id());
-    for object in all {
-        let plane = typed(&object);
-        if !concerned(&plane) {
-            continue;
-        }
-        let mut object = object;
+    let planes: Vec<_> = all.iter().map(typed).collect();
+    let meant: Vec<_> = planes.iter().filter(|plane| names.iter().any(|name| name == plane.name())).collect();
+    let ids: BTreeSet<_> = meant.iter().map(|plane| plane.plane_id()).collect();
+    let cas: Vec<_> = meant.iter().map(|plane| &plane.spec.cluster_agent.client_ca).collect();
+    // Those of the planeID, and those with the same CA.
+    let concerned =
+        |plane: &Plane| ids.contains(plane.plane_id()) || cas.contains(&&plane.spec.cluster_agent.client_ca);
+    for (mut object, plane) in all.iter().cloned().zip(&planes).filter(|(_, plane)| concerned(plane)) {
         object["apiVersion"] = CLUSTER_BUILD_PLANE.api_version().into();
         object["kind"] = CLUSTER_BUILD_PLANE.kind.into();
-        out.add(object);
-        if let CaPlace::Secret(ca) = ca_place(&plane) {
-            out.object(reach.control, &path("secrets", &ca.secret), "Secret").await;
+        out.add(Side::Control, &object, None);
+        if let CaPlace::Secret(ca) = ca_place(plane) {
+            out.object(reach.control, Side::Control, &secret_path(&ca.secret), "Secret", Some(&ca.key)).await;
         }
-        let observability = format!("/apis/{}/clusterobservabilityplanes", CLUSTER_BUILD_PLANE.api_version());
-        let observability = format!("{observability}/{}", plane.observability_plane());
-        out.object(reach.control, &observability, crate::plane::OBSERVABILITY_KIND).await;
+        let observability = observability_path(plane.observability_plane());
+        out.object(reach.control, Side::Control, &observability, OBSERVABILITY_KIND, None).await;
         let about = format!("involvedObject.name%3D{}", plane.name());
-        out.list(reach.control, &format!("/api/v1/namespaces/{EVENT_NAMESPACE}/events?fieldSelector={about}"), "Event")
-            .await;
+        let events = format!("/api/v1/namespaces/{EVENT_NAMESPACE}/events?fieldSelector={about}");
+        out.list(reach.control, Side::Control, &events, "Event", |_| true).await;
     }
-    out.ground(reach, concerned).await;
+    out.ground(reach, &ids).await;
     if let Some((build, namespace)) = reach.build {
         out.build(build, namespace).await;
     }
-    Ok(json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": out.items}))
+    out.own(END, "end");
+    Ok((json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": out.items}), out.unread))
 }
 
-fn path(plural: &str, name: &NamespacedName) -> String {
+pub(super) fn secret_path(name: &NamespacedName) -> String {
+    core_path("secrets", name)
+}
+
+fn core_path(plural: &str, name: &NamespacedName) -> String {
     format!("/api/v1/namespaces/{}/{plural}/{}", name.namespace, name.name)
+}
+
+fn lease_path(namespace: &str) -> String {
+    format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{LEASE}")
+}
+
+fn observability_path(name: &str) -> String {
+    format!("/apis/{}/clusterobservabilityplanes/{name}", CLUSTER_BUILD_PLANE.api_version())
+}
+
+fn build_planes_path() -> String {
+    format!("/apis/{}/buildplanes", CLUSTER_BUILD_PLANE.api_version())
+}
+
+fn deployments_path(namespace: &str) -> String {
+    labelled(&format!("/apis/apps/v1/namespaces/{namespace}/deployments"), LABELS)
+}
+
+fn pods_path(namespace: &str, selector: &str) -> String {
+    labelled(&format!("/api/v1/namespaces/{namespace}/pods"), selector)
 }
 
 struct Dump {
     at: Timestamp,
     items: Vec<Value>,
+    unread: Vec<String>,
 }
 
 impl Dump {
-    fn add(&mut self, mut object: Value) {
-        let kept = |object: &Value| {
-            (object["kind"].clone(), object["metadata"]["namespace"].clone(), object["metadata"]["name"].clone())
+    fn own(&mut self, kind: &str, name: &str) {
+        self.items.push(json!({"apiVersion": OWN, "kind": kind, "metadata": {"name": name}}));
+    }
+
+    fn add(&mut self, side: Side, object: &Value, key: Option<&str>) {
+        let same = |one: &Value, other: &Value| {
+            let metadata = ["namespace", "name"].iter().all(|field| one["metadata"][field] == other["metadata"][field]);
+            let side = |object: &Value| object["metadata"]["annotations"][SIDE].clone();
+            metadata && one["kind"] == other["kind"] && side(one) == side(other)
         };
-        redact(&mut object);
-        annotate(&mut object, DUMPED, &self.at.to_string());
-        if !self.items.iter().any(|there| kept(there) == kept(&object)) {
-            self.items.push(object);
+        let mut object = kept(object, key);
+        object["metadata"]["annotations"][DUMPED] = self.at.to_string().into();
+        object["metadata"]["annotations"][SIDE] = side.name().into();
+        // A Secret may hold the CAs of several planes, each under a key of its own.
+        match self.items.iter_mut().find(|there| same(there, &object)) {
+            None => self.items.push(object),
+            Some(there) => {
+                if let (Some(data), Some(more)) = (there["data"].as_object_mut(), object["data"].as_object()) {
+                    data.extend(more.clone());
+                }
+            }
         }
     }
 
-    async fn object(&mut self, cluster: &Cluster, path: &str, kind: &str) {
+    async fn object(&mut self, cluster: &Cluster, side: Side, path: &str, kind: &str, key: Option<&str>) {
         match cluster.object(path).await {
             Ok(mut object) => {
                 object["kind"] = kind.into();
-                self.add(object);
+                self.add(side, &object, key);
             }
-            Err(error) => self.unread(path, &error),
+            Err(error) => self.unread(side, path, &error),
         }
     }
 
-    async fn list(&mut self, cluster: &Cluster, path: &str, kind: &str) {
+    async fn list(&mut self, cluster: &Cluster, side: Side, path: &str, kind: &str, wanted: impl Fn(&Value) -> bool) {
         match cluster.object(path).await {
             Ok(list) => {
-                let version = list["apiVersion"].clone();
-                for item in list["items"].as_array().into_iter().flatten() {
-                    let mut object = json!({"apiVersion": version, "kind": kind});
-                    if let (Some(object), Some(item)) = (object.as_object_mut(), item.as_object()) {
-                        object.extend(item.clone());
-                    }
-                    self.add(object);
+                for item in list["items"].as_array().into_iter().flatten().filter(|item| wanted(item)) {
+                    let mut object = item.clone();
+                    (object["apiVersion"], object["kind"]) = (list["apiVersion"].clone(), kind.into());
+                    self.add(side, &object, None);
                 }
             }
-            Err(error) => self.unread(path, &error),
+            Err(error) => self.unread(side, path, &error),
         }
     }
 
     /// What could not be read is told in the dump, too, where it was not only missing.
-    fn unread(&mut self, path: &str, error: &Error) {
+    fn unread(&mut self, side: Side, path: &str, error: &Error) {
         let problem = Problem::from(error);
         if problem.word != "missing" {
-            let text = format!("{path}: {}", problem.text);
-            self.items.push(json!({"apiVersion": OWN, "kind": UNREAD, "metadata": {"name": text}}));
+            self.items.push(json!({
+                "apiVersion": OWN, "kind": UNREAD, "metadata": {"name": path},
+                "cluster": side.name(), "word": problem.word, "text": problem.text,
+            }));
+            self.unread.push(format!("{path}: {}", problem.text));
         }
     }
 
-    /// What all planes stand on, and the BuildPlanes that are concerned.
-    async fn ground(&mut self, reach: &Reach<'_>, concerned: impl Fn(&Plane) -> bool) {
+    /// What all planes stand on, and the BuildPlanes of planeIDs.
+    async fn ground(&mut self, reach: &Reach<'_>, ids: &BTreeSet<&str>) {
         let (control, namespace) = (reach.control, reach.control_namespace);
         let named = |name: &str| NamespacedName { namespace: namespace.into(), name: name.into() };
-        self.object(control, &CLUSTER_BUILD_PLANE.crd_path(), "CustomResourceDefinition").await;
-        self.object(control, &path("secrets", &named(GATEWAY_CA)), "Secret").await;
-        let lease = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{LEASE}");
-        self.object(control, &lease, "Lease").await;
+        let side = Side::Control;
+        self.object(control, side, &CLUSTER_BUILD_PLANE.crd_path(), "CustomResourceDefinition", None).await;
+        self.object(control, side, &secret_path(&named(GATEWAY_CA)), "Secret", None).await;
+        self.object(control, side, &lease_path(namespace), "Lease", None).await;
         let service = named(GATEWAY_SERVICE);
-        self.object(control, &path("services", &service), "Service").await;
-        if let Ok(Some(pods)) = control.service_pods(&service).await {
-            self.list(control, &pods_path(namespace, &pods.selector), "Pod").await;
+        self.object(control, side, &core_path("services", &service), "Service", None).await;
+        match control.service_pods(&service).await {
+            Ok(Some(pods)) => self.list(control, side, &pods_path(namespace, &pods.selector), "Pod", |_| true).await,
+            Ok(None) => {}
+            Err(error) => self.unread(side, &pods_path(namespace, ""), &error),
         }
-        let build_planes = format!("/apis/{}/buildplanes", CLUSTER_BUILD_PLANE.api_version());
-        let others = |object: &Value| object["kind"] != BUILD_PLANE || concerned(&typed(object));
-        self.list(control, &build_planes, BUILD_PLANE).await;
-        self.items.retain(others);
+        let ours = |object: &Value| ids.contains(typed(object).plane_id());
+        self.list(control, side, &build_planes_path(), BUILD_PLANE, ours).await;
     }
 
     async fn build(&mut self, build: &Cluster, namespace: &str) {
-        self.items.push(json!({"apiVersion": OWN, "kind": LOOKED, "metadata": {"name": namespace}}));
-        let labels = LABELS.replace(',', "%2C").replace('=', "%3D");
-        let deployments = format!("/apis/apps/v1/namespaces/{namespace}/deployments?labelSelector={labels}");
-        self.list(build, &deployments, "Deployment").await;
+        self.own(BUILD_CLUSTER, namespace);
+        let side = Side::Build;
+        self.list(build, side, &deployments_path(namespace), "Deployment", |_| true).await;
         for agent in agents_of(&self.items) {
             let map = agent.server_ca.clone().unwrap_or_else(|| GATEWAY_CA.into());
             let map = NamespacedName { namespace: namespace.into(), name: map };
-            self.object(build, &path("configmaps", &map), "ConfigMap").await;
+            self.object(build, side, &core_path("configmaps", &map), "ConfigMap", None).await;
             if let Some(pair) = agent.pair() {
-                self.object(build, &path("secrets", &pair), "Secret").await;
+                self.object(build, side, &secret_path(&pair), "Secret", None).await;
             }
-            self.list(build, &agent.pods_path(), "Pod").await;
+            self.list(build, side, &pods_path(namespace, agent.selector()), "Pod", |_| true).await;
             for pod in build.agent_pods(&agent).await.unwrap_or_default() {
                 let log = build.log(&agent, &pod).await.unwrap_or_default();
                 // The rest of it may be anything.
                 let told: Vec<_> =
                     log.lines().filter(|line| complaint(line).is_some() || line.contains(LET_IN)).collect();
-                let added = self
-                    .items
-                    .iter_mut()
-                    .find(|object| object["kind"] == "Pod" && object["metadata"]["name"] == pod.name.as_str());
-                if let Some(added) = added {
-                    annotate(added, LOG, &told.join("\n"));
+                let ours = |object: &&mut Value| {
+                    let metadata = &object["metadata"];
+                    object["kind"] == "Pod"
+                        && metadata["name"] == pod.name.as_str()
+                        && metadata["annotations"][SIDE] == side.name()
+                };
+                if let Some(added) = self.items.iter_mut().find(ours) {
+                    added["metadata"]["annotations"][LOG] = told.join("\n").into();
                 }
             }
         }
@@ -161,125 +203,101 @@ fn typed(object: &Value) -> Plane {
     serde_json::from_value(object.clone()).unwrap_or_default()
 }
 
-fn annotate(object: &mut Value, name: &str, text: &str) {
-    object["metadata"]["annotations"][name] = text.into();
-}
-
-/// Takes out of an object what isn't looked at, and what nobody else may see.
-fn redact(object: &mut Value) {
-    let plane = object["kind"] == CLUSTER_BUILD_PLANE.kind;
-    if let Some(annotations) = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
-        // What was last applied may hold a Secret's data, and others' annotations anything.
-        annotations.retain(|name, _| {
-            name != "kubectl.kubernetes.io/last-applied-configuration"
-                && (plane || name.starts_with("choreoctl.dev/") || name.starts_with("cert-manager.io/"))
-        });
-    }
-    let kind = object["kind"].as_str().unwrap_or_default().to_owned();
-    // When a Secret was written is looked at, and who owns a plane's fields.
-    if !plane
-        && kind != "Secret"
-        && let Some(metadata) = object["metadata"].as_object_mut()
-    {
-        metadata.shift_remove("managedFields");
-    }
-    match kind.as_str() {
-        "Secret" => redact_secret(object),
-        "Deployment" => {
-            redact_pod(&mut object["spec"]["template"]["spec"]);
-            if let Some(annotations) = object.pointer_mut("/spec/template/metadata/annotations") {
-                *annotations = json!({});
-            }
-        }
-        "Pod" => redact_pod(&mut object["spec"]),
-        "CustomResourceDefinition" => redact_crd(object),
-        _ => {}
-    }
-}
-
-/// Of a CRD what it says of a plane's spec stays, without the texts.
-fn redact_crd(object: &mut Value) {
-    const SPEC: &str = "/schema/openAPIV3Schema/properties/spec";
-    let versions = object["spec"]["versions"].as_array().into_iter().flatten().map(|version| {
-        let mut spec = version.pointer(SPEC).cloned().unwrap_or_default();
-        without_descriptions(&mut spec);
-        let schema = json!({"openAPIV3Schema": {"properties": {"spec": spec}}});
-        json!({"name": version["name"], "served": version["served"], "schema": schema})
-    });
-    object["spec"] = json!({"versions": versions.collect::<Vec<_>>()});
-    if let Some(fields) = object.as_object_mut() {
-        fields.shift_remove("status");
-    }
-}
-
-fn without_descriptions(schema: &mut Value) {
-    match schema {
-        Value::Object(fields) => {
-            fields.retain(|name, value| name != "description" || !value.is_string());
-            fields.values_mut().for_each(without_descriptions);
-        }
-        Value::Array(items) => items.iter_mut().for_each(without_descriptions),
-        _ => {}
-    }
-}
-
-/// Of a Secret the certificates stay.
-fn redact_secret(object: &mut Value) {
-    let Some(secret) = StoredSecret::of_object(object) else {
-        object["data"] = json!({});
-        return;
-    };
-    if !secret.bytes(LEAF_PRIVATE_KEY).is_empty() {
-        let fits = super::agents::Pair::of(&secret).is_ok_and(|pair| pair.fits);
-        annotate(object, KEY_FITS, &fits.to_string());
-    }
-    if let Some(data) = object["data"].as_object_mut() {
-        data.retain(|key, _| {
-            let text = secret.text(key);
-            !pki::certificates(&text).is_empty() && !pki::holds_private_key(&text)
-        });
-    }
-    if let Some(fields) = object.as_object_mut() {
-        fields.shift_remove("stringData");
-    }
-}
-
-/// Of a pod what the agent runs with stays: no environment, no other container, no argument that isn't known.
-fn redact_pod(spec: &mut Value) {
-    let agent = |container: &&Value| container["name"] == "agent";
-    let containers = spec["containers"].as_array().into_iter().flatten().filter(agent).map(|container| {
-        let words = ["command", "args"].map(|field| container[field].as_array().cloned().unwrap_or_default()).concat();
-        let known = |word: &&Value| {
-            word.as_str().is_some_and(|word| ARGUMENTS.iter().any(|known| word.split('=').next() == Some(known)))
-        };
-        let words: Vec<_> = words.iter().filter(known).cloned().collect();
-        json!({"name": "agent", "image": container["image"], "args": words})
-    });
-    let containers: Vec<_> = containers.collect();
-    let volumes: Vec<_> = spec["volumes"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|volume| {
-            let kept = ["name", "secret", "configMap"]
-                .into_iter()
-                .filter_map(|field| Some((field.to_owned(), volume.get(field)?.clone())));
-            Value::Object(kept.collect::<Map<_, _>>())
-        })
-        .collect();
-    *spec = json!({"containers": containers, "volumes": volumes});
+/// A dump's word of itself.
+fn own<'s>(snapshot: &'s Snapshot, kind: &str) -> impl Iterator<Item = &'s Value> {
+    snapshot.related.iter().filter(move |object| object["apiVersion"] == OWN && object["kind"] == kind)
 }
 
 /// Whether a snapshot tells of a build cluster at all.
 pub fn tells_of_build(snapshot: &Snapshot) -> bool {
-    snapshot.related.iter().any(|object| object["kind"] == "Deployment" || object["kind"] == LOOKED)
+    snapshot.related.iter().any(|object| object["kind"] == "Deployment")
+        || own(snapshot, BUILD_CLUSTER).next().is_some()
 }
 
-/// Whether a Secret was looked for when a snapshot was dumped, and would be in it if it were there.
-pub fn was_looked_for(snapshot: &Snapshot, secret: &NamespacedName) -> bool {
-    let unread = |object: &Value| {
-        object["kind"] == UNREAD
-            && object["metadata"]["name"].as_str().is_some_and(|text| text.starts_with(&path("secrets", secret)))
-    };
-    snapshot.planes.iter().any(|plane| plane.annotation(DUMPED).is_some()) && !snapshot.related.iter().any(unread)
+/// The control plane's namespace that a dump was made of.
+pub fn dumped_namespace(snapshot: &Snapshot) -> Option<&str> {
+    own(snapshot, CONTROL_PLANE).next()?["metadata"]["name"].as_str()
+}
+
+/// The agents' namespace that a dump was made of.
+pub fn dumped_build_namespace(snapshot: &Snapshot) -> Option<&str> {
+    own(snapshot, BUILD_CLUSTER).next()?["metadata"]["name"].as_str()
+}
+
+/// Whether a dump ends before its end.
+pub fn is_cut_off(snapshot: &Snapshot) -> bool {
+    let is_dump = snapshot.planes.iter().any(|plane| plane.annotation(DUMPED).is_some());
+    is_dump && own(snapshot, END).next().is_none()
+}
+
+/// Why something isn't in files: it could not be read when they were dumped, it was not there, or nobody looked.
+pub struct Absent<'s> {
+    snapshot: &'s Snapshot,
+    side: Side,
+}
+
+impl<'s> Absent<'s> {
+    pub fn new(snapshot: &'s Snapshot, side: Side) -> Self {
+        Self { snapshot, side }
+    }
+
+    /// What a dump could not read, of those whose path begins so.
+    fn unread(&self, path: &str) -> Option<Problem> {
+        let ours = |object: &&Value| {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            object["cluster"] == self.side.name() && name.starts_with(path)
+        };
+        let object = own(self.snapshot, UNREAD).find(ours)?;
+        let word = if object["word"] == "forbidden" { "forbidden" } else { "unknown" };
+        let text = object["text"].as_str().unwrap_or_default();
+        Some(Problem { word, text: format!("it could not be read for the dump: {text}") })
+    }
+
+    fn was_looked_for(&self) -> bool {
+        match self.side {
+            Side::Control => self.snapshot.planes.iter().any(|plane| plane.annotation(DUMPED).is_some()),
+            Side::Build => own(self.snapshot, BUILD_CLUSTER).next().is_some(),
+        }
+    }
+
+    fn why(&self, path: &str, what: &str) -> Problem {
+        match self.unread(path) {
+            Some(problem) => problem,
+            None if self.was_looked_for() => Problem { word: "missing", text: format!("{what} does not exist") },
+            None => Problem { word: "unknown", text: format!("{what} is not in the files") },
+        }
+    }
+
+    pub fn secret(&self, name: &NamespacedName) -> Problem {
+        self.why(&secret_path(name), &format!("Secret {name}"))
+    }
+
+    pub fn observability(&self, name: &str) -> Problem {
+        self.why(&observability_path(name), &format!("{OBSERVABILITY_KIND} {name}"))
+    }
+
+    pub fn config_map(&self, name: &NamespacedName) -> Problem {
+        self.why(&core_path("configmaps", name), &format!("ConfigMap {name}"))
+    }
+
+    pub fn lease(&self, namespace: &str) -> Problem {
+        self.why(&lease_path(namespace), "the controller's lease")
+    }
+
+    pub fn service(&self, name: &NamespacedName) -> Problem {
+        self.why(&core_path("services", name), &format!("the gateway's Service {name}"))
+    }
+
+    pub fn agents(&self, namespace: &str, plane_id: &str) -> Problem {
+        self.why(&deployments_path(namespace), &format!("an agent of planeID {plane_id}"))
+    }
+
+    /// Pods of a namespace that could not be read.
+    pub fn pods(&self, namespace: &str) -> Option<Problem> {
+        self.unread(&format!("/api/v1/namespaces/{namespace}/pods"))
+    }
+
+    pub fn build_planes(&self) -> Option<Problem> {
+        self.unread(&build_planes_path())
+    }
 }

@@ -10,10 +10,10 @@ use futures::stream;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::dump::was_looked_for;
+use super::dump::Absent;
 use crate::cluster::{Cluster, Error, PlaneEvent};
 use crate::pki::{self, BundleError, Certificate, Reason, Refusal, Verdict};
-use crate::plane::{CaSecret, OBSERVABILITY_KIND, Plane, Snapshot};
+use crate::plane::{CaSecret, OBSERVABILITY_KIND, Plane, Side, Snapshot};
 use crate::term::visible;
 
 /// How many requests run at once.
@@ -172,10 +172,11 @@ pub async fn client_cas(cluster: &Cluster, planes: &[Plane]) -> Vec<ClientCa> {
 
 /// The CAs of planes out of files, from Secrets in the same files.
 pub fn client_cas_of_files(snapshot: &Snapshot) -> Vec<ClientCa> {
+    let absent = Absent::new(snapshot, Side::Control);
     let secret = |secret: &CaSecret| {
-        let Some(object) = snapshot.related("Secret", Some(&secret.secret.namespace), &secret.secret.name) else {
-            let text = format!("Secret {} does not exist", secret.secret);
-            return was_looked_for(snapshot, &secret.secret).then_some(Err(Problem { word: "missing", text }));
+        let name = &secret.secret;
+        let Some(object) = snapshot.related(Side::Control, "Secret", Some(&name.namespace), &name.name) else {
+            return Some(Err(absent.secret(name)));
         };
         let encoded = object.get("data").and_then(|data| data.get(&secret.key)).and_then(Value::as_str);
         let plain = object.get("stringData").and_then(|data| data.get(&secret.key)).and_then(Value::as_str);
@@ -227,14 +228,24 @@ pub async fn facts(cluster: &Cluster, planes: Vec<Plane>) -> Vec<Facts> {
 /// The facts of planes out of files, as far as these tell. `planes` are those to be shown.
 pub fn facts_of_files(snapshot: &Snapshot, planes: &BTreeSet<String>) -> Vec<Facts> {
     let unknown = || Problem { word: "unknown", text: "unknown: not in the files".into() };
+    let absent = Absent::new(snapshot, Side::Control);
     let shown =
         snapshot.planes.iter().zip(client_cas_of_files(snapshot)).filter(|(plane, _)| planes.contains(plane.name()));
     let facts = shown.map(|(plane, client_ca)| Facts {
         client_ca,
         shares_plane_id_with: Ok(sharing(plane, &snapshot.planes)),
-        observability_exists: match snapshot.related(OBSERVABILITY_KIND, None, plane.observability_plane()) {
+        observability_exists: match snapshot.related(
+            Side::Control,
+            OBSERVABILITY_KIND,
+            None,
+            plane.observability_plane(),
+        ) {
             Some(_) => Ok(true),
-            None => Err(unknown()),
+            None => match absent.observability(plane.observability_plane()) {
+                problem if problem.word == "missing" => Ok(false),
+                problem if problem.word == "forbidden" => Err(problem),
+                _ => Err(unknown()),
+            },
         },
         events: events_of_files(snapshot, plane.name()).ok_or_else(unknown),
         now: snapshot.now,

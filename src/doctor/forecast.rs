@@ -1,11 +1,13 @@
 //! The dates on which a plane will break by itself, from what a diagnosis knows.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::agents::{Pair, Presents};
 use super::case::Case;
-use crate::pki::{Certificate, Reason as Why, Verdict};
+use crate::pki::{self, Certificate, Reason as Why, Verdict};
 use crate::term::visible;
 
 /// What happens on a date. Its name is what scripts get.
@@ -24,6 +26,8 @@ pub enum Reason {
     CaExpires,
     /// The gateway's own certificate ends.
     GatewayCertificateExpires,
+    /// What the agent verifies the gateway against ends.
+    GatewayCaExpires,
 }
 
 impl Reason {
@@ -35,6 +39,7 @@ impl Reason {
             Self::RunningCertificateExpires => "running-certificate-expires",
             Self::CaExpires => "ca-expires",
             Self::GatewayCertificateExpires => "gateway-certificate-expires",
+            Self::GatewayCaExpires => "gateway-ca-expires",
         }
     }
 }
@@ -49,7 +54,7 @@ pub struct Break {
 
 /// The dates on which a plane breaks, seen from a moment, the first one first; a past one is why it is broken.
 pub fn forecast(case: &Case, at: Timestamp) -> Vec<Break> {
-    let mut breaks = of_ca(case);
+    let mut breaks = of_ca(case, at);
     if let Some(pair) = case.pair() {
         let verdict = case.facts.client_ca.verdict(&pair.presented, at);
         breaks.extend(of_running(case, pair, &verdict));
@@ -57,20 +62,34 @@ pub fn forecast(case: &Case, at: Timestamp) -> Vec<Break> {
     }
     breaks.extend(of_gateway(case));
     breaks.sort();
-    breaks.dedup_by(|later, earlier| later.reason == earlier.reason);
+    let mut seen = BTreeSet::new();
+    breaks.retain(|one| seen.insert(one.reason));
     breaks
 }
 
-fn of_ca(case: &Case) -> Vec<Break> {
-    let certificates = case.facts.client_ca.certificates().as_deref().unwrap_or_default();
+fn of_ca(case: &Case, at: Timestamp) -> Vec<Break> {
+    let certificates = match case.facts.client_ca.certificates() {
+        Ok(certificates) => certificates,
+        Err(problem) if matches!(problem.word, "missing" | "invalid") => {
+            let message = format!("no agent is let in: {}", problem.text);
+            return vec![Break { date: at, reason: Reason::Refused, message }];
+        }
+        Err(_) => return Vec::new(),
+    };
     let mut breaks = Vec::new();
-    if let Some(last) = certificates.iter().map(|certificate| certificate.not_after).max() {
+    // One that never lets anybody in is no matter.
+    let counts = |one: &&Certificate| match pki::trust(&one.der, at) {
+        Err(refusal) => matches!(refusal.reason, Why::Expired | Why::NotYetValid),
+        Ok(_) => true,
+    };
+    if let Some(last) = certificates.iter().filter(counts).map(|certificate| certificate.not_after).max() {
         let message = "the last certificate of the CA ends, and no agent is let in".to_owned();
         breaks.push(Break { date: last, reason: Reason::CaExpires, message });
     }
     // Whether cert-manager made what is pinned is known with the build cluster only.
     let renewed = |leaf: &&Certificate| {
-        !leaf.ca && case.pair().is_none_or(|pair| pair.cert_manager.is_some() && pair.leaf().der == leaf.der)
+        let presented = |pair: &Pair| pair.cert_manager.is_some() && pair.leaf().der == leaf.der;
+        !leaf.ca && leaf.not_after > at && case.pair().is_none_or(presented)
     };
     breaks.extend(certificates.iter().filter(renewed).map(|leaf| {
         let message = format!(
@@ -120,16 +139,20 @@ fn of_secret(pair: &Pair, verdict: Verdict, at: Timestamp) -> Option<Break> {
     }
 }
 
-fn of_gateway(case: &Case) -> Option<Break> {
-    let certificate = case.gateway_certificate.as_ref()?;
-    let message = "the certificate that the gateway serves ends: it reads the next one at its start only".to_owned();
-    Some(Break { date: certificate.not_after, reason: Reason::GatewayCertificateExpires, message })
+fn of_gateway(case: &Case) -> Vec<Break> {
+    let certificate = case.gateway_certificate.as_ref().map(|certificate| {
+        let message = "the certificate that the gateway serves ends: it reads the next one at its start only".into();
+        Break { date: certificate.not_after, reason: Reason::GatewayCertificateExpires, message }
+    });
+    let ca = case.server_ca_ends().map(|date| {
+        let message = "the gateway's CA ends, and no agent takes the gateway's certificate any more".into();
+        Break { date, reason: Reason::GatewayCaExpires, message }
+    });
+    certificate.into_iter().chain(ca).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair};
@@ -245,5 +268,7 @@ mod tests {
         let (second, leaf) = issued(90);
         assert_eq!(breaks(&format!("{first}{second}"), &leaf, true, 1, 0)[0], (90, "running-certificate-expires"));
         assert_eq!(breaks(&first, &leaf, true, 7, 0), [(7, "refused"), (1825, "ca-expires")]);
+        // A CA that lets nobody in is broken now.
+        assert_eq!(breaks("hello", &leaf, true, 7, 0), [(7, "refused")]);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::case::Case;
 use super::facts::Problem;
 use crate::cluster::{Cluster, Error, Target};
-use crate::plane::{CLUSTER_BUILD_PLANE, Served, Snapshot};
+use crate::plane::{CLUSTER_BUILD_PLANE, Served, Side, Snapshot};
 
 /// What is true for all planes.
 pub struct Ground {
@@ -56,7 +56,7 @@ impl Ground {
     pub(super) fn of_files(snapshot: &Snapshot) -> Self {
         let unknown = || Problem { word: "unknown", text: "it is not in the files".into() };
         let name = CLUSTER_BUILD_PLANE.crd_name();
-        let crd = snapshot.related("CustomResourceDefinition", None, &name);
+        let crd = snapshot.related(Side::Control, "CustomResourceDefinition", None, &name);
         Self {
             api_server: Err(Problem { word: "files", text: "read from files".into() }),
             crd: crd.and_then(|crd| Served::of(crd, CLUSTER_BUILD_PLANE.version)).ok_or_else(unknown),

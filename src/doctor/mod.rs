@@ -12,6 +12,7 @@ mod forecast;
 mod ground;
 pub mod lockout;
 mod notes;
+mod redact;
 mod remarks;
 
 pub use agents::{AgentFacts, Pair, Presents, agents};
@@ -19,7 +20,7 @@ pub use case::{Case, GATEWAY_CA, Gateway, Reach, gather, gather_of_files, gather
 #[cfg(test)]
 pub use checks::Outcome;
 pub use checks::{CHECKS, Checked, Status, checks, is_healthy, root_cause};
-pub use dump::dump;
+pub use dump::{dump, is_cut_off};
 pub use facts::{CaPlace, ClientCa, Facts, Problem, ca_place, client_cas, client_cas_of_files, facts, facts_of_files};
 #[cfg(test)]
 pub use forecast::Reason;

@@ -42,6 +42,7 @@ pub async fn presented(host: &str, port: u16, limit: Duration) -> Result<Vec<Vec
 
 async fn look(address: &str, name: ServerName<'static>) -> Result<Vec<Vec<u8>>, Error> {
     let tcp = TcpStream::connect(address).await.map_err(|source| Error::Connect { address: address.into(), source })?;
+    let _ = tcp.set_nodelay(true);
     let provider = Arc::new(aws_lc_rs::default_provider());
     let witness = Arc::new(Witness { algorithms: provider.signature_verification_algorithms, seen: Mutex::default() });
     let connector = TlsConnector::from(Arc::new(config(provider, witness.clone())?));

@@ -12,7 +12,7 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -54,9 +54,18 @@ impl std::str::FromStr for GatewayUrl {
         let (Some(scheme), Some(host)) = (url.scheme_str(), url.host()) else {
             return Err(wrong());
         };
-        let port = url.port_u16().unwrap_or(if matches!(scheme, "ws" | "http") { 80 } else { 443 });
+        let authority = url.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+        // An agent's WebSocket library takes no user (gorilla/websocket: malformed ws or wss URL).
+        if authority.contains('@') || url.query().is_some() {
+            return Err("leave user and query out: an agent can't use them".to_owned());
+        }
+        let port = match authority.strip_prefix(host).and_then(|rest| rest.strip_prefix(':')) {
+            Some(port) => port.parse().map_err(|_| wrong())?,
+            None if matches!(scheme, "ws" | "http") => 80,
+            None => 443,
+        };
         Ok(Self {
-            scheme: scheme.to_owned(),
+            scheme: scheme.to_lowercase(),
             host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
             port,
             path: url.path().to_owned(),
@@ -143,6 +152,8 @@ pub enum ProbeError {
     NotTls(String),
     #[error("the gateway's certificate was not issued by the CA at hand")]
     UnknownAuthority,
+    #[error("the gateway's certificate can't be verified: {0}")]
+    Unverified(String),
     #[error("the gateway's certificate is not valid for {}: it names {}", visible(.host), visible(.names))]
     WrongName { host: String, names: String },
     #[error("the gateway's certificate has expired, or isn't valid yet")]
@@ -210,6 +221,8 @@ async fn exchange(question: Question<'_>, path: &str, address: &str) -> Result<P
         std::io::ErrorKind::ConnectionRefused => ProbeError::Refused(address.to_owned()),
         _ => ProbeError::Unreachable(address.to_owned(), error),
     })?;
+    // What is small is not to wait for more.
+    let _ = tcp.set_nodelay(true);
     let name = ServerName::try_from(question.url.host.clone());
     let name = name.map_err(|_| ProbeError::Name(question.url.host.clone()))?;
     let host = question.url.host.clone();
@@ -232,8 +245,15 @@ fn config(question: Question<'_>) -> Result<ClientConfig, ProbeError> {
         return Ok(builder.with_no_client_auth());
     };
     let chain = identity.presented.into_iter().map(CertificateDer::from).collect();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(identity.key.to_der()));
+    // PKCS#8, PKCS#1 or SEC1, as it came.
+    let key = PrivateKeyDer::try_from(identity.key.to_der()).map_err(|error| ProbeError::Identity(error.to_owned()))?;
     builder.with_client_auth_cert(chain, key).map_err(|error| ProbeError::Identity(error.to_string()))
+}
+
+/// The names in a certificate, as rustls tells them: `DnsName("localhost")`.
+fn visible_names(presented: &[String]) -> String {
+    let name = |text: &String| text.split('"').nth(1).unwrap_or(text).to_owned();
+    presented.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
 /// What a failed handshake tells.
@@ -249,10 +269,11 @@ fn of_handshake(error: &std::io::Error, host: &str, address: &str) -> ProbeError
                 ProbeError::WrongName { host: host.to_owned(), names: "other names".into() }
             }
             CertificateError::NotValidForNameContext { presented, .. } => {
-                let names = if presented.is_empty() { "none".into() } else { presented.join(", ") };
+                let names = if presented.is_empty() { "none".into() } else { visible_names(presented) };
                 ProbeError::WrongName { host: host.to_owned(), names }
             }
-            _ => ProbeError::UnknownAuthority,
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => ProbeError::UnknownAuthority,
+            error => ProbeError::Unverified(visible(&error.to_string()).into_owned()),
         },
         Some(rustls::Error::AlertReceived(alert)) => ProbeError::Dropped(format!("{alert:?}")),
         Some(rustls::Error::InvalidMessage(_)) => ProbeError::NotTls(address.to_owned()),
@@ -349,7 +370,8 @@ mod tests {
             let url: GatewayUrl = text.parse().unwrap();
             assert_eq!(url.port, port, "{text}");
         }
-        for text in ["", "a:8443", "/ws", "wss://"] {
+        assert_eq!("WSS://a/ws".parse::<GatewayUrl>().unwrap().scheme, "wss");
+        for text in ["", "a:8443", "/ws", "wss://", "wss://a:99999/ws", "wss://user:x@a/ws"] {
             assert!(text.parse::<GatewayUrl>().is_err(), "{text}");
         }
         assert_eq!(GatewayUrl::of_agent("https://a:1").unwrap_err(), "an agent needs it as wss://a:1/ws");

@@ -120,8 +120,11 @@ impl Folder {
         Ok(())
     }
 
-    /// A key must not go where somebody else decides what becomes of it.
-    fn refuse_foreign(&self) -> Result<(), StoreError> {
+    /// A key must not go, or come, where somebody else decides what becomes of it.
+    ///
+    /// # Errors
+    /// Where the folder is a link, or somebody else's.
+    pub fn refuse_foreign(&self) -> Result<(), StoreError> {
         let path = shown(&self.path);
         match self.path.symlink_metadata() {
             Ok(there) if there.is_symlink() => Err(StoreError::Symlink { path }),

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -26,6 +27,8 @@ use crate::term::{redacted, visible};
 const OWN_SECRET: &str = "cluster-agent-own-tls";
 /// The Secret that the chart's cert-manager writes.
 const CHART_SECRET: &str = "cluster-agent-tls";
+/// What it is to write where that one is somebody else's.
+const UNUSED_SECRET: &str = "cluster-agent-unused-tls";
 /// How long what is made is valid.
 const CA_VALID_FOR: Span = Span::from_seconds(5 * 365 * 86_400);
 const VALID_FOR: Span = Span::from_seconds(365 * 86_400);
@@ -83,6 +86,8 @@ pub struct Bootstrap {
     pub pair: Option<Pem>,
     /// Whether what is there and differs is replaced unasked.
     pub force: bool,
+    /// Whether Helm is to be run.
+    pub install: bool,
     /// None to write; otherwise whether the servers are to check what would be written.
     pub dry_run: Option<bool>,
     /// Longest time for the gateway's answer.
@@ -93,9 +98,10 @@ pub struct Bootstrap {
 pub struct Made {
     /// Helm's values for the agent.
     pub values: Value,
-    pub issuer: Issuer,
-    /// Whether a CA was made whose key was not kept.
-    pub drops_key: bool,
+    /// The Helm release of an agent that is there.
+    pub release: Option<String>,
+    /// The CA that the plane trusts, in PEM.
+    ca: String,
     /// What the agent verifies the gateway against, in PEM.
     gateway_ca: String,
 }
@@ -117,11 +123,39 @@ struct Certificates {
     authority: Option<Authority>,
     /// What is to stand in the agent's Secret, or does.
     pair: Option<Pem>,
+    /// Whether cert-manager writes that Secret.
+    by_cert_manager: bool,
     /// What the Secret beside the agent is to hold yet.
     data: Option<Data>,
     /// That Secret, where it is to be replaced.
     replaced: Option<StoredSecret>,
-    drops_key: bool,
+    /// A CA that was made, and is to be kept before anything trusts it.
+    made: Option<Pem>,
+    /// What was done, where it is to be told yet.
+    told: Option<String>,
+}
+
+impl Certificates {
+    /// A CA, and nothing else yet.
+    fn found(ca: String) -> Self {
+        Self {
+            ca,
+            authority: None,
+            pair: None,
+            by_cert_manager: false,
+            data: None,
+            replaced: None,
+            made: None,
+            told: None,
+        }
+    }
+}
+
+/// Something that is there and would be replaced.
+struct Difference {
+    what: String,
+    before: String,
+    after: String,
 }
 
 /// A step, and what it sees to.
@@ -151,7 +185,7 @@ pub static STEPS: &[Step] = &[
 ];
 
 /// A step begins.
-fn begin(step: &'static str, observer: &mut dyn Observer) {
+pub fn begin(step: &'static str, observer: &mut dyn Observer) {
     if let Some(step) = STEPS.iter().find(|known| known.id == step) {
         observer.begin(step.id, step.about);
     }
@@ -166,7 +200,7 @@ fn new_authority(id: &str, algorithm: KeyAlgorithm, now: Timestamp) -> Result<(A
     Ok((authority, (ca.certificate, key)))
 }
 
-/// The same for clusters that aren't at hand: certificates are always made, with cert-manager only the CA's.
+/// The same for clusters that aren't at hand: what isn't at hand of certificates is made, with cert-manager only the CA's.
 ///
 /// # Errors
 /// Those of making certificates.
@@ -174,12 +208,23 @@ pub fn offline(
     plane: &Plane,
     (issuer, ca_in): (Issuer, CaIn),
     (url, control_namespace): (Option<&GatewayUrl>, &str),
+    at_hand: (Option<Authority>, Option<Pem>),
     algorithm: KeyAlgorithm,
     now: Timestamp,
 ) -> Result<Offline, pki::IssueError> {
     let id = plane.plane_id();
-    let (authority, ca) = new_authority(id, algorithm, now)?;
-    let pair = if issuer == Issuer::Own { Some(new_pair(id, &authority, algorithm, now)?.0) } else { None };
+    let (authority, ca) = match at_hand.0 {
+        Some(authority) => {
+            let ca = (pki::encode("CERTIFICATE", &authority.certificate.der), authority.key_to_pem());
+            (authority, ca)
+        }
+        None => new_authority(id, algorithm, now)?,
+    };
+    let pair = match (issuer, at_hand.1) {
+        (Issuer::Own, Some(pair)) => Some(pair),
+        (Issuer::Own, None) => Some(new_pair(id, &authority, algorithm, now)?.0),
+        _ => None,
+    };
     let mut plane = plane.clone();
     let mut objects = Vec::new();
     match ca_in {
@@ -196,7 +241,7 @@ pub fn offline(
         }
     }
     objects.push(plane.manifest(&CLUSTER_BUILD_PLANE));
-    Ok(Offline { values: values(id, url, issuer), ca, pair, objects })
+    Ok(Offline { values: values(id, url, tls(issuer, id)), ca, pair, objects })
 }
 
 /// An agent's pair, and the end of its certificate.
@@ -211,7 +256,7 @@ fn new_pair(
 }
 
 fn client_ca_secret(namespace: &str, plane: &str) -> NamespacedName {
-    NamespacedName { namespace: namespace.to_owned(), name: format!("{plane}-agent-ca") }
+    NamespacedName { namespace: namespace.to_owned(), name: format!("{plane}-client-ca") }
 }
 
 fn reference(secret: NamespacedName, key: String) -> SecretKeyRef {
@@ -229,28 +274,35 @@ pub async fn bootstrap(plan: &Bootstrap, observer: &mut dyn Observer) -> anyhow:
     let gateway_ca = plan.gateway_ca(observer).await?;
     plan.gateway(&gateway_ca, observer).await?;
     let issuer = plan.issuer(observer).await?;
-    let mut certificates = plan.certificates(issuer, observer).await?;
+    let agent = plan.agent(issuer).await?;
+    let mut certificates = plan.certificates(issuer, agent.as_ref(), observer).await?;
     plan.foretell(&certificates)?;
+    // All questions come before the first write.
+    for Difference { what, before, after } in plan.differences(&certificates, &gateway_ca, by_name).await? {
+        if !plan.force && !observer.replaces(&what, &before, &after)? {
+            return Err(Error::Differs { what }.into());
+        }
+    }
+    plan.keep(&mut certificates, observer)?;
     plan.namespace(is_new, observer).await?;
     plan.server_ca(&gateway_ca, is_new, observer).await?;
     plan.agent_secret(issuer, &mut certificates, is_new, observer).await?;
     plan.plane(&certificates.ca, by_name, observer).await?;
     plan.probe(&gateway_ca, &certificates, observer).await?;
+    let tls = match issuer {
+        Issuer::Existing => tls_of(&certificates, agent.as_ref()),
+        issuer => tls(issuer, plan.plane.plane_id()),
+    };
     Ok(Made {
-        values: values(plan.plane.plane_id(), plan.gateway_url.as_ref(), issuer),
-        issuer,
-        drops_key: certificates.drops_key,
+        values: values(plan.plane.plane_id(), plan.gateway_url.as_ref(), tls),
+        release: agent.and_then(|agent| agent.release),
+        ca: certificates.ca,
         gateway_ca,
     })
 }
 
 /// Helm's values for the agent.
-fn values(plane_id: &str, url: Option<&GatewayUrl>, issuer: Issuer) -> Value {
-    let tls = match issuer {
-        Issuer::Own => json!({"enabled": true, "clientSecretName": OWN_SECRET}),
-        Issuer::CertManager => json!({"enabled": true, "generateCerts": false, "caSecretName": ca_secret(plane_id)}),
-        Issuer::Existing => json!({"enabled": true}),
-    };
+fn values(plane_id: &str, url: Option<&GatewayUrl>, tls: Value) -> Value {
     let mut agent = json!({"planeID": plane_id, "tls": tls});
     if let Some(url) = url {
         agent["serverUrl"] = url.to_string().into();
@@ -258,23 +310,55 @@ fn values(plane_id: &str, url: Option<&GatewayUrl>, issuer: Issuer) -> Value {
     json!({"clusterAgent": agent})
 }
 
+fn tls(issuer: Issuer, plane_id: &str) -> Value {
+    match issuer {
+        Issuer::Own => json!({"enabled": true, "clientSecretName": OWN_SECRET}),
+        Issuer::CertManager => json!({"enabled": true, "generateCerts": false, "caSecretName": ca_secret(plane_id)}),
+        Issuer::Existing => json!({"enabled": true}),
+    }
+}
+
+/// The same for a Secret that was taken over. One that cert-manager doesn't write has to be kept from the chart's
+/// Certificate, which writes another one then, unused.
+fn tls_of(certificates: &Certificates, agent: Option<&Agent>) -> Value {
+    let secret = agent.and_then(|agent| agent.secret.as_deref()).unwrap_or(CHART_SECRET);
+    let mut tls = tls(Issuer::Existing, "");
+    if !certificates.by_cert_manager {
+        tls["clientSecretName"] = secret.into();
+        if secret == CHART_SECRET {
+            tls["secretName"] = UNUSED_SECRET.into();
+        }
+    } else if secret != CHART_SECRET {
+        tls["clientSecretName"] = secret.into();
+    }
+    tls
+}
+
 fn ca_secret(plane_id: &str) -> String {
     format!("{plane_id}-agent-ca")
 }
 
-/// Whether an agent runs with these values already, by its Deployment.
+/// Whether an agent runs with these values already: as its Deployment says, and with a certificate that the plane trusts.
 ///
 /// # Errors
 /// Those of the build cluster.
 pub async fn installed(plan: &Bootstrap, made: &Made, version: &str) -> Result<bool, cluster::Error> {
     let agents = plan.build.agents(&plan.build_namespace).await?;
     let url = plan.gateway_url.as_ref().map(ToString::to_string);
-    Ok(agents.iter().any(|agent| {
+    let fits = |agent: &&Agent| {
+        let tls = &made.values["clusterAgent"]["tls"]["clientSecretName"];
         agent.plane_id.as_deref() == Some(plan.plane.plane_id())
             && (url.is_none() || agent.server_url == url)
-            && (made.issuer != Issuer::Own || agent.secret.as_deref() == Some(OWN_SECRET))
+            && (tls.is_null() || agent.secret.as_deref() == tls.as_str())
             && agent.chart_version.as_deref().is_none_or(|there| there == version)
-    }))
+    };
+    let Some(name) = agents.iter().find(fits).and_then(Agent::pair) else {
+        return Ok(false);
+    };
+    let presented = plan.build.secret(&name).await?.map(|secret| pki::certificates(&secret.text(LEAF_CERTIFICATE)));
+    let now = plan.control.now();
+    let trusted = |presented: Vec<_>| matches!(pki::verify(&presented, &made.ca, now), Verdict::Authorized { .. });
+    Ok(presented.is_some_and(trusted))
 }
 
 /// Waits until the agent is connected, and authorized for this very plane.
@@ -318,6 +402,12 @@ fn covers(there: &Value, wanted: &Value) -> bool {
         Value::Object(fields) => fields.iter().all(|(name, wanted)| covers(&there[name], wanted)),
         wanted => there == wanted,
     }
+}
+
+/// Whether a text holds all certificates of another one.
+fn has_all(held: &str, wanted: &str) -> bool {
+    let held = pki::certificates(held);
+    pki::certificates(wanted).iter().all(|der| held.contains(der))
 }
 
 /// Certificates in words, a line each, to be compared.
@@ -365,6 +455,9 @@ impl Bootstrap {
         if self.ca_in == CaIn::Secret {
             needed.extend(["create", "patch"].map(|verb| (&self.control, verb, "", "secrets", control)));
         }
+        if self.install || self.issuer == Some(Issuer::Existing) || self.given.is_some() {
+            needed.push((&self.build, "list", "apps", "deployments", build));
+        }
         demand(&needed).await?;
         observer.tell("rights", Status::Found, "all that it takes is allowed");
         Ok(is_new)
@@ -396,7 +489,7 @@ impl Bootstrap {
         begin("gateway-ca", observer);
         let name = NamespacedName { namespace: self.control_namespace.clone(), name: GATEWAY_CA.into() };
         let bytes = self.control.secret_keys(&name, &[CA_KEY]).await?.concat();
-        let ca = pki::bundle(&bytes)?;
+        let ca = pki::bundle(&bytes).with_context(|| format!("Secret {name} can't be used"))?;
         observer.tell("gateway-ca", Status::Found, &format!("Secret {name} holds the gateway's CA"));
         Ok(ca)
     }
@@ -418,6 +511,10 @@ impl Bootstrap {
             }
             Err(error) => {
                 let hint = match &error {
+                    ProbeError::Expired => "restart the gateway: it reads its certificate once, at its start".into(),
+                    ProbeError::WrongName { host, .. } if host.parse::<std::net::IpAddr>().is_ok() => {
+                        "use a host name: the chart can't put an address into the gateway's certificate".into()
+                    }
                     ProbeError::WrongName { host, .. } => {
                         format!("add {} to clusterGateway.tls.dnsNames, and restart the gateway", visible(host))
                     }
@@ -484,14 +581,6 @@ impl Bootstrap {
         }
     }
 
-    /// Fails unless what is there and differs may be replaced.
-    fn replace(&self, what: &str, before: &str, after: &str, observer: &mut dyn Observer) -> anyhow::Result<()> {
-        if self.force || self.dry_run.is_some() || observer.replaces(what, before, after)? {
-            return Ok(());
-        }
-        Err(Error::Differs { what: what.to_owned() }.into())
-    }
-
     /// The CA that was brought along.
     async fn given(&self) -> anyhow::Result<Option<String>> {
         Ok(match &self.given {
@@ -504,31 +593,41 @@ impl Bootstrap {
         })
     }
 
-    /// The Secret that holds the certificates, or is to.
-    async fn secret_of(&self, issuer: Issuer) -> anyhow::Result<NamespacedName> {
-        let name = match issuer {
-            Issuer::Own => OWN_SECRET.to_owned(),
-            Issuer::CertManager => ca_secret(self.plane.plane_id()),
-            Issuer::Existing => {
-                let agents = self.build.agents(&self.build_namespace).await?;
-                let ours = agents.iter().find(|agent| agent.plane_id.as_deref() == Some(self.plane.plane_id()));
-                return Ok(ours.and_then(Agent::pair).unwrap_or_else(|| self.beside(CHART_SECRET)));
-            }
+    /// The agent of the planeID, where there is one.
+    async fn agent(&self, issuer: Issuer) -> Result<Option<Agent>, cluster::Error> {
+        let agents = match self.build.agents(&self.build_namespace).await {
+            // It is of use, and not needed.
+            Err(cluster::Error::Forbidden { .. }) if issuer != Issuer::Existing && !self.install => return Ok(None),
+            agents => agents?,
         };
-        Ok(self.beside(&name))
+        Ok(agents.into_iter().find(|agent| agent.plane_id.as_deref() == Some(self.plane.plane_id())))
+    }
+
+    /// The Secret that holds the certificates, or is to.
+    fn secret_of(&self, issuer: Issuer, agent: Option<&Agent>) -> NamespacedName {
+        match issuer {
+            Issuer::Own => self.beside(OWN_SECRET),
+            Issuer::CertManager => self.beside(&ca_secret(self.plane.plane_id())),
+            Issuer::Existing => agent.and_then(Agent::pair).unwrap_or_else(|| self.beside(CHART_SECRET)),
+        }
     }
 
     /// What there is, and else what is made.
-    async fn certificates(&self, issuer: Issuer, observer: &mut dyn Observer) -> anyhow::Result<Certificates> {
+    async fn certificates(
+        &self,
+        issuer: Issuer,
+        agent: Option<&Agent>,
+        observer: &mut dyn Observer,
+    ) -> anyhow::Result<Certificates> {
         begin("certificates", observer);
         let now = self.control.now();
-        let name = self.secret_of(issuer).await?;
+        let name = self.secret_of(issuer, agent);
         let there = match issuer {
             Issuer::Existing => Some(self.build.existing_secret(&name).await?),
             _ => self.build.secret(&name).await?,
         };
         let Some(secret) = there else {
-            return self.new_certificates(issuer, None, observer);
+            return self.new_certificates(issuer, None);
         };
         let (certificate, key) = (secret.text(LEAF_CERTIFICATE), secret.text(LEAF_PRIVATE_KEY));
         match issuer {
@@ -536,26 +635,91 @@ impl Bootstrap {
                 let authority = Authority::from_pem(&certificate, &key, now).map_err(pki::IssueError::from)?;
                 let ca = pki::encode("CERTIFICATE", &authority.certificate.der);
                 self.found(&name, &ca, observer);
-                let authority = Some(authority);
-                Ok(Certificates { ca, authority, pair: None, data: None, replaced: None, drops_key: false })
+                Ok(Certificates { authority: Some(authority), ..Certificates::found(ca) })
             }
-            Issuer::Own if let Err(why) = self.is_ours(&secret, now) => {
-                let what = format!("Secret {name}, which {why},");
-                let after = format!("CN={}, O=OpenChoreo, of a CA that is made or at hand\n", self.plane.plane_id());
-                self.replace(&what, &described(&certificate), &after, observer)?;
-                self.new_certificates(issuer, Some(secret), observer)
-            }
+            Issuer::Own if self.is_ours(&secret, now).is_err() => self.new_certificates(issuer, Some(secret)),
             Issuer::Own | Issuer::Existing => {
                 let pair = pair_of(&secret)?;
                 let beside = secret.text(CA_CERTIFICATE).to_string();
-                // Without a CA of its own a self-signed certificate is what is trusted.
-                let own = if beside.is_empty() { pki::encode("CERTIFICATE", &pair.leaf().der) } else { beside };
-                let ca = self.given().await?.unwrap_or(own);
+                let ca = match self.given().await? {
+                    Some(given) => given,
+                    None if !beside.is_empty() => beside,
+                    // Without a CA of its own a self-signed certificate is what is trusted.
+                    None if pair.leaf().self_issued() => pki::encode("CERTIFICATE", &pair.leaf().der),
+                    None => {
+                        let why = "it has no ca.crt: bring its CA along with --client-ca-file".to_owned();
+                        return Err(Error::Pair { secret: name.to_string(), why }.into());
+                    }
+                };
                 self.found(&name, &ca, observer);
+                let by_cert_manager = pair.cert_manager.is_some();
                 let pair = Some((certificate.to_string(), key));
-                Ok(Certificates { ca, authority: None, pair, data: None, replaced: None, drops_key: false })
+                Ok(Certificates { pair, by_cert_manager, ..Certificates::found(ca) })
             }
         }
+    }
+
+    /// What is there and would be replaced.
+    async fn differences(
+        &self,
+        certificates: &Certificates,
+        gateway_ca: &str,
+        by_name: bool,
+    ) -> anyhow::Result<Vec<Difference>> {
+        let mut differences = Vec::new();
+        if let Some(secret) = &certificates.replaced {
+            let why = self.is_ours(secret, self.control.now()).err().unwrap_or_default();
+            let after = certificates.pair.as_ref().map(|(text, _)| described(text)).unwrap_or_default();
+            differences.push(Difference {
+                what: format!("Secret {}, which {why},", secret.name),
+                before: described(&secret.text(LEAF_CERTIFICATE)),
+                after,
+            });
+        }
+        // A placeholder is nobody's.
+        if let Some(text) = self.server_ca_there().await?
+            && !has_all(&text, gateway_ca)
+            && !pki::certificates(&text).is_empty()
+        {
+            let what = format!("ConfigMap {}", self.beside(GATEWAY_CA));
+            differences.push(Difference { what, before: described(&text), after: described(gateway_ca) });
+        }
+        let Some(there) = self.control.plane_if_any::<Plane>(self.plane.name()).await? else {
+            return Ok(differences);
+        };
+        let wanted = self.wanted(Some(&there), &certificates.ca, by_name).await;
+        if self.ca_in == CaIn::Secret && self.given.is_none() && !self.trusts(&there, &certificates.ca).await {
+            let name = client_ca_secret(&self.control_namespace, self.plane.name());
+            let held = self.control.secret(&name).await?.map(|secret| secret.text(CA_KEY));
+            if let Some(held) = held.filter(|held| held.as_str() != certificates.ca) {
+                let (before, after) = (described(&held), described(&certificates.ca));
+                differences.push(Difference { what: format!("Secret {name}"), before, after });
+            }
+        }
+        if !covers(&there.manifest(&CLUSTER_BUILD_PLANE), &wanted.manifest(&CLUSTER_BUILD_PLANE)) {
+            let foretold = self.control.apply(&wanted.manifest(&CLUSTER_BUILD_PLANE), true, true).await?;
+            let shown = |object: &Value| to_yaml(&comparable(object)).map(|text| redacted(&text).into_owned());
+            let before = foretold.before.as_ref().map(shown).transpose()?.unwrap_or_default();
+            let what = format!("the plane {}", self.plane.name());
+            differences.push(Difference { what, before, after: shown(&foretold.after)? });
+        }
+        Ok(differences)
+    }
+
+    /// Keeps a CA that was made, and tells of what was.
+    fn keep(&self, certificates: &mut Certificates, observer: &mut dyn Observer) -> anyhow::Result<()> {
+        let Some(mut told) = certificates.told.take() else {
+            return Ok(());
+        };
+        if let Some(ca) = certificates.made.take()
+            && self.dry_run.is_none()
+            && !observer.keep(&ca)?
+            && certificates.pair.is_some()
+        {
+            told.push_str("; the CA's key is dropped, as no --out-dir is given: the next one takes `certs rotate`");
+        }
+        self.done("certificates", &told, observer);
+        Ok(())
     }
 
     /// The certificates are in their Secret; what is at hand may be of another CA.
@@ -581,22 +745,13 @@ impl Bootstrap {
     }
 
     /// A CA and the agent's pair, as far as they aren't at hand.
-    fn new_certificates(
-        &self,
-        issuer: Issuer,
-        replaced: Option<StoredSecret>,
-        observer: &mut dyn Observer,
-    ) -> anyhow::Result<Certificates> {
+    fn new_certificates(&self, issuer: Issuer, replaced: Option<StoredSecret>) -> anyhow::Result<Certificates> {
         let (id, now) = (self.plane.plane_id(), self.control.now());
-        let mut drops_key = false;
-        let authority = match &self.authority {
-            Some(authority) => authority.again()?,
+        let (authority, made) = match &self.authority {
+            Some(authority) => (authority.again()?, None),
             None => {
                 let (authority, ca) = new_authority(id, self.key_algorithm, now)?;
-                // Before anything trusts it: a run that is cut off finds it there.
-                let kept = self.dry_run.is_some() || observer.keep(&ca)?;
-                drops_key = !kept && issuer == Issuer::Own;
-                authority
+                (authority, Some(ca))
             }
         };
         let ca = pki::encode("CERTIFICATE", &authority.certificate.der);
@@ -604,7 +759,9 @@ impl Bootstrap {
         let mut told = format!("the CA is valid until {}", day(authority.certificate.not_after));
         let at_hand = self.pair.as_ref().filter(|(certificate, _)| {
             let presented = pki::certificates(certificate);
-            matches!(pki::verify(&presented, &ca, now), Verdict::Authorized { .. })
+            let leaf = presented.first().and_then(|der| Certificate::from_der(der));
+            leaf.is_some_and(|leaf| leaf.common_name.as_deref() == Some(id))
+                && matches!(pki::verify(&presented, &ca, now), Verdict::Authorized { .. })
         });
         let (data, pair) = match (issuer, at_hand) {
             (Issuer::Own, Some((certificate, key))) => {
@@ -619,8 +776,9 @@ impl Bootstrap {
             // It signs with the CA's key, wherever else that is kept.
             _ => (pair_data(&ca, &authority.key_to_pem(), ""), None),
         };
-        self.done("certificates", &told, observer);
-        Ok(Certificates { ca, authority: Some(authority), pair, data: Some(data), replaced, drops_key })
+        let authority = Some(authority);
+        let told = Some(told);
+        Ok(Certificates { authority, pair, data: Some(data), replaced, made, told, ..Certificates::found(ca) })
     }
 
     /// Fails where the plane would not let in what the agent presents: before anything is written.
@@ -651,35 +809,36 @@ impl Bootstrap {
         Ok(())
     }
 
+    /// What the agent's ConfigMap holds, where there is one.
+    async fn server_ca_there(&self) -> Result<Option<String>, cluster::Error> {
+        let path = format!("/api/v1/namespaces/{}/configmaps/{GATEWAY_CA}", self.build_namespace);
+        let there = self.build.object_if_any(&path).await?;
+        Ok(there.map(|there| there["data"][CA_KEY].as_str().unwrap_or_default().to_owned()))
+    }
+
     /// The gateway's CA in the agent's namespace.
     async fn server_ca(&self, ca: &str, is_new: bool, observer: &mut dyn Observer) -> anyhow::Result<()> {
         begin("server-ca", observer);
         let name = self.beside(GATEWAY_CA);
         let collection = format!("/api/v1/namespaces/{}/configmaps", name.namespace);
-        let path = format!("{collection}/{GATEWAY_CA}");
         let told = format!("ConfigMap {name} holds the gateway's CA");
-        let data = json!({"data": {CA_KEY: ca}});
-        let Some(there) = self.build.object_if_any(&path).await? else {
-            let mut object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": GATEWAY_CA}});
-            object["data"] = data["data"].clone();
-            if let Some(dry_run) = self.sends(is_new) {
-                self.build.create_object(&collection, &object, dry_run).await?;
-            }
-            self.done("server-ca", &told, observer);
-            return Ok(());
-        };
-        let text = there["data"][CA_KEY].as_str().unwrap_or_default();
-        let (held, wanted) = (pki::certificates(text), pki::certificates(ca));
-        if wanted.iter().all(|der| held.contains(der)) {
+        let data = json!({CA_KEY: ca});
+        let there = self.server_ca_there().await?;
+        if there.as_ref().is_some_and(|there| has_all(there, ca)) {
             observer.tell("server-ca", Status::Found, &told);
             return Ok(());
         }
-        // A placeholder is nobody's.
-        if !held.is_empty() {
-            self.replace(&format!("ConfigMap {name}"), &described(text), &described(ca), observer)?;
-        }
-        if let Some(dry_run) = self.sends(is_new) {
-            self.build.merge_object(&path, &data, dry_run).await?;
+        match (there, self.sends(is_new)) {
+            (_, None) => {}
+            (None, Some(dry_run)) => {
+                let metadata = json!({"name": GATEWAY_CA});
+                let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
+                self.build.create_object(&collection, &map, dry_run).await?;
+            }
+            (Some(_), Some(dry_run)) => {
+                let path = format!("{collection}/{GATEWAY_CA}");
+                self.build.merge_object(&path, &json!({"data": data}), dry_run).await?;
+            }
         }
         self.done("server-ca", &told, observer);
         Ok(())
@@ -698,7 +857,7 @@ impl Bootstrap {
             observer.tell("agent-secret", Status::Found, "the agent's Secret is there");
             return Ok(());
         };
-        let name = self.secret_of(issuer).await?;
+        let name = self.secret_of(issuer, None);
         let verb = if certificates.replaced.is_some() { "replaced" } else { "created" };
         if let Some(dry_run) = self.sends(is_new) {
             match &certificates.replaced {
@@ -710,53 +869,67 @@ impl Bootstrap {
         Ok(())
     }
 
-    /// The plane as it is to be, with the CA in it or in a Secret.
-    async fn wanted(&self, ca: &str, by_name: bool, observer: &mut dyn Observer) -> anyhow::Result<Plane> {
-        begin("client-ca", observer);
+    /// The plane as it is to be: with the CA in it or in a Secret, and what it says beside. What lets the agent in is right,
+    /// however it came there.
+    async fn wanted(&self, there: Option<&Plane>, ca: &str, by_name: bool) -> Plane {
         let mut wanted = self.plane.clone();
+        let trusting = match there {
+            Some(there) if self.trusts(there, ca).await => Some(there),
+            _ => None,
+        };
         let client_ca = &mut wanted.spec.cluster_agent.client_ca;
-        match (&self.given, self.ca_in) {
-            (Some(Given::Secret(CaSecret { secret, key })), _) => {
-                observer.tell("client-ca", Status::Found, &format!("Secret {secret} holds the CA"));
+        match (trusting, &self.given, self.ca_in) {
+            (Some(there), ..) => client_ca.clone_from(&there.spec.cluster_agent.client_ca),
+            (None, Some(Given::Secret(CaSecret { secret, key })), _) => {
                 client_ca.secret_ref = Some(reference(secret.clone(), key.clone()));
             }
-            (_, CaIn::Value) => {
-                observer.tell("client-ca", Status::Skipped, "the CA is in the plane itself");
-                client_ca.value = Some(ca.to_owned());
-            }
-            (_, CaIn::Secret) => {
+            (None, _, CaIn::Value) => client_ca.value = Some(ca.to_owned()),
+            (None, _, CaIn::Secret) => {
                 let secret = client_ca_secret(&self.control_namespace, self.plane.name());
-                self.client_ca(&secret, ca, observer).await?;
                 client_ca.secret_ref = Some(reference(secret, CA_KEY.into()));
             }
         }
         if by_name && let Some(observability) = &mut wanted.spec.observability_plane_ref {
             *observability = ObservabilityPlaneRef::Name(observability.name().to_owned());
         }
-        Ok(wanted)
+        if let Some(there) = there {
+            let spec = &there.spec;
+            wanted.spec.secret_store_ref = wanted.spec.secret_store_ref.or_else(|| spec.secret_store_ref.clone());
+            wanted.spec.observability_plane_ref =
+                wanted.spec.observability_plane_ref.or_else(|| spec.observability_plane_ref.clone());
+        }
+        wanted
     }
 
-    /// The CA in a Secret of the control plane.
-    async fn client_ca(&self, name: &NamespacedName, ca: &str, observer: &mut dyn Observer) -> anyhow::Result<()> {
+    /// The CA in a Secret of the control plane, where it is to be there.
+    async fn client_ca(&self, trusted: bool, ca: &str, observer: &mut dyn Observer) -> anyhow::Result<()> {
+        begin("client-ca", observer);
+        match (trusted, &self.given, self.ca_in) {
+            (true, ..) => {
+                observer.tell("client-ca", Status::Found, "the plane has the CA");
+                return Ok(());
+            }
+            (_, Some(Given::Secret(CaSecret { secret, .. })), _) => {
+                observer.tell("client-ca", Status::Found, &format!("Secret {secret} holds the CA"));
+                return Ok(());
+            }
+            (_, _, CaIn::Value) => {
+                observer.tell("client-ca", Status::Skipped, "the CA is in the plane itself");
+                return Ok(());
+            }
+            (_, _, CaIn::Secret) => {}
+        }
+        let name = client_ca_secret(&self.control_namespace, self.plane.name());
         let data = [(CA_KEY.to_owned(), ca.as_bytes().to_vec().into())].into();
         let told = format!("Secret {name} holds the CA");
-        match self.control.secret(name).await? {
-            Some(there) if there.text(CA_KEY).as_str() == ca => {
+        match (self.control.secret(&name).await?, self.sends(false)) {
+            (Some(there), _) if there.text(CA_KEY).as_str() == ca => {
                 observer.tell("client-ca", Status::Found, &told);
                 return Ok(());
             }
-            Some(there) => {
-                let before = described(&there.text(CA_KEY));
-                self.replace(&format!("Secret {name}"), &before, &described(ca), observer)?;
-                if let Some(dry_run) = self.sends(false) {
-                    self.control.update_secret(&there, data, dry_run).await?;
-                }
-            }
-            None => {
-                if let Some(dry_run) = self.sends(false) {
-                    self.control.create_secret(name, "Opaque", data, dry_run).await?;
-                }
-            }
+            (_, None) => {}
+            (Some(there), Some(dry_run)) => drop(self.control.update_secret(&there, data, dry_run).await?),
+            (None, Some(dry_run)) => drop(self.control.create_secret(&name, "Opaque", data, dry_run).await?),
         }
         self.done("client-ca", &told, observer);
         Ok(())
@@ -765,43 +938,25 @@ impl Bootstrap {
     async fn plane(&self, ca: &str, by_name: bool, observer: &mut dyn Observer) -> anyhow::Result<()> {
         let name = self.plane.name();
         let there = self.control.plane_if_any::<Plane>(name).await?;
-        // What lets the agent in is right, however it came there.
-        let trusts = match &there {
+        let trusted = match &there {
             Some(there) => self.trusts(there, ca).await,
             None => false,
         };
-        let mut wanted = match &there {
-            Some(there) if trusts => {
-                let mut wanted = self.plane.clone();
-                wanted.spec.cluster_agent.client_ca = there.spec.cluster_agent.client_ca.clone();
-                wanted
-            }
-            _ => self.wanted(ca, by_name, observer).await?,
-        };
+        self.client_ca(trusted, ca, observer).await?;
         begin("plane", observer);
+        let manifest = self.wanted(there.as_ref(), ca, by_name).await.manifest(&CLUSTER_BUILD_PLANE);
         let Some(there) = there else {
-            let manifest = wanted.manifest(&CLUSTER_BUILD_PLANE);
             if let Some(dry_run) = self.sends(false) {
                 self.control.create(&manifest, dry_run).await?;
             }
             self.done("plane", &format!("{} {name} created", CLUSTER_BUILD_PLANE.kind), observer);
             return Ok(());
         };
-        let (before, after) = (there.manifest(&CLUSTER_BUILD_PLANE), wanted.manifest(&CLUSTER_BUILD_PLANE));
-        if covers(&before, &after) {
+        if covers(&there.manifest(&CLUSTER_BUILD_PLANE), &manifest) {
             let told = format!("{name} trusts the CA, with planeID {}", visible(there.plane_id()));
             observer.tell("plane", Status::Found, &told);
             return Ok(());
         }
-        // What it says beside that stays.
-        wanted.spec.secret_store_ref = wanted.spec.secret_store_ref.or(there.spec.secret_store_ref);
-        wanted.spec.observability_plane_ref =
-            wanted.spec.observability_plane_ref.or(there.spec.observability_plane_ref);
-        let manifest = wanted.manifest(&CLUSTER_BUILD_PLANE);
-        let foretold = self.control.apply(&manifest, true, true).await?;
-        let shown = |object: &Value| to_yaml(&comparable(object)).map(|text| redacted(&text).into_owned());
-        let before = foretold.before.as_ref().map(shown).transpose()?.unwrap_or_default();
-        self.replace(&format!("the plane {name}"), &before, &shown(&foretold.after)?, observer)?;
         if self.dry_run.is_none() {
             self.control.apply(&manifest, true, false).await?;
         }
@@ -812,8 +967,7 @@ impl Bootstrap {
     /// Whether the CA of a plane has all of these certificates.
     async fn trusts(&self, plane: &Plane, ca: &str) -> bool {
         let cas = client_cas(&self.control, std::slice::from_ref(plane)).await;
-        let held = cas.first().and_then(|ca| ca.text.as_deref().ok()).map(pki::certificates).unwrap_or_default();
-        pki::certificates(ca).iter().all(|der| held.contains(der))
+        cas.first().and_then(|ca| ca.text.as_deref().ok()).is_some_and(|held| has_all(held, ca))
     }
 
     /// What the gateway says to the agent's certificate; for cert-manager to one like those that it will issue.

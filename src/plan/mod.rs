@@ -11,7 +11,7 @@ mod rotate;
 mod trust;
 
 pub use bootstrap::{
-    Bootstrap, CaIn, Given, Issuer, Made, Offline, Pem, STEPS, authorized, bootstrap, installed, offline,
+    Bootstrap, CaIn, Given, Issuer, Made, Offline, Pem, STEPS, authorized, begin, bootstrap, installed, offline,
 };
 pub use renew::{Renewal, renew};
 pub use rotate::{Keeper, Phase, Rotation, Way, rotate};

@@ -25,7 +25,7 @@ pub use name::{
 };
 pub use releases::{Difference, PLANE_ID_REQUIRED, SECRET_KEY_REF, Served};
 pub use selector::Selector;
-pub use snapshot::Snapshot;
+pub use snapshot::{Side, Snapshot};
 pub use source::Source;
 pub use span::{Moment, Span, age};
 pub use state::{State, StateFilter};
@@ -47,6 +47,8 @@ pub const DEFAULT_OBSERVABILITY: &str = "default";
 pub const DEFAULT_PLANE: &str = "default";
 /// Annotation of a dumped object: when it was dumped.
 pub const DUMPED: &str = "choreoctl.dev/dumped";
+/// Annotation of a dumped object: the cluster that it comes from.
+pub const SIDE: &str = "choreoctl.dev/cluster";
 /// Annotation of a dumped Secret: whether its key, which stayed where it is, belongs to its certificate.
 pub const KEY_FITS: &str = "choreoctl.dev/key-fits";
 /// Annotation of a dumped pod: the end of its log.

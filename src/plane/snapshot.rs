@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{DUMPED, Plane};
+use super::{DUMPED, Plane, SIDE};
 
 /// What a view shows.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,28 @@ pub struct Snapshot {
     pub now: Timestamp,
 }
 
+/// One of the two clusters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Control,
+    Build,
+}
+
+impl Side {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Build => "build",
+        }
+    }
+
+    /// Whether an object may be of this cluster.
+    pub fn has(self, object: &Value) -> bool {
+        let side = &object["metadata"]["annotations"][SIDE];
+        side.is_null() || side == self.name()
+    }
+}
+
 impl Snapshot {
     /// Of objects out of files. Ages count from `at`, or from the newest time that the planes hold.
     pub fn of_files(planes: Vec<Plane>, related: Vec<Value>, at: Option<Timestamp>) -> Self {
@@ -23,12 +45,13 @@ impl Snapshot {
         Self { now: at.or(dumped).or(newest).unwrap_or_else(Timestamp::now), planes, related }
     }
 
-    /// The object of this kind and name among the related ones.
-    pub fn related(&self, kind: &str, namespace: Option<&str>, name: &str) -> Option<&Value> {
+    /// The object of this kind and name among the related ones of a cluster; what doesn't say where it is from may be.
+    pub fn related(&self, side: Side, kind: &str, namespace: Option<&str>, name: &str) -> Option<&Value> {
         let text =
             |object: &'_ Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         self.related.iter().find(|object| {
-            text(object, "/kind").as_deref() == Some(kind)
+            side.has(object)
+                && text(object, "/kind").as_deref() == Some(kind)
                 && text(object, "/metadata/name").as_deref() == Some(name)
                 && (namespace.is_none() || text(object, "/metadata/namespace").as_deref() == namespace)
         })

@@ -125,7 +125,7 @@ pub fn a_build_plane_is_registered_in_one_go() {
     let told = steps(&bootstrap(&["--install"]).expect(0).stdout);
     assert!(told.ends_with(&[("helm".into(), "found".into()), ("wait".into(), "found".into())]), "{told:?}");
     let words = std::fs::read_to_string(at.control.path().join("helm-was-told")).unwrap();
-    assert!(words.starts_with("upgrade --install openchoreo-build-plane oci://"), "{words}");
+    assert!(words.starts_with("upgrade --install build --reuse-values oci://"), "{words}");
     assert!(words.contains("--values out/values.yaml") && !words.contains("PRIVATE"), "{words}");
     let values: Value =
         serde_yaml::from_str(&std::fs::read_to_string(at.control.path().join("out/values.yaml")).unwrap()).unwrap();
@@ -162,21 +162,31 @@ pub fn a_build_plane_is_registered_in_one_go() {
     assert_eq!(at.control.kubectl(&["get", "cbp", "hand", "-o", "jsonpath={.metadata.generation}"], "").stdout, before);
 
     // cert-manager gets a CA to issue from, and several planes go at once.
-    let plane = |name: &str| json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": name}, "spec": {}});
+    let plane = |name: &str, id: &str| json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": name, "uid": "x"}, "spec": {"planeID": id}});
     let file = at.control.write(
         "planes.json",
-        &json!({"apiVersion": "v1", "kind": "List", "items": [plane("one"), plane("two"), plane("boot")]}).to_string(),
+        &json!({"apiVersion": "v1", "kind": "List", "items": [plane("one", "multi"), plane("two", "multi"), plane("boot", "multi")]}).to_string(),
     );
     let args = ["bootstrap", "-f", &file, "--agent-certificate", "cert-manager", "--yes", "--client-ca-in", "secret"];
     let told = at.run(&[&args[..], &["--gateway-url", &url]].concat()).expect(1);
     let row = |name: &str| told.stdout.lines().rfind(|line| line.starts_with(name)).unwrap().to_owned();
     assert!(row("one ").contains("registered") && row("two ").contains("registered"), "{told:?}");
     assert!(row("boot ").contains("failed: the plane boot is there already"), "{told:?}");
-    assert!(at.secret("one-agent-ca").contains_key("tls.key"));
+    assert!(at.secret("multi-agent-ca").contains_key("tls.key"));
     at.control.run(&["certs", "inspect", "plane/one", "plane/two"]).expect(0);
     let told = at.run(&["bootstrap", "-f", &file, "--agent-certificate", "cert-manager", "--yes", "-o", "json"]);
     let told: Value = serde_json::from_str(told.expect(1).stdout.lines().next().unwrap()).unwrap();
     assert_eq!(told["plane"], "one");
+    let refused = |planes: Value, word: &str| {
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": planes}).to_string();
+        let file = at.control.write("refused.json", &list);
+        let before = versions(&at);
+        at.run(&["bootstrap", "-f", &file, "--yes", "--out-dir", "refused"]).expect(2).says(&[word]);
+        assert!(versions(&at) == before && !at.control.path().join("refused").exists());
+    };
+    refused(json!([plane("a", "a"), plane("b", "b")]), "has one agent, of one planeID");
+    refused(json!([plane("../../a", "a")]), "[name-format]");
+    refused(json!([plane("a", "A_B")]), "[plane-id-format]");
 
     // A CA that is brought along, with the agent's certificate as somebody issued it; an agent that it doesn't trust.
     let brought = ["bootstrap", "brought", "--plane-id", "boot", "--yes", "--gateway-url", &url];
@@ -323,7 +333,18 @@ pub fn everything_is_written_for_a_cluster_elsewhere() {
     assert!(text("private/.gitignore").contains("*.key"));
     let values: Value = serde_yaml::from_str(&text("values.yaml")).unwrap();
     assert_eq!(values["clusterAgent"]["planeID"], "elsewhere");
-    at.run(&["bootstrap", "elsewhere", "--out-dir", "elsewhere"]).expect(2).says(&["holds the keys of a run before"]);
+    // Again: the keys stay, and so does what somebody else wrote.
+    let keys = || ["ca.crt", "ca.key", "tls.crt", "tls.key"].map(|name| text(&format!("private/{name}")));
+    let before = keys();
+    let again = ["bootstrap", "elsewhere", "--out-dir", "elsewhere", "--gateway-url", "wss://g:8443/ws"];
+    at.run(&again).expect(0);
+    std::fs::remove_file(at.path().join("elsewhere/control-plane/plane.yaml")).unwrap();
+    at.run(&again).expect(0);
+    assert_eq!(keys(), before);
+    at.run(&verify).expect(0);
+    at.write("elsewhere/README.md", "mine");
+    at.run(&again).expect(2).says(&["elsewhere/README.md is there already", "--force"]);
+    assert_eq!(text("README.md"), "mine");
 
     // With cert-manager there is a CA only, and the plane may have it in a Secret.
     let way = ["--agent-certificate", "cert-manager", "--client-ca-in", "secret"];
@@ -338,7 +359,7 @@ pub fn everything_is_written_for_a_cluster_elsewhere() {
     at.kubectl(&["create", "namespace", CONTROL], "");
     at.kubectl(&["apply", "-f", "issued/control-plane"], "");
     at.run(&["certs", "inspect", "plane/issued"]).expect(0);
-    for flag in ["--install", "--wait", "--force"] {
+    for flag in ["--install", "--wait"] {
         let told = at.run(&["bootstrap", "x", "--out-dir", "x", flag]).expect(2);
         told.says(&[flag, "needs both clusters at hand", "--build-context"]);
     }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use super::apply::check_manifest;
 use super::create::{CaArgs, SpecArgs, read_cas};
 use super::error_text;
 use super::steps::Steps;
@@ -22,7 +23,7 @@ use crate::pki::{
     Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, IssueError, KeyAlgorithm, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY,
 };
 use crate::plan::{self, Bootstrap, CaIn, Given, Issuer, Made, Observer as _, Pem, Status};
-use crate::plane::{Plane, PlaneName, Span};
+use crate::plane::{CA_KEY, CLUSTER_BUILD_PLANE, Plane, PlaneName, SecretKeyRef, Span};
 use crate::render;
 use crate::term::{Exit, Term, paint, shell_quoted, visible};
 use crate::validate::objects;
@@ -32,6 +33,8 @@ const CHART: &str = "oci://ghcr.io/openchoreo/helm-charts/openchoreo-build-plane
 /// Private keys, apart from what may be committed.
 const KEYS: &str = "private";
 const VALUES: &str = "values.yaml";
+/// Longest name of a plane whose Secrets can be called after it.
+const LONGEST: usize = 240;
 
 /// Register a build cluster in one go
 ///
@@ -104,7 +107,7 @@ pub struct Args {
     #[arg(long)]
     wait: bool,
 
-    /// Longest time to wait
+    /// Longest time to wait; 0 for no limit
     #[arg(long, value_name = "DURATION", default_value = "5m")]
     timeout: Span,
 
@@ -124,13 +127,14 @@ pub struct Args {
 }
 
 pub async fn run(mut args: Args, session: &Session) -> anyhow::Result<Exit> {
-    let planes = planes(&args)?;
+    let term = &session.term;
+    let planes = planes(&args, term)?;
     let several = planes.len() > 1;
     let given = given(&args, several)?;
     if !args.build.is_named() {
         return offline::write(&args, &planes, session);
     }
-    let term = &session.term;
+    refuse_one_agent_for_two(&planes)?;
     let (control, build) = args.build.connect_to_write(session).await?;
     if args.gateway_url.is_none() && !args.yes && term.asks() {
         let url = term.ask("Where agents reach the gateway, as wss://HOST:PORT/ws (may be empty)", None, |text| {
@@ -148,10 +152,12 @@ pub async fn run(mut args: Args, session: &Session) -> anyhow::Result<Exit> {
         let name = plane.name().to_owned();
         let mut steps = Steps::new(term, args.output);
         (steps.plane, steps.yes) = (several.then(|| name.clone()), args.yes);
+        steps.dry_run = args.dry_run != DryRun::None;
         let run = Run {
             folder: folder(&args, &plane, several),
             steps,
-            plan: plan(&args, &control, &build.cluster, plane, given.as_ref(), session)?,
+            plan: plan(&args, &control, &build.cluster, plane, given.as_ref(), session),
+            kubeconfig: args.build.kubeconfig().or(session.options.kubeconfig.as_deref()).map(Path::to_owned),
             args: &args,
         };
         if several && args.output == TextFormat::Text {
@@ -178,6 +184,20 @@ pub async fn run(mut args: Args, session: &Session) -> anyhow::Result<Exit> {
     Ok(if failed { Exit::No } else { Exit::Done })
 }
 
+/// One namespace of a build cluster has one agent, which has one planeID.
+fn refuse_one_agent_for_two(planes: &[Plane]) -> anyhow::Result<()> {
+    if let [first, others @ ..] = planes
+        && let Some(other) = others.iter().find(|other| other.plane_id() != first.plane_id())
+    {
+        let told = format!("{} has the planeID {}, and {}", first.name(), first.plane_id(), other.name());
+        anyhow::bail!(
+            "{told} {}: a namespace of a build cluster has one agent, of one planeID; register them one by one, each with a --build-namespace of its own",
+            other.plane_id()
+        );
+    }
+    Ok(())
+}
+
 /// The steps, before the first of them runs.
 fn tell_plan(term: &Term) {
     let width = plan::STEPS.iter().map(|step| step.id.len()).max().unwrap_or_default();
@@ -185,11 +205,30 @@ fn tell_plan(term: &Term) {
     term.note(&format!("the steps, each of which looks first and acts only where needed:\n{}", lines.join("\n")));
 }
 
-/// The planes that are meant, each without a CA.
-fn planes(args: &Args) -> anyhow::Result<Vec<Plane>> {
-    if let Some(name) = &args.name {
-        return Ok(vec![args.spec.plane(name.as_str())]);
+/// The planes that are meant, each without a CA, valid but for that.
+fn planes(args: &Args, term: &Term) -> anyhow::Result<Vec<Plane>> {
+    let planes = match &args.name {
+        Some(name) => vec![args.spec.plane(name.as_str())],
+        None => planes_of_files(args)?,
+    };
+    for plane in &planes {
+        let mut plane = plane.clone();
+        let name = plane.name().to_owned();
+        // Any CA will do to see whether the rest is right.
+        plane.spec.cluster_agent.client_ca.secret_ref =
+            Some(SecretKeyRef { name: "ca".into(), namespace: Some("default".into()), key: CA_KEY.into() });
+        check_manifest(&plane.manifest(&CLUSTER_BUILD_PLANE), term)?;
+        anyhow::ensure!(
+            name.len() <= LONGEST,
+            "the name {} is too long for a Secret that is called after it",
+            visible(&name)
+        );
     }
+    Ok(planes)
+}
+
+fn planes_of_files(args: &Args) -> anyhow::Result<Vec<Plane>> {
+    anyhow::ensure!(args.spec == SpecArgs::default(), "with -f the planes say what they are: leave the flags out");
     let manifests = read_manifests(&args.files, false)?;
     let mut planes = Vec::new();
     for object in manifests.iter().flat_map(objects).filter(|object| object.is_plane()) {
@@ -202,6 +241,12 @@ fn planes(args: &Args) -> anyhow::Result<Vec<Plane>> {
             "the plane {name} has a CA already: choreoctl apply registers it"
         );
         plane.spec.plane_id = Some(plane.plane_id().to_owned());
+        // What a server wrote is no wish.
+        let metadata = std::mem::take(&mut plane.metadata);
+        (plane.metadata.name, plane.metadata.labels, plane.metadata.annotations) =
+            (metadata.name, metadata.labels, metadata.annotations);
+        plane.status = None;
+        plane.other.retain(|field, _| !matches!(field.as_str(), "apiVersion" | "kind"));
         planes.push(plane);
     }
     anyhow::ensure!(!planes.is_empty(), "there is no plane in the files");
@@ -236,8 +281,8 @@ fn plan(
     plane: Plane,
     given: Option<&Given>,
     session: &Session,
-) -> anyhow::Result<Bootstrap> {
-    Ok(Bootstrap {
+) -> Bootstrap {
+    Bootstrap {
         control: control.clone(),
         control_namespace: args.control.control_namespace.clone(),
         build: build.clone(),
@@ -252,8 +297,9 @@ fn plan(
         pair: None,
         force: args.force,
         dry_run: args.dry_run.server(),
+        install: args.install,
         limit: session.patience(),
-    })
+    }
 }
 
 /// The folder of private keys.
@@ -262,8 +308,11 @@ fn keys(folder: &Path) -> Folder {
 }
 
 /// What a run before left in the folder: a CA, and an agent's pair.
-fn at_hand(keys: &Folder) -> anyhow::Result<(Option<Authority>, Option<Pem>)> {
-    keys.settle()?;
+fn at_hand(keys: &Folder, dry_run: DryRun) -> anyhow::Result<(Option<Authority>, Option<Pem>)> {
+    keys.refuse_foreign()?;
+    if dry_run == DryRun::None {
+        keys.settle()?;
+    }
     let pair = |certificate, key| -> Option<Pem> {
         let read = |name| std::fs::read_to_string(keys.file(name)).ok();
         Some((read(certificate)?, Zeroizing::new(read(key)?)))
@@ -278,6 +327,8 @@ struct Run<'r> {
     args: &'r Args,
     plan: Bootstrap,
     folder: Option<PathBuf>,
+    /// That of the build cluster, for helm.
+    kubeconfig: Option<PathBuf>,
     steps: Steps<'r>,
 }
 
@@ -290,8 +341,13 @@ impl Run<'_> {
     async fn steps(&mut self) -> anyhow::Result<()> {
         if let Some(folder) = &self.folder {
             let keys = keys(folder);
-            (self.plan.authority, self.plan.pair) = at_hand(&keys)?;
+            plan::begin("certificates", &mut self.steps);
+            (self.plan.authority, self.plan.pair) = at_hand(&keys, self.args.dry_run)?;
             self.steps.keys = Some(keys);
+            // One that was named before stays.
+            if self.plan.gateway_url.is_none() {
+                self.plan.gateway_url = url_of(folder);
+            }
         }
         let made = plan::bootstrap(&self.plan, &mut self.steps).await?;
         self.values(&made)?;
@@ -306,27 +362,34 @@ impl Run<'_> {
     }
 
     fn values(&mut self, made: &Made) -> anyhow::Result<()> {
-        let suffix = self.args.dry_run.suffix();
+        plan::begin("values", &mut self.steps);
         let Some(folder) = &self.folder else {
-            if made.drops_key {
-                let told =
-                    "the CA's key is dropped, as no --out-dir is given: the next certificate takes `certs rotate`";
-                self.steps.tell("values", Status::Skipped, told);
-            } else {
-                self.steps.tell("values", Status::Skipped, "they stand in helm's command, as no --out-dir is given");
-            }
+            self.steps.tell("values", Status::Skipped, "they stand in helm's command, as no --out-dir is given");
             return Ok(());
         };
-        let text = to_yaml(&made.values)?;
-        let is_new =
-            if self.plan.dry_run.is_some() { !is_there(folder, VALUES, &text) } else { write(folder, VALUES, &text)? };
-        let (status, suffix) = if is_new { (Status::Done, suffix) } else { (Status::Found, "") };
-        let told = format!("{} has Helm's values{suffix}", shown(&folder.join(VALUES)));
-        self.steps.tell("values", status, &told);
+        let (path, text) = (folder.join(VALUES), to_yaml(&made.values)?);
+        let told = format!("{} has Helm's values", shown(&path));
+        let there = std::fs::read_to_string(&path).ok();
+        if there.as_ref() == Some(&text) {
+            self.steps.tell("values", Status::Found, &told);
+            return Ok(());
+        }
+        let what = shown(&path);
+        if let Some(there) = there
+            && !self.args.force
+            && !self.steps.replaces(&what, &there, &text)?
+        {
+            return Err(plan::Error::Differs { what }.into());
+        }
+        if self.plan.dry_run.is_none() {
+            write(folder, VALUES, &text)?;
+        }
+        self.steps.tell("values", Status::Done, &format!("{told}{}", self.args.dry_run.suffix()));
         Ok(())
     }
 
     async fn helm(&mut self, made: &Made) -> anyhow::Result<()> {
+        plan::begin("helm", &mut self.steps);
         let words = self.helm_words(made);
         if !self.args.install {
             let words: Vec<_> = words.iter().map(|word| shell_quoted(word)).collect();
@@ -349,7 +412,10 @@ impl Run<'_> {
     /// The words behind `helm` that install the agent.
     fn helm_words(&self, made: &Made) -> Vec<String> {
         let (args, plan) = (self.args, &self.plan);
-        let mut words: Vec<String> = ["upgrade", "--install", "openchoreo-build-plane"].map(str::to_owned).to_vec();
+        let release = made.release.as_deref().unwrap_or("openchoreo-build-plane");
+        let mut words: Vec<String> = ["upgrade", "--install", release].map(str::to_owned).to_vec();
+        // What else the release was installed with stays.
+        words.extend(made.release.iter().map(|_| "--reuse-values".to_owned()));
         words.extend([args.chart.clone(), "--version".into(), args.chart_version.clone()]);
         words.extend(["--namespace".into(), plan.build_namespace.clone()]);
         match &self.folder {
@@ -359,9 +425,17 @@ impl Run<'_> {
         if let Some(context) = &plan.build.target().context {
             words.extend(["--kube-context".into(), context.clone()]);
         }
-        words.extend(args.build.kubeconfig().map(|path| format!("--kubeconfig={}", path.to_string_lossy())));
+        words.extend(self.kubeconfig.iter().map(|path| format!("--kubeconfig={}", path.to_string_lossy())));
         words
     }
+}
+
+/// The gateway's URL in Helm's values of a run before.
+fn url_of(folder: &Path) -> Option<GatewayUrl> {
+    let text = std::fs::read_to_string(folder.join(VALUES)).ok()?;
+    let values = manifest::parse(VALUES.into(), text);
+    let values = values.documents.first()?.root.to_json();
+    GatewayUrl::of_agent(values["clusterAgent"]["serverUrl"].as_str()?).ok()
 }
 
 /// Values as Helm's command line takes them: a text that looks like a number stays a text.

@@ -1,16 +1,18 @@
 //! The same without clusters at hand: all of it as files.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Args, KEYS, VALUES, folder, keys, shown, write as write_file};
-use crate::args::{DryRun, NoBuildCluster, Session};
-use crate::commands::steps::write_keys;
+use super::{Args, KEYS, VALUES, at_hand, folder, keys, shown, write as write_file};
+use crate::args::{DryRun, NoBuildCluster, Session, TextFormat};
+use crate::commands::steps::{Steps, write_keys};
 use crate::manifest::to_yaml;
-use crate::pki::CA_PRIVATE_KEY;
-use crate::plan::{self, Issuer, Offline};
+use crate::plan::{self, Issuer, Observer as _, Offline, Status};
 use crate::plane::Plane;
-use crate::term::Exit;
+use crate::term::{Exit, visible};
 
 pub fn write(args: &Args, planes: &[Plane], session: &Session) -> anyhow::Result<Exit> {
     let needs_cluster = [
@@ -18,7 +20,6 @@ pub fn write(args: &Args, planes: &[Plane], session: &Session) -> anyhow::Result
         (args.install, "--install"),
         (args.wait, "--wait"),
         (args.dry_run == DryRun::Server, "--dry-run server"),
-        (args.force, "--force"),
         (args.agent_certificate == Some(Issuer::Existing), "--agent-certificate existing"),
         (!args.ca.client_ca_files.is_empty(), "--client-ca-file"),
         (args.ca.client_ca_secret.is_some(), "--client-ca-secret"),
@@ -26,28 +27,54 @@ pub fn write(args: &Args, planes: &[Plane], session: &Session) -> anyhow::Result
     if let Some((_, what)) = needs_cluster.into_iter().find(|(given, _)| *given) {
         return Err(anyhow::Error::new(NoBuildCluster).context(format!("{what} needs both clusters at hand")));
     }
+    let mut ids = BTreeSet::new();
     for plane in planes {
+        anyhow::ensure!(
+            ids.insert(plane.plane_id()),
+            "two planes have the planeID {}, and so one agent: register them with both clusters at hand",
+            visible(plane.plane_id())
+        );
+    }
+    let mut steps = Steps::new(&session.term, args.output);
+    for plane in planes {
+        steps.plane = (planes.len() > 1).then(|| plane.name().to_owned());
         let folder = folder(args, plane, planes.len() > 1).unwrap_or_default();
-        let keys = keys(&folder);
-        if keys.file(CA_PRIVATE_KEY).exists() {
-            let path = shown(keys.path());
-            anyhow::bail!("{path} holds the keys of a run before: name another --out-dir");
+        let told = one(args, plane, &folder)?;
+        match args.output {
+            TextFormat::Json => steps.tell("values", Status::Done, &told),
+            TextFormat::Text => session.term.line(&told)?,
         }
-        let way = (args.agent_certificate.unwrap_or(Issuer::Own), args.client_ca_in);
-        let place = (args.gateway_url.as_ref(), args.control.control_namespace.as_str());
-        let made = plan::offline(plane, way, place, args.key_algorithm, Timestamp::now())?;
-        if args.dry_run == DryRun::None {
-            write_keys(&keys, Some(&made.ca), made.pair.as_ref())?;
-        }
-        for (name, text) in files(args, plane, &made)? {
-            if args.dry_run == DryRun::None {
-                write_file(&folder, &name, &text)?;
-            }
-        }
-        let suffix = args.dry_run.suffix();
-        session.term.line(&format!("{}: what to apply where is in its README.md{suffix}", shown(&folder)))?;
     }
     Ok(Exit::Done)
+}
+
+/// One plane's folder. Keys of a run before are taken over, and what others wrote is left alone.
+fn one(args: &Args, plane: &Plane, folder: &Path) -> anyhow::Result<String> {
+    let keys = keys(folder);
+    let (authority, pair) = at_hand(&keys, args.dry_run)?;
+    let is_new = (authority.is_none(), pair.is_none());
+    let way = (args.agent_certificate.unwrap_or(Issuer::Own), args.client_ca_in);
+    let place = (args.gateway_url.as_ref(), args.control.control_namespace.as_str());
+    let made = plan::offline(plane, way, place, (authority, pair), args.key_algorithm, Timestamp::now())?;
+    let files = files(args, plane, &made)?;
+    if !args.force {
+        let other = |(name, text): &&(String, String)| {
+            std::fs::read_to_string(folder.join(name)).is_ok_and(|there| there != *text)
+        };
+        if let Some((name, _)) = files.iter().find(other) {
+            return Err(plan::Error::Differs { what: shown(&folder.join(name)) }.into());
+        }
+    }
+    if args.dry_run == DryRun::None {
+        let pair = made.pair.as_ref().filter(|_| is_new.1);
+        if is_new.0 || pair.is_some() {
+            write_keys(&keys, Some(&made.ca).filter(|_| is_new.0), pair)?;
+        }
+        for (name, text) in files {
+            write_file(folder, &name, &text)?;
+        }
+    }
+    Ok(format!("{}: what to apply where is in its README.md{}", shown(folder), args.dry_run.suffix()))
 }
 
 /// What may be committed.
@@ -68,10 +95,16 @@ fn files(args: &Args, plane: &Plane, made: &Offline) -> anyhow::Result<Vec<(Stri
 /// What to apply where.
 fn readme(args: &Args, plane: &Plane, made: &Offline) -> String {
     let (name, namespace, control) = (plane.name(), args.build.namespace(), &args.control.control_namespace);
+    let url = match &args.gateway_url {
+        Some(_) => "",
+        None => {
+            "\nBefore helm, add `clusterAgent.serverUrl: wss://HOST:PORT/ws` to values.yaml: where agents reach the gateway.\n"
+        }
+    };
     let (secret, life) = if made.pair.is_none() {
         let ca = format!("{}-agent-ca", plane.plane_id());
         (
-            format!("kubectl --context build -n {namespace} create secret tls {ca} --cert {KEYS}/ca.crt --key {KEYS}/ca.key"),
+            format!("kubectl --context build -n {namespace} create secret tls {ca} --cert {KEYS}/ca.crt --key {KEYS}/ca.key --dry-run=client -o yaml | kubectl --context build apply -f -"),
             "cert-manager renews the agent's certificate; the agent has to be restarted between a renewal and the old one's end.".to_owned(),
         )
     } else {
@@ -79,7 +112,9 @@ fn readme(args: &Args, plane: &Plane, made: &Offline) -> String {
             format!(
                 "choreoctl certs secret {KEYS} -n {namespace} --name cluster-agent-own-tls | kubectl --context build apply -f -"
             ),
-            format!("The agent's certificate ends in a year: `choreoctl certs renew --dir {KEYS}` makes the next one."),
+            format!(
+                "The agent's certificate ends in a year: `choreoctl certs renew --dir {KEYS}` makes the next one; then apply its Secret again and restart the agent."
+            ),
         )
     };
     format!(
@@ -91,10 +126,10 @@ fn readme(args: &Args, plane: &Plane, made: &Offline) -> String {
     kubectl --context build apply -f build-plane
     {secret}
     kubectl --context control -n {control} get secret cluster-gateway-ca -o 'go-template={{{{index .data \"ca.crt\" | base64decode}}}}' > gateway-ca.crt
-    kubectl --context build -n {namespace} create configmap cluster-gateway-ca --from-file=ca.crt=gateway-ca.crt
+    kubectl --context build -n {namespace} create configmap cluster-gateway-ca --from-file=ca.crt=gateway-ca.crt --dry-run=client -o yaml | kubectl --context build apply -f -
     helm upgrade --install openchoreo-build-plane {chart} --version {version} --namespace {namespace} --values {VALUES} --kube-context build
     choreoctl wait {name} --for connected --context control
-
+{url}
 {life}
 ",
         chart = args.chart,

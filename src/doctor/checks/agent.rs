@@ -3,10 +3,10 @@
 use super::super::agents::Presents;
 use super::super::case::{BuildCase, Case, GATEWAY_CA};
 use super::Outcome;
-use crate::cluster::AgentPod;
-use crate::gateway::GatewayUrl;
+use crate::cluster::{AgentPod, LET_IN};
+use crate::gateway::{Answer, GatewayUrl};
 use crate::pki::{self, Reason, Remaining, Verdict};
-use crate::plane::{CLUSTER_BUILD_PLANE, State, age};
+use crate::plane::{CLUSTER_BUILD_PLANE, age};
 use crate::term::{shell_quoted, visible};
 use jiff::Timestamp;
 
@@ -17,6 +17,7 @@ const LATELY: i64 = 3600;
 fn build(case: &Case) -> Result<&BuildCase, Outcome> {
     match &case.build {
         None => Err(Outcome::skip("no build cluster was named: --build-context")),
+        Some(Err(problem)) if problem.word == "missing" => Err(Outcome::skip("its agent is elsewhere")),
         Some(Err(problem)) => Err(Outcome::unknown(problem.text.clone())),
         Some(Ok(build)) => Ok(build),
     }
@@ -33,6 +34,10 @@ macro_rules! build {
 
 pub fn agent_exists(case: &Case) -> Outcome {
     match &case.build {
+        // One cluster has the agents of some planes.
+        Some(Err(problem)) if problem.word == "missing" && case.is_connected() => {
+            Outcome::skip(format!("{}, and one is connected from elsewhere", problem.text))
+        }
         Some(Err(problem)) if problem.word == "missing" => {
             let labels = "app=cluster-agent,app.kubernetes.io/component=cluster-agent";
             Outcome::fail(problem.text.clone())
@@ -151,8 +156,11 @@ pub fn agent_trusted(case: &Case) -> Outcome {
         },
         Some(Verdict::Authorized { until }) => match until {
             Some(until) if Remaining::covers(case.soon, until, case.facts.now) => {
+                // A new one under a CA that ends would end with it.
+                let verb =
+                    if case.pair().is_some_and(|pair| until < pair.leaf().not_after) { "rotate" } else { "renew" };
                 Outcome::warn(format!("authorized until {until} only ({})", age(until, case.facts.now)))
-                    .hint(case.rotate(&format!("choreoctl certs renew {name}")))
+                    .hint(case.rotate(&format!("choreoctl certs {verb} {name}")))
             }
             Some(until) => Outcome::pass(format!("authorized until {until}")),
             None => Outcome::pass("authorized"),
@@ -168,14 +176,17 @@ pub fn agent_trusted(case: &Case) -> Outcome {
 pub fn agent_server_ca(case: &Case) -> Outcome {
     let build = build!(case);
     let namespace = shell_quoted(&build.agent.agent.name.namespace);
+    let map = build.agent.agent.server_ca.as_deref().unwrap_or(GATEWAY_CA);
     let hint = |outcome: Outcome| {
-        let secret = format!("kubectl -n {} get secret {GATEWAY_CA}", case.control_namespace);
+        let secret = format!("kubectl -n {} get secret {GATEWAY_CA}", shell_quoted(&case.control_namespace));
         let template = "-o 'go-template={{index .data \"ca.crt\" | base64decode}}' > gateway-ca.crt";
-        let create = format!("kubectl -n {namespace} create configmap {GATEWAY_CA} --from-file=ca.crt=gateway-ca.crt");
+        let create =
+            format!("kubectl -n {namespace} create configmap {} --from-file=ca.crt=gateway-ca.crt", shell_quoted(map));
         let create = case.build_command(&format!("{create} --dry-run=client -o yaml"));
         let apply = case.build_command("kubectl apply -f -");
         outcome.hint(format!("{} {template} && {create} | {apply}", case.control(&secret)))
     };
+    let map = visible(map);
     let own = match &build.server_ca {
         Ok(own) => own,
         Err(problem) if problem.word == "missing" => return hint(Outcome::fail(problem.text.clone())),
@@ -183,16 +194,25 @@ pub fn agent_server_ca(case: &Case) -> Outcome {
     };
     let own = pki::certificates(own);
     if own.is_empty() {
-        return hint(Outcome::fail(format!("the ConfigMap {GATEWAY_CA} of the agent holds no certificate")));
+        return hint(Outcome::fail(format!("the ConfigMap {map} of the agent holds no certificate")));
+    }
+    // Go's verdict, unlike that of other libraries, counts the root's own dates.
+    let ends = case.server_ca_ends();
+    if let Some(ended) = ends.filter(|ends| *ends < case.facts.now) {
+        return hint(Outcome::fail(format!("the gateway's CA in the ConfigMap {map} of the agent ended on {ended}")));
     }
     match &case.gateway_ca {
-        Ok(theirs) if pki::certificates(theirs).iter().any(|der| own.contains(der)) => {
-            Outcome::pass("it has the gateway's CA")
+        Ok(theirs) if pki::certificates(theirs).iter().any(|der| own.contains(der)) => match ends {
+            Some(ends) if Remaining::covers(case.soon, ends, case.facts.now) => {
+                Outcome::warn(format!("the gateway's CA ends in {}, at {ends}", age(ends, case.facts.now)))
+            }
+            _ => Outcome::pass("it has the gateway's CA"),
+        },
+        Ok(_) => {
+            hint(Outcome::fail(format!("the ConfigMap {map} of the agent holds another CA than the gateway's Secret")))
         }
-        Ok(_) => hint(Outcome::fail(format!(
-            "the ConfigMap {GATEWAY_CA} of the agent holds another CA than the gateway's Secret"
-        ))),
-        Err(problem) => Outcome::pass(format!("it holds a CA; the gateway's own can't be compared: {}", problem.text)),
+        Err(_) if matches!(case.probe, Some(Ok(_))) => Outcome::pass("the gateway's certificate is of this CA"),
+        Err(problem) => Outcome::skip(format!("it holds a CA; the gateway's own can't be compared: {}", problem.text)),
     }
 }
 
@@ -211,6 +231,9 @@ pub fn agent_running(case: &Case) -> Outcome {
         0 => {
             let why = case.log().map(|told| format!("; {told}")).unwrap_or_default();
             Outcome::fail(format!("{}{why}", told.join(", "))).hint(look)
+        }
+        count if told.is_empty() && count < build.agent.agent.replicas => {
+            Outcome::warn(format!("{count} of {} run", build.agent.agent.replicas)).hint(look)
         }
         count if told.is_empty() => Outcome::pass(format!("{count} run")),
         count => Outcome::warn(format!("{count} run, and {}", told.join(", "))).hint(look),
@@ -247,9 +270,10 @@ pub fn agent_current(case: &Case) -> Outcome {
         Some(told) => {
             let presents: Vec<_> = pods.iter().filter_map(|pod| pair.presented_by(pod)).collect();
             let trusted = matches!(case.verdict(), Some(Verdict::Authorized { .. }));
-            let connected = matches!(case.facts.plane.state(case.facts.now), State::Connected | State::Late);
-            // What the Secret holds would be let in, and no pod surely presents it.
-            let outcome = if trusted && !connected && !presents.contains(&Presents::This) {
+            // The gateway would let in what the Secret holds, and no pod presents it.
+            let would = matches!(&case.probe, Some(Ok(reply)) if reply.answer == Answer::Authorized);
+            let all_older = presents.iter().all(|presents| *presents == Presents::Older);
+            let outcome = if would && all_older && !case.is_connected() {
                 Outcome::fail(told.clone())
             } else {
                 Outcome::warn(told.clone())
@@ -266,7 +290,7 @@ impl Case {
     /// The last thing that the agent's log complains of, explained.
     pub(super) fn log(&self) -> Option<String> {
         let log = self.build.as_ref()?.as_ref().ok()?.log.as_ref().ok()?;
-        let (word, meaning) = log.lines().rev().find_map(complaint)?;
+        let (word, meaning) = log.lines().rev().take_while(|line| !line.contains(LET_IN)).find_map(complaint)?;
         Some(format!("the agent logs `{word}`: {meaning}"))
     }
 }
@@ -280,6 +304,7 @@ pub fn complaint(line: &str) -> Option<&'static (&'static str, &'static str)> {
 static COMPLAINTS: &[(&str, &str)] = &[
     ("malformed ws or wss URL", "its server URL begins with https://"),
     ("failed to load client certificate", "key and certificate don't fit or don't parse"),
+    ("failed to create agent", "its plane type is of another release, or its certificate can't be used"),
     ("failed to parse server CA certificate", "the ConfigMap with the gateway's CA holds no certificate"),
     ("failed to read server CA certificate", "the ConfigMap with the gateway's CA has no key ca.crt"),
     ("certificate signed by unknown authority", "it has another CA than the gateway's"),

@@ -47,8 +47,8 @@ pub fn gateway_reachable(case: &Case) -> Outcome {
         Err(error @ ProbeError::Expired) => Outcome::fail(error.to_string())
             .hint(format!("the gateway reads its certificate once, at its start: {}", case.restart_gateway())),
         Err(error @ ProbeError::UnknownAuthority) => {
-            let copy = format!("kubectl -n {} get secret {GATEWAY_CA} -o yaml", shell_quoted(&case.control_namespace));
-            Outcome::fail(error.to_string()).hint(case.control(&copy))
+            let inspect = format!("choreoctl certs inspect secret/{}/{GATEWAY_CA}:ca.crt", case.control_namespace);
+            Outcome::fail(error.to_string()).hint(case.control(&inspect))
         }
         // From here it may be another way than from the build cluster.
         Err(error) => Outcome::fail(format!("{error} (asked from this machine)")).hint(format!(
@@ -182,6 +182,11 @@ pub fn agent_authorized(case: &Case) -> Outcome {
         Some(counted) if counted.connected_agents > 0 => {
             Outcome::pass(format!("the gateway counts {} for this plane", counted.connected_agents))
         }
+        Some(_) if case.facts.shares_plane_id_with.as_ref().is_ok_and(Vec::is_empty) => {
+            Outcome::fail("no agent is connected that this plane lets in, though the status says so").hint(case.rotate(
+                &format!("choreoctl certs verify --cert agent --plane {}", shell_quoted(case.facts.plane.name())),
+            ))
+        }
         Some(_) => {
             let shared = case.facts.shares_plane_id_with.as_deref().unwrap_or_default();
             let names: Vec<_> = shared.iter().map(|name| visible(name)).collect();
@@ -200,8 +205,10 @@ impl Case {
     /// The command that restarts the gateway.
     fn restart_gateway(&self) -> String {
         let namespace = shell_quoted(&self.control_namespace);
-        let selector = self.gateway_pods.as_ref().ok().and_then(Option::as_ref).map(|pods| pods.selector.as_str());
-        let selector = shell_quoted(selector.unwrap_or("LABELS"));
-        self.control(&format!("kubectl -n {namespace} delete pods -l {selector}"))
+        let pods = self.gateway_pods.as_ref().ok().and_then(Option::as_ref);
+        self.control(&match pods {
+            Some(pods) => format!("kubectl -n {namespace} delete pods -l {}", shell_quoted(&pods.selector)),
+            None => format!("kubectl -n {namespace} get pods"),
+        })
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::case::Case;
 use super::ground::Ground;
+use crate::plane::State;
 
 pub(super) use agent::complaint;
 
@@ -361,6 +362,11 @@ impl Case {
     fn is_new(&self) -> bool {
         let created = self.facts.plane.created();
         created.is_some_and(|created| self.facts.now.duration_since(created).as_secs() < 90)
+    }
+
+    /// Whether the control plane says that an agent is there, or was a moment ago.
+    fn is_connected(&self) -> bool {
+        matches!(self.facts.plane.state(self.facts.now), State::Connected | State::Late)
     }
 
     /// A command line for the control plane's cluster.

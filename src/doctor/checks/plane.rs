@@ -4,7 +4,7 @@ use super::super::case::Case;
 use super::super::ground::Ground;
 use super::Outcome;
 use crate::manifest::{parse, to_yaml};
-use crate::pki::{self, Remaining};
+use crate::pki::{self, Certificate, Remaining};
 use crate::plane::{CLUSTER_BUILD_PLANE, Plane, age};
 use crate::term::{shell_quoted, visible};
 use crate::validate::{Severity, judge};
@@ -72,7 +72,7 @@ pub fn client_ca_readable(case: &Case) -> Outcome {
         Some((namespace, rest)) if !namespace.is_empty() => {
             let name = rest.split(':').next().unwrap_or_default();
             let namespace = shell_quoted(namespace);
-            case.control(&format!("kubectl -n {namespace} get secret {} -o yaml", shell_quoted(name)))
+            case.control(&format!("kubectl -n {namespace} describe secret {}", shell_quoted(name)))
         }
         _ => case.control(&format!("choreoctl describe {}", shell_quoted(case.facts.plane.name()))),
     };
@@ -136,8 +136,14 @@ pub fn spec_valid(case: &Case) -> Outcome {
 pub fn ca_outlives(case: &Case) -> Outcome {
     let certificates = case.facts.client_ca.certificates().as_deref().unwrap_or_default();
     let name = shell_quoted(case.facts.plane.name());
-    let pinned = certificates.iter().filter(|certificate| !certificate.ca);
+    let ended = |certificate: &&Certificate| certificate.not_after < case.facts.now;
+    let pinned = certificates.iter().filter(|certificate| !certificate.ca && !ended(certificate));
     if let Some(pinned) = pinned.min_by_key(|certificate| certificate.not_after) {
+        // By whom it is renewed is known with the build cluster.
+        let own = case.pair().is_some_and(|pair| pair.cert_manager.is_none() && pair.leaf().der == pinned.der);
+        if own {
+            return ends(pinned, case);
+        }
         let remark = super::super::pinned_leaf(pinned).map(|remark| remark.text).unwrap_or_default();
         return if Remaining::covers(case.soon, pinned.chart_renewal(), case.facts.now) {
             Outcome::warn(remark).hint(case.rotate(&format!("choreoctl certs rotate {name}")))
@@ -145,19 +151,28 @@ pub fn ca_outlives(case: &Case) -> Outcome {
             Outcome::pass(remark)
         };
     }
-    let last = certificates.iter().max_by_key(|certificate| certificate.not_after);
-    match last {
-        Some(last) if last.expires_within(case.soon, case.facts.now) => {
-            Outcome::warn(format!("the CA expires in {}, at {}", age(last.not_after, case.facts.now), last.not_after))
-                .hint(case.rotate(&format!("choreoctl certs rotate {name}")))
-        }
-        Some(last) => Outcome::pass(format!("the CA is valid until {}", last.not_after)),
+    let lets_in = |certificate: &&Certificate| pki::trust(&certificate.der, case.facts.now).is_ok();
+    match certificates.iter().filter(lets_in).max_by_key(|certificate| certificate.not_after) {
+        Some(last) => ends(last, case),
         None => Outcome::skip("it holds no certificate"),
     }
 }
 
+/// When the last certificate of a CA ends.
+fn ends(last: &Certificate, case: &Case) -> Outcome {
+    if !last.expires_within(case.soon, case.facts.now) {
+        return Outcome::pass(format!("the CA is valid until {}", last.not_after));
+    }
+    let name = shell_quoted(case.facts.plane.name());
+    Outcome::warn(format!("the CA expires in {}, at {}", age(last.not_after, case.facts.now), last.not_after))
+        .hint(case.rotate(&format!("choreoctl certs rotate {name}")))
+}
+
 pub fn plane_id_shared(case: &Case) -> Outcome {
     let id = visible(case.facts.plane.plane_id());
+    if let Err(problem) = &case.facts.shares_plane_id_with {
+        return Outcome::skip(format!("who has the planeID {id} isn't known: {}", problem.text));
+    }
     if let Ok(planes) = &case.build_planes
         && !planes.is_empty()
     {
@@ -165,7 +180,10 @@ pub fn plane_id_shared(case: &Case) -> Outcome {
         return Outcome::warn(format!("namespaced BuildPlanes have the planeID {id}, too: {}", names.join(", ")));
     }
     match case.rivals.as_slice() {
-        [] => Outcome::pass(format!("no other plane of planeID {id} has another CA")),
+        [] => match &case.build_planes {
+            Ok(_) => Outcome::pass(format!("no other plane of planeID {id} has another CA")),
+            Err(problem) => Outcome::skip(format!("of BuildPlanes nothing is known: {}", problem.text)),
+        },
         rivals => {
             let names: Vec<_> = rivals.iter().map(|name| visible(name)).collect();
             let told = format!("{} of the same planeID {id} let in other agents", names.join(", "));
@@ -176,7 +194,7 @@ pub fn plane_id_shared(case: &Case) -> Outcome {
 
 pub fn ca_shared(case: &Case) -> Outcome {
     match case.same_ca.as_slice() {
-        [] => Outcome::pass("its CA is its own"),
+        [] => Outcome::pass("no other plane that was looked at has its CA"),
         others => {
             let names: Vec<_> = others.iter().map(|name| visible(name)).collect();
             let told = format!("{} have the same CA: each one's agent can pass as the other's", names.join(", "));

@@ -1,0 +1,294 @@
+//! What of an object goes into a dump: lists of what is kept, since anything may stand beside it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use super::agents::Pair;
+use super::case::BUILD_PLANE;
+use crate::cluster::{CERT_MANAGER, REVISION, StoredSecret};
+use crate::pki::{self, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY};
+use crate::plane::{CA_KEY, CLUSTER_BUILD_PLANE, DESCRIPTION, DISPLAY_NAME, KEY_FITS};
+
+const METADATA: [&str; 9] = [
+    "name",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "labels",
+    "finalizers",
+];
+const ANNOTATIONS: [&str; 4] = [DISPLAY_NAME, DESCRIPTION, CERT_MANAGER, REVISION];
+/// Arguments of the agent.
+const ARGUMENTS: [&str; 4] = ["--server-url", "--plane-type", "--plane-id", "--tls-enabled"];
+/// What stands in a dump for a text that holds no certificate.
+const LEFT_OUT: &str = "(left out of the dump: it holds no certificate)";
+
+/// An object as it goes into a dump; of a Secret or ConfigMap with certificates and with one more key.
+pub fn kept(object: &Value, key: Option<&str>) -> Value {
+    let kind = object["kind"].as_str().unwrap_or_default();
+    let mut kept = fields(object, &["apiVersion", "kind", "type"]);
+    kept["metadata"] = metadata(object);
+    let spec = &object["spec"];
+    match kind {
+        _ if kind == CLUSTER_BUILD_PLANE.kind => {
+            kept["metadata"]["managedFields"] = object["metadata"]["managedFields"].clone();
+            kept["spec"] = with_certificates_only(spec.clone());
+            kept["status"] = object["status"].clone();
+        }
+        BUILD_PLANE => {
+            let client_ca = json!({"clientCA": spec["clusterAgent"]["clientCA"]});
+            let mut spec = fields(spec, &["planeID"]);
+            spec["clusterAgent"] = client_ca;
+            kept["spec"] = with_certificates_only(spec);
+        }
+        "Secret" => secret(object, key, &mut kept),
+        "ConfigMap" => {
+            if let Some(text) = object["data"][CA_KEY].as_str() {
+                kept["data"] = json!({CA_KEY: certificates(text)});
+            }
+        }
+        "Lease" => kept["spec"] = fields(spec, &["renewTime"]),
+        "Service" => kept["spec"] = fields(spec, &["selector"]),
+        "Event" => {
+            let event = fields(object, &["type", "reason", "message", "lastTimestamp", "count"]);
+            merge(&mut kept, event);
+            kept["involvedObject"] = fields(&object["involvedObject"], &["kind", "name"]);
+        }
+        "Deployment" => {
+            let template = &spec["template"];
+            kept["spec"] = fields(spec, &["replicas", "selector"]);
+            kept["spec"]["template"] = json!({"metadata": metadata(template), "spec": pod(&template["spec"])});
+        }
+        "Pod" => {
+            kept["spec"] = pod(spec);
+            kept["status"] = pod_status(&object["status"]);
+        }
+        "CustomResourceDefinition" => kept["spec"] = crd(spec),
+        _ => {}
+    }
+    kept
+}
+
+/// These fields of an object, as far as they are there.
+fn fields(object: &Value, names: &[&str]) -> Value {
+    let field = |name: &&str| Some(((*name).to_owned(), object.get(*name)?.clone()));
+    Value::Object(names.iter().filter_map(field).collect::<Map<_, _>>())
+}
+
+fn merge(object: &mut Value, more: Value) {
+    if let (Some(object), Value::Object(more)) = (object.as_object_mut(), more) {
+        object.extend(more);
+    }
+}
+
+fn metadata(object: &Value) -> Value {
+    let metadata = &object["metadata"];
+    let mut kept = fields(metadata, &METADATA);
+    kept["annotations"] = fields(&metadata["annotations"], &ANNOTATIONS);
+    kept
+}
+
+/// The certificates of a text, and what kind of text it was.
+fn certificates(text: &str) -> String {
+    let found = pki::certificates(text);
+    if !found.is_empty() {
+        return found.iter().map(|der| pki::encode("CERTIFICATE", der)).collect();
+    }
+    match pki::bundle(text.as_bytes()) {
+        // Not raw PEM there, and so not here.
+        Ok(pem) => STANDARD.encode(pem),
+        Err(_) if text.trim().is_empty() => text.to_owned(),
+        Err(_) => LEFT_OUT.into(),
+    }
+}
+
+/// A plane's spec, whose inline CA may have anything around its certificates.
+fn with_certificates_only(mut spec: Value) -> Value {
+    if let Some(value) = spec.pointer_mut("/clusterAgent/clientCA/value")
+        && let Some(text) = value.as_str()
+    {
+        *value = certificates(text).into();
+    }
+    spec
+}
+
+/// Of a Secret its certificates, whether its key belongs to them, and when they were written.
+fn secret(object: &Value, key: Option<&str>, kept: &mut Value) {
+    let Some(secret) = StoredSecret::of_object(object) else {
+        return;
+    };
+    let mut data = Map::new();
+    for name in [LEAF_CERTIFICATE, CA_KEY].into_iter().chain(key) {
+        if object["data"].get(name).is_some() && name != LEAF_PRIVATE_KEY {
+            data.insert(name.to_owned(), STANDARD.encode(certificates(&secret.text(name))).into());
+        }
+    }
+    kept["data"] = data.into();
+    if !secret.bytes(LEAF_PRIVATE_KEY).is_empty() {
+        let fits = Pair::of(&secret).is_ok_and(|pair| pair.fits);
+        kept["metadata"]["annotations"][KEY_FITS] = fits.to_string().into();
+    }
+    let of_leaf = |entry: &&Value| entry.pointer("/fieldsV1/f:data/f:tls.crt").is_some();
+    let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten().filter(of_leaf);
+    let entries = entries.map(|entry| {
+        let mut entry = fields(entry, &["manager", "operation", "apiVersion", "time", "fieldsType"]);
+        entry["fieldsV1"] = json!({"f:data": {"f:tls.crt": {}}});
+        entry
+    });
+    kept["metadata"]["managedFields"] = entries.collect();
+}
+
+/// Of a pod what the agent runs with: no environment, no other container, no argument that isn't known.
+fn pod(spec: &Value) -> Value {
+    let agent = |container: &&Value| container["name"] == "agent";
+    let containers = spec["containers"].as_array().into_iter().flatten().filter(agent).map(|container| {
+        let words = ["command", "args"].map(|field| container[field].as_array().cloned().unwrap_or_default()).concat();
+        let words: Vec<_> = words.iter().filter_map(Value::as_str).collect();
+        json!({"name": "agent", "image": container["image"], "args": arguments(&words)})
+    });
+    let volumes = spec["volumes"].as_array().into_iter().flatten().map(|volume| {
+        let mut kept = fields(volume, &["name"]);
+        if let Some(secret) = volume.get("secret") {
+            kept["secret"] = fields(secret, &["secretName"]);
+        }
+        if let Some(map) = volume.get("configMap") {
+            kept["configMap"] = fields(map, &["name"]);
+        }
+        kept
+    });
+    json!({"containers": containers.collect::<Vec<_>>(), "volumes": volumes.collect::<Vec<_>>()})
+}
+
+/// The known ones of the agent's arguments, each as one word.
+fn arguments(words: &[&str]) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let (name, value) = word.split_once('=').unwrap_or((word, ""));
+        if ARGUMENTS.contains(&name) {
+            let value = if word.contains('=') { value } else { words.next().copied().unwrap_or_default() };
+            kept.push(format!("{name}={}", without_user(value)));
+        }
+    }
+    kept
+}
+
+/// A URL whose user, and password, nobody else may see.
+fn without_user(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => match rest.split('/').next().and_then(|authority| authority.rsplit_once('@')) {
+            Some((user, _)) => format!("{scheme}://user{}", &rest[user.len()..]),
+            None => url.to_owned(),
+        },
+        None => url.to_owned(),
+    }
+}
+
+fn pod_status(status: &Value) -> Value {
+    let state = |state: &Value| {
+        let of = |kind: &str| {
+            let known = ["reason", "startedAt", "finishedAt", "exitCode"];
+            Some((kind.to_owned(), fields(state.get(kind)?, &known)))
+        };
+        Value::Object(["waiting", "running", "terminated"].into_iter().filter_map(of).collect())
+    };
+    let container = |container: &Value| {
+        let mut kept = fields(container, &["name", "ready", "restartCount"]);
+        merge(&mut kept, json!({"image": "", "imageID": ""}));
+        (kept["state"], kept["lastState"]) = (state(&container["state"]), state(&container["lastState"]));
+        kept
+    };
+    let containers = |field: &str| status[field].as_array().into_iter().flatten();
+    let own = containers("containerStatuses").filter(|container| container["name"] == "agent").map(container);
+    let conditions = containers("conditions").map(|condition| fields(condition, &["type", "status", "reason"]));
+    let mut kept = fields(status, &["phase"]);
+    kept["conditions"] = conditions.collect();
+    kept["containerStatuses"] = own.collect();
+    kept["initContainerStatuses"] = containers("initContainerStatuses").map(container).collect();
+    kept
+}
+
+/// Of a CRD what it says of a plane's spec, without the texts.
+fn crd(spec: &Value) -> Value {
+    const SPEC: &str = "/schema/openAPIV3Schema/properties/spec";
+    let versions = spec["versions"].as_array().into_iter().flatten().map(|version| {
+        let mut spec = version.pointer(SPEC).cloned().unwrap_or_default();
+        without_descriptions(&mut spec);
+        let mut kept = fields(version, &["name", "served"]);
+        kept["schema"] = json!({"openAPIV3Schema": {"properties": {"spec": spec}}});
+        kept
+    });
+    json!({"versions": versions.collect::<Vec<_>>()})
+}
+
+fn without_descriptions(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            fields.retain(|name, value| name != "description" || !value.is_string());
+            fields.values_mut().for_each(without_descriptions);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_descriptions),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_that_is_not_looked_at() {
+        let certificate =
+            rcgen::CertificateParams::default().self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        let (pem, key) = (certificate.pem(), rcgen::KeyPair::generate().unwrap().serialize_pem());
+        let encoded = |text: &str| STANDARD.encode(text);
+        let tls = format!("token: SECRET\n{pem}password=SECRET\n");
+        let status = json!({"name": "other", "ready": true, "restartCount": 1, "lastState": {"terminated": {"exitCode": 1, "message": "SECRET"}}});
+        let mut agent = status.clone();
+        agent["name"] = "agent".into();
+        let pod = json!({
+            "containers": [
+                {"name": "agent", "env": [{"name": "A", "value": "SECRET"}], "args": ["--server-url", "wss://a:SECRET@h/ws", "--plane-id=x", "--token=SECRET"]},
+                {"name": "other", "args": ["SECRET"]},
+            ],
+            "volumes": [{"name": "v", "csi": {"volumeAttributes": {"a": "SECRET"}}}, {"name": "client-certs", "secret": {"secretName": "s", "items": [{"key": "SECRET"}]}}],
+        });
+        let annotations =
+            json!({"kubectl.kubernetes.io/last-applied-configuration": "SECRET", "argocd.token": "SECRET"});
+        let auth = json!({"planeID": "x", "kubernetesCluster": {"bearerToken": "SECRET"}, "clusterAgent": {"clientCA": {"value": tls}, "x": "SECRET"}});
+        let objects = [
+            json!({"kind": "Secret", "data": {"tls.crt": encoded(&tls), "tls.key": encoded(&key), "token": encoded("SECRET"), "own": encoded(&tls)}}),
+            json!({"kind": "ConfigMap", "data": {"ca.crt": tls, "token": "SECRET", "kubeconfig": "SECRET"}}),
+            json!({"kind": "BuildPlane", "spec": auth}),
+            json!({"kind": "ClusterBuildPlane", "spec": {"clusterAgent": {"clientCA": {"value": tls}}}}),
+            json!({"kind": "ClusterObservabilityPlane", "spec": {"basicAuth": {"password": "SECRET"}}}),
+            json!({"kind": "Pod", "spec": pod, "status": {"containerStatuses": [agent, status], "initContainerStatuses": [status], "message": "SECRET"}}),
+            json!({"kind": "Deployment", "spec": {"template": {"metadata": {"annotations": annotations}, "spec": pod}}}),
+            json!({"kind": "Lease", "spec": {"renewTime": "x", "holderIdentity": "SECRET"}}),
+            json!({"kind": "Service", "spec": {"selector": {}, "externalName": "SECRET"}}),
+        ];
+        for mut object in objects {
+            object["metadata"] = json!({"name": "a", "namespace": "b", "annotations": annotations});
+            let text = kept(&object, Some("own")).to_string();
+            assert!(!text.contains("SECRET") && !text.contains(&encoded("SECRET")), "{text}");
+            let data = &kept(&object, Some("own"))["data"];
+            for value in data.as_object().into_iter().flat_map(Map::values).filter_map(Value::as_str) {
+                let text =
+                    STANDARD.decode(value).map_or_else(|_| value.to_owned(), |bytes| String::from_utf8(bytes).unwrap());
+                assert!(text.starts_with("-----BEGIN CERTIFICATE") && !text.contains("SECRET"), "{text}");
+            }
+        }
+        assert_eq!(
+            arguments(&["--server-url", "wss://a:b@h/ws", "--x", "--plane-id=y"]),
+            ["--server-url=wss://user@h/ws", "--plane-id=y"]
+        );
+        let base64 = encoded(&pem);
+        for (text, kept) in [("", ""), ("hello", LEFT_OUT), (base64.as_str(), base64.as_str())] {
+            assert_eq!(certificates(text), kept);
+        }
+    }
+}
