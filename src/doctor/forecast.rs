@@ -89,7 +89,9 @@ fn of_ca(case: &Case, at: Timestamp) -> Vec<Break> {
     // Whether cert-manager made what is pinned is known with the build cluster only.
     let renewed = |leaf: &&Certificate| {
         let presented = |pair: &Pair| pair.cert_manager.is_some() && pair.leaf().der == leaf.der;
-        !leaf.ca && leaf.not_after > at && case.pair().is_none_or(presented)
+        // One that ended beside a CA is a leftover.
+        let matters = leaf.not_after > at || !certificates.iter().any(|one| one.ca);
+        !leaf.ca && matters && case.pair().is_none_or(presented)
     };
     breaks.extend(certificates.iter().filter(renewed).map(|leaf| {
         let message = format!(

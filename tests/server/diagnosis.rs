@@ -572,6 +572,18 @@ pub fn doctor_warns_of_what_will_hurt() {
     let told = at.control.run(&[&alone[..], &word].concat()).json();
     assert_eq!(status(&told, "gateway-answer"), "pass", "{told:#}");
 
+    // The agent of another plane is not taken for one's own.
+    be_well(&at, "a plane with an agent elsewhere");
+    at.order("reports off");
+    at.control.run(&["create", "twin", "--plane-id", "beta", "--client-ca-file", "other/ca.crt"]).expect(0);
+    at.control.connect("twin");
+    let told = at.run(&["doctor", "-o", "json"]).expect(0).json();
+    let (sick, beta) = (&told["planes"][0], &told["planes"][1]);
+    assert!(sick["name"] == PLANE && is_well(sick) && is_well(beta), "{told:#}");
+    at.control.status("twin", false, 0, &[], "No agents connected");
+    let told = at.run(&["doctor", "twin", "-o", "json"]).expect(1).json();
+    assert_eq!(told["planes"][0]["rootCause"], "agent-exists", "{told:#}");
+
     // An old CRD is told of, and a missing one.
     be_well(&at, "an old CRD");
     let field = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/observabilityPlaneRef";
@@ -662,6 +674,40 @@ pub fn doctor_only_reads_and_tells_what_it_can() {
         told["planes"][0]["checks"].as_array().unwrap().iter().find(|check| check["id"] == "agent-authorized");
     assert_eq!(counted.unwrap()["message"], "the gateway counts 1 for this plane");
     assert_eq!(at.upgrades(), 0);
+
+    // What may not be read for a dump is not taken for missing by its reader, nor for well.
+    let may = |control_plane: &ControlPlane, verbs: &str, resource: &str| {
+        let name = resource.replace('.', "-");
+        let (verbs, resource) = (format!("--verb={verbs}"), format!("--resource={resource}"));
+        control_plane.kubectl(&["create", "clusterrole", &name, &verbs, &resource], "");
+        let binding = ["create", "clusterrolebinding", &name, &format!("--clusterrole={name}"), "--user=guest"];
+        control_plane.kubectl(&binding, "");
+    };
+    may(&at.control, "get,list", "clusterbuildplanes.openchoreo.dev");
+    may(&at.build, "get,list", "deployments.apps");
+    let as_guest = ["--context", "guest", "--build-context", "guest"];
+    let told = at.run(&[&["dump", PLANE, "-o", "partly.yaml"][..], &as_guest].concat()).expect(0);
+    told.says(&["warning: not in the dump: /api/v1/namespaces/openchoreo-build-plane/secrets/cluster-agent-tls"]);
+    let live = at.run(&[&["doctor", PLANE, "-o", "json"][..], &as_guest].concat()).expect(2).json();
+    let dumped = at.control.run(&["doctor", "-f", "partly.yaml", "-o", "json"]).expect(2).json();
+    for told in [live, dumped] {
+        assert!(told["healthy"] == false && told["planes"][0]["rootCause"].is_null(), "{told:#}");
+        assert_eq!(told["checks"][2]["status"], "warn");
+    }
+    at.control.run(&["forecast", "-f", "partly.yaml", "-q"]).expect(2);
+    // One that is cut off is said to be.
+    let cut = file(&at, "read.yaml").lines().take(60).map(|line| format!("{line}\n")).collect::<String>();
+    at.control.write("cut.yaml", &cut);
+    at.control.run(&["doctor", "-f", "cut.yaml"]).expect(2).says(&["the dump is cut off"]);
+    // A pipe is written to, and stays one.
+    let made = Command::new("mkfifo").arg(at.control.path().join("pipe")).status().unwrap();
+    assert!(made.success());
+    let mut read = Command::new("cat");
+    read.arg("pipe").current_dir(at.control.path()).stdout(std::process::Stdio::piped());
+    let read = read.spawn().unwrap();
+    at.run(&["dump", PLANE, "-o", "pipe", "--force"]).expect(0);
+    let read = String::from_utf8(read.wait_with_output().unwrap().stdout).unwrap();
+    assert!(read.contains("kind: End") && !at.control.path().join("pipe").is_file());
 
     // What one cluster doesn't tell hides nothing of the other, and takes no longer than a request may.
     let led = |control_plane: &ControlPlane, port: u16, name: &str| {

@@ -188,7 +188,7 @@ pub fn a_pinned_leaf_is_led_out_of_its_outage() {
     let told = forecast(&["--within", "70d"]).expect(0).json();
     let first = &told["planes"][0];
     assert_eq!((&first["reason"], &first["date"].as_str().unwrap()[..10]), (&json!("pinned-leaf-renewed"), &day[..]));
-    assert_eq!(first["next"][0]["reason"], "certificate-expires");
+    assert_eq!(first["next"][0]["reason"], "running-certificate-expires");
     let last: jiff::Timestamp = first["next"][0]["date"].as_str().unwrap().parse().unwrap();
     let renewal: jiff::Timestamp = first["date"].as_str().unwrap().parse().unwrap();
     assert_eq!(last.duration_since(renewal).as_hours(), 360);

@@ -369,7 +369,7 @@ impl Run<'_> {
         };
         let (path, text) = (folder.join(VALUES), to_yaml(&made.values)?);
         let told = format!("{} has Helm's values", shown(&path));
-        let there = std::fs::read_to_string(&path).ok();
+        let there = there(&path);
         if there.as_ref() == Some(&text) {
             self.steps.tell("values", Status::Found, &told);
             return Ok(());
@@ -455,22 +455,22 @@ fn set(values: &Value, path: &str, words: &mut Vec<String>) {
     }
 }
 
-fn is_there(folder: &Path, name: &str, text: &str) -> bool {
-    std::fs::read_to_string(folder.join(name)).is_ok_and(|there| there == text)
+/// What a file says; an empty one is the beginning of a write that was cut off.
+fn there(path: &Path) -> Option<String> {
+    std::fs::read_to_string(path).ok().filter(|text| !text.is_empty())
 }
 
-/// Writes a file unless it is so already; whether it did.
-fn write(folder: &Path, name: &str, text: &str) -> anyhow::Result<bool> {
-    if is_there(folder, name, text) {
-        return Ok(false);
-    }
+/// Writes a file, unless it is so already.
+fn write(folder: &Path, name: &str, text: &str) -> anyhow::Result<()> {
     let path = folder.join(name);
+    if there(&path).is_some_and(|there| there == text) {
+        return Ok(());
+    }
     let failed = || format!("could not write {}", shown(&path));
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).with_context(failed)?;
     }
-    manifest::write(&path, text)?;
-    Ok(true)
+    Ok(manifest::write(&path, text)?)
 }
 
 fn shown(path: &Path) -> String {

@@ -6,7 +6,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Args, KEYS, VALUES, at_hand, folder, keys, shown, write as write_file};
+use super::{Args, KEYS, VALUES, at_hand, folder, keys, shown, there, write as write_file};
 use crate::args::{DryRun, NoBuildCluster, Session, TextFormat};
 use crate::commands::steps::{Steps, write_keys};
 use crate::manifest::to_yaml;
@@ -58,9 +58,7 @@ fn one(args: &Args, plane: &Plane, folder: &Path) -> anyhow::Result<String> {
     let made = plan::offline(plane, way, place, (authority, pair), args.key_algorithm, Timestamp::now())?;
     let files = files(args, plane, &made)?;
     if !args.force {
-        let other = |(name, text): &&(String, String)| {
-            std::fs::read_to_string(folder.join(name)).is_ok_and(|there| there != *text)
-        };
+        let other = |(name, text): &&(String, String)| there(&folder.join(name)).is_some_and(|there| there != *text);
         if let Some((name, _)) = files.iter().find(other) {
             return Err(plan::Error::Differs { what: shown(&folder.join(name)) }.into());
         }
