@@ -8,11 +8,12 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"math/big"
 	"os"
 	"time"
+
+	"choreoctl.dev/gateway/verdict"
 )
 
 func main() {
@@ -20,12 +21,12 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: gateway CA.crt TLS.crt TLS.key")
 		os.Exit(2)
 	}
-	verdict, err := judge(os.Args[1], os.Args[2], os.Args[3])
+	judged, err := judge(os.Args[1], os.Args[2], os.Args[3])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	fmt.Println(verdict)
+	fmt.Println(judged)
 }
 
 func judge(caPath, certificatePath, keyPath string) (string, error) {
@@ -60,7 +61,15 @@ func judge(caPath, certificatePath, keyPath string) (string, error) {
 	if err := server.Handshake(); err != nil {
 		return "handshake: " + err.Error(), nil
 	}
-	return verify(roots(ca), server.ConnectionState().PeerCertificates), nil
+	presented := server.ConnectionState().PeerCertificates
+	if len(presented) == 0 {
+		return "no client certificate presented", nil
+	}
+	roots, _ := verdict.Roots(ca)
+	if err := verdict.Verify(roots, presented, time.Now()); err != nil {
+		return err.Error(), nil
+	}
+	return "authorized", nil
 }
 
 func dial(address string, pair tls.Certificate) {
@@ -70,39 +79,6 @@ func dial(address string, pair tls.Certificate) {
 		client.Read(make([]byte, 1))
 		client.Close()
 	}
-}
-
-// roots takes every CERTIFICATE block that parses, as the gateway does.
-func roots(ca []byte) *x509.CertPool {
-	pool := x509.NewCertPool()
-	for block, rest := pem.Decode(ca); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" || len(block.Headers) != 0 {
-			continue
-		}
-		if certificate, err := x509.ParseCertificate(block.Bytes); err == nil {
-			pool.AddCert(certificate)
-		}
-	}
-	return pool
-}
-
-func verify(roots *x509.CertPool, presented []*x509.Certificate) string {
-	if len(presented) == 0 {
-		return "no client certificate presented"
-	}
-	intermediates := x509.NewCertPool()
-	for _, certificate := range presented[1:] {
-		intermediates.AddCert(certificate)
-	}
-	_, err := presented[0].Verify(x509.VerifyOptions{
-		Roots:         roots,
-		Intermediates: intermediates,
-		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	})
-	if err != nil {
-		return err.Error()
-	}
-	return "authorized"
 }
 
 func serverPair() (tls.Certificate, error) {

@@ -1,5 +1,7 @@
 //! Checks of the build cluster.
 
+use jiff::Timestamp;
+
 use super::super::agents::Presents;
 use super::super::case::{BuildCase, Case, GATEWAY_CA};
 use super::Outcome;
@@ -8,7 +10,6 @@ use crate::gateway::{Answer, GatewayUrl};
 use crate::pki::{self, Reason, Remaining, Verdict};
 use crate::plane::{CLUSTER_BUILD_PLANE, age};
 use crate::term::{shell_quoted, visible};
-use jiff::Timestamp;
 
 /// How long a restart is told of, in seconds.
 const LATELY: i64 = 3600;

@@ -40,6 +40,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"choreoctl.dev/gateway/verdict"
 )
 
 const (
@@ -465,7 +467,8 @@ func (d *double) judge(planeType, planeID string, presented []*x509.Certificate)
 	}
 	var trusting []string
 	for name, ca := range bundles {
-		if verify(roots(ca), presented, time.Now().Add(m.ahead)) == nil {
+		roots, _ := verdict.Roots(ca)
+		if verdict.Verify(roots, presented, time.Now().Add(m.ahead)) == nil {
 			trusting = append(trusting, name)
 		}
 	}
@@ -516,34 +519,6 @@ func (d *double) bundles(planeType, planeID string) (map[string][]byte, error) {
 		}
 	}
 	return found, nil
-}
-
-// roots takes every CERTIFICATE block that parses, as the gateway does.
-func roots(ca []byte) *x509.CertPool {
-	pool := x509.NewCertPool()
-	for block, rest := pem.Decode(ca); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" || len(block.Headers) != 0 {
-			continue
-		}
-		if certificate, err := x509.ParseCertificate(block.Bytes); err == nil {
-			pool.AddCert(certificate)
-		}
-	}
-	return pool
-}
-
-func verify(roots *x509.CertPool, presented []*x509.Certificate, now time.Time) error {
-	intermediates := x509.NewCertPool()
-	for _, certificate := range presented[1:] {
-		intermediates.AddCert(certificate)
-	}
-	_, err := presented[0].Verify(x509.VerifyOptions{
-		Roots:         roots,
-		Intermediates: intermediates,
-		CurrentTime:   now,
-		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	})
-	return err
 }
 
 func fingerprint(der []byte) string {
@@ -1002,10 +977,11 @@ func newAPI(folder string) (*api, error) {
 		contents[i] = strings.TrimSpace(string(content))
 	}
 	token, _, _ := strings.Cut(contents[1], ",")
+	roots, _ := verdict.Roots([]byte(contents[2]))
 	return &api{server: "https://127.0.0.1:" + contents[0], token: token, client: http.Client{
 		Timeout: 10 * time.Second,
 		// One connection carries all requests.
-		Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots([]byte(contents[2]))}},
+		Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots}},
 	}}, nil
 }
 

@@ -8,12 +8,13 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"time"
+
+	"choreoctl.dev/gateway/verdict"
 )
 
 type question struct {
@@ -61,29 +62,11 @@ func judge(asked question) (string, error) {
 	if leaf.PublicKeyAlgorithm == x509.UnknownPublicKeyAlgorithm || leaf.PublicKeyAlgorithm == x509.DSA {
 		return "unsupported-key", nil
 	}
-	roots, any := x509.NewCertPool(), false
-	for block, rest := pem.Decode([]byte(asked.CA)); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" || len(block.Headers) != 0 {
-			continue
-		}
-		if certificate, err := x509.ParseCertificate(block.Bytes); err == nil {
-			roots.AddCert(certificate)
-			any = true
-		}
-	}
+	roots, any := verdict.Roots([]byte(asked.CA))
 	if !any {
 		return "no-ca", nil
 	}
-	intermediates := x509.NewCertPool()
-	for _, certificate := range presented[1:] {
-		intermediates.AddCert(certificate)
-	}
-	_, err := leaf.Verify(x509.VerifyOptions{
-		Roots:         roots,
-		Intermediates: intermediates,
-		CurrentTime:   asked.At,
-		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	})
+	err := verdict.Verify(roots, presented, asked.At)
 	if err == nil {
 		return "authorized", nil
 	}
