@@ -684,11 +684,9 @@ impl Bootstrap {
             let what = format!("ConfigMap {}", self.beside(GATEWAY_CA));
             differences.push(Difference { what, before: described(&text), after: described(gateway_ca) });
         }
-        let Some(there) = self.control.plane_if_any::<Plane>(self.plane.name()).await? else {
-            return Ok(differences);
-        };
-        let wanted = self.wanted(Some(&there), &certificates.ca, by_name).await;
-        if self.ca_in == CaIn::Secret && self.given.is_none() && !self.trusts(&there, &certificates.ca).await {
+        let there = self.control.plane_if_any::<Plane>(self.plane.name()).await?;
+        let trusted = self.trusts(there.as_ref(), &certificates.ca).await;
+        if self.ca_in == CaIn::Secret && self.given.is_none() && !trusted {
             let name = client_ca_secret(&self.control_namespace, self.plane.name());
             let held = self.control.secret(&name).await?.map(|secret| secret.text(CA_KEY));
             if let Some(held) = held.filter(|held| held.as_str() != certificates.ca) {
@@ -696,6 +694,10 @@ impl Bootstrap {
                 differences.push(Difference { what: format!("Secret {name}"), before, after });
             }
         }
+        let Some(there) = there else {
+            return Ok(differences);
+        };
+        let wanted = self.wanted(Some(&there), &certificates.ca, by_name).await;
         if !covers(&there.manifest(&CLUSTER_BUILD_PLANE), &wanted.manifest(&CLUSTER_BUILD_PLANE)) {
             let foretold = self.control.apply(&wanted.manifest(&CLUSTER_BUILD_PLANE), true, true).await?;
             let shown = |object: &Value| to_yaml(&comparable(object)).map(|text| redacted(&text).into_owned());
@@ -873,10 +875,7 @@ impl Bootstrap {
     /// however it came there.
     async fn wanted(&self, there: Option<&Plane>, ca: &str, by_name: bool) -> Plane {
         let mut wanted = self.plane.clone();
-        let trusting = match there {
-            Some(there) if self.trusts(there, ca).await => Some(there),
-            _ => None,
-        };
+        let trusting = if self.trusts(there, ca).await { there } else { None };
         let client_ca = &mut wanted.spec.cluster_agent.client_ca;
         match (trusting, &self.given, self.ca_in) {
             (Some(there), ..) => client_ca.clone_from(&there.spec.cluster_agent.client_ca),
@@ -938,10 +937,7 @@ impl Bootstrap {
     async fn plane(&self, ca: &str, by_name: bool, observer: &mut dyn Observer) -> anyhow::Result<()> {
         let name = self.plane.name();
         let there = self.control.plane_if_any::<Plane>(name).await?;
-        let trusted = match &there {
-            Some(there) => self.trusts(there, ca).await,
-            None => false,
-        };
+        let trusted = self.trusts(there.as_ref(), ca).await;
         self.client_ca(trusted, ca, observer).await?;
         begin("plane", observer);
         let manifest = self.wanted(there.as_ref(), ca, by_name).await.manifest(&CLUSTER_BUILD_PLANE);
@@ -965,7 +961,10 @@ impl Bootstrap {
     }
 
     /// Whether the CA of a plane has all of these certificates.
-    async fn trusts(&self, plane: &Plane, ca: &str) -> bool {
+    async fn trusts(&self, plane: Option<&Plane>, ca: &str) -> bool {
+        let Some(plane) = plane else {
+            return false;
+        };
         let cas = client_cas(&self.control, std::slice::from_ref(plane)).await;
         cas.first().and_then(|ca| ca.text.as_deref().ok()).is_some_and(|held| has_all(held, ca))
     }

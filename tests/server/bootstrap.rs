@@ -177,6 +177,13 @@ pub fn a_build_plane_is_registered_in_one_go() {
     let told = at.run(&["bootstrap", "-f", &file, "--agent-certificate", "cert-manager", "--yes", "-o", "json"]);
     let told: Value = serde_json::from_str(told.expect(1).stdout.lines().next().unwrap()).unwrap();
     assert_eq!(told["plane"], "one");
+    // Somebody else's Secret is not taken for the plane's, nor written over.
+    let theirs = ["create", "secret", "generic", "three-client-ca", "--from-file=ca.crt=gateway.crt", "-n", CONTROL];
+    at.control.kubectl(&theirs, "");
+    let three = ["bootstrap", "three", "--plane-id", "multi", "--agent-certificate", "cert-manager", "--yes"];
+    let told = at.run(&[&three[..], &["--client-ca-in", "secret"]].concat()).expect(2);
+    told.says(&["Secret openchoreo-control-plane/three-client-ca is there already", "-CN=gateway-ca", "--force"]);
+    at.control.run(&["get", "three"]).expect(3);
     let refused = |planes: Value, word: &str| {
         let list = json!({"apiVersion": "v1", "kind": "List", "items": planes}).to_string();
         let file = at.control.write("refused.json", &list);
