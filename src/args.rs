@@ -438,9 +438,14 @@ impl FileArgs {
     pub fn read(&self, term: &Term) -> anyhow::Result<FromFiles> {
         let manifests = read_manifests(&self.files, false)?;
         let (mut values, mut planes, mut related, mut exit) = (Vec::new(), Vec::new(), Vec::new(), Exit::Done);
+        // What two files hold counts once.
+        let mut seen = BTreeSet::new();
         for manifest in &manifests {
             for object in objects(manifest) {
                 let value = object.node.to_json();
+                if self.files.len() > 1 && !seen.insert(value.to_string()) {
+                    continue;
+                }
                 if !object.is_plane() {
                     related.push(value);
                     continue;

@@ -136,6 +136,7 @@ mod tests {
             Plan::StillNeeded { why: s("x") },
             Plan::Meddled { secret: s("x") },
             Plan::CertManager { secret: s("x"), certificate: s("y"), command: s("kubectl") },
+            Plan::OtherAgent { namespace: s("x"), plane: s("y"), plane_id: s("z") },
             Plan::NoWayBack { why: s("x") },
             Plan::UnderWay { staging: s("x") },
             Plan::OtherOwner { secret: s("x"), manager: s("y") },

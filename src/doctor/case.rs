@@ -78,6 +78,8 @@ pub struct Case {
     pub gateway_pods: Result<Option<ServicePods>, Problem>,
     /// The build cluster's side; none where none was named.
     pub build: Option<Result<Arc<BuildCase>, Problem>>,
+    /// Whether an agent, of whatever planeID, was found there at all.
+    pub has_agents: bool,
     /// The gateway's word; none where it was not asked.
     pub probe: Option<Result<Reply, Arc<ProbeError>>>,
     /// Whether a certificate was shown to it.
@@ -286,6 +288,7 @@ async fn case(reach: &Reach<'_>, facts: Facts, common: &Common) -> Case {
         Ok(agents) => meant(reach, agents, plane.plane_id(), &common.neighbours),
         Err(problem) => Err(problem.clone()),
     });
+    let has_agents = common.build.as_ref().is_some_and(|build| build.as_ref().is_ok_and(|agents| !agents.is_empty()));
     let (rivals, same_ca) = common.neighbours.beside(plane, &facts.client_ca);
     let known = build.as_ref().and_then(|build| build.as_deref().ok());
     let gateway = Heard::of(reach, plane, known, common).await;
@@ -298,6 +301,7 @@ async fn case(reach: &Reach<'_>, facts: Facts, common: &Common) -> Case {
         lease: common.lease.clone(),
         gateway_pods: common.gateway_pods.clone(),
         build,
+        has_agents,
         probe: gateway.reply,
         presented: gateway.presented,
         counted: gateway.counted,
@@ -452,7 +456,8 @@ impl Case {
         let known = |problem: &Problem| matches!(problem.word, "missing" | "invalid");
         let build = match &self.build {
             None => false,
-            Some(Err(problem)) => !known(problem),
+            // A cluster without any agent may be the wrong one.
+            Some(Err(problem)) => !known(problem) || !self.has_agents,
             Some(Ok(build)) => [build.agent.pair.as_ref().err(), build.agent.pods.as_ref().err()]
                 .into_iter()
                 .flatten()
@@ -511,6 +516,7 @@ pub fn gather_of_files(
             counted: None,
             gateway_url: known.and_then(|build| build.agent.agent.server_url.as_deref()?.parse().ok()),
             gateway_certificate: None,
+            has_agents: !agents_of(&snapshot.related).is_empty(),
             build,
             soon,
             control: Target::default(),

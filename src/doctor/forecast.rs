@@ -55,6 +55,7 @@ pub struct Break {
 /// The dates on which a plane breaks, seen from a moment, the first one first; a past one is why it is broken.
 pub fn forecast(case: &Case, at: Timestamp) -> Vec<Break> {
     let mut breaks = of_ca(case, at);
+    breaks.extend(of_broken_pair(case, at));
     if let Some(pair) = case.pair() {
         let verdict = case.facts.client_ca.verdict(&pair.presented, at);
         breaks.extend(of_running(case, pair, &verdict));
@@ -101,6 +102,19 @@ fn of_ca(case: &Case, at: Timestamp) -> Vec<Break> {
         Break { date: leaf.chart_renewal(), reason: Reason::PinnedLeafRenewed, message }
     }));
     breaks
+}
+
+/// A Secret that no agent can start with.
+fn of_broken_pair(case: &Case, at: Timestamp) -> Option<Break> {
+    let pair = &case.build.as_ref()?.as_ref().ok()?.agent.pair;
+    let why = match pair {
+        Ok(pair) if pair.fits => return None,
+        Ok(pair) => format!("in {} the key does not belong to the certificate", pair.source),
+        Err(problem) if matches!(problem.word, "missing" | "invalid") => problem.text.clone(),
+        Err(_) => return None,
+    };
+    let message = format!("the agent can't be started anew: {why}");
+    Some(Break { date: at, reason: Reason::Refused, message })
 }
 
 /// What the running agent presents: what its Secret holds, or what the plane pins and the Secret held before.

@@ -178,7 +178,7 @@ fn arguments(words: &[&str]) -> Vec<String> {
 }
 
 /// A URL whose user, and password, nobody else may see.
-fn without_user(url: &str) -> String {
+pub fn without_user(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, rest)) => match rest.split('/').next().and_then(|authority| authority.rsplit_once('@')) {
             Some((user, _)) => format!("{scheme}://user{}", &rest[user.len()..]),

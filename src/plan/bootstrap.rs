@@ -88,6 +88,8 @@ pub struct Bootstrap {
     pub force: bool,
     /// Whether Helm is to be run.
     pub install: bool,
+    /// Where Helm's values are to go, and what stands there.
+    pub values: Option<(String, Option<String>)>,
     /// None to write; otherwise whether the servers are to check what would be written.
     pub dry_run: Option<bool>,
     /// Longest time for the gateway's answer.
@@ -278,7 +280,17 @@ pub async fn bootstrap(plan: &Bootstrap, observer: &mut dyn Observer) -> anyhow:
     let mut certificates = plan.certificates(issuer, agent.as_ref(), observer).await?;
     plan.foretell(&certificates)?;
     // All questions come before the first write.
-    for Difference { what, before, after } in plan.differences(&certificates, &gateway_ca, by_name).await? {
+    let tls = match issuer {
+        Issuer::Existing => tls_of(&certificates, agent.as_ref()),
+        issuer => tls(issuer, plan.plane.plane_id()),
+    };
+    let values = values(plan.plane.plane_id(), plan.gateway_url.as_ref(), tls);
+    let mut differences = plan.differences(&certificates, &gateway_ca, by_name).await?;
+    if let Some((what, Some(before))) = plan.values.clone() {
+        let after = to_yaml(&values)?;
+        differences.extend((before != after).then_some(Difference { what, before, after }));
+    }
+    for Difference { what, before, after } in differences {
         if !plan.force && !observer.replaces(&what, &before, &after)? {
             return Err(Error::Differs { what }.into());
         }
@@ -289,16 +301,7 @@ pub async fn bootstrap(plan: &Bootstrap, observer: &mut dyn Observer) -> anyhow:
     plan.agent_secret(issuer, &mut certificates, is_new, observer).await?;
     plan.plane(&certificates.ca, by_name, observer).await?;
     plan.probe(&gateway_ca, &certificates, observer).await?;
-    let tls = match issuer {
-        Issuer::Existing => tls_of(&certificates, agent.as_ref()),
-        issuer => tls(issuer, plan.plane.plane_id()),
-    };
-    Ok(Made {
-        values: values(plan.plane.plane_id(), plan.gateway_url.as_ref(), tls),
-        release: agent.and_then(|agent| agent.release),
-        ca: certificates.ca,
-        gateway_ca,
-    })
+    Ok(Made { values, release: agent.and_then(|agent| agent.release), ca: certificates.ca, gateway_ca })
 }
 
 /// Helm's values for the agent.
@@ -549,12 +552,17 @@ impl Bootstrap {
             )
         };
         observer.tell("cert-manager", status, told);
-        let suggested = match self.given {
-            Some(_) => Issuer::Existing,
-            None if has => Issuer::CertManager,
-            None => Issuer::Own,
-        };
-        Ok(self.issuer.unwrap_or(suggested))
+        if let Some(issuer) = self.issuer {
+            return Ok(issuer);
+        }
+        if self.given.is_some() {
+            return Ok(Issuer::Existing);
+        }
+        // The way of a run before is gone on.
+        let (own, ca) = (self.secret_of(Issuer::Own, None), self.secret_of(Issuer::CertManager, None));
+        let (own, ca) = tokio::try_join!(self.build.secret(&own), self.build.secret(&ca))?;
+        let is_own = own.is_some_and(|own| self.is_ours(&own, self.control.now()).is_ok());
+        Ok(if is_own || (ca.is_none() && !has) { Issuer::Own } else { Issuer::CertManager })
     }
 
     fn beside(&self, name: &str) -> NamespacedName {
@@ -594,13 +602,32 @@ impl Bootstrap {
     }
 
     /// The agent of the planeID, where there is one.
-    async fn agent(&self, issuer: Issuer) -> Result<Option<Agent>, cluster::Error> {
+    async fn agent(&self, issuer: Issuer) -> anyhow::Result<Option<Agent>> {
         let agents = match self.build.agents(&self.build_namespace).await {
             // It is of use, and not needed.
             Err(cluster::Error::Forbidden { .. }) if issuer != Issuer::Existing && !self.install => return Ok(None),
             agents => agents?,
         };
-        Ok(agents.into_iter().find(|agent| agent.plane_id.as_deref() == Some(self.plane.plane_id())))
+        let id = self.plane.plane_id();
+        let (ours, others): (Vec<_>, Vec<_>) =
+            agents.into_iter().partition(|agent| agent.plane_id.as_deref() == Some(id));
+        if let ([], Some(other)) = (ours.as_slice(), others.into_iter().find_map(|agent| agent.plane_id)) {
+            self.refuse_agent_of(&other).await?;
+        }
+        Ok(ours.into_iter().next())
+    }
+
+    /// Fails where an agent of the namespace is another plane's: the chart would take it away from that one.
+    async fn refuse_agent_of(&self, plane_id: &str) -> anyhow::Result<()> {
+        // Who may not list planes knows of none.
+        let planes: Vec<Plane> = self.control.planes(None).await.unwrap_or_default();
+        match planes.iter().find(|plane| plane.plane_id() == plane_id) {
+            Some(plane) => {
+                let (namespace, plane) = (self.build_namespace.clone(), plane.name().to_owned());
+                Err(Error::OtherAgent { namespace, plane, plane_id: plane_id.to_owned() }.into())
+            }
+            None => Ok(()),
+        }
     }
 
     /// The Secret that holds the certificates, or is to.
@@ -634,7 +661,7 @@ impl Bootstrap {
             Issuer::CertManager => {
                 let authority = Authority::from_pem(&certificate, &key, now).map_err(pki::IssueError::from)?;
                 let ca = pki::encode("CERTIFICATE", &authority.certificate.der);
-                self.found(&name, &ca, observer);
+                self.found(&name, &ca, "", observer);
                 Ok(Certificates { authority: Some(authority), ..Certificates::found(ca) })
             }
             Issuer::Own if self.is_ours(&secret, now).is_err() => self.new_certificates(issuer, Some(secret)),
@@ -651,8 +678,15 @@ impl Bootstrap {
                         return Err(Error::Pair { secret: name.to_string(), why }.into());
                     }
                 };
-                self.found(&name, &ca, observer);
                 let by_cert_manager = pair.cert_manager.is_some();
+                let leaf = pair.leaf();
+                let day = |time: Timestamp| time.strftime("%Y-%m-%d").to_string();
+                let mut more = format!(", until {}", day(leaf.not_after));
+                if by_cert_manager && has_all(&ca, &pki::encode("CERTIFICATE", &leaf.der)) {
+                    let renewal = day(leaf.chart_renewal());
+                    more.push_str(&format!("; the plane pins it, and refuses the one that cert-manager makes on {renewal}: `certs rotate` leads out of that"));
+                }
+                self.found(&name, &ca, &more, observer);
                 let pair = Some((certificate.to_string(), key));
                 Ok(Certificates { pair, by_cert_manager, ..Certificates::found(ca) })
             }
@@ -725,11 +759,11 @@ impl Bootstrap {
     }
 
     /// The certificates are in their Secret; what is at hand may be of another CA.
-    fn found(&self, name: &NamespacedName, ca: &str, observer: &mut dyn Observer) {
+    fn found(&self, name: &NamespacedName, ca: &str, more: &str, observer: &mut dyn Observer) {
         let held = pki::certificates(ca);
         let other = self.authority.as_ref().is_some_and(|authority| !held.contains(&authority.certificate.der));
         let other = if other { "; the CA in --out-dir is another one, and is not used" } else { "" };
-        observer.tell("certificates", Status::Found, &format!("Secret {name} holds them{other}"));
+        observer.tell("certificates", Status::Found, &format!("Secret {name} holds them{more}{other}"));
     }
 
     /// Why a Secret doesn't hold what was made here for this planeID.

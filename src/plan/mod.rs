@@ -94,6 +94,8 @@ pub enum Error {
     NoRight { rights: Vec<String>, command: String },
     #[error("the gateway can't be used: {}", visible(.why))]
     Gateway { why: String, hint: String },
+    #[error("the namespace {} has the agent of plane {} already (planeID {}), and a namespace has one", visible(.namespace), visible(.plane), visible(.plane_id))]
+    OtherAgent { namespace: String, plane: String, plane_id: String },
     #[error("a rotation to {} is under way", .under_way)]
     OtherWay { under_way: &'static str },
 }
@@ -121,6 +123,7 @@ impl Error {
             Self::NoRight { command, .. } => {
                 Some(format!("ask for them, or run it as somebody who has them; see what is allowed: {command}"))
             }
+            Self::OtherAgent { .. } => Some("name another one with --build-namespace".into()),
             Self::NoWayBack { .. } => Some("go forward instead: run it without --rollback".into()),
             Self::UnderWay { .. } => Some("finish it with `choreoctl certs rotate`, which makes a new certificate".into()),
             Self::OtherOwner { .. } => Some("renew it where that takes it from, or move to a Secret of your own with `choreoctl certs rotate --to own`".into()),

@@ -168,19 +168,24 @@ pub fn a_build_plane_is_registered_in_one_go() {
         &json!({"apiVersion": "v1", "kind": "List", "items": [plane("one", "multi"), plane("two", "multi"), plane("boot", "multi")]}).to_string(),
     );
     let args = ["bootstrap", "-f", &file, "--agent-certificate", "cert-manager", "--yes", "--client-ca-in", "secret"];
+    at.run(&args).expect(1).says(&["has the agent of plane boot already", "--build-namespace"]);
+    at.control.run(&["get", "one"]).expect(3);
+    let args = [&args[..], &["--build-namespace", "multi"]].concat();
     let told = at.run(&[&args[..], &["--gateway-url", &url]].concat()).expect(1);
     let row = |name: &str| told.stdout.lines().rfind(|line| line.starts_with(name)).unwrap().to_owned();
     assert!(row("one ").contains("registered") && row("two ").contains("registered"), "{told:?}");
     assert!(row("boot ").contains("failed: the plane boot is there already"), "{told:?}");
-    assert!(at.secret("multi-agent-ca").contains_key("tls.key"));
+    let ca = ["get", "secret", "multi-agent-ca", "-n", "multi", "-o", "jsonpath={.data['tls\\.key']}"];
+    assert!(!at.build.kubectl(&ca, "").stdout.is_empty());
     at.control.run(&["certs", "inspect", "plane/one", "plane/two"]).expect(0);
-    let told = at.run(&["bootstrap", "-f", &file, "--agent-certificate", "cert-manager", "--yes", "-o", "json"]);
+    let told = ["bootstrap", "-f", &file, "--build-namespace", "multi", "--yes", "-o", "json"];
+    let told = at.run(&[&told[..], &["--agent-certificate", "cert-manager"]].concat());
     let told: Value = serde_json::from_str(told.expect(1).stdout.lines().next().unwrap()).unwrap();
     assert_eq!(told["plane"], "one");
     // Somebody else's Secret is not taken for the plane's, nor written over.
     let theirs = ["create", "secret", "generic", "three-client-ca", "--from-file=ca.crt=gateway.crt", "-n", CONTROL];
     at.control.kubectl(&theirs, "");
-    let three = ["bootstrap", "three", "--plane-id", "multi", "--agent-certificate", "cert-manager", "--yes"];
+    let three = ["bootstrap", "three", "--plane-id", "multi", "--build-namespace", "multi", "--yes"];
     let told = at.run(&[&three[..], &["--client-ca-in", "secret"]].concat()).expect(2);
     told.says(&["Secret openchoreo-control-plane/three-client-ca is there already", "-CN=gateway-ca", "--force"]);
     at.control.run(&["get", "three"]).expect(3);

@@ -20,7 +20,8 @@ use crate::cluster::Cluster;
 use crate::gateway::GatewayUrl;
 use crate::manifest::{self, Input, to_yaml};
 use crate::pki::{
-    Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, IssueError, KeyAlgorithm, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY,
+    Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, Certificate, Folder, IssueError, KeyAlgorithm, LEAF_CERTIFICATE,
+    LEAF_PRIVATE_KEY,
 };
 use crate::plan::{self, Bootstrap, CaIn, Given, Issuer, Made, Observer as _, Pem, Status};
 use crate::plane::{CA_KEY, CLUSTER_BUILD_PLANE, Plane, PlaneName, SecretKeyRef, Span};
@@ -231,8 +232,11 @@ fn planes_of_files(args: &Args) -> anyhow::Result<Vec<Plane>> {
     anyhow::ensure!(args.spec == SpecArgs::default(), "with -f the planes say what they are: leave the flags out");
     let manifests = read_manifests(&args.files, false)?;
     let mut planes = Vec::new();
-    for object in manifests.iter().flat_map(objects).filter(|object| object.is_plane()) {
+    for object in manifests.iter().flat_map(objects) {
         let name = visible(object.name());
+        anyhow::ensure!(object.is_plane(), "{name} is no {}, and nothing else is registered", CLUSTER_BUILD_PLANE.kind);
+        let is_twice = planes.iter().any(|plane: &Plane| plane.name() == object.name());
+        anyhow::ensure!(!is_twice, "the plane {name} is there twice");
         let mut plane: Plane = serde_path_to_error::deserialize(object.node.to_json())
             .with_context(|| format!("could not read the plane {name}"))?;
         let ca = &plane.spec.cluster_agent.client_ca;
@@ -298,6 +302,7 @@ fn plan(
         force: args.force,
         dry_run: args.dry_run.server(),
         install: args.install,
+        values: None,
         limit: session.patience(),
     }
 }
@@ -308,7 +313,7 @@ fn keys(folder: &Path) -> Folder {
 }
 
 /// What a run before left in the folder: a CA, and an agent's pair.
-fn at_hand(keys: &Folder, dry_run: DryRun) -> anyhow::Result<(Option<Authority>, Option<Pem>)> {
+fn at_hand(keys: &Folder, plane_id: &str, dry_run: DryRun) -> anyhow::Result<(Option<Authority>, Option<Pem>)> {
     keys.refuse_foreign()?;
     if dry_run == DryRun::None {
         keys.settle()?;
@@ -319,7 +324,16 @@ fn at_hand(keys: &Folder, dry_run: DryRun) -> anyhow::Result<(Option<Authority>,
     };
     let authority = pair(CA_CERTIFICATE, CA_PRIVATE_KEY)
         .map(|(certificate, key)| Authority::from_pem(&certificate, &key, Timestamp::now()).map_err(IssueError::from));
-    Ok((authority.transpose()?, pair(LEAF_CERTIFICATE, LEAF_PRIVATE_KEY)))
+    let pair = pair(LEAF_CERTIFICATE, LEAF_PRIVATE_KEY);
+    let leaf = pair.as_ref().and_then(|(text, _)| Certificate::all_in(text).into_iter().next());
+    if let Some(other) = leaf.and_then(|leaf| leaf.common_name).filter(|name| name != plane_id) {
+        anyhow::bail!(
+            "{} holds the certificate of planeID {}: name another --out-dir",
+            shown(keys.path()),
+            visible(&other)
+        );
+    }
+    Ok((authority.transpose()?, pair))
 }
 
 /// One plane's way through the steps.
@@ -342,8 +356,10 @@ impl Run<'_> {
         if let Some(folder) = &self.folder {
             let keys = keys(folder);
             plan::begin("certificates", &mut self.steps);
-            (self.plan.authority, self.plan.pair) = at_hand(&keys, self.args.dry_run)?;
+            (self.plan.authority, self.plan.pair) = at_hand(&keys, self.plan.plane.plane_id(), self.args.dry_run)?;
             self.steps.keys = Some(keys);
+            let path = folder.join(VALUES);
+            self.plan.values = Some((shown(&path), there(&path)));
             // One that was named before stays.
             if self.plan.gateway_url.is_none() {
                 self.plan.gateway_url = url_of(folder);
@@ -369,17 +385,9 @@ impl Run<'_> {
         };
         let (path, text) = (folder.join(VALUES), to_yaml(&made.values)?);
         let told = format!("{} has Helm's values", shown(&path));
-        let there = there(&path);
-        if there.as_ref() == Some(&text) {
+        if there(&path).is_some_and(|there| there == text) {
             self.steps.tell("values", Status::Found, &told);
             return Ok(());
-        }
-        let what = shown(&path);
-        if let Some(there) = there
-            && !self.args.force
-            && !self.steps.replaces(&what, &there, &text)?
-        {
-            return Err(plan::Error::Differs { what }.into());
         }
         if self.plan.dry_run.is_none() {
             write(folder, VALUES, &text)?;

@@ -12,7 +12,7 @@ use crate::commands::steps::{Steps, write_keys};
 use crate::manifest::to_yaml;
 use crate::plan::{self, Issuer, Observer as _, Offline, Status};
 use crate::plane::Plane;
-use crate::term::{Exit, visible};
+use crate::term::{Exit, shell_quoted, visible};
 
 pub fn write(args: &Args, planes: &[Plane], session: &Session) -> anyhow::Result<Exit> {
     let needs_cluster = [
@@ -51,7 +51,7 @@ pub fn write(args: &Args, planes: &[Plane], session: &Session) -> anyhow::Result
 /// One plane's folder. Keys of a run before are taken over, and what others wrote is left alone.
 fn one(args: &Args, plane: &Plane, folder: &Path) -> anyhow::Result<String> {
     let keys = keys(folder);
-    let (authority, pair) = at_hand(&keys, args.dry_run)?;
+    let (authority, pair) = at_hand(&keys, plane.plane_id(), args.dry_run)?;
     let is_new = (authority.is_none(), pair.is_none());
     let way = (args.agent_certificate.unwrap_or(Issuer::Own), args.client_ca_in);
     let place = (args.gateway_url.as_ref(), args.control.control_namespace.as_str());
@@ -130,7 +130,7 @@ fn readme(args: &Args, plane: &Plane, made: &Offline) -> String {
 {url}
 {life}
 ",
-        chart = args.chart,
-        version = args.chart_version,
+        chart = shell_quoted(&args.chart),
+        version = shell_quoted(&args.chart_version),
     )
 }

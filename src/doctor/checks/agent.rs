@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::super::agents::Presents;
 use super::super::case::{BuildCase, Case, GATEWAY_CA};
+use super::super::redact::without_user;
 use super::Outcome;
 use crate::cluster::{AgentPod, LET_IN};
 use crate::gateway::{Answer, GatewayUrl};
@@ -37,7 +38,9 @@ pub fn agent_exists(case: &Case) -> Outcome {
     match &case.build {
         // One cluster has the agents of some planes.
         Some(Err(problem)) if problem.word == "missing" && case.is_connected() => {
-            Outcome::skip(format!("{}, and one is connected from elsewhere", problem.text))
+            let told = format!("{}, and one is connected from elsewhere", problem.text);
+            let look = case.build_command("kubectl get deployments -A -l app=cluster-agent");
+            if case.has_agents { Outcome::skip(told) } else { Outcome::warn(told).hint(look) }
         }
         Some(Err(problem)) if problem.word == "missing" => {
             let labels = "app=cluster-agent,app.kubernetes.io/component=cluster-agent";
@@ -109,9 +112,10 @@ pub fn agent_server_url(case: &Case) -> Outcome {
         return Outcome::skip("its arguments name none");
     };
     match text.parse::<GatewayUrl>() {
-        Err(why) => wrong(format!("the agent's server URL {} can't be used: {why}", visible(text))),
+        Err(why) => wrong(format!("the agent's server URL {} can't be used: {why}", visible(&without_user(text)))),
         Ok(url) if url.scheme != "wss" || url.path != "/ws" => {
-            let (shown, scheme) = (visible(text), visible(&url.scheme));
+            let (text, scheme) = (without_user(text), visible(&url.scheme));
+            let shown = visible(&text);
             let why = if url.scheme == "wss" {
                 format!("the agent's server URL {shown} does not end in /ws")
             } else {
