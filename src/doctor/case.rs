@@ -452,8 +452,8 @@ impl Case {
 
     /// Whether something that was asked for could not be read.
     pub fn is_unread(&self) -> bool {
-        let ca = matches!(&self.facts.client_ca.text, Err(problem) if !matches!(problem.word, "missing" | "invalid"));
         let known = |problem: &Problem| matches!(problem.word, "missing" | "invalid");
+        let ca = self.facts.client_ca.text.as_ref().is_err_and(|problem| !known(problem));
         let build = match &self.build {
             None => false,
             // A cluster without any agent may be the wrong one.
