@@ -18,8 +18,7 @@ const MARK: char = '\u{f8ff}';
 /// # Errors
 /// What the operating system says, with the file's name.
 pub fn replace(path: &Path, text: &str) -> Result<(), Error> {
-    let failed =
-        |source| Error::Unwritable { file: crate::term::visible(&path.to_string_lossy()).into_owned(), source };
+    let failed = |source| unwritable(path, source);
     let path = path.canonicalize().map_err(failed)?;
     let folder = path.parent().unwrap_or(Path::new("/"));
     let metadata = path.metadata().map_err(failed)?;
@@ -40,12 +39,24 @@ pub fn replace(path: &Path, text: &str) -> Result<(), Error> {
 /// # Errors
 /// As those of [`replace`].
 pub fn write(path: &Path, text: &str) -> Result<(), Error> {
-    if !path.exists() {
-        let failed =
-            |source| Error::Unwritable { file: crate::term::visible(&path.to_string_lossy()).into_owned(), source };
-        std::fs::File::create_new(path).map_err(failed)?;
+    if path.exists() {
+        return replace(path, text);
     }
-    replace(path, text)
+    let failed = |source| unwritable(path, source);
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".choreoctl-");
+    // As any new file: what the umask leaves of it.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut temporary = builder.tempfile_in(folder).map_err(failed)?;
+    temporary.write_all(text.as_bytes()).map_err(failed)?;
+    temporary.as_file().sync_all().map_err(failed)?;
+    temporary.persist_noclobber(path).map(drop).map_err(|error| failed(error.error))
+}
+
+fn unwritable(path: &Path, source: std::io::Error) -> Error {
+    Error::Unwritable { file: crate::term::visible(&path.to_string_lossy()).into_owned(), source }
 }
 
 /// A document in YAML, without a `---`. Texts that YAML 1.1 would read as another type are quoted, and a PEM is a block.

@@ -463,9 +463,9 @@ fn set(values: &Value, path: &str, words: &mut Vec<String>) {
     }
 }
 
-/// What a file says; an empty one is the beginning of a write that was cut off.
+/// What a file says, where there is one.
 fn there(path: &Path) -> Option<String> {
-    std::fs::read_to_string(path).ok().filter(|text| !text.is_empty())
+    std::fs::read_to_string(path).ok()
 }
 
 /// Writes a file, unless it is so already.
