@@ -101,7 +101,8 @@ impl Observer for Steps<'_> {
     fn replaces(&mut self, what: &str, before: &str, after: &str) -> anyhow::Result<bool> {
         self.waiting = None;
         let from = format!("{} (as it is)", visible(what));
-        self.term.error(render::diff::unified(before, after, &from, "(as it would become)").trim_end());
+        let (before, after) = (render::diff::shown(before), render::diff::shown(after));
+        self.term.error(render::diff::unified(&before, &after, &from, "(as it would become)").trim_end());
         if self.yes || !self.term.asks() {
             return Ok(false);
         }

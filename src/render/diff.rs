@@ -39,7 +39,8 @@ pub fn of_manifests(before: &Manifest, after: &Manifest) -> String {
     unified(&shown(&before.text), &shown(&after.text), &name, &format!("{name} (mended)"))
 }
 
-fn shown(text: &str) -> String {
+/// A text with its hidden characters visible, and without the lines of private keys.
+pub fn shown(text: &str) -> String {
     let keys = private_keys(text);
     let mut at = 0;
     let mut shown = String::with_capacity(text.len());

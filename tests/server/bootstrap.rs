@@ -94,6 +94,12 @@ pub fn a_build_plane_is_registered_in_one_go() {
     let late = ["bootstrap", "boot", "--gateway-url", &url, "--out-dir", "late", "--yes"];
     at.run(&late).expect(0);
     assert!(at.control.path().join("late/values.yaml").exists() && !at.control.path().join("late/private").exists());
+    // What somebody put into the values is asked about before anything is written, and shown without its escapes.
+    let values = at.control.path().join("late/values.yaml");
+    std::fs::write(&values, "mine: \"\u{1b}[2J\"\n").unwrap();
+    let told = at.run(&late).expect(2);
+    told.says(&["late/values.yaml is there already", "\\u{1b}[2J"]);
+    assert!(!told.stderr.contains("\u{1b}[2J") && !told.stdout.contains("namespace:"), "{told:?}");
     // Nor is another way gone once cert-manager is there, as the chart wants it.
     let names = json!({"plural": "certificates", "kind": "Certificate", "singular": "certificate"});
     let schema = json!({"openAPIV3Schema": {"type": "object"}});
