@@ -1,6 +1,6 @@
 //! What a diagnosis looks at: everything around one plane, gathered once and in parallel, each part with its own error.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -157,22 +157,25 @@ impl Common {
 struct Neighbours {
     by_plane_id: BTreeMap<String, Vec<String>>,
     by_certificate: HashMap<Vec<u8>, BTreeSet<String>>,
+    /// Those whose CA holds a certificate.
+    with_certificates: HashSet<String>,
     plane_ids: HashMap<String, String>,
 }
 
 impl Neighbours {
     fn new<'p>(planes: impl Iterator<Item = (&'p Plane, &'p ClientCa)>) -> Self {
         let (mut by_plane_id, mut by_certificate) = (BTreeMap::<_, Vec<_>>::new(), HashMap::<_, BTreeSet<_>>::new());
-        let mut plane_ids = HashMap::new();
+        let (mut with_certificates, mut plane_ids) = (HashSet::new(), HashMap::new());
         for (plane, ca) in planes {
             let name = plane.name().to_owned();
             by_plane_id.entry(plane.plane_id().to_owned()).or_default().push(name.clone());
             for der in pki::certificates(ca.text.as_deref().unwrap_or_default()) {
                 by_certificate.entry(der).or_default().insert(name.clone());
+                with_certificates.insert(name.clone());
             }
             plane_ids.insert(name, plane.plane_id().to_owned());
         }
-        Self { by_plane_id, by_certificate, plane_ids }
+        Self { by_plane_id, by_certificate, with_certificates, plane_ids }
     }
 
     /// The other planes of a planeID.
@@ -186,7 +189,7 @@ impl Neighbours {
         let ders = pki::certificates(ca.text.as_deref().unwrap_or_default());
         let with: Vec<_> = ders.iter().filter_map(|der| self.by_certificate.get(der)).collect();
         let has = |name: &String| with.iter().any(|names| names.contains(name));
-        let holds = |name: &String| self.by_certificate.values().any(|names| names.contains(name));
+        let holds = |name: &String| self.with_certificates.contains(name);
         let rivals = self.sharing(plane).into_iter().filter(|name| !ders.is_empty() && !has(name) && holds(name));
         let strange = |name: &&String| self.plane_ids.get(*name).is_some_and(|id| id != plane.plane_id());
         let strangers: BTreeSet<_> = with.iter().copied().flatten().filter(strange).take(NAMED).cloned().collect();
@@ -494,10 +497,12 @@ pub fn gather_of_files(
     // A dump has those of its planeIDs.
     let build_planes: Vec<_> = objects(snapshot, Side::Control, BUILD_PLANE).iter().map(named).collect();
     let gateway_ca = named_here(GATEWAY_CA);
+    let (lease, gateway_pods) =
+        (lease_of_files(snapshot, namespace), gateway_pods_of_files(snapshot, &named_here(GATEWAY_SERVICE)));
+    let agents = tells_of_build(snapshot).then(|| build_cases_of_files(snapshot));
     let case = |facts: Facts| {
         let (rivals, same_ca) = neighbours.beside(&facts.plane, &facts.client_ca);
-        let build = tells_of_build(snapshot)
-            .then(|| build_case_of_files(snapshot, facts.plane.plane_id(), &neighbours).map(Arc::new));
+        let build = agents.as_ref().map(|agents| meant_of_files(snapshot, agents, facts.plane.plane_id(), &neighbours));
         let known = build.as_ref().and_then(|build| build.as_deref().ok());
         Case {
             plane: Ok(()),
@@ -507,16 +512,16 @@ pub fn gather_of_files(
                 Some(problem) => Err(problem),
                 None => Ok(of_plane_id(&build_planes, &facts.plane)),
             },
-            gateway_pods: gateway_pods_of_files(snapshot, &named_here(GATEWAY_SERVICE)),
+            gateway_pods: gateway_pods.clone(),
             gateway_ca: text_of(snapshot, Side::Control, "Secret", &gateway_ca)
                 .ok_or_else(|| absent.secret(&gateway_ca)),
-            lease: lease_of_files(snapshot, namespace),
+            lease: lease.clone(),
             probe: None,
             presented: false,
             counted: None,
             gateway_url: known.and_then(|build| build.agent.agent.server_url.as_deref()?.parse().ok()),
             gateway_certificate: None,
-            has_agents: !agents_of(&snapshot.related).is_empty(),
+            has_agents: agents.as_ref().is_some_and(|agents| !agents.is_empty()),
             build,
             soon,
             control: Target::default(),
@@ -571,19 +576,35 @@ fn text_of(snapshot: &Snapshot, side: Side, kind: &str, name: &NamespacedName) -
     Some(object.pointer(&format!("/data/{CA_KEY}"))?.as_str()?.to_owned())
 }
 
-fn build_case_of_files(snapshot: &Snapshot, plane_id: &str, neighbours: &Neighbours) -> Result<BuildCase, Problem> {
-    let absent = Absent::new(snapshot, Side::Build);
+/// The agents in files.
+fn build_cases_of_files(snapshot: &Snapshot) -> Vec<Arc<BuildCase>> {
     let related: Vec<_> = snapshot.related.iter().filter(|object| Side::Build.has(object)).cloned().collect();
-    let agents = agents_of(&related);
-    let (ours, others): (Vec<_>, Vec<_>) =
-        agents.into_iter().partition(|agent| agent.plane_id.as_deref() == Some(plane_id));
-    let is_free = |agent: &Agent| agent.plane_id.as_ref().is_none_or(|id| !neighbours.by_plane_id.contains_key(id));
-    let agent = match (ours.as_slice(), others.as_slice()) {
-        ([agent], _) => agent.clone(),
-        ([], [agent]) if is_free(agent) => agent.clone(),
-        ([], _) => return Err(absent.agents(dumped_build_namespace(snapshot).unwrap_or_default(), plane_id)),
-        _ => return Err(Problem { word: "unknown", text: format!("there are several agents of planeID {plane_id}") }),
-    };
+    agents_of(&related).into_iter().map(|agent| Arc::new(build_case_of_files(snapshot, &related, agent))).collect()
+}
+
+/// The agent that is meant for a planeID: one that runs as another, where it is the only one and no other plane's.
+fn meant_of_files(
+    snapshot: &Snapshot,
+    agents: &[Arc<BuildCase>],
+    plane_id: &str,
+    neighbours: &Neighbours,
+) -> Result<Arc<BuildCase>, Problem> {
+    let id = |build: &BuildCase| build.agent.agent.plane_id.clone();
+    let ours: Vec<_> = agents.iter().filter(|build| id(build).as_deref() == Some(plane_id)).collect();
+    let is_free = |build: &BuildCase| id(build).is_none_or(|id| !neighbours.by_plane_id.contains_key(&id));
+    match (ours.as_slice(), agents) {
+        ([build], _) => Ok(Arc::clone(build)),
+        ([], [build]) if is_free(build) => Ok(build.clone()),
+        ([], _) => {
+            let namespace = dumped_build_namespace(snapshot).unwrap_or_default();
+            Err(Absent::new(snapshot, Side::Build).agents(namespace, plane_id))
+        }
+        _ => Err(Problem { word: "unknown", text: format!("there are several agents of planeID {plane_id}") }),
+    }
+}
+
+fn build_case_of_files(snapshot: &Snapshot, related: &[serde_json::Value], agent: Agent) -> BuildCase {
+    let absent = Absent::new(snapshot, Side::Build);
     let namespace = agent.name.namespace.clone();
     let pair = match agent.pair() {
         None => Err(Problem { word: "missing", text: "the agent mounts no Secret as client-certs".into() }),
@@ -597,7 +618,7 @@ fn build_case_of_files(snapshot: &Snapshot, plane_id: &str, neighbours: &Neighbo
     let server_ca = text_of(snapshot, Side::Build, "ConfigMap", &map).ok_or_else(|| absent.config_map(&map));
     let pods = match absent.pods(&namespace) {
         Some(problem) => Err(problem),
-        None => Ok(pods_of(&agent, &related)),
+        None => Ok(pods_of(&agent, related)),
     };
     let of_ours = |object: &&serde_json::Value| {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
@@ -609,7 +630,7 @@ fn build_case_of_files(snapshot: &Snapshot, plane_id: &str, neighbours: &Neighbo
         .filter_map(|pod| pod["metadata"]["annotations"][LOG].as_str())
         .map(str::to_owned)
         .collect();
-    Ok(BuildCase { server_ca, log: Ok(logs.join("\n")), agent: AgentFacts { pair, pods, agent } })
+    BuildCase { server_ca, log: Ok(logs.join("\n")), agent: AgentFacts { pair, pods, agent } }
 }
 
 fn pair_of_files(object: &serde_json::Value) -> Result<Pair, Problem> {

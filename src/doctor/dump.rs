@@ -9,7 +9,7 @@ use super::case::{BUILD_PLANE, GATEWAY_CA, GATEWAY_SERVICE, LEASE, Reach};
 use super::checks::complaint;
 use super::facts::{CaPlace, Problem, ca_place};
 use super::redact::kept;
-use crate::cluster::{Cluster, Error, LABELS, LET_IN, agents_of, labelled};
+use crate::cluster::{Cluster, Error, LABELS, LET_IN, agents_of, labelled, pods_of};
 use crate::plane::{
     CLUSTER_BUILD_PLANE, DUMPED, EVENT_NAMESPACE, LOG, NamespacedName, OBSERVABILITY_KIND, Plane, SIDE, Side, Snapshot,
 };
@@ -54,7 +54,7 @@ pub async fn dump(reach: &Reach<'_>, names: &[String]) -> Result<(Value, Vec<Str
     Ok((json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": out.items}), out.unread))
 }
 
-pub(super) fn secret_path(name: &NamespacedName) -> String {
+fn secret_path(name: &NamespacedName) -> String {
     core_path("secrets", name)
 }
 
@@ -179,7 +179,7 @@ impl Dump {
                 self.object(build, side, &secret_path(&pair), "Secret", None).await;
             }
             self.list(build, side, &pods_path(namespace, agent.selector()), "Pod", |_| true).await;
-            for pod in build.agent_pods(&agent).await.unwrap_or_default() {
+            for pod in pods_of(&agent, &self.items) {
                 let log = build.log(&agent, &pod).await.unwrap_or_default();
                 // The rest of it may be anything.
                 let told: Vec<_> =

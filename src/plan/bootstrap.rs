@@ -113,6 +113,8 @@ pub struct Offline {
     /// Helm's values for the agent.
     pub values: Value,
     pub ca: Pem,
+    /// What the Secret beside the agent is called.
+    pub secret: String,
     /// The agent's pair, unless cert-manager is to issue it.
     pub pair: Option<Pem>,
     /// The objects of the control plane.
@@ -243,7 +245,8 @@ pub fn offline(
         }
     }
     objects.push(plane.manifest(&CLUSTER_BUILD_PLANE));
-    Ok(Offline { values: values(id, url, tls(issuer, id)), ca, pair, objects })
+    let secret = if pair.is_some() { OWN_SECRET.to_owned() } else { ca_secret(id) };
+    Ok(Offline { values: values(id, url, tls(issuer, id)), ca, secret, pair, objects })
 }
 
 /// An agent's pair, and the end of its certificate.
@@ -731,7 +734,7 @@ impl Bootstrap {
         let Some(there) = there else {
             return Ok(differences);
         };
-        let wanted = self.wanted(Some(&there), &certificates.ca, by_name).await;
+        let wanted = self.wanted(Some(&there), trusted, &certificates.ca, by_name);
         if !covers(&there.manifest(&CLUSTER_BUILD_PLANE), &wanted.manifest(&CLUSTER_BUILD_PLANE)) {
             let foretold = self.control.apply(&wanted.manifest(&CLUSTER_BUILD_PLANE), true, true).await?;
             let shown = |object: &Value| to_yaml(&comparable(object)).map(|text| redacted(&text).into_owned());
@@ -907,9 +910,9 @@ impl Bootstrap {
 
     /// The plane as it is to be: with the CA in it or in a Secret, and what it says beside. What lets the agent in is right,
     /// however it came there.
-    async fn wanted(&self, there: Option<&Plane>, ca: &str, by_name: bool) -> Plane {
+    fn wanted(&self, there: Option<&Plane>, trusted: bool, ca: &str, by_name: bool) -> Plane {
         let mut wanted = self.plane.clone();
-        let trusting = if self.trusts(there, ca).await { there } else { None };
+        let trusting = there.filter(|_| trusted);
         let client_ca = &mut wanted.spec.cluster_agent.client_ca;
         match (trusting, &self.given, self.ca_in) {
             (Some(there), ..) => client_ca.clone_from(&there.spec.cluster_agent.client_ca),
@@ -974,7 +977,7 @@ impl Bootstrap {
         let trusted = self.trusts(there.as_ref(), ca).await;
         self.client_ca(trusted, ca, observer).await?;
         begin("plane", observer);
-        let manifest = self.wanted(there.as_ref(), ca, by_name).await.manifest(&CLUSTER_BUILD_PLANE);
+        let manifest = self.wanted(there.as_ref(), trusted, ca, by_name).manifest(&CLUSTER_BUILD_PLANE);
         let Some(there) = there else {
             if let Some(dry_run) = self.sends(false) {
                 self.control.create(&manifest, dry_run).await?;

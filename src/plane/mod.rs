@@ -43,6 +43,10 @@ pub const CA_KEY: &str = "ca.crt";
 pub const OBSERVABILITY_KIND: &str = "ClusterObservabilityPlane";
 /// The observability plane that is meant when none is named.
 pub const DEFAULT_OBSERVABILITY: &str = "default";
+/// The agent's chart.
+pub const CHART: &str = "oci://ghcr.io/openchoreo/helm-charts/openchoreo-build-plane";
+/// What its release is called, unless said otherwise.
+pub const RELEASE: &str = "openchoreo-build-plane";
 /// The plane of builds that name none.
 pub const DEFAULT_PLANE: &str = "default";
 /// Annotation of a dumped object: when it was dumped.

@@ -24,13 +24,11 @@ use crate::pki::{
     LEAF_PRIVATE_KEY,
 };
 use crate::plan::{self, Bootstrap, CaIn, Given, Issuer, Made, Observer as _, Pem, Status};
-use crate::plane::{CA_KEY, CLUSTER_BUILD_PLANE, Plane, PlaneName, SecretKeyRef, Span};
+use crate::plane::{CA_KEY, CHART, CLUSTER_BUILD_PLANE, Plane, PlaneName, RELEASE, SecretKeyRef, Span};
 use crate::render;
 use crate::term::{Exit, Term, paint, shell_quoted, visible};
 use crate::validate::objects;
 
-/// The chart of the agent, and the release that is told of.
-const CHART: &str = "oci://ghcr.io/openchoreo/helm-charts/openchoreo-build-plane";
 /// Private keys, apart from what may be committed.
 const KEYS: &str = "private";
 const VALUES: &str = "values.yaml";
@@ -420,7 +418,7 @@ impl Run<'_> {
     /// The words behind `helm` that install the agent.
     fn helm_words(&self, made: &Made) -> Vec<String> {
         let (args, plan) = (self.args, &self.plan);
-        let release = made.release.as_deref().unwrap_or("openchoreo-build-plane");
+        let release = made.release.as_deref().unwrap_or(RELEASE);
         let mut words: Vec<String> = ["upgrade", "--install", release].map(str::to_owned).to_vec();
         // What else the release was installed with stays.
         words.extend(made.release.iter().map(|_| "--reuse-values".to_owned()));

@@ -99,16 +99,16 @@ fn readme(args: &Args, plane: &Plane, made: &Offline) -> String {
             "\nBefore helm, add `clusterAgent.serverUrl: wss://HOST:PORT/ws` to values.yaml: where agents reach the gateway.\n"
         }
     };
+    let of_agent = &made.secret;
     let (secret, life) = if made.pair.is_none() {
-        let ca = format!("{}-agent-ca", plane.plane_id());
         (
-            format!("kubectl --context build -n {namespace} create secret tls {ca} --cert {KEYS}/ca.crt --key {KEYS}/ca.key --dry-run=client -o yaml | kubectl --context build apply -f -"),
+            format!("kubectl --context build -n {namespace} create secret tls {of_agent} --cert {KEYS}/ca.crt --key {KEYS}/ca.key --dry-run=client -o yaml | kubectl --context build apply -f -"),
             "cert-manager renews the agent's certificate; the agent has to be restarted between a renewal and the old one's end.".to_owned(),
         )
     } else {
         (
             format!(
-                "choreoctl certs secret {KEYS} -n {namespace} --name cluster-agent-own-tls | kubectl --context build apply -f -"
+                "choreoctl certs secret {KEYS} -n {namespace} --name {of_agent} | kubectl --context build apply -f -"
             ),
             format!(
                 "The agent's certificate ends in a year: `choreoctl certs renew --dir {KEYS}` makes the next one; then apply its Secret again and restart the agent."

@@ -9,7 +9,7 @@ use super::Outcome;
 use crate::cluster::{AgentPod, LET_IN};
 use crate::gateway::{Answer, GatewayUrl};
 use crate::pki::{self, Reason, Remaining, Verdict};
-use crate::plane::{CLUSTER_BUILD_PLANE, age};
+use crate::plane::{CHART, CLUSTER_BUILD_PLANE, RELEASE, age};
 use crate::term::{shell_quoted, visible};
 
 /// How long a restart is told of, in seconds.
@@ -60,12 +60,11 @@ fn helm(case: &Case, value: &str) -> String {
         return String::new();
     };
     let agent = &agent.agent;
-    let chart = "oci://ghcr.io/openchoreo/helm-charts/openchoreo-build-plane";
-    let release = shell_quoted(agent.release.as_deref().unwrap_or("openchoreo-build-plane"));
+    let release = shell_quoted(agent.release.as_deref().unwrap_or(RELEASE));
     // Without one helm would take the newest.
     let version = shell_quoted(agent.chart_version.as_deref().unwrap_or("VERSION"));
     let namespace = shell_quoted(&agent.name.namespace);
-    let command = format!("helm upgrade {release} {chart} --version {version} --namespace {namespace} --reuse-values");
+    let command = format!("helm upgrade {release} {CHART} --version {version} --namespace {namespace} --reuse-values");
     case.build_command(&format!("{command} --set {}", shell_quoted(value))).replace(" --context ", " --kube-context ")
 }
 
