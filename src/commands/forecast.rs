@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::tell_missing;
 use crate::args::{BuildArgs, ChoiceArgs, ControlArgs, FileArgs, Session};
-use crate::doctor::{self, Case, Gateway, Reach, forecast};
+use crate::doctor::{self, Break, Case, Gateway, Reach, forecast};
 use crate::gateway::GatewayUrl;
 use crate::manifest::{Input, json_text};
 use crate::pki::Remaining;
@@ -86,7 +86,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             breaks: forecast(case, at),
         })
         .collect();
-    let within = |date| args.within.is_some_and(|within| date < within.after(at));
+    let within = |one: &Break| args.within.is_some_and(|within| one.may_precede(within.after(at)));
     match args.output {
         Format::Json => session.term.line(&json_text(&json(&forecasts))?)?,
         Format::Prometheus => session.term.print(&prometheus(&forecasts))?,
@@ -106,7 +106,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         session.term.warn(&format!("{name}: a part of it can't be read, so an earlier date may be missing"));
         exit = exit.and(Exit::Failed);
     }
-    if forecasts.iter().flat_map(|one| &one.breaks).any(|one| within(one.date)) {
+    if forecasts.iter().flat_map(|one| &one.breaks).any(within) {
         exit = exit.and(Exit::No);
     }
     Ok(exit.and(tell_missing(&missing, &session.term)))

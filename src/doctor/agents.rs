@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use super::Problem;
 use super::facts::AT_ONCE;
+use super::issuance::{Issuance, issuances};
 use crate::cluster::{Agent, AgentPod, Cluster, Error, StoredSecret};
 use crate::pki::{self, Certificate, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey};
 use crate::term::visible;
@@ -14,6 +15,38 @@ pub struct AgentFacts {
     pub agent: Agent,
     pub pair: Result<Pair, Problem>,
     pub pods: Result<Vec<AgentPod>, Problem>,
+    /// The Certificate of cert-manager that writes its Secret; none where there is no such Certificate.
+    pub issuance: Result<Option<Issuance>, Problem>,
+}
+
+/// The certificate that a running pod presents.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Running<'c> {
+    Known(&'c Certificate),
+    /// One that the Secret held before, valid until this moment at the latest, if it was issued for the same duration.
+    Unknown {
+        latest: Timestamp,
+    },
+}
+
+impl Running<'_> {
+    /// When it expires, at the latest.
+    pub fn not_after(&self) -> Timestamp {
+        match self {
+            Self::Known(certificate) => certificate.not_after,
+            Self::Unknown { latest } => *latest,
+        }
+    }
+
+    /// The same in words.
+    pub fn validity(&self) -> String {
+        match self {
+            Self::Known(certificate) => format!("valid until {}", certificate.not_after),
+            Self::Unknown { latest } => {
+                format!("its end is unknown: {latest} at the latest, if it was issued for the same duration")
+            }
+        }
+    }
 }
 
 /// What an agent's Secret holds, without the key itself.
@@ -89,28 +122,80 @@ impl Pair {
 impl AgentFacts {
     pub async fn of(cluster: &Cluster, agent: Agent) -> Self {
         let (pair, pods) = tokio::join!(pair(cluster, &agent), cluster.agent_pods(&agent));
-        Self { pair, pods: pods.map_err(|error| Problem::from(&error)), agent }
+        let issuance = match (agent.pair(), &pair) {
+            (Some(name), pair) if is_issued(pair) => {
+                let objects = issuances(cluster, &name.namespace).await;
+                objects.map(|objects| Issuance::of(&objects, &name)).or_else(|problem| match problem.word {
+                    "missing" => Ok(None),
+                    _ => Err(problem),
+                })
+            }
+            _ => Ok(None),
+        };
+        Self { pair, pods: pods.map_err(|error| Problem::from(&error)), issuance, agent }
     }
 
-    /// The pods that don't surely present what the Secret holds, in words.
-    pub fn behind(&self) -> Vec<String> {
+    /// The Certificate of cert-manager that writes the agent's Secret.
+    pub fn issuance(&self) -> Option<&Issuance> {
+        self.issuance.as_ref().ok()?.as_ref()
+    }
+
+    /// What a pod presents; none where its agent doesn't run. `pinned` are the certificates in the plane's CA.
+    pub fn running<'a>(&'a self, pod: &AgentPod, pinned: &'a [Certificate]) -> Option<Running<'a>> {
+        let (pair, started) = (self.pair.as_ref().ok()?, pod.started?);
+        let leaf = pair.leaf();
+        let former = match pair.presented_by(pod)? {
+            Presents::This => return Some(Running::Known(leaf)),
+            // It read the Secret while that was replaced.
+            Presents::Unsure => return Some(Running::Unknown { latest: leaf.not_after }),
+            Presents::Older => {
+                let recorded = self.issuance().and_then(|issuance| issuance.held_at(started));
+                recorded.or_else(|| pinned.iter().find(|one| precedes(one, leaf, started)))
+            }
+        };
+        let lifetime = leaf.not_after.duration_since(leaf.not_before);
+        let latest = started.checked_add(lifetime).unwrap_or(Timestamp::MAX);
+        Some(former.map_or(Running::Unknown { latest }, Running::Known))
+    }
+
+    /// The pods that may not present what the Secret holds, in words.
+    pub fn behind(&self, pinned: &[Certificate]) -> Vec<String> {
         let (Ok(pair), Ok(pods)) = (&self.pair, &self.pods) else {
             return Vec::new();
         };
-        let told = |pod: &AgentPod| {
-            let (name, since) = (visible(&pod.name), pod.started?);
-            match pair.presented_by(pod)? {
+        let behind = |pod: &AgentPod| {
+            let (name, since, presents) = (visible(&pod.name), pod.started?, pair.presented_by(pod)?);
+            let validity = self.running(pod, pinned)?.validity();
+            match presents {
                 Presents::This => None,
                 Presents::Older => Some(format!(
-                    "pod {name} runs since {since}, before this certificate was made: it presents an older one until it is restarted"
+                    "pod {name} has been running since {since}, before this certificate was issued: it presents an older one until it is restarted ({validity})"
                 )),
                 Presents::Unsure => Some(format!(
-                    "pod {name} runs since {since}, before the Secret was last written: it may present an older certificate until it is restarted"
+                    "pod {name} has been running since {since}, before the Secret was last written: it may present an older certificate until it is restarted ({validity})"
                 )),
             }
         };
-        pods.iter().filter_map(told).collect()
+        pods.iter().filter_map(behind).collect()
     }
+}
+
+/// Whether cert-manager writes a Secret, or may be about to.
+fn is_issued(pair: &Result<Pair, Problem>) -> bool {
+    match pair {
+        Ok(pair) => pair.cert_manager.is_some(),
+        Err(problem) => matches!(problem.word, "missing" | "invalid"),
+    }
+}
+
+/// Whether the Secret held a certificate just before this leaf, and at a pod's start. A renewal comes before the end of
+/// what it replaces, so whatever was still valid when the leaf was issued came directly before it.
+fn precedes(former: &Certificate, leaf: &Certificate, started: Timestamp) -> bool {
+    !former.ca
+        && former.der != leaf.der
+        && former.subject == leaf.subject
+        && (former.not_before..=leaf.not_before).contains(&started)
+        && leaf.not_before <= former.not_after
 }
 
 async fn pair(cluster: &Cluster, agent: &Agent) -> Result<Pair, Problem> {

@@ -8,13 +8,14 @@ use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
-use super::agents::{AgentFacts, Pair};
+use super::agents::{AgentFacts, Pair, Running};
 use super::dump::{Absent, dumped_build_namespace, dumped_namespace, tells_of_build};
 use super::facts::{
     AT_ONCE, CaPlace, ClientCa, Facts, Problem, ca_place, client_cas, client_cas_of_files, facts_of_files,
 };
 use super::ground::{Gathered, Ground};
-use crate::cluster::{Agent, Cluster, Error, ServicePods, StoredSecret, Target, agents_of, pods_of};
+use super::issuance::Issuance;
+use crate::cluster::{Agent, AgentPod, Cluster, Error, ServicePods, StoredSecret, Target, agents_of, pods_of};
 use crate::gateway::{Counted, GatewayUrl, Identity, ProbeError, Question, Reply, count, presented, probe};
 use crate::pki::{self, Certificate, LEAF_PRIVATE_KEY, PrivateKey, Remaining, Verdict};
 use crate::plane::{CA_KEY, CLUSTER_BUILD_PLANE, KEY_FITS, LOG, NamespacedName, Plane, Side, Snapshot};
@@ -453,6 +454,29 @@ impl Case {
         self.build.as_ref()?.as_ref().ok()?.agent.pair.as_ref().ok()
     }
 
+    /// What is known of the agent.
+    pub fn agent(&self) -> Option<&AgentFacts> {
+        Some(&self.build.as_ref()?.as_ref().ok()?.agent)
+    }
+
+    /// The certificate that a pod of the agent presents; none where its agent doesn't run.
+    pub fn running(&self, pod: &AgentPod) -> Option<Running<'_>> {
+        self.agent()?.running(pod, self.pinned())
+    }
+
+    /// The certificates in the plane's CA, as far as they can be read.
+    pub fn pinned(&self) -> &[Certificate] {
+        self.facts.client_ca.certificates().as_deref().unwrap_or_default()
+    }
+
+    /// When cert-manager renews a certificate that the plane pins: as it says itself, where it can be asked.
+    pub fn renewal(&self, pinned: &Certificate) -> Timestamp {
+        let issuance = self.agent().and_then(AgentFacts::issuance);
+        let held = self.pair().is_some_and(|pair| pair.leaf().der == pinned.der);
+        let renewal = issuance.and_then(|issuance| issuance.renewal).filter(|_| held);
+        renewal.unwrap_or_else(|| pinned.chart_renewal())
+    }
+
     /// Whether something that was asked for could not be read.
     pub fn is_unread(&self) -> bool {
         let known = |problem: &Problem| matches!(problem.word, "missing" | "invalid");
@@ -630,7 +654,14 @@ fn build_case_of_files(snapshot: &Snapshot, related: &[serde_json::Value], agent
         .filter_map(|pod| pod["metadata"]["annotations"][LOG].as_str())
         .map(str::to_owned)
         .collect();
-    BuildCase { server_ca, log: Ok(logs.join("\n")), agent: AgentFacts { pair, pods, agent } }
+    let issuance = match agent.pair() {
+        None => Ok(None),
+        Some(name) => match (Issuance::of(related, &name), absent.issuances(&namespace)) {
+            (None, Some(problem)) => Err(problem),
+            (found, _) => Ok(found),
+        },
+    };
+    BuildCase { server_ca, log: Ok(logs.join("\n")), agent: AgentFacts { pair, pods, issuance, agent } }
 }
 
 fn pair_of_files(object: &serde_json::Value) -> Result<Pair, Problem> {

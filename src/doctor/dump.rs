@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::case::{BUILD_PLANE, GATEWAY_CA, GATEWAY_SERVICE, LEASE, Reach};
 use super::checks::complaint;
 use super::facts::{CaPlace, Problem, ca_place};
+use super::issuance::{CERTIFICATE, REQUEST, path as issuance_path};
 use super::redact::kept;
-use crate::cluster::{Cluster, Error, LABELS, LET_IN, agents_of, labelled, pods_of};
+use crate::cluster::{CERT_MANAGER, Cluster, Error, LABELS, LET_IN, agents_of, labelled, pods_of};
 use crate::plane::{
     CLUSTER_BUILD_PLANE, DUMPED, EVENT_NAMESPACE, LOG, NamespacedName, OBSERVABILITY_KIND, Plane, SIDE, Side, Snapshot,
 };
@@ -177,6 +178,7 @@ impl Dump {
             self.object(build, side, &core_path("configmaps", &map), "ConfigMap", None).await;
             if let Some(pair) = agent.pair() {
                 self.object(build, side, &secret_path(&pair), "Secret", None).await;
+                self.issuances(build, namespace, &pair.name).await;
             }
             self.list(build, side, &pods_path(namespace, agent.selector()), "Pod", |_| true).await;
             for pod in pods_of(&agent, &self.items) {
@@ -196,6 +198,27 @@ impl Dump {
             }
         }
     }
+}
+
+impl Dump {
+    /// The Certificates that write a Secret, and their CertificateRequests.
+    async fn issuances(&mut self, build: &Cluster, namespace: &str, secret: &str) {
+        let side = Side::Build;
+        let writes = |object: &Value| object["spec"]["secretName"] == secret;
+        self.list(build, side, &issuance_path(namespace, CERTIFICATE), CERTIFICATE, writes).await;
+        let names: BTreeSet<_> =
+            self.items.iter().filter(|object| object["kind"] == CERTIFICATE).map(name_of).collect();
+        if !names.is_empty() {
+            let of_these = |object: &Value| {
+                object["metadata"]["annotations"][CERT_MANAGER].as_str().is_some_and(|name| names.contains(name))
+            };
+            self.list(build, side, &issuance_path(namespace, REQUEST), REQUEST, of_these).await;
+        }
+    }
+}
+
+fn name_of(object: &Value) -> String {
+    object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
 }
 
 /// A plane out of an object; one of nothing where it is none.
@@ -295,6 +318,11 @@ impl<'s> Absent<'s> {
     /// Pods of a namespace that could not be read.
     pub fn pods(&self, namespace: &str) -> Option<Problem> {
         self.unread(&format!("/api/v1/namespaces/{namespace}/pods"))
+    }
+
+    /// The Certificates of a namespace that could not be read.
+    pub fn issuances(&self, namespace: &str) -> Option<Problem> {
+        self.unread(&issuance_path(namespace, CERTIFICATE))
     }
 
     pub fn build_planes(&self) -> Option<Problem> {

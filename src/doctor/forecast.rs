@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::agents::{Pair, Presents};
+use super::agents::{Pair, Running};
 use super::case::Case;
 use crate::pki::{self, Certificate, Reason as Why, Verdict};
 use crate::term::visible;
@@ -22,6 +22,8 @@ pub enum Reason {
     CertificateExpires,
     /// What the running agent presents ends: it read it once, at its start.
     RunningCertificateExpires,
+    /// The same of a certificate that is not known: the date is the latest possible one.
+    RunningCertificateUnknown,
     /// The last certificate of the CA ends that lets the agent in, or any agent.
     CaExpires,
     /// The gateway's own certificate ends.
@@ -37,6 +39,7 @@ impl Reason {
             Self::PinnedLeafRenewed => "pinned-leaf-renewed",
             Self::CertificateExpires => "certificate-expires",
             Self::RunningCertificateExpires => "running-certificate-expires",
+            Self::RunningCertificateUnknown => "running-certificate-unknown",
             Self::CaExpires => "ca-expires",
             Self::GatewayCertificateExpires => "gateway-certificate-expires",
             Self::GatewayCaExpires => "gateway-ca-expires",
@@ -50,6 +53,13 @@ pub struct Break {
     pub date: Timestamp,
     pub reason: Reason,
     pub message: String,
+}
+
+impl Break {
+    /// Whether it may happen before a moment.
+    pub fn may_precede(&self, moment: Timestamp) -> bool {
+        self.reason == Reason::RunningCertificateUnknown || self.date < moment
+    }
 }
 
 /// The dates on which a plane breaks, seen from a moment, the first one first; a past one is why it is broken.
@@ -99,7 +109,7 @@ fn of_ca(case: &Case, at: Timestamp) -> Vec<Break> {
             "cert-manager renews the pinned certificate ({}): from the agent's next restart on the new one is refused",
             visible(&leaf.subject)
         );
-        Break { date: leaf.chart_renewal(), reason: Reason::PinnedLeafRenewed, message }
+        Break { date: case.renewal(leaf), reason: Reason::PinnedLeafRenewed, message }
     }));
     breaks
 }
@@ -117,20 +127,26 @@ fn of_broken_pair(case: &Case, at: Timestamp) -> Option<Break> {
     Some(Break { date: at, reason: Reason::Refused, message })
 }
 
-/// What the running agent presents: what its Secret holds, or what the plane pins and the Secret held before.
-fn of_running(case: &Case, pair: &Pair, verdict: &Verdict) -> Option<Break> {
-    let pods = case.build.as_ref()?.as_ref().ok()?.agent.pods.as_ref().ok()?;
-    let presented: Vec<_> = pods.iter().filter_map(|pod| pair.presented_by(pod)).collect();
-    let leaf = if presented.contains(&Presents::Older) {
-        let pinned = case.facts.client_ca.certificates().as_deref().unwrap_or_default().iter();
-        pinned.filter(|one| !one.ca && one.der != pair.leaf().der).max_by_key(|one| one.not_after)?
-    } else {
-        // One that nobody renews ends for whoever starts, too.
-        let is_renewed = pair.cert_manager.is_some() && matches!(verdict, Verdict::Authorized { .. });
-        (is_renewed && !presented.is_empty()).then(|| pair.leaf())?
+/// What the running agents present: what their Secret holds, or held at their start.
+fn of_running(case: &Case, pair: &Pair, verdict: &Verdict) -> Vec<Break> {
+    let pods = case.agent().and_then(|agent| agent.pods.as_deref().ok()).unwrap_or_default();
+    // One that nobody renews ends for whoever starts, too.
+    let is_renewed = pair.cert_manager.is_some() && matches!(verdict, Verdict::Authorized { .. });
+    let ends = |running: Running| {
+        let (reason, message) = match running {
+            Running::Known(leaf) if leaf.der == pair.leaf().der && !is_renewed => return None,
+            Running::Known(_) => (
+                Reason::RunningCertificateExpires,
+                "the certificate that the running agent presents expires: restart the agent before, once its Secret holds the next certificate",
+            ),
+            Running::Unknown { .. } => (
+                Reason::RunningCertificateUnknown,
+                "the end of the certificate that the running agent presents is unknown, at the latest this date if it was issued for the same duration: restart the agent once the plane authorizes what its Secret holds",
+            ),
+        };
+        Some(Break { date: running.not_after(), reason, message: message.into() })
     };
-    let message = "what the running agent presents ends: restart it before, once its Secret holds the next certificate";
-    Some(Break { date: leaf.not_after, reason: Reason::RunningCertificateExpires, message: message.into() })
+    pods.iter().filter_map(|pod| case.running(pod)).filter_map(ends).collect()
 }
 
 /// What an agent that starts from now on presents.
@@ -211,6 +227,18 @@ mod tests {
     /// What breaks when, in days, for a plane with this CA whose agent's Secret holds this certificate, looked at on a day;
     /// its pod runs since another one.
     fn breaks(ca: &str, leaf: &str, cert_manager: bool, at: i64, started: i64) -> Vec<(i64, &'static str)> {
+        breaks_with(&[], ca, leaf, cert_manager, at, started)
+    }
+
+    /// The same with objects of cert-manager beside the Secret.
+    fn breaks_with(
+        objects: &[Value],
+        ca: &str,
+        leaf: &str,
+        cert_manager: bool,
+        at: i64,
+        started: i64,
+    ) -> Vec<(i64, &'static str)> {
         let plane: Plane = serde_json::from_value(json!({
             "metadata": {"name": "x"}, "spec": {"planeID": "x", "clusterAgent": {"clientCA": {"value": ca}}}
         }))
@@ -230,11 +258,12 @@ mod tests {
         }
         let template = json!({"metadata": {"labels": labels}, "spec": pod});
         let selector = json!({"matchLabels": labels});
-        let related: Vec<Value> = vec![
+        let mut related: Vec<Value> = vec![
             secret,
             json!({"kind": "Deployment", "metadata": metadata("agent"), "spec": {"selector": selector, "template": template}}),
             json!({"kind": "Pod", "metadata": metadata("pod"), "spec": pod, "status": {"containerStatuses": statuses}}),
         ];
+        related.extend_from_slice(objects);
         let snapshot = Snapshot::of_files(vec![plane], related, Some(day(started)));
         let names: BTreeSet<_> = ["x".to_owned()].into();
         let gathered = gather_of_files(&snapshot, &names, "control", Remaining::Share(0.0));
@@ -259,6 +288,70 @@ mod tests {
         assert_eq!(breaks(&first, &second, true, 77, 76), [(77, "refused"), (90, "ca-expires")]);
         // One that nobody renews has its end only.
         assert_eq!(breaks(&first, &first, false, 1, 0), [(90, "certificate-expires"), (90, "ca-expires")]);
+    }
+
+    /// A Certificate of cert-manager, and the requests that it keeps: number, day and certificate.
+    fn issuance(renewal: i64, kept: &[(u64, i64, &str)]) -> Vec<Value> {
+        let certificate = json!({
+            "kind": "Certificate", "metadata": {"name": "x", "namespace": "b"}, "spec": {"secretName": "tls"},
+            "status": {
+                "renewalTime": day(renewal).to_string(), "conditions": [{"type": "Ready", "status": "True"}],
+            },
+        });
+        let request = |(number, at, pem): &(u64, i64, &str)| {
+            let annotations = json!({
+                "cert-manager.io/certificate-name": "x", "cert-manager.io/certificate-revision": number.to_string(),
+            });
+            let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": day(*at).to_string()});
+            json!({
+                "kind": "CertificateRequest",
+                "metadata": {"name": format!("x-{number}"), "namespace": "b", "annotations": annotations},
+                "status": {"certificate": STANDARD.encode(pem), "conditions": [ready]},
+            })
+        };
+        std::iter::once(certificate).chain(kept.iter().map(request)).collect()
+    }
+
+    #[test]
+    fn the_running_certificate_is_kept_in_sight_after_a_renewal() {
+        let made = ca("ca", KeyAlgorithm::EcdsaP256, days(1825), day(0)).unwrap();
+        let authority = Authority::from_pem(&made.certificate, &made.key.to_pem(), day(0)).unwrap();
+        let leaf = |from: i64| {
+            let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+            client("x", &authority, key, days(90), day(from)).unwrap().pair.certificate
+        };
+        let (first, second, third) = (leaf(0), leaf(75), leaf(150));
+        let end = (1825, "ca-expires");
+        let told = |kept: &[(u64, i64, &str)], at, started| {
+            breaks_with(&issuance(225, kept), &made.certificate, &third, true, at, started)
+        };
+        // Recorded, it is known to the day.
+        let all = [(1, 0, first.as_str()), (2, 75, second.as_str()), (3, 150, third.as_str())];
+        assert_eq!(told(&all, 160, 1), [(90, "running-certificate-expires"), end]);
+        assert_eq!(told(&all, 160, 80), [(165, "running-certificate-expires"), end]);
+        assert_eq!(told(&all, 160, 151), [(240, "running-certificate-expires"), end]);
+        // A gap, or only the latest one, leaves the latest possible date.
+        for kept in [&all[2..], &[all[0], all[2]], &[]] {
+            assert_eq!(told(kept, 160, 80), [(170, "running-certificate-unknown"), end]);
+        }
+        assert_eq!(told(&all[1..], 160, 1), [(91, "running-certificate-unknown"), end]);
+    }
+
+    #[test]
+    fn an_unknown_end_precedes_every_moment() {
+        let one = |reason| Break { date: day(90), reason, message: String::new() };
+        assert!(one(Reason::RunningCertificateUnknown).may_precede(day(1)));
+        assert!(!one(Reason::RunningCertificateExpires).may_precede(day(1)));
+    }
+
+    #[test]
+    fn a_pinned_leaf_is_renewed_when_cert_manager_says_so() {
+        let leaf = chart_leaf(0);
+        let told = breaks_with(&issuance(60, &[]), &leaf, &leaf, true, 1, 0);
+        assert_eq!(told[0], (60, "pinned-leaf-renewed"));
+        // Another Certificate than that of the pinned one says nothing of it.
+        let told = breaks_with(&issuance(60, &[]), &leaf, &chart_leaf(75), true, 76, 0);
+        assert!(told.iter().all(|(date, _)| *date != 60), "{told:?}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod dump;
 mod facts;
 mod forecast;
 mod ground;
+mod issuance;
 pub mod lockout;
 mod notes;
 mod redact;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::agents::Pair;
 use super::case::BUILD_PLANE;
+use super::issuance::{CERTIFICATE, ISSUE, REQUEST};
 use crate::cluster::{CERT_MANAGER, REVISION, StoredSecret};
 use crate::pki::{self, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY};
 use crate::plane::{CA_KEY, CLUSTER_BUILD_PLANE, DESCRIPTION, DISPLAY_NAME, KEY_FITS};
@@ -21,7 +22,7 @@ const METADATA: [&str; 9] = [
     "labels",
     "finalizers",
 ];
-const ANNOTATIONS: [&str; 4] = [DISPLAY_NAME, DESCRIPTION, CERT_MANAGER, REVISION];
+const ANNOTATIONS: [&str; 5] = [DISPLAY_NAME, DESCRIPTION, CERT_MANAGER, REVISION, ISSUE];
 /// Arguments of the agent.
 const ARGUMENTS: [&str; 4] = ["--server-url", "--plane-type", "--plane-id", "--tls-enabled"];
 /// What stands in a dump for a text that holds no certificate.
@@ -67,6 +68,14 @@ pub fn kept(object: &Value, key: Option<&str>) -> Value {
             kept["spec"] = pod(spec);
             kept["status"] = pod_status(&object["status"]);
         }
+        CERTIFICATE => {
+            kept["spec"] = fields(spec, &["secretName"]);
+            kept["status"] = fields(&object["status"], &["conditions", "renewalTime"]);
+        }
+        REQUEST => {
+            kept["status"] = fields(&object["status"], &["conditions"]);
+            kept["status"]["certificate"] = in_base64(&object["status"]["certificate"]);
+        }
         "CustomResourceDefinition" => kept["spec"] = crd(spec),
         _ => {}
     }
@@ -104,6 +113,12 @@ fn certificates(text: &str) -> String {
         Err(_) if text.trim().is_empty() => text.to_owned(),
         Err(_) => LEFT_OUT.into(),
     }
+}
+
+/// The certificates of a text in base64, in base64.
+fn in_base64(text: &Value) -> Value {
+    let bytes = text.as_str().and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
+    STANDARD.encode(certificates(&String::from_utf8_lossy(&bytes))).into()
 }
 
 /// A plane's spec, whose inline CA may have anything around its certificates.

@@ -131,9 +131,14 @@ impl Certificate {
         }
     }
 
-    /// When the chart's cert-manager renews it: 360 h before its end (release v0.17, section `clusterAgent.tls`).
+    /// When the chart's cert-manager renews it: 360 h before its end (release v0.17, section `clusterAgent.tls`). For one
+    /// that is not valid that long, after two thirds of its lifetime, which is cert-manager's default.
     pub fn chart_renewal(&self) -> Timestamp {
-        self.not_after.checked_sub(SignedDuration::from_hours(360)).unwrap_or(self.not_after)
+        let planned = self.not_after.checked_sub(SignedDuration::from_hours(360)).unwrap_or(self.not_after);
+        if planned > self.not_before {
+            return planned;
+        }
+        self.not_before + self.not_after.duration_since(self.not_before) / 3 * 2
     }
 
     /// Whether subject and issuer are the same, as a self-signed certificate has it.

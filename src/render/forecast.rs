@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{NONE, cell, columns};
-use crate::doctor::Break;
+use crate::doctor::{Break, Reason};
 use crate::plane::age;
 use crate::term::paint;
 
@@ -16,16 +16,20 @@ pub struct Forecast {
 }
 
 /// A row for each date, the first one first.
-pub fn table(forecasts: &[Forecast], within: impl Fn(Timestamp) -> bool, at: Timestamp) -> String {
+pub fn table(forecasts: &[Forecast], within: impl Fn(&Break) -> bool, at: Timestamp) -> String {
     let mut rows: Vec<_> =
         forecasts.iter().flat_map(|one| one.breaks.iter().map(move |date| (&one.name, date))).collect();
     rows.sort_by_key(|(_, one)| one.date);
     let row = |(name, one): (&String, &Break)| {
-        let left = if one.date <= at { "passed".into() } else { age(one.date, at) };
+        let left = match one.reason {
+            Reason::RunningCertificateUnknown => "unknown".into(),
+            _ if one.date <= at => "passed".into(),
+            _ => age(one.date, at),
+        };
         vec![
             cell(name),
             one.date.strftime("%Y-%m-%d %H:%M").to_string(),
-            if within(one.date) { paint::bad(&left) } else { left },
+            if within(one) { paint::bad(&left) } else { left },
             one.reason.name().to_owned(),
             cell(&one.message),
         ]
@@ -72,7 +76,6 @@ fn label(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Reason;
 
     #[test]
     fn dates_are_told_in_three_ways() {
@@ -80,26 +83,29 @@ mod tests {
         let date = |text: &str, reason| Break { date: text.parse().unwrap(), reason, message: "it ends".into() };
         let breaks = vec![
             date("2026-12-04T03:12:00Z", Reason::PinnedLeafRenewed),
+            date("2027-01-20T03:12:00Z", Reason::RunningCertificateUnknown),
             date("2027-02-20T03:12:00Z", Reason::CertificateExpires),
         ];
         let known = Forecast { name: "a\"b".into(), plane_id: "a".into(), breaks };
         let all = [known, Forecast { name: "unknown".into(), plane_id: "u".into(), breaks: vec![] }];
         let table = anstream::adapter::strip_str(&table(&all, |_| false, at)).to_string();
         let expected = "\
-NAME     DATE              LEFT  REASON               MESSAGE
-a\"b      2026-12-04 03:12  11d   pinned-leaf-renewed  it ends
-a\"b      2027-02-20 03:12  89d   certificate-expires  it ends
-unknown  -                 -     -                    no date is known
+NAME     DATE              LEFT     REASON                       MESSAGE
+a\"b      2026-12-04 03:12  11d      pinned-leaf-renewed          it ends
+a\"b      2027-01-20 03:12  unknown  running-certificate-unknown  it ends
+a\"b      2027-02-20 03:12  89d      certificate-expires          it ends
+unknown  -                 -        -                            no date is known
 ";
         assert_eq!(table, expected);
         let object = json(&all);
         assert_eq!(object["planes"][0]["reason"], "pinned-leaf-renewed");
-        assert_eq!(object["planes"][0]["next"][0]["date"], "2027-02-20T03:12:00Z");
+        assert_eq!(object["planes"][0]["next"][1]["date"], "2027-02-20T03:12:00Z");
         assert!(object["planes"][1]["date"].is_null());
         let expected = "\
 # HELP choreoctl_plane_breaks_timestamp_seconds When a build plane will break by itself.
 # TYPE choreoctl_plane_breaks_timestamp_seconds gauge
 choreoctl_plane_breaks_timestamp_seconds{plane=\"a\\\"b\",plane_id=\"a\",reason=\"pinned-leaf-renewed\"} 1796353920
+choreoctl_plane_breaks_timestamp_seconds{plane=\"a\\\"b\",plane_id=\"a\",reason=\"running-certificate-unknown\"} 1800414720
 choreoctl_plane_breaks_timestamp_seconds{plane=\"a\\\"b\",plane_id=\"a\",reason=\"certificate-expires\"} 1803093120
 ";
         assert_eq!(prometheus(&all), expected);

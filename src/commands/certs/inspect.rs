@@ -211,7 +211,7 @@ fn of_plane(ca: ClientCa) -> Read {
 }
 
 fn of_agent(facts: AgentFacts) -> Read {
-    let behind = facts.behind().into_iter().map(|text| Remark::new("pod-behind", text));
+    let behind = facts.behind(&[]).into_iter().map(|text| Remark::new("pod-behind", text));
     let pair = facts.pair.map_err(|problem| anyhow::Error::msg(problem.text))?;
     let mut all = plain(pair.certificates);
     if let Some((_, remarks)) = all.first_mut() {

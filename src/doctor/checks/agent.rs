@@ -259,7 +259,7 @@ fn trouble(pod: &AgentPod, now: Timestamp) -> Option<String> {
 
 pub fn agent_current(case: &Case) -> Outcome {
     let build = build!(case);
-    let behind = build.agent.behind();
+    let behind = build.agent.behind(case.pinned());
     let (Ok(pair), Ok(pods)) = (&build.agent.pair, &build.agent.pods) else {
         return Outcome::skip("its pods can't be compared");
     };

@@ -1,0 +1,129 @@
+//! What cert-manager reports about the Certificate behind an agent's Secret: whether it is issued, when it is renewed, and
+//! which certificates it issued before.
+//!
+//! The fields are those of cert-manager.io/v1, `Certificate.status` and `CertificateRequest.status`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::Problem;
+use crate::cluster::{CERT_MANAGER, Cluster};
+use crate::pki::Certificate;
+use crate::plane::{NamespacedName, Span};
+use crate::term::visible;
+
+pub const CERTIFICATE: &str = "Certificate";
+pub const REQUEST: &str = "CertificateRequest";
+/// Annotation of a CertificateRequest: which issue of its Certificate it is for, counted from 1.
+pub const ISSUE: &str = "cert-manager.io/certificate-revision";
+/// How long the Secret may still hold the former certificate after the next one was signed.
+const WRITTEN_WITHIN: Span = Span::from_seconds(5);
+
+/// A Certificate of cert-manager.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Issuance {
+    pub name: NamespacedName,
+    /// Why the present certificate is not, or not yet, issued; none where the Certificate is ready.
+    pub pending: Option<String>,
+    /// When cert-manager renews it (`status.renewalTime`).
+    pub renewal: Option<Timestamp>,
+    /// By number of issue. cert-manager keeps only some of them (`spec.revisionHistoryLimit`).
+    issued: Vec<Issued>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Issued {
+    number: u64,
+    at: Timestamp,
+    certificate: Certificate,
+}
+
+impl Issuance {
+    /// The Certificate that writes a Secret, among Certificates and CertificateRequests.
+    pub fn of(objects: &[Value], secret: &NamespacedName) -> Option<Self> {
+        let beside = |object: &&Value| object["metadata"]["namespace"] == secret.namespace.as_str();
+        let of_kind = |kind: &'static str| objects.iter().filter(beside).filter(move |object| object["kind"] == kind);
+        let certificate = of_kind(CERTIFICATE).find(|object| object["spec"]["secretName"] == secret.name.as_str())?;
+        let name = certificate["metadata"]["name"].as_str()?;
+        let requests = of_kind(REQUEST).filter(|object| object["metadata"]["annotations"][CERT_MANAGER] == name);
+        let mut issued: Vec<_> = requests.filter_map(Issued::of).collect();
+        issued.sort_by_key(|issued| issued.number);
+        Some(Self {
+            name: NamespacedName { namespace: secret.namespace.clone(), name: name.to_owned() },
+            pending: pending(certificate),
+            renewal: time(&certificate["status"]["renewalTime"]),
+            issued,
+        })
+    }
+
+    /// The certificate that the Secret held at a moment, where that is recorded beyond doubt.
+    pub fn held_at(&self, at: Timestamp) -> Option<&Certificate> {
+        let successive = self.issued.windows(2).find(|pair| {
+            let [held, next] = pair else { return false };
+            held.number + 1 == next.number && WRITTEN_WITHIN.after(held.at) < at && at < next.at
+        })?;
+        successive.first().map(|held| &held.certificate)
+    }
+}
+
+impl Issued {
+    fn of(request: &Value) -> Option<Self> {
+        let pem = STANDARD.decode(request["status"]["certificate"].as_str()?).ok()?;
+        let metadata = &request["metadata"];
+        let ready = condition(request, "Ready").map(|ready| time(&ready["lastTransitionTime"]));
+        Some(Self {
+            number: metadata["annotations"][ISSUE].as_str()?.parse().ok()?,
+            at: ready.flatten().or_else(|| time(&metadata["creationTimestamp"]))?,
+            certificate: Certificate::all_in(&String::from_utf8_lossy(&pem)).into_iter().next()?,
+        })
+    }
+}
+
+/// Returns why a Certificate is not ready: that it is being issued, and what its conditions say.
+fn pending(certificate: &Value) -> Option<String> {
+    let is_ready = condition(certificate, "Ready").is_some_and(|ready| ready["status"] == "True");
+    if is_ready {
+        return None;
+    }
+    let conditions = certificate["status"]["conditions"].as_array().into_iter().flatten();
+    let said = conditions.filter_map(|condition| {
+        let text = |field: &str| visible(condition[field].as_str().unwrap_or_default()).into_owned();
+        Some(format!("{} {}: {}", text("type"), text("status"), text("message")))
+    });
+    let said: Vec<_> = said.collect();
+    Some(if said.is_empty() { "cert-manager has not processed it".into() } else { said.join("; ") })
+}
+
+fn condition<'o>(object: &'o Value, kind: &str) -> Option<&'o Value> {
+    object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
+}
+
+fn time(value: &Value) -> Option<Timestamp> {
+    value.as_str()?.parse().ok()
+}
+
+/// The Certificates and CertificateRequests of a namespace, each with its kind.
+///
+/// # Errors
+/// A problem of the word `missing` where the cluster has no cert-manager.
+pub async fn issuances(cluster: &Cluster, namespace: &str) -> Result<Vec<Value>, Problem> {
+    let list = async |kind: &str| {
+        let list = cluster.object(&path(namespace, kind)).await.map_err(|error| Problem::from(&error))?;
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        let with_kind = |mut object: Value| {
+            object["kind"] = kind.into();
+            object
+        };
+        Ok::<_, Problem>(items.into_iter().map(with_kind).collect::<Vec<_>>())
+    };
+    let (certificates, requests) = tokio::join!(list(CERTIFICATE), list(REQUEST));
+    // What is known of the Certificate does not depend on its requests.
+    Ok([certificates?, requests.unwrap_or_default()].concat())
+}
+
+/// The path of a collection of cert-manager's on the API server.
+pub fn path(namespace: &str, kind: &str) -> String {
+    format!("/apis/cert-manager.io/v1/namespaces/{namespace}/{}s", kind.to_lowercase())
+}
