@@ -206,6 +206,11 @@ impl Term {
         }
     }
 
+    /// Whether more than usual is to be written (`-v`).
+    pub fn is_verbose(&self) -> bool {
+        self.options.verbosity > 0
+    }
+
     /// Writes a line to standard error. Nobody can be told when that fails.
     pub fn error(&self, text: &str) {
         let above = if self.err.terminal { self.drawn.swap(0, Ordering::Relaxed) } else { 0 };

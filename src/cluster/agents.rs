@@ -262,6 +262,13 @@ impl Cluster {
         Ok(found.items.into_iter().map(Agent::of).collect())
     }
 
+    /// The agents in all namespaces.
+    pub async fn all_agents(&self) -> Result<Vec<Agent>, Error> {
+        let api: Api<Deployment> = Api::all(self.client.clone());
+        let found = self.ask(api.list(&ListParams::default().labels(LABELS))).await?;
+        Ok(found.items.into_iter().map(Agent::of).collect())
+    }
+
     /// The agent of a planeID; without one, the only agent that there is.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod error;
 mod fields;
 mod objects;
 mod planes;
+mod rights;
 mod target;
 mod watch;
 
@@ -17,6 +18,7 @@ pub use apply::{Change, comparable};
 pub use error::Error;
 pub use fields::{Writer, writers};
 pub use objects::{PlaneEvent, ServicePods};
+pub use rights::{Right, grant};
 pub use target::{Options, Target, contexts};
 pub use watch::{Event, Watch};
 

@@ -51,6 +51,8 @@ pub struct Target {
     pub server: String,
     /// The flags that lead to the same cluster, each with a leading blank.
     flags: String,
+    /// The kubeconfig that was named.
+    kubeconfig: Option<PathBuf>,
 }
 
 impl Target {
@@ -94,7 +96,8 @@ impl Target {
 
     fn new(context: Option<String>, config: &Config, options: &Options) -> Self {
         let server = config.cluster_url.to_string();
-        Self { context, server: server.trim_end_matches('/').to_owned(), flags: options.command("") }
+        let server = server.trim_end_matches('/').to_owned();
+        Self { context, server, flags: options.command(""), kubeconfig: options.kubeconfig.clone() }
     }
 
     /// A command line for this cluster: `kubectl get ...` or `choreoctl get ...` with the flags in use.
@@ -105,6 +108,15 @@ impl Target {
     /// The flags that lead to this cluster as the build cluster, each with a leading blank.
     pub fn build_flags(&self) -> String {
         self.flags.replace(" --context ", " --build-context ").replace(" --kubeconfig ", " --build-kubeconfig ")
+    }
+
+    /// The flags that lead to this cluster by its context, as another command or cluster has them: with `build-` before
+    /// their names, say.
+    pub fn by_context(&self, prefix: &str) -> String {
+        let named = |flag: &str, value: &str| format!(" --{prefix}{flag} {}", shell_quoted(value));
+        let kubeconfig = self.kubeconfig.as_deref().map(|path| named("kubeconfig", &path.to_string_lossy()));
+        let context = self.context.as_deref().map(|context| named("context", context));
+        kubeconfig.into_iter().chain(context).collect()
     }
 
     /// How the cluster is named in prompts and first lines.

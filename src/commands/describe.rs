@@ -35,12 +35,11 @@ pub struct Args {
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let (mut facts, missing, exit) = gather(&args, session).await?;
     facts.sort_by(|a, b| a.plane.name().cmp(b.plane.name()));
-    let noted = facts.iter().map(|facts| (facts, doctor::notes(facts)));
     if args.output == TextFormat::Json {
-        let planes: Vec<_> = noted.map(|(facts, notes)| render::describe::json(facts, &notes)).collect();
+        let planes: Vec<_> = facts.iter().map(render::describe::json).collect();
         session.term.line(&json_text(&redacted_json(json!({"planes": planes})))?)?;
     } else {
-        let pages: Vec<_> = noted.map(|(facts, notes)| render::describe::text(facts, &notes)).collect();
+        let pages: Vec<_> = facts.iter().map(render::describe::text).collect();
         session.term.print(&pages.join("\n"))?;
         if facts.is_empty() && missing.is_empty() {
             session.term.note("No resources found");

@@ -7,8 +7,10 @@ use clap::{Args as ClapArgs, ValueHint};
 use rayon::prelude::*;
 
 use super::{error_text, tell_missing};
-use crate::args::{BuildArgs, ChoiceArgs, ControlArgs, FileArgs, Session, TextFormat};
-use crate::doctor::{self, CHECKS, Case, Checked, Gateway, Gathered, Reach, Status, checks, is_healthy, root_cause};
+use crate::args::{BuildArgs, ChoiceArgs, ControlArgs, FileArgs, Session, TextFormat, swapped};
+use crate::doctor::{
+    self, CHECKS, Case, Checked, Gateway, Gathered, NOTES, REMARKS, Reach, Status, checks, is_healthy, root_cause,
+};
 use crate::gateway::GatewayUrl;
 use crate::manifest::{Input, json_text, read_bytes};
 use crate::pki::{self, Remaining};
@@ -102,12 +104,16 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         identity,
         limit: session.patience(),
         soon: args.expires_within,
+        named: !args.choice.names.is_empty(),
         gateway: Gateway::Word,
     };
     let (gathered, missing, exit) = match args.choice.in_cluster(&control, |plane: Plane| plane).await {
         Ok((planes, missing)) => (doctor::gather(&reach, planes, args.choice.is_whole()).await, missing, Exit::Done),
-        // The build cluster's side is told all the same.
         Err(error) => {
+            if let Some(swapped) = swapped(&control, build.as_ref(), &error).await {
+                return Err(swapped.into());
+            }
+            // The agent's side is shown all the same.
             let names: Vec<_> = args.choice.names.iter().map(ToString::to_string).collect();
             let gathered = doctor::gather_without_control(&reach, &names, &error).await;
             term.error(&error_text(&error.into()));
@@ -130,8 +136,8 @@ pub fn cut_off(snapshot: &Snapshot, term: &Term) -> Exit {
 fn of_files(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let files = args.files.with(&args.build_file).read(&session.term)?;
     let (names, missing) = args.choice.in_files(&files.snapshot.planes);
-    let gathered =
-        doctor::gather_of_files(&files.snapshot, &names, &args.control.control_namespace, args.expires_within);
+    let (namespace, named) = (&args.control.control_namespace, !args.choice.names.is_empty());
+    let gathered = doctor::gather_of_files(&files.snapshot, &names, namespace, args.expires_within, named);
     let exit = files.exit.and(cut_off(&files.snapshot, &session.term));
     Ok(exit.and(conclude(args, &gathered, missing, &session.term)?))
 }
@@ -154,16 +160,16 @@ fn conclude(args: &Args, gathered: &Gathered, missing: Vec<anyhow::Error>, term:
         }
         TextFormat::Text => match planes.as_slice() {
             [] if missing.is_empty() && root_cause(&ground).is_none() => term.note("No resources found"),
-            [] => term.print(&render::checks::list(&ground))?,
+            [] => term.print(&render::checks::list(&ground, true))?,
             planes if args.choice.names.is_empty() && planes.len() > 1 => {
                 term.print(&render::checks::table(planes))?;
                 let told: Vec<_> = ground.into_iter().filter(|one| one.is_problem()).collect();
                 if !told.is_empty() {
-                    term.print(&format!("\n{}", render::checks::list(&told)))?;
+                    term.print(&format!("\n{}", render::checks::list(&told, true)))?;
                 }
             }
             planes => {
-                let pages: Vec<_> = planes.iter().map(render::checks::text).collect();
+                let pages: Vec<_> = planes.iter().map(|plane| render::checks::text(plane, term.is_verbose())).collect();
                 term.print(&pages.join("\n"))?;
             }
         },
@@ -213,20 +219,16 @@ fn tell_checks(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         session.term.print(&lines)?;
         return Ok(Exit::Done);
     };
-    match CHECKS.iter().find(|check| check.id == id) {
-        Some(check) => {
-            let needs = if check.needs.is_empty() {
-                String::new()
-            } else {
-                format!("\n\nIt needs {}.", check.needs.join(", "))
-            };
-            session.term.line(&format!("{}: {}\n\n{}{needs}", check.id, check.about, check.why))?;
-            Ok(Exit::Done)
-        }
-        None => {
-            let told = anyhow::anyhow!("there is no check {}: choreoctl doctor --list-checks", visible(id));
-            session.term.error(&error_text(&told));
-            Ok(Exit::Failed)
-        }
+    if let Some(check) = CHECKS.iter().find(|check| check.id == id) {
+        let needs = check.needs.join(", ");
+        let needs = if needs.is_empty() { needs } else { format!("\n\nIt needs {needs}.") };
+        session.term.line(&format!("{}: {}\n\n{}{needs}", check.id, check.about, check.why))?;
+        return Ok(Exit::Done);
     }
+    // The notes of `describe` have ids of their own.
+    match NOTES.iter().chain(REMARKS).find(|noted| noted.id == id) {
+        Some(noted) => session.term.line(&format!("{}: a note of `choreoctl describe`\n\n{}", noted.id, noted.why))?,
+        None => anyhow::bail!("there is no check {}: choreoctl doctor --list-checks", visible(id)),
+    }
+    Ok(Exit::Done)
 }

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueHint};
 use clap_complete::ArgValueCandidates;
 
-use crate::args::{BuildArgs, ControlArgs, Session};
+use crate::args::{BuildArgs, ControlArgs, Session, unless_swapped};
 use crate::complete;
 use crate::doctor::{self, Gateway, Reach};
 use crate::manifest::to_yaml;
@@ -50,7 +50,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let build = args.build.connect(session).await?;
     let names: Vec<_> = args.names.iter().map(ToString::to_string).collect();
     for name in &names {
-        control.plane::<Plane>(name).await?;
+        unless_swapped(&control, build.as_ref(), control.plane::<Plane>(name).await).await?;
     }
     let reach = Reach {
         control: &control,
@@ -60,6 +60,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         identity: None,
         limit: session.patience(),
         soon: Remaining::Span(Span::default()),
+        named: true,
         gateway: Gateway::Word,
     };
     let (list, unread) = doctor::dump(&reach, &names).await?;

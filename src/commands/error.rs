@@ -33,6 +33,7 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
         manifest::Error,
         plan::Error,
         crate::args::NoBuildCluster,
+        crate::args::Swapped,
         pki::StoreError,
         pki::AuthorityError,
         pki::IssueError,
@@ -51,6 +52,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::cluster::Target;
     use crate::cluster::Error as Cluster;
     use crate::commands::certs::VerifyError;
     use crate::commands::validate::Error as Validate;
@@ -150,6 +152,7 @@ mod tests {
             all.push(error.into());
         }
         all.push(crate::args::NoBuildCluster.into());
+        all.push(crate::args::Swapped::of(&Target::default(), &Target::default(), "x").into());
         all.extend([
             IssueError::Request.into(),
             IssueError::OldSubject.into(),

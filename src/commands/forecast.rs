@@ -4,7 +4,7 @@ use clap::{Args as ClapArgs, ValueEnum, ValueHint};
 use jiff::Timestamp;
 
 use super::tell_missing;
-use crate::args::{BuildArgs, ChoiceArgs, ControlArgs, FileArgs, Session};
+use crate::args::{BuildArgs, ChoiceArgs, ControlArgs, FileArgs, Session, unless_swapped};
 use crate::doctor::{self, Break, Case, Gateway, Reach, forecast};
 use crate::gateway::GatewayUrl;
 use crate::manifest::{Input, json_text};
@@ -73,7 +73,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     } else {
         let files = FileArgs::of(&args.files).read(&session.term)?;
         let (names, missing) = args.choice.in_files(&files.snapshot.planes);
-        let cases = doctor::gather_of_files(&files.snapshot, &names, &args.control.control_namespace, SOON).cases;
+        let (namespace, named) = (&args.control.control_namespace, !args.choice.names.is_empty());
+        let cases = doctor::gather_of_files(&files.snapshot, &names, namespace, SOON, named).cases;
         let exit = files.exit.and(super::doctor::cut_off(&files.snapshot, &session.term));
         (cases, missing, files.snapshot.now, exit)
     };
@@ -117,7 +118,8 @@ type Gathered = (Vec<Case>, Vec<anyhow::Error>, Timestamp, Exit);
 async fn gather(args: &Args, session: &Session) -> anyhow::Result<Gathered> {
     let control = session.connect().await?;
     let build = args.build.connect(session).await?;
-    let (planes, missing) = args.choice.in_cluster(&control, |plane: Plane| plane).await?;
+    let chosen = args.choice.in_cluster(&control, |plane: Plane| plane).await;
+    let (planes, missing) = unless_swapped(&control, build.as_ref(), chosen).await?;
     let reach = Reach {
         control: &control,
         control_namespace: &args.control.control_namespace,
@@ -126,6 +128,7 @@ async fn gather(args: &Args, session: &Session) -> anyhow::Result<Gathered> {
         identity: None,
         limit: session.patience(),
         soon: SOON,
+        named: !args.choice.names.is_empty(),
         gateway: Gateway::Certificate,
     };
     let cases = doctor::gather(&reach, planes, args.choice.is_whole()).await.cases;

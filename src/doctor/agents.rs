@@ -7,7 +7,7 @@ use super::Problem;
 use super::facts::AT_ONCE;
 use super::issuance::{Issuance, issuances};
 use crate::cluster::{Agent, AgentPod, Cluster, Error, StoredSecret};
-use crate::pki::{self, Certificate, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey};
+use crate::pki::{self, CA_CERTIFICATE, Certificate, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey};
 use crate::term::visible;
 
 /// What is known of an agent beside its Deployment.
@@ -57,6 +57,8 @@ pub struct Pair {
     /// What an agent that starts now presents, in DER: its own certificate first.
     pub presented: Vec<Vec<u8>>,
     pub certificates: Vec<Certificate>,
+    /// The CA beside it, in PEM; empty where there is none.
+    pub ca: String,
     /// Whether the key belongs to the certificate.
     pub fits: bool,
     /// What pods that were restarted from here for it are marked with.
@@ -93,6 +95,7 @@ impl Pair {
             fits: key.is_ok_and(|key| pki::belong_together(&presented[0], &key.public_key_info())),
             presented,
             certificates,
+            ca: secret.text(CA_CERTIFICATE).to_string(),
             revision: secret.revision(),
             written: secret.writers(LEAF_CERTIFICATE).into_iter().filter_map(|writer| writer.time).max(),
             cert_manager: secret.certificate().map(str::to_owned),

@@ -1,6 +1,6 @@
 //! What a diagnosis looks at: everything around one plane, gathered once and in parallel, each part with its own error.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,10 +15,13 @@ use super::facts::{
 };
 use super::ground::{Gathered, Ground};
 use super::issuance::Issuance;
+use super::neighbours::Neighbours;
 use crate::cluster::{Agent, AgentPod, Cluster, Error, ServicePods, StoredSecret, Target, agents_of, pods_of};
 use crate::gateway::{Counted, GatewayUrl, Identity, ProbeError, Question, Reply, count, presented, probe};
-use crate::pki::{self, Certificate, LEAF_PRIVATE_KEY, PrivateKey, Remaining, Verdict};
-use crate::plane::{CA_KEY, CLUSTER_BUILD_PLANE, KEY_FITS, LOG, NamespacedName, Plane, Side, Snapshot};
+use crate::pki::{Certificate, LEAF_PRIVATE_KEY, PrivateKey, Remaining, Verdict};
+use crate::plane::{
+    CA_KEY, CLUSTER_BUILD_PLANE, KEY_FITS, LOG, NamespacedName, Plane, Side, Snapshot, rotation_secret,
+};
 
 /// The gateway's CA: a Secret in the control plane's namespace, and a ConfigMap of the same name in the agent's.
 pub const GATEWAY_CA: &str = "cluster-gateway-ca";
@@ -30,8 +33,6 @@ pub(super) const LEASE: &str = "43500532.openchoreo.dev";
 /// The namespaced kind, which the gateway judges like the others.
 pub(super) const BUILD_PLANE: &str = "BuildPlane";
 
-/// How many planes with the same CA are named.
-const NAMED: usize = 5;
 /// How many of an agent's pods are asked for their logs.
 const LOGS: usize = 3;
 
@@ -41,6 +42,8 @@ pub struct Reach<'r> {
     pub control_namespace: &'r str,
     /// The build cluster, and the agent's namespace in it.
     pub build: Option<(&'r Cluster, &'r str)>,
+    /// Whether the planes were named one by one, so that each is to have its agent there.
+    pub named: bool,
     /// Where the gateway is, where that isn't to be read out of the agent's arguments.
     pub gateway_url: Option<&'r GatewayUrl>,
     /// What is presented to the gateway instead of what the agent's Secret holds.
@@ -68,8 +71,6 @@ pub struct Case {
     pub facts: Facts,
     /// Planes of the same planeID whose CA lets in other agents.
     pub rivals: Vec<String>,
-    /// Planes of other planeIDs that have the same CA.
-    pub same_ca: Vec<String>,
     /// Namespaced BuildPlanes of the same planeID.
     pub build_planes: Result<Vec<String>, Problem>,
     pub gateway_ca: Result<String, Problem>,
@@ -81,6 +82,14 @@ pub struct Case {
     pub build: Option<Result<Arc<BuildCase>, Problem>>,
     /// Whether an agent, of whatever planeID, was found there at all.
     pub has_agents: bool,
+    /// Agents of the planeID in other namespaces there.
+    pub elsewhere: Result<Vec<NamespacedName>, Problem>,
+    /// Whether that cluster is the control plane's own.
+    pub is_one_cluster: bool,
+    /// Whether the plane was asked for by its name.
+    pub is_named: bool,
+    /// Whether the Secret of an unfinished rotation is there; none where it was not looked for.
+    pub staged: Option<Result<bool, Problem>>,
     /// The gateway's word; none where it was not asked.
     pub probe: Option<Result<Reply, Arc<ProbeError>>>,
     /// Whether a certificate was shown to it.
@@ -95,6 +104,7 @@ pub struct Case {
     pub control: Target,
     pub control_namespace: String,
     pub build_target: Option<Target>,
+    pub build_namespace: String,
 }
 
 /// What a diagnosis knows of the build cluster.
@@ -116,6 +126,9 @@ struct Common {
     gateway_pods: Result<Option<ServicePods>, Problem>,
     /// The agents of the build cluster; none where none was named.
     build: Option<Result<Vec<Arc<BuildCase>>, Problem>>,
+    /// The agents of all its namespaces, where some plane's was not found.
+    everywhere: Result<Vec<Agent>, Problem>,
+    is_one_cluster: bool,
     heard: Mutex<BTreeMap<String, Once>>,
 }
 
@@ -138,6 +151,8 @@ impl Common {
             lease: Err(problem.clone()),
             gateway_pods: Err(problem.clone()),
             build: build_cases(reach).await,
+            everywhere: Ok(Vec::new()),
+            is_one_cluster: false,
             heard: Mutex::default(),
         }
     }
@@ -151,50 +166,6 @@ impl Common {
     fn hear(&self, url: &GatewayUrl, change: impl FnOnce(&mut Once)) {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         change(heard.entry(url.to_string()).or_default());
-    }
-}
-
-/// Which planes have which planeID, and which certificates in their CA.
-struct Neighbours {
-    by_plane_id: BTreeMap<String, Vec<String>>,
-    by_certificate: HashMap<Vec<u8>, BTreeSet<String>>,
-    /// Those whose CA holds a certificate.
-    with_certificates: HashSet<String>,
-    plane_ids: HashMap<String, String>,
-}
-
-impl Neighbours {
-    fn new<'p>(planes: impl Iterator<Item = (&'p Plane, &'p ClientCa)>) -> Self {
-        let (mut by_plane_id, mut by_certificate) = (BTreeMap::<_, Vec<_>>::new(), HashMap::<_, BTreeSet<_>>::new());
-        let (mut with_certificates, mut plane_ids) = (HashSet::new(), HashMap::new());
-        for (plane, ca) in planes {
-            let name = plane.name().to_owned();
-            by_plane_id.entry(plane.plane_id().to_owned()).or_default().push(name.clone());
-            for der in pki::certificates(ca.text.as_deref().unwrap_or_default()) {
-                by_certificate.entry(der).or_default().insert(name.clone());
-                with_certificates.insert(name.clone());
-            }
-            plane_ids.insert(name, plane.plane_id().to_owned());
-        }
-        Self { by_plane_id, by_certificate, with_certificates, plane_ids }
-    }
-
-    /// The other planes of a planeID.
-    fn sharing(&self, plane: &Plane) -> Vec<String> {
-        let all = self.by_plane_id.get(plane.plane_id()).map(Vec::as_slice).unwrap_or_default();
-        all.iter().filter(|name| *name != plane.name()).cloned().collect()
-    }
-
-    /// The planes of the same planeID whose CA is another, and those of other planeIDs that have this CA.
-    fn beside(&self, plane: &Plane, ca: &ClientCa) -> (Vec<String>, Vec<String>) {
-        let ders = pki::certificates(ca.text.as_deref().unwrap_or_default());
-        let with: Vec<_> = ders.iter().filter_map(|der| self.by_certificate.get(der)).collect();
-        let has = |name: &String| with.iter().any(|names| names.contains(name));
-        let holds = |name: &String| self.with_certificates.contains(name);
-        let rivals = self.sharing(plane).into_iter().filter(|name| !ders.is_empty() && !has(name) && holds(name));
-        let strange = |name: &&String| self.plane_ids.get(*name).is_some_and(|id| id != plane.plane_id());
-        let strangers: BTreeSet<_> = with.iter().copied().flatten().filter(strange).take(NAMED).cloned().collect();
-        (rivals.collect(), strangers.into_iter().collect())
     }
 }
 
@@ -222,13 +193,15 @@ pub async fn gather(reach: &Reach<'_>, planes: Vec<Plane>, whole: bool) -> Gathe
     let common = Common {
         neighbours: Neighbours::new(all.iter().zip(&cas)),
         build_planes: build_planes
-            .map(|planes| planes.iter().map(named).collect())
+            .map(|planes| planes.iter().map(by_plane_id).collect())
             .map_err(|error| Problem::from(&error)),
         gateway_ca: gateway_ca
             .map(|bytes| String::from_utf8_lossy(&bytes.concat()).into_owned())
             .map_err(|error| Problem::from(&error)),
         lease: lease.map_err(|error| Problem::from(&error)),
         gateway_pods: gateway_pods.map_err(|error| Problem::from(&error)),
+        everywhere: everywhere(reach, build.as_ref(), &planes).await,
+        is_one_cluster: is_one_cluster(reach).await,
         build,
         heard: Mutex::default(),
     };
@@ -241,21 +214,25 @@ pub async fn gather(reach: &Reach<'_>, planes: Vec<Plane>, whole: bool) -> Gathe
     let observability: HashMap<_, _> = looked.buffer_unordered(AT_ONCE).collect().await;
     let now = reach.control.now();
     let gone = || Err(Problem { word: "missing", text: "it is gone".into() });
-    let facts = planes.into_iter().map(|plane| Facts {
-        client_ca: cas.get(plane.name()).cloned().unwrap_or_else(|| ClientCa::new("unknown".into(), gone())),
-        shares_plane_id_with: listed.clone().map(|()| common.neighbours.sharing(&plane)),
-        observability_exists: observability.get(plane.observability_plane()).cloned().unwrap_or(Ok(false)),
-        // Nothing here hangs on them.
-        events: Ok(Vec::new()),
-        now,
-        plane,
+    let facts = planes.into_iter().map(|plane| {
+        let client_ca = cas.get(plane.name()).cloned().unwrap_or_else(|| ClientCa::new("unknown".into(), gone()));
+        Facts {
+            same_ca: common.neighbours.same_ca(&plane, &client_ca),
+            client_ca,
+            shares_plane_id_with: listed.clone().map(|()| common.neighbours.sharing(&plane)),
+            observability_exists: observability.get(plane.observability_plane()).cloned().unwrap_or(Ok(false)),
+            // No check needs them.
+            events: Ok(Vec::new()),
+            now,
+            plane,
+        }
     });
     let gathered = stream::iter(facts.collect::<Vec<_>>()).map(|facts| case(reach, facts, &common));
     Gathered::new(ground, gathered.buffered(AT_ONCE).collect().await)
 }
 
 /// The planeID of a BuildPlane, and its name.
-fn named(plane: &Plane) -> (String, String) {
+fn by_plane_id(plane: &Plane) -> (String, String) {
     let namespace = plane.metadata.namespace.as_deref().unwrap_or_default();
     (plane.plane_id().to_owned(), format!("{namespace}/{}", plane.name()))
 }
@@ -293,19 +270,31 @@ async fn case(reach: &Reach<'_>, facts: Facts, common: &Common) -> Case {
         Err(problem) => Err(problem.clone()),
     });
     let has_agents = common.build.as_ref().is_some_and(|build| build.as_ref().is_ok_and(|agents| !agents.is_empty()));
-    let (rivals, same_ca) = common.neighbours.beside(plane, &facts.client_ca);
+    let rivals = common.neighbours.rivals(plane, &facts.client_ca);
+    let id = plane.plane_id();
+    let staged = match (reach.build, &build) {
+        (Some((cluster, namespace)), Some(Ok(_))) => {
+            let found = cluster.secret(&rotation_secret(namespace, id)).await;
+            Some(found.map(|found| found.is_some()).map_err(|error| Problem::from(&error)))
+        }
+        _ => None,
+    };
+    let elsewhere = common.everywhere.as_ref().map(|agents| of_id(agents, id)).map_err(Problem::clone);
     let known = build.as_ref().and_then(|build| build.as_deref().ok());
     let gateway = Heard::of(reach, plane, known, common).await;
     Case {
         plane: Ok(()),
         rivals,
-        same_ca,
         build_planes: common.build_planes.as_ref().map(|planes| of_plane_id(planes, plane)).map_err(Problem::clone),
         gateway_ca: common.gateway_ca.clone(),
         lease: common.lease.clone(),
         gateway_pods: common.gateway_pods.clone(),
         build,
         has_agents,
+        elsewhere,
+        is_one_cluster: common.is_one_cluster,
+        is_named: reach.named,
+        staged,
         probe: gateway.reply,
         presented: gateway.presented,
         counted: gateway.counted,
@@ -315,8 +304,41 @@ async fn case(reach: &Reach<'_>, facts: Facts, common: &Common) -> Case {
         control: reach.control.target().clone(),
         control_namespace: reach.control_namespace.to_owned(),
         build_target: reach.build.map(|(cluster, _)| cluster.target().clone()),
+        build_namespace: reach.build.map(|(_, namespace)| namespace.to_owned()).unwrap_or_default(),
         facts,
     }
+}
+
+/// The agents of all namespaces of the build cluster, where the one that was named lacks a plane's.
+async fn everywhere(
+    reach: &Reach<'_>,
+    build: Option<&Result<Vec<Arc<BuildCase>>, Problem>>,
+    planes: &[Plane],
+) -> Result<Vec<Agent>, Problem> {
+    let (Some((cluster, _)), Some(Ok(agents))) = (reach.build, build) else {
+        return Ok(Vec::new());
+    };
+    let has =
+        |plane: &Plane| agents.iter().any(|build| build.agent.agent.plane_id.as_deref() == Some(plane.plane_id()));
+    if planes.iter().all(has) {
+        return Ok(Vec::new());
+    }
+    cluster.all_agents().await.map_err(|error| Problem::from(&error))
+}
+
+/// Those of agents that have a planeID.
+fn of_id(agents: &[Agent], plane_id: &str) -> Vec<NamespacedName> {
+    let ours = agents.iter().filter(|agent| agent.plane_id.as_deref() == Some(plane_id));
+    ours.map(|agent| agent.name.clone()).collect()
+}
+
+/// Whether both contexts reach one cluster.
+async fn is_one_cluster(reach: &Reach<'_>) -> bool {
+    let Some((build, _)) = reach.build else {
+        return false;
+    };
+    let (one, other) = tokio::join!(reach.control.identity(), build.identity());
+    one.is_some() && one == other
 }
 
 /// The agents of the build cluster, where one was named.
@@ -342,7 +364,7 @@ fn meant(
     };
     let all: Vec<_> = agents.iter().map(|build| build.agent.agent.clone()).collect();
     let found = match cluster.the_one(all.clone(), namespace, Some(plane_id)) {
-        Err(Error::NoAgent { there, .. }) if there.len() == 1 && !neighbours.by_plane_id.contains_key(&there[0]) => {
+        Err(Error::NoAgent { there, .. }) if there.len() == 1 && !neighbours.has_plane_id(&there[0]) => {
             cluster.the_one(all, namespace, None)
         }
         found => found,
@@ -512,26 +534,41 @@ pub fn gather_of_files(
     names: &BTreeSet<String>,
     control_namespace: &str,
     soon: Remaining,
+    named: bool,
 ) -> Gathered {
     let cas = client_cas_of_files(snapshot);
     let neighbours = Neighbours::new(snapshot.planes.iter().zip(&cas));
     let namespace = dumped_namespace(snapshot).unwrap_or(control_namespace);
     let named_here = |name: &str| NamespacedName { namespace: namespace.into(), name: name.into() };
-    let absent = Absent::new(snapshot, Side::Control);
+    let (absent, build_absent) = (Absent::new(snapshot, Side::Control), Absent::new(snapshot, Side::Build));
     // A dump has those of its planeIDs.
-    let build_planes: Vec<_> = objects(snapshot, Side::Control, BUILD_PLANE).iter().map(named).collect();
+    let build_planes: Vec<_> = objects(snapshot, Side::Control, BUILD_PLANE).iter().map(by_plane_id).collect();
     let gateway_ca = named_here(GATEWAY_CA);
     let (lease, gateway_pods) =
         (lease_of_files(snapshot, namespace), gateway_pods_of_files(snapshot, &named_here(GATEWAY_SERVICE)));
     let agents = tells_of_build(snapshot).then(|| build_cases_of_files(snapshot));
     let case = |facts: Facts| {
-        let (rivals, same_ca) = neighbours.beside(&facts.plane, &facts.client_ca);
+        let rivals = neighbours.rivals(&facts.plane, &facts.client_ca);
+        let id = facts.plane.plane_id();
+        let build_namespace = dumped_build_namespace(snapshot).unwrap_or_default().to_owned();
+        let secret = rotation_secret(&build_namespace, id);
+        let staged = match snapshot.related(Side::Build, "Secret", Some(&secret.namespace), &secret.name) {
+            Some(_) => Some(Ok(true)),
+            None if build_namespace.is_empty() => None,
+            None => match build_absent.secret(&secret) {
+                problem if problem.word == "missing" => Some(Ok(false)),
+                problem => Some(Err(problem)),
+            },
+        };
+        let elsewhere = match build_absent.everywhere() {
+            Some(problem) => Err(problem),
+            None => Ok(of_id(&agents_of(&snapshot.related), id)),
+        };
         let build = agents.as_ref().map(|agents| meant_of_files(snapshot, agents, facts.plane.plane_id(), &neighbours));
         let known = build.as_ref().and_then(|build| build.as_deref().ok());
         Case {
             plane: Ok(()),
             rivals,
-            same_ca,
             build_planes: match absent.build_planes() {
                 Some(problem) => Err(problem),
                 None => Ok(of_plane_id(&build_planes, &facts.plane)),
@@ -546,6 +583,11 @@ pub fn gather_of_files(
             gateway_url: known.and_then(|build| build.agent.agent.server_url.as_deref()?.parse().ok()),
             gateway_certificate: None,
             has_agents: agents.as_ref().is_some_and(|agents| !agents.is_empty()),
+            elsewhere,
+            is_one_cluster: false,
+            is_named: named,
+            staged,
+            build_namespace,
             build,
             soon,
             control: Target::default(),
@@ -603,7 +645,11 @@ fn text_of(snapshot: &Snapshot, side: Side, kind: &str, name: &NamespacedName) -
 /// The agents in files.
 fn build_cases_of_files(snapshot: &Snapshot) -> Vec<Arc<BuildCase>> {
     let related: Vec<_> = snapshot.related.iter().filter(|object| Side::Build.has(object)).cloned().collect();
-    agents_of(&related).into_iter().map(|agent| Arc::new(build_case_of_files(snapshot, &related, agent))).collect()
+    // Those of other namespaces were dumped to say where they are.
+    let namespace = dumped_build_namespace(snapshot);
+    let mut agents = agents_of(&related);
+    agents.retain(|agent| namespace.is_none_or(|namespace| agent.name.namespace == namespace));
+    agents.into_iter().map(|agent| Arc::new(build_case_of_files(snapshot, &related, agent))).collect()
 }
 
 /// The agent that is meant for a planeID: one that runs as another, where it is the only one and no other plane's.
@@ -615,7 +661,7 @@ fn meant_of_files(
 ) -> Result<Arc<BuildCase>, Problem> {
     let id = |build: &BuildCase| build.agent.agent.plane_id.clone();
     let ours: Vec<_> = agents.iter().filter(|build| id(build).as_deref() == Some(plane_id)).collect();
-    let is_free = |build: &BuildCase| id(build).is_none_or(|id| !neighbours.by_plane_id.contains_key(&id));
+    let is_free = |build: &BuildCase| id(build).is_none_or(|id| !neighbours.has_plane_id(&id));
     match (ours.as_slice(), agents) {
         ([build], _) => Ok(Arc::clone(build)),
         ([], [build]) if is_free(build) => Ok(build.clone()),

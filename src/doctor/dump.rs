@@ -13,6 +13,7 @@ use super::redact::kept;
 use crate::cluster::{CERT_MANAGER, Cluster, Error, LABELS, LET_IN, agents_of, labelled, pods_of};
 use crate::plane::{
     CLUSTER_BUILD_PLANE, DUMPED, EVENT_NAMESPACE, LOG, NamespacedName, OBSERVABILITY_KIND, Plane, SIDE, Side, Snapshot,
+    rotation_secret,
 };
 
 /// What a dump says of itself, beside the objects: where it looked, what it could not read, and that it is whole.
@@ -49,7 +50,7 @@ pub async fn dump(reach: &Reach<'_>, names: &[String]) -> Result<(Value, Vec<Str
     }
     out.ground(reach, &ids).await;
     if let Some((build, namespace)) = reach.build {
-        out.build(build, namespace).await;
+        out.build(build, namespace, &ids).await;
     }
     out.own(END, "end");
     Ok((json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": out.items}), out.unread))
@@ -77,6 +78,10 @@ fn build_planes_path() -> String {
 
 fn deployments_path(namespace: &str) -> String {
     labelled(&format!("/apis/apps/v1/namespaces/{namespace}/deployments"), LABELS)
+}
+
+fn everywhere_path() -> String {
+    labelled("/apis/apps/v1/deployments", LABELS)
 }
 
 fn pods_path(namespace: &str, selector: &str) -> String {
@@ -168,11 +173,19 @@ impl Dump {
         self.list(control, side, &build_planes_path(), BUILD_PLANE, ours).await;
     }
 
-    async fn build(&mut self, build: &Cluster, namespace: &str) {
+    async fn build(&mut self, build: &Cluster, namespace: &str, ids: &BTreeSet<&str>) {
         self.own(BUILD_CLUSTER, namespace);
         let side = Side::Build;
         self.list(build, side, &deployments_path(namespace), "Deployment", |_| true).await;
-        for agent in agents_of(&self.items) {
+        let agents = agents_of(&self.items);
+        if ids.iter().any(|id| agents.iter().all(|agent| agent.plane_id.as_deref() != Some(*id))) {
+            self.list(build, side, &everywhere_path(), "Deployment", |_| true).await;
+        }
+        for id in ids {
+            let staged = rotation_secret(namespace, id);
+            self.object(build, side, &secret_path(&staged), "Secret", None).await;
+        }
+        for agent in agents {
             let map = agent.server_ca.clone().unwrap_or_else(|| GATEWAY_CA.into());
             let map = NamespacedName { namespace: namespace.into(), name: map };
             self.object(build, side, &core_path("configmaps", &map), "ConfigMap", None).await;
@@ -318,6 +331,11 @@ impl<'s> Absent<'s> {
     /// Pods of a namespace that could not be read.
     pub fn pods(&self, namespace: &str) -> Option<Problem> {
         self.unread(&format!("/api/v1/namespaces/{namespace}/pods"))
+    }
+
+    /// The agents of other namespaces that could not be read.
+    pub fn everywhere(&self) -> Option<Problem> {
+        self.unread(&everywhere_path())
     }
 
     /// The Certificates of a namespace that could not be read.

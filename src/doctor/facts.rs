@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::dump::Absent;
+use super::neighbours::{Few, Neighbours};
 use crate::cluster::{Cluster, Error, PlaneEvent};
 use crate::pki::{self, BundleError, Certificate, Reason, Refusal, Verdict};
 use crate::plane::{CaSecret, OBSERVABILITY_KIND, Plane, Side, Snapshot};
@@ -91,6 +92,8 @@ pub struct Facts {
     pub client_ca: ClientCa,
     /// The other planes of the same planeID; a problem where they could not be listed.
     pub shares_plane_id_with: Result<Vec<String>, Problem>,
+    /// Planes of other planeIDs that have the same CA, as far as they are known.
+    pub same_ca: Few,
     /// Whether the observability plane exists.
     pub observability_exists: Result<bool, Problem>,
     pub events: Result<Vec<PlaneEvent>, Problem>,
@@ -103,6 +106,7 @@ impl Facts {
         Self {
             client_ca: ClientCa::new("unknown".into(), Err(problem.clone())),
             shares_plane_id_with: Err(problem.clone()),
+            same_ca: Few::default(),
             observability_exists: Err(problem.clone()),
             events: Err(problem.clone()),
             now,
@@ -200,20 +204,22 @@ fn client_ca(place: CaPlace, read: impl Fn(&CaSecret) -> Option<Result<Vec<u8>, 
     }
 }
 
-fn sharing(plane: &Plane, all: &[Plane]) -> Vec<String> {
-    all.iter().filter(|other| plane.shares_plane_id_with(other)).map(|other| other.name().to_owned()).collect()
-}
-
 /// The facts of planes in a cluster.
 pub async fn facts(cluster: &Cluster, planes: Vec<Plane>) -> Vec<Facts> {
     let all = cluster.planes::<Plane>(None).await;
     let cas = client_cas(cluster, &planes).await;
     let now = cluster.now();
-    let shares = |plane: &Plane| all.as_ref().map(|all| sharing(plane, all)).map_err(Problem::from);
-    let gathered = stream::iter(planes.into_iter().zip(cas)).map(|(plane, client_ca)| async {
+    let known = known_cas(&planes, &cas);
+    // The Secrets of planes that are not shown are not read.
+    let others: Vec<_> =
+        all.as_deref().unwrap_or_default().iter().map(|plane| (plane, known_ca(plane, &known))).collect();
+    let neighbours = Neighbours::new(others.iter().map(|(plane, ca)| (*plane, ca)));
+    let shares = |plane: &Plane| all.as_ref().map(|_| neighbours.sharing(plane)).map_err(Problem::from);
+    let gathered = stream::iter(planes.iter().cloned().zip(cas.iter().cloned())).map(|(plane, client_ca)| async {
         let (observability, events) =
             tokio::join!(cluster.has_observability_plane(plane.observability_plane()), cluster.events(plane.name()));
         Facts {
+            same_ca: neighbours.same_ca(&plane, &client_ca),
             client_ca,
             shares_plane_id_with: shares(&plane),
             observability_exists: observability.map_err(|error| Problem::from(&error)),
@@ -225,15 +231,31 @@ pub async fn facts(cluster: &Cluster, planes: Vec<Plane>) -> Vec<Facts> {
     gathered.buffered(AT_ONCE).collect().await
 }
 
+/// The CAs of Secrets that were read for planes.
+fn known_cas(planes: &[Plane], cas: &[ClientCa]) -> BTreeMap<CaSecret, ClientCa> {
+    let secret = |(plane, ca): (&Plane, &ClientCa)| match ca_place(plane) {
+        CaPlace::Secret(secret) => Some((secret, ca.clone())),
+        _ => None,
+    };
+    planes.iter().zip(cas).filter_map(secret).collect()
+}
+
+/// The CA of a plane, as far as it is known without a request.
+fn known_ca(plane: &Plane, known: &BTreeMap<CaSecret, ClientCa>) -> ClientCa {
+    client_ca(ca_place(plane), |secret| known.get(secret).map(|ca| ca.text.clone().map(String::into_bytes)))
+}
+
 /// The facts of planes out of files, as far as these tell. `planes` are those to be shown.
 pub fn facts_of_files(snapshot: &Snapshot, planes: &BTreeSet<String>) -> Vec<Facts> {
     let unknown = || Problem { word: "unknown", text: "unknown: not in the files".into() };
     let absent = Absent::new(snapshot, Side::Control);
-    let shown =
-        snapshot.planes.iter().zip(client_cas_of_files(snapshot)).filter(|(plane, _)| planes.contains(plane.name()));
+    let cas = client_cas_of_files(snapshot);
+    let neighbours = Neighbours::new(snapshot.planes.iter().zip(&cas));
+    let shown = snapshot.planes.iter().zip(&cas).filter(|(plane, _)| planes.contains(plane.name()));
     let facts = shown.map(|(plane, client_ca)| Facts {
-        client_ca,
-        shares_plane_id_with: Ok(sharing(plane, &snapshot.planes)),
+        client_ca: client_ca.clone(),
+        shares_plane_id_with: Ok(neighbours.sharing(plane)),
+        same_ca: neighbours.same_ca(plane, client_ca),
         observability_exists: match snapshot.related(
             Side::Control,
             OBSERVABILITY_KIND,

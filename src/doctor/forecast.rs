@@ -266,7 +266,7 @@ mod tests {
         related.extend_from_slice(objects);
         let snapshot = Snapshot::of_files(vec![plane], related, Some(day(started)));
         let names: BTreeSet<_> = ["x".to_owned()].into();
-        let gathered = gather_of_files(&snapshot, &names, "control", Remaining::Share(0.0));
+        let gathered = gather_of_files(&snapshot, &names, "control", Remaining::Share(0.0), true);
         let told = forecast(&gathered.cases[0], day(at));
         let number = |date: Timestamp| (date.as_second() - day(0).as_second()).div_euclid(DAY);
         told.into_iter().map(|one| (number(one.date), one.reason.name())).collect()

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::case::Case;
-use super::facts::Problem;
-use crate::cluster::{Cluster, Error, Target};
+use super::facts::{CaPlace, Problem, ca_place};
+use crate::cluster::{Cluster, Error, Right, Target};
 use crate::plane::{CLUSTER_BUILD_PLANE, Served, Side, Snapshot};
 
 /// What is true for all planes.
@@ -14,10 +14,14 @@ pub struct Ground {
     pub crd: Result<Served, Problem>,
     /// What may not be read, in the servers' words.
     pub forbidden: BTreeSet<String>,
+    /// The rights that are missing for that, in each of the clusters.
+    pub control_rights: BTreeSet<Right>,
+    pub build_rights: BTreeSet<Right>,
     /// What to do about the one of these that isn't known.
     pub hint: Option<String>,
     /// Where it was looked, for hints.
     pub control: Target,
+    pub build: Option<Target>,
 }
 
 /// What was gathered of planes, and what they stand on.
@@ -33,8 +37,8 @@ impl Ground {
             hint: version.as_ref().err().or(crd.as_ref().err()).and_then(Error::hint),
             api_server: version.map_err(|error| Problem::from(&error)),
             crd: crd.map_err(|error| Problem::from(&error)),
-            forbidden: BTreeSet::new(),
             control: control.target().clone(),
+            ..Self::unknown()
         }
     }
 
@@ -46,56 +50,109 @@ impl Ground {
             error => Self {
                 api_server: Err(Problem::from(error)),
                 crd: Err(Problem::from(error)),
-                forbidden: BTreeSet::new(),
                 hint: error.hint(),
                 control: control.target().clone(),
+                ..Self::unknown()
             },
         }
     }
 
     pub(super) fn of_files(snapshot: &Snapshot) -> Self {
-        let unknown = || Problem { word: "unknown", text: "it is not in the files".into() };
         let name = CLUSTER_BUILD_PLANE.crd_name();
         let crd = snapshot.related(Side::Control, "CustomResourceDefinition", None, &name);
         Self {
             api_server: Err(Problem { word: "files", text: "read from files".into() }),
-            crd: crd.and_then(|crd| Served::of(crd, CLUSTER_BUILD_PLANE.version)).ok_or_else(unknown),
+            crd: match crd.and_then(|crd| Served::of(crd, CLUSTER_BUILD_PLANE.version)) {
+                Some(served) => Ok(served),
+                None => Self::unknown().crd,
+            },
+            ..Self::unknown()
+        }
+    }
+
+    /// Of which nothing is known.
+    fn unknown() -> Self {
+        let unknown = || Problem { word: "unknown", text: "it is not in the files".into() };
+        Self {
+            api_server: Err(unknown()),
+            crd: Err(unknown()),
             forbidden: BTreeSet::new(),
+            control_rights: BTreeSet::new(),
+            build_rights: BTreeSet::new(),
             hint: None,
             control: Target::default(),
+            build: None,
         }
     }
 }
 
 impl Gathered {
-    /// Takes down what may not be read.
+    /// Records what may not be read, and the rights that are missing for it.
     pub(super) fn new(mut ground: Ground, cases: Vec<Case>) -> Self {
-        let problems = cases.iter().flat_map(problems).chain(ground.crd.as_ref().err());
-        let forbidden = problems.filter(|problem| problem.word == "forbidden").map(|problem| problem.text.clone());
-        ground.forbidden = forbidden.collect();
+        let group = "apiextensions.k8s.io";
+        let crd = (
+            Side::Control,
+            vec![Right::new("get", group, "customresourcedefinitions", None)],
+            ground.crd.as_ref().err(),
+        );
+        let all: Vec<_> = cases.iter().flat_map(problems).chain([crd]).collect();
+        let (mut texts, mut control_rights, mut build_rights) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for (side, rights, problem) in all {
+            if let Some(problem) = problem.filter(|problem| problem.word == "forbidden") {
+                texts.insert(problem.text.clone());
+                match side {
+                    Side::Control => control_rights.extend(rights),
+                    Side::Build => build_rights.extend(rights),
+                }
+            }
+        }
+        (ground.forbidden, ground.control_rights, ground.build_rights) = (texts, control_rights, build_rights);
+        ground.build = cases.first().and_then(|case| case.build_target.clone());
         Self { ground, cases }
     }
 }
 
-/// All that could not be had for a plane.
-fn problems(case: &Case) -> Vec<&Problem> {
+/// All that is asked for a plane: in which cluster, with which rights, and why it could not be had.
+fn problems(case: &Case) -> Vec<(Side, Vec<Right>, Option<&Problem>)> {
     let facts = &case.facts;
-    let build = case.build.as_ref();
-    let known = build.and_then(|build| build.as_ref().ok());
-    let all = [
-        case.plane.as_ref().err(),
-        facts.client_ca.text.as_ref().err(),
-        facts.shares_plane_id_with.as_ref().err(),
-        facts.observability_exists.as_ref().err(),
-        case.build_planes.as_ref().err(),
-        case.gateway_ca.as_ref().err(),
-        case.lease.as_ref().err(),
-        case.gateway_pods.as_ref().err(),
-        build.and_then(|build| build.as_ref().err()),
-        known.and_then(|build| build.agent.pair.as_ref().err()),
-        known.and_then(|build| build.agent.pods.as_ref().err()),
-        known.and_then(|build| build.server_ca.as_ref().err()),
-        known.and_then(|build| build.log.as_ref().err()),
+    let (control, agents) = (Some(case.control_namespace.as_str()), Some(case.build_namespace.as_str()));
+    let ca = match ca_place(&facts.plane) {
+        CaPlace::Secret(ca) => Some(ca.secret.namespace),
+        _ => None,
+    };
+    let (build, known) = (case.build.as_ref(), case.build.as_ref().and_then(|build| build.as_ref().ok()));
+    let group = CLUSTER_BUILD_PLANE.group;
+    let planes = |verb| Right::new(verb, group, CLUSTER_BUILD_PLANE.plural, None);
+    let of_control = [
+        (vec![planes("get"), planes("list")], case.plane.as_ref().err()),
+        (vec![Right::new("get", "", "secrets", ca.as_deref())], facts.client_ca.text.as_ref().err()),
+        (vec![planes("list")], facts.shares_plane_id_with.as_ref().err()),
+        (vec![Right::new("get", group, "clusterobservabilityplanes", None)], facts.observability_exists.as_ref().err()),
+        (vec![Right::new("list", group, "buildplanes", None)], case.build_planes.as_ref().err()),
+        (vec![Right::new("get", "", "secrets", control)], case.gateway_ca.as_ref().err()),
+        (vec![Right::new("get", "coordination.k8s.io", "leases", control)], case.lease.as_ref().err()),
+        (
+            vec![Right::new("get", "", "services", control), Right::new("list", "", "pods", control)],
+            case.gateway_pods.as_ref().err(),
+        ),
     ];
-    all.into_iter().flatten().collect()
+    let issuance = ["certificates", "certificaterequests"]
+        .map(|resource| Right::new("list", "cert-manager.io", resource, agents))
+        .to_vec();
+    let of_build = [
+        (vec![Right::new("list", "apps", "deployments", agents)], build.and_then(|build| build.as_ref().err())),
+        (vec![Right::new("list", "apps", "deployments", None)], case.elsewhere.as_ref().err()),
+        (
+            vec![Right::new("get", "", "secrets", agents)],
+            known
+                .and_then(|build| build.agent.pair.as_ref().err())
+                .or(case.staged.as_ref().and_then(|staged| staged.as_ref().err())),
+        ),
+        (vec![Right::new("list", "", "pods", agents)], known.and_then(|build| build.agent.pods.as_ref().err())),
+        (issuance, known.and_then(|build| build.agent.issuance.as_ref().err())),
+        (vec![Right::new("get", "", "configmaps", agents)], known.and_then(|build| build.server_ca.as_ref().err())),
+        (vec![Right::new("get", "", "pods/log", agents)], known.and_then(|build| build.log.as_ref().err())),
+    ];
+    let of_control = of_control.into_iter().map(|(rights, problem)| (Side::Control, rights, problem));
+    of_control.chain(of_build.into_iter().map(|(rights, problem)| (Side::Build, rights, problem))).collect()
 }

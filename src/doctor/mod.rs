@@ -12,20 +12,20 @@ mod forecast;
 mod ground;
 mod issuance;
 pub mod lockout;
+mod neighbours;
 mod notes;
 mod redact;
 mod remarks;
 
 pub use agents::{AgentFacts, Pair, Presents, agents};
 pub use case::{Case, GATEWAY_CA, Gateway, Reach, gather, gather_of_files, gather_without_control};
+pub use checks::{CHECKS, Checked, Hint, Status, checks, is_healthy, root_cause, unchecked, warnings};
 #[cfg(test)]
-pub use checks::Outcome;
-pub use checks::{CHECKS, Checked, Status, checks, is_healthy, root_cause};
+pub use checks::{Outcome, Unchecked};
 pub use dump::{dump, is_cut_off};
 pub use facts::{CaPlace, ClientCa, Facts, Problem, ca_place, client_cas, client_cas_of_files, facts, facts_of_files};
-#[cfg(test)]
-pub use forecast::Reason;
-pub use forecast::{Break, forecast};
+pub use forecast::{Break, Reason, forecast};
 pub use ground::Gathered;
-pub use notes::{Note, notes};
+pub use neighbours::Few;
+pub use notes::{NOTES, Note, REMARKS, notes, remarks};
 pub use remarks::{Remark, ca_remarks, pinned_leaf, same_name, weak_key};

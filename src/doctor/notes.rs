@@ -1,11 +1,12 @@
-//! Notes on a plane: what looks wrong, or looks wrong and isn't, as a table over the facts.
+//! Notes on a plane: what looks wrong. Remarks: what only looks wrong, or is left to a default. Both as tables over the
+//! facts.
 
 use serde::Serialize;
 
-use super::Facts;
 use super::remarks::{pinned_leaf, same_name, weak_key};
-use crate::plane::{DEFAULT_OBSERVABILITY, State, age};
-use crate::term::visible;
+use super::{Facts, Few};
+use crate::plane::{DEFAULT_OBSERVABILITY, ROTATION, State, age};
+use crate::term::{shell_quoted, visible};
 
 /// A CA that ends within this many days is told of.
 const SOON_DAYS: i64 = 30;
@@ -21,31 +22,62 @@ pub struct Note {
     pub text: String,
 }
 
-type Check = (&'static str, fn(&Facts) -> Option<String>);
+/// What planes of several planeIDs with one CA mean.
+pub const SAME_CA: &str = "planes of other planeIDs have the same CA, so each one's agent can connect as the other's";
 
-static CHECKS: &[Check] = &[
-    ("deletion-held", deletion_held),
-    ("report-stale", report_stale),
-    ("never-connected", never_connected),
-    ("no-report", no_report),
-    ("heartbeat-ahead", heartbeat_ahead),
-    ("ca-unreadable", ca_unreadable),
-    ("ca-expired", ca_expired),
-    ("ca-expires-soon", ca_expires_soon),
-    ("ca-not-yet-valid", ca_not_yet_valid),
-    ("ca-pinned-leaf", ca_pinned_leaf),
-    ("ca-weak-key", ca_weak_key),
-    ("ca-same-name", ca_same_name),
-    ("both-sources", both_sources),
-    ("plane-id-left-out", plane_id_left_out),
-    ("plane-id-shared", plane_id_shared),
-    ("observability-missing", observability_missing),
-    ("generation-behind", generation_behind),
+/// One thing to look for.
+pub struct Noted {
+    pub id: &'static str,
+    /// Why it matters.
+    pub why: &'static str,
+    check: fn(&Facts) -> Option<String>,
+}
+
+macro_rules! noted {
+    ($($id:literal, $check:ident, $why:literal;)*) => { &[$(Noted { id: $id, why: $why, check: $check }),*] };
+}
+
+/// Faults, the most pressing first.
+pub static NOTES: &[Noted] = noted![
+    "deletion-held", deletion_held, "The controller removes its finalizer once the gateway has answered; while one of them is down the deletion does not end.";
+    "report-stale", report_stale, "The controller reports once a minute. An old report says nothing about the agent now.";
+    "never-connected", never_connected, "A registration fault: usually another planeID, or a CA that does not verify the agent's certificate. `choreoctl doctor` names it.";
+    "no-report", no_report, "The controller has not reported on the plane: it does not run, cannot reach the gateway, or the gateway cannot read the CA.";
+    "heartbeat-ahead", heartbeat_ahead, "The gateway dates heartbeats by its own clock, and ages are counted by the API server's.";
+    "ca-unreadable", ca_unreadable, "The gateway skips a plane whose CA it can't read.";
+    "ca-expired", ca_expired, "The gateway verifies an agent's certificate at each connection; a connection that exists stays.";
+    "ca-expires-soon", ca_expires_soon, "Less than 30 days are left: `choreoctl certs rotate` gives the plane a new CA without an outage.";
+    "ca-not-yet-valid", ca_not_yet_valid, "Until then the gateway refuses every agent.";
+    "ca-pinned-leaf", ca_pinned_leaf, "The plane trusts one certificate instead of a CA. Once cert-manager has renewed the agent's, the agent is refused after its next restart.";
+    "ca-weak-key", ca_weak_key, "NIST SP 800-131A disallows RSA keys under 2048 bits.";
+    "ca-same-name", ca_same_name, "The gateway may try the wrong one first; people may keep the wrong one.";
+    "ca-shared", ca_shared, "With one CA for planes of several planeIDs, the agent of each can connect as that of the other.";
+    "both-sources", both_sources, "The gateway reads the value, so a change of the Secret has no effect.";
+    "plane-id-shared", plane_id_shared, "The status counts the agents of the planeID, not those of the plane.";
+    "rotation-unfinished", rotation_unfinished, "The plane trusts the old CA and the new one. Run `choreoctl certs rotate` again to continue, or with --rollback to go back.";
+    "observability-missing", observability_missing, "The plane names an observability plane that does not exist: requests for logs and metrics of builds fail.";
 ];
 
-/// What there is to say of a plane, the most pressing first.
+/// What is no fault.
+pub static REMARKS: &[Noted] = noted![
+    "report-pending", report_pending, "The controller reports on a new plane after about a minute.";
+    "plane-id-left-out", plane_id_left_out, "The reference takes the name for it; the CRDs of releases to v0.17 require it.";
+    "observability-default-missing", observability_default_missing, "Without a reference the observability plane named default is used, where there is one.";
+    "generation-behind", generation_behind, "The controller looks at the spec once. The gateway reads the CA at each connection.";
+];
+
+/// What is wrong with a plane.
 pub fn notes(facts: &Facts) -> Vec<Note> {
-    CHECKS.iter().filter_map(|(id, check)| check(facts).map(|text| Note { id, text })).collect()
+    found(NOTES, facts)
+}
+
+/// What there is to say of a plane beside its faults.
+pub fn remarks(facts: &Facts) -> Vec<Note> {
+    found(REMARKS, facts)
+}
+
+fn found(table: &[Noted], facts: &Facts) -> Vec<Note> {
+    table.iter().filter_map(|noted| (noted.check)(facts).map(|text| Note { id: noted.id, text })).collect()
 }
 
 fn state(facts: &Facts) -> State {
@@ -69,7 +101,7 @@ fn report_stale(facts: &Facts) -> Option<String> {
 fn never_connected(facts: &Facts) -> Option<String> {
     (state(facts) == State::NeverConnected).then(|| {
         format!(
-            "no agent ever got in: compare planeID {} with the agent's --plane-id, and the CA with the agent's certificate",
+            "no agent has ever connected: compare planeID {} with the agent's --plane-id, and the CA with the agent's certificate",
             visible(facts.plane.plane_id())
         )
     })
@@ -80,8 +112,8 @@ fn no_report(facts: &Facts) -> Option<String> {
     if state(facts) != State::Unreported {
         return None;
     }
-    if plane.created().is_some_and(|created| facts.now.duration_since(created).as_secs() < PATIENCE_SECONDS) {
-        return Some("no report yet: the first one takes about a minute".into());
+    if is_new(facts) {
+        return None;
     }
     let held = plane
         .metadata
@@ -95,6 +127,17 @@ fn no_report(facts: &Facts) -> Option<String> {
     } else {
         "no report and no finalizer: no controller looks after this plane".into()
     })
+}
+
+/// Whether the first report may still be on its way.
+fn is_new(facts: &Facts) -> bool {
+    let created = facts.plane.created();
+    created.is_some_and(|created| facts.now.duration_since(created).as_secs() < PATIENCE_SECONDS)
+}
+
+fn report_pending(facts: &Facts) -> Option<String> {
+    let pending = state(facts) == State::Unreported && is_new(facts);
+    pending.then(|| "no report yet: the first one takes about a minute".into())
 }
 
 fn heartbeat_ahead(facts: &Facts) -> Option<String> {
@@ -152,6 +195,19 @@ fn ca_same_name(facts: &Facts) -> Option<String> {
     Some(format!("in the CA {}", remark.text))
 }
 
+fn ca_shared(facts: &Facts) -> Option<String> {
+    (!facts.same_ca.is_empty()).then(|| format!("{SAME_CA}: {}", facts.same_ca))
+}
+
+fn rotation_unfinished(facts: &Facts) -> Option<String> {
+    let secret = visible(facts.plane.annotation(ROTATION)?);
+    let name = shell_quoted(facts.plane.name());
+    let again = format!("choreoctl certs rotate {name} --build-context CONTEXT");
+    Some(format!(
+        "a rotation of the CA is unfinished (Secret {secret} in the agent's cluster): continue it with `{again}`, or go back with `{again} --rollback`"
+    ))
+}
+
 fn both_sources(facts: &Facts) -> Option<String> {
     let ca = &facts.plane.spec.cluster_agent.client_ca;
     (ca.secret_ref.is_some() && ca.value.as_ref().is_some_and(|value| !value.is_empty()))
@@ -171,12 +227,9 @@ fn plane_id_shared(facts: &Facts) -> Option<String> {
     let others = facts.shares_plane_id_with.as_ref().ok()?;
     (!others.is_empty()).then(|| {
         format!(
-            "connection and agents are those of planeID {}, which {} too: an agent may be authorized for one of them only",
+            "planeID {} is shared with {}: the status counts the agents of all of them, and an agent may be authorized for one only",
             visible(facts.plane.plane_id()),
-            match others.as_slice() {
-                [one] => format!("{} has", visible(one)),
-                several => format!("{} others have", several.len()),
-            }
+            Few::of(others)
         )
     })
 }
@@ -184,15 +237,18 @@ fn plane_id_shared(facts: &Facts) -> Option<String> {
 fn observability_missing(facts: &Facts) -> Option<String> {
     let name = facts.plane.observability_plane();
     let named = facts.plane.spec.observability_plane_ref.is_some();
-    match facts.observability_exists {
-        Ok(false) if named => {
-            Some(format!("the ClusterObservabilityPlane {} does not exist: builds' logs will fail", visible(name)))
-        }
-        Ok(false) => Some(format!(
-            "none is named, and there is no ClusterObservabilityPlane {DEFAULT_OBSERVABILITY} to fall back on"
-        )),
-        _ => None,
-    }
+    (named && facts.observability_exists == Ok(false)).then(|| {
+        format!("ClusterObservabilityPlane {} does not exist: requests for logs of builds fail", visible(name))
+    })
+}
+
+fn observability_default_missing(facts: &Facts) -> Option<String> {
+    let named = facts.plane.spec.observability_plane_ref.is_some();
+    (!named && facts.observability_exists == Ok(false)).then(|| {
+        format!(
+            "no observability plane is set, and there is no ClusterObservabilityPlane named {DEFAULT_OBSERVABILITY}"
+        )
+    })
 }
 
 fn generation_behind(facts: &Facts) -> Option<String> {
@@ -200,7 +256,7 @@ fn generation_behind(facts: &Facts) -> Option<String> {
     let generation = facts.plane.metadata.generation?;
     (observed < generation).then(|| {
         format!(
-            "observedGeneration is {observed} of {generation}: no fault, the controller looks at the spec once; a changed CA counts from the agent's next connection on"
+            "observedGeneration is {observed} of {generation}: the controller looks at the spec once, and a changed CA applies from the agent's next connection on"
         )
     })
 }
@@ -226,6 +282,7 @@ mod tests {
             client_ca: ClientCa::new("value".into(), Ok(root.certificate.into_bytes())),
             plane: serde_json::from_value::<Plane>(object).unwrap(),
             shares_plane_id_with: Ok(vec![]),
+            same_ca: Few::default(),
             observability_exists: Ok(true),
             events: Ok(vec![]),
             now,
@@ -244,7 +301,7 @@ mod tests {
     }
 
     fn ids(facts: &Facts) -> Vec<&'static str> {
-        notes(facts).into_iter().map(|note| note.id).collect()
+        notes(facts).into_iter().chain(remarks(facts)).map(|note| note.id).collect()
     }
 
     #[test]
@@ -286,9 +343,19 @@ mod tests {
         let mut shared = facts(json!({}));
         shared.shares_plane_id_with = Ok(vec!["b".into()]);
         expect(shared, "plane-id-shared");
-        let mut blind = facts(json!({}));
-        blind.observability_exists = Ok(false);
-        expect(blind, "observability-missing");
+        for (named, id) in
+            [(json!({}), "observability-default-missing"), (json!({"name": "x"}), "observability-missing")]
+        {
+            let mut blind =
+                facts(if named == json!({}) { json!({}) } else { json!({"spec": {"observabilityPlaneRef": named}}) });
+            blind.observability_exists = Ok(false);
+            expect(blind, id);
+        }
+        let mut twin = facts(json!({}));
+        twin.same_ca = Few::of(&["b"]);
+        expect(twin, "ca-shared");
+        expect(facts(json!({"metadata": {"annotations": {ROTATION: "n/s"}}})), "rotation-unfinished");
+        expect(unreported(json!({"metadata": {"creationTimestamp": "2026-01-02T00:00:00Z"}})), "report-pending");
         let mut unreadable = facts(json!({}));
         unreadable.client_ca = unreadable.client_ca.holding(Err(Problem { word: "missing", text: "gone".into() }));
         expect(unreadable, "ca-unreadable");
@@ -311,8 +378,8 @@ mod tests {
             certificates[1].spki_sha256 = "another".into();
         });
         expect(namesakes, "ca-same-name");
-        for (id, _) in CHECKS {
-            assert!(seen.contains(id), "{id} is never reached");
+        for noted in NOTES.iter().chain(REMARKS) {
+            assert!(seen.contains(&noted.id) && noted.why.ends_with('.'), "{} is never reached", noted.id);
         }
     }
 
@@ -321,7 +388,7 @@ mod tests {
         let text = |extra| {
             let mut facts = facts(extra);
             facts.plane.status = None;
-            notes(&facts)[0].text.clone()
+            notes(&facts).into_iter().chain(remarks(&facts)).next().unwrap().text
         };
         assert!(text(json!({})).contains("no controller"));
         assert!(

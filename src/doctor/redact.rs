@@ -9,7 +9,7 @@ use super::case::BUILD_PLANE;
 use super::issuance::{CERTIFICATE, ISSUE, REQUEST};
 use crate::cluster::{CERT_MANAGER, REVISION, StoredSecret};
 use crate::pki::{self, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY};
-use crate::plane::{CA_KEY, CLUSTER_BUILD_PLANE, DESCRIPTION, DISPLAY_NAME, KEY_FITS};
+use crate::plane::{CA_KEY, CLUSTER_BUILD_PLANE, DESCRIPTION, DISPLAY_NAME, KEY_FITS, ROTATION};
 
 const METADATA: [&str; 9] = [
     "name",
@@ -22,7 +22,7 @@ const METADATA: [&str; 9] = [
     "labels",
     "finalizers",
 ];
-const ANNOTATIONS: [&str; 5] = [DISPLAY_NAME, DESCRIPTION, CERT_MANAGER, REVISION, ISSUE];
+const ANNOTATIONS: [&str; 6] = [DISPLAY_NAME, DESCRIPTION, CERT_MANAGER, REVISION, ISSUE, ROTATION];
 /// Arguments of the agent.
 const ARGUMENTS: [&str; 4] = ["--server-url", "--plane-type", "--plane-id", "--tls-enabled"];
 /// What stands in a dump for a text that holds no certificate.

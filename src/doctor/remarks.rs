@@ -32,18 +32,21 @@ pub fn weak_key(certificate: &Certificate) -> Option<Remark> {
         .then(|| Remark::new("weak-key", format!("its key is weak: {}", visible(algorithm))))
 }
 
-/// Of a certificate in a plane's CA: whether it is the agent's own, and when that will no longer do.
+/// Of a certificate in a plane's CA: whether it is the agent's own, and when that will no longer do, as the chart has it.
 pub fn pinned_leaf(certificate: &Certificate) -> Option<Remark> {
+    (!certificate.ca).then(|| pinned(certificate, certificate.chart_renewal()))
+}
+
+/// The same of one that cert-manager renews at a moment.
+pub fn pinned(certificate: &Certificate, renewal: jiff::Timestamp) -> Remark {
     let day = |time: jiff::Timestamp| time.strftime("%Y-%m-%d").to_string();
-    (!certificate.ca).then(|| {
-        let text = format!(
-            "it is a certificate of its own, not a CA ({}): cert-manager renews the agent's on {}, and from the agent's next restart on the new one is refused; from {} on this one is, too",
-            visible(&certificate.subject),
-            day(certificate.chart_renewal()),
-            day(certificate.not_after)
-        );
-        Remark::new("pinned-leaf", text)
-    })
+    let text = format!(
+        "the agent's client certificate, not a CA ({}): cert-manager renews it on {}, after the agent's next restart the gateway refuses the new one, and from {} on also this one",
+        visible(&certificate.subject),
+        day(renewal),
+        day(certificate.not_after)
+    );
+    Remark::new("pinned-leaf", text)
 }
 
 /// Of the certificates in a plane's CA, each of these words once.

@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::agent::{Changeover, pair_data};
-use super::rotate::staging;
 use super::trust::{Trustees, all_trust};
 use super::{Error, Observer, Status};
 use crate::cluster::{self, Cluster};
@@ -13,7 +12,7 @@ use crate::pki::{
     self, Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, KeyAlgorithm, KeyError, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY,
     PrivateKey, Verdict,
 };
-use crate::plane::{Plane, Span};
+use crate::plane::{Plane, Span, rotation_secret};
 
 /// A certificate that was made within this time and isn't presented yet is one whose renewal was cut off.
 const CUT_OFF: Span = Span::from_seconds(3_600);
@@ -52,7 +51,7 @@ pub async fn renew(renewal: &Renewal, dry_run: Option<bool>, observer: &mut dyn 
     if let Some(writer) = secret.writers(LEAF_CERTIFICATE).into_iter().find(cluster::Writer::restores) {
         return Err(Error::OtherOwner { secret: name, manager: writer.manager }.into());
     }
-    let staging = staging(&renewal.namespace, plane.plane_id());
+    let staging = rotation_secret(&renewal.namespace, plane.plane_id());
     if build.secret(&staging).await?.is_some() {
         return Err(Error::UnderWay { staging: staging.to_string() }.into());
     }

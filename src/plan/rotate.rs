@@ -17,7 +17,7 @@ use crate::pki::{
     self, Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, KeyAlgorithm, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey,
     Verdict,
 };
-use crate::plane::{NamespacedName, Plane, Span, State};
+use crate::plane::{NamespacedName, Plane, Span, State, rotation_secret};
 use crate::term::visible;
 
 /// What the agent's Secret held before.
@@ -148,11 +148,6 @@ impl Staged {
     }
 }
 
-/// The name of the staging Secret of a planeID.
-pub fn staging(namespace: &str, plane_id: &str) -> NamespacedName {
-    NamespacedName { namespace: namespace.to_owned(), name: format!("choreoctl-rotation-{plane_id}") }
-}
-
 /// Goes on from where the clusters say that the rotation stands. The keeper gets the new CA and its key before the last
 /// Secret that holds it goes. `dry_run` says whether the servers are to check what would be written.
 ///
@@ -169,7 +164,7 @@ pub async fn rotate(
     let (force, manifests) = (rotation.force_conflicts, rotation.manifests);
     let trustees = Trustees { control, deadline: *deadline, force, manifests };
     let changeover = Changeover { control, build, plane, deadline: *deadline };
-    let at = staging(&rotation.namespace, plane.plane_id());
+    let at = rotation_secret(&rotation.namespace, plane.plane_id());
     let run = Run { rotation, trustees, changeover, at };
     let staged = build.secret(&run.at).await?.map(Staged::of).transpose()?;
     match (staged, rollback, dry_run) {

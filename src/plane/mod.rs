@@ -47,6 +47,15 @@ pub const DEFAULT_OBSERVABILITY: &str = "default";
 pub const CHART: &str = "oci://ghcr.io/openchoreo/helm-charts/openchoreo-build-plane";
 /// What its release is called, unless said otherwise.
 pub const RELEASE: &str = "openchoreo-build-plane";
+/// The namespace of the agent, unless said otherwise.
+pub const BUILD_NAMESPACE: &str = "openchoreo-build-plane";
+/// Annotation of a plane whose CA is being rotated: the Secret that holds what the rotation made.
+pub const ROTATION: &str = "choreoctl.dev/rotation";
+/// The Secret beside the agent that holds what a rotation of a planeID's CA made, until it is finished.
+pub fn rotation_secret(namespace: &str, plane_id: &str) -> NamespacedName {
+    NamespacedName { namespace: namespace.to_owned(), name: format!("choreoctl-rotation-{plane_id}") }
+}
+
 /// The plane of builds that name none.
 pub const DEFAULT_PLANE: &str = "default";
 /// Annotation of a dumped object: when it was dumped.

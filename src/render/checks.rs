@@ -1,9 +1,11 @@
 //! A diagnosis in words, as a table over many planes, and as the JSON that scripts rely on.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{NONE, cell, columns, cut, redacted_json};
-use crate::doctor::{Checked, Status, is_healthy, root_cause};
+use crate::doctor::{Checked, Hint, Status, is_healthy, root_cause, unchecked, warnings};
 use crate::term::{paint, visible};
 
 /// Widest message in the table.
@@ -24,50 +26,99 @@ fn word(status: Status) -> String {
     }
 }
 
+/// Whether the plane is healthy, as far as it was looked at.
 fn verdict(checked: &[Checked]) -> String {
     match root_cause(checked) {
         Some(_) => paint::bad("not healthy"),
-        None if is_healthy(checked) => paint::good("healthy"),
-        None => paint::warning("not known"),
+        None if !is_healthy(checked) => paint::warning("not known"),
+        None if unchecked(checked).is_empty() => paint::good("healthy"),
+        None => paint::good("healthy as far as checked"),
     }
 }
 
-/// One plane in full: the cause first, then every check.
-pub fn text(plane: &Diagnosed) -> String {
-    let mut text = format!("{}: {}\n", paint::strong(&visible(&plane.name)), verdict(&plane.checked));
-    if let Some(cause) = root_cause(&plane.checked) {
-        text.push_str(&format!("\nThe cause: {} [{}]\n", visible(&cause.outcome.message), cause.check.id));
-        if let Some(hint) = &cause.outcome.hint {
-            text.push_str(&format!("{} {}\n", paint::good("hint:"), visible(hint)));
-        }
-    }
-    text + "\n" + &list(&plane.checked)
+/// Why something was left out, in a list.
+fn reasons(checked: &[Checked]) -> Vec<String> {
+    unchecked(checked).iter().map(ToString::to_string).collect()
 }
 
-/// Checks, a line each; those that were skipped for one and the same reason share theirs.
-pub fn list(checked: &[Checked]) -> String {
-    let mut text = String::new();
-    let width = checked.iter().map(|one| one.check.id.len()).max().unwrap_or_default();
-    let cause = root_cause(checked).map(|one| one.check.id);
-    let same = |one: &Checked, other: &Checked| {
-        let skipped = |one: &Checked| one.outcome.status == Status::Skip;
-        skipped(one) && skipped(other) && one.outcome.message == other.outcome.message
+/// The verdict with the number of warnings, and with what was left out.
+fn sentence(checked: &[Checked]) -> String {
+    let warnings = match warnings(checked).count() {
+        0 => String::new(),
+        1 => ", 1 warning".into(),
+        count => format!(", {count} warnings"),
     };
-    for group in checked.chunk_by(same) {
-        let [one, others @ ..] = group else {
-            continue;
-        };
-        let id = one.check.id;
-        text.push_str(&format!("  {}  {id:<width$}  {}\n", word(one.outcome.status), visible(&one.outcome.message)));
-        if !others.is_empty() {
-            let ids: Vec<_> = others.iter().map(|one| one.check.id).collect();
-            text.push_str(&format!("        {:<width$}  so, too: {}\n", "", ids.join(", ")));
+    let reasons = if root_cause(checked).is_some() { Vec::new() } else { reasons(checked) };
+    let reasons = if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join("; ")) };
+    format!("{}{warnings}{reasons}", verdict(checked))
+}
+
+/// One plane: what fails and warns, with `all` every check, and the verdict with its cause last.
+pub fn text(plane: &Diagnosed, all: bool) -> String {
+    let mut text = list(&plane.checked, all);
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(&format!("{}: {}\n", paint::strong(&visible(&plane.name)), sentence(&plane.checked)));
+    if let Some(cause) = root_cause(&plane.checked) {
+        let id = paint::faint(&format!("[{}]", cause.check.id));
+        text.push_str(&format!("{} {} {id}\n", paint::bad("cause:"), visible(&cause.outcome.message)));
+        text.push_str(&extras(cause, ""));
+    }
+    text
+}
+
+/// Checks by where they look, with `all` also those that passed or were skipped.
+pub fn list(checked: &[Checked], all: bool) -> String {
+    let shown: Vec<_> = checked.iter().filter(|one| all || one.is_problem()).collect();
+    let width = shown.iter().map(|one| one.check.id.len()).max().unwrap_or_default();
+    let indent = " ".repeat(width + 10);
+    let cause = root_cause(checked).map(|one| one.check.id);
+    let mut text = String::new();
+    for group in shown.chunk_by(|one, other| one.check.group() == other.check.group()) {
+        let title = group.first().map(|one| one.check.group().title()).unwrap_or_default();
+        text.push_str(&format!("{}\n", paint::strong(title)));
+        for alike in group.chunk_by(|one, other| is_skipped_alike(one, other)) {
+            let Some((one, others)) = alike.split_first() else {
+                continue;
+            };
+            let (id, outcome) = (one.check.id, &one.outcome);
+            text.push_str(&format!("  {}  {id:<width$}  {}\n", word(outcome.status), visible(&outcome.message)));
+            if !others.is_empty() {
+                let ids: Vec<_> = others.iter().map(|one| one.check.id).collect();
+                text.push_str(&format!("{indent}also skipped: {}\n", ids.join(", ")));
+            }
+            // Those of the cause are below the verdict.
+            if one.is_problem() && cause != Some(id) {
+                text.push_str(&extras(one, &indent));
+            }
         }
-        if let Some(hint) = one.outcome.hint.as_ref().filter(|_| one.is_problem() && cause != Some(id)) {
-            text.push_str(&format!("        {:<width$}  {} {}\n", "", paint::good("hint:"), visible(hint)));
+    }
+    let count = |status| checked.iter().filter(|one| one.outcome.status == status).count();
+    match (count(Status::Pass), count(Status::Skip)) {
+        _ if all => {}
+        (passed, 0) => text.push_str(&paint::faint(&format!("{passed} checks passed (-v lists them)\n"))),
+        (passed, skipped) => {
+            text.push_str(&paint::faint(&format!("{passed} checks passed, {skipped} were skipped (-v lists them)\n")));
         }
     }
     text
+}
+
+/// The details and hints of a check, a line each.
+fn extras(one: &Checked, indent: &str) -> String {
+    let details = one.outcome.details.iter().map(|detail| format!("- {}", visible(detail)));
+    // A hint may be a command of several lines, and is to be pasted as it is.
+    let hints = one.outcome.hints.iter().map(|hint| {
+        let lines: Vec<_> = hint.text().lines().map(|line| visible(line).into_owned()).collect();
+        format!("{} {}", paint::good(&format!("{}:", hint.label())), lines.join("\n"))
+    });
+    details.chain(hints).map(|line| format!("{indent}{line}\n")).collect()
+}
+
+fn is_skipped_alike(one: &Checked, other: &Checked) -> bool {
+    let skipped = |one: &Checked| one.outcome.status == Status::Skip;
+    skipped(one) && skipped(other) && one.outcome.message == other.outcome.message
 }
 
 /// Several planes, a row each, problems first.
@@ -80,27 +131,34 @@ pub fn table(planes: &[Diagnosed]) -> String {
     let mut sorted: Vec<_> = planes.iter().collect();
     sorted.sort_by_key(rank);
     let rows = sorted.into_iter().map(|plane| {
-        let warnings = plane.checked.iter().filter(|one| one.outcome.status == Status::Warn).count();
         let cause = root_cause(&plane.checked);
         vec![
             cell(&plane.name),
             verdict(&plane.checked),
             cause.map_or_else(|| NONE.into(), |cause| cause.check.id.to_owned()),
-            warnings.to_string(),
+            warnings(&plane.checked).count().to_string(),
             cause.map_or_else(|| NONE.into(), |cause| cut(&cause.outcome.message, MESSAGE)),
         ]
     });
-    columns(Some(&["NAME", "VERDICT", "ROOT-CAUSE", "WARNINGS", "MESSAGE"]), rows)
+    let table = columns(Some(&["NAME", "VERDICT", "ROOT-CAUSE", "WARNINGS", "MESSAGE"]), rows);
+    let reasons: BTreeSet<_> = planes.iter().flat_map(|plane| unchecked(&plane.checked)).collect();
+    let reasons: Vec<_> = reasons.iter().map(ToString::to_string).collect();
+    if reasons.is_empty() { table } else { format!("{table}\nnot checked: {}\n", reasons.join("; ")) }
 }
 
 /// All of them as one object; `ground` are the checks that are about no plane.
 pub fn json(ground: &[Checked], planes: &[Diagnosed], healthy: bool) -> Value {
     let one = |one: &Checked| {
+        let outcome = &one.outcome;
         json!({
             "id": one.check.id,
-            "status": one.outcome.status,
-            "message": one.outcome.message,
-            "hint": one.outcome.hint,
+            "group": one.check.group().title(),
+            "status": outcome.status,
+            "message": outcome.message,
+            "details": outcome.details,
+            "hint": outcome.hints.first().map(Hint::text),
+            "hints": outcome.hints,
+            "unchecked": outcome.unchecked.map(|why| why.to_string()),
         })
     };
     let plane = |plane: &Diagnosed| {
@@ -108,6 +166,8 @@ pub fn json(ground: &[Checked], planes: &[Diagnosed], healthy: bool) -> Value {
             "name": plane.name,
             "healthy": is_healthy(&plane.checked),
             "rootCause": root_cause(&plane.checked).map(|cause| cause.check.id),
+            "warnings": warnings(&plane.checked).map(|one| one.check.id).collect::<Vec<_>>(),
+            "unchecked": reasons(&plane.checked),
             "checks": plane.checked.iter().filter(|one| !one.check.is_of_ground()).map(one).collect::<Vec<_>>(),
         })
     };
@@ -119,7 +179,7 @@ pub fn json(ground: &[Checked], planes: &[Diagnosed], healthy: bool) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::{CHECKS, Outcome};
+    use crate::doctor::{CHECKS, Outcome, Unchecked};
 
     fn diagnosed(name: &str, outcomes: &[(&str, Status, &str, Option<&str>)]) -> Diagnosed {
         let checked = outcomes.iter().map(|(id, status, message, hint)| Checked {
@@ -138,24 +198,35 @@ mod tests {
                 ("ca-shared", Status::Warn, "b has it, too", Some("choreoctl certs rotate sick")),
                 ("agent-tls", Status::Fail, "it presents none\u{1b}[2J", Some("helm upgrade")),
                 ("agent-trusted", Status::Fail, "refused", None),
-                ("gateway-answer", Status::Skip, "hangs on agent-trusted", None),
+                ("gateway-clock", Status::Skip, "depends on agent-trusted", None),
+                ("gateway-answer", Status::Skip, "depends on agent-trusted", None),
             ],
         );
-        let shown = anstream::adapter::strip_str(&text(&sick)).to_string();
+        let shown = anstream::adapter::strip_str(&text(&sick, false)).to_string();
         let expected = "\
-sick: not healthy
+control plane
+  warn  ca-shared      b has it, too
+                       fix: choreoctl certs rotate sick
+agent
+  FAIL  agent-tls      it presents none\\u{1b}[2J
+  FAIL  agent-trusted  refused
+1 checks passed, 2 were skipped (-v lists them)
 
-The cause: it presents none\\u{1b}[2J [agent-tls]
-hint: helm upgrade
-
-  pass  client-ca-usable  1 of 1 certificates let agents in
-  warn  ca-shared         b has it, too
-                          hint: choreoctl certs rotate sick
-  FAIL  agent-tls         it presents none\\u{1b}[2J
-  FAIL  agent-trusted     refused
-  skip  gateway-answer    hangs on agent-trusted
+sick: not healthy, 1 warning
+cause: it presents none\\u{1b}[2J [agent-tls]
+fix: helm upgrade
 ";
         assert_eq!(shown, expected);
+        let shown = anstream::adapter::strip_str(&list(&sick.checked, true)).to_string();
+        let expected = "\
+gateway
+  skip  gateway-clock     depends on agent-trusted
+                          also skipped: gateway-answer
+";
+        assert!(
+            shown.starts_with("control plane\n  pass  client-ca-usable  1 of 1") && shown.ends_with(expected),
+            "{shown}"
+        );
         let well = diagnosed("well", &[("client-ca-usable", Status::Pass, "", None)]);
         let object = json(&[], &[well, sick], false);
         assert_eq!(
@@ -171,6 +242,30 @@ sick  not healthy  agent-tls   0         none
 well  healthy      -           0         -
 ";
         assert_eq!(rows, expected);
+    }
+
+    #[test]
+    fn healthy_is_said_only_of_what_was_checked() {
+        let told = |outcomes: &[(&str, Status)], left_out: &[Unchecked]| {
+            let outcomes: Vec<_> = outcomes.iter().map(|(id, status)| (*id, *status, "", None)).collect();
+            let mut plane = diagnosed("p", &outcomes);
+            for (one, why) in plane.checked.iter_mut().zip(left_out) {
+                one.outcome.unchecked = Some(*why);
+            }
+            anstream::adapter::strip_str(&sentence(&plane.checked)).to_string()
+        };
+        let (pass, warn, fail, skip) = (Status::Pass, Status::Warn, Status::Fail, Status::Skip);
+        assert_eq!(told(&[("crd", pass)], &[]), "healthy");
+        assert_eq!(told(&[("crd", pass), ("rights", warn), ("ca-shared", warn)], &[]), "healthy, 2 warnings");
+        assert_eq!(
+            told(&[("agent-exists", skip), ("agent-tls", skip), ("rights", warn)], &[Unchecked::AgentCluster; 2]),
+            "healthy as far as checked, 1 warning: the agent's cluster was not given"
+        );
+        assert_eq!(
+            told(&[("gateway-answer", skip), ("agent-exists", skip)], &[Unchecked::Gateway, Unchecked::AgentCluster]),
+            "healthy as far as checked: the agent's cluster was not given; the gateway was not contacted"
+        );
+        assert_eq!(told(&[("agent-exists", skip), ("crd", fail)], &[Unchecked::AgentCluster]), "not healthy");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::certificates::{left, object};
 use super::{NONE, cell, columns, cut, state};
-use crate::doctor::{Facts, Note, Problem};
+use crate::doctor::{Facts, Few, Note, Problem, notes, remarks};
 use crate::plane::{DESCRIPTION, DISPLAY_NAME, ObservabilityPlaneRef, Plane, State, age};
 use crate::term::{paint, visible};
 
@@ -15,7 +15,7 @@ const TEXT: usize = 400;
 const SOON_DAYS: i64 = 30;
 
 /// One plane.
-pub fn text(facts: &Facts, notes: &[Note]) -> String {
+pub fn text(facts: &Facts) -> String {
     let mut page = Page::default();
     let plane = &facts.plane;
     page.field("Name", &cell(plane.name()));
@@ -49,17 +49,8 @@ pub fn text(facts: &Facts, notes: &[Note]) -> String {
     page.field("Observability", &observability(facts));
     page.conditions(facts);
     page.events(facts);
-    if !notes.is_empty() {
-        page.text.push_str("Notes:\n");
-        for note in notes {
-            page.text.push_str(&format!(
-                "  {} {} {}\n",
-                paint::warning("•"),
-                cut(&note.text, TEXT),
-                paint::faint(&format!("[{}]", note.id))
-            ));
-        }
-    }
+    page.notes("Notes", paint::warning, &notes(facts));
+    page.notes("Remarks", paint::faint, &remarks(facts));
     page.text
 }
 
@@ -78,6 +69,16 @@ impl Page {
         self.text.push_str(&format!("{}\n", paint::strong(&format!("{title}:"))));
         for line in columns(Some(header), rows.into_iter()).lines() {
             self.text.push_str(&format!("  {line}\n"));
+        }
+    }
+
+    fn notes(&mut self, title: &str, paint: fn(&str) -> String, notes: &[Note]) {
+        if !notes.is_empty() {
+            self.text.push_str(&format!("{title}:\n"));
+        }
+        for note in notes {
+            let id = paint::faint(&format!("[{}]", note.id));
+            self.text.push_str(&format!("  {} {} {id}\n", paint("•"), cut(&note.text, TEXT)));
         }
     }
 
@@ -140,8 +141,8 @@ impl Page {
 
 fn shared(others: &Result<Vec<String>, Problem>) -> String {
     match others {
-        Ok(others) if others.is_empty() => "nobody".into(),
-        Ok(others) => cut(&others.join(", "), TEXT),
+        Ok(others) if others.is_empty() => "no other plane".into(),
+        Ok(others) => Few::of(others).to_string(),
         Err(problem) => cut(&problem.text, TEXT),
     }
 }
@@ -173,7 +174,7 @@ fn connection(plane: &Plane, now: Timestamp) -> String {
             let gone = ago(connection.last_disconnected_time).map(|ago| format!(" since {ago}")).unwrap_or_default();
             format!("{word}{gone}, {heartbeat}")
         }
-        State::NeverConnected => format!("{word}: no agent ever got in"),
+        State::NeverConnected => format!("{word}: no agent has ever connected"),
         State::Deleting | State::Unreported => word,
     }
 }
@@ -190,7 +191,7 @@ fn observability(facts: &Facts) -> String {
 }
 
 /// The same as an object.
-pub fn json(facts: &Facts, notes: &[Note]) -> Value {
+pub fn json(facts: &Facts) -> Value {
     let (plane, now) = (&facts.plane, facts.now);
     let connection = plane.connection();
     let ca = &facts.client_ca;
@@ -239,6 +240,7 @@ pub fn json(facts: &Facts, notes: &[Note]) -> Value {
             let event = |event: &crate::cluster::PlaneEvent| json!({"type": event.kind, "reason": event.reason, "message": event.message, "last": event.last, "count": event.count});
             events.iter().map(event).collect::<Vec<_>>()
         }),
-        "notes": notes,
+        "notes": notes(facts),
+        "remarks": remarks(facts),
     })
 }

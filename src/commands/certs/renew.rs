@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::super::steps::Steps;
 use super::super::wait::deadline;
 use super::{CaArgs, read, read_key};
-use crate::args::{BuildArgs, DryRun, Session, TextFormat};
+use crate::args::{BuildArgs, DryRun, Session, TextFormat, unless_swapped};
 use crate::complete;
 use crate::pki::{
     self, AuthorityError, CA_CERTIFICATE, Certificate, Folder, IssueError, KeyAlgorithm, KeyError, LEAF_CERTIFICATE,
@@ -137,7 +137,7 @@ async fn in_cluster(args: &Args, name: &PlaneName, session: &Session) -> anyhow:
     let term = &session.term;
     let authority = args.ca.as_ref().map(|ca| ca.read(Timestamp::now())).transpose()?;
     let (control, build) = args.build.connect_to_write(session).await?;
-    let plane = control.plane(name.as_str()).await?;
+    let plane = unless_swapped(&control, Some(&build), control.plane(name.as_str()).await).await?;
     if args.dry_run == DryRun::None {
         term.confirm(&format!("renew the certificate of the agent of plane {name} and restart it"), args.yes)?;
     }

@@ -8,7 +8,7 @@ use clap_complete::ArgValueCandidates;
 use super::super::steps::Steps;
 use super::super::wait::deadline;
 use super::{read, read_key};
-use crate::args::{BuildArgs, DryRun, Session, TextFormat};
+use crate::args::{BuildArgs, DryRun, Session, TextFormat, unless_swapped};
 use crate::complete;
 use crate::pki::{CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, KeyAlgorithm, NewFile};
 use crate::plan::{self, Keeper, Phase, Rotation, Way};
@@ -99,7 +99,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         folder.check(&[CA_CERTIFICATE, CA_PRIVATE_KEY], true)?;
     }
     let (control, build) = args.build.connect_to_write(session).await?;
-    let plane = control.plane(args.name.as_str()).await?;
+    let plane = unless_swapped(&control, Some(&build), control.plane(args.name.as_str()).await).await?;
     if args.dry_run == DryRun::None {
         let verb = if args.rollback { "roll back the rotation of" } else { "rotate" };
         term.confirm(&format!("{verb} the CA of plane {} and restart its agent", args.name), args.yes)?;

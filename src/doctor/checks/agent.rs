@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::super::agents::Presents;
+use super::super::agents::{AgentFacts, Presents};
 use super::super::case::{BuildCase, Case, GATEWAY_CA};
+use super::super::neighbours::Few;
 use super::super::redact::without_user;
-use super::Outcome;
-use crate::cluster::{AgentPod, LET_IN};
+use super::{Hint, Outcome, Unchecked};
+use crate::cluster::{AgentPod, LABELS, LET_IN};
 use crate::gateway::{Answer, GatewayUrl};
 use crate::pki::{self, Reason, Remaining, Verdict};
 use crate::plane::{CHART, CLUSTER_BUILD_PLANE, RELEASE, age};
@@ -18,8 +19,10 @@ const LATELY: i64 = 3600;
 /// The build cluster's side, or why a check of it is left out.
 fn build(case: &Case) -> Result<&BuildCase, Outcome> {
     match &case.build {
-        None => Err(Outcome::skip("no build cluster was named: --build-context")),
-        Some(Err(problem)) if problem.word == "missing" => Err(Outcome::skip("its agent is elsewhere")),
+        None => Err(Outcome::unchecked(Unchecked::AgentCluster, "the agent's cluster was not given: --build-context")),
+        Some(Err(problem)) if problem.word == "missing" => {
+            Err(Outcome::unchecked(Unchecked::OtherCluster, "its agent is in another cluster"))
+        }
         Some(Err(problem)) => Err(Outcome::unknown(problem.text.clone())),
         Some(Ok(build)) => Ok(build),
     }
@@ -36,17 +39,7 @@ macro_rules! build {
 
 pub fn agent_exists(case: &Case) -> Outcome {
     match &case.build {
-        // One cluster has the agents of some planes.
-        Some(Err(problem)) if problem.word == "missing" && case.is_connected() => {
-            let told = format!("{}, and one is connected from elsewhere", problem.text);
-            let look = case.build_command("kubectl get deployments -A -l app=cluster-agent");
-            if case.has_agents { Outcome::skip(told) } else { Outcome::warn(told).hint(look) }
-        }
-        Some(Err(problem)) if problem.word == "missing" => {
-            let labels = "app=cluster-agent,app.kubernetes.io/component=cluster-agent";
-            Outcome::fail(problem.text.clone())
-                .hint(case.build_command(&format!("kubectl get deployments -A -l {labels}")))
-        }
+        Some(Err(problem)) if problem.word == "missing" => no_agent(case, &problem.text),
         _ => {
             let build = build!(case);
             Outcome::pass(format!("Deployment {}", visible(&build.agent.agent.name.to_string())))
@@ -54,10 +47,45 @@ pub fn agent_exists(case: &Case) -> Outcome {
     }
 }
 
-/// The command that gives the agent's chart another value.
-fn helm(case: &Case, value: &str) -> String {
+/// Says of a namespace without an agent of the planeID where there is one, if anywhere.
+fn no_agent(case: &Case, why: &str) -> Outcome {
+    let id = visible(case.facts.plane.plane_id()).into_owned();
+    let look = case.build_command(&format!("kubectl get deployments -A -l {LABELS}"));
+    match &case.elsewhere {
+        Ok(agents) if !agents.is_empty() => {
+            let names: Vec<_> = agents.iter().map(ToString::to_string).collect();
+            let namespace = agents.first().map(|agent| shell_quoted(&agent.namespace).into_owned()).unwrap_or_default();
+            let flags = format!(" --build-namespace {namespace}");
+            let doctor = case.control(&format!("choreoctl doctor {}", shell_quoted(case.facts.plane.name())));
+            let build = case.build_target.as_ref().map(crate::cluster::Target::build_flags).unwrap_or_default();
+            Outcome::fail(format!("{why}: the agent of planeID {id} is {}", Few::of(&names)))
+                .fix(format!("{doctor}{build}{flags}"))
+        }
+        _ if case.is_one_cluster => Outcome::fail(format!(
+            "{why}, nor in another namespace: the cluster given as the agent's is the control plane's own ({})",
+            case.build_target.as_ref().map(crate::cluster::Target::title).unwrap_or_default()
+        ))
+        .advice("name the agent's cluster with --build-context"),
+        // One cluster has the agents of some planes.
+        Ok(_) if case.is_connected() && !case.is_named && case.has_agents => {
+            Outcome::unchecked(Unchecked::OtherCluster, format!("{why}: the plane is connected from another cluster"))
+        }
+        Ok(_) if case.is_connected() => {
+            Outcome::fail(format!("{why}, nor in another namespace, although the last report says connected"))
+                .look(look)
+        }
+        Ok(_) => Outcome::fail(why).look(look),
+        Err(problem) if case.is_connected() => {
+            Outcome::warn(format!("{why}, and other namespaces are unknown: {}", problem.text)).look(look)
+        }
+        Err(_) => Outcome::fail(why).look(look),
+    }
+}
+
+/// The command that gives the agent's chart another value; advice where the chart's version is unknown.
+fn helm(case: &Case, value: &str) -> Hint {
     let Ok(BuildCase { agent, .. }) = build(case) else {
-        return String::new();
+        return Hint::Advice(String::new());
     };
     let agent = &agent.agent;
     let release = shell_quoted(agent.release.as_deref().unwrap_or(RELEASE));
@@ -65,7 +93,9 @@ fn helm(case: &Case, value: &str) -> String {
     let version = shell_quoted(agent.chart_version.as_deref().unwrap_or("VERSION"));
     let namespace = shell_quoted(&agent.name.namespace);
     let command = format!("helm upgrade {release} {CHART} --version {version} --namespace {namespace} --reuse-values");
-    case.build_command(&format!("{command} --set {}", shell_quoted(value))).replace(" --context ", " --kube-context ")
+    let command = case.build_command(&format!("{command} --set {}", shell_quoted(value)));
+    let command = command.replace(" --context ", " --kube-context ");
+    if agent.chart_version.is_some() { Hint::Fix(command) } else { Hint::Advice(command) }
 }
 
 pub fn agent_plane_id(case: &Case) -> Outcome {
@@ -89,7 +119,7 @@ pub fn agent_plane_type(case: &Case) -> Outcome {
         Some(kind) if kind == wanted => Outcome::pass(format!("it is {wanted}")),
         Some(kind) => {
             Outcome::fail(format!("the agent connects as {}, and this release knows {wanted}", visible(kind)))
-                .hint("install the chart of the control plane's release in the build cluster")
+                .advice("install the chart of the control plane's release in the build cluster")
         }
     }
 }
@@ -106,7 +136,7 @@ pub fn agent_tls(case: &Case) -> Outcome {
 pub fn agent_server_url(case: &Case) -> Outcome {
     let build = build!(case);
     let right = |url: &str| helm(case, &format!("clusterAgent.serverUrl={url}"));
-    let wrong = |why: String| Outcome::fail(why).hint(right("wss://HOST:PORT/ws"));
+    let wrong = |why: String| Outcome::fail(why).advice(right("wss://HOST:PORT/ws").text());
     let Some(text) = build.agent.agent.server_url.as_deref() else {
         return Outcome::skip("its arguments name none");
     };
@@ -132,48 +162,88 @@ pub fn agent_replicas(case: &Case) -> Outcome {
     let (namespace, name) = (shell_quoted(&agent.name.namespace), shell_quoted(&agent.name.name));
     match agent.replicas {
         0 => Outcome::fail("the agent is scaled to zero")
-            .hint(case.build_command(&format!("kubectl -n {namespace} scale deployment {name} --replicas=1"))),
-        count => Outcome::pass(format!("{count} wanted")),
+            .fix(case.build_command(&format!("kubectl -n {namespace} scale deployment {name} --replicas=1"))),
+        1 => Outcome::pass("1 replica"),
+        count => Outcome::pass(format!("{count} replicas")),
     }
+}
+
+pub fn agent_certificate_issued(case: &Case) -> Outcome {
+    let agent = &build!(case).agent;
+    let issuance = match &agent.issuance {
+        Ok(Some(issuance)) => issuance,
+        Ok(None) => return Outcome::skip("no Certificate of cert-manager is for its Secret"),
+        Err(problem) => return Outcome::unchecked(Unchecked::Unread, problem.text.clone()),
+    };
+    let name = visible(&issuance.name.to_string()).into_owned();
+    let Some(why) = &issuance.pending else {
+        return Outcome::pass(format!("Certificate {name} is ready"));
+    };
+    let (namespace, short) = (shell_quoted(&issuance.name.namespace), shell_quoted(&issuance.name.name));
+    let look = format!("kubectl -n {namespace} describe certificates.cert-manager.io {short}");
+    let outcome = match &agent.pair {
+        Ok(pair) if pair.leaf().not_after > case.facts.now => {
+            Outcome::warn(format!("Certificate {name} has not been renewed: {why}"))
+        }
+        _ => Outcome::fail(format!("Certificate {name} has not been issued: {why}")),
+    };
+    outcome.look(case.build_command(&look)).advice("check that cert-manager runs and that its Issuer is ready")
 }
 
 pub fn agent_certificate(case: &Case) -> Outcome {
     let build = build!(case);
     match &build.agent.pair {
-        Ok(pair) if pair.fits => Outcome::pass(format!("{} holds it", visible(&pair.source))),
+        Ok(pair) if pair.fits => Outcome::pass(format!("{} holds both", visible(&pair.source))),
         Ok(pair) => Outcome::fail(format!("in {} the key does not belong to the certificate", visible(&pair.source)))
-            .hint(case.rotate(&format!("choreoctl certs rotate {}", shell_quoted(case.facts.plane.name())))),
+            .hint(case.rotate()),
         Err(problem) if matches!(problem.word, "missing" | "invalid") => {
             let namespace = shell_quoted(&build.agent.agent.name.namespace);
-            Outcome::fail(problem.text.clone()).hint(case.build_command(&format!("kubectl -n {namespace} get secrets")))
+            let look = case.build_command(&format!("kubectl -n {namespace} get secrets"));
+            Outcome::fail(problem.text.clone()).look(look)
         }
         Err(problem) => Outcome::unknown(problem.text.clone()),
     }
 }
 
 pub fn agent_trusted(case: &Case) -> Outcome {
-    let name = shell_quoted(case.facts.plane.name());
-    match case.verdict() {
-        None => match build(case) {
+    let with_ca = || {
+        case.with_both("certs renew", " --ca-dir DIR", |text| {
+            Hint::Advice(format!("with the CA and its key in DIR: {text}"))
+        })
+    };
+    match (case.verdict(), case.pair()) {
+        (Some(Verdict::Authorized { until: Some(until) }), Some(pair))
+            if Remaining::covers(case.soon, until, case.facts.now) =>
+        {
+            let (left, leaf) = (age(until, case.facts.now), pair.leaf());
+            let renewal = case.agent().and_then(AgentFacts::issuance).and_then(|issuance| issuance.renewal);
+            match renewal.filter(|renewal| until >= leaf.not_after && *renewal > case.facts.now) {
+                Some(renewal) => {
+                    Outcome::pass(format!("authorized until {until}; cert-manager renews it at {renewal}"))
+                }
+                None => {
+                    let outcome = Outcome::warn(format!("authorized until {until} only ({left})")).hint(case.rotate());
+                    if pair.cert_manager.is_none() && until >= leaf.not_after {
+                        outcome.hint(with_ca())
+                    } else {
+                        outcome
+                    }
+                }
+            }
+        }
+        (Some(Verdict::Authorized { until }), _) => {
+            Outcome::pass(until.map_or_else(|| "authorized".into(), |until| format!("authorized until {until}")))
+        }
+        (Some(Verdict::Refused(refusal)), pair) => {
+            let is_issued = pair.is_some_and(|pair| pair.cert_manager.is_some());
+            let outcome = Outcome::fail(refusal.message).hint(case.rotate());
+            if refusal.reason == Reason::Expired && !is_issued { outcome.hint(with_ca()) } else { outcome }
+        }
+        (Some(Verdict::Unknown(why)), _) => Outcome::unknown(why),
+        (None, _) => match build(case) {
             Ok(_) => Outcome::skip("its certificate can't be read"),
             Err(outcome) => outcome,
         },
-        Some(Verdict::Authorized { until }) => match until {
-            Some(until) if Remaining::covers(case.soon, until, case.facts.now) => {
-                // A new one under a CA that ends would end with it.
-                let verb =
-                    if case.pair().is_some_and(|pair| until < pair.leaf().not_after) { "rotate" } else { "renew" };
-                Outcome::warn(format!("authorized until {until} only ({})", age(until, case.facts.now)))
-                    .hint(case.rotate(&format!("choreoctl certs {verb} {name}")))
-            }
-            Some(until) => Outcome::pass(format!("authorized until {until}")),
-            None => Outcome::pass("authorized"),
-        },
-        Some(Verdict::Refused(refusal)) => {
-            let verb = if refusal.reason == Reason::Expired { "renew" } else { "rotate" };
-            Outcome::fail(refusal.message).hint(case.rotate(&format!("choreoctl certs {verb} {name}")))
-        }
-        Some(Verdict::Unknown(why)) => Outcome::unknown(why),
     }
 }
 
@@ -188,7 +258,7 @@ pub fn agent_server_ca(case: &Case) -> Outcome {
             format!("kubectl -n {namespace} create configmap {} --from-file=ca.crt=gateway-ca.crt", shell_quoted(map));
         let create = case.build_command(&format!("{create} --dry-run=client -o yaml"));
         let apply = case.build_command("kubectl apply -f -");
-        outcome.hint(format!("{} {template} && {create} | {apply}", case.control(&secret)))
+        outcome.fix(format!("{} {template} && {create} | {apply}", case.control(&secret)))
     };
     let map = visible(map);
     let own = match &build.server_ca {
@@ -210,13 +280,16 @@ pub fn agent_server_ca(case: &Case) -> Outcome {
             Some(ends) if Remaining::covers(case.soon, ends, case.facts.now) => {
                 Outcome::warn(format!("the gateway's CA ends in {}, at {ends}", age(ends, case.facts.now)))
             }
-            _ => Outcome::pass("it has the gateway's CA"),
+            _ => Outcome::pass("the agent trusts the gateway's CA"),
         },
         Ok(_) => {
             hint(Outcome::fail(format!("the ConfigMap {map} of the agent holds another CA than the gateway's Secret")))
         }
         Err(_) if matches!(case.probe, Some(Ok(_))) => Outcome::pass("the gateway's certificate is of this CA"),
-        Err(problem) => Outcome::skip(format!("it holds a CA; the gateway's own can't be compared: {}", problem.text)),
+        Err(problem) => Outcome::unchecked(
+            Unchecked::Unread,
+            format!("the agent has a CA, and that of the gateway is unknown: {}", problem.text),
+        ),
     }
 }
 
@@ -231,16 +304,17 @@ pub fn agent_running(case: &Case) -> Outcome {
     let running = pods.iter().filter(|pod| pod.started.is_some()).count();
     let look = case.build_command(&format!("kubectl -n {namespace} describe pods -l app=cluster-agent"));
     match running {
-        0 if told.is_empty() => Outcome::fail("it has no pods").hint(look),
+        0 if told.is_empty() => Outcome::fail("it has no pods").look(look),
         0 => {
             let why = case.log().map(|told| format!("; {told}")).unwrap_or_default();
-            Outcome::fail(format!("{}{why}", told.join(", "))).hint(look)
+            Outcome::fail(format!("{}{why}", told.join(", "))).look(look)
         }
         count if told.is_empty() && count < build.agent.agent.replicas => {
-            Outcome::warn(format!("{count} of {} run", build.agent.agent.replicas)).hint(look)
+            Outcome::warn(format!("{count} of {} pods are running", build.agent.agent.replicas)).look(look)
         }
-        count if told.is_empty() => Outcome::pass(format!("{count} run")),
-        count => Outcome::warn(format!("{count} run, and {}", told.join(", "))).hint(look),
+        1 if told.is_empty() => Outcome::pass("1 pod is running"),
+        count if told.is_empty() => Outcome::pass(format!("{count} pods are running")),
+        count => Outcome::warn(format!("{count} running, and {}", told.join(", "))).look(look),
     }
 }
 
@@ -270,7 +344,7 @@ pub fn agent_current(case: &Case) -> Outcome {
         shell_quoted(&agent.name)
     );
     match behind.first() {
-        None => Outcome::pass(format!("{} of {} pods do", pods.len(), pods.len())),
+        None => Outcome::pass(format!("{} of {} pods present the current certificate", pods.len(), pods.len())),
         Some(told) => {
             let presents: Vec<_> = pods.iter().filter_map(|pod| pair.presented_by(pod)).collect();
             let trusted = matches!(case.verdict(), Some(Verdict::Authorized { .. }));
@@ -283,9 +357,9 @@ pub fn agent_current(case: &Case) -> Outcome {
                 Outcome::warn(told.clone())
             };
             if presents.contains(&Presents::Older) && !trusted {
-                return outcome.hint("do not restart it before the plane trusts what the Secret holds");
+                return outcome.advice("do not restart it before the plane trusts what the Secret holds");
             }
-            outcome.hint(case.build_command(&restart))
+            outcome.fix(case.build_command(&restart))
         }
     }
 }

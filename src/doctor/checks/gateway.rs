@@ -1,7 +1,8 @@
 //! Checks of the gateway and of what the controller reports.
 
 use super::super::case::{Case, GATEWAY_CA, GATEWAY_SERVICE};
-use super::Outcome;
+use super::super::neighbours::Few;
+use super::{Hint, Outcome, Unchecked};
 use crate::gateway::{Answer, ProbeError, Reply};
 use crate::plane::{CLUSTER_BUILD_PLANE, DEFAULT_PLANE, Span, State, age};
 use crate::term::{shell_quoted, visible};
@@ -14,16 +15,19 @@ const LEASE_AGE: i64 = 120;
 pub fn gateway_running(case: &Case) -> Outcome {
     let namespace = shell_quoted(&case.control_namespace);
     match &case.gateway_pods {
-        Err(problem) => Outcome::skip(problem.text.clone()),
-        Ok(None) => Outcome::skip(format!("the namespace {} has no Service {GATEWAY_SERVICE}", case.control_namespace)),
+        Err(problem) => Outcome::unchecked(Unchecked::Unread, problem.text.clone()),
+        Ok(None) => Outcome::unchecked(
+            Unchecked::GatewayPods,
+            format!("the namespace {} has no Service {GATEWAY_SERVICE}", case.control_namespace),
+        ),
         Ok(Some(pods)) => {
             let look = format!("kubectl -n {namespace} get pods -l {}", shell_quoted(&pods.selector));
             match pods.ready {
-                0 => Outcome::fail("no pod of the gateway is ready").hint(case.control(&look)),
-                1 => Outcome::pass("it runs"),
+                0 => Outcome::fail("no pod of the gateway is ready").look(case.control(&look)),
+                1 => Outcome::pass("1 pod of the gateway is ready"),
                 count => {
                     let told = "an agent is connected to one of them only, and requests through the others fail";
-                    Outcome::warn(format!("{count} pods of the gateway run: {told}")).hint(case.control(&look))
+                    Outcome::warn(format!("{count} pods of the gateway are ready: {told}")).look(case.control(&look))
                 }
             }
         }
@@ -33,8 +37,10 @@ pub fn gateway_running(case: &Case) -> Outcome {
 pub fn gateway_reachable(case: &Case) -> Outcome {
     let Some(probe) = &case.probe else {
         return match &case.gateway_url {
-            None => Outcome::skip("no gateway URL is known: --gateway-url"),
-            Some(url) => Outcome::skip(format!("{} was not asked", visible(&url.to_string()))),
+            None => Outcome::unchecked(Unchecked::Gateway, "no gateway URL is known: --gateway-url"),
+            Some(url) => {
+                Outcome::unchecked(Unchecked::Gateway, format!("{} was not contacted", visible(&url.to_string())))
+            }
         };
     };
     let url = case.gateway_url.as_ref().map(|url| visible(&url.to_string()).into_owned()).unwrap_or_default();
@@ -43,21 +49,21 @@ pub fn gateway_reachable(case: &Case) -> Outcome {
             Outcome::pass(format!("{url} answers"))
         }
         Err(error @ ProbeError::WrongName { host, .. }) => Outcome::fail(error.to_string())
-            .hint(format!("add {} to the gateway's clusterGateway.tls.dnsNames, and restart it", visible(host))),
+            .advice(format!("add {} to the gateway's clusterGateway.tls.dnsNames, and restart it", visible(host))),
         Err(error @ ProbeError::Expired) => Outcome::fail(error.to_string())
-            .hint(format!("the gateway reads its certificate once, at its start: {}", case.restart_gateway())),
+            .hint(case.restart_gateway())
+            .advice("the gateway reads its certificate once, when it starts"),
         Err(error @ ProbeError::UnknownAuthority) => {
             let inspect = format!("choreoctl certs inspect secret/{}/{GATEWAY_CA}:ca.crt", case.control_namespace);
-            Outcome::fail(error.to_string()).hint(case.control(&inspect))
+            Outcome::fail(error.to_string()).look(case.control(&inspect))
         }
-        // From here it may be another way than from the build cluster.
-        Err(error) => Outcome::fail(format!("{error} (asked from this machine)")).hint(format!(
-            "is {url} right, and can the build cluster reach it? {}",
-            case.control(&format!(
-                "kubectl -n {} get service {GATEWAY_SERVICE}",
-                shell_quoted(&case.control_namespace)
-            ))
-        )),
+        // The agent may reach it over another network than this machine.
+        Err(error) => {
+            let namespace = shell_quoted(&case.control_namespace);
+            Outcome::fail(format!("{error} (seen from this machine)"))
+                .advice(format!("check that {url} is right and that the agent's cluster can reach it"))
+                .look(case.control(&format!("kubectl -n {namespace} get service {GATEWAY_SERVICE}")))
+        }
     }
 }
 
@@ -70,12 +76,12 @@ fn ahead(case: &Case) -> Option<i64> {
 
 pub fn gateway_clock(case: &Case) -> Outcome {
     match &case.probe {
-        None => return Outcome::skip("it was not asked"),
+        None => return Outcome::unchecked(Unchecked::Gateway, "the gateway was not contacted"),
         Some(Ok(Reply { date: Some(_), .. })) => {}
-        Some(_) => return Outcome::skip("the gateway doesn't tell its time"),
+        Some(_) => return Outcome::skip("the gateway's answer has no date"),
     }
     let Some(ahead) = ahead(case) else {
-        return Outcome::pass("the gateway's clock is the API server's");
+        return Outcome::pass("the gateway's clock agrees with the API server's");
     };
     let side = if ahead > 0 { "ahead of" } else { "behind" };
     let span = Span::from_seconds(ahead.unsigned_abs());
@@ -84,37 +90,36 @@ pub fn gateway_clock(case: &Case) -> Outcome {
     let stale = matches!(case.facts.plane.state(case.facts.now), State::Late | State::Stale);
     let nodes = case.control(&format!("kubectl -n {} get pods -o wide", shell_quoted(&case.control_namespace)));
     let outcome = if (case.presented && !let_in) || stale { Outcome::fail(told) } else { Outcome::warn(told) };
-    outcome.hint(format!("set the clock of the gateway's node right: {nodes}"))
+    outcome.advice("correct the clock of the gateway's node").look(nodes)
 }
 
 pub fn gateway_answer(case: &Case) -> Outcome {
     let Some(probe) = &case.probe else {
-        return Outcome::skip("it was not asked");
+        return Outcome::unchecked(Unchecked::Gateway, "the gateway was not contacted");
     };
     let namespace = shell_quoted(&case.control_namespace);
     let log = case.control(&format!("kubectl -n {namespace} logs service/{GATEWAY_SERVICE} --tail=100"));
     let answer = match probe {
         _ if !case.presented => {
-            return Outcome::skip("there is no certificate to ask with: --build-context, or --cert and --key");
+            let why = "there is no certificate to present: --build-context, or --cert and --key";
+            return Outcome::unchecked(Unchecked::Gateway, why);
         }
         Ok(reply) => &reply.answer,
-        Err(error) => return Outcome::fail(error.to_string()).hint(log),
+        Err(error) => return Outcome::fail(error.to_string()).look(log),
     };
-    let failed = |hint: String| Outcome::fail(answer.to_string()).hint(hint);
+    let failed = |advice: &str| Outcome::fail(answer.to_string()).advice(advice);
     match answer {
         Answer::Authorized => Outcome::pass(answer.to_string()),
         Answer::NoPlane => {
-            failed(format!("is it another control plane's gateway, or can't it read the CA? Its log tells: {log}"))
+            failed("check that this is the gateway of this control plane, and that it can read the CA").look(log)
         }
-        Answer::NotTrusted => failed(format!("is it another control plane's gateway? Its log tells: {log}")),
+        Answer::NotTrusted => failed("check that this is the gateway of this control plane").look(log),
         Answer::NoCertificate => {
-            failed("something on the way terminates TLS: let it pass TLS through (TLSRoute, TCP)".into())
+            failed("a proxy before the gateway terminates TLS: let TLS pass through it (TLSRoute, TCP load balancer)")
         }
-        Answer::OtherRelease(_) => {
-            failed("install the chart of the control plane's release in the build cluster".into())
-        }
-        Answer::Blind(_) => failed(log),
-        Answer::Other { .. } => failed(format!("does the URL lead to the cluster gateway? {log}")),
+        Answer::OtherRelease(_) => failed("install the chart of the control plane's release in the agent's cluster"),
+        Answer::Blind(_) => Outcome::fail(answer.to_string()).look(log),
+        Answer::Other { .. } => failed("check that the URL leads to the cluster gateway").look(log),
     }
 }
 
@@ -132,12 +137,12 @@ pub fn controller(case: &Case) -> Outcome {
     let look = case.control(&format!("kubectl -n {namespace} get pods"));
     let answers = matches!(case.probe, Some(Ok(_)));
     match facts.plane.state(facts.now) {
-        State::Stale if down => Outcome::fail(format!("the last report is old, and {lease}: it is down")).hint(look),
+        State::Stale if down => Outcome::fail(format!("the last report is old, and {lease}: it is down")).look(look),
         State::Stale if answers => {
             let told = "the gateway answers, so the controller doesn't report";
-            Outcome::fail(format!("the last report is old; {told}; {lease}")).hint(look)
+            Outcome::fail(format!("the last report is old; {told}; {lease}")).look(look)
         }
-        State::Stale => Outcome::fail(format!("the last report is old; {lease}: is the gateway down?")).hint(look),
+        State::Stale => Outcome::fail(format!("the last report is old; {lease}: is the gateway down?")).look(look),
         State::Unreported if case.is_new() => Outcome::pass("no report yet: the first one takes about a minute"),
         State::Unreported => {
             let held = facts.plane.metadata.finalizers.iter().flatten().any(|one| one == CLUSTER_BUILD_PLANE.finalizer);
@@ -146,9 +151,9 @@ pub fn controller(case: &Case) -> Outcome {
             } else {
                 "no controller looks after this plane"
             };
-            Outcome::fail(format!("there is no report: {why}; {lease}")).hint(look)
+            Outcome::fail(format!("there is no report: {why}; {lease}")).look(look)
         }
-        _ if down => Outcome::warn(lease).hint(look),
+        _ if down => Outcome::warn(lease).look(look),
         _ => Outcome::pass("it reports"),
     }
 }
@@ -161,54 +166,60 @@ pub fn connected(case: &Case) -> Outcome {
         let outcome = Outcome::fail(format!("{told}{why}"));
         match &case.build {
             // The causes lie there.
-            None => outcome.hint(case.rotate(&format!("choreoctl doctor {}", shell_quoted(facts.plane.name())))),
+            None => outcome.hint(case.with_both("doctor", "", Hint::Look)),
             Some(_) => outcome,
         }
     };
     match facts.plane.state(facts.now) {
-        State::Connected if facts.plane.name() == DEFAULT_PLANE => Outcome::pass(format!("{agents} connected")),
-        State::Connected => Outcome::pass(format!("{agents} connected; builds reach it by its name only")),
+        State::Connected if facts.plane.name() == DEFAULT_PLANE => Outcome::pass(connected_agents(agents)),
+        State::Connected => Outcome::pass(format!(
+            "{}; it is not the plane named default, so builds must name it",
+            connected_agents(agents)
+        )),
         State::Late => Outcome::warn("the heartbeat is late"),
         State::Unreported => Outcome::skip("there is no report yet"),
         State::Disconnected => failed("no agent is connected, though one was"),
-        _ => failed("no agent ever got in"),
+        _ => failed("no agent has ever connected"),
     }
+}
+
+fn connected_agents(count: i64) -> String {
+    if count == 1 { "1 agent is connected".into() } else { format!("{count} agents are connected") }
 }
 
 pub fn agent_authorized(case: &Case) -> Outcome {
     match case.counted {
         _ if case.facts.plane.state(case.facts.now) != State::Connected => Outcome::skip("none is connected"),
-        None => Outcome::skip("the gateway doesn't tell"),
+        None => Outcome::unchecked(Unchecked::Gateway, "the gateway did not report its agents"),
         Some(counted) if counted.connected_agents > 0 => {
             Outcome::pass(format!("the gateway counts {} for this plane", counted.connected_agents))
         }
-        Some(_) if case.facts.shares_plane_id_with.as_ref().is_ok_and(Vec::is_empty) => {
-            Outcome::fail("no agent is connected that this plane lets in, though the status says so").hint(case.rotate(
-                &format!("choreoctl certs verify --cert agent --plane {}", shell_quoted(case.facts.plane.name())),
-            ))
-        }
         Some(_) => {
             let shared = case.facts.shares_plane_id_with.as_deref().unwrap_or_default();
-            let names: Vec<_> = shared.iter().map(|name| visible(name)).collect();
-            let others = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+            let why = if shared.is_empty() {
+                "no agent is connected that this plane authorizes, although the status says so".to_owned()
+            } else {
+                format!("the connected agents are authorized only by other planes of the planeID ({})", Few::of(shared))
+            };
             let name = shell_quoted(case.facts.plane.name());
-            let hint = case.rotate(&format!("choreoctl certs verify --cert agent --plane {name}"));
-            Outcome::fail(format!(
-                "the agents that are connected are let in by other planes of the planeID{others} only"
-            ))
-            .hint(hint)
+            let verify = case.control("choreoctl certs verify --cert agent");
+            let flags = case.build_target.as_ref().map(crate::cluster::Target::build_flags);
+            let line = format!("{verify} --plane {name}{}", flags.as_deref().unwrap_or(" --build-context CONTEXT"));
+            Outcome::fail(why).hint(if flags.is_some() { Hint::Look(line) } else { Hint::Advice(line) })
         }
     }
 }
 
 impl Case {
     /// The command that restarts the gateway.
-    fn restart_gateway(&self) -> String {
+    fn restart_gateway(&self) -> Hint {
         let namespace = shell_quoted(&self.control_namespace);
         let pods = self.gateway_pods.as_ref().ok().and_then(Option::as_ref);
-        self.control(&match pods {
-            Some(pods) => format!("kubectl -n {namespace} delete pods -l {}", shell_quoted(&pods.selector)),
-            None => format!("kubectl -n {namespace} get pods"),
-        })
+        match pods {
+            Some(pods) => Hint::Fix(
+                self.control(&format!("kubectl -n {namespace} delete pods -l {}", shell_quoted(&pods.selector))),
+            ),
+            None => Hint::Look(self.control(&format!("kubectl -n {namespace} get pods"))),
+        }
     }
 }

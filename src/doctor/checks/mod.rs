@@ -4,11 +4,15 @@ mod agent;
 mod gateway;
 mod plane;
 
+use std::collections::BTreeSet;
+use std::fmt;
+
 use serde::Serialize;
 
 use super::case::Case;
 use super::ground::Ground;
-use crate::plane::State;
+use crate::plane::{BUILD_NAMESPACE, State};
+use crate::term::shell_quoted;
 
 pub(super) use agent::complaint;
 
@@ -23,29 +27,93 @@ pub enum Status {
     Skip,
 }
 
-/// What a check says.
+/// What to do about an outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", content = "text", rename_all = "lowercase")]
+pub enum Hint {
+    /// A command that removes the fault.
+    Fix(String),
+    /// A command that shows more, and changes nothing.
+    Look(String),
+    /// A question or an explanation, or a command with a placeholder.
+    Advice(String),
+}
+
+impl Hint {
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Fix(text) | Self::Look(text) | Self::Advice(text) => text,
+        }
+    }
+
+    /// The word before it.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Fix(_) => "fix",
+            Self::Look(_) => "look",
+            Self::Advice(_) => "hint",
+        }
+    }
+}
+
+/// Why a check was left out although nothing else failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unchecked {
+    AgentCluster,
+    OtherCluster,
+    Gateway,
+    GatewayPods,
+    Unread,
+}
+
+impl fmt::Display for Unchecked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AgentCluster => "the agent's cluster was not given",
+            Self::OtherCluster => "the agent is not in the cluster that was given",
+            Self::Gateway => "the gateway was not contacted",
+            Self::GatewayPods => "the gateway's pods were not found",
+            Self::Unread => "some objects could not be read",
+        })
+    }
+}
+
+/// What a check says.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub status: Status,
     pub message: String,
-    pub hint: Option<String>,
+    /// The best one first.
+    pub hints: Vec<Hint>,
+    /// What the message counts, one by one.
+    pub details: Vec<String>,
     /// Whether what it needs could not be read: then nothing is said to be healthy.
-    #[serde(skip)]
     pub unknown: bool,
+    /// Why it was left out, where that leaves something in doubt.
+    pub unchecked: Option<Unchecked>,
     /// Whether what needs it can't be told.
-    #[serde(skip)]
     blocks: bool,
 }
 
 impl Outcome {
     fn new(status: Status, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), hint: None, unknown: false, blocks: status == Status::Fail }
+        let blocks = status == Status::Fail;
+        Self {
+            status,
+            message: message.into(),
+            hints: Vec::new(),
+            details: Vec::new(),
+            unknown: false,
+            unchecked: None,
+            blocks,
+        }
     }
 
     /// One that is made up.
     #[cfg(test)]
     pub fn told(status: Status, message: &str, hint: Option<&str>) -> Self {
-        Self { hint: hint.map(str::to_owned), ..Self::new(status, message) }
+        let hints = hint.map(|hint| Hint::Fix(hint.to_owned())).into_iter().collect();
+        Self { hints, ..Self::new(status, message) }
     }
 
     fn pass(message: impl Into<String>) -> Self {
@@ -60,21 +128,63 @@ impl Outcome {
         Self::new(Status::Fail, message)
     }
 
+    /// There is nothing to check.
     fn skip(message: impl Into<String>) -> Self {
         Self::new(Status::Skip, message)
     }
 
+    /// There is something to check, and it was not looked at.
+    fn unchecked(why: Unchecked, message: impl Into<String>) -> Self {
+        Self { unchecked: Some(why), ..Self::skip(message) }
+    }
+
     fn unknown(message: impl Into<String>) -> Self {
-        Self { unknown: true, blocks: true, ..Self::skip(message) }
+        Self { unknown: true, blocks: true, unchecked: Some(Unchecked::Unread), ..Self::skip(message) }
     }
 
-    fn hangs_on(check: &str) -> Self {
-        Self { blocks: true, ..Self::skip(format!("hangs on {check}")) }
+    fn depends_on(check: &str) -> Self {
+        Self { blocks: true, ..Self::skip(format!("depends on {check}")) }
     }
 
-    fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+    fn details(self, details: impl IntoIterator<Item = String>) -> Self {
+        Self { details: details.into_iter().collect(), ..self }
+    }
+
+    fn hint(mut self, hint: Hint) -> Self {
+        self.hints.push(hint);
         self
+    }
+
+    fn fix(self, command: impl Into<String>) -> Self {
+        self.hint(Hint::Fix(command.into()))
+    }
+
+    fn look(self, command: impl Into<String>) -> Self {
+        self.hint(Hint::Look(command.into()))
+    }
+
+    fn advice(self, text: impl Into<String>) -> Self {
+        self.hint(Hint::Advice(text.into()))
+    }
+}
+
+/// Where a check looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    ControlPlane,
+    Agent,
+    Gateway,
+    Connection,
+}
+
+impl Group {
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::ControlPlane => "control plane",
+            Self::Agent => "agent",
+            Self::Gateway => "gateway",
+            Self::Connection => "connection",
+        }
     }
 }
 
@@ -101,6 +211,16 @@ impl Check {
     /// Whether it is about no plane, but about what all of them stand on.
     pub fn is_of_ground(&self) -> bool {
         matches!(self.run, Run::Ground(_))
+    }
+
+    /// Where it looks, by its id.
+    pub fn group(&self) -> Group {
+        match self.id {
+            "controller" | "connected" | "agent-authorized" => Group::Connection,
+            id if id.starts_with("gateway-") => Group::Gateway,
+            id if id.starts_with("agent-") => Group::Agent,
+            _ => Group::ControlPlane,
+        }
     }
 }
 
@@ -197,6 +317,13 @@ pub static CHECKS: &[Check] = &[
         run: Plane(plane::ca_shared),
     },
     Check {
+        id: "rotation",
+        needs: &["plane-exists"],
+        about: "no rotation of the CA is unfinished",
+        why: "Between its stages the plane trusts the old CA and the new one. `choreoctl certs rotate` marks the plane with the annotation choreoctl.dev/rotation and keeps what it made in a Secret of the agent's namespace; run again it continues, and with --rollback it goes back.",
+        run: Plane(plane::rotation),
+    },
+    Check {
         id: "observability-plane",
         needs: &["plane-exists"],
         about: "the observability plane exists",
@@ -246,8 +373,15 @@ pub static CHECKS: &[Check] = &[
         run: Plane(agent::agent_replicas),
     },
     Check {
-        id: "agent-certificate",
+        id: "agent-certificate-issued",
         needs: &["agent-exists"],
+        about: "cert-manager has issued the agent's certificate",
+        why: "Without it the agent's Secret is missing, or holds a certificate that expires: the conditions of the Certificate and its Issuer name the reason.",
+        run: Plane(agent::agent_certificate_issued),
+    },
+    Check {
+        id: "agent-certificate",
+        needs: &["agent-exists", "agent-certificate-issued"],
         about: "the agent's Secret holds a certificate and the key that belongs to it",
         why: "Without the Secret the pod hangs in ContainerCreating; with a key that doesn't fit it crashes.",
         run: Plane(agent::agent_certificate),
@@ -338,7 +472,7 @@ pub fn checks(ground: &Ground, case: Option<&Case>) -> Vec<Checked> {
         let missing =
             check.needs.iter().find(|need| done.iter().any(|one| one.check.id == **need && one.outcome.blocks));
         let outcome = match (missing, &check.run, case) {
-            (Some(need), ..) => Outcome::hangs_on(need),
+            (Some(need), ..) => Outcome::depends_on(need),
             (None, Run::Ground(run), _) => run(ground),
             (None, Run::Plane(run), Some(case)) => run(case),
             (None, Run::Plane(_), None) => continue,
@@ -351,6 +485,16 @@ pub fn checks(ground: &Ground, case: Option<&Case>) -> Vec<Checked> {
 /// The check that names the cause: the first in their order that failed.
 pub fn root_cause(checked: &[Checked]) -> Option<&Checked> {
     checked.iter().find(|one| one.outcome.status == Status::Fail)
+}
+
+/// The checks that warn.
+pub fn warnings(checked: &[Checked]) -> impl Iterator<Item = &Checked> {
+    checked.iter().filter(|one| one.outcome.status == Status::Warn)
+}
+
+/// What was not looked at, although it could be wrong: the reasons, each once.
+pub fn unchecked(checked: &[Checked]) -> BTreeSet<Unchecked> {
+    checked.iter().filter_map(|one| one.outcome.unchecked).collect()
 }
 
 /// Whether nothing failed, and all that was looked for could be read.
@@ -378,12 +522,31 @@ impl Case {
         self.build_target.as_ref().map_or_else(|| command.to_owned(), |target| target.command(command))
     }
 
-    /// A command line that needs both clusters.
-    fn rotate(&self, command: &str) -> String {
-        let build = self
-            .build_target
-            .as_ref()
-            .map_or_else(|| " --build-context CONTEXT".into(), crate::cluster::Target::build_flags);
-        format!("{}{build}", self.control(command))
+    /// A command for the plane that needs both clusters; advice where the agent's is a placeholder.
+    fn with_both(&self, verb: &str, flags: &str, hint: fn(String) -> Hint) -> Hint {
+        let name = shell_quoted(self.facts.plane.name());
+        let line = self.control(&format!("choreoctl {verb} {name}{flags}"));
+        match &self.build_target {
+            Some(target) => {
+                let default = format!(" --build-namespace {}", shell_quoted(&self.build_namespace));
+                let namespace = if self.build_namespace == BUILD_NAMESPACE { "" } else { &default };
+                hint(format!("{line}{}{namespace}", target.build_flags()))
+            }
+            None => Hint::Advice(format!("{line} --build-context CONTEXT")),
+        }
+    }
+
+    /// The command that gives the plane and its agent a new CA, and keeps the CA's key.
+    fn rotate(&self) -> Hint {
+        let is_issued = self.pair().is_some_and(|pair| pair.cert_manager.is_some());
+        let release = self.agent().and_then(|agent| agent.agent.release.as_ref());
+        let out_dir = || format!(" --out-dir {}", shell_quoted(&format!("{}-ca", self.facts.plane.name())));
+        let to_file = match (is_issued, release) {
+            // The CA's key is in the Secret that cert-manager reads.
+            (true, Some(_)) => " --install".to_owned(),
+            (true, None) => format!(" --to own{}", out_dir()),
+            (false, _) => out_dir(),
+        };
+        self.with_both("certs rotate", &to_file, Hint::Fix)
     }
 }

@@ -2,10 +2,13 @@
 
 use super::super::case::Case;
 use super::super::ground::Ground;
-use super::Outcome;
+use super::super::neighbours::Few;
+use super::super::remarks::pinned;
+use super::{Hint, Outcome, Unchecked};
+use crate::cluster::grant;
 use crate::manifest::{parse, to_yaml};
-use crate::pki::{self, Certificate, Remaining};
-use crate::plane::{CLUSTER_BUILD_PLANE, Plane, age};
+use crate::pki::{self, CA_CERTIFICATE, Certificate, LEAF_CERTIFICATE, Verdict};
+use crate::plane::{CLUSTER_BUILD_PLANE, Plane, ROTATION, age};
 use crate::term::{shell_quoted, visible};
 use crate::validate::{Severity, judge};
 
@@ -14,8 +17,11 @@ pub fn api_server(ground: &Ground) -> Outcome {
         Ok(version) => Outcome::pass(visible(version)),
         Err(problem) if problem.word == "files" => Outcome::skip(problem.text.clone()),
         Err(problem) => {
-            let hint = ground.hint.clone().unwrap_or_else(|| ground.control.command("kubectl cluster-info"));
-            Outcome::fail(problem.text.clone()).hint(hint)
+            let outcome = Outcome::fail(problem.text.clone());
+            match &ground.hint {
+                Some(hint) => outcome.advice(hint.clone()),
+                None => outcome.look(ground.control.command("kubectl cluster-info")),
+            }
         }
     }
 }
@@ -25,7 +31,7 @@ pub fn crd(ground: &Ground) -> Outcome {
     match &ground.crd {
         Ok(served) if served.observability_by_name => {
             let told = "observabilityPlaneRef is a plain name, as in v0.14, whose gateway lets in no agent through a";
-            Outcome::warn(format!("the {kind} that is served is an old one: {told} {kind}")).hint(
+            Outcome::warn(format!("the {kind} that is served is an old one: {told} {kind}")).advice(
                 "install the CRDs of the release that runs, which Helm leaves as they are: its chart's folder crds/",
             )
         }
@@ -35,18 +41,29 @@ pub fn crd(ground: &Ground) -> Outcome {
         }
         Err(problem) if problem.word == "missing" => {
             let outcome = Outcome::fail(problem.text.clone());
-            if let Some(hint) = &ground.hint { outcome.hint(hint) } else { outcome }
+            if let Some(hint) = &ground.hint { outcome.advice(hint) } else { outcome }
         }
         Err(problem) => Outcome::skip(problem.text.clone()),
     }
 }
 
 pub fn rights(ground: &Ground) -> Outcome {
-    if ground.forbidden.is_empty() {
-        return Outcome::pass("nothing that was looked at is forbidden");
+    let count = ground.forbidden.len();
+    if count == 0 {
+        return Outcome::pass("read access to everything that was checked");
     }
-    let told: Vec<_> = ground.forbidden.iter().map(String::as_str).collect();
-    Outcome::warn(told.join("; ")).hint(ground.control.command("kubectl auth can-i --list"))
+    let noun = if count == 1 { "request is" } else { "requests are" };
+    let outcome = Outcome::warn(format!("{count} {noun} not allowed")).details(ground.forbidden.iter().cloned());
+    let clusters = [(Some(&ground.control), &ground.control_rights), (ground.build.as_ref(), &ground.build_rights)];
+    clusters.into_iter().fold(outcome, |outcome, (target, rights)| {
+        let kubectl = target.map(|target| target.command("kubectl apply")).unwrap_or_default();
+        match grant(&kubectl, rights.iter()) {
+            Some(command) => {
+                outcome.advice(format!("an administrator grants the missing rights to USER with\n{command}"))
+            }
+            None => outcome,
+        }
+    })
 }
 
 pub fn plane_exists(case: &Case) -> Outcome {
@@ -62,8 +79,9 @@ pub fn deletion(case: &Case) -> Outcome {
         return Outcome::pass("it is not being deleted");
     }
     let held: Vec<_> = plane.metadata.finalizers.iter().flatten().map(|finalizer| visible(finalizer)).collect();
-    Outcome::fail(format!("it is being deleted, and held by {}", held.join(", ")))
-        .hint("start the controller and the gateway: the finalizer goes once both answered")
+    Outcome::fail(format!("it is being deleted, and held by {}", held.join(", "))).advice(
+        "start the controller and the gateway: the controller removes the finalizer once the gateway has answered",
+    )
 }
 
 pub fn client_ca_readable(case: &Case) -> Outcome {
@@ -76,14 +94,39 @@ pub fn client_ca_readable(case: &Case) -> Outcome {
         }
         _ => case.control(&format!("choreoctl describe {}", shell_quoted(case.facts.plane.name()))),
     };
+    let failed = |why: String| {
+        let outcome = Outcome::fail(why);
+        trust_agent(case).into_iter().fold(outcome, Outcome::hint).look(look())
+    };
     match &ca.text {
-        Ok(text) if text.trim().is_empty() => Outcome::fail(format!("{} is empty", visible(&ca.source))).hint(look()),
+        Ok(text) if text.trim().is_empty() => failed(format!("{} is empty", visible(&ca.source))),
         Ok(_) => Outcome::pass(format!("{} can be read", visible(&ca.source))),
-        Err(problem) if matches!(problem.word, "missing" | "invalid") => {
-            Outcome::fail(problem.text.clone()).hint(look())
-        }
+        Err(problem) if matches!(problem.word, "missing" | "invalid") => failed(problem.text.clone()),
         Err(problem) => Outcome::unknown(problem.text.clone()),
     }
+}
+
+/// The command that writes the CA of the agent's certificate, or the certificate itself where it is self-signed, into the
+/// plane: what the guides do by hand. None where an agent would be refused all the same.
+fn trust_agent(case: &Case) -> Option<Hint> {
+    let (pair, build) = (case.pair()?, case.build_target.as_ref()?);
+    let trusts = |ca: &str| matches!(pki::verify(&pair.presented, ca, case.facts.now), Verdict::Authorized { .. });
+    let leaf = pki::encode("CERTIFICATE", pair.presented.first()?);
+    let key = if trusts(&pair.ca) { CA_CERTIFICATE } else { LEAF_CERTIFICATE };
+    if key == LEAF_CERTIFICATE && !(pair.certificates.len() == 1 && trusts(&leaf)) {
+        return None;
+    }
+    let secret = case.agent()?.agent.pair()?;
+    let (namespace, secret) = (shell_quoted(&secret.namespace).into_owned(), shell_quoted(&secret.name).into_owned());
+    let value = format!("{{{{index .data \"{key}\" | base64decode | printf \"%q\"}}}}");
+    let patch = format!("{{\"spec\":{{\"clusterAgent\":{{\"clientCA\":{{\"secretRef\":null,\"value\":{value}}}}}}}}}");
+    let read = build.command(&format!("kubectl -n {namespace} get secret {secret}"));
+    let name = shell_quoted(case.facts.plane.name());
+    let write = case.control(&format!(
+        "kubectl patch {} {name} --type=merge --patch-file=client-ca.json",
+        CLUSTER_BUILD_PLANE.type_name()
+    ));
+    Some(Hint::Fix(format!("{read} -o go-template='{patch}' > client-ca.json && {write}")))
 }
 
 pub fn client_ca_usable(case: &Case) -> Outcome {
@@ -91,19 +134,18 @@ pub fn client_ca_usable(case: &Case) -> Outcome {
     let certificates = match ca.certificates() {
         Ok(certificates) => certificates,
         Err(problem) => {
-            let hint = "choreoctl certs bundle FILE makes raw PEM of base64 and DER";
-            return Outcome::fail(problem.text.clone()).hint(hint);
+            let outcome = trust_agent(case).into_iter().fold(Outcome::fail(problem.text.clone()), Outcome::hint);
+            return outcome.advice("choreoctl certs bundle FILE makes raw PEM of base64 and DER");
         }
     };
     let trusts: Vec<_> = certificates.iter().map(|one| pki::trust(&one.der, case.facts.now)).collect();
     match trusts.iter().find_map(|trust| trust.as_ref().err()) {
         Some(refusal) if trusts.iter().all(Result::is_err) => {
-            let name = shell_quoted(case.facts.plane.name());
-            let hint = case.rotate(&format!("choreoctl certs rotate {name}"));
-            Outcome::fail(format!("no agent is let in: the CA {}", refusal.message)).hint(hint)
+            Outcome::fail(format!("no agent can connect: the CA {}", refusal.message)).hint(case.rotate())
         }
         _ => {
-            Outcome::pass(format!("{} of {} certificates let agents in", trusts.iter().flatten().count(), trusts.len()))
+            let usable = trusts.iter().flatten().count();
+            Outcome::pass(format!("{usable} of {} CA certificates can verify client certificates", trusts.len()))
         }
     }
 }
@@ -128,80 +170,102 @@ pub fn spec_valid(case: &Case) -> Outcome {
         errors => {
             let name = shell_quoted(case.facts.plane.name());
             let hint = format!("{} -o yaml | choreoctl validate -", case.control(&format!("choreoctl get {name}")));
-            Outcome::fail(errors.join("; ")).hint(hint)
+            Outcome::fail(errors.join("; ")).look(hint)
         }
     }
 }
 
 pub fn ca_outlives(case: &Case) -> Outcome {
-    let certificates = case.facts.client_ca.certificates().as_deref().unwrap_or_default();
-    let name = shell_quoted(case.facts.plane.name());
+    let certificates = case.pinned();
     let ended = |certificate: &&Certificate| certificate.not_after < case.facts.now;
-    let pinned = certificates.iter().filter(|certificate| !certificate.ca && !ended(certificate));
-    if let Some(pinned) = pinned.min_by_key(|certificate| certificate.not_after) {
-        // By whom it is renewed is known with the build cluster.
-        let own = case.pair().is_some_and(|pair| pair.cert_manager.is_none() && pair.leaf().der == pinned.der);
-        if own {
-            return ends(pinned, case);
-        }
-        let remark = super::super::pinned_leaf(pinned).map(|remark| remark.text).unwrap_or_default();
-        return if Remaining::covers(case.soon, pinned.chart_renewal(), case.facts.now) {
-            Outcome::warn(remark).hint(case.rotate(&format!("choreoctl certs rotate {name}")))
+    let leaves = certificates.iter().filter(|certificate| !certificate.ca && !ended(certificate));
+    if let Some(leaf) = leaves.min_by_key(|certificate| certificate.not_after) {
+        // Who renews it is known with the agent's cluster.
+        let own = case.pair().is_some_and(|pair| pair.cert_manager.is_none() && pair.leaf().der == leaf.der);
+        let remark = if own {
+            format!(
+                "the CA is the agent's client certificate ({}), which expires at {}: every renewed one is refused until the plane trusts it",
+                visible(&leaf.subject),
+                leaf.not_after
+            )
         } else {
-            Outcome::pass(remark)
+            pinned(leaf, case.renewal(leaf)).text
         };
+        return Outcome::warn(remark).hint(case.rotate());
     }
-    let lets_in = |certificate: &&Certificate| pki::trust(&certificate.der, case.facts.now).is_ok();
-    match certificates.iter().filter(lets_in).max_by_key(|certificate| certificate.not_after) {
-        Some(last) => ends(last, case),
+    let usable = |certificate: &&Certificate| pki::trust(&certificate.der, case.facts.now).is_ok();
+    match certificates.iter().filter(usable).max_by_key(|certificate| certificate.not_after) {
         None => Outcome::skip("it holds no certificate"),
+        Some(last) if last.expires_within(case.soon, case.facts.now) => {
+            let left = age(last.not_after, case.facts.now);
+            Outcome::warn(format!("the CA expires in {left}, at {}", last.not_after)).hint(case.rotate())
+        }
+        Some(last) => Outcome::pass(format!("the CA is valid until {}", last.not_after)),
     }
 }
 
-/// When the last certificate of a CA ends.
-fn ends(last: &Certificate, case: &Case) -> Outcome {
-    if !last.expires_within(case.soon, case.facts.now) {
-        return Outcome::pass(format!("the CA is valid until {}", last.not_after));
+/// A rotation that was begun, and neither finished nor rolled back.
+pub fn rotation(case: &Case) -> Outcome {
+    let mark = case.facts.plane.annotation(ROTATION);
+    match (mark, &case.staged) {
+        (_, Some(Ok(true))) => {
+            let again = case.with_both("certs rotate", "", Hint::Fix);
+            let back = case.with_both("certs rotate", " --rollback", Hint::Fix);
+            Outcome::warn("a rotation of its CA is unfinished: continue it, or go back").hint(again).hint(back)
+        }
+        (Some(secret), Some(Ok(false))) => {
+            let (name, secret) = (shell_quoted(case.facts.plane.name()), visible(secret));
+            let kind = CLUSTER_BUILD_PLANE.type_name();
+            Outcome::warn(format!("it is marked as being rotated, and Secret {secret} does not exist"))
+                .fix(case.control(&format!("kubectl annotate {kind} {name} {ROTATION}-")))
+        }
+        (Some(secret), _) => {
+            let again = case.with_both("certs rotate", "", Hint::Fix);
+            let back = case.with_both("certs rotate", " --rollback", Hint::Fix);
+            let secret = visible(secret);
+            Outcome::warn(format!("a rotation of its CA is unfinished (Secret {secret}): continue it, or go back"))
+                .hint(again)
+                .hint(back)
+        }
+        (None, Some(Err(problem))) => Outcome::unchecked(Unchecked::Unread, problem.text.clone()),
+        (None, _) => Outcome::pass("none is under way"),
     }
-    let name = shell_quoted(case.facts.plane.name());
-    Outcome::warn(format!("the CA expires in {}, at {}", age(last.not_after, case.facts.now), last.not_after))
-        .hint(case.rotate(&format!("choreoctl certs rotate {name}")))
 }
 
 pub fn plane_id_shared(case: &Case) -> Outcome {
     let id = visible(case.facts.plane.plane_id());
     if let Err(problem) = &case.facts.shares_plane_id_with {
-        return Outcome::skip(format!("who has the planeID {id} isn't known: {}", problem.text));
+        return Outcome::unchecked(
+            Unchecked::Unread,
+            format!("the planes of planeID {id} are unknown: {}", problem.text),
+        );
     }
     if let Ok(planes) = &case.build_planes
         && !planes.is_empty()
     {
-        let names: Vec<_> = planes.iter().map(|name| visible(name)).collect();
-        return Outcome::warn(format!("namespaced BuildPlanes have the planeID {id}, too: {}", names.join(", ")));
+        return Outcome::warn(format!("namespaced BuildPlanes have the planeID {id}, too: {}", Few::of(planes)));
     }
-    match case.rivals.as_slice() {
-        [] => match &case.build_planes {
-            Ok(_) => Outcome::pass(format!("no other plane of planeID {id} has another CA")),
-            Err(problem) => Outcome::skip(format!("of BuildPlanes nothing is known: {}", problem.text)),
-        },
-        rivals => {
-            let names: Vec<_> = rivals.iter().map(|name| visible(name)).collect();
-            let told = format!("{} of the same planeID {id} let in other agents", names.join(", "));
-            Outcome::warn(format!("{told}: an agent is authorized for a part of them only"))
+    match (case.rivals.as_slice(), &case.build_planes) {
+        ([], Ok(_)) => Outcome::pass(format!("no other plane of planeID {id} has another CA")),
+        ([], Err(problem)) => {
+            Outcome::unchecked(Unchecked::Unread, format!("BuildPlanes are unknown: {}", problem.text))
         }
+        (rivals, _) => Outcome::warn(format!(
+            "planes of the same planeID {id} trust other agents: {}. An agent is authorized for some of them only",
+            Few::of(rivals)
+        )),
     }
 }
 
 pub fn ca_shared(case: &Case) -> Outcome {
-    match case.same_ca.as_slice() {
-        [] => Outcome::pass("no other plane that was looked at has its CA"),
-        others => {
-            let names: Vec<_> = others.iter().map(|name| visible(name)).collect();
-            let told = format!("{} have the same CA: each one's agent can pass as the other's", names.join(", "));
-            let name = shell_quoted(case.facts.plane.name());
-            Outcome::warn(told).hint(case.rotate(&format!("choreoctl certs rotate {name}")))
-        }
+    if let Err(problem) = &case.facts.shares_plane_id_with {
+        return Outcome::unchecked(Unchecked::Unread, format!("the other planes are unknown: {}", problem.text));
     }
+    let others = &case.facts.same_ca;
+    if others.is_empty() {
+        return Outcome::pass("no other plane that was looked at has its CA");
+    }
+    Outcome::warn(format!("{}: {others}", super::super::notes::SAME_CA)).hint(case.rotate())
 }
 
 pub fn observability_plane(case: &Case) -> Outcome {
@@ -210,8 +274,10 @@ pub fn observability_plane(case: &Case) -> Outcome {
     match &case.facts.observability_exists {
         Ok(true) => Outcome::pass(format!("ClusterObservabilityPlane {name} exists")),
         Ok(false) if named => Outcome::warn(format!("ClusterObservabilityPlane {name} does not exist"))
-            .hint(case.control("kubectl get clusterobservabilityplanes")),
-        Ok(false) => Outcome::pass("none is named, and there is no default"),
-        Err(problem) => Outcome::skip(problem.text.clone()),
+            .look(case.control("kubectl get clusterobservabilityplanes")),
+        Ok(false) => {
+            Outcome::pass("no observability plane is set, and there is no ClusterObservabilityPlane named default")
+        }
+        Err(problem) => Outcome::unchecked(Unchecked::Unread, problem.text.clone()),
     }
 }
