@@ -76,6 +76,9 @@ fn main() -> ExitCode {
     if exit == Exit::Interrupted {
         term.recover();
     }
+    if matches!(exit, Exit::Interrupted | Exit::Ended) {
+        term.interrupted();
+    }
     exit.into()
 }
 

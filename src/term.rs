@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
@@ -155,6 +155,8 @@ pub struct Term {
     options: Options,
     /// How many lines of a redrawn block stand on standard output, so that a message can be put above it.
     drawn: Arc<AtomicUsize>,
+    /// What an interruption leaves unfinished, and how to continue.
+    unfinished: Arc<Mutex<Option<String>>>,
 }
 
 impl Term {
@@ -165,6 +167,7 @@ impl Term {
             err: Stream::new(io::stderr().is_terminal(), options.color),
             options,
             drawn: Arc::default(),
+            unfinished: Arc::default(),
         }
     }
 
@@ -203,6 +206,19 @@ impl Term {
     pub fn trace(&self, text: impl FnOnce() -> String) {
         if self.options.verbosity > 0 {
             self.error(&text());
+        }
+    }
+
+    /// Sets what is written where the process is interrupted from now on.
+    pub fn on_interrupt(&self, text: Option<String>) {
+        *self.unfinished.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+
+    /// Writes what an interruption leaves unfinished.
+    pub fn interrupted(&self) {
+        let text = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(text) = text {
+            self.note(&format!("\n{text}"));
         }
     }
 

@@ -52,8 +52,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cluster::Target;
     use crate::cluster::Error as Cluster;
+    use crate::cluster::Target;
     use crate::commands::certs::VerifyError;
     use crate::commands::validate::Error as Validate;
     use crate::manifest::Error as Manifest;

@@ -13,6 +13,7 @@ pub mod dump;
 mod error;
 pub mod forecast;
 pub mod get;
+mod helm;
 mod steps;
 pub mod validate;
 pub mod version;

@@ -31,6 +31,9 @@ pub struct Steps<'t> {
     /// Whether questions were answered with yes beforehand.
     pub yes: bool,
     pub dry_run: bool,
+    /// How to continue or to go back, where a run ends before the end.
+    pub resume: Option<String>,
+    is_unfinished: bool,
     waiting: Option<Waiting>,
     last: &'static str,
     since: Instant,
@@ -51,6 +54,8 @@ impl<'t> Steps<'t> {
             plane: None,
             yes: false,
             dry_run: false,
+            resume: None,
+            is_unfinished: false,
             waiting: None,
             last: "look",
             since: Instant::now(),
@@ -59,6 +64,11 @@ impl<'t> Steps<'t> {
 
     /// How a plan ended, for the shell; what keeps it is told as a step, too.
     pub fn conclude(mut self, result: anyhow::Result<()>) -> anyhow::Result<Exit> {
+        if let Some(resume) = self.resume.take().filter(|_| self.is_unfinished) {
+            self.waiting = None;
+            self.term.on_interrupt(None);
+            self.term.note(&resume);
+        }
         let Err(error) = result else {
             return Ok(Exit::Done);
         };
@@ -154,6 +164,11 @@ impl Observer for Steps<'_> {
         };
         write_keys(keys, Some(ca), None)?;
         Ok(true)
+    }
+
+    fn unfinished(&mut self, is_unfinished: bool) {
+        self.is_unfinished = is_unfinished;
+        self.term.on_interrupt(self.resume.clone().filter(|_| is_unfinished));
     }
 
     fn wait(&mut self, text: &str) {

@@ -1,5 +1,6 @@
 //! Private keys: made, or read from the three encodings that are about. They are never shown.
 
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use aws_lc_rs::signature::Ed25519KeyPair;
 use clap::ValueEnum;
 use rcgen::{KeyPair, PublicKeyData as _, RsaKeySize};
@@ -48,6 +49,16 @@ pub enum KeyError {
     Unusable,
     #[error("the key could not be made")]
     Generate,
+}
+
+/// Eight random digits in hexadecimal, for names that must not clash.
+///
+/// # Errors
+/// [`KeyError::Generate`] without a source of randomness.
+pub fn random_suffix() -> Result<String, KeyError> {
+    let mut octets = [0; 4];
+    SystemRandom::new().fill(&mut octets).map_err(|_| KeyError::Generate)?;
+    Ok(octets.iter().map(|octet| format!("{octet:02x}")).collect())
 }
 
 impl KeyError {

@@ -16,7 +16,7 @@ mod verify;
 pub use authority::{Authority, AuthorityError, belong_together};
 pub use certificate::{Certificate, Remaining};
 pub use issue::{IssueError, ca, client, lifetime, renewed, request, sign, with_chain};
-pub use key::{KeyAlgorithm, KeyError, PrivateKey};
+pub use key::{KeyAlgorithm, KeyError, PrivateKey, random_suffix};
 pub use pem::{BundleError, begun_certificates, bundle, certificates, encode, holds_private_key};
 pub use store::{
     CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile, REQUEST, StoreError,

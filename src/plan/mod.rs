@@ -14,7 +14,7 @@ pub use bootstrap::{
     Bootstrap, CaIn, Given, Issuer, Made, Offline, Pem, STEPS, authorized, begin, bootstrap, installed, offline,
 };
 pub use renew::{Renewal, renew};
-pub use rotate::{Keeper, Phase, Rotation, Way, rotate};
+pub use rotate::{Keeper, Outlook, Phase, Rotation, Way, outlook, rotate};
 
 use std::time::Duration;
 
@@ -52,6 +52,9 @@ pub trait Observer {
 
     /// Something takes time; told again while it does.
     fn wait(&mut self, text: &str);
+
+    /// A change of several runs is, or is no longer, unfinished.
+    fn unfinished(&mut self, is_unfinished: bool);
 
     /// A manifest for somebody else to apply; where it was put.
     fn manifest(&mut self, name: &str, text: &str) -> anyhow::Result<String>;

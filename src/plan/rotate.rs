@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::agent::{Changeover, Data, pair_data};
@@ -17,7 +18,7 @@ use crate::pki::{
     self, Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, KeyAlgorithm, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey,
     Verdict,
 };
-use crate::plane::{NamespacedName, Plane, Span, State, rotation_secret};
+use crate::plane::{CLUSTER_BUILD_PLANE, NamespacedName, Plane, ROTATION, Span, State, rotation_secret};
 use crate::term::visible;
 
 /// What the agent's Secret held before.
@@ -84,16 +85,33 @@ pub struct Rotation {
     pub force_conflicts: bool,
     /// Whether a CA that was just made is replaced, too.
     pub again: bool,
+    /// The end of the names of Secrets that are made.
+    pub suffix: String,
     pub deadline: Option<Instant>,
 }
 
-/// Where the new CA and its key are to be kept.
+/// What a rotation is going to do beyond the clusters' objects.
+pub struct Outlook {
+    pub agent: Agent,
+    pub way: Way,
+    /// Values that the agent's Helm release must have for good, as Helm's `--set` takes them; empty where none change.
+    pub values: Vec<String>,
+    pub is_under_way: bool,
+}
+
+/// What is done outside of the clusters: where the new CA and its key are kept, and Helm.
 pub trait Keeper {
     /// Fails where another CA is kept there already.
     fn check(&self, ca: Option<&str>) -> anyhow::Result<()>;
 
     /// Keeps them; where. None where nothing is to be kept.
     fn keep(&mut self, ca: &str, key: &str) -> anyhow::Result<Option<String>>;
+
+    /// Gives the agent's release these values, if that is wanted; whether it was done.
+    fn install(&mut self, agent: &Agent, values: &[String]) -> anyhow::Result<bool>;
+
+    /// The command that does so.
+    fn command(&self, agent: &Agent, values: &[String]) -> String;
 }
 
 /// The plan of one run.
@@ -137,6 +155,16 @@ impl Staged {
         self.secret.text(CA_CERTIFICATE).to_string()
     }
 
+    /// What a plane's CA was before, in PEM.
+    fn before(&self, plane: &str) -> &str {
+        self.planes.get(plane).map(String::as_str).unwrap_or_default()
+    }
+
+    /// What must stay in the values of the chart, or it undoes the change.
+    fn values(&self) -> Vec<String> {
+        values(self.way, &self.from, &self.to)
+    }
+
     /// The certificates that the agent presented before.
     fn old(&self) -> Vec<Vec<u8>> {
         pki::certificates(&self.secret.text(OLD_CERTIFICATE))
@@ -145,6 +173,37 @@ impl Staged {
     fn is_new(&self, pair: &Pair) -> bool {
         let new = pki::certificates(&self.ca());
         new.iter().any(|ca| pki::issued(&pair.leaf().der, ca))
+    }
+}
+
+/// What a rotation is going to do, before it is begun or continued.
+///
+/// # Errors
+/// [`Error`], and those of the clusters.
+pub async fn outlook(rotation: &Rotation) -> anyhow::Result<Outlook> {
+    let Rotation { control, build, plane, deadline, namespace, .. } = rotation;
+    let changeover = Changeover { control, build, plane, deadline: *deadline };
+    let agent = changeover.agent(namespace).await?;
+    let at = rotation_secret(namespace, plane.plane_id());
+    if let Some(staged) = build.secret(&at).await?.map(Staged::of).transpose()? {
+        return Ok(Outlook { agent, way: staged.way, values: staged.values(), is_under_way: true });
+    }
+    let (secret, pair) = changeover.pair(&agent).await?;
+    let way = rotation.way.unwrap_or(current(&pair));
+    let from = &secret.name.name;
+    let to = rotation.target(way, from, is_restored(&secret, &pair));
+    Ok(Outlook { agent, way, values: values(way, from, &to), is_under_way: false })
+}
+
+impl Rotation {
+    /// The Secret that the agent, or cert-manager, is to read.
+    fn target(&self, way: Way, from: &str, is_restored: bool) -> String {
+        match way {
+            // What somebody else writes stays theirs.
+            Way::Own if is_restored => format!("{from}-{}", self.suffix),
+            Way::Own => from.to_owned(),
+            Way::CertManager => format!("{}-agent-ca-{}", self.plane.plane_id(), self.suffix),
+        }
     }
 }
 
@@ -201,18 +260,20 @@ impl Run<'_> {
                 None => return Ok(()),
             },
         };
+        observer.unfinished(true);
         if dry_run.is_some() {
             observer.tell("stage", Status::Skipped, "the rotation would go on (dry run)");
             return Ok(());
         }
         let staged = self.adopt(staged).await?;
+        self.mark(&staged, Some(&self.at.to_string())).await?;
         self.stage(&staged, observer).await?;
         if self.rotation.until == Phase::Stage {
             return Ok(());
         }
         match staged.way {
             Way::Own => self.switch(&staged, &agent, observer).await?,
-            Way::CertManager => self.follow(&staged, observer).await?,
+            Way::CertManager => self.follow(&staged, keeper, observer).await?,
         }
         if self.rotation.until == Phase::Switch {
             return Ok(());
@@ -241,7 +302,7 @@ impl Run<'_> {
             };
             observer.tell("stage", Status::Skipped, &format!("{name} {why}, and stays as it is"));
         }
-        let current = if pair.cert_manager.is_some() { Way::CertManager } else { Way::Own };
+        let current = current(&pair);
         let way = rotation.way.unwrap_or(current);
         if !rotation.again && way == current && is_fresh(&concerned, &pair, now) {
             let told =
@@ -358,14 +419,7 @@ impl Run<'_> {
             .map(|(plane, ca)| (plane.name().to_owned(), ca.text.clone().unwrap_or_default()))
             .collect();
         let from = &secret.name.name;
-        let to = match way {
-            // What somebody else writes stays theirs.
-            Way::Own if pair.cert_manager.is_some() || restores(secret) => {
-                format!("{from}-{}", suffix(&ca.certificate))
-            }
-            Way::Own => from.clone(),
-            Way::CertManager => format!("{plane_id}-agent-ca-{}", suffix(&ca.certificate)),
-        };
+        let to = rotation.target(way, from, is_restored(secret, pair));
         for (name, text) in [
             (CA_CERTIFICATE, ca.certificate.as_str()),
             (CA_PRIVATE_KEY, &ca_key),
@@ -381,6 +435,27 @@ impl Run<'_> {
             data.insert(name.to_owned(), text.as_bytes().to_vec().into());
         }
         Ok(data)
+    }
+
+    /// Marks the planes as being rotated, or no longer, for those who do not see the agent's cluster. Who may not write
+    /// planes, as where their CAs are in Secrets, leaves them unmarked.
+    async fn mark(&self, staged: &Staged, secret: Option<&str>) -> anyhow::Result<()> {
+        let control = self.changeover.control;
+        for name in staged.planes.keys() {
+            let Some(plane) = control.plane_if_any::<Plane>(name).await? else {
+                continue;
+            };
+            if plane.annotation(ROTATION) == secret {
+                continue;
+            }
+            let path = format!("{}/{name}", CLUSTER_BUILD_PLANE.path());
+            let fields = json!({"metadata": {"annotations": {ROTATION: secret}}});
+            match control.merge_object(&path, &fields, false).await {
+                Ok(_) | Err(cluster::Error::Forbidden { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Lets every plane trust the old CA and the new one.
@@ -429,7 +504,12 @@ impl Run<'_> {
     }
 
     /// Waits until cert-manager has issued from the new CA, and restarts the agent for it.
-    async fn follow(&self, staged: &Staged, observer: &mut dyn Observer) -> anyhow::Result<()> {
+    async fn follow(
+        &self,
+        staged: &Staged,
+        keeper: &mut dyn Keeper,
+        observer: &mut dyn Observer,
+    ) -> anyhow::Result<()> {
         let target = self.beside(&staged.to);
         if self.changeover.build.secret(&target).await?.is_none() {
             let data = [(LEAF_CERTIFICATE, CA_CERTIFICATE), (LEAF_PRIVATE_KEY, CA_PRIVATE_KEY)]
@@ -439,7 +519,13 @@ impl Run<'_> {
         } else {
             observer.tell("switch", Status::Found, &format!("Secret {target} holds the CA for cert-manager"));
         }
-        let waiting = format!("cert-manager has not issued from the new CA yet: helm upgrade with {}", values(staged));
+        let values = staged.values();
+        let agent = self.changeover.agent(&self.rotation.namespace).await?;
+        let (_, pair) = self.changeover.pair(&agent).await?;
+        if !staged.is_new(&pair) && keeper.install(&agent, &values)? {
+            observer.tell("switch", Status::Done, "Helm gave the agent's release the new CA");
+        }
+        let waiting = format!("cert-manager has not issued from the new CA yet: {}", keeper.command(&agent, &values));
         let (agent, secret) = until(self.changeover.deadline, observer, async || {
             let agent = self.changeover.agent(&self.rotation.namespace).await?;
             let (secret, pair) = self.changeover.pair(&agent).await?;
@@ -455,8 +541,8 @@ impl Run<'_> {
     async fn finish(&self, staged: Staged, keeper: &mut dyn Keeper, observer: &mut dyn Observer) -> anyhow::Result<()> {
         self.old_is_needed(&staged, observer).await?;
         let (new, old, now) = (staged.ca(), staged.old(), self.changeover.control.now());
-        let wanted = |_: &str, text: &str| without(text, &old, &new, now);
-        self.trustees.make("finish", staged.planes.keys(), &wanted, "trusts the old CA no more", observer).await?;
+        let wanted = |name: &str, text: &str| without(text, &old, staged.before(name), &new, now);
+        self.trustees.make("finish", staged.planes.keys(), &wanted, "no longer trusts the old CA", observer).await?;
         // Another run may have gone back while this one waited; what was there before must then stay.
         self.old_is_needed(&staged, observer).await?;
         let kept = match keeper.keep(&new, &staged.secret.text(CA_PRIVATE_KEY))? {
@@ -466,13 +552,55 @@ impl Run<'_> {
             }
             None => "the new CA's key is dropped: without --out-dir the next certificate takes a rotation".into(),
         };
+        self.mark(&staged, None).await?;
         self.changeover.build.delete_secret(&staged.secret).await?;
+        observer.unfinished(false);
         observer.tell("finish", Status::Done, &kept);
         observer.tell("finish", Status::Done, &format!("Secret {} deleted", self.at));
-        let values = values(&staged);
-        if !values.is_empty() {
-            observer.tell("finish", Status::Done, &format!("keep these Helm values: {values}"));
+        self.report(&staged, observer).await?;
+        self.settle(&staged, keeper, observer).await
+    }
+
+    /// Reports which CAs the planes trust in the end, and why others than the new one stay.
+    async fn report(&self, staged: &Staged, observer: &mut dyn Observer) -> anyhow::Result<()> {
+        let new = pki::certificates(&staged.ca());
+        for (plane, ca) in self.trustees.of(staged.planes.keys()).await? {
+            let certificates = ca.certificates().as_deref().unwrap_or_default();
+            let named = |certificate: &&pki::Certificate| {
+                let day = certificate.not_after.strftime("%Y-%m-%d");
+                format!("{} until {day}", visible(&certificate.subject))
+            };
+            let (ours, others): (Vec<_>, Vec<_>) = certificates.iter().partition(|one| new.contains(&one.der));
+            let list = |all: &[&pki::Certificate]| all.iter().map(named).collect::<Vec<_>>().join(", ");
+            let mut message = format!("{} trusts {}", visible(plane.name()), list(&ours));
+            if !others.is_empty() {
+                let why = "which did not issue the agent's former certificate, so other agents may use it";
+                message.push_str(&format!("; it also trusts {}, {why}", list(&others)));
+            }
+            observer.tell("finish", Status::Done, &message);
         }
+        Ok(())
+    }
+
+    /// Gives the agent's release the values without which the next upgrade takes the change back, or says which.
+    async fn settle(
+        &self,
+        staged: &Staged,
+        keeper: &mut dyn Keeper,
+        observer: &mut dyn Observer,
+    ) -> anyhow::Result<()> {
+        let values = staged.values();
+        if staged.way == Way::CertManager || values.is_empty() {
+            return Ok(());
+        }
+        let agent = self.changeover.agent(&self.rotation.namespace).await?;
+        let message = if keeper.install(&agent, &values)? {
+            "Helm keeps the agent's new Secret".to_owned()
+        } else {
+            let command = keeper.command(&agent, &values);
+            format!("the next upgrade of the chart takes this back, unless Helm knows the new Secret: {command}")
+        };
+        observer.tell("finish", Status::Done, &message);
         Ok(())
     }
 
@@ -515,7 +643,8 @@ impl Run<'_> {
     /// Back to what was before, in the other order.
     async fn rollback(&self, staged: &Staged, observer: &mut dyn Observer) -> anyhow::Result<()> {
         let new = staged.ca();
-        let before = |name: &str| staged.planes.get(name).map(String::as_str).unwrap_or_default();
+        let before = |name: &str| staged.before(name);
+        observer.unfinished(true);
         let agent = match self.changeover.agent(&self.rotation.namespace).await {
             Ok(agent) if self.is_switched(staged, &agent).await? => Some(agent),
             Ok(_) => None,
@@ -539,7 +668,9 @@ impl Run<'_> {
             self.changeover.build.delete_secret(&made).await?;
             observer.tell("rollback", Status::Done, &format!("Secret {target} deleted"));
         }
+        self.mark(staged, None).await?;
         self.changeover.build.delete_secret(&staged.secret).await?;
+        observer.unfinished(false);
         observer.tell("rollback", Status::Done, &format!("Secret {} deleted", self.at));
         Ok(())
     }
@@ -627,9 +758,14 @@ fn concerned(all: Vec<WithCa>, named: &Plane, pair: &Pair, now: Timestamp) -> (V
     })
 }
 
-/// Whether somebody would put back what is written into the agent's Secret.
-fn restores(secret: &StoredSecret) -> bool {
-    secret.writers(LEAF_CERTIFICATE).iter().any(cluster::Writer::restores)
+/// Who issues an agent's certificate.
+fn current(pair: &Pair) -> Way {
+    if pair.cert_manager.is_some() { Way::CertManager } else { Way::Own }
+}
+
+/// Whether cert-manager or another manager would put back what is written into the agent's Secret.
+fn is_restored(secret: &StoredSecret, pair: &Pair) -> bool {
+    pair.cert_manager.is_some() || secret.writers(LEAF_CERTIFICATE).iter().any(cluster::Writer::restores)
 }
 
 /// The common name of a CA that a rotation makes, as far as there is room (RFC 5280, `ub-common-name`).
@@ -650,20 +786,13 @@ fn is_fresh(concerned: &[WithCa], pair: &Pair, now: Timestamp) -> bool {
     })
 }
 
-/// What must stay in the values of the chart, or it undoes the change.
-fn values(staged: &Staged) -> String {
-    let to = &staged.to;
-    match staged.way {
-        Way::Own if staged.to != staged.from => format!("--set clusterAgent.tls.clientSecretName={to}"),
-        Way::Own => String::new(),
+/// Values of the chart by which it reads a Secret.
+fn values(way: Way, from: &str, to: &str) -> Vec<String> {
+    match way {
+        Way::Own if to != from => vec![format!("clusterAgent.tls.clientSecretName={to}")],
+        Way::Own => Vec::new(),
         Way::CertManager => {
-            format!("--set clusterAgent.tls.generateCerts=false --set clusterAgent.tls.caSecretName={to}")
+            vec!["clusterAgent.tls.generateCerts=false".to_owned(), format!("clusterAgent.tls.caSecretName={to}")]
         }
     }
-}
-
-/// What tells a CA's Secret from that of the next rotation.
-fn suffix(pem: &str) -> String {
-    let sha256 = pki::Certificate::all_in(pem).into_iter().next().map(|certificate| certificate.sha256);
-    sha256.unwrap_or_default().chars().take(8).collect()
 }

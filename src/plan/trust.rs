@@ -118,7 +118,7 @@ impl Trustees<'_> {
             let shown = visible(plane.name()).into_owned();
             let text = readable(plane, ca)?;
             if wanted(plane.name(), &text) == text {
-                observer.tell(step, Status::Found, &format!("{shown} {did} already"));
+                observer.tell(step, Status::Found, &format!("{shown} {did}"));
                 continue;
             }
             let home = Home::of(plane);
@@ -284,15 +284,20 @@ pub fn with(text: &str, new: &str) -> String {
     holding(text, &all)
 }
 
-/// A CA with the new one, and without those that let in an agent with the old certificates, that pin another one of its
-/// name, or that have ended.
-pub fn without(text: &str, old: &[Vec<u8>], new: &str, at: Timestamp) -> String {
+/// A CA with the new one, and without those that issued the agent's old certificate, that pin another one of its name, or
+/// that have expired. Where none of those of before authorized the old certificate, it was another CA's: then all of before
+/// go, since no agent that is connected needs them.
+pub fn without(text: &str, old: &[Vec<u8>], before: &str, new: &str, at: Timestamp) -> String {
+    let authorized = matches!(pki::verify(old, before, at), Verdict::Authorized { .. });
+    let issued = |der: &Vec<u8>| old.iter().any(|old| old == der || pki::issued(old, der));
+    let before = pki::certificates(before);
+    let foreign = !authorized && !before.iter().any(issued);
     let new = pki::certificates(new);
     let name = old.first().and_then(|leaf| Certificate::from_der(leaf)).map(|leaf| leaf.subject);
     let goes = |certificate: &Certificate| {
         let der = &certificate.der;
         let pinned = Some(&certificate.subject) == name.as_ref() && pki::trust(der, at) == Ok(Trust::Itself);
-        pinned || certificate.not_after < at || old.iter().any(|old| old == der || pki::issued(old, der))
+        pinned || certificate.not_after < at || issued(der) || (foreign && before.contains(der))
     };
     let all = Certificate::all_in(text).into_iter();
     let mut stay: Vec<_> = all.filter(|one| new.contains(&one.der) || !goes(one)).map(|one| one.der).collect();
@@ -365,16 +370,29 @@ mod tests {
         assert_eq!(with(&commented, &old.certificate), commented, "what is right stays as it is");
         let presented = pki::certificates(&agent);
         let bundle = format!("{both}{}{stranger}", other.certificate);
-        let after = without(&bundle, &presented, &new.certificate, now());
+        let after = without(&bundle, &presented, &both, &new.certificate, now());
         let stays = format!("{}{}{stranger}", new.certificate, other.certificate);
         assert_eq!(after, stays, "what other agents need stays");
         // The agent's own certificate of before, pinned, goes; so does what has ended.
         let former = leaf("a", &other);
         let pinned = format!("{former}{}", new.certificate);
-        assert_eq!(without(&pinned, &presented, &new.certificate, now()), new.certificate);
+        assert_eq!(without(&pinned, &presented, &pinned, &new.certificate, now()), new.certificate);
         let later = now() + jiff::SignedDuration::from_hours(24 * 400);
-        assert_eq!(without(&stays, &presented, &new.certificate, later), new.certificate);
-        assert_eq!(without("", &presented, &new.certificate, now()), new.certificate);
+        assert_eq!(without(&stays, &presented, &bundle, &new.certificate, later), new.certificate);
+        assert_eq!(without("", &presented, "", &new.certificate, now()), new.certificate);
+    }
+
+    #[test]
+    fn the_ca_of_before_goes_where_the_agent_had_a_certificate_of_another() {
+        let (before, new, foreign) = (root("before"), root("new"), root("foreign"));
+        let presented = pki::certificates(&leaf("a", &foreign));
+        let both = with(&before.certificate, &new.certificate);
+        assert_eq!(without(&both, &presented, &before.certificate, &new.certificate, now()), new.certificate);
+        // One that came since is somebody else's.
+        let later = root("later").certificate;
+        let three = format!("{both}{later}");
+        let after = without(&three, &presented, &before.certificate, &new.certificate, now());
+        assert_eq!(after, format!("{}{later}", new.certificate));
     }
 
     #[test]

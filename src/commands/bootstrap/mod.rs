@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::apply::check_manifest;
 use super::create::{CaArgs, SpecArgs, read_cas};
 use super::error_text;
+use super::helm::{self, Helm};
 use super::steps::Steps;
 use super::wait::deadline;
 use crate::args::{BuildArgs, ControlArgs, DryRun, Session, TextFormat, read_manifests, unless_swapped};
@@ -24,9 +25,9 @@ use crate::pki::{
     LEAF_PRIVATE_KEY,
 };
 use crate::plan::{self, Bootstrap, CaIn, Given, Issuer, Made, Observer as _, Pem, Status};
-use crate::plane::{CA_KEY, CHART, CLUSTER_BUILD_PLANE, Plane, PlaneName, RELEASE, SecretKeyRef, Span};
+use crate::plane::{CA_KEY, CHART, CLUSTER_BUILD_PLANE, Plane, PlaneName, SecretKeyRef, Span};
 use crate::render;
-use crate::term::{Exit, Term, paint, shell_quoted, visible};
+use crate::term::{Exit, Term, paint, visible};
 use crate::validate::objects;
 
 /// Private keys, apart from what may be committed.
@@ -160,7 +161,7 @@ pub async fn run(mut args: Args, session: &Session) -> anyhow::Result<Exit> {
             folder: folder(&args, &plane, several),
             steps,
             plan: plan(&args, &control, &build.cluster, plane, given.as_ref(), session),
-            kubeconfig: args.build.kubeconfig().or(session.options.kubeconfig.as_deref()).map(Path::to_owned),
+            kubeconfig: helm::kubeconfig(&args.build, session),
             args: &args,
         };
         if several && args.output == TextFormat::Text {
@@ -400,10 +401,9 @@ impl Run<'_> {
 
     async fn helm(&mut self, made: &Made) -> anyhow::Result<()> {
         plan::begin("helm", &mut self.steps);
-        let words = self.helm_words(made);
+        let helm = self.helm_command(made);
         if !self.args.install {
-            let words: Vec<_> = words.iter().map(|word| shell_quoted(word)).collect();
-            self.steps.tell("helm", Status::Skipped, &format!("run: helm {}", words.join(" ")));
+            self.steps.tell("helm", Status::Skipped, &format!("run: {}", helm.line()));
             return Ok(());
         }
         if plan::installed(&self.plan, made, &self.args.chart_version).await? {
@@ -411,32 +411,22 @@ impl Run<'_> {
             return Ok(());
         }
         if self.plan.dry_run.is_none() {
-            let status = std::process::Command::new("helm").args(words).stdout(Term::for_others()).status();
-            let status = status.context("could not run helm: is it on the PATH?")?;
-            anyhow::ensure!(status.success(), "helm ended with {status}; run again it goes on from here");
+            helm.run()?;
         }
         self.steps.tell("helm", Status::Done, &format!("the chart is installed{}", self.args.dry_run.suffix()));
         Ok(())
     }
 
-    /// The words behind `helm` that install the agent.
-    fn helm_words(&self, made: &Made) -> Vec<String> {
+    /// The command that installs the agent.
+    fn helm_command(&self, made: &Made) -> Helm {
         let (args, plan) = (self.args, &self.plan);
-        let release = made.release.as_deref().unwrap_or(RELEASE);
-        let mut words: Vec<String> = ["upgrade", "--install", release].map(str::to_owned).to_vec();
-        // What else the release was installed with stays.
-        words.extend(made.release.iter().map(|_| "--reuse-values".to_owned()));
-        words.extend([args.chart.clone(), "--version".into(), args.chart_version.clone()]);
-        words.extend(["--namespace".into(), plan.build_namespace.clone()]);
+        let helm = Helm::upgrade(made.release.as_deref(), &args.chart, &args.chart_version, &plan.build_namespace);
+        let mut words = Vec::new();
         match &self.folder {
             Some(folder) => words.extend(["--values".into(), folder.join(VALUES).to_string_lossy().into_owned()]),
             None => set(&made.values, "", &mut words),
         }
-        if let Some(context) = &plan.build.target().context {
-            words.extend(["--kube-context".into(), context.clone()]);
-        }
-        words.extend(self.kubeconfig.iter().map(|path| format!("--kubeconfig={}", path.to_string_lossy())));
-        words
+        helm.with(words).in_cluster(plan.build.target(), self.kubeconfig.as_deref())
     }
 }
 

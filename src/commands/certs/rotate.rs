@@ -2,18 +2,21 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueHint};
 use clap_complete::ArgValueCandidates;
 
+use super::super::helm::{self, Helm};
 use super::super::steps::Steps;
 use super::super::wait::deadline;
 use super::{read, read_key};
 use crate::args::{BuildArgs, DryRun, Session, TextFormat, unless_swapped};
+use crate::cluster::{Agent, Target};
 use crate::complete;
-use crate::pki::{CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, KeyAlgorithm, NewFile};
-use crate::plan::{self, Keeper, Phase, Rotation, Way};
-use crate::plane::{PlaneName, Span};
-use crate::term::{Exit, visible};
+use crate::pki::{self, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, KeyAlgorithm, NewFile};
+use crate::plan::{self, Keeper, Outlook, Phase, Rotation, Way};
+use crate::plane::{CHART, PlaneName, Span};
+use crate::term::{Exit, Term, shell_quoted, visible};
 
 /// Give a plane and its agent a new CA without an outage
 ///
@@ -50,6 +53,18 @@ pub struct Args {
     /// key is dropped in the end
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     out_dir: Option<PathBuf>,
+
+    /// Run helm, which must be on the PATH, where the agent's chart needs other values
+    #[arg(long)]
+    install: bool,
+
+    /// Chart of the agent, with --install
+    #[arg(long, value_name = "CHART", default_value = CHART)]
+    chart: String,
+
+    /// Version of the chart [default: that of the agent]
+    #[arg(long, value_name = "VERSION")]
+    chart_version: Option<String>,
 
     /// Kind of the new keys
     #[arg(long, value_name = "ALGORITHM", default_value = "ecdsa-p256")]
@@ -94,16 +109,12 @@ pub struct Args {
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let term = &session.term;
-    let mut keeper = OutDir { folder: args.out_dir.as_deref().map(Folder::new), force: args.force };
-    if let Some(folder) = &keeper.folder {
+    let folder = args.out_dir.as_deref().map(Folder::new);
+    if let Some(folder) = &folder {
         folder.check(&[CA_CERTIFICATE, CA_PRIVATE_KEY], true)?;
     }
     let (control, build) = args.build.connect_to_write(session).await?;
     let plane = unless_swapped(&control, Some(&build), control.plane(args.name.as_str()).await).await?;
-    if args.dry_run == DryRun::None {
-        let verb = if args.rollback { "roll back the rotation of" } else { "rotate" };
-        term.confirm(&format!("{verb} the CA of plane {} and restart its agent", args.name), args.yes)?;
-    }
     let rotation = Rotation {
         control,
         build: build.cluster,
@@ -117,21 +128,103 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         manifests: args.out_dir.is_some(),
         force_conflicts: args.force_conflicts,
         again: args.again,
+        suffix: pki::random_suffix()?,
         deadline: deadline(args.timeout),
     };
+    let mut keeper = Outside {
+        folder,
+        force: args.force,
+        install: args.install && !args.rollback,
+        chart: args.chart.clone(),
+        chart_version: args.chart_version.clone(),
+        target: rotation.build.target().clone(),
+        kubeconfig: helm::kubeconfig(&args.build, session),
+    };
+    if args.dry_run == DryRun::None {
+        if !args.rollback {
+            announce(&args, &plan::outlook(&rotation).await?, &keeper, term);
+        }
+        let verb = if args.rollback { "roll back the rotation of" } else { "rotate" };
+        term.confirm(&format!("{verb} the CA of plane {} and restart its agent", args.name), args.yes)?;
+    }
     let mut steps = Steps::new(term, args.output);
     steps.out_dir.clone_from(&args.out_dir);
+    steps.resume = Some(resume(&args, &rotation));
     let result = plan::rotate(&rotation, args.rollback, args.dry_run.server(), &mut keeper, &mut steps).await;
     steps.conclude(result)
 }
 
-/// The folder that the new CA is kept in, where one is named.
-struct OutDir {
-    folder: Option<Folder>,
-    force: bool,
+/// Says what becomes of the CA's key, and which command of Helm's the rotation needs, before it is confirmed.
+fn announce(args: &Args, outlook: &Outlook, keeper: &Outside, term: &Term) {
+    let key = match (&args.out_dir, outlook.way) {
+        (Some(folder), _) => format!("is kept in {}", visible(&folder.to_string_lossy())),
+        (None, Way::CertManager) => "is kept in the Secret that cert-manager reads".to_owned(),
+        (None, Way::Own) => "is dropped at the end: without --out-dir the next certificate takes a rotation".to_owned(),
+    };
+    term.note(&format!("the new CA's key {key}"));
+    if outlook.is_under_way {
+        term.note("a rotation is unfinished, and is continued");
+    }
+    if outlook.values.is_empty() {
+        return;
+    }
+    let command = keeper.command(&outlook.agent, &outlook.values);
+    let when = match (outlook.way, keeper.install) {
+        (_, true) => "Helm is run with",
+        (Way::CertManager, false) => "the rotation waits until this was run (--install runs it)",
+        (Way::Own, false) => "afterwards the chart needs (--install runs it)",
+    };
+    term.note(&format!("{when}: {command}"));
 }
 
-impl Keeper for OutDir {
+/// How to continue a rotation that ended before its end, and how to go back.
+fn resume(args: &Args, rotation: &Rotation) -> String {
+    let name = shell_quoted(args.name.as_str());
+    let namespace = format!(" --build-namespace {}", shell_quoted(&rotation.namespace));
+    let (control, build) = (rotation.control.target(), rotation.build.target());
+    let line = control.command(&format!("choreoctl certs rotate {name}")) + &build.build_flags() + &namespace;
+    let out_dir = args.out_dir.as_ref().map(|folder| format!(" --out-dir {}", shell_quoted(&folder.to_string_lossy())));
+    let install = if args.install { " --install" } else { "" };
+    let go_on = format!("{line}{}{install}", out_dir.unwrap_or_default());
+    format!("the rotation is unfinished\ncontinue: {go_on}\ngo back:  {line} --rollback")
+}
+
+/// Where the new CA is kept, and how Helm is run.
+struct Outside {
+    folder: Option<Folder>,
+    force: bool,
+    install: bool,
+    chart: String,
+    chart_version: Option<String>,
+    target: Target,
+    kubeconfig: Option<PathBuf>,
+}
+
+impl Outside {
+    fn helm(&self, agent: &Agent, values: &[String]) -> Option<Helm> {
+        let helm = Helm::of_agent(agent, Some(&self.chart), self.chart_version.as_deref())?;
+        let values = values.iter().flat_map(|value| ["--set".to_owned(), value.clone()]);
+        Some(helm.with(values).in_cluster(&self.target, self.kubeconfig.as_deref()))
+    }
+}
+
+impl Keeper for Outside {
+    fn install(&mut self, agent: &Agent, values: &[String]) -> anyhow::Result<bool> {
+        if !self.install {
+            return Ok(false);
+        }
+        let missing = "the agent's Deployment names no Helm release and version of its chart: name it with --chart-version, or run helm by hand";
+        self.helm(agent, values).context(missing)?.run()?;
+        Ok(true)
+    }
+
+    fn command(&self, agent: &Agent, values: &[String]) -> String {
+        match self.helm(agent, values) {
+            Some(helm) => helm.line(),
+            None => format!("helm upgrade with --set {}", values.join(" --set ")),
+        }
+    }
+
     fn check(&self, ca: Option<&str>) -> anyhow::Result<()> {
         let Some(folder) = &self.folder else {
             return Ok(());

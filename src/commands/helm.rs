@@ -1,0 +1,64 @@
+//! Helm's command line for the agent's chart: printed for people, or run.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use crate::args::{BuildArgs, Session};
+use crate::cluster::{Agent, Target};
+use crate::plane::{CHART, RELEASE};
+use crate::term::{Term, shell_quoted};
+
+/// A `helm upgrade` of an agent's release.
+#[derive(Clone, Debug)]
+pub struct Helm {
+    words: Vec<String>,
+}
+
+impl Helm {
+    /// One that keeps the values of the release that installed an agent, or installs a first one.
+    pub fn upgrade(release: Option<&str>, chart: &str, version: &str, namespace: &str) -> Self {
+        let mut words: Vec<String> = ["upgrade", "--install", release.unwrap_or(RELEASE)].map(str::to_owned).to_vec();
+        words.extend(release.map(|_| "--reuse-values".to_owned()));
+        words.extend([chart.to_owned(), "--version".into(), version.to_owned()]);
+        words.extend(["--namespace".into(), namespace.to_owned()]);
+        Self { words }
+    }
+
+    /// One of the release of an agent; none where the agent's labels do not name it and its chart's version.
+    pub fn of_agent(agent: &Agent, chart: Option<&str>, version: Option<&str>) -> Option<Self> {
+        let version = version.or(agent.chart_version.as_deref())?;
+        let release = agent.release.as_deref()?;
+        Some(Self::upgrade(Some(release), chart.unwrap_or(CHART), version, &agent.name.namespace))
+    }
+
+    pub fn with(mut self, words: impl IntoIterator<Item = String>) -> Self {
+        self.words.extend(words);
+        self
+    }
+
+    /// In the cluster of a target, by the kubeconfig that was named.
+    pub fn in_cluster(self, target: &Target, kubeconfig: Option<&Path>) -> Self {
+        let context = target.context.iter().flat_map(|context| ["--kube-context".to_owned(), context.clone()]);
+        let kubeconfig = kubeconfig.map(|path| format!("--kubeconfig={}", path.to_string_lossy()));
+        self.with(context.chain(kubeconfig))
+    }
+
+    /// As a shell takes it.
+    pub fn line(&self) -> String {
+        let words: Vec<_> = self.words.iter().map(|word| shell_quoted(word)).collect();
+        format!("helm {}", words.join(" "))
+    }
+
+    pub fn run(&self) -> anyhow::Result<()> {
+        let status = std::process::Command::new("helm").args(&self.words).stdout(Term::for_others()).status();
+        let status = status.context("could not run helm: is it on the PATH?")?;
+        anyhow::ensure!(status.success(), "helm ended with {status}; run this again to continue");
+        Ok(())
+    }
+}
+
+/// The kubeconfig by which the agent's cluster is reached, where one was named.
+pub fn kubeconfig(build: &BuildArgs, session: &Session) -> Option<PathBuf> {
+    build.kubeconfig().or(session.options.kubeconfig.as_deref()).map(Path::to_owned)
+}
