@@ -31,6 +31,8 @@ pub struct Steps<'t> {
     /// Whether questions were answered with yes beforehand.
     pub yes: bool,
     pub dry_run: bool,
+    /// What would be done, where that is only looked at.
+    pub preview: Option<Vec<String>>,
     /// How to continue or to go back, where a run ends before the end.
     pub resume: Option<String>,
     is_unfinished: bool,
@@ -54,6 +56,7 @@ impl<'t> Steps<'t> {
             plane: None,
             yes: false,
             dry_run: false,
+            preview: None,
             resume: None,
             is_unfinished: false,
             waiting: None,
@@ -110,6 +113,9 @@ impl Observer for Steps<'_> {
 
     fn replaces(&mut self, what: &str, before: &str, after: &str) -> anyhow::Result<bool> {
         self.waiting = None;
+        if self.preview.is_some() {
+            return Ok(true);
+        }
         let from = format!("{} (as it is)", visible(what));
         let (before, after) = (render::diff::shown(before), render::diff::shown(after));
         self.term.error(render::diff::unified(&before, &after, &from, "(as it would become)").trim_end());
@@ -131,6 +137,12 @@ impl Observer for Steps<'_> {
         self.waiting = None;
         self.last = step;
         let took = std::mem::replace(&mut self.since, Instant::now()).elapsed();
+        if let Some(preview) = &mut self.preview {
+            if status == Status::Done || step == "helm" {
+                preview.push(format!("{step}: {}", message.trim_end_matches(" (dry run)")));
+            }
+            return;
+        }
         let _ = match self.output {
             TextFormat::Json => {
                 let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
@@ -158,11 +170,13 @@ impl Observer for Steps<'_> {
         };
     }
 
-    fn keep(&mut self, ca: &Pem) -> anyhow::Result<bool> {
+    fn keep(&mut self, ca: &Pem, dry_run: bool) -> anyhow::Result<bool> {
         let Some(keys) = &self.keys else {
             return Ok(false);
         };
-        write_keys(keys, Some(ca), None)?;
+        if !dry_run {
+            write_keys(keys, Some(ca), None)?;
+        }
         Ok(true)
     }
 

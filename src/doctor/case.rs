@@ -201,7 +201,7 @@ pub async fn gather(reach: &Reach<'_>, planes: Vec<Plane>, whole: bool) -> Gathe
         lease: lease.map_err(|error| Problem::from(&error)),
         gateway_pods: gateway_pods.map_err(|error| Problem::from(&error)),
         everywhere: everywhere(reach, build.as_ref(), &planes).await,
-        is_one_cluster: is_one_cluster(reach).await,
+        is_one_cluster: matches!(build, Some(Ok(_))) && is_one_cluster(reach).await,
         build,
         heard: Mutex::default(),
     };

@@ -9,7 +9,7 @@ use super::case::{BUILD_PLANE, GATEWAY_CA, GATEWAY_SERVICE, LEASE, Reach};
 use super::checks::complaint;
 use super::facts::{CaPlace, Problem, ca_place};
 use super::issuance::{CERTIFICATE, REQUEST, path as issuance_path};
-use super::redact::kept;
+use super::redact::{hide_tokens, kept};
 use crate::cluster::{CERT_MANAGER, Cluster, Error, LABELS, LET_IN, agents_of, labelled, pods_of};
 use crate::plane::{
     CLUSTER_BUILD_PLANE, DUMPED, EVENT_NAMESPACE, LOG, NamespacedName, OBSERVABILITY_KIND, Plane, SIDE, Side, Snapshot,
@@ -53,7 +53,9 @@ pub async fn dump(reach: &Reach<'_>, names: &[String]) -> Result<(Value, Vec<Str
         out.build(build, namespace, &ids).await;
     }
     out.own(END, "end");
-    Ok((json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": out.items}), out.unread))
+    let mut list = json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": out.items});
+    hide_tokens(&mut list);
+    Ok((list, out.unread))
 }
 
 fn secret_path(name: &NamespacedName) -> String {

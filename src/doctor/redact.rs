@@ -1,7 +1,11 @@
 //! What of an object goes into a dump: lists of what is kept, since anything may stand beside it.
 
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use regex::{Captures, Regex};
 use serde_json::{Map, Value, json};
 
 use super::agents::Pair;
@@ -192,6 +196,47 @@ fn arguments(words: &[&str]) -> Vec<String> {
     kept
 }
 
+/// What is in the place of a token.
+const TOKEN: &str = "(token)";
+
+/// Takes tokens out of every text of an object, wherever it came from: bearer and basic credentials, JSON Web Tokens, and
+/// what is assigned to a name that says that it is secret.
+pub fn hide_tokens(object: &mut Value) {
+    match object {
+        Value::String(text) => {
+            if let Cow::Owned(hidden) = without_tokens(text) {
+                *text = hidden;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(hide_tokens),
+        Value::Object(fields) => fields.iter_mut().for_each(|(_, value)| hide_tokens(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn without_tokens(text: &str) -> Cow<'_, str> {
+    static TOKENS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        let jwt = r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*";
+        let scheme = r"(?i:\b(?:bearer|basic))\s+[A-Za-z0-9._~+/-]{16,}=*";
+        let named = r#"(?i:\b[a-z_-]*(?:token|password|passwd|secret|api[_-]?key|credential)s?)["']?\s*[=:]\s*["']?[^\s"',;&]{4,}"#;
+        let user = r"://[^\s/@]+@";
+        Regex::new(&format!("({user})|({jwt})|({scheme})|({named})")).ok()
+    });
+    let Some(tokens) = &*TOKENS else {
+        return Cow::Borrowed(text);
+    };
+    tokens.replace_all(text, |found: &Captures<'_>| {
+        let found = &found[0];
+        // What comes before the token says what it was.
+        let kept = match found.find(['=', ':', ' ']) {
+            _ if found.starts_with("://") => return format!("://{TOKEN}@"),
+            Some(end) if !found.starts_with("eyJ") => &found[..=end],
+            _ => "",
+        };
+        format!("{kept}{TOKEN}")
+    })
+}
+
 /// A URL whose user, and password, nobody else may see.
 pub fn without_user(url: &str) -> String {
     match url.split_once("://") {
@@ -254,6 +299,31 @@ fn without_descriptions(schema: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_are_hidden_in_every_text() {
+        let jwt = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl";
+        let mut object = json!({
+            "message": format!("401 for Authorization: Bearer {jwt}, retry"),
+            "list": [jwt, "basic dXNlcjpwYXNzd29yZA== was refused", {"url": "wss://user:hunter2@host/ws"}],
+            "assigned": "token=abcdef123 password: 'hunter2' API_KEY=hunter2;",
+        });
+        hide_tokens(&mut object);
+        let text = object.to_string();
+        for secret in [jwt, "dXNlcjpwYXNz", "hunter2", "abcdef123"] {
+            assert!(!text.contains(secret), "{text}");
+        }
+        assert!(text.contains("Bearer (token), retry") && text.contains("wss://(token)@host/ws"), "{text}");
+        let harmless = [
+            "MountVolume.SetUp failed for volume \"client-certs\" : secret \"cluster-agent-tls\" not found",
+            "secret/openchoreo-system/buildplane-agent-ca:ca.crt",
+            "Basic authentication failed; the token expired",
+            "wss://gateway.example.com:8443/ws",
+        ];
+        for text in harmless {
+            assert_eq!(without_tokens(text), text);
+        }
+    }
 
     #[test]
     fn nothing_is_kept_that_is_not_looked_at() {

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::agent::{Data, pair_data, pair_of};
 use super::{Error, Observer, Right, Status, demand, until};
-use crate::cluster::{self, Agent, Cluster, StoredSecret, comparable};
+use crate::cluster::{self, Agent, Cluster, StoredSecret, comparable, labelled};
 use crate::doctor::{GATEWAY_CA, Pair, client_cas};
 use crate::gateway::{Answer, GatewayUrl, Identity, ProbeError, Question, Reply, count, probe};
 use crate::manifest::to_yaml;
@@ -19,14 +19,19 @@ use crate::pki::{
     self, Authority, CA_CERTIFICATE, Certificate, KeyAlgorithm, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey, Verdict,
 };
 use crate::plane::{
-    CA_KEY, CLUSTER_BUILD_PLANE, CaSecret, NamespacedName, ObservabilityPlaneRef, Plane, SecretKeyRef, Span, State,
+    CA_KEY, CLUSTER_BUILD_PLANE, CaSecret, NamespacedName, ObservabilityPlaneRef, Plane, RELEASE, SecretKeyRef, Span,
+    State,
 };
-use crate::term::{redacted, visible};
+use crate::term::{redacted, shell_quoted, visible};
 
 /// The Secret of an agent's own pair: another one than the chart's cert-manager writes.
 const OWN_SECRET: &str = "cluster-agent-own-tls";
 /// The Secret that the chart's cert-manager writes.
 const CHART_SECRET: &str = "cluster-agent-tls";
+/// The agent's Deployment and ClusterRole, as the chart calls them.
+const AGENT: &str = "cluster-agent-buildplane";
+/// A CRD of Argo Workflows, which the chart brings along.
+const ARGO_CRD: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/workflows.argoproj.io";
 /// What it is to write where that one is somebody else's.
 const UNUSED_SECRET: &str = "cluster-agent-unused-tls";
 /// How long what is made is valid.
@@ -280,6 +285,7 @@ pub async fn bootstrap(plan: &Bootstrap, observer: &mut dyn Observer) -> anyhow:
     plan.gateway(&gateway_ca, observer).await?;
     let issuer = plan.issuer(observer).await?;
     let agent = plan.agent(issuer).await?;
+    let name = plan.agent_name(agent.as_ref()).await?;
     let mut certificates = plan.certificates(issuer, agent.as_ref(), observer).await?;
     plan.foretell(&certificates)?;
     // All questions come before the first write.
@@ -287,7 +293,10 @@ pub async fn bootstrap(plan: &Bootstrap, observer: &mut dyn Observer) -> anyhow:
         Issuer::Existing => tls_of(&certificates, agent.as_ref()),
         issuer => tls(issuer, plan.plane.plane_id()),
     };
-    let values = values(plan.plane.plane_id(), plan.gateway_url.as_ref(), tls);
+    let mut values = values(plan.plane.plane_id(), plan.gateway_url.as_ref(), tls);
+    if let Some(name) = name {
+        values["clusterAgent"]["name"] = name.into();
+    }
     let mut differences = plan.differences(&certificates, &gateway_ca, by_name).await?;
     if let Some((what, Some(before))) = plan.values.clone() {
         let after = to_yaml(&values)?;
@@ -546,15 +555,60 @@ impl Bootstrap {
     async fn issuer(&self, observer: &mut dyn Observer) -> anyhow::Result<Issuer> {
         begin("cert-manager", observer);
         let has = self.build.object_if_any("/apis/cert-manager.io/v1").await.ok().flatten().is_some();
-        let (status, told) = if has {
-            (Status::Found, "the build cluster has cert-manager.io/v1")
-        } else {
-            (
+        let answer = if has { self.cert_manager().await } else { Ok("") };
+        let (status, told) = match &answer {
+            Ok(_) if !has => (
                 Status::Skipped,
-                "the build cluster has no cert-manager.io/v1: install it before the chart, which needs it",
-            )
+                "the build cluster has no cert-manager.io/v1: install it before the chart, which needs it".to_owned(),
+            ),
+            Ok(found) => (Status::Found, format!("the build cluster has cert-manager.io/v1{found}")),
+            Err(why) => (Status::Skipped, format!("cert-manager does not work: {}", visible(why))),
         };
-        observer.tell("cert-manager", status, told);
+        observer.tell("cert-manager", status, &told);
+        let issuer = self.chosen_issuer(has).await?;
+        match answer {
+            Err(why) if issuer == Issuer::CertManager => {
+                let command =
+                    self.build.target().command("kubectl get deployments -A -l app.kubernetes.io/name=cert-manager");
+                Err(Error::NoCertManager { why, command }.into())
+            }
+            _ => Ok(issuer),
+        }
+    }
+
+    /// Whether cert-manager works, beyond its CRDs: its controller is available, or its webhook at least admits an Issuer.
+    ///
+    /// # Errors
+    /// Why not.
+    async fn cert_manager(&self) -> Result<&'static str, String> {
+        let controllers = "app.kubernetes.io/name=cert-manager,app.kubernetes.io/component=controller";
+        let list = self.build.object(&labelled("/apis/apps/v1/deployments", controllers)).await.unwrap_or_default();
+        let controllers = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let is_available = |one: &Value| one["status"]["availableReplicas"].as_i64().is_some_and(|count| count > 0);
+        match controllers.first() {
+            Some(_) if controllers.iter().any(is_available) => return Ok(", and its controller is available"),
+            Some(one) => {
+                let metadata = &one["metadata"];
+                let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
+                return Err(format!("Deployment {}/{} has no available pod", text("namespace"), text("name")));
+            }
+            None => {}
+        }
+        let issuer = json!({
+            "apiVersion": "cert-manager.io/v1",
+            "kind": "Issuer",
+            "metadata": {"generateName": "choreoctl-"},
+            "spec": {"selfSigned": {}},
+        });
+        match self.build.create_object("/apis/cert-manager.io/v1/namespaces/default/issuers", &issuer, true).await {
+            // A webhook that is down.
+            Err(cluster::Error::Refused { message, .. }) => Err(message),
+            Ok(_) => Ok("; its controller was not found, and its API admits an Issuer"),
+            Err(_) => Ok("; whether its controller runs is unknown"),
+        }
+    }
+
+    async fn chosen_issuer(&self, has: bool) -> anyhow::Result<Issuer> {
         if let Some(issuer) = self.issuer {
             return Ok(issuer);
         }
@@ -618,6 +672,48 @@ impl Bootstrap {
             self.refuse_agent_of(&other).await?;
         }
         Ok(ours.into_iter().next())
+    }
+
+    /// What the chart is to call the agent, where another release has the default name already; none where it may have that.
+    ///
+    /// # Errors
+    /// [`Error::AgentElsewhere`] and [`Error::InstalledOnce`], before anything is written.
+    async fn agent_name(&self, agent: Option<&Agent>) -> anyhow::Result<Option<String>> {
+        if let Some(agent) = agent {
+            return Ok(Some(agent.name.name.clone()).filter(|name| name != AGENT));
+        }
+        let agents = match self.build.all_agents().await {
+            // Who may not look finds out by Helm.
+            Err(cluster::Error::Forbidden { .. }) => return Ok(None),
+            agents => agents?,
+        };
+        let id = self.plane.plane_id();
+        let others = || agents.iter().filter(|agent| agent.name.namespace != self.build_namespace);
+        if let Some(ours) = others().find(|agent| agent.plane_id.as_deref() == Some(id)) {
+            let namespace = ours.name.namespace.clone();
+            return Err(Error::AgentElsewhere { plane_id: id.to_owned(), namespace }.into());
+        }
+        let first = others().find_map(|agent| agent.plane_id.as_deref());
+        self.refuse_second_argo(first).await?;
+        let is_taken = others().any(|agent| agent.name.name == AGENT);
+        Ok(is_taken.then(|| format!("cluster-agent-{id}").chars().take(50).collect::<String>()))
+    }
+
+    /// Fails where another release has installed Argo Workflows, which Helm lets only one release do in a cluster.
+    async fn refuse_second_argo(&self, plane_id: Option<&str>) -> anyhow::Result<()> {
+        let Some(crd) = self.build.object_if_any(ARGO_CRD).await.ok().flatten() else {
+            return Ok(());
+        };
+        let annotation = |name: &str| crd["metadata"]["annotations"][name].as_str().map(str::to_owned);
+        match (annotation("meta.helm.sh/release-name"), annotation("meta.helm.sh/release-namespace")) {
+            (Some(release), Some(namespace)) if namespace != self.build_namespace || release != RELEASE => {
+                let id = shell_quoted(plane_id.unwrap_or("ID"));
+                let create = format!("choreoctl create {} --plane-id {id}", shell_quoted(self.plane.name()));
+                let command = self.control.target().command(&create);
+                Err(Error::InstalledOnce { release, namespace, what: "Argo Workflows", command }.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Fails where an agent of the namespace is another plane's: the chart would take it away from that one.
@@ -751,11 +847,12 @@ impl Bootstrap {
             return Ok(());
         };
         if let Some(ca) = certificates.made.take()
-            && self.dry_run.is_none()
-            && !observer.keep(&ca)?
+            && !observer.keep(&ca, self.dry_run.is_some())?
             && certificates.pair.is_some()
         {
-            told.push_str("; the CA's key is dropped, as no --out-dir is given: the next one takes `certs rotate`");
+            told.push_str(
+                "; the CA's key is dropped, as no --out-dir is given: the next certificate takes `certs rotate`",
+            );
         }
         self.done("certificates", &told, observer);
         Ok(())

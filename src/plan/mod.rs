@@ -11,7 +11,7 @@ mod rotate;
 mod trust;
 
 pub use bootstrap::{
-    Bootstrap, CaIn, Given, Issuer, Made, Offline, Pem, STEPS, authorized, begin, bootstrap, installed, offline,
+    Bootstrap, CaIn, Given, Issuer, Made, Offline, Pem, authorized, begin, bootstrap, installed, offline,
 };
 pub use renew::{Renewal, renew};
 pub use rotate::{Keeper, Outlook, Phase, Rotation, Way, outlook, rotate};
@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::cluster::Cluster;
-use crate::term::visible;
+use crate::cluster::{self, Cluster};
+use crate::term::{shell_quoted, visible};
 
 /// How a step came out. Its name is what scripts get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -47,8 +47,8 @@ pub trait Observer {
 
     fn tell(&mut self, step: &'static str, status: Status, message: &str);
 
-    /// Keeps a CA with its key; whether there is a place for it.
-    fn keep(&mut self, ca: &Pem) -> anyhow::Result<bool>;
+    /// Keeps a CA with its key, unless it is only asked whether it would; whether there is a place for it.
+    fn keep(&mut self, ca: &Pem, dry_run: bool) -> anyhow::Result<bool>;
 
     /// Something takes time; told again while it does.
     fn wait(&mut self, text: &str);
@@ -99,6 +99,12 @@ pub enum Error {
     Gateway { why: String, hint: String },
     #[error("the namespace {} has the agent of plane {} already (planeID {}), and a namespace has one", visible(.namespace), visible(.plane), visible(.plane_id))]
     OtherAgent { namespace: String, plane: String, plane_id: String },
+    #[error("cert-manager does not work in the build cluster: {}", visible(.why))]
+    NoCertManager { why: String, command: String },
+    #[error("Helm release {} in the namespace {} has already installed {}, which the agent's chart installs too: Helm would refuse a second one in this cluster", visible(.release), visible(.namespace), .what)]
+    InstalledOnce { release: String, namespace: String, what: &'static str, command: String },
+    #[error("the agent of planeID {} is in the namespace {} of this cluster", visible(.plane_id), visible(.namespace))]
+    AgentElsewhere { plane_id: String, namespace: String },
     #[error("a rotation to {} is under way", .under_way)]
     OtherWay { under_way: &'static str },
 }
@@ -124,9 +130,16 @@ impl Error {
                 Some("give the CA that did, or move to a new one with `choreoctl certs rotate`".into())
             }
             Self::NoRight { command, .. } => {
-                Some(format!("ask for them, or run it as somebody who has them; see what is allowed: {command}"))
+                Some(format!("an administrator grants them to USER with\n{command}"))
             }
             Self::OtherAgent { .. } => Some("name another one with --build-namespace".into()),
+            Self::NoCertManager { command, .. } => {
+                Some(format!("start it, or choose --agent-certificate own: {command}"))
+            }
+            Self::InstalledOnce { command, .. } => {
+                Some(format!("let the plane share the agent that is there, by its planeID: {command}"))
+            }
+            Self::AgentElsewhere { namespace, .. } => Some(format!("--build-namespace {}", shell_quoted(namespace))),
             Self::NoWayBack { .. } => Some("go forward instead: run it without --rollback".into()),
             Self::UnderWay { .. } => Some("finish it with `choreoctl certs rotate`, which makes a new certificate".into()),
             Self::OtherOwner { .. } => Some("renew it where that takes it from, or move to a Secret of your own with `choreoctl certs rotate --to own`".into()),
@@ -145,10 +158,21 @@ async fn demand(rights: &[Right<'_>]) -> Result<(), Error> {
         rights.iter().map(|(cluster, verb, group, resource, namespace)| cluster.may(verb, group, resource, *namespace));
     let answers = futures::future::join_all(asked).await;
     let missing: Vec<_> = rights.iter().zip(answers).filter(|(_, may)| !may).map(|(right, _)| right).collect();
-    let Some((cluster, ..)) = missing.first() else {
+    if missing.is_empty() {
         return Ok(());
-    };
-    let command = cluster.target().command("kubectl auth can-i --list");
+    }
+    // By cluster, as each has roles of its own.
+    let mut by_cluster: Vec<(String, Vec<cluster::Right>)> = Vec::new();
+    for (cluster, verb, group, resource, namespace) in &missing {
+        let kubectl = cluster.target().command("kubectl apply");
+        let right = cluster::Right::new(verb, group, resource, *namespace);
+        match by_cluster.iter_mut().find(|(known, _)| *known == kubectl) {
+            Some((_, rights)) => rights.push(right),
+            None => by_cluster.push((kubectl, vec![right])),
+        }
+    }
+    let commands = by_cluster.iter().filter_map(|(kubectl, rights)| cluster::grant(kubectl, rights.iter()));
+    let command = commands.collect::<Vec<_>>().join("\n");
     let told = |(cluster, verb, _, resource, namespace): &Right<'_>| {
         let place = namespace.map(|namespace| format!(" in the namespace {namespace}")).unwrap_or_default();
         format!("{verb} {resource}{place} of {}", cluster.target().title())

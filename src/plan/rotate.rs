@@ -19,7 +19,7 @@ use crate::pki::{
     Verdict,
 };
 use crate::plane::{CLUSTER_BUILD_PLANE, NamespacedName, Plane, ROTATION, Span, State, rotation_secret};
-use crate::term::visible;
+use crate::term::{shell_quoted, visible};
 
 /// What the agent's Secret held before.
 const OLD_CERTIFICATE: &str = "old.crt";
@@ -714,11 +714,15 @@ impl Run<'_> {
         let mut data = pair_data(&old(OLD_CERTIFICATE), &old(OLD_PRIVATE_KEY), &old(OLD_CA));
         let held = self.changeover.build.secret(&from).await?;
         if staged.way == Way::CertManager {
-            let waiting = "the agent's certificate is still of the new CA: helm rollback, or helm upgrade with the values of before";
+            let namespace = shell_quoted(&agent.name.namespace);
+            let release = agent.release.as_deref().map_or_else(|| "RELEASE".into(), shell_quoted);
+            let command = format!("helm rollback {release} --namespace {namespace}");
+            let command = self.changeover.build.target().command(&command).replace(" --context ", " --kube-context ");
+            let waiting = format!("the agent's certificate is still of the new CA: {command}");
             until(self.changeover.deadline, observer, async || {
                 let agent = self.changeover.agent(&self.rotation.namespace).await?;
                 let (_, pair) = self.changeover.pair(&agent).await?;
-                Ok(if staged.is_new(&pair) { Err(waiting.to_owned()) } else { Ok(()) })
+                Ok(if staged.is_new(&pair) { Err(waiting.clone()) } else { Ok(()) })
             })
             .await?;
             self.refuse_dead_end(staged).await?;

@@ -146,24 +146,34 @@ pub async fn run(mut args: Args, session: &Session) -> anyhow::Result<Exit> {
         })?;
         args.gateway_url = url.parse().ok();
     }
-    tell_plan(term);
-    if args.dry_run == DryRun::None {
-        let names: Vec<_> = planes.iter().map(|plane| visible(plane.name())).collect();
-        term.confirm(&format!("register {}", names.join(", ")), args.yes)?;
-    }
-    let mut results = Vec::new();
-    for plane in planes {
-        let name = plane.name().to_owned();
+    let make = |plane: Plane, preview: bool| {
         let mut steps = Steps::new(term, args.output);
-        (steps.plane, steps.yes) = (several.then(|| name.clone()), args.yes);
-        steps.dry_run = args.dry_run != DryRun::None;
-        let run = Run {
+        (steps.plane, steps.yes) = (several.then(|| plane.name().to_owned()), args.yes);
+        steps.dry_run = preview || args.dry_run != DryRun::None;
+        steps.preview = preview.then(Vec::new);
+        let mut run = Run {
             folder: folder(&args, &plane, several),
             steps,
             plan: plan(&args, &control, &build.cluster, plane, given.as_ref(), session),
             kubeconfig: helm::kubeconfig(&args.build, session),
             args: &args,
         };
+        if preview {
+            run.plan.dry_run = Some(false);
+        }
+        run
+    };
+    if args.dry_run == DryRun::None {
+        if term.asks() && !args.yes {
+            preview(planes.iter().map(|plane| make(plane.clone(), true)), several, term).await?;
+        }
+        let names: Vec<_> = planes.iter().map(|plane| visible(plane.name())).collect();
+        term.confirm(&format!("register {}", names.join(", ")), args.yes)?;
+    }
+    let mut results = Vec::new();
+    for plane in planes {
+        let name = plane.name().to_owned();
+        let run = make(plane, false);
         if several && args.output == TextFormat::Text {
             term.line(&format!("{}:", paint::strong(&visible(&name))))?;
         }
@@ -202,11 +212,16 @@ fn refuse_one_agent_for_two(planes: &[Plane]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The steps, before the first of them runs.
-fn tell_plan(term: &Term) {
-    let width = plan::STEPS.iter().map(|step| step.id.len()).max().unwrap_or_default();
-    let lines: Vec<_> = plan::STEPS.iter().map(|step| format!("  {:<width$}  {}", step.id, step.about)).collect();
-    term.note(&format!("the steps, each of which looks first and acts only where needed:\n{}", lines.join("\n")));
+/// Says what would change, before anything does.
+async fn preview(runs: impl Iterator<Item = Run<'_>>, several: bool, term: &Term) -> anyhow::Result<()> {
+    for mut run in runs {
+        run.steps().await?;
+        let name = if several { format!(" for {}", visible(run.plan.plane.name())) } else { String::new() };
+        let changes: Vec<_> = run.steps.preview.iter().flatten().map(|line| format!("  {}", visible(line))).collect();
+        let changes = if changes.is_empty() { "  nothing".to_owned() } else { changes.join("\n") };
+        term.note(&format!("this will change{name}:\n{changes}"));
+    }
+    Ok(())
 }
 
 /// The planes that are meant, each without a CA, valid but for that.
@@ -375,6 +390,9 @@ impl Run<'_> {
         if self.plan.dry_run.is_none() && (self.args.install || self.args.wait) {
             return plan::authorized(&self.plan, &made, deadline(self.args.timeout), &mut self.steps).await;
         }
+        if self.steps.preview.is_some() {
+            return Ok(());
+        }
         let wait = self.plan.control.target().command(&format!("choreoctl wait {name} --for connected"));
         self.steps.tell("wait", Status::Skipped, &format!("then: {wait}"));
         Ok(())
@@ -404,6 +422,10 @@ impl Run<'_> {
         let helm = self.helm_command(made);
         if !self.args.install {
             self.steps.tell("helm", Status::Skipped, &format!("run: {}", helm.line()));
+            return Ok(());
+        }
+        if self.steps.preview.is_some() {
+            self.steps.tell("helm", Status::Done, &helm.line());
             return Ok(());
         }
         if plan::installed(&self.plan, made, &self.args.chart_version).await? {
