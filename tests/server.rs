@@ -14,6 +14,10 @@ mod diagnosis;
 mod differential;
 #[path = "server/estate.rs"]
 mod estate;
+#[path = "server/helm.rs"]
+mod helm;
+#[path = "server/hints.rs"]
+mod hints;
 #[path = "server/peers.rs"]
 mod peers;
 #[path = "server/proxy.rs"]
@@ -39,6 +43,7 @@ use control_plane::{ControlPlane, Output, Running, available, finish};
 use diagnosis::{
     doctor_names_the_injected_cause, doctor_only_reads_and_tells_what_it_can, doctor_warns_of_what_will_hurt,
 };
+use helm::the_chart_is_installed_repaired_and_rotated_by_helm;
 use peers::{certificates_please_others, zlint_has_nothing_against_certificates};
 use proxy::Proxy;
 use rotation::{
@@ -118,6 +123,7 @@ fn main() {
         a_build_plane_is_registered_in_one_go,
         a_person_registers_a_build_plane,
         nothing_is_registered_without_the_rights,
+        the_chart_is_installed_repaired_and_rotated_by_helm,
     ];
     let args = Arguments::from_args();
     let listing = args.list;

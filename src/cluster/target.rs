@@ -51,7 +51,7 @@ pub struct Target {
     pub server: String,
     /// The flags that lead to the same cluster, each with a leading blank.
     flags: String,
-    /// The kubeconfig that was named.
+    /// Its kubeconfig, where that is a single file.
     kubeconfig: Option<PathBuf>,
 }
 
@@ -97,7 +97,11 @@ impl Target {
     fn new(context: Option<String>, config: &Config, options: &Options) -> Self {
         let server = config.cluster_url.to_string();
         let server = server.trim_end_matches('/').to_owned();
-        Self { context, server, flags: options.command(""), kubeconfig: options.kubeconfig.clone() }
+        let kubeconfig = options.kubeconfig.clone().or_else(|| match default_paths().as_slice() {
+            [path] if path.exists() => Some(path.clone()),
+            _ => None,
+        });
+        Self { context, server, flags: options.command(""), kubeconfig }
     }
 
     /// A command line for this cluster: `kubectl get ...` or `choreoctl get ...` with the flags in use.
@@ -110,8 +114,8 @@ impl Target {
         self.flags.replace(" --context ", " --build-context ").replace(" --kubeconfig ", " --build-kubeconfig ")
     }
 
-    /// The flags that lead to this cluster by its context, as another command or cluster has them: with `build-` before
-    /// their names, say.
+    /// The flags that lead to this cluster by its kubeconfig and context, with a prefix before their names, such as
+    /// `build-`.
     pub fn by_context(&self, prefix: &str) -> String {
         let named = |flag: &str, value: &str| format!(" --{prefix}{flag} {}", shell_quoted(value));
         let kubeconfig = self.kubeconfig.as_deref().map(|path| named("kubeconfig", &path.to_string_lossy()));
@@ -135,13 +139,8 @@ fn read(options: &Options) -> Result<Option<Kubeconfig>, Error> {
     if let Some(path) = &options.kubeconfig {
         return read(path).map(Some);
     }
-    let listed = std::env::var_os("KUBECONFIG").filter(|list| !list.is_empty());
-    let paths: Vec<_> = match listed {
-        Some(list) => std::env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect(),
-        None => std::env::home_dir().map(|home| home.join(".kube/config")).into_iter().collect(),
-    };
     let mut merged: Option<Kubeconfig> = None;
-    for path in paths.iter().filter(|path| path.exists()) {
+    for path in default_paths().iter().filter(|path| path.exists()) {
         let mut next = read(path)?;
         next.current_context = next.current_context.filter(|name| !name.is_empty());
         merged = Some(match merged {
@@ -150,6 +149,14 @@ fn read(options: &Options) -> Result<Option<Kubeconfig>, Error> {
         });
     }
     Ok(merged)
+}
+
+/// The kubeconfigs that are meant where none is named.
+fn default_paths() -> Vec<PathBuf> {
+    match std::env::var_os("KUBECONFIG").filter(|list| !list.is_empty()) {
+        Some(list) => std::env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect(),
+        None => std::env::home_dir().map(|home| home.join(".kube/config")).into_iter().collect(),
+    }
 }
 
 /// The proxy that the chosen cluster's entry names.

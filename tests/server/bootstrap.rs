@@ -113,11 +113,9 @@ pub fn a_build_plane_is_registered_in_one_go() {
     assert!(versions(&at) == before && told.iter().all(|(_, status)| status != "done"), "{told:?}");
     assert!(told.contains(&("cert-manager".into(), "found".into())), "{told:?}");
     at.build.kubectl(&["delete", "crd", "certificates.cert-manager.io"], "");
-    // The steps are told in the order of the plan.
-    let plan = bootstrap(&[]).expect(0).stderr;
-    let plan: Vec<_> = plan.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
-    let order: Vec<_> = told.iter().map(|(step, _)| plan.iter().position(|known| known == step).unwrap()).collect();
-    assert!(plan.len() == 16 && order.is_sorted(), "{plan:?} {told:?}");
+    // Without a question nothing is announced.
+    let quiet = bootstrap(&[]).expect(0).stderr;
+    assert!(!quiet.contains("will change") && quiet.lines().count() == 1, "{quiet}");
 
     // A helm that does what the chart would, and then the agent is connected.
     at.deploy("boot", "--x=y");
@@ -231,7 +229,7 @@ pub fn a_build_plane_is_registered_in_one_go() {
 const CONTROL: &str = "openchoreo-control-plane";
 
 /// The gateway's CA where OpenChoreo has it.
-fn gateway_ca(at: &Estate) {
+pub fn gateway_ca(at: &Estate) {
     let gateway = ["create", "secret", "generic", "cluster-gateway-ca", "--from-file=ca.crt=gateway.crt"];
     at.control.kubectl(&[&gateway[..], &["-n", CONTROL]].concat(), "");
 }

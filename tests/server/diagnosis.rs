@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::control_plane::{ControlPlane, finish};
 use super::estate::{DEPLOYMENT, Estate, NAMESPACE, SECRET};
+use super::hints::{paste, try_out};
 use super::proxy::Proxy;
 
 const PLANE: &str = "sick";
@@ -35,6 +36,16 @@ static FAULTS: &[Fault] = &[
     ("another planeID: Helm's planeId", |at| at.deploy("default", "--x=y"), "agent-plane-id"),
     ("another planeID in the plane", |at| spec(at, json!({"planeID": "moved"})), "agent-plane-id"),
     ("no agent", |at| delete(at, "deployment", DEPLOYMENT), "agent-exists"),
+    (
+        "no agent, and a report of before",
+        |at| {
+            at.order("reports off");
+            std::thread::sleep(Duration::from_millis(600));
+            at.control.connect(PLANE);
+            delete(at, "deployment", DEPLOYMENT)
+        },
+        "agent-exists",
+    ),
     ("another plane type", |at| at.deploy("sick", "--plane-type=workflowplane"), "agent-plane-type"),
     ("no TLS", |at| at.deploy("sick", "--tls-enabled=false"), "agent-tls"),
     ("a URL without /ws", |at| at.deploy("sick", "--server-url=wss://localhost:1"), "agent-server-url"),
@@ -155,6 +166,7 @@ static WARNINGS: &[Fault] = &[
     ("an old lease", |at| lease(at, 3600), "controller"),
     ("a certificate that ends soon", ends_soon, "agent-trusted"),
     ("a pinned certificate that is renewed soon", renewed_soon, "ca-outlives"),
+    ("a pinned certificate, as the chart makes it", |at| pinned(at, -1, 89), "ca-outlives"),
     ("a renewal without a restart", |at| pair(at, &[], "renewed"), "agent-current"),
     ("a crash beside a pod that runs", |at| rolled(at, "crashes"), "agent-running"),
 ];
@@ -171,10 +183,6 @@ static WAYS: &[Way] = &[
         with_key(at, "rsa", &["rsa", "-traditional", "-in", "rsa/tls.key"])
     }),
     ("cert-manager under a CA", |at| mark(at)),
-    ("pinned, as the chart makes it", |at| {
-        pinned(at, -1, 89);
-        mark(at)
-    }),
 ];
 
 const LEAF: &[&str] = &["basicConstraints=critical,CA:FALSE", "extendedKeyUsage=clientAuth"];
@@ -494,6 +502,26 @@ fn until(at: &Estate, fits: impl Fn(&Value) -> bool) -> Value {
     }
 }
 
+/// Pastes the hints of a check that complains of what was injected. Fixed is what has this status, or does not fail.
+fn try_hints(at: &Estate, name: &str, inject: fn(&Estate), id: &str, fixed: &str) -> Vec<String> {
+    let find = |told: &Value| complaints(&told["planes"][0]).into_iter().find(|check| check["id"] == id);
+    let remake = || {
+        be_well(at, name);
+        inject(at);
+        let told = until(at, |plane| complaints(plane).iter().any(|check| check["id"] == id));
+        find(&told).unwrap_or_default()
+    };
+    let Some(check) = find(&diagnose(at)) else {
+        return vec![format!("{name}: {id} does not complain any more")];
+    };
+    let is_fixed = || {
+        let status = |plane: &Value| status(&json!({"planes": [plane]}), id);
+        let is_so = |plane: &Value| if fixed.is_empty() { status(plane) != "fail" } else { status(plane) == fixed };
+        is_so(&until(at, is_so)["planes"][0])
+    };
+    try_out(at, name, &check, remake, is_fixed)
+}
+
 /// An estate in which every fault can be made.
 fn start() -> Estate {
     let at = Estate::start(PLANE);
@@ -540,6 +568,7 @@ pub fn doctor_warns_of_what_will_hurt() {
         }
         at.run(&["doctor", PLANE, "-q"]).expect(0);
         at.run(&["doctor", PLANE, "-q", "--strict"]).expect(1);
+        wrong.extend(try_hints(&at, name, *inject, check, "pass"));
     }
     for (name, change) in WAYS {
         be_well(&at, name);
@@ -592,7 +621,14 @@ pub fn doctor_warns_of_what_will_hurt() {
     at.control.kubectl(&["patch", "crd", name, "--type=json", "-p", &patch], "");
     let told = diagnose(&at);
     assert_eq!((&told["checks"][1]["id"], &told["checks"][1]["status"]), (&json!("crd"), &json!("warn")), "{told:#}");
+    // Where the other cluster serves the kind, the clusters are named in the place of each other.
     at.control.kubectl(&["delete", "crd", name], "");
+    let told = at.run(&["doctor"]).expect(2);
+    told.says(&["the contexts are swapped"]);
+    let hint = told.stderr.split("hint: ").nth(1).unwrap();
+    let told = paste(&at, &format!("{hint} -o json")).json();
+    assert_eq!(told["checks"][1]["status"], "pass", "{told:#}");
+    at.build.kubectl(&["delete", "crd", name], "");
     let told = at.run(&["doctor", "-o", "json"]).expect(2).json();
     assert_eq!((&told["checks"][1]["status"], &told["planes"][0]["name"]), (&json!("fail"), &json!(PLANE)), "{told:#}");
     assert_eq!(status(&told, "agent-certificate"), "pass");
@@ -623,6 +659,7 @@ pub fn doctor_names_the_injected_cause() {
         if failed.is_some_and(|check| check["message"].as_str().unwrap().is_empty() || check["hint"].is_null()) {
             wrong.push(format!("{name}: no words, or no hint"));
         }
+        wrong.extend(try_hints(&at, name, *inject, cause, ""));
     }
     assert!(FAULTS.len() >= 30 && wrong.is_empty(), "{} of {}: {}", wrong.len(), FAULTS.len(), wrong.join("\n"));
 }

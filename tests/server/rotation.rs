@@ -280,7 +280,7 @@ pub fn cert_manager_issues_from_the_new_ca() {
         serde_yaml::from_str(&at.run(&["certs", "secret", "cm", "-n", NAMESPACE]).expect(0).stdout).unwrap();
     secret["metadata"]["annotations"] = json!({"cert-manager.io/certificate-name": SECRET});
     estate.build.kubectl(&["apply", "-f", "-"], &secret.to_string());
-    run.until("end", SOON, |line| line.contains("generateCerts=false"));
+    run.until("end", SOON, |line| line.contains("a trusts CN=build plane agents of shared"));
     assert_eq!(run.wait(), 0);
     assert!(estate.value("a") == ca["tls.crt"] && estate.value("a") != old);
     assert_eq!(estate.secrets().lines().count(), 2, "the CA stays for cert-manager: {}", estate.secrets());

@@ -1,12 +1,13 @@
 // Stands in for what of OpenChoreo and Kubernetes runs around a build plane: `double CONTROL BUILD NAMESPACE DEPLOYMENT`
 // works on two API servers, each named by its folder of tests/control-plane/up, and may be given one folder twice. It is
-// the cluster gateway, the controller that reports agents, the Deployment's controller and kubelet, and its agents.
+// the cluster gateway, the controller that reports agents, the Deployment's controller and kubelet, its agents, and
+// cert-manager where its CRDs are.
 //
 // It writes the gateway's CA to gateway.crt in the first folder, prints `ready PORT` and each change of the agents'
 // fortune. A line `count` on stdin asks for the numbers; at the end of stdin, or a signal, it prints them a last time.
 // The other lines are answered with `ok`: `reset` begins the numbers anew, `gateway MODE` gives the gateway one of the
-// modes below, `reports off` and `reports on` say whether the controller reports. A container of the image `crashes` or
-// `unpullable` never runs.
+// modes below, `reports off` and `reports on` say whether the controller reports, `issuing off` and `issuing on` whether
+// cert-manager works. A container of the image `crashes` or `unpullable` never runs.
 package main
 
 import (
@@ -138,12 +139,16 @@ type double struct {
 	pods           string // paths in the build cluster
 	secrets        string
 	configMaps     string
+	certificates   string
+	requests       string
+	issuers        string
 	deployment     string
 	name           string // of the Deployment
 	gateway        string // where it listens
 	leaves         [3]tls.Certificate
 	mode           atomic.Pointer[mode]
 	mute           atomic.Bool // whether the controller reports nothing
+	idle           atomic.Bool // whether cert-manager does nothing
 	sync.Mutex                 // guards all below, and stdout
 	running        map[string]*pod
 	trustedBy      map[string][]string  // by planeID and leaf: the planes that authorized it at its last connection
@@ -167,15 +172,18 @@ func main() {
 
 func run(control, build, namespace, name string) error {
 	d := &double{
-		pods:       "/api/v1/namespaces/" + namespace + "/pods",
-		secrets:    "/api/v1/namespaces/" + namespace + "/secrets/",
-		configMaps: "/api/v1/namespaces/" + namespace + "/configmaps/",
-		deployment: "/apis/apps/v1/namespaces/" + namespace + "/deployments/" + name,
-		name:       name,
-		running:    map[string]*pod{},
-		trustedBy:  map[string][]string{},
-		seen:       map[string]time.Time{},
-		fortune:    map[string]string{},
+		pods:         "/api/v1/namespaces/" + namespace + "/pods",
+		secrets:      "/api/v1/namespaces/" + namespace + "/secrets/",
+		configMaps:   "/api/v1/namespaces/" + namespace + "/configmaps/",
+		deployment:   "/apis/apps/v1/namespaces/" + namespace + "/deployments/" + name,
+		certificates: "/apis/cert-manager.io/v1/namespaces/" + namespace + "/certificates",
+		requests:     "/apis/cert-manager.io/v1/namespaces/" + namespace + "/certificaterequests",
+		issuers:      "/apis/cert-manager.io/v1/namespaces/" + namespace + "/issuers",
+		name:         name,
+		running:      map[string]*pod{},
+		trustedBy:    map[string][]string{},
+		seen:         map[string]time.Time{},
+		fortune:      map[string]string{},
 	}
 	d.reset()
 	d.mode.Store(&mode{over: make(chan struct{})})
@@ -200,6 +208,7 @@ func run(control, build, namespace, name string) error {
 	go poll(often, d.roll)
 	go poll(often, d.restless)
 	go poll(reporting, d.tell)
+	go poll(reporting, d.issueAll)
 	go d.listenTo(os.Stdin, ended)
 	<-ended
 	d.Lock() // for good: nothing follows the last line
@@ -236,6 +245,9 @@ func (d *double) listenTo(input io.Reader, ended chan<- os.Signal) {
 			fmt.Println("ok")
 		case line == "reports off", line == "reports on":
 			d.mute.Store(line == "reports off")
+			fmt.Println("ok")
+		case line == "issuing off", line == "issuing on":
+			d.idle.Store(line == "issuing off")
 			fmt.Println("ok")
 		case gateway && known:
 			next.over = make(chan struct{})

@@ -1,0 +1,204 @@
+//! The agent's chart, by the real helm: installed, repaired and rotated by the commands that choreoctl prints.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::bootstrap::gateway_ca;
+use super::control_plane::Output;
+use super::estate::{DEPLOYMENT, Estate, NAMESPACE, SECRET};
+use super::hints::{paste, try_out};
+
+const PLANE: &str = "chart";
+const CONTROL: &str = "openchoreo-control-plane";
+
+/// cert-manager's CRDs, as far as the double fills them in.
+fn cert_manager(at: &Estate) {
+    for (plural, kind) in
+        [("certificates", "Certificate"), ("certificaterequests", "CertificateRequest"), ("issuers", "Issuer")]
+    {
+        let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+        let version =
+            json!({"name": "v1", "served": true, "storage": true, "schema": schema, "subresources": {"status": {}}});
+        let names = json!({"plural": plural, "kind": kind, "singular": kind.to_lowercase()});
+        let crd = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": format!("{plural}.cert-manager.io")},
+            "spec": {"group": "cert-manager.io", "scope": "Namespaced", "names": names, "versions": [version]}});
+        at.build.kubectl(&["apply", "-f", "-"], &crd.to_string());
+        at.build.kubectl(&["wait", "--for=condition=Established", &format!("crd/{plural}.cert-manager.io")], "");
+    }
+}
+
+/// A command line with the flags of the agent's cluster.
+fn with_build(at: &Estate, line: &str) -> Output {
+    paste(at, &format!("{line} --build-kubeconfig {}", at.build.kubeconfig().display()))
+}
+
+/// Gives the release other values, as somebody does by mistake.
+fn helm(at: &Estate, values: &[&str]) {
+    let sets: String = values.iter().map(|value| format!(" --set clusterAgent.{value}")).collect();
+    let chart = "oci://ghcr.io/openchoreo/helm-charts/openchoreo-build-plane";
+    let upgrade = format!("helm upgrade openchoreo-build-plane {chart} --version 0.17.0 --namespace {NAMESPACE}");
+    let line = format!("{upgrade} --reuse-values --kubeconfig {}{sets}", at.build.kubeconfig().display());
+    paste(at, &line).expect(0);
+}
+
+fn diagnose(at: &Estate) -> Value {
+    let told = with_build(at, &format!("choreoctl doctor {PLANE} -o json"));
+    told.json()["planes"][0].clone()
+}
+
+fn check(plane: &Value, id: &str) -> Value {
+    plane["checks"].as_array().unwrap().iter().find(|check| check["id"] == id).unwrap().clone()
+}
+
+/// The diagnosis once it fits, or the last one.
+fn until(at: &Estate, fits: impl Fn(&Value) -> bool) -> Value {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let plane = diagnose(at);
+        if fits(&plane) || Instant::now() > deadline {
+            return plane;
+        }
+    }
+}
+
+#[track_caller]
+fn is_well(at: &Estate) {
+    let well = |plane: &Value| plane["healthy"] == true && plane["warnings"] == json!([]);
+    let plane = until(at, well);
+    assert!(well(&plane), "{plane:#}");
+}
+
+/// Waits until a check has a status, and pastes its hints.
+#[track_caller]
+fn repair(at: &Estate, situation: &str, id: &str, status: &str) {
+    let has = |plane: &Value| check(plane, id)["status"] == status;
+    let plane = until(at, has);
+    assert!(has(&plane), "{situation}: {plane:#}");
+    let is_fixed = || check(&until(at, |plane| check(plane, id)["status"] == "pass"), id)["status"] == "pass";
+    let wrong = try_out(at, situation, &check(&plane, id), || panic!("{id} has one fix"), is_fixed);
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+/// Reason and date of what is predicted.
+fn forecast(at: &Estate) -> Vec<(String, String)> {
+    let told = with_build(at, &format!("choreoctl forecast {PLANE} -o json")).json();
+    let first = &told["planes"][0];
+    let all = std::iter::once(first).chain(first["next"].as_array().unwrap());
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    all.map(|one| (text(&one["reason"]), text(&one["date"]))).collect()
+}
+
+fn date_of(forecast: &[(String, String)], reason: &str) -> Option<String> {
+    forecast.iter().find(|(of, _)| of == reason).map(|(_, date)| date.clone())
+}
+
+pub fn the_chart_is_installed_repaired_and_rotated_by_helm() {
+    let at = Estate::start(PLANE);
+    at.build.kubectl(&["delete", "deployment", DEPLOYMENT, "-n", NAMESPACE], "");
+    at.build.kubectl(&["delete", "secret", SECRET, "-n", NAMESPACE], "");
+    at.control.kubectl(&["create", "namespace", CONTROL], "");
+    gateway_ca(&at);
+    cert_manager(&at);
+    let url = format!("wss://localhost:{}/ws", at.port);
+    let bootstrap = |plane: &str, more: &str| {
+        let line = format!("choreoctl bootstrap {plane} --gateway-url {url} --out-dir {plane} --yes");
+        with_build(&at, &format!("{line} --agent-certificate cert-manager -o json {more}"))
+    };
+
+    // From nothing to connected.
+    let told = bootstrap(PLANE, "--install").expect(0);
+    assert!(told.stdout.lines().last().unwrap().contains("counts 1 for chart"), "{told:?}");
+    is_well(&at);
+
+    // A second agent in the cluster gets names of its own; a second Argo Workflows is refused before anything is written.
+    let crd = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "workflows.argoproj.io", "annotations": {
+            "meta.helm.sh/release-name": "openchoreo-build-plane", "meta.helm.sh/release-namespace": NAMESPACE}},
+        "spec": {"group": "argoproj.io", "scope": "Namespaced",
+            "names": {"plural": "workflows", "kind": "Workflow", "singular": "workflow"},
+            "versions": [{"name": "v1alpha1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object"}}}]}});
+    at.build.kubectl(&["apply", "-f", "-"], &crd.to_string());
+    let refused = bootstrap("second", "--build-namespace second").expect(2);
+    refused.says(&["has already installed Argo Workflows", "choreoctl create second --plane-id chart"]);
+    at.control.run(&["get", "second"]).expect(3);
+    assert!(!at.control.path().join("second").exists());
+    at.build.kubectl(&["delete", "crd", "workflows.argoproj.io"], "");
+    let told = bootstrap("second", "--build-namespace second").expect(0).stdout;
+    let step = |line: &str| serde_json::from_str::<Value>(line).unwrap();
+    let told = told.lines().map(step).find(|step| step["step"] == "helm").unwrap();
+    paste(&at, told["message"].as_str().unwrap().strip_prefix("run: ").unwrap()).expect(0);
+    at.build.kubectl(&["get", "deployment", "cluster-agent-second", "-n", "second"], "");
+
+    // What Helm was told wrongly is put right by the command that is printed.
+    for (values, id) in [
+        (&["planeID=wrong"][..], "agent-plane-id"),
+        (&["tls.enabled=false"], "agent-tls"),
+        (&[&format!("serverUrl=https://localhost:{}/ws", at.port)], "agent-server-url"),
+        (&[&format!("serverUrl=wss://localhost:{}", at.port)], "agent-server-url"),
+        (&["replicas=0"], "agent-replicas"),
+    ] {
+        helm(&at, values);
+        repair(&at, &format!("Helm's {}", values[0]), id, "fail");
+        is_well(&at);
+    }
+
+    // The chart's own certificate is refused, then pinned by hand, and led to a CA; Helm is run for it.
+    helm(&at, &["tls.generateCerts=true"]);
+    repair(&at, "the chart's self-signed certificate", "agent-trusted", "fail");
+    is_well(&at);
+    helm(&at, &["tls.generateCerts=true"]);
+    until(&at, |plane| check(plane, "agent-trusted")["status"] == "fail");
+    let pinned = at.secret(SECRET)["tls.crt"].clone();
+    let patch = json!({"spec": {"clusterAgent": {"clientCA": {"value": pinned}}}}).to_string();
+    at.control.kubectl(&["patch", "cbp", PLANE, "--type=merge", "-p", &patch], "");
+    repair(&at, "a pinned certificate of cert-manager's", "ca-outlives", "warn");
+    is_well(&at);
+
+    // A Certificate that is not issued is the cause, with what its condition says.
+    at.order("issuing off");
+    at.build.kubectl(&["delete", "secret", SECRET, "-n", NAMESPACE], "");
+    let status =
+        json!({"status": {"conditions": [{"type": "Ready", "status": "False", "message": "the issuer is away"}]}});
+    let name = format!("{DEPLOYMENT}-tls");
+    let patch = ["patch", "certificates.cert-manager.io", &name, "-n", NAMESPACE, "--subresource=status"];
+    at.build.kubectl(&[&patch[..], &["--type=merge", "-p", &status.to_string()]].concat(), "");
+    let plane = diagnose(&at);
+    assert_eq!(plane["rootCause"], "agent-certificate-issued", "{plane:#}");
+    assert!(check(&plane, "agent-certificate-issued")["message"].as_str().unwrap().contains("the issuer is away"));
+    at.order("issuing on");
+
+    // The certificate in the running pod stays in sight when cert-manager has renewed the one in the Secret.
+    helm(&at, &["tls.duration=2h", "tls.renewBefore=1h59m48s"]);
+    at.build.kubectl(&["delete", "secret", SECRET, "-n", NAMESPACE, "--ignore-not-found"], "");
+    while !at.secrets().contains(SECRET) {}
+    std::thread::sleep(Duration::from_millis(1100));
+    let restart = ["rollout", "restart", "deployment", DEPLOYMENT, "-n", NAMESPACE];
+    at.build.kubectl(&restart, "");
+    at.build.kubectl(&["rollout", "status", "deployment", DEPLOYMENT, "-n", NAMESPACE], "");
+    let (held, before) = (at.secret(SECRET)["tls.crt"].clone(), forecast(&at));
+    let date = date_of(&before, "running-certificate-expires").unwrap_or_else(|| panic!("{before:?}"));
+    let deadline = Instant::now() + Duration::from_secs(40);
+    while at.secret(SECRET)["tls.crt"] == held {
+        assert!(Instant::now() < deadline, "not renewed");
+    }
+    let after = forecast(&at);
+    assert_eq!(date_of(&after, "running-certificate-expires"), Some(date.clone()), "{after:?}");
+    let behind = check(&diagnose(&at), "agent-current");
+    assert!(behind["status"] == "warn" && behind["message"].as_str().unwrap().contains(&date), "{behind}");
+    // Without a record it is unknown, which no limit of time clears.
+    at.build.kubectl(&["delete", "certificaterequests.cert-manager.io", "--all", "-n", NAMESPACE], "");
+    let unknown = forecast(&at);
+    assert!(date_of(&unknown, "running-certificate-unknown").is_some(), "{unknown:?}");
+    with_build(&at, &format!("choreoctl forecast {PLANE} --within 1s")).expect(1);
+    let metrics = with_build(&at, &format!("choreoctl forecast {PLANE} -o prometheus")).stdout;
+    assert!(metrics.contains("running-certificate-unknown"), "{metrics}");
+    // After a restart it is that of the Secret again.
+    std::thread::sleep(Duration::from_millis(1100));
+    at.build.kubectl(&restart, "");
+    at.build.kubectl(&["rollout", "status", "deployment", DEPLOYMENT, "-n", NAMESPACE], "");
+    let restarted = forecast(&at);
+    assert!(date_of(&restarted, "running-certificate-expires").is_some_and(|new| new > date), "{restarted:?}");
+}

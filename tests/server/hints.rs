@@ -1,0 +1,105 @@
+//! Hints as they are printed, pasted into a shell.
+
+use std::process::Command;
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use super::control_plane::{Output, finish};
+use super::estate::Estate;
+
+/// The chart's place, which can't be reached here.
+const CHART: &str = "oci://ghcr.io/openchoreo/helm-charts/openchoreo-build-plane";
+
+/// Helm, built once.
+static HELM: LazyLock<std::path::PathBuf> = LazyLock::new(|| {
+    let program = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/helm");
+    let mut build = Command::new("go");
+    build.args(["build", "-trimpath", "-buildvcs=false", "-o"]).arg(&program).arg("helm.sh/helm/v3/cmd/helm");
+    assert!(build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/helm")).status().unwrap().success());
+    program
+});
+
+/// A folder of programs for a shell: the binary, kubectl, and helm with the tests' chart in the place of the real one.
+pub fn programs(at: &Estate) -> String {
+    let folder = at.control.path().join("programs");
+    if !folder.exists() {
+        std::fs::create_dir(&folder).unwrap();
+        let helm = format!(
+            "#!/bin/sh\nfor word; do\n  shift\n  [ \"$word\" = {CHART} ] && word={}/tests/helm/chart\n  set -- \"$@\" \"$word\"\ndone\nexec {} \"$@\"\n",
+            env!("CARGO_MANIFEST_DIR"),
+            HELM.display()
+        );
+        let helm = at.control.write("programs/helm", &helm);
+        std::fs::set_permissions(helm, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let kubectl = at.control.kubectl_command(&[]);
+        std::os::unix::fs::symlink(kubectl.get_program(), folder.join("kubectl")).unwrap();
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_choreoctl"), folder.join("choreoctl")).unwrap();
+    }
+    folder.to_string_lossy().into_owned()
+}
+
+/// Runs a command line as a person would who answers its question with yes.
+pub fn paste(at: &Estate, line: &str) -> Output {
+    let confirmed = if line.starts_with("choreoctl certs rotate") { format!("{line} --yes") } else { line.to_owned() };
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &confirmed]).current_dir(at.control.path());
+    shell.env("PATH", format!("{}:/usr/bin:/bin", programs(at))).env("KUBECONFIG", at.control.kubeconfig());
+    shell.env("HOME", at.control.path());
+    finish(shell, "")
+}
+
+/// The hints of a check, by kind.
+fn hints(check: &Value, kind: &str) -> Vec<String> {
+    let hints = check["hints"].as_array().unwrap().iter().filter(|hint| hint["kind"] == kind);
+    hints.map(|hint| hint["text"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Pastes what a check hints at: commands that look must work, and each command that fixes must remove the fault, which is
+/// made anew for every further one. Prints a row of a table, and returns what is wrong.
+pub fn try_out(
+    at: &Estate,
+    situation: &str,
+    check: &Value,
+    remake: impl Fn() -> Value,
+    is_fixed: impl Fn() -> bool,
+) -> Vec<String> {
+    let id = check["id"].as_str().unwrap();
+    let mut wrong = Vec::new();
+    let mut row = |kind: &str, line: &str, outcome: &str| {
+        println!("| {situation} | {id} | {kind} | `{}` | {outcome} |", line.lines().next().unwrap_or_default());
+        if outcome != "works" {
+            wrong.push(format!("{situation}: {kind} of {id}: {line}: {outcome}"));
+        }
+    };
+    for line in hints(check, "look") {
+        // Logs are the kubelet's to give, and there is none.
+        if line.contains(" logs ") {
+            continue;
+        }
+        let output = paste(at, &line);
+        let missing = output.stderr.contains("NotFound") || output.stderr.contains("not found");
+        // `validate` and `doctor` answer no by 1; kubectl says by it that something is missing, which is an answer, too.
+        let works = output.code == 0 || (output.code == 1 && (line.contains("choreoctl") || missing));
+        row("look", &line, if works { "works" } else { &output.stderr });
+    }
+    let mut check = check.clone();
+    for number in 0..hints(&check, "fix").len() {
+        if number > 0 {
+            check = remake();
+        }
+        let line = hints(&check, "fix").remove(number);
+        let _ = std::fs::remove_dir_all(at.control.path().join("sick-ca"));
+        let output = paste(at, &line);
+        let outcome = match output.code {
+            0 if is_fixed() => "works".to_owned(),
+            0 => "the fault stays".to_owned(),
+            code => format!("exit code {code}: {}", output.stderr),
+        };
+        row("fix", &line, &outcome);
+    }
+    for line in hints(&check, "advice") {
+        println!("| {situation} | {id} | hint | {} | not a command |", line.lines().next().unwrap_or_default());
+    }
+    wrong
+}
