@@ -17,6 +17,7 @@ pub use apply::{Change, comparable};
 pub use error::Error;
 pub use fields::{Writer, writers};
 pub use objects::{PlaneEvent, ServicePods};
+pub use planes::PlaneObject;
 pub use target::{Options, Target, contexts};
 pub use watch::{Event, Watch};
 

@@ -140,7 +140,7 @@ impl Cluster {
             Err(Error::NoSource { .. } | Error::NoSuchKind { .. }) => return Ok(Vec::new()),
             list => list?,
         };
-        let mut planes = list.items;
+        let mut planes = list.items_of("BuildPlane", self)?;
         for plane in &mut planes {
             let namespace = plane.metadata.namespace.clone();
             if let Some(secret) = &mut plane.spec.cluster_agent.client_ca.secret_ref {
