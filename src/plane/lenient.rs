@@ -43,6 +43,11 @@ impl Reader {
         (None, Some(value))
     }
 
+    /// Rejects a value for what one of its fields holds.
+    pub(super) fn reject_for<T>(&mut self, step: &str, expected: &'static str, value: Value) -> Read<T> {
+        self.at(format_args!("{step}"), |reader| reader.reject(expected, value))
+    }
+
     fn at<T>(&mut self, step: std::fmt::Arguments<'_>, read: impl FnOnce(&mut Self) -> T) -> T {
         let length = self.path.len();
         self.path.push_str(&step.to_string());

@@ -125,7 +125,12 @@ impl Lenient for Condition {
 }
 
 impl Lenient for AgentConnection {
+    /// Without `connected` there is no report: taken for false, it would be a wrong one.
     fn read(value: Value, reader: &mut Reader) -> Read<Self> {
+        let connected = value.get("connected").filter(|connected| !connected.is_null());
+        if connected.is_some_and(|connected| !connected.is_boolean()) {
+            return reader.reject_for(".connected", "true or false", value);
+        }
         object(value, reader, |mut fields| Self {
             connected: fields.take("connected").unwrap_or_default(),
             connected_agents: fields.take("connectedAgents").unwrap_or_default(),
@@ -218,6 +223,7 @@ mod tests {
             ("/status/conditions/0", json!(null), "status.conditions[0]"),
             ("/status/agentConnection/connectedAgents", json!(1.5), "status.agentConnection.connectedAgents"),
             ("/status/agentConnection/message", json!(5), "status.agentConnection.message"),
+            ("/status/agentConnection/lastConnectedTime", json!([]), "status.agentConnection.lastConnectedTime"),
             ("/status/observedGeneration", json!("1"), "status.observedGeneration"),
         ] {
             let plane = with(pointer, value);
@@ -228,6 +234,13 @@ mod tests {
             let told = plane.unreadable[0].warning(plane.name());
             assert!(told.starts_with(&format!("plane a: {path} is not a")), "{told}");
         }
+    }
+
+    #[test]
+    fn a_connection_that_is_neither_true_nor_false_is_no_report() {
+        let plane = with("/status/agentConnection/connected", json!("true"));
+        assert_eq!(paths(&plane), ["status.agentConnection.connected"]);
+        assert_eq!(plane.state(Timestamp::UNIX_EPOCH), State::Unreported);
     }
 
     #[test]
