@@ -35,6 +35,8 @@ const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(2);
 /// Longest time to wait for a busy server, where a request has no time limit.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How many fields that can't be read are warned of by name.
+const HEEDED: usize = 20;
 /// A watch that ends sooner is one that the server does not keep open.
 const SHORT_WATCH: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -126,6 +128,7 @@ pub struct Observed {
     clock: Mutex<Clock>,
     answers: watch::Sender<u64>,
     warned: Mutex<BTreeSet<String>>,
+    heeded: Mutex<BTreeSet<String>>,
     watches: Mutex<Pace>,
 }
 
@@ -160,6 +163,7 @@ impl Observed {
             clock: Mutex::new(clock),
             answers: watch::Sender::new(0),
             warned: Mutex::default(),
+            heeded: Mutex::default(),
             watches: Mutex::default(),
         }
     }
@@ -179,6 +183,20 @@ impl Observed {
             && warned.insert(text.to_owned())
         {
             self.term.warn(text);
+        }
+    }
+
+    /// Warns of a field that can't be read: of the first ones by name.
+    pub(super) fn heed(&self, warning: &str) {
+        let warned = self.heeded.lock().map_or(0, |mut heeded| {
+            if heeded.len() <= HEEDED {
+                heeded.insert(warning.to_owned());
+            }
+            heeded.len()
+        });
+        match warned {
+            ..=HEEDED => self.warn_once(warning),
+            _ => self.warn_once("further fields that can't be read are not listed"),
         }
     }
 

@@ -153,7 +153,7 @@ impl Cluster {
     /// Warns of the fields of a plane that can't be read, each once.
     pub(super) fn heed(&self, plane: &impl PlaneObject) {
         let (.., name) = plane.identity();
-        plane.unreadable().iter().for_each(|field| self.observed.warn_once(&field.warning(name)));
+        plane.unreadable().iter().for_each(|field| self.observed.heed(&field.warning(name)));
     }
 
     /// One plane, or none where it doesn't exist.
