@@ -9,6 +9,7 @@ mod error;
 mod fields;
 mod objects;
 mod planes;
+mod soften;
 mod target;
 mod watch;
 

@@ -183,7 +183,7 @@ impl Lenient for Timestamp {
 
 /// Reads a time that is past the years of [`Timestamp`], which is then the last one, or has more digits than
 /// nanoseconds, of which the rest is cut off.
-fn nearest_time(text: &str) -> Option<Timestamp> {
+pub fn nearest_time(text: &str) -> Option<Timestamp> {
     // As Go does, see IsDateTime in k8s.io/kube-openapi: letters of either case.
     let text = text.to_ascii_uppercase();
     let at = text.find('T')?;

@@ -22,7 +22,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use goal::Goal;
-pub use lenient::Unreadable;
+pub use lenient::{Unreadable, nearest_time};
 pub use name::{
     CaSecret, NamespacedName, PlaneName, is_dns_label, is_dns_subdomain, is_label_value, is_qualified_name,
 };

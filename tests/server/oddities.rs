@@ -145,18 +145,10 @@ fn metadata(random: &mut Rng, name: &str) -> Value {
     let annotations =
         some(random, vec![("openchoreo.dev/display-name", note.clone().into()), ("example.com/note", note.into())]);
     let owner = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": text(random) + "u"}]);
-    let manager = json!([{"manager": text(random), "operation": "Update", "apiVersion": "openchoreo.dev/v1alpha1",
-        "time": time(random), "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {}}}]);
     let held = if random.u8(0..20) == 0 { json!(["example.com/hold"]) } else { json!([]) };
     let mut metadata = some(
         random,
-        vec![
-            ("labels", labels),
-            ("annotations", annotations),
-            ("ownerReferences", owner),
-            ("managedFields", manager),
-            ("finalizers", held),
-        ],
+        vec![("labels", labels), ("annotations", annotations), ("ownerReferences", owner), ("finalizers", held)],
     );
     metadata["name"] = name.into();
     metadata
@@ -217,6 +209,12 @@ fn status(random: &mut Rng) -> Value {
     )
 }
 
+/// A patch that says when a field was written.
+fn managed(version: &str, field: &str, time: Value) -> Value {
+    json!({"metadata": {"managedFields": [{"manager": "m", "operation": "Update", "apiVersion": version,
+        "time": time, "fieldsType": "FieldsV1", "fieldsV1": {field: {}}}]}})
+}
+
 /// Creates planes until so many of them have all of their odd values; what the server rejected is counted.
 fn plant(api: &Api, random: &mut Rng, wanted: usize) -> (BTreeSet<String>, usize, usize) {
     let (mut planted, mut rejected, mut odd_statuses) = (BTreeSet::new(), 0, 0);
@@ -230,6 +228,9 @@ fn plant(api: &Api, random: &mut Rng, wanted: usize) -> (BTreeSet<String>, usize
             continue;
         }
         planted.insert(name.clone());
+        let patch = managed("openchoreo.dev/v1alpha1", "f:spec", time(random));
+        let taken = api.send("PATCH", &format!("{PLANES}/{name}"), "application/merge-patch+json", &patch);
+        rejected += usize::from(taken.0 != 200);
         // A status of a few tries: some of its values are rejected together with the others.
         for _ in 0..12 {
             let patch = json!({"status": status(random)});
@@ -285,6 +286,22 @@ fn an_odd_time_costs_one_field(at: &ControlPlane, api: &Api) {
         }
         at.run(&["delete", "endless", "--yes"]).expect(0);
     }
+    // Objects of other kinds hold times, too.
+    let endless = "9999-12-31T23:59:59Z";
+    let event = json!({
+        "metadata": {"name": "endless", "namespace": "default"}, "type": "Warning", "reason": "Endless", "message": "m",
+        "involvedObject": {"kind": "ClusterBuildPlane", "name": HEALTHY}, "lastTimestamp": endless, "count": 1,
+    });
+    let ca = std::fs::read_to_string(at.path().join("certs/ca.crt")).unwrap();
+    let secret = json!({"metadata": {"name": "endless"}, "stringData": {"ca.crt": ca}});
+    assert_eq!(api.send("POST", "/api/v1/namespaces/default/events", "application/json", &event).0, 201);
+    assert_eq!(api.send("POST", "/api/v1/namespaces/default/secrets", "application/json", &secret).0, 201);
+    let patch = managed("v1", "f:type", endless.into());
+    let path = "/api/v1/namespaces/default/secrets/endless";
+    let (code, stored) = api.send("PATCH", path, "application/merge-patch+json", &patch);
+    assert!(code == 200 && stored.to_string().contains(endless), "{code} {stored}");
+    assert!(reads(at, &["describe", HEALTHY], &[0]).stdout.contains("Endless"));
+    reads(at, &["certs", "inspect", "secret/default/endless:ca.crt"], &[0]);
 }
 
 /// ODDITIES and SEED in the environment are how many planes there are, and what they are made from.
