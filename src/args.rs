@@ -7,13 +7,12 @@ use std::time::Duration;
 use clap::{ArgAction, Args, ValueEnum, ValueHint};
 use clap_complete::ArgValueCandidates;
 use jiff::Timestamp;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Cluster, PlaneObject};
 use crate::complete;
 use crate::manifest::{self, Input, Manifest};
-use crate::plane::{Moment, Plane, PlaneName, Selector, Snapshot, Span, is_dns_label};
+use crate::plane::{Moment, Plane, PlaneName, Selector, Snapshot, Span, Unreadable, is_dns_label};
 use crate::term::{self, ColorChoice, Exit, Term, paint, shell_quoted, visible};
 use crate::validate::{Object, objects};
 
@@ -372,7 +371,7 @@ impl ChoiceArgs {
     }
 
     /// The planes in a cluster, each made into what is needed of it as soon as it is there.
-    pub async fn in_cluster<T: DeserializeOwned, R>(
+    pub async fn in_cluster<T: PlaneObject, R>(
         &self,
         cluster: &Cluster,
         make: impl Fn(T) -> R,
@@ -452,7 +451,7 @@ impl WhichArgs {
     }
 }
 
-async fn by_name<T: DeserializeOwned, R>(
+async fn by_name<T: PlaneObject, R>(
     cluster: &Cluster,
     names: BTreeSet<&str>,
     make: impl Fn(T) -> R,
@@ -522,6 +521,8 @@ impl FileArgs {
                 }
                 match serde_path_to_error::deserialize::<_, Plane>(&value) {
                     Ok(plane) => {
+                        let warn = |field: &Unreadable| term.warn(&field.warning(plane.name()));
+                        plane.unreadable.iter().for_each(warn);
                         planes.push(plane);
                         values.push(value);
                     }

@@ -56,6 +56,7 @@ const STACK: usize = 8 << 20;
 /// The command runs on a thread of its own, so that a signal ends it wherever it is: in a request, while it reads a
 /// pipe that says nothing, while it makes a large key. A write of files is let finish.
 fn main() -> ExitCode {
+    keep_memory_private();
     CompleteEnv::with_factory(Cli::command).complete();
     let cli = Cli::parse();
     let session = Session { term: cli.global.term(), options: cli.global.cluster_options() };
@@ -80,6 +81,20 @@ fn main() -> ExitCode {
         term.interrupted();
     }
     exit.into()
+}
+
+/// Switches off core dumps and debuggers of other processes: private keys are in memory. Where the system refuses, the
+/// command runs all the same.
+fn keep_memory_private() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let Rlimit { maximum, .. } = getrlimit(Resource::Core);
+        let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum });
+    }
+    // A core dump that is piped to a program knows no limit.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
 fn run(command: Command, session: &Session) -> anyhow::Result<Exit> {

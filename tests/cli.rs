@@ -201,6 +201,42 @@ fn files_are_mended_in_place() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_file_with_other_hard_links_is_warned_of() {
+    let text = format!("{PLANE}{MENDABLE}");
+    let folder = files(&[("a.yaml", &text), ("alone.yaml", &text)]);
+    std::fs::hard_link(folder.path().join("a.yaml"), folder.path().join("same")).unwrap();
+    let (_, _, error) = validate(&folder, &["--fix", "a.yaml", "alone.yaml"]);
+    assert!(error.contains("warning: a.yaml had 2 hard links: the others still have the old content"), "{error}");
+    assert_eq!(error.matches("hard links").count(), 1, "{error}");
+    assert_eq!(std::fs::read_to_string(folder.path().join("same")).unwrap(), text);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn memory_with_keys_is_not_dumped() {
+    let script = format!("ulimit -S -c hard; exec {BINARY} validate -");
+    let mut child = Command::new("bash").args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap();
+    let limits = format!("/proc/{}/limits", child.id());
+    let started = std::time::Instant::now();
+    // It is set before anything is read, but the process has to get there.
+    let limited = loop {
+        let text = std::fs::read_to_string(&limits).unwrap();
+        let soft = text
+            .lines()
+            .find(|line| line.starts_with("Max core file size"))
+            .and_then(|line| line.split_whitespace().nth(4));
+        if soft == Some("0") || started.elapsed() > std::time::Duration::from_secs(5) {
+            break soft == Some("0");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    };
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(limited, "core dumps are not switched off");
+}
+
+#[test]
 fn mending_goes_on_when_nobody_reads() {
     let text = format!("{PLANE}{MENDABLE}");
     let names: Vec<_> = (0..40).map(|number| format!("{number}.yaml")).collect();

@@ -18,6 +18,8 @@ mod estate;
 mod helm;
 #[path = "server/hints.rs"]
 mod hints;
+#[path = "server/oddities.rs"]
+mod oddities;
 #[path = "server/peers.rs"]
 mod peers;
 #[path = "server/proxy.rs"]
@@ -44,6 +46,7 @@ use diagnosis::{
     doctor_names_the_injected_cause, doctor_only_reads_and_tells_what_it_can, doctor_warns_of_what_will_hurt,
 };
 use helm::the_chart_is_installed_repaired_and_rotated_by_helm;
+use oddities::{every_verb_reads_whatever_the_server_stores, who_may_not_watch_is_told_by_polling};
 use peers::{certificates_please_others, zlint_has_nothing_against_certificates};
 use proxy::Proxy;
 use rotation::{
@@ -84,6 +87,8 @@ fn main() {
         wait_ends_with_the_time,
         delete_tells_of_finalizers,
         who_may_not_read_secrets_sees_the_rest,
+        who_may_not_watch_is_told_by_polling,
+        every_verb_reads_whatever_the_server_stores,
         a_proxy_of_the_kubeconfig_is_used,
         errors_have_codes_and_hints,
         a_missing_kind_is_told,

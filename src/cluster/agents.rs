@@ -257,9 +257,8 @@ impl Drop for StoredSecret {
 impl Cluster {
     /// The agents in a namespace.
     pub async fn agents(&self, namespace: &str) -> Result<Vec<Agent>, Error> {
-        let api: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
-        let found = self.ask(api.list(&ListParams::default().labels(LABELS))).await?;
-        Ok(found.items.into_iter().map(Agent::of).collect())
+        let found = self.read_list(namespace, &ListParams::default().labels(LABELS)).await?;
+        Ok(found.into_iter().map(Agent::of).collect())
     }
 
     /// The agents in all namespaces.
@@ -302,9 +301,9 @@ impl Cluster {
 
     /// The pods of an agent, also those that are going.
     pub async fn agent_pods(&self, agent: &Agent) -> Result<Vec<AgentPod>, Error> {
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), &agent.name.namespace);
-        let found = self.ask(api.list(&ListParams::default().labels(&agent.selector))).await?;
-        Ok(found.items.into_iter().filter(|pod| !is_over(pod)).map(AgentPod::of).collect())
+        let wanted = ListParams::default().labels(&agent.selector);
+        let found = self.read_list(&agent.name.namespace, &wanted).await?;
+        Ok(found.into_iter().filter(|pod| !is_over(pod)).map(AgentPod::of).collect())
     }
 
     /// The end of a pod's log.
@@ -319,8 +318,7 @@ impl Cluster {
 
     /// When whoever holds a lease last renewed it; none where there is no such lease.
     pub async fn lease(&self, namespace: &str, name: &str) -> Result<Option<Timestamp>, Error> {
-        let api: Api<Lease> = Api::namespaced(self.client.clone(), namespace);
-        let lease = self.ask(api.get_opt(name)).await?;
+        let lease: Option<Lease> = self.read(namespace, name).await?;
         Ok(lease.and_then(|lease| lease.spec?.renew_time).map(|time| time.0))
     }
 
@@ -343,19 +341,17 @@ impl Cluster {
 
     /// A Secret with all its keys, or none where it doesn't exist.
     pub async fn secret(&self, name: &NamespacedName) -> Result<Option<StoredSecret>, Error> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), &name.namespace);
-        let found = self.ask(api.get_opt(&name.name)).await?;
+        let found = self.read(&name.namespace, &name.name).await?;
         Ok(found.map(|object| StoredSecret { name: name.clone(), object }))
     }
 
     /// The Secrets of a namespace.
     pub async fn secrets(&self, namespace: &str) -> Result<Vec<StoredSecret>, Error> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let stored = |object: Secret| {
             let name = object.metadata.name.clone().unwrap_or_default();
             StoredSecret { name: NamespacedName { namespace: namespace.to_owned(), name }, object }
         };
-        Ok(self.ask(api.list(&ListParams::default())).await?.items.into_iter().map(stored).collect())
+        Ok(self.read_list(namespace, &ListParams::default()).await?.into_iter().map(stored).collect())
     }
 
     /// The same of one that must exist.

@@ -3,12 +3,13 @@
 //! kube's default stack leaves Nagle's algorithm on, which costs 40 ms on a connection's first request, retries
 //! for minutes, and takes the proxy's own address for what NO_PROXY is about; so the parts are put together here.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Request, Response, Uri};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
@@ -32,6 +33,14 @@ const RETRIES: u32 = 3;
 const WATCH_ANSWER: Duration = Duration::from_secs(5);
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(2);
+/// Longest time to wait for a busy server, where a request has no time limit.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How many fields that can't be read are warned of by name.
+const HEEDED: usize = 20;
+/// A watch that ends sooner is one that the server does not keep open.
+const SHORT_WATCH: Duration = Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A client for `config`, whose answers `observed` listens to.
 pub(super) fn client(
@@ -118,7 +127,9 @@ pub struct Observed {
     term: Term,
     clock: Mutex<Clock>,
     answers: watch::Sender<u64>,
-    warned: Mutex<Vec<String>>,
+    warned: Mutex<BTreeSet<String>>,
+    heeded: Mutex<BTreeSet<String>>,
+    watches: Mutex<Pace>,
 }
 
 /// The server's time at an instant of this machine's steady clock.
@@ -147,7 +158,14 @@ impl Clock {
 impl Observed {
     pub(super) fn new(term: Term) -> Self {
         let clock = Clock { at: Instant::now(), time: Timestamp::now(), heard: false };
-        Self { term, clock: Mutex::new(clock), answers: watch::Sender::new(0), warned: Mutex::default() }
+        Self {
+            term,
+            clock: Mutex::new(clock),
+            answers: watch::Sender::new(0),
+            warned: Mutex::default(),
+            heeded: Mutex::default(),
+            watches: Mutex::default(),
+        }
     }
 
     pub fn now(&self) -> Timestamp {
@@ -159,6 +177,34 @@ impl Observed {
         self.answers.subscribe()
     }
 
+    /// Prints a warning that was not printed before.
+    pub(super) fn warn_once(&self, text: &str) {
+        if let Ok(mut warned) = self.warned.lock()
+            && warned.insert(text.to_owned())
+        {
+            self.term.warn(text);
+        }
+    }
+
+    /// Warns of a field that can't be read: of the first ones by name.
+    pub(super) fn heed(&self, warning: &str) {
+        let warned = self.heeded.lock().map_or(0, |mut heeded| {
+            if heeded.len() <= HEEDED {
+                heeded.insert(warning.to_owned());
+            }
+            heeded.len()
+        });
+        match warned {
+            ..=HEEDED => self.warn_once(warning),
+            _ => self.warn_once("further fields that can't be read are not listed"),
+        }
+    }
+
+    /// Returns how long to wait before the next watch.
+    fn pause(&self) -> Duration {
+        self.watches.lock().map_or(LONGEST_PAUSE, |mut pace| pace.next(Instant::now()))
+    }
+
     fn hear(&self, headers: &HeaderMap, good: bool) {
         let date = headers.get(http::header::DATE).and_then(|date| date.to_str().ok());
         if let Some(date) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok())
@@ -168,12 +214,7 @@ impl Observed {
         }
         for warning in headers.get_all(http::header::WARNING) {
             let text = String::from_utf8_lossy(warning.as_bytes()).into_owned();
-            if let Ok(mut warned) = self.warned.lock()
-                && !warned.contains(&text)
-            {
-                self.term.warn(&format!("the API server says: {}", visible(&warning_text(&text))));
-                warned.push(text);
-            }
+            self.warn_once(&format!("the API server says: {}", visible(&warning_text(&text))));
         }
         if good {
             self.answers.send_modify(|count| *count = count.wrapping_add(1));
@@ -186,6 +227,59 @@ fn warning_text(header: &str) -> String {
     match (header.find('"'), header.rfind('"')) {
         (Some(start), Some(end)) if start < end => header[start + 1..end].replace("\\\"", "\"").replace("\\\\", "\\"),
         _ => header.to_owned(),
+    }
+}
+
+/// How fast watches follow each other. A server that ends each of them at once would be asked without a pause.
+#[derive(Debug, Default)]
+struct Pace {
+    /// When the last one begins.
+    last: Option<Instant>,
+    pause: Duration,
+}
+
+impl Pace {
+    /// Returns the pause before a watch: none where the last one lasted, twice the last pause otherwise.
+    fn next(&mut self, now: Instant) -> Duration {
+        let short = self.last.is_some_and(|last| now.saturating_duration_since(last) < SHORT_WATCH);
+        self.pause = if short { (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE) } else { Duration::ZERO };
+        self.last = Some(now + self.pause);
+        self.pause
+    }
+}
+
+/// An answer that is not one of the Kubernetes API, or that comes with an order to wait.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unusable {
+    #[error("{status}, to be tried again after {} s", .wait.as_secs())]
+    Busy { status: StatusCode, wait: Duration },
+    #[error("{status}{}", .location.as_deref().map(|location| format!(" to {location}")).unwrap_or_default())]
+    Redirect { status: StatusCode, location: Option<String> },
+    #[error("{status}, {content_type} instead of JSON")]
+    NotJson { status: StatusCode, content_type: String },
+}
+
+impl Unusable {
+    /// Judges an answer by its status and headers. `patience` is how long a request may wait for its turn.
+    fn of<B>(response: &Response<B>, path: &str, patience: Duration) -> Option<Self> {
+        let status = response.status();
+        let header = |name| response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            let wait = header(http::header::RETRY_AFTER).and_then(|wait| wait.parse().ok()).map(Duration::from_secs);
+            return wait.filter(|wait| *wait > patience).map(|wait| Self::Busy { status, wait });
+        }
+        if status.is_redirection() {
+            let location = header(http::header::LOCATION).map(|location| location.into_owned());
+            return Some(Self::Redirect { status, location });
+        }
+        // A log is plain text, and so are some refusals of the API server.
+        let content_type = header(http::header::CONTENT_TYPE)?.to_ascii_lowercase();
+        let foreign = match status {
+            StatusCode::UNAUTHORIZED => false,
+            status if status.is_success() => !content_type.contains("json") && !path.ends_with("/log"),
+            _ => content_type.contains("html"),
+        };
+        foreign.then_some(Self::NotJson { status, content_type })
     }
 }
 
@@ -232,13 +326,18 @@ where
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let Observe { observed, mut timeout } = self.layer.clone();
         // A watch is answered at once, so who is silent for long is not there.
+        let mut pause = Duration::ZERO;
+        let patience = timeout.unwrap_or(PATIENCE);
         if request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "watch=true")) {
             timeout = Some(timeout.map_or(WATCH_ANSWER, |limit| limit.min(WATCH_ANSWER)));
+            pause = observed.pause();
         }
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let started = Instant::now();
         let answer = self.inner.call(request);
         Box::pin(async move {
+            // The request is sent when its answer is first asked for.
+            tokio::time::sleep(pause).await;
+            let started = Instant::now();
             let answer = match timeout {
                 Some(limit) => match tokio::time::timeout(limit, answer).await {
                     Ok(answer) => answer.map_err(Into::into),
@@ -254,7 +353,13 @@ where
                     answer.as_ref().map_or_else(|_| "no answer".into(), |response| response.status().to_string());
                 format!("{method} {} {told} {} ms", visible(&uri.to_string()), started.elapsed().as_millis())
             });
-            answer
+            match answer {
+                Ok(response) => match Unusable::of(&response, uri.path(), patience) {
+                    Some(error) => Err(error.into()),
+                    None => Ok(response),
+                },
+                answer => answer,
+            }
         })
     }
 }
@@ -281,6 +386,50 @@ mod tests {
         assert!(clock.now() >= time(-400));
         clock.hear(time(-900));
         assert!(clock.now() < time(-800), "a server's clock that was set back is followed");
+    }
+
+    #[test]
+    fn watches_that_end_at_once_are_slowed_down() {
+        let (mut pace, mut now) = (Pace::default(), Instant::now());
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            let pause = pace.next(now);
+            now += pause;
+            pauses.push(pause.as_millis());
+        }
+        assert_eq!(pauses, [0, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        assert_eq!(pace.next(now + Duration::from_secs(2)), Duration::ZERO);
+    }
+
+    #[test]
+    fn answers_of_other_servers_are_told_apart() {
+        let judge = |status: u16, headers: &[(&str, &str)], path: &str| {
+            let mut response = Response::builder().status(status);
+            for (name, value) in headers {
+                response = response.header(*name, *value);
+            }
+            let response = response.body(()).unwrap();
+            Unusable::of(&response, path, Duration::from_secs(5)).map(|error| error.to_string())
+        };
+        let html = ("content-type", "text/html; charset=utf-8");
+        let json = ("content-type", "application/json;stream=watch");
+        let text = ("content-type", "text/plain");
+        for (status, headers, path, expected) in [
+            (200, &[json][..], "/apis", None),
+            (200, &[], "/apis", None),
+            (200, &[html], "/apis", Some("200 OK, text/html; charset=utf-8 instead of JSON")),
+            (200, &[text], "/apis", Some("200 OK, text/plain instead of JSON")),
+            (200, &[text], "/api/v1/namespaces/a/pods/b/log", None),
+            (401, &[html], "/apis", None),
+            (404, &[text], "/apis", None),
+            (502, &[html], "/apis", Some("502 Bad Gateway, text/html; charset=utf-8 instead of JSON")),
+            (302, &[("location", "https://login")], "/apis", Some("302 Found to https://login")),
+            (429, &[("retry-after", "1")], "/apis", None),
+            (429, &[json], "/apis", None),
+            (429, &[("retry-after", "3600")], "/apis", Some("429 Too Many Requests, to be tried again after 3600 s")),
+        ] {
+            assert_eq!(judge(status, headers, path).as_deref(), expected, "{status} {headers:?}");
+        }
     }
 
     #[test]

@@ -10,8 +10,8 @@ use kube::core::Status;
 use tower::BoxError;
 
 use super::Target;
-use super::client::NoAnswer;
-use crate::plane::{CLUSTER_WORKFLOW_PLANE, Kind};
+use super::client::{NoAnswer, Unusable};
+use crate::plane::{CLUSTER_WORKFLOW_PLANE, Kind, Span};
 use crate::term::{shell_quoted, visible};
 
 /// A failed request, or a cluster that could not be told or reached.
@@ -71,8 +71,14 @@ pub enum Error {
     BothSources { owner: Option<String>, command: String },
     #[error("the API server said {code}: {message}")]
     Refused { code: u16, message: String },
-    #[error("the API server's answer can't be understood")]
-    Answer { source: BoxError },
+    #[error("could not send a request to the API server at {}", visible(.server))]
+    Unsendable { server: String, source: BoxError },
+    #[error("the answer of the API server at {} can't be understood", visible(.server))]
+    Answer { server: String, source: BoxError },
+    #[error("the API server at {} answered with {found} instead of {expected}", visible(.server))]
+    OtherAnswer { server: String, found: String, expected: String, command: String },
+    #[error("the API server at {} is busy and asks to wait {}", visible(.server), Span::from_seconds(.wait.as_secs()))]
+    Busy { server: String, wait: Duration },
 }
 
 /// A field that another manager owns.
@@ -103,8 +109,8 @@ impl Error {
             kube::Error::Service(source) => Self::of_service(source, server, target),
             kube::Error::HyperError(source) => Self::unreachable(source.into(), server, target),
             kube::Error::ReadEvents(source) => Self::unreachable(source.into(), server, target),
-            kube::Error::SerdeError(source) => Self::Answer { source: source.into() },
-            kube::Error::FromUtf8(source) => Self::Answer { source: source.into() },
+            kube::Error::SerdeError(source) => Self::Answer { server, source: source.into() },
+            kube::Error::FromUtf8(source) => Self::Answer { server, source: source.into() },
             source => Self::of_setup(source),
         }
     }
@@ -112,11 +118,30 @@ impl Error {
     fn of_service(source: BoxError, server: String, target: &Target) -> Self {
         match source.downcast::<AuthError>() {
             Ok(error) => Self::of_auth(&error),
-            Err(source) => match find::<NoAnswer>(source.as_ref()) {
-                Some(NoAnswer(limit)) => Self::TimedOut { server, limit: *limit },
-                None => Self::unreachable(source, server, target),
+            Err(source) => match (find::<NoAnswer>(source.as_ref()), find::<Unusable>(source.as_ref())) {
+                (Some(NoAnswer(limit)), _) => Self::TimedOut { server, limit: *limit },
+                (None, Some(answer)) => Self::of_unusable(answer, target),
+                (None, None) => Self::unreachable(source, server, target),
             },
         }
+    }
+
+    fn of_unusable(answer: &Unusable, target: &Target) -> Self {
+        let found = match answer {
+            Unusable::Busy { wait, .. } => return Self::Busy { server: target.server.clone(), wait: *wait },
+            Unusable::Redirect { status, location } => match location {
+                Some(location) => format!("a redirect to {} ({status})", visible(location)),
+                None => format!("a redirect ({status})"),
+            },
+            Unusable::NotJson { status, content_type } => format!("{} ({status})", visible(content_type)),
+        };
+        Self::other_answer(target, found, "JSON".into())
+    }
+
+    /// An answer of another kind than the one that was asked for, or of another server altogether.
+    pub(super) fn other_answer(target: &Target, found: String, expected: String) -> Self {
+        let command = target.command("kubectl version");
+        Self::OtherAnswer { server: target.server.clone(), found, expected, command }
     }
 
     fn unreachable(source: BoxError, server: String, target: &Target) -> Self {
@@ -194,6 +219,8 @@ impl Error {
             }
             (409, _) => Self::Changed,
             (400 | 422, _) => Self::Rejected { message },
+            // No HTTP status is 0: the answer is something else than the status that it was taken for.
+            (0, _) => Self::other_answer(target, "an event of no known type".into(), "a watch event".into()),
             (code, _) => Self::Refused { code, message },
         }
     }
@@ -221,6 +248,10 @@ impl Error {
                 }
                 _ => format!("is this the right context? {command}"),
             }),
+            Self::OtherAnswer { command, .. } => Some(format!(
+                "does the kubeconfig name the API server itself, and not a proxy or another service? {command}"
+            )),
+            Self::Busy { .. } => Some("try again then".into()),
             Self::TimedOut { .. } => Some("try again, or allow more with --request-timeout 2m".into()),
             Self::Unauthorized { command, .. } => Some(format!("has the token or certificate expired? {command}")),
             Self::Forbidden { command, .. } => Some(format!("ask for the right, or see what is allowed: {command}")),
@@ -254,7 +285,8 @@ impl Error {
             Self::BothSources { command, .. } => {
                 Some(format!("remove the other one first, if its owner lets you: {command}"))
             }
-            Self::Setup { .. } | Self::Rejected { .. } | Self::Refused { .. } | Self::Answer { .. } => None,
+            Self::Setup { .. } | Self::Rejected { .. } | Self::Refused { .. } => None,
+            Self::Unsendable { .. } | Self::Answer { .. } => None,
         }
     }
 
@@ -285,7 +317,7 @@ impl Error {
             | Self::NoKey { .. }
             | Self::NoAgent { .. } => "missing",
             Self::Unauthorized { .. } => "unauthorized",
-            Self::TimedOut { .. } | Self::Unreachable { .. } => "unreachable",
+            Self::TimedOut { .. } | Self::Unreachable { .. } | Self::Busy { .. } => "unreachable",
             _ => "unknown",
         }
     }

@@ -10,6 +10,7 @@ mod fields;
 mod objects;
 mod planes;
 mod rights;
+mod soften;
 mod target;
 mod watch;
 
@@ -18,6 +19,7 @@ pub use apply::{Change, comparable};
 pub use error::Error;
 pub use fields::{Writer, writers};
 pub use objects::{PlaneEvent, ServicePods};
+pub use planes::PlaneObject;
 pub use rights::{Right, grant};
 pub use target::{Options, Target, contexts};
 pub use watch::{Event, Watch};

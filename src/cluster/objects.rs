@@ -64,13 +64,12 @@ impl Cluster {
 
     /// The pods behind a Service; none where there is no such Service.
     pub async fn service_pods(&self, name: &NamespacedName) -> Result<Option<ServicePods>, Error> {
-        let services: Api<Service> = Api::namespaced(self.client.clone(), &name.namespace);
-        let Some(service) = self.ask(services.get_opt(&name.name)).await? else {
+        let Some(service) = self.read::<Service>(&name.namespace, &name.name).await? else {
             return Ok(None);
         };
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &name.namespace);
-        let found = self.ask(pods.list(&ListParams::default().labels(&selector(&service)))).await?;
-        Ok(Some(ServicePods::of(&service, &found.items)))
+        let wanted = ListParams::default().labels(&selector(&service));
+        let pods: Vec<Pod> = self.read_list(&name.namespace, &wanted).await?;
+        Ok(Some(ServicePods::of(&service, &pods)))
     }
 
     /// One key of a Secret, or several of them that are there, in this order.
@@ -78,8 +77,8 @@ impl Cluster {
     /// # Errors
     /// [`Error::NoSource`] without the Secret, [`Error::NoKey`] without any of the keys.
     pub async fn secret_keys(&self, name: &NamespacedName, keys: &[&str]) -> Result<Vec<Vec<u8>>, Error> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), &name.namespace);
-        let secret = self.ask(api.get(&name.name)).await.map_err(|error| self.missing(error, "Secret", name))?;
+        let secret: Option<Secret> = self.read(&name.namespace, &name.name).await?;
+        let secret = secret.ok_or_else(|| self.missing("Secret", name))?;
         let data = secret.data.unwrap_or_default();
         let found: Vec<_> = keys.iter().filter_map(|key| data.get(*key)).map(|bytes| bytes.0.clone()).collect();
         if found.is_empty() { Err(no_key("Secret", name, keys, data.into_keys())) } else { Ok(found) }
@@ -87,8 +86,8 @@ impl Cluster {
 
     /// The same of a ConfigMap, whose text or binary data is meant.
     pub async fn config_map_keys(&self, name: &NamespacedName, keys: &[&str]) -> Result<Vec<Vec<u8>>, Error> {
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &name.namespace);
-        let map = self.ask(api.get(&name.name)).await.map_err(|error| self.missing(error, "ConfigMap", name))?;
+        let map: Option<ConfigMap> = self.read(&name.namespace, &name.name).await?;
+        let map = map.ok_or_else(|| self.missing("ConfigMap", name))?;
         let (texts, binaries) = (map.data.unwrap_or_default(), map.binary_data.unwrap_or_default());
         let of = |key: &&str| {
             texts
@@ -104,13 +103,10 @@ impl Cluster {
         }
     }
 
-    fn missing(&self, error: Error, kind: &str, name: &NamespacedName) -> Error {
-        match error {
-            Error::NoSource { .. } | Error::NoSuchKind { .. } => Error::NoSource {
-                what: format!("{kind} {name}"),
-                command: self.target.command(&format!("kubectl -n {} get {}", name.namespace, kind.to_lowercase())),
-            },
-            error => error,
+    fn missing(&self, kind: &str, name: &NamespacedName) -> Error {
+        Error::NoSource {
+            what: format!("{kind} {name}"),
+            command: self.target.command(&format!("kubectl -n {} get {}", name.namespace, kind.to_lowercase())),
         }
     }
 
@@ -140,7 +136,7 @@ impl Cluster {
             Err(Error::NoSource { .. } | Error::NoSuchKind { .. }) => return Ok(Vec::new()),
             list => list?,
         };
-        let mut planes = list.items;
+        let mut planes = list.items_of("BuildPlane", self)?;
         for plane in &mut planes {
             let namespace = plane.metadata.namespace.clone();
             if let Some(secret) = &mut plane.spec.cluster_agent.client_ca.secret_ref {
@@ -152,10 +148,10 @@ impl Cluster {
 
     /// The events about a plane, oldest first.
     pub async fn events(&self, plane: &str) -> Result<Vec<PlaneEvent>, Error> {
-        let api: Api<Event> = Api::namespaced(self.client.clone(), EVENT_NAMESPACE);
         let about = ListParams::default()
             .fields(&format!("involvedObject.kind={},involvedObject.name={plane}", self.kind.kind));
-        let mut events: Vec<_> = self.ask(api.list(&about)).await?.items.into_iter().map(plane_event).collect();
+        let events = self.read_list(EVENT_NAMESPACE, &about).await?;
+        let mut events: Vec<_> = events.into_iter().map(plane_event).collect();
         events.sort_by_key(|event| event.last);
         Ok(events)
     }

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use tower::BoxError;
 
 use super::{Cluster, Error};
-use crate::plane::{CLUSTER_WORKFLOW_PLANE, Plane, Selector};
+use crate::plane::{CLUSTER_WORKFLOW_PLANE, Plane, Selector, Unreadable};
+use crate::term::visible;
 use crate::validate::{Cause, Refusal};
 
 /// Objects in one page of a list: few enough to keep memory low, many enough to keep the requests few.
@@ -19,10 +20,54 @@ const PAGE: u32 = 500;
 pub(super) const MANAGER: &str = "choreoctl";
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Page<T> {
     #[serde(default)]
+    api_version: String,
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
     metadata: ListMeta,
-    pub(super) items: Vec<T>,
+    /// Null is no item, as in Go.
+    items: Option<Vec<T>>,
+}
+
+impl<T> Page<T> {
+    /// Returns the items, if the page is of a list of this kind.
+    pub(super) fn items_of(self, kind: &str, cluster: &Cluster) -> Result<Vec<T>, Error> {
+        let list = format!("{kind}List");
+        cluster.expect((&self.api_version, &self.kind), &list)?;
+        Ok(self.items.unwrap_or_default())
+    }
+}
+
+/// What a plane is read as: typed, or the server's own object.
+pub trait PlaneObject: DeserializeOwned {
+    /// Returns the API version, the kind and the name that the object says it has.
+    fn identity(&self) -> (&str, &str, &str);
+
+    /// Returns the fields that are treated as unknown.
+    fn unreadable(&self) -> &[Unreadable] {
+        &[]
+    }
+}
+
+impl PlaneObject for Plane {
+    fn identity(&self) -> (&str, &str, &str) {
+        let text = |field| self.other.get(field).and_then(Value::as_str).unwrap_or_default();
+        (text("apiVersion"), text("kind"), self.name())
+    }
+
+    fn unreadable(&self) -> &[Unreadable] {
+        &self.unreadable
+    }
+}
+
+impl PlaneObject for Value {
+    fn identity(&self) -> (&str, &str, &str) {
+        let text = |pointer| self.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        (text("/apiVersion"), text("/kind"), text("/metadata/name"))
+    }
 }
 
 impl Cluster {
@@ -31,12 +76,12 @@ impl Cluster {
     }
 
     /// All planes that the selector chooses, by name.
-    pub async fn planes<T: DeserializeOwned>(&self, selector: Option<&Selector>) -> Result<Vec<T>, Error> {
+    pub async fn planes<T: PlaneObject>(&self, selector: Option<&Selector>) -> Result<Vec<T>, Error> {
         self.planes_as(selector, |plane| plane).await
     }
 
     /// The same, with each made into something smaller as soon as its page is there.
-    pub async fn planes_as<T: DeserializeOwned, R>(
+    pub async fn planes_as<T: PlaneObject, R>(
         &self,
         selector: Option<&Selector>,
         make: impl Fn(T) -> R,
@@ -48,7 +93,7 @@ impl Cluster {
         }
     }
 
-    async fn pages<T: DeserializeOwned, R>(
+    async fn pages<T: PlaneObject, R>(
         &self,
         selector: Option<&Selector>,
         limit: Option<u32>,
@@ -61,8 +106,12 @@ impl Cluster {
         let mut planes = Vec::new();
         loop {
             let page: Page<T> = self.request(kube::core::Request::new(self.kind.path()).list(&params)).await?;
-            planes.extend(page.items.into_iter().map(&make));
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            let token = page.metadata.continue_.clone().filter(|token| !token.is_empty());
+            for plane in page.items_of(self.kind.kind, self)? {
+                self.heed(&plane);
+                planes.push(make(plane));
+            }
+            match token {
                 Some(token) => params.continue_token = Some(token),
                 None => return Ok(planes),
             }
@@ -70,12 +119,45 @@ impl Cluster {
     }
 
     /// One plane, typed or as the server's own object.
-    pub async fn plane<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
-        self.request(Request::get(format!("{}/{name}", self.kind.path())).body(Vec::new())).await
+    pub async fn plane<T: PlaneObject>(&self, name: &str) -> Result<T, Error> {
+        let plane: T = self.request(Request::get(format!("{}/{name}", self.kind.path())).body(Vec::new())).await?;
+        self.recognize(&plane)?;
+        let (.., found) = plane.identity();
+        if found != name {
+            let found = format!("the {} {}", self.kind.kind, visible(found));
+            return Err(Error::other_answer(&self.target, found, visible(name).into_owned()));
+        }
+        self.heed(&plane);
+        Ok(plane)
+    }
+
+    /// Fails where an object is no plane.
+    pub(super) fn recognize(&self, plane: &impl PlaneObject) -> Result<(), Error> {
+        let (version, kind, _) = plane.identity();
+        self.expect((version, kind), self.kind.kind)
+    }
+
+    /// Fails where an answer has another API version or kind than the one that was asked for.
+    fn expect(&self, (version, kind): (&str, &str), expected: &str) -> Result<(), Error> {
+        if kind == expected && version == self.kind.api_version() {
+            return Ok(());
+        }
+        let found = match (version, kind) {
+            (_, "") => "an object without a kind".to_owned(),
+            (version, kind) if kind == expected => format!("a {kind} of {}", visible(version)),
+            (_, kind) => format!("a {}", visible(kind)),
+        };
+        Err(Error::other_answer(&self.target, found, format!("a {expected}")))
+    }
+
+    /// Warns of the fields of a plane that can't be read, each once.
+    pub(super) fn heed(&self, plane: &impl PlaneObject) {
+        let (.., name) = plane.identity();
+        plane.unreadable().iter().for_each(|field| self.observed.heed(&field.warning(name)));
     }
 
     /// One plane, or none where it doesn't exist.
-    pub async fn plane_if_any<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
+    pub async fn plane_if_any<T: PlaneObject>(&self, name: &str) -> Result<Option<T>, Error> {
         match self.plane(name).await {
             Ok(plane) => Ok(Some(plane)),
             Err(error) if error.is_not_found() => Ok(None),
@@ -97,7 +179,7 @@ impl Cluster {
         let uri = format!("{}?fieldManager={MANAGER}&fieldValidation=Strict&dryRun=All", self.kind.path());
         let request = Request::post(uri).header(http::header::CONTENT_TYPE, media_type);
         let request = request.body(manifest.as_bytes().to_vec());
-        let request = request.map_err(|source| Error::Answer { source: source.into() })?;
+        let request = request.map_err(|source| self.unsendable(source))?;
         let answer = match self.options.request_timeout {
             Some(limit) => tokio::time::timeout(limit, self.client.request::<Value>(request))
                 .await
@@ -142,11 +224,15 @@ impl Cluster {
         &self,
         built: Result<Request<Vec<u8>>, impl Into<BoxError>>,
     ) -> Result<T, Error> {
-        let request = built.map_err(|source| Error::Answer { source: source.into() })?;
+        let request = built.map_err(|source| self.unsendable(source))?;
         match self.ask(self.client.request(request)).await {
             Ok(answer) => Ok(answer),
             Err(error) => Err(self.explain(error).await),
         }
+    }
+
+    fn unsendable(&self, source: impl Into<BoxError>) -> Error {
+        Error::Unsendable { server: self.target.server.clone(), source: source.into() }
     }
 
     /// Says of a missing kind whether the server has it under its later name.

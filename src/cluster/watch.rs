@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures::stream::BoxStream;
-use futures::{StreamExt as _, TryStreamExt as _};
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::utils::Backoff;
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
+use kube::api::ListParams;
 use kube::runtime::watcher::{self, watcher};
 use tokio::sync::watch::Receiver;
+use tokio::time::Instant;
 
 use super::{Cluster, Error};
 use crate::plane::{Plane, Selector};
@@ -17,6 +17,17 @@ use crate::plane::{Plane, Selector};
 const WATCH_SECONDS: u32 = 10;
 /// Longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Longest pause where the server answers, and each answer is that it forgot what it said before.
+const LONGEST_PAUSE_AFTER_GONE: Duration = Duration::from_secs(30);
+/// How often in a row the server may forget before it counts as lost.
+const GONE: u32 = 3;
+/// A server that forgot longer ago than this forgets as every server does.
+const FORGIVEN: Duration = Duration::from_secs(120);
+/// How often planes are listed where they may not be watched: one of them, or all.
+const POLL_ONE: Duration = Duration::from_secs(2);
+const POLL_ALL: Duration = Duration::from_secs(5);
+
+type Stream = BoxStream<'static, watcher::Result<watcher::Event<Plane>>>;
 
 /// What a watch tells.
 #[derive(Debug)]
@@ -37,25 +48,49 @@ pub struct Watch {
     cluster: Cluster,
     selector: Option<Selector>,
     name: Option<String>,
-    stream: BoxStream<'static, watcher::Result<watcher::Event<Plane>>>,
+    stream: Stream,
     answers: Receiver<u64>,
     listing: BTreeMap<String, Plane>,
     synced: bool,
-    lost: bool,
+    lost: Option<Loss>,
+    means: Means,
+    failures: Failures,
+    /// No request is sent before this moment.
+    rest: Option<Instant>,
+}
+
+/// Why the server counts as lost, and so what ends that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    /// It does not answer: any answer will do.
+    Silent,
+    /// Its answers are of no use: only a whole list will do.
+    Useless,
+}
+
+/// How changes are noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Means {
+    Watch,
+    /// By a list now and then, for a user who may not watch.
+    Poll,
 }
 
 impl Watch {
     /// Starts a watch on the planes that the selector chooses; on one only, where there is a name.
     pub fn start(cluster: &Cluster, selector: Option<Selector>, name: Option<String>) -> Self {
         Self {
-            stream: stream(cluster, selector.as_ref(), name.as_deref()),
+            stream: watched(cluster, selector.as_ref(), name.as_deref()),
             answers: cluster.observed.answers(),
             cluster: cluster.clone(),
             selector,
             name,
             listing: BTreeMap::new(),
             synced: false,
-            lost: false,
+            lost: None,
+            means: Means::Watch,
+            failures: Failures::default(),
+            rest: None,
         }
     }
 
@@ -70,52 +105,113 @@ impl Watch {
     /// Those of the first list: who can't begin is told at once, who has begun goes on.
     pub async fn next(&mut self) -> Result<Event, Error> {
         loop {
+            if let Some(rest) = self.rest {
+                tokio::time::sleep_until(rest).await;
+                self.rest = None;
+            }
             let item = tokio::select! {
                 biased;
-                answered = self.answers.changed(), if self.lost => {
+                answered = self.answers.changed(), if self.lost == Some(Loss::Silent) => {
                     if answered.is_ok() {
-                        self.lost = false;
+                        self.lost = None;
                         return Ok(Event::Resumed);
                     }
                     continue;
                 }
                 item = self.stream.next() => item,
             };
-            match item {
-                Some(Ok(watcher::Event::Init)) => self.listing.clear(),
-                Some(Ok(watcher::Event::InitApply(plane))) => {
-                    self.listing.insert(plane.name().to_owned(), plane);
-                }
-                Some(Ok(watcher::Event::InitDone)) => {
-                    self.synced = true;
-                    return Ok(Event::Synced(std::mem::take(&mut self.listing)));
-                }
-                Some(Ok(watcher::Event::Apply(plane))) => {
-                    return Ok(Event::Applied(Box::new(plane)));
-                }
-                Some(Ok(watcher::Event::Delete(plane))) => {
-                    return Ok(Event::Deleted(Box::new(plane)));
-                }
+            let told = match item {
+                Some(Ok(event)) => match self.take(event) {
+                    Ok(told) => told,
+                    Err(error) => self.failed(error).await?,
+                },
                 Some(Err(error)) => {
-                    if let Some(event) = self.failed(error).await? {
-                        return Ok(event);
-                    }
+                    let error = self.error(error);
+                    self.failed(error).await?
                 }
-                None => self.restart(),
+                None => {
+                    self.restart();
+                    None
+                }
+            };
+            if let Some(told) = told {
+                return Ok(told);
             }
         }
     }
 
-    async fn failed(&mut self, error: watcher::Error) -> Result<Option<Event>, Error> {
-        let error = match error {
+    /// Takes an event of the stream.
+    ///
+    /// # Errors
+    /// [`Error::OtherAnswer`] for an object that is no plane.
+    fn take(&mut self, event: watcher::Event<Plane>) -> Result<Option<Event>, Error> {
+        Ok(match event {
+            watcher::Event::Init => {
+                self.listing.clear();
+                None
+            }
+            watcher::Event::InitApply(plane) => {
+                let plane = self.plane(plane)?;
+                self.listing.insert(plane.name().to_owned(), plane);
+                None
+            }
+            watcher::Event::InitDone => {
+                self.synced = true;
+                self.failures.listed();
+                if self.lost == Some(Loss::Useless) {
+                    self.lost = None;
+                    // The list is told by the next turn.
+                    self.stream = stream::iter([Ok(watcher::Event::InitDone)]).chain(self.take_stream()).boxed();
+                    return Ok(Some(Event::Resumed));
+                }
+                Some(Event::Synced(std::mem::take(&mut self.listing)))
+            }
+            watcher::Event::Apply(plane) => {
+                self.failures.heard();
+                Some(Event::Applied(Box::new(self.plane(plane)?)))
+            }
+            watcher::Event::Delete(plane) => {
+                self.failures.heard();
+                Some(Event::Deleted(Box::new(self.plane(plane)?)))
+            }
+        })
+    }
+
+    fn take_stream(&mut self) -> Stream {
+        std::mem::replace(&mut self.stream, stream::pending().boxed())
+    }
+
+    fn plane(&self, mut plane: Plane) -> Result<Plane, Error> {
+        self.cluster.recognize(&plane)?;
+        self.cluster.heed(&plane);
+        plane.metadata.managed_fields = None;
+        Ok(plane)
+    }
+
+    fn error(&self, error: watcher::Error) -> Error {
+        match error {
             watcher::Error::InitialListFailed(source)
             | watcher::Error::WatchStartFailed(source)
             | watcher::Error::WatchFailed(source) => self.cluster.error(source),
             watcher::Error::WatchError(status) => self.cluster.error(kube::Error::Api(status)),
-            watcher::Error::NoResourceVersion => return Ok(None),
-        };
+            watcher::Error::NoResourceVersion => Error::other_answer(
+                self.cluster.target(),
+                "a list without a resourceVersion".into(),
+                "one that can be watched".into(),
+            ),
+        }
+    }
+
+    async fn failed(&mut self, error: Error) -> Result<Option<Event>, Error> {
+        if matches!(error, Error::Forbidden { .. }) && self.synced && self.means == Means::Watch {
+            self.poll();
+            return Ok(None);
+        }
+        let gone = matches!(error, Error::Refused { code: 410, .. });
+        let (pause, failures) = self.failures.next(gone);
+        self.rest = Some(Instant::now() + pause);
         // The watcher begins anew by itself: nothing is lost.
-        if matches!(error, Error::Refused { code: 410, .. }) {
+        if gone && failures < GONE {
             return Ok(None);
         }
         if !self.synced {
@@ -129,19 +225,39 @@ impl Watch {
             self.restart();
         }
         self.answers.mark_unchanged();
-        Ok((!std::mem::replace(&mut self.lost, true)).then_some(Event::Lost(error)))
+        let misunderstood = matches!(error, Error::OtherAnswer { .. } | Error::Answer { .. });
+        if misunderstood {
+            // A change may have been told in it: only a new list makes up for that.
+            self.restart();
+        }
+        let loss = if gone || misunderstood { Loss::Useless } else { Loss::Silent };
+        Ok(self.lost.replace(loss).is_none().then_some(Event::Lost(error)))
+    }
+
+    /// Goes on by listing, and says so.
+    fn poll(&mut self) {
+        self.means = Means::Poll;
+        let every = self.interval().as_secs();
+        let plural = self.cluster.kind().plural;
+        self.cluster.observed.warn_once(&format!("not allowed to watch {plural}; polling every {every} s"));
+        self.restart();
+        self.rest = Some(Instant::now() + self.interval());
+    }
+
+    fn interval(&self) -> Duration {
+        if self.name.is_some() { POLL_ONE } else { POLL_ALL }
     }
 
     fn restart(&mut self) {
-        self.stream = stream(&self.cluster, self.selector.as_ref(), self.name.as_deref());
+        let (selector, name) = (self.selector.as_ref(), self.name.as_deref());
+        self.stream = match self.means {
+            Means::Watch => watched(&self.cluster, selector, name),
+            Means::Poll => polled(&self.cluster, selector, name, self.interval()),
+        };
     }
 }
 
-fn stream(
-    cluster: &Cluster,
-    selector: Option<&Selector>,
-    name: Option<&str>,
-) -> BoxStream<'static, watcher::Result<watcher::Event<Plane>>> {
+fn watched(cluster: &Cluster, selector: Option<&Selector>, name: Option<&str>) -> Stream {
     let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
     if let Some(selector) = selector {
         config = config.labels(selector.as_str());
@@ -149,26 +265,88 @@ fn stream(
     if let Some(name) = name {
         config = config.fields(&format!("metadata.name={name}"));
     }
-    let slim = |event: watcher::Event<Plane>| event.modify(|plane| plane.metadata.managed_fields = None);
-    watcher(cluster.api(), config).backoff(Pause::default()).map_ok(slim).boxed()
+    watcher(cluster.api(), config).boxed()
 }
 
-/// Pauses of 0.1 s to 2 s, each twice the last: somebody waits for the answer.
-#[derive(Default)]
-struct Pause(u32);
+/// Lists the planes again and again, and tells each list as a watch that begins anew does.
+fn polled(cluster: &Cluster, selector: Option<&Selector>, name: Option<&str>, every: Duration) -> Stream {
+    let mut params = ListParams::default();
+    if let Some(selector) = selector {
+        params = params.labels(selector.as_str());
+    }
+    if let Some(name) = name {
+        params = params.fields(&format!("metadata.name={name}"));
+    }
+    let start = (cluster.api(), params, None);
+    let lists = stream::unfold(start, move |(api, params, next)| async move {
+        if let Some(next) = next {
+            tokio::time::sleep_until(next).await;
+        }
+        let list = api.list(&params).await.map_err(watcher::Error::InitialListFailed);
+        let events: Vec<_> = match list {
+            Ok(list) => {
+                let planes = list.items.into_iter().map(|plane| Ok(watcher::Event::InitApply(plane)));
+                [Ok(watcher::Event::Init)].into_iter().chain(planes).chain([Ok(watcher::Event::InitDone)]).collect()
+            }
+            Err(error) => vec![Err(error)],
+        };
+        Some((stream::iter(events), (api, params, Some(Instant::now() + every))))
+    });
+    lists.flatten().boxed()
+}
 
-impl Iterator for Pause {
-    type Item = Duration;
+/// How often tries failed since the last success.
+#[derive(Debug, Default)]
+struct Failures {
+    /// Since anything else was heard.
+    any: u32,
+    /// Since a change was told, or for long: the server answers, and forgets what it answered before.
+    gone: u32,
+    last_gone: Option<Instant>,
+}
 
-    fn next(&mut self) -> Option<Duration> {
-        let pause = Duration::from_millis(100 << self.0.min(5)).min(LONGEST_PAUSE);
-        self.0 += 1;
-        Some(pause)
+impl Failures {
+    /// Counts a failure, and returns the pause after it and how many there were of its sort.
+    ///
+    /// Pauses are twice the last, from 0.1 s on: somebody waits for the answer.
+    fn next(&mut self, gone: bool) -> (Duration, u32) {
+        if gone && self.last_gone.replace(Instant::now()).is_some_and(|last| last.elapsed() > FORGIVEN) {
+            self.gone = 0;
+        }
+        let (count, longest) =
+            if gone { (&mut self.gone, LONGEST_PAUSE_AFTER_GONE) } else { (&mut self.any, LONGEST_PAUSE) };
+        let pause = Duration::from_millis(100 << (*count).min(16)).min(longest);
+        *count += 1;
+        (pause, *count)
+    }
+
+    /// A list was answered.
+    fn listed(&mut self) {
+        self.any = 0;
+    }
+
+    /// A change was told.
+    fn heard(&mut self) {
+        *self = Self::default();
     }
 }
 
-impl Backoff for Pause {
-    fn reset(&mut self) {
-        self.0 = 0;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_until_something_is_heard() {
+        let mut failures = Failures::default();
+        let pauses =
+            |failures: &mut Failures, gone| (0..10).map(|_| failures.next(gone).0.as_millis()).collect::<Vec<_>>();
+        assert_eq!(pauses(&mut failures, false), [100, 200, 400, 800, 1600, 2000, 2000, 2000, 2000, 2000]);
+        failures.listed();
+        assert_eq!(failures.next(false).0.as_millis(), 100);
+        assert_eq!(pauses(&mut failures, true), [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000]);
+        failures.listed();
+        assert_eq!(failures.next(true), (LONGEST_PAUSE_AFTER_GONE, 11), "a list alone is no success");
+        failures.heard();
+        assert_eq!(failures.next(true).1, 1);
     }
 }

@@ -1,6 +1,7 @@
 //! `choreoctl validate`: what is wrong in manifests, without a cluster.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::path::Path;
 
 use clap::{Args as ClapArgs, ValueEnum, ValueHint};
 use clap_complete::ArgValueCandidates;
@@ -337,12 +338,18 @@ impl Run<'_> {
             self.progress.aside(|| self.term.warn(&message));
             return Ok(file);
         }
+        let links = links(path);
         let writing = pki::writing();
         let written = manifest::replace(path, &mended.manifest.text);
         drop(writing);
         if let Err(error) = written {
             self.failed(&error.into());
             return Ok(file);
+        }
+        if links > 1 {
+            let file = &file.manifest.file;
+            let message = format!("{file} had {links} hard links: the others still have the old content");
+            self.progress.aside(|| self.term.warn(&message));
         }
         let noun = if count == 1 { "finding" } else { "findings" };
         self.progress.aside(|| self.term.note(&format!("{}: {count} {noun} mended", file.manifest.file)));
@@ -439,6 +446,14 @@ fn list_rules(format: Format, term: &Term) -> anyhow::Result<Exit> {
         Format::Sarif => term.line(&json_text(&render::sarif::log(&[]))?)?,
     }
     Ok(Exit::Done)
+}
+
+/// Returns how many names a file has.
+fn links(path: &Path) -> u64 {
+    #[cfg(unix)]
+    return path.metadata().map_or(1, |metadata| std::os::unix::fs::MetadataExt::nlink(&metadata));
+    #[cfg(not(unix))]
+    return 1;
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 //! Not here: reading it from a cluster or a file, judging it, showing it.
 
 mod goal;
+mod lenient;
 mod name;
+mod read;
 mod releases;
 mod selector;
 mod snapshot;
@@ -16,10 +18,11 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use goal::Goal;
+pub use lenient::{Unreadable, nearest_time};
 pub use name::{
     CaSecret, NamespacedName, PlaneName, is_dns_label, is_dns_subdomain, is_label_value, is_qualified_name,
 };
@@ -132,78 +135,78 @@ impl Kind {
     }
 }
 
-/// One plane, as the API server has it. Fields that aren't known here are kept in `other`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// One plane, as the API server has it. Fields that aren't known here are kept in `other`, as are those whose value can't
+/// be read, or not all of it: in JSON they stand over the known ones.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Plane {
-    #[serde(default)]
     pub metadata: ObjectMeta,
-    #[serde(default)]
     pub spec: Spec,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
     #[serde(flatten)]
     pub other: Map<String, Value>,
+    /// The same of the metadata.
+    #[serde(skip)]
+    other_metadata: Map<String, Value>,
+    /// The fields that are treated as unknown, because their value can't be read.
+    #[serde(skip)]
+    pub unreadable: Vec<Unreadable>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec {
-    #[serde(rename = "planeID", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "planeID", skip_serializing_if = "Option::is_none")]
     pub plane_id: Option<String>,
-    #[serde(default)]
     pub cluster_agent: ClusterAgent,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_store_ref: Option<SecretStoreRef>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub observability_plane_ref: Option<ObservabilityPlaneRef>,
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ClusterAgent {
-    #[serde(rename = "clientCA", default)]
+    #[serde(rename = "clientCA")]
     pub client_ca: ValueFrom,
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
 /// Where the CA comes from: one of the two.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ValueFrom {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretKeyRef>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SecretKeyRef {
-    #[serde(default)]
     pub name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    #[serde(default)]
     pub key: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SecretStoreRef {
-    #[serde(default)]
     pub name: String,
 }
 
 /// An object since v0.15; v0.14 has a plain name here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum ObservabilityPlaneRef {
     Object {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         kind: Option<String>,
-        #[serde(default)]
         name: String,
     },
     Name(String),
@@ -217,21 +220,20 @@ impl ObservabilityPlaneRef {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    #[serde(default)]
     pub conditions: Vec<Condition>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_connection: Option<AgentConnection>,
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Condition {
     #[serde(rename = "type")]
     pub kind: String,
@@ -241,24 +243,24 @@ pub struct Condition {
     pub last_transition_time: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
 }
 
 /// What the controller last learned of the planeID's agents. Times are those at which it noticed, up to a minute late;
 /// the heartbeat is the gateway's.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentConnection {
-    #[serde(default)]
     pub connected: bool,
-    #[serde(default)]
     pub connected_agents: i64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_connected_time: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_disconnected_time: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_heartbeat_time: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -336,6 +338,9 @@ impl Plane {
         object.insert("kind".into(), kind.kind.into());
         if let Ok(Value::Object(fields)) = serde_json::to_value(self) {
             object.extend(fields);
+        }
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.extend(self.other_metadata.clone());
         }
         Value::Object(object)
     }
@@ -416,7 +421,7 @@ mod tests {
 
     #[test]
     fn a_reference_by_name_alone_is_read() {
-        let spec: Spec = serde_json::from_value(json!({"observabilityPlaneRef": "obs"})).unwrap();
-        assert_eq!(spec.observability_plane_ref.unwrap().name(), "obs");
+        let plane: Plane = serde_json::from_value(json!({"spec": {"observabilityPlaneRef": "obs"}})).unwrap();
+        assert_eq!(plane.observability_plane(), "obs");
     }
 }

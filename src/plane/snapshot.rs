@@ -1,9 +1,12 @@
 //! Planes and what stands around them, from a cluster or from files, and the moment that they are true for.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::{DUMPED, Plane, SIDE};
+
+/// How much newer than its plane's creation a time may be.
+const PLAUSIBLE: SignedDuration = SignedDuration::from_hours(24 * 365 * 20);
 
 /// What a view shows.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +43,7 @@ impl Side {
 impl Snapshot {
     /// Of objects out of files. Ages count from `at`, or from the newest time that the planes hold.
     pub fn of_files(planes: Vec<Plane>, related: Vec<Value>, at: Option<Timestamp>) -> Self {
-        let newest = planes.iter().flat_map(Plane::times).max();
+        let newest = newest(&planes);
         let dumped = planes.iter().filter_map(|plane| plane.annotation(DUMPED)?.parse().ok()).max();
         Self { now: at.or(dumped).or(newest).unwrap_or_else(Timestamp::now), planes, related }
     }
@@ -58,6 +61,14 @@ impl Snapshot {
     }
 }
 
+/// Returns the newest time that planes hold, but for times so far after the youngest plane's creation that they can only
+/// be mistakes: one of them would make every other age wrong.
+fn newest(planes: &[Plane]) -> Option<Timestamp> {
+    let created = planes.iter().filter_map(Plane::created).filter(|time| *time < Timestamp::MAX).max();
+    let limit = created.and_then(|created| created.checked_add(PLAUSIBLE).ok()).unwrap_or(Timestamp::MAX);
+    planes.iter().flat_map(Plane::times).filter(|time| *time < limit).max()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +83,10 @@ mod tests {
         .unwrap();
         let snapshot = Snapshot::of_files(vec![plane.clone()], vec![], None);
         assert_eq!(snapshot.now.to_string(), "2026-02-01T00:00:00Z");
+        let mut odd = plane.clone();
+        odd.status.as_mut().unwrap().agent_connection.as_mut().unwrap().last_heartbeat_time = Some(Timestamp::MAX);
+        let snapshot = Snapshot::of_files(vec![odd, plane.clone()], vec![], None);
+        assert_eq!(snapshot.now.to_string(), "2026-02-01T00:00:00Z", "a time past all sense counts for nothing");
         let at: Timestamp = "2027-01-01T00:00:00Z".parse().unwrap();
         assert_eq!(Snapshot::of_files(vec![plane], vec![], Some(at)).now, at);
     }

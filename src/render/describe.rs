@@ -149,10 +149,13 @@ fn shared(others: &Result<Vec<String>, Problem>) -> String {
 
 /// The connection in a sentence.
 fn connection(plane: &Plane, now: Timestamp) -> String {
-    let word = state(plane.state(now));
+    let current = plane.state(now);
+    let word = state(current);
+    let since = plane.since(now).map(|time| age(time.min(now), now));
+    let during = since.as_deref().map(|since| format!(" for {since}")).unwrap_or_default();
     let Some(connection) = plane.connection() else {
-        return match plane.state(now) {
-            State::Deleting => format!("{word}: waits for its finalizers"),
+        return match current {
+            State::Deleting => format!("{word}{during}: waits for its finalizers"),
             _ => format!("{word}: no report yet"),
         };
     };
@@ -160,22 +163,18 @@ fn connection(plane: &Plane, now: Timestamp) -> String {
         1 => "1 agent".to_owned(),
         number => format!("{number} agents"),
     };
-    let ago = |time: Option<Timestamp>| time.map(|time| format!("{} ago", age(time.min(now), now)));
-    let heartbeat =
-        ago(connection.last_heartbeat_time).map_or_else(|| "no heartbeat".into(), |ago| format!("heartbeat {ago}"));
-    match plane.state(now) {
-        State::Connected | State::Late => {
-            let since =
-                connection.last_connected_time.map(|time| format!(" for {}", age(time, now))).unwrap_or_default();
-            format!("{word}{since}, {agents}, {heartbeat}")
-        }
-        State::Stale => format!("{word}: said to be connected with {agents}, but {heartbeat}"),
+    let heartbeat = connection.last_heartbeat_time.map(|time| age(time.min(now), now));
+    let heartbeat = heartbeat.map_or_else(|| "no heartbeat".into(), |age| format!("heartbeat {age} ago"));
+    match current {
+        State::Connected | State::Late => format!("{word}{during}, {agents}, {heartbeat}"),
+        State::Stale => format!("{word}{during}: said to be connected with {agents}, but {heartbeat}"),
         State::Disconnected => {
-            let gone = ago(connection.last_disconnected_time).map(|ago| format!(" since {ago}")).unwrap_or_default();
+            let gone = since.map(|since| format!(" since {since} ago")).unwrap_or_default();
             format!("{word}{gone}, {heartbeat}")
         }
         State::NeverConnected => format!("{word}: no agent has ever connected"),
-        State::Deleting | State::Unreported => word,
+        State::Deleting => format!("{word}{during}: waits for its finalizers"),
+        State::Unreported => word,
     }
 }
 
@@ -243,4 +242,36 @@ pub fn json(facts: &Facts) -> Value {
         "notes": notes(facts),
         "remarks": remarks(facts),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::plain;
+    use crate::render::planes::tests::{now, planes};
+    use crate::render::planes::{Row, table};
+
+    #[test]
+    fn the_table_and_the_page_count_from_the_same_moment() {
+        let mut planes = planes();
+        for plane in &mut planes {
+            if let Some(connection) = plane.status.as_mut().and_then(|status| status.agent_connection.as_mut()) {
+                connection.last_connected_time.get_or_insert("2026-11-01T00:00:00Z".parse().unwrap());
+            }
+            let row = plain(&table(&[Row::new(plane.clone(), None)], false, now()));
+            let since = row.split_whitespace().nth(5).unwrap();
+            let page = plain(&connection(plane, now()));
+            let told = page.split_once(" for ").or_else(|| page.split_once(" since ")).map(|(_, rest)| rest);
+            let told = told.map_or("-", |rest| rest.split([',', ' ', ':']).next().unwrap());
+            assert_eq!(told, since, "{row}{page}");
+        }
+    }
+
+    #[test]
+    fn a_plane_is_late_since_its_heartbeat_became_old() {
+        let mut late = planes().remove(1);
+        late.status.as_mut().unwrap().agent_connection.as_mut().unwrap().last_connected_time =
+            Some("2026-11-22T11:00:00Z".parse().unwrap());
+        assert_eq!(plain(&connection(&late, now())), "Late for 19s, 1 agent, heartbeat 2m20s ago");
+    }
 }
