@@ -153,6 +153,9 @@ fn complete(mut args: Args, term: &Term) -> anyhow::Result<Args> {
         )? {
             0 => {
                 let file = term.ask("File with the CA's certificates", None, |path| {
+                    if path.is_empty() {
+                        return Err("write the path of a file".into());
+                    }
                     read_ca(&Input::Path(path.into())).map(drop).map_err(|error| error.to_string())
                 })?;
                 args.ca.client_ca_files.push(Input::Path(file.into()));
