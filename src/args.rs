@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::cluster::{self, Cluster};
 use crate::complete;
 use crate::manifest::{self, Input, Manifest};
-use crate::plane::{Moment, Plane, PlaneName, Selector, Snapshot, Span, is_dns_label};
+use crate::plane::{Moment, Plane, PlaneName, Selector, Snapshot, Span, closest, did_you_mean, is_dns_label};
 use crate::term::{self, ColorChoice, Exit, Term, paint, visible};
 use crate::validate::{Object, objects};
 
@@ -318,12 +318,31 @@ impl ChoiceArgs {
     pub fn in_files(&self, planes: &[Plane]) -> (BTreeSet<String>, Vec<anyhow::Error>) {
         let there = |name: &&PlaneName| planes.iter().any(|plane| plane.name() == name.as_str());
         let missing = self.names.iter().filter(|name| !there(name));
-        let missing = missing.map(|name| anyhow::anyhow!("there is no plane {name} in the files"));
+        let missing = missing.map(|name| NotInFiles::new(name, planes).into());
         let wanted = |plane: &&Plane| {
             (self.names.is_empty() || self.names.iter().any(|name| name.as_str() == plane.name()))
                 && self.selector.as_ref().is_none_or(|selector| selector.matches(plane.labels()))
         };
         (planes.iter().filter(wanted).map(|plane| plane.name().to_owned()).collect(), missing.collect())
+    }
+}
+
+/// A named plane isn't in the files. `similar` are names of planes there that may be meant.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no plane {name} in the files")]
+pub struct NotInFiles {
+    pub name: String,
+    pub similar: Vec<String>,
+}
+
+impl NotInFiles {
+    fn new(name: &PlaneName, planes: &[Plane]) -> Self {
+        let similar = closest(name.as_str(), planes.iter().map(Plane::name));
+        Self { name: name.to_string(), similar: similar.into_iter().map(str::to_owned).collect() }
+    }
+
+    pub fn hint(&self) -> Option<String> {
+        did_you_mean(&self.similar)
     }
 }
 

@@ -1,11 +1,13 @@
 //! The command tree and its dispatch; `completions`, which needs the tree.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+mod verbs;
+
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use clap_complete::env::Shells;
 
 use crate::args::{GlobalArgs, Session};
 use crate::commands;
-use crate::term::Exit;
+use crate::term::{Exit, PLUGIN, is_plugin, program};
 
 /// Create, check and watch OpenChoreo build planes, and make their agents' certificates
 ///
@@ -53,6 +55,31 @@ pub enum Command {
     #[command(visible_alias = "completion")]
     Completions(CompletionsArgs),
     Version(commands::version::Args),
+}
+
+/// Returns the command tree. Its usage and examples name the program as it was called: `kubectl choreoctl` for a plugin.
+pub fn command() -> clap::Command {
+    if is_plugin() { as_plugin(Cli::command().bin_name(PLUGIN)) } else { Cli::command() }
+}
+
+fn as_plugin(command: clap::Command) -> clap::Command {
+    let examples = command.get_after_help().map(|text| program(&text.ansi().to_string()).into_owned());
+    let command = command.mut_subcommands(as_plugin);
+    match examples {
+        Some(examples) => command.after_help(examples),
+        None => command,
+    }
+}
+
+/// Reads the command line.
+pub fn parse() -> Result<Cli, clap::Error> {
+    let mut command = command();
+    let read = command.try_get_matches_from_mut(std::env::args_os());
+    let read = read.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    read.map_err(|error| {
+        let line: Vec<_> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+        verbs::with_tip(error.format(&mut command), &line)
+    })
 }
 
 pub async fn run(command: Command, session: &Session) -> anyhow::Result<Exit> {
@@ -129,7 +156,6 @@ fn script(shell: Shell) -> anyhow::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
     use std::path::Path;
 
     #[test]

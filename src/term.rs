@@ -7,8 +7,9 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::ops::Range;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -90,6 +91,27 @@ impl PromptError {
             Self::Refused | Self::Ended => None,
         }
     }
+}
+
+/// How users call the program as a plugin of kubectl, which looks for `kubectl-choreoctl` on the PATH.
+pub const PLUGIN: &str = "kubectl choreoctl";
+
+/// Whether kubectl called the program as its plugin.
+pub fn is_plugin() -> bool {
+    static CALLED: LazyLock<bool> = LazyLock::new(|| {
+        let name = std::env::args_os().next().map(PathBuf::from);
+        name.as_deref().and_then(Path::file_stem).is_some_and(|name| name == "kubectl-choreoctl")
+    });
+    *CALLED
+}
+
+/// Returns a text whose command lines name the program as it was called.
+pub fn program(text: &str) -> Cow<'_, str> {
+    if is_plugin() { as_plugin(text).into() } else { text.into() }
+}
+
+fn as_plugin(text: &str) -> String {
+    text.replace("choreoctl ", "kubectl choreoctl ").replace("kubectl kubectl choreoctl ", "kubectl choreoctl ")
 }
 
 /// When to write in colour.

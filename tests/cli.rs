@@ -364,3 +364,19 @@ fn the_hooks_commands_run() {
     run(command.unwrap());
     assert!(std::fs::read_to_string(folder.path().join("planes.sarif")).unwrap().contains("unknown-field"));
 }
+
+#[test]
+fn a_plugin_of_kubectl_names_itself_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = folder.path().join("kubectl-choreoctl");
+    std::os::unix::fs::symlink(BINARY, &plugin).unwrap();
+    let said = |args: &[&str]| {
+        let output = Command::new(&plugin).args(args).env("KUBECONFIG", "/nothing").output().unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let help = said(&["get", "-h"]);
+    assert!(help.contains("Usage: kubectl choreoctl get ") && help.contains("\n  kubectl choreoctl get -o wide"));
+    assert!(help.contains("kubectl get cbp -o yaml | kubectl choreoctl get -f -"), "{help}");
+    assert!(said(&["status"]).contains("`kubectl choreoctl doctor NAME`"));
+    assert!(said(&["validate"]).contains("hint: kubectl choreoctl validate FILE"));
+}

@@ -14,7 +14,7 @@ use crate::cluster::{Cluster, Event, Watch};
 use crate::doctor;
 use crate::manifest::json_text;
 use crate::pki::Verdict;
-use crate::plane::{Goal, Plane, Source, Span, State};
+use crate::plane::{Goal, Plane, Source, Span, State, did_you_mean};
 use crate::render;
 use crate::term::{Exit, Term, Waiting, paint, visible};
 
@@ -248,6 +248,16 @@ fn title(names: &[String]) -> String {
     }
 }
 
+/// The hint on the first plane that isn't there and whose name is like that of another.
+async fn meant(planes: &[(String, bool, Option<State>)], cluster: &Cluster) -> String {
+    for (name, _, _) in planes.iter().filter(|(_, _, state)| state.is_none()) {
+        if let Some(question) = did_you_mean(&cluster.similar(name).await) {
+            return format!("\n\n{} {question}", paint::good("hint:"));
+        }
+    }
+    String::new()
+}
+
 /// The planes that are waited for.
 struct Roll<'w> {
     wish: &'w Wish<'w>,
@@ -367,7 +377,8 @@ impl<'w> Roll<'w> {
                 format!("  {}: {}{}", visible(name), word(*state), why.unwrap_or_default())
             };
             let states: Vec<_> = planes.iter().map(line).collect();
-            term.error(&format!("{} {why}\n{}", paint::bad("error:"), states.join("\n")));
+            let meant = if exit == Exit::NotFound { meant(planes, cluster).await } else { String::new() };
+            term.error(&format!("{} {why}\n{}{meant}", paint::bad("error:"), states.join("\n")));
             return;
         }
         if !self.wish.goals.contains(&Goal::State(State::Connected)) {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::tell_missing;
 use crate::args::{ChoiceArgs, Session};
-use crate::cluster::{Event, Watch};
+use crate::cluster::{Error, Event, Watch};
 use crate::manifest::json_line;
 use crate::plane::{Plane, PlaneName, Span, State, StateFilter};
 use crate::render::planes::{Row, SortBy, sort, summary, table};
@@ -92,8 +92,10 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         };
         view.show(&changes, &board, watch.now())?;
         if let Some(missing) = board.missing() {
-            let error = anyhow::anyhow!("plane {missing} does not exist");
-            return Ok(tell_missing(&[error], &session.term));
+            let similar = cluster.similar(missing.as_str()).await;
+            let command = cluster.target().command("choreoctl get");
+            let error = Error::NotFound { what: format!("plane {missing}"), similar, command };
+            return Ok(tell_missing(&[error.into()], &session.term));
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Ok(Exit::TimedOut);

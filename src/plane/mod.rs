@@ -2,6 +2,7 @@
 //!
 //! Not here: reading it from a cluster or a file, judging it, showing it.
 
+mod closest;
 mod goal;
 mod name;
 mod releases;
@@ -19,6 +20,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use closest::{closest, did_you_mean};
 pub use goal::Goal;
 pub use name::{
     CaSecret, NamespacedName, PlaneName, is_dns_label, is_dns_subdomain, is_label_value, is_qualified_name,
