@@ -116,6 +116,9 @@ impl Session {
     }
 }
 
+/// The agent's namespace in the build cluster, unless said otherwise.
+pub const BUILD_NAMESPACE: &str = "openchoreo-build-plane";
+
 /// The cluster that builds run in, for commands that need it beside the control plane's.
 #[derive(Args, Clone, Debug)]
 pub struct BuildArgs {
@@ -128,7 +131,7 @@ pub struct BuildArgs {
     build_kubeconfig: Option<PathBuf>,
 
     /// Namespace of the agent
-    #[arg(long, value_name = "NAMESPACE", default_value = "openchoreo-build-plane", value_parser = namespace, help_heading = "Build cluster")]
+    #[arg(long, value_name = "NAMESPACE", default_value = BUILD_NAMESPACE, value_parser = namespace, help_heading = "Build cluster")]
     build_namespace: String,
 }
 

@@ -212,6 +212,11 @@ impl Term {
         out.write_all(bytes).and_then(|()| out.flush()).map_err(closed)
     }
 
+    /// Whether only results and errors are written.
+    pub fn is_quiet(&self) -> bool {
+        self.options.quiet
+    }
+
     /// Tells of progress on standard error, unless `--quiet`.
     pub fn note(&self, text: &str) {
         if !self.options.quiet {

@@ -46,6 +46,7 @@ use rotation::{
     a_rotation_minds_what_changes_beside_it, a_rotation_refuses_nobody, a_rotation_that_is_cut_off_goes_on,
     a_secret_that_somebody_else_wrote_stops_a_rotation, cert_manager_issues_from_the_new_ca,
 };
+use terminal::Terminal;
 
 const SOON: Duration = Duration::from_secs(15);
 
@@ -78,6 +79,11 @@ fn main() {
         wait_ends_with_the_state,
         wait_ends_with_the_time,
         delete_tells_of_finalizers,
+        an_existing_plane_is_left_as_it_is,
+        a_ca_of_other_plane_ids_is_told,
+        what_a_deleted_plane_leaves_is_told,
+        a_question_takes_no_answer_from_before,
+        similar_planes_are_proposed,
         who_may_not_read_secrets_sees_the_rest,
         a_proxy_of_the_kubeconfig_is_used,
         errors_have_codes_and_hints,
@@ -677,6 +683,126 @@ fn delete_tells_of_finalizers() {
     at.run(&["delete", "-f", &file, "--yes"]).expect(0);
 }
 
+fn an_existing_plane_is_left_as_it_is() {
+    let at = &*SHARED;
+    let create = |more: &[&str]| {
+        let words = ["create", "existing", "--client-ca-secret", "default/none", "--if-not-exists"];
+        at.run(&[&words[..], more].concat()).expect(0)
+    };
+    assert!(create(&["-l", "a=1"]).stdout.ends_with("/existing created\n"));
+    let version = object(at, "existing")["metadata"]["resourceVersion"].clone();
+    let again = create(&["-l", "a=1"]);
+    assert!(again.stdout.ends_with("/existing unchanged\n") && !again.stderr.contains("warning"), "{again:?}");
+    let other = create(&["--plane-id", "other", "-l", "a=2", "-o", "json"]);
+    assert_eq!(other.json()["spec"]["planeID"], "existing");
+    other.says(&["/existing exists and differs: metadata.labels[a], spec.planeID; left as it is"]);
+    let dry = create(&["--dry-run", "server"]);
+    assert!(dry.stdout.ends_with("/existing unchanged (server dry run)\n"), "{dry:?}");
+    assert_eq!(object(at, "existing")["metadata"]["resourceVersion"], version);
+}
+
+fn a_ca_of_other_plane_ids_is_told() {
+    let at = ControlPlane::start();
+    let file = ca(&at, "shared-ca");
+    let create = |name: &str, more: &[&str]| {
+        at.run(&[&["create", name, "--client-ca-file", &file][..], more].concat()).expect(0).stderr
+    };
+    assert!(!create("sharing-0", &[]).contains("ca-shared"));
+    assert!(!create("sharing-same", &["--plane-id", "sharing-0"]).contains("ca-shared"));
+    assert!(create("sharing-dry", &["--dry-run", "server"]).contains("as sharing-0, sharing-same, but"));
+    for number in 1..8 {
+        create(&format!("sharing-{number}"), &[]);
+    }
+    let told = create("sharing-8", &[]);
+    let sentence = "warning: sharing-8 trusts the same CA as sharing-0, sharing-1, sharing-2, sharing-3, sharing-4 and 4 more, but not all have the same planeID";
+    assert!(told.contains(sentence) && told.matches("ca-shared").count() == 1, "{told}");
+    let spec = manifest(
+        "sharing-9",
+        json!({"planeID": "sharing-9", "clusterAgent": {"clientCA": {"value": pem(&at, &file)}}}),
+    );
+    at.run_with(&["apply", "-f", "-"], &spec).expect(0).says(&[
+        "sharing-9 trusts the same CA",
+        "and 5 more",
+        "[ca-shared]",
+    ]);
+    // What is as it was is not warned of again.
+    assert!(!at.run_with(&["apply", "-f", "-"], &spec).expect(0).stderr.contains("ca-shared"));
+}
+
+fn what_a_deleted_plane_leaves_is_told() {
+    let at = &*SHARED;
+    at.kubectl(&["create", "secret", "generic", "left-ca", "-n", "default"], "");
+    let create = |name: &str| at.run(&["create", name, "--client-ca-secret", "default/left-ca"]).expect(0);
+    create("left-a");
+    create("left-b");
+    let told = at.run(&["delete", "left-a", "--yes", "--context", "control"]).expect(0);
+    told.says(&["of planeID left-a remains", "helm uninstall openchoreo-build-plane ", "--kube-context CONTEXT"]);
+    assert!(!told.stderr.contains("left-ca"), "{told:?}");
+    let quiet = at.run(&["delete", "left-b", "--yes", "-q", "--dry-run", "server"]).expect(0);
+    assert!(!quiet.stderr.contains("remains"), "{quiet:?}");
+    let told = at.run(&["delete", "left-b", "--yes", "--context", "control"]).expect(0).stderr;
+    let command = told.lines().find_map(|line| line.trim().strip_prefix("kubectl delete secret left-ca "));
+    let words: Vec<_> = command.unwrap_or_else(|| panic!("{told}")).split(' ').collect();
+    at.kubectl(&[&["delete", "secret", "left-ca"][..], &words].concat(), "");
+}
+
+fn a_question_takes_no_answer_from_before() {
+    if !Terminal::available() {
+        println!("there is no `script` to make a pseudo-terminal: prompts are not looked at");
+        return;
+    }
+    let at = &*SHARED;
+    at.plane("asked");
+    let exists = || at.run(&["get", "asked"]).code == 0;
+    let start = || {
+        let mut terminal = Terminal::start_after(at, "sleep 1", &["delete", "asked"]);
+        // The answer to another question, before this one is put.
+        terminal.types("y\r");
+        terminal.sees("Do you want to delete plane asked");
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(exists());
+        terminal
+    };
+    for (keys, said) in
+        [("\r", "not confirmed"), ("\u{4}", "not confirmed"), ("no\r", "not confirmed"), ("\u{3}", "^C")]
+    {
+        let mut terminal = start();
+        terminal.types(keys);
+        let (code, screen) = terminal.ends();
+        assert!(code == if keys == "\u{3}" { 130 } else { 2 } && screen.contains(said) && exists(), "{code} {screen}");
+    }
+    let mut terminal = start();
+    terminal.types("what\r");
+    terminal.sees("answer y or n");
+    terminal.sees("[y/N] ");
+    terminal.types("y");
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(exists(), "no Enter yet");
+    terminal.types("\r");
+    assert_eq!(terminal.ends().0, 0);
+    assert!(!exists());
+}
+
+fn similar_planes_are_proposed() {
+    let at = &*SHARED;
+    at.plane("similar-builder");
+    for args in [
+        &["describe", "similar-bilder"][..],
+        &["get", "similar-bilder"],
+        &["delete", "similar-bilder", "--yes"],
+        &["watch", "similar-bilder"],
+        &["wait", "similar-bilder", "--for", "connected"],
+    ] {
+        let told = at.run(args).expect(3);
+        assert_eq!(told.stderr.matches("did you mean similar-builder?").count(), 1, "{args:?}: {told:?}");
+    }
+    let told = at.run(&["get", "nothing-like-that"]).expect(3).stderr;
+    assert!(told.ends_with("hint: choreoctl get\n"), "{told}");
+    // One that was found costs one request.
+    let found = at.run(&["get", "similar-builder", "-v"]).expect(0).stderr;
+    assert_eq!(found.matches("/clusterbuildplanes").count(), 1, "{found}");
+}
+
 /// Lets the guest read planes, and nothing else.
 fn let_guest_read(at: &ControlPlane) {
     let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "planes"},
@@ -739,7 +865,8 @@ fn errors_have_codes_and_hints() {
         assert!(output.stderr.contains("error: ") && output.stderr.contains("\nhint: "), "{}", output.stderr);
         assert_eq!(output.stdout, "");
     };
-    fails(&["get", "--context", "nowhere"], 2, &["no context nowhere", "--context: control, guest"]);
+    fails(&["get", "--context", "nowhere"], 2, &["no context nowhere", "the kubeconfig has: control, guest"]);
+    fails(&["get", "--context", "contrl"], 2, &["hint: did you mean control? The kubeconfig has: control, guest"]);
     fails(&["get", "not-there"], 3, &["plane not-there does not exist"]);
     fails(&["get", "--kubeconfig", "/not/there"], 2, &["kubeconfig", "/not/there"]);
     fails(&["get", "--user", "nobody"], 2, &["no user nobody"]);

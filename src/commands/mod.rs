@@ -13,6 +13,8 @@ pub mod dump;
 mod error;
 pub mod forecast;
 pub mod get;
+mod remains;
+mod sharing;
 mod steps;
 pub mod validate;
 pub mod version;

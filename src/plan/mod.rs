@@ -11,7 +11,8 @@ mod rotate;
 mod trust;
 
 pub use bootstrap::{
-    Bootstrap, CaIn, Given, Issuer, Made, Offline, Pem, STEPS, authorized, begin, bootstrap, installed, offline,
+    AGENT_SECRETS, Bootstrap, CaIn, Given, Issuer, Made, Offline, Pem, STEPS, authorized, begin, bootstrap, installed,
+    offline,
 };
 pub use renew::{Renewal, renew};
 pub use rotate::{Keeper, Phase, Rotation, Way, rotate};

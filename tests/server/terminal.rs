@@ -25,7 +25,13 @@ impl Terminal {
 
     /// The binary with these words, which need no quotes.
     pub fn start(at: &ControlPlane, args: &[&str]) -> Self {
-        let line = format!("stty rows 50 cols 200; {} {}", env!("CARGO_BIN_EXE_choreoctl"), args.join(" "));
+        Self::start_after(at, "true", args)
+    }
+
+    /// The same, after another command at that terminal.
+    pub fn start_after(at: &ControlPlane, before: &str, args: &[&str]) -> Self {
+        let binary = env!("CARGO_BIN_EXE_choreoctl");
+        let line = format!("stty rows 50 cols 200; {before}; {binary} {}", args.join(" "));
         let mut command = Command::new("script");
         command.args(["-qefc", &line, "/dev/null"]).current_dir(at.path());
         command.env("KUBECONFIG", at.kubeconfig()).env("NO_COLOR", "1").env("TERM", "xterm");
