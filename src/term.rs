@@ -345,13 +345,13 @@ impl Term {
     /// nothing counts before Enter.
     fn answer(&self, prompt: &str) -> anyhow::Result<Option<String>> {
         discard_typed();
-        let mut err = io::stderr().lock();
-        err.write_all(self.err.paint(prompt).as_bytes()).and_then(|()| err.flush()).context("could not prompt")?;
+        // Standard error is not locked while it waits: a signal ends the program from another thread, which writes there.
+        io::stderr().write_all(self.err.paint(prompt).as_bytes()).context("could not prompt")?;
         let mut line = Vec::new();
         io::stdin().lock().read_until(b'\n', &mut line).context("could not read the answer")?;
         if line.last() != Some(&b'\n') {
             // The cursor is still in the prompt's line.
-            let _ = writeln!(err);
+            let _ = writeln!(io::stderr());
         }
         Ok((!line.is_empty()).then(|| String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned()))
     }

@@ -73,7 +73,16 @@ impl Terminal {
     }
 
     /// Waits for the end: the exit code, and the whole screen.
+    #[track_caller]
     pub fn ends(mut self) -> (i32, String) {
+        let deadline = Instant::now() + SOON;
+        while self.child.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                let _ = self.child.kill();
+                panic!("it does not end: {:?}", self.text());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let code = self.child.wait().unwrap().code().unwrap_or(-1);
         std::thread::sleep(Duration::from_millis(100));
         (code, self.text())
