@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum, ValueHint};
-use clap_complete::ArgValueCandidates;
+use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -29,11 +29,11 @@ pub struct GlobalArgs {
     context: Option<String>,
 
     /// Cluster of the kubeconfig
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    #[arg(long, global = true, value_name = "NAME", add = ArgValueCandidates::new(complete::clusters), help_heading = "Global options")]
     cluster: Option<String>,
 
     /// User of the kubeconfig
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    #[arg(long, global = true, value_name = "NAME", add = ArgValueCandidates::new(complete::users), help_heading = "Global options")]
     user: Option<String>,
 
     /// User to act as
@@ -123,7 +123,7 @@ pub const BUILD_NAMESPACE: &str = "openchoreo-build-plane";
 #[derive(Args, Clone, Debug)]
 pub struct BuildArgs {
     /// Context of the build cluster
-    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::contexts), help_heading = "Build cluster")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::build_contexts), help_heading = "Build cluster")]
     build_context: Option<String>,
 
     /// Kubeconfig of the build cluster; the other one, unless given
@@ -291,7 +291,7 @@ pub struct ChoiceArgs {
     pub names: Vec<PlaneName>,
 
     /// Labels that the planes must have
-    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "names")]
+    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "names", add = ArgValueCompleter::new(complete::labels))]
     pub selector: Option<Selector>,
 }
 
@@ -358,7 +358,7 @@ pub struct WhichArgs {
     names: Vec<PlaneName>,
 
     /// Labels of the planes
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    #[arg(short = 'l', long, value_name = "SELECTOR", add = ArgValueCompleter::new(complete::labels))]
     selector: Option<Selector>,
 
     /// All planes

@@ -17,7 +17,7 @@ pub use apply::{Change, comparable};
 pub use error::Error;
 pub use fields::{Writer, writers};
 pub use objects::{PlaneEvent, ServicePods};
-pub use target::{Options, Target, contexts};
+pub use target::{Options, Target, clusters, contexts, users};
 pub use watch::{Event, Watch};
 
 use std::future::Future;
