@@ -66,6 +66,7 @@ fn main() {
         a_watch_outlives_a_cut_connection,
         a_watch_outlives_a_mute_connection,
         a_terminal_is_redrawn_in_place,
+        a_terminal_has_a_summary,
         a_closed_pipe_ends_a_watch,
         signals_end_with_their_codes,
         apply_takes_over_what_create_set,
@@ -455,6 +456,29 @@ fn a_terminal_is_redrawn_in_place() {
     assert!(!screen.contains("\u{1b}[3"), "{screen:?}");
 }
 
+fn a_terminal_has_a_summary() {
+    if !Terminal::available() {
+        println!("there is no `script` to make a pseudo-terminal: the summary is not looked at");
+        return;
+    }
+    let at = ControlPlane::start();
+    for name in ["sum-a", "sum-b", "sum-c"] {
+        at.plane(name);
+    }
+    at.connect("sum-a");
+    let screen = |args: &[&str]| Terminal::start(&at, args).ends().1;
+    let all = screen(&["get"]);
+    assert!(all.ends_with("3 planes: 1 Connected, 2 Unreported\r\n"), "{all}");
+    for args in [&["get", "sum-a"][..], &["get", "--no-headers"], &["get", "-q"], &["get", "-o", "name"]] {
+        let screen = screen(args);
+        assert!(!screen.contains("Connected,") && !screen.contains(" planes"), "{args:?}: {screen}");
+    }
+    assert!(!at.run(&["get"]).expect(0).stdout.contains("planes:"));
+    // What a filter leaves out isn't counted.
+    let watched = screen(&["watch", "--state", "connected", "--timeout", "1s"]);
+    assert!(watched.contains("1 plane: 1 Connected") && !watched.contains("3 planes"), "{watched}");
+}
+
 fn a_closed_pipe_ends_a_watch() {
     let at = &*SHARED;
     at.plane("piped");
@@ -615,6 +639,7 @@ fn wait_ends_with_the_state() {
     wait.until("the plane", SOON, |line| line.ends_with("/waited Connected"));
     assert_eq!(wait.wait(), 0);
     at.run(&["wait", "cbp/waited", "--for", "Connected", "--timeout", "0"]).expect(0);
+    at.run(&["wait", "waited", "--timeout", "0"]).expect(0);
     at.run(&["wait", "-l", "no=plane", "--for", "deleted"]).expect(0);
     at.run(&["wait", "not-there", "--for", "connected"]).expect(3);
     at.run(&["wait", "not-there", "--for", "deleted"]).expect(0);
@@ -1207,6 +1232,21 @@ fn names_complete() {
     assert_eq!(complete(&["choreoctl", "--context", "gu"]).trim(), "guest");
     assert_eq!(complete(&["choreoctl", "get", "--context", "nowhere", "completed"]).trim(), "");
     assert!(complete(&["choreoctl", "wait", "x", "--for", "conn"]).contains("connected"));
+    at.kubectl(&["label", "cbp", "completed-plane", "completed=yes"], "");
+    for (words, found) in [
+        (&["get", "-l", "compl"][..], "completed=yes"),
+        (&["delete", "-l", "a=b,compl"], "a=b,completed=yes"),
+        (&["certs", "inspect", "plane/completed"], "plane/completed-plane"),
+        (&["certs", "verify", "--cert", "ag"], "agent"),
+        (&["get", "--state", "!nev"], "!NeverConnected"),
+        (&["watch", "--state", "Late,sta"], "Late,Stale"),
+        (&["get", "--sort-by", "hea"], "heartbeat"),
+        (&["get", "--cluster", "contr"], "control"),
+        (&["doctor", "--explain", "agent-tr"], "agent-trusted"),
+        (&["doctor", "--build-context", "gu"], "guest"),
+    ] {
+        assert_eq!(complete(&[&["choreoctl"], words].concat()).trim(), found, "{words:?}");
+    }
 }
 
 fn lists_come_in_pages() {
