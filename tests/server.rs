@@ -734,12 +734,12 @@ fn a_ca_of_other_plane_ids_is_told() {
     };
     assert!(!create("sharing-0", &[]).contains("ca-shared"));
     assert!(!create("sharing-same", &["--plane-id", "sharing-0"]).contains("ca-shared"));
-    assert!(create("sharing-dry", &["--dry-run", "server"]).contains("as sharing-0, sharing-same, but"));
+    assert!(create("sharing-dry", &["--dry-run", "server"]).contains("as sharing-0, sharing-same, which"));
     for number in 1..8 {
         create(&format!("sharing-{number}"), &[]);
     }
     let told = create("sharing-8", &[]);
-    let sentence = "warning: sharing-8 trusts the same CA as sharing-0, sharing-1, sharing-2, sharing-3, sharing-4 and 4 more, but not all have the same planeID";
+    let sentence = "warning: sharing-8 trusts the same CA as sharing-0, sharing-1, sharing-2, sharing-3, sharing-4 and 4 more, which have other planeIDs";
     assert!(told.contains(sentence) && told.matches("ca-shared").count() == 1, "{told}");
     let spec = manifest(
         "sharing-9",
@@ -761,7 +761,11 @@ fn what_a_deleted_plane_leaves_is_told() {
     create("left-a");
     create("left-b");
     let told = at.run(&["delete", "left-a", "--yes", "--context", "control"]).expect(0);
-    told.says(&["of planeID left-a remains", "helm uninstall openchoreo-build-plane ", "--kube-context CONTEXT"]);
+    told.says(&[
+        "in the build cluster of planeID left-a remains",
+        "helm uninstall openchoreo-build-plane ",
+        "--kube-context CONTEXT",
+    ]);
     assert!(!told.stderr.contains("left-ca"), "{told:?}");
     let quiet = at.run(&["delete", "left-b", "--yes", "-q", "--dry-run", "server"]).expect(0);
     assert!(!quiet.stderr.contains("remains"), "{quiet:?}");

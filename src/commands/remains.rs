@@ -53,7 +53,11 @@ fn text(deleted: &[Plane], staying: Option<&[Staying]>, control: &Target) -> Opt
     let caution = if staying.is_some() { "" } else { ", unless another plane uses it" };
     let mut lines = Vec::new();
     if !ids.is_empty() {
-        lines.push(format!("the agent's side of {} remains in the build cluster{caution}. To remove it:", some(&ids)));
+        let cluster = if ids.len() == 1 { "cluster" } else { "clusters" };
+        lines.push(format!(
+            "what was installed in the build {cluster} of {} remains{caution}. To remove it:",
+            some(&ids)
+        ));
         lines.extend(of_build().into_iter().map(|command| format!("  {command}")));
         lines.push(
             "CONTEXT is a placeholder for the build cluster's context; the names are the chart's and bootstrap's defaults"
@@ -116,7 +120,7 @@ mod tests {
     fn what_is_left_is_told_with_commands() {
         let note = told(&[plane("a", "x", Some("ca"))], Some(&[plane("b", "y", None)]));
         for line in [
-            "the agent's side of planeID x remains in the build cluster. To remove it:",
+            "what was installed in the build cluster of planeID x remains. To remove it:",
             "  helm uninstall openchoreo-build-plane --namespace openchoreo-build-plane --kube-context CONTEXT",
             "  kubectl delete configmap cluster-gateway-ca --namespace openchoreo-build-plane --ignore-not-found --context CONTEXT",
             "  kubectl delete namespace openchoreo-build-plane --context CONTEXT",
@@ -142,6 +146,9 @@ mod tests {
     #[test]
     fn long_lists_say_how_many_are_left_out() {
         let many: Vec<_> = (0..9).map(|i| plane(&format!("p{i}"), &format!("id{i}"), None)).collect();
-        assert!(told(&many, Some(&[])).contains("of planeIDs id0, id1, id2, id3, id4 and 4 more remains"));
+        assert!(
+            told(&many, Some(&[]))
+                .contains("in the build clusters of planeIDs id0, id1, id2, id3, id4 and 4 more remains")
+        );
     }
 }

@@ -70,18 +70,23 @@ fn shared(written: &[Trusting], listed: impl Iterator<Item = Trusting>) -> Vec<S
         if ours.is_empty() || is_one {
             continue;
         }
-        let verb = if ours.len() == 1 { "trusts" } else { "trust" };
-        let same = if others.is_empty() { String::new() } else { format!(" as {}", some(&others)) };
-        let sentence = format!(
-            "{} {verb} the same CA{same}, but not all have the same planeID: an agent of one can connect as an agent \
-             of another [ca-shared]",
-            some(&ours)
-        );
+        let sentence = sentence(&ours, &others);
         if !told.contains(&sentence) {
             told.push(sentence);
         }
     }
     told
+}
+
+fn sentence(ours: &[&Trusting], others: &[&Trusting]) -> String {
+    let why = "an agent of one can connect as an agent of another [ca-shared]";
+    if let [one] = ours {
+        let others: Vec<_> = others.iter().copied().filter(|other| other.plane_id != one.plane_id).collect();
+        let other = if others.len() == 1 { "which has another planeID" } else { "which have other planeIDs" };
+        return format!("{} trusts the same CA as {}, {other}: {why}", visible(&one.name), some(&others));
+    }
+    let same = if others.is_empty() { String::new() } else { format!(" as {}", some(others)) };
+    format!("{} trust the same CA{same}, and not all have the same planeID: {why}", some(ours))
 }
 
 /// The first names, and how many more there are.
@@ -107,8 +112,8 @@ mod tests {
         let listed = [plane("a", "a", &[9]), plane("b", "b", &[1, 2]), plane("c", "c", &[3]), plane("d", "x", &[1])];
         let told = shared(&[plane("a", "a", &[1, 2])], listed.into_iter());
         assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].starts_with("a trusts the same CA as b, d, but"), "{told:?}");
-        assert!(told[1].starts_with("a trusts the same CA as b, but"), "{told:?}");
+        assert!(told[0].starts_with("a trusts the same CA as b, d, which have other planeIDs"), "{told:?}");
+        assert!(told[1].starts_with("a trusts the same CA as b, which has another planeID"), "{told:?}");
         // Planes of one planeID have one CA by right.
         assert!(shared(&[plane("a", "x", &[1])], [plane("d", "x", &[1])].into_iter()).is_empty());
     }
@@ -120,10 +125,10 @@ mod tests {
         let told = shared(&ours, others.into_iter());
         assert_eq!(told.len(), 1);
         let start =
-            "a00, a01, a02, a03, a04 and 15 more trust the same CA as b00, b01, b02, b03, b04 and 15 more, but not all";
+            "a00, a01, a02, a03, a04 and 15 more trust the same CA as b00, b01, b02, b03, b04 and 15 more, and not all";
         assert!(told[0].starts_with(start), "{told:?}");
         let told = shared(&ours, std::iter::empty());
-        assert!(told[0].starts_with("a00, a01, a02, a03, a04 and 15 more trust the same CA, but not all"), "{told:?}");
+        assert!(told[0].starts_with("a00, a01, a02, a03, a04 and 15 more trust the same CA, and not all"), "{told:?}");
     }
 
     #[test]
