@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum, ValueHint};
-use clap_complete::ArgValueCandidates;
+use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::cluster::{self, Cluster, PlaneObject};
 use crate::complete;
 use crate::manifest::{self, Input, Manifest};
-use crate::plane::{Moment, Plane, PlaneName, Selector, Snapshot, Span, Unreadable, is_dns_label};
+use crate::plane::{
+    Moment, Plane, PlaneName, Selector, Snapshot, Span, Unreadable, closest, did_you_mean, is_dns_label,
+};
 use crate::term::{self, ColorChoice, Exit, Term, paint, shell_quoted, visible};
 use crate::validate::{Object, objects};
 
@@ -28,11 +30,11 @@ pub struct GlobalArgs {
     context: Option<String>,
 
     /// Cluster of the kubeconfig
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    #[arg(long, global = true, value_name = "NAME", add = ArgValueCandidates::new(complete::clusters), help_heading = "Global options")]
     cluster: Option<String>,
 
     /// User of the kubeconfig
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    #[arg(long, global = true, value_name = "NAME", add = ArgValueCandidates::new(complete::users), help_heading = "Global options")]
     user: Option<String>,
 
     /// User to act as
@@ -115,11 +117,14 @@ impl Session {
     }
 }
 
+/// The agent's namespace in the build cluster, unless said otherwise.
+pub const BUILD_NAMESPACE: &str = "openchoreo-build-plane";
+
 /// The cluster that builds run in, for commands that need it beside the control plane's.
 #[derive(Args, Clone, Debug)]
 pub struct BuildArgs {
     /// Context of the build cluster
-    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::contexts), help_heading = "Build cluster")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::build_contexts), help_heading = "Build cluster")]
     build_context: Option<String>,
 
     /// Kubeconfig of the build cluster; the other one, unless given
@@ -127,7 +132,7 @@ pub struct BuildArgs {
     build_kubeconfig: Option<PathBuf>,
 
     /// Namespace of the agent
-    #[arg(long, value_name = "NAMESPACE", default_value = "openchoreo-build-plane", value_parser = namespace, help_heading = "Build cluster")]
+    #[arg(long, value_name = "NAMESPACE", default_value = BUILD_NAMESPACE, value_parser = namespace, help_heading = "Build cluster")]
     build_namespace: String,
 }
 
@@ -357,7 +362,7 @@ pub struct ChoiceArgs {
     pub names: Vec<PlaneName>,
 
     /// Labels that the planes must have
-    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "names")]
+    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "names", add = ArgValueCompleter::new(complete::labels))]
     pub selector: Option<Selector>,
 }
 
@@ -387,12 +392,31 @@ impl ChoiceArgs {
     pub fn in_files(&self, planes: &[Plane]) -> (BTreeSet<String>, Vec<anyhow::Error>) {
         let there = |name: &&PlaneName| planes.iter().any(|plane| plane.name() == name.as_str());
         let missing = self.names.iter().filter(|name| !there(name));
-        let missing = missing.map(|name| anyhow::anyhow!("there is no plane {name} in the files"));
+        let missing = missing.map(|name| NotInFiles::new(name, planes).into());
         let wanted = |plane: &&Plane| {
             (self.names.is_empty() || self.names.iter().any(|name| name.as_str() == plane.name()))
                 && self.selector.as_ref().is_none_or(|selector| selector.matches(plane.labels()))
         };
         (planes.iter().filter(wanted).map(|plane| plane.name().to_owned()).collect(), missing.collect())
+    }
+}
+
+/// A named plane isn't in the files. `similar` are names of planes there that may be meant.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no plane {name} in the files")]
+pub struct NotInFiles {
+    pub name: String,
+    pub similar: Vec<String>,
+}
+
+impl NotInFiles {
+    fn new(name: &PlaneName, planes: &[Plane]) -> Self {
+        let similar = closest(name.as_str(), planes.iter().map(Plane::name));
+        Self { name: name.to_string(), similar: similar.into_iter().map(str::to_owned).collect() }
+    }
+
+    pub fn hint(&self) -> Option<String> {
+        did_you_mean(&self.similar)
     }
 }
 
@@ -405,7 +429,7 @@ pub struct WhichArgs {
     names: Vec<PlaneName>,
 
     /// Labels of the planes
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    #[arg(short = 'l', long, value_name = "SELECTOR", add = ArgValueCompleter::new(complete::labels))]
     selector: Option<Selector>,
 
     /// All planes

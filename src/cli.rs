@@ -1,11 +1,13 @@
 //! The command tree and its dispatch; `completions`, which needs the tree.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+mod verbs;
+
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use clap_complete::env::Shells;
 
 use crate::args::{GlobalArgs, Session};
 use crate::commands;
-use crate::term::Exit;
+use crate::term::{Exit, PLUGIN, is_plugin, program};
 
 /// Create, check and watch OpenChoreo build planes, and make their agents' certificates
 ///
@@ -53,6 +55,31 @@ pub enum Command {
     #[command(visible_alias = "completion")]
     Completions(CompletionsArgs),
     Version(commands::version::Args),
+}
+
+/// Returns the command tree. Its usage and examples name the program as it was called: `kubectl choreoctl` for a plugin.
+pub fn command() -> clap::Command {
+    if is_plugin() { as_plugin(Cli::command().bin_name(PLUGIN)) } else { Cli::command() }
+}
+
+fn as_plugin(command: clap::Command) -> clap::Command {
+    let examples = command.get_after_help().map(|text| program(&text.ansi().to_string()).into_owned());
+    let command = command.mut_subcommands(as_plugin);
+    match examples {
+        Some(examples) => command.after_help(examples),
+        None => command,
+    }
+}
+
+/// Reads the command line.
+pub fn parse() -> Result<Cli, clap::Error> {
+    let mut command = command();
+    let read = command.try_get_matches_from_mut(std::env::args_os());
+    let read = read.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    read.map_err(|error| {
+        let line: Vec<_> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+        verbs::with_tip(error.format(&mut command), &line)
+    })
 }
 
 pub async fn run(command: Command, session: &Session) -> anyhow::Result<Exit> {
@@ -129,7 +156,6 @@ fn script(shell: Shell) -> anyhow::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
     use std::path::Path;
 
     #[test]
@@ -176,6 +202,41 @@ mod tests {
         assert_eq!(committed, pages.len(), "man/ holds a page of a command that is gone");
     }
 
+    /// The date of this version, as the man pages show it: one that is the same on every machine.
+    const DATE: &str = "2026-11-25";
+
+    /// What the exit codes mean, on every page.
+    const EXIT_STATUS: [(&str, &str); 6] = [
+        ("0", "It is done, or the answer is yes."),
+        (
+            "1",
+            "The answer is no: invalid manifests, an unhealthy plane, a certificate that expires or is not authorized, differences.",
+        ),
+        ("2", "It could not be done or is not known, or the command line is wrong."),
+        ("3", "The named plane does not exist."),
+        ("124", "The time ran out."),
+        ("130, 143", "It was interrupted by SIGINT, ended by SIGTERM."),
+    ];
+
+    /// The sections behind the options: examples out of the help, and the exit codes.
+    fn examples_and_exit_status(command: &clap::Command) -> String {
+        let mut page = roff::Roff::new();
+        let help = command.get_after_help().map(|text| text.ansi().to_string()).unwrap_or_default();
+        let examples = help.strip_prefix("Examples:\n").or_else(|| help.strip_prefix("Example:\n"));
+        if let Some(examples) = examples {
+            page.control("SH", ["EXAMPLES"]).control("nf", []);
+            for line in examples.lines() {
+                page.text([roff::roman(line.strip_prefix("  ").unwrap_or(line))]);
+            }
+            page.control("fi", []);
+        }
+        page.control("SH", ["EXIT STATUS"]);
+        for (code, meaning) in EXIT_STATUS {
+            page.control("TP", []).text([roff::bold(code)]).text([roff::roman(meaning)]);
+        }
+        page.render()
+    }
+
     /// What the page of `validate` says of each rule.
     fn rules() -> String {
         let mut page = roff::Roff::new();
@@ -194,21 +255,41 @@ mod tests {
                 page.control("fi", []);
             }
         }
-        page.to_roff()
+        page.render()
+    }
+
+    /// What each section begins with that is rendered by itself: how an apostrophe is written.
+    const PREAMBLE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
+
+    /// Leaves one preamble, and takes out what mandoc warns of in the sections that clap_mangen writes: breaks around an
+    /// empty line, and blanks at the ends of lines.
+    fn tidy(page: &str) -> String {
+        let page = page.replace(PREAMBLE, "").replace("\n.br\n\n.br\n", "\n.sp\n");
+        let lines: String = page.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+        format!("{PREAMBLE}{lines}")
     }
 
     fn man_pages(command: &clap::Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) {
         let page = clap_mangen::Man::new(command.clone().name(name.to_owned()))
             .title(name.to_uppercase())
             .section("1")
-            .date("")
-            .source("choreoctl");
+            .date(DATE)
+            .source(format!("choreoctl {}", env!("CARGO_PKG_VERSION")))
+            .manual("choreoctl manual");
         let mut text = Vec::new();
-        page.render(&mut text).unwrap();
+        page.render_title(&mut text).unwrap();
+        page.render_name_section(&mut text).unwrap();
+        page.render_synopsis_section(&mut text).unwrap();
+        page.render_description_section(&mut text).unwrap();
+        page.render_options_section(&mut text).unwrap();
+        if command.has_subcommands() {
+            page.render_subcommands_section(&mut text).unwrap();
+        }
+        text.extend(examples_and_exit_status(command).into_bytes());
         if name == "choreoctl-validate" {
             text.extend(rules().into_bytes());
         }
-        pages.push((format!("{name}.1"), text));
+        pages.push((format!("{name}.1"), tidy(&String::from_utf8(text).unwrap()).into_bytes()));
         for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
             man_pages(below, &format!("{name}-{}", below.get_name()), pages);
         }

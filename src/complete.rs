@@ -1,37 +1,123 @@
 //! Live candidates for completion. The completer is told only the word under the cursor, so the flags before it are read here.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use clap_complete::CompletionCandidate;
+use clap_complete::engine::{PathCompleter, ValueCompleter as _};
+use jiff::Timestamp;
 
 use crate::cluster::{self, Cluster, Options};
-use crate::plane::Plane;
+use crate::doctor::CHECKS;
+use crate::plane::{Plane, State};
 use crate::term::{self, Term};
 use crate::validate::RULES;
 
 /// How long a shell may be kept waiting.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Names of the planes in the cluster that the line so far means, with their planeIDs.
-pub fn planes() -> Vec<CompletionCandidate> {
+/// Lists the planes in the cluster that the line so far means, and the time there; none where that takes too long.
+fn listed() -> (Vec<Plane>, Timestamp) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let list = async {
         let term = Term::new(term::Options { quiet: true, no_input: true, ..term::Options::default() });
         let cluster = Cluster::connect(options(std::env::args()), &term).await.ok()?;
-        cluster.planes::<Plane>(None).await.ok()
+        Some((cluster.planes::<Plane>(None).await.ok()?, cluster.now()))
     };
     let planes = runtime
         .ok()
         .and_then(|runtime| runtime.block_on(async { tokio::time::timeout(PATIENCE, list).await.ok().flatten() }));
-    let candidate = |plane: Plane| {
-        CompletionCandidate::new(plane.name()).help(Some(term::visible(plane.plane_id()).into_owned().into()))
-    };
-    planes.unwrap_or_default().into_iter().map(candidate).collect()
+    planes.unwrap_or_else(|| (Vec::new(), Timestamp::now()))
+}
+
+/// Names of the planes in the cluster that the line so far means, each with its state.
+pub fn planes() -> Vec<CompletionCandidate> {
+    let (planes, now) = listed();
+    planes.iter().map(|plane| plane_candidate(plane, "", now)).collect()
+}
+
+/// A plane's name behind a prefix. Its planeID is told where it is another word.
+fn plane_candidate(plane: &Plane, prefix: &str, now: Timestamp) -> CompletionCandidate {
+    let mut help = plane.state(now).name().to_owned();
+    if plane.plane_id() != plane.name() {
+        help.push_str(&format!(", planeID {}", term::visible(plane.plane_id())));
+    }
+    CompletionCandidate::new(format!("{prefix}{}", plane.name())).help(Some(help.into()))
+}
+
+/// Labels of the planes, as a selector takes them; those before the last comma stay.
+pub fn labels(current: &OsStr) -> Vec<CompletionCandidate> {
+    let (before, word) = last_of_list(current);
+    let (planes, _) = listed();
+    let labels = planes.iter().flat_map(Plane::labels).map(|(key, value)| format!("{key}={value}"));
+    let labels: std::collections::BTreeSet<_> = labels.filter(|label| label.starts_with(&word)).collect();
+    labels.into_iter().map(|label| CompletionCandidate::new(format!("{before}{label}"))).collect()
+}
+
+/// States as a filter takes them; those before the last comma, and a `!`, stay.
+pub fn states(current: &OsStr) -> Vec<CompletionCandidate> {
+    let (before, word) = last_of_list(current);
+    let (not, word) = word.strip_prefix('!').map_or(("", word.as_str()), |word| ("!", word));
+    let fits = |state: &State| state.name().to_lowercase().starts_with(&word.to_lowercase());
+    let states = State::ALL.into_iter().filter(fits);
+    states.map(|state| CompletionCandidate::new(format!("{before}{not}{}", state.name()))).collect()
+}
+
+/// What stands before the last item of a list that commas join, and the item.
+fn last_of_list(current: &OsStr) -> (String, String) {
+    let text = current.to_string_lossy();
+    let start = text.rfind(',').map_or(0, |comma| comma + 1);
+    let (before, word) = text.split_at(start);
+    (before.to_owned(), word.to_owned())
+}
+
+/// Sources of certificates: planes behind `plane/`, the other kinds of sources, and files.
+pub fn sources(current: &OsStr) -> Vec<CompletionCandidate> {
+    const KINDS: [(&str, &str); 5] = [
+        ("plane/", "the CA of a plane"),
+        ("secret/", "NAMESPACE/NAME[:KEY] of a Secret"),
+        ("configmap/", "NAMESPACE/NAME[:KEY] of a ConfigMap"),
+        ("https://", "HOST:PORT of a server"),
+        ("agent", "the agent's certificate, with --build-context"),
+    ];
+    let word = current.to_string_lossy();
+    if let Some(name) = word.strip_prefix("plane/") {
+        let (planes, now) = listed();
+        let named = planes.iter().filter(|plane| plane.name().starts_with(name));
+        return named.map(|plane| plane_candidate(plane, "plane/", now)).collect();
+    }
+    let kinds = KINDS.iter().filter(|(kind, _)| kind.starts_with(word.as_ref()));
+    let mut found: Vec<_> =
+        kinds.map(|(kind, about)| CompletionCandidate::new(*kind).help(Some((*about).into()))).collect();
+    found.extend(PathCompleter::any().stdio().complete(current));
+    found
 }
 
 /// Names of the contexts in the kubeconfig.
 pub fn contexts() -> Vec<CompletionCandidate> {
-    cluster::contexts(&options(std::env::args())).into_iter().map(CompletionCandidate::new).collect()
+    candidates(cluster::contexts(&options(std::env::args())))
+}
+
+/// Names of the contexts in the kubeconfig of the build cluster.
+pub fn build_contexts() -> Vec<CompletionCandidate> {
+    let mut options = options(std::env::args());
+    options.kubeconfig =
+        flag(&std::env::args().collect::<Vec<_>>(), "--build-kubeconfig").map(Into::into).or(options.kubeconfig);
+    candidates(cluster::contexts(&options))
+}
+
+/// Names of the clusters in the kubeconfig.
+pub fn clusters() -> Vec<CompletionCandidate> {
+    candidates(cluster::clusters(&options(std::env::args())))
+}
+
+/// Names of the users in the kubeconfig.
+pub fn users() -> Vec<CompletionCandidate> {
+    candidates(cluster::users(&options(std::env::args())))
+}
+
+fn candidates(names: Vec<String>) -> Vec<CompletionCandidate> {
+    names.into_iter().map(CompletionCandidate::new).collect()
 }
 
 /// Ids of the rules of `validate`.
@@ -39,19 +125,28 @@ pub fn rules() -> Vec<CompletionCandidate> {
     RULES.iter().map(|rule| CompletionCandidate::new(rule.id).help(Some(rule.about.into()))).collect()
 }
 
-/// The flags of a line that say which cluster is meant, in either form: `--context X` and `--context=X`.
+/// Ids of the checks of `doctor`.
+pub fn checks() -> Vec<CompletionCandidate> {
+    CHECKS.iter().map(|check| CompletionCandidate::new(check.id).help(Some(check.about.into()))).collect()
+}
+
+/// The value of a flag in a line, in either form: `--context X` and `--context=X`.
+fn flag(words: &[String], name: &str) -> Option<String> {
+    words.iter().enumerate().rev().find_map(|(index, word)| match word.strip_prefix(name) {
+        Some("") => words.get(index + 1).cloned(),
+        Some(rest) => rest.strip_prefix('=').map(str::to_owned),
+        None => None,
+    })
+}
+
+/// The flags of a line that say which cluster is meant.
 fn options(words: impl Iterator<Item = String>) -> Options {
     let words: Vec<_> = words.collect();
-    let flag = |name: &str| {
-        words.iter().enumerate().rev().find_map(|(index, word)| match word.strip_prefix(name) {
-            Some("") => words.get(index + 1).cloned(),
-            Some(rest) => rest.strip_prefix('=').map(str::to_owned),
-            None => None,
-        })
-    };
+    let flag = |name: &str| flag(&words, name);
+    let context = flag("--context").or_else(|| flag("--control-context"));
     Options {
         kubeconfig: flag("--kubeconfig").map(Into::into),
-        context: flag("--context"),
+        context,
         cluster: flag("--cluster"),
         user: flag("--user"),
         impersonate: flag("--as"),
@@ -63,6 +158,34 @@ fn options(words: impl Iterator<Item = String>) -> Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn values(candidates: Vec<CompletionCandidate>) -> Vec<String> {
+        candidates.iter().map(|candidate| candidate.get_value().to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn states_complete_in_lists() {
+        assert_eq!(values(states(OsStr::new("conn"))), ["Connected"]);
+        assert_eq!(values(states(OsStr::new("Late,!dis"))), ["Late,!Disconnected"]);
+        assert_eq!(values(states(OsStr::new("!"))).len(), State::ALL.len());
+    }
+
+    #[test]
+    fn sources_have_their_kinds() {
+        assert_eq!(values(sources(OsStr::new("sec"))), ["secret/"]);
+        assert!(values(sources(OsStr::new(""))).contains(&"agent".to_owned()));
+    }
+
+    #[test]
+    fn the_state_is_told_beside_a_name() {
+        let mut plane = Plane::default();
+        plane.metadata.name = Some("a".into());
+        let help =
+            |plane: &Plane| plane_candidate(plane, "plane/", Timestamp::UNIX_EPOCH).get_help().map(ToString::to_string);
+        assert_eq!(help(&plane).as_deref(), Some("Unreported"));
+        plane.spec.plane_id = Some("b".into());
+        assert_eq!(help(&plane).as_deref(), Some("Unreported, planeID b"));
+    }
 
     #[test]
     fn the_flags_of_the_line_are_read() {

@@ -41,13 +41,12 @@ mod validate;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
 use clap_complete::CompleteEnv;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use args::Session;
-use cli::{Cli, Command};
+use cli::Command;
 use term::{Exit, Term};
 
 /// Stack of the thread that works, as large as a main thread's.
@@ -57,8 +56,8 @@ const STACK: usize = 8 << 20;
 /// pipe that says nothing, while it makes a large key. A write of files is let finish.
 fn main() -> ExitCode {
     keep_memory_private();
-    CompleteEnv::with_factory(Cli::command).complete();
-    let cli = Cli::parse();
+    CompleteEnv::with_factory(cli::command).complete();
+    let cli = cli::parse().unwrap_or_else(|error| error.exit());
     let session = Session { term: cli.global.term(), options: cli.global.cluster_options() };
     let term = session.term.clone();
     let (sender, result) = oneshot::channel();

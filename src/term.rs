@@ -5,12 +5,14 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use clap::ValueEnum;
 
 /// How a command ended, as the shell sees it.
@@ -71,10 +73,12 @@ pub struct Interrupted;
 /// Why a question could not be put, or was answered with no.
 #[derive(Debug, thiserror::Error)]
 pub enum PromptError {
-    #[error("to {action} needs a yes, and there is no terminal to ask on")]
+    #[error("confirmation is needed to {action}, and there is no terminal to prompt on")]
     NotAsked { action: String },
-    #[error("{what} is missing, and there is no terminal to ask on")]
+    #[error("{what} is missing, and there is no terminal to prompt on")]
     Missing { what: String, flag: String },
+    #[error("the input ended without an answer: nothing was changed")]
+    Ended,
     #[error("not confirmed: nothing was changed")]
     Refused,
 }
@@ -84,9 +88,30 @@ impl PromptError {
         match self {
             Self::NotAsked { .. } => Some("add --yes".into()),
             Self::Missing { flag, .. } => Some(format!("add {flag}")),
-            Self::Refused => None,
+            Self::Refused | Self::Ended => None,
         }
     }
+}
+
+/// How users call the program as a plugin of kubectl, which looks for `kubectl-choreoctl` on the PATH.
+pub const PLUGIN: &str = "kubectl choreoctl";
+
+/// Whether kubectl called the program as its plugin.
+pub fn is_plugin() -> bool {
+    static CALLED: LazyLock<bool> = LazyLock::new(|| {
+        let name = std::env::args_os().next().map(PathBuf::from);
+        name.as_deref().and_then(Path::file_stem).is_some_and(|name| name == "kubectl-choreoctl")
+    });
+    *CALLED
+}
+
+/// Returns a text whose command lines name the program as it was called.
+pub fn program(text: &str) -> Cow<'_, str> {
+    if is_plugin() { as_plugin(text).into() } else { text.into() }
+}
+
+fn as_plugin(text: &str) -> String {
+    text.replace("choreoctl ", "kubectl choreoctl ").replace("kubectl kubectl choreoctl ", "kubectl choreoctl ")
 }
 
 /// When to write in colour.
@@ -188,6 +213,11 @@ impl Term {
     pub fn bytes(&self, bytes: &[u8]) -> anyhow::Result<()> {
         let mut out = io::stdout().lock();
         out.write_all(bytes).and_then(|()| out.flush()).map_err(closed)
+    }
+
+    /// Whether only results and errors are written.
+    pub fn is_quiet(&self) -> bool {
+        self.options.quiet
     }
 
     /// Tells of progress on standard error, unless `--quiet`.
@@ -292,30 +322,64 @@ impl Term {
         if !self.asks() {
             return Err(PromptError::NotAsked { action: action.to_owned() }.into());
         }
-        let answer =
-            dialoguer::Confirm::new().with_prompt(format!("Do you want to {action}?")).default(false).interact();
-        if answer.map_err(interrupted)? { Ok(()) } else { Err(PromptError::Refused.into()) }
+        if self.agrees(&format!("Do you want to {action}?"))? { Ok(()) } else { Err(PromptError::Refused.into()) }
     }
 
-    /// Asks for a text that `check` accepts.
+    /// Asks a yes/no question until the answer is one of both; Enter alone and the end of input mean no.
+    fn agrees(&self, question: &str) -> anyhow::Result<bool> {
+        loop {
+            match self.answer(&format!("{question} [y/N] "))?.as_deref().map(yes_or_no) {
+                None => return Ok(false),
+                Some(Some(answer)) => return Ok(answer),
+                Some(None) => self.error("answer y or n"),
+            }
+        }
+    }
+
+    /// Asks for a text that `check` accepts; Enter alone takes the default.
+    ///
+    /// # Errors
+    /// [`PromptError::Ended`] when the input ends without an answer.
     pub fn ask(
         &self,
         prompt: &str,
         default: Option<&str>,
         check: impl Fn(&str) -> Result<(), String>,
     ) -> anyhow::Result<String> {
-        let mut input = dialoguer::Input::<String>::new()
-            .with_prompt(prompt)
-            .allow_empty(true)
-            .validate_with(|text: &String| check(text.trim()));
-        if let Some(default) = default {
-            input = input.default(default.to_owned());
+        let proposed = default.map(|default| format!(" [{}]", visible(default))).unwrap_or_default();
+        loop {
+            let Some(line) = self.answer(&format!("{prompt}{proposed}: "))? else {
+                return Err(PromptError::Ended.into());
+            };
+            let text = match (line.trim(), default) {
+                ("", Some(default)) => default,
+                (text, _) => text,
+            };
+            match check(text) {
+                Ok(()) => return Ok(text.to_owned()),
+                Err(why) => self.error(&format!("{} {}", paint::bad("error:"), visible(&why))),
+            }
         }
-        Ok(input.interact_text().map_err(interrupted)?.trim().to_owned())
+    }
+
+    /// Reads one line from the terminal; none when the input ends (Ctrl-D). The terminal itself edits the line, so that
+    /// nothing counts before Enter.
+    fn answer(&self, prompt: &str) -> anyhow::Result<Option<String>> {
+        discard_typed();
+        // Standard error is not locked while it waits: a signal ends the program from another thread, which writes there.
+        io::stderr().write_all(self.err.paint(prompt).as_bytes()).context("could not prompt")?;
+        let mut line = Vec::new();
+        io::stdin().lock().read_until(b'\n', &mut line).context("could not read the answer")?;
+        if line.last() != Some(&b'\n') {
+            // The cursor is still in the prompt's line.
+            let _ = writeln!(io::stderr());
+        }
+        Ok((!line.is_empty()).then(|| String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned()))
     }
 
     /// Asks for one of several; returns its index.
     pub fn choose(&self, prompt: &str, items: &[&str]) -> anyhow::Result<usize> {
+        discard_typed();
         dialoguer::Select::new().with_prompt(prompt).items(items).default(0).interact().map_err(interrupted)
     }
 
@@ -458,6 +522,23 @@ fn closed(error: io::Error) -> anyhow::Error {
     match error.kind() {
         io::ErrorKind::BrokenPipe => ClosedPipe.into(),
         _ => anyhow::Error::new(error).context("could not write to standard output"),
+    }
+}
+
+/// Discards what was typed before a prompt appears: it was meant for something else.
+fn discard_typed() {
+    #[cfg(unix)]
+    if io::stdin().is_terminal() {
+        let _ = rustix::termios::tcflush(io::stdin(), rustix::termios::QueueSelector::IFlush);
+    }
+}
+
+/// Reads an answer to a yes/no question; none when it is neither. The default is no.
+fn yes_or_no(answer: &str) -> Option<bool> {
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Some(true),
+        "" | "n" | "no" => Some(false),
+        _ => None,
     }
 }
 
@@ -717,6 +798,16 @@ mod tests {
         assert_eq!(Exit::Failed.and(Exit::NotFound), Exit::Failed);
         assert_eq!(Exit::Done.and(Exit::No), Exit::No);
         assert_eq!(Exit::Done.and(Exit::Done), Exit::Done);
+    }
+
+    #[test]
+    fn only_yes_is_yes() {
+        for (answer, meaning) in [("y", true), ("YES ", true), ("", false), ("n", false), ("No", false)] {
+            assert_eq!(yes_or_no(answer), Some(meaning), "{answer:?}");
+        }
+        for answer in ["yy", "j", "\u{1b}[A", "yes please"] {
+            assert_eq!(yes_or_no(answer), None, "{answer:?}");
+        }
     }
 
     #[test]

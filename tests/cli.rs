@@ -117,24 +117,46 @@ fn a_signal_ends_what_blocks() {
     }
 }
 
-/// A person at a terminal, by way of util-linux's `script`, which makes a pseudo-terminal.
-#[test]
-fn what_is_missing_is_asked_for() {
+/// Runs `create` in a pseudo-terminal that util-linux's `script` makes, after a second in which it is not running yet.
+/// Each of the keys is typed some time after the one before. Returns the screen, and the manifest. None without `script`.
+fn typed(keys: &[&str]) -> Option<(String, String)> {
     if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
         println!("skipped: there is no `script` to make a pseudo-terminal");
-        return;
+        return None;
     }
     let folder = tempfile::tempdir().unwrap();
-    // Name, planeID as proposed, the second choice (a Secret), the Secret.
-    let typing = r"for keys in 'asked\r' '\r' '\033[B' '\r' 'ns/ca\r'; do sleep 0.8; printf $keys; done; sleep 0.5";
-    let pipeline =
-        format!("({typing}) | script -qec \"{BINARY} create --dry-run client -o yaml >made.yaml\" /dev/null");
-    let output =
-        Command::new("bash").args(["-c", &pipeline]).current_dir(folder.path()).env("TERM", "xterm").output().unwrap();
-    let screen = String::from_utf8_lossy(&output.stdout);
+    let keys: Vec<_> = keys.iter().map(|keys| format!("'{keys}'")).collect();
+    let typing = format!("for keys in {}; do sleep 0.8; printf $keys; done; sleep 0.5", keys.join(" "));
+    let line = format!("sleep 1.2; {BINARY} create --dry-run client -o yaml >made.yaml; echo exit $?");
+    let pipeline = format!("({typing}) | script -qec \"{}\" /dev/null", line.replace('$', "\\$"));
+    let mut shell = Command::new("bash");
+    shell.args(["-c", &pipeline]).current_dir(folder.path()).env("TERM", "xterm").env("NO_COLOR", "1");
+    let output = shell.output().unwrap();
     let made = std::fs::read_to_string(folder.path().join("made.yaml")).unwrap();
+    Some((String::from_utf8_lossy(&output.stdout).into_owned(), made))
+}
+
+#[test]
+fn a_prompt_waits_for_enter_and_ignores_what_was_typed_before() {
+    // Too early; then the name, planeID as proposed, the second choice (a Secret), and the Secret.
+    let keys = [r"early\r", r"as\177sked\r", r"\r", r"\033[B", r"\r", r"ns/ca\r"];
+    let Some((screen, made)) = typed(&keys) else {
+        return;
+    };
     assert!(screen.contains("Name of the plane") && screen.contains("Secret, as NAMESPACE/NAME"), "{screen}");
     assert!(made.contains("planeID: asked") && made.contains("namespace: ns"), "{made}\n{screen}");
+}
+
+#[test]
+fn a_prompt_asks_again_until_the_input_ends() {
+    // Too early; then no name, a name, planeID as proposed, the first choice (a file), no file, and the end of input.
+    let Some((screen, made)) = typed(&["", r"\r", r"asked\r", r"\r", r"\r", r"\r", r"\004"]) else {
+        return;
+    };
+    for text in ["error: a name has lower-case letters", "error: write the path of a file", "input ended", "exit 2"] {
+        assert!(screen.contains(text), "no {text:?} in {screen}");
+    }
+    assert_eq!(made, "");
 }
 
 /// A folder with files of these names and texts.
@@ -377,4 +399,20 @@ fn the_hooks_commands_run() {
         .find(|run| run.starts_with("choreoctl"));
     run(command.unwrap());
     assert!(std::fs::read_to_string(folder.path().join("planes.sarif")).unwrap().contains("unknown-field"));
+}
+
+#[test]
+fn a_plugin_of_kubectl_names_itself_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = folder.path().join("kubectl-choreoctl");
+    std::os::unix::fs::symlink(BINARY, &plugin).unwrap();
+    let said = |args: &[&str]| {
+        let output = Command::new(&plugin).args(args).env("KUBECONFIG", "/nothing").output().unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let help = said(&["get", "-h"]);
+    assert!(help.contains("Usage: kubectl choreoctl get ") && help.contains("\n  kubectl choreoctl get -o wide"));
+    assert!(help.contains("kubectl get cbp -o yaml | kubectl choreoctl get -f -"), "{help}");
+    assert!(said(&["status"]).contains("`kubectl choreoctl doctor NAME`"));
+    assert!(said(&["validate"]).contains("hint: kubectl choreoctl validate FILE"));
 }

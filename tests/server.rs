@@ -54,6 +54,7 @@ use rotation::{
     a_rotation_minds_what_changes_beside_it, a_rotation_refuses_nobody, a_rotation_that_is_cut_off_goes_on,
     a_secret_that_somebody_else_wrote_stops_a_rotation, cert_manager_issues_from_the_new_ca,
 };
+use terminal::Terminal;
 
 const SOON: Duration = Duration::from_secs(15);
 
@@ -73,6 +74,7 @@ fn main() {
         a_watch_outlives_a_cut_connection,
         a_watch_outlives_a_mute_connection,
         a_terminal_is_redrawn_in_place,
+        a_terminal_has_a_summary,
         a_closed_pipe_ends_a_watch,
         signals_end_with_their_codes,
         apply_takes_over_what_create_set,
@@ -86,6 +88,11 @@ fn main() {
         wait_ends_with_the_state,
         wait_ends_with_the_time,
         delete_tells_of_finalizers,
+        an_existing_plane_is_left_as_it_is,
+        a_ca_of_other_plane_ids_is_told,
+        what_a_deleted_plane_leaves_is_told,
+        a_question_takes_no_answer_from_before,
+        similar_planes_are_proposed,
         who_may_not_read_secrets_sees_the_rest,
         who_may_not_watch_is_told_by_polling,
         every_verb_reads_whatever_the_server_stores,
@@ -460,6 +467,29 @@ fn a_terminal_is_redrawn_in_place() {
     assert!(!screen.contains("\u{1b}[3"), "{screen:?}");
 }
 
+fn a_terminal_has_a_summary() {
+    if !Terminal::available() {
+        println!("there is no `script` to make a pseudo-terminal: the summary is not looked at");
+        return;
+    }
+    let at = ControlPlane::start();
+    for name in ["sum-a", "sum-b", "sum-c"] {
+        at.plane(name);
+    }
+    at.connect("sum-a");
+    let screen = |args: &[&str]| Terminal::start(&at, args).ends().1;
+    let all = screen(&["get"]);
+    assert!(all.ends_with("3 planes: 1 Connected, 2 Unreported\r\n"), "{all}");
+    for args in [&["get", "sum-a"][..], &["get", "--no-headers"], &["get", "-q"], &["get", "-o", "name"]] {
+        let screen = screen(args);
+        assert!(!screen.contains("Connected,") && !screen.contains(" planes"), "{args:?}: {screen}");
+    }
+    assert!(!at.run(&["get"]).expect(0).stdout.contains("planes:"));
+    // What a filter leaves out isn't counted.
+    let watched = screen(&["watch", "--state", "connected", "--timeout", "1s"]);
+    assert!(watched.contains("1 plane: 1 Connected") && !watched.contains("3 planes"), "{watched}");
+}
+
 fn a_closed_pipe_ends_a_watch() {
     let at = &*SHARED;
     at.plane("piped");
@@ -620,6 +650,7 @@ fn wait_ends_with_the_state() {
     wait.until("the plane", SOON, |line| line.ends_with("/waited Connected"));
     assert_eq!(wait.wait(), 0);
     at.run(&["wait", "cbp/waited", "--for", "Connected", "--timeout", "0"]).expect(0);
+    at.run(&["wait", "waited", "--timeout", "0"]).expect(0);
     at.run(&["wait", "-l", "no=plane", "--for", "deleted"]).expect(0);
     at.run(&["wait", "not-there", "--for", "connected"]).expect(3);
     at.run(&["wait", "not-there", "--for", "deleted"]).expect(0);
@@ -688,6 +719,130 @@ fn delete_tells_of_finalizers() {
     at.run(&["delete", "-f", &file, "--yes"]).expect(0);
 }
 
+fn an_existing_plane_is_left_as_it_is() {
+    let at = &*SHARED;
+    let create = |more: &[&str]| {
+        let words = ["create", "existing", "--client-ca-secret", "default/none", "--if-not-exists"];
+        at.run(&[&words[..], more].concat()).expect(0)
+    };
+    assert!(create(&["-l", "a=1"]).stdout.ends_with("/existing created\n"));
+    let version = object(at, "existing")["metadata"]["resourceVersion"].clone();
+    let again = create(&["-l", "a=1"]);
+    assert!(again.stdout.ends_with("/existing unchanged\n") && !again.stderr.contains("warning"), "{again:?}");
+    let other = create(&["--plane-id", "other", "-l", "a=2", "-o", "json"]);
+    assert_eq!(other.json()["spec"]["planeID"], "existing");
+    other.says(&["/existing exists and differs: metadata.labels[a], spec.planeID; left as it is"]);
+    let dry = create(&["--dry-run", "server"]);
+    assert!(dry.stdout.ends_with("/existing unchanged (server dry run)\n"), "{dry:?}");
+    assert_eq!(object(at, "existing")["metadata"]["resourceVersion"], version);
+}
+
+fn a_ca_of_other_plane_ids_is_told() {
+    let at = ControlPlane::start();
+    let file = ca(&at, "shared-ca");
+    let create = |name: &str, more: &[&str]| {
+        at.run(&[&["create", name, "--client-ca-file", &file][..], more].concat()).expect(0).stderr
+    };
+    assert!(!create("sharing-0", &[]).contains("ca-shared"));
+    assert!(!create("sharing-same", &["--plane-id", "sharing-0"]).contains("ca-shared"));
+    assert!(create("sharing-dry", &["--dry-run", "server"]).contains("as sharing-0, sharing-same, which"));
+    for number in 1..8 {
+        create(&format!("sharing-{number}"), &[]);
+    }
+    let told = create("sharing-8", &[]);
+    let sentence = "warning: sharing-8 trusts the same CA as sharing-0, sharing-1, sharing-2, sharing-3, sharing-4 and 4 more, which have other planeIDs";
+    assert!(told.contains(sentence) && told.matches("ca-shared").count() == 1, "{told}");
+    let spec = manifest(
+        "sharing-9",
+        json!({"planeID": "sharing-9", "clusterAgent": {"clientCA": {"value": pem(&at, &file)}}}),
+    );
+    at.run_with(&["apply", "-f", "-"], &spec).expect(0).says(&[
+        "sharing-9 trusts the same CA",
+        "and 5 more",
+        "[ca-shared]",
+    ]);
+    // What is as it was is not warned of again.
+    assert!(!at.run_with(&["apply", "-f", "-"], &spec).expect(0).stderr.contains("ca-shared"));
+}
+
+fn what_a_deleted_plane_leaves_is_told() {
+    let at = &*SHARED;
+    at.kubectl(&["create", "secret", "generic", "left-ca", "-n", "default"], "");
+    let create = |name: &str| at.run(&["create", name, "--client-ca-secret", "default/left-ca"]).expect(0);
+    create("left-a");
+    create("left-b");
+    let told = at.run(&["delete", "left-a", "--yes", "--context", "control"]).expect(0);
+    told.says(&[
+        "in the build cluster of planeID left-a remains",
+        "helm uninstall openchoreo-build-plane ",
+        "--kube-context CONTEXT",
+    ]);
+    assert!(!told.stderr.contains("left-ca"), "{told:?}");
+    let quiet = at.run(&["delete", "left-b", "--yes", "-q", "--dry-run", "server"]).expect(0);
+    assert!(!quiet.stderr.contains("remains"), "{quiet:?}");
+    let told = at.run(&["delete", "left-b", "--yes", "--context", "control"]).expect(0).stderr;
+    let command = told.lines().find_map(|line| line.trim().strip_prefix("kubectl delete secret left-ca "));
+    let words: Vec<_> = command.unwrap_or_else(|| panic!("{told}")).split(' ').collect();
+    at.kubectl(&[&["delete", "secret", "left-ca"][..], &words].concat(), "");
+}
+
+fn a_question_takes_no_answer_from_before() {
+    if !Terminal::available() {
+        println!("there is no `script` to make a pseudo-terminal: prompts are not looked at");
+        return;
+    }
+    let at = &*SHARED;
+    at.plane("asked");
+    let exists = || at.run(&["get", "asked"]).code == 0;
+    let start = || {
+        let mut terminal = Terminal::start_after(at, "sleep 1", &["delete", "asked"]);
+        // The answer to another question, before this one is put.
+        terminal.types("y\r");
+        terminal.sees("Do you want to delete plane asked");
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(exists());
+        terminal
+    };
+    for (keys, said) in
+        [("\r", "not confirmed"), ("\u{4}", "not confirmed"), ("no\r", "not confirmed"), ("\u{3}", "^C")]
+    {
+        let mut terminal = start();
+        terminal.types(keys);
+        let (code, screen) = terminal.ends();
+        assert!(code == if keys == "\u{3}" { 130 } else { 2 } && screen.contains(said) && exists(), "{code} {screen}");
+    }
+    let mut terminal = start();
+    terminal.types("what\r");
+    terminal.sees("answer y or n");
+    terminal.sees("[y/N] ");
+    terminal.types("y");
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(exists(), "no Enter yet");
+    terminal.types("\r");
+    assert_eq!(terminal.ends().0, 0);
+    assert!(!exists());
+}
+
+fn similar_planes_are_proposed() {
+    let at = &*SHARED;
+    at.plane("similar-builder");
+    for args in [
+        &["describe", "similar-bilder"][..],
+        &["get", "similar-bilder"],
+        &["delete", "similar-bilder", "--yes"],
+        &["watch", "similar-bilder"],
+        &["wait", "similar-bilder", "--for", "connected"],
+    ] {
+        let told = at.run(args).expect(3);
+        assert_eq!(told.stderr.matches("did you mean similar-builder?").count(), 1, "{args:?}: {told:?}");
+    }
+    let told = at.run(&["get", "nothing-like-that"]).expect(3).stderr;
+    assert!(told.ends_with("hint: choreoctl get\n"), "{told}");
+    // One that was found costs one request.
+    let found = at.run(&["get", "similar-builder", "-v"]).expect(0).stderr;
+    assert_eq!(found.matches("/clusterbuildplanes").count(), 1, "{found}");
+}
+
 /// Lets the guest read planes, and nothing else.
 fn let_guest_read(at: &ControlPlane) {
     let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "planes"},
@@ -750,7 +905,8 @@ fn errors_have_codes_and_hints() {
         assert!(output.stderr.contains("error: ") && output.stderr.contains("\nhint: "), "{}", output.stderr);
         assert_eq!(output.stdout, "");
     };
-    fails(&["get", "--context", "nowhere"], 2, &["no context nowhere", "--context: control, guest"]);
+    fails(&["get", "--context", "nowhere"], 2, &["no context nowhere", "the kubeconfig has: control, guest"]);
+    fails(&["get", "--context", "contrl"], 2, &["hint: did you mean control? The kubeconfig has: control, guest"]);
     fails(&["get", "not-there"], 3, &["plane not-there does not exist"]);
     fails(&["get", "--kubeconfig", "/not/there"], 2, &["kubeconfig", "/not/there"]);
     fails(&["get", "--user", "nobody"], 2, &["no user nobody"]);
@@ -1091,6 +1247,21 @@ fn names_complete() {
     assert_eq!(complete(&["choreoctl", "--context", "gu"]).trim(), "guest");
     assert_eq!(complete(&["choreoctl", "get", "--context", "nowhere", "completed"]).trim(), "");
     assert!(complete(&["choreoctl", "wait", "x", "--for", "conn"]).contains("connected"));
+    at.kubectl(&["label", "cbp", "completed-plane", "completed=yes"], "");
+    for (words, found) in [
+        (&["get", "-l", "compl"][..], "completed=yes"),
+        (&["delete", "-l", "a=b,compl"], "a=b,completed=yes"),
+        (&["certs", "inspect", "plane/completed"], "plane/completed-plane"),
+        (&["certs", "verify", "--cert", "ag"], "agent"),
+        (&["get", "--state", "!nev"], "!NeverConnected"),
+        (&["watch", "--state", "Late,sta"], "Late,Stale"),
+        (&["get", "--sort-by", "hea"], "heartbeat"),
+        (&["get", "--cluster", "contr"], "control"),
+        (&["doctor", "--explain", "agent-tr"], "agent-trusted"),
+        (&["doctor", "--build-context", "gu"], "guest"),
+    ] {
+        assert_eq!(complete(&[&["choreoctl"], words].concat()).trim(), found, "{words:?}");
+    }
 }
 
 fn lists_come_in_pages() {

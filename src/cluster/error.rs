@@ -11,7 +11,7 @@ use tower::BoxError;
 
 use super::Target;
 use super::client::{NoAnswer, Unusable};
-use crate::plane::{CLUSTER_WORKFLOW_PLANE, Kind, Span};
+use crate::plane::{CLUSTER_WORKFLOW_PLANE, Kind, Span, closest, did_you_mean};
 use crate::term::{shell_quoted, visible};
 
 /// A failed request, or a cluster that could not be told or reached.
@@ -45,8 +45,9 @@ pub enum Error {
     Forbidden { message: String, command: String },
     #[error("the cluster has no {kind}")]
     NoSuchKind { kind: &'static str, renamed: bool, command: String },
+    /// `similar` are names of existing objects that may be meant.
     #[error("{what} does not exist")]
-    NotFound { what: String, command: String },
+    NotFound { what: String, similar: Vec<String>, command: String },
     /// A Secret or ConfigMap that something was to be read from.
     #[error("{what} does not exist")]
     NoSource { what: String, command: String },
@@ -99,6 +100,19 @@ fn conflicts(owned: &[OwnedField]) -> String {
     let fields: Vec<_> =
         owned.iter().map(|owned| format!("{} ({})", visible(&owned.field), visible(&owned.message))).collect();
     format!("fields belong to another manager: {}", fields.join(", "))
+}
+
+/// How many contexts are listed.
+const LISTED: usize = 10;
+const NO_CONTEXTS: &str = "it names no context at all: kubectl config get-contexts";
+
+/// The first of the contexts, and how many more there are.
+fn some(contexts: &[String]) -> String {
+    let listed = contexts.iter().take(LISTED).map(|name| shell_quoted(name)).collect::<Vec<_>>().join(", ");
+    match contexts.len().saturating_sub(LISTED) {
+        0 => listed,
+        more => format!("{listed} and {more} more (kubectl config get-contexts)"),
+    }
 }
 
 impl Error {
@@ -210,7 +224,9 @@ impl Error {
             }
             (403, _) => Self::Forbidden { message, command: target.command("kubectl auth can-i --list") },
             (404, _) if name.is_empty() => Self::no_such_kind(target, kind),
-            (404, _) if of == kind.plural => Self::NotFound { what: what(), command: target.command("choreoctl get") },
+            (404, _) if of == kind.plural => {
+                Self::NotFound { what: what(), similar: Vec::new(), command: target.command("choreoctl get") }
+            }
             (404, _) => Self::NoSource { what: what(), command: target.command("kubectl get namespaces") },
             (409, "AlreadyExists") => Self::Exists { what: what() },
             (409, _) if causes.iter().any(|cause| cause.reason == "FieldManagerConflict") => {
@@ -226,16 +242,18 @@ impl Error {
     }
 
     pub fn hint(&self) -> Option<String> {
-        let contexts = |known: &[String]| match known {
-            [] => "it names no context at all: kubectl config get-contexts".to_owned(),
-            known => format!(
-                "name one with --context: {}",
-                known.iter().map(|name| shell_quoted(name)).collect::<Vec<_>>().join(", ")
-            ),
-        };
         match self {
             Self::NoKubeconfig => Some("name a kubeconfig with --kubeconfig, or set KUBECONFIG".into()),
-            Self::NoContext { known } | Self::UnknownContext { known, .. } => Some(contexts(known)),
+            Self::NoContext { known } if known.is_empty() => Some(NO_CONTEXTS.into()),
+            Self::NoContext { known } => Some(format!("name one with --context: {}", some(known))),
+            Self::UnknownContext { known, .. } if known.is_empty() => Some(NO_CONTEXTS.into()),
+            Self::UnknownContext { context, known } => {
+                let close = did_you_mean(&closest(context, known.iter().map(String::as_str)));
+                Some(match close {
+                    Some(question) => format!("{question} The kubeconfig has: {}", some(known)),
+                    None => format!("the kubeconfig has: {}", some(known)),
+                })
+            }
             Self::UnknownUser { .. } | Self::Kubeconfig { .. } => Some("kubectl config view".into()),
             Self::Proxy { .. } => Some("use a proxy of the scheme http or socks5".into()),
             Self::Credentials { .. } => Some("log in again the way your cluster wants it".into()),
@@ -262,7 +280,11 @@ impl Error {
             Self::NoSuchKind { command, .. } => {
                 Some(format!("is this the control plane's context? OpenChoreo's chart installs the CRD: {command}"))
             }
-            Self::NotFound { command, .. } | Self::NoSource { command, .. } => Some(command.clone()),
+            Self::NotFound { similar, command, .. } => Some(match did_you_mean(similar) {
+                Some(question) => format!("{question} All planes: {command}"),
+                None => command.clone(),
+            }),
+            Self::NoSource { command, .. } => Some(command.clone()),
             Self::NoAgent { there, command, .. } => Some(match there.as_slice() {
                 [] => format!("name its namespace with --build-namespace: {command}"),
                 ids => format!(

@@ -21,7 +21,7 @@ pub use fields::{Writer, writers};
 pub use objects::{PlaneEvent, ServicePods};
 pub use planes::PlaneObject;
 pub use rights::{Right, grant};
-pub use target::{Options, Target, contexts};
+pub use target::{Options, Target, clusters, contexts, users};
 pub use watch::{Event, Watch};
 
 use std::future::Future;

@@ -1,7 +1,7 @@
 //! Planes: listed in pages, read, created and deleted.
 
 use http::Request;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, ObjectMeta};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tower::BoxError;
 
 use super::{Cluster, Error};
-use crate::plane::{CLUSTER_WORKFLOW_PLANE, Plane, Selector, Unreadable};
+use crate::plane::{CLUSTER_WORKFLOW_PLANE, Plane, Selector, Unreadable, closest};
 use crate::term::visible;
 use crate::validate::{Cause, Refusal};
 
@@ -70,6 +70,18 @@ impl PlaneObject for Value {
     }
 }
 
+/// What is needed of a plane for its name.
+#[derive(Deserialize)]
+struct Named {
+    metadata: ObjectMeta,
+}
+
+impl PlaneObject for Named {
+    fn identity(&self) -> (&str, &str, &str) {
+        ("", "", self.metadata.name.as_deref().unwrap_or_default())
+    }
+}
+
 impl Cluster {
     pub(super) fn api(&self) -> Api<Plane> {
         Api::all_with(self.client.clone(), &self.kind)
@@ -118,8 +130,24 @@ impl Cluster {
         }
     }
 
-    /// One plane, typed or as the server's own object.
+    /// One plane, typed or as the server's own object. Where it doesn't exist, the error has similar names.
     pub async fn plane<T: PlaneObject>(&self, name: &str) -> Result<T, Error> {
+        match self.exact_plane(name).await {
+            Err(Error::NotFound { what, command, .. }) => {
+                Err(Error::NotFound { what, similar: self.similar(name).await, command })
+            }
+            answer => answer,
+        }
+    }
+
+    /// Names of existing planes that a name may mean; none where planes can't be listed.
+    pub async fn similar(&self, name: &str) -> Vec<String> {
+        let names = self.planes_as(None, |named: Named| named.metadata.name.unwrap_or_default()).await;
+        let names = names.unwrap_or_default();
+        closest(name, names.iter().map(String::as_str)).into_iter().map(str::to_owned).collect()
+    }
+
+    async fn exact_plane<T: PlaneObject>(&self, name: &str) -> Result<T, Error> {
         let plane: T = self.request(Request::get(format!("{}/{name}", self.kind.path())).body(Vec::new())).await?;
         self.recognize(&plane)?;
         let (.., found) = plane.identity();
@@ -158,7 +186,7 @@ impl Cluster {
 
     /// One plane, or none where it doesn't exist.
     pub async fn plane_if_any<T: PlaneObject>(&self, name: &str) -> Result<Option<T>, Error> {
-        match self.plane(name).await {
+        match self.exact_plane(name).await {
             Ok(plane) => Ok(Some(plane)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),

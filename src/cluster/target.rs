@@ -175,3 +175,15 @@ fn names(kubeconfig: &Kubeconfig) -> Vec<String> {
 pub fn contexts(options: &Options) -> Vec<String> {
     read(options).ok().flatten().map(|kubeconfig| names(&kubeconfig)).unwrap_or_default()
 }
+
+/// The names of the clusters that could be meant, for completion.
+pub fn clusters(options: &Options) -> Vec<String> {
+    let named = read(options).ok().flatten().map(|kubeconfig| kubeconfig.clusters).unwrap_or_default();
+    named.into_iter().map(|named| named.name).collect()
+}
+
+/// The names of the users that could be meant, for completion.
+pub fn users(options: &Options) -> Vec<String> {
+    let named = read(options).ok().flatten().map(|kubeconfig| kubeconfig.auth_infos).unwrap_or_default();
+    named.into_iter().map(|named| named.name).collect()
+}

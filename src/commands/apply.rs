@@ -6,10 +6,10 @@ use clap::{Args as ClapArgs, ValueHint};
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::wait;
 use super::{error_text, object_name, print_objects, without_managed_fields};
+use super::{sharing, wait};
 use crate::args::{DryRun, Session, WriteArgs, place, read_manifests};
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Change, Cluster};
 use crate::doctor::lockout;
 use crate::manifest::{Input, Manifest, parse, to_yaml, without_nulls};
 use crate::pki::BundleError;
@@ -107,11 +107,14 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         }
         term.confirm("apply it all the same", false)?;
     }
-    let (mut done, mut exit) = (Vec::new(), Exit::Done);
+    let (mut done, mut written, mut exit) = (Vec::new(), Vec::new(), Exit::Done);
     for manifest in &manifests {
         match cluster.apply(manifest, args.force_conflicts, args.write.dry_run == DryRun::Server).await {
             Ok(mut applied) => {
                 without_managed_fields(&mut applied.after);
+                if applied.change != Change::Unchanged {
+                    written.extend(Plane::deserialize(&applied.after));
+                }
                 done.push((applied.after, applied.change.word()));
             }
             Err(error) => {
@@ -128,6 +131,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         }
     }
     report(&args, term, &done)?;
+    sharing::warn(&cluster, &written, term).await;
     if exit == Exit::Failed {
         return Ok(exit);
     }

@@ -1,29 +1,34 @@
 //! `choreoctl create`: make a plane from flags, or from answers.
 
+use std::collections::BTreeSet;
+
 use clap::{Args as ClapArgs, ValueHint};
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::apply::{Refusal, check_manifest};
-use super::wait;
 use super::{object_name, print_object};
+use super::{sharing, wait};
 use crate::args::{DryRun, Session, WriteArgs};
+use crate::cluster::{Cluster, Error};
 use crate::manifest::{self, Input};
 use crate::pki::{self, BundleError};
 use crate::plane::{
     CLUSTER_BUILD_PLANE, CaSecret, DESCRIPTION, DISPLAY_NAME, OBSERVABILITY_KIND, ObservabilityPlaneRef, Plane,
     PlaneName, SecretKeyRef, SecretStoreRef, is_dns_label, is_label_value, is_qualified_name,
 };
-use crate::term::{Exit, PromptError, Term};
+use crate::term::{Exit, PromptError, Term, visible};
 
 /// Create a build plane
 ///
-/// Asks for what is missing when there is a terminal. The plane is validated before it is sent; one that exists
-/// already is left as it is.
+/// Prompts for what is missing when there is a terminal, and validates the plane before it is sent. An existing plane is
+/// never changed: it is an error, or with --if-not-exists a success.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl create shared-builder --client-ca-secret openchoreo-system/buildplane-agent-ca
   choreoctl create shared-builder --client-ca-file certs/ca.crt --wait
-  choreoctl create shared-builder --client-ca-file certs/ca.crt --dry-run client -o yaml")]
+  choreoctl create shared-builder --client-ca-file certs/ca.crt --if-not-exists
+  choreoctl create shared-builder --client-ca-file certs/ca.crt --dry-run client -o yaml | choreoctl apply -f -")]
 pub struct Args {
     /// Name of the plane
     name: Option<PlaneName>,
@@ -33,6 +38,10 @@ pub struct Args {
 
     #[command(flatten)]
     spec: SpecArgs,
+
+    /// Succeed if the plane exists, without a change
+    #[arg(long)]
+    if_not_exists: bool,
 
     #[command(flatten)]
     write: WriteArgs,
@@ -108,20 +117,68 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     check_manifest(&manifest, term)?;
     let name = args.name.as_ref().map(PlaneName::as_str).unwrap_or_default();
     if args.write.dry_run == DryRun::Client {
-        report(term, name, &manifest, &args)?;
+        report(term, name, &manifest, "created", &args)?;
         return Ok(Exit::Done);
     }
     let cluster = session.connect_to_write().await?;
-    let mut created = cluster.create(&manifest, args.write.dry_run == DryRun::Server).await?;
-    super::without_managed_fields(&mut created);
-    report(term, name, &created, &args)?;
+    match cluster.create(&manifest, args.write.dry_run == DryRun::Server).await {
+        Err(Error::Exists { .. }) if args.if_not_exists => leave(&cluster, name, &manifest, &args, term).await?,
+        created => {
+            let mut created = created?;
+            super::without_managed_fields(&mut created);
+            report(term, name, &created, "created", &args)?;
+            let planes: Vec<_> = Plane::deserialize(&created).into_iter().collect();
+            sharing::warn(&cluster, &planes, term).await;
+        }
+    }
     wait::if_asked(&args.write, &cluster, vec![name.to_owned()], term).await
 }
 
-fn report(term: &Term, name: &str, object: &Value, args: &Args) -> anyhow::Result<()> {
+/// Leaves the existing plane as it is, and says what would have been created otherwise.
+async fn leave(cluster: &Cluster, name: &str, manifest: &Value, args: &Args, term: &Term) -> anyhow::Result<()> {
+    let mut existing: Value = cluster.plane(name).await?;
+    super::without_managed_fields(&mut existing);
+    if existing.pointer("/metadata/deletionTimestamp").is_some() {
+        term.warn(&format!("{} exists, but it is being deleted", object_name(name)));
+    }
+    let different = differences(manifest, &existing);
+    if !different.is_empty() {
+        term.warn(&format!("{} exists and differs: {}; left as it is", object_name(name), different.join(", ")));
+    }
+    report(term, name, &existing, "unchanged", args)
+}
+
+/// The fields in which an existing plane is not what a manifest says. Labels and annotations that only the existing
+/// one has are no difference: other tools write them.
+fn differences(manifest: &Value, existing: &Value) -> Vec<String> {
+    let mut different = Vec::new();
+    for field in ["labels", "annotations"] {
+        let wanted = manifest.pointer(&format!("/metadata/{field}")).and_then(Value::as_object).into_iter().flatten();
+        let other = wanted.filter(|(key, value)| existing["metadata"][field].get(key.as_str()) != Some(value));
+        different.extend(other.map(|(key, _)| format!("metadata.{field}[{}]", visible(key))));
+    }
+    compare("spec", &manifest["spec"], &existing["spec"], &mut different);
+    different
+}
+
+/// Collects the paths below `path` at which two values differ.
+fn compare(path: &str, wanted: &Value, existing: &Value, different: &mut Vec<String>) {
+    let (Some(one), Some(other)) = (wanted.as_object(), existing.as_object()) else {
+        if wanted != existing {
+            different.push(path.to_owned());
+        }
+        return;
+    };
+    let keys: BTreeSet<_> = one.keys().chain(other.keys()).collect();
+    for key in keys {
+        compare(&format!("{path}.{}", visible(key)), &wanted[key], &existing[key], different);
+    }
+}
+
+fn report(term: &Term, name: &str, object: &Value, done: &str, args: &Args) -> anyhow::Result<()> {
     match args.write.output {
         Some(format) => print_object(term, object, format),
-        None => term.line(&format!("{} created{}", object_name(name), args.write.dry_run.suffix())),
+        None => term.line(&format!("{} {done}{}", object_name(name), args.write.dry_run.suffix())),
     }
 }
 
@@ -153,6 +210,9 @@ fn complete(mut args: Args, term: &Term) -> anyhow::Result<Args> {
         )? {
             0 => {
                 let file = term.ask("File with the CA's certificates", None, |path| {
+                    if path.is_empty() {
+                        return Err("write the path of a file".into());
+                    }
                     read_ca(&Input::Path(path.into())).map(drop).map_err(|error| error.to_string())
                 })?;
                 args.ca.client_ca_files.push(Input::Path(file.into()));
@@ -219,5 +279,37 @@ fn annotation(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if is_qualified_name(&key.to_lowercase()) => Ok((key.into(), value.into())),
         _ => Err("write KEY=VALUE, the key of letters, digits, `-`, `_` and `.`".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_what_the_manifest_means_is_a_difference() {
+        let manifest = json!({
+            "metadata": {"labels": {"a": "1", "b": "2"}},
+            "spec": {"planeID": "a", "clusterAgent": {"clientCA": {"value": "x"}}},
+        });
+        let same = json!({
+            "metadata": {"labels": {"a": "1", "b": "2", "c": "3"}, "uid": "u"},
+            "spec": {"planeID": "a", "clusterAgent": {"clientCA": {"value": "x"}}},
+            "status": {},
+        });
+        assert!(differences(&manifest, &same).is_empty());
+        let other = json!({
+            "metadata": {"labels": {"a": "1", "b": "3"}},
+            "spec": {"planeID": "b", "clusterAgent": {"clientCA": {"secretRef": {}}}, "secretStoreRef": {"name": "v"}},
+        });
+        let fields = [
+            "metadata.labels[b]",
+            "spec.clusterAgent.clientCA.secretRef",
+            "spec.clusterAgent.clientCA.value",
+            "spec.planeID",
+            "spec.secretStoreRef",
+        ];
+        assert_eq!(differences(&manifest, &other), fields);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use tokio::time::Instant;
 
-use super::{object_name, tell_missing};
+use super::{object_name, remains, tell_missing};
 use crate::args::{DryRun, Session, WhichArgs};
 use crate::cluster::{Cluster, Error, Event, Watch};
 use crate::doctor::lockout;
@@ -18,7 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Delete build planes
 ///
 /// Asks first, and waits until they are gone. A plane is held by its finalizer until the controller has told the
-/// gateway; with either of them down that hangs, and it is said so.
+/// gateway; with either of them down that hangs, and it is said so. What remains in the build cluster is printed with
+/// the commands that remove it.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl delete shared-builder
@@ -86,6 +87,9 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         }
         term.line(&format!("{} deleted{}", object_name(plane.name()), args.dry_run.suffix()))?;
         deleted.push(plane);
+    }
+    if !deleted.is_empty() && !term.is_quiet() {
+        remains::note(&cluster, &deleted).await.iter().for_each(|told| term.note(told));
     }
     if args.wait && args.dry_run == DryRun::None && !wait(&cluster, deleted, args.timeout, term).await? {
         return Ok(Exit::TimedOut);

@@ -67,7 +67,7 @@ pub struct Args {
     list_checks: bool,
 
     /// Say why there is a check, and end
-    #[arg(long, value_name = "CHECK")]
+    #[arg(long, value_name = "CHECK", add = clap_complete::ArgValueCandidates::new(crate::complete::checks))]
     explain: Option<String>,
 
     #[command(flatten)]

@@ -2,7 +2,7 @@
 
 use super::apply::Refusal;
 use super::certs::ToTerminal;
-use crate::term::{paint, visible};
+use crate::term::{paint, program, visible};
 use crate::{cluster, manifest, pki, plan, term};
 
 /// `error: ...`, its causes, and the hint of the first error in the chain that has one.
@@ -18,7 +18,7 @@ pub fn text(error: &anyhow::Error) -> String {
         last = told;
     }
     if let Some(hint) = error.chain().find_map(hint) {
-        text.push_str(&format!("\n\n{} {hint}", paint::good("hint:")));
+        text.push_str(&format!("\n\n{} {}", paint::good("hint:"), program(&hint)));
     }
     text
 }
@@ -34,6 +34,7 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
         plan::Error,
         crate::args::NoBuildCluster,
         crate::args::Swapped,
+        crate::args::NotInFiles,
         pki::StoreError,
         pki::AuthorityError,
         pki::IssueError,
@@ -75,7 +76,9 @@ mod tests {
         for error in [
             Cluster::NoKubeconfig,
             Cluster::NoContext { known: vec![s("a b")] },
+            Cluster::NoContext { known: vec![] },
             Cluster::UnknownContext { context: s("x"), known: vec![] },
+            Cluster::UnknownContext { context: s("x"), known: vec![s("y"), s("z")] },
             Cluster::UnknownUser { user: s("x") },
             Cluster::Kubeconfig { reason: s("x") },
             Cluster::Proxy { scheme: s("x") },
@@ -90,7 +93,8 @@ mod tests {
             Cluster::Forbidden { message: s("x"), command: s("kubectl") },
             Cluster::NoSuchKind { kind: "x", renamed: true, command: s("kubectl") },
             Cluster::NoSuchKind { kind: "x", renamed: false, command: s("kubectl") },
-            Cluster::NotFound { what: s("x"), command: s("kubectl") },
+            Cluster::NotFound { what: s("x"), similar: vec![], command: s("kubectl") },
+            Cluster::NotFound { what: s("x"), similar: vec![s("y")], command: s("kubectl") },
             Cluster::NoSource { what: s("x"), command: s("kubectl") },
             Cluster::NoAgent { namespace: s("x"), plane_id: Some(s("y")), there: vec![s("z")], command: s("kubectl") },
             Cluster::NoAgent { namespace: s("x"), plane_id: None, there: vec![], command: s("kubectl") },
@@ -158,6 +162,7 @@ mod tests {
         }
         all.push(crate::args::NoBuildCluster.into());
         all.push(crate::args::Swapped::of(&Target::default(), &Target::default(), "x").into());
+        all.push(crate::args::NotInFiles { name: s("x"), similar: vec![s("y")] }.into());
         all.extend([
             IssueError::Request.into(),
             IssueError::OldSubject.into(),

@@ -1,12 +1,14 @@
 //! `choreoctl get`: planes as a table, or as the API server's objects.
 
 use clap::{Args as ClapArgs, ValueEnum};
+use clap_complete::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::{list, object_name, tell_missing, watch, without_managed_fields};
 use crate::args::{ChoiceArgs, Chosen, FileArgs, FromFiles, Session};
 use crate::cluster::{Cluster, Error};
+use crate::complete;
 use crate::doctor;
 use crate::manifest::{json_text, to_yaml};
 use crate::plane::{Plane, State, StateFilter};
@@ -28,11 +30,11 @@ pub struct Args {
     choice: ChoiceArgs,
 
     /// States to show, joined by commas; with a ! before it, one to leave out
-    #[arg(long, value_name = "STATES")]
+    #[arg(long, value_name = "STATES", add = ArgValueCompleter::new(complete::states))]
     state: Option<StateFilter>,
 
     /// Column to sort by; by state the worst come first
-    #[arg(long, value_name = "COLUMN", default_value = "name")]
+    #[arg(long, value_name = "COLUMN", default_value = "name", add = ArgValueCandidates::new(columns))]
     sort_by: SortBy,
 
     /// Leave the table's header out
@@ -62,6 +64,10 @@ enum Format {
     Json,
     Yaml,
     Name,
+}
+
+fn columns() -> Vec<CompletionCandidate> {
+    SortBy::names().into_iter().map(CompletionCandidate::new).collect()
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
@@ -111,6 +117,10 @@ async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         session.term.print(&names)?;
     } else {
         session.term.print(&render::planes::table(&rows, !args.no_headers, now))?;
+        // A script reads the table alone.
+        if rows.len() > 1 && !args.no_headers && session.term.shows_output() && !session.term.is_quiet() {
+            session.term.line(&render::planes::summary(rows.iter().map(|row| row.state(now))))?;
+        }
     }
     Ok(exit)
 }

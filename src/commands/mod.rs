@@ -14,6 +14,8 @@ mod error;
 pub mod forecast;
 pub mod get;
 mod helm;
+mod remains;
+mod sharing;
 mod steps;
 pub mod validate;
 pub mod version;

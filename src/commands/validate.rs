@@ -14,7 +14,7 @@ use crate::cluster::Cluster;
 use crate::complete;
 use crate::manifest::{self, Input, Manifest, json_text};
 use crate::pki;
-use crate::plane::Moment;
+use crate::plane::{Moment, closest, did_you_mean};
 use crate::render::{self, report, report::Tally};
 use crate::term::{self, Exit, Progress, Term};
 use crate::validate::{
@@ -79,10 +79,11 @@ pub struct Args {
 }
 
 fn rule(id: &str) -> Result<&'static Rule, String> {
-    let distance = |rule: &&&Rule| strsim::damerau_levenshtein(rule.id, id);
-    let nearest = RULES.iter().min_by_key(distance).map_or("", |rule| rule.id);
-    Rule::by_id(id)
-        .ok_or_else(|| format!("there is no such rule; `{nearest}` comes closest, and --list-rules lists all"))
+    Rule::by_id(id).ok_or_else(|| {
+        let close = did_you_mean(&closest(id, RULES.iter().map(|rule| rule.id)));
+        let question = close.map(|question| format!("{question} ")).unwrap_or_default();
+        format!("there is no such rule: {question}--list-rules lists all")
+    })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

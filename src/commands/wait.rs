@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use clap::{Args as ClapArgs, ValueEnum, ValueHint};
-use clap_complete::ArgValueCandidates;
+use clap::{Args as ClapArgs, ValueEnum};
+use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use super::certs::Reach;
 use crate::args::{BuildArgs, DryRun, NoBuildCluster, Session, WhichArgs, WriteArgs};
 use crate::cluster::{Cluster, Event, Watch};
+use crate::complete;
 use crate::doctor;
 use crate::manifest::json_text;
 use crate::pki::Verdict;
-use crate::plane::{Goal, Plane, Source, Span, State};
+use crate::plane::{Goal, Plane, Source, Span, State, did_you_mean};
 use crate::render;
 use crate::term::{Exit, Term, Waiting, paint, visible};
 
@@ -26,7 +27,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Exits 0 when every condition holds for every plane, 3 when a plane isn't there, and 124 when the time runs out.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
-  choreoctl wait shared-builder --for connected
+  choreoctl wait shared-builder
   choreoctl wait --all --for connected --timeout 10m
   choreoctl wait shared-builder --for deleted
   choreoctl wait shared-builder --for trusted --cert certs/tls.crt")]
@@ -35,7 +36,7 @@ pub struct Args {
     which: WhichArgs,
 
     /// State to wait for, or exists, or deleted, or trusted: the plane authorizes the agent's certificate (can be repeated)
-    #[arg(long = "for", value_name = "GOAL", required = true, add = ArgValueCandidates::new(goals))]
+    #[arg(long = "for", value_name = "GOAL", default_value = "connected", add = ArgValueCandidates::new(goals))]
     goals: Vec<Goal>,
 
     /// Longest time to wait; 0 looks once
@@ -47,7 +48,7 @@ pub struct Args {
     any: bool,
 
     /// With --for trusted, what the agent presents; what its Secret holds in the build cluster, unless given
-    #[arg(long, value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
+    #[arg(long, value_name = "SOURCE", add = ArgValueCompleter::new(complete::sources))]
     cert: Option<Source>,
 
     /// How to print it
@@ -248,6 +249,16 @@ fn title(names: &[String]) -> String {
     }
 }
 
+/// The hint on the first plane that isn't there and whose name is like that of another.
+async fn meant(planes: &[(String, bool, Option<State>)], cluster: &Cluster) -> String {
+    for (name, _, _) in planes.iter().filter(|(_, _, state)| state.is_none()) {
+        if let Some(question) = did_you_mean(&cluster.similar(name).await) {
+            return format!("\n\n{} {question}", paint::good("hint:"));
+        }
+    }
+    String::new()
+}
+
 /// The planes that are waited for.
 struct Roll<'w> {
     wish: &'w Wish<'w>,
@@ -367,7 +378,8 @@ impl<'w> Roll<'w> {
                 format!("  {}: {}{}", visible(name), word(*state), why.unwrap_or_default())
             };
             let states: Vec<_> = planes.iter().map(line).collect();
-            term.error(&format!("{} {why}\n{}", paint::bad("error:"), states.join("\n")));
+            let meant = if exit == Exit::NotFound { meant(planes, cluster).await } else { String::new() };
+            term.error(&format!("{} {why}\n{}{meant}", paint::bad("error:"), states.join("\n")));
             return;
         }
         if !self.wish.goals.contains(&Goal::State(State::Connected)) {

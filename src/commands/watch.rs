@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
+use clap_complete::ArgValueCompleter;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::tell_missing;
 use crate::args::{ChoiceArgs, Session};
-use crate::cluster::{Event, Watch};
+use crate::cluster::{Error, Event, Watch};
+use crate::complete;
 use crate::manifest::json_line;
 use crate::plane::{Plane, PlaneName, Span, State, StateFilter};
 use crate::render::planes::{Row, SortBy, sort, summary, table};
@@ -35,7 +37,7 @@ pub struct Args {
     choice: ChoiceArgs,
 
     /// States to tell of, joined by commas; with a ! before it, one to leave out
-    #[arg(long, value_name = "STATES")]
+    #[arg(long, value_name = "STATES", add = ArgValueCompleter::new(complete::states))]
     state: Option<StateFilter>,
 
     /// Stop after this long
@@ -92,8 +94,10 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         };
         view.show(&changes, &board, watch.now())?;
         if let Some(missing) = board.missing() {
-            let error = anyhow::anyhow!("plane {missing} does not exist");
-            return Ok(tell_missing(&[error], &session.term));
+            let similar = cluster.similar(missing.as_str()).await;
+            let command = cluster.target().command("choreoctl get");
+            let error = Error::NotFound { what: format!("plane {missing}"), similar, command };
+            return Ok(tell_missing(&[error.into()], &session.term));
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Ok(Exit::TimedOut);
@@ -264,6 +268,7 @@ impl View {
             .filter(|(_, state)| board.filter.keeps(*state))
             .map(|(plane, _)| Row::new(plane.clone(), None))
             .collect();
+        let summary = summary(planes.iter().map(|plane| plane.state(now)));
         let (columns, lines) = self.term.size().unwrap_or((usize::MAX, usize::MAX));
         // The title, the header, the summary, a line on what is hidden, and the line that the cursor stands in.
         let room = lines.saturating_sub(5).max(1);
@@ -278,7 +283,7 @@ impl View {
         if hidden > 0 {
             text.push_str(&format!("and {hidden} more\n"));
         }
-        text.push_str(&format!("{}\n", summary(board.planes.values().map(|(_, state)| *state))));
+        text.push_str(&format!("{summary}\n"));
         for line in self.latest.iter().skip(latest) {
             text.push_str(&format!("  {line}\n"));
         }

@@ -34,6 +34,8 @@ const AGENT: &str = "cluster-agent-buildplane";
 const ARGO_CRD: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/workflows.argoproj.io";
 /// What it is to write where that one is somebody else's.
 const UNUSED_SECRET: &str = "cluster-agent-unused-tls";
+/// All Secrets that an agent's certificate can be in, in its namespace.
+pub const AGENT_SECRETS: [&str; 3] = [CHART_SECRET, OWN_SECRET, UNUSED_SECRET];
 /// How long what is made is valid.
 const CA_VALID_FOR: Span = Span::from_seconds(5 * 365 * 86_400);
 const VALID_FOR: Span = Span::from_seconds(365 * 86_400);

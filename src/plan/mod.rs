@@ -11,7 +11,7 @@ mod rotate;
 mod trust;
 
 pub use bootstrap::{
-    Bootstrap, CaIn, Given, Issuer, Made, Offline, Pem, authorized, begin, bootstrap, installed, offline,
+    AGENT_SECRETS, Bootstrap, CaIn, Given, Issuer, Made, Offline, Pem, authorized, begin, bootstrap, installed, offline,
 };
 pub use renew::{Renewal, renew};
 pub use rotate::{Keeper, Outlook, Phase, Rotation, Way, outlook, rotate};

@@ -2,6 +2,7 @@
 //!
 //! Not here: reading it from a cluster or a file, judging it, showing it.
 
+mod closest;
 mod goal;
 mod lenient;
 mod name;
@@ -21,6 +22,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+pub use closest::{closest, did_you_mean};
 pub use goal::Goal;
 pub use lenient::{Unreadable, nearest_time};
 pub use name::{

@@ -30,6 +30,13 @@ pub enum SortBy {
     Age,
 }
 
+impl SortBy {
+    /// The columns' names, as users write them.
+    pub fn names() -> [String; 7] {
+        HEADER.map(str::to_lowercase)
+    }
+}
+
 impl FromStr for SortBy {
     type Err = String;
 

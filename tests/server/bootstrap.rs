@@ -249,7 +249,7 @@ pub fn a_person_registers_a_build_plane() {
     terminal.sees("Where agents reach the gateway");
     terminal.types("\r");
     terminal.sees("Do you want to register boot?");
-    terminal.types("n");
+    terminal.types("n\r");
     assert_eq!(terminal.ends().0, 2);
     at.control.run(&["get", "boot"]).expect(3);
     assert!(!at.control.path().join("out").exists());
@@ -264,7 +264,7 @@ pub fn a_person_registers_a_build_plane() {
     terminal.types(&format!("wss://localhost:{}/ws\r", at.port));
     terminal.sees("contexts ");
     terminal.sees("Do you want to register boot?");
-    terminal.types("y");
+    terminal.types("y\r");
     terminal.sees("already  contexts");
     terminal.sees("done     agent-secret");
     terminal.sees("the gateway authorizes the agent's certificate");
@@ -279,10 +279,10 @@ pub fn a_person_registers_a_build_plane() {
     let before = held();
     let url = format!("wss://localhost:{}/ws", at.port);
     let words = [&words[..], &["--gateway-url", &url]].concat();
-    for (key, code) in [("n", 2), ("y", 0)] {
+    for (key, code) in [("n\r", 2), ("y\r", 0)] {
         let mut terminal = Terminal::start(&at.control, &words);
         terminal.sees("Do you want to register boot?");
-        terminal.types("y");
+        terminal.types("y\r");
         terminal.sees("(as it would become)");
         terminal.sees("sha256");
         terminal.sees("Do you want to replace ConfigMap openchoreo-build-plane/cluster-gateway-ca?");

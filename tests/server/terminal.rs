@@ -25,7 +25,13 @@ impl Terminal {
 
     /// The binary with these words, which need no quotes.
     pub fn start(at: &ControlPlane, args: &[&str]) -> Self {
-        let line = format!("stty rows 50 cols 200; {} {}", env!("CARGO_BIN_EXE_choreoctl"), args.join(" "));
+        Self::start_after(at, "true", args)
+    }
+
+    /// The same, after another command at that terminal.
+    pub fn start_after(at: &ControlPlane, before: &str, args: &[&str]) -> Self {
+        let binary = env!("CARGO_BIN_EXE_choreoctl");
+        let line = format!("stty rows 50 cols 200; {before}; {binary} {}", args.join(" "));
         let mut command = Command::new("script");
         command.args(["-qefc", &line, "/dev/null"]).current_dir(at.path());
         command.env("KUBECONFIG", at.kubeconfig()).env("NO_COLOR", "1").env("TERM", "xterm");
@@ -67,7 +73,16 @@ impl Terminal {
     }
 
     /// Waits for the end: the exit code, and the whole screen.
+    #[track_caller]
     pub fn ends(mut self) -> (i32, String) {
+        let deadline = Instant::now() + SOON;
+        while self.child.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                let _ = self.child.kill();
+                panic!("it does not end: {:?}", self.text());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let code = self.child.wait().unwrap().code().unwrap_or(-1);
         std::thread::sleep(Duration::from_millis(100));
         (code, self.text())

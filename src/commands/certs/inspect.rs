@@ -1,11 +1,13 @@
 //! `choreoctl certs inspect`: what certificates say, wherever they are.
 
-use clap::{Args as ClapArgs, ValueEnum, ValueHint};
+use clap::{Args as ClapArgs, ValueEnum};
+use clap_complete::ArgValueCompleter;
 use jiff::Timestamp;
 
 use super::read_key;
 use super::source::Reach;
 use crate::args::{BuildArgs, Session};
+use crate::complete;
 use crate::doctor::{self, AgentFacts, ClientCa, Remark};
 use crate::manifest::json_text;
 use crate::pki::{
@@ -30,7 +32,7 @@ use crate::term::Exit;
   choreoctl certs inspect plane/shared-builder https://gateway.example.com:8443 -o json")]
 pub struct Args {
     /// Where certificates are
-    #[arg(value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
+    #[arg(value_name = "SOURCE", add = ArgValueCompleter::new(complete::sources))]
     sources: Vec<Source>,
 
     /// Exit 1 when one expires within a length of time, or within a share of its lifetime

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use clap::{Args as ClapArgs, ValueHint};
-use clap_complete::ArgValueCandidates;
+use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 use jiff::Timestamp;
 use rayon::prelude::*;
 
@@ -30,7 +30,7 @@ use crate::term::{Exit, visible};
   choreoctl certs verify --cert agent --build-context build")]
 pub struct Args {
     /// What the agent presents, its own certificate first; agent for what its Secret holds in the build cluster
-    #[arg(long, value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
+    #[arg(long, value_name = "SOURCE", add = ArgValueCompleter::new(complete::sources))]
     cert: Source,
 
     /// planeID whose planes are looked at; the certificate's common name, unless given
@@ -42,7 +42,7 @@ pub struct Args {
     plane: Option<PlaneName>,
 
     /// Look at a CA instead of planes
-    #[arg(long, value_name = "SOURCE", conflicts_with = "files", value_hint = ValueHint::AnyPath)]
+    #[arg(long, value_name = "SOURCE", conflicts_with = "files", add = ArgValueCompleter::new(complete::sources))]
     ca: Option<Source>,
 
     /// Read planes from a file, a folder or - (standard input) instead of a cluster (can be repeated)
