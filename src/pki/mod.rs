@@ -4,12 +4,18 @@
 
 mod authority;
 mod certificate;
+mod chain;
+mod constraints;
 mod der;
+mod hostname;
 mod issue;
 mod key;
 mod link;
+mod names;
 mod pem;
 mod policies;
+mod refusal;
+mod signature;
 mod store;
 mod verify;
 
@@ -18,8 +24,9 @@ pub use certificate::{Certificate, Remaining};
 pub use issue::{IssueError, ca, client, lifetime, renewed, request, sign, with_chain};
 pub use key::{KeyAlgorithm, KeyError, PrivateKey};
 pub use pem::{BundleError, begun_certificates, bundle, certificates, encode, holds_private_key};
+pub use refusal::{Reason, Refusal};
 pub use store::{
     CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile, REQUEST, StoreError,
     finish_writes, writing,
 };
-pub use verify::{Reason, Refusal, Trust, Verdict, issued, trust, verify};
+pub use verify::{PublicKey, ServerFault, Trust, Verdict, issued, public_key, trust, verify, verify_server};
