@@ -12,13 +12,14 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
+use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::pki::PrivateKey;
+use super::judge::Judge;
+use crate::pki::{PrivateKey, Reason, ServerFault};
 use crate::term::visible;
 
 /// The largest answer that is read, in bytes.
@@ -150,14 +151,16 @@ pub enum ProbeError {
     Unreachable(String, std::io::Error),
     #[error("{} speaks no TLS", visible(.0))]
     NotTls(String),
+    #[error("{} and an agent have no TLS version or cipher in common: an agent needs TLS 1.2 or 1.3", visible(.0))]
+    Incompatible(String),
     #[error("the gateway's certificate was not issued by the CA at hand")]
     UnknownAuthority,
     #[error("the gateway's certificate can't be verified: {0}")]
     Unverified(String),
     #[error("the gateway's certificate is not valid for {}: it names {}", visible(.host), visible(.names))]
     WrongName { host: String, names: String },
-    #[error("the gateway's certificate has expired, or isn't valid yet")]
-    Expired,
+    #[error("the gateway's certificate is not valid now: {0}")]
+    Expired(String),
     #[error("the connection ended as the certificate was presented: {0}")]
     Dropped(String),
     #[error("the certificate can't be presented: {0}")]
@@ -223,24 +226,28 @@ async fn exchange(question: Question<'_>, path: &str, address: &str) -> Result<P
     })?;
     // What is small is not to wait for more.
     let _ = tcp.set_nodelay(true);
-    let name = ServerName::try_from(question.url.host.clone());
-    let name = name.map_err(|_| ProbeError::Name(question.url.host.clone()))?;
     let host = question.url.host.clone();
-    let connector = TlsConnector::from(Arc::new(config(question)?));
-    let stream = connector.connect(name, tcp).await.map_err(|error| of_handshake(&error, &host, address))?;
+    // For the server name extension only, in which Go leaves dots at the end out.
+    let name = ServerName::try_from(host.trim_end_matches('.').to_owned());
+    let name = name.map_err(|_| ProbeError::Name(host.clone()))?;
+    let judge = Arc::new(Judge::new(question.server_ca, &host));
+    if !judge.has_roots() {
+        return Err(ProbeError::UnknownAuthority);
+    }
+    let connector = TlsConnector::from(Arc::new(config(question, judge.clone())?));
+    let stream = connector.connect(name, tcp).await.map_err(|error| match judge.fault() {
+        Some(fault) => of_fault(fault, &host),
+        None => of_handshake(&error, judge.accepted(), address),
+    })?;
     get(stream, path, address).await
 }
 
-fn config(question: Question<'_>) -> Result<ClientConfig, ProbeError> {
-    let mut roots = RootCertStore::empty();
-    let ders = crate::pki::certificates(question.server_ca).into_iter().map(CertificateDer::from);
-    roots.add_parsable_certificates(ders);
-    if roots.is_empty() {
-        return Err(ProbeError::UnknownAuthority);
-    }
+fn config(question: Question<'_>, judge: Arc<Judge>) -> Result<ClientConfig, ProbeError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| ProbeError::Identity(error.to_string()))?.with_root_certificates(roots);
+    let builder = builder.map_err(|error| ProbeError::Identity(error.to_string()))?;
+    // What counts is whether an agent accepts the gateway, and agents verify with Go's rules.
+    let builder = builder.dangerous().with_custom_certificate_verifier(judge);
     let Some(identity) = question.identity else {
         return Ok(builder.with_no_client_auth());
     };
@@ -250,36 +257,52 @@ fn config(question: Question<'_>) -> Result<ClientConfig, ProbeError> {
     builder.with_client_auth_cert(chain, key).map_err(|error| ProbeError::Identity(error.to_string()))
 }
 
-/// The names in a certificate, as rustls tells them: `DnsName("localhost")`.
-fn visible_names(presented: &[String]) -> String {
-    let name = |text: &String| text.split('"').nth(1).unwrap_or(text).to_owned();
-    presented.iter().map(name).collect::<Vec<_>>().join(", ")
+/// Why an agent would not accept the gateway's certificate.
+fn of_fault(fault: ServerFault, host: &str) -> ProbeError {
+    match fault {
+        ServerFault::Expired(refusal) => ProbeError::Expired(refusal.message),
+        ServerFault::Refused(refusal) if refusal.reason == Reason::UnknownAuthority => ProbeError::UnknownAuthority,
+        ServerFault::Refused(refusal) => ProbeError::Unverified(refusal.message),
+        ServerFault::Unknown(why) => ProbeError::Unverified(why),
+        ServerFault::WrongName(names) => {
+            let names = if names.is_empty() { "none".into() } else { names.join(", ") };
+            ProbeError::WrongName { host: host.to_owned(), names }
+        }
+    }
 }
 
-/// What a failed handshake tells.
-fn of_handshake(error: &std::io::Error, host: &str, address: &str) -> ProbeError {
+/// What a failed handshake tells, where the gateway's certificate is not the reason.
+fn of_handshake(error: &std::io::Error, accepted: bool, address: &str) -> ProbeError {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls {
-        Some(rustls::Error::InvalidCertificate(error)) => match error {
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. } => ProbeError::Expired,
-            CertificateError::NotValidForName => {
-                ProbeError::WrongName { host: host.to_owned(), names: "other names".into() }
-            }
-            CertificateError::NotValidForNameContext { presented, .. } => {
-                let names = if presented.is_empty() { "none".into() } else { visible_names(presented) };
-                ProbeError::WrongName { host: host.to_owned(), names }
-            }
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => ProbeError::UnknownAuthority,
-            error => ProbeError::Unverified(visible(&error.to_string()).into_owned()),
-        },
-        Some(rustls::Error::AlertReceived(alert)) => ProbeError::Dropped(format!("{alert:?}")),
+        Some(rustls::Error::InvalidCertificate(_)) => {
+            ProbeError::Unverified("the handshake is not signed with the key of the gateway's certificate".into())
+        }
+        // Later, it is said of the client's certificate.
+        Some(rustls::Error::AlertReceived(
+            rustls::AlertDescription::ProtocolVersion | rustls::AlertDescription::HandshakeFailure,
+        )) if !accepted => ProbeError::Incompatible(address.to_owned()),
+        Some(rustls::Error::AlertReceived(alert)) => ProbeError::Dropped(alert_words(*alert)),
+        Some(rustls::Error::PeerIncompatible(_)) => ProbeError::Incompatible(address.to_owned()),
         Some(rustls::Error::InvalidMessage(_)) => ProbeError::NotTls(address.to_owned()),
         _ if error.kind() == std::io::ErrorKind::UnexpectedEof => ProbeError::NotTls(address.to_owned()),
         _ => ProbeError::Unreachable(address.to_owned(), std::io::Error::other(error.to_string())),
     }
+}
+
+/// An alert by the name that RFC 8446 has for it.
+fn alert_words(alert: rustls::AlertDescription) -> String {
+    let Some(name) = alert.as_str() else {
+        return format!("TLS alert {}", u8::from(alert));
+    };
+    let mut words = String::from("TLS alert ");
+    for (at, character) in name.chars().enumerate() {
+        if at > 0 && character.is_ascii_uppercase() && !name[..at].ends_with(char::is_uppercase) {
+            words.push('_');
+        }
+        words.push(character.to_ascii_lowercase());
+    }
+    words
 }
 
 async fn get(stream: TlsStream<TcpStream>, path: &str, address: &str) -> Result<Page, ProbeError> {
@@ -290,7 +313,7 @@ async fn get(stream: TlsStream<TcpStream>, path: &str, address: &str) -> Result<
             if let Some(io) = error.downcast_ref::<std::io::Error>()
                 && let Some(rustls::Error::AlertReceived(alert)) = io.get_ref().and_then(|inner| inner.downcast_ref())
             {
-                return ProbeError::Dropped(format!("{alert:?}"));
+                return ProbeError::Dropped(alert_words(*alert));
             }
             cause = error.source();
         }

@@ -44,7 +44,7 @@ pub fn gateway_reachable(case: &Case) -> Outcome {
         }
         Err(error @ ProbeError::WrongName { host, .. }) => Outcome::fail(error.to_string())
             .hint(format!("add {} to the gateway's clusterGateway.tls.dnsNames, and restart it", visible(host))),
-        Err(error @ ProbeError::Expired) => Outcome::fail(error.to_string())
+        Err(error @ ProbeError::Expired(_)) => Outcome::fail(error.to_string())
             .hint(format!("the gateway reads its certificate once, at its start: {}", case.restart_gateway())),
         Err(error @ ProbeError::UnknownAuthority) => {
             let inspect = format!("choreoctl certs inspect secret/{}/{GATEWAY_CA}:ca.crt", case.control_namespace);
