@@ -166,7 +166,7 @@ impl<'a> Reader<'a> {
         let unused = usize::from(*unused);
         let last = octets.last().copied().unwrap_or_default();
         let sound = unused < 8 && (unused == 0 || !octets.is_empty()) && u32::from(last) & ((1 << unused) - 1) == 0;
-        sound.then_some(Bits { octets, length: 8 * octets.len() - unused })
+        sound.then(|| Bits { octets, length: 8 * octets.len() - unused })
     }
 
     /// A BIT STRING as octets; unused bits go to the front, as Go aligns them.

@@ -209,3 +209,6 @@ pub fn issued(child: &[u8], parent: &[u8]) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;
