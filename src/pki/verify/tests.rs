@@ -92,3 +92,39 @@ fn verdicts_are_gos() {
     }
     assert!(differences.is_empty(), "{report}: {:#?}", &differences[..differences.len().min(20)]);
 }
+
+/// Excluded names times names are 400 million comparisons, and both are judged again wherever a certificate expires.
+#[test]
+fn many_names_take_no_square_of_comparisons() {
+    use rcgen::{CertificateParams, CustomExtension, IsCa, KeyPair};
+    const MANY: usize = 20_000;
+    fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+        let length = (content.len() as u32).to_be_bytes();
+        let significant: Vec<u8> = length.iter().copied().skip_while(|octet| *octet == 0).collect();
+        let header = match content.len() {
+            0..0x80 => vec![tag, length[3]],
+            _ => [vec![tag, 0x80 | significant.len() as u8], significant].concat(),
+        };
+        [header, content.to_vec()].concat()
+    }
+    let subtrees: Vec<u8> =
+        (0..MANY).flat_map(|number| tlv(0x30, &tlv(0x82, format!("x{number}.example.com").as_bytes()))).collect();
+    let names: Vec<u8> = (0..MANY).flat_map(|number| tlv(0x82, format!("y{number}.example.com").as_bytes())).collect();
+    let (ca_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let excluded = tlv(0x30, &tlv(0xa1, &subtrees));
+    ca.custom_extensions = vec![CustomExtension::from_oid_content(&[2, 5, 29, 30], excluded)];
+    let ca_der = ca.self_signed(&ca_key).unwrap().der().to_vec();
+    let issuer = rcgen::Issuer::new(ca, &ca_key);
+    let leaf = |names: Vec<u8>| {
+        let mut leaf = CertificateParams::default();
+        leaf.custom_extensions = vec![CustomExtension::from_oid_content(&[2, 5, 29, 17], tlv(0x30, &names))];
+        vec![leaf.signed_by(&key, &issuer).unwrap().der().to_vec()]
+    };
+    let at: Timestamp = "2026-11-25T00:00:00Z".parse().unwrap();
+    let ca = crate::pki::encode("CERTIFICATE", &ca_der);
+    assert!(matches!(verify(&leaf(names.clone()), &ca, at), Verdict::Authorized { .. }));
+    let hit = [names, tlv(0x82, b"a.x19999.example.com")].concat();
+    assert!(matches!(verify(&leaf(hit), &ca, at), Verdict::Refused(refusal) if refusal.message.contains("a.x19999")));
+}
