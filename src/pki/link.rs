@@ -409,7 +409,8 @@ fn time(validity: &mut Reader<'_>) -> Parsed<i64> {
     need(der::time(tag, text), what)
 }
 
-fn public_key(spki: &[u8]) -> Parsed<(Key, Vec<u8>)> {
+/// What a SubjectPublicKeyInfo in DER holds: what the key is, and its bits.
+pub(super) fn public_key(spki: &[u8]) -> Parsed<(Key, Vec<u8>)> {
     let what = "its public key is broken";
     let mut inner = Reader::new(need(Reader::new(spki).read(Tag::SEQUENCE), what)?);
     let (id, parameters) = algorithm_identifier(need(inner.read(Tag::SEQUENCE), what)?)?;
