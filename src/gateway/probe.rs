@@ -13,13 +13,15 @@ use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use rustls::ClientConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::judge::Judge;
-use crate::pki::{PrivateKey, Reason, ServerFault};
+use crate::pki::{PrivateKey, Reason, ServerFault, belong_together};
 use crate::term::visible;
 
 /// The largest answer that is read, in bytes.
@@ -244,17 +246,28 @@ async fn exchange(question: Question<'_>, path: &str, address: &str) -> Result<P
 
 fn config(question: Question<'_>, judge: Arc<Judge>) -> Result<ClientConfig, ProbeError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| ProbeError::Identity(error.to_string()))?;
     // What counts is whether an agent accepts the gateway, and agents verify with Go's rules.
     let builder = builder.dangerous().with_custom_certificate_verifier(judge);
-    let Some(identity) = question.identity else {
-        return Ok(builder.with_no_client_auth());
-    };
-    let chain = identity.presented.into_iter().map(CertificateDer::from).collect();
+    match question.identity {
+        None => Ok(builder.with_no_client_auth()),
+        Some(identity) => Ok(builder.with_client_cert_resolver(Arc::new(certified(identity, &provider)?))),
+    }
+}
+
+/// What is presented, whatever rustls thinks of the certificate: that is the gateway's to judge.
+fn certified(identity: Identity, provider: &CryptoProvider) -> Result<SingleCertAndKey, ProbeError> {
+    let fits = |der: &Vec<u8>| belong_together(der, &identity.key.public_key_info());
+    if !identity.presented.first().is_some_and(fits) {
+        return Err(ProbeError::Identity("the private key does not belong to it".into()));
+    }
     // PKCS#8, PKCS#1 or SEC1, as it came.
     let key = PrivateKeyDer::try_from(identity.key.to_der()).map_err(|error| ProbeError::Identity(error.to_owned()))?;
-    builder.with_client_auth_cert(chain, key).map_err(|error| ProbeError::Identity(error.to_string()))
+    let unusable = |_| ProbeError::Identity("its private key is of a kind that TLS can't use".into());
+    let key = provider.key_provider.load_private_key(key).map_err(unusable)?;
+    let chain = identity.presented.into_iter().map(CertificateDer::from).collect();
+    Ok(CertifiedKey::new(chain, key).into())
 }
 
 /// Why an agent would not accept the gateway's certificate.
@@ -384,6 +397,88 @@ mod tests {
         let other = "invalid planeType: must be 'dataplane', 'workflowplane', or 'observabilityplane'";
         assert!(matches!(of(400, false, other), Answer::OtherRelease(_)));
         assert_eq!(of(404, false, "nothing"), Answer::Other { status: 404, text: "nothing".into() });
+    }
+
+    /// What a probe of a gateway with this certificate gets, which answers as one that authorizes.
+    fn probed(
+        certificate: &rcgen::Certificate,
+        key: &rcgen::KeyPair,
+        ca: &str,
+        tls12: bool,
+    ) -> Result<Reply, ProbeError> {
+        let versions: &[_] = if tls12 { &[&rustls::version::TLS12] } else { &[&rustls::version::TLS13] };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider.clone());
+        let config = config.with_protocol_versions(versions).unwrap().with_no_client_auth();
+        let key =
+            provider.key_provider.load_private_key(PrivateKeyDer::try_from(key.serialize_der()).unwrap()).unwrap();
+        let certified = CertifiedKey::new(vec![certificate.der().clone()], key);
+        let config = config.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("wss://localhost:{}/ws", listener.local_addr().unwrap().port()).parse().unwrap();
+        std::thread::spawn(move || {
+            use std::io::{Read as _, Write as _};
+            let Ok((tcp, _)) = listener.accept() else { return };
+            let connection = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+            let mut stream = rustls::StreamOwned::new(connection, tcp);
+            if stream.read(&mut [0; 4096]).is_ok() {
+                let answer = "HTTP/1.1 400 Bad Request\r\nSec-Websocket-Version: 13\r\nContent-Length: 0\r\n\r\n";
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        let limit = Duration::from_secs(20);
+        let (plane_type, plane_id) = ("buildplane", "x");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(probe(Question { url: &url, plane_type, plane_id, identity: None, server_ca: ca, limit }))
+    }
+
+    #[test]
+    fn a_gateway_is_judged_as_an_agent_judges_it() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            let mut params = rcgen::CertificateParams::new(names).unwrap();
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            // Of policies that are critical rustls knows nothing.
+            let mut policies =
+                rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 32], vec![0x30, 6, 0x30, 4, 6, 2, 0x2a, 3]);
+            policies.set_criticality(true);
+            params.custom_extensions.push(policies);
+            params
+        };
+        let pem = |certificate: &rcgen::Certificate| crate::pki::encode("CERTIFICATE", certificate.der());
+        let own = params(&["localhost"]).self_signed(&key).unwrap();
+        for tls12 in [false, true] {
+            assert_eq!(probed(&own, &key, &pem(&own), tls12).unwrap().answer, Answer::Authorized);
+        }
+        let other = params(&["localhost"]).self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        assert!(matches!(probed(&own, &key, &pem(&other), false), Err(ProbeError::UnknownAuthority)));
+        assert!(matches!(probed(&own, &key, "", false), Err(ProbeError::UnknownAuthority)));
+        let elsewhere = params(&["a.example.com", "b.example.com"]).self_signed(&key).unwrap();
+        let error = probed(&elsewhere, &key, &pem(&elsewhere), false).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the gateway's certificate is not valid for localhost: it names a.example.com, b.example.com"
+        );
+        let mut old = params(&["localhost"]);
+        old.not_after = time::OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap();
+        let old = old.self_signed(&key).unwrap();
+        let error = probed(&old, &key, &pem(&old), false).unwrap_err();
+        assert!(matches!(error, ProbeError::Expired(_)));
+        assert!(error.to_string().contains("has expired at 2023-11-14T22:13:20Z"), "{error}");
+        let mut clients = params(&["localhost"]);
+        clients.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        let clients = clients.self_signed(&key).unwrap();
+        let error = probed(&clients, &key, &pem(&clients), false).unwrap_err().to_string();
+        assert!(error.contains("may not be used for server authentication"), "{error}");
+    }
+
+    #[test]
+    fn alerts_have_their_names() {
+        use rustls::AlertDescription;
+        assert_eq!(alert_words(AlertDescription::BadCertificate), "TLS alert bad_certificate");
+        assert_eq!(alert_words(AlertDescription::UnknownCA), "TLS alert unknown_ca");
+        assert_eq!(alert_words(AlertDescription::from(200)), "TLS alert 200");
     }
 
     #[test]

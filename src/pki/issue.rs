@@ -49,9 +49,9 @@ pub enum IssueError {
     Subject,
     #[error("the certificate's subject can't be written into another one as it stands: it repeats an attribute")]
     OldSubject,
-    #[error("the request can't be signed: {0}")]
+    #[error("could not sign the request: {0}")]
     Request(#[from] RequestError),
-    #[error("the request's key can't be written into a certificate as it stands")]
+    #[error("could not sign the request: its key can't be written into a certificate unchanged")]
     RequestKey,
     #[error("the certificate could not be signed: {0}")]
     Sign(String),

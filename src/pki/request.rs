@@ -36,7 +36,7 @@ pub enum RequestError {
     Signature,
     #[error("it is signed with MD5 or SHA-1, which can be forged")]
     Insecure,
-    #[error("it is signed with an algorithm that is not supported, or that is not one of its key's")]
+    #[error("it is signed with an algorithm that is not supported, or does not fit its key")]
     Algorithm,
     #[error("its key is not supported: {0}")]
     Key(String),
@@ -48,7 +48,9 @@ impl RequestError {
     pub fn hint(&self) -> String {
         match self {
             Self::Several(_) => "split the file".into(),
-            Self::Insecure => "sign the request with SHA-256: `openssl req -new -sha256 -key KEY -out CSR`".into(),
+            Self::Insecure | Self::Algorithm => {
+                "sign the request with SHA-256: `openssl req -new -sha256 -key KEY -out CSR`".into()
+            }
             Self::Key(_) | Self::SmallKey(_) => {
                 "make another key, RSA of 2048 bits or more, ECDSA P-256, P-384 or P-521, or Ed25519: `choreoctl certs \
                  request --plane-id ID --out-dir DIR` makes key and request"
@@ -81,7 +83,7 @@ impl Request {
         match &key {
             Key::Ecdsa(Curve::P224) => return Err(RequestError::Key("the curve P-224".into())),
             Key::Dsa => return Err(RequestError::Key("DSA".into())),
-            Key::Other => return Err(RequestError::Key("TLS has no use for its kind".into())),
+            Key::Other => return Err(RequestError::Key("agents can't use its kind in TLS".into())),
             Key::Rsa { bits } if *bits < SMALLEST_RSA => return Err(RequestError::SmallKey(*bits)),
             _ => {}
         }
