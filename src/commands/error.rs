@@ -151,7 +151,7 @@ mod tests {
         }
         all.push(crate::args::NoBuildCluster.into());
         all.extend([
-            IssueError::Request(crate::pki::RequestError::Missing).into(),
+            IssueError::RequestKey.into(),
             IssueError::OldSubject.into(),
             IssueError::Subject.into(),
             KeyError::Unusable.into(),

@@ -309,10 +309,12 @@ fn alert_words(alert: rustls::AlertDescription) -> String {
         return format!("TLS alert {}", u8::from(alert));
     };
     let mut words = String::from("TLS alert ");
-    for (at, character) in name.chars().enumerate() {
-        if at > 0 && character.is_ascii_uppercase() && !name[..at].ends_with(char::is_uppercase) {
+    let mut follows_lower = false;
+    for character in name.chars() {
+        if follows_lower && character.is_ascii_uppercase() {
             words.push('_');
         }
+        follows_lower = character.is_ascii_lowercase();
         words.push(character.to_ascii_lowercase());
     }
     words

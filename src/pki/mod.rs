@@ -28,7 +28,6 @@ pub use issuers::{Issuer, Issuers};
 pub use key::{KeyAlgorithm, KeyError, PrivateKey};
 pub use pem::{BundleError, begun_certificates, bundle, certificates, encode, holds_private_key};
 pub use refusal::{Reason, Refusal};
-pub use request::RequestError;
 pub use store::{
     CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile, REQUEST, StoreError,
     finish_writes, writing,

@@ -494,6 +494,9 @@ const FAULTS: &[Fault] = &[
 /// A general name, or a subtree without its mask: its kind (RFC 5280, 4.2.1.6) and its octets.
 type General = (u8, Vec<u8>);
 
+/// Kinds and texts.
+type Texts = &'static [(u8, &'static str)];
+
 const EMAIL: u8 = 1;
 const DNS: u8 = 2;
 const URI: u8 = 6;
@@ -517,7 +520,7 @@ fn constraints(permitted: &[General], excluded: &[General]) -> (Vec<u64>, bool, 
 }
 
 /// What a CA permits and excludes, and what the leaf below it is called. Most of them are corrected faults of Go.
-const NAMES: &[(&str, &[(u8, &str)], &[(u8, &str)], &[(u8, &str)])] = &[
+const NAMES: &[(&str, Texts, Texts, Texts)] = &[
     ("a wildcard over an excluded name (CVE-2025-61727)", &[], &[(DNS, "foo.example.com")], &[(DNS, "*.example.com")]),
     ("a wildcard in other letters (CVE-2026-33810)", &[], &[(DNS, "foo.EXAMPLE.com")], &[(DNS, "*.Example.com")]),
     ("a wildcard above an excluded name", &[], &[(DNS, "a.foo.example.com")], &[(DNS, "*.example.com")]),
@@ -654,7 +657,7 @@ fn name_cases(count: usize, rng: &mut Rng) -> Vec<Case> {
 
 /// Pinned certificates, each with one octet changed: what can be parsed, and what it says.
 fn altered_cases(count: usize, rng: &mut Rng) -> Vec<Case> {
-    let mut worlds = vec![World::new(0), random_names(rng), random(rng)];
+    let mut worlds = [World::new(0), random_names(rng), random(rng)];
     worlds[0].leaf().extensions.extend([policy_ids(&[ONE, TWO]), mapping(ONE, TWO), require_explicit(3)]);
     let leaves: Vec<_> =
         worlds.iter().filter_map(|world| Some(world.case(String::new())?.presented[0].clone())).collect();
