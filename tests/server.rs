@@ -6,6 +6,7 @@
 mod bootstrap;
 #[path = "server/control_plane.rs"]
 mod control_plane;
+#[allow(dead_code, reason = "the verdicts on servers are compared where they are made, in src/pki")]
 #[path = "server/corpus.rs"]
 mod corpus;
 #[path = "server/diagnosis.rs"]
@@ -1489,20 +1490,32 @@ fn verdicts_are_gos() {
         let threads: Vec<_> = cases.chunks(cases.len().div_ceil(2)).map(judge).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
-    let (mut differences, mut unknown) = (0, 0);
+    let (mut differences, mut unknown, mut by_release) = (0, 0, 0);
     for (((case, ours), theirs), words) in cases.iter().zip(&ours).zip(&theirs).zip(answers.lines()) {
         unknown += usize::from(ours == "unknown");
-        if ours != theirs && ours != "unknown" {
+        if ours == BY_RELEASE && matches!(*theirs, "authorized" | "name-constraints") {
+            by_release += 1;
+        } else if ours != theirs && ours != "unknown" {
             differences += 1;
             println!("{}: {ours}, and Go: {words}", case.name);
         }
     }
     println!(
-        "{} cases, seed {seed}: {:?}, {unknown} unknown here",
+        "{} cases, seed {seed}: {:?}, {unknown} unknown here, {by_release} by release",
         cases.len(),
-        corpus::counts(theirs.iter().copied())
+        counts(theirs.iter().copied())
     );
     assert_eq!((differences, unknown), (0, 0));
+}
+
+/// Refused by some Go releases, which may not be the one on this machine.
+const BY_RELEASE: &str = "by release";
+
+/// How many cases have each verdict.
+fn counts<'v>(verdicts: impl Iterator<Item = &'v str>) -> std::collections::BTreeMap<&'v str, usize> {
+    let mut counts = std::collections::BTreeMap::new();
+    verdicts.for_each(|verdict| *counts.entry(verdict).or_default() += 1);
+    counts
 }
 
 /// What `certs verify` says of cases: `authorized`, `unknown`, or the reason.
@@ -1536,6 +1549,9 @@ fn verdicts(cases: &[corpus::Case]) -> Vec<String> {
             _ => 2,
         };
         assert_eq!(told.code, code, "{}: {told:?}", case.name);
+        if word("message").is_some_and(|message| message.contains("(by Go ")) {
+            return BY_RELEASE.to_owned();
+        }
         word("reason").or_else(|| word("verdict")).unwrap()
     };
     cases.iter().map(verdict).collect()

@@ -164,7 +164,7 @@ mod tests {
         all.push(crate::args::Swapped::of(&Target::default(), &Target::default(), "x").into());
         all.push(crate::args::NotInFiles { name: s("x"), similar: vec![s("y")] }.into());
         all.extend([
-            IssueError::Request.into(),
+            IssueError::RequestKey.into(),
             IssueError::OldSubject.into(),
             IssueError::Subject.into(),
             KeyError::Unusable.into(),

@@ -1,6 +1,7 @@
 //! The cluster gateway, and TLS servers in general, as a client meets them: what they present, and what the gateway says
 //! to an agent.
 
+mod judge;
 mod probe;
 
 pub use probe::{Answer, Counted, GatewayUrl, Identity, ProbeError, Question, Reply, count, probe};

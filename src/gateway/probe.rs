@@ -12,13 +12,16 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
+use rustls::ClientConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::pki::PrivateKey;
+use super::judge::Judge;
+use crate::pki::{PrivateKey, Reason, ServerFault, belong_together};
 use crate::term::visible;
 
 /// The largest answer that is read, in bytes.
@@ -150,14 +153,16 @@ pub enum ProbeError {
     Unreachable(String, std::io::Error),
     #[error("{} speaks no TLS", visible(.0))]
     NotTls(String),
+    #[error("{} and an agent have no TLS version or cipher in common: an agent needs TLS 1.2 or 1.3", visible(.0))]
+    Incompatible(String),
     #[error("the gateway's certificate was not issued by the CA at hand")]
     UnknownAuthority,
     #[error("the gateway's certificate can't be verified: {0}")]
     Unverified(String),
     #[error("the gateway's certificate is not valid for {}: it names {}", visible(.host), visible(.names))]
     WrongName { host: String, names: String },
-    #[error("the gateway's certificate has expired, or isn't valid yet")]
-    Expired,
+    #[error("the gateway's certificate is not valid now: {0}")]
+    Expired(String),
     #[error("the connection ended as the certificate was presented: {0}")]
     Dropped(String),
     #[error("the certificate can't be presented: {0}")]
@@ -223,63 +228,96 @@ async fn exchange(question: Question<'_>, path: &str, address: &str) -> Result<P
     })?;
     // What is small is not to wait for more.
     let _ = tcp.set_nodelay(true);
-    let name = ServerName::try_from(question.url.host.clone());
-    let name = name.map_err(|_| ProbeError::Name(question.url.host.clone()))?;
     let host = question.url.host.clone();
-    let connector = TlsConnector::from(Arc::new(config(question)?));
-    let stream = connector.connect(name, tcp).await.map_err(|error| of_handshake(&error, &host, address))?;
+    // For the server name extension only, in which Go leaves dots at the end out.
+    let name = ServerName::try_from(host.trim_end_matches('.').to_owned());
+    let name = name.map_err(|_| ProbeError::Name(host.clone()))?;
+    let judge = Arc::new(Judge::new(question.server_ca, &host));
+    if !judge.has_roots() {
+        return Err(ProbeError::UnknownAuthority);
+    }
+    let connector = TlsConnector::from(Arc::new(config(question, judge.clone())?));
+    let stream = connector.connect(name, tcp).await.map_err(|error| match judge.fault() {
+        Some(fault) => of_fault(fault, &host),
+        None => of_handshake(&error, judge.accepted(), address),
+    })?;
     get(stream, path, address).await
 }
 
-fn config(question: Question<'_>) -> Result<ClientConfig, ProbeError> {
-    let mut roots = RootCertStore::empty();
-    let ders = crate::pki::certificates(question.server_ca).into_iter().map(CertificateDer::from);
-    roots.add_parsable_certificates(ders);
-    if roots.is_empty() {
-        return Err(ProbeError::UnknownAuthority);
-    }
+fn config(question: Question<'_>, judge: Arc<Judge>) -> Result<ClientConfig, ProbeError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| ProbeError::Identity(error.to_string()))?.with_root_certificates(roots);
-    let Some(identity) = question.identity else {
-        return Ok(builder.with_no_client_auth());
-    };
-    let chain = identity.presented.into_iter().map(CertificateDer::from).collect();
+    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| ProbeError::Identity(error.to_string()))?;
+    // What counts is whether an agent accepts the gateway, and agents verify with Go's rules.
+    let builder = builder.dangerous().with_custom_certificate_verifier(judge);
+    match question.identity {
+        None => Ok(builder.with_no_client_auth()),
+        Some(identity) => Ok(builder.with_client_cert_resolver(Arc::new(certified(identity, &provider)?))),
+    }
+}
+
+/// What is presented, whatever rustls thinks of the certificate: that is the gateway's to judge.
+fn certified(identity: Identity, provider: &CryptoProvider) -> Result<SingleCertAndKey, ProbeError> {
+    let fits = |der: &Vec<u8>| belong_together(der, &identity.key.public_key_info());
+    if !identity.presented.first().is_some_and(fits) {
+        return Err(ProbeError::Identity("the private key does not belong to it".into()));
+    }
     // PKCS#8, PKCS#1 or SEC1, as it came.
     let key = PrivateKeyDer::try_from(identity.key.to_der()).map_err(|error| ProbeError::Identity(error.to_owned()))?;
-    builder.with_client_auth_cert(chain, key).map_err(|error| ProbeError::Identity(error.to_string()))
+    let unusable = |_| ProbeError::Identity("its private key is of a kind that TLS can't use".into());
+    let key = provider.key_provider.load_private_key(key).map_err(unusable)?;
+    let chain = identity.presented.into_iter().map(CertificateDer::from).collect();
+    Ok(CertifiedKey::new(chain, key).into())
 }
 
-/// The names in a certificate, as rustls tells them: `DnsName("localhost")`.
-fn visible_names(presented: &[String]) -> String {
-    let name = |text: &String| text.split('"').nth(1).unwrap_or(text).to_owned();
-    presented.iter().map(name).collect::<Vec<_>>().join(", ")
+/// Why an agent would not accept the gateway's certificate.
+fn of_fault(fault: ServerFault, host: &str) -> ProbeError {
+    match fault {
+        ServerFault::Expired(refusal) => ProbeError::Expired(refusal.message),
+        ServerFault::Refused(refusal) if refusal.reason == Reason::UnknownAuthority => ProbeError::UnknownAuthority,
+        ServerFault::Refused(refusal) => ProbeError::Unverified(refusal.message),
+        ServerFault::Unknown(why) => ProbeError::Unverified(why),
+        ServerFault::WrongName(names) => {
+            let names = if names.is_empty() { "none".into() } else { names.join(", ") };
+            ProbeError::WrongName { host: host.to_owned(), names }
+        }
+    }
 }
 
-/// What a failed handshake tells.
-fn of_handshake(error: &std::io::Error, host: &str, address: &str) -> ProbeError {
+/// What a failed handshake tells, where the gateway's certificate is not the reason.
+fn of_handshake(error: &std::io::Error, accepted: bool, address: &str) -> ProbeError {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls {
-        Some(rustls::Error::InvalidCertificate(error)) => match error {
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. } => ProbeError::Expired,
-            CertificateError::NotValidForName => {
-                ProbeError::WrongName { host: host.to_owned(), names: "other names".into() }
-            }
-            CertificateError::NotValidForNameContext { presented, .. } => {
-                let names = if presented.is_empty() { "none".into() } else { visible_names(presented) };
-                ProbeError::WrongName { host: host.to_owned(), names }
-            }
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => ProbeError::UnknownAuthority,
-            error => ProbeError::Unverified(visible(&error.to_string()).into_owned()),
-        },
-        Some(rustls::Error::AlertReceived(alert)) => ProbeError::Dropped(format!("{alert:?}")),
+        Some(rustls::Error::InvalidCertificate(_)) => {
+            ProbeError::Unverified("the handshake is not signed with the key of the gateway's certificate".into())
+        }
+        // Later, it is said of the client's certificate.
+        Some(rustls::Error::AlertReceived(
+            rustls::AlertDescription::ProtocolVersion | rustls::AlertDescription::HandshakeFailure,
+        )) if !accepted => ProbeError::Incompatible(address.to_owned()),
+        Some(rustls::Error::AlertReceived(alert)) => ProbeError::Dropped(alert_words(*alert)),
+        Some(rustls::Error::PeerIncompatible(_)) => ProbeError::Incompatible(address.to_owned()),
         Some(rustls::Error::InvalidMessage(_)) => ProbeError::NotTls(address.to_owned()),
         _ if error.kind() == std::io::ErrorKind::UnexpectedEof => ProbeError::NotTls(address.to_owned()),
         _ => ProbeError::Unreachable(address.to_owned(), std::io::Error::other(error.to_string())),
     }
+}
+
+/// An alert by the name that RFC 8446 has for it.
+fn alert_words(alert: rustls::AlertDescription) -> String {
+    let Some(name) = alert.as_str() else {
+        return format!("TLS alert {}", u8::from(alert));
+    };
+    let mut words = String::from("TLS alert ");
+    let mut follows_lower = false;
+    for character in name.chars() {
+        if follows_lower && character.is_ascii_uppercase() {
+            words.push('_');
+        }
+        follows_lower = character.is_ascii_lowercase();
+        words.push(character.to_ascii_lowercase());
+    }
+    words
 }
 
 async fn get(stream: TlsStream<TcpStream>, path: &str, address: &str) -> Result<Page, ProbeError> {
@@ -290,7 +328,7 @@ async fn get(stream: TlsStream<TcpStream>, path: &str, address: &str) -> Result<
             if let Some(io) = error.downcast_ref::<std::io::Error>()
                 && let Some(rustls::Error::AlertReceived(alert)) = io.get_ref().and_then(|inner| inner.downcast_ref())
             {
-                return ProbeError::Dropped(format!("{alert:?}"));
+                return ProbeError::Dropped(alert_words(*alert));
             }
             cause = error.source();
         }
@@ -361,6 +399,88 @@ mod tests {
         let other = "invalid planeType: must be 'dataplane', 'workflowplane', or 'observabilityplane'";
         assert!(matches!(of(400, false, other), Answer::OtherRelease(_)));
         assert_eq!(of(404, false, "nothing"), Answer::Other { status: 404, text: "nothing".into() });
+    }
+
+    /// What a probe of a gateway with this certificate gets, which answers as one that authorizes.
+    fn probed(
+        certificate: &rcgen::Certificate,
+        key: &rcgen::KeyPair,
+        ca: &str,
+        tls12: bool,
+    ) -> Result<Reply, ProbeError> {
+        let versions: &[_] = if tls12 { &[&rustls::version::TLS12] } else { &[&rustls::version::TLS13] };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider.clone());
+        let config = config.with_protocol_versions(versions).unwrap().with_no_client_auth();
+        let key =
+            provider.key_provider.load_private_key(PrivateKeyDer::try_from(key.serialize_der()).unwrap()).unwrap();
+        let certified = CertifiedKey::new(vec![certificate.der().clone()], key);
+        let config = config.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("wss://localhost:{}/ws", listener.local_addr().unwrap().port()).parse().unwrap();
+        std::thread::spawn(move || {
+            use std::io::{Read as _, Write as _};
+            let Ok((tcp, _)) = listener.accept() else { return };
+            let connection = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+            let mut stream = rustls::StreamOwned::new(connection, tcp);
+            if stream.read(&mut [0; 4096]).is_ok() {
+                let answer = "HTTP/1.1 400 Bad Request\r\nSec-Websocket-Version: 13\r\nContent-Length: 0\r\n\r\n";
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        let limit = Duration::from_secs(20);
+        let (plane_type, plane_id) = ("buildplane", "x");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(probe(Question { url: &url, plane_type, plane_id, identity: None, server_ca: ca, limit }))
+    }
+
+    #[test]
+    fn a_gateway_is_judged_as_an_agent_judges_it() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            let mut params = rcgen::CertificateParams::new(names).unwrap();
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            // Of policies that are critical rustls knows nothing.
+            let mut policies =
+                rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 32], vec![0x30, 6, 0x30, 4, 6, 2, 0x2a, 3]);
+            policies.set_criticality(true);
+            params.custom_extensions.push(policies);
+            params
+        };
+        let pem = |certificate: &rcgen::Certificate| crate::pki::encode("CERTIFICATE", certificate.der());
+        let own = params(&["localhost"]).self_signed(&key).unwrap();
+        for tls12 in [false, true] {
+            assert_eq!(probed(&own, &key, &pem(&own), tls12).unwrap().answer, Answer::Authorized);
+        }
+        let other = params(&["localhost"]).self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        assert!(matches!(probed(&own, &key, &pem(&other), false), Err(ProbeError::UnknownAuthority)));
+        assert!(matches!(probed(&own, &key, "", false), Err(ProbeError::UnknownAuthority)));
+        let elsewhere = params(&["a.example.com", "b.example.com"]).self_signed(&key).unwrap();
+        let error = probed(&elsewhere, &key, &pem(&elsewhere), false).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the gateway's certificate is not valid for localhost: it names a.example.com, b.example.com"
+        );
+        let mut old = params(&["localhost"]);
+        old.not_after = time::OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap();
+        let old = old.self_signed(&key).unwrap();
+        let error = probed(&old, &key, &pem(&old), false).unwrap_err();
+        assert!(matches!(error, ProbeError::Expired(_)));
+        assert!(error.to_string().contains("has expired at 2023-11-14T22:13:20Z"), "{error}");
+        let mut clients = params(&["localhost"]);
+        clients.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        let clients = clients.self_signed(&key).unwrap();
+        let error = probed(&clients, &key, &pem(&clients), false).unwrap_err().to_string();
+        assert!(error.contains("may not be used for server authentication"), "{error}");
+    }
+
+    #[test]
+    fn alerts_have_their_names() {
+        use rustls::AlertDescription;
+        assert_eq!(alert_words(AlertDescription::BadCertificate), "TLS alert bad_certificate");
+        assert_eq!(alert_words(AlertDescription::UnknownCA), "TLS alert unknown_ca");
+        assert_eq!(alert_words(AlertDescription::from(200)), "TLS alert 200");
     }
 
     #[test]

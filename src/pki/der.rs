@@ -137,12 +137,28 @@ impl<'a> Reader<'a> {
         u64::try_from(signed(self.read(Tag::INTEGER)?)?).ok()
     }
 
-    /// The content of an OBJECT IDENTIFIER whose arcs are written in the shortest form.
+    /// The content of an OBJECT IDENTIFIER whose arcs are written in the shortest form and have 31 bits at most.
     pub fn read_oid(&mut self) -> Option<&'a [u8]> {
+        let before = *self;
+        let content = self.read_long_oid()?;
+        let short = |arc: &[u8]| arc.len() < 5 || (arc.len() == 5 && arc[0] & 0x7f < 8);
+        if content.split_inclusive(|octet| octet & 0x80 == 0).all(short) {
+            return Some(content);
+        }
+        *self = before;
+        None
+    }
+
+    /// The same with arcs of any size.
+    pub fn read_long_oid(&mut self) -> Option<&'a [u8]> {
+        let before = *self;
         let content = self.read(Tag::OID)?;
-        let arcs = content.split_inclusive(|octet| octet & 0x80 == 0);
-        let sound = content.last().is_some_and(|last| last & 0x80 == 0);
-        (sound && arcs.into_iter().all(|arc| arc[0] != 0x80 && arc.len() <= 5)).then_some(content)
+        let mut arcs = content.split_inclusive(|octet| octet & 0x80 == 0);
+        if content.last().is_some_and(|last| last & 0x80 == 0) && arcs.all(|arc| arc[0] != 0x80) {
+            return Some(content);
+        }
+        *self = before;
+        None
     }
 
     pub fn read_bit_string(&mut self) -> Option<Bits<'a>> {
@@ -150,7 +166,7 @@ impl<'a> Reader<'a> {
         let unused = usize::from(*unused);
         let last = octets.last().copied().unwrap_or_default();
         let sound = unused < 8 && (unused == 0 || !octets.is_empty()) && u32::from(last) & ((1 << unused) - 1) == 0;
-        sound.then_some(Bits { octets, length: 8 * octets.len() - unused })
+        sound.then(|| Bits { octets, length: 8 * octets.len() - unused })
     }
 
     /// A BIT STRING as octets; unused bits go to the front, as Go aligns them.

@@ -3,11 +3,13 @@
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, DnValue,
-    ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa,
+    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm,
 };
 
-use super::{Authority, AuthorityError, Certificate, KeyAlgorithm, KeyError, PrivateKey, pem};
+use super::link::{Curve, Key};
+use super::request::{Request, RequestError};
+use super::{Authority, AuthorityError, Certificate, KeyAlgorithm, KeyError, PrivateKey, belong_together, pem};
 use crate::plane::Span;
 use crate::term::hidden;
 
@@ -47,8 +49,10 @@ pub enum IssueError {
     Subject,
     #[error("the certificate's subject can't be written into another one as it stands: it repeats an attribute")]
     OldSubject,
-    #[error("it is no certificate signing request, or its signature isn't that of its key")]
-    Request,
+    #[error("could not sign the request: {0}")]
+    Request(#[from] RequestError),
+    #[error("could not sign the request: its key can't be written into a certificate unchanged")]
+    RequestKey,
     #[error("the certificate could not be signed: {0}")]
     Sign(String),
 }
@@ -62,7 +66,10 @@ impl IssueError {
                 "use a CA whose subject has each of CN, O and OU at most once: `choreoctl certs ca --out-dir DIR`"
                     .into(),
             ),
-            Self::Request => Some("make one with `choreoctl certs request --plane-id ID --out-dir DIR`".into()),
+            Self::Request(error) => Some(error.hint()),
+            Self::RequestKey => {
+                Some("make key and request with `choreoctl certs request --plane-id ID --out-dir DIR`".into())
+            }
             Self::OldSubject => Some("make a new one with `choreoctl certs client --plane-id ID`".into()),
             Self::CommonName | Self::ValidFor | Self::Sign(_) => None,
         }
@@ -188,15 +195,44 @@ pub struct Signed {
 /// An agent's client certificate for the key of a request, whose signature shows that the asker has it. Of what else is
 /// asked for only the common name counts, as the planeID.
 pub fn sign(request: &str, authority: &Authority, valid_for: Span, now: Timestamp) -> Result<Signed, IssueError> {
-    let asked = CertificateSigningRequestParams::from_pem(request).map_err(|_| IssueError::Request)?;
-    let name = asked.params.distinguished_name.get(&DnType::CommonName);
-    let plane_id = match name {
-        Some(DnValue::Utf8String(name)) => name.clone(),
-        Some(DnValue::PrintableString(name)) => name.as_str().to_owned(),
-        _ => return Err(IssueError::CommonName),
-    };
-    let (certificate, not_after, shortened) = leaf(agent(&plane_id)?, authority, &asked.public_key, valid_for, now)?;
+    let asked = Request::from_pem(request)?;
+    let plane_id = asked.common_name.clone().ok_or(IssueError::CommonName)?;
+    let key = RequestKey { algorithm: algorithm(&asked.key).ok_or(IssueError::RequestKey)?, bits: &asked.public_key };
+    let (certificate, not_after, shortened) = leaf(agent(&plane_id)?, authority, &key, valid_for, now)?;
+    let made = pem::certificates(&certificate);
+    // rcgen writes the key's algorithm anew.
+    if !made.iter().all(|der| belong_together(der, &asked.info)) {
+        return Err(IssueError::RequestKey);
+    }
     Ok(Signed { certificate, plane_id, not_after, shortened })
+}
+
+/// A request's key, for rcgen.
+struct RequestKey<'r> {
+    algorithm: &'static SignatureAlgorithm,
+    bits: &'r [u8],
+}
+
+impl PublicKeyData for RequestKey<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.bits
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.algorithm
+    }
+}
+
+/// One of the algorithms that a kind of key signs with, which tells rcgen the kind.
+fn algorithm(key: &Key) -> Option<&'static SignatureAlgorithm> {
+    Some(match key {
+        Key::Rsa { .. } => &rcgen::PKCS_RSA_SHA256,
+        Key::Ecdsa(Curve::P256) => &rcgen::PKCS_ECDSA_P256_SHA256,
+        Key::Ecdsa(Curve::P384) => &rcgen::PKCS_ECDSA_P384_SHA384,
+        Key::Ecdsa(Curve::P521) => &rcgen::PKCS_ECDSA_P521_SHA512,
+        Key::Ed25519 => &rcgen::PKCS_ED25519,
+        Key::Ecdsa(Curve::P224) | Key::Dsa | Key::Other => return None,
+    })
 }
 
 /// What an agent's certificate says, but for its validity.
@@ -291,6 +327,7 @@ fn pair(der: &[u8], key: PrivateKey, not_after: Timestamp) -> Pair {
 mod tests {
     use super::*;
     use crate::pki::Certificate;
+    use rcgen::KeyPair;
 
     const DAY: u64 = 86_400;
 
@@ -343,8 +380,48 @@ mod tests {
         let mut der = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, body).unwrap();
         let at = der.windows(7).position(|window| window == b"builder").unwrap();
         der[at] = b'x';
-        for bad in ["", &pem::encode("CERTIFICATE REQUEST", &der), &signed.certificate] {
-            assert!(matches!(sign(bad, &authority, Span::from_seconds(DAY), now()), Err(IssueError::Request)), "{bad}");
+        let refused = |request: &str| match sign(request, &authority, Span::from_seconds(DAY), now()) {
+            Err(IssueError::Request(error)) => error,
+            other => panic!("{:?}", other.map(|signed| signed.certificate)),
+        };
+        assert_eq!(refused(&pem::encode("CERTIFICATE REQUEST", &der)), RequestError::Signature);
+        assert_eq!([refused(""), refused(&signed.certificate)], [RequestError::Missing, RequestError::Missing]);
+        assert_eq!(refused(&format!("{asked}{asked}")), RequestError::Several(2));
+        assert_eq!(
+            refused(&pem::encode("CERTIFICATE REQUEST", b"0\x03abc")),
+            RequestError::Malformed("its structure is broken")
+        );
+    }
+
+    #[test]
+    fn what_a_request_asks_for_besides_does_not_keep_it_from_being_signed() {
+        let (_, authority) = authority("A", 10);
+        let request = |key: &KeyPair, change: fn(&mut CertificateParams)| {
+            let mut params = named(subject("builder").unwrap());
+            change(&mut params);
+            params.serialize_request(key).unwrap().pem().unwrap()
+        };
+        fn constrained(params: &mut CertificateParams) {
+            // Permitted: the DNS name x.
+            let mut names = rcgen::CustomExtension::from_oid_content(
+                &[2, 5, 29, 30],
+                vec![0x30, 7, 0xa0, 5, 0x30, 3, 0x82, 1, b'x'],
+            );
+            names.set_criticality(true);
+            let mut unknown = rcgen::CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+            unknown.set_criticality(true);
+            params.custom_extensions = vec![names, unknown];
+        }
+        for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P521_SHA512, &rcgen::PKCS_RSA_SHA256] {
+            let key = KeyPair::generate_for(algorithm).unwrap();
+            let signed = sign(&request(&key, constrained), &authority, Span::from_seconds(DAY), now()).unwrap();
+            let der = pem::certificates(&signed.certificate).remove(0);
+            let leaf = Certificate::from_der(&der).unwrap();
+            assert_eq!((leaf.common_name.as_deref(), leaf.ca), (Some("builder"), false));
+            assert!(
+                matches!(crate::pki::trust(&der, now()), Ok(crate::pki::Trust::Itself)),
+                "nothing critical is left"
+            );
         }
     }
 

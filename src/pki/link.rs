@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::constraints::{Constraints, Subtree};
 use super::der::{self, Reader, Tag};
+use super::names::{Name, is_domain, mailbox, uri_host};
 
 /// What Go knows of a public key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +18,9 @@ pub enum Key {
     },
     Ecdsa(Curve),
     Ed25519,
-    /// DSA, X25519 and what Go has no name for: nothing can be verified with it.
+    /// Go parses it, and verifies nothing with it.
+    Dsa,
+    /// X25519 and what Go has no name for: nothing can be verified with it.
     Other,
 }
 
@@ -26,35 +30,6 @@ pub enum Curve {
     P256,
     P384,
     P521,
-}
-
-/// A general name (RFC 5280, 4.2.1.6), of the kinds that constraints are about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Name {
-    Dns(String),
-    Email(String),
-    /// The host of a URI; none where it has none.
-    Uri(Option<String>),
-    Ip(IpAddr),
-}
-
-/// One permitted or excluded subtree (RFC 5280, 4.2.1.10).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Subtree {
-    Dns(String),
-    Email(String),
-    Uri(String),
-    /// An address and as many octets of mask.
-    Ip {
-        address: IpAddr,
-        prefix: u8,
-    },
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Constraints {
-    pub permitted: Vec<Subtree>,
-    pub excluded: Vec<Subtree>,
 }
 
 /// Certificate policies and what is said of them (RFC 5280, 4.2.1.4, 5, 11 and 14); policies as DER of their OIDs.
@@ -434,7 +409,8 @@ fn time(validity: &mut Reader<'_>) -> Parsed<i64> {
     need(der::time(tag, text), what)
 }
 
-fn public_key(spki: &[u8]) -> Parsed<(Key, Vec<u8>)> {
+/// What a SubjectPublicKeyInfo in DER holds: what the key is, and its bits.
+pub(super) fn public_key(spki: &[u8]) -> Parsed<(Key, Vec<u8>)> {
     let what = "its public key is broken";
     let mut inner = Reader::new(need(Reader::new(spki).read(Tag::SEQUENCE), what)?);
     let (id, parameters) = algorithm_identifier(need(inner.read(Tag::SEQUENCE), what)?)?;
@@ -461,7 +437,15 @@ fn public_key(spki: &[u8]) -> Parsed<(Key, Vec<u8>)> {
         }
         ED25519 if parameters.is_empty() && bits.len() == 32 => Key::Ed25519,
         ED25519 => return Err(Malformed(what)),
-        DSA => Key::Other,
+        DSA => {
+            let mut numbers = Reader::new(need(Reader::new(parameters).read(Tag::SEQUENCE), what)?);
+            for number in
+                [Reader::new(&bits).read(Tag::INTEGER)].into_iter().chain([(); 3].map(|()| numbers.read(Tag::INTEGER)))
+            {
+                need(number.filter(|number| der::is_positive(number)), what)?;
+            }
+            Key::Dsa
+        }
         _ => Key::Other,
     };
     Ok((key, bits))
@@ -507,40 +491,24 @@ fn address(octets: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// The host of a URI, with its port; none where it has none.
+/// The host of a URI, which must be a domain for Go.
 fn host(uri: &str) -> Parsed<Option<String>> {
-    if uri.bytes().any(|b| b.is_ascii_control() || b == b' ') {
-        return Err(Malformed(NAMES));
+    let host = uri_host(uri).map_err(|()| Malformed(NAMES))?;
+    match host {
+        Some(host) if !is_domain(&host, false) => Err(Malformed(NAMES)),
+        host => Ok(host.map(|host| String::from_utf8_lossy(&host).into_owned())),
     }
-    let Some((_, rest)) = uri.split_once("//").filter(|(scheme, _)| scheme.is_empty() || scheme.ends_with(':')) else {
-        return Ok(None);
-    };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    if host.is_empty() {
-        return Ok(None);
-    }
-    if !is_domain(host, false) {
-        return Err(Malformed(NAMES));
-    }
-    Ok(Some(host.to_owned()))
-}
-
-/// Whether it may be a domain for Go: labels of visible ASCII, none of them empty; a constraint may begin with a dot.
-pub(super) fn is_domain(text: &str, constraint: bool) -> bool {
-    let text = if constraint { text.strip_prefix('.').unwrap_or(text) } else { text };
-    text.is_empty() || text.split('.').all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_graphic()))
 }
 
 fn subtree_of(tag: Tag, value: &[u8]) -> Parsed<Option<Subtree>> {
     let domain = || {
         let text = ia5(value, CONSTRAINTS)?;
-        if is_domain(&text, true) { Ok(text) } else { Err(Malformed(CONSTRAINTS)) }
+        if is_domain(text.as_bytes(), true) { Ok(text) } else { Err(Malformed(CONSTRAINTS)) }
     };
     Ok(match tag {
         tag if tag == Tag::context(1) => {
             let text = ia5(value, CONSTRAINTS)?;
-            let fits = if text.contains('@') { mailbox(&text).is_some() } else { is_domain(&text, true) };
+            let fits = if text.contains('@') { mailbox(&text).is_some() } else { is_domain(text.as_bytes(), true) };
             if !fits {
                 return Err(Malformed(CONSTRAINTS));
             }
@@ -577,15 +545,6 @@ fn is_mask(mask: &[u8]) -> bool {
     bits.skip_while(|bit| *bit).all(|bit| !bit)
 }
 
-/// The two parts of a mailbox of plain characters, as RFC 2821 has them.
-pub(super) fn mailbox(text: &str) -> Option<(&str, &str)> {
-    let (local, domain) = text.rsplit_once('@')?;
-    let atom = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b))
-    };
-    (local.split('.').all(atom) && is_domain(domain, false)).then_some((local, domain))
-}
-
 fn distribution_points(value: &[u8]) -> Parsed<()> {
     let what = "its CRL distribution points are broken";
     let mut list = Reader::new(need(Reader::new(value).read(Tag::SEQUENCE), what)?);
@@ -602,14 +561,14 @@ fn distribution_points(value: &[u8]) -> Parsed<()> {
 fn policies(value: &[u8]) -> Parsed<Vec<Vec<u8>>> {
     let what = "its certificate policies are broken";
     let mut list = Reader::new(need(Reader::new(value).read(Tag::SEQUENCE), what)?);
-    let mut ids = Vec::new();
+    let (mut ids, mut seen) = (Vec::new(), BTreeSet::new());
     while !list.is_empty() {
         let mut policy = Reader::new(need(list.read(Tag::SEQUENCE), what)?);
-        let id = need(policy.read_oid(), what)?.to_vec();
-        if ids.contains(&id) {
+        let id = need(policy.read_long_oid(), what)?;
+        if !seen.insert(id) {
             return Err(Malformed(what));
         }
-        ids.push(id);
+        ids.push(id.to_vec());
     }
     Ok(ids)
 }

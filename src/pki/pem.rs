@@ -1,7 +1,8 @@
 //! PEM (RFC 7468), split as Go's `encoding/pem` splits it, which is how the gateway reads a CA; and bundles of CAs.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::GeneralPurpose;
+use base64::engine::general_purpose::{PAD, STANDARD};
 use zeroize::Zeroizing;
 
 use crate::term::private_keys;
@@ -15,38 +16,43 @@ pub struct Block {
     pub der: Vec<u8>,
 }
 
+/// Go takes no offence at bits that are left over in the last character.
+const LENIENT: GeneralPurpose =
+    GeneralPurpose::new(&base64::alphabet::STANDARD, PAD.with_decode_allow_trailing_bits(true));
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
+const END_LINE: &str = "\n-----END ";
 const DASHES: &str = "-----";
 
 /// The whole blocks in a text; what stands around them, and blocks that are broken, is passed over.
 ///
-/// As Go does since 1.24.8: the first end, and the last beginning before it.
+/// As Go does since 1.24.8 and 1.25.2: the first end, and the last beginning before it (CVE-2025-61723).
 pub fn blocks(text: &str) -> Vec<Block> {
     let (mut blocks, mut at) = (Vec::new(), 0);
-    while let Some(end) = line_start(text, END, at) {
-        let begin = text[at..end].rfind(BEGIN).map(|begin| at + begin).filter(|begin| begins_line(text, *begin));
-        let (end_label, after) = line(text, end + END.len());
-        if let Some(begin) = begin {
-            let (label, body) = line(text, begin + BEGIN.len());
-            if let Some(label) = label.strip_suffix(DASHES)
-                && end_label.strip_suffix(DASHES) == Some(label)
-            {
-                blocks.extend(block(label, &text[body.min(end)..end]));
+    while let Some(newline) = text[at..].find(END_LINE) {
+        let end = at + newline + 1;
+        match block_before(text, at, end) {
+            Some((block, after)) => {
+                blocks.push(block);
+                at = after;
             }
+            None => at = end + END.len(),
         }
-        at = after;
     }
     blocks
 }
 
-fn begins_line(text: &str, at: usize) -> bool {
-    at == 0 || text.as_bytes()[at - 1] == b'\n'
-}
-
-/// Where `mark` begins a line, from a place on.
-fn line_start(text: &str, mark: &str, from: usize) -> Option<usize> {
-    text[from..].match_indices(mark).map(|(at, _)| from + at).find(|at| begins_line(text, *at))
+/// The block that ends at `end` and begins at `from` or later, and where the line after it begins.
+fn block_before(text: &str, from: usize, end: usize) -> Option<(Block, usize)> {
+    let begin = from + text[from..end].rfind(BEGIN)?;
+    // Go takes a beginning at the very place where it goes on for one at the beginning of a line.
+    if begin != from && text.as_bytes()[begin - 1] != b'\n' {
+        return None;
+    }
+    let (label, body) = line(text, begin + BEGIN.len());
+    let (end_label, after) = line(text, end + END.len());
+    let label = label.strip_suffix(DASHES).filter(|label| end_label.strip_suffix(DASHES) == Some(label))?;
+    Some((block(label, &text[body.min(end)..end])?, after))
 }
 
 /// The rest of a line without the blanks at its end, and where the next one begins.
@@ -66,7 +72,7 @@ fn block(label: &str, content: &str) -> Option<Block> {
     // It may be a key.
     let encoded: Zeroizing<String> =
         body.chars().filter(|c| !matches!(c, ' ' | '\t' | '\r' | '\n')).collect::<String>().into();
-    let der = STANDARD.decode(encoded.as_bytes()).ok()?;
+    let der = LENIENT.decode(encoded.as_bytes()).ok()?;
     Some(Block { label: label.to_owned(), headers, der })
 }
 
@@ -127,10 +133,10 @@ pub fn bundle(bytes: &[u8]) -> Result<String, BundleError> {
             _ => Err(error),
         }
     })?;
-    let mut unique = Vec::<Vec<u8>>::new();
+    let (mut unique, mut seen) = (Vec::<Vec<u8>>::new(), std::collections::HashSet::new());
     for (index, der) in ders.into_iter().enumerate() {
         if x509_parser::parse_x509_certificate(&der).is_ok_and(|(rest, _)| rest.is_empty()) {
-            if !unique.contains(&der) {
+            if seen.insert(der.clone()) {
                 unique.push(der);
             }
         } else {

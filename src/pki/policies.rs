@@ -68,17 +68,16 @@ pub(super) fn hold(chain: &[&Link]) -> bool {
 
 /// The policies of a certificate that those above it expect (RFC 5280, 6.1.3 d).
 fn next(above: &Level, ids: &[Vec<u8>], any_counts: bool) -> Level {
-    let expects = |id: &Vec<u8>| above.nodes.values().any(|node| node.expected.contains(id));
+    let expected: BTreeSet<_> = above.nodes.values().flat_map(|node| node.expected.iter()).collect();
     let any_above = above.nodes.contains_key(ANY);
     let node = |id: &Vec<u8>| (id.clone(), Node { expected: BTreeSet::from([id.clone()]) });
     let mut below = Level::default();
     for id in ids.iter().filter(|id| *id != ANY) {
-        if expects(id) || any_above {
+        if expected.contains(id) || any_above {
             below.nodes.extend([node(id)]);
         }
     }
     if any_counts && ids.iter().any(|id| id == ANY) {
-        let expected: Vec<_> = above.nodes.values().flat_map(|node| node.expected.iter()).collect();
         for id in expected {
             if !below.nodes.contains_key(id) {
                 below.nodes.extend([node(id)]);

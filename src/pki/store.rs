@@ -204,6 +204,7 @@ impl Folder {
             // The old one stays in its place until the new one takes it.
             fs::hard_link(place(name), &beside)
                 .or_else(|_| copy(&place(name), &beside))
+                .and_then(|()| narrow(&finished.join(name), &beside))
                 .and_then(|()| fs::rename(&beside, old(&place(name))))
                 .map_err(failed)?;
         }
@@ -340,6 +341,23 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::File::open(to)?.sync_all()
 }
 
+/// Takes the rights of others from a file that is kept, where its successor gives them none: an old key is still a key.
+#[cfg(unix)]
+fn narrow(new: &Path, kept: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let others = 0o077;
+    let (successor, there) = (fs::metadata(new)?.permissions().mode(), fs::metadata(kept)?.permissions().mode());
+    if successor & others == 0 && there & others != 0 {
+        fs::set_permissions(kept, fs::Permissions::from_mode(there & 0o777 & !others))?;
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn narrow(_: &Path, _: &Path) -> io::Result<()> {
+    Ok(())
+}
+
 fn failed(path: &Path, source: io::Error) -> StoreError {
     // The temporary file's name is put around the operating system's words; what matters is the place it was meant for.
     let inner = source.get_ref().and_then(std::error::Error::source);
@@ -395,6 +413,18 @@ mod tests {
         assert_eq!(fs::read_to_string(root.path().join("a.crt.old")).unwrap(), "old");
         let left = fs::read_dir(root.path()).unwrap().count();
         assert_eq!(left, 4, "no temporary file stays");
+    }
+
+    #[test]
+    fn an_old_key_is_kept_for_its_owner_only() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["a.key", "a.crt"] {
+            fs::write(root.path().join(name), "old").unwrap();
+            fs::set_permissions(root.path().join(name), fs::Permissions::from_mode(0o666)).unwrap();
+        }
+        Folder::new(root.path()).write(&files("new"), true).unwrap();
+        let modes = ["a.key", "a.key.old", "a.crt.old"].map(|name| mode(&root.path().join(name)));
+        assert_eq!(modes, [0o600, 0o600, 0o666]);
     }
 
     #[test]

@@ -528,7 +528,7 @@ impl Bootstrap {
             }
             Err(error) => {
                 let hint = match &error {
-                    ProbeError::Expired => "restart the gateway: it reads its certificate once, at its start".into(),
+                    ProbeError::Expired(_) => "restart the gateway: it reads its certificate once, at its start".into(),
                     ProbeError::WrongName { host, .. } if host.parse::<std::net::IpAddr>().is_ok() => {
                         "use a host name: the chart can't put an address into the gateway's certificate".into()
                     }

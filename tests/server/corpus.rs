@@ -1,7 +1,6 @@
 //! Certificates good and bad, to be judged by `certs verify` and by Go: each rule broken alone and with each other one,
 //! chains at random, and what no library makes as altered DER.
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use base64::Engine as _;
@@ -16,9 +15,10 @@ use time::{Duration, OffsetDateTime};
 /// When everything is judged, unless said otherwise.
 const NOW: i64 = 1_795_348_800;
 
-/// What an agent presents, what a plane trusts, and when.
+/// What an agent presents, what a plane trusts, and when; with a host it is what a gateway presents and an agent trusts.
 pub struct Case {
     pub name: String,
+    pub host: Option<String>,
     pub presented: Vec<Vec<u8>>,
     pub ca: String,
     /// Seconds since 1970.
@@ -185,7 +185,7 @@ impl World {
         let ca: String = self.trusts.iter().map(|index| pem(&ders[(*index).min(ders.len() - 1)])).collect();
         let last = ders.len() - 1;
         let presented = ders[last - self.presents.min(last)..].iter().rev().cloned().collect();
-        Some(Case { name, presented, ca: (self.text)(ca), at: self.at })
+        Some(Case { name, host: None, presented, ca: (self.text)(ca), at: self.at })
     }
 }
 
@@ -491,7 +491,292 @@ const FAULTS: &[Fault] = &[
     }),
 ];
 
-/// Every fault alone and with each other one below a root, each alone with intermediates, and `count` chains at random.
+/// A general name, or a subtree without its mask: its kind (RFC 5280, 4.2.1.6) and its octets.
+type General = (u8, Vec<u8>);
+
+/// Kinds and texts.
+type Texts = &'static [(u8, &'static str)];
+
+const EMAIL: u8 = 1;
+const DNS: u8 = 2;
+const URI: u8 = 6;
+const IP: u8 = 7;
+
+fn general(kind: u8, text: &str) -> General {
+    (kind, text.as_bytes().to_vec())
+}
+
+fn alternative_names(names: &[General]) -> (Vec<u64>, bool, Vec<u8>) {
+    let list: Vec<_> = names.iter().flat_map(|(kind, octets)| tlv(0x80 | kind, octets)).collect();
+    (vec![2, 5, 29, 17], false, tlv(0x30, &list))
+}
+
+fn constraints(permitted: &[General], excluded: &[General]) -> (Vec<u64>, bool, Vec<u8>) {
+    let part = |tag, subtrees: &[General]| {
+        let list: Vec<_> = subtrees.iter().flat_map(|(kind, octets)| tlv(0x30, &tlv(0x80 | kind, octets))).collect();
+        if list.is_empty() { list } else { tlv(tag, &list) }
+    };
+    (vec![2, 5, 29, 30], true, tlv(0x30, &[part(0xa0, permitted), part(0xa1, excluded)].concat()))
+}
+
+/// What a CA permits and excludes, and what the leaf below it is called. Most of them are corrected faults of Go.
+const NAMES: &[(&str, Texts, Texts, Texts)] = &[
+    ("a wildcard over an excluded name (CVE-2025-61727)", &[], &[(DNS, "foo.example.com")], &[(DNS, "*.example.com")]),
+    ("a wildcard in other letters (CVE-2026-33810)", &[], &[(DNS, "foo.EXAMPLE.com")], &[(DNS, "*.Example.com")]),
+    ("a wildcard above an excluded name", &[], &[(DNS, "a.foo.example.com")], &[(DNS, "*.example.com")]),
+    ("a wildcard and an excluded single label", &[], &[(DNS, "org")], &[(DNS, "*.example.com")]),
+    ("a wildcard below a leading dot", &[], &[(DNS, ".example.com")], &[(DNS, "*.example.com")]),
+    ("a lone asterisk", &[], &[(DNS, "foo.example.com")], &[(DNS, "*")]),
+    ("a wildcard and a permitted name", &[(DNS, "foo.example.com")], &[], &[(DNS, "*.example.com")]),
+    ("an empty DNS name (CVE-2026-27138)", &[], &[(DNS, "foo.example.com")], &[(DNS, "")]),
+    ("everything excluded", &[], &[(DNS, "")], &[(DNS, "example.com")]),
+    ("a dot at the end", &[(DNS, "example.com")], &[], &[(DNS, "example.com.")]),
+    ("a constraint with a dot at the end", &[(DNS, "example.com.")], &[], &[(DNS, "example.com")]),
+    ("a constraint of a dot", &[(DNS, ".")], &[], &[(DNS, "example.com")]),
+    ("a name with a hyphen", &[], &[(DNS, "a.com"), (DNS, "a.a.com"), (DNS, "a-a.com")], &[(DNS, "x.a-a.com")]),
+    (
+        "the first of two mailboxes of one local part (CVE-2026-27137)",
+        &[(EMAIL, "a@example.com"), (EMAIL, "a@example.org")],
+        &[],
+        &[(EMAIL, "a@example.com")],
+    ),
+    ("a mailbox below a domain (CVE-2026-78664)", &[(EMAIL, "example.com")], &[], &[(EMAIL, "a@sub.example.com")]),
+    ("a mailbox below an excluded domain", &[], &[(EMAIL, "example.com")], &[(EMAIL, "a@sub.example.com")]),
+    ("a mailbox below a leading dot", &[(EMAIL, ".example.com")], &[], &[(EMAIL, "a@sub.example.com")]),
+    ("a quoted mailbox", &[(EMAIL, "example.com")], &[], &[(EMAIL, "\"a b\"@example.com")]),
+    ("a mailbox with two at signs", &[(EMAIL, "example.com")], &[], &[(EMAIL, "a@b@example.com")]),
+    ("a host below a domain (CVE-2026-78665)", &[(URI, "example.com")], &[], &[(URI, "spiffe://sub.example.com/a")]),
+    ("a host below a leading dot", &[(URI, ".example.com")], &[], &[(URI, "spiffe://sub.example.com/a")]),
+    ("a host with a port", &[(URI, "example.com")], &[], &[(URI, "https://u:p@example.com:443/a?b#c")]),
+    ("an address with a zone (CVE-2024-45341)", &[(URI, "example.com")], &[], &[(URI, "https://[fe80::1%25x]:1/")]),
+    ("brackets around IPv4 (CVE-2025-47912)", &[], &[], &[(URI, "https://[1.2.3.4]/")]),
+    ("two colons", &[], &[], &[(URI, "https://a:1:2/")]),
+    ("brackets behind a name (CVE-2026-25679)", &[], &[], &[(URI, "https://a[::1]/")]),
+    ("a URI without a host", &[(DNS, "example.com")], &[], &[(URI, "urn:a")]),
+    ("a URI with a blank", &[], &[], &[(URI, "https://example.com/a b")]),
+    ("a URI with a broken escape", &[], &[], &[(URI, "https://example.com/%zz")]),
+    ("an address for a URI's constraint", &[(URI, "10.0.0.1")], &[], &[(URI, "https://example.com/")]),
+];
+
+/// Pieces of names and subtrees, which meet often.
+const DOMAINS: [&str; 16] = [
+    "example.com",
+    ".example.com",
+    "a.example.com",
+    "b.example.com",
+    "*.example.com",
+    "*.a.example.com",
+    "A.Example.COM",
+    "aexample.com",
+    "a-a.example.com",
+    "com",
+    "*",
+    "",
+    "x.a.example.com",
+    "*x.example.com",
+    "example.com.",
+    "a..example.com",
+];
+const LOCALS: [&str; 6] = ["a", "b", "A", "\"a\"", "a\\@", "a."];
+const URIS: [&str; 10] = [
+    "spiffe://D/x",
+    "https://D:443/",
+    "https://u:p@D",
+    "D",
+    "//D/x",
+    "https:D",
+    "https://[::1]/D",
+    "https://%44D/",
+    "https://D/%20%",
+    "1://D",
+];
+
+/// A name or a subtree; of mailboxes and URIs those that Go releases agree on.
+fn random_general(rng: &mut Rng, subtree: bool) -> General {
+    let domain = rng.choice(DOMAINS).unwrap();
+    match rng.u8(0..8) {
+        0 => match (subtree, rng.bool()) {
+            (true, true) => general(EMAIL, &format!(".{}", domain.trim_start_matches('.'))),
+            _ => general(EMAIL, &format!("{}@{domain}", rng.choice(LOCALS).unwrap())),
+        },
+        1 if subtree => general(URI, &format!(".{}", domain.trim_start_matches('.'))),
+        1 => general(URI, &rng.choice(URIS).unwrap().replace('D', domain)),
+        2 => {
+            let mut octets: Vec<u8> = rng.choice([vec![10, 0, 0, 0], vec![10, 1, 0, 0], vec![0x20; 16]]).unwrap();
+            if !subtree {
+                let last = octets.len() - 1;
+                octets[last] = rng.u8(0..3);
+                return (IP, octets);
+            }
+            let ones = rng.choice([0, 8, 16, 24, 7]).unwrap();
+            let mask = |at: usize| (0xff00_u16 >> ones_in(ones, at)) as u8;
+            let mut masks: Vec<u8> = (0..octets.len()).map(mask).collect();
+            if rng.u8(0..8) == 0 {
+                masks.reverse();
+            }
+            octets.iter_mut().zip(&masks).for_each(|(octet, mask)| *octet &= mask);
+            (IP, [octets, masks].concat())
+        }
+        _ => general(DNS, domain),
+    }
+}
+
+/// How many of the first bits of a mask are in one of its octets.
+fn ones_in(ones: usize, at: usize) -> usize {
+    ones.saturating_sub(8 * at).min(8)
+}
+
+fn random_names(rng: &mut Rng) -> World {
+    let mut world = World::new(rng.usize(0..2));
+    let count = rng.usize(1..4);
+    let names: Vec<_> = (0..count).map(|_| random_general(rng, false)).collect();
+    world.leaf().extensions.push(alternative_names(&names));
+    for spec in 0..world.chain.len() - 1 {
+        let side = |rng: &mut Rng| (0..rng.usize(0..4)).map(|_| random_general(rng, true)).collect::<Vec<_>>();
+        let (permitted, excluded) = (side(rng), side(rng));
+        world.chain[spec].extensions.push(constraints(&permitted, &excluded));
+    }
+    world
+}
+
+/// The names of the list, and `count` at random.
+fn name_cases(count: usize, rng: &mut Rng) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (name, permitted, excluded, names) in NAMES {
+        let generals = |list: &[(u8, &str)]| list.iter().map(|(kind, text)| general(*kind, text)).collect::<Vec<_>>();
+        let mut world = World::new(0);
+        world.leaf().extensions.push(alternative_names(&generals(names)));
+        if !permitted.is_empty() || !excluded.is_empty() {
+            world.chain[0].extensions.push(constraints(&generals(permitted), &generals(excluded)));
+        }
+        cases.extend(world.case((*name).to_owned()));
+    }
+    cases.extend((0..count).filter_map(|number| random_names(rng).case(format!("random names {number}"))));
+    cases
+}
+
+/// Pinned certificates, each with one octet changed: what can be parsed, and what it says.
+fn altered_cases(count: usize, rng: &mut Rng) -> Vec<Case> {
+    let mut worlds = [World::new(0), random_names(rng), random(rng)];
+    worlds[0].leaf().extensions.extend([policy_ids(&[ONE, TWO]), mapping(ONE, TWO), require_explicit(3)]);
+    let leaves: Vec<_> =
+        worlds.iter().filter_map(|world| Some(world.case(String::new())?.presented[0].clone())).collect();
+    let case = |number: usize, rng: &mut Rng| {
+        let mut der = leaves[number % leaves.len()].clone();
+        let at = rng.usize(0..der.len());
+        der[at] = if rng.bool() { rng.u8(..) } else { der[at] ^ 1 << rng.u8(0..8) };
+        let name = format!("altered {number}, octet {at}");
+        Case { name, host: None, ca: pem(&der), presented: vec![der], at: NOW }
+    };
+    (0..count).map(|number| case(number, rng)).collect()
+}
+
+/// What breaks, or nearly breaks, a rule for the certificate of a gateway at gateway.example.com.
+const SERVER_FAULTS: &[Fault] = &[
+    ("nothing", |_| {}),
+    ("own CA", |w| w.chain = vec![Spec { sans: w.leaf().sans.clone(), usages: vec![], ..Spec::ca("own", 0) }]),
+    ("own, no CA", |w| {
+        w.chain = vec![Spec { sans: w.leaf().sans.clone(), ca: None, usages: vec![], ..Spec::ca("own", 0) }];
+    }),
+    ("leaf that is a CA", |w| w.leaf().ca = Some(None)),
+    ("leaf pinned", |w| w.trusts = vec![usize::MAX]),
+    ("leaf expired", |w| w.leaf().valid = (-30, -1)),
+    ("leaf to come", |w| w.leaf().valid = (1, 30)),
+    ("root expired", |w| w.chain[0].valid = (-100, -1)),
+    ("root to come", |w| w.chain[0].valid = (1, 100)),
+    ("for clients", |w| w.leaf().usages = vec![ExtendedKeyUsagePurpose::ClientAuth]),
+    ("without usages", |w| w.leaf().usages = vec![]),
+    ("for any", |w| w.leaf().usages = vec![ExtendedKeyUsagePurpose::Any]),
+    ("root for clients", |w| w.chain[0].usages = vec![ExtendedKeyUsagePurpose::ClientAuth]),
+    ("without key usage", |w| w.leaf().key_usages = vec![]),
+    ("common name only", |w| {
+        w.leaf().name = "gateway.example.com".into();
+        w.leaf().sans = vec![];
+    }),
+    ("nothing trusted", |w| w.trusts = vec![]),
+    ("forged", |w| w.forged = vec![w.chain.len() - 1]),
+    ("intermediates left out", |w| w.presents = 0),
+    ("critical extension", |w| w.leaf().extensions.push((vec![1, 2, 3], true, vec![5, 0]))),
+    ("host allowed", |w| w.chain[0].extensions.push(constraints(&[general(DNS, "example.com")], &[]))),
+    ("host excluded", |w| w.chain[0].extensions.push(constraints(&[], &[general(DNS, "gateway.example.com")]))),
+    ("leaf with SHA-1", |w| w.alter.push((usize::MAX, sha1))),
+    ("leaf cut off", |w| w.alter.push((usize::MAX, cut))),
+    ("Ed25519", |w| w.leaf().key = ED25519),
+    ("P-521", |w| w.leaf().key = P521),
+];
+
+/// Names of a gateway's certificate: kinds and octets.
+const SERVER_NAMES: [&[(u8, &[u8])]; 14] = [
+    &[(DNS, b"gateway.example.com")],
+    &[(DNS, b"GATEWAY.example.COM"), (DNS, b"other")],
+    &[(DNS, b"*.example.com")],
+    &[(DNS, b"gateway.*.com")],
+    &[(DNS, b"g*.example.com")],
+    &[(DNS, b"*")],
+    &[(DNS, b"*.com")],
+    &[(DNS, b"gateway.example.com.")],
+    &[(DNS, b"-a.example.com"), (DNS, b"a_b.example.com")],
+    &[(DNS, b"10.0.0.1"), (DNS, b"")],
+    &[(IP, &[10, 0, 0, 1])],
+    &[(IP, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1])],
+    &[(IP, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])],
+    &[(EMAIL, b"gateway.example.com"), (URI, b"https://gateway.example.com/")],
+];
+const HOSTS: [&str; 18] = [
+    "gateway.example.com",
+    "Gateway.Example.Com",
+    "gateway.example.com.",
+    "gateway.example.com..",
+    "example.com",
+    "a.gateway.example.com",
+    "-a.example.com",
+    "a_b.example.com",
+    "a b.example.com",
+    "*.example.com",
+    "10.0.0.1",
+    "[10.0.0.1]",
+    "::1",
+    "[::1]",
+    "[]",
+    "::ffff:10.0.0.1",
+    "gateway",
+    "*",
+];
+
+/// A gateway's certificates: each rule broken alone, and every host with every name.
+pub fn server_cases() -> Vec<Case> {
+    let world = |intermediates: usize, names: &[(u8, &[u8])]| {
+        let mut world = World::new(intermediates);
+        world.leaf().usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let names: Vec<_> = names.iter().map(|(kind, octets)| (*kind, octets.to_vec())).collect();
+        world.leaf().extensions.push(alternative_names(&names));
+        world
+    };
+    let mut cases = Vec::new();
+    let mut add = |world: &World, name: String, host: &str| {
+        cases.extend(world.case(name).map(|case| Case { host: Some(host.to_owned()), ..case }));
+    };
+    for intermediates in 0..2 {
+        for (name, fault) in SERVER_FAULTS {
+            let mut world = World::new(intermediates);
+            world.leaf().usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+            world.leaf().sans = vec![SanType::DnsName(HOSTS[0].try_into().unwrap())];
+            fault(&mut world);
+            for host in [HOSTS[0], "other.example.com"] {
+                add(&world, format!("{name}, {intermediates} between, as {host}"), host);
+            }
+        }
+    }
+    for (number, names) in SERVER_NAMES.iter().enumerate() {
+        for host in HOSTS {
+            add(&world(0, names), format!("names {number} as {host}"), host);
+        }
+    }
+    cases
+}
+
+/// Every fault alone and with each other one below a root, each alone with intermediates; and `count` at random each of
+/// chains, of names, and of altered certificates.
 pub fn cases(count: usize, seed: u64) -> Vec<Case> {
     let mut cases = Vec::new();
     for (levels, pairs) in [(0, true), (1, false), (2, false)] {
@@ -509,6 +794,8 @@ pub fn cases(count: usize, seed: u64) -> Vec<Case> {
         }
     }
     let mut rng = Rng::with_seed(seed);
+    cases.extend(name_cases(count, &mut rng));
+    cases.extend(altered_cases(count, &mut rng));
     for number in 0..count {
         let world = random(&mut rng);
         let case = world.case(format!("random {number}"));
@@ -584,11 +871,4 @@ fn random(rng: &mut Rng) -> World {
     }
     world.at = NOW + rng.i64(-3..3) * 86_400;
     world
-}
-
-/// How many cases have each verdict.
-pub fn counts<'v>(verdicts: impl Iterator<Item = &'v str>) -> BTreeMap<&'v str, usize> {
-    let mut counts = BTreeMap::new();
-    verdicts.for_each(|verdict| *counts.entry(verdict).or_default() += 1);
-    counts
 }

@@ -3,6 +3,7 @@
 use clap::{Args as ClapArgs, ValueEnum};
 use clap_complete::ArgValueCompleter;
 use jiff::Timestamp;
+use rayon::prelude::*;
 
 use super::read_key;
 use super::source::Reach;
@@ -11,7 +12,8 @@ use crate::complete;
 use crate::doctor::{self, AgentFacts, ClientCa, Remark};
 use crate::manifest::json_text;
 use crate::pki::{
-    self, CA_CERTIFICATE, CA_PRIVATE_KEY, Certificate, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey, Remaining,
+    self, CA_CERTIFICATE, CA_PRIVATE_KEY, Certificate, Issuer, Issuers, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey,
+    Remaining,
 };
 use crate::plane::{Moment, NamespacedName, Plane, Source};
 use crate::render::certificates::{Sourced, Unread, json, table};
@@ -225,17 +227,19 @@ fn of_agent(facts: AgentFacts) -> Read {
 
 /// What there is to say of certificates beside others: what signed them, and what doesn't go together.
 fn compare(found: &mut [Sourced]) {
-    let mut by_subject = std::collections::HashMap::<String, Vec<usize>>::new();
-    for (index, sourced) in found.iter().enumerate() {
-        by_subject.entry(sourced.certificate.subject.clone()).or_default().push(index);
-    }
-    for index in 0..found.len() {
-        let child = &found[index].certificate;
-        let signs = |parent: &&usize| pki::issued(&child.der, &found[**parent].certificate.der);
-        let parent = by_subject.get(&child.issuer).and_then(|parents| parents.iter().find(signs));
-        let parent = parent.map(|parent| &found[*parent]);
-        found[index].signed_by = parent.map(|parent| format!("{}#{}", parent.source, parent.index));
-        found[index].remarks.extend(doctor::weak_key(&found[index].certificate));
+    let issuers = Issuers::new(found.iter().map(|sourced| sourced.certificate.der.as_slice()));
+    let signed: Vec<Issuer> = (0..found.len()).into_par_iter().map(|index| issuers.of(index)).collect();
+    for (index, issuer) in signed.into_iter().enumerate() {
+        found[index].signed_by = match issuer {
+            Issuer::Found(parent) => Some(format!("{}#{}", found[parent].source, found[parent].index)),
+            Issuer::Missing | Issuer::Untold => None,
+        };
+        let weak = doctor::weak_key(&found[index].certificate);
+        found[index].remarks.extend(weak);
+        if issuer == Issuer::Untold {
+            let text = "it has more possible issuers of one name than are tried: signedBy is not known";
+            found[index].remarks.push(Remark::new("many-issuers", text));
+        }
     }
     let remarks = doctor::same_name(&found.iter().map(|sourced| &sourced.certificate).collect::<Vec<_>>());
     for (index, remark) in remarks {

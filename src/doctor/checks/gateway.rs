@@ -50,7 +50,7 @@ pub fn gateway_reachable(case: &Case) -> Outcome {
         }
         Err(error @ ProbeError::WrongName { host, .. }) => Outcome::fail(error.to_string())
             .advice(format!("add {} to the gateway's clusterGateway.tls.dnsNames, and restart it", visible(host))),
-        Err(error @ ProbeError::Expired) => Outcome::fail(error.to_string())
+        Err(error @ ProbeError::Expired(_)) => Outcome::fail(error.to_string())
             .hint(case.restart_gateway())
             .advice("the gateway reads its certificate once, when it starts"),
         Err(error @ ProbeError::UnknownAuthority) => {

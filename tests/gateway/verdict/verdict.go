@@ -1,4 +1,5 @@
-// Package verdict is what the cluster gateway does with what an agent presents, by Go's crypto/x509.
+// Package verdict is what the cluster gateway does with what an agent presents, and an agent with what the gateway
+// presents, by Go's crypto/x509.
 package verdict
 
 import (
@@ -33,6 +34,21 @@ func Verify(roots *x509.CertPool, presented []*x509.Certificate, at time.Time) e
 		Intermediates: intermediates,
 		CurrentTime:   at,
 		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	return err
+}
+
+// VerifyServer judges a gateway's certificate, which comes first, with its intermediates behind it, as a TLS client does.
+func VerifyServer(roots *x509.CertPool, presented []*x509.Certificate, host string, at time.Time) error {
+	intermediates := x509.NewCertPool()
+	for _, certificate := range presented[1:] {
+		intermediates.AddCert(certificate)
+	}
+	_, err := presented[0].Verify(x509.VerifyOptions{
+		Roots:         roots,
+		Intermediates: intermediates,
+		CurrentTime:   at,
+		DNSName:       host,
 	})
 	return err
 }

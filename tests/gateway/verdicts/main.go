@@ -1,6 +1,7 @@
 // Prints how the cluster gateway of OpenChoreo would judge agents' certificates, by Go's crypto/x509: for each line of
 // standard input, {"presented": [DER in base64], "ca": text of the plane's CA, "at": RFC 3339}, a line with `authorized`
-// or the name of the rule that isn't met and Go's own words.
+// or the name of the rule that isn't met and Go's own words. With a "host" it is an agent that judges the certificate of
+// a gateway at that host.
 package main
 
 import (
@@ -21,6 +22,7 @@ type question struct {
 	Presented [][]byte
 	CA        string
 	At        time.Time
+	Host      string
 }
 
 func main() {
@@ -48,18 +50,22 @@ func judge(asked question) (string, error) {
 		if err != nil {
 			return "unparsable", err
 		}
+		// crypto/tls ends the handshake for a larger one.
+		if key, ok := certificate.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > 8192 {
+			return "key-too-large", nil
+		}
 		presented = append(presented, certificate)
 	}
 	if len(presented) == 0 {
 		return "unparsable", nil
 	}
 	leaf := presented[0]
-	// crypto/tls ends the handshake for a larger one.
-	if key, ok := leaf.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > 8192 {
-		return "key-too-large", nil
+	// crypto/tls takes no other kinds of keys; a client looks at that last.
+	unsupported := leaf.PublicKeyAlgorithm == x509.UnknownPublicKeyAlgorithm || leaf.PublicKeyAlgorithm == x509.DSA
+	if asked.Host != "" {
+		return judgeServer(asked, presented, unsupported)
 	}
-	// crypto/tls takes no other kinds of keys.
-	if leaf.PublicKeyAlgorithm == x509.UnknownPublicKeyAlgorithm || leaf.PublicKeyAlgorithm == x509.DSA {
+	if unsupported {
 		return "unsupported-key", nil
 	}
 	roots, any := verdict.Roots([]byte(asked.CA))
@@ -73,11 +79,25 @@ func judge(asked question) (string, error) {
 	return rule(err), err
 }
 
+func judgeServer(asked question, presented []*x509.Certificate, unsupported bool) (string, error) {
+	roots, _ := verdict.Roots([]byte(asked.CA))
+	if err := verdict.VerifyServer(roots, presented, asked.Host, asked.At); err != nil {
+		return rule(err), err
+	}
+	if unsupported {
+		return "unsupported-key", nil
+	}
+	return "authorized", nil
+}
+
 func rule(err error) string {
 	var invalid x509.CertificateInvalidError
 	var critical x509.UnhandledCriticalExtension
+	var host x509.HostnameError
 	words := err.Error()
 	switch {
+	case errors.As(err, &host):
+		return "wrong-name"
 	case errors.As(err, &critical):
 		return "critical-extension"
 	case errors.As(err, &invalid):

@@ -1,0 +1,179 @@
+//! Signatures on certificates and requests, by the algorithms that Go's crypto/x509 accepts.
+
+use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
+
+use super::link::{Curve, Key};
+
+/// What there is to say of a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Check {
+    Holds,
+    Fails,
+    /// MD5 or SHA-1, which Go doesn't accept.
+    Insecure,
+    /// An algorithm that Go doesn't know, or one of another kind of key.
+    Mismatch,
+    /// Of a kind that can't be verified here, although Go can.
+    Unsupported(&'static str),
+}
+
+/// Something that is signed: its octets, the content of the signature's AlgorithmIdentifier, and the signature.
+pub(super) struct Signed<'s> {
+    pub octets: &'s [u8],
+    pub algorithm: &'s [u8],
+    pub signature: &'s [u8],
+}
+
+/// Whether a signature is one of a key, given as what it is and its bits.
+pub(super) fn check(signed: &Signed<'_>, key: &Key, public_key: &[u8]) -> Check {
+    match algorithm(signed.algorithm) {
+        Algorithm::Insecure => Check::Insecure,
+        Algorithm::Unknown => Check::Mismatch,
+        Algorithm::Known(scheme, hash) => match verifier(scheme, hash, key) {
+            Verifier::Never => Check::Mismatch,
+            Verifier::Unsupported(what) => Check::Unsupported(what),
+            Verifier::With(algorithm) => {
+                let key = ParsedPublicKey::new(algorithm, public_key).ok();
+                let holds = key.is_some_and(|key| key.verify_sig(signed.octets, signed.signature).is_ok());
+                if holds { Check::Holds } else { Check::Fails }
+            }
+        },
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    Pkcs1,
+    Pss,
+    Ecdsa,
+    Ed25519,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hash {
+    Sha256,
+    Sha384,
+    Sha512,
+    /// Ed25519 brings its own.
+    Own,
+}
+
+enum Algorithm {
+    Known(Scheme, Hash),
+    Insecure,
+    Unknown,
+}
+
+/// What Go makes of a signature's AlgorithmIdentifier.
+fn algorithm(identifier: &[u8]) -> Algorithm {
+    use super::der::Reader;
+    const PKCS1: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
+    const ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04];
+    let mut reader = Reader::new(identifier);
+    let Some(id) = reader.read_oid() else {
+        return Algorithm::Unknown;
+    };
+    if let Some([last]) = id.strip_prefix(PKCS1) {
+        return match last {
+            // MD2, MD5 and SHA-1.
+            2 | 4 | 5 => Algorithm::Insecure,
+            10 => pss(reader.rest()),
+            11 => Algorithm::Known(Scheme::Pkcs1, Hash::Sha256),
+            12 => Algorithm::Known(Scheme::Pkcs1, Hash::Sha384),
+            13 => Algorithm::Known(Scheme::Pkcs1, Hash::Sha512),
+            _ => Algorithm::Unknown,
+        };
+    }
+    match id.strip_prefix(ECDSA) {
+        Some([1]) => Algorithm::Insecure,
+        Some([3, 2]) => Algorithm::Known(Scheme::Ecdsa, Hash::Sha256),
+        Some([3, 3]) => Algorithm::Known(Scheme::Ecdsa, Hash::Sha384),
+        Some([3, 4]) => Algorithm::Known(Scheme::Ecdsa, Hash::Sha512),
+        _ if id == [0x2b, 0x65, 0x70] && reader.is_empty() => Algorithm::Known(Scheme::Ed25519, Hash::Own),
+        // Another identifier of RSA with SHA-1.
+        _ if id == [0x2b, 0x0e, 0x03, 0x02, 0x1d] => Algorithm::Insecure,
+        _ => Algorithm::Unknown,
+    }
+}
+
+/// RSASSA-PSS (RFC 4055, 3.1) of one of three kinds: a hash, the same in MGF1, and a salt of its length.
+fn pss(parameters: &[u8]) -> Algorithm {
+    use super::der::{Reader, Tag, signed};
+    const SHA2: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02];
+    const MGF1: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x08];
+    fn hash(identifier: &[u8]) -> Option<u8> {
+        let mut reader = Reader::new(identifier);
+        let id = reader.read_oid()?;
+        match (id.strip_prefix(SHA2)?, reader.rest()) {
+            ([number], [] | [5, 0]) => Some(*number),
+            _ => None,
+        }
+    }
+    let read = || {
+        let mut list = Reader::new(Reader::new(parameters).read(Tag::SEQUENCE)?);
+        let own = hash(Reader::new(list.read(Tag::constructed(0))?).read(Tag::SEQUENCE)?)?;
+        let mut mask = Reader::new(Reader::new(list.read(Tag::constructed(1))?).read(Tag::SEQUENCE)?);
+        let mgf1 = mask.read_oid()? == MGF1;
+        let inner = hash(mask.read(Tag::SEQUENCE)?)?;
+        let salt = signed(Reader::new(list.read(Tag::constructed(2))?).read(Tag::INTEGER)?)?;
+        let trailer = match list.peek() {
+            Some(tag) if tag == Tag::constructed(3) => signed(Reader::new(list.read(tag)?).read(Tag::INTEGER)?)?,
+            _ => 1,
+        };
+        (mgf1 && own == inner && trailer == 1).then_some((own, salt))
+    };
+    match read() {
+        Some((1, 32)) => Algorithm::Known(Scheme::Pss, Hash::Sha256),
+        Some((2, 48)) => Algorithm::Known(Scheme::Pss, Hash::Sha384),
+        Some((3, 64)) => Algorithm::Known(Scheme::Pss, Hash::Sha512),
+        _ => Algorithm::Unknown,
+    }
+}
+
+enum Verifier {
+    With(&'static dyn VerificationAlgorithm),
+    /// Such a key never verifies such a signature.
+    Never,
+    Unsupported(&'static str),
+}
+
+fn verifier(scheme: Scheme, hash: Hash, key: &Key) -> Verifier {
+    use Hash::{Own, Sha256, Sha384, Sha512};
+    use Verifier::{Never, Unsupported, With};
+    match (scheme, key) {
+        // Go refuses smaller keys.
+        (Scheme::Pkcs1 | Scheme::Pss, Key::Rsa { bits: ..1024 }) => Never,
+        (Scheme::Pkcs1 | Scheme::Pss, Key::Rsa { bits: 8193.. }) => Unsupported("an RSA key of more than 8192 bits"),
+        (Scheme::Pkcs1, Key::Rsa { bits }) => match (hash, *bits < 2048) {
+            (Sha256, true) => With(&signature::RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY),
+            (Sha512, true) => With(&signature::RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY),
+            (_, true) => Unsupported("SHA-384 with an RSA key of less than 2048 bits"),
+            (Sha256, _) => With(&signature::RSA_PKCS1_2048_8192_SHA256),
+            (Sha384, _) => With(&signature::RSA_PKCS1_2048_8192_SHA384),
+            (Sha512, _) => With(&signature::RSA_PKCS1_2048_8192_SHA512),
+            (Own, _) => Never,
+        },
+        (Scheme::Pss, Key::Rsa { bits }) => match hash {
+            _ if *bits < 2048 => Unsupported("PSS with an RSA key of less than 2048 bits"),
+            Sha256 => With(&signature::RSA_PSS_2048_8192_SHA256),
+            Sha384 => With(&signature::RSA_PSS_2048_8192_SHA384),
+            Sha512 => With(&signature::RSA_PSS_2048_8192_SHA512),
+            Own => Never,
+        },
+        (Scheme::Ecdsa, Key::Ecdsa(curve)) => match (curve, hash) {
+            (Curve::P224, _) => Unsupported("the curve P-224"),
+            (Curve::P256, Sha256) => With(&signature::ECDSA_P256_SHA256_ASN1),
+            (Curve::P256, Sha384) => With(&signature::ECDSA_P256_SHA384_ASN1),
+            (Curve::P256, Sha512) => With(&signature::ECDSA_P256_SHA512_ASN1),
+            (Curve::P384, Sha256) => With(&signature::ECDSA_P384_SHA256_ASN1),
+            (Curve::P384, Sha384) => With(&signature::ECDSA_P384_SHA384_ASN1),
+            (Curve::P384, Sha512) => With(&signature::ECDSA_P384_SHA512_ASN1),
+            (Curve::P521, Sha256) => With(&signature::ECDSA_P521_SHA256_ASN1),
+            (Curve::P521, Sha384) => With(&signature::ECDSA_P521_SHA384_ASN1),
+            (Curve::P521, Sha512) => With(&signature::ECDSA_P521_SHA512_ASN1),
+            (_, Own) => Never,
+        },
+        (Scheme::Ed25519, Key::Ed25519) => With(&signature::ED25519),
+        _ => Never,
+    }
+}
