@@ -482,13 +482,16 @@ async fn by_name<T: PlaneObject, R>(
 ) -> Result<Chosen<R>, cluster::Error> {
     let (mut planes, mut missing) = (Vec::new(), Vec::new());
     for name in names {
-        match cluster.plane(name).await {
+        match cluster.exact_plane(name).await {
             Ok(plane) => planes.push(make(plane)),
-            Err(error) if error.is_not_found() => missing.push(error.into()),
+            Err(error) if error.is_not_found() => missing.push((name, error)),
             Err(error) => return Err(error),
         }
     }
-    Ok((planes, missing))
+    // One list for all of them, and none where nothing is missing.
+    let known = if missing.is_empty() { Vec::new() } else { cluster.names().await };
+    let missing = missing.into_iter().map(|(name, error)| error.with_similar(name, &known).into());
+    Ok((planes, missing.collect()))
 }
 
 /// Planes out of files.

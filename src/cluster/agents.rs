@@ -237,6 +237,10 @@ impl StoredSecret {
         format!("{}@{}", self.name.name, self.object.metadata.resource_version.as_deref().unwrap_or_default())
     }
 
+    pub fn created(&self) -> Option<Timestamp> {
+        self.object.metadata.creation_timestamp.as_ref().map(|time| time.0)
+    }
+
     /// The Certificate of cert-manager that writes it.
     pub fn certificate(&self) -> Option<&str> {
         self.object.metadata.annotations.as_ref()?.get(CERT_MANAGER).map(String::as_str)

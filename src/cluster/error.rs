@@ -312,6 +312,17 @@ impl Error {
         }
     }
 
+    /// Adds the names, of those known, that a name probably means which doesn't exist.
+    pub fn with_similar(self, name: &str, known: &[String]) -> Self {
+        match self {
+            Self::NotFound { what, command, .. } => {
+                let similar = closest(name, known.iter().map(String::as_str));
+                Self::NotFound { what, similar: similar.into_iter().map(str::to_owned).collect(), command }
+            }
+            other => other,
+        }
+    }
+
     /// Whether the thing that was asked for isn't there, as opposed to not being known.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })

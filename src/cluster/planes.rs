@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tower::BoxError;
 
 use super::{Cluster, Error};
-use crate::plane::{CLUSTER_WORKFLOW_PLANE, Plane, Selector, Unreadable, closest};
+use crate::plane::{CLUSTER_WORKFLOW_PLANE, Plane, Selector, Unreadable};
 use crate::term::visible;
 use crate::validate::{Cause, Refusal};
 
@@ -133,21 +133,19 @@ impl Cluster {
     /// One plane, typed or as the server's own object. Where it doesn't exist, the error has similar names.
     pub async fn plane<T: PlaneObject>(&self, name: &str) -> Result<T, Error> {
         match self.exact_plane(name).await {
-            Err(Error::NotFound { what, command, .. }) => {
-                Err(Error::NotFound { what, similar: self.similar(name).await, command })
-            }
+            Err(error) if error.is_not_found() => Err(error.with_similar(name, &self.names().await)),
             answer => answer,
         }
     }
 
-    /// Names of existing planes that a name may mean; none where planes can't be listed.
-    pub async fn similar(&self, name: &str) -> Vec<String> {
+    /// The names of all planes; none where planes can't be listed.
+    pub async fn names(&self) -> Vec<String> {
         let names = self.planes_as(None, |named: Named| named.metadata.name.unwrap_or_default()).await;
-        let names = names.unwrap_or_default();
-        closest(name, names.iter().map(String::as_str)).into_iter().map(str::to_owned).collect()
+        names.unwrap_or_default()
     }
 
-    async fn exact_plane<T: PlaneObject>(&self, name: &str) -> Result<T, Error> {
+    /// Like [`Cluster::plane`], without a look for similar names.
+    pub async fn exact_plane<T: PlaneObject>(&self, name: &str) -> Result<T, Error> {
         let plane: T = self.request(Request::get(format!("{}/{name}", self.kind.path())).body(Vec::new())).await?;
         self.recognize(&plane)?;
         let (.., found) = plane.identity();

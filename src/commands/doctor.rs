@@ -14,7 +14,7 @@ use crate::doctor::{
 use crate::gateway::GatewayUrl;
 use crate::manifest::{Input, json_text, read_bytes};
 use crate::pki::{self, Remaining};
-use crate::plane::{Plane, Snapshot};
+use crate::plane::{Plane, Snapshot, closest, did_you_mean};
 use crate::render;
 use crate::render::checks::Diagnosed;
 use crate::term::{Exit, Term, visible};
@@ -228,7 +228,12 @@ fn tell_checks(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     // The notes of `describe` have ids of their own.
     match NOTES.iter().chain(REMARKS).find(|noted| noted.id == id) {
         Some(noted) => session.term.line(&format!("{}: a note of `choreoctl describe`\n\n{}", noted.id, noted.why))?,
-        None => anyhow::bail!("there is no check {}: choreoctl doctor --list-checks", visible(id)),
+        None => {
+            let ids = CHECKS.iter().map(|check| check.id).chain(NOTES.iter().chain(REMARKS).map(|noted| noted.id));
+            let similar: Vec<_> = closest(id, ids).into_iter().map(str::to_owned).collect();
+            let hint = did_you_mean(&similar).unwrap_or_else(|| "choreoctl doctor --list-checks".into());
+            anyhow::bail!("there is no check {}: {hint}", visible(id))
+        }
     }
     Ok(Exit::Done)
 }

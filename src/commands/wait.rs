@@ -15,7 +15,7 @@ use crate::complete;
 use crate::doctor;
 use crate::manifest::json_text;
 use crate::pki::Verdict;
-use crate::plane::{Goal, Plane, Source, Span, State, did_you_mean};
+use crate::plane::{Goal, Plane, Source, Span, State, closest, did_you_mean};
 use crate::render;
 use crate::term::{Exit, Term, Waiting, paint, visible};
 
@@ -251,8 +251,9 @@ fn title(names: &[String]) -> String {
 
 /// The hint on the first plane that isn't there and whose name is like that of another.
 async fn meant(planes: &[(String, bool, Option<State>)], cluster: &Cluster) -> String {
+    let known = cluster.names().await;
     for (name, _, _) in planes.iter().filter(|(_, _, state)| state.is_none()) {
-        if let Some(question) = did_you_mean(&cluster.similar(name).await) {
+        if let Some(question) = did_you_mean(&closest(name, known.iter().map(String::as_str))) {
             return format!("\n\n{} {question}", paint::good("hint:"));
         }
     }

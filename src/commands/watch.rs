@@ -94,9 +94,9 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         };
         view.show(&changes, &board, watch.now())?;
         if let Some(missing) = board.missing() {
-            let similar = cluster.similar(missing.as_str()).await;
             let command = cluster.target().command("choreoctl get");
-            let error = Error::NotFound { what: format!("plane {missing}"), similar, command };
+            let error = Error::NotFound { what: format!("plane {missing}"), similar: Vec::new(), command };
+            let error = error.with_similar(missing.as_str(), &cluster.names().await);
             return Ok(tell_missing(&[error.into()], &session.term));
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {

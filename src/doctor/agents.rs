@@ -63,7 +63,8 @@ pub struct Pair {
     pub fits: bool,
     /// What pods that were restarted from here for it are marked with.
     revision: String,
-    /// When tls.crt was last written, as the server took it down.
+    /// When the Secret was created, and when its tls.crt was last written, as the server recorded it.
+    created: Option<Timestamp>,
     pub written: Option<Timestamp>,
     /// The Certificate of cert-manager that writes it.
     pub cert_manager: Option<String>,
@@ -97,9 +98,16 @@ impl Pair {
             certificates,
             ca: secret.text(CA_CERTIFICATE).to_string(),
             revision: secret.revision(),
+            created: secret.created(),
             written: secret.writers(LEAF_CERTIFICATE).into_iter().filter_map(|writer| writer.time).max(),
             cert_manager: secret.certificate().map(str::to_owned),
         })
+    }
+
+    /// Whether a Secret that was created at this moment has held this certificate ever since: what starts with it has
+    /// nothing else to read.
+    fn is_first(&self, started: Timestamp) -> bool {
+        self.created == Some(started) && self.created == self.written
     }
 
     pub fn leaf(&self) -> &Certificate {
@@ -113,7 +121,7 @@ impl Pair {
             Presents::This
         } else if started < self.leaf().not_before {
             Presents::Older
-        } else if self.written.is_some_and(|written| started <= written) {
+        } else if self.written.is_some_and(|written| started <= written) && !self.is_first(started) {
             // Both are whole seconds.
             Presents::Unsure
         } else {

@@ -262,7 +262,7 @@ pub fn a_person_registers_a_build_plane() {
     terminal.sees("write it as wss://HOST:PORT/ws");
     terminal.types(&"\u{7f}".repeat(9));
     terminal.types(&format!("wss://localhost:{}/ws\r", at.port));
-    terminal.sees("contexts ");
+    terminal.sees("this will change:");
     terminal.sees("Do you want to register boot?");
     terminal.types("y\r");
     terminal.sees("already  contexts");
