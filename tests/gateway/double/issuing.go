@@ -27,7 +27,10 @@ type (
 			IssuerRef              struct{ Name string }
 			Subject                struct{ Organizations []string }
 		}
-		Status struct{ Revision int }
+		Status struct {
+			Revision   int
+			Conditions []any
+		}
 	}
 	authority struct {
 		Spec struct {
@@ -43,7 +46,7 @@ const (
 	revision      = "cert-manager.io/certificate-revision"
 )
 
-// issue brings every Certificate of the namespace on. Without cert-manager's CRDs there is nothing to do.
+// issueAll brings every Certificate of the namespace on. Without cert-manager's CRDs there is nothing to do.
 func (d *double) issueAll() error {
 	if d.idle.Load() {
 		return nil
@@ -78,7 +81,12 @@ func (d *double) issue(wanted certificate) error {
 	before, _ := time.ParseDuration(cmp.Or(wanted.Spec.RenewBefore, "360h"))
 	if held := leaf(secret.Data["tls.crt"]); held != nil && held.Subject.CommonName == wanted.Spec.CommonName &&
 		secret.Metadata.Annotations[byIssuer] == wanted.Spec.IssuerRef.Name && time.Now().Before(held.NotAfter.Add(-before)) {
-		return nil
+		if wanted.Status.Conditions != nil {
+			return nil
+		}
+		// One that was deleted and made anew finds its Secret.
+		more := map[string]any{"renewalTime": held.NotAfter.Add(-before).Format(time.RFC3339)}
+		return d.build.call("PATCH", d.certificates+"/"+wanted.Metadata.Name+"/status", status(isReady(), more), nil)
 	}
 	pair, made, err := d.sign(wanted)
 	if err != nil {
