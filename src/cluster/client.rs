@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http_body_util::Limited;
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
@@ -37,6 +38,8 @@ const LAST_RETRY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How many fields that can't be read are warned of by name.
 const HEEDED: usize = 20;
+/// Largest answer, in bytes: a page of 500 planes of 1 MiB each fits.
+pub(super) const LARGEST_ANSWER: usize = 512 << 20;
 /// A watch that ends sooner is one that the server does not keep open.
 const SHORT_WATCH: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -111,6 +114,8 @@ where
     let http = HyperClient::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build::<_, Body>(connector);
     let retry = RetryPolicy::new(FIRST_RETRY, LAST_RETRY, RETRIES, true).ok().map(RetryLayer::new);
     let service = ServiceBuilder::new()
+        // Outermost, so that it counts what a compressed answer becomes.
+        .map_response(|answer: Response<_>| answer.map(|body| Limited::new(body, LARGEST_ANSWER)))
         .layer(config.base_uri_layer())
         .layer(DecompressionLayer::new().gzip(!config.disable_compression))
         .option_layer(retry)

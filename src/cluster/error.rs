@@ -4,13 +4,16 @@ use std::error::Error as StdError;
 use std::path::Path;
 use std::time::Duration;
 
+use http_body_util::LengthLimitError;
 use kube::client::AuthError;
 use kube::config::KubeconfigError;
 use kube::core::Status;
 use tower::BoxError;
 
 use super::Target;
+use super::client::{LARGEST_ANSWER, NoAnswer, Unusable};
 use super::client::{NoAnswer, Unusable};
+use crate::plane::{CLUSTER_WORKFLOW_PLANE, Kind, Span};
 use crate::plane::{CLUSTER_WORKFLOW_PLANE, Kind, Span, closest, did_you_mean};
 use crate::term::{shell_quoted, visible};
 
@@ -78,6 +81,10 @@ pub enum Error {
     Answer { server: String, source: BoxError },
     #[error("the API server at {} answered with {found} instead of {expected}", visible(.server))]
     OtherAnswer { server: String, found: String, expected: String, command: String },
+    #[error("the answer of the API server at {} is larger than {} MiB", visible(.server), LARGEST_ANSWER >> 20)]
+    TooLarge { server: String },
+    #[error("the list of the API server at {} does not end", visible(.server))]
+    Endless { server: String },
     #[error("the API server at {} is busy and asks to wait {}", visible(.server), Span::from_seconds(.wait.as_secs()))]
     Busy { server: String, wait: Duration },
 }
@@ -118,6 +125,9 @@ fn some(contexts: &[String]) -> String {
 impl Error {
     pub(super) fn of(error: kube::Error, target: &Target, kind: &'static Kind) -> Self {
         let server = target.server.clone();
+        if find::<LengthLimitError>(&error).is_some() {
+            return Self::TooLarge { server };
+        }
         match error {
             kube::Error::Api(status) => Self::of_status(*status, target, kind),
             kube::Error::Service(source) => Self::of_service(source, server, target),
@@ -269,6 +279,9 @@ impl Error {
             Self::OtherAnswer { command, .. } => Some(format!(
                 "does the kubeconfig name the API server itself, and not a proxy or another service? {command}"
             )),
+            Self::TooLarge { .. } | Self::Endless { .. } => {
+                Some("does the kubeconfig name the API server? If so, name planes, or choose some with -l".into())
+            }
             Self::Busy { .. } => Some("try again then".into()),
             Self::TimedOut { .. } => Some("try again, or allow more with --request-timeout 2m".into()),
             Self::Unauthorized { command, .. } => Some(format!("has the token or certificate expired? {command}")),

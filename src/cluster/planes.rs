@@ -16,6 +16,9 @@ use crate::validate::{Cause, Refusal};
 /// Objects in one page of a list: few enough to keep memory low, many enough to keep the requests few.
 const PAGE: u32 = 500;
 
+/// Most pages of a list: no cluster has a million planes.
+const MOST_PAGES: usize = 2_000;
+
 /// Who owns the fields that are written here.
 pub(super) const MANAGER: &str = "choreoctl";
 
@@ -116,7 +119,7 @@ impl Cluster {
             params = params.labels(selector.as_str());
         }
         let mut planes = Vec::new();
-        loop {
+        for _ in 0..MOST_PAGES {
             let page: Page<T> = self.request(kube::core::Request::new(self.kind.path()).list(&params)).await?;
             let token = page.metadata.continue_.clone().filter(|token| !token.is_empty());
             for plane in page.items_of(self.kind.kind, self)? {
@@ -128,6 +131,7 @@ impl Cluster {
                 None => return Ok(planes),
             }
         }
+        Err(Error::Endless { server: self.target.server.clone() })
     }
 
     /// One plane, typed or as the server's own object. Where it doesn't exist, the error has similar names.

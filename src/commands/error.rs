@@ -87,6 +87,8 @@ mod tests {
             broken(tls(rustls::CertificateError::Expired)),
             broken(tls(rustls::CertificateError::UnknownIssuer)),
             Cluster::TimedOut { server: s("x"), limit: Duration::ZERO },
+            Cluster::TooLarge { server: s("x") },
+            Cluster::Endless { server: s("x") },
             Cluster::Busy { server: s("x"), wait: Duration::from_secs(3600) },
             Cluster::OtherAnswer { server: s("x"), found: s("y"), expected: s("z"), command: s("kubectl") },
             Cluster::Unauthorized { server: s("x"), command: s("kubectl") },

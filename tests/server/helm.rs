@@ -146,7 +146,6 @@ pub fn the_chart_is_installed_repaired_and_rotated_by_helm() {
         (&["tls.enabled=false"], "agent-tls"),
         (&[&format!("serverUrl=https://localhost:{}/ws", at.port)], "agent-server-url"),
         (&[&format!("serverUrl=wss://localhost:{}", at.port)], "agent-server-url"),
-        (&["replicas=0"], "agent-replicas"),
     ] {
         helm(&at, values);
         repair(&at, &format!("Helm's {}", values[0]), id, "fail");
