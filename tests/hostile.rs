@@ -257,3 +257,27 @@ fn who_may_list_but_not_watch_sees_changes_by_polling() {
     let told = "not allowed to watch clusterbuildplanes; polling every 2 s";
     assert_eq!(err.matches(told).count(), 1, "{err}");
 }
+
+#[test]
+fn certificates_are_judged_by_the_servers_clock() {
+    let made = rcgen::CertificateParams::default();
+    let days = |count: i64| time::OffsetDateTime::now_utc() + time::Duration::days(count);
+    let params = rcgen::CertificateParams { not_before: days(-1), not_after: days(400), ..made };
+    let pem = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
+    let mut held = plane("a");
+    held["spec"]["clusterAgent"]["clientCA"]["value"] = pem.into();
+    let planes = list(json!([held]));
+    let at = |ahead: i64| {
+        let planes = planes.clone();
+        Server::start(move |_| {
+            let (head, body) = ok(&planes);
+            let date = jiff::Timestamp::from_second(days(ahead).unix_timestamp()).unwrap();
+            (format!("{head}\r\nDate: {}", jiff::fmt::rfc2822::to_string(&date.to_zoned(jiff::tz::TimeZone::UTC)).unwrap()), body)
+        })
+    };
+    at(0).ends(&["certs", "inspect", "--expires-within", "30d"], 0);
+    at(390).ends(&["certs", "inspect", "--expires-within", "30d"], 1);
+    let (out, _) = at(390).ends(&["certs", "inspect", "-o", "json"], 0);
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert!(told["certificates"][0]["lifetimeUsed"].as_f64().unwrap() > 0.9, "{told}");
+}

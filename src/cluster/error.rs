@@ -12,8 +12,6 @@ use tower::BoxError;
 
 use super::Target;
 use super::client::{LARGEST_ANSWER, NoAnswer, Unusable};
-use super::client::{NoAnswer, Unusable};
-use crate::plane::{CLUSTER_WORKFLOW_PLANE, Kind, Span};
 use crate::plane::{CLUSTER_WORKFLOW_PLANE, Kind, Span, closest, did_you_mean};
 use crate::term::{shell_quoted, visible};
 

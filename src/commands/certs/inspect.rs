@@ -2,7 +2,6 @@
 
 use clap::{Args as ClapArgs, ValueEnum};
 use clap_complete::ArgValueCompleter;
-use jiff::Timestamp;
 use rayon::prelude::*;
 
 use super::read_key;
@@ -74,7 +73,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     for source in &sources {
         read.extend(of_source(source, &reach).await?);
     }
-    let now = args.at.map_or_else(Timestamp::now, |moment| moment.from(Timestamp::now()));
+    let now = args.at.map_or_else(|| reach.now(), |moment| moment.from(reach.now()));
     let (mut found, mut problems) = (Vec::new(), Vec::new());
     for (source, certificates) in read {
         match certificates {

@@ -1,5 +1,7 @@
 //! What stands in a [`Source`], for the verbs that read certificates.
 
+use jiff::Timestamp;
+
 use crate::args::{BuildArgs, BuildCluster, NoBuildCluster, Session};
 use crate::cluster::Cluster;
 use crate::doctor::AgentFacts;
@@ -26,6 +28,12 @@ impl<'s> Reach<'s> {
     /// The control plane's cluster.
     pub fn cluster(&self) -> anyhow::Result<&Cluster> {
         self.cluster.as_ref().ok_or_else(|| anyhow::anyhow!("there is no cluster to ask"))
+    }
+
+    /// The API server's clock, the control plane's before the build cluster's; this machine's where neither is asked.
+    pub fn now(&self) -> Timestamp {
+        let build = || self.build.as_ref().map(|build| &build.cluster);
+        self.cluster.as_ref().or_else(build).map_or_else(Timestamp::now, Cluster::now)
     }
 
     /// The agent of a planeID; without one, the only agent there is.
