@@ -260,9 +260,9 @@ fn who_may_list_but_not_watch_sees_changes_by_polling() {
 
 #[test]
 fn certificates_are_judged_by_the_servers_clock() {
-    let made = rcgen::CertificateParams::default();
     let days = |count: i64| time::OffsetDateTime::now_utc() + time::Duration::days(count);
-    let params = rcgen::CertificateParams { not_before: days(-1), not_after: days(400), ..made };
+    let mut params = rcgen::CertificateParams::default();
+    (params.not_before, params.not_after) = (days(-1), days(400));
     let pem = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
     let mut held = plane("a");
     held["spec"]["clusterAgent"]["clientCA"]["value"] = pem.into();
@@ -272,7 +272,13 @@ fn certificates_are_judged_by_the_servers_clock() {
         Server::start(move |_| {
             let (head, body) = ok(&planes);
             let date = jiff::Timestamp::from_second(days(ahead).unix_timestamp()).unwrap();
-            (format!("{head}\r\nDate: {}", jiff::fmt::rfc2822::to_string(&date.to_zoned(jiff::tz::TimeZone::UTC)).unwrap()), body)
+            (
+                format!(
+                    "{head}\r\nDate: {}",
+                    jiff::fmt::rfc2822::to_string(&date.to_zoned(jiff::tz::TimeZone::UTC)).unwrap()
+                ),
+                body,
+            )
         })
     };
     at(0).ends(&["certs", "inspect", "--expires-within", "30d"], 0);

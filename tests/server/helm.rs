@@ -178,10 +178,11 @@ pub fn the_chart_is_installed_repaired_and_rotated_by_helm() {
     at.order("issuing on");
 
     // The certificate in the running pod stays in sight when cert-manager has renewed the one in the Secret.
-    helm(&at, &["tls.duration=2h", "tls.renewBefore=1h59m48s"]);
+    helm(&at, &["tls.duration=2h", "tls.renewBefore=1h59m40s"]);
     at.build.kubectl(&["delete", "secret", SECRET, "-n", NAMESPACE, "--ignore-not-found"], "");
     while !at.secrets().contains(SECRET) {}
-    std::thread::sleep(Duration::from_millis(1100));
+    // So much later that the pod surely reads this one.
+    std::thread::sleep(Duration::from_secs(7));
     let restart = ["rollout", "restart", "deployment", DEPLOYMENT, "-n", NAMESPACE];
     at.build.kubectl(&restart, "");
     at.build.kubectl(&["rollout", "status", "deployment", DEPLOYMENT, "-n", NAMESPACE], "");
