@@ -53,7 +53,8 @@ use proxy::Proxy;
 use rotation::{
     a_pinned_leaf_is_led_out_of_its_outage, a_rotation_can_be_rolled_back, a_rotation_leaves_to_others_what_is_theirs,
     a_rotation_minds_what_changes_beside_it, a_rotation_refuses_nobody, a_rotation_that_is_cut_off_goes_on,
-    a_secret_that_somebody_else_wrote_stops_a_rotation, cert_manager_issues_from_the_new_ca,
+    a_secret_that_somebody_else_wrote_stops_a_rotation, an_unfinished_rotation_is_shown_with_both_ways_on,
+    cert_manager_issues_from_the_new_ca,
 };
 use terminal::Terminal;
 
@@ -130,6 +131,7 @@ fn main() {
         cert_manager_issues_from_the_new_ca,
         a_secret_that_somebody_else_wrote_stops_a_rotation,
         a_rotation_minds_what_changes_beside_it,
+        an_unfinished_rotation_is_shown_with_both_ways_on,
         doctor_names_the_injected_cause,
         doctor_warns_of_what_will_hurt,
         doctor_only_reads_and_tells_what_it_can,

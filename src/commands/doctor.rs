@@ -21,9 +21,9 @@ use crate::term::{Exit, Term, visible};
 
 /// Find out why an agent isn't connected
 ///
-/// Looks at the control plane, with --build-context at the build cluster too, and asks the gateway as an agent would,
-/// without becoming one. It names one root cause first, with what to do. It only ever reads. Exits 1 when a check failed,
-/// and 2 when something that is needed can't be read.
+/// Looks at the control plane, with --build-context at the agent's cluster too, and asks the gateway as an agent would,
+/// without becoming one. Shows what fails and warns (with -v every check), and the verdict with one root cause last. It
+/// only reads. Exits 1 when a check failed, and 2 when something that is needed can't be read.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl doctor

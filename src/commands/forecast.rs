@@ -13,10 +13,11 @@ use crate::plane::{Moment, Plane, Span};
 use crate::render::forecast::{Forecast, json, prometheus, table};
 use crate::term::Exit;
 
-/// Say when build planes will break by themselves
+/// Predict when planes will lose their connection
 ///
-/// The CA's end, with --build-context that of the agent's certificate and the day on which cert-manager renews a pinned
-/// one, and with a gateway's URL that of the gateway's own certificate. It only ever reads.
+/// Shows when the CA expires, with --build-context also the agent's certificates, in the Secret and in the running pod, and
+/// the day on which cert-manager renews a pinned one, and with a gateway's URL the gateway's own certificate. A certificate
+/// that is unknown has its latest possible date, and counts for --within. It only reads.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl forecast

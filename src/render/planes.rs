@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{NONE, cell, columns, cut, state};
 use crate::doctor::{ClientCa, ca_remarks};
-use crate::plane::{AgentConnection, Plane, State, age};
+use crate::plane::{AgentConnection, Plane, ROTATION, State, age};
 use crate::term::paint;
 
 const HEADER: [&str; 7] = ["NAME", "PLANE-ID", "STATE", "AGENTS", "HEARTBEAT", "SINCE", "AGE"];
@@ -64,6 +64,8 @@ pub struct Row {
 #[derive(Clone, Debug)]
 struct Wide {
     ca: ClientCa,
+    /// Whether a rotation of the CA is unfinished.
+    rotating: bool,
     secret_store: String,
     observability: String,
 }
@@ -73,10 +75,12 @@ impl Row {
     pub fn new(plane: Plane, ca: Option<ClientCa>) -> Self {
         let plane_id = plane.plane_id().to_owned();
         let created = plane.created();
+        let rotating = plane.annotation(ROTATION).is_some();
         let spec = plane.spec;
         let wide = ca.map(|ca| {
             Box::new(Wide {
                 ca,
+                rotating,
                 secret_store: spec.secret_store_ref.map(|store| store.name).unwrap_or_default(),
                 observability: spec
                     .observability_plane_ref
@@ -134,7 +138,7 @@ impl Row {
                 cell(&wide.secret_store),
                 cell(&wide.observability),
                 message,
-                remarks(&wide.ca),
+                remarks(wide),
             ]);
         }
         cells
@@ -152,8 +156,9 @@ fn expires(ca: &ClientCa, now: Timestamp) -> String {
     }
 }
 
-fn remarks(ca: &ClientCa) -> String {
-    let remarks = ca_remarks(ca.certificates().as_deref().unwrap_or_default());
+fn remarks(wide: &Wide) -> String {
+    let mut remarks = ca_remarks(wide.ca.certificates().as_deref().unwrap_or_default());
+    remarks.extend(wide.rotating.then_some("rotation-unfinished"));
     if remarks.is_empty() { NONE.to_owned() } else { paint::warning(&remarks.join(",")) }
 }
 

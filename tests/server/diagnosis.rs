@@ -264,8 +264,9 @@ fn pair(at: &Estate, more: &[&str], folder: &str) {
 }
 
 fn agent_secret(at: &Estate, certificate: &str, key: &str) {
+    let data = json!({"tls.crt": certificate, "tls.key": key, "ca.crt": file(at, "old/ca.crt")});
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
-        "metadata": {"name": SECRET, "namespace": NAMESPACE}, "stringData": {"tls.crt": certificate, "tls.key": key}});
+        "metadata": {"name": SECRET, "namespace": NAMESPACE}, "stringData": data});
     at.build.kubectl(&["apply", "-f", "-"], &secret.to_string());
 }
 

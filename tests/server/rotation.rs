@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::estate::{DEPLOYMENT, Estate, NAMESPACE, SECRET};
+use super::hints::paste;
 
 const SOON: Duration = Duration::from_secs(60);
 const ROTATE: [&str; 6] = ["certs", "rotate", "a", "--yes", "-o", "json"];
@@ -137,6 +138,67 @@ pub fn a_rotation_can_be_rolled_back() {
         assert_eq!(estate.secrets().trim(), format!("secret/{SECRET}"));
         estate.nobody_was_refused();
     }
+}
+
+/// How to continue and how to go back, as it is printed.
+fn both_ways(text: &str) -> (String, String) {
+    let line = |word: &str| {
+        let line = text.lines().find_map(|line| line.trim().strip_prefix(word));
+        line.unwrap_or_else(|| panic!("no {word} in {text}")).trim().to_owned()
+    };
+    (line("continue:"), line("go back:"))
+}
+
+pub fn an_unfinished_rotation_is_shown_with_both_ways_on() {
+    let mut estate = three_planes();
+    let (before, pair) = (estate.value("a"), estate.secret(SECRET));
+    let check = |id: &str| {
+        let told = estate.run(&["doctor", "a", "-o", "json"]).json();
+        let checks = told["planes"][0]["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["id"] == id).unwrap().clone()
+    };
+    let stage = || estate.run(&[&ROTATE[..], &["--until", "stage"]].concat()).expect(0).stderr;
+    let hint = |number: usize| check("rotation")["hints"][number]["text"].as_str().unwrap().to_owned();
+    for (number, finished) in [(1, false), (0, true)] {
+        let told = stage();
+        let (go_on, back) = both_ways(&told);
+        assert!(go_on.starts_with("choreoctl certs rotate a ") && back.ends_with(" --rollback"), "{told}");
+        for plane in ["a", "b"] {
+            let notes = estate.control.run(&["describe", plane, "-o", "json"]).json()["planes"][0]["notes"].clone();
+            assert!(notes.to_string().contains("rotation-unfinished"), "{notes}");
+            let wide = estate.control.run(&["get", plane, "-o", "wide"]).stdout;
+            assert!(wide.contains("rotation-unfinished"), "{wide}");
+        }
+        assert_eq!(check("rotation")["status"], "warn");
+        paste(&estate, &hint(number)).expect(0);
+        assert_eq!(check("rotation")["status"], "pass");
+        assert_eq!((estate.value("a") == before, estate.secret(SECRET) == pair), (!finished, !finished));
+        assert!(!estate.control.run(&["describe", "a"]).stdout.contains("rotation"));
+    }
+    estate.nobody_was_refused();
+
+    // Interrupted while it waits, it says the same.
+    estate.order("reports off");
+    let args = ["certs", "rotate", "a", "--yes", "--again"];
+    let mut run = estate.spawn(&args);
+    run.until("restart", SOON, |line| line.starts_with("restart"));
+    assert_eq!(run.signal("-INT"), 130);
+    let (go_on, back) = both_ways(&run.stderr());
+    estate.order("reports on");
+    paste(&estate, &back).expect(0);
+    estate.run(&[&args[..], &["--until", "switch"]].concat()).expect(0);
+    paste(&estate, &go_on).expect(0);
+
+    // A certificate of another CA in the Secret takes the plane's CA of before along, and what is trusted is reported.
+    let at = &estate.control;
+    at.run(&["certs", "ca", "--out-dir", "foreign", "--name", "foreign"]).expect(0);
+    at.run(&["certs", "client", "--plane-id", "shared", "--ca-dir", "foreign"]).expect(0);
+    let secret = at.run(&["certs", "secret", "foreign", "-n", NAMESPACE]).expect(0).stdout;
+    estate.build.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &secret);
+    let told = steps(&estate.run(&["certs", "rotate", "a", "--yes", "--again", "-o", "json"]).expect(0).stdout);
+    let trusted = told.iter().find(|(_, _, message)| message.starts_with("a trusts ")).unwrap();
+    assert!(!trusted.2.contains("also"), "{trusted:?}");
+    assert_eq!(estate.value("a").matches("BEGIN CERTIFICATE").count(), 1);
 }
 
 /// A self-signed certificate as the chart's cert-manager makes it: no CA, 90 days.

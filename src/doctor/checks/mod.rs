@@ -539,7 +539,9 @@ impl Case {
     /// The command that gives the plane and its agent a new CA, and keeps the CA's key.
     fn rotate(&self) -> Hint {
         let is_issued = self.pair().is_some_and(|pair| pair.cert_manager.is_some());
-        let release = self.agent().and_then(|agent| agent.agent.release.as_ref());
+        // Helm can be run where its release and the chart's version are known.
+        let release =
+            self.agent().and_then(|agent| agent.agent.release.as_ref().zip(agent.agent.chart_version.as_ref()));
         let out_dir = || format!(" --out-dir {}", shell_quoted(&format!("{}-ca", self.facts.plane.name())));
         let to_file = match (is_issued, release) {
             // The CA's key is in the Secret that cert-manager reads.

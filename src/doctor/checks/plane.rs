@@ -113,7 +113,7 @@ fn trust_agent(case: &Case) -> Option<Hint> {
     let trusts = |ca: &str| matches!(pki::verify(&pair.presented, ca, case.facts.now), Verdict::Authorized { .. });
     let leaf = pki::encode("CERTIFICATE", pair.presented.first()?);
     let key = if trusts(&pair.ca) { CA_CERTIFICATE } else { LEAF_CERTIFICATE };
-    if key == LEAF_CERTIFICATE && !(pair.certificates.len() == 1 && trusts(&leaf)) {
+    if key == LEAF_CERTIFICATE && !(pair.leaf().self_issued() && trusts(&leaf)) {
         return None;
     }
     let secret = case.agent()?.agent.pair()?;
