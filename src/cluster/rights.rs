@@ -26,9 +26,12 @@ impl Right {
     }
 }
 
+/// Verbs by API group and resource.
+type Rules<'r> = BTreeMap<(&'r str, &'r str), BTreeSet<&'r str>>;
+
 /// The roles that grant rights, and a binding for each to a user that is yet to be filled in, as YAML documents.
 fn roles<'r>(rights: impl Iterator<Item = &'r Right>) -> anyhow::Result<String> {
-    let mut rules: BTreeMap<Option<&str>, BTreeMap<(&str, &str), BTreeSet<&str>>> = BTreeMap::new();
+    let mut rules: BTreeMap<Option<&str>, Rules<'_>> = BTreeMap::new();
     for right in rights {
         let verbs = rules.entry(right.namespace.as_deref()).or_default().entry((right.group, right.resource));
         verbs.or_default().insert(right.verb);

@@ -88,9 +88,9 @@ fn pending(certificate: &Value) -> Option<String> {
         return None;
     }
     let conditions = certificate["status"]["conditions"].as_array().into_iter().flatten();
-    let said = conditions.filter_map(|condition| {
+    let said = conditions.map(|condition| {
         let text = |field: &str| visible(condition[field].as_str().unwrap_or_default()).into_owned();
-        Some(format!("{} {}: {}", text("type"), text("status"), text("message")))
+        format!("{} {}: {}", text("type"), text("status"), text("message"))
     });
     let said: Vec<_> = said.collect();
     Some(if said.is_empty() { "cert-manager has not processed it".into() } else { said.join("; ") })

@@ -115,6 +115,21 @@ pub fn the_chart_is_installed_repaired_and_rotated_by_helm() {
         with_build(&at, &format!("{line} --agent-certificate cert-manager -o json {more}"))
     };
 
+    // A cert-manager whose controller is down issues nothing: that is found before the first write.
+    let labels = json!({"app.kubernetes.io/name": "cert-manager", "app.kubernetes.io/component": "controller"});
+    let pod = json!({"containers": [{"name": "controller", "image": "controller"}]});
+    let controller = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "cert-manager", "namespace": "default", "labels": labels},
+        "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}}});
+    at.build.kubectl(&["apply", "-f", "-"], &controller.to_string());
+    bootstrap(PLANE, "")
+        .expect(2)
+        .says(&["Deployment default/cert-manager has no available pod", "--agent-certificate own"]);
+    at.control.run(&["get", PLANE]).expect(3);
+    let status = json!({"status": {"replicas": 1, "readyReplicas": 1, "availableReplicas": 1}}).to_string();
+    let patch = ["patch", "deployment", "cert-manager", "--subresource=status", "--type=merge", "-p", &status];
+    at.build.kubectl(&patch, "");
+
     // From nothing to connected.
     let told = bootstrap(PLANE, "--install").expect(0);
     assert!(told.stdout.lines().last().unwrap().contains("counts 1 for chart"), "{told:?}");

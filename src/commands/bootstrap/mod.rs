@@ -16,7 +16,7 @@ use super::error_text;
 use super::helm::{self, Helm};
 use super::steps::Steps;
 use super::wait::deadline;
-use crate::args::{BuildArgs, ControlArgs, DryRun, Session, TextFormat, read_manifests, unless_swapped};
+use crate::args::{BuildArgs, ControlArgs, DryRun, Session, TextFormat, read_manifests, swapped};
 use crate::cluster::Cluster;
 use crate::gateway::GatewayUrl;
 use crate::manifest::{self, Input, to_yaml};
@@ -136,9 +136,11 @@ pub async fn run(mut args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     refuse_one_agent_for_two(&planes)?;
     let (control, build) = args.build.connect_to_write(session).await?;
-    if let Some(plane) = planes.first() {
-        let there = control.plane_if_any::<Plane>(plane.name()).await;
-        unless_swapped(&control, Some(&build), there).await?;
+    if let Some(plane) = planes.first()
+        && let Err(error) = control.plane_if_any::<Plane>(plane.name()).await
+        && let Some(swapped) = swapped(&control, Some(&build), &error).await
+    {
+        return Err(swapped.into());
     }
     if args.gateway_url.is_none() && !args.yes && term.asks() {
         let url = term.ask("Where agents reach the gateway, as wss://HOST:PORT/ws (may be empty)", None, |text| {
