@@ -161,12 +161,26 @@ impl AgentFacts {
             Presents::Unsure => return Some(Running::Unknown { latest: leaf.not_after }),
             Presents::Older => {
                 let recorded = self.issuance().and_then(|issuance| issuance.held_at(started));
-                recorded.or_else(|| pinned.iter().find(|one| precedes(one, leaf, started)))
+                recorded.or_else(|| pinned.iter().find(|one| self.held(one, leaf, started)))
             }
         };
         let lifetime = leaf.not_after.duration_since(leaf.not_before);
         let latest = started.checked_add(lifetime).unwrap_or(Timestamp::MAX);
         Some(former.map_or(Running::Unknown { latest }, Running::Known))
+    }
+
+    /// Whether the Secret held a certificate of the plane's CA before this leaf, and still did at a pod's start: it was
+    /// issued by then, and not to be renewed yet.
+    fn held(&self, former: &Certificate, leaf: &Certificate, started: Timestamp) -> bool {
+        let renewal = self.issuance().and_then(|issuance| issuance.renewal);
+        // Both are renewed after the same part of their lifetimes.
+        let renewed =
+            renewal.and_then(|renewal| former.not_before.checked_add(renewal.duration_since(leaf.not_before)).ok());
+        !former.ca
+            && former.der != leaf.der
+            && former.subject == leaf.subject
+            && former.not_before <= started
+            && started < renewed.unwrap_or_else(|| former.chart_renewal())
     }
 
     /// The pods that may not present what the Secret holds, in words.
@@ -197,16 +211,6 @@ fn is_issued(pair: &Result<Pair, Problem>) -> bool {
         Ok(pair) => pair.cert_manager.is_some(),
         Err(problem) => matches!(problem.word, "missing" | "invalid"),
     }
-}
-
-/// Whether the Secret held a certificate just before this leaf, and at a pod's start. A renewal comes before the end of
-/// what it replaces, so whatever was still valid when the leaf was issued came directly before it.
-fn precedes(former: &Certificate, leaf: &Certificate, started: Timestamp) -> bool {
-    !former.ca
-        && former.der != leaf.der
-        && former.subject == leaf.subject
-        && (former.not_before..=leaf.not_before).contains(&started)
-        && leaf.not_before <= former.not_after
 }
 
 async fn pair(cluster: &Cluster, agent: &Agent) -> Result<Pair, Problem> {

@@ -284,6 +284,10 @@ mod tests {
             let told = [(at, "refused"), (90, "running-certificate-expires"), (90, "ca-expires")];
             assert_eq!(breaks(&first, &second, true, at, 0), told, "on day {at}");
         }
+        // Past its end the former one is still known; between two later ones it is not what the pod read.
+        assert_eq!(breaks(&first, &second, true, 95, 0)[0], (90, "running-certificate-expires"));
+        let told = breaks(&first, &chart_leaf(150), true, 160, 80);
+        assert!(told.contains(&(170, "running-certificate-unknown")), "{told:?}");
         // The pod was restarted.
         assert_eq!(breaks(&first, &second, true, 77, 76), [(77, "refused"), (90, "ca-expires")]);
         // One that nobody renews has its end only.
