@@ -13,7 +13,8 @@ use crate::cluster::{self, Cluster, PlaneObject};
 use crate::complete;
 use crate::manifest::{self, Input, Manifest};
 use crate::plane::{
-    Moment, Plane, PlaneName, Selector, Snapshot, Span, Unreadable, closest, did_you_mean, is_dns_label,
+    BUILD_NAMESPACE, Moment, Plane, PlaneName, Selector, Snapshot, Span, Unreadable, closest, did_you_mean,
+    is_dns_label,
 };
 use crate::term::{self, ColorChoice, Exit, Term, paint, shell_quoted, visible};
 use crate::validate::{Object, objects};
@@ -116,9 +117,6 @@ impl Session {
         Ok(cluster)
     }
 }
-
-/// The agent's namespace in the build cluster, unless said otherwise.
-pub const BUILD_NAMESPACE: &str = "openchoreo-build-plane";
 
 /// The cluster that builds run in, for commands that need it beside the control plane's.
 #[derive(Args, Clone, Debug)]

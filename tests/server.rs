@@ -776,8 +776,8 @@ fn what_a_deleted_plane_leaves_is_told() {
     create("left-b");
     let told = at.run(&["delete", "left-a", "--yes", "--context", "control"]).expect(0);
     told.says(&[
-        "in the build cluster of planeID left-a remains",
-        "helm uninstall openchoreo-build-plane ",
+        "the agent of planeID left-a remains in its cluster",
+        "helm uninstall RELEASE ",
         "--kube-context CONTEXT",
     ]);
     assert!(!told.stderr.contains("left-ca"), "{told:?}");

@@ -6,7 +6,7 @@ use clap::Args as ClapArgs;
 use tokio::time::Instant;
 
 use super::{object_name, remains, tell_missing};
-use crate::args::{DryRun, Session, WhichArgs};
+use crate::args::{BuildArgs, DryRun, Session, WhichArgs};
 use crate::cluster::{Cluster, Error, Event, Watch};
 use crate::doctor::lockout;
 use crate::plane::{Plane, Span};
@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Delete build planes
 ///
 /// Asks first, and waits until they are gone. A plane is held by its finalizer until the controller has told the
-/// gateway; with either of them down that hangs, and it is said so. What remains in the build cluster is printed with
-/// the commands that remove it.
+/// gateway; with either of them down that hangs, and it is said so. What remains in the agent's cluster is printed with
+/// the commands that remove it, exactly with --build-context.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl delete shared-builder
@@ -47,11 +47,15 @@ pub struct Args {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+
+    #[command(flatten)]
+    build: BuildArgs,
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let Session { term, .. } = session;
     let cluster = session.connect_to_write().await?;
+    let build = args.build.connect(session).await?;
     let (planes, missing) = args.which.planes(&cluster).await?;
     let mut exit = if args.ignore_not_found { Exit::Done } else { tell_missing(&missing, term) };
     if planes.is_empty() {
@@ -89,7 +93,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         deleted.push(plane);
     }
     if !deleted.is_empty() && !term.is_quiet() {
-        remains::note(&cluster, &deleted).await.iter().for_each(|told| term.note(told));
+        let build = build.as_ref().map(|build| &build.cluster);
+        remains::note(&cluster, build, &deleted).await.iter().for_each(|told| term.note(told));
     }
     if args.wait && args.dry_run == DryRun::None && !wait(&cluster, deleted, args.timeout, term).await? {
         return Ok(Exit::TimedOut);

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::args::BUILD_NAMESPACE;
-use crate::cluster::{Cluster, Target};
+use crate::cluster::{Agent, Cluster, LABELS, Target};
 use crate::doctor::{CaPlace, GATEWAY_CA, ca_place};
 use crate::plan::AGENT_SECRETS;
-use crate::plane::{CaSecret, NamespacedName, Plane, RELEASE};
+use crate::plane::{CaSecret, NamespacedName, Plane};
 use crate::term::{shell_quoted, visible};
 
 /// How many planeIDs are named.
@@ -32,17 +31,26 @@ fn secret(plane: &Plane) -> Option<CaSecret> {
 }
 
 /// Returns a note on what these planes leave behind, with the commands that remove it; none where other planes use all
-/// of it.
-pub async fn note(cluster: &Cluster, deleted: &[Plane]) -> Option<String> {
+/// of it. The commands are exact where the agents' cluster is given.
+pub async fn note(cluster: &Cluster, build: Option<&Cluster>, deleted: &[Plane]) -> Option<String> {
     let is_deleted = |plane: &Plane| deleted.iter().any(|deleted| deleted.name() == plane.name());
     let staying = |plane: Plane| (!is_deleted(&plane)).then(|| Staying::of(&plane));
     // Without the right to list planes it isn't known what they use, and the note says so.
     let staying = cluster.planes_as(None, staying).await.ok();
     let staying: Option<Vec<_>> = staying.map(|planes| planes.into_iter().flatten().collect());
-    text(deleted, staying.as_deref(), cluster.target())
+    let agents = match build {
+        Some(build) => build.all_agents().await.ok().map(|agents| (build.target(), agents)),
+        None => None,
+    };
+    text(deleted, staying.as_deref(), cluster.target(), agents.as_ref().map(|(target, agents)| (*target, &agents[..])))
 }
 
-fn text(deleted: &[Plane], staying: Option<&[Staying]>, control: &Target) -> Option<String> {
+fn text(
+    deleted: &[Plane],
+    staying: Option<&[Staying]>,
+    control: &Target,
+    agents: Option<(&Target, &[Agent])>,
+) -> Option<String> {
     let known = staying.unwrap_or_default();
     let ids: BTreeSet<_> = deleted.iter().map(Plane::plane_id).collect();
     let ids: Vec<_> = ids.into_iter().filter(|id| known.iter().all(|plane| plane.plane_id != *id)).collect();
@@ -52,17 +60,15 @@ fn text(deleted: &[Plane], staying: Option<&[Staying]>, control: &Target) -> Opt
     let secrets: Vec<_> = secrets.into_iter().filter(|name| !is_used(name)).collect();
     let caution = if staying.is_some() { "" } else { ", unless another plane uses it" };
     let mut lines = Vec::new();
-    if !ids.is_empty() {
-        let cluster = if ids.len() == 1 { "cluster" } else { "clusters" };
-        lines.push(format!(
-            "what was installed in the build {cluster} of {} remains{caution}. To remove it:",
-            some(&ids)
-        ));
-        lines.extend(of_build().into_iter().map(|command| format!("  {command}")));
-        lines.push(
-            "CONTEXT is a placeholder for the build cluster's context; the names are the chart's and bootstrap's defaults"
-                .into(),
-        );
+    match agents {
+        _ if ids.is_empty() => {}
+        Some((build, all)) => lines.extend(of_agents(&ids, build, all)),
+        None => {
+            let (ids, cluster) = (some(&ids), if ids.len() == 1 { "cluster" } else { "clusters" });
+            lines.push(format!("the agent of {ids} remains in its {cluster}{caution}. To find and remove it:"));
+            lines.extend(of_unknown().map(|command| format!("  {command}")));
+            lines.push("with --build-context these commands have the agent's own names".into());
+        }
     }
     if !secrets.is_empty() {
         let noun = if secrets.len() == 1 { "the CA's Secret remains" } else { "the CAs' Secrets remain" };
@@ -75,16 +81,58 @@ fn text(deleted: &[Plane], staying: Option<&[Staying]>, control: &Target) -> Opt
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
-/// The commands for the build cluster.
-fn of_build() -> [String; 4] {
-    let there = format!("--namespace {BUILD_NAMESPACE}");
+/// The commands for the agents of planeIDs that a cluster has.
+fn of_agents(ids: &[&str], build: &Target, all: &[Agent]) -> Vec<String> {
+    let has = |agent: &&Agent, id: &str| agent.plane_id.as_deref() == Some(id);
+    let commands = ids.iter().flat_map(|id| {
+        all.iter().filter(|agent| has(agent, id)).map(|agent| {
+            let alone = all.iter().filter(|other| other.name.namespace == agent.name.namespace).count() == 1;
+            let lines = of_agent(agent, id, alone).map(|command| format!("  {}", build.command(&command)));
+            let name = visible(&agent.name.to_string()).into_owned();
+            let helm = lines.map(|line| {
+                if line.starts_with("  helm") { line.replace(" --context ", " --kube-context ") } else { line }
+            });
+            format!("the agent {name} remains. To remove it:\n{}", helm.collect::<Vec<_>>().join("\n"))
+        })
+    });
+    let commands: Vec<_> = commands.collect();
+    if commands.is_empty() {
+        return vec![format!("{} has no agent of {}", build.title(), some(ids))];
+    }
+    commands
+}
+
+fn of_agent<'a>(agent: &'a Agent, id: &'a str, alone: bool) -> impl Iterator<Item = String> + 'a {
+    let there = format!("--namespace {}", shell_quoted(&agent.name.namespace));
+    let workload = match &agent.release {
+        Some(release) => format!("helm uninstall {} {there}", shell_quoted(release)),
+        None => format!("kubectl delete deployment {} {there}", shell_quoted(&agent.name.name)),
+    };
+    let secrets: BTreeSet<_> =
+        AGENT_SECRETS.iter().map(|name| (*name).to_owned()).chain(agent.secret.clone()).collect();
+    let secrets = secrets.into_iter().chain([format!("{id}-agent-ca")]);
+    let secrets: Vec<_> = secrets.map(|name| shell_quoted(&name).into_owned()).collect();
+    let map = shell_quoted(agent.server_ca.as_deref().unwrap_or(GATEWAY_CA)).into_owned();
+    let objects = [
+        format!("kubectl delete secret {} {there} --ignore-not-found", secrets.join(" ")),
+        format!("kubectl delete configmap {map} {there} --ignore-not-found"),
+    ];
+    // A namespace with another agent stays.
+    let namespace = alone.then(|| format!("kubectl delete namespace {}", shell_quoted(&agent.name.namespace)));
+    std::iter::once(workload).chain(objects).chain(namespace)
+}
+
+/// The same where nothing is known of the agent.
+fn of_unknown() -> impl Iterator<Item = String> {
+    let there = "--namespace NAMESPACE";
     let secrets = AGENT_SECRETS.join(" ");
     [
-        format!("helm uninstall {RELEASE} {there} --kube-context CONTEXT"),
+        format!("kubectl get deployments -A -l {LABELS} --context CONTEXT"),
+        format!("helm uninstall RELEASE {there} --kube-context CONTEXT"),
         format!("kubectl delete secret {secrets} {there} --ignore-not-found --context CONTEXT"),
         format!("kubectl delete configmap {GATEWAY_CA} {there} --ignore-not-found --context CONTEXT"),
-        format!("kubectl delete namespace {BUILD_NAMESPACE} --context CONTEXT"),
     ]
+    .into_iter()
 }
 
 /// The first planeIDs, and how many more there are.
@@ -100,6 +148,7 @@ fn some(ids: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::agents_of;
     use serde_json::json;
 
     fn plane(name: &str, plane_id: &str, secret: Option<&str>) -> Plane {
@@ -113,23 +162,40 @@ mod tests {
 
     fn told(deleted: &[Plane], staying: Option<&[Plane]>) -> String {
         let staying: Option<Vec<_>> = staying.map(|planes| planes.iter().map(Staying::of).collect());
-        text(deleted, staying.as_deref(), &Target::default()).unwrap_or_default()
+        text(deleted, staying.as_deref(), &Target::default(), None).unwrap_or_default()
     }
 
     #[test]
     fn what_is_left_is_told_with_commands() {
         let note = told(&[plane("a", "x", Some("ca"))], Some(&[plane("b", "y", None)]));
         for line in [
-            "what was installed in the build cluster of planeID x remains. To remove it:",
-            "  helm uninstall openchoreo-build-plane --namespace openchoreo-build-plane --kube-context CONTEXT",
-            "  kubectl delete configmap cluster-gateway-ca --namespace openchoreo-build-plane --ignore-not-found --context CONTEXT",
-            "  kubectl delete namespace openchoreo-build-plane --context CONTEXT",
+            "the agent of planeID x remains in its cluster. To find and remove it:",
+            "  helm uninstall RELEASE --namespace NAMESPACE --kube-context CONTEXT",
+            "  kubectl delete configmap cluster-gateway-ca --namespace NAMESPACE --ignore-not-found --context CONTEXT",
             "the CA's Secret remains in the control plane. To remove:",
             "  kubectl delete secret ca --namespace ns",
         ] {
             assert!(note.lines().any(|found| found == line), "no {line:?} in {note}");
         }
         assert!(note.contains("kubectl delete secret cluster-agent-tls cluster-agent-own-tls "), "{note}");
+    }
+
+    #[test]
+    fn the_agents_that_are_found_have_their_own_names() {
+        let agent = |namespace: &str, id: &str| {
+            let labels = json!({"app": "cluster-agent", "app.kubernetes.io/component": "cluster-agent"});
+            let container = json!({"name": "agent", "args": [format!("--plane-id={id}")]});
+            json!({"kind": "Deployment", "metadata": {"name": "agent", "namespace": namespace, "labels": labels},
+                "spec": {"selector": {}, "template": {"spec": {"containers": [container]}}}})
+        };
+        let agents = agents_of(&[agent("one", "x"), agent("two", "y"), agent("two", "z")]);
+        let target = Target::default();
+        let note = |id: &str| text(&[plane("a", id, None)], Some(&[]), &target, Some((&target, &agents))).unwrap();
+        let told = note("x");
+        assert!(told.contains("  kubectl delete deployment agent --namespace one\n"), "{told}");
+        assert!(told.contains(" x-agent-ca ") && told.ends_with("  kubectl delete namespace one"), "{told}");
+        assert!(!note("y").contains("delete namespace"), "{}", note("y"));
+        assert!(note("nobody").contains("has no agent of planeID nobody"));
     }
 
     #[test]
@@ -140,7 +206,7 @@ mod tests {
         let note = told(&gone, Some(&[plane("b", "y", Some("ca"))]));
         assert!(note.contains("helm") && !note.contains("in the control plane"), "{note}");
         assert_eq!(told(&gone, Some(&[plane("b", "x", Some("ca"))])), "");
-        assert_eq!(told(&gone, None).matches(", unless another plane uses it. To remove").count(), 2);
+        assert_eq!(told(&gone, None).matches(", unless another plane uses it. To ").count(), 2);
     }
 
     #[test]
@@ -148,7 +214,7 @@ mod tests {
         let many: Vec<_> = (0..9).map(|i| plane(&format!("p{i}"), &format!("id{i}"), None)).collect();
         assert!(
             told(&many, Some(&[]))
-                .contains("in the build clusters of planeIDs id0, id1, id2, id3, id4 and 4 more remains")
+                .contains("the agent of planeIDs id0, id1, id2, id3, id4 and 4 more remains in its clusters")
         );
     }
 }

@@ -65,6 +65,11 @@ impl<'t> Steps<'t> {
         }
     }
 
+    /// Ends the spinner, as another program is going to write.
+    pub fn give_way(&mut self) {
+        self.waiting = None;
+    }
+
     /// How a plan ended, for the shell; what keeps it is told as a step, too.
     pub fn conclude(mut self, result: anyhow::Result<()>) -> anyhow::Result<Exit> {
         if let Some(resume) = self.resume.take().filter(|_| self.is_unfinished) {

@@ -626,7 +626,7 @@ pub fn doctor_warns_of_what_will_hurt() {
     at.control.kubectl(&["delete", "crd", name], "");
     let told = at.run(&["doctor"]).expect(2);
     told.says(&["the contexts are swapped"]);
-    let hint = told.stderr.split("hint: ").nth(1).unwrap();
+    let hint = told.stderr.split("hint: ").nth(1).unwrap().trim();
     let told = paste(&at, &format!("{hint} -o json")).json();
     assert_eq!(told["checks"][1]["status"], "pass", "{told:#}");
     at.build.kubectl(&["delete", "crd", name], "");

@@ -155,6 +155,20 @@ pub fn the_chart_is_installed_repaired_and_rotated_by_helm() {
     paste(&at, told["message"].as_str().unwrap().strip_prefix("run: ").unwrap()).expect(0);
     at.build.kubectl(&["get", "deployment", "cluster-agent-second", "-n", "second"], "");
 
+    // What the second plane leaves behind is removed by the commands that are printed, which touch nothing else.
+    let told = with_build(&at, "choreoctl delete second --yes --wait=false").expect(0).stderr;
+    let lines: Vec<_> = told.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+    assert!(
+        lines.len() == 4 && lines[0].starts_with("helm uninstall openchoreo-build-plane --namespace second"),
+        "{told}"
+    );
+    for line in lines {
+        // Nobody empties a namespace here.
+        let wait = if line.starts_with("kubectl delete namespace") { " --wait=false" } else { "" };
+        paste(&at, &format!("{line}{wait}")).expect(0);
+    }
+    is_well(&at);
+
     // What Helm was told wrongly is put right by the command that is printed.
     for (values, id) in [
         (&["planeID=wrong"][..], "agent-plane-id"),

@@ -403,7 +403,7 @@ impl Run<'_> {
     fn values(&mut self, made: &Made) -> anyhow::Result<()> {
         plan::begin("values", &mut self.steps);
         let Some(folder) = &self.folder else {
-            self.steps.tell("values", Status::Skipped, "they stand in helm's command, as no --out-dir is given");
+            self.steps.tell("values", Status::Skipped, "Helm's command has them, as no --out-dir is given");
             return Ok(());
         };
         let (path, text) = (folder.join(VALUES), to_yaml(&made.values)?);
@@ -435,6 +435,7 @@ impl Run<'_> {
             return Ok(());
         }
         if self.plan.dry_run.is_none() {
+            self.steps.give_way();
             helm.run()?;
         }
         self.steps.tell("helm", Status::Done, &format!("the chart is installed{}", self.args.dry_run.suffix()));

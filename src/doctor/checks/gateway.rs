@@ -201,11 +201,7 @@ pub fn agent_authorized(case: &Case) -> Outcome {
             } else {
                 format!("the connected agents are authorized only by other planes of the planeID ({})", Few::of(shared))
             };
-            let name = shell_quoted(case.facts.plane.name());
-            let verify = case.control("choreoctl certs verify --cert agent");
-            let flags = case.build_target.as_ref().map(crate::cluster::Target::build_flags);
-            let line = format!("{verify} --plane {name}{}", flags.as_deref().unwrap_or(" --build-context CONTEXT"));
-            Outcome::fail(why).hint(if flags.is_some() { Hint::Look(line) } else { Hint::Advice(line) })
+            Outcome::fail(why).hint(case.with_both("certs verify --cert agent --plane", "", Hint::Look))
         }
     }
 }
