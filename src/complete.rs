@@ -8,7 +8,7 @@ use clap_complete::engine::{PathCompleter, ValueCompleter as _};
 use jiff::Timestamp;
 
 use crate::cluster::{self, Cluster, Options};
-use crate::doctor::CHECKS;
+use crate::doctor::explained;
 use crate::plane::{Plane, State};
 use crate::term::{self, Term};
 use crate::validate::RULES;
@@ -127,7 +127,7 @@ pub fn rules() -> Vec<CompletionCandidate> {
 
 /// Ids of the checks of `doctor`.
 pub fn checks() -> Vec<CompletionCandidate> {
-    CHECKS.iter().map(|check| CompletionCandidate::new(check.id).help(Some(check.about.into()))).collect()
+    explained().into_iter().map(|one| CompletionCandidate::new(one.id).help(Some(one.about.into()))).collect()
 }
 
 /// The value of a flag in a line, in either form: `--context X` and `--context=X`.

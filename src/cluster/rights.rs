@@ -6,9 +6,6 @@ use serde_json::{Value, json};
 
 use crate::manifest::to_yaml;
 
-/// The name of the roles.
-const ROLE: &str = "choreoctl";
-
 /// A verb on a resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Right {
@@ -30,7 +27,7 @@ impl Right {
 type Rules<'r> = BTreeMap<(&'r str, &'r str), BTreeSet<&'r str>>;
 
 /// The roles that grant rights, and a binding for each to a user that is yet to be filled in, as YAML documents.
-fn roles<'r>(rights: impl Iterator<Item = &'r Right>) -> anyhow::Result<String> {
+fn roles<'r>(name: &str, rights: impl Iterator<Item = &'r Right>) -> anyhow::Result<String> {
     let mut rules: BTreeMap<Option<&str>, Rules<'_>> = BTreeMap::new();
     for right in rights {
         let verbs = rules.entry(right.namespace.as_deref()).or_default().entry((right.group, right.resource));
@@ -38,7 +35,7 @@ fn roles<'r>(rights: impl Iterator<Item = &'r Right>) -> anyhow::Result<String> 
     }
     let documents = rules.into_iter().flat_map(|(namespace, rules)| {
         let kind = if namespace.is_some() { "Role" } else { "ClusterRole" };
-        let mut metadata = json!({"name": ROLE});
+        let mut metadata = json!({"name": name});
         if let Some(namespace) = namespace {
             metadata["namespace"] = namespace.into();
         }
@@ -54,7 +51,7 @@ fn roles<'r>(rights: impl Iterator<Item = &'r Right>) -> anyhow::Result<String> 
                 "apiVersion": version,
                 "kind": format!("{kind}Binding"),
                 "metadata": metadata,
-                "roleRef": {"apiGroup": group, "kind": kind, "name": ROLE},
+                "roleRef": {"apiGroup": group, "kind": kind, "name": name},
                 "subjects": [{"apiGroup": group, "kind": "User", "name": "USER"}],
             }),
         ]
@@ -63,10 +60,10 @@ fn roles<'r>(rights: impl Iterator<Item = &'r Right>) -> anyhow::Result<String> 
     Ok(documents.join("---\n"))
 }
 
-/// The command by which an administrator grants rights, where `kubectl` is the start of the command line; none without
-/// any rights.
-pub fn grant<'r>(kubectl: &str, rights: impl Iterator<Item = &'r Right>) -> Option<String> {
-    let roles = roles(rights).ok().filter(|roles| !roles.is_empty())?;
+/// The command by which an administrator grants rights through roles of this name, where `kubectl` is the start of the
+/// command line; none without any rights.
+pub fn grant<'r>(name: &str, kubectl: &str, rights: impl Iterator<Item = &'r Right>) -> Option<String> {
+    let roles = roles(name, rights).ok().filter(|roles| !roles.is_empty())?;
     Some(format!("{kubectl} -f - <<'EOF'\n{roles}EOF"))
 }
 
@@ -82,7 +79,7 @@ mod tests {
             Right::new("list", "openchoreo.dev", "clusterbuildplanes", None),
             Right::new("get", "openchoreo.dev", "clusterbuildplanes", None),
         ];
-        let granted = grant("kubectl apply --context a", rights.iter()).unwrap();
+        let granted = grant("choreoctl", "kubectl apply --context a", rights.iter()).unwrap();
         let expected = "\
 kubectl apply --context a -f - <<'EOF'
 apiVersion: rbac.authorization.k8s.io/v1
@@ -102,6 +99,6 @@ rules:
         assert!(granted.starts_with(expected), "{granted}");
         assert_eq!(granted.matches("kind: Role\n").count(), 2, "{granted}");
         assert!(granted.contains("namespace: agents") && granted.ends_with("name: USER\nEOF"), "{granted}");
-        assert_eq!(grant("kubectl apply", [].iter()), None);
+        assert_eq!(grant("choreoctl", "kubectl apply", [].iter()), None);
     }
 }

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::{error_text, tell_missing};
 use crate::args::{BuildArgs, ChoiceArgs, ControlArgs, FileArgs, Session, TextFormat, swapped};
 use crate::doctor::{
-    self, CHECKS, Case, Checked, Gateway, Gathered, NOTES, REMARKS, Reach, Status, checks, is_healthy, root_cause,
+    self, CHECKS, Case, Checked, Gateway, Gathered, Reach, Status, checks, explained, is_healthy, root_cause,
 };
 use crate::gateway::GatewayUrl;
 use crate::manifest::{Input, json_text, read_bytes};
@@ -66,7 +66,7 @@ pub struct Args {
     #[arg(long)]
     list_checks: bool,
 
-    /// Say why there is a check, and end
+    /// Explain a check, a note, a remark or a reason, and end
     #[arg(long, value_name = "CHECK", add = clap_complete::ArgValueCandidates::new(crate::complete::checks))]
     explain: Option<String>,
 
@@ -219,21 +219,14 @@ fn tell_checks(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         session.term.print(&lines)?;
         return Ok(Exit::Done);
     };
-    if let Some(check) = CHECKS.iter().find(|check| check.id == id) {
-        let needs = check.needs.join(", ");
-        let needs = if needs.is_empty() { needs } else { format!("\n\nIt needs {needs}.") };
-        session.term.line(&format!("{}: {}\n\n{}{needs}", check.id, check.about, check.why))?;
-        return Ok(Exit::Done);
-    }
-    // The notes of `describe` have ids of their own.
-    match NOTES.iter().chain(REMARKS).find(|noted| noted.id == id) {
-        Some(noted) => session.term.line(&format!("{}: a note of `choreoctl describe`\n\n{}", noted.id, noted.why))?,
-        None => {
-            let ids = CHECKS.iter().map(|check| check.id).chain(NOTES.iter().chain(REMARKS).map(|noted| noted.id));
-            let similar: Vec<_> = closest(id, ids).into_iter().map(str::to_owned).collect();
-            let hint = did_you_mean(&similar).unwrap_or_else(|| "choreoctl doctor --list-checks".into());
-            anyhow::bail!("there is no check {}: {hint}", visible(id))
-        }
-    }
+    let all = explained();
+    let Some(one) = all.iter().find(|one| one.id == id) else {
+        let similar: Vec<_> = closest(id, all.iter().map(|one| one.id)).into_iter().map(str::to_owned).collect();
+        let hint = did_you_mean(&similar).unwrap_or_else(|| "choreoctl doctor --list-checks".into());
+        anyhow::bail!("there is no check {}: {hint}", visible(id));
+    };
+    let needs = one.needs.join(", ");
+    let needs = if needs.is_empty() { needs } else { format!("\n\nIt needs {needs}.") };
+    session.term.line(&format!("{}: {}\n\n{}{needs}", one.id, one.about, one.why))?;
     Ok(Exit::Done)
 }

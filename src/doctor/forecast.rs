@@ -33,6 +33,44 @@ pub enum Reason {
 }
 
 impl Reason {
+    pub const ALL: [Self; 8] = [
+        Self::Refused,
+        Self::PinnedLeafRenewed,
+        Self::CertificateExpires,
+        Self::RunningCertificateExpires,
+        Self::RunningCertificateUnknown,
+        Self::CaExpires,
+        Self::GatewayCertificateExpires,
+        Self::GatewayCaExpires,
+    ];
+
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Refused => {
+                "The gateway already refuses what an agent presents that starts now; one that is connected stays."
+            }
+            Self::PinnedLeafRenewed => {
+                "cert-manager renews the certificate that the plane pins: the new one is refused at the agent's next restart."
+            }
+            Self::CertificateExpires => {
+                "Nobody renews the agent's certificate; its next connection after that is refused."
+            }
+            Self::RunningCertificateExpires => {
+                "The agent reads its certificate once, when it starts. Restart it before, once its Secret holds the next one."
+            }
+            Self::RunningCertificateUnknown => {
+                "The pod started before the present certificate was issued, and no CertificateRequest or pinned certificate tells which one it read. The date is the latest possible one."
+            }
+            Self::CaExpires => "After the last certificate of the CA has expired the gateway refuses every agent.",
+            Self::GatewayCertificateExpires => {
+                "The gateway reads its certificate once, when it starts: agents refuse an expired one."
+            }
+            Self::GatewayCaExpires => {
+                "The agents verify the gateway against this CA, and refuse it once that has expired."
+            }
+        }
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Refused => "refused",

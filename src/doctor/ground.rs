@@ -14,7 +14,7 @@ pub struct Ground {
     pub crd: Result<Served, Problem>,
     /// What may not be read, in the servers' words.
     pub forbidden: BTreeSet<String>,
-    /// The rights that are missing for that, in each of the clusters.
+    /// The rights that are needed in each of the clusters; none where nothing is missing.
     pub control_rights: BTreeSet<Right>,
     pub build_rights: BTreeSet<Right>,
     /// What to do about the one of these that isn't known.
@@ -87,45 +87,41 @@ impl Ground {
 }
 
 impl Gathered {
-    /// Records what may not be read, and the rights that are missing for it.
+    /// Records what may not be read, and all rights that are needed in a cluster where one is missing.
     pub(super) fn new(mut ground: Ground, cases: Vec<Case>) -> Self {
-        let group = "apiextensions.k8s.io";
-        let crd = (
-            Side::Control,
-            vec![Right::new("get", group, "customresourcedefinitions", None)],
-            ground.crd.as_ref().err(),
-        );
-        let all: Vec<_> = cases.iter().flat_map(problems).chain([crd]).collect();
-        let (mut texts, mut control_rights, mut build_rights) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        for (side, rights, problem) in all {
-            if let Some(problem) = problem.filter(|problem| problem.word == "forbidden") {
-                texts.insert(problem.text.clone());
-                match side {
-                    Side::Control => control_rights.extend(rights),
-                    Side::Build => build_rights.extend(rights),
-                }
+        let crd = Right::new("get", "apiextensions.k8s.io", "customresourcedefinitions", None);
+        let crd = (Side::Control, vec![crd], ground.crd.as_ref().err());
+        let all: Vec<_> = cases.iter().flat_map(asked).chain([crd]).collect();
+        let forbidden = all.iter().filter_map(|(side, _, problem)| Some((side, (*problem)?)));
+        let forbidden: Vec<_> = forbidden.filter(|(_, problem)| problem.word == "forbidden").collect();
+        let rights = |side: Side| -> BTreeSet<Right> {
+            if forbidden.iter().all(|(of, _)| **of != side) {
+                return BTreeSet::new();
             }
-        }
-        (ground.forbidden, ground.control_rights, ground.build_rights) = (texts, control_rights, build_rights);
+            all.iter().filter(|(of, ..)| *of == side).flat_map(|(_, rights, _)| rights.clone()).collect()
+        };
+        let texts = forbidden.iter().map(|(_, problem)| problem.text.clone()).collect();
+        (ground.forbidden, ground.control_rights, ground.build_rights) =
+            (texts, rights(Side::Control), rights(Side::Build));
         ground.build = cases.first().and_then(|case| case.build_target.clone());
         Self { ground, cases }
     }
 }
 
 /// All that is asked for a plane: in which cluster, with which rights, and why it could not be had.
-fn problems(case: &Case) -> Vec<(Side, Vec<Right>, Option<&Problem>)> {
+fn asked(case: &Case) -> Vec<(Side, Vec<Right>, Option<&Problem>)> {
     let facts = &case.facts;
     let (control, agents) = (Some(case.control_namespace.as_str()), Some(case.build_namespace.as_str()));
     let ca = match ca_place(&facts.plane) {
-        CaPlace::Secret(ca) => Some(ca.secret.namespace),
-        _ => None,
+        CaPlace::Secret(ca) => vec![Right::new("get", "", "secrets", Some(&ca.secret.namespace))],
+        _ => Vec::new(),
     };
     let (build, known) = (case.build.as_ref(), case.build.as_ref().and_then(|build| build.as_ref().ok()));
     let group = CLUSTER_BUILD_PLANE.group;
     let planes = |verb| Right::new(verb, group, CLUSTER_BUILD_PLANE.plural, None);
     let of_control = [
         (vec![planes("get"), planes("list")], case.plane.as_ref().err()),
-        (vec![Right::new("get", "", "secrets", ca.as_deref())], facts.client_ca.text.as_ref().err()),
+        (ca, facts.client_ca.text.as_ref().err()),
         (vec![planes("list")], facts.shares_plane_id_with.as_ref().err()),
         (vec![Right::new("get", group, "clusterobservabilityplanes", None)], facts.observability_exists.as_ref().err()),
         (vec![Right::new("list", group, "buildplanes", None)], case.build_planes.as_ref().err()),

@@ -7,6 +7,7 @@ mod agents;
 mod case;
 mod checks;
 mod dump;
+mod explained;
 mod facts;
 mod forecast;
 mod ground;
@@ -23,9 +24,10 @@ pub use checks::{CHECKS, Checked, Hint, Status, checks, is_healthy, root_cause, 
 #[cfg(test)]
 pub use checks::{Outcome, Unchecked};
 pub use dump::{dump, is_cut_off};
+pub use explained::explained;
 pub use facts::{CaPlace, ClientCa, Facts, Problem, ca_place, client_cas, client_cas_of_files, facts, facts_of_files};
 pub use forecast::{Break, Reason, forecast};
 pub use ground::Gathered;
 pub use neighbours::Few;
-pub use notes::{NOTES, Note, REMARKS, notes, remarks};
+pub use notes::{Note, notes, remarks};
 pub use remarks::{Remark, ca_remarks, pinned_leaf, same_name, weak_key};

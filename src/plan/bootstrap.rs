@@ -475,7 +475,7 @@ impl Bootstrap {
         if self.install || self.issuer == Some(Issuer::Existing) || self.given.is_some() {
             needed.push((&self.build, "list", "apps", "deployments", build));
         }
-        demand(&needed).await?;
+        demand("bootstrap", &needed).await?;
         observer.tell("rights", Status::Found, "all that it takes is allowed");
         Ok(is_new)
     }

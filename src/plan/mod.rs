@@ -152,8 +152,8 @@ impl Error {
 /// A right that a plan needs: verb, API group, resource, and the namespace where it is of one.
 type Right<'r> = (&'r Cluster, &'static str, &'static str, &'static str, Option<&'r str>);
 
-/// Fails where rights are missing, and names all of them.
-async fn demand(rights: &[Right<'_>]) -> Result<(), Error> {
+/// Fails where rights that a verb needs are missing, and names all of them.
+async fn demand(verb: &str, rights: &[Right<'_>]) -> Result<(), Error> {
     let asked =
         rights.iter().map(|(cluster, verb, group, resource, namespace)| cluster.may(verb, group, resource, *namespace));
     let answers = futures::future::join_all(asked).await;
@@ -161,9 +161,9 @@ async fn demand(rights: &[Right<'_>]) -> Result<(), Error> {
     if missing.is_empty() {
         return Ok(());
     }
-    // By cluster, as each has roles of its own.
+    // By cluster, as each has roles of its own; with all that is needed, so that the roles stay when more is missing later.
     let mut by_cluster: Vec<(String, Vec<cluster::Right>)> = Vec::new();
-    for (cluster, verb, group, resource, namespace) in &missing {
+    for (cluster, verb, group, resource, namespace) in rights {
         let kubectl = cluster.target().command("kubectl apply");
         let right = cluster::Right::new(verb, group, resource, *namespace);
         match by_cluster.iter_mut().find(|(known, _)| *known == kubectl) {
@@ -171,7 +171,10 @@ async fn demand(rights: &[Right<'_>]) -> Result<(), Error> {
             None => by_cluster.push((kubectl, vec![right])),
         }
     }
-    let commands = by_cluster.iter().filter_map(|(kubectl, rights)| cluster::grant(kubectl, rights.iter()));
+    let is_missing = |kubectl: &str| missing.iter().any(|(of, ..)| of.target().command("kubectl apply") == kubectl);
+    by_cluster.retain(|(kubectl, _)| is_missing(kubectl));
+    let role = format!("choreoctl-{verb}");
+    let commands = by_cluster.iter().filter_map(|(kubectl, rights)| cluster::grant(&role, kubectl, rights.iter()));
     let command = commands.collect::<Vec<_>>().join("\n");
     let told = |(cluster, verb, _, resource, namespace): &Right<'_>| {
         let place = namespace.map(|namespace| format!(" in the namespace {namespace}")).unwrap_or_default();

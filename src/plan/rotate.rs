@@ -372,7 +372,7 @@ impl Run<'_> {
             ("list", "", "pods"),
         ];
         let build = self.changeover.build;
-        Ok(demand(&needed.map(|(verb, group, resource)| (build, verb, group, resource, namespace))).await?)
+        Ok(demand("rotate", &needed.map(|(verb, group, resource)| (build, verb, group, resource, namespace))).await?)
     }
 
     /// Takes along the planes that came to trust the agent since the rotation began.

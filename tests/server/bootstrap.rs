@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::estate::{DEPLOYMENT, Estate, NAMESPACE};
+use super::hints::paste;
 use super::terminal::Terminal;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -310,6 +311,19 @@ pub fn nothing_is_registered_without_the_rights() {
         "get secrets in the namespace openchoreo-control-plane",
         "patch configmaps in the namespace openchoreo-build-plane",
     ]);
+    // An administrator pastes the roles, and nothing is missing any more.
+    let grant = told.stderr.split("grants them to USER with\n").nth(1).unwrap();
+    let grant = grant.replace("--context guest", "--context control").replace("USER", "guest");
+    paste(&at, &grant).expect(0);
+    let granted = [&as_guest[..], &["--dry-run", "server"]].concat();
+    at.run(&granted).expect(0);
+    for control_plane in [&at.control, &at.build] {
+        let roles =
+            ["delete", "clusterrole,clusterrolebinding,role,rolebinding", "choreoctl-bootstrap", "--ignore-not-found"];
+        for namespace in ["default", CONTROL, NAMESPACE] {
+            control_plane.kubectl(&[&roles[..], &["-n", namespace]].concat(), "");
+        }
+    }
     // With all but one of them that one is named.
     let rights = [
         (&at.control, "clusterbuildplanes", "get,create,patch"),

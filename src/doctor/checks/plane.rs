@@ -57,10 +57,8 @@ pub fn rights(ground: &Ground) -> Outcome {
     let clusters = [(Some(&ground.control), &ground.control_rights), (ground.build.as_ref(), &ground.build_rights)];
     clusters.into_iter().fold(outcome, |outcome, (target, rights)| {
         let kubectl = target.map(|target| target.command("kubectl apply")).unwrap_or_default();
-        match grant(&kubectl, rights.iter()) {
-            Some(command) => {
-                outcome.advice(format!("an administrator grants the missing rights to USER with\n{command}"))
-            }
+        match grant("choreoctl-doctor", &kubectl, rights.iter()) {
+            Some(command) => outcome.advice(format!("an administrator grants what is needed to USER with\n{command}")),
             None => outcome,
         }
     })
