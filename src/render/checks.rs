@@ -95,12 +95,11 @@ pub fn list(checked: &[Checked], all: bool) -> String {
         }
     }
     let count = |status| checked.iter().filter(|one| one.outcome.status == status).count();
-    match (count(Status::Pass), count(Status::Skip)) {
-        _ if all => {}
-        (passed, 0) => text.push_str(&paint::faint(&format!("{passed} checks passed (-v lists them)\n"))),
-        (passed, skipped) => {
-            text.push_str(&paint::faint(&format!("{passed} checks passed, {skipped} were skipped (-v lists them)\n")));
-        }
+    let (passed, skipped) = (count(Status::Pass), count(Status::Skip));
+    if !all {
+        let noun = if passed == 1 { "check" } else { "checks" };
+        let skipped = if skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
+        text.push_str(&paint::faint(&format!("{passed} {noun} passed{skipped} (-v lists them)\n")));
     }
     text
 }
@@ -210,7 +209,7 @@ control plane
 agent
   FAIL  agent-tls      it presents none\\u{1b}[2J
   FAIL  agent-trusted  refused
-1 checks passed, 2 were skipped (-v lists them)
+1 check passed, 2 skipped (-v lists them)
 
 sick: not healthy, 1 warning
 cause: it presents none\\u{1b}[2J [agent-tls]

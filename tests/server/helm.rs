@@ -193,9 +193,12 @@ pub fn the_chart_is_installed_repaired_and_rotated_by_helm() {
     repair(&at, "a pinned certificate of cert-manager's", "ca-outlives", "warn");
     is_well(&at);
 
-    // A Certificate that is not issued is the cause, with what its condition says.
+    // A Certificate that is not issued is the cause, with what its condition says, be it old.
     at.order("issuing off");
     at.build.kubectl(&["delete", "secret", SECRET, "-n", NAMESPACE], "");
+    let plane = diagnose(&at);
+    assert_eq!(plane["rootCause"], "agent-certificate-issued", "{plane:#}");
+    assert!(check(&plane, "agent-certificate-issued")["message"].as_str().unwrap().contains("does not issue it again"));
     let status =
         json!({"status": {"conditions": [{"type": "Ready", "status": "False", "message": "the issuer is away"}]}});
     let name = format!("{DEPLOYMENT}-tls");

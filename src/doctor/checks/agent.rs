@@ -176,8 +176,14 @@ pub fn agent_certificate_issued(case: &Case) -> Outcome {
         Err(problem) => return Outcome::unchecked(Unchecked::Unread, problem.text.clone()),
     };
     let name = visible(&issuance.name.to_string()).into_owned();
-    let Some(why) = &issuance.pending else {
-        return Outcome::pass(format!("Certificate {name} is ready"));
+    let missing = agent.pair.as_ref().is_err_and(|problem| problem.word == "missing");
+    let why = match &issuance.pending {
+        Some(why) => why.as_str(),
+        // Its condition is of before the Secret was deleted.
+        None if missing => {
+            "its Secret does not exist, and cert-manager, which has reported it as ready, does not issue it again"
+        }
+        None => return Outcome::pass(format!("Certificate {name} is ready")),
     };
     let (namespace, short) = (shell_quoted(&issuance.name.namespace), shell_quoted(&issuance.name.name));
     let look = format!("kubectl -n {namespace} describe certificates.cert-manager.io {short}");
