@@ -1,6 +1,6 @@
 //! What a diagnosis looks at: everything around one plane, gathered once and in parallel, each part with its own error.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -190,6 +190,7 @@ pub async fn gather(reach: &Reach<'_>, planes: Vec<Plane>, whole: bool) -> Gathe
     let ids: BTreeSet<_> = planes.iter().map(Plane::plane_id).collect();
     all.retain(|plane| ids.contains(plane.plane_id()) || matches!(ca_place(plane), CaPlace::Value(_)));
     let cas = client_cas(reach.control, &all).await;
+    let (everywhere, is_one_cluster) = elsewhere(reach, build.as_ref(), &planes).await;
     let common = Common {
         neighbours: Neighbours::new(all.iter().zip(&cas)),
         build_planes: build_planes
@@ -200,8 +201,8 @@ pub async fn gather(reach: &Reach<'_>, planes: Vec<Plane>, whole: bool) -> Gathe
             .map_err(|error| Problem::from(&error)),
         lease: lease.map_err(|error| Problem::from(&error)),
         gateway_pods: gateway_pods.map_err(|error| Problem::from(&error)),
-        everywhere: everywhere(reach, build.as_ref(), &planes).await,
-        is_one_cluster: matches!(build, Some(Ok(_))) && is_one_cluster(reach).await,
+        everywhere,
+        is_one_cluster,
         build,
         heard: Mutex::default(),
     };
@@ -309,36 +310,28 @@ async fn case(reach: &Reach<'_>, facts: Facts, common: &Common) -> Case {
     }
 }
 
-/// The agents of all namespaces of the build cluster, where the one that was named lacks a plane's.
-async fn everywhere(
+/// Where the namespace that was named lacks a plane's agent: the agents of all namespaces of the build cluster, and whether
+/// that is the control plane's own.
+async fn elsewhere(
     reach: &Reach<'_>,
     build: Option<&Result<Vec<Arc<BuildCase>>, Problem>>,
     planes: &[Plane],
-) -> Result<Vec<Agent>, Problem> {
+) -> (Result<Vec<Agent>, Problem>, bool) {
     let (Some((cluster, _)), Some(Ok(agents))) = (reach.build, build) else {
-        return Ok(Vec::new());
+        return (Ok(Vec::new()), false);
     };
-    let has =
-        |plane: &Plane| agents.iter().any(|build| build.agent.agent.plane_id.as_deref() == Some(plane.plane_id()));
-    if planes.iter().all(has) {
-        return Ok(Vec::new());
+    let ids: HashSet<_> = agents.iter().filter_map(|build| build.agent.agent.plane_id.as_deref()).collect();
+    if planes.iter().all(|plane| ids.contains(plane.plane_id())) {
+        return (Ok(Vec::new()), false);
     }
-    cluster.all_agents().await.map_err(|error| Problem::from(&error))
+    let (agents, one, other) = tokio::join!(cluster.all_agents(), reach.control.identity(), cluster.identity());
+    (agents.map_err(|error| Problem::from(&error)), one.is_some() && one == other)
 }
 
 /// Those of agents that have a planeID.
 fn of_id(agents: &[Agent], plane_id: &str) -> Vec<NamespacedName> {
     let ours = agents.iter().filter(|agent| agent.plane_id.as_deref() == Some(plane_id));
     ours.map(|agent| agent.name.clone()).collect()
-}
-
-/// Whether both contexts reach one cluster.
-async fn is_one_cluster(reach: &Reach<'_>) -> bool {
-    let Some((build, _)) = reach.build else {
-        return false;
-    };
-    let (one, other) = tokio::join!(reach.control.identity(), build.identity());
-    one.is_some() && one == other
 }
 
 /// The agents of the build cluster, where one was named.
