@@ -120,7 +120,7 @@ fn of_ca(case: &Case, at: Timestamp) -> Vec<Break> {
     let certificates = match case.facts.client_ca.certificates() {
         Ok(certificates) => certificates,
         Err(problem) if matches!(problem.word, "missing" | "invalid") => {
-            let message = format!("no agent is let in: {}", problem.text);
+            let message = format!("no agent can connect: {}", problem.text);
             return vec![Break { date: at, reason: Reason::Refused, message }];
         }
         Err(_) => return Vec::new(),
@@ -132,7 +132,7 @@ fn of_ca(case: &Case, at: Timestamp) -> Vec<Break> {
         Ok(_) => true,
     };
     if let Some(last) = certificates.iter().filter(counts).map(|certificate| certificate.not_after).max() {
-        let message = "the last certificate of the CA ends, and no agent is let in".to_owned();
+        let message = "the last CA certificate expires: no agent can connect after that".to_owned();
         breaks.push(Break { date: last, reason: Reason::CaExpires, message });
     }
     // Whether cert-manager made what is pinned is known with the build cluster only.
@@ -144,7 +144,7 @@ fn of_ca(case: &Case, at: Timestamp) -> Vec<Break> {
     };
     breaks.extend(certificates.iter().filter(renewed).map(|leaf| {
         let message = format!(
-            "cert-manager renews the pinned certificate ({}): from the agent's next restart on the new one is refused",
+            "cert-manager renews the pinned certificate ({}): the gateway refuses the new one after the agent's next restart",
             visible(&leaf.subject)
         );
         Break { date: case.renewal(leaf), reason: Reason::PinnedLeafRenewed, message }
@@ -161,7 +161,7 @@ fn of_broken_pair(case: &Case, at: Timestamp) -> Option<Break> {
         Err(problem) if matches!(problem.word, "missing" | "invalid") => problem.text.clone(),
         Err(_) => return None,
     };
-    let message = format!("the agent can't be started anew: {why}");
+    let message = format!("the agent can't restart: {why}");
     Some(Break { date: at, reason: Reason::Refused, message })
 }
 
@@ -194,10 +194,10 @@ fn of_secret(pair: &Pair, verdict: Verdict, at: Timestamp) -> Option<Break> {
         Verdict::Authorized { until } => {
             let date = until?;
             if date < leaf.not_after {
-                let message = "the CA that lets the agent in ends, and its next connection is refused".to_owned();
+                let message = "the CA that authorizes the agent expires: its next connection is refused".to_owned();
                 return Some(Break { date, reason: Reason::CaExpires, message });
             }
-            let message = "the agent's certificate ends, and its next connection is refused".to_owned();
+            let message = "the agent's certificate expires: its next connection is refused".to_owned();
             pair.cert_manager.is_none().then_some(Break { date, reason: Reason::CertificateExpires, message })
         }
         Verdict::Refused(refusal) => {
@@ -211,11 +211,11 @@ fn of_secret(pair: &Pair, verdict: Verdict, at: Timestamp) -> Option<Break> {
 
 fn of_gateway(case: &Case) -> Vec<Break> {
     let certificate = case.gateway_certificate.as_ref().map(|certificate| {
-        let message = "the certificate that the gateway serves ends: it reads the next one at its start only".into();
+        let message = "the gateway's certificate expires: it reads the next one only when it starts".into();
         Break { date: certificate.not_after, reason: Reason::GatewayCertificateExpires, message }
     });
     let ca = case.server_ca_ends().map(|date| {
-        let message = "the gateway's CA ends, and no agent takes the gateway's certificate any more".into();
+        let message = "the gateway's CA expires: agents refuse the gateway after that".into();
         Break { date, reason: Reason::GatewayCaExpires, message }
     });
     certificate.into_iter().chain(ca).collect()

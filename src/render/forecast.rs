@@ -58,7 +58,7 @@ pub fn json(forecasts: &[Forecast]) -> Value {
 /// A gauge for each date, in the text format of Prometheus.
 pub fn prometheus(forecasts: &[Forecast]) -> String {
     let metric = "choreoctl_plane_breaks_timestamp_seconds";
-    let mut text = format!("# HELP {metric} When a build plane will break by itself.\n# TYPE {metric} gauge\n");
+    let mut text = format!("# HELP {metric} When a build plane will lose its connection.\n# TYPE {metric} gauge\n");
     for one in forecasts {
         for date in &one.breaks {
             let (plane, id) = (label(&one.name), label(&one.plane_id));
@@ -102,7 +102,7 @@ unknown  -                 -        -                            no date is know
         assert_eq!(object["planes"][0]["next"][1]["date"], "2027-02-20T03:12:00Z");
         assert!(object["planes"][1]["date"].is_null());
         let expected = "\
-# HELP choreoctl_plane_breaks_timestamp_seconds When a build plane will break by itself.
+# HELP choreoctl_plane_breaks_timestamp_seconds When a build plane will lose its connection.
 # TYPE choreoctl_plane_breaks_timestamp_seconds gauge
 choreoctl_plane_breaks_timestamp_seconds{plane=\"a\\\"b\",plane_id=\"a\",reason=\"pinned-leaf-renewed\"} 1796353920
 choreoctl_plane_breaks_timestamp_seconds{plane=\"a\\\"b\",plane_id=\"a\",reason=\"running-certificate-unknown\"} 1800414720
