@@ -776,7 +776,7 @@ fn what_a_deleted_plane_leaves_is_told() {
     create("left-b");
     let told = at.run(&["delete", "left-a", "--yes", "--context", "control"]).expect(0);
     told.says(&[
-        "the agent of planeID left-a remains in its cluster",
+        "the agent of planeID left-a, if one was installed, remains in its cluster",
         "helm uninstall RELEASE ",
         "--kube-context CONTEXT",
     ]);

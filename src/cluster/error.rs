@@ -299,7 +299,7 @@ impl Error {
             Self::NoAgent { there, command, .. } => Some(match there.as_slice() {
                 [] => format!("name its namespace with --build-namespace: {command}"),
                 ids => format!(
-                    "there is one of planeID {}: compare the plane's planeID with Helm's clusterAgent.planeID",
+                    "this namespace has the agent of planeID {}: name another one with --build-namespace, or compare the planeIDs: {command}",
                     ids.iter().map(|id| visible(id)).collect::<Vec<_>>().join(", ")
                 ),
             }),

@@ -51,6 +51,8 @@ pub struct Target {
     pub server: String,
     /// The flags that lead to the same cluster, each with a leading blank.
     flags: String,
+    /// Those of them that do not say who asks.
+    place: String,
     /// Its kubeconfig, where that is a single file.
     kubeconfig: Option<PathBuf>,
 }
@@ -101,12 +103,18 @@ impl Target {
             [path] if path.exists() => Some(path.clone()),
             _ => None,
         });
-        Self { context, server, flags: options.command(""), kubeconfig }
+        let anybody = Options { user: None, impersonate: None, impersonate_groups: Vec::new(), ..options.clone() };
+        Self { context, server, flags: options.command(""), place: anybody.command(""), kubeconfig }
     }
 
     /// A command line for this cluster: `kubectl get ...` or `choreoctl get ...` with the flags in use.
     pub fn command(&self, command: &str) -> String {
         format!("{command}{}", self.flags)
+    }
+
+    /// A command line for this cluster and another user than the one in use.
+    pub fn for_another(&self, command: &str) -> String {
+        format!("{command}{}", self.place)
     }
 
     /// The flags that lead to this cluster as the build cluster, each with a leading blank.

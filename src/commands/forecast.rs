@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::tell_missing;
 use crate::args::{BuildArgs, ChoiceArgs, ControlArgs, FileArgs, Session, unless_swapped};
-use crate::doctor::{self, Break, Case, Gateway, Reach, forecast};
+use crate::doctor::{self, Break, Case, Few, Gateway, Reach, forecast};
 use crate::gateway::GatewayUrl;
 use crate::manifest::{Input, json_text};
 use crate::pki::Remaining;
@@ -100,6 +100,30 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     {
         session.term.warn(&format!("the certificate of {url} could not be seen"));
         exit = exit.and(Exit::Failed);
+    }
+    // So may an agent whose certificates were not looked at.
+    for case in &cases {
+        let name = crate::term::visible(case.facts.plane.name());
+        match (&case.build, &case.elsewhere) {
+            (Some(Err(problem)), Ok(agents)) if problem.word == "missing" && !agents.is_empty() => {
+                let names: Vec<_> = agents.iter().map(ToString::to_string).collect();
+                let place = Few::of(&names);
+                session.term.warn(&format!("{name}: its agent is {place}, which was not looked at: --build-namespace"));
+                exit = exit.and(Exit::Failed);
+            }
+            (Some(Err(problem)), _) if problem.word == "missing" => {
+                session
+                    .term
+                    .warn(&format!("{name}: {}, so the certificates of its agent are not included", problem.text));
+                if case.is_named {
+                    exit = exit.and(Exit::Failed);
+                }
+            }
+            _ => {}
+        }
+    }
+    if args.files.is_empty() && !args.build.is_named() && !cases.is_empty() {
+        session.term.note("the agents' certificates are not included: --build-context");
     }
     // What can't be read may break at any time.
     let unread = cases.iter().filter(|case| case.is_unread());

@@ -53,7 +53,11 @@ impl Helm {
     pub fn run(&self) -> anyhow::Result<()> {
         let status = std::process::Command::new("helm").args(&self.words).stdout(Term::for_others()).status();
         let status = status.context("could not run helm: is it on the PATH?")?;
-        anyhow::ensure!(status.success(), "helm ended with {status}; run this again to continue");
+        anyhow::ensure!(
+            status.success(),
+            "helm ended with {status}; run this again to continue, or first: {}",
+            self.line()
+        );
         Ok(())
     }
 }

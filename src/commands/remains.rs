@@ -37,7 +37,11 @@ pub async fn note(cluster: &Cluster, build: Option<&Cluster>, deleted: &[Plane])
     let staying = |plane: Plane| (!is_deleted(&plane)).then(|| Staying::of(&plane));
     // Without the right to list planes it isn't known what they use, and the note says so.
     let staying = cluster.planes_as(None, staying).await.ok();
-    let staying: Option<Vec<_>> = staying.map(|planes| planes.into_iter().flatten().collect());
+    // Namespaced BuildPlanes share planeIDs and CAs with the others.
+    let others = cluster.build_planes().await.ok();
+    let staying: Option<Vec<_>> = staying
+        .zip(others)
+        .map(|(planes, others)| planes.into_iter().flatten().chain(others.iter().map(Staying::of)).collect());
     let agents = match build {
         Some(build) => build.all_agents().await.ok().map(|agents| (build.target(), agents)),
         None => None,
@@ -65,7 +69,9 @@ fn text(
         Some((build, all)) => lines.extend(of_agents(&ids, build, all)),
         None => {
             let (ids, cluster) = (some(&ids), if ids.len() == 1 { "cluster" } else { "clusters" });
-            lines.push(format!("the agent of {ids} remains in its {cluster}{caution}. To find and remove it:"));
+            lines.push(format!(
+                "the agent of {ids}, if one was installed, remains in its {cluster}{caution}. To find and remove it:"
+            ));
             lines.extend(of_unknown().map(|command| format!("  {command}")));
             lines.push("with --build-context these commands have the agent's own names".into());
         }
@@ -169,7 +175,7 @@ mod tests {
     fn what_is_left_is_told_with_commands() {
         let note = told(&[plane("a", "x", Some("ca"))], Some(&[plane("b", "y", None)]));
         for line in [
-            "the agent of planeID x remains in its cluster. To find and remove it:",
+            "the agent of planeID x, if one was installed, remains in its cluster. To find and remove it:",
             "  helm uninstall RELEASE --namespace NAMESPACE --kube-context CONTEXT",
             "  kubectl delete configmap cluster-gateway-ca --namespace NAMESPACE --ignore-not-found --context CONTEXT",
             "the CA's Secret remains in the control plane. To remove:",
@@ -212,9 +218,8 @@ mod tests {
     #[test]
     fn long_lists_say_how_many_are_left_out() {
         let many: Vec<_> = (0..9).map(|i| plane(&format!("p{i}"), &format!("id{i}"), None)).collect();
-        assert!(
-            told(&many, Some(&[]))
-                .contains("the agent of planeIDs id0, id1, id2, id3, id4 and 4 more remains in its clusters")
-        );
+        assert!(told(&many, Some(&[])).contains(
+            "the agent of planeIDs id0, id1, id2, id3, id4 and 4 more, if one was installed, remains in its clusters"
+        ));
     }
 }

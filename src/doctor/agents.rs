@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::Problem;
 use super::facts::AT_ONCE;
-use super::issuance::{Issuance, issuances};
+use super::issuance::{Issuance, issuance};
 use crate::cluster::{Agent, AgentPod, Cluster, Error, StoredSecret};
 use crate::pki::{self, CA_CERTIFICATE, Certificate, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey};
 use crate::term::visible;
@@ -134,13 +134,7 @@ impl AgentFacts {
     pub async fn of(cluster: &Cluster, agent: Agent) -> Self {
         let (pair, pods) = tokio::join!(pair(cluster, &agent), cluster.agent_pods(&agent));
         let issuance = match (agent.pair(), &pair) {
-            (Some(name), pair) if is_issued(pair) => {
-                let objects = issuances(cluster, &name.namespace).await;
-                objects.map(|objects| Issuance::of(&objects, &name)).or_else(|problem| match problem.word {
-                    "missing" => Ok(None),
-                    _ => Err(problem),
-                })
-            }
+            (Some(name), pair) if is_issued(pair) => issuance(cluster, &name).await,
             _ => Ok(None),
         };
         Self { pair, pods: pods.map_err(|error| Problem::from(&error)), issuance, agent }

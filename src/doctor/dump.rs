@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::case::{BUILD_PLANE, GATEWAY_CA, GATEWAY_SERVICE, LEASE, Reach};
 use super::checks::complaint;
 use super::facts::{CaPlace, Problem, ca_place};
-use super::issuance::{CERTIFICATE, REQUEST, path as issuance_path};
+use super::issuance::{CERTIFICATE, ISSUER, REQUEST, path as issuance_path};
 use super::redact::{hide_tokens, kept};
 use crate::cluster::{CERT_MANAGER, Cluster, Error, LABELS, LET_IN, agents_of, labelled, pods_of};
 use crate::plane::{
@@ -228,6 +228,7 @@ impl Dump {
                 object["metadata"]["annotations"][CERT_MANAGER].as_str().is_some_and(|name| names.contains(name))
             };
             self.list(build, side, &issuance_path(namespace, REQUEST), REQUEST, of_these).await;
+            self.list(build, side, &issuance_path(namespace, ISSUER), ISSUER, |_| true).await;
         }
     }
 }
@@ -327,7 +328,7 @@ impl<'s> Absent<'s> {
     }
 
     pub fn agents(&self, namespace: &str, plane_id: &str) -> Problem {
-        self.why(&deployments_path(namespace), &format!("an agent of planeID {plane_id}"))
+        self.why(&deployments_path(namespace), &format!("an agent of planeID {plane_id} in the namespace {namespace}"))
     }
 
     /// Pods of a namespace that could not be read.

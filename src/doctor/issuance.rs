@@ -6,16 +6,17 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Problem;
-use crate::cluster::{CERT_MANAGER, Cluster};
+use crate::cluster::{CERT_MANAGER, Cluster, Error};
 use crate::pki::Certificate;
 use crate::plane::{NamespacedName, Span};
 use crate::term::visible;
 
 pub const CERTIFICATE: &str = "Certificate";
 pub const REQUEST: &str = "CertificateRequest";
+pub const ISSUER: &str = "Issuer";
 /// Annotation of a CertificateRequest: which issue of its Certificate it is for, counted from 1.
 pub const ISSUE: &str = "cert-manager.io/certificate-revision";
 /// How long the Secret may still hold the former certificate after the next one was signed.
@@ -29,6 +30,10 @@ pub struct Issuance {
     pub pending: Option<String>,
     /// When cert-manager renews it (`status.renewalTime`).
     pub renewal: Option<Timestamp>,
+    /// Why its Issuer can't issue; none where that is ready, or is not one of the namespace.
+    pub issuer_problem: Option<String>,
+    /// The Secret of the CA from which its Issuer issues.
+    pub ca_secret: Option<String>,
     /// By number of issue. cert-manager keeps only some of them (`spec.revisionHistoryLimit`).
     issued: Vec<Issued>,
 }
@@ -50,9 +55,13 @@ impl Issuance {
         let requests = of_kind(REQUEST).filter(|object| object["metadata"]["annotations"][CERT_MANAGER] == name);
         let mut issued: Vec<_> = requests.filter_map(Issued::of).collect();
         issued.sort_by_key(|issued| issued.number);
+        let issuer = &certificate["spec"]["issuerRef"]["name"];
+        let issuer = of_kind(ISSUER).find(|object| object["metadata"]["name"] == *issuer);
         Some(Self {
             name: NamespacedName { namespace: secret.namespace.clone(), name: name.to_owned() },
             pending: pending(certificate),
+            issuer_problem: issuer.filter(|issuer| condition(issuer, "Ready").is_some()).and_then(pending),
+            ca_secret: issuer.and_then(|issuer| issuer["spec"]["ca"]["secretName"].as_str()).map(str::to_owned),
             renewal: time(&certificate["status"]["renewalTime"]),
             issued,
         })
@@ -118,9 +127,41 @@ pub async fn issuances(cluster: &Cluster, namespace: &str) -> Result<Vec<Value>,
         };
         Ok::<_, Problem>(items.into_iter().map(with_kind).collect::<Vec<_>>())
     };
-    let (certificates, requests) = tokio::join!(list(CERTIFICATE), list(REQUEST));
-    // What is known of the Certificate does not depend on its requests.
-    Ok([certificates?, requests.unwrap_or_default()].concat())
+    let (certificates, requests, issuers) = tokio::join!(list(CERTIFICATE), list(REQUEST), list(ISSUER));
+    // What is known of the Certificate does not depend on the others.
+    Ok([certificates?, requests.unwrap_or_default(), issuers.unwrap_or_default()].concat())
+}
+
+/// The Certificate that writes a Secret; none where there is none, or no cert-manager.
+///
+/// # Errors
+/// What keeps it from being read.
+pub async fn issuance(cluster: &Cluster, secret: &NamespacedName) -> Result<Option<Issuance>, Problem> {
+    match issuances(cluster, &secret.namespace).await {
+        Ok(objects) => Ok(Issuance::of(&objects, secret)),
+        Err(problem) if problem.word == "missing" => Ok(None),
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Has cert-manager issue a Certificate anew, as `cmctl renew` does: by the condition `Issuing`.
+///
+/// # Errors
+/// Those of the cluster.
+pub async fn reissue(cluster: &Cluster, name: &NamespacedName) -> Result<(), Error> {
+    let path = format!("{}/{}", path(&name.namespace, CERTIFICATE), name.name);
+    let certificate = cluster.object(&path).await?;
+    let conditions = certificate["status"]["conditions"].as_array().into_iter().flatten();
+    let mut conditions: Vec<_> = conditions.filter(|condition| condition["type"] != "Issuing").cloned().collect();
+    conditions.push(json!({
+        "type": "Issuing",
+        "status": "True",
+        "reason": "ManuallyTriggered",
+        "message": "Certificate re-issuance manually triggered",
+        "lastTransitionTime": cluster.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    }));
+    let status = json!({"status": {"conditions": conditions}});
+    cluster.merge_object(&format!("{path}/status"), &status, false).await.map(drop)
 }
 
 /// The path of a collection of cert-manager's on the API server.

@@ -56,7 +56,8 @@ pub async fn of_delete(cluster: &Cluster, planes: &[Plane]) -> Result<Vec<String
     let is_heard =
         |plane: &&Plane| all.iter().any(|other| other.plane_id() == plane.plane_id() && is_connected(other, now));
     let gone: Vec<_> = planes.iter().filter(is_heard).cloned().collect();
-    let goes = |plane: &Plane| planes.iter().any(|gone| gone.name() == plane.name());
+    let goes =
+        |plane: &Plane| plane.metadata.namespace.is_none() && planes.iter().any(|gone| gone.name() == plane.name());
     let stay: Vec<_> = all.iter().filter(|plane| !goes(plane)).cloned().collect();
     let (old, rest) = (client_cas(cluster, &gone).await, client_cas(cluster, &stay).await);
     let mut told = Vec::new();
@@ -86,7 +87,9 @@ pub async fn of_delete(cluster: &Cluster, planes: &[Plane]) -> Result<Vec<String
 async fn concerned(cluster: &Cluster, planes: &[Plane]) -> Result<Vec<Plane>, Error> {
     let concerned = |other: &Plane| planes.iter().any(|plane| plane.plane_id() == other.plane_id());
     let listed = cluster.planes_as(None, |plane: Plane| concerned(&plane).then_some(plane)).await?;
-    Ok(listed.into_iter().flatten().collect())
+    // Namespaced BuildPlanes authorize agents like the others.
+    let others = cluster.build_planes().await.unwrap_or_default().into_iter().filter(|plane| concerned(plane));
+    Ok(listed.into_iter().flatten().chain(others).collect())
 }
 
 fn is_connected(plane: &Plane, now: Timestamp) -> bool {

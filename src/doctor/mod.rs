@@ -28,6 +28,7 @@ pub use explained::explained;
 pub use facts::{CaPlace, ClientCa, Facts, Problem, ca_place, client_cas, client_cas_of_files, facts, facts_of_files};
 pub use forecast::{Break, Reason, forecast};
 pub use ground::Gathered;
+pub use issuance::{Issuance, issuance, reissue};
 pub use neighbours::Few;
 pub use notes::{Note, notes, remarks};
 pub use remarks::{Remark, ca_remarks, pinned_leaf, same_name, weak_key};

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::agents::Pair;
 use super::case::BUILD_PLANE;
-use super::issuance::{CERTIFICATE, ISSUE, REQUEST};
+use super::issuance::{CERTIFICATE, ISSUE, ISSUER, REQUEST};
 use crate::cluster::{CERT_MANAGER, REVISION, StoredSecret};
 use crate::pki::{self, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY};
 use crate::plane::{CA_KEY, CLUSTER_BUILD_PLANE, DESCRIPTION, DISPLAY_NAME, KEY_FITS, ROTATION};
@@ -73,8 +73,12 @@ pub fn kept(object: &Value, key: Option<&str>) -> Value {
             kept["status"] = pod_status(&object["status"]);
         }
         CERTIFICATE => {
-            kept["spec"] = fields(spec, &["secretName"]);
+            kept["spec"] = fields(spec, &["secretName", "issuerRef"]);
             kept["status"] = fields(&object["status"], &["conditions", "renewalTime"]);
+        }
+        ISSUER => {
+            kept["spec"] = json!({"ca": fields(&spec["ca"], &["secretName"])});
+            kept["status"] = fields(&object["status"], &["conditions"]);
         }
         REQUEST => {
             kept["status"] = fields(&object["status"], &["conditions"]);
@@ -218,9 +222,11 @@ fn without_tokens(text: &str) -> Cow<'_, str> {
     static TOKENS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         let jwt = r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*";
         let scheme = r"(?i:\b(?:bearer|basic))\s+[A-Za-z0-9._~+/-]{16,}=*";
-        let named = r#"(?i:\b[a-z_-]*(?:token|password|passwd|secret|api[_-]?key|credential)s?)["']?\s*[=:]\s*["']?[^\s"',;&]{4,}"#;
+        let named = r#"(?i:\b[a-z_-]*(?:token|password|passwd|pass|pwd|secret|api[_-]?key|credential)s?)["']?\s*[=:]\s*["']?[^\s"',;&]{4,}"#;
         let user = r"://[^\s/@]+@";
-        Regex::new(&format!("({user})|({jwt})|({scheme})|({named})")).ok()
+        // As GitHub and AWS begin theirs.
+        let marked = r"\b(?:gh[oprsu]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|AKIA[A-Z0-9]{12,})";
+        Regex::new(&format!("({user})|({jwt})|({scheme})|({named})|({marked})")).ok()
     });
     let Some(tokens) = &*TOKENS else {
         return Cow::Borrowed(text);

@@ -1125,9 +1125,15 @@ impl Bootstrap {
         };
         let presented = pki::certificates(certificate);
         let Some(url) = self.gateway_url.as_ref().filter(|_| self.dry_run.is_none()) else {
-            let until = presented.first().and_then(|der| Certificate::from_der(der)).map(|leaf| leaf.not_after);
+            // What cert-manager is to issue has its own dates.
+            let own = presented.first().filter(|_| certificates.pair.is_some());
+            let until = own.and_then(|der| Certificate::from_der(der)).map(|leaf| leaf.not_after);
             let until = until.map(|until| format!(" until {}", until.strftime("%Y-%m-%d"))).unwrap_or_default();
-            observer.tell("probe", Status::Skipped, &format!("foretold: the plane lets the agent in{until}"));
+            observer.tell(
+                "probe",
+                Status::Skipped,
+                &format!("predicted: the plane authorizes the agent's certificate{until}"),
+            );
             return Ok(());
         };
         let key = PrivateKey::from_pem(key)?;

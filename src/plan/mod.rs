@@ -164,14 +164,14 @@ async fn demand(verb: &str, rights: &[Right<'_>]) -> Result<(), Error> {
     // By cluster, as each has roles of its own; with all that is needed, so that the roles stay when more is missing later.
     let mut by_cluster: Vec<(String, Vec<cluster::Right>)> = Vec::new();
     for (cluster, verb, group, resource, namespace) in rights {
-        let kubectl = cluster.target().command("kubectl apply");
+        let kubectl = cluster.target().for_another("kubectl apply");
         let right = cluster::Right::new(verb, group, resource, *namespace);
         match by_cluster.iter_mut().find(|(known, _)| *known == kubectl) {
             Some((_, rights)) => rights.push(right),
             None => by_cluster.push((kubectl, vec![right])),
         }
     }
-    let is_missing = |kubectl: &str| missing.iter().any(|(of, ..)| of.target().command("kubectl apply") == kubectl);
+    let is_missing = |kubectl: &str| missing.iter().any(|(of, ..)| of.target().for_another("kubectl apply") == kubectl);
     by_cluster.retain(|(kubectl, _)| is_missing(kubectl));
     let role = format!("choreoctl-{verb}");
     let commands = by_cluster.iter().filter_map(|(kubectl, rights)| cluster::grant(&role, kubectl, rights.iter()));

@@ -13,7 +13,7 @@ use super::agent::{Changeover, Data, pair_data};
 use super::trust::{Trustees, all_trust, back, is_home, with, without};
 use super::{Error, Observer, Status, demand, until};
 use crate::cluster::{self, Agent, Cluster, StoredSecret};
-use crate::doctor::{self, ClientCa, Pair, Presents};
+use crate::doctor::{self, ClientCa, Issuance, Pair, Presents};
 use crate::pki::{
     self, Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, KeyAlgorithm, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey,
     Verdict,
@@ -525,16 +525,43 @@ impl Run<'_> {
         if !staged.is_new(&pair) && keeper.install(&agent, &values)? {
             observer.tell("switch", Status::Done, "Helm gave the agent's release the new CA");
         }
-        let waiting = format!("cert-manager has not issued from the new CA yet: {}", keeper.command(&agent, &values));
+        let command = keeper.command(&agent, &values);
+        let mut is_ordered = false;
         let (agent, secret) = until(self.changeover.deadline, observer, async || {
             let agent = self.changeover.agent(&self.rotation.namespace).await?;
             let (secret, pair) = self.changeover.pair(&agent).await?;
-            Ok(if staged.is_new(&pair) { Ok((agent, secret.name.clone())) } else { Err(waiting.clone()) })
+            if staged.is_new(&pair) {
+                return Ok(Ok((agent, secret.name.clone())));
+            }
+            let Some(issuance) = self.issuance(&secret.name).await else {
+                return Ok(Err(format!("cert-manager has not issued from the new CA yet: {command}")));
+            };
+            if issuance.ca_secret.as_ref() != Some(&staged.to) {
+                return Ok(Err(format!("cert-manager does not issue from the new CA yet: {command}")));
+            }
+            // Another CA in the same Issuer is no reason for cert-manager to issue anew.
+            if !std::mem::replace(&mut is_ordered, true) {
+                self.order(&issuance).await?;
+            }
+            Ok(Err(format!("cert-manager has not issued Certificate {} from the new CA yet", issuance.name)))
         })
         .await?;
         observer.tell("switch", Status::Done, &format!("cert-manager issued from the new CA, in Secret {secret}"));
         self.changeover.restart(&agent, &secret, observer).await?;
         self.changeover.reconnected(&agent, observer).await
+    }
+
+    /// The Certificate of cert-manager behind the agent's Secret, as far as it can be read.
+    async fn issuance(&self, secret: &NamespacedName) -> Option<Issuance> {
+        doctor::issuance(self.changeover.build, secret).await.ok().flatten()
+    }
+
+    /// Has cert-manager issue anew; who may not leaves that to somebody else.
+    async fn order(&self, issuance: &Issuance) -> anyhow::Result<()> {
+        match doctor::reissue(self.changeover.build, &issuance.name).await {
+            Ok(()) | Err(cluster::Error::Forbidden { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Takes the old CA out of the planes, once nothing needs it.
@@ -552,13 +579,14 @@ impl Run<'_> {
             }
             None => "the new CA's key is dropped: without --out-dir the next certificate takes a rotation".into(),
         };
+        // While it can still be continued.
+        self.settle(&staged, keeper, observer).await?;
         self.mark(&staged, None).await?;
         self.changeover.build.delete_secret(&staged.secret).await?;
         observer.unfinished(false);
         observer.tell("finish", Status::Done, &kept);
         observer.tell("finish", Status::Done, &format!("Secret {} deleted", self.at));
-        self.report(&staged, observer).await?;
-        self.settle(&staged, keeper, observer).await
+        self.report(&staged, observer).await
     }
 
     /// Reports which CAs the planes trust in the end, and why others than the new one stay.
@@ -654,7 +682,10 @@ impl Run<'_> {
             },
         };
         if let Some(agent) = agent {
-            self.refuse_dead_end(staged).await?;
+            match staged.way {
+                Way::Own => self.refuse_dead_end(staged).await?,
+                Way::CertManager => self.refuse_pinned(staged)?,
+            }
             let both = |name: &str, text: &str| with(&with(text, before(name)), &new);
             self.trustees.make("rollback", staged.planes.keys(), &both, "trusts both CAs", observer).await?;
             self.switch_back(staged, &agent, observer).await?;
@@ -681,7 +712,11 @@ impl Run<'_> {
             return Ok(true);
         }
         Ok(match staged.way {
-            Way::CertManager => staged.is_new(&self.changeover.pair(agent).await?.1),
+            Way::CertManager => {
+                let (secret, pair) = self.changeover.pair(agent).await?;
+                let issuance = self.issuance(&secret.name).await;
+                staged.is_new(&pair) || issuance.is_some_and(|issuance| issuance.ca_secret.as_ref() == Some(&staged.to))
+            }
             Way::Own if staged.to != staged.from => false,
             Way::Own => match self.changeover.build.secret(&self.beside(&staged.from)).await? {
                 Some(held) => held.text(LEAF_CERTIFICATE) == staged.secret.text(LEAF_CERTIFICATE),
@@ -697,7 +732,9 @@ impl Run<'_> {
             Some(from) if staged.to != staged.from => pki::certificates(&from.text(LEAF_CERTIFICATE)),
             _ => staged.old(),
         };
-        let now = self.changeover.control.now();
+        // One that was issued in this second is valid from the next answer's date on.
+        let issued = presented.first().and_then(|der| pki::Certificate::from_der(der)).map(|leaf| leaf.not_before);
+        let now = self.changeover.control.now().max(issued.unwrap_or(Timestamp::MIN));
         let mut why = String::from("no plane trusted it");
         for ca in staged.planes.values() {
             match pki::verify(&presented, ca, now) {
@@ -706,6 +743,22 @@ impl Run<'_> {
             }
         }
         Err(Error::NoWayBack { why }.into())
+    }
+
+    /// The same before cert-manager has issued from the former CA again: that helps where the planes trust a CA, and not
+    /// where they pin the former certificate.
+    fn refuse_pinned(&self, staged: &Staged) -> Result<(), Error> {
+        let issuers = |ca: &String| -> String {
+            let all = pki::Certificate::all_in(ca).into_iter().filter(|certificate| certificate.ca);
+            all.map(|certificate| pki::encode("CERTIFICATE", &certificate.der)).collect()
+        };
+        let now = self.changeover.control.now();
+        let trusts = |ca: &String| matches!(pki::verify(&staged.old(), &issuers(ca), now), Verdict::Authorized { .. });
+        if staged.planes.values().any(trusts) {
+            return Ok(());
+        }
+        let why = "no plane trusted the CA of its certificate, and cert-manager issues another certificate".to_owned();
+        Err(Error::NoWayBack { why })
     }
 
     async fn switch_back(&self, staged: &Staged, agent: &Agent, observer: &mut dyn Observer) -> anyhow::Result<()> {
@@ -718,11 +771,23 @@ impl Run<'_> {
             let release = agent.release.as_deref().map_or_else(|| "RELEASE".into(), shell_quoted);
             let command = format!("helm rollback {release} --namespace {namespace}");
             let command = self.changeover.build.target().command(&command).replace(" --context ", " --kube-context ");
-            let waiting = format!("the agent's certificate is still of the new CA: {command}");
+            let mut is_ordered = false;
             until(self.changeover.deadline, observer, async || {
                 let agent = self.changeover.agent(&self.rotation.namespace).await?;
-                let (_, pair) = self.changeover.pair(&agent).await?;
-                Ok(if staged.is_new(&pair) { Err(waiting.clone()) } else { Ok(()) })
+                let (secret, pair) = self.changeover.pair(&agent).await?;
+                let issuance = self.issuance(&secret.name).await;
+                if issuance.as_ref().is_some_and(|issuance| issuance.ca_secret.as_ref() == Some(&staged.to)) {
+                    return Ok(Err(format!("cert-manager still issues from the new CA: {command}")));
+                }
+                if !staged.is_new(&pair) {
+                    return Ok(Ok(()));
+                }
+                if let Some(issuance) = issuance
+                    && !std::mem::replace(&mut is_ordered, true)
+                {
+                    self.order(&issuance).await?;
+                }
+                Ok(Err(format!("the agent's certificate is still of the new CA: {command}")))
             })
             .await?;
             self.refuse_dead_end(staged).await?;

@@ -193,6 +193,26 @@ pub fn the_chart_is_installed_repaired_and_rotated_by_helm() {
     repair(&at, "a pinned certificate of cert-manager's", "ca-outlives", "warn");
     is_well(&at);
 
+    // From one CA to the next the Issuer stays, so cert-manager is asked to issue anew; and back again, once Helm is.
+    let rotate = |more: &str| with_build(&at, &format!("choreoctl certs rotate {PLANE} {more}"));
+    let ca = at.value(PLANE);
+    rotate("--again --install").expect(0);
+    assert_ne!(at.value(PLANE), ca);
+    is_well(&at);
+    // Helm keeps its releases beside them.
+    let names = || -> Vec<String> {
+        at.secrets().lines().filter(|name| !name.contains("helm.release")).map(str::to_owned).collect()
+    };
+    let (ca, before) = (at.value(PLANE), names());
+    rotate("--again --install --until switch").expect(0);
+    let waiting = rotate("--rollback --timeout 2s").expect(124).stderr;
+    let command =
+        waiting.lines().find_map(|line| line.split("the new CA: ").nth(1)).unwrap_or_else(|| panic!("{waiting}"));
+    paste(&at, command).expect(0);
+    rotate("--rollback").expect(0);
+    assert_eq!((at.value(PLANE), names()), (ca, before));
+    is_well(&at);
+
     // A Certificate that is not issued is the cause, with what its condition says, be it old.
     at.order("issuing off");
     at.build.kubectl(&["delete", "secret", SECRET, "-n", NAMESPACE], "");

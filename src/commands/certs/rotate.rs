@@ -144,8 +144,13 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         if !args.rollback {
             announce(&args, &plan::outlook(&rotation).await?, &keeper, term);
         }
-        let verb = if args.rollback { "roll back the rotation of" } else { "rotate" };
-        term.confirm(&format!("{verb} the CA of plane {} and restart its agent", args.name), args.yes)?;
+        let name = &args.name;
+        let question = match args.until {
+            _ if args.rollback => format!("roll back the rotation of the CA of plane {name} and restart its agent"),
+            Phase::Stage => format!("stage a new CA for plane {name}"),
+            Phase::Switch | Phase::Finish => format!("rotate the CA of plane {name} and restart its agent"),
+        };
+        term.confirm(&question, args.yes)?;
     }
     let mut steps = Steps::new(term, args.output);
     steps.out_dir.clone_from(&args.out_dir);
@@ -157,7 +162,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 /// Says what becomes of the CA's key, and which command of Helm's the rotation needs, before it is confirmed.
 fn announce(args: &Args, outlook: &Outlook, keeper: &Outside, term: &Term) {
     let key = match (&args.out_dir, outlook.way) {
-        (Some(folder), _) => format!("is kept in {}", visible(&folder.to_string_lossy())),
+        (Some(folder), _) => format!("is kept in {} once the rotation is finished", visible(&folder.to_string_lossy())),
         (None, Way::CertManager) => "is kept in the Secret that cert-manager reads".to_owned(),
         (None, Way::Own) => "is dropped at the end: without --out-dir the next certificate takes a rotation".to_owned(),
     };
@@ -170,6 +175,7 @@ fn announce(args: &Args, outlook: &Outlook, keeper: &Outside, term: &Term) {
     }
     let command = keeper.command(&outlook.agent, &outlook.values);
     let when = match (outlook.way, keeper.install) {
+        _ if args.until == Phase::Stage => "before it is finished, the chart will need",
         (_, true) => "Helm is run with",
         (Way::CertManager, false) => "the rotation waits until this was run (--install runs it)",
         (Way::Own, false) => "afterwards the chart needs (--install runs it)",
@@ -184,8 +190,18 @@ fn resume(args: &Args, rotation: &Rotation) -> String {
     let (control, build) = (rotation.control.target(), rotation.build.target());
     let line = control.command(&format!("choreoctl certs rotate {name}")) + &build.build_flags() + &namespace;
     let out_dir = args.out_dir.as_ref().map(|folder| format!(" --out-dir {}", shell_quoted(&folder.to_string_lossy())));
-    let install = if args.install { " --install" } else { "" };
-    let go_on = format!("{line}{}{install}", out_dir.unwrap_or_default());
+    let mut go_on = format!("{line}{}", out_dir.unwrap_or_default());
+    for (flag, given) in [("install", args.install), ("force-conflicts", args.force_conflicts), ("force", args.force)] {
+        if given {
+            go_on.push_str(&format!(" --{flag}"));
+        }
+    }
+    let chart = Some(args.chart.as_str()).filter(|chart| *chart != CHART);
+    for (flag, value) in [("chart", chart), ("chart-version", args.chart_version.as_deref())] {
+        if let Some(value) = value {
+            go_on.push_str(&format!(" --{flag} {}", shell_quoted(value)));
+        }
+    }
     format!("the rotation is unfinished\ncontinue: {go_on}\ngo back:  {line} --rollback")
 }
 

@@ -183,7 +183,17 @@ pub fn agent_certificate_issued(case: &Case) -> Outcome {
         None if missing => {
             "its Secret does not exist, and cert-manager, which has reported it as ready, does not issue it again"
         }
-        None => return Outcome::pass(format!("Certificate {name} is ready")),
+        None => match &issuance.issuer_problem {
+            Some(why) => {
+                let issuer = "kubectl -n NAMESPACE describe issuers.cert-manager.io";
+                let namespace = shell_quoted(&issuance.name.namespace);
+                return Outcome::warn(format!(
+                    "the Issuer of Certificate {name} is not ready, so its renewal fails: {why}"
+                ))
+                .look(case.build_command(&issuer.replace("NAMESPACE", &namespace)));
+            }
+            None => return Outcome::pass(format!("Certificate {name} is ready")),
+        },
     };
     let (namespace, short) = (shell_quoted(&issuance.name.namespace), shell_quoted(&issuance.name.name));
     let look = format!("kubectl -n {namespace} describe certificates.cert-manager.io {short}");

@@ -57,7 +57,11 @@ pub fn gateway_reachable(case: &Case) -> Outcome {
             let inspect = format!("choreoctl certs inspect secret/{}/{GATEWAY_CA}:ca.crt", case.control_namespace);
             Outcome::fail(error.to_string()).look(case.control(&inspect))
         }
-        // The agent may reach it over another network than this machine.
+        // The agent may reach it over another network than this machine: by a name of its cluster, say.
+        Err(error) if error.is_away() && case.is_connected() => Outcome::unchecked(
+            Unchecked::Gateway,
+            format!("{error} (seen from this machine), and an agent is connected: --gateway-url"),
+        ),
         Err(error) => {
             let namespace = shell_quoted(&case.control_namespace);
             Outcome::fail(format!("{error} (seen from this machine)"))

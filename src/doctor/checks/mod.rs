@@ -527,12 +527,13 @@ impl Case {
         let name = shell_quoted(self.facts.plane.name());
         let line = self.control(&format!("choreoctl {verb} {name}{flags}"));
         match &self.build_target {
-            Some(target) => {
+            // Without an agent there is nothing to change.
+            Some(target) if matches!(self.build, Some(Ok(_))) || verb == "doctor" => {
                 let default = format!(" --build-namespace {}", shell_quoted(&self.build_namespace));
                 let namespace = if self.build_namespace == BUILD_NAMESPACE { "" } else { &default };
                 hint(format!("{line}{}{namespace}", target.build_flags()))
             }
-            None => Hint::Advice(format!("{line} --build-context CONTEXT")),
+            _ => Hint::Advice(format!("{line} --build-context CONTEXT")),
         }
     }
 

@@ -56,7 +56,7 @@ pub fn rights(ground: &Ground) -> Outcome {
     let outcome = Outcome::warn(format!("{count} {noun} not allowed")).details(ground.forbidden.iter().cloned());
     let clusters = [(Some(&ground.control), &ground.control_rights), (ground.build.as_ref(), &ground.build_rights)];
     clusters.into_iter().fold(outcome, |outcome, (target, rights)| {
-        let kubectl = target.map(|target| target.command("kubectl apply")).unwrap_or_default();
+        let kubectl = target.map(|target| target.for_another("kubectl apply")).unwrap_or_default();
         match grant("choreoctl-doctor", &kubectl, rights.iter()) {
             Some(command) => outcome.advice(format!("an administrator grants what is needed to USER with\n{command}")),
             None => outcome,
@@ -179,8 +179,15 @@ pub fn ca_outlives(case: &Case) -> Outcome {
     let leaves = certificates.iter().filter(|certificate| !certificate.ca && !ended(certificate));
     if let Some(leaf) = leaves.min_by_key(|certificate| certificate.not_after) {
         // Who renews it is known with the agent's cluster.
+        let held = case.pair().map(|pair| pair.leaf().der == leaf.der);
         let own = case.pair().is_some_and(|pair| pair.cert_manager.is_none() && pair.leaf().der == leaf.der);
-        let remark = if own {
+        let remark = if held == Some(false) {
+            format!(
+                "the CA is a single certificate ({}, until {}), and the agent's Secret holds another one",
+                visible(&leaf.subject),
+                leaf.not_after
+            )
+        } else if own {
             format!(
                 "the CA is the agent's client certificate ({}), which expires at {}: every renewed one is refused until the plane trusts it",
                 visible(&leaf.subject),
@@ -207,9 +214,8 @@ pub fn rotation(case: &Case) -> Outcome {
     let mark = case.facts.plane.annotation(ROTATION);
     match (mark, &case.staged) {
         (_, Some(Ok(true))) => {
-            let again = case.with_both("certs rotate", "", Hint::Fix);
             let back = case.with_both("certs rotate", " --rollback", Hint::Fix);
-            Outcome::warn("a rotation of its CA is unfinished: continue it, or go back").hint(again).hint(back)
+            Outcome::warn("a rotation of its CA is unfinished: continue it, or go back").hint(case.rotate()).hint(back)
         }
         (Some(secret), Some(Ok(false))) => {
             let (name, secret) = (shell_quoted(case.facts.plane.name()), visible(secret));
@@ -218,11 +224,10 @@ pub fn rotation(case: &Case) -> Outcome {
                 .fix(case.control(&format!("kubectl annotate {kind} {name} {ROTATION}-")))
         }
         (Some(secret), _) => {
-            let again = case.with_both("certs rotate", "", Hint::Fix);
             let back = case.with_both("certs rotate", " --rollback", Hint::Fix);
             let secret = visible(secret);
             Outcome::warn(format!("a rotation of its CA is unfinished (Secret {secret}): continue it, or go back"))
-                .hint(again)
+                .hint(case.rotate())
                 .hint(back)
         }
         (None, Some(Err(problem))) => Outcome::unchecked(Unchecked::Unread, problem.text.clone()),

@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 )
 
@@ -29,7 +30,7 @@ type (
 		}
 		Status struct {
 			Revision   int
-			Conditions []any
+			Conditions []struct{ Type, Status string }
 		}
 	}
 	authority struct {
@@ -79,7 +80,10 @@ func (d *double) issue(wanted certificate) error {
 		return err
 	}
 	before, _ := time.ParseDuration(cmp.Or(wanted.Spec.RenewBefore, "360h"))
-	if held := leaf(secret.Data["tls.crt"]); held != nil && held.Subject.CommonName == wanted.Spec.CommonName &&
+	ordered := slices.ContainsFunc(wanted.Status.Conditions, func(condition struct{ Type, Status string }) bool {
+		return condition.Type == "Issuing" && condition.Status == "True"
+	})
+	if held := leaf(secret.Data["tls.crt"]); held != nil && !ordered && held.Subject.CommonName == wanted.Spec.CommonName &&
 		secret.Metadata.Annotations[byIssuer] == wanted.Spec.IssuerRef.Name && time.Now().Before(held.NotAfter.Add(-before)) {
 		if wanted.Status.Conditions != nil {
 			return nil
