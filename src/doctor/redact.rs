@@ -222,7 +222,7 @@ fn without_tokens(text: &str) -> Cow<'_, str> {
     static TOKENS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         let jwt = r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*";
         let scheme = r"(?i:\b(?:bearer|basic))\s+[A-Za-z0-9._~+/-]{16,}=*";
-        let named = r#"(?i:\b[a-z_-]*(?:token|password|passwd|pass|pwd|secret|api[_-]?key|credential)s?)["']?\s*[=:]\s*["']?[^\s"',;&]{4,}"#;
+        let named = r#"(?i:\b[a-z_-]*(?:token|password|passwd|pass|pwd|secret|api[_-]?key|credential)s?)["']?[ \t]*[=:][ \t]*["']?[^\s"',;&]{4,}"#;
         let user = r"://[^\s/@]+@";
         // As GitHub and AWS begin theirs.
         let marked = r"\b(?:gh[oprsu]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|AKIA[A-Z0-9]{12,})";

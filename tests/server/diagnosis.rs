@@ -516,7 +516,7 @@ fn try_hints(at: &Estate, name: &str, inject: fn(&Estate), id: &str, fixed: &str
         return vec![format!("{name}: {id} does not complain any more")];
     };
     let is_fixed = || {
-        let status = |plane: &Value| status(&json!({"planes": [plane]}), id);
+        let status = |plane: &Value| status_of(plane, id);
         let is_so = |plane: &Value| if fixed.is_empty() { status(plane) != "fail" } else { status(plane) == fixed };
         is_so(&until(at, is_so)["planes"][0])
     };
@@ -548,7 +548,11 @@ fn be_well(at: &Estate, before: &str) {
 
 /// How a check of the first plane came out.
 fn status(told: &Value, id: &str) -> String {
-    let checks = told["planes"][0]["checks"].as_array().unwrap();
+    status_of(&told["planes"][0], id)
+}
+
+fn status_of(plane: &Value, id: &str) -> String {
+    let checks = plane["checks"].as_array().unwrap();
     checks.iter().find(|check| check["id"] == id).unwrap()["status"].as_str().unwrap().to_owned()
 }
 
@@ -582,6 +586,14 @@ pub fn doctor_warns_of_what_will_hurt() {
         at.run(&["doctor", PLANE, "-q", "--strict"]).expect(0);
     }
     assert!(wrong.is_empty(), "{} are wrong: {}", wrong.len(), wrong.join("\n"));
+
+    // The chart's default URL leads nowhere outside of a cluster: what needs it is not checked, and nothing is wrong.
+    be_well(&at, "a name inside of a cluster");
+    at.deploy(PLANE, "--server-url=wss://cluster-gateway.openchoreo-control-plane.svc.cluster.local:8443/ws");
+    let told = until(&at, |plane| plane["healthy"] == true && status_of(plane, "agent-running") == "pass");
+    let plane = &told["planes"][0];
+    assert!(plane["healthy"] == true && plane["unchecked"][0] == "the gateway was not contacted", "{plane:#}");
+    assert_eq!(status(&told, "gateway-answer"), "skip", "{plane:#}");
 
     // Without the build cluster the gateway tells whether an agent of this very plane is there.
     be_well(&at, "a plane that says connected");

@@ -57,11 +57,11 @@ pub fn gateway_reachable(case: &Case) -> Outcome {
             let inspect = format!("choreoctl certs inspect secret/{}/{GATEWAY_CA}:ca.crt", case.control_namespace);
             Outcome::fail(error.to_string()).look(case.control(&inspect))
         }
-        // The agent may reach it over another network than this machine: by a name of its cluster, say.
-        Err(error) if error.is_away() && case.is_connected() => Outcome::unchecked(
-            Unchecked::Gateway,
-            format!("{error} (seen from this machine), and an agent is connected: --gateway-url"),
-        ),
+        // Names of Services are resolved in the agent's cluster only.
+        Err(ProbeError::Name(host)) if is_of_service(host) && case.is_connected() => {
+            Outcome::unreachable(format!("{} is a name inside of a cluster, and an agent is connected", visible(host)))
+        }
+        // The agent may reach it over another network than this machine.
         Err(error) => {
             let namespace = shell_quoted(&case.control_namespace);
             Outcome::fail(format!("{error} (seen from this machine)"))
@@ -69,6 +69,11 @@ pub fn gateway_reachable(case: &Case) -> Outcome {
                 .look(case.control(&format!("kubectl -n {namespace} get service {GATEWAY_SERVICE}")))
         }
     }
+}
+
+/// Whether a host name is one that the DNS of a cluster gives to a Service.
+fn is_of_service(host: &str) -> bool {
+    host.ends_with(".svc") || host.contains(".svc.")
 }
 
 /// How far the gateway's clock is ahead of the API server's, in seconds; none where it isn't known or doesn't matter.

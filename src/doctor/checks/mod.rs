@@ -138,6 +138,11 @@ impl Outcome {
         Self { unchecked: Some(why), ..Self::skip(message) }
     }
 
+    /// The gateway can't be contacted from here, so nothing that needs it can be checked.
+    fn unreachable(message: impl Into<String>) -> Self {
+        Self { blocks: true, ..Self::unchecked(Unchecked::Gateway, message) }
+    }
+
     fn unknown(message: impl Into<String>) -> Self {
         Self { unknown: true, blocks: true, unchecked: Some(Unchecked::Unread), ..Self::skip(message) }
     }
