@@ -107,8 +107,12 @@ impl Target {
         Self { context, server, flags: options.command(""), place: anybody.command(""), kubeconfig }
     }
 
-    /// A command line for this cluster: `kubectl get ...` or `choreoctl get ...` with the flags in use.
+    /// A command line for this cluster: `kubectl get ...` or `choreoctl get ...` with the flags in use, or `helm ...`,
+    /// which has another name for the context.
     pub fn command(&self, command: &str) -> String {
+        if command.starts_with("helm ") {
+            return format!("{command}{}", self.flags.replace(" --context ", " --kube-context "));
+        }
         format!("{command}{}", self.flags)
     }
 

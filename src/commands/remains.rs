@@ -95,10 +95,7 @@ fn of_agents(ids: &[&str], build: &Target, all: &[Agent]) -> Vec<String> {
             let alone = all.iter().filter(|other| other.name.namespace == agent.name.namespace).count() == 1;
             let lines = of_agent(agent, id, alone).map(|command| format!("  {}", build.command(&command)));
             let name = visible(&agent.name.to_string()).into_owned();
-            let helm = lines.map(|line| {
-                if line.starts_with("  helm") { line.replace(" --context ", " --kube-context ") } else { line }
-            });
-            format!("the agent {name} remains. To remove it:\n{}", helm.collect::<Vec<_>>().join("\n"))
+            format!("the agent {name} remains. To remove it:\n{}", lines.collect::<Vec<_>>().join("\n"))
         })
     });
     let commands: Vec<_> = commands.collect();

@@ -170,6 +170,11 @@ impl Staged {
         pki::certificates(&self.secret.text(OLD_CERTIFICATE))
     }
 
+    /// Whether cert-manager issues from the new CA.
+    fn is_read_by(&self, issuance: &Issuance) -> bool {
+        issuance.ca_secret.as_ref() == Some(&self.to)
+    }
+
     fn is_new(&self, pair: &Pair) -> bool {
         let new = pki::certificates(&self.ca());
         new.iter().any(|ca| pki::issued(&pair.leaf().der, ca))
@@ -536,7 +541,7 @@ impl Run<'_> {
             let Some(issuance) = self.issuance(&secret.name).await else {
                 return Ok(Err(format!("cert-manager has not issued from the new CA yet: {command}")));
             };
-            if issuance.ca_secret.as_ref() != Some(&staged.to) {
+            if !staged.is_read_by(&issuance) {
                 return Ok(Err(format!("cert-manager does not issue from the new CA yet: {command}")));
             }
             // Another CA in the same Issuer is no reason for cert-manager to issue anew.
@@ -715,7 +720,7 @@ impl Run<'_> {
             Way::CertManager => {
                 let (secret, pair) = self.changeover.pair(agent).await?;
                 let issuance = self.issuance(&secret.name).await;
-                staged.is_new(&pair) || issuance.is_some_and(|issuance| issuance.ca_secret.as_ref() == Some(&staged.to))
+                staged.is_new(&pair) || issuance.is_some_and(|issuance| staged.is_read_by(&issuance))
             }
             Way::Own if staged.to != staged.from => false,
             Way::Own => match self.changeover.build.secret(&self.beside(&staged.from)).await? {
@@ -770,13 +775,13 @@ impl Run<'_> {
             let namespace = shell_quoted(&agent.name.namespace);
             let release = agent.release.as_deref().map_or_else(|| "RELEASE".into(), shell_quoted);
             let command = format!("helm rollback {release} --namespace {namespace}");
-            let command = self.changeover.build.target().command(&command).replace(" --context ", " --kube-context ");
+            let command = self.changeover.build.target().command(&command);
             let mut is_ordered = false;
             until(self.changeover.deadline, observer, async || {
                 let agent = self.changeover.agent(&self.rotation.namespace).await?;
                 let (secret, pair) = self.changeover.pair(&agent).await?;
                 let issuance = self.issuance(&secret.name).await;
-                if issuance.as_ref().is_some_and(|issuance| issuance.ca_secret.as_ref() == Some(&staged.to)) {
+                if issuance.as_ref().is_some_and(|issuance| staged.is_read_by(issuance)) {
                     return Ok(Err(format!("cert-manager still issues from the new CA: {command}")));
                 }
                 if !staged.is_new(&pair) {

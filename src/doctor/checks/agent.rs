@@ -94,7 +94,6 @@ fn helm(case: &Case, value: &str) -> Hint {
     let namespace = shell_quoted(&agent.name.namespace);
     let command = format!("helm upgrade {release} {CHART} --version {version} --namespace {namespace} --reuse-values");
     let command = case.build_command(&format!("{command} --set {}", shell_quoted(value)));
-    let command = command.replace(" --context ", " --kube-context ");
     if agent.chart_version.is_some() { Hint::Fix(command) } else { Hint::Advice(command) }
 }
 

@@ -180,7 +180,7 @@ pub fn ca_outlives(case: &Case) -> Outcome {
     if let Some(leaf) = leaves.min_by_key(|certificate| certificate.not_after) {
         // Who renews it is known with the agent's cluster.
         let held = case.pair().map(|pair| pair.leaf().der == leaf.der);
-        let own = case.pair().is_some_and(|pair| pair.cert_manager.is_none() && pair.leaf().der == leaf.der);
+        let own = case.pair().is_some_and(|pair| pair.cert_manager.is_none());
         let remark = if held == Some(false) {
             format!(
                 "the CA is a single certificate ({}, until {}), and the agent's Secret holds another one",
