@@ -12,11 +12,13 @@ use serde_json::Value;
 use crate::cluster::{self, Cluster, PlaneObject};
 use crate::complete;
 use crate::manifest::{self, Input, Manifest};
+use crate::paint;
 use crate::plane::{
     BUILD_NAMESPACE, Moment, Plane, PlaneName, Selector, Snapshot, Span, Unreadable, closest, did_you_mean,
     is_dns_label,
 };
-use crate::term::{self, ColorChoice, Exit, Term, paint, shell_quoted, visible};
+use crate::term::{self, ColorChoice, Exit, Term};
+use crate::text::{shell_quoted, visible};
 use crate::validate::{Object, objects};
 
 /// Flags that every command takes.

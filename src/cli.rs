@@ -7,7 +7,8 @@ use clap_complete::env::Shells;
 
 use crate::args::{GlobalArgs, Session};
 use crate::commands;
-use crate::term::{Exit, PLUGIN, is_plugin, program};
+use crate::term::Exit;
+use crate::text::{PLUGIN, is_plugin, program};
 
 /// Create, check and watch OpenChoreo build planes, and make their agents' certificates
 ///

@@ -40,7 +40,7 @@ pub fn planes() -> Vec<CompletionCandidate> {
 fn plane_candidate(plane: &Plane, prefix: &str, now: Timestamp) -> CompletionCandidate {
     let mut help = plane.state(now).name().to_owned();
     if plane.plane_id() != plane.name() {
-        help.push_str(&format!(", planeID {}", term::visible(plane.plane_id())));
+        help.push_str(&format!(", planeID {}", crate::text::visible(plane.plane_id())));
     }
     CompletionCandidate::new(format!("{prefix}{}", plane.name())).help(Some(help.into()))
 }

@@ -21,6 +21,9 @@
 //! | `manifest` | YAML and JSON in, with positions; YAML and JSON out |
 //! | `plane` | the domain: the resource, its CRD, its states, what releases differ in, names and spans |
 //! | `term` | the only writer: streams, colour, prompts, progress, redraw, exit codes |
+//! | `paint` | the few colours |
+//! | `text` | text that is neutral in a terminal, words of a shell, the program's name in commands |
+//! | `secrets` | private keys in untrusted text |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -32,11 +35,14 @@ mod complete;
 mod doctor;
 mod gateway;
 mod manifest;
+mod paint;
 mod pki;
 mod plan;
 mod plane;
 mod render;
+mod secrets;
 mod term;
+mod text;
 mod validate;
 
 use std::process::ExitCode;

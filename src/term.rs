@@ -1,19 +1,19 @@
 //! The only writer: the two streams, their colour and width, prompts, progress, redraw, and the exit codes.
 //!
 //! Text is rendered in colour by whoever makes it; each stream here keeps or strips the colour for itself.
-//! What comes from a file or a cluster goes through [`visible`] before it is rendered, never after.
+//! What comes from a file or a cluster goes through [`crate::text::visible`] before it is rendered, never after.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::ops::Range;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+
+use crate::paint;
+use crate::text::visible;
 
 /// How a command ended, as the shell sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,27 +91,6 @@ impl PromptError {
             Self::Refused | Self::Ended => None,
         }
     }
-}
-
-/// How users call the program as a plugin of kubectl, which looks for `kubectl-choreoctl` on the PATH.
-pub const PLUGIN: &str = "kubectl choreoctl";
-
-/// Whether kubectl called the program as its plugin.
-pub fn is_plugin() -> bool {
-    static CALLED: LazyLock<bool> = LazyLock::new(|| {
-        let name = std::env::args_os().next().map(PathBuf::from);
-        name.as_deref().and_then(Path::file_stem).is_some_and(|name| name == "kubectl-choreoctl")
-    });
-    *CALLED
-}
-
-/// Returns a text whose command lines name the program as it was called.
-pub fn program(text: &str) -> Cow<'_, str> {
-    if is_plugin() { as_plugin(text).into() } else { text.into() }
-}
-
-fn as_plugin(text: &str) -> String {
-    text.replace("choreoctl ", "kubectl choreoctl ").replace("kubectl kubectl choreoctl ", "kubectl choreoctl ")
 }
 
 /// When to write in colour.
@@ -558,236 +537,6 @@ fn up(lines: usize) -> String {
     if lines == 0 { String::new() } else { format!("\u{1b}[{lines}A\r") }
 }
 
-/// Whether a character can change how a terminal shows what stands around it: control and escape characters,
-/// line and paragraph separators, and what reorders or hides text (Unicode TR36, bidirectional controls and tags).
-pub fn hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
-
-/// The places of private keys, each to its end or the text's: in PEM (RFC 7468, 10 and 11, and their forerunners), and in
-/// base64 or hexadecimal of PEM or of DER.
-pub fn private_keys(text: &str) -> Vec<Range<usize>> {
-    let mut found = Vec::<Range<usize>>::new();
-    for (start, _) in text.match_indices("-----BEGIN ") {
-        let label = &text[start + 11..text.floor_char_boundary(start + 60)];
-        if found.last().is_some_and(|last| start < last.end)
-            || !label.split("-----").next().unwrap_or(label).contains("PRIVATE KEY")
-        {
-            continue;
-        }
-        let body = start + 11;
-        let end = text[body..].find("-----END ").map(|at| body + at + 9);
-        let end = end.and_then(|end| Some(end + text[end..].find("-----")? + 5)).unwrap_or(text.len());
-        found.push(start..end);
-    }
-    let pem = found.len();
-    let mut at = 0;
-    while let Some((word, next)) = next_word(text, at) {
-        at = next;
-        if let Some(start) = key_in(&text[word.clone()])
-            && !found[..pem].iter().any(|key| key.contains(&word.start))
-        {
-            // The rest of it stands in the lines below, where it was wrapped.
-            let mut end = word.end;
-            while let Some((more, next)) = next_word(text, end)
-                && text[end..more.start].chars().all(|c| c.is_whitespace() || c == '=')
-                && more.len() >= 4
-                && !text[more.end..].trim_start_matches('=').starts_with([':', ',', '.'])
-            {
-                (end, at) = (more.end, next);
-            }
-            found.push(word.start + start..end);
-        }
-    }
-    found.extend(spelled_keys(text));
-    found.sort_by_key(|key| key.start);
-    found.dedup_by(|later, key| {
-        let one = later.start < key.end;
-        if one {
-            key.end = key.end.max(later.end);
-        }
-        one
-    });
-    found
-}
-
-/// The next word of the letters that base64 has, in either alphabet, and where it ends.
-fn next_word(text: &str, from: usize) -> Option<(Range<usize>, usize)> {
-    let letter = |c: &u8| matches!(c, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'+' | b'/' | b'-' | b'_');
-    let bytes = text.as_bytes();
-    let start = from + bytes[from..].iter().position(letter)?;
-    let end = bytes[start..].iter().position(|c| !letter(c)).map_or(text.len(), |end| start + end);
-    Some((start..end, end))
-}
-
-/// The fewest characters by whose beginning a private key is told: 16 octets in base64.
-const SHORTEST_KEY: usize = 22;
-
-/// Where in a word a private key begins: at its beginning, or behind a prefix such as `key-` or `0x`.
-fn key_in(word: &str) -> Option<usize> {
-    let after = word.match_indices(['+', '/', '-', '_', 'x']).map(|(at, _)| at + 1);
-    std::iter::once(0).chain(after).find(|at| word.len() - at >= SHORTEST_KEY && encodes_key(&word[*at..]))
-}
-
-/// Private keys in hexadecimal with a colon or a blank between the octets.
-fn spelled_keys(text: &str) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
-    let mut start = 0;
-    for run in text.as_bytes().split(|c| !(c.is_ascii_hexdigit() || matches!(c, b':' | b' '))) {
-        if run.len() > 3 * 32 {
-            let key = text[start..start + run.len()].trim_start_matches([':', ' ']);
-            let digits: String = key.chars().filter(char::is_ascii_hexdigit).take(96).collect();
-            if encodes_key(&digits) {
-                let end = start + run.len();
-                found.push(end - key.len()..end);
-            }
-        }
-        start += run.len() + 1;
-    }
-    found
-}
-
-/// Whether a word begins as a private key in base64, of either alphabet, or in hexadecimal.
-fn encodes_key(word: &str) -> bool {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-    // The first octet is that of a sequence, a hyphen or an `o`.
-    if !word.starts_with(['M', 'L', 'b', '3', '2', '6']) {
-        return false;
-    }
-    let head = word.get(..96).unwrap_or(word).replace('-', "+").replace('_', "/");
-    let base64 = STANDARD.decode(&head[..head.len() / 4 * 4]).is_ok_and(|octets| begins_key(&octets));
-    let (pairs, _) = head.as_bytes().as_chunks::<2>();
-    let digit = |digit: u8| char::from(digit).to_digit(16);
-    let octets: Option<Vec<u8>> =
-        pairs.iter().map(|[high, low]| Some((digit(*high)? << 4 | digit(*low)?) as u8)).collect();
-    base64 || octets.is_some_and(|octets| begins_key(&octets))
-}
-
-/// Whether octets begin as a private key does: PKCS#8 (RFC 5208, also encrypted), PKCS#1, SEC1, OpenSSH's own, or PEM.
-fn begins_key(octets: &[u8]) -> bool {
-    /// The arc of PKCS#5 and PKCS#12, whose algorithms encrypt keys.
-    const PKCS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01];
-    let content = |octets: &'_ [u8]| -> Option<usize> {
-        match octets {
-            [0x30, length @ ..=0x7f, ..] if *length > 8 => Some(2),
-            [0x30, long @ 0x81..0x84, ..] => Some(2 + usize::from(long & 0x7f)),
-            _ => None,
-        }
-    };
-    if octets.starts_with(b"openssh-key-v1") {
-        return true;
-    }
-    if octets.starts_with(b"-----BEGIN ") {
-        return octets.windows(11).any(|window| window == b"PRIVATE KEY");
-    }
-    let Some(rest) = content(octets).and_then(|at| octets.get(at..)) else {
-        return false;
-    };
-    match rest {
-        // Version 0 with an algorithm or a modulus, version 1 of either form, with a key or an algorithm.
-        [2, 1, 0, 0x30 | 2, ..] | [2, 1, 1, 4 | 0x30, ..] => true,
-        [0x30, ..] => {
-            let inner = content(rest).and_then(|at| rest.get(at..)).unwrap_or_default();
-            matches!(inner, [6, _, id @ ..] if id.starts_with(PKCS) && matches!(id.get(PKCS.len()), Some(5 | 12)))
-        }
-        _ => false,
-    }
-}
-
-/// Untrusted text without the private keys that somebody put where none belongs.
-pub fn redacted(text: &str) -> Cow<'_, str> {
-    let keys = if text.len() < SHORTEST_KEY && !text.contains("PRIVATE KEY") { Vec::new() } else { private_keys(text) };
-    let mut shown = Cow::Borrowed(text);
-    for key in keys.into_iter().rev() {
-        shown.to_mut().replace_range(key, "(private key, not shown)");
-    }
-    shown
-}
-
-/// Untrusted text, on one line, with every hidden character spelled out and without private keys.
-pub fn visible(text: &str) -> Cow<'_, str> {
-    match redacted(text) {
-        Cow::Borrowed(text) => spelled(text),
-        Cow::Owned(text) => Cow::Owned(spelled(&text).into_owned()),
-    }
-}
-
-fn spelled(text: &str) -> Cow<'_, str> {
-    if !text.contains(hidden) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match c {
-            '\n' => shown.push_str("\\n"),
-            '\r' => shown.push_str("\\r"),
-            '\t' => shown.push_str("\\t"),
-            c if hidden(c) => {
-                let _ = write!(shown, "\\u{{{:x}}}", u32::from(c));
-            }
-            c => shown.push(c),
-        }
-    }
-    Cow::Owned(shown)
-}
-
-/// Untrusted text as one word of a shell command, so that a hint can be pasted.
-pub fn shell_quoted(text: &str) -> Cow<'_, str> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,~".contains(c);
-    if !text.is_empty() && text.chars().all(plain) && !text.starts_with('~') {
-        return Cow::Borrowed(text);
-    }
-    if !text.contains(hidden) {
-        return Cow::Owned(format!("'{}'", text.replace('\'', r"'\''")));
-    }
-    let mut quoted = String::from("$'");
-    for c in text.chars() {
-        match c {
-            '\'' | '\\' => {
-                quoted.push('\\');
-                quoted.push(c);
-            }
-            c if hidden(c) => {
-                for byte in c.encode_utf8(&mut [0; 4]).bytes() {
-                    let _ = write!(quoted, "\\x{byte:02x}");
-                }
-            }
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('\'');
-    Cow::Owned(quoted)
-}
-
-/// The few colours, each with one meaning.
-pub mod paint {
-    use colored::Colorize as _;
-
-    pub fn good(text: &str) -> String {
-        text.green().to_string()
-    }
-
-    pub fn warning(text: &str) -> String {
-        text.yellow().to_string()
-    }
-
-    pub fn bad(text: &str) -> String {
-        text.red().to_string()
-    }
-
-    pub fn faint(text: &str) -> String {
-        text.dimmed().to_string()
-    }
-
-    pub fn strong(text: &str) -> String {
-        text.bold().to_string()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -807,60 +556,6 @@ mod tests {
         }
         for answer in ["yy", "j", "\u{1b}[A", "yes please"] {
             assert_eq!(yes_or_no(answer), None, "{answer:?}");
-        }
-    }
-
-    #[test]
-    fn hidden_characters_are_spelled_out() {
-        assert_eq!(visible("a\u{1b}[31mb\n\u{202e}c\u{9b}"), r"a\u{1b}[31mb\n\u{202e}c\u{9b}");
-        assert!(matches!(visible("größe 日本"), Cow::Borrowed(_)));
-    }
-
-    #[test]
-    fn private_keys_are_not_shown() {
-        let key = "-----BEGIN RSA PRIVATE KEY-----\nSECRET\n-----END RSA PRIVATE KEY-----";
-        assert_eq!(visible(&format!("a {key}\n{key} b")), r"a (private key, not shown)\n(private key, not shown) b");
-        assert_eq!(redacted("x -----BEGIN PRIVATE KEY-----\\nSECRET"), "x (private key, not shown)");
-        let key = rcgen::KeyPair::generate().unwrap();
-        let der = key.serialize_der();
-        let hex: String = der.iter().map(|octet| format!("{octet:02x}")).collect();
-        use base64::Engine as _;
-        use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE};
-        for encoded in [
-            STANDARD.encode(&der),
-            STANDARD_NO_PAD.encode(&der),
-            URL_SAFE.encode(&der),
-            hex,
-            STANDARD.encode(key.serialize_pem()),
-        ] {
-            let shown = redacted(&format!("k: {encoded}\"")).into_owned();
-            assert!(shown.starts_with("k: (private key, not shown)") && shown.len() < 32, "{shown}");
-        }
-        let wrapped: String = STANDARD
-            .encode(&der)
-            .as_bytes()
-            .chunks(32)
-            .map(|line| format!("  {}\n", str::from_utf8(line).unwrap()))
-            .collect();
-        let spelled: String = der.iter().map(|octet| format!("{octet:02x}:")).collect();
-        for text in [wrapped, spelled, format!("KEY_{}", STANDARD.encode(&der)), format!("0x{}", STANDARD.encode(&der))]
-        {
-            let shown = redacted(&text).into_owned();
-            assert!(shown.contains("not shown") && shown.len() < 40, "{shown}");
-        }
-        let harmless = STANDARD.encode(rcgen::generate_simple_self_signed(vec![]).unwrap().cert.der());
-        assert_eq!(redacted(&harmless), harmless);
-        assert_eq!(redacted(&"a/b-c".repeat(40)), "a/b-c".repeat(40));
-        let public = "-----BEGIN PUBLIC KEY-----\nA\n-----END PUBLIC KEY----- and the words PRIVATE KEY";
-        assert_eq!(redacted(public), public);
-    }
-
-    #[test]
-    fn quoted_words_survive_a_shell() {
-        for text in ["plain-1.x/y", "", "two words", "it's", "$(id)", "a\nb", "a\u{1b}'\\b", "~x", "ünï"] {
-            let script = format!("printf %s {}", shell_quoted(text));
-            let output = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
-            assert_eq!(String::from_utf8_lossy(&output.stdout), text, "{script}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::term::program;
+use crate::text::program;
 
 /// The words, and what to use instead.
 type Verb = (&'static [&'static str], &'static str);

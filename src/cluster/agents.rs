@@ -19,7 +19,7 @@ use super::fields::{Writer, writers};
 use super::planes::MANAGER;
 use super::{Cluster, Error};
 use crate::plane::NamespacedName;
-use crate::term::{shell_quoted, visible};
+use crate::text::{shell_quoted, visible};
 
 /// By which the chart's agents are found, whatever the release is called.
 pub const LABELS: &str = "app=cluster-agent,app.kubernetes.io/component=cluster-agent";

@@ -7,7 +7,7 @@ use super::error::OwnedField;
 use super::fields::Fields;
 use super::planes::MANAGER;
 use super::{Cluster, Error};
-use crate::term::shell_quoted;
+use crate::text::shell_quoted;
 
 /// Managers that write whole objects and so hold fields that apply is meant to manage, with the operation `Update`.
 const TAKEN_OVER: [&str; 3] = [MANAGER, "kubectl-client-side-apply", "kubectl-create"];

@@ -26,7 +26,8 @@ use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt as _};
 use tower_http::decompression::DecompressionLayer;
 
 use super::Error;
-use crate::term::{Term, visible};
+use crate::term::Term;
+use crate::text::visible;
 
 /// How often and for how long a request is tried again that the server was too busy for.
 const RETRIES: u32 = 3;

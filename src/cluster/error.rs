@@ -13,7 +13,7 @@ use tower::BoxError;
 use super::Target;
 use super::client::{LARGEST_ANSWER, NoAnswer, Unusable};
 use crate::plane::{CLUSTER_WORKFLOW_PLANE, Kind, Span, closest, did_you_mean};
-use crate::term::{shell_quoted, visible};
+use crate::text::{shell_quoted, visible};
 
 /// A failed request, or a cluster that could not be told or reached.
 ///

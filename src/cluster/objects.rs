@@ -7,7 +7,7 @@ use super::agents::has_labels;
 use super::planes::Page;
 use super::{Cluster, Error};
 use crate::plane::{EVENT_NAMESPACE, NamespacedName, OBSERVABILITY_KIND, Plane, Served};
-use crate::term::visible;
+use crate::text::visible;
 
 /// An event about a plane.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use tower::BoxError;
 
 use super::{Cluster, Error};
 use crate::plane::{CLUSTER_WORKFLOW_PLANE, Plane, Selector, Unreadable};
-use crate::term::visible;
+use crate::text::visible;
 use crate::validate::{Cause, Refusal};
 
 /// Objects in one page of a list: few enough to keep memory low, many enough to keep the requests few.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
 use super::Error;
-use crate::term::shell_quoted;
+use crate::text::shell_quoted;
 
 /// What the command line says about the cluster.
 #[derive(Clone, Debug, Default)]
@@ -137,9 +137,9 @@ impl Target {
 
     /// How the cluster is named in prompts and first lines.
     pub fn title(&self) -> String {
-        let server = crate::term::visible(&self.server);
+        let server = crate::text::visible(&self.server);
         match &self.context {
-            Some(context) => format!("context {} ({server})", crate::term::visible(context)),
+            Some(context) => format!("context {} ({server})", crate::text::visible(context)),
             None => format!("this cluster ({server})"),
         }
     }

@@ -15,7 +15,8 @@ use crate::manifest::{Input, Manifest, parse, to_yaml, without_nulls};
 use crate::pki::BundleError;
 use crate::plane::{OBSERVABILITY_KIND, Plane};
 use crate::render;
-use crate::term::{Exit, Term, shell_quoted, visible};
+use crate::term::{Exit, Term};
+use crate::text::{shell_quoted, visible};
 use crate::validate::{Severity, judge, objects};
 
 /// Apply manifests of build planes

@@ -17,7 +17,8 @@ use crate::plane::{
     CLUSTER_BUILD_PLANE, CaSecret, DESCRIPTION, DISPLAY_NAME, OBSERVABILITY_KIND, ObservabilityPlaneRef, Plane,
     PlaneName, SecretKeyRef, SecretStoreRef, is_dns_label, is_label_value, is_qualified_name,
 };
-use crate::term::{Exit, PromptError, Term, visible};
+use crate::term::{Exit, PromptError, Term};
+use crate::text::visible;
 
 /// Create a build plane
 ///

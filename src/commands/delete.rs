@@ -10,7 +10,8 @@ use crate::args::{BuildArgs, DryRun, Session, WhichArgs};
 use crate::cluster::{Cluster, Error, Event, Watch};
 use crate::doctor::lockout;
 use crate::plane::{Plane, Span};
-use crate::term::{Exit, Term, Waiting, visible};
+use crate::term::{Exit, Term, Waiting};
+use crate::text::visible;
 
 /// How long a finalizer may take before it is told of.
 const PATIENCE: Duration = Duration::from_secs(3);

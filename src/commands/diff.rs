@@ -9,7 +9,8 @@ use crate::args::Session;
 use crate::cluster::{Change, comparable};
 use crate::manifest::to_yaml;
 use crate::render;
-use crate::term::{Exit, redacted};
+use crate::secrets::redacted;
+use crate::term::Exit;
 
 /// Show what apply would change
 ///

@@ -17,7 +17,8 @@ use crate::pki::{self, Remaining};
 use crate::plane::{Plane, Snapshot, closest, did_you_mean};
 use crate::render;
 use crate::render::checks::Diagnosed;
-use crate::term::{Exit, Term, visible};
+use crate::term::{Exit, Term};
+use crate::text::visible;
 
 /// Find out why an agent isn't connected
 ///

@@ -14,7 +14,8 @@ use crate::manifest::to_yaml;
 use crate::pki::Remaining;
 use crate::plane::{Plane, PlaneName, Span};
 use crate::render::redacted_json;
-use crate::term::{Exit, visible};
+use crate::term::Exit;
+use crate::text::visible;
 
 /// Write what a diagnosis looks at into a file
 ///

@@ -2,7 +2,8 @@
 
 use super::apply::Refusal;
 use super::certs::ToTerminal;
-use crate::term::{paint, program, visible};
+use crate::paint;
+use crate::text::{program, visible};
 use crate::{cluster, manifest, pki, plan, term};
 
 /// `error: ...`, its causes, and the hint of the first error in the chain that has one.

@@ -103,7 +103,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     // So may an agent whose certificates were not looked at.
     for case in &cases {
-        let name = crate::term::visible(case.facts.plane.name());
+        let name = crate::text::visible(case.facts.plane.name());
         match (&case.build, &case.elsewhere) {
             (Some(Err(problem)), Ok(agents)) if problem.word == "missing" && !agents.is_empty() => {
                 let names: Vec<_> = agents.iter().map(ToString::to_string).collect();
@@ -128,7 +128,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     // What can't be read may break at any time.
     let unread = cases.iter().filter(|case| case.is_unread());
     for case in unread {
-        let name = crate::term::visible(case.facts.plane.name());
+        let name = crate::text::visible(case.facts.plane.name());
         session.term.warn(&format!("{name}: a part of it can't be read, so an earlier date may be missing"));
         exit = exit.and(Exit::Failed);
     }

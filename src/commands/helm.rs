@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use crate::args::{BuildArgs, Session};
 use crate::cluster::{Agent, Target};
 use crate::plane::{CHART, RELEASE};
-use crate::term::{Term, shell_quoted};
+use crate::term::Term;
+use crate::text::shell_quoted;
 
 /// A `helm upgrade` of an agent's release.
 #[derive(Clone, Debug)]

@@ -33,7 +33,7 @@ use crate::term::{Exit, Term};
 
 /// `clusterbuildplane.openchoreo.dev/NAME`, as kubectl names an object that it wrote.
 fn object_name(name: &str) -> String {
-    format!("{}/{}", CLUSTER_BUILD_PLANE.type_name(), crate::term::visible(name))
+    format!("{}/{}", CLUSTER_BUILD_PLANE.type_name(), crate::text::visible(name))
 }
 
 /// Prints an object in the format that was asked for.

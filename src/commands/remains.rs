@@ -6,7 +6,7 @@ use crate::cluster::{Agent, Cluster, LABELS, Target};
 use crate::doctor::{CaPlace, GATEWAY_CA, ca_place};
 use crate::plan::AGENT_SECRETS;
 use crate::plane::{CaSecret, NamespacedName, Plane};
-use crate::term::{shell_quoted, visible};
+use crate::text::{shell_quoted, visible};
 
 /// How many planeIDs are named.
 const NAMED: usize = 5;

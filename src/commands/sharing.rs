@@ -6,7 +6,8 @@ use crate::cluster::Cluster;
 use crate::doctor::{CaPlace, ca_place};
 use crate::pki;
 use crate::plane::{CaSecret, Plane};
-use crate::term::{Term, visible};
+use crate::term::Term;
+use crate::text::visible;
 
 /// How many planes are named in a list.
 const NAMED: usize = 5;

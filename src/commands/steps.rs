@@ -10,10 +10,12 @@ use serde_json::json;
 use super::error_text;
 use crate::args::TextFormat;
 use crate::manifest;
+use crate::paint;
 use crate::pki::{CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile};
 use crate::plan::{self, Observer, Pem, Status};
 use crate::render::{self, redacted_json};
-use crate::term::{Exit, PromptError, Term, Waiting, paint, visible};
+use crate::term::{Exit, PromptError, Term, Waiting};
+use crate::text::visible;
 
 /// The first line of manifests for others.
 const MARK: &str = "# written by choreoctl, to be applied in the place of what is there";

@@ -5,7 +5,8 @@ use serde_json::json;
 
 use crate::args::{Session, TextFormat};
 use crate::manifest::json_text;
-use crate::term::{Exit, visible};
+use crate::term::Exit;
+use crate::text::visible;
 
 /// Print the versions of the program and of the API server
 #[derive(ClapArgs, Debug)]

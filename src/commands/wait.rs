@@ -14,10 +14,12 @@ use crate::cluster::{Cluster, Event, Watch};
 use crate::complete;
 use crate::doctor;
 use crate::manifest::json_text;
+use crate::paint;
 use crate::pki::Verdict;
 use crate::plane::{Goal, Plane, Source, Span, State, closest, did_you_mean};
 use crate::render;
-use crate::term::{Exit, Term, Waiting, paint, visible};
+use crate::term::{Exit, Term, Waiting};
+use crate::text::visible;
 
 /// How long till the next look for planes that a selector may choose one day.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

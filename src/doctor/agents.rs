@@ -8,7 +8,7 @@ use super::facts::AT_ONCE;
 use super::issuance::{Issuance, issuance};
 use crate::cluster::{Agent, AgentPod, Cluster, Error, StoredSecret};
 use crate::pki::{self, CA_CERTIFICATE, Certificate, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey};
-use crate::term::visible;
+use crate::text::visible;
 
 /// What is known of an agent beside its Deployment.
 pub struct AgentFacts {

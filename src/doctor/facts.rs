@@ -15,7 +15,7 @@ use super::neighbours::{Few, Neighbours};
 use crate::cluster::{Cluster, Error, PlaneEvent};
 use crate::pki::{self, BundleError, Certificate, Reason, Refusal, Verdict};
 use crate::plane::{CaSecret, OBSERVABILITY_KIND, Plane, Side, Snapshot};
-use crate::term::visible;
+use crate::text::visible;
 
 /// How many requests run at once.
 pub(super) const AT_ONCE: usize = 16;

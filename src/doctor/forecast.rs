@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::agents::{Pair, Running};
 use super::case::Case;
 use crate::pki::{self, Certificate, Reason as Why, Verdict};
-use crate::term::visible;
+use crate::text::visible;
 
 /// What happens on a date. Its name is what scripts get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

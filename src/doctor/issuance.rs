@@ -12,7 +12,7 @@ use super::Problem;
 use crate::cluster::{CERT_MANAGER, Cluster, Error};
 use crate::pki::Certificate;
 use crate::plane::{NamespacedName, Span};
-use crate::term::visible;
+use crate::text::visible;
 
 pub const CERTIFICATE: &str = "Certificate";
 pub const REQUEST: &str = "CertificateRequest";

@@ -8,7 +8,7 @@ use super::{ClientCa, Problem, client_cas};
 use crate::cluster::{Cluster, Error};
 use crate::pki::{self, Certificate, Verdict};
 use crate::plane::{Plane, State};
-use crate::term::visible;
+use crate::text::visible;
 
 /// Whom applying these planes would lock out, in sentences.
 pub async fn of_apply(cluster: &Cluster, wanted: &[Plane]) -> Result<Vec<String>, Error> {

@@ -6,7 +6,7 @@ use std::fmt;
 use super::ClientCa;
 use crate::pki;
 use crate::plane::Plane;
-use crate::term::visible;
+use crate::text::visible;
 
 /// How many names a message has.
 const NAMED: usize = 5;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::remarks::{pinned_leaf, same_name, weak_key};
 use super::{Facts, Few};
 use crate::plane::{DEFAULT_OBSERVABILITY, ROTATION, State, age};
-use crate::term::{shell_quoted, visible};
+use crate::text::{shell_quoted, visible};
 
 /// A CA that ends within this many days is told of.
 const SOON_DAYS: i64 = 30;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::pki::Certificate;
-use crate::term::visible;
+use crate::text::visible;
 
 /// A remark on one certificate, with a stable id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

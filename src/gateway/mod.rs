@@ -18,7 +18,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::term::visible;
+use crate::text::visible;
 
 /// Why a server's certificate could not be seen.
 #[derive(Debug, thiserror::Error)]

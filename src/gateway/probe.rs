@@ -22,7 +22,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::judge::Judge;
 use crate::pki::{PrivateKey, Reason, ServerFault, belong_together};
-use crate::term::visible;
+use crate::text::visible;
 
 /// The largest answer that is read, in bytes.
 const LARGEST: usize = 4096;

@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::Error;
-use crate::term::visible;
+use crate::text::visible;
 
 /// Largest file that is read, in bytes.
 pub const LIMIT: usize = 64 << 20;

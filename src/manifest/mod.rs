@@ -49,7 +49,7 @@ impl Error {
                 Some("manifests are YAML or JSON, in UTF-8 or in UTF-16 with a byte order mark".into())
             }
             Self::NoPlane { file } | Self::Syntax { file, .. } => {
-                Some(format!("choreoctl validate {}", crate::term::shell_quoted(file)))
+                Some(format!("choreoctl validate {}", crate::text::shell_quoted(file)))
             }
             Self::Unreadable { .. } | Self::Unwritable { .. } | Self::Empty { .. } | Self::EmptyFolder { .. } => None,
         }

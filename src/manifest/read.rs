@@ -551,7 +551,7 @@ impl<'t> Reader<'t> {
                 kind: FaultKind::Duplicate,
                 document: self.document,
                 span: key_span.clone(),
-                message: format!("the key `{}` stands twice in one mapping", crate::term::visible(key)),
+                message: format!("the key `{}` stands twice in one mapping", crate::text::visible(key)),
             });
         }
     }
@@ -618,7 +618,7 @@ fn tagged(name: &str, text: &str) -> Result<Value, String> {
         }
         _ => name == "timestamp" && text.starts_with(|c: char| c.is_ascii_digit()),
     };
-    if fits { Ok(value) } else { Err(format!("`{}` is no `!!{name}`", crate::term::visible(text))) }
+    if fits { Ok(value) } else { Err(format!("`{}` is no `!!{name}`", crate::text::visible(text))) }
 }
 
 /// The type of a plain scalar, as the API server's YAML reader takes it: YAML 1.1, without its base 60 and its times.

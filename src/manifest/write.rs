@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Error;
-use crate::term::hidden;
+use crate::text::hidden;
 
 /// Stands for a hidden character while the YAML is written; private use, so that the writer leaves it alone.
 const MARK: char = '\u{f8ff}';
@@ -56,7 +56,7 @@ pub fn write(path: &Path, text: &str) -> Result<(), Error> {
 }
 
 fn unwritable(path: &Path, source: std::io::Error) -> Error {
-    Error::Unwritable { file: crate::term::visible(&path.to_string_lossy()).into_owned(), source }
+    Error::Unwritable { file: crate::text::visible(&path.to_string_lossy()).into_owned(), source }
 }
 
 /// A document in YAML, without a `---`. Texts that YAML 1.1 would read as another type are quoted, and a PEM is a block.

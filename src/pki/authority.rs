@@ -92,7 +92,7 @@ impl Authority {
 /// Whether a certificate may sign others at `now`.
 fn check(certificate: &Certificate, now: Timestamp) -> Result<(), AuthorityError> {
     let Certificate { der, not_before, not_after, ext_key_usage, .. } = certificate;
-    let subject = crate::term::visible(&certificate.subject).into_owned();
+    let subject = crate::text::visible(&certificate.subject).into_owned();
     let (_, parsed) = x509_parser::parse_x509_certificate(der).map_err(|_| AuthorityError::NoCertificate)?;
     if !certificate.ca {
         return Err(AuthorityError::NotCa { subject });

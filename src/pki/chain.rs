@@ -66,7 +66,7 @@ pub(super) fn fault(reason: Reason, link: &Link, why: &str) -> Fault {
 pub(super) fn named(link: &Link) -> String {
     let subject = X509Name::from_der(&link.subject).map(|(_, name)| name.to_string()).unwrap_or_default();
     let subject =
-        if subject.is_empty() { "without a subject".into() } else { crate::term::visible(&subject).into_owned() };
+        if subject.is_empty() { "without a subject".into() } else { crate::text::visible(&subject).into_owned() };
     format!("the certificate {subject}")
 }
 

@@ -11,7 +11,7 @@ use super::link::{Curve, Key};
 use super::request::{Request, RequestError};
 use super::{Authority, AuthorityError, Certificate, KeyAlgorithm, KeyError, PrivateKey, belong_together, pem};
 use crate::plane::Span;
-use crate::term::hidden;
+use crate::text::hidden;
 
 /// The organization in every subject, as OpenChoreo's own chart writes it.
 const ORGANIZATION: &str = "OpenChoreo";

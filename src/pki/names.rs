@@ -17,8 +17,8 @@ pub enum Name {
 impl std::fmt::Display for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Dns(text) | Self::Email(text) => f.write_str(&crate::term::visible(text)),
-            Self::Uri(host) => write!(f, "of a URI, {}", crate::term::visible(host.as_deref().unwrap_or("no host"))),
+            Self::Dns(text) | Self::Email(text) => f.write_str(&crate::text::visible(text)),
+            Self::Uri(host) => write!(f, "of a URI, {}", crate::text::visible(host.as_deref().unwrap_or("no host"))),
             Self::Ip(address) => address.fmt(f),
         }
     }

@@ -5,7 +5,7 @@ use base64::engine::GeneralPurpose;
 use base64::engine::general_purpose::{PAD, STANDARD};
 use zeroize::Zeroizing;
 
-use crate::term::private_keys;
+use crate::secrets::private_keys;
 
 /// One block: what stands between `-----BEGIN LABEL-----` and `-----END LABEL-----`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use crate::term::visible;
+use crate::text::visible;
 
 pub const CA_CERTIFICATE: &str = "ca.crt";
 pub const CA_PRIVATE_KEY: &str = "ca.key";

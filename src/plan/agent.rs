@@ -10,7 +10,7 @@ use crate::cluster::{Agent, Cluster, StoredSecret};
 use crate::doctor::{Pair, Presents};
 use crate::pki::{CA_CERTIFICATE, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY};
 use crate::plane::{NamespacedName, Plane, State};
-use crate::term::visible;
+use crate::text::visible;
 
 /// What a Secret is to hold.
 pub type Data = BTreeMap<String, Zeroizing<Vec<u8>>>;

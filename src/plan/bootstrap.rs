@@ -22,7 +22,8 @@ use crate::plane::{
     CA_KEY, CLUSTER_BUILD_PLANE, CaSecret, NamespacedName, ObservabilityPlaneRef, Plane, RELEASE, SecretKeyRef, Span,
     State,
 };
-use crate::term::{redacted, shell_quoted, visible};
+use crate::secrets::redacted;
+use crate::text::{shell_quoted, visible};
 
 /// The Secret of an agent's own pair: another one than the chart's cert-manager writes.
 const OWN_SECRET: &str = "cluster-agent-own-tls";

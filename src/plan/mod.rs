@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::cluster::{self, Cluster};
-use crate::term::{shell_quoted, visible};
+use crate::text::{shell_quoted, visible};
 
 /// How a step came out. Its name is what scripts get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]

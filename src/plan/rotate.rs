@@ -19,7 +19,7 @@ use crate::pki::{
     Verdict,
 };
 use crate::plane::{CLUSTER_BUILD_PLANE, NamespacedName, Plane, ROTATION, Span, State, rotation_secret};
-use crate::term::{shell_quoted, visible};
+use crate::text::{shell_quoted, visible};
 
 /// What the agent's Secret held before.
 const OLD_CERTIFICATE: &str = "old.crt";

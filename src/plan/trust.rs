@@ -12,7 +12,7 @@ use crate::doctor::{self, CaPlace, ClientCa, Problem};
 use crate::manifest::to_yaml;
 use crate::pki::{self, Certificate, Trust, Verdict};
 use crate::plane::{CLUSTER_BUILD_PLANE, CaSecret, Plane};
-use crate::term::visible;
+use crate::text::visible;
 
 /// How often a write is tried again when somebody else writes in between.
 const TRIES: usize = 5;

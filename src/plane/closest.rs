@@ -1,6 +1,6 @@
 //! The known name that a misspelt one probably means.
 
-use crate::term::shell_quoted;
+use crate::text::shell_quoted;
 
 /// How many names are proposed at most.
 const PROPOSED: usize = 3;

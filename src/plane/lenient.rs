@@ -11,7 +11,7 @@ use jiff::civil::DateTime;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, ObjectMeta, OwnerReference, Time};
 use serde_json::{Map, Value};
 
-use crate::term::visible;
+use crate::text::visible;
 
 /// A field whose value can't be read, and is treated as unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::{NamespacedName, PlaneName};
-use crate::term::visible;
+use crate::text::visible;
 
 /// A place that holds certificates, as users name it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::{NONE, cell, columns};
 use crate::doctor::Remark;
+use crate::paint;
 use crate::pki::Certificate;
 use crate::plane::age;
-use crate::term::paint;
 
 /// A certificate and where it was read.
 pub struct Sourced {

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{NONE, cell, columns, cut, redacted_json};
 use crate::doctor::{Checked, Hint, Status, is_healthy, root_cause, unchecked, warnings};
-use crate::term::{paint, visible};
+use crate::paint;
+use crate::text::visible;
 
 /// Widest message in the table.
 const MESSAGE: usize = 80;

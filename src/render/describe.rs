@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use super::certificates::{left, object};
 use super::{NONE, cell, columns, cut, state};
 use crate::doctor::{Facts, Few, Note, Problem, notes, remarks};
+use crate::paint;
 use crate::plane::{DESCRIPTION, DISPLAY_NAME, ObservabilityPlaneRef, Plane, State, age};
-use crate::term::{paint, visible};
+use crate::text::visible;
 
 /// Longest text of a field, in columns; the JSON has it whole.
 const TEXT: usize = 400;

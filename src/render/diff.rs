@@ -3,7 +3,9 @@
 use similar::{ChangeTag, TextDiff};
 
 use crate::manifest::Manifest;
-use crate::term::{hidden, paint, private_keys, visible};
+use crate::paint;
+use crate::secrets::private_keys;
+use crate::text::{hidden, visible};
 
 /// Lines around a change.
 const CONTEXT: usize = 3;

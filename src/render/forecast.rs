@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::{NONE, cell, columns};
 use crate::doctor::{Break, Reason};
+use crate::paint;
 use crate::plane::age;
-use crate::term::paint;
 
 /// A plane and the dates on which it breaks, the first one first.
 pub struct Forecast {
@@ -70,7 +70,7 @@ pub fn prometheus(forecasts: &[Forecast]) -> String {
 }
 
 fn label(text: &str) -> String {
-    crate::term::visible(text).replace('\\', "\\\\").replace('"', "\\\"")
+    crate::text::visible(text).replace('\\', "\\\\").replace('"', "\\\"")
 }
 
 #[cfg(test)]

@@ -15,8 +15,10 @@ pub mod watch;
 use comfy_table::{Cell, ColumnConstraint, Table, Width, presets};
 use unicode_width::UnicodeWidthChar as _;
 
+use crate::paint;
 use crate::plane::State;
-use crate::term::{paint, redacted, visible};
+use crate::secrets::redacted;
+use crate::text::visible;
 
 /// Widest text of a table's cell, in columns.
 const CELL: usize = 80;
@@ -140,7 +142,7 @@ mod tests {
         #[test]
         fn a_cell_is_one_harmless_line(text in "(?s).{0,300}|[\u{1b}\n\u{202e}a日]{0,300}") {
             let shown = cell(&text);
-            prop_assert!(!shown.contains(crate::term::hidden));
+            prop_assert!(!shown.contains(crate::text::hidden));
             prop_assert!(unicode_width::UnicodeWidthStr::width(shown.as_str()) <= CELL + 1);
         }
     }

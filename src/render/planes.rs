@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::{NONE, cell, columns, cut, state};
 use crate::doctor::{ClientCa, ca_remarks};
+use crate::paint;
 use crate::plane::{AgentConnection, Plane, ROTATION, State, age};
-use crate::term::paint;
 
 const HEADER: [&str; 7] = ["NAME", "PLANE-ID", "STATE", "AGENTS", "HEARTBEAT", "SINCE", "AGE"];
 const WIDE: [&str; 6] = ["CLIENT-CA", "CA-EXPIRES", "SECRET-STORE", "OBSERVABILITY", "MESSAGE", "CA-REMARKS"];

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::manifest::Manifest;
-use crate::term::redacted;
+use crate::secrets::redacted;
 use crate::validate::{Finding, Judgement, Kept, Rule, Severity};
 
 /// The sums of a run.
@@ -119,7 +119,7 @@ pub fn rule(rule: &Rule) -> Value {
 
 /// A rule in full, for `--explain`.
 pub fn explanation(rule: &Rule) -> String {
-    use crate::term::paint;
+    use crate::paint;
     let severity = match rule.severity {
         Severity::Error => paint::bad("error"),
         Severity::Warning => paint::warning("warning"),

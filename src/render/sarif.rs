@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::report::example;
 use crate::manifest::Manifest;
-use crate::term::redacted;
+use crate::secrets::redacted;
 use crate::validate::{Finding, RULES, Rule};
 
 /// All of it as one log.

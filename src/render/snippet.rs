@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use crate::manifest::Manifest;
-use crate::term::{hidden, private_keys, visible};
+use crate::secrets::private_keys;
+use crate::text::{hidden, visible};
 use crate::validate::{Finding, Judge, Severity};
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 

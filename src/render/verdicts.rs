@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::paint;
 use crate::pki::Verdict;
 use crate::plane::age;
-use crate::term::{paint, visible};
+use crate::text::visible;
 
 /// The verdict for one plane; of no plane where a CA alone was judged.
 pub struct PlaneVerdict {

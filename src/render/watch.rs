@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{cut, state};
+use crate::paint;
 use crate::plane::{Plane, State};
-use crate::term::paint;
 
 /// One thing that happened.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use super::format::{Format, pattern};
 use super::schema::{Additional, ListType, Pattern, Schema, Type};
 use crate::manifest::{Entry, Manifest, Node, Value};
 use crate::plane::{CLUSTER_BUILD_PLANE, CLUSTER_WORKFLOW_PLANE};
-use crate::term::visible;
+use crate::text::visible;
 
 /// The resource that a CRD defines, as far as judging it needs.
 #[derive(Debug)]

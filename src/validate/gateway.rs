@@ -14,7 +14,7 @@ use super::{Fix, Found};
 use crate::manifest::{Entry, Node, Value};
 use crate::pki::{self, BundleError, Certificate, Reason, Refusal, Trust};
 use crate::plane::{Difference, OBSERVABILITY_KIND, PLANE_ID_REQUIRED, age, is_dns_label, is_dns_subdomain};
-use crate::term::visible;
+use crate::text::visible;
 
 pub(super) const CLIENT_CA: &str = "spec.clusterAgent.clientCA";
 /// A CA that ends within this many days is told of.

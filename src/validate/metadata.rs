@@ -16,7 +16,7 @@ use crate::manifest::{Entry, Node, Value, json_path};
 use crate::plane::{
     CLUSTER_BUILD_PLANE, DESCRIPTION, DISPLAY_NAME, is_dns_subdomain, is_label_value, is_qualified_name,
 };
-use crate::term::visible;
+use crate::text::visible;
 
 /// The fields of ObjectMeta (`k8s.io/apimachinery`, meta/v1).
 const FIELDS: [&str; 15] = [

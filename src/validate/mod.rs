@@ -21,7 +21,7 @@ use jiff::Timestamp;
 
 use crate::manifest::{Document, Fault, FaultKind, Manifest, Node, Part, Value, parse, parse_part};
 use crate::plane::{CLUSTER_BUILD_PLANE, CLUSTER_WORKFLOW_PLANE, CRD, Difference};
-use crate::term::visible;
+use crate::text::visible;
 
 pub use crd::{CrdError, Resource};
 pub use fix::{Fix, applied};
@@ -225,7 +225,7 @@ impl Validator {
             kind => kind,
         };
         if judgement.skipped.len() < LIMIT {
-            *judgement.skipped.entry(crate::term::redacted(kind).into_owned()).or_default() += 1;
+            *judgement.skipped.entry(crate::secrets::redacted(kind).into_owned()).or_default() += 1;
         }
         judgement.take(found);
     }

@@ -10,7 +10,7 @@ use super::rules::{CA_SHARED, PLANE_ID_SHARED, PLANE_TWICE, Rule};
 use super::{Finding, Judgement, Object};
 use crate::manifest::{Manifest, Node};
 use crate::pki;
-use crate::term::visible;
+use crate::text::visible;
 
 /// What a plane can have in common with another, as hashes.
 #[derive(Clone, Debug)]

@@ -21,7 +21,7 @@ use super::rules::{
 use super::{Finding, Fix, Found};
 use crate::manifest::{Entry, Node, Value, json_path};
 use crate::plane::{Difference, SECRET_KEY_REF};
-use crate::term::visible;
+use crate::text::visible;
 
 /// What a value may be, in a schema's words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::rules::SERVER_REJECTED;
 use super::{Finding, Found, Object};
 use crate::manifest::{Node, Value};
-use crate::term::visible;
+use crate::text::visible;
 
 const UNKNOWN: &str = "unknown field";
 

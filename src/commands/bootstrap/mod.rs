@@ -20,6 +20,7 @@ use crate::args::{BuildArgs, ControlArgs, DryRun, Session, TextFormat, read_mani
 use crate::cluster::Cluster;
 use crate::gateway::GatewayUrl;
 use crate::manifest::{self, Input, to_yaml};
+use crate::paint;
 use crate::pki::{
     Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, Certificate, Folder, IssueError, KeyAlgorithm, LEAF_CERTIFICATE,
     LEAF_PRIVATE_KEY,
@@ -27,7 +28,8 @@ use crate::pki::{
 use crate::plan::{self, Bootstrap, CaIn, Given, Issuer, Made, Observer as _, Pem, Status};
 use crate::plane::{CA_KEY, CHART, CLUSTER_BUILD_PLANE, Plane, PlaneName, SecretKeyRef, Span};
 use crate::render;
-use crate::term::{Exit, Term, paint, visible};
+use crate::term::{Exit, Term};
+use crate::text::visible;
 use crate::validate::objects;
 
 /// Private keys, apart from what may be committed.

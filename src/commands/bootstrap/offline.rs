@@ -12,7 +12,8 @@ use crate::commands::steps::{Steps, write_keys};
 use crate::manifest::to_yaml;
 use crate::plan::{self, Issuer, Observer as _, Offline, Status};
 use crate::plane::Plane;
-use crate::term::{Exit, shell_quoted, visible};
+use crate::term::Exit;
+use crate::text::{shell_quoted, visible};
 
 pub fn write(args: &Args, planes: &[Plane], session: &Session) -> anyhow::Result<Exit> {
     let needs_cluster = [

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use crate::pki::{self, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, KeyAlgorithm, NewFile};
 use crate::plane::Span;
-use crate::term::{Exit, Term, visible};
+use crate::term::{Exit, Term};
+use crate::text::visible;
 
 /// Make a CA for agents' client certificates
 ///

@@ -9,7 +9,8 @@ use super::super::create::plane_id;
 use super::{CaArgs, ca_beside, folder_of};
 use crate::pki::{self, Folder, KeyAlgorithm, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile, PrivateKey};
 use crate::plane::Span;
-use crate::term::{Exit, Term, visible};
+use crate::term::{Exit, Term};
+use crate::text::visible;
 
 /// Make an agent's client certificate
 ///

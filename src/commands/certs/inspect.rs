@@ -188,7 +188,7 @@ fn with_key(certificates: Vec<Certificate>, key: &str, place: &str) -> Vec<(Cert
 }
 
 fn key_mismatch(place: &str) -> Remark {
-    Remark::new("key-mismatch", format!("the key in {} does not belong to it", crate::term::visible(place)))
+    Remark::new("key-mismatch", format!("the key in {} does not belong to it", crate::text::visible(place)))
 }
 
 /// A Secret's certificates, and whether its key belongs to the first.

@@ -17,7 +17,8 @@ use crate::pki::{
 };
 use crate::plan::{self, Observer as _, Renewal};
 use crate::plane::{PlaneName, Span};
-use crate::term::{Exit, Term, visible};
+use crate::term::{Exit, Term};
+use crate::text::visible;
 
 /// Renew an agent's client certificate under the same CA
 ///

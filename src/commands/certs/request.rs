@@ -6,7 +6,8 @@ use clap::{Args as ClapArgs, ValueHint};
 
 use super::super::create::plane_id;
 use crate::pki::{self, Folder, KeyAlgorithm, LEAF_PRIVATE_KEY, NewFile, PrivateKey, REQUEST};
-use crate::term::{Exit, Term, visible};
+use crate::term::{Exit, Term};
+use crate::text::visible;
 
 /// Make an agent's key and a request for its certificate
 ///

@@ -16,7 +16,8 @@ use crate::complete;
 use crate::pki::{self, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, KeyAlgorithm, NewFile};
 use crate::plan::{self, Keeper, Outlook, Phase, Rotation, Way};
 use crate::plane::{CHART, PlaneName, Span};
-use crate::term::{Exit, Term, shell_quoted, visible};
+use crate::term::{Exit, Term};
+use crate::text::{shell_quoted, visible};
 
 /// Give a plane and its agent a new CA without an outage
 ///

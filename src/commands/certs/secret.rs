@@ -14,7 +14,8 @@ use crate::args::namespace;
 use crate::manifest::to_yaml;
 use crate::pki::{self, AuthorityError, CA_CERTIFICATE, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey};
 use crate::plane::is_dns_subdomain;
-use crate::term::{Exit, Term, shell_quoted};
+use crate::term::{Exit, Term};
+use crate::text::shell_quoted;
 
 /// Print the manifest of the agent's Secret
 ///

@@ -9,7 +9,8 @@ use super::super::create::plane_id;
 use super::{CaArgs, ca_beside, folder_of, read};
 use crate::pki::{self, Folder, LEAF_CERTIFICATE, NewFile};
 use crate::plane::Span;
-use crate::term::{Exit, Term, visible};
+use crate::term::{Exit, Term};
+use crate::text::visible;
 
 /// Sign a request for an agent's certificate
 ///

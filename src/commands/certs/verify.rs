@@ -16,7 +16,8 @@ use crate::manifest::{Input, json_text};
 use crate::pki::{self, CA_CERTIFICATE, Certificate, Verdict};
 use crate::plane::{Moment, Plane, PlaneName, Source};
 use crate::render::verdicts::{self, PlaneVerdict};
-use crate::term::{Exit, visible};
+use crate::term::Exit;
+use crate::text::visible;
 
 /// Foretell the gateway's verdict on an agent's certificate
 ///

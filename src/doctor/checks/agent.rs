@@ -11,7 +11,7 @@ use crate::cluster::{AgentPod, LABELS, LET_IN};
 use crate::gateway::{Answer, GatewayUrl};
 use crate::pki::{self, Reason, Remaining, Verdict};
 use crate::plane::{CHART, CLUSTER_BUILD_PLANE, RELEASE, age};
-use crate::term::{shell_quoted, visible};
+use crate::text::{shell_quoted, visible};
 
 /// How long a restart is told of, in seconds.
 const LATELY: i64 = 3600;

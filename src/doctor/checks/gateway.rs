@@ -5,7 +5,7 @@ use super::super::neighbours::Few;
 use super::{Hint, Outcome, Unchecked};
 use crate::gateway::{Answer, ProbeError, Reply};
 use crate::plane::{CLUSTER_BUILD_PLANE, DEFAULT_PLANE, Span, State, age};
-use crate::term::{shell_quoted, visible};
+use crate::text::{shell_quoted, visible};
 
 /// How far two clocks may be apart, in seconds.
 const APART: i64 = 60;

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::case::Case;
 use super::ground::Ground;
 use crate::plane::{BUILD_NAMESPACE, State};
-use crate::term::shell_quoted;
+use crate::text::shell_quoted;
 
 pub(super) use agent::complaint;
 

@@ -9,7 +9,7 @@ use crate::cluster::grant;
 use crate::manifest::{parse, to_yaml};
 use crate::pki::{self, CA_CERTIFICATE, Certificate, LEAF_CERTIFICATE, Verdict};
 use crate::plane::{CLUSTER_BUILD_PLANE, Plane, ROTATION, age};
-use crate::term::{shell_quoted, visible};
+use crate::text::{shell_quoted, visible};
 use crate::validate::{Severity, judge};
 
 pub fn api_server(ground: &Ground) -> Outcome {
