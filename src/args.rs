@@ -14,7 +14,7 @@ use crate::complete;
 use crate::manifest::{self, Input, Manifest};
 use crate::paint;
 use crate::plane::{
-    BUILD_NAMESPACE, Moment, Plane, PlaneName, Selector, Snapshot, Span, Unreadable, closest, did_you_mean,
+    BUILD_NAMESPACE, DryRun, Moment, Plane, PlaneName, Selector, Snapshot, Span, Unreadable, closest, did_you_mean,
     is_dns_label,
 };
 use crate::term::{self, ColorChoice, Exit, Term};
@@ -284,37 +284,6 @@ pub fn namespace(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("a namespace has lower-case letters, digits and hyphens".into())
-    }
-}
-
-/// How far a change goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum DryRun {
-    #[default]
-    None,
-    /// Only here: nothing is sent
-    Client,
-    /// The API server checks and defaults it, and stores nothing
-    Server,
-}
-
-impl DryRun {
-    /// Whether the server is to check what would be written; none where it is to be written.
-    pub fn server(self) -> Option<bool> {
-        match self {
-            Self::None => None,
-            Self::Client => Some(false),
-            Self::Server => Some(true),
-        }
-    }
-
-    /// What is put behind a line that tells what was done.
-    pub fn suffix(self) -> &'static str {
-        match self {
-            Self::None => "",
-            Self::Client => " (dry run)",
-            Self::Server => " (server dry run)",
-        }
     }
 }
 

@@ -11,14 +11,14 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessR
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Container, ContainerState, Namespace, Pod, PodCondition, PodStatus, Secret, Volume};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, ListParams, LogParams, Patch, PostParams, Preconditions};
 use serde_json::{Value, json};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::fields::{Writer, writers};
-use super::planes::MANAGER;
+use super::planes::{MANAGER, patch_params, written};
 use super::{Cluster, Error};
-use crate::plane::NamespacedName;
+use crate::plane::{DryRun, NamespacedName};
 use crate::text::{shell_quoted, visible};
 
 /// By which the chart's agents are found, whatever the release is called.
@@ -170,11 +170,6 @@ impl AgentPod {
             ended: ended.and_then(|ended| Some((ended.finished_at?.0, ended.exit_code))),
         }
     }
-}
-
-/// A path that something is written to.
-fn written(path: &str, dry_run: bool) -> String {
-    format!("{path}?fieldManager={MANAGER}{}", if dry_run { "&dryRun=All" } else { "" })
 }
 
 /// Whether an object has all labels of a selector of equalities.
@@ -339,7 +334,7 @@ impl Cluster {
             "metadata": {"annotations": {REVISION: secret.revision()}},
             "spec": {"volumes": [{"name": PAIR_VOLUME, "secret": {"secretName": secret.name.name}}]},
         }}});
-        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        let params = patch_params(DryRun::None);
         self.ask(api.patch(&agent.name.name, &params, &Patch::Strategic(patch))).await.map(drop)
     }
 
@@ -375,7 +370,7 @@ impl Cluster {
         name: &NamespacedName,
         kind: &str,
         data: BTreeMap<String, Zeroizing<Vec<u8>>>,
-        dry_run: bool,
+        dry_run: DryRun,
     ) -> Result<StoredSecret, Error> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &name.namespace);
         let mut new = StoredSecret { name: name.clone(), object: Secret::default() };
@@ -383,7 +378,7 @@ impl Cluster {
         new.object.type_ = Some(kind.into());
         let taken = data.into_iter().map(|(key, mut bytes)| (key, ByteString(std::mem::take(&mut *bytes))));
         new.object.data = Some(taken.filter(|(_, bytes)| !bytes.0.is_empty()).collect());
-        let params = PostParams { dry_run, field_manager: Some(MANAGER.into()) };
+        let params = PostParams { dry_run: !dry_run.stores(), field_manager: Some(MANAGER.into()) };
         let made = self.ask(api.create(&params, &new.object)).await?;
         Ok(StoredSecret { name: name.clone(), object: made })
     }
@@ -396,15 +391,14 @@ impl Cluster {
         &self,
         secret: &StoredSecret,
         data: BTreeMap<String, Zeroizing<Vec<u8>>>,
-        dry_run: bool,
+        dry_run: DryRun,
     ) -> Result<StoredSecret, Error> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &secret.name.namespace);
         let encode = |bytes: &[u8]| (!bytes.is_empty()).then(|| STANDARD.encode(bytes));
         let data: BTreeMap<_, _> = data.iter().map(|(key, bytes)| (key, encode(bytes))).collect();
         let version = &secret.object.metadata.resource_version;
         let patch = Patch::Merge(json!({"metadata": {"resourceVersion": version}, "data": data}));
-        let params = PatchParams { dry_run, field_manager: Some(MANAGER.into()), ..PatchParams::default() };
-        let object = self.ask(api.patch(&secret.name.name, &params, &patch)).await?;
+        let object = self.ask(api.patch(&secret.name.name, &patch_params(dry_run), &patch)).await?;
         Ok(StoredSecret { name: secret.name.clone(), object })
     }
 
@@ -450,14 +444,14 @@ impl Cluster {
     }
 
     /// Makes an object in a collection, by its path.
-    pub async fn create_object(&self, path: &str, object: &Value, dry_run: bool) -> Result<Value, Error> {
+    pub async fn create_object(&self, path: &str, object: &Value, dry_run: DryRun) -> Result<Value, Error> {
         let request = http::Request::post(written(path, dry_run));
         let request = request.header(http::header::CONTENT_TYPE, "application/json");
         self.request(request.body(object.to_string().into_bytes())).await
     }
 
     /// Changes fields of an object, by its path.
-    pub async fn merge_object(&self, path: &str, fields: &Value, dry_run: bool) -> Result<Value, Error> {
+    pub async fn merge_object(&self, path: &str, fields: &Value, dry_run: DryRun) -> Result<Value, Error> {
         let request = http::Request::patch(written(path, dry_run));
         let request = request.header(http::header::CONTENT_TYPE, "application/merge-patch+json");
         self.request(request.body(fields.to_string().into_bytes())).await

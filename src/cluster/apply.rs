@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 
 use super::error::OwnedField;
 use super::fields::Fields;
-use super::planes::MANAGER;
+use super::planes::{MANAGER, patch_params};
 use super::{Cluster, Error};
+use crate::plane::DryRun;
 use crate::text::shell_quoted;
 
 /// Managers that write whole objects and so hold fields that apply is meant to manage, with the operation `Update`.
@@ -42,12 +43,12 @@ pub struct Applied {
 }
 
 impl Cluster {
-    /// Makes the cluster's object what the manifest says. With `dry_run` nothing is written.
+    /// Makes the cluster's object what the manifest says. A dry run stores nothing.
     ///
     /// # Errors
     /// [`Error::Owned`] where another manager owns a field that differs, unless `force`;
     /// [`Error::BothSources`] where the result would hold two sources of the CA.
-    pub async fn apply(&self, manifest: &Value, force: bool, dry_run: bool) -> Result<Applied, Error> {
+    pub async fn apply(&self, manifest: &Value, force: bool, dry_run: DryRun) -> Result<Applied, Error> {
         let name = manifest.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
         let mut tries = TRIES;
         loop {
@@ -75,22 +76,22 @@ impl Cluster {
         manifest: &Value,
         before: Option<&Value>,
         force: bool,
-        dry_run: bool,
+        dry_run: DryRun,
     ) -> Result<Value, Error> {
         let Some(before) = before else {
-            let after = self.patch(name, manifest, force, true).await?;
-            return if dry_run { Ok(after) } else { self.patch(name, manifest, force, false).await };
+            let after = self.patch(name, manifest, force, DryRun::Server).await?;
+            return if dry_run.stores() { self.patch(name, manifest, force, dry_run).await } else { Ok(after) };
         };
         let taken = owned(before, taken_over).without_lifecycle();
         let after = self.foretell(name, manifest, before, &taken, force).await?;
         self.refuse_both_sources(name, manifest, before, &after)?;
-        if dry_run {
+        if !dry_run.stores() {
             return Ok(after);
         }
         if !taken.is_empty() {
             self.take_over(name, before, taken).await?;
         }
-        self.patch(name, manifest, force, false).await
+        self.patch(name, manifest, force, dry_run).await
     }
 
     /// What the object will be: a dry run, without the fields that the take-over gives up.
@@ -102,11 +103,11 @@ impl Cluster {
         taken: &Fields,
         force: bool,
     ) -> Result<Value, Error> {
-        let mut after = match self.patch(name, manifest, force, true).await {
+        let mut after = match self.patch(name, manifest, force, DryRun::Server).await {
             Err(Error::Owned { owned }) => {
                 let others: Vec<_> = owned.into_iter().filter(|field| !of_taken_over(field)).collect();
                 if others.is_empty() {
-                    self.patch(name, manifest, true, true).await?
+                    self.patch(name, manifest, true, DryRun::Server).await?
                 } else {
                     return Err(Error::Owned { owned: others });
                 }
@@ -155,13 +156,9 @@ impl Cluster {
         Err(Error::BothSources { owner: owner.map(str::to_owned), command: self.target.command(&command) })
     }
 
-    async fn patch(&self, name: &str, manifest: &Value, force: bool, dry_run: bool) -> Result<Value, Error> {
-        let params = PatchParams {
-            dry_run,
-            force,
-            field_manager: Some(MANAGER.into()),
-            field_validation: Some(ValidationDirective::Strict),
-        };
+    async fn patch(&self, name: &str, manifest: &Value, force: bool, dry_run: DryRun) -> Result<Value, Error> {
+        let field_validation = Some(ValidationDirective::Strict);
+        let params = PatchParams { force, field_validation, ..patch_params(dry_run) };
         let patch = Patch::Apply(without_version(manifest));
         self.request(kube::core::Request::new(self.kind.path()).patch(name, &params, &patch)).await
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tower::BoxError;
 
 use super::{Cluster, Error};
-use crate::plane::{CLUSTER_WORKFLOW_PLANE, Plane, Selector, Unreadable};
+use crate::plane::{CLUSTER_WORKFLOW_PLANE, DryRun, Plane, Selector, Unreadable};
 use crate::text::visible;
 use crate::validate::{Cause, Refusal};
 
@@ -21,6 +21,16 @@ const MOST_PAGES: usize = 2_000;
 
 /// Who owns the fields that are written here.
 pub(super) const MANAGER: &str = "choreoctl";
+
+/// A path that something is written to, with the manager of the fields.
+pub(super) fn written(path: &str, dry_run: DryRun) -> String {
+    format!("{path}?fieldManager={MANAGER}{}", if dry_run.stores() { "" } else { "&dryRun=All" })
+}
+
+/// Parameters of a patch by the manager of the fields.
+pub(super) fn patch_params(dry_run: DryRun) -> PatchParams {
+    PatchParams { dry_run: !dry_run.stores(), field_manager: Some(MANAGER.into()), ..PatchParams::default() }
+}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -196,9 +206,8 @@ impl Cluster {
     }
 
     /// Creates an object as it is, strictly; fails where it exists.
-    pub async fn create(&self, manifest: &Value, dry_run: bool) -> Result<Value, Error> {
-        let dry_run = if dry_run { "&dryRun=All" } else { "" };
-        let uri = format!("{}?fieldManager={MANAGER}&fieldValidation=Strict{dry_run}", self.kind.path());
+    pub async fn create(&self, manifest: &Value, dry_run: DryRun) -> Result<Value, Error> {
+        let uri = format!("{}&fieldValidation=Strict", written(&self.kind.path(), dry_run));
         let request = Request::post(uri).header(http::header::CONTENT_TYPE, "application/json");
         self.request(request.body(manifest.to_string().into_bytes())).await
     }
@@ -206,7 +215,7 @@ impl Cluster {
     /// Whether the API server would take a manifest as it is written, in YAML or JSON, strictly: the reasons why not
     /// otherwise. Nothing is stored.
     pub async fn would_take(&self, manifest: &str, media_type: &'static str) -> Result<Option<Refusal>, Error> {
-        let uri = format!("{}?fieldManager={MANAGER}&fieldValidation=Strict&dryRun=All", self.kind.path());
+        let uri = format!("{}&fieldValidation=Strict", written(&self.kind.path(), DryRun::Server));
         let request = Request::post(uri).header(http::header::CONTENT_TYPE, media_type);
         let request = request.body(manifest.as_bytes().to_vec());
         let request = request.map_err(|source| self.unsendable(source))?;
@@ -233,19 +242,22 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Error::Changed`] where somebody did.
-    pub async fn set_client_ca(&self, plane: &Plane, text: &str, dry_run: bool) -> Result<(), Error> {
+    pub async fn set_client_ca(&self, plane: &Plane, text: &str, dry_run: DryRun) -> Result<(), Error> {
         let patch = json!({
             "metadata": {"resourceVersion": plane.metadata.resource_version},
             "spec": {"clusterAgent": {"clientCA": {"value": text}}},
         });
-        let params = PatchParams { dry_run, field_manager: Some(MANAGER.into()), ..PatchParams::default() };
-        self.ask(self.api().patch(plane.name(), &params, &Patch::Merge(patch))).await.map(drop)
+        self.ask(self.api().patch(plane.name(), &patch_params(dry_run), &Patch::Merge(patch))).await.map(drop)
     }
 
     /// Deletes this very plane, not one of the same name that was made since.
-    pub async fn delete(&self, plane: &Plane, dry_run: bool) -> Result<(), Error> {
+    pub async fn delete(&self, plane: &Plane, dry_run: DryRun) -> Result<(), Error> {
         let preconditions = Preconditions { uid: plane.metadata.uid.clone(), ..Preconditions::default() };
-        let params = DeleteParams { dry_run, preconditions: Some(preconditions), ..DeleteParams::background() };
+        let params = DeleteParams {
+            dry_run: !dry_run.stores(),
+            preconditions: Some(preconditions),
+            ..DeleteParams::background()
+        };
         self.ask(self.api().delete(plane.name(), &params)).await.map(drop)
     }
 

@@ -8,12 +8,12 @@ use serde_json::Value;
 
 use super::{error_text, object_name, print_objects, without_managed_fields};
 use super::{sharing, wait};
-use crate::args::{DryRun, Session, WriteArgs, place, read_manifests};
+use crate::args::{Session, WriteArgs, place, read_manifests};
 use crate::cluster::{self, Change, Cluster};
 use crate::doctor::lockout;
 use crate::manifest::{Input, Manifest, parse, to_yaml, without_nulls};
 use crate::pki::BundleError;
-use crate::plane::{OBSERVABILITY_KIND, Plane};
+use crate::plane::{DryRun, OBSERVABILITY_KIND, Plane};
 use crate::render;
 use crate::term::{Exit, Term};
 use crate::text::{shell_quoted, visible};
@@ -110,7 +110,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     let (mut done, mut written, mut exit) = (Vec::new(), Vec::new(), Exit::Done);
     for manifest in &manifests {
-        match cluster.apply(manifest, args.force_conflicts, args.write.dry_run == DryRun::Server).await {
+        match cluster.apply(manifest, args.force_conflicts, args.write.dry_run).await {
             Ok(mut applied) => {
                 without_managed_fields(&mut applied.after);
                 if applied.change != Change::Unchanged {

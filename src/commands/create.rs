@@ -9,12 +9,12 @@ use serde_json::Value;
 use super::apply::{Refusal, check_manifest};
 use super::{object_name, print_object};
 use super::{sharing, wait};
-use crate::args::{DryRun, Session, WriteArgs};
+use crate::args::{Session, WriteArgs};
 use crate::cluster::{Cluster, Error};
 use crate::manifest::{self, Input};
 use crate::pki::{self, BundleError};
 use crate::plane::{
-    CLUSTER_BUILD_PLANE, CaSecret, DESCRIPTION, DISPLAY_NAME, OBSERVABILITY_KIND, ObservabilityPlaneRef, Plane,
+    CLUSTER_BUILD_PLANE, CaSecret, DESCRIPTION, DISPLAY_NAME, DryRun, OBSERVABILITY_KIND, ObservabilityPlaneRef, Plane,
     PlaneName, SecretKeyRef, SecretStoreRef, is_dns_label, is_label_value, is_qualified_name,
 };
 use crate::term::{Exit, PromptError, Term};
@@ -122,7 +122,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let cluster = session.connect_to_write().await?;
-    match cluster.create(&manifest, args.write.dry_run == DryRun::Server).await {
+    match cluster.create(&manifest, args.write.dry_run).await {
         Err(Error::Exists { .. }) if args.if_not_exists => leave(&cluster, name, &manifest, &args, term).await?,
         created => {
             let mut created = created?;

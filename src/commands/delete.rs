@@ -6,10 +6,10 @@ use clap::Args as ClapArgs;
 use tokio::time::Instant;
 
 use super::{object_name, remains, tell_missing};
-use crate::args::{BuildArgs, DryRun, Session, WhichArgs};
+use crate::args::{BuildArgs, Session, WhichArgs};
 use crate::cluster::{Cluster, Error, Event, Watch};
 use crate::doctor::lockout;
-use crate::plane::{Plane, Span};
+use crate::plane::{DryRun, Plane, Span};
 use crate::term::{Exit, Term, Waiting};
 use crate::text::visible;
 
@@ -79,7 +79,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let mut deleted = Vec::new();
     for plane in planes {
         if args.dry_run != DryRun::Client {
-            match cluster.delete(&plane, args.dry_run == DryRun::Server).await {
+            match cluster.delete(&plane, args.dry_run).await {
                 Ok(()) => {}
                 Err(Error::NotFound { .. }) if args.ignore_not_found => continue,
                 Err(error @ Error::NotFound { .. }) => {

@@ -8,6 +8,7 @@ use super::{error_text, object_name};
 use crate::args::Session;
 use crate::cluster::{Change, comparable};
 use crate::manifest::to_yaml;
+use crate::plane::DryRun;
 use crate::render;
 use crate::secrets::redacted;
 use crate::term::Exit;
@@ -34,7 +35,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let mut exit = Exit::Done;
     for manifest in &manifests {
         let title = object_name(name(manifest));
-        let applied = match cluster.apply(manifest, args.force_conflicts, true).await {
+        let applied = match cluster.apply(manifest, args.force_conflicts, DryRun::Server).await {
             Ok(applied) => applied,
             Err(error) => {
                 let alone = error.is_about_one_object();

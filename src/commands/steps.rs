@@ -13,6 +13,7 @@ use crate::manifest;
 use crate::paint;
 use crate::pki::{CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile};
 use crate::plan::{self, Observer, Pem, Status};
+use crate::plane::DryRun;
 use crate::render::{self, redacted_json};
 use crate::term::{Exit, PromptError, Term, Waiting};
 use crate::text::visible;
@@ -177,11 +178,11 @@ impl Observer for Steps<'_> {
         };
     }
 
-    fn keep(&mut self, ca: &Pem, dry_run: bool) -> anyhow::Result<bool> {
+    fn keep(&mut self, ca: &Pem, dry_run: DryRun) -> anyhow::Result<bool> {
         let Some(keys) = &self.keys else {
             return Ok(false);
         };
-        if !dry_run {
+        if dry_run.stores() {
             write_keys(keys, Some(ca), None)?;
         }
         Ok(true)

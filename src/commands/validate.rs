@@ -9,12 +9,12 @@ use jiff::Timestamp;
 use rayon::prelude::*;
 use serde_json::Value;
 
-use crate::args::{DryRun, Session};
+use crate::args::Session;
 use crate::cluster::Cluster;
 use crate::complete;
 use crate::manifest::{self, Input, Manifest, json_text};
 use crate::pki;
-use crate::plane::{Moment, closest, did_you_mean};
+use crate::plane::{DryRun, Moment, closest, did_you_mean};
 use crate::render::{self, report, report::Tally};
 use crate::term::{self, Exit, Progress, Term};
 use crate::validate::{

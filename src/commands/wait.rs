@@ -9,14 +9,14 @@ use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use super::certs::Reach;
-use crate::args::{BuildArgs, DryRun, NoBuildCluster, Session, WhichArgs, WriteArgs};
+use crate::args::{BuildArgs, NoBuildCluster, Session, WhichArgs, WriteArgs};
 use crate::cluster::{Cluster, Event, Watch};
 use crate::complete;
 use crate::doctor;
 use crate::manifest::json_text;
 use crate::paint;
 use crate::pki::Verdict;
-use crate::plane::{Goal, Plane, Source, Span, State, closest, did_you_mean};
+use crate::plane::{DryRun, Goal, Plane, Source, Span, State, closest, did_you_mean};
 use crate::render;
 use crate::term::{Exit, Term, Waiting};
 use crate::text::visible;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::Problem;
 use crate::cluster::{CERT_MANAGER, Cluster, Error};
 use crate::pki::Certificate;
-use crate::plane::{NamespacedName, Span};
+use crate::plane::{DryRun, NamespacedName, Span};
 use crate::text::visible;
 
 pub const CERTIFICATE: &str = "Certificate";
@@ -161,7 +161,7 @@ pub async fn reissue(cluster: &Cluster, name: &NamespacedName) -> Result<(), Err
         "lastTransitionTime": cluster.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     }));
     let status = json!({"status": {"conditions": conditions}});
-    cluster.merge_object(&format!("{path}/status"), &status, false).await.map(drop)
+    cluster.merge_object(&format!("{path}/status"), &status, DryRun::None).await.map(drop)
 }
 
 /// The path of a collection of cert-manager's on the API server.

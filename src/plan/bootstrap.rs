@@ -19,8 +19,8 @@ use crate::pki::{
     self, Authority, CA_CERTIFICATE, Certificate, KeyAlgorithm, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey, Verdict,
 };
 use crate::plane::{
-    CA_KEY, CLUSTER_BUILD_PLANE, CaSecret, NamespacedName, ObservabilityPlaneRef, Plane, RELEASE, SecretKeyRef, Span,
-    State,
+    CA_KEY, CLUSTER_BUILD_PLANE, CaSecret, DryRun, NamespacedName, ObservabilityPlaneRef, Plane, RELEASE, SecretKeyRef,
+    Span, State,
 };
 use crate::secrets::redacted;
 use crate::text::{shell_quoted, visible};
@@ -98,8 +98,7 @@ pub struct Bootstrap {
     pub install: bool,
     /// Where Helm's values are to go, and what stands there.
     pub values: Option<(String, Option<String>)>,
-    /// None to write; otherwise whether the servers are to check what would be written.
-    pub dry_run: Option<bool>,
+    pub dry_run: DryRun,
     /// Longest time for the gateway's answer.
     pub limit: Duration,
 }
@@ -603,7 +602,11 @@ impl Bootstrap {
             "metadata": {"generateName": "choreoctl-"},
             "spec": {"selfSigned": {}},
         });
-        match self.build.create_object("/apis/cert-manager.io/v1/namespaces/default/issuers", &issuer, true).await {
+        match self
+            .build
+            .create_object("/apis/cert-manager.io/v1/namespaces/default/issuers", &issuer, DryRun::Server)
+            .await
+        {
             // A webhook that is down.
             Err(cluster::Error::Refused { message, .. }) => Err(message),
             Ok(_) => Ok("; its controller was not found, and its API admits an Issuer"),
@@ -631,22 +634,12 @@ impl Bootstrap {
 
     /// Tells what was done, or would be.
     fn done(&self, step: &'static str, told: &str, observer: &mut dyn Observer) {
-        let suffix = match self.dry_run {
-            None => "",
-            Some(false) => " (dry run)",
-            Some(true) => " (server dry run)",
-        };
-        observer.tell(step, Status::Done, &format!("{told}{suffix}"));
+        observer.tell(step, Status::Done, &format!("{told}{}", self.dry_run.suffix()));
     }
 
-    /// How something is sent, if at all: whether nothing is to be stored. Into a namespace that isn't there nothing can
-    /// be tried.
-    fn sends(&self, into_new: bool) -> Option<bool> {
-        match self.dry_run {
-            None => Some(false),
-            Some(true) if !into_new => Some(true),
-            Some(_) => None,
-        }
+    /// Whether something is sent into the agent's namespace: nothing can be tried in one that isn't there.
+    fn sends(&self, is_new: bool) -> bool {
+        self.dry_run.stores() || (self.dry_run.sends() && !is_new)
     }
 
     /// The CA that was brought along.
@@ -835,7 +828,7 @@ impl Bootstrap {
         };
         let wanted = self.wanted(Some(&there), trusted, &certificates.ca, by_name);
         if !covers(&there.manifest(&CLUSTER_BUILD_PLANE), &wanted.manifest(&CLUSTER_BUILD_PLANE)) {
-            let foretold = self.control.apply(&wanted.manifest(&CLUSTER_BUILD_PLANE), true, true).await?;
+            let foretold = self.control.apply(&wanted.manifest(&CLUSTER_BUILD_PLANE), true, DryRun::Server).await?;
             let shown = |object: &Value| to_yaml(&comparable(object)).map(|text| redacted(&text).into_owned());
             let before = foretold.before.as_ref().map(shown).transpose()?.unwrap_or_default();
             let what = format!("the plane {}", self.plane.name());
@@ -850,7 +843,7 @@ impl Bootstrap {
             return Ok(());
         };
         if let Some(ca) = certificates.made.take()
-            && !observer.keep(&ca, self.dry_run.is_some())?
+            && !observer.keep(&ca, self.dry_run)?
             && certificates.pair.is_some()
         {
             told.push_str(
@@ -941,8 +934,8 @@ impl Bootstrap {
             return Ok(());
         }
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        if let Some(dry_run) = self.sends(false) {
-            self.build.create_object("/api/v1/namespaces", &object, dry_run).await?;
+        if self.dry_run.sends() {
+            self.build.create_object("/api/v1/namespaces", &object, self.dry_run).await?;
         }
         self.done("namespace", &format!("{name} created"), observer);
         Ok(())
@@ -968,15 +961,15 @@ impl Bootstrap {
             return Ok(());
         }
         match (there, self.sends(is_new)) {
-            (_, None) => {}
-            (None, Some(dry_run)) => {
+            (_, false) => {}
+            (None, true) => {
                 let metadata = json!({"name": GATEWAY_CA});
                 let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
-                self.build.create_object(&collection, &map, dry_run).await?;
+                self.build.create_object(&collection, &map, self.dry_run).await?;
             }
-            (Some(_), Some(dry_run)) => {
+            (Some(_), true) => {
                 let path = format!("{collection}/{GATEWAY_CA}");
-                self.build.merge_object(&path, &json!({"data": data}), dry_run).await?;
+                self.build.merge_object(&path, &json!({"data": data}), self.dry_run).await?;
             }
         }
         self.done("server-ca", &told, observer);
@@ -998,10 +991,10 @@ impl Bootstrap {
         };
         let name = self.secret_of(issuer, None);
         let verb = if certificates.replaced.is_some() { "replaced" } else { "created" };
-        if let Some(dry_run) = self.sends(is_new) {
+        if self.sends(is_new) {
             match &certificates.replaced {
-                Some(there) => self.build.update_secret(there, data, dry_run).await?,
-                None => self.build.create_secret(&name, "kubernetes.io/tls", data, dry_run).await?,
+                Some(there) => self.build.update_secret(there, data, self.dry_run).await?,
+                None => self.build.create_secret(&name, "kubernetes.io/tls", data, self.dry_run).await?,
             };
         }
         self.done("agent-secret", &format!("Secret {name} {verb}"), observer);
@@ -1058,14 +1051,14 @@ impl Bootstrap {
         let name = client_ca_secret(&self.control_namespace, self.plane.name());
         let data = [(CA_KEY.to_owned(), ca.as_bytes().to_vec().into())].into();
         let told = format!("Secret {name} holds the CA");
-        match (self.control.secret(&name).await?, self.sends(false)) {
+        match (self.control.secret(&name).await?, self.dry_run.sends()) {
             (Some(there), _) if there.text(CA_KEY).as_str() == ca => {
                 observer.tell("client-ca", Status::Found, &told);
                 return Ok(());
             }
-            (_, None) => {}
-            (Some(there), Some(dry_run)) => drop(self.control.update_secret(&there, data, dry_run).await?),
-            (None, Some(dry_run)) => drop(self.control.create_secret(&name, "Opaque", data, dry_run).await?),
+            (_, false) => {}
+            (Some(there), true) => drop(self.control.update_secret(&there, data, self.dry_run).await?),
+            (None, true) => drop(self.control.create_secret(&name, "Opaque", data, self.dry_run).await?),
         }
         self.done("client-ca", &told, observer);
         Ok(())
@@ -1079,8 +1072,8 @@ impl Bootstrap {
         begin("plane", observer);
         let manifest = self.wanted(there.as_ref(), trusted, ca, by_name).manifest(&CLUSTER_BUILD_PLANE);
         let Some(there) = there else {
-            if let Some(dry_run) = self.sends(false) {
-                self.control.create(&manifest, dry_run).await?;
+            if self.dry_run.sends() {
+                self.control.create(&manifest, self.dry_run).await?;
             }
             self.done("plane", &format!("{} {name} created", CLUSTER_BUILD_PLANE.kind), observer);
             return Ok(());
@@ -1090,8 +1083,8 @@ impl Bootstrap {
             observer.tell("plane", Status::Found, &told);
             return Ok(());
         }
-        if self.dry_run.is_none() {
-            self.control.apply(&manifest, true, false).await?;
+        if self.dry_run.stores() {
+            self.control.apply(&manifest, true, self.dry_run).await?;
         }
         self.done("plane", &format!("{name} configured"), observer);
         Ok(())
@@ -1125,7 +1118,7 @@ impl Bootstrap {
             }
         };
         let presented = pki::certificates(certificate);
-        let Some(url) = self.gateway_url.as_ref().filter(|_| self.dry_run.is_none()) else {
+        let Some(url) = self.gateway_url.as_ref().filter(|_| self.dry_run.stores()) else {
             // What cert-manager is to issue has its own dates.
             let own = presented.first().filter(|_| certificates.pair.is_some());
             let until = own.and_then(|der| Certificate::from_der(der)).map(|leaf| leaf.not_after);

@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::cluster::{self, Cluster};
+use crate::plane::DryRun;
 use crate::text::{shell_quoted, visible};
 
 /// How a step came out. Its name is what scripts get.
@@ -48,7 +49,7 @@ pub trait Observer {
     fn tell(&mut self, step: &'static str, status: Status, message: &str);
 
     /// Keeps a CA with its key, unless it is only asked whether it would; whether there is a place for it.
-    fn keep(&mut self, ca: &Pem, dry_run: bool) -> anyhow::Result<bool>;
+    fn keep(&mut self, ca: &Pem, dry_run: DryRun) -> anyhow::Result<bool>;
 
     /// Something takes time; told again while it does.
     fn wait(&mut self, text: &str);

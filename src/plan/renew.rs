@@ -12,7 +12,7 @@ use crate::pki::{
     self, Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, KeyAlgorithm, KeyError, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY,
     PrivateKey, Verdict,
 };
-use crate::plane::{Plane, Span, rotation_secret};
+use crate::plane::{DryRun, Plane, Span, rotation_secret};
 
 /// A certificate that was made within this time and isn't presented yet is one whose renewal was cut off.
 const CUT_OFF: Span = Span::from_seconds(3_600);
@@ -37,7 +37,7 @@ pub struct Renewal {
 ///
 /// # Errors
 /// [`Error`], and those of the clusters; the agent's Secret then holds a whole pair that its planes trust.
-pub async fn renew(renewal: &Renewal, dry_run: Option<bool>, observer: &mut dyn Observer) -> anyhow::Result<()> {
+pub async fn renew(renewal: &Renewal, dry_run: DryRun, observer: &mut dyn Observer) -> anyhow::Result<()> {
     let Renewal { control, build, plane, authority, deadline, .. } = renewal;
     let changeover = Changeover { control, build, plane, deadline: *deadline };
     let agent = changeover.agent(&renewal.namespace).await?;
@@ -80,18 +80,17 @@ pub async fn renew(renewal: &Renewal, dry_run: Option<bool>, observer: &mut dyn 
         let ca = secret.text(CA_CERTIFICATE);
         let ca = if ca.is_empty() { pki::encode("CERTIFICATE", &authority.certificate.der) } else { ca.to_string() };
         let data = pair_data(&certificate, &issued.pair.key.to_pem(), &ca);
-        if let Some(server) = dry_run {
-            if server {
-                build.update_secret(&secret, data, true).await?;
-            }
+        if dry_run.sends() {
+            build.update_secret(&secret, data, dry_run).await?;
+        }
+        if !dry_run.stores() {
             let told = format!("Secret {name} would hold a certificate valid until {until} (dry run)");
             observer.tell("renew", Status::Skipped, &told);
             return Ok(());
         }
-        build.update_secret(&secret, data, false).await?;
         observer.tell("renew", Status::Done, &format!("Secret {name} holds a new certificate, valid until {until}"));
     }
-    if dry_run.is_some() {
+    if !dry_run.stores() {
         return Ok(());
     }
     changeover.restart(&agent, &secret.name, observer).await?;

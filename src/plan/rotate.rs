@@ -18,7 +18,7 @@ use crate::pki::{
     self, Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, KeyAlgorithm, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey,
     Verdict,
 };
-use crate::plane::{CLUSTER_BUILD_PLANE, NamespacedName, Plane, ROTATION, Span, State, rotation_secret};
+use crate::plane::{CLUSTER_BUILD_PLANE, DryRun, NamespacedName, Plane, ROTATION, Span, State, rotation_secret};
 use crate::text::{shell_quoted, visible};
 
 /// What the agent's Secret held before.
@@ -213,14 +213,14 @@ impl Rotation {
 }
 
 /// Goes on from where the clusters say that the rotation stands. The keeper gets the new CA and its key before the last
-/// Secret that holds it goes. `dry_run` says whether the servers are to check what would be written.
+/// Secret that holds it goes.
 ///
 /// # Errors
 /// [`Error`], and those of the clusters. Whatever it is, the agent is let in as before, and a rerun goes on.
 pub async fn rotate(
     rotation: &Rotation,
     rollback: bool,
-    dry_run: Option<bool>,
+    dry_run: DryRun,
     keeper: &mut dyn Keeper,
     observer: &mut dyn Observer,
 ) -> anyhow::Result<()> {
@@ -233,10 +233,10 @@ pub async fn rotate(
     let staged = build.secret(&run.at).await?.map(Staged::of).transpose()?;
     match (staged, rollback, dry_run) {
         (None, true, _) => observer.tell("rollback", Status::Found, "no rotation is under way"),
-        (Some(_), true, Some(_)) => {
+        (Some(staged), true, DryRun::None) => run.rollback(&staged, observer).await?,
+        (Some(_), true, _) => {
             observer.tell("rollback", Status::Skipped, "the rotation would be rolled back (dry run)");
         }
-        (Some(staged), true, None) => run.rollback(&staged, observer).await?,
         (staged, false, dry_run) => run.forward(staged, dry_run, keeper, observer).await?,
     }
     Ok(())
@@ -246,7 +246,7 @@ impl Run<'_> {
     async fn forward(
         &self,
         staged: Option<Staged>,
-        dry_run: Option<bool>,
+        dry_run: DryRun,
         keeper: &mut dyn Keeper,
         observer: &mut dyn Observer,
     ) -> anyhow::Result<()> {
@@ -266,7 +266,7 @@ impl Run<'_> {
             },
         };
         observer.unfinished(true);
-        if dry_run.is_some() {
+        if !dry_run.stores() {
             observer.tell("stage", Status::Skipped, "the rotation would go on (dry run)");
             return Ok(());
         }
@@ -290,7 +290,7 @@ impl Run<'_> {
     async fn begin(
         &self,
         agent: &Agent,
-        dry_run: Option<bool>,
+        dry_run: DryRun,
         keeper: &dyn Keeper,
         observer: &mut dyn Observer,
     ) -> anyhow::Result<Option<Staged>> {
@@ -321,9 +321,9 @@ impl Run<'_> {
         let new = String::from_utf8_lossy(&made[CA_CERTIFICATE]).into_owned();
         self.trustees.check(&concerned, &|_, text| with(text, &new)).await?;
         self.may().await?;
-        if let Some(server) = dry_run {
-            if server {
-                self.changeover.build.create_secret(&self.at, "Opaque", made, true).await?;
+        if !dry_run.stores() {
+            if dry_run.sends() {
+                self.changeover.build.create_secret(&self.at, "Opaque", made, dry_run).await?;
             }
             let names: Vec<_> = concerned.iter().map(|(plane, _)| visible(plane.name())).collect();
             let told = format!(
@@ -334,7 +334,7 @@ impl Run<'_> {
             observer.tell("stage", Status::Skipped, &told);
             return Ok(None);
         }
-        let (staged, status) = match self.changeover.build.create_secret(&self.at, "Opaque", made, false).await {
+        let (staged, status) = match self.changeover.build.create_secret(&self.at, "Opaque", made, dry_run).await {
             // Another run was faster: its CA is the one.
             Err(cluster::Error::Exists { .. }) => {
                 (self.changeover.build.existing_secret(&self.at).await?, Status::Found)
@@ -395,7 +395,7 @@ impl Run<'_> {
         let before = new.into_iter().map(|(plane, ca)| (plane.name().to_owned(), ca.text.unwrap_or_default()));
         let planes: BTreeMap<_, _> = staged.planes.clone().into_iter().chain(before).collect();
         let data = [(PLANES.to_owned(), serde_json::to_vec(&planes)?.into())].into();
-        Ok(Staged::of(self.changeover.build.update_secret(&staged.secret, data, false).await?)?)
+        Ok(Staged::of(self.changeover.build.update_secret(&staged.secret, data, DryRun::None).await?)?)
     }
 
     /// What the staging Secret is to hold.
@@ -455,7 +455,7 @@ impl Run<'_> {
             }
             let path = format!("{}/{name}", CLUSTER_BUILD_PLANE.path());
             let fields = json!({"metadata": {"annotations": {ROTATION: secret}}});
-            match control.merge_object(&path, &fields, false).await {
+            match control.merge_object(&path, &fields, DryRun::None).await {
                 Ok(_) | Err(cluster::Error::Forbidden { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -489,12 +489,12 @@ impl Run<'_> {
                 if self.is_home(staged, &target).await? {
                     data.remove(CA_CERTIFICATE);
                 }
-                self.changeover.build.update_secret(&there, data, false).await?;
+                self.changeover.build.update_secret(&there, data, DryRun::None).await?;
                 observer.tell("switch", Status::Done, &format!("Secret {target} holds the new certificate"));
             }
             Some(_) => return Err(Error::Meddled { secret: target.to_string() }.into()),
             None => {
-                self.changeover.build.create_secret(&target, "kubernetes.io/tls", data, false).await?;
+                self.changeover.build.create_secret(&target, "kubernetes.io/tls", data, DryRun::None).await?;
                 observer.tell("switch", Status::Done, &format!("Secret {target} made with the new certificate"));
             }
         }
@@ -519,7 +519,7 @@ impl Run<'_> {
         if self.changeover.build.secret(&target).await?.is_none() {
             let data = [(LEAF_CERTIFICATE, CA_CERTIFICATE), (LEAF_PRIVATE_KEY, CA_PRIVATE_KEY)]
                 .map(|(name, of)| (name.to_owned(), staged.secret.bytes(of).to_vec().into()));
-            self.changeover.build.create_secret(&target, "kubernetes.io/tls", data.into(), false).await?;
+            self.changeover.build.create_secret(&target, "kubernetes.io/tls", data.into(), DryRun::None).await?;
             observer.tell("switch", Status::Done, &format!("Secret {target} holds the CA for cert-manager"));
         } else {
             observer.tell("switch", Status::Found, &format!("Secret {target} holds the CA for cert-manager"));
@@ -801,11 +801,11 @@ impl Run<'_> {
                 if self.is_home(staged, &from).await? {
                     data.remove(CA_CERTIFICATE);
                 }
-                self.changeover.build.update_secret(&held, data, false).await?;
+                self.changeover.build.update_secret(&held, data, DryRun::None).await?;
                 observer.tell("rollback", Status::Done, &format!("Secret {from} holds the old certificate again"));
             }
         } else {
-            self.changeover.build.create_secret(&from, "kubernetes.io/tls", data, false).await?;
+            self.changeover.build.create_secret(&from, "kubernetes.io/tls", data, DryRun::None).await?;
             observer.tell("rollback", Status::Done, &format!("Secret {from} made with the old certificate"));
         }
         self.changeover.restart(agent, &from, observer).await?;

@@ -11,7 +11,7 @@ use crate::cluster::{self, Cluster};
 use crate::doctor::{self, CaPlace, ClientCa, Problem};
 use crate::manifest::to_yaml;
 use crate::pki::{self, Certificate, Trust, Verdict};
-use crate::plane::{CLUSTER_BUILD_PLANE, CaSecret, Plane};
+use crate::plane::{CLUSTER_BUILD_PLANE, CaSecret, DryRun, Plane};
 use crate::text::visible;
 
 /// How often a write is tried again when somebody else writes in between.
@@ -64,7 +64,7 @@ impl Trustees<'_> {
                 }
                 Some(_) if !self.force => {}
                 _ => {
-                    match self.write(plane, &home, &wanted(plane.name(), &text), true).await {
+                    match self.write(plane, &home, &wanted(plane.name(), &text), DryRun::Server).await {
                         // The controller writes, too; a write in earnest is tried again.
                         Ok(()) | Err(cluster::Error::Changed) => {}
                         Err(error) => return Err(unwritable(error.to_string()).into()),
@@ -164,14 +164,14 @@ impl Trustees<'_> {
                 return Ok(());
             };
             let text = wanted(plane.name(), &readable(plane, ca)?);
-            match self.write(plane, &Home::of(plane), &text, false).await {
+            match self.write(plane, &Home::of(plane), &text, DryRun::None).await {
                 Err(cluster::Error::Changed) if tries > 1 => tries -= 1,
                 result => return Ok(result?),
             }
         }
     }
 
-    async fn write(&self, plane: &Plane, home: &Home, text: &str, dry_run: bool) -> Result<(), cluster::Error> {
+    async fn write(&self, plane: &Plane, home: &Home, text: &str, dry_run: DryRun) -> Result<(), cluster::Error> {
         match home {
             Home::Inline => self.control.set_client_ca(plane, text, dry_run).await,
             Home::Secret(at) => {

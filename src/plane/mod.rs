@@ -3,6 +3,7 @@
 //! Not here: reading it from a cluster or a file, judging it, showing it.
 
 mod closest;
+mod dry_run;
 mod goal;
 mod lenient;
 mod name;
@@ -23,6 +24,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use closest::{closest, did_you_mean};
+pub use dry_run::DryRun;
 pub use goal::Goal;
 pub use lenient::{Unreadable, nearest_time};
 pub use name::{

@@ -16,7 +16,7 @@ use super::error_text;
 use super::helm::{self, Helm};
 use super::steps::Steps;
 use super::wait::deadline;
-use crate::args::{BuildArgs, ControlArgs, DryRun, Session, TextFormat, read_manifests, swapped};
+use crate::args::{BuildArgs, ControlArgs, Session, TextFormat, read_manifests, swapped};
 use crate::cluster::Cluster;
 use crate::gateway::GatewayUrl;
 use crate::manifest::{self, Input, to_yaml};
@@ -26,7 +26,7 @@ use crate::pki::{
     LEAF_PRIVATE_KEY,
 };
 use crate::plan::{self, Bootstrap, CaIn, Given, Issuer, Made, Observer as _, Pem, Status};
-use crate::plane::{CA_KEY, CHART, CLUSTER_BUILD_PLANE, Plane, PlaneName, SecretKeyRef, Span};
+use crate::plane::{CA_KEY, CHART, CLUSTER_BUILD_PLANE, DryRun, Plane, PlaneName, SecretKeyRef, Span};
 use crate::render;
 use crate::term::{Exit, Term};
 use crate::text::visible;
@@ -163,7 +163,7 @@ pub async fn run(mut args: Args, session: &Session) -> anyhow::Result<Exit> {
             args: &args,
         };
         if preview {
-            run.plan.dry_run = Some(false);
+            run.plan.dry_run = DryRun::Client;
         }
         run
     };
@@ -322,7 +322,7 @@ fn plan(
         authority: None,
         pair: None,
         force: args.force,
-        dry_run: args.dry_run.server(),
+        dry_run: args.dry_run,
         install: args.install,
         values: None,
         limit: session.patience(),
@@ -391,7 +391,7 @@ impl Run<'_> {
         self.values(&made)?;
         self.helm(&made).await?;
         let name = self.plan.plane.name();
-        if self.plan.dry_run.is_none() && (self.args.install || self.args.wait) {
+        if self.plan.dry_run.stores() && (self.args.install || self.args.wait) {
             return plan::authorized(&self.plan, &made, deadline(self.args.timeout), &mut self.steps).await;
         }
         if self.steps.preview.is_some() {
@@ -414,7 +414,7 @@ impl Run<'_> {
             self.steps.tell("values", Status::Found, &told);
             return Ok(());
         }
-        if self.plan.dry_run.is_none() {
+        if self.plan.dry_run.stores() {
             write(folder, VALUES, &text)?;
         }
         self.steps.tell("values", Status::Done, &format!("{told}{}", self.args.dry_run.suffix()));
@@ -436,7 +436,7 @@ impl Run<'_> {
             self.steps.tell("helm", Status::Found, "the agent runs with these values");
             return Ok(());
         }
-        if self.plan.dry_run.is_none() {
+        if self.plan.dry_run.stores() {
             self.steps.give_way();
             helm.run()?;
         }

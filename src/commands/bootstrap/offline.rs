@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{Args, KEYS, VALUES, at_hand, folder, keys, shown, there, write as write_file};
-use crate::args::{DryRun, NoBuildCluster, Session, TextFormat};
+use crate::args::{NoBuildCluster, Session, TextFormat};
 use crate::commands::steps::{Steps, write_keys};
 use crate::manifest::to_yaml;
 use crate::plan::{self, Issuer, Observer as _, Offline, Status};
-use crate::plane::Plane;
+use crate::plane::{DryRun, Plane};
 use crate::term::Exit;
 use crate::text::{shell_quoted, visible};
 

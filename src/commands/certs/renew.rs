@@ -9,14 +9,14 @@ use jiff::Timestamp;
 use super::super::steps::Steps;
 use super::super::wait::deadline;
 use super::{CaArgs, read, read_key};
-use crate::args::{BuildArgs, DryRun, Session, TextFormat, unless_swapped};
+use crate::args::{BuildArgs, Session, TextFormat, unless_swapped};
 use crate::complete;
 use crate::pki::{
     self, AuthorityError, CA_CERTIFICATE, Certificate, Folder, IssueError, KeyAlgorithm, KeyError, LEAF_CERTIFICATE,
     LEAF_PRIVATE_KEY, NewFile, PrivateKey,
 };
 use crate::plan::{self, Observer as _, Renewal};
-use crate::plane::{PlaneName, Span};
+use crate::plane::{DryRun, PlaneName, Span};
 use crate::term::{Exit, Term};
 use crate::text::visible;
 
@@ -153,6 +153,6 @@ async fn in_cluster(args: &Args, name: &PlaneName, session: &Session) -> anyhow:
         deadline: deadline(args.timeout),
     };
     let mut steps = Steps::new(term, args.output);
-    let result = plan::renew(&renewal, args.dry_run.server(), &mut steps).await;
+    let result = plan::renew(&renewal, args.dry_run, &mut steps).await;
     steps.conclude(result)
 }

@@ -10,12 +10,12 @@ use super::super::helm::{self, Helm};
 use super::super::steps::Steps;
 use super::super::wait::deadline;
 use super::{read, read_key};
-use crate::args::{BuildArgs, DryRun, Session, TextFormat, unless_swapped};
+use crate::args::{BuildArgs, Session, TextFormat, unless_swapped};
 use crate::cluster::{Agent, Target};
 use crate::complete;
 use crate::pki::{self, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, KeyAlgorithm, NewFile};
 use crate::plan::{self, Keeper, Outlook, Phase, Rotation, Way};
-use crate::plane::{CHART, PlaneName, Span};
+use crate::plane::{CHART, DryRun, PlaneName, Span};
 use crate::term::{Exit, Term};
 use crate::text::{shell_quoted, visible};
 
@@ -156,7 +156,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let mut steps = Steps::new(term, args.output);
     steps.out_dir.clone_from(&args.out_dir);
     steps.resume = Some(resume(&args, &rotation));
-    let result = plan::rotate(&rotation, args.rollback, args.dry_run.server(), &mut keeper, &mut steps).await;
+    let result = plan::rotate(&rotation, args.rollback, args.dry_run, &mut keeper, &mut steps).await;
     steps.conclude(result)
 }
 
