@@ -14,8 +14,8 @@ use crate::complete;
 use crate::manifest::{self, Input, Manifest};
 use crate::paint;
 use crate::plane::{
-    BUILD_NAMESPACE, DryRun, Moment, Plane, PlaneName, Selector, Snapshot, Span, Unreadable, closest, did_you_mean,
-    is_dns_label,
+    BUILD_NAMESPACE, DEFAULT_KIND, DryRun, Kind, Moment, Plane, PlaneName, Selector, Snapshot, Span, Unreadable,
+    closest, did_you_mean, is_dns_label,
 };
 use crate::term::{self, ColorChoice, Exit, Term};
 use crate::text::{shell_quoted, visible};
@@ -112,12 +112,28 @@ impl Session {
         Ok(Cluster::connect(self.options.clone(), &self.term).await?)
     }
 
+    /// Connects for planes that were named, whose kind the cluster is asked about.
+    pub async fn connect_for(&self, names: &[PlaneName]) -> anyhow::Result<Cluster> {
+        Ok(self.connect().await?.of_kind(kind_of(names)?))
+    }
+
     /// Connects for a command that writes, and says to what.
     pub async fn connect_to_write(&self) -> anyhow::Result<Cluster> {
         let cluster = self.connect().await?;
         self.term.note(&format!("in {}", cluster.target().title()));
         Ok(cluster)
     }
+}
+
+/// Returns the kind of the planes that were named: the one that is meant without a word, where none was.
+fn kind_of(names: &[PlaneName]) -> anyhow::Result<&'static Kind> {
+    let Some(first) = names.first() else {
+        return Ok(DEFAULT_KIND);
+    };
+    if let Some(other) = names.iter().find(|name| name.kind != first.kind) {
+        anyhow::bail!("a {} and a {} are named: name planes of one kind", first.kind.kind, other.kind.kind);
+    }
+    Ok(first.kind)
 }
 
 /// The cluster that builds run in, for commands that need it beside the control plane's.
@@ -411,6 +427,11 @@ pub struct WhichArgs {
 }
 
 impl WhichArgs {
+    /// Connects to the cluster of the planes.
+    pub async fn connect(&self, session: &Session) -> anyhow::Result<Cluster> {
+        session.connect_for(&self.names).await
+    }
+
     /// The planes that exist, and an error for each that is named and doesn't.
     pub async fn planes(&self, cluster: &Cluster) -> anyhow::Result<Chosen<Plane>> {
         if self.all || self.selector.is_some() {

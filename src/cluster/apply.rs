@@ -160,7 +160,7 @@ impl Cluster {
         let field_validation = Some(ValidationDirective::Strict);
         let params = PatchParams { force, field_validation, ..patch_params(dry_run) };
         let patch = Patch::Apply(without_version(manifest));
-        self.request(kube::core::Request::new(self.kind.path()).patch(name, &params, &patch)).await
+        self.request(kube::core::Request::new(self.path()).patch(name, &params, &patch)).await
     }
 }
 

@@ -32,7 +32,7 @@ use jiff::Timestamp;
 
 use client::Observed;
 
-use crate::plane::{CLUSTER_BUILD_PLANE, Kind};
+use crate::plane::{DEFAULT_KIND, Kind, PlaneKey, Scope};
 use crate::term::Term;
 
 /// A cluster that can be asked. Cheap to clone.
@@ -40,6 +40,8 @@ use crate::term::Term;
 pub struct Cluster {
     client: kube::Client,
     kind: &'static Kind,
+    /// Where planes of a namespaced kind are meant to be.
+    namespace: Option<String>,
     target: Arc<Target>,
     observed: Arc<Observed>,
     options: Arc<Options>,
@@ -55,7 +57,8 @@ impl Cluster {
         let target = Arc::new(target);
         Ok(Self {
             client,
-            kind: &CLUSTER_BUILD_PLANE,
+            kind: DEFAULT_KIND,
+            namespace: None,
             target,
             observed,
             options: Arc::new(options),
@@ -65,11 +68,29 @@ impl Cluster {
 
     /// The same cluster with credentials read afresh, after the old ones were refused.
     pub async fn reconnect(&self) -> Result<Self, Error> {
-        Self::connect(Options::clone(&self.options), &self.term).await
+        let cluster = Self::connect(Options::clone(&self.options), &self.term).await?;
+        Ok(Self { kind: self.kind, namespace: self.namespace.clone(), ..cluster })
+    }
+
+    /// Returns the same cluster, asked about planes of this kind: those of a namespaced one are in the namespace of the
+    /// context, as with kubectl.
+    pub fn of_kind(&self, kind: &'static Kind) -> Self {
+        let namespace = (kind.scope == Scope::Namespaced).then(|| self.target.namespace.clone());
+        Self { kind, namespace, ..self.clone() }
     }
 
     pub fn kind(&self) -> &'static Kind {
         self.kind
+    }
+
+    /// Returns what identifies the plane of a name here.
+    pub fn key(&self, name: &str) -> PlaneKey {
+        PlaneKey { kind: self.kind, namespace: self.namespace.clone(), name: name.to_owned() }
+    }
+
+    /// Returns the path of the collection of planes.
+    fn path(&self) -> String {
+        self.kind.path(self.namespace.as_deref())
     }
 
     pub fn target(&self) -> &Target {

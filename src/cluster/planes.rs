@@ -97,7 +97,10 @@ impl PlaneObject for Named {
 
 impl Cluster {
     pub(super) fn api(&self) -> Api<Plane> {
-        Api::all_with(self.client.clone(), &self.kind)
+        match &self.namespace {
+            None => Api::all_with(self.client.clone(), &self.kind),
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &self.kind),
+        }
     }
 
     /// All planes that the selector chooses, by name.
@@ -130,7 +133,7 @@ impl Cluster {
         }
         let mut planes = Vec::new();
         for _ in 0..MOST_PAGES {
-            let page: Page<T> = self.request(kube::core::Request::new(self.kind.path()).list(&params)).await?;
+            let page: Page<T> = self.request(kube::core::Request::new(self.path()).list(&params)).await?;
             let token = page.metadata.continue_.clone().filter(|token| !token.is_empty());
             for plane in page.items_of(self.kind.kind, self)? {
                 self.heed(&plane);
@@ -160,7 +163,7 @@ impl Cluster {
 
     /// Like [`Cluster::plane`], without a look for similar names.
     pub async fn exact_plane<T: PlaneObject>(&self, name: &str) -> Result<T, Error> {
-        let plane: T = self.request(Request::get(format!("{}/{name}", self.kind.path())).body(Vec::new())).await?;
+        let plane: T = self.request(Request::get(format!("{}/{name}", self.path())).body(Vec::new())).await?;
         self.recognize(&plane)?;
         let (.., found) = plane.identity();
         if found != name {
@@ -207,7 +210,7 @@ impl Cluster {
 
     /// Creates an object as it is, strictly; fails where it exists.
     pub async fn create(&self, manifest: &Value, dry_run: DryRun) -> Result<Value, Error> {
-        let uri = format!("{}&fieldValidation=Strict", written(&self.kind.path(), dry_run));
+        let uri = format!("{}&fieldValidation=Strict", written(&self.path(), dry_run));
         let request = Request::post(uri).header(http::header::CONTENT_TYPE, "application/json");
         self.request(request.body(manifest.to_string().into_bytes())).await
     }
@@ -215,7 +218,7 @@ impl Cluster {
     /// Whether the API server would take a manifest as it is written, in YAML or JSON, strictly: the reasons why not
     /// otherwise. Nothing is stored.
     pub async fn would_take(&self, manifest: &str, media_type: &'static str) -> Result<Option<Refusal>, Error> {
-        let uri = format!("{}&fieldValidation=Strict", written(&self.kind.path(), DryRun::Server));
+        let uri = format!("{}&fieldValidation=Strict", written(&self.path(), DryRun::Server));
         let request = Request::post(uri).header(http::header::CONTENT_TYPE, media_type);
         let request = request.body(manifest.as_bytes().to_vec());
         let request = request.map_err(|source| self.unsendable(source))?;

@@ -49,6 +49,8 @@ pub struct Target {
     pub context: Option<String>,
     /// The API server's URL.
     pub server: String,
+    /// The context's namespace.
+    pub namespace: String,
     /// The flags that lead to the same cluster, each with a leading blank.
     flags: String,
     /// Those of them that do not say who asks.
@@ -104,7 +106,8 @@ impl Target {
             _ => None,
         });
         let anybody = Options { user: None, impersonate: None, impersonate_groups: Vec::new(), ..options.clone() };
-        Self { context, server, flags: options.command(""), place: anybody.command(""), kubeconfig }
+        let namespace = config.default_namespace.clone();
+        Self { context, server, namespace, flags: options.command(""), place: anybody.command(""), kubeconfig }
     }
 
     /// A command line for this cluster: `kubectl get ...` or `choreoctl get ...` with the flags in use, or `helm ...`,

@@ -11,7 +11,7 @@ use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 
 use super::{Cluster, Error};
-use crate::plane::{Plane, Selector};
+use crate::plane::{Plane, PlaneKey, Selector};
 
 /// How long the server keeps one watch open; the bound on noticing that a connection went dead in silence is 5 s more.
 const WATCH_SECONDS: u32 = 10;
@@ -33,7 +33,7 @@ type Stream = BoxStream<'static, watcher::Result<watcher::Event<Plane>>>;
 #[derive(Debug)]
 pub enum Event {
     /// All planes as they are now, at the start and whenever the watch had to begin anew.
-    Synced(BTreeMap<String, Plane>),
+    Synced(BTreeMap<PlaneKey, Plane>),
     /// One was added or changed.
     Applied(Box<Plane>),
     Deleted(Box<Plane>),
@@ -50,7 +50,7 @@ pub struct Watch {
     name: Option<String>,
     stream: Stream,
     answers: Receiver<u64>,
-    listing: BTreeMap<String, Plane>,
+    listing: BTreeMap<PlaneKey, Plane>,
     synced: bool,
     lost: Option<Loss>,
     means: Means,
@@ -152,7 +152,7 @@ impl Watch {
             }
             watcher::Event::InitApply(plane) => {
                 let plane = self.plane(plane)?;
-                self.listing.insert(plane.name().to_owned(), plane);
+                self.listing.insert(plane.key(), plane);
                 None
             }
             watcher::Event::InitDone => {

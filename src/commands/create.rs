@@ -14,8 +14,8 @@ use crate::cluster::{Cluster, Error};
 use crate::manifest::{self, Input};
 use crate::pki::{self, BundleError};
 use crate::plane::{
-    CLUSTER_BUILD_PLANE, CaSecret, DESCRIPTION, DISPLAY_NAME, DryRun, OBSERVABILITY_KIND, ObservabilityPlaneRef, Plane,
-    PlaneName, SecretKeyRef, SecretStoreRef, is_dns_label, is_label_value, is_qualified_name,
+    CaSecret, DESCRIPTION, DISPLAY_NAME, DryRun, OBSERVABILITY_KIND, ObservabilityPlaneRef, Plane, PlaneName,
+    SecretKeyRef, SecretStoreRef, is_dns_label, is_label_value, is_qualified_name,
 };
 use crate::term::{Exit, PromptError, Term};
 use crate::text::visible;
@@ -243,7 +243,7 @@ fn manifest(args: &Args) -> anyhow::Result<Value> {
         }
         None => ca.value = Some(read_cas(&args.ca.client_ca_files)?),
     }
-    Ok(plane.manifest(&CLUSTER_BUILD_PLANE))
+    Ok(plane.manifest())
 }
 
 fn some<K: Ord, V>(map: std::collections::BTreeMap<K, V>) -> Option<std::collections::BTreeMap<K, V>> {

@@ -115,7 +115,7 @@ async fn wait(cluster: &Cluster, mut planes: Vec<Plane>, timeout: Span, term: &T
         let wake = deadline.map_or(wake, |deadline| wake.min(deadline));
         tokio::select! {
             event = watch.next() => match event? {
-                Event::Synced(present) => planes.retain(|plane| present.get(plane.name()).is_some_and(|now| now.metadata.uid == plane.metadata.uid)),
+                Event::Synced(present) => planes.retain(|plane| present.get(&plane.key()).is_some_and(|now| now.metadata.uid == plane.metadata.uid)),
                 Event::Deleted(gone) => planes.retain(|plane| plane.metadata.uid != gone.metadata.uid),
                 Event::Applied(now) => planes.iter_mut().filter(|plane| plane.metadata.uid == now.metadata.uid).for_each(|plane| *plane = (*now).clone()),
                 Event::Lost(error) => term.warn(&format!("lost the API server, still trying: {error}")),

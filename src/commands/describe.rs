@@ -55,7 +55,7 @@ async fn gather(args: &Args, session: &Session) -> anyhow::Result<(Vec<Facts>, V
         let (names, missing) = args.choice.in_files(&snapshot.planes);
         return Ok((doctor::facts_of_files(&snapshot, &names), missing, exit));
     }
-    let cluster = session.connect().await?;
+    let cluster = session.connect_for(&args.choice.names).await?;
     let (planes, missing) = args.choice.in_cluster(&cluster, |plane: Plane| plane).await?;
     Ok((doctor::facts(&cluster, planes).await, missing, Exit::Done))
 }

@@ -101,7 +101,7 @@ async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         rows.retain(|row| chosen.contains(&row.name));
         (rows, snapshot.now, missing)
     } else {
-        let cluster = session.connect().await?;
+        let cluster = session.connect_for(&args.choice.names).await?;
         let (rows, missing) = rows(&cluster, args).await?;
         (rows, cluster.now(), missing)
     };
@@ -144,7 +144,7 @@ async fn print(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         let chosen = objects.into_iter().filter(|object| names.contains(super::apply::name(object))).collect();
         (chosen, snapshot.now, missing)
     } else {
-        let cluster = session.connect().await?;
+        let cluster = session.connect_for(&args.choice.names).await?;
         let (objects, missing) = args.choice.in_cluster(&cluster, |object: Value| object).await?;
         (objects, cluster.now(), missing)
     };

@@ -21,6 +21,7 @@ pub mod validate;
 pub mod version;
 pub mod wait;
 pub mod watch;
+mod watched;
 
 use serde_json::Value;
 

@@ -131,7 +131,7 @@ pub struct Outcome {
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
-    let cluster = session.connect().await?;
+    let cluster = args.which.connect(session).await?;
     let deadline = deadline(args.timeout);
     let names = match deadline {
         None => args.which.names(&cluster).await?,
@@ -305,7 +305,8 @@ impl<'w> Roll<'w> {
     fn take(&mut self, event: Event, waiting: Option<&mut Waiting>) {
         match event {
             Event::Synced(planes) => {
-                self.planes = planes.into_iter().filter(|(name, _)| self.wanted(name)).collect();
+                let named = planes.into_iter().map(|(key, plane)| (key.name, plane));
+                self.planes = named.filter(|(name, _)| self.wanted(name)).collect();
                 self.synced = true;
             }
             Event::Applied(plane) if self.wanted(plane.name()) => {

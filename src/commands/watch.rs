@@ -1,6 +1,6 @@
 //! `choreoctl watch`: planes as they change.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
@@ -9,11 +9,12 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::tell_missing;
+use super::watched::Watched;
 use crate::args::{ChoiceArgs, Session};
-use crate::cluster::{Error, Event, Watch};
+use crate::cluster::{Error, Watch};
 use crate::complete;
 use crate::manifest::json_line;
-use crate::plane::{Plane, PlaneName, Span, State, StateFilter};
+use crate::plane::{Span, StateFilter};
 use crate::render::planes::{Row, SortBy, sort, summary, table};
 use crate::render::watch::{Change, Kind, json, line};
 use crate::term::{Exit, Term, reader_gone};
@@ -22,6 +23,8 @@ use crate::term::{Exit, Term, reader_gone};
 const LATEST: usize = 8;
 /// How often the ages on a terminal are brought up to date.
 const TICK: Duration = Duration::from_secs(1);
+/// How often all states are computed again although nothing is due: a clock may jump.
+const LONGEST_NAP: Duration = Duration::from_secs(60);
 
 /// Watch build planes change
 ///
@@ -64,7 +67,7 @@ impl Args {
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
-    let cluster = session.connect().await?;
+    let cluster = session.connect_for(&args.choice.names).await?;
     let only = if let [name] = args.choice.names.as_slice() { Some(name.to_string()) } else { None };
     let mut watch = Watch::start(&cluster, args.choice.selector.clone(), only);
     let format = args.output.unwrap_or(if session.term.redraws() { Format::Table } else { Format::Lines });
@@ -75,25 +78,21 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         title: cluster.target().title(),
         lost: false,
     };
-    let mut board = Board {
-        names: args.choice.names,
-        filter: args.state.unwrap_or_default(),
-        planes: BTreeMap::new(),
-        synced: false,
-        begun: false,
-    };
+    let mut watched = Watched::new(args.choice.names, args.state.unwrap_or_default());
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout.duration());
     let gone = reader_gone();
     tokio::pin!(gone);
     loop {
-        let wake = board.wake(watch.now(), view.ticks(), deadline);
+        let longest = if view.ticks() { TICK } else { LONGEST_NAP };
+        let wake = Instant::now() + watched.nap(watch.now()).min(longest);
+        let wake = deadline.map_or(wake, |deadline| wake.min(deadline));
         let changes = tokio::select! {
-            event = watch.next() => board.take(event?, watch.now()),
-            () = tokio::time::sleep_until(wake) => board.pass(watch.now()),
+            event = watch.next() => watched.take(event?, watch.now()),
+            () = tokio::time::sleep_until(wake) => watched.pass(watch.now()),
             () = &mut gone => return Ok(Exit::Done),
         };
-        view.show(&changes, &board, watch.now())?;
-        if let Some(missing) = board.missing() {
+        view.show(&changes, &watched, watch.now())?;
+        if let Some(missing) = watched.missing() {
             let command = cluster.target().command("choreoctl get");
             let error = Error::NotFound { what: format!("plane {missing}"), similar: Vec::new(), command };
             let error = error.with_similar(missing.as_str(), &cluster.names().await);
@@ -102,118 +101,6 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Ok(Exit::TimedOut);
         }
-    }
-}
-
-/// The planes as last told, each with its state then.
-struct Board {
-    names: Vec<PlaneName>,
-    filter: StateFilter,
-    planes: BTreeMap<String, (Plane, State)>,
-    synced: bool,
-    /// Whether the first list was looked at.
-    begun: bool,
-}
-
-impl Board {
-    /// When to look again although nothing was heard.
-    fn wake(&self, now: Timestamp, ticks: bool, deadline: Option<Instant>) -> Instant {
-        let changes = self.planes.values().filter_map(|(plane, _)| plane.next_change(now)).min();
-        // The longest nap bounds what a clock that jumps can do.
-        let nap = changes.map_or(Duration::from_secs(60), |change| {
-            Duration::try_from(change.duration_since(now)).unwrap_or_default() + Duration::from_millis(1)
-        });
-        let nap = nap.min(if ticks { TICK } else { Duration::from_secs(60) });
-        let wake = Instant::now() + nap;
-        deadline.map_or(wake, |deadline| wake.min(deadline))
-    }
-
-    fn wanted(&self, plane: &Plane) -> bool {
-        self.names.is_empty() || self.names.iter().any(|name| name.as_str() == plane.name())
-    }
-
-    /// A plane that was asked for by name and isn't there when the watch begins.
-    fn missing(&mut self) -> Option<PlaneName> {
-        if !self.synced || std::mem::replace(&mut self.begun, true) {
-            return None;
-        }
-        self.names.iter().find(|name| !self.planes.contains_key(name.as_str())).cloned()
-    }
-
-    /// The changes that an event of the server makes.
-    fn take(&mut self, event: Event, time: Timestamp) -> Vec<Change> {
-        let about_server = |kind, message| vec![Change { time, kind, plane: None, from: None, message }];
-        match event {
-            Event::Applied(plane) => self.put(*plane, time),
-            Event::Deleted(plane) => self.remove(plane.name(), time).into_iter().collect(),
-            Event::Lost(error) => about_server(Kind::Lost, Some(error.to_string())),
-            Event::Resumed => about_server(Kind::Resumed, None),
-            Event::Synced(planes) => {
-                let gone: Vec<_> = self.planes.keys().filter(|name| !planes.contains_key(*name)).cloned().collect();
-                let mut changes: Vec<_> = gone.iter().filter_map(|name| self.remove(name, time)).collect();
-                changes.extend(planes.into_values().flat_map(|plane| self.put(plane, time)));
-                if !self.synced {
-                    self.synced = true;
-                    changes.extend(about_server(Kind::Synced, None));
-                }
-                changes
-            }
-        }
-    }
-
-    fn put(&mut self, plane: Plane, time: Timestamp) -> Vec<Change> {
-        let mut changes = Vec::new();
-        if !self.wanted(&plane) {
-            return changes;
-        }
-        // One of the same name that was made anew while nobody looked.
-        if self.planes.get(plane.name()).is_some_and(|(old, _)| old.metadata.uid != plane.metadata.uid) {
-            changes.extend(self.remove(plane.name(), time));
-        }
-        let to = plane.state(time);
-        let before = self.planes.insert(plane.name().to_owned(), (plane.clone(), to));
-        let (kind, from) = match before {
-            Some((old, from)) if old.metadata.resource_version == plane.metadata.resource_version && from == to => {
-                return changes;
-            }
-            Some((_, from)) => (Kind::Changed, Some(from)),
-            None if self.synced => (Kind::Added, None),
-            None => (Kind::Present, None),
-        };
-        if self.filter.keeps(to) || from.is_some_and(|from| self.filter.keeps(from)) {
-            changes.push(Change { time, kind, plane: Some(plane), from, message: None });
-        }
-        changes
-    }
-
-    fn remove(&mut self, name: &str, time: Timestamp) -> Option<Change> {
-        let (plane, from) = self.planes.remove(name)?;
-        self.filter.keeps(from).then_some(Change {
-            time,
-            kind: Kind::Deleted,
-            plane: Some(plane),
-            from: Some(from),
-            message: None,
-        })
-    }
-
-    /// The changes that time alone makes.
-    fn pass(&mut self, time: Timestamp) -> Vec<Change> {
-        let mut changes = Vec::new();
-        for (plane, state) in self.planes.values_mut() {
-            let to = plane.state(time);
-            let from = std::mem::replace(state, to);
-            if from != to && (self.filter.keeps(from) || self.filter.keeps(to)) {
-                changes.push(Change {
-                    time,
-                    kind: Kind::Changed,
-                    plane: Some(plane.clone()),
-                    from: Some(from),
-                    message: None,
-                });
-            }
-        }
-        changes
     }
 }
 
@@ -231,7 +118,7 @@ impl View {
         self.format == Format::Table && self.term.redraws()
     }
 
-    fn show(&mut self, changes: &[Change], board: &Board, now: Timestamp) -> anyhow::Result<()> {
+    fn show(&mut self, changes: &[Change], watched: &Watched, now: Timestamp) -> anyhow::Result<()> {
         for change in changes {
             match (self.format, change.kind) {
                 (Format::Json, _) => self.term.line(&json_line(&json(change))?)?,
@@ -250,10 +137,10 @@ impl View {
         while self.latest.len() > LATEST {
             self.latest.pop_front();
         }
-        if self.format != Format::Table || !board.synced {
+        if self.format != Format::Table || !watched.synced() {
             return Ok(());
         }
-        let text = self.table(board, now);
+        let text = self.table(watched, now);
         match (self.term.redraws(), changes.is_empty()) {
             (true, _) => self.term.redraw(&text),
             (false, true) => Ok(()),
@@ -261,13 +148,8 @@ impl View {
         }
     }
 
-    fn table(&self, board: &Board, now: Timestamp) -> String {
-        let mut planes: Vec<_> = board
-            .planes
-            .values()
-            .filter(|(_, state)| board.filter.keeps(*state))
-            .map(|(plane, _)| Row::new(plane.clone(), None))
-            .collect();
+    fn table(&self, watched: &Watched, now: Timestamp) -> String {
+        let mut planes: Vec<_> = watched.shown().map(|plane| Row::new(plane.clone(), None)).collect();
         let summary = summary(planes.iter().map(|plane| plane.state(now)));
         let (columns, lines) = self.term.size().unwrap_or((usize::MAX, usize::MAX));
         // The title, the header, the summary, a line on what is hidden, and the line that the cursor stands in.

@@ -432,7 +432,7 @@ impl Heard {
             _ => None,
         };
         let presented = identity.is_some();
-        let plane_type = CLUSTER_BUILD_PLANE.plane_type;
+        let plane_type = CLUSTER_BUILD_PLANE.family.plane_type;
         let of_agent = build.and_then(|build| build.agent.agent.plane_id.as_deref());
         let question =
             |plane_id, identity| Question { url: &url, plane_type, plane_id, identity, server_ca, limit: reach.limit };

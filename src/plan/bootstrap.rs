@@ -251,7 +251,7 @@ pub fn offline(
             plane.spec.cluster_agent.client_ca.secret_ref = Some(reference(name, CA_KEY.into()));
         }
     }
-    objects.push(plane.manifest(&CLUSTER_BUILD_PLANE));
+    objects.push(plane.manifest());
     let secret = if pair.is_some() { OWN_SECRET.to_owned() } else { ca_secret(id) };
     Ok(Offline { values: values(id, url, tls(issuer, id)), ca, secret, pair, objects })
 }
@@ -545,7 +545,7 @@ impl Bootstrap {
     fn question<'q>(&'q self, url: &'q GatewayUrl, ca: &'q str, identity: Option<Identity>) -> Question<'q> {
         Question {
             url,
-            plane_type: CLUSTER_BUILD_PLANE.plane_type,
+            plane_type: CLUSTER_BUILD_PLANE.family.plane_type,
             plane_id: self.plane.plane_id(),
             identity,
             server_ca: ca,
@@ -827,8 +827,8 @@ impl Bootstrap {
             return Ok(differences);
         };
         let wanted = self.wanted(Some(&there), trusted, &certificates.ca, by_name);
-        if !covers(&there.manifest(&CLUSTER_BUILD_PLANE), &wanted.manifest(&CLUSTER_BUILD_PLANE)) {
-            let foretold = self.control.apply(&wanted.manifest(&CLUSTER_BUILD_PLANE), true, DryRun::Server).await?;
+        if !covers(&there.manifest(), &wanted.manifest()) {
+            let foretold = self.control.apply(&wanted.manifest(), true, DryRun::Server).await?;
             let shown = |object: &Value| to_yaml(&comparable(object)).map(|text| redacted(&text).into_owned());
             let before = foretold.before.as_ref().map(shown).transpose()?.unwrap_or_default();
             let what = format!("the plane {}", self.plane.name());
@@ -1070,7 +1070,7 @@ impl Bootstrap {
         let trusted = self.trusts(there.as_ref(), ca).await;
         self.client_ca(trusted, ca, observer).await?;
         begin("plane", observer);
-        let manifest = self.wanted(there.as_ref(), trusted, ca, by_name).manifest(&CLUSTER_BUILD_PLANE);
+        let manifest = self.wanted(there.as_ref(), trusted, ca, by_name).manifest();
         let Some(there) = there else {
             if self.dry_run.sends() {
                 self.control.create(&manifest, self.dry_run).await?;
@@ -1078,7 +1078,7 @@ impl Bootstrap {
             self.done("plane", &format!("{} {name} created", CLUSTER_BUILD_PLANE.kind), observer);
             return Ok(());
         };
-        if covers(&there.manifest(&CLUSTER_BUILD_PLANE), &manifest) {
+        if covers(&there.manifest(), &manifest) {
             let told = format!("{name} trusts the CA, with planeID {}", visible(there.plane_id()));
             observer.tell("plane", Status::Found, &told);
             return Ok(());

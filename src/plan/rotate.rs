@@ -18,7 +18,7 @@ use crate::pki::{
     self, Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, KeyAlgorithm, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey,
     Verdict,
 };
-use crate::plane::{CLUSTER_BUILD_PLANE, DryRun, NamespacedName, Plane, ROTATION, Span, State, rotation_secret};
+use crate::plane::{DryRun, NamespacedName, Plane, ROTATION, Span, State, rotation_secret};
 use crate::text::{shell_quoted, visible};
 
 /// What the agent's Secret held before.
@@ -453,7 +453,7 @@ impl Run<'_> {
             if plane.annotation(ROTATION) == secret {
                 continue;
             }
-            let path = format!("{}/{name}", CLUSTER_BUILD_PLANE.path());
+            let path = control.key(name).path();
             let fields = json!({"metadata": {"annotations": {ROTATION: secret}}});
             match control.merge_object(&path, &fields, DryRun::None).await {
                 Ok(_) | Err(cluster::Error::Forbidden { .. }) => {}

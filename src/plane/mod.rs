@@ -5,6 +5,7 @@
 mod closest;
 mod dry_run;
 mod goal;
+mod kind;
 mod lenient;
 mod name;
 mod read;
@@ -26,6 +27,7 @@ use serde_json::{Map, Value};
 pub use closest::{closest, did_you_mean};
 pub use dry_run::DryRun;
 pub use goal::Goal;
+pub use kind::{DEFAULT_KIND, Kind, PlaneKey, Scope};
 pub use lenient::{Unreadable, nearest_time};
 pub use name::{
     CaSecret, NamespacedName, PlaneName, is_dns_label, is_dns_subdomain, is_label_value, is_qualified_name,
@@ -37,8 +39,13 @@ pub use source::Source;
 pub use span::{Moment, Span, age};
 pub use state::{State, StateFilter};
 
-/// The reference's CRD, as YAML.
+// The names that rooms still know instead of a plane's own kind.
+pub static CLUSTER_BUILD_PLANE: &Kind = DEFAULT_KIND;
+pub static CLUSTER_WORKFLOW_PLANE: &Kind = &kind::KINDS[2];
 pub const CRD: &str = include_str!("crd.yaml");
+pub const CHART: &str = "oci://ghcr.io/openchoreo/helm-charts/openchoreo-build-plane";
+pub const RELEASE: &str = "openchoreo-build-plane";
+pub const BUILD_NAMESPACE: &str = "openchoreo-build-plane";
 
 /// Annotation of a name for people (API reference, `openchoreo.dev/display-name`).
 pub const DISPLAY_NAME: &str = "openchoreo.dev/display-name";
@@ -50,12 +57,6 @@ pub const CA_KEY: &str = "ca.crt";
 pub const OBSERVABILITY_KIND: &str = "ClusterObservabilityPlane";
 /// The observability plane that is meant when none is named.
 pub const DEFAULT_OBSERVABILITY: &str = "default";
-/// The agent's chart.
-pub const CHART: &str = "oci://ghcr.io/openchoreo/helm-charts/openchoreo-build-plane";
-/// What its release is called, unless said otherwise.
-pub const RELEASE: &str = "openchoreo-build-plane";
-/// The namespace of the agent, unless said otherwise.
-pub const BUILD_NAMESPACE: &str = "openchoreo-build-plane";
 /// Annotation of a plane whose CA is being rotated: the Secret that holds what the rotation made.
 pub const ROTATION: &str = "choreoctl.dev/rotation";
 /// The Secret beside the agent that holds what a rotation of a planeID's CA made, until it is finished.
@@ -76,73 +77,13 @@ pub const LOG: &str = "choreoctl.dev/log";
 /// Where the controller sends its events, as the resource itself has no namespace.
 pub const EVENT_NAMESPACE: &str = "default";
 
-/// What a kind of plane is called, in the API and on the gateway's wire. A value, so that a renamed kind is one more row.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Kind {
-    pub group: &'static str,
-    pub version: &'static str,
-    pub kind: &'static str,
-    pub plural: &'static str,
-    /// Every word that names the kind in `TYPE/NAME`, beside the plural.
-    pub aliases: &'static [&'static str],
-    /// What the agent's URL calls it (`planeType`).
-    pub plane_type: &'static str,
-    /// The finalizer by which the controller holds a deletion until the gateway has let the agents go.
-    pub finalizer: &'static str,
-}
-
-/// OpenChoreo to v0.17.
-pub static CLUSTER_BUILD_PLANE: Kind = Kind {
-    group: "openchoreo.dev",
-    version: "v1alpha1",
-    kind: "ClusterBuildPlane",
-    plural: "clusterbuildplanes",
-    aliases: &["plane", "planes", "cbp", "cbps", "clusterbuildplane"],
-    plane_type: "buildplane",
-    finalizer: "openchoreo.dev/clusterbuildplane-cleanup",
-};
-
-/// The same thing since OpenChoreo v1.0: recognized, so that errors can name it.
-pub static CLUSTER_WORKFLOW_PLANE: Kind = Kind {
-    group: "openchoreo.dev",
-    version: "v1alpha1",
-    kind: "ClusterWorkflowPlane",
-    plural: "clusterworkflowplanes",
-    aliases: &["cwp", "cwps", "clusterworkflowplane"],
-    plane_type: "workflowplane",
-    finalizer: "openchoreo.dev/clusterworkflowplane-cleanup",
-};
-
-impl Kind {
-    pub fn api_version(&self) -> String {
-        format!("{}/{}", self.group, self.version)
-    }
-
-    /// The CRD's name, which is also how `kubectl get -o name` writes the type: `clusterbuildplane.openchoreo.dev`.
-    pub fn type_name(&self) -> String {
-        format!("{}.{}", self.kind.to_lowercase(), self.group)
-    }
-
-    /// The name of its CRD.
-    pub fn crd_name(&self) -> String {
-        format!("{}.{}", self.plural, self.group)
-    }
-
-    /// The path of its CRD on the API server.
-    pub fn crd_path(&self) -> String {
-        format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{}", self.crd_name())
-    }
-
-    /// The collection's path on the API server.
-    pub fn path(&self) -> String {
-        format!("/apis/{}/{}/{}", self.group, self.version, self.plural)
-    }
-}
-
 /// One plane, as the API server has it. Fields that aren't known here are kept in `other`, as are those whose value can't
 /// be read, or not all of it: in JSON they stand over the known ones.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Plane {
+    /// What the object says that it is; the kind that is meant without a word, where it says nothing that is known.
+    #[serde(skip)]
+    pub kind: &'static Kind,
     pub metadata: ObjectMeta,
     pub spec: Spec,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -282,6 +223,10 @@ impl Plane {
         self.metadata.name.as_deref().unwrap_or_default()
     }
 
+    pub fn key(&self) -> PlaneKey {
+        PlaneKey { kind: self.kind, namespace: self.metadata.namespace.clone(), name: self.name().to_owned() }
+    }
+
     /// The planeID; the name, where it was left out.
     pub fn plane_id(&self) -> &str {
         match self.spec.plane_id.as_deref() {
@@ -294,9 +239,14 @@ impl Plane {
         self.status.as_ref()?.agent_connection.as_ref()
     }
 
-    /// Whether another plane has the same planeID, and so the same agents.
+    /// Whether another plane of the family has the same planeID, and so the same agents.
     pub fn shares_plane_id_with(&self, other: &Self) -> bool {
-        other.plane_id() == self.plane_id() && other.name() != self.name()
+        other.plane_id() == self.plane_id() && other.kind.family == self.kind.family && !self.is(other)
+    }
+
+    /// Whether both are the same plane, perhaps at different times.
+    pub fn is(&self, other: &Self) -> bool {
+        self.name() == other.name() && self.kind == other.kind && self.metadata.namespace == other.metadata.namespace
     }
 
     pub fn state(&self, now: Timestamp) -> State {
@@ -336,10 +286,10 @@ impl Plane {
     }
 
     /// The object to send or to write: type and version first, then what a person looks for.
-    pub fn manifest(&self, kind: &Kind) -> Value {
+    pub fn manifest(&self) -> Value {
         let mut object = Map::new();
-        object.insert("apiVersion".into(), kind.api_version().into());
-        object.insert("kind".into(), kind.kind.into());
+        object.insert("apiVersion".into(), self.kind.api_version().into());
+        object.insert("kind".into(), self.kind.kind.into());
         if let Ok(Value::Object(fields)) = serde_json::to_value(self) {
             object.extend(fields);
         }
@@ -371,7 +321,7 @@ impl Plane {
 
 impl kube::Resource for Plane {
     type DynamicType = &'static Kind;
-    type Scope = kube::core::ClusterResourceScope;
+    type Scope = kube::core::DynamicResourceScope;
 
     fn kind(kind: &&'static Kind) -> Cow<'static, str> {
         kind.kind.into()

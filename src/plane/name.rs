@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{CA_KEY, CLUSTER_BUILD_PLANE, CLUSTER_WORKFLOW_PLANE};
+use super::{CA_KEY, DEFAULT_KIND, Kind};
 
 /// RFC 1123 label: lower-case letters, digits and hyphens, at most 63, not a hyphen at either end.
 pub fn is_dns_label(text: &str) -> bool {
@@ -47,11 +47,14 @@ pub fn is_label_value(text: &str) -> bool {
 
 /// A plane's name, as `NAME` or `TYPE/NAME`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PlaneName(String);
+pub struct PlaneName {
+    pub kind: &'static Kind,
+    name: String,
+}
 
 impl PlaneName {
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
     }
 }
 
@@ -59,34 +62,32 @@ impl FromStr for PlaneName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let name = match text.split_once('/') {
-            None => text,
-            Some((kind, name)) => {
-                let kind = kind.to_ascii_lowercase();
-                let plain = kind.strip_suffix(&format!(".{}", CLUSTER_BUILD_PLANE.group)).unwrap_or(&kind);
-                if CLUSTER_WORKFLOW_PLANE.aliases.contains(&plain) || plain == CLUSTER_WORKFLOW_PLANE.plural {
-                    return Err(
-                        "ClusterWorkflowPlane is the kind of OpenChoreo 1.0 and later, which is not handled here"
-                            .into(),
-                    );
-                }
-                if !CLUSTER_BUILD_PLANE.aliases.contains(&plain) && plain != CLUSTER_BUILD_PLANE.plural {
-                    return Err("the type before the `/` is not plane, cbp or clusterbuildplane".into());
-                }
-                name
-            }
+        let (kind, name) = match text.split_once('/') {
+            None => (DEFAULT_KIND, text),
+            Some((word, name)) => (handled(word)?, name),
         };
         if is_dns_subdomain(name) {
-            Ok(Self(name.to_owned()))
+            Ok(Self { kind, name: name.to_owned() })
         } else {
             Err("a name has lower-case letters, digits, hyphens and dots, and a letter or digit at both ends".into())
         }
     }
 }
 
+/// Returns the kind that a word before a `/` names.
+fn handled(word: &str) -> Result<&'static Kind, String> {
+    match Kind::of_word(word) {
+        Some(kind) if kind.is_handled() => Ok(kind),
+        Some(kind) if Some(kind) == DEFAULT_KIND.successor() => {
+            Err(format!("{} is the kind of OpenChoreo 1.0 and later, which is not handled here", kind.kind))
+        }
+        _ => Err("the type before the `/` is not plane, cbp or clusterbuildplane".into()),
+    }
+}
+
 impl fmt::Display for PlaneName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        f.pad(&self.name)
     }
 }
 

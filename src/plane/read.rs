@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use super::lenient::{Fields, Lenient, Read, Reader, metadata, object, whole};
 use super::{
-    AgentConnection, ClusterAgent, Condition, ObservabilityPlaneRef, Plane, SecretKeyRef, SecretStoreRef, Spec, Status,
-    ValueFrom,
+    AgentConnection, ClusterAgent, Condition, Kind, ObservabilityPlaneRef, Plane, SecretKeyRef, SecretStoreRef, Spec,
+    Status, ValueFrom,
 };
 
 impl<'de> Deserialize<'de> for Plane {
@@ -22,10 +22,13 @@ impl<'de> Deserialize<'de> for Plane {
 
 impl Plane {
     fn of(object: Map<String, Value>, reader: &mut Reader) -> Result<Self, Value> {
+        let text = |field| object.get(field).and_then(Value::as_str).unwrap_or_default();
+        let kind = Kind::of_object(text("apiVersion"), text("kind")).unwrap_or_default();
         let mut fields = Fields::of(Value::Object(object), reader)?;
         let meta = fields.take_with("metadata", metadata);
         let (metadata, other_metadata): (ObjectMeta, _) = meta.unwrap_or_default();
         Ok(Self {
+            kind,
             metadata,
             other_metadata,
             spec: fields.take("spec").unwrap_or_default(),
@@ -150,7 +153,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    use crate::plane::{CLUSTER_BUILD_PLANE, State};
+    use crate::plane::State;
 
     fn object() -> Value {
         json!({
@@ -190,7 +193,7 @@ mod tests {
     fn an_ordinary_plane_is_read_whole() {
         let plane: Plane = serde_json::from_value(object()).unwrap();
         assert_eq!(paths(&plane), Vec::<&str>::new());
-        assert_eq!(plane.manifest(&CLUSTER_BUILD_PLANE), object());
+        assert_eq!(plane.manifest(), object());
         let connection = plane.connection().unwrap();
         assert_eq!((connection.connected_agents, connection.other.len()), (1, 0));
     }
@@ -298,7 +301,7 @@ mod tests {
                 *object.pointer_mut(at).unwrap() = value;
             }
             let plane: Plane = serde_json::from_value(object.clone()).unwrap();
-            let back = plane.manifest(&CLUSTER_BUILD_PLANE);
+            let back = plane.manifest();
             // Managers' fields are not written this way.
             if let Some(metadata) = object["metadata"].as_object_mut() {
                 metadata.shift_remove("managedFields");

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{NamespacedName, PlaneName};
+use super::{Kind, NamespacedName, PlaneName};
 use crate::text::visible;
 
 /// A place that holds certificates, as users name it.
@@ -59,10 +59,17 @@ impl FromStr for Source {
                 Ok(if kind == "secret" { Self::Secret(name, key) } else { Self::ConfigMap(name, key) })
             }
             "plane" if rest == "*" => Ok(Self::Planes),
-            "plane" | "cbp" | "clusterbuildplane" | "clusterbuildplane.openchoreo.dev" => text.parse().map(Self::Plane),
+            word if names_one_plane(word) => text.parse().map(Self::Plane),
             _ => Ok(Self::File(text.into())),
         }
     }
+}
+
+/// Whether a word is a kind's in the singular and in lower case: what else stands before a `/` is more likely a folder.
+fn names_one_plane(word: &str) -> bool {
+    !word.ends_with('s')
+        && !word.contains(|c: char| c.is_ascii_uppercase())
+        && Kind::of_word(word).is_some_and(Kind::is_handled)
 }
 
 fn server(authority: &str) -> Result<Source, String> {

@@ -240,7 +240,7 @@ fn planes(args: &Args, term: &Term) -> anyhow::Result<Vec<Plane>> {
         // Any CA will do to see whether the rest is right.
         plane.spec.cluster_agent.client_ca.secret_ref =
             Some(SecretKeyRef { name: "ca".into(), namespace: Some("default".into()), key: CA_KEY.into() });
-        check_manifest(&plane.manifest(&CLUSTER_BUILD_PLANE), term)?;
+        check_manifest(&plane.manifest(), term)?;
         anyhow::ensure!(
             name.len() <= LONGEST,
             "the name {} is too long for a Secret that is called after it",

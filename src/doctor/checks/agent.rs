@@ -112,7 +112,7 @@ pub fn agent_plane_id(case: &Case) -> Outcome {
 
 pub fn agent_plane_type(case: &Case) -> Outcome {
     let build = build!(case);
-    let wanted = CLUSTER_BUILD_PLANE.plane_type;
+    let wanted = CLUSTER_BUILD_PLANE.family.plane_type;
     match build.agent.agent.plane_type.as_deref() {
         None => Outcome::skip("its arguments name none"),
         Some(kind) if kind == wanted => Outcome::pass(format!("it is {wanted}")),

@@ -150,7 +150,7 @@ pub fn client_ca_usable(case: &Case) -> Outcome {
 
 /// What the API server took and no agent gets in by.
 fn errors(plane: &Plane) -> Vec<String> {
-    let mut object = plane.manifest(&CLUSTER_BUILD_PLANE);
+    let mut object = plane.manifest();
     if let Some(fields) = object.as_object_mut() {
         fields.shift_remove("status");
     }

@@ -1,0 +1,247 @@
+//! The planes of a watch as they were last reported, and the changes that events and the passing of time make.
+//!
+//! Not here: the connection (cluster), and how changes are shown (watch).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::cluster::Event;
+use crate::plane::{Plane, PlaneKey, PlaneName, State, StateFilter};
+use crate::render::watch::{Change, Kind};
+
+/// The planes that are watched, each with its state when it was last looked at.
+#[derive(Default)]
+pub struct Watched {
+    names: Vec<PlaneName>,
+    filter: StateFilter,
+    planes: BTreeMap<PlaneKey, (Plane, State)>,
+    /// When states change without a write, soonest first, so that a write costs the same however many planes there are.
+    due: BTreeSet<(Timestamp, PlaneKey)>,
+    /// The moment for which a plane is in `due`.
+    scheduled: BTreeMap<PlaneKey, Timestamp>,
+    synced: bool,
+    /// Whether the first list was searched for the names.
+    begun: bool,
+}
+
+impl Watched {
+    /// Without names, all planes are watched.
+    pub fn new(names: Vec<PlaneName>, filter: StateFilter) -> Self {
+        Self { names, filter, ..Self::default() }
+    }
+
+    /// Whether the first list is complete.
+    pub fn synced(&self) -> bool {
+        self.synced
+    }
+
+    /// Returns the planes whose state passes the filter, by name.
+    pub fn shown(&self) -> impl Iterator<Item = &Plane> {
+        self.planes.values().filter(|(_, state)| self.filter.keeps(*state)).map(|(plane, _)| plane)
+    }
+
+    /// Returns how long no state changes without a write.
+    pub fn nap(&self, now: Timestamp) -> Duration {
+        self.due.first().map_or(Duration::MAX, |(change, _)| {
+            Duration::try_from(change.duration_since(now)).unwrap_or_default() + Duration::from_millis(1)
+        })
+    }
+
+    /// Returns a plane that was named and does not exist when the watch begins; none at any later call.
+    pub fn missing(&mut self) -> Option<PlaneName> {
+        if !self.synced || std::mem::replace(&mut self.begun, true) {
+            return None;
+        }
+        let exists = |name: &PlaneName| self.planes.keys().any(|key| key.name == name.as_str());
+        self.names.iter().find(|name| !exists(name)).cloned()
+    }
+
+    /// Returns the changes that an event of the server makes.
+    pub fn take(&mut self, event: Event, time: Timestamp) -> Vec<Change> {
+        let about_server = |kind, message| vec![Change { time, kind, plane: None, from: None, message }];
+        match event {
+            Event::Applied(plane) => self.put(*plane, time),
+            Event::Deleted(plane) => self.remove(&plane.key(), time).into_iter().collect(),
+            Event::Lost(error) => about_server(Kind::Lost, Some(error.to_string())),
+            Event::Resumed => about_server(Kind::Resumed, None),
+            Event::Synced(planes) => {
+                let gone: Vec<_> = self.planes.keys().filter(|key| !planes.contains_key(*key)).cloned().collect();
+                let mut changes: Vec<_> = gone.iter().filter_map(|key| self.remove(key, time)).collect();
+                changes.extend(planes.into_values().flat_map(|plane| self.put(plane, time)));
+                if !self.synced {
+                    self.synced = true;
+                    changes.extend(about_server(Kind::Synced, None));
+                }
+                changes
+            }
+        }
+    }
+
+    /// Returns the changes that time alone makes. Where nothing is due, all states are computed again: the clock jumped.
+    pub fn pass(&mut self, time: Timestamp) -> Vec<Change> {
+        let mut due: Vec<_> =
+            self.due.iter().take_while(|(change, _)| *change <= time).map(|(_, key)| key.clone()).collect();
+        if due.is_empty() {
+            due = self.planes.keys().cloned().collect();
+        }
+        due.iter().filter_map(|key| self.look_again(key, time)).collect()
+    }
+
+    fn look_again(&mut self, key: &PlaneKey, time: Timestamp) -> Option<Change> {
+        let (plane, state) = self.planes.get_mut(key)?;
+        let to = plane.state(time);
+        let from = std::mem::replace(state, to);
+        let kept = from != to && (self.filter.keeps(from) || self.filter.keeps(to));
+        let change = kept.then(|| Change {
+            time,
+            kind: Kind::Changed,
+            plane: Some(plane.clone()),
+            from: Some(from),
+            message: None,
+        });
+        let next = plane.next_change(time);
+        self.schedule(key, next);
+        change
+    }
+
+    fn schedule(&mut self, key: &PlaneKey, change: Option<Timestamp>) {
+        let before = match change {
+            Some(change) => self.scheduled.insert(key.clone(), change),
+            None => self.scheduled.remove(key),
+        };
+        if before != change {
+            before.map(|before| self.due.remove(&(before, key.clone())));
+            self.due.extend(change.map(|change| (change, key.clone())));
+        }
+    }
+
+    fn put(&mut self, plane: Plane, time: Timestamp) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if !self.names.is_empty() && self.names.iter().all(|name| name.as_str() != plane.name()) {
+            return changes;
+        }
+        let key = plane.key();
+        // One of the same name that was made anew while nobody looked.
+        if self.planes.get(&key).is_some_and(|(old, _)| old.metadata.uid != plane.metadata.uid) {
+            changes.extend(self.remove(&key, time));
+        }
+        let to = plane.state(time);
+        self.schedule(&key, plane.next_change(time));
+        let before = self.planes.insert(key, (plane.clone(), to));
+        let (kind, from) = match before {
+            Some((old, from)) if old.metadata.resource_version == plane.metadata.resource_version && from == to => {
+                return changes;
+            }
+            Some((_, from)) => (Kind::Changed, Some(from)),
+            None if self.synced => (Kind::Added, None),
+            None => (Kind::Present, None),
+        };
+        if self.filter.keeps(to) || from.is_some_and(|from| self.filter.keeps(from)) {
+            changes.push(Change { time, kind, plane: Some(plane), from, message: None });
+        }
+        changes
+    }
+
+    fn remove(&mut self, key: &PlaneKey, time: Timestamp) -> Option<Change> {
+        self.schedule(key, None);
+        let (plane, from) = self.planes.remove(key)?;
+        self.filter.keeps(from).then_some(Change {
+            time,
+            kind: Kind::Deleted,
+            plane: Some(plane),
+            from: Some(from),
+            message: None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const START: &str = "2026-01-01T00:00:00Z";
+
+    fn at(seconds: i64) -> Timestamp {
+        START.parse::<Timestamp>().unwrap() + jiff::SignedDuration::from_secs(seconds)
+    }
+
+    fn plane(name: &str, uid: &str, version: u32, heartbeat: i64) -> Plane {
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "uid": uid, "resourceVersion": version.to_string()},
+            "status": {"agentConnection": {
+                "connected": true, "connectedAgents": 1, "lastHeartbeatTime": at(heartbeat).to_string(),
+            }},
+        }))
+        .unwrap()
+    }
+
+    fn synced(planes: Vec<Plane>) -> Watched {
+        let mut watched = Watched::default();
+        let changes =
+            watched.take(Event::Synced(planes.into_iter().map(|plane| (plane.key(), plane)).collect()), at(0));
+        assert!(changes.iter().all(|change| matches!(change.kind, Kind::Present | Kind::Synced)));
+        watched
+    }
+
+    fn kinds(changes: &[Change]) -> Vec<Kind> {
+        changes.iter().map(|change| change.kind).collect()
+    }
+
+    #[test]
+    fn states_change_when_they_are_due() {
+        let mut watched = synced(vec![plane("a", "1", 1, 0), plane("b", "2", 1, -10)]);
+        let first = watched.nap(at(0));
+        assert!(first > Duration::ZERO && first < Duration::from_secs(300), "{first:?}");
+        let mut seen = Vec::new();
+        let mut now = at(0);
+        while watched.nap(now) < Duration::MAX {
+            now += jiff::SignedDuration::try_from(watched.nap(now)).unwrap();
+            for change in watched.pass(now) {
+                let plane = change.plane.unwrap();
+                seen.push(format!("{} {:?}", plane.name(), plane.state(now)));
+            }
+        }
+        assert_eq!(seen, ["b Late", "a Late", "b Stale", "a Stale"]);
+    }
+
+    #[test]
+    fn a_write_moves_what_is_due() {
+        let mut watched = synced(vec![plane("a", "1", 1, 0)]);
+        let before = watched.nap(at(0));
+        watched.take(Event::Applied(Box::new(plane("a", "1", 2, 60))), at(60));
+        assert_eq!(watched.nap(at(60)), before);
+        assert_eq!((watched.due.len(), watched.scheduled.len()), (1, 1));
+        let deleted = watched.take(Event::Deleted(Box::new(plane("a", "1", 2, 60))), at(61));
+        assert_eq!((kinds(&deleted), watched.nap(at(61))), (vec![Kind::Deleted], Duration::MAX));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_is_noticed() {
+        let mut watched = synced(vec![plane("a", "1", 1, 0)]);
+        assert_eq!(kinds(&watched.pass(at(100_000))), [Kind::Changed]);
+        assert_eq!(kinds(&watched.pass(at(1))), [Kind::Changed], "it went back");
+        assert_eq!(watched.pass(at(2)).len(), 0);
+    }
+
+    #[test]
+    fn a_plane_that_was_made_anew_is_another_one() {
+        let mut watched = synced(vec![plane("a", "1", 1, 0)]);
+        let changes = watched.take(Event::Applied(Box::new(plane("a", "2", 2, 0))), at(1));
+        assert_eq!(kinds(&changes), [Kind::Deleted, Kind::Added]);
+        let changes = watched.take(Event::Synced(BTreeMap::new()), at(2));
+        assert_eq!(kinds(&changes), [Kind::Deleted]);
+    }
+
+    #[test]
+    fn only_what_was_named_is_watched_and_missed() {
+        let mut watched = Watched::new(vec!["b".parse().unwrap()], StateFilter::default());
+        let listed = plane("a", "1", 1, 0);
+        let changes = watched.take(Event::Synced([(listed.key(), listed)].into()), at(0));
+        assert_eq!(kinds(&changes), [Kind::Synced]);
+        assert_eq!(watched.missing().unwrap().as_str(), "b");
+        assert!(watched.missing().is_none(), "it is told once");
+    }
+}

@@ -1,0 +1,296 @@
+//! The kinds of planes, as a table: a kind is a family in a scope. A further kind is one row and its CRD.
+//!
+//! Not here: what a served CRD says, in which releases differ (releases).
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use super::NamespacedName;
+
+/// The group and version of all kinds.
+const GROUP: &str = "openchoreo.dev";
+const VERSION: &str = "v1alpha1";
+
+/// What the kinds of both scopes have in common: the agent, its chart, and its type on the gateway's wire.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Family {
+    /// What the agent's URL calls it (`planeType`).
+    pub plane_type: &'static str,
+    /// The agent's chart.
+    pub chart: &'static str,
+    /// What the chart's release and the agent's namespace are called, unless said otherwise.
+    pub release: &'static str,
+    /// What took its place in a later release.
+    pub successor: Option<&'static Self>,
+}
+
+/// Whether planes of a kind have a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Cluster,
+    Namespaced,
+}
+
+/// A kind of plane.
+#[derive(Debug)]
+pub struct Kind {
+    pub group: &'static str,
+    pub version: &'static str,
+    pub kind: &'static str,
+    pub plural: &'static str,
+    /// Every word that names the kind in `TYPE/NAME`, beside its plural and the kind itself.
+    pub aliases: &'static [&'static str],
+    pub family: &'static Family,
+    pub scope: Scope,
+    /// The finalizer by which the controller holds a deletion until the gateway has let the agents go.
+    pub finalizer: &'static str,
+    /// The CRD that manifests are judged by, as YAML; none for a kind that is recognized only, so that errors can name it.
+    pub crd: Option<&'static str>,
+}
+
+macro_rules! family {
+    ($stem:literal, $successor:expr) => {
+        Family {
+            plane_type: concat!($stem, "plane"),
+            chart: concat!("oci://ghcr.io/openchoreo/helm-charts/openchoreo-", $stem, "-plane"),
+            release: concat!("openchoreo-", $stem, "-plane"),
+            successor: $successor,
+        }
+    };
+}
+
+macro_rules! kind {
+    ($kind:literal, $lower:literal, $aliases:expr, $family:ident, $scope:ident, $crd:expr) => {
+        Kind {
+            group: GROUP,
+            version: VERSION,
+            kind: $kind,
+            plural: concat!($lower, "s"),
+            aliases: $aliases,
+            family: &$family,
+            scope: Scope::$scope,
+            finalizer: concat!("openchoreo.dev/", $lower, "-cleanup"),
+            crd: $crd,
+        }
+    };
+}
+
+static BUILD: Family = family!("build", Some(&WORKFLOW));
+static WORKFLOW: Family = family!("workflow", None);
+static DATA: Family = family!("data", None);
+static OBSERVABILITY: Family = family!("observability", None);
+#[cfg(feature = "invented-kinds")]
+static INVENTED: Family = family!("invented", None);
+
+/// All kinds.
+pub static KINDS: &[Kind] = &[
+    kind!(
+        "ClusterBuildPlane",
+        "clusterbuildplane",
+        &["plane", "planes", "cbp", "cbps"],
+        BUILD,
+        Cluster,
+        Some(include_str!("crd.yaml"))
+    ),
+    kind!("BuildPlane", "buildplane", &[], BUILD, Namespaced, None),
+    kind!("ClusterWorkflowPlane", "clusterworkflowplane", &["cwp", "cwps"], WORKFLOW, Cluster, None),
+    kind!("WorkflowPlane", "workflowplane", &[], WORKFLOW, Namespaced, None),
+    kind!("ClusterDataPlane", "clusterdataplane", &["cdp", "cdps"], DATA, Cluster, None),
+    kind!("DataPlane", "dataplane", &["dp", "dps"], DATA, Namespaced, None),
+    kind!("ClusterObservabilityPlane", "clusterobservabilityplane", &["cop", "cops"], OBSERVABILITY, Cluster, None),
+    kind!("ObservabilityPlane", "observabilityplane", &[], OBSERVABILITY, Namespaced, None),
+    #[cfg(feature = "invented-kinds")]
+    kind!(
+        "ClusterInventedPlane",
+        "clusterinventedplane",
+        &["cip"],
+        INVENTED,
+        Cluster,
+        Some(include_str!("../../tests/kinds/clusterinventedplane.yaml"))
+    ),
+    #[cfg(feature = "invented-kinds")]
+    kind!(
+        "InventedPlane",
+        "inventedplane",
+        &["ip"],
+        INVENTED,
+        Namespaced,
+        Some(include_str!("../../tests/kinds/inventedplane.yaml"))
+    ),
+];
+
+/// The kind that is meant where no word says otherwise.
+pub static DEFAULT_KIND: &Kind = &KINDS[0];
+
+impl Kind {
+    /// Returns the kind that a word names: the kind itself, its plural or an alias, in any case, with the group or without.
+    pub fn of_word(word: &str) -> Option<&'static Self> {
+        let word = word.to_ascii_lowercase();
+        let word = word.strip_suffix(&format!(".{GROUP}")).unwrap_or(&word);
+        KINDS
+            .iter()
+            .find(|kind| kind.plural == word || kind.kind.eq_ignore_ascii_case(word) || kind.aliases.contains(&word))
+    }
+
+    /// Returns the kind of an object that says this of itself.
+    pub fn of_object(api_version: &str, kind: &str) -> Option<&'static Self> {
+        KINDS.iter().find(|known| known.kind == kind && known.api_version() == api_version)
+    }
+
+    /// Returns the kind of the same family in the other scope.
+    pub fn other_scope(&self) -> Option<&'static Self> {
+        KINDS.iter().find(|kind| kind.family == self.family && kind.scope != self.scope)
+    }
+
+    /// Returns what the kind is called in a later release, where it has another name there.
+    pub fn successor(&self) -> Option<&'static Self> {
+        KINDS.iter().find(|kind| Some(kind.family) == self.family.successor && kind.scope == self.scope)
+    }
+
+    /// Whether planes of this kind are handled, not only recognized.
+    pub fn is_handled(&self) -> bool {
+        self.crd.is_some()
+    }
+
+    pub fn api_version(&self) -> String {
+        format!("{}/{}", self.group, self.version)
+    }
+
+    /// Returns how `kubectl get -o name` writes the type: `clusterbuildplane.openchoreo.dev`.
+    pub fn type_name(&self) -> String {
+        format!("{}.{}", self.kind.to_lowercase(), self.group)
+    }
+
+    /// Returns the name of its CRD.
+    pub fn crd_name(&self) -> String {
+        format!("{}.{}", self.plural, self.group)
+    }
+
+    /// Returns the path of its CRD on the API server.
+    pub fn crd_path(&self) -> String {
+        format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{}", self.crd_name())
+    }
+
+    /// Returns the collection's path on the API server: in a namespace, or in all of them.
+    pub fn path(&self, namespace: Option<&str>) -> String {
+        let namespace = namespace.map(|namespace| format!("namespaces/{namespace}/")).unwrap_or_default();
+        format!("/apis/{}/{}/{namespace}{}", self.group, self.version, self.plural)
+    }
+}
+
+impl Default for &'static Kind {
+    fn default() -> Self {
+        DEFAULT_KIND
+    }
+}
+
+impl PartialEq for Kind {
+    fn eq(&self, other: &Self) -> bool {
+        self.plural == other.plural
+    }
+}
+
+impl Eq for Kind {}
+
+impl Hash for Kind {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.plural.hash(state);
+    }
+}
+
+impl PartialOrd for Kind {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Kind {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.plural.cmp(other.plural)
+    }
+}
+
+/// What identifies a plane: its kind, its namespace where the kind has one, and its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PlaneKey {
+    pub kind: &'static Kind,
+    pub namespace: Option<String>,
+    pub name: String,
+}
+
+impl PlaneKey {
+    /// Returns the plane's path on the API server.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.kind.path(self.namespace.as_deref()), self.name)
+    }
+}
+
+/// As `NAME`, or `NAMESPACE/NAME`; the kind is told by what stands around it.
+impl fmt::Display for PlaneKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            None => f.pad(&self.name),
+            Some(namespace) => {
+                let name = NamespacedName { namespace: namespace.clone(), name: self.name.clone() };
+                f.pad(&name.to_string())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_word_names_one_kind() {
+        let words = |kind: &'static Kind| {
+            let own = [kind.kind.to_lowercase(), kind.plural.to_owned(), kind.type_name()];
+            own.into_iter().chain(kind.aliases.iter().map(|alias| (*alias).to_owned()))
+        };
+        let mut all = BTreeSet::new();
+        for kind in KINDS {
+            for word in words(kind) {
+                assert_eq!(Kind::of_word(&word.to_uppercase()), Some(kind), "{word}");
+                assert!(all.insert(word.clone()), "{word} names two kinds");
+            }
+            assert_eq!(Kind::of_object("openchoreo.dev/v1alpha1", kind.kind), Some(kind));
+            let other = kind.other_scope().unwrap();
+            assert_eq!((other.family, other.other_scope()), (kind.family, Some(kind)));
+        }
+        assert_eq!(Kind::of_word("pods"), None);
+        assert_eq!(Kind::of_object("openchoreo.dev/v1", "ClusterBuildPlane"), None);
+        assert_eq!(DEFAULT_KIND.kind, "ClusterBuildPlane");
+        let later = Kind::of_word("cbp").and_then(Kind::successor).unwrap();
+        assert_eq!((later.kind, later.successor()), ("ClusterWorkflowPlane", None));
+    }
+
+    #[test]
+    fn a_family_and_a_scope_give_all_names() {
+        let kind = Kind::of_word("dp").unwrap();
+        assert_eq!(
+            (kind.kind, kind.plural, kind.finalizer),
+            ("DataPlane", "dataplanes", "openchoreo.dev/dataplane-cleanup")
+        );
+        assert_eq!((kind.family.plane_type, kind.family.release), ("dataplane", "openchoreo-data-plane"));
+        assert_eq!(kind.path(Some("a")), "/apis/openchoreo.dev/v1alpha1/namespaces/a/dataplanes");
+        let key = PlaneKey { kind, namespace: Some("a".into()), name: "b".into() };
+        assert_eq!((key.path(), key.to_string()), (format!("{}/b", kind.path(Some("a"))), "a/b".into()));
+        let cluster = kind.other_scope().unwrap();
+        assert_eq!(cluster.path(None), "/apis/openchoreo.dev/v1alpha1/clusterdataplanes");
+        assert_eq!(PlaneKey { kind: cluster, namespace: None, name: "b".into() }.to_string(), "b");
+    }
+
+    #[test]
+    fn a_handled_kind_has_its_own_crd() {
+        for kind in KINDS.iter().filter(|kind| kind.is_handled()) {
+            let crd: serde_json::Value = serde_yaml::from_str(kind.crd.unwrap()).unwrap();
+            assert_eq!(crd["metadata"]["name"], kind.crd_name().as_str());
+            assert_eq!(crd["spec"]["names"]["kind"], kind.kind);
+            let scope = if kind.scope == Scope::Cluster { "Cluster" } else { "Namespaced" };
+            assert_eq!(crd["spec"]["scope"], scope);
+        }
+    }
+}
