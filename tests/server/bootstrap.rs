@@ -4,9 +4,19 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::control_plane::{SHARED, finish};
 use super::estate::{DEPLOYMENT, Estate, NAMESPACE};
 use super::hints::paste;
 use super::terminal::Terminal;
+
+stories!(
+    Server:
+        everything_is_written_for_a_cluster_elsewhere;
+    Go:
+        a_build_plane_is_registered_in_one_go,
+        a_person_registers_a_build_plane,
+        nothing_is_registered_without_the_rights;
+);
 
 const SOON: Duration = Duration::from_secs(30);
 const OWN: &str = "cluster-agent-own-tls";
@@ -39,7 +49,7 @@ fn clear(at: &Estate) {
     let _ = std::fs::remove_dir_all(at.control.path().join("out"));
 }
 
-pub fn a_build_plane_is_registered_in_one_go() {
+fn a_build_plane_is_registered_in_one_go() {
     let at = Estate::start("boot");
     let url = format!("wss://localhost:{}/ws", at.port);
     at.control.kubectl(&["create", "namespace", CONTROL], "");
@@ -138,7 +148,7 @@ pub fn a_build_plane_is_registered_in_one_go() {
     let args = ["bootstrap", "boot", "--gateway-url", &url, "--out-dir", "out", "--yes", "-o", "json", "--install"];
     let mut install = at.control.command(&[&args[..], &["--wait", "--build-kubeconfig", &kubeconfig]].concat());
     install.env("PATH", format!("{}/bin:/usr/bin:/bin", at.control.path().display()));
-    let told = steps(&super::finish(install, "").expect(0).stdout);
+    let told = steps(&finish(install, "").expect(0).stdout);
     assert!(told.ends_with(&[("helm".into(), "done".into()), ("wait".into(), "done".into())]), "{told:?}");
     let told = steps(&bootstrap(&["--install"]).expect(0).stdout);
     assert!(told.ends_with(&[("helm".into(), "found".into()), ("wait".into(), "found".into())]), "{told:?}");
@@ -235,7 +245,7 @@ pub fn gateway_ca(at: &Estate) {
     at.control.kubectl(&[&gateway[..], &["-n", CONTROL]].concat(), "");
 }
 
-pub fn a_person_registers_a_build_plane() {
+fn a_person_registers_a_build_plane() {
     if !Terminal::available() {
         println!("there is no `script` to make a pseudo-terminal: prompts are not answered");
         return;
@@ -298,7 +308,7 @@ pub fn a_person_registers_a_build_plane() {
     told.says(&["add --force to replace it"]);
 }
 
-pub fn nothing_is_registered_without_the_rights() {
+fn nothing_is_registered_without_the_rights() {
     let at = Estate::start("boot");
     at.control.kubectl(&["create", "namespace", CONTROL], "");
     gateway_ca(&at);
@@ -360,8 +370,8 @@ pub fn nothing_is_registered_without_the_rights() {
     at.control.run(&["get", "boot"]).expect(0);
 }
 
-pub fn everything_is_written_for_a_cluster_elsewhere() {
-    let at = &*super::SHARED;
+fn everything_is_written_for_a_cluster_elsewhere() {
+    let at = &*SHARED;
     at.run(&["bootstrap", "elsewhere"]).expect(2).says(&["--build-context"]);
     let told =
         at.run(&["bootstrap", "elsewhere", "--out-dir", "elsewhere", "--gateway-url", "wss://g:8443/ws"]).expect(0);

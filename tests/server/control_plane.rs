@@ -1,15 +1,23 @@
 //! A control plane of a test's own: etcd and kube-apiserver in a folder that goes with it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_choreoctl");
+
+/// The control plane of all stories that don't break theirs. Each has planes of its own names.
+pub static SHARED: LazyLock<ControlPlane> = LazyLock::new(ControlPlane::start);
+
+/// The folders of all control planes that were started.
+static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/control-plane").join(name)
@@ -68,8 +76,16 @@ impl ControlPlane {
         let build = Command::new(script("build")).output().unwrap();
         let tools = String::from_utf8(build.stdout).unwrap().trim().into();
         let control_plane = Self { folder: tempfile::tempdir().unwrap(), tools };
+        FOLDERS.lock().unwrap().push(control_plane.path().to_owned());
         control_plane.up();
         control_plane
+    }
+
+    /// Ends all that still run: statics are never dropped.
+    pub fn end_all() {
+        for folder in FOLDERS.lock().unwrap().drain(..).filter(|folder| folder.exists()) {
+            let _ = Command::new(script("down")).arg(folder).status();
+        }
     }
 
     /// Starts what isn't running.
@@ -158,6 +174,30 @@ impl ControlPlane {
     /// Starts the binary and reads its lines as they come.
     pub fn spawn(&self, args: &[&str]) -> Running {
         Running::start(self.command(args))
+    }
+
+    /// A new CA in a folder of the control plane; its certificate's path.
+    pub fn ca(&self, folder: &str) -> String {
+        self.run(&["certs", "ca", "--out-dir", folder]).expect(0);
+        format!("{folder}/ca.crt")
+    }
+
+    /// A plane as it is stored.
+    pub fn object(&self, name: &str) -> Value {
+        self.kubectl(&["get", "cbp", name, "-o", "json", "--show-managed-fields"], "").json()
+    }
+
+    /// The states of all planes, by name.
+    pub fn states(&self) -> BTreeMap<String, String> {
+        let told = self.run(&["describe", "-o", "json"]).expect(0).json();
+        let word = |value: &Value| value.as_str().unwrap().to_owned();
+        let planes = told["planes"].as_array().unwrap().iter();
+        planes.map(|plane| (word(&plane["name"]), word(&plane["connection"]["state"]))).collect()
+    }
+
+    /// A file of the control plane's folder.
+    pub fn read(&self, name: impl AsRef<Path>) -> String {
+        fs::read_to_string(self.path().join(name)).unwrap()
     }
 
     pub fn write(&self, name: &str, text: &str) -> String {

@@ -11,6 +11,13 @@ use super::estate::{DEPLOYMENT, Estate, NAMESPACE, SECRET};
 use super::hints::{paste, try_out};
 use super::proxy::Proxy;
 
+stories!(
+    Go:
+        doctor_warns_of_what_will_hurt,
+        doctor_names_the_injected_cause,
+        doctor_only_reads_and_tells_what_it_can;
+);
+
 const PLANE: &str = "sick";
 const CONTROL: &str = "openchoreo-control-plane";
 
@@ -556,7 +563,7 @@ fn status_of(plane: &Value, id: &str) -> String {
     checks.iter().find(|check| check["id"] == id).unwrap()["status"].as_str().unwrap().to_owned()
 }
 
-pub fn doctor_warns_of_what_will_hurt() {
+fn doctor_warns_of_what_will_hurt() {
     let at = start();
     let mut wrong = Vec::new();
     for (name, inject, check) in WARNINGS {
@@ -647,7 +654,7 @@ pub fn doctor_warns_of_what_will_hurt() {
     assert_eq!(status(&told, "agent-certificate"), "pass");
 }
 
-pub fn doctor_names_the_injected_cause() {
+fn doctor_names_the_injected_cause() {
     let at = start();
     let mut wrong = Vec::new();
     for (name, inject, cause) in FAULTS {
@@ -697,7 +704,7 @@ fn taken_down(control_plane: &ControlPlane) -> Vec<(String, String)> {
     log.lines().map(event).collect()
 }
 
-pub fn doctor_only_reads_and_tells_what_it_can() {
+fn doctor_only_reads_and_tells_what_it_can() {
     let mut at = start();
     be_well(&at, "all");
     let as_reader = ["--context", "reader", "--build-context", "reader"];

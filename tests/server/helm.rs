@@ -9,6 +9,11 @@ use super::control_plane::Output;
 use super::estate::{DEPLOYMENT, Estate, NAMESPACE, SECRET};
 use super::hints::{paste, try_out};
 
+stories!(
+    Go:
+        the_chart_is_installed_repaired_and_rotated_by_helm;
+);
+
 const PLANE: &str = "chart";
 const CONTROL: &str = "openchoreo-control-plane";
 
@@ -102,7 +107,7 @@ fn date_of(forecast: &[(String, String)], reason: &str) -> Option<String> {
     forecast.iter().find(|(of, _)| of == reason).map(|(_, date)| date.clone())
 }
 
-pub fn the_chart_is_installed_repaired_and_rotated_by_helm() {
+fn the_chart_is_installed_repaired_and_rotated_by_helm() {
     let at = Estate::start(PLANE);
     at.build.kubectl(&["delete", "deployment", DEPLOYMENT, "-n", NAMESPACE], "");
     at.build.kubectl(&["delete", "secret", SECRET, "-n", NAMESPACE], "");

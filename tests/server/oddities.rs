@@ -5,12 +5,18 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
-use std::time::Duration;
 
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
-use super::control_plane::{ControlPlane, Output};
+use super::control_plane::{ControlPlane, Output, SHARED};
+use super::planes::manifest;
+
+stories!(
+    Server:
+        every_verb_reads_whatever_the_server_stores,
+        hostile_text_is_harmless;
+);
 
 const PLANES: &str = "/apis/openchoreo.dev/v1alpha1/clusterbuildplanes";
 const HEALTHY: &str = "healthy";
@@ -305,7 +311,7 @@ fn an_odd_time_costs_one_field(at: &ControlPlane, api: &Api) {
 }
 
 /// ODDITIES and SEED in the environment are how many planes there are, and what they are made from.
-pub fn every_verb_reads_whatever_the_server_stores() {
+fn every_verb_reads_whatever_the_server_stores() {
     let setting = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse::<u64>().unwrap());
     let mut random = Rng::with_seed(setting("SEED", 1));
     let at = ControlPlane::start();
@@ -363,41 +369,49 @@ pub fn every_verb_reads_whatever_the_server_stores() {
     reads(&at, &["wait", HEALTHY, "--for", "deleted", "--timeout", "10s"], &[0]);
 }
 
-/// A user who may get and list planes, and not watch them.
-pub fn who_may_not_watch_is_told_by_polling() {
-    let at = ControlPlane::start();
-    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "listers"},
-        "rules": [{"apiGroups": ["openchoreo.dev"], "resources": ["clusterbuildplanes"], "verbs": ["get", "list"]}]});
-    at.kubectl(&["apply", "-f", "-"], &role.to_string());
-    at.kubectl(&["create", "clusterrolebinding", "listers", "--clusterrole=listers", "--user=guest"], "");
-    let polling = |every: u8| format!("warning: not allowed to watch clusterbuildplanes; polling every {every} s");
-    at.plane("polled");
-    at.connect("polled");
-    let wait = |args: &[&str]| at.run(&[&["wait", "polled", "--context", "guest", "--for"], args].concat());
-    let done = wait(&["connected", "--timeout", "30s"]).expect(0);
-    assert!(!done.stderr.contains("polling"), "what holds already needs no watch: {}", done.stderr);
-
-    let late = std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| wait(&["disconnected", "--timeout", "30s"]));
-        std::thread::sleep(Duration::from_secs(2));
-        at.status("polled", false, 0, &[("lastConnectedTime", 60), ("lastDisconnectedTime", 1)], "");
-        waiting.join().unwrap()
-    });
-    let late = late.expect(0);
-    assert!(late.stdout.contains("Disconnected"), "{late:?}");
-    assert_eq!(late.stderr.matches(&polling(2)).count(), 1, "{}", late.stderr);
-    // The last state that is told is the present one.
-    let over = wait(&["connected", "--timeout", "4s"]).expect(124);
-    assert!(over.stderr.contains("polled: Disconnected"), "{}", over.stderr);
-
-    let mut watch = at.spawn(&["watch", "--context", "guest", "-o", "json"]);
-    let soon = Duration::from_secs(20);
-    watch.event("synced", "", soon);
-    at.plane("added");
-    watch.event("added", "added", soon);
-    at.connect("polled");
-    assert_eq!(watch.event("changed", "polled", soon)["state"], "Connected");
-    at.run(&["delete", "added", "--yes"]).expect(0);
-    watch.event("deleted", "added", soon);
-    assert_eq!(watch.stderr().matches(&polling(5)).count(), 1);
+fn hostile_text_is_harmless() {
+    let at = &*SHARED;
+    let evil = "\u{1b}]0;pwned\u{7}\u{1b}[2J\u{202e}evil\nline\u{9b}31m";
+    let mut plane: Value = serde_json::from_str(&manifest("hostile", json!({"planeID": "hostile", "clusterAgent": {"clientCA": {"secretRef": {"name": evil, "namespace": evil, "key": evil}}}, "secretStoreRef": {"name": evil}}))).unwrap();
+    plane["metadata"]["annotations"] = json!({"openchoreo.dev/display-name": evil, "openchoreo.dev/description": evil});
+    at.kubectl(&["create", "-f", "-"], &plane.to_string());
+    // As much as fits into an object of etcd, beside the rest.
+    let message = format!("{evil}{}", "m".repeat(1_000_000));
+    let status = json!({"status": {"agentConnection": {"connected": false, "connectedAgents": 0, "message": message}, "conditions": [
+        {"type": "Created", "status": "True", "reason": "X", "message": evil, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
+    let file = at.write("hostile-status.json", &status.to_string());
+    at.kubectl(&["patch", "cbp", "hostile", "--subresource=status", "--type=merge", "--patch-file", &file], "");
+    for args in [
+        &["get", "hostile", "-o", "wide"][..],
+        &["get", "hostile", "-o", "json"],
+        &["get", "hostile", "-o", "yaml"],
+        &["describe", "hostile"],
+        &["describe", "hostile", "-o", "json"],
+        &["watch", "hostile", "--timeout", "1s"],
+        &["watch", "hostile", "--timeout", "1s", "-o", "json"],
+        &["watch", "hostile", "--timeout", "1s", "-o", "table"],
+        &["certs", "inspect", "plane/hostile"],
+        &["wait", "hostile", "--for", "connected", "--timeout", "0"],
+    ] {
+        for color in ["never", "always"] {
+            let output = at.run(&[args, &["--color", color]].concat());
+            for text in [&output.stdout, &output.stderr] {
+                let own = anstream::adapter::strip_str(text).to_string();
+                let colors = text.len() - own.len();
+                assert!(color == "always" || colors == 0, "{args:?}");
+                assert!(!text.contains("\u{1b}]") && !text.contains("\u{1b}[2J"), "{args:?}");
+                assert!(
+                    !own.contains(|c: char| c != '\n' && (c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c))),
+                    "{args:?}"
+                );
+                let whole = args.contains(&"json") || args.contains(&"yaml");
+                assert!(whole || text.len() < 5_000, "{args:?} prints {} bytes", text.len());
+            }
+        }
+    }
+    assert_eq!(at.run(&["get", "hostile", "-o", "json"]).json()["status"]["agentConnection"]["message"], message);
+    let row = at.run(&["get", "hostile", "-o", "wide"]).expect(0);
+    assert_eq!(row.stdout.lines().count(), 2);
+    assert!(row.stdout.contains(r"\u{1b}"), "{}", row.stdout);
+    at.kubectl(&["delete", "cbp", "hostile"], "");
 }

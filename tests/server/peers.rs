@@ -8,9 +8,17 @@ use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 
-use super::control_plane::{ControlPlane, finish};
+use super::control_plane::{ControlPlane, SHARED, finish};
 
-pub const ALGORITHMS: [&str; 6] = ["ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096"];
+stories!(
+    Server:
+        certificates_please_others;
+    Go:
+        zlint_has_nothing_against_certificates,
+        certificates_satisfy_a_go_server;
+);
+
+const ALGORITHMS: [&str; 6] = ["ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096"];
 
 /// What zlint has against our CAs, all of it by rules for the public web that RFC 5280 doesn't have.
 const PUBLIC_WEB: [&str; 4] = [
@@ -71,8 +79,8 @@ fn make(at: &ControlPlane) {
     }
 }
 
-pub fn certificates_please_others() {
-    let at = &*super::SHARED;
+fn certificates_please_others() {
+    let at = &*SHARED;
     certificates(at);
     let path = |algorithm: &str, name: &str| at.path().join(format!("peers-{algorithm}")).join(name);
     let python = Command::new("python3").arg("--version").stdout(Stdio::null()).status().is_ok();
@@ -100,8 +108,8 @@ pub fn certificates_please_others() {
     }
 }
 
-pub fn zlint_has_nothing_against_certificates() {
-    let at = &*super::SHARED;
+fn zlint_has_nothing_against_certificates() {
+    let at = &*SHARED;
     certificates(at);
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/zlint");
     let mut build = Command::new("go");
@@ -120,4 +128,109 @@ pub fn zlint_has_nothing_against_certificates() {
     for line in against.lines() {
         assert!(PUBLIC_WEB.iter().any(|known| line.ends_with(known)), "{line}");
     }
+}
+
+/// The gateway's rules, by Go's own crypto: a server that verifies as OpenChoreo's does.
+fn certificates_satisfy_a_go_server() {
+    let at = &*SHARED;
+    let program = at.path().join("gateway");
+    let build = Command::new("go")
+        .args(["build", "-buildvcs=false", "-o"])
+        .arg(&program)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gateway"))
+        .status()
+        .unwrap();
+    assert!(build.success());
+    let verdict = |authority: &str, folder: &str| {
+        let mut command = Command::new(&program);
+        command.args([authority, &format!("{folder}/tls.crt"), &format!("{folder}/tls.key")]).current_dir(at.path());
+        finish(command, "").stdout.trim().to_owned()
+    };
+    for algorithm in ALGORITHMS {
+        let folder = format!("go-{algorithm}");
+        at.run(&["certs", "ca", "--out-dir", &folder, "--key-algorithm", algorithm]).expect(0);
+        at.run(&["certs", "client", "--plane-id", "a", "--ca-dir", &folder, "--key-algorithm", algorithm]).expect(0);
+        assert_eq!(verdict(&format!("{folder}/ca.crt"), &folder), "authorized", "{algorithm}");
+    }
+    assert!(verdict("go-rsa-2048/ca.crt", "go-ed25519").contains("unknown authority"));
+    at.run(&["certs", "bundle", "go-rsa-2048/ca.crt", "go-ed25519/ca.crt"]).expect(0);
+    at.write("both.crt", &at.run(&["certs", "bundle", "go-rsa-2048/ca.crt", "go-ed25519/ca.crt"]).stdout);
+    assert_eq!(["go-rsa-2048", "go-ed25519"].map(|folder| verdict("both.crt", folder)), ["authorized", "authorized"]);
+
+    // Keys that a user brings, as other tools write them.
+    let openssl = |args: &[&str]| {
+        let mut command = Command::new("openssl");
+        command.args(args).current_dir(at.path());
+        finish(command, "").expect(0);
+    };
+    for (form, args) in [
+        ("pkcs1", &["genrsa", "-traditional", "-out", "pkcs1.key", "2048"][..]),
+        ("sec1", &["ecparam", "-name", "prime256v1", "-genkey", "-out", "sec1.key"]),
+        ("pkcs8", &["genpkey", "-algorithm", "ED25519", "-out", "pkcs8.key"]),
+    ] {
+        openssl(args);
+        let (key, certificate) = (format!("{form}.key"), format!("{form}.crt"));
+        openssl(&[
+            "req",
+            "-x509",
+            "-new",
+            "-key",
+            &key,
+            "-out",
+            &certificate,
+            "-days",
+            "30",
+            "-subj",
+            &format!("/C=CH/O=Example/OU=Platform/CN={form} ca"),
+        ]);
+        at.run(&[
+            "certs",
+            "client",
+            "--plane-id",
+            "a",
+            "--ca-cert",
+            &certificate,
+            "--ca-key",
+            &key,
+            "--out-dir",
+            &format!("leaf-{form}"),
+        ])
+        .expect(0);
+        assert_eq!(verdict(&certificate, &format!("leaf-{form}")), "authorized", "{form}");
+    }
+    let mismatch = at
+        .run(&[
+            "certs",
+            "client",
+            "--plane-id",
+            "a",
+            "--ca-cert",
+            "sec1.crt",
+            "--ca-key",
+            "pkcs1.key",
+            "--out-dir",
+            "leaf-mismatch",
+        ])
+        .expect(2);
+    assert!(
+        mismatch.stderr.contains("belongs to none") && !at.path().join("leaf-mismatch").exists(),
+        "{}",
+        mismatch.stderr
+    );
+    openssl(&["req", "-x509", "-new", "-key", "sec1.key", "-out", "doubled.crt", "-subj", "/OU=a/OU=b/CN=doubled"]);
+    let doubled = at
+        .run(&[
+            "certs",
+            "client",
+            "--plane-id",
+            "a",
+            "--ca-cert",
+            "doubled.crt",
+            "--ca-key",
+            "sec1.key",
+            "--out-dir",
+            "leaf-doubled",
+        ])
+        .expect(2);
+    assert!(doubled.stderr.contains("repeats an attribute"), "{}", doubled.stderr);
 }

@@ -4,8 +4,22 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::control_plane::finish;
 use super::estate::{DEPLOYMENT, Estate, NAMESPACE, SECRET};
 use super::hints::paste;
+
+stories!(
+    Go:
+        a_rotation_refuses_nobody,
+        a_rotation_that_is_cut_off_goes_on,
+        a_rotation_can_be_rolled_back,
+        an_unfinished_rotation_is_shown_with_both_ways_on,
+        a_pinned_leaf_is_led_out_of_its_outage,
+        a_rotation_leaves_to_others_what_is_theirs,
+        cert_manager_issues_from_the_new_ca,
+        a_secret_that_somebody_else_wrote_stops_a_rotation,
+        a_rotation_minds_what_changes_beside_it;
+);
 
 const SOON: Duration = Duration::from_secs(60);
 const ROTATE: [&str; 6] = ["certs", "rotate", "a", "--yes", "-o", "json"];
@@ -49,7 +63,7 @@ fn rotated(estate: &Estate, old: &str) -> String {
     new
 }
 
-pub fn a_rotation_refuses_nobody() {
+fn a_rotation_refuses_nobody() {
     let mut estate = three_planes();
     let old = estate.value("a");
     let told = estate.run(&ROTATE).expect(0);
@@ -99,7 +113,7 @@ fn cut_off(estate: &Estate, steps: usize, more: &[&str]) -> bool {
     true
 }
 
-pub fn a_rotation_that_is_cut_off_goes_on() {
+fn a_rotation_that_is_cut_off_goes_on() {
     let mut estate = three_planes();
     for count in 0.. {
         let old = estate.value("a");
@@ -117,7 +131,7 @@ pub fn a_rotation_that_is_cut_off_goes_on() {
     }
 }
 
-pub fn a_rotation_can_be_rolled_back() {
+fn a_rotation_can_be_rolled_back() {
     let mut estate = three_planes();
     let (by_value, by_secret, pair) = (estate.value("a"), of_secret(&estate), estate.secret(SECRET));
     estate.run(&["certs", "rotate", "a", "--yes", "--rollback"]).expect(0);
@@ -149,7 +163,7 @@ fn both_ways(text: &str) -> (String, String) {
     (line("continue:"), line("go back:"))
 }
 
-pub fn an_unfinished_rotation_is_shown_with_both_ways_on() {
+fn an_unfinished_rotation_is_shown_with_both_ways_on() {
     let mut estate = three_planes();
     let (before, pair) = (estate.value("a"), estate.secret(SECRET));
     let check = |id: &str| {
@@ -208,7 +222,7 @@ fn pinned_leaf(estate: &Estate, serial: u8) -> String {
     openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "90", "-subj", "/O=OpenChoreo/CN=pinned"]);
     openssl.args(["-addext", "basicConstraints=critical,CA:FALSE", "-addext", "extendedKeyUsage=clientAuth"]);
     openssl.args(["-keyout", &format!("{name}.key"), "-out", &format!("{name}.crt")]);
-    super::finish(
+    finish(
         {
             openssl.current_dir(estate.control.path());
             openssl
@@ -226,7 +240,7 @@ fn pinned_leaf(estate: &Estate, serial: u8) -> String {
     format!("{name}.crt")
 }
 
-pub fn a_pinned_leaf_is_led_out_of_its_outage() {
+fn a_pinned_leaf_is_led_out_of_its_outage() {
     let mut estate = Estate::start("pinned");
     let leaf = pinned_leaf(&estate, 1);
     let restart = ["rollout", "restart", "deployment", DEPLOYMENT, "-n", NAMESPACE];
@@ -294,7 +308,7 @@ pub fn a_pinned_leaf_is_led_out_of_its_outage() {
     assert!(metrics.contains("{plane=\"pinned\",plane_id=\"pinned\",reason=\"ca-expires\"} "), "{metrics}");
 }
 
-pub fn a_rotation_leaves_to_others_what_is_theirs() {
+fn a_rotation_leaves_to_others_what_is_theirs() {
     let mut estate = three_planes();
     let at = &estate.control;
     let argo = |file: &str| {
@@ -328,7 +342,7 @@ pub fn a_rotation_leaves_to_others_what_is_theirs() {
     estate.nobody_was_refused();
 }
 
-pub fn cert_manager_issues_from_the_new_ca() {
+fn cert_manager_issues_from_the_new_ca() {
     let mut estate = three_planes();
     let old = estate.value("a");
     let mut run = estate.spawn(&[&ROTATE[..], &["--to", "cert-manager"]].concat());
@@ -360,7 +374,7 @@ pub fn cert_manager_issues_from_the_new_ca() {
     estate.nobody_was_refused();
 }
 
-pub fn a_secret_that_somebody_else_wrote_stops_a_rotation() {
+fn a_secret_that_somebody_else_wrote_stops_a_rotation() {
     let mut estate = three_planes();
     let (old, pair) = (estate.value("a"), estate.secret(SECRET));
     estate.run(&[&ROTATE[..], &["--until", "switch"]].concat()).expect(0);
@@ -383,7 +397,7 @@ pub fn a_secret_that_somebody_else_wrote_stops_a_rotation() {
     estate.nobody_was_refused();
 }
 
-pub fn a_rotation_minds_what_changes_beside_it() {
+fn a_rotation_minds_what_changes_beside_it() {
     let mut estate = three_planes();
     let at = &estate.control;
     let rotate = |more: &[&str]| estate.run(&[&ROTATE[..], more].concat());
@@ -433,7 +447,7 @@ pub fn a_rotation_minds_what_changes_beside_it() {
     let path = at.write("namespaced.json", &namespaced.to_string());
     let deadline = std::time::Instant::now() + SOON;
     while at.run(&["version"]).code != 0
-        || !super::finish(at.kubectl_command(&["apply", "-f", &path]), "").stdout.contains("created")
+        || !finish(at.kubectl_command(&["apply", "-f", &path]), "").stdout.contains("created")
     {
         assert!(std::time::Instant::now() < deadline);
     }
