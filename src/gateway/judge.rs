@@ -1,7 +1,7 @@
 //! Whether an agent would accept the gateway's certificate, asked within a TLS handshake.
 //!
 //! rustls's own verifier has stricter rules than the agent's Go: it refuses, for example, a CA's certificate as that of a
-//! server. So the verdict on the chain is [`pki::verify_server`]'s; that the gateway has the key of its certificate is
+//! server. So the verdict on the chain is [`Bundle::accepts_server`]'s; that the gateway has the key of its certificate is
 //! still verified by rustls's provider.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,14 +13,14 @@ use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signatur
 use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
-use crate::pki::{self, PublicKey, ServerFault};
+use crate::pki::{self, Bundle, PublicKey, ServerFault};
 
 /// Judges one handshake, by this machine's clock.
 #[derive(Debug)]
 pub(super) struct Judge {
     algorithms: WebPkiSupportedAlgorithms,
-    /// What the agent trusts, in PEM.
-    ca: String,
+    /// What the agent trusts.
+    ca: Bundle,
     /// The host of the agent's URL.
     host: String,
     fault: Mutex<Option<ServerFault>>,
@@ -32,7 +32,7 @@ impl Judge {
         let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
         Self {
             algorithms,
-            ca: ca.to_owned(),
+            ca: ca.into(),
             host: host.to_owned(),
             fault: Mutex::default(),
             accepted: AtomicBool::default(),
@@ -41,7 +41,7 @@ impl Judge {
 
     /// Whether the agent trusts anything at all.
     pub fn has_roots(&self) -> bool {
-        pki::certificates(&self.ca).iter().any(|der| pki::public_key(der).is_some())
+        self.ca.has_roots()
     }
 
     /// Returns why the certificate was not accepted, where that is what ended the handshake.
@@ -69,7 +69,7 @@ impl ServerCertVerifier for Judge {
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let presented: Vec<_> = std::iter::once(end_entity).chain(intermediates).map(|der| der.to_vec()).collect();
-        pki::verify_server(&presented, &self.ca, &self.host, Timestamp::now()).map_err(|fault| {
+        self.ca.accepts_server(&presented, &self.host, Timestamp::now()).map_err(|fault| {
             *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
             Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)
         })?;

@@ -6,7 +6,8 @@ use rcgen::KeyPair;
 use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
 use zeroize::Zeroizing;
 
-use super::{Certificate, KeyError, PrivateKey};
+use super::certificate::Certificate;
+use super::key::{KeyError, PrivateKey};
 
 /// A CA certificate with its key.
 pub struct Authority {

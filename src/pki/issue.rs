@@ -7,9 +7,12 @@ use rcgen::{
     KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm,
 };
 
-use super::link::{Curve, Key};
+use super::authority::{Authority, AuthorityError, belong_together};
+use super::certificate::Certificate;
+use super::gox509::{Curve, Key};
+use super::key::{KeyAlgorithm, KeyError, PrivateKey};
+use super::pem;
 use super::request::{Request, RequestError};
-use super::{Authority, AuthorityError, Certificate, KeyAlgorithm, KeyError, PrivateKey, belong_together, pem};
 use crate::plane::Span;
 use crate::text::hidden;
 

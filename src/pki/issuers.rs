@@ -5,9 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::chain::signature;
-use super::link::Link;
-use super::signature::Check;
+use super::gox509::{Check, Link, signature};
 
 /// How many signatures are verified for all certificates together, but for the likeliest of each.
 const CHECKS: usize = 20_000;
@@ -62,7 +60,7 @@ impl Issuers {
             if is_new {
                 issuers.by_subject.entry(link.subject.clone()).or_default().push(index);
             }
-            if let Some(id) = &link.subject_key_id {
+            if let Some(id) = &link.extensions.subject_key_id {
                 let of_id = issuers.by_key_id.entry((link.subject.clone(), id.clone())).or_default();
                 if of_id.len() < LIKELY {
                     of_id.push(index);
@@ -82,7 +80,7 @@ impl Issuers {
             self.links[*parent].as_ref().is_some_and(|parent| signature(child, parent) == Check::Holds)
         };
         let own = (child.issuer == child.subject).then_some(index);
-        let id = child.authority_key_id.clone().map(|id| (child.issuer.clone(), id));
+        let id = child.extensions.authority_key_id.clone().map(|id| (child.issuer.clone(), id));
         let of_id = id.and_then(|id| self.by_key_id.get(&id)).map(Vec::as_slice).unwrap_or_default();
         let of_name = self.by_subject.get(&child.issuer).map(Vec::as_slice).unwrap_or_default();
         let mut candidates = own.iter().chain(of_id).chain(of_name.iter().take(self.most));

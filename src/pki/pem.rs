@@ -1,4 +1,4 @@
-//! PEM (RFC 7468), split as Go's `encoding/pem` splits it, which is how the gateway reads a CA; and bundles of CAs.
+//! PEM (RFC 7468), split as Go's `encoding/pem` splits it, which is how the gateway reads a CA.
 
 use base64::Engine as _;
 use base64::engine::GeneralPurpose;
@@ -108,61 +108,6 @@ pub fn begun_certificates(text: &str) -> usize {
     text.lines().filter(|line| line.trim_end() == "-----BEGIN CERTIFICATE-----").count()
 }
 
-/// Why bytes are not CA certificates.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BundleError {
-    #[error("it is empty")]
-    Empty,
-    #[error("it holds a private key, and only certificates belong here")]
-    PrivateKey,
-    #[error("it holds no certificate")]
-    NoCertificate,
-    #[error("its certificate {0} can't be parsed")]
-    Broken(usize),
-}
-
-/// The certificates in PEM, DER or base64 of either, as raw PEM without doubles and without anything else.
-pub fn bundle(bytes: &[u8]) -> Result<String, BundleError> {
-    if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Err(BundleError::Empty);
-    }
-    let ders = ders(bytes).or_else(|error| {
-        let compact: Vec<u8> = bytes.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-        match STANDARD.decode(compact) {
-            Ok(decoded) if error == BundleError::NoCertificate => ders(&decoded),
-            _ => Err(error),
-        }
-    })?;
-    let (mut unique, mut seen) = (Vec::<Vec<u8>>::new(), std::collections::HashSet::new());
-    for (index, der) in ders.into_iter().enumerate() {
-        if x509_parser::parse_x509_certificate(&der).is_ok_and(|(rest, _)| rest.is_empty()) {
-            if seen.insert(der.clone()) {
-                unique.push(der);
-            }
-        } else {
-            return Err(BundleError::Broken(index + 1));
-        }
-    }
-    Ok(unique.iter().map(|der| encode("CERTIFICATE", der)).collect())
-}
-
-fn ders(bytes: &[u8]) -> Result<Vec<Vec<u8>>, BundleError> {
-    if let Ok(text) = str::from_utf8(bytes) {
-        if holds_private_key(text) {
-            return Err(BundleError::PrivateKey);
-        }
-        let found = certificates(text);
-        if !found.is_empty() {
-            return Ok(found);
-        }
-    }
-    match bytes {
-        [0x30, ..] if x509_parser::parse_x509_certificate(bytes).is_ok() => Ok(vec![bytes.to_vec()]),
-        [0x30, ..] if rcgen::KeyPair::try_from(bytes).is_ok() => Err(BundleError::PrivateKey),
-        _ => Err(BundleError::NoCertificate),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,32 +139,6 @@ mod tests {
         assert_eq!(blocks(&format!("{beginnings}-----END X-----\n")), []);
     }
 
-    #[test]
-    fn every_form_of_a_bundle_becomes_pem() {
-        let der = certificate();
-        let pem = encode("CERTIFICATE", &der);
-        for form in [
-            pem.clone().into_bytes(),
-            der.clone(),
-            STANDARD.encode(&pem).into_bytes(),
-            STANDARD.encode(&der).into_bytes(),
-            format!("# a CA\n{pem}{pem}").into_bytes(),
-        ] {
-            assert_eq!(bundle(&form).as_deref(), Ok(pem.as_str()));
-        }
-        let key = rcgen::KeyPair::generate().unwrap();
-        assert_eq!(bundle(format!("{pem}{}", key.serialize_pem()).as_bytes()), Err(BundleError::PrivateKey));
-        assert_eq!(bundle(key.serialized_der()), Err(BundleError::PrivateKey));
-        assert_eq!(bundle(STANDARD.encode(key.serialize_pem()).as_bytes()), Err(BundleError::PrivateKey));
-        for beside in [STANDARD.encode(key.serialize_pem()), STANDARD.encode(key.serialized_der())] {
-            assert_eq!(bundle(format!("{pem}{beside}\n").as_bytes()), Err(BundleError::PrivateKey));
-            assert_eq!(bundle(format!("{beside}\n{pem}").as_bytes()), Err(BundleError::PrivateKey));
-        }
-        assert_eq!(bundle(b" \n"), Err(BundleError::Empty));
-        assert_eq!(bundle(b"hello"), Err(BundleError::NoCertificate));
-        assert_eq!(bundle(encode("CERTIFICATE", b"0\x03abc").as_bytes()), Err(BundleError::Broken(1)));
-    }
-
     proptest! {
         #[test]
         fn what_is_encoded_is_decoded(der in proptest::collection::vec(any::<u8>(), 0..200)) {
@@ -230,7 +149,6 @@ mod tests {
         #[test]
         fn no_text_makes_it_panic(text in "(-----BEGIN |-----END |CERTIFICATE|-----|\n|AAAA|:| |\u{e9}|=){0,30}") {
             blocks(&text);
-            let _ = bundle(text.as_bytes());
         }
     }
 }

@@ -3,10 +3,8 @@
 //! Of what a request asks for only the common name and the key count, so that extensions in it are passed over, whatever
 //! they say.
 
-use super::der::{Reader, Tag};
-use super::link::{Curve, Key, public_key};
+use super::gox509::{Check, Curve, Key, Reader, Signed, Tag, check, read_key};
 use super::pem;
-use super::signature::{self, Check, Signed};
 
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 /// The smallest RSA key that gets a certificate, in bits.
@@ -79,7 +77,7 @@ impl Request {
 
     fn from_der(der: &[u8]) -> Result<Self, RequestError> {
         let parts = parts(der).ok_or(RequestError::Malformed("its structure is broken"))?;
-        let (key, public_key) = public_key(parts.info).map_err(|why| RequestError::Malformed(why.0))?;
+        let (key, public_key) = read_key(parts.info).map_err(|why| RequestError::Malformed(why.0))?;
         match &key {
             Key::Ecdsa(Curve::P224) => return Err(RequestError::Key("the curve P-224".into())),
             Key::Dsa => return Err(RequestError::Key("DSA".into())),
@@ -88,7 +86,7 @@ impl Request {
             _ => {}
         }
         let signed = Signed { octets: parts.signed, algorithm: parts.algorithm, signature: &parts.signature };
-        match signature::check(&signed, &key, &public_key) {
+        match check(&signed, &key, &public_key) {
             Check::Holds => {}
             Check::Fails => return Err(RequestError::Signature),
             Check::Insecure => return Err(RequestError::Insecure),

@@ -5,7 +5,10 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::*;
+use jiff::Timestamp;
+
+use super::{Refusal, ServerFault, Verdict};
+use crate::pki::Bundle;
 
 #[path = "../../../tests/server/corpus.rs"]
 mod corpus;
@@ -21,12 +24,12 @@ fn verdict(case: &Case) -> (String, bool) {
     };
     let plain = |word: &str| (word.to_owned(), false);
     match &case.host {
-        None => match verify(&case.presented, &case.ca, at) {
+        None => match Bundle::from(case.ca.as_str()).verdict(&case.presented, at) {
             Verdict::Authorized { .. } => plain("authorized"),
             Verdict::Refused(refused) => refusal(refused),
             Verdict::Unknown(_) => plain("unknown"),
         },
-        Some(host) => match verify_server(&case.presented, &case.ca, host, at) {
+        Some(host) => match Bundle::from(case.ca.as_str()).accepts_server(&case.presented, host, at) {
             Ok(()) => plain("authorized"),
             Err(ServerFault::Expired(refused) | ServerFault::Refused(refused)) => refusal(refused),
             Err(ServerFault::WrongName(_)) => plain("wrong-name"),
@@ -120,8 +123,8 @@ fn many_names_take_no_square_of_comparisons() {
         vec![leaf.signed_by(&key, &issuer).unwrap().der().to_vec()]
     };
     let at: Timestamp = "2026-11-25T00:00:00Z".parse().unwrap();
-    let ca = crate::pki::encode("CERTIFICATE", &ca_der);
-    assert!(matches!(verify(&leaf(names.clone()), &ca, at), Verdict::Authorized { .. }));
+    let ca: Bundle = [ca_der].into_iter().collect();
+    assert!(matches!(ca.verdict(&leaf(names.clone()), at), Verdict::Authorized { .. }));
     let hit = [names, tlv(0x82, b"a.x19999.example.com")].concat();
-    assert!(matches!(verify(&leaf(hit), &ca, at), Verdict::Refused(refusal) if refusal.message.contains("a.x19999")));
+    assert!(matches!(ca.verdict(&leaf(hit), at), Verdict::Refused(refusal) if refusal.message.contains("a.x19999")));
 }

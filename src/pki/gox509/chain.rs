@@ -4,16 +4,18 @@
 //! and what is said of whole chains. Not modelled: the public intermediates that Go 1.26.10 and 1.27.3 refuse by their
 //! keys (<https://go.dev/issue/82345>).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 use x509_parser::prelude::{FromDer as _, X509Name};
 
 use super::constraints::{Index, Objection};
-use super::link::{Key, Link};
+use super::extensions::Signing;
+use super::key::Key;
+use super::link::Link;
+use super::policies;
 use super::refusal::{Reason, Refusal};
-use super::signature::{self, Check, Signed};
-use super::{pem, policies};
+use super::signature::{Check, signature};
 
 /// How many candidates Go looks at before it gives up.
 const CANDIDATES: usize = 100;
@@ -79,14 +81,10 @@ pub(super) fn is_past(seconds: i64, at: Timestamp) -> bool {
     at.as_second() > seconds || (at.as_second() == seconds && at.subsec_nanosecond() > 0)
 }
 
-/// The certificates of a PEM text that Go can parse.
-pub(super) fn roots(text: &str) -> Vec<Link> {
-    pem::certificates(text).iter().filter_map(|der| Link::parse(der).ok()).collect()
-}
-
 /// Whether the extended key usage of a certificate allows a purpose. None stated allows any.
 pub(super) fn allows(link: &Link, purpose: Purpose) -> bool {
-    link.usages.is_empty() || link.usages.iter().any(|usage| usage == ANY_USAGE || usage == purpose.usage())
+    link.extensions.usages.is_empty()
+        || link.extensions.usages.iter().any(|usage| usage == ANY_USAGE || usage == purpose.usage())
 }
 
 /// Where a certificate is in a chain.
@@ -98,17 +96,24 @@ enum Role {
 }
 
 /// Certificates by their subject. A certificate is its number.
-#[derive(Default)]
-struct Pool {
-    by_subject: HashMap<Vec<u8>, Vec<usize>>,
+type Pool<'l> = HashMap<&'l [u8], Vec<usize>>;
+
+/// Numbers certificates, each once.
+fn pool<'l>(links: &mut Vec<&'l Link>, all: &'l [Link]) -> Pool<'l> {
+    let (mut pool, mut seen) = (Pool::new(), HashSet::new());
+    for link in all.iter().filter(|link| seen.insert(&link.der)) {
+        pool.entry(&link.subject).or_default().push(links.len());
+        links.push(link);
+    }
+    pool
 }
 
 /// The leaf, what was presented with it, and the roots.
-pub(super) struct Chains {
+pub(super) struct Chains<'l> {
     /// The leaf is the first.
-    links: Vec<Link>,
-    intermediates: Pool,
-    roots: Pool,
+    links: Vec<&'l Link>,
+    intermediates: Pool<'l>,
+    roots: Pool<'l>,
     purpose: Purpose,
     leaf_is_root: bool,
     candidates: HashMap<usize, Vec<(Role, usize)>>,
@@ -136,46 +141,30 @@ struct Attempt {
     consulted: BTreeSet<usize>,
 }
 
-impl Chains {
-    pub fn new(presented: Vec<Link>, roots: Vec<Link>, purpose: Purpose) -> Self {
-        let mut chains = Self {
-            links: Vec::new(),
-            intermediates: Pool::default(),
-            roots: Pool::default(),
+impl<'l> Chains<'l> {
+    /// Takes a leaf with what is presented beside it, and the roots. Each certificate counts once.
+    pub fn new(leaf: &'l Link, beside: &'l [Link], roots: &'l [Link], purpose: Purpose) -> Self {
+        let mut links = vec![leaf];
+        Self {
+            leaf_is_root: roots.iter().any(|root| leaf.der == root.der),
+            intermediates: pool(&mut links, beside),
+            roots: pool(&mut links, roots),
+            links,
             purpose,
-            leaf_is_root: false,
             candidates: HashMap::new(),
             signatures: HashMap::new(),
             indexes: HashMap::new(),
             objections: HashMap::new(),
             wrongs: HashMap::new(),
-        };
-        let mut presented = presented.into_iter();
-        chains.links.extend(presented.next());
-        chains.leaf_is_root = roots.iter().any(|root| chains.links.first().is_some_and(|leaf| leaf.der == root.der));
-        chains.intermediates = chains.pool(presented);
-        chains.roots = chains.pool(roots.into_iter());
-        chains
-    }
-
-    /// Takes certificates in, each once.
-    fn pool(&mut self, links: impl Iterator<Item = Link>) -> Pool {
-        let (mut pool, mut seen) = (Pool::default(), std::collections::HashSet::new());
-        for link in links {
-            if seen.insert(link.der.clone()) {
-                pool.by_subject.entry(link.subject.clone()).or_default().push(self.links.len());
-                self.links.push(link);
-            }
         }
-        pool
     }
 
-    pub fn leaf(&self) -> &Link {
-        &self.links[0]
+    pub fn leaf(&self) -> &'l Link {
+        self.links[0]
     }
 
     /// The roots and what was presented with the leaf.
-    pub fn others(&self) -> &[Link] {
+    pub fn others(&self) -> &[&'l Link] {
         &self.links[1..]
     }
 
@@ -207,7 +196,7 @@ impl Chains {
     pub fn until(&mut self, at: Timestamp) -> Option<Timestamp> {
         let (mut at, mut counted) = (at, self.attempt(at).1);
         loop {
-            let links = counted.iter().map(|number| &self.links[*number]);
+            let links = counted.iter().map(|number| self.links[*number]);
             let changes = links.flat_map(|link| [link.not_before, link.not_after.saturating_add(1)]);
             let change = changes.filter(|change| *change > at.as_second()).min()?;
             at = Timestamp::from_second(change).ok()?;
@@ -235,7 +224,7 @@ impl Chains {
             (Some(constrained), _) => constrained,
             (None, Some(link)) if !against_policy => {
                 let why = format!("may not be used for {}, by its extended key usage", self.purpose.words());
-                fault(Reason::Usage, &self.links[link], &why)
+                fault(Reason::Usage, self.links[link], &why)
             }
             _ => fault(Reason::Policies, self.leaf(), "has no chain whose certificate policies hold"),
         })
@@ -246,10 +235,10 @@ impl Chains {
         if let Some(known) = self.wrongs.get(chain) {
             return known.clone();
         }
-        let links: Vec<&Link> = chain.iter().map(|number| &self.links[*number]).collect();
+        let links: Vec<&Link> = chain.iter().map(|number| self.links[*number]).collect();
         let wrong = if !policies::hold(&links) {
             Some(Wrong::Policies)
-        } else if let Some(link) = chain.iter().rev().find(|number| !allows(&self.links[**number], self.purpose)) {
+        } else if let Some(link) = chain.iter().rev().find(|number| !allows(self.links[**number], self.purpose)) {
             Some(Wrong::Usage(*link))
         } else {
             self.against_constraints(chain).map(Wrong::Constraints)
@@ -267,7 +256,7 @@ impl Chains {
                     if let Some(releases) = objection.releases {
                         why.push_str(&format!(" (by {releases})"));
                     }
-                    return Some(fault(Reason::NameConstraints, &self.links[*above], &why));
+                    return Some(fault(Reason::NameConstraints, self.links[*above], &why));
                 }
             }
         }
@@ -278,10 +267,10 @@ impl Chains {
         if let Some(known) = self.objections.get(&(number, above)) {
             return known.clone();
         }
-        let (link, constraints) = (&self.links[number], self.links[above].constraints.as_ref()?);
-        link.san.as_ref()?;
+        let (link, constraints) = (self.links[number], self.links[above].extensions.constraints.as_ref()?);
+        link.extensions.san.as_ref()?;
         let index = self.indexes.entry(above).or_insert_with(|| Index::new(constraints));
-        let objection = index.objection(&link.names);
+        let objection = index.objection(&link.extensions.names);
         self.objections.insert((number, above), objection.clone());
         objection
     }
@@ -296,7 +285,7 @@ impl Chains {
             attempt.candidates += 1;
             if attempt.candidates > CANDIDATES {
                 let why = "has more possible issuers than Go tries";
-                last = Some(fault(Reason::TooManyChecks, &self.links[child], why));
+                last = Some(fault(Reason::TooManyChecks, self.links[child], why));
                 break;
             }
             if self.links[parent].key == Key::Other || self.is_in(chain, parent) {
@@ -313,28 +302,14 @@ impl Chains {
                     continue;
                 }
             }
-            last = match self.valid(role, parent, chain, attempt) {
-                Err(fault) => {
-                    hint.get_or_insert_with(|| fault.clone());
-                    Some(fault)
-                }
-                Ok(()) => {
-                    let longer = [chain, &[parent]].concat();
-                    match role {
-                        Role::Root => {
-                            chains.push(longer);
-                            None
-                        }
-                        _ => match self.build(&longer, attempt) {
-                            Ok(found) => {
-                                chains.extend(found);
-                                None
-                            }
-                            Err(fault) => Some(fault),
-                        },
-                    }
-                }
-            };
+            if let Err(fault) = self.valid(role, parent, chain, attempt) {
+                hint.get_or_insert_with(|| fault.clone());
+                last = Some(fault);
+                continue;
+            }
+            let longer = [chain, &[parent]].concat();
+            let found = if role == Role::Root { Ok(vec![longer]) } else { self.build(&longer, attempt) };
+            last = found.map(|found| chains.extend(found)).err();
         }
         if !chains.is_empty() {
             return Ok(chains);
@@ -350,15 +325,15 @@ impl Chains {
         if let Some(known) = self.candidates.get(&child) {
             return known.clone();
         }
-        let link = &self.links[child];
-        let wanted = link.authority_key_id.as_deref().unwrap_or_default();
+        let link = self.links[child];
+        let wanted = link.extensions.authority_key_id.as_deref().unwrap_or_default();
         let rank = |number: &usize| {
-            let own = self.links[*number].subject_key_id.as_deref().unwrap_or_default();
+            let own = self.links[*number].extensions.subject_key_id.as_deref().unwrap_or_default();
             if own == wanted { 0 } else { 2 - u8::from(own.is_empty() || wanted.is_empty()) }
         };
         let mut candidates = Vec::new();
         for (role, pool) in [(Role::Root, &self.roots), (Role::Intermediate, &self.intermediates)] {
-            let mut found = pool.by_subject.get(&link.issuer).cloned().unwrap_or_default();
+            let mut found = pool.get(link.issuer.as_slice()).cloned().unwrap_or_default();
             found.sort_by_key(rank);
             candidates.extend(found.into_iter().take(CANDIDATES + 1).map(|number| (role, number)));
         }
@@ -369,10 +344,10 @@ impl Chains {
 
     /// Whether the same subject with the same key and names is in a chain already.
     fn is_in(&self, chain: &[usize], number: usize) -> bool {
-        let link = &self.links[number];
-        let others = chain.iter().map(|number| &self.links[*number]);
+        let link = self.links[number];
+        let others = chain.iter().map(|number| self.links[*number]);
         for other in others.filter(|other| other.subject == link.subject && other.spki == link.spki) {
-            match (&other.san, &link.san) {
+            match (&other.extensions.san, &link.extensions.san) {
                 (None, None) => return true,
                 (Some(other), Some(own)) if other == own => return true,
                 (Some(_), Some(_)) => {}
@@ -387,10 +362,10 @@ impl Chains {
         if let Some(known) = self.signatures.get(&(child, parent)) {
             return known.clone();
         }
-        let link = &self.links[parent];
-        let result = if link.ca == Some(false) || (link.version == 3 && link.ca.is_none()) {
+        let link = self.links[parent];
+        let result = if link.extensions.ca == Some(false) || (link.version == 3 && link.extensions.ca.is_none()) {
             Err(fault(Reason::NotACa, link, "is no CA"))
-        } else if !link.signs {
+        } else if link.extensions.signing == Signing::Forbidden {
             Err(fault(Reason::NotACa, link, "may not sign certificates, by its key usage"))
         } else {
             self.signature(child, parent)
@@ -400,11 +375,11 @@ impl Chains {
     }
 
     fn signature(&self, child: usize, parent: usize) -> Result<(), Fault> {
-        match signature(&self.links[child], &self.links[parent]) {
+        match signature(self.links[child], self.links[parent]) {
             Check::Holds => Ok(()),
             Check::Insecure => {
                 let why = "is signed with MD5 or SHA-1, which Go rejects";
-                Err(fault(Reason::InsecureSignature, &self.links[child], why))
+                Err(fault(Reason::InsecureSignature, self.links[child], why))
             }
             Check::Unsupported(what) => Err(Fault::Unknown(format!("{what} can't be verified here"))),
             Check::Fails | Check::Mismatch => Err(self.unknown_authority(child)),
@@ -413,13 +388,13 @@ impl Chains {
 
     fn unknown_authority(&self, child: usize) -> Fault {
         let why = format!("was not issued by a CA of {}", self.purpose.authority());
-        fault(Reason::UnknownAuthority, &self.links[child], &why)
+        fault(Reason::UnknownAuthority, self.links[child], &why)
     }
 
     /// Whether a certificate may be above a chain.
     fn valid(&self, role: Role, number: usize, chain: &[usize], attempt: &mut Attempt) -> Result<(), Fault> {
-        let link = &self.links[number];
-        if !link.unhandled.is_empty() {
+        let link = self.links[number];
+        if !link.extensions.unhandled.is_empty() {
             return Err(fault(Reason::CriticalExtension, link, "has a critical extension that Go doesn't know"));
         }
         attempt.consulted.insert(number);
@@ -429,19 +404,13 @@ impl Chains {
         if is_past(link.not_after, attempt.at) {
             return Err(fault(Reason::Expired, link, &format!("has expired at {}", when(link.not_after))));
         }
-        if role == Role::Intermediate && link.ca != Some(true) {
+        if role == Role::Intermediate && link.extensions.ca != Some(true) {
             return Err(fault(Reason::NotACa, link, "is no CA"));
         }
         let below = chain.len().saturating_sub(1) as u64;
-        if link.ca.is_some() && link.path_length.is_some_and(|most| below > most) {
+        if link.extensions.ca.is_some() && link.extensions.path_length.is_some_and(|most| below > most) {
             return Err(fault(Reason::PathLength, link, "allows fewer CAs below it than there are"));
         }
         Ok(())
     }
-}
-
-/// Whether a certificate's signature is that of another's key.
-pub(super) fn signature(child: &Link, parent: &Link) -> Check {
-    let signed = Signed { octets: &child.signed, algorithm: &child.algorithm, signature: &child.signature };
-    signature::check(&signed, &parent.key, &parent.public_key)
 }

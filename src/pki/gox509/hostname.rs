@@ -12,12 +12,12 @@ const LISTED: usize = 20;
 pub(super) fn fits(link: &Link, host: &str) -> bool {
     if let Some(address) = address(host) {
         let same = |name: &Name| matches!(name, Name::Ip(own) if own.to_canonical() == address.to_canonical());
-        return link.names.iter().any(same);
+        return link.extensions.names.iter().any(same);
     }
     let host = host.to_ascii_lowercase();
     let relative = host.strip_suffix('.').unwrap_or(&host);
     let usable = is_name(relative, false);
-    link.names.iter().any(|name| match name {
+    link.extensions.names.iter().any(|name| match name {
         Name::Dns(pattern) => {
             let pattern = pattern.to_ascii_lowercase();
             if usable && is_name(&pattern, true) {
@@ -34,7 +34,7 @@ pub(super) fn fits(link: &Link, host: &str) -> bool {
 /// What a certificate names, of the kind that a host is of: addresses for an address, otherwise DNS names.
 pub(super) fn named(link: &Link, host: &str) -> Vec<String> {
     let wanted = address(host).is_some();
-    let names = link.names.iter().filter(|name| match name {
+    let names = link.extensions.names.iter().filter(|name| match name {
         Name::Ip(_) => wanted,
         Name::Dns(_) => !wanted,
         _ => false,

@@ -1,12 +1,14 @@
 //! Signatures on certificates and requests, by the algorithms that Go's crypto/x509 accepts.
 
-use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
+use aws_lc_rs::signature::{self as aws, ParsedPublicKey, VerificationAlgorithm};
 
-use super::link::{Curve, Key};
+use super::der::{self, Reader, Tag};
+use super::key::{Curve, Key};
+use super::link::Link;
 
 /// What there is to say of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Check {
+pub(in crate::pki) enum Check {
     Holds,
     Fails,
     /// MD5 or SHA-1, which Go doesn't accept.
@@ -18,14 +20,14 @@ pub(super) enum Check {
 }
 
 /// Something that is signed: its octets, the content of the signature's AlgorithmIdentifier, and the signature.
-pub(super) struct Signed<'s> {
+pub(in crate::pki) struct Signed<'s> {
     pub octets: &'s [u8],
     pub algorithm: &'s [u8],
     pub signature: &'s [u8],
 }
 
 /// Whether a signature is one of a key, given as what it is and its bits.
-pub(super) fn check(signed: &Signed<'_>, key: &Key, public_key: &[u8]) -> Check {
+pub(in crate::pki) fn check(signed: &Signed<'_>, key: &Key, public_key: &[u8]) -> Check {
     match algorithm(signed.algorithm) {
         Algorithm::Insecure => Check::Insecure,
         Algorithm::Unknown => Check::Mismatch,
@@ -39,6 +41,12 @@ pub(super) fn check(signed: &Signed<'_>, key: &Key, public_key: &[u8]) -> Check 
             }
         },
     }
+}
+
+/// Whether a certificate's signature is that of another's key.
+pub(in crate::pki) fn signature(child: &Link, parent: &Link) -> Check {
+    let signed = Signed { octets: &child.signed, algorithm: &child.algorithm, signature: &child.signature };
+    check(&signed, &parent.key, &parent.public_key)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +74,6 @@ enum Algorithm {
 
 /// What Go makes of a signature's AlgorithmIdentifier.
 fn algorithm(identifier: &[u8]) -> Algorithm {
-    use super::der::Reader;
     const PKCS1: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
     const ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04];
     let mut reader = Reader::new(identifier);
@@ -98,7 +105,6 @@ fn algorithm(identifier: &[u8]) -> Algorithm {
 
 /// RSASSA-PSS (RFC 4055, 3.1) of one of three kinds: a hash, the same in MGF1, and a salt of its length.
 fn pss(parameters: &[u8]) -> Algorithm {
-    use super::der::{Reader, Tag, signed};
     const SHA2: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02];
     const MGF1: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x08];
     fn hash(identifier: &[u8]) -> Option<u8> {
@@ -115,9 +121,9 @@ fn pss(parameters: &[u8]) -> Algorithm {
         let mut mask = Reader::new(Reader::new(list.read(Tag::constructed(1))?).read(Tag::SEQUENCE)?);
         let mgf1 = mask.read_oid()? == MGF1;
         let inner = hash(mask.read(Tag::SEQUENCE)?)?;
-        let salt = signed(Reader::new(list.read(Tag::constructed(2))?).read(Tag::INTEGER)?)?;
+        let salt = der::signed(Reader::new(list.read(Tag::constructed(2))?).read(Tag::INTEGER)?)?;
         let trailer = match list.peek() {
-            Some(tag) if tag == Tag::constructed(3) => signed(Reader::new(list.read(tag)?).read(Tag::INTEGER)?)?,
+            Some(tag) if tag == Tag::constructed(3) => der::signed(Reader::new(list.read(tag)?).read(Tag::INTEGER)?)?,
             _ => 1,
         };
         (mgf1 && own == inner && trailer == 1).then_some((own, salt))
@@ -145,35 +151,35 @@ fn verifier(scheme: Scheme, hash: Hash, key: &Key) -> Verifier {
         (Scheme::Pkcs1 | Scheme::Pss, Key::Rsa { bits: ..1024 }) => Never,
         (Scheme::Pkcs1 | Scheme::Pss, Key::Rsa { bits: 8193.. }) => Unsupported("an RSA key of more than 8192 bits"),
         (Scheme::Pkcs1, Key::Rsa { bits }) => match (hash, *bits < 2048) {
-            (Sha256, true) => With(&signature::RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY),
-            (Sha512, true) => With(&signature::RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY),
+            (Sha256, true) => With(&aws::RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY),
+            (Sha512, true) => With(&aws::RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY),
             (_, true) => Unsupported("SHA-384 with an RSA key of less than 2048 bits"),
-            (Sha256, _) => With(&signature::RSA_PKCS1_2048_8192_SHA256),
-            (Sha384, _) => With(&signature::RSA_PKCS1_2048_8192_SHA384),
-            (Sha512, _) => With(&signature::RSA_PKCS1_2048_8192_SHA512),
+            (Sha256, _) => With(&aws::RSA_PKCS1_2048_8192_SHA256),
+            (Sha384, _) => With(&aws::RSA_PKCS1_2048_8192_SHA384),
+            (Sha512, _) => With(&aws::RSA_PKCS1_2048_8192_SHA512),
             (Own, _) => Never,
         },
         (Scheme::Pss, Key::Rsa { bits }) => match hash {
             _ if *bits < 2048 => Unsupported("PSS with an RSA key of less than 2048 bits"),
-            Sha256 => With(&signature::RSA_PSS_2048_8192_SHA256),
-            Sha384 => With(&signature::RSA_PSS_2048_8192_SHA384),
-            Sha512 => With(&signature::RSA_PSS_2048_8192_SHA512),
+            Sha256 => With(&aws::RSA_PSS_2048_8192_SHA256),
+            Sha384 => With(&aws::RSA_PSS_2048_8192_SHA384),
+            Sha512 => With(&aws::RSA_PSS_2048_8192_SHA512),
             Own => Never,
         },
         (Scheme::Ecdsa, Key::Ecdsa(curve)) => match (curve, hash) {
             (Curve::P224, _) => Unsupported("the curve P-224"),
-            (Curve::P256, Sha256) => With(&signature::ECDSA_P256_SHA256_ASN1),
-            (Curve::P256, Sha384) => With(&signature::ECDSA_P256_SHA384_ASN1),
-            (Curve::P256, Sha512) => With(&signature::ECDSA_P256_SHA512_ASN1),
-            (Curve::P384, Sha256) => With(&signature::ECDSA_P384_SHA256_ASN1),
-            (Curve::P384, Sha384) => With(&signature::ECDSA_P384_SHA384_ASN1),
-            (Curve::P384, Sha512) => With(&signature::ECDSA_P384_SHA512_ASN1),
-            (Curve::P521, Sha256) => With(&signature::ECDSA_P521_SHA256_ASN1),
-            (Curve::P521, Sha384) => With(&signature::ECDSA_P521_SHA384_ASN1),
-            (Curve::P521, Sha512) => With(&signature::ECDSA_P521_SHA512_ASN1),
+            (Curve::P256, Sha256) => With(&aws::ECDSA_P256_SHA256_ASN1),
+            (Curve::P256, Sha384) => With(&aws::ECDSA_P256_SHA384_ASN1),
+            (Curve::P256, Sha512) => With(&aws::ECDSA_P256_SHA512_ASN1),
+            (Curve::P384, Sha256) => With(&aws::ECDSA_P384_SHA256_ASN1),
+            (Curve::P384, Sha384) => With(&aws::ECDSA_P384_SHA384_ASN1),
+            (Curve::P384, Sha512) => With(&aws::ECDSA_P384_SHA512_ASN1),
+            (Curve::P521, Sha256) => With(&aws::ECDSA_P521_SHA256_ASN1),
+            (Curve::P521, Sha384) => With(&aws::ECDSA_P521_SHA384_ASN1),
+            (Curve::P521, Sha512) => With(&aws::ECDSA_P521_SHA512_ASN1),
             (_, Own) => Never,
         },
-        (Scheme::Ed25519, Key::Ed25519) => With(&signature::ED25519),
+        (Scheme::Ed25519, Key::Ed25519) => With(&aws::ED25519),
         _ => Never,
     }
 }

@@ -4,7 +4,7 @@ use jiff::civil::DateTime;
 
 /// The octet that says what an element is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tag(pub u8);
+pub(in crate::pki) struct Tag(pub u8);
 
 impl Tag {
     pub const BOOLEAN: Self = Self(0x01);
@@ -34,15 +34,29 @@ impl Tag {
     }
 }
 
+/// Why Go can't parse something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed(pub &'static str);
+
+pub(in crate::pki) type Parsed<T> = Result<T, Malformed>;
+
+pub(super) fn need<T>(value: Option<T>, what: &'static str) -> Parsed<T> {
+    value.ok_or(Malformed(what))
+}
+
+pub(super) fn broken<T>(what: &'static str) -> Parsed<T> {
+    Err(Malformed(what))
+}
+
 /// Reads elements one behind the other. What can't be read is none, and nothing is consumed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reader<'a> {
+pub(in crate::pki) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 /// A BIT STRING's octets, and how many of its bits count.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bits<'a> {
+pub(in crate::pki) struct Bits<'a> {
     octets: &'a [u8],
     length: usize,
 }
@@ -57,6 +71,14 @@ impl Bits<'_> {
 impl<'a> Reader<'a> {
     pub fn new(rest: &'a [u8]) -> Self {
         Self { rest }
+    }
+
+    /// Reads what is in the SEQUENCE that a text begins with.
+    ///
+    /// # Errors
+    /// `what`, where it begins with something else.
+    pub fn sequence(der: &'a [u8], what: &'static str) -> Parsed<Self> {
+        need(Self::new(der).read(Tag::SEQUENCE), what).map(Self::new)
     }
 
     pub fn is_empty(&self) -> bool {

@@ -10,10 +10,12 @@ use jiff::Timestamp;
 
 use super::chain::{self, Chains, Fault, Purpose, is_past, named, when};
 use super::der::{Reader, Tag};
+use super::extensions::Signing;
 use super::hostname;
-use super::link::{Key, Link};
+use super::key::Key;
+use super::link::Link;
 use super::refusal::{Reason, Refusal};
-use super::signature::Check;
+use super::signature::{Check, signature};
 
 /// Whether the gateway would let the agent in.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,22 +32,21 @@ pub enum Verdict {
 /// The largest RSA key that a TLS handshake takes, in bits.
 const LARGEST_KEY: usize = 8192;
 
-/// The verdict for what an agent presents, its own certificate first, as DER; `ca` is the plane's CA as it stands there.
-pub fn verify(presented: &[Vec<u8>], ca: &str, at: Timestamp) -> Verdict {
+/// Judges what an agent presents, its own certificate first, as DER; `roots` are what Go can parse of the plane's CA.
+pub fn verify(presented: &[Vec<u8>], roots: &[Link], at: Timestamp) -> Verdict {
     let links = match presented_links(presented, "the agent") {
         Ok(links) => links,
         Err(refusal) => return Verdict::Refused(refusal),
     };
-    if matches!(links[0].key, Key::Other | Key::Dsa) {
-        let message = format!("{} has a key of a kind that TLS can't use here", named(&links[0]));
-        return Verdict::Refused(Refusal { reason: Reason::UnsupportedKey, message });
+    let (leaf, beside) = (&links[0], &links[1..]);
+    if let Err(refusal) = usable_key(leaf) {
+        return Verdict::Refused(refusal);
     }
-    let roots = chain::roots(ca);
     if roots.is_empty() {
         let message = "the plane's CA holds no certificate that can be parsed".into();
         return Verdict::Refused(Refusal { reason: Reason::NoCa, message });
     }
-    let mut chains = Chains::new(links, roots, Purpose::Client);
+    let mut chains = Chains::new(leaf, beside, roots, Purpose::Client);
     match chains.judge(at) {
         Ok(()) => Verdict::Authorized { until: chains.until(at) },
         Err(Fault::Refused(refusal)) => Verdict::Refused(explained(refusal, chains.leaf(), chains.others())),
@@ -84,9 +85,19 @@ fn presented_links(presented: &[Vec<u8>], who: &str) -> Result<Vec<Link>, Refusa
     Ok(links)
 }
 
+/// crypto/tls takes no other kinds of keys.
+fn usable_key(leaf: &Link) -> Result<(), Refusal> {
+    if !matches!(leaf.key, Key::Other | Key::Dsa) {
+        return Ok(());
+    }
+    let message = format!("{} has a key of a kind that TLS can't use here", named(leaf));
+    Err(Refusal { reason: Reason::UnsupportedKey, message })
+}
+
 /// Says of a plane that pins the agent's former certificate what has happened.
-fn explained(mut refusal: Refusal, leaf: &Link, others: &[Link]) -> Refusal {
-    let former = |other: &&Link| other.subject == leaf.subject && other.ca != Some(true) && other.der != leaf.der;
+fn explained(mut refusal: Refusal, leaf: &Link, others: &[&Link]) -> Refusal {
+    let former =
+        |other: &&&Link| other.subject == leaf.subject && other.extensions.ca != Some(true) && other.der != leaf.der;
     if let Some(former) = others.iter().find(former) {
         refusal.message.push_str(&format!(
             "; the plane pins another certificate of the same name, from {}, and the agent's was renewed at {}",
@@ -109,32 +120,26 @@ pub enum ServerFault {
     Unknown(String),
 }
 
-/// Whether an agent accepts a gateway's certificate: what the gateway presents, its own certificate first, as DER; `ca` is
-/// what the agent trusts, in PEM; `host` is the host of the URL that it dials.
+/// Whether an agent accepts a gateway's certificate: what the gateway presents, its own certificate first, as DER; `roots`
+/// are what Go can parse of what the agent trusts; `host` is the host of the URL that it dials.
 ///
 /// # Errors
 /// The first rule that isn't met, in Go's order: the handshake, validity, host name, chain, kind of the key.
-pub fn verify_server(presented: &[Vec<u8>], ca: &str, host: &str, at: Timestamp) -> Result<(), ServerFault> {
+pub fn verify_server(presented: &[Vec<u8>], roots: &[Link], host: &str, at: Timestamp) -> Result<(), ServerFault> {
     let links = presented_links(presented, "the gateway").map_err(ServerFault::Refused)?;
-    let roots = chain::roots(ca);
-    let mut chains = Chains::new(links, roots, Purpose::Server);
+    let (leaf, beside) = (&links[0], &links[1..]);
+    let mut chains = Chains::new(leaf, beside, roots, Purpose::Server);
     chains.leaf_is_valid(at).map_err(|fault| match fault {
         Fault::Refused(refusal) if matches!(refusal.reason, Reason::Expired | Reason::NotYetValid) => {
             ServerFault::Expired(refusal)
         }
         fault => fault.into(),
     })?;
-    if !hostname::fits(chains.leaf(), host) {
-        return Err(ServerFault::WrongName(hostname::named(chains.leaf(), host)));
+    if !hostname::fits(leaf, host) {
+        return Err(ServerFault::WrongName(hostname::named(leaf, host)));
     }
     chains.judge(at).map_err(ServerFault::from)?;
-    match chains.leaf().key {
-        Key::Other | Key::Dsa => {
-            let message = format!("{} has a key of a kind that TLS can't use here", named(chains.leaf()));
-            Err(ServerFault::Refused(Refusal { reason: Reason::UnsupportedKey, message }))
-        }
-        _ => Ok(()),
-    }
+    usable_key(leaf).map_err(ServerFault::Refused)
 }
 
 /// A certificate's public key.
@@ -189,7 +194,7 @@ pub fn trust(der: &[u8], at: Timestamp) -> Result<Trust, Refusal> {
     if at.as_second() < link.not_before {
         return refuse(Reason::NotYetValid, &format!("is valid only from {} on", when(link.not_before)));
     }
-    if !link.unhandled.is_empty() {
+    if !link.extensions.unhandled.is_empty() {
         return refuse(Reason::CriticalExtension, "has a critical extension that the gateway doesn't know");
     }
     if !chain::allows(&link, Purpose::Client) {
@@ -198,17 +203,14 @@ pub fn trust(der: &[u8], at: Timestamp) -> Result<Trust, Refusal> {
     if matches!(link.key, Key::Other | Key::Dsa) {
         return refuse(Reason::UnknownAuthority, "has a key that the gateway can't verify anything with");
     }
-    let issues = link.signs && link.ca.unwrap_or(link.version < 3);
+    let issues = link.extensions.signing == Signing::Allowed && link.extensions.ca.unwrap_or(link.version < 3);
     Ok(if issues { Trust::Issuer } else { Trust::Itself })
 }
 
 /// Whether one certificate signed another, by its name and its key; when, and whether it may, is not asked.
 pub fn issued(child: &[u8], parent: &[u8]) -> bool {
     match (Link::parse(child), Link::parse(parent)) {
-        (Ok(child), Ok(parent)) => child.issuer == parent.subject && chain::signature(&child, &parent) == Check::Holds,
+        (Ok(child), Ok(parent)) => child.issuer == parent.subject && signature(&child, &parent) == Check::Holds,
         _ => false,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,354 @@
+//! The extensions of a certificate (RFC 5280, 4.2) that Go's crypto/x509 handles, read as strictly.
+//!
+//! Not here: what they mean for a chain ([`super::chain`], [`super::policies`]).
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::constraints::{Constraints, Subtree};
+use super::der::{self, Parsed, Reader, Tag, broken, need};
+use super::names::{Name, is_domain, mailbox, uri_host};
+
+/// What a certificate's extensions say.
+#[derive(Clone, Debug, Default)]
+pub struct Extensions {
+    /// The alternative names, as they are written and as they are understood.
+    pub san: Option<Vec<u8>>,
+    pub names: Vec<Name>,
+    /// Whether it says that it is a CA, where it says anything of that.
+    pub ca: Option<bool>,
+    pub path_length: Option<u64>,
+    pub signing: Signing,
+    /// DER of the OIDs of its extended key usages.
+    pub usages: Vec<Vec<u8>>,
+    pub constraints: Option<Constraints>,
+    pub policies: Policies,
+    pub subject_key_id: Option<Vec<u8>>,
+    pub authority_key_id: Option<Vec<u8>>,
+    /// The OIDs of critical extensions that Go doesn't handle.
+    pub unhandled: Vec<Vec<u8>>,
+}
+
+/// Whether the key usage, where there is one, allows to sign certificates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Signing {
+    #[default]
+    Allowed,
+    Forbidden,
+}
+
+/// Certificate policies and what is said of them (RFC 5280, 4.2.1.4, 5, 11 and 14); policies as DER of their OIDs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policies {
+    pub ids: Vec<Vec<u8>>,
+    pub mappings: Vec<(Vec<u8>, Vec<u8>)>,
+    pub require_explicit: Option<u64>,
+    pub inhibit_mapping: Option<u64>,
+    pub inhibit_any: Option<u64>,
+}
+
+/// Whether Go acts on what an extension says. A critical one that it doesn't act on makes a chain fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handling {
+    Handled,
+    PassedOver,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Criticality {
+    Critical,
+    Plain,
+}
+
+type Read = fn(&mut Extensions, Criticality, &[u8]) -> Parsed<Handling>;
+
+/// The extensions that Go handles, by DER of their OIDs.
+const HANDLED: [(&[u8], Read); 13] = [
+    (&[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x01, 0x01], |_, criticality, value| authority_info(criticality, value)),
+    (&[0x55, 0x1d, 14], subject_key_id),
+    (&[0x55, 0x1d, 15], key_usage),
+    (&[0x55, 0x1d, 17], alternative_names),
+    (&[0x55, 0x1d, 19], basic_constraints),
+    (&[0x55, 0x1d, 30], name_constraints),
+    (&[0x55, 0x1d, 31], |_, _, value| distribution_points(value)),
+    (&[0x55, 0x1d, 32], policy_ids),
+    (&[0x55, 0x1d, 33], policy_mappings),
+    (&[0x55, 0x1d, 35], authority_key_id),
+    (&[0x55, 0x1d, 36], policy_constraints),
+    (&[0x55, 0x1d, 37], extended_key_usage),
+    (&[0x55, 0x1d, 54], inhibit_any_policy),
+];
+const BASIC: &str = "its basic constraints are broken";
+const CONSTRAINTS: &str = "its name constraints are broken";
+const NAMES: &str = "its alternative names are broken";
+
+impl Extensions {
+    /// Reads a list of extensions: all of them before any is understood.
+    pub fn parse(list: &[u8]) -> Parsed<Self> {
+        let what = "an extension is broken";
+        let mut list = Reader::sequence(list, "its extensions are broken")?;
+        let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
+        while !list.is_empty() {
+            let mut extension = Reader::new(need(list.read(Tag::SEQUENCE), what)?);
+            let id = need(extension.read_oid(), what)?;
+            let criticality = match extension.peek() {
+                Some(Tag::BOOLEAN) if need(extension.read_boolean(), what)? => Criticality::Critical,
+                _ => Criticality::Plain,
+            };
+            let value = need(extension.read(Tag::OCTET_STRING), what)?;
+            if !seen.insert(id) {
+                return broken("it has an extension twice");
+            }
+            found.push((id, criticality, value));
+        }
+        let mut extensions = Self::default();
+        for (id, criticality, value) in found {
+            let handling = match HANDLED.iter().find(|(handled, _)| *handled == id) {
+                Some((_, read)) => read(&mut extensions, criticality, value)?,
+                None => Handling::PassedOver,
+            };
+            if (criticality, handling) == (Criticality::Critical, Handling::PassedOver) {
+                extensions.unhandled.push(id.to_vec());
+            }
+        }
+        Ok(extensions)
+    }
+}
+
+fn authority_info(criticality: Criticality, value: &[u8]) -> Parsed<Handling> {
+    let what = "its authority information access is broken";
+    if criticality == Criticality::Critical {
+        return broken("its authority information access is critical");
+    }
+    let mut list = Reader::sequence(value, what)?;
+    while !list.is_empty() {
+        let mut access = Reader::new(need(list.read(Tag::SEQUENCE), what)?);
+        need(access.read_oid(), what)?;
+        if access.peek() == Some(Tag::context(6)) {
+            need(access.read(Tag::context(6)), what)?;
+        }
+    }
+    Ok(Handling::Handled)
+}
+
+fn subject_key_id(extensions: &mut Extensions, criticality: Criticality, value: &[u8]) -> Parsed<Handling> {
+    if criticality == Criticality::Critical {
+        return broken("its subject key identifier is critical");
+    }
+    let id = need(Reader::new(value).read(Tag::OCTET_STRING), "its subject key identifier is broken")?;
+    extensions.subject_key_id = Some(id.to_vec());
+    Ok(Handling::Handled)
+}
+
+fn key_usage(extensions: &mut Extensions, _: Criticality, value: &[u8]) -> Parsed<Handling> {
+    let bits = need(Reader::new(value).read_bit_string(), "its key usage is broken")?;
+    // None set counts as none stated.
+    let stated = (0..9).any(|bit| bits.is_set(bit));
+    extensions.signing = if stated && !bits.is_set(5) { Signing::Forbidden } else { Signing::Allowed };
+    Ok(Handling::Handled)
+}
+
+fn alternative_names(extensions: &mut Extensions, _: Criticality, value: &[u8]) -> Parsed<Handling> {
+    let mut list = Reader::sequence(value, NAMES)?;
+    while !list.is_empty() {
+        let (tag, value) = need(list.read_any(), NAMES)?;
+        extensions.names.extend(match tag {
+            tag if tag == Tag::context(1) => Some(Name::Email(ia5(value, NAMES)?)),
+            tag if tag == Tag::context(2) => Some(Name::Dns(ia5(value, NAMES)?)),
+            tag if tag == Tag::context(6) => Some(Name::Uri(host(&ia5(value, NAMES)?)?)),
+            tag if tag == Tag::context(7) => Some(Name::Ip(need(address(value), NAMES)?)),
+            _ => None,
+        });
+    }
+    extensions.san = Some(value.to_vec());
+    Ok(if extensions.names.is_empty() { Handling::PassedOver } else { Handling::Handled })
+}
+
+fn basic_constraints(extensions: &mut Extensions, _: Criticality, value: &[u8]) -> Parsed<Handling> {
+    let mut inner = Reader::sequence(value, BASIC)?;
+    extensions.ca = Some(match inner.peek() {
+        Some(Tag::BOOLEAN) => need(inner.read_boolean(), BASIC)?,
+        _ => false,
+    });
+    if inner.peek() == Some(Tag::INTEGER) {
+        let length = need(inner.read_unsigned(), BASIC)?;
+        extensions.path_length = Some(need(i64::try_from(length).ok(), BASIC)? as u64);
+    }
+    Ok(Handling::Handled)
+}
+
+fn name_constraints(extensions: &mut Extensions, _: Criticality, value: &[u8]) -> Parsed<Handling> {
+    let mut outer = Reader::new(value);
+    let mut inner = Reader::new(need(outer.read(Tag::SEQUENCE), CONSTRAINTS)?);
+    let mut part = |id| match inner.peek() {
+        Some(tag) if tag == Tag::constructed(id) => need(inner.read(tag), CONSTRAINTS),
+        _ => Ok(&[][..]),
+    };
+    let (permitted, excluded) = (part(0)?, part(1)?);
+    if !outer.is_empty() || !inner.is_empty() {
+        return broken(CONSTRAINTS);
+    }
+    if permitted.is_empty() && excluded.is_empty() {
+        return broken("its name constraints are empty");
+    }
+    let (permitted, excluded) = (subtrees(permitted)?, subtrees(excluded)?);
+    let known = permitted.iter().chain(&excluded).all(Option::is_some);
+    let [permitted, excluded] = [permitted, excluded].map(|side| side.into_iter().flatten().collect());
+    extensions.constraints = Some(Constraints { permitted, excluded });
+    Ok(if known { Handling::Handled } else { Handling::PassedOver })
+}
+
+/// The subtrees of one side; none for each of a kind that Go doesn't know.
+fn subtrees(list: &[u8]) -> Parsed<Vec<Option<Subtree>>> {
+    let (mut list, mut subtrees) = (Reader::new(list), Vec::new());
+    while !list.is_empty() {
+        let mut subtree = Reader::new(need(list.read(Tag::SEQUENCE), CONSTRAINTS)?);
+        let (tag, value) = need(subtree.read_any(), CONSTRAINTS)?;
+        subtrees.push(subtree_of(tag, value)?);
+    }
+    Ok(subtrees)
+}
+
+fn subtree_of(tag: Tag, value: &[u8]) -> Parsed<Option<Subtree>> {
+    Ok(match tag {
+        tag if tag == Tag::context(1) => Some(Subtree::Email(mailboxes(value)?)),
+        tag if tag == Tag::context(2) => Some(Subtree::Dns(domain(value)?)),
+        tag if tag == Tag::context(6) => {
+            let domain = domain(value)?;
+            if domain.parse::<IpAddr>().is_ok() {
+                return broken(CONSTRAINTS);
+            }
+            Some(Subtree::Uri(domain))
+        }
+        tag if tag == Tag::context(7) => Some(net(value)?),
+        _ => None,
+    })
+}
+
+fn domain(value: &[u8]) -> Parsed<String> {
+    let text = ia5(value, CONSTRAINTS)?;
+    if is_domain(text.as_bytes(), true) { Ok(text) } else { broken(CONSTRAINTS) }
+}
+
+/// One mailbox, or a domain of mailboxes.
+fn mailboxes(value: &[u8]) -> Parsed<String> {
+    let text = ia5(value, CONSTRAINTS)?;
+    if !text.contains('@') {
+        return domain(value);
+    }
+    if mailbox(&text).is_some() { Ok(text) } else { broken(CONSTRAINTS) }
+}
+
+/// An address and a mask behind it: ones, and then zeros only.
+fn net(value: &[u8]) -> Parsed<Subtree> {
+    let (octets, mask) = value.split_at(value.len() / 2);
+    let address = need(address(octets).filter(|_| octets.len() == mask.len()), CONSTRAINTS)?;
+    let bits = mask.iter().flat_map(|octet| (0..8).rev().map(move |bit| octet >> bit & 1 == 1));
+    if !bits.skip_while(|bit| *bit).all(|bit| !bit) {
+        return broken(CONSTRAINTS);
+    }
+    let prefix = mask.iter().map(|octet| octet.count_ones() as u8).sum();
+    Ok(Subtree::Ip { address, prefix })
+}
+
+fn distribution_points(value: &[u8]) -> Parsed<Handling> {
+    let what = "its CRL distribution points are broken";
+    let mut list = Reader::sequence(value, what)?;
+    while !list.is_empty() {
+        let mut point = Reader::new(need(list.read(Tag::SEQUENCE), what)?);
+        if point.peek() == Some(Tag::constructed(0)) {
+            let mut name = Reader::new(need(point.read(Tag::constructed(0)), what)?);
+            need(name.read(Tag::constructed(0)), what)?;
+        }
+    }
+    Ok(Handling::Handled)
+}
+
+fn policy_ids(extensions: &mut Extensions, _: Criticality, value: &[u8]) -> Parsed<Handling> {
+    let what = "its certificate policies are broken";
+    let (mut list, mut seen) = (Reader::sequence(value, what)?, BTreeSet::new());
+    while !list.is_empty() {
+        let mut policy = Reader::new(need(list.read(Tag::SEQUENCE), what)?);
+        let id = need(policy.read_long_oid(), what)?;
+        if !seen.insert(id) {
+            return broken(what);
+        }
+        extensions.policies.ids.push(id.to_vec());
+    }
+    Ok(Handling::Handled)
+}
+
+fn policy_mappings(extensions: &mut Extensions, _: Criticality, value: &[u8]) -> Parsed<Handling> {
+    let what = "its policy mappings are broken";
+    let mut list = Reader::sequence(value, what)?;
+    while !list.is_empty() {
+        let mut pair = Reader::new(need(list.read(Tag::SEQUENCE), what)?);
+        let mut id = || need(pair.read(Tag::OID), what).map(<[u8]>::to_vec);
+        extensions.policies.mappings.push((id()?, id()?));
+    }
+    Ok(Handling::Handled)
+}
+
+fn authority_key_id(extensions: &mut Extensions, criticality: Criticality, value: &[u8]) -> Parsed<Handling> {
+    if criticality == Criticality::Critical {
+        return broken("its authority key identifier is critical");
+    }
+    let what = "its authority key identifier is broken";
+    let mut inner = Reader::sequence(value, what)?;
+    if inner.peek() == Some(Tag::context(0)) {
+        extensions.authority_key_id = Some(need(inner.read(Tag::context(0)), what)?.to_vec());
+    }
+    Ok(Handling::Handled)
+}
+
+fn policy_constraints(extensions: &mut Extensions, _: Criticality, value: &[u8]) -> Parsed<Handling> {
+    let what = "its policy constraints are broken";
+    let mut inner = Reader::sequence(value, what)?;
+    // A negative one counts for nothing.
+    let mut number = |id| match inner.peek() {
+        Some(tag) if tag == Tag::context(id) => {
+            need(inner.read(tag).and_then(der::signed), what).map(|number| u64::try_from(number).ok())
+        }
+        _ => Ok(None),
+    };
+    extensions.policies.require_explicit = number(0)?;
+    extensions.policies.inhibit_mapping = number(1)?;
+    Ok(Handling::Handled)
+}
+
+fn extended_key_usage(extensions: &mut Extensions, _: Criticality, value: &[u8]) -> Parsed<Handling> {
+    let what = "its extended key usage is broken";
+    let mut list = Reader::sequence(value, what)?;
+    while !list.is_empty() {
+        extensions.usages.push(need(list.read_oid(), what)?.to_vec());
+    }
+    Ok(Handling::Handled)
+}
+
+fn inhibit_any_policy(extensions: &mut Extensions, _: Criticality, value: &[u8]) -> Parsed<Handling> {
+    let what = "its inhibitAnyPolicy is broken";
+    let number = need(Reader::new(value).read(Tag::INTEGER).and_then(der::signed), what)?;
+    extensions.policies.inhibit_any = u64::try_from(number).ok();
+    Ok(Handling::Handled)
+}
+
+fn ia5(value: &[u8], what: &'static str) -> Parsed<String> {
+    if value.is_ascii() { Ok(String::from_utf8_lossy(value).into_owned()) } else { broken(what) }
+}
+
+fn address(octets: &[u8]) -> Option<IpAddr> {
+    match octets.len() {
+        4 => <[u8; 4]>::try_from(octets).ok().map(Into::into),
+        16 => <[u8; 16]>::try_from(octets).ok().map(Into::into),
+        _ => None,
+    }
+}
+
+/// The host of a URI, which must be a domain for Go.
+fn host(uri: &str) -> Parsed<Option<String>> {
+    match uri_host(uri) {
+        Ok(Some(host)) if is_domain(&host, false) => Ok(Some(String::from_utf8_lossy(&host).into_owned())),
+        Ok(None) => Ok(None),
+        _ => broken(NAMES),
+    }
+}
