@@ -80,6 +80,12 @@ impl Bundle {
         Ok(ders.into_iter().collect())
     }
 
+    /// Reads raw PEM as it is, and any other form as [`Bundle::normalized`].
+    pub fn read(bytes: &[u8]) -> Result<Self, BundleError> {
+        let raw = Self::from(String::from_utf8_lossy(bytes).into_owned());
+        if raw.ders().is_empty() { Self::normalized(bytes) } else { Ok(raw) }
+    }
+
     /// The text as it came.
     pub fn pem(&self) -> &str {
         &self.0.text
@@ -93,6 +99,11 @@ impl Bundle {
     /// Those that can be parsed.
     pub fn certificates(&self) -> &[Certificate] {
         self.0.certificates.get_or_init(|| self.ders().iter().filter_map(|der| Certificate::from_der(der)).collect())
+    }
+
+    /// How many certificates begin in the text, whether they can be read or not.
+    pub fn begun(&self) -> usize {
+        self.pem().lines().filter(|line| line.trim_end() == "-----BEGIN CERTIFICATE-----").count()
     }
 
     /// Those that Go can parse, which are what it trusts.

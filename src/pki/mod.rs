@@ -20,7 +20,7 @@ pub use gox509::{PublicKey, Reason, Refusal, ServerFault, Trust, Verdict, issued
 pub use issue::{IssueError, ca, client, lifetime, renewed, request, sign, with_chain};
 pub use issuers::{Issuer, Issuers};
 pub use key::{KeyAlgorithm, KeyError, PrivateKey, random_suffix};
-pub use pem::{begun_certificates, certificates, encode, holds_private_key};
+pub use pem::{certificates, encode, holds_private_key};
 pub use store::{
     CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile, REQUEST, StoreError,
     finish_writes, writing,

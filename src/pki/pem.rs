@@ -103,11 +103,6 @@ pub fn holds_private_key(text: &str) -> bool {
     !private_keys(text).is_empty()
 }
 
-/// How many certificates begin in a text, whether they can be read or not.
-pub fn begun_certificates(text: &str) -> usize {
-    text.lines().filter(|line| line.trim_end() == "-----BEGIN CERTIFICATE-----").count()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

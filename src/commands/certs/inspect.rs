@@ -11,8 +11,8 @@ use crate::complete;
 use crate::doctor::{self, AgentFacts, ClientCa, Remark};
 use crate::manifest::json_text;
 use crate::pki::{
-    self, CA_CERTIFICATE, CA_PRIVATE_KEY, Certificate, Issuer, Issuers, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey,
-    Remaining,
+    self, Bundle, CA_CERTIFICATE, CA_PRIVATE_KEY, Certificate, Issuer, Issuers, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY,
+    PrivateKey, Remaining,
 };
 use crate::plane::{Moment, NamespacedName, Plane, Source};
 use crate::render::certificates::{Sourced, Unread, json, table};
@@ -248,13 +248,10 @@ fn compare(found: &mut [Sourced]) {
 
 /// The certificates in bytes of any form; other things beside them in a PEM are passed over.
 fn parse(bytes: &[u8]) -> anyhow::Result<Vec<Certificate>> {
-    let mut text = String::from_utf8_lossy(bytes).into_owned();
-    if pki::certificates(&text).is_empty() {
-        text = pki::bundle(bytes)?;
-    }
-    let found = Certificate::all_in(&text);
-    match pki::begun_certificates(&text).saturating_sub(found.len()) {
-        0 => Ok(found),
+    let bundle = Bundle::read(bytes)?;
+    let found = bundle.certificates();
+    match bundle.begun().saturating_sub(found.len()) {
+        0 => Ok(found.to_vec()),
         broken => anyhow::bail!("{broken} of its {} certificates can't be read", broken + found.len()),
     }
 }

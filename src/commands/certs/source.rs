@@ -7,7 +7,7 @@ use crate::cluster::Cluster;
 use crate::doctor::AgentFacts;
 use crate::gateway;
 use crate::manifest::{self, Input};
-use crate::pki::{self, CA_CERTIFICATE, LEAF_CERTIFICATE};
+use crate::pki::{Bundle, CA_CERTIFICATE, LEAF_CERTIFICATE};
 use crate::plane::Source;
 
 /// Where sources lead to: the clusters that they need, and servers.
@@ -76,7 +76,6 @@ impl<'s> Reach<'s> {
             _ => {}
         }
         let bytes = self.bytes(source, &[LEAF_CERTIFICATE]).await?;
-        let found = pki::certificates(&String::from_utf8_lossy(&bytes));
-        if found.is_empty() { Ok(pki::certificates(&pki::bundle(&bytes)?)) } else { Ok(found) }
+        Ok(Bundle::read(&bytes)?.ders().to_vec())
     }
 }

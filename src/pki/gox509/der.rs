@@ -4,7 +4,7 @@ use jiff::civil::DateTime;
 
 /// The octet that says what an element is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::pki) struct Tag(pub u8);
+pub struct Tag(pub u8);
 
 impl Tag {
     pub const BOOLEAN: Self = Self(0x01);
@@ -38,7 +38,7 @@ impl Tag {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
 
-pub(in crate::pki) type Parsed<T> = Result<T, Malformed>;
+pub type Parsed<T> = Result<T, Malformed>;
 
 pub(super) fn need<T>(value: Option<T>, what: &'static str) -> Parsed<T> {
     value.ok_or(Malformed(what))
@@ -50,13 +50,13 @@ pub(super) fn broken<T>(what: &'static str) -> Parsed<T> {
 
 /// Reads elements one behind the other. What can't be read is none, and nothing is consumed.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::pki) struct Reader<'a> {
+pub struct Reader<'a> {
     rest: &'a [u8],
 }
 
 /// A BIT STRING's octets, and how many of its bits count.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::pki) struct Bits<'a> {
+pub struct Bits<'a> {
     octets: &'a [u8],
     length: usize,
 }

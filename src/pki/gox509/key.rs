@@ -40,7 +40,7 @@ const CURVES: [(&[u8], Curve, usize); 4] = [
 ];
 
 /// Reads a SubjectPublicKeyInfo in DER: what the key is, and its bits.
-pub(in crate::pki) fn public_key(spki: &[u8]) -> Parsed<(Key, Vec<u8>)> {
+pub fn public_key(spki: &[u8]) -> Parsed<(Key, Vec<u8>)> {
     let mut inner = Reader::sequence(spki, BROKEN)?;
     let (id, parameters) = algorithm_identifier(need(inner.read(Tag::SEQUENCE), BROKEN)?)?;
     let bits = need(inner.read_bits(), BROKEN)?;

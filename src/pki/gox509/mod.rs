@@ -17,12 +17,9 @@ mod refusal;
 mod signature;
 mod verdict;
 
+pub use der::{Reader, Tag};
+pub use key::{Curve, Key, public_key as read_key};
+pub use link::Link;
 pub use refusal::{Reason, Refusal};
-pub use verdict::{PublicKey, ServerFault, Trust, Verdict, issued, public_key, trust};
-pub(super) use {
-    der::{Reader, Tag},
-    key::{Curve, Key, public_key as read_key},
-    link::Link,
-    signature::{Check, Signed, check, signature},
-    verdict::{verify, verify_server},
-};
+pub use signature::{Check, Signed, check, signature};
+pub use verdict::{PublicKey, ServerFault, Trust, Verdict, issued, public_key, trust, verify, verify_server};

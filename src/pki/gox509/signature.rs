@@ -8,7 +8,7 @@ use super::link::Link;
 
 /// What there is to say of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::pki) enum Check {
+pub enum Check {
     Holds,
     Fails,
     /// MD5 or SHA-1, which Go doesn't accept.
@@ -20,14 +20,14 @@ pub(in crate::pki) enum Check {
 }
 
 /// Something that is signed: its octets, the content of the signature's AlgorithmIdentifier, and the signature.
-pub(in crate::pki) struct Signed<'s> {
+pub struct Signed<'s> {
     pub octets: &'s [u8],
     pub algorithm: &'s [u8],
     pub signature: &'s [u8],
 }
 
 /// Whether a signature is one of a key, given as what it is and its bits.
-pub(in crate::pki) fn check(signed: &Signed<'_>, key: &Key, public_key: &[u8]) -> Check {
+pub fn check(signed: &Signed<'_>, key: &Key, public_key: &[u8]) -> Check {
     match algorithm(signed.algorithm) {
         Algorithm::Insecure => Check::Insecure,
         Algorithm::Unknown => Check::Mismatch,
@@ -44,7 +44,7 @@ pub(in crate::pki) fn check(signed: &Signed<'_>, key: &Key, public_key: &[u8]) -
 }
 
 /// Whether a certificate's signature is that of another's key.
-pub(in crate::pki) fn signature(child: &Link, parent: &Link) -> Check {
+pub fn signature(child: &Link, parent: &Link) -> Check {
     let signed = Signed { octets: &child.signed, algorithm: &child.algorithm, signature: &child.signature };
     check(&signed, &parent.key, &parent.public_key)
 }
