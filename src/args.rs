@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::cluster::{self, Cluster, PlaneObject};
 use crate::complete;
-use crate::manifest::{self, Input, Manifest};
+use crate::manifest::{self, Input, Manifest, Object, objects};
 use crate::paint;
 use crate::plane::{
     BUILD_NAMESPACE, DEFAULT_KIND, DryRun, Kind, Moment, Plane, PlaneName, Selector, Snapshot, Span, Unreadable,
@@ -19,7 +19,6 @@ use crate::plane::{
 };
 use crate::term::{self, ColorChoice, Exit, Term};
 use crate::text::{shell_quoted, visible};
-use crate::validate::{Object, objects};
 
 /// Flags that every command takes.
 #[derive(Args, Clone, Debug)]

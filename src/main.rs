@@ -14,9 +14,9 @@
 //! | `render` | pure: what is known, and the time -> text |
 //! | `plan` | changes of several steps over both clusters, each of which can be resumed: bootstrap, renewal, rotation |
 //! | `doctor` | what is known of a plane beside its object, each part with its own error; checks, notes, forecasts, dumps |
+//! | `validate` | rules over a document: any CRD's schema and its CEL, the gateway's demands, practice; fixes |
 //! | `cluster` | the Kubernetes client: target and connection, list, apply, watch; its errors and hints |
 //! | `gateway` | what a TLS server presents, and what the cluster gateway says to an agent's certificate |
-//! | `validate` | rules over a document: any CRD's schema and its CEL, the gateway's demands, practice; fixes |
 //! | `pki` | keys and certificates: made, read, verified as the gateway does, kept in files |
 //! | `manifest` | YAML and JSON in, with positions; YAML and JSON out |
 //! | `plane` | the domain: the resource, its CRD, its states, what releases differ in, names and spans |

@@ -87,6 +87,21 @@ pub enum Error {
     Busy { server: String, wait: Duration },
 }
 
+/// Why the API server would not take one object as it is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rejection {
+    pub message: String,
+    /// What the message names, field by field.
+    pub causes: Vec<Cause>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// As `spec.planeID`.
+    pub field: String,
+    pub message: String,
+}
+
 /// A field that another manager owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnedField {

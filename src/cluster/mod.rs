@@ -16,7 +16,7 @@ mod watch;
 
 pub use agents::{Agent, AgentPod, CERT_MANAGER, LABELS, LET_IN, REVISION, StoredSecret, agents_of, labelled, pods_of};
 pub use apply::{Change, comparable};
-pub use error::Error;
+pub use error::{Cause, Error, Rejection};
 pub use fields::{Writer, writers};
 pub use objects::{PlaneEvent, ServicePods};
 pub use planes::PlaneObject;

@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tower::BoxError;
 
-use super::{Cluster, Error};
+use super::Cluster;
+use super::error::{Cause, Error, Rejection};
 use crate::plane::{CLUSTER_WORKFLOW_PLANE, DryRun, Plane, Selector, Unreadable};
 use crate::text::visible;
-use crate::validate::{Cause, Refusal};
 
 /// Objects in one page of a list: few enough to keep memory low, many enough to keep the requests few.
 const PAGE: u32 = 500;
@@ -217,7 +217,7 @@ impl Cluster {
 
     /// Whether the API server would take a manifest as it is written, in YAML or JSON, strictly: the reasons why not
     /// otherwise. Nothing is stored.
-    pub async fn would_take(&self, manifest: &str, media_type: &'static str) -> Result<Option<Refusal>, Error> {
+    pub async fn would_take(&self, manifest: &str, media_type: &'static str) -> Result<Option<Rejection>, Error> {
         let uri = format!("{}&fieldValidation=Strict", written(&self.path(), DryRun::Server));
         let request = Request::post(uri).header(http::header::CONTENT_TYPE, media_type);
         let request = request.body(manifest.as_bytes().to_vec());
@@ -233,7 +233,7 @@ impl Cluster {
             Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422) => {
                 let causes = status.details.map(|details| details.causes).unwrap_or_default();
                 let causes = causes.into_iter().map(|cause| Cause { field: cause.field, message: cause.message });
-                Ok(Some(Refusal { message: status.message, causes: causes.collect() }))
+                Ok(Some(Rejection { message: status.message, causes: causes.collect() }))
             }
             // It was found valid before it was found to exist.
             Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => Ok(None),

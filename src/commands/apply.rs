@@ -11,13 +11,13 @@ use super::{sharing, wait};
 use crate::args::{Session, WriteArgs, place, read_manifests};
 use crate::cluster::{self, Change, Cluster};
 use crate::doctor::lockout;
-use crate::manifest::{Input, Manifest, parse, to_yaml, without_nulls};
+use crate::manifest::{Input, Manifest, objects, parse, to_yaml, without_nulls};
 use crate::pki::BundleError;
 use crate::plane::{DryRun, OBSERVABILITY_KIND, Plane};
 use crate::render;
 use crate::term::{Exit, Term};
 use crate::text::{shell_quoted, visible};
-use crate::validate::{Severity, judge, objects};
+use crate::validate::{Severity, judge};
 
 /// Apply manifests of build planes
 ///

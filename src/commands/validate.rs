@@ -12,14 +12,12 @@ use serde_json::Value;
 use crate::args::Session;
 use crate::cluster::Cluster;
 use crate::complete;
-use crate::manifest::{self, Input, Manifest, json_text};
+use crate::manifest::{self, Input, Manifest, json_text, objects};
 use crate::pki;
 use crate::plane::{DryRun, Moment, closest, did_you_mean};
 use crate::render::{self, report, report::Tally};
 use crate::term::{self, Exit, Progress, Term};
-use crate::validate::{
-    CrdError, Finding, Judgement, NO_PLANE, Neighbours, RULES, Resource, Rule, Validator, applied, objects,
-};
+use crate::validate::{CrdError, Finding, Judgement, NO_PLANE, Neighbours, RULES, Resource, Rule, Validator, applied};
 
 /// Validate manifests of build planes, without a cluster
 ///
@@ -461,7 +459,8 @@ fn links(path: &Path) -> u64 {
 mod tests {
     use super::*;
     use crate::plane::CRD;
-    use crate::validate::{Severity, whole};
+    use crate::validate::Severity;
+    use crate::validate::tests::whole;
     use fastrand::Rng;
 
     /// What is put into texts at random: what YAML, JSON, PEM and this resource are made of.

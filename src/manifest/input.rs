@@ -7,11 +7,8 @@ use std::fs::{File, FileType};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::Error;
+use super::error::{Error, LIMIT};
 use crate::text::visible;
-
-/// Largest file that is read, in bytes.
-pub const LIMIT: usize = 64 << 20;
 
 /// What a path on the command line names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

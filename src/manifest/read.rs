@@ -9,6 +9,7 @@ use base64::Engine as _;
 use granit_parser::{Event, Options, Parser, ScalarStyle, Span, Tag};
 
 use super::dialect::{self, Before, Failed};
+use super::error::Error;
 use super::node::{Entry, Node, Value};
 
 /// How much may be made of aliases in one document: each node weighs 32 and a byte of text 1. It grows with the
@@ -78,10 +79,10 @@ impl Manifest {
     }
 
     /// The first fault as an error, for commands that need all of the file.
-    pub fn sound(&self) -> Result<(), super::Error> {
+    pub fn sound(&self) -> Result<(), Error> {
         self.faults.first().map_or(Ok(()), |fault| {
             let (line, column) = self.position(fault.span.start);
-            Err(super::Error::Syntax { file: self.file.clone(), line, column, message: fault.message.clone() })
+            Err(Error::Syntax { file: self.file.clone(), line, column, message: fault.message.clone() })
         })
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Error;
+use super::error::Error;
 use crate::text::hidden;
 
 /// Stands for a hidden character while the YAML is written; private use, so that the writer leaves it alone.

@@ -10,8 +10,6 @@ use kube_cel::{CompiledSchema, ErrorKind, Validator, compile_schema};
 use regex::Regex;
 use serde_json::Value as Json;
 
-use super::crd::bare;
-
 static CEL: LazyLock<Validator> = LazyLock::new(Validator::new);
 
 /// How many values are remembered, and how long they may be in JSON, in bytes.
@@ -20,7 +18,7 @@ const LONGEST: usize = 16 << 10;
 
 /// The rules of a node. They are compiled when they are first needed.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub struct Rules {
     id: usize,
     /// The node's schema with these rules, and without any below it.
     schema: Json,
@@ -30,7 +28,7 @@ pub(super) struct Rules {
 
 /// What a rule says of a value that it doesn't hold for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Outcome {
+pub struct Outcome {
     /// Whether it fails; it could not be evaluated otherwise.
     pub fails: bool,
     pub message: String,
@@ -159,6 +157,34 @@ fn set_lists<'s>(schema: &'s Json, name: &'s str, names: &mut Vec<&'s str>) {
     }
 }
 
+fn bare(schema: &Json) -> Json {
+    match schema {
+        Json::Object(fields) => {
+            let below = |key: &str| {
+                matches!(
+                    key,
+                    "x-kubernetes-validations" | "allOf" | "anyOf" | "oneOf" | "not" | "default" | "description"
+                )
+            };
+            // Below `properties` these are names of fields.
+            let kept = fields.iter().filter(|(key, _)| !below(key)).map(|(key, value)| {
+                let value = match (key.as_str(), value) {
+                    ("properties", Json::Object(properties)) => properties
+                        .iter()
+                        .map(|(name, schema)| (name.clone(), bare(schema)))
+                        .collect::<serde_json::Map<_, _>>()
+                        .into(),
+                    ("items" | "additionalProperties", value) => bare(value),
+                    (_, value) => value.clone(),
+                };
+                (key.clone(), value)
+            });
+            kept.collect::<serde_json::Map<_, _>>().into()
+        }
+        other => other.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,5 +216,11 @@ mod tests {
             assert!(told(json!({"a": 2, "t": "abc"}))[0].0);
             assert!(told(json!({"a": 2, "t": "äöü"})).iter().all(|told| !told.0));
         }
+    }
+
+    #[test]
+    fn fields_that_are_named_as_keywords_stay() {
+        let schema = json!({"properties": {"not": {"type": "string", "not": {}}}, "default": 1});
+        assert_eq!(bare(&schema), json!({"properties": {"not": {"type": "string"}}}));
     }
 }

@@ -4,26 +4,12 @@
 
 use std::fmt;
 
-use serde_json::Value as Json;
-
 use super::cel::Rules;
 use super::format::{Format, pattern};
-use super::schema::{Additional, ListType, Pattern, Schema, Type};
-use crate::manifest::{Entry, Manifest, Node, Value};
+use super::schema::{Additional, ListType, Pattern, Resource, Schema, Type};
+use crate::manifest::{Entry, Manifest, Node, Value, objects};
 use crate::plane::{CLUSTER_BUILD_PLANE, CLUSTER_WORKFLOW_PLANE};
 use crate::text::visible;
-
-/// The resource that a CRD defines, as far as judging it needs.
-#[derive(Debug)]
-pub struct Resource {
-    /// Where it is from, for findings.
-    pub file: String,
-    pub group: String,
-    /// The served versions with their schemas.
-    pub versions: Vec<(String, Schema)>,
-    /// Whether status is a subresource, so that a new object's own status is dropped.
-    pub status: bool,
-}
 
 /// Why a CRD can't be judged by.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +42,7 @@ impl Resource {
             return Err(reading.at(fault.span.start, fault.message.clone(), "mend the file"));
         }
         let (mut found, mut renamed) = (Vec::new(), false);
-        for object in super::objects(manifest) {
+        for object in objects(manifest) {
             let kind = object.node.at(&["spec", "names", "kind"]).and_then(Node::as_str).unwrap_or_default();
             if object.kind() != "CustomResourceDefinition" {
                 continue;
@@ -74,13 +60,6 @@ impl Resource {
             [] => Err(whole("it holds no CustomResourceDefinition of ClusterBuildPlane")),
             _ => Err(whole("it defines ClusterBuildPlane more than once")),
         }
-    }
-
-    /// The schema of a version, if it is served.
-    pub fn schema(&self, api_version: &str) -> Option<&Schema> {
-        let (group, version) = api_version.split_once('/')?;
-        let same = |(name, _): &&(String, Schema)| name == version;
-        self.versions.iter().find(same).filter(|_| group == self.group).map(|(_, schema)| schema)
     }
 }
 
@@ -337,35 +316,6 @@ impl Reading<'_> {
     }
 }
 
-/// A schema in JSON without what would be judged below it, so that one node's rules can be evaluated by themselves.
-pub(super) fn bare(schema: &Json) -> Json {
-    match schema {
-        Json::Object(fields) => {
-            let below = |key: &str| {
-                matches!(
-                    key,
-                    "x-kubernetes-validations" | "allOf" | "anyOf" | "oneOf" | "not" | "default" | "description"
-                )
-            };
-            // Below `properties` these are names of fields.
-            let kept = fields.iter().filter(|(key, _)| !below(key)).map(|(key, value)| {
-                let value = match (key.as_str(), value) {
-                    ("properties", Json::Object(properties)) => properties
-                        .iter()
-                        .map(|(name, schema)| (name.clone(), bare(schema)))
-                        .collect::<serde_json::Map<_, _>>()
-                        .into(),
-                    ("items" | "additionalProperties", value) => bare(value),
-                    (_, value) => value.clone(),
-                };
-                (key.clone(), value)
-            });
-            kept.collect::<serde_json::Map<_, _>>().into()
-        }
-        other => other.clone(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -413,11 +363,5 @@ mod tests {
         assert_eq!((resource.group.as_str(), resource.status), ("openchoreo.dev", true));
         assert!(resource.schema("openchoreo.dev/v1alpha1").is_some());
         assert!(resource.schema("openchoreo.dev/v1").is_none());
-    }
-
-    #[test]
-    fn fields_that_are_named_as_keywords_stay() {
-        let schema = serde_json::json!({"properties": {"not": {"type": "string", "not": {}}}, "default": 1});
-        assert_eq!(bare(&schema), serde_json::json!({"properties": {"not": {"type": "string"}}}));
     }
 }

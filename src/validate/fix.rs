@@ -95,6 +95,13 @@ pub fn applied(text: &str, mut edits: Vec<Edit>) -> String {
     out
 }
 
+/// A text as YAML has it: in quotes where it would be read as another type.
+pub(super) fn quoted(text: &str) -> String {
+    let read = crate::manifest::parse(String::new(), text.to_owned());
+    let plain = read.documents.first().and_then(|document| document.root.as_str()) == Some(text);
+    if plain { text.to_owned() } else { format!("{text:?}") }
+}
+
 fn flow(text: &str, mapping: &Range<usize>) -> bool {
     text[mapping.clone()].starts_with('{')
 }
@@ -111,5 +118,91 @@ fn line_end(text: &str, at: usize) -> &'static str {
     match text[at..].find('\n') {
         Some(end) if text[..at + end].ends_with('\r') => "\r\n",
         _ => "\n",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::parse;
+    use crate::validate::tests::{SECRET, found, pems, plane, reference, whole};
+    use crate::validate::validator::judge;
+
+    #[test]
+    fn what_is_mended_has_no_findings_and_keeps_its_layout() {
+        let base64 = pems().remove(0).1;
+        let cases = [
+            (
+                "# why\nspec: # here\n  planeId: a # and here\n  clusterAgent: @\n".to_owned(),
+                "# why\nspec: # here\n  planeID: a # and here\n",
+            ),
+            (
+                "spec:\n  # before\n  clusterAgent: @ # so\n".to_owned(),
+                "spec:\n  # before\n  planeID: shared-builder\n  clusterAgent:",
+            ),
+            ("spec: {clusterAgent: @}\n".to_owned(), "spec: {planeID: shared-builder, clusterAgent:"),
+            (
+                format!("spec:\n  planeID: a\n  clusterAgent:\n    clientCA:\n      value: {base64}\n"),
+                "      value: |\n        -----BEGIN CERTIFICATE-----\n        MII",
+            ),
+            (
+                format!(
+                    "spec:\n  planeID: a\n  clusterAgent:\n    clientCA:\n      value: >-\n        {}\n        {}\n",
+                    &base64[..100],
+                    &base64[100..]
+                ),
+                "      value: |\n        -----BEGIN",
+            ),
+            (
+                format!("spec: {{planeID: a, clusterAgent: {{clientCA: {{value: '{base64}'}}}}}}\n"),
+                "{value: \"-----BEGIN CERTIFICATE-----\\nMII",
+            ),
+            (
+                "spec:\n  planeID: a\n  clusterAgent: @\n  observabilityPlaneRef:\n    name: x\n".to_owned(),
+                "Ref:\n    kind: ClusterObservabilityPlane\n    name: x\n",
+            ),
+        ];
+        let secret = "{clientCA: {secretRef: {name: ca, namespace: s, key: k}}}";
+        for (spec, expected) in cases {
+            for line_end in ["\n", "\r\n"] {
+                let text = whole(&spec.replace('@', secret)).replace('\n', line_end);
+                let judgement = reference().judge(&parse("f".into(), text.clone()));
+                let edits: Vec<_> = judgement.findings.iter().filter_map(|f| f.fix.as_ref()?.edit(&text)).collect();
+                assert_eq!(edits.len(), 1, "{text}");
+                let mended = applied(&text, edits);
+                assert_eq!(found(&mended), [], "{mended}");
+                assert!(mended.replace("\r\n", "\n").contains(expected), "{mended}");
+                assert_eq!(mended.contains("\r\n"), line_end == "\r\n");
+            }
+        }
+        let json = serde_json::json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": "a"}, "spec": {"clusterAgent": {"clientCA": {"value": base64}}}}).to_string();
+        let edits: Vec<_> = judge(&parse("f".into(), json.clone()))
+            .findings
+            .iter()
+            .filter_map(|f| f.fix.as_ref()?.edit(&json))
+            .collect();
+        let mended = applied(&json, edits);
+        assert_eq!(found(&mended), []);
+        serde_json::from_str::<serde_json::Value>(&mended).unwrap();
+    }
+
+    #[test]
+    fn what_is_not_safe_is_not_mended() {
+        let base64 = pems().remove(0).1;
+        for text in [
+            // Both spellings, a value behind a comment, one behind an alias, a merged key.
+            plane(&format!("{{planeId: b, planeID: a, {SECRET}}}")),
+            plane(&format!("\n  planeID: a\n  clusterAgent:\n    clientCA:\n      value: {base64} # a comment")),
+            plane("\n  planeID: a\n  clusterAgent:\n    clientCA: *ca").replace(
+                "name: a",
+                &format!("name: a\n  annotations: {{x: &x a}}\n  labels: &ca\n    value: {base64}"),
+            ),
+            plane(&format!("{{<<: {{planeId: a}}, {SECRET}}}")),
+            plane(&format!("{{{SECRET}}}")).replace("name: a", "name: a.b"),
+        ] {
+            let findings = reference().judge(&parse("f".into(), text.clone())).findings;
+            let mendable = findings.iter().filter_map(|f| f.fix.as_ref()?.edit(&text)).count();
+            assert!(!findings.is_empty() && mendable == 0, "{text}{findings:#?}");
+        }
     }
 }

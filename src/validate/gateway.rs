@@ -5,18 +5,19 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 
+use super::fields::CLIENT_CA;
+use super::finding::Found;
+use super::fix::{Fix, quoted};
 use super::rules::{
     CA_CANNOT_VERIFY, CA_DOUBLED, CA_EXPIRED, CA_EXPIRES_SOON, CA_NO_CERTIFICATE, CA_NOT_RAW_PEM, CA_NOT_YET_VALID,
     CA_PARTLY_USELESS, CA_PINNED_LEAF, CA_PRIVATE_KEY, CA_SECRET_NAME, CA_SECRET_NAMESPACE, CA_SOURCE_BOTH,
     CA_SOURCE_MISSING, CA_UNPARSABLE, OBSERVABILITY_KIND_MISSING, PLANE_ID_MISSING, REQUIRED_FIELD, Rule,
 };
-use super::{Fix, Found};
 use crate::manifest::{Entry, Node, Value};
 use crate::pki::{self, BundleError, Certificate, Reason, Refusal, Trust};
 use crate::plane::{Difference, OBSERVABILITY_KIND, PLANE_ID_REQUIRED, age, is_dns_label, is_dns_subdomain};
 use crate::text::visible;
 
-pub(super) const CLIENT_CA: &str = "spec.clusterAgent.clientCA";
 /// A CA that ends within this many days is told of.
 const SOON_DAYS: i64 = 30;
 
@@ -96,13 +97,6 @@ fn is_written_here(root: &Node, way: &[&Node]) -> bool {
         above = node;
         within
     })
-}
-
-/// A text as YAML has it: in quotes where it would be read as another type.
-pub(super) fn quoted(text: &str) -> String {
-    let read = crate::manifest::parse(String::new(), text.to_owned());
-    let plain = read.documents.first().and_then(|document| document.root.as_str()) == Some(text);
-    if plain { text.to_owned() } else { format!("{text:?}") }
 }
 
 fn absent(node: &Node, key: &str) -> bool {
@@ -332,4 +326,58 @@ fn bundle(ders: &[Vec<u8>], at: Timestamp) -> Vec<Remark> {
         remarks.push(Remark { help: Some(help), ..remark(&CA_EXPIRES_SOON, message, "") });
     }
     remarks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::validate::tests::{found, pems, plane};
+    use base64::Engine as _;
+
+    #[test]
+    fn a_ca_that_lets_nobody_in_is_told() {
+        let made = |change: fn(&mut rcgen::CertificateParams)| {
+            let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            (params.not_before, params.not_after) =
+                (rcgen::date_time_ymd(2026, 1, 1), rcgen::date_time_ymd(2030, 1, 1));
+            change(&mut params);
+            params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
+        };
+        let critical = |params: &mut rcgen::CertificateParams| {
+            let mut extension = rcgen::CustomExtension::from_oid_content(&[1, 2, 3], vec![5, 0]);
+            extension.set_criticality(true);
+            params.custom_extensions = vec![extension];
+        };
+        let cases: [(String, &[&str]); 6] = [
+            (made(|_| {}), &[]),
+            (made(|params| params.key_usages = vec![rcgen::KeyUsagePurpose::CrlSign]), &["ca-pinned-leaf"]),
+            (made(critical), &["ca-cannot-verify"]),
+            (made(|params| params.is_ca = rcgen::IsCa::ExplicitNoCa), &["ca-pinned-leaf"]),
+            // Two faults of one certificate are one, and a web page's blanks make it none at all.
+            (made(|params| params.not_after = rcgen::date_time_ymd(2026, 2, 1)), &["ca-expired"]),
+            (made(|_| {}).replace("-----\n", "-----\u{a0}\n"), &["ca-no-certificate"]),
+        ];
+        for (pem, rules) in cases {
+            let pem = serde_json::to_string(&pem).unwrap();
+            let text = plane(&format!("{{planeID: a, clusterAgent: {{clientCA: {{value: {pem}}}}}}}"));
+            assert_eq!(found(&text).into_iter().map(|found| found.0).collect::<Vec<_>>(), rules, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_private_key_is_told_in_every_encoding() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let der = base64::engine::general_purpose::STANDARD.encode(key.serialize_der());
+        let hex: String = key.serialize_der().iter().map(|octet| format!("{octet:02x}")).collect();
+        let ca = pems().remove(1).1;
+        let labelled = pki::encode("CERTIFICATE", &key.serialize_der());
+        for value in [der.clone(), hex, format!("{ca}key: {der}\n"), format!("{ca}{labelled}"), key.serialize_pem()] {
+            let inner = format!("value: {value:?}");
+            for source in [inner.clone(), format!("{inner}, secretRef: {{name: ca, namespace: s, key: k}}")] {
+                let text = plane(&format!("{{planeID: a, clusterAgent: {{clientCA: {{{source}}}}}}}"));
+                assert!(found(&text).iter().any(|found| found.0 == "ca-private-key"), "{text}");
+            }
+        }
+    }
 }

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize as _;
 use serde_json::Value as Json;
 
-use super::Found;
+use super::finding::Found;
 use super::rules::{
     ANNOTATION_FORMAT, ANNOTATION_NEAR_MISS, LABEL_FORMAT, NAME_FORMAT, NAMESPACE_IGNORED, OWNER_REFERENCE,
     REQUIRED_FIELD, Rule, UNKNOWN_FIELD, WRONG_TYPE,
@@ -316,6 +316,55 @@ fn texts(field: &Entry, path: &str, found: &mut Found, mut wrong: impl FnMut(&En
             let message = format!("{} must be an object", field.key);
             let label = format!("{} here", field.node.type_name());
             found.add(&WRONG_TYPE, field.node.span.clone(), path, message, label);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::validate::tests::{SECRET, found, plane};
+
+    #[test]
+    fn metadata_is_held() {
+        let with = |metadata: &str| {
+            plane(&format!("{{planeID: a, {SECRET}}}"))
+                .replace("metadata:\n  name: a", &format!("metadata: {metadata}"))
+        };
+        let cases = [
+            ("{name: A}", "name-format", "A"),
+            ("{}", "required-field", "metadata"),
+            ("{name: a, labels: {-a: b}}", "label-format", "-a"),
+            ("{name: a, labels: {a: 1}}", "wrong-type", "1"),
+            ("{name: a, label: {}}", "unknown-field", "label"),
+            ("{name: a, generation: x}", "wrong-type", "x"),
+            ("{name: a, creationTimestamp: yesterday}", "wrong-type", "yesterday"),
+            ("{name: a, finalizers: x}", "wrong-type", "x"),
+            ("{name: a, finalizers: [a/b, a/b/c]}", "name-format", "a/b/c"),
+            ("{name: a, finalizers: [orphan, foregroundDeletion]}", "name-format", "foregroundDeletion"),
+            ("{name: a, ownerReferences: {}}", "wrong-type", "{}"),
+            ("{name: a, ownerReferences: [{apiVersion: v1, kind: A, name: a, uid: u, x: y}]}", "unknown-field", "x"),
+            ("{name: a, ownerReferences: [{apiVersion: v1, kind: A, name: a, uid: u, x: ~}]}", "unknown-field", "x"),
+            (
+                "{name: a, managedFields: [{operation: Apply, fieldsType: FieldsV1, apiVersion: v1, name: n}]}",
+                "unknown-field",
+                "name",
+            ),
+            ("{name: a, managedFields: [{operation: Delete}]}", "wrong-type", "Delete"),
+            ("{generateName: Foo-}", "name-format", "Foo-"),
+            ("{generateName: foo.-}", "name-format", "foo.-"),
+            (
+                "{name: a, annotations: {openchoreo.io/display-name: x}}",
+                "annotation-near-miss",
+                "openchoreo.io/display-name",
+            ),
+        ];
+        for (metadata, rule, at) in cases {
+            assert_eq!(found(&with(metadata)), [(rule, at.to_owned())], "{metadata}");
+        }
+        for good in
+            ["{generateName: foo-}", "{name: a, annotations: {example.com/description: x}}", "{name: a, labels: null}"]
+        {
+            assert_eq!(found(&with(good)), [], "{good}");
         }
     }
 }

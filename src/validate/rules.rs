@@ -317,20 +317,164 @@ rules! {
         good "metadata:\n  name: shared-builder\n";
 }
 
-/// An example as a whole manifest: what a plane needs beside it is put around it.
 #[cfg(test)]
-pub fn whole(example: &str) -> String {
-    const HEAD: &str = "apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\n";
-    const NAME: &str = "metadata:\n  name: shared-builder\n";
-    const SPEC: &str = "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
-    let document = |text: &str| {
-        let begins = |key: &str| text.lines().any(|line| line.replace(MARKS, "").starts_with(key));
-        if begins("kind:") || !(begins("metadata:") || begins("spec:")) {
-            return text.to_owned();
+mod tests {
+    use super::*;
+    use crate::manifest::{Entry, Node, Value, parse};
+    use crate::validate::neighbours::Neighbours;
+    use crate::validate::tests::{fork, judged, manifest_of, pems, reference, unmarked};
+    use crate::validate::validator::Validator;
+    use std::collections::BTreeSet;
+    use std::fmt::Write as _;
+
+    /// Rules that a whole run tells, or a server.
+    const ELSEWHERE: [&str; 2] = ["no-plane", "server-rejected"];
+    /// Rules that the reference's CRD gives no reason for.
+    const BY_A_FORK: [&str; 6] = ["format", "count", "out-of-range", "not-unique", "alternative", "cel-rule"];
+
+    fn validator_of(rule: &Rule) -> Validator {
+        if BY_A_FORK.contains(&rule.id) || rule.id == "cel-unknown" { fork() } else { reference() }
+    }
+
+    #[test]
+    fn every_rule_has_an_example_that_breaks_it_and_one_that_does_not() {
+        let pems = pems();
+        let mut ids = BTreeSet::new();
+        for rule in RULES {
+            assert!(ids.insert(rule.id), "{} stands twice", rule.id);
+            assert!(rule.why.ends_with('.') && !rule.about.ends_with('.'), "{}", rule.id);
+            if ELSEWHERE.contains(&rule.id) {
+                continue;
+            }
+            let validator = validator_of(rule);
+            let (text, place) = unmarked(&manifest_of(rule.bad, &pems));
+            assert_eq!(judged(&validator, &text), [(rule.id, text[place.unwrap()].to_owned())], "{text}");
+            assert_eq!(judged(&validator, &unmarked(&manifest_of(rule.good, &pems)).0), [], "{}", rule.id);
         }
-        let name = if begins("metadata:") { "" } else { NAME };
-        let spec = if begins("spec:") { "" } else { SPEC };
-        format!("{HEAD}{name}{text}{spec}")
-    };
-    example.split("---\n").map(document).collect::<Vec<_>>().join("---\n")
+    }
+
+    /// How a manifest is written anew. Marked texts keep their marks.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Style {
+        Block,
+        Flow,
+        Json,
+        /// Each value with an anchor before it.
+        Anchored,
+        /// In one line behind text of several bytes a character.
+        MultiByte,
+        Crlf,
+    }
+
+    impl Style {
+        fn flow(self) -> bool {
+            matches!(self, Self::Flow | Self::Json | Self::MultiByte)
+        }
+
+        fn scalar(self, text: &str) -> String {
+            let inner = text.replace(MARKS, "");
+            let quoted = |text: &str| serde_json::to_string(text).unwrap();
+            let marked = inner != text;
+            // What is marked is as it was written, so that it keeps its type.
+            let shown = match parse("f".into(), inner.clone()).documents.first().map(|document| &document.root.value) {
+                Some(Value::String(read)) if marked && self == Self::Json => quoted(read),
+                _ if marked && !inner.contains('\n') => inner,
+                _ => quoted(&inner),
+            };
+            if marked { format!("{}{shown}{}", MARKS[0], MARKS[1]) } else { shown }
+        }
+
+        fn write(self, node: &Node, indent: usize, out: &mut String) {
+            let key = |key: &str| if self == Self::Json { self.scalar(key) } else { key.to_owned() };
+            if self == Self::Anchored && indent > 0 {
+                let _ = write!(out, "&a{} ", out.len());
+            }
+            match &node.value {
+                Value::Null => out.push_str("null"),
+                Value::Bool(value) => drop(write!(out, "{value}")),
+                Value::Number(number) => drop(write!(out, "{number}")),
+                Value::String(text) => out.push_str(&self.scalar(text)),
+                Value::Sequence(items) if self.flow() || items.is_empty() => {
+                    self.list(out, ('[', ']'), items, |item, out| self.write(item, 1, out));
+                }
+                Value::Mapping(entries) if self.flow() || entries.is_empty() => {
+                    self.list(out, ('{', '}'), entries, |entry, out| {
+                        let _ = write!(out, "{}: ", key(&entry.key));
+                        self.write(&entry.node, 1, out);
+                    });
+                }
+                Value::Sequence(items) => {
+                    for item in items {
+                        let _ = write!(out, "\n{}- ", " ".repeat(indent));
+                        // A flow mapping, as a block one would begin in this line.
+                        Self::Flow.write(item, 0, out);
+                    }
+                }
+                Value::Mapping(entries) => {
+                    for entry in entries {
+                        let _ = write!(out, "\n{}{}: ", " ".repeat(indent), key(&entry.key));
+                        self.write(&entry.node, indent + 2, out);
+                    }
+                }
+            }
+        }
+
+        fn list<T>(self, out: &mut String, brackets: (char, char), items: &[T], write: impl Fn(&T, &mut String)) {
+            out.push(brackets.0);
+            for (index, item) in items.iter().enumerate() {
+                out.push_str(if index > 0 { ", " } else { "" });
+                write(item, out);
+            }
+            out.push(brackets.1);
+        }
+
+        fn document(self, root: &Node) -> String {
+            let mut root = root.clone();
+            if self == Self::MultiByte
+                && let Value::Mapping(entries) = &mut root.value
+                && let Some(metadata) = entries.iter_mut().find(|entry| entry.key == "metadata")
+                && let Value::Mapping(fields) = &mut metadata.node.value
+            {
+                let text = Node { span: 0..0, value: Value::String("größer 日本 😀".into()) };
+                let entry = |key: &str, node| Entry { key: key.into(), key_span: 0..0, node };
+                match fields.iter_mut().find(|field| field.key == "annotations") {
+                    Some(Entry { node: Node { value: Value::Mapping(annotations), .. }, .. }) => {
+                        annotations.insert(0, entry("a", text));
+                    }
+                    _ => {
+                        let value = Value::Mapping(vec![entry("a", text)]);
+                        fields.insert(0, entry("annotations", Node { span: 0..0, value }));
+                    }
+                }
+            }
+            let mut out = String::new();
+            self.write(&root, 0, &mut out);
+            out.trim_start().to_owned()
+        }
+    }
+
+    #[test]
+    fn findings_stand_where_they_belong_in_every_style() {
+        let pems = pems();
+        // These say something of the text itself, which is another one in another style.
+        let of_text = ["yaml-syntax", "not-an-object"];
+        for rule in RULES.iter().filter(|rule| !ELSEWHERE.contains(&rule.id) && !of_text.contains(&rule.id)) {
+            let manifest = parse("f".into(), manifest_of(rule.bad, &pems));
+            for style in [Style::Block, Style::Flow, Style::Json, Style::Anchored, Style::MultiByte, Style::Crlf] {
+                let documents = manifest.documents.iter().map(|document| style.document(&document.root));
+                let text = documents.collect::<Vec<_>>().join("\n---\n") + "\n";
+                let text = if style == Style::Crlf { text.replace('\n', "\r\n") } else { text };
+                let (text, place) = unmarked(&text);
+                let place = place.unwrap();
+                let manifest = parse("f".into(), text.clone());
+                let mut judgement = validator_of(rule).judge(&manifest);
+                Neighbours::default().meet(&manifest, &mut judgement);
+                let told: Vec<_> = judgement.findings.iter().map(|f| (f.rule.id, f.span.clone())).collect();
+                assert_eq!(told, [(rule.id, place.clone())], "{style:?}: {text}");
+                let line = text[..place.start].matches('\n').count() + 1;
+                let column = text[..place.start].rsplit('\n').next().unwrap().chars().count() + 1;
+                assert_eq!(manifest.position(place.start), (line, column), "{} {style:?}", rule.id);
+            }
+        }
+    }
 }

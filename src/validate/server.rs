@@ -2,28 +2,15 @@
 
 use std::ops::Range;
 
+use super::finding::{Finding, Found};
 use super::rules::SERVER_REJECTED;
-use super::{Finding, Found, Object};
-use crate::manifest::{Node, Value};
+use crate::cluster::{Cause, Rejection};
+use crate::manifest::{Node, Object, Value};
 use crate::text::visible;
 
 const UNKNOWN: &str = "unknown field";
 
-/// A server's verdict on one object.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Refusal {
-    pub message: String,
-    /// What it names, each with a field such as `spec.planeID`.
-    pub causes: Vec<Cause>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cause {
-    pub field: String,
-    pub message: String,
-}
-
-impl Refusal {
+impl Rejection {
     /// The verdict as findings on the object, whose text was sent from `start` on.
     pub fn findings(&self, object: Object<'_>, text: &str, start: usize) -> Vec<Finding> {
         let mut found = Found::new(object.document);
@@ -119,14 +106,13 @@ fn line_of(text: &str, start: usize, line: usize) -> Option<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::parse;
-    use crate::validate::objects;
+    use crate::manifest::{objects, parse};
 
-    fn told(text: &str, refusal: &Refusal) -> Vec<(String, String, String)> {
+    fn told(text: &str, rejection: &Rejection) -> Vec<(String, String, String)> {
         let manifest = parse("f".into(), text.into());
         let object = objects(&manifest)[0];
         let one = |finding: Finding| (text[finding.span].to_owned(), finding.path, finding.message);
-        refusal.findings(object, text, 0).into_iter().map(one).collect()
+        rejection.findings(object, text, 0).into_iter().map(one).collect()
     }
 
     #[test]
@@ -134,8 +120,8 @@ mod tests {
         let text = "kind: X\nmetadata:\n  labels: {a.b/c: d}\nspec:\n  list: [{x: 1}, {z: 2}]\n";
         let cause = |field: &str| Cause { field: field.into(), message: "m".into() };
         let causes = ["spec.list[1].z", "spec.list[0]", "spec.none", "metadata.labels", "", "metadata.labels.a.b/c"];
-        let refusal = Refusal { message: String::new(), causes: causes.map(cause).into() };
-        let places: Vec<_> = told(text, &refusal).into_iter().map(|told| told.0).collect();
+        let rejection = Rejection { message: String::new(), causes: causes.map(cause).into() };
+        let places: Vec<_> = told(text, &rejection).into_iter().map(|told| told.0).collect();
         assert_eq!(places, ["2", "{x: 1}", "spec", "labels", "d"]);
     }
 
@@ -143,10 +129,10 @@ mod tests {
     fn strict_messages_are_taken_apart() {
         let text = "kind: X\nspec:\n  a: 1\n  a: 2\n";
         let message = "strict decoding error: yaml: unmarshal errors:\n  line 4: key \"a\" already set in map, unknown field \"spec.a\"";
-        let found = told(text, &Refusal { message: message.into(), causes: vec![] });
+        let found = told(text, &Rejection { message: message.into(), causes: vec![] });
         assert_eq!(found[0].0, "a");
         assert_eq!((found[1].0.as_str(), found[1].2.as_str()), ("a: 2", "key \"a\" already set in map"));
-        let found = told(text, &Refusal { message: "no".into(), causes: vec![] });
+        let found = told(text, &Rejection { message: "no".into(), causes: vec![] });
         assert_eq!((found[0].0.as_str(), found[0].2.as_str()), ("kind", "no"));
     }
 }

@@ -19,7 +19,7 @@ use super::wait::deadline;
 use crate::args::{BuildArgs, ControlArgs, Session, TextFormat, read_manifests, swapped};
 use crate::cluster::Cluster;
 use crate::gateway::GatewayUrl;
-use crate::manifest::{self, Input, to_yaml};
+use crate::manifest::{self, Input, objects, to_yaml};
 use crate::paint;
 use crate::pki::{
     Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, Certificate, Folder, IssueError, KeyAlgorithm, LEAF_CERTIFICATE,
@@ -30,7 +30,6 @@ use crate::plane::{CA_KEY, CHART, CLUSTER_BUILD_PLANE, DryRun, Plane, PlaneName,
 use crate::render;
 use crate::term::{Exit, Term};
 use crate::text::visible;
-use crate::validate::objects;
 
 /// Private keys, apart from what may be committed.
 const KEYS: &str = "private";

@@ -1,0 +1,50 @@
+//! Kubernetes objects in a text: a document each, or the items of a List.
+
+use super::node::{Node, Value};
+use super::read::{Document, Manifest};
+use crate::plane::CLUSTER_BUILD_PLANE;
+
+/// An object in a document: the document itself, or an item of a List.
+#[derive(Clone, Copy, Debug)]
+pub struct Object<'m> {
+    pub document: usize,
+    pub node: &'m Node,
+}
+
+impl<'m> Object<'m> {
+    pub fn kind(&self) -> &'m str {
+        self.node.get("kind").and_then(Node::as_str).unwrap_or_default()
+    }
+
+    pub fn api_version(&self) -> &'m str {
+        self.node.get("apiVersion").and_then(Node::as_str).unwrap_or_default()
+    }
+
+    pub fn name(&self) -> &'m str {
+        self.node.at(&["metadata", "name"]).and_then(Node::as_str).unwrap_or_default()
+    }
+
+    pub fn is_plane(&self) -> bool {
+        self.kind() == CLUSTER_BUILD_PLANE.kind && self.api_version() == CLUSTER_BUILD_PLANE.api_version()
+    }
+}
+
+/// The objects of a file, Lists taken apart.
+pub fn objects(manifest: &Manifest) -> Vec<Object<'_>> {
+    unfolded(&manifest.documents)
+}
+
+pub fn unfolded(documents: &[Document]) -> Vec<Object<'_>> {
+    fn unfold<'m>(document: &'m Document, node: &'m Node, objects: &mut Vec<Object<'m>>) {
+        let object = Object { document: document.number, node };
+        match node.get("items") {
+            Some(Node { value: Value::Sequence(items), .. }) if object.kind().ends_with("List") => {
+                items.iter().for_each(|item| unfold(document, item, objects));
+            }
+            _ => objects.push(object),
+        }
+    }
+    let mut objects = Vec::new();
+    documents.iter().for_each(|document| unfold(document, &document.root, &mut objects));
+    objects
+}

@@ -1,0 +1,134 @@
+//! Defaults that are filled in, and nulls that count as absent.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use serde_json::Value as Json;
+
+use super::model::Schema;
+use crate::manifest::{Entry, Node, Value};
+
+impl Schema {
+    /// Whether there is nothing to fill in and no null to drop.
+    pub(super) fn is_settled(&self, node: &Node) -> bool {
+        match &node.value {
+            Value::Mapping(entries) => {
+                self.properties
+                    .iter()
+                    .all(|(name, schema)| schema.default.is_none() || entries.iter().any(|entry| entry.key == *name))
+                    && entries.iter().all(|entry| {
+                        self.field(&entry.key).is_none_or(|schema| {
+                            if entry.node.is_null() { schema.nullable } else { schema.is_settled(&entry.node) }
+                        })
+                    })
+            }
+            Value::Sequence(items) => self
+                .items
+                .as_ref()
+                .is_none_or(|schema| items.iter().all(|item| !item.is_null() && schema.is_settled(item))),
+            _ => true,
+        }
+    }
+
+    pub(super) fn fill(&self, node: &mut Node, key: &Range<usize>) {
+        let null = |node: &Node, schema: &Self| node.is_null() && !schema.nullable;
+        match &mut node.value {
+            Value::Mapping(entries) => {
+                for (name, schema) in &self.properties {
+                    let Some(default) = &schema.default else {
+                        continue;
+                    };
+                    match entries.iter_mut().find(|entry| entry.key == *name) {
+                        Some(entry) if null(&entry.node, schema) => entry.node = made(default, key),
+                        Some(_) => {}
+                        None => {
+                            entries.push(Entry { key: name.clone(), key_span: key.clone(), node: made(default, key) })
+                        }
+                    }
+                }
+                for entry in entries {
+                    if let Some(schema) = self.field(&entry.key) {
+                        if let (true, Some(default)) = (null(&entry.node, schema), &schema.default) {
+                            entry.node = made(default, key);
+                        }
+                        schema.fill(&mut entry.node, &entry.key_span);
+                    }
+                }
+            }
+            Value::Sequence(items) => {
+                for item in items {
+                    if let Some(schema) = &self.items {
+                        if let (true, Some(default)) = (null(item, schema), &schema.default) {
+                            *item = made(default, key);
+                        }
+                        schema.fill(item, key);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn drop_nulls(&self, node: &mut Node) {
+        match &mut node.value {
+            Value::Mapping(entries) => {
+                entries.retain(|entry| {
+                    let droppable = |schema: &Self| !schema.nullable && schema.default.is_none();
+                    !(entry.node.is_null() && self.field(&entry.key).is_some_and(droppable))
+                });
+                for entry in entries {
+                    if let Some(schema) = self.field(&entry.key) {
+                        schema.drop_nulls(&mut entry.node);
+                    }
+                }
+            }
+            Value::Sequence(items) => {
+                if let Some(schema) = &self.items {
+                    items.iter_mut().for_each(|item| schema.drop_nulls(item));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A value out of the schema. It stands nowhere, so the key of what holds it is its place.
+fn made(value: &Json, key: &Range<usize>) -> Node {
+    let value = match value {
+        Json::Null => Value::Null,
+        Json::Bool(value) => Value::Bool(*value),
+        Json::Number(number) => Value::Number(number.clone()),
+        Json::String(text) => Value::String(text.clone()),
+        Json::Array(items) => Value::Sequence(items.iter().map(|item| made(item, key)).collect()),
+        Json::Object(fields) => {
+            let entry = |(name, value): (&String, &Json)| Entry {
+                key: name.clone(),
+                key_span: key.clone(),
+                node: made(value, key),
+            };
+            Value::Mapping(fields.iter().map(entry).collect())
+        }
+    };
+    Node { span: key.clone(), value }
+}
+
+/// A name as the API server would make it of generateName: 58 characters at most, and five of its own.
+pub(super) fn generate_name(root: &mut Cow<'_, Node>) {
+    let metadata = root.get("metadata");
+    let named = metadata.and_then(|metadata| metadata.get("name")).is_some_and(|name| name.as_str() != Some(""));
+    let Some(prefix) = metadata.and_then(|metadata| metadata.entry("generateName")).filter(|_| !named).cloned() else {
+        return;
+    };
+    let Some(text) = prefix.node.as_str().filter(|text| !text.is_empty()) else {
+        return;
+    };
+    let name = format!("{}bcdfg", text.chars().take(58).collect::<String>());
+    let node = Node { span: prefix.node.span.clone(), value: Value::String(name) };
+    let made = Entry { key: "name".into(), key_span: prefix.key_span, node };
+    if let Value::Mapping(entries) = &mut root.to_mut().value
+        && let Some(Entry { node: Node { value: Value::Mapping(fields), .. }, .. }) =
+            entries.iter_mut().rev().find(|entry| entry.key == "metadata")
+    {
+        fields.push(made);
+    }
+}

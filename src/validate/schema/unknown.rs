@@ -1,0 +1,76 @@
+//! Fields that a schema does not have.
+
+use super::model::{Additional, Schema};
+use super::place::Place;
+use crate::manifest::{Entry, Node, Value, json_path};
+use crate::text::visible;
+use crate::validate::fields;
+use crate::validate::finding::{Finding, Found};
+use crate::validate::fix::Fix;
+use crate::validate::rules::UNKNOWN_FIELD;
+
+impl Schema {
+    /// `written`: whether the value stands in its parent's own text, and not behind an alias.
+    pub(super) fn unknown(&self, node: &Node, place: &Place<'_>, written: bool, found: &mut Found) {
+        match &node.value {
+            Value::Mapping(entries) => {
+                for entry in entries {
+                    let below = place.key(&entry.key, &entry.key_span);
+                    let written = written && node.contains(&entry.key_span) && node.contains(&entry.node.span);
+                    match (self.field(&entry.key), &self.additional) {
+                        (Some(schema), _) => schema.unknown(&entry.node, &below, written, found),
+                        (None, Additional::Any) => all_unknown(&entry.node, &below, found),
+                        (None, _) if self.preserve => {}
+                        (None, _) => {
+                            let finding = self.unknown_field(entry, &place.path(), found);
+                            let safe = |fix: &Fix| matches!(fix, Fix::Rename { name, .. } if written && node.entry(name).is_none());
+                            finding.fix = finding.fix.take().filter(safe);
+                        }
+                    }
+                }
+            }
+            Value::Sequence(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    let below = place.item(index, item);
+                    match &self.items {
+                        Some(schema) => schema.unknown(item, &below, written && node.contains(&item.span), found),
+                        None if self.preserve => {}
+                        None => all_unknown(item, &below, found),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn unknown_field<'f>(&self, entry: &Entry, parent: &str, found: &'f mut Found) -> &'f mut Finding {
+        let path = json_path(parent, &entry.key);
+        let nearest = self.nearest(&entry.key);
+        let help = fields::help(&path).or_else(|| nearest.map(|name| format!("`{name}` was meant?")));
+        let case_only = nearest.filter(|name| name.eq_ignore_ascii_case(&entry.key));
+        let message = format!("there is no field {}", visible(&path));
+        let finding = found.add(&UNKNOWN_FIELD, entry.key_span.clone(), &path, message, "unknown");
+        finding.help = help;
+        finding.fix = case_only.map(|name| Fix::Rename { key: entry.key_span.clone(), name: name.to_owned() });
+        finding
+    }
+}
+
+/// Everything in a value that no schema speaks of.
+fn all_unknown(node: &Node, place: &Place<'_>, found: &mut Found) {
+    match &node.value {
+        Value::Mapping(entries) => {
+            for entry in entries {
+                let path = json_path(&place.path(), &entry.key);
+                let message = format!("there is no field {}", visible(&path));
+                found.add(&UNKNOWN_FIELD, entry.key_span.clone(), &path, message, "unknown");
+            }
+        }
+        Value::Sequence(items) => {
+            for (index, item) in items.iter().enumerate() {
+                all_unknown(item, &place.item(index, item), found);
+            }
+        }
+        _ => {}
+    }
+}
