@@ -2,21 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use clap::{Args as ClapArgs, ValueHint};
+use clap::Args as ClapArgs;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::apply::{Refusal, check_manifest};
-use super::{object_name, print_object};
-use super::{sharing, wait};
-use crate::args::{Session, WriteArgs};
+use super::manifests::check_manifest;
+use super::objects::{object_name, print_object, without_managed_fields};
+use super::sharing;
+use super::waiting::if_asked;
+use crate::args::{CaArgs, Session, SpecArgs, WriteArgs, plane_id, read_ca, read_cas};
 use crate::cluster::{Cluster, Error};
-use crate::manifest::{self, Input};
-use crate::pki::{self, BundleError};
-use crate::plane::{
-    CaSecret, DESCRIPTION, DISPLAY_NAME, DryRun, OBSERVABILITY_KIND, ObservabilityPlaneRef, Plane, PlaneName,
-    SecretKeyRef, SecretStoreRef, is_dns_label, is_label_value, is_qualified_name,
-};
+use crate::manifest::Input;
+use crate::plane::{CaSecret, DryRun, Plane, PlaneName, SecretKeyRef};
 use crate::term::{Exit, PromptError, Term};
 use crate::text::visible;
 
@@ -48,69 +45,6 @@ pub struct Args {
     write: WriteArgs,
 }
 
-/// Where the CA of a plane comes from.
-#[derive(ClapArgs, Clone, Debug)]
-pub struct CaArgs {
-    /// File with the CA's certificates, in PEM, DER or base64; - for standard input (can be repeated)
-    #[arg(long = "client-ca-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub client_ca_files: Vec<Input>,
-
-    /// Secret of the control plane with the CA's certificates; the key is ca.crt, unless given
-    #[arg(long, value_name = "NAMESPACE/NAME[:KEY]", conflicts_with = "client_ca_files")]
-    pub client_ca_secret: Option<CaSecret>,
-}
-
-/// What a plane says beside its CA.
-#[derive(ClapArgs, Clone, Debug, Default, PartialEq, Eq)]
-pub struct SpecArgs {
-    /// Logical plane that the agent belongs to; the name, unless given
-    #[arg(long, value_name = "ID", value_parser = plane_id)]
-    plane_id: Option<String>,
-
-    /// ClusterSecretStore in the build cluster
-    #[arg(long, value_name = "NAME")]
-    secret_store: Option<String>,
-
-    /// ClusterObservabilityPlane that takes the builds' logs
-    #[arg(long, value_name = "NAME", value_parser = plane_id)]
-    observability_plane: Option<String>,
-
-    /// Name for people
-    #[arg(long, value_name = "TEXT")]
-    display_name: Option<String>,
-
-    /// Description for people
-    #[arg(long, value_name = "TEXT")]
-    description: Option<String>,
-
-    /// Labels (can be repeated)
-    #[arg(short, long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = label)]
-    labels: Vec<(String, String)>,
-
-    /// Annotation (can be repeated)
-    #[arg(long, value_name = "KEY=VALUE", value_parser = annotation)]
-    annotations: Vec<(String, String)>,
-}
-
-impl SpecArgs {
-    /// The plane without a CA. planeID is always written.
-    pub fn plane(&self, name: &str) -> Plane {
-        let mut plane = Plane::default();
-        plane.metadata.name = Some(name.to_owned());
-        plane.metadata.labels = some(self.labels.iter().cloned().collect());
-        let words = [(DISPLAY_NAME, &self.display_name), (DESCRIPTION, &self.description)];
-        let words = words.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text.clone()?)));
-        plane.metadata.annotations = some(self.annotations.iter().cloned().chain(words).collect());
-        plane.spec.plane_id = Some(self.plane_id.clone().unwrap_or_else(|| name.to_owned()));
-        plane.spec.secret_store_ref = self.secret_store.clone().map(|name| SecretStoreRef { name });
-        plane.spec.observability_plane_ref = self
-            .observability_plane
-            .clone()
-            .map(|name| ObservabilityPlaneRef::Object { kind: Some(OBSERVABILITY_KIND.into()), name });
-        plane
-    }
-}
-
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let Session { term, .. } = session;
     let args = complete(args, term)?;
@@ -126,19 +60,19 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         Err(Error::Exists { .. }) if args.if_not_exists => leave(&cluster, name, &manifest, &args, term).await?,
         created => {
             let mut created = created?;
-            super::without_managed_fields(&mut created);
+            without_managed_fields(&mut created);
             report(term, name, &created, "created", &args)?;
             let planes: Vec<_> = Plane::deserialize(&created).into_iter().collect();
             sharing::warn(&cluster, &planes, term).await;
         }
     }
-    wait::if_asked(&args.write, &cluster, vec![name.to_owned()], term).await
+    if_asked(&args.write, &cluster, vec![name.to_owned()], term).await
 }
 
 /// Leaves the existing plane as it is, and says what would have been created otherwise.
 async fn leave(cluster: &Cluster, name: &str, manifest: &Value, args: &Args, term: &Term) -> anyhow::Result<()> {
     let mut existing: Value = cluster.plane(name).await?;
-    super::without_managed_fields(&mut existing);
+    without_managed_fields(&mut existing);
     if existing.pointer("/metadata/deletionTimestamp").is_some() {
         term.warn(&format!("{} exists, but it is being deleted", object_name(name)));
     }
@@ -244,43 +178,6 @@ fn manifest(args: &Args) -> anyhow::Result<Value> {
         None => ca.value = Some(read_cas(&args.ca.client_ca_files)?),
     }
     Ok(plane.manifest())
-}
-
-fn some<K: Ord, V>(map: std::collections::BTreeMap<K, V>) -> Option<std::collections::BTreeMap<K, V>> {
-    (!map.is_empty()).then_some(map)
-}
-
-/// The CA certificates in files, as raw PEM without doubles.
-pub fn read_cas(files: &[Input]) -> anyhow::Result<String> {
-    let parts = files.iter().map(read_ca).collect::<anyhow::Result<Vec<_>>>()?;
-    pki::bundle(parts.concat().as_bytes()).map_err(|source| Refusal::Bundle { file: "the CA".into(), source }.into())
-}
-
-fn read_ca(file: &Input) -> anyhow::Result<String> {
-    let bytes = manifest::read_bytes(file)?;
-    pki::bundle(&bytes).map_err(|source: BundleError| Refusal::Bundle { file: file.to_string(), source }.into())
-}
-
-pub fn plane_id(text: &str) -> Result<String, String> {
-    if is_dns_label(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("at most 63 lower-case letters, digits and hyphens, with a letter or digit at both ends".into())
-    }
-}
-
-fn label(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if is_qualified_name(key) && is_label_value(value) => Ok((key.into(), value.into())),
-        _ => Err("write KEY=VALUE, of letters, digits, `-`, `_` and `.`".into()),
-    }
-}
-
-fn annotation(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if is_qualified_name(&key.to_lowercase()) => Ok((key.into(), value.into())),
-        _ => Err("write KEY=VALUE, the key of letters, digits, `-`, `_` and `.`".into()),
-    }
 }
 
 #[cfg(test)]

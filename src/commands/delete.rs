@@ -5,7 +5,9 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use tokio::time::Instant;
 
-use super::{object_name, remains, tell_missing};
+use super::error::tell_missing;
+use super::objects::object_name;
+use super::{error_text, remains};
 use crate::args::{BuildArgs, Session, WhichArgs};
 use crate::cluster::{Cluster, Error, Event, Watch};
 use crate::doctor::lockout;
@@ -84,7 +86,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
                 Err(Error::NotFound { .. }) if args.ignore_not_found => continue,
                 Err(error @ Error::NotFound { .. }) => {
                     exit = exit.and(Exit::NotFound);
-                    term.error(&crate::commands::error_text(&error.into()));
+                    term.error(&error_text(&error.into()));
                     continue;
                 }
                 Err(error) => return Err(error.into()),

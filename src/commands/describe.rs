@@ -3,7 +3,7 @@
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use super::tell_missing;
+use super::error::tell_missing;
 use crate::args::{ChoiceArgs, FileArgs, FromFiles, Session, TextFormat};
 use crate::doctor::{self, Facts};
 use crate::manifest::json_text;
@@ -55,7 +55,7 @@ async fn gather(args: &Args, session: &Session) -> anyhow::Result<(Vec<Facts>, V
         let (names, missing) = args.choice.in_files(&snapshot.planes);
         return Ok((doctor::facts_of_files(&snapshot, &names), missing, exit));
     }
-    let cluster = session.connect_for(&args.choice.names).await?;
+    let cluster = args.choice.connect(session).await?;
     let (planes, missing) = args.choice.in_cluster(&cluster, |plane: Plane| plane).await?;
     Ok((doctor::facts(&cluster, planes).await, missing, Exit::Done))
 }

@@ -3,8 +3,9 @@
 use clap::Args as ClapArgs;
 use serde_json::Value;
 
-use super::apply::{InputArgs, name, tell_lockout};
-use super::{error_text, object_name};
+use super::manifests::InputArgs;
+use super::objects::{name, object_name};
+use super::{error_text, lockout};
 use crate::args::Session;
 use crate::cluster::{Change, comparable};
 use crate::manifest::to_yaml;
@@ -31,7 +32,7 @@ pub struct Args {
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let manifests = args.inputs.read(session, "kubectl diff")?;
     let cluster = session.connect().await?;
-    tell_lockout(&cluster, &manifests, &session.term).await;
+    lockout::warn(&cluster, &manifests, &session.term).await;
     let mut exit = Exit::Done;
     for manifest in &manifests {
         let title = object_name(name(manifest));

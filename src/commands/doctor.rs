@@ -6,7 +6,9 @@ use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueHint};
 use rayon::prelude::*;
 
-use super::{error_text, tell_missing};
+use super::diagnosis::cut_off;
+use super::error::tell_missing;
+use super::error_text;
 use crate::args::{BuildArgs, ChoiceArgs, ControlArgs, FileArgs, Session, TextFormat, swapped};
 use crate::doctor::{
     self, CHECKS, Case, Checked, Gateway, Gathered, Reach, Status, checks, explained, is_healthy, root_cause,
@@ -14,7 +16,7 @@ use crate::doctor::{
 use crate::gateway::GatewayUrl;
 use crate::manifest::{Input, json_text, read_bytes};
 use crate::pki::{self, Remaining};
-use crate::plane::{Plane, Snapshot, closest, did_you_mean};
+use crate::plane::{Plane, closest, did_you_mean};
 use crate::render;
 use crate::render::checks::Diagnosed;
 use crate::term::{Exit, Term};
@@ -122,15 +124,6 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         }
     };
     Ok(exit.and(conclude(&args, &gathered, missing, term)?))
-}
-
-/// Warns where the end of a dump is missing: nothing is known for sure then.
-pub fn cut_off(snapshot: &Snapshot, term: &Term) -> Exit {
-    if !doctor::is_cut_off(snapshot) {
-        return Exit::Done;
-    }
-    term.warn("the dump is cut off: what is missing in it may be there");
-    Exit::Failed
 }
 
 /// The same out of files: a dump, or what kubectl printed.

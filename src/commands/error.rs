@@ -1,8 +1,8 @@
 //! Errors as text, with the hint of the one that has it.
 
-use super::apply::Refusal;
-use super::certs::ToTerminal;
+use super::refusals::{NoVerdict, NotValidated, Refusal, ToTerminal};
 use crate::paint;
+use crate::term::{Exit, Term};
 use crate::text::{program, visible};
 use crate::{cluster, manifest, pki, plan, term};
 
@@ -24,6 +24,12 @@ pub fn text(error: &anyhow::Error) -> String {
     text
 }
 
+/// Tells of the planes that don't exist, and how that ends.
+pub fn tell_missing(missing: &[anyhow::Error], term: &Term) -> Exit {
+    missing.iter().for_each(|error| term.error(&text(error)));
+    if missing.is_empty() { Exit::Done } else { Exit::NotFound }
+}
+
 /// The hint of an error, if it is one that carries hints: all of them are listed here.
 fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     macro_rules! first {
@@ -36,14 +42,15 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
         crate::args::NoBuildCluster,
         crate::args::Swapped,
         crate::args::NotInFiles,
+        crate::args::NotCa,
         pki::StoreError,
         pki::AuthorityError,
         pki::IssueError,
         term::PromptError,
         Refusal,
         ToTerminal,
-        super::validate::Error,
-        super::certs::VerifyError
+        NotValidated,
+        NoVerdict
     )
     .or_else(|| error.downcast_ref::<pki::KeyError>().and_then(|error| error.hint()))
 }
@@ -56,8 +63,6 @@ mod tests {
     use super::*;
     use crate::cluster::Error as Cluster;
     use crate::cluster::Target;
-    use crate::commands::certs::VerifyError;
-    use crate::commands::validate::Error as Validate;
     use crate::manifest::Error as Manifest;
     use crate::pki::{AuthorityError, BundleError, IssueError, KeyError, StoreError};
     use crate::plan::Error as Plan;
@@ -175,19 +180,19 @@ mod tests {
         all.extend([
             PromptError::NotAsked { action: s("x") }.into(),
             PromptError::Missing { what: s("x"), flag: s("y") }.into(),
-            Refusal::Bundle { file: s("x"), source: BundleError::PrivateKey }.into(),
-            Refusal::Bundle { file: s("x"), source: BundleError::Empty }.into(),
+            crate::args::NotCa { file: s("x"), source: BundleError::PrivateKey }.into(),
+            crate::args::NotCa { file: s("x"), source: BundleError::Empty }.into(),
             Refusal::InvalidFiles { command: s("x") }.into(),
             Refusal::OtherKinds { kinds: s("x"), command: s("x") }.into(),
             Refusal::Lockout.into(),
             Refusal::NoName { place: s("x") }.into(),
             Refusal::Twice { name: s("x"), first: s("x"), second: s("x") }.into(),
             ToTerminal { command: s("x") }.into(),
-            VerifyError::Unnamed.into(),
-            VerifyError::UnknownPlaneId(s("x")).into(),
-            Validate::Nothing.into(),
-            Validate::FixStdin.into(),
-            Validate::from(CrdError { place: s("x"), message: s("x"), hint: "x" }).into(),
+            NoVerdict::Unnamed.into(),
+            NoVerdict::UnknownPlaneId(s("x")).into(),
+            NotValidated::Nothing.into(),
+            NotValidated::FixStdin.into(),
+            NotValidated::from(CrdError { place: s("x"), message: s("x"), hint: "x" }).into(),
         ]);
         all
     }

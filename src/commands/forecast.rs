@@ -3,7 +3,8 @@
 use clap::{Args as ClapArgs, ValueEnum, ValueHint};
 use jiff::Timestamp;
 
-use super::tell_missing;
+use super::diagnosis::cut_off;
+use super::error::tell_missing;
 use crate::args::{BuildArgs, ChoiceArgs, ControlArgs, FileArgs, Session, unless_swapped};
 use crate::doctor::{self, Break, Case, Few, Gateway, Reach, forecast};
 use crate::gateway::GatewayUrl;
@@ -76,7 +77,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         let (names, missing) = args.choice.in_files(&files.snapshot.planes);
         let (namespace, named) = (&args.control.control_namespace, !args.choice.names.is_empty());
         let cases = doctor::gather_of_files(&files.snapshot, &names, namespace, SOON, named).cases;
-        let exit = files.exit.and(super::doctor::cut_off(&files.snapshot, &session.term));
+        let exit = files.exit.and(cut_off(&files.snapshot, &session.term));
         (cases, missing, files.snapshot.now, exit)
     };
     let at = args.at.map_or(now, |moment| moment.from(now));

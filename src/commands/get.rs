@@ -5,7 +5,9 @@ use clap_complete::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::{list, object_name, tell_missing, watch, without_managed_fields};
+use super::error::tell_missing;
+use super::objects::{list, name, object_name, without_managed_fields};
+use super::watching::watch;
 use crate::args::{ChoiceArgs, Chosen, FileArgs, FromFiles, Session};
 use crate::cluster::{Cluster, Error};
 use crate::complete;
@@ -75,7 +77,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         if args.output != Format::Table {
             anyhow::bail!("with --watch there is only the table; events in JSON come from `choreoctl watch -o json`");
         }
-        return watch::run(watch::Args::new(args.choice, args.state), session).await;
+        return watch(args.choice, args.state.unwrap_or_default(), None, None, session).await;
     }
     match args.output {
         Format::Table | Format::Wide | Format::Name => show(&args, session).await,
@@ -101,7 +103,7 @@ async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         rows.retain(|row| chosen.contains(&row.name));
         (rows, snapshot.now, missing)
     } else {
-        let cluster = session.connect_for(&args.choice.names).await?;
+        let cluster = args.choice.connect(session).await?;
         let (rows, missing) = rows(&cluster, args).await?;
         (rows, cluster.now(), missing)
     };
@@ -141,10 +143,10 @@ async fn print(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         let FromFiles { values: objects, snapshot, exit: read } = args.files.read(&session.term)?;
         exit = read;
         let (names, missing) = args.choice.in_files(&snapshot.planes);
-        let chosen = objects.into_iter().filter(|object| names.contains(super::apply::name(object))).collect();
+        let chosen = objects.into_iter().filter(|object| names.contains(name(object))).collect();
         (chosen, snapshot.now, missing)
     } else {
-        let cluster = session.connect_for(&args.choice.names).await?;
+        let cluster = args.choice.connect(session).await?;
         let (objects, missing) = args.choice.in_cluster(&cluster, |object: Value| object).await?;
         (objects, cluster.now(), missing)
     };

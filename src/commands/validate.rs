@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use rayon::prelude::*;
 use serde_json::Value;
 
+use super::refusals::NotValidated;
 use crate::args::Session;
 use crate::cluster::Cluster;
 use crate::complete;
@@ -17,7 +18,7 @@ use crate::pki;
 use crate::plane::{DryRun, Moment, closest, did_you_mean};
 use crate::render::{self, report, report::Tally};
 use crate::term::{self, Exit, Progress, Term};
-use crate::validate::{CrdError, Finding, Judgement, NO_PLANE, Neighbours, RULES, Resource, Rule, Validator, applied};
+use crate::validate::{Finding, Judgement, NO_PLANE, Neighbours, RULES, Resource, Rule, Validator, applied};
 
 /// Validate manifests of build planes, without a cluster
 ///
@@ -92,27 +93,6 @@ enum Format {
     Sarif,
 }
 
-/// Why manifests can't be validated as asked.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("no manifest is named: give a file, a folder, or - for standard input")]
-    Nothing,
-    #[error("standard input can't be mended in place")]
-    FixStdin,
-    #[error(transparent)]
-    Crd(#[from] CrdError),
-}
-
-impl Error {
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Nothing => Some("choreoctl validate FILE".into()),
-            Self::FixStdin => Some("write it to a file first".into()),
-            Self::Crd(error) => error.hint(),
-        }
-    }
-}
-
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let term = &session.term;
     if args.list_rules {
@@ -123,10 +103,10 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     let inputs: Vec<_> = args.paths.iter().chain(&args.files).cloned().collect();
     if inputs.is_empty() {
-        return Err(Error::Nothing.into());
+        return Err(NotValidated::Nothing.into());
     }
     if args.fix && inputs.contains(&Input::Stdin) {
-        return Err(Error::FixStdin.into());
+        return Err(NotValidated::FixStdin.into());
     }
     let at = args.at.map_or_else(Timestamp::now, |moment| moment.from(Timestamp::now()));
     let cluster = if args.server { Some(session.connect().await?) } else { None };
@@ -178,7 +158,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 fn read_crds(files: &[Input]) -> anyhow::Result<Vec<Resource>> {
     let read = |file: &Input| -> anyhow::Result<Resource> {
         let manifest = manifest::parse(file.to_string(), manifest::read_text(file)?);
-        Ok(Resource::of_manifest(&manifest).map_err(Error::from)?)
+        Ok(Resource::of_manifest(&manifest).map_err(NotValidated::from)?)
     };
     files.iter().map(read).collect()
 }

@@ -1,30 +1,13 @@
 //! `choreoctl watch`: planes as they change.
 
-use std::collections::VecDeque;
-use std::time::Duration;
-
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
-use jiff::Timestamp;
-use tokio::time::Instant;
 
-use super::tell_missing;
-use super::watched::Watched;
+use super::watching::{Format, watch};
 use crate::args::{ChoiceArgs, Session};
-use crate::cluster::{Error, Watch};
 use crate::complete;
-use crate::manifest::json_line;
 use crate::plane::{Span, StateFilter};
-use crate::render::planes::{Row, SortBy, sort, summary, table};
-use crate::render::watch::{Change, Kind, json, line};
-use crate::term::{Exit, Term, reader_gone};
-
-/// How many changes stand under the table.
-const LATEST: usize = 8;
-/// How often the ages on a terminal are brought up to date.
-const TICK: Duration = Duration::from_secs(1);
-/// How often all states are computed again although nothing is due: a clock may jump.
-const LONGEST_NAP: Duration = Duration::from_secs(60);
+use crate::term::Exit;
 
 /// Watch build planes change
 ///
@@ -52,129 +35,6 @@ pub struct Args {
     output: Option<Format>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    Table,
-    Lines,
-    Json,
-}
-
-impl Args {
-    /// For `get --watch`.
-    pub fn new(choice: ChoiceArgs, state: Option<StateFilter>) -> Self {
-        Self { choice, state, timeout: None, output: None }
-    }
-}
-
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
-    let cluster = session.connect_for(&args.choice.names).await?;
-    let only = if let [name] = args.choice.names.as_slice() { Some(name.to_string()) } else { None };
-    let mut watch = Watch::start(&cluster, args.choice.selector.clone(), only);
-    let format = args.output.unwrap_or(if session.term.redraws() { Format::Table } else { Format::Lines });
-    let mut view = View {
-        term: session.term.clone(),
-        format,
-        latest: VecDeque::new(),
-        title: cluster.target().title(),
-        lost: false,
-    };
-    let mut watched = Watched::new(args.choice.names, args.state.unwrap_or_default());
-    let deadline = args.timeout.map(|timeout| Instant::now() + timeout.duration());
-    let gone = reader_gone();
-    tokio::pin!(gone);
-    loop {
-        let longest = if view.ticks() { TICK } else { LONGEST_NAP };
-        let wake = Instant::now() + watched.nap(watch.now()).min(longest);
-        let wake = deadline.map_or(wake, |deadline| wake.min(deadline));
-        let changes = tokio::select! {
-            event = watch.next() => watched.take(event?, watch.now()),
-            () = tokio::time::sleep_until(wake) => watched.pass(watch.now()),
-            () = &mut gone => return Ok(Exit::Done),
-        };
-        view.show(&changes, &watched, watch.now())?;
-        if let Some(missing) = watched.missing() {
-            let command = cluster.target().command("choreoctl get");
-            let error = Error::NotFound { what: format!("plane {missing}"), similar: Vec::new(), command };
-            let error = error.with_similar(missing.as_str(), &cluster.names().await);
-            return Ok(tell_missing(&[error.into()], &session.term));
-        }
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Ok(Exit::TimedOut);
-        }
-    }
-}
-
-/// How it is shown.
-struct View {
-    term: Term,
-    format: Format,
-    latest: VecDeque<String>,
-    title: String,
-    lost: bool,
-}
-
-impl View {
-    fn ticks(&self) -> bool {
-        self.format == Format::Table && self.term.redraws()
-    }
-
-    fn show(&mut self, changes: &[Change], watched: &Watched, now: Timestamp) -> anyhow::Result<()> {
-        for change in changes {
-            match (self.format, change.kind) {
-                (Format::Json, _) => self.term.line(&json_line(&json(change))?)?,
-                (Format::Lines, Kind::Lost | Kind::Resumed) => {
-                    line(change).iter().for_each(|line| self.term.note(line))
-                }
-                (Format::Lines, _) => line(change).iter().try_for_each(|line| self.term.line(line))?,
-                (Format::Table, kind) => {
-                    self.lost = (self.lost || kind == Kind::Lost) && kind != Kind::Resumed;
-                    if !matches!(kind, Kind::Present | Kind::Synced) {
-                        self.latest.extend(line(change));
-                    }
-                }
-            }
-        }
-        while self.latest.len() > LATEST {
-            self.latest.pop_front();
-        }
-        if self.format != Format::Table || !watched.synced() {
-            return Ok(());
-        }
-        let text = self.table(watched, now);
-        match (self.term.redraws(), changes.is_empty()) {
-            (true, _) => self.term.redraw(&text),
-            (false, true) => Ok(()),
-            (false, false) => self.term.print(&format!("{text}\n")),
-        }
-    }
-
-    fn table(&self, watched: &Watched, now: Timestamp) -> String {
-        let mut planes: Vec<_> = watched.shown().map(|plane| Row::new(plane.clone(), None)).collect();
-        let summary = summary(planes.iter().map(|plane| plane.state(now)));
-        let (columns, lines) = self.term.size().unwrap_or((usize::MAX, usize::MAX));
-        // The title, the header, the summary, a line on what is hidden, and the line that the cursor stands in.
-        let room = lines.saturating_sub(5).max(1);
-        let hidden = planes.len().saturating_sub(room);
-        // Where not all fit, those that need a look do.
-        sort(&mut planes, if hidden > 0 { SortBy::State } else { SortBy::Name }, now);
-        planes.truncate(room);
-        let latest = self.latest.len().saturating_sub(room - planes.len());
-        let server = if self.lost { ", not answering: what is shown is old" } else { "" };
-        let mut text = format!("{}{server}, {}\n", self.title, now.strftime("%H:%M:%SZ"));
-        text.push_str(&table(&planes, true, now));
-        if hidden > 0 {
-            text.push_str(&format!("and {hidden} more\n"));
-        }
-        text.push_str(&format!("{summary}\n"));
-        for line in self.latest.iter().skip(latest) {
-            text.push_str(&format!("  {line}\n"));
-        }
-        fit(&text, columns, lines)
-    }
-}
-
-/// Cuts the text at the terminal's width and height: a line that wraps or scrolls would break the redraw.
-fn fit(text: &str, columns: usize, lines: usize) -> String {
-    let lines = text.lines().take(lines.saturating_sub(1).max(1));
-    lines.map(|line| console::truncate_str(line, columns, "…").into_owned() + "\n").collect()
+    watch(args.choice, args.state.unwrap_or_default(), args.timeout, args.output, session).await
 }

@@ -1,6 +1,6 @@
 //! The planes of a watch as they were last reported, and the changes that events and the passing of time make.
 //!
-//! Not here: the connection (cluster), and how changes are shown (watch).
+//! Not here: the connection (cluster), and how changes are shown (watching).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

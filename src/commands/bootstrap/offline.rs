@@ -6,7 +6,8 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Args, KEYS, VALUES, at_hand, folder, keys, shown, there, write as write_file};
+use super::args::{Args, folder};
+use super::folder::{KEYS, VALUES, at_hand, keys, shown, there, write as write_file};
 use crate::args::{NoBuildCluster, Session, TextFormat};
 use crate::commands::steps::{Steps, write_keys};
 use crate::manifest::to_yaml;

@@ -2,7 +2,7 @@
 
 use clap::{Args as ClapArgs, ValueHint};
 
-use super::super::create::read_cas;
+use crate::args::read_cas;
 use crate::manifest::Input;
 use crate::term::{Exit, Term};
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args as ClapArgs, ValueHint};
 use jiff::Timestamp;
 
-use super::super::create::plane_id;
-use super::{CaArgs, ca_beside, folder_of};
+use super::signer::{SignerArgs, ca_beside, folder_of};
+use crate::args::plane_id;
 use crate::pki::{self, Folder, KeyAlgorithm, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile, PrivateKey};
 use crate::plane::Span;
 use crate::term::{Exit, Term};
@@ -25,7 +25,7 @@ pub struct Args {
     plane_id: String,
 
     #[command(flatten)]
-    ca: CaArgs,
+    ca: SignerArgs,
 
     /// Folder for tls.crt and tls.key; the CA's, unless given
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]

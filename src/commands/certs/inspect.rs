@@ -4,9 +4,9 @@ use clap::{Args as ClapArgs, ValueEnum};
 use clap_complete::ArgValueCompleter;
 use rayon::prelude::*;
 
-use super::read_key;
-use super::source::Reach;
 use crate::args::{BuildArgs, Session};
+use crate::commands::files::read_key;
+use crate::commands::source::SourceReader;
 use crate::complete;
 use crate::doctor::{self, AgentFacts, ClientCa, Remark};
 use crate::manifest::json_text;
@@ -63,17 +63,17 @@ enum Format {
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let everything = args.sources.is_empty();
     let needed = everything || args.sources.iter().any(Source::needs_cluster);
-    let reach = Reach::to(needed, &args.build, session).await?;
+    let reader = SourceReader::to(needed, &args.build, session).await?;
     let mut sources = args.sources.clone();
     if everything {
         sources.push(Source::Planes);
-        sources.extend(reach.build.is_some().then_some(Source::Agent));
+        sources.extend(reader.build.is_some().then_some(Source::Agent));
     }
     let mut read = Vec::new();
     for source in &sources {
-        read.extend(of_source(source, &reach).await?);
+        read.extend(of_source(source, &reader).await?);
     }
-    let now = args.at.map_or_else(|| reach.now(), |moment| moment.from(reach.now()));
+    let now = args.at.map_or_else(|| reader.now(), |moment| moment.from(reader.now()));
     let (mut found, mut problems) = (Vec::new(), Vec::new());
     for (source, certificates) in read {
         match certificates {
@@ -120,15 +120,15 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 type Read = anyhow::Result<Vec<(Certificate, Vec<Remark>)>>;
 
 /// A source stands for one place or, as all planes and all agents do, for several.
-async fn of_source(source: &Source, reach: &Reach<'_>) -> anyhow::Result<Vec<(String, Read)>> {
+async fn of_source(source: &Source, reader: &SourceReader<'_>) -> anyhow::Result<Vec<(String, Read)>> {
     match source {
         Source::Planes => {
-            let planes = reach.cluster()?.planes::<Plane>(None).await?;
-            let cas = doctor::client_cas(reach.cluster()?, &planes).await;
+            let planes = reader.cluster()?.planes::<Plane>(None).await?;
+            let cas = doctor::client_cas(reader.cluster()?, &planes).await;
             Ok(planes.iter().zip(cas).map(|(plane, ca)| (format!("plane/{}", plane.name()), of_plane(ca))).collect())
         }
         Source::Agent => {
-            let build = reach.build.as_ref().ok_or(crate::args::NoBuildCluster)?;
+            let build = reader.build.as_ref().ok_or(crate::args::NoBuildCluster)?;
             let agents = doctor::agents(&build.cluster, &build.namespace).await?;
             if agents.is_empty() {
                 // The error says what there is instead.
@@ -136,15 +136,15 @@ async fn of_source(source: &Source, reach: &Reach<'_>) -> anyhow::Result<Vec<(St
             }
             Ok(agents.into_iter().map(|facts| (format!("agent/{}", facts.agent.name.name), of_agent(facts))).collect())
         }
-        source => Ok(vec![(source.to_string(), of_place(source, reach).await)]),
+        source => Ok(vec![(source.to_string(), of_place(source, reader).await)]),
     }
 }
 
-async fn of_place(source: &Source, reach: &Reach<'_>) -> Read {
+async fn of_place(source: &Source, reader: &SourceReader<'_>) -> Read {
     match source {
         Source::Plane(name) => {
-            let plane = reach.cluster()?.plane::<Plane>(name.as_str()).await?;
-            doctor::client_cas(reach.cluster()?, &[plane]).await.pop().map_or_else(|| Ok(Vec::new()), of_plane)
+            let plane = reader.cluster()?.plane::<Plane>(name.as_str()).await?;
+            doctor::client_cas(reader.cluster()?, &[plane]).await.pop().map_or_else(|| Ok(Vec::new()), of_plane)
         }
         Source::Server { .. } => {
             let parse = |der: &Vec<u8>| {
@@ -152,11 +152,11 @@ async fn of_place(source: &Source, reach: &Reach<'_>) -> Read {
                     .map(|certificate| (certificate, Vec::new()))
                     .ok_or_else(|| anyhow::anyhow!("a certificate that it presents can't be parsed"))
             };
-            reach.presented(source, None).await?.iter().map(parse).collect()
+            reader.presented(source, None).await?.iter().map(parse).collect()
         }
-        Source::Secret(name, None) => of_secret(name, reach).await,
+        Source::Secret(name, None) => of_secret(name, reader).await,
         Source::File(path) => {
-            let bytes = reach.bytes(source, &[]).await?;
+            let bytes = reader.bytes(source, &[]).await?;
             let beside = match path.file_name().and_then(|name| name.to_str()) {
                 Some(LEAF_CERTIFICATE) => Some(LEAF_PRIVATE_KEY),
                 Some(CA_CERTIFICATE) => Some(CA_PRIVATE_KEY),
@@ -168,7 +168,7 @@ async fn of_place(source: &Source, reach: &Reach<'_>) -> Read {
             let folder = path.with_file_name("");
             Ok(with_key(parse(&bytes)?, key, &format!("{}", folder.join(beside.unwrap_or_default()).display())))
         }
-        source => Ok(plain(parse(&reach.bytes(source, &[LEAF_CERTIFICATE, CA_CERTIFICATE]).await?)?)),
+        source => Ok(plain(parse(&reader.bytes(source, &[LEAF_CERTIFICATE, CA_CERTIFICATE]).await?)?)),
     }
 }
 
@@ -192,12 +192,12 @@ fn key_mismatch(place: &str) -> Remark {
 }
 
 /// A Secret's certificates, and whether its key belongs to the first.
-async fn of_secret(name: &NamespacedName, reach: &Reach<'_>) -> Read {
-    let secret = reach.cluster()?.existing_secret(name).await?;
+async fn of_secret(name: &NamespacedName, reader: &SourceReader<'_>) -> Read {
+    let secret = reader.cluster()?.existing_secret(name).await?;
     let keys = [LEAF_CERTIFICATE, CA_CERTIFICATE];
     if keys.iter().all(|key| secret.bytes(key).is_empty()) {
         // The error says which keys there are.
-        reach.cluster()?.secret_keys(name, &keys).await?;
+        reader.cluster()?.secret_keys(name, &keys).await?;
     }
     let text = keys.map(|key| secret.bytes(key)).concat();
     Ok(with_key(parse(&text)?, &secret.text(LEAF_PRIVATE_KEY), &format!("Secret {name}")))

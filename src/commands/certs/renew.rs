@@ -6,10 +6,11 @@ use clap::{Args as ClapArgs, ValueHint};
 use clap_complete::ArgValueCandidates;
 use jiff::Timestamp;
 
-use super::super::steps::Steps;
-use super::super::wait::deadline;
-use super::{CaArgs, read, read_key};
+use super::signer::SignerArgs;
 use crate::args::{BuildArgs, Session, TextFormat, unless_swapped};
+use crate::commands::files::{read, read_key};
+use crate::commands::steps::Steps;
+use crate::commands::waiting::deadline;
 use crate::complete;
 use crate::pki::{
     self, AuthorityError, CA_CERTIFICATE, Certificate, Folder, IssueError, KeyAlgorithm, KeyError, LEAF_CERTIFICATE,
@@ -40,7 +41,7 @@ pub struct Args {
     dir: Option<PathBuf>,
 
     #[command(flatten)]
-    ca: Option<CaArgs>,
+    ca: Option<SignerArgs>,
 
     /// With --dir, folder for the new tls.crt and tls.key; the same, unless given
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, requires = "dir")]
@@ -92,7 +93,7 @@ fn in_files(args: &Args, dir: &Path, term: &Term) -> anyhow::Result<Exit> {
     let to = Folder::new(args.out_dir.as_deref().unwrap_or(dir));
     to.check(&[LEAF_CERTIFICATE, LEAF_PRIVATE_KEY], args.force || args.out_dir.is_none())?;
     let now = Timestamp::now();
-    let ca = args.ca.clone().unwrap_or_else(|| CaArgs::in_folder(dir));
+    let ca = args.ca.clone().unwrap_or_else(|| SignerArgs::in_folder(dir));
     let authority = ca.read(now)?;
     let presented = pki::certificates(&read(&from.file(LEAF_CERTIFICATE))?);
     let old = presented.first().and_then(|der| Certificate::from_der(der));

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, ValueHint};
 
-use super::super::create::plane_id;
+use crate::args::plane_id;
 use crate::pki::{self, Folder, KeyAlgorithm, LEAF_PRIVATE_KEY, NewFile, PrivateKey, REQUEST};
 use crate::term::{Exit, Term};
 use crate::text::visible;

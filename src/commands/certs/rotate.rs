@@ -6,12 +6,12 @@ use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueHint};
 use clap_complete::ArgValueCandidates;
 
-use super::super::helm::{self, Helm};
-use super::super::steps::Steps;
-use super::super::wait::deadline;
-use super::{read, read_key};
 use crate::args::{BuildArgs, Session, TextFormat, unless_swapped};
 use crate::cluster::{Agent, Target};
+use crate::commands::files::{read, read_key};
+use crate::commands::helm::{self, Helm};
+use crate::commands::steps::Steps;
+use crate::commands::waiting::deadline;
 use crate::complete;
 use crate::pki::{self, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, KeyAlgorithm, NewFile};
 use crate::plan::{self, Keeper, Outlook, Phase, Rotation, Way};

@@ -9,8 +9,9 @@ use clap::{Args as ClapArgs, ValueHint};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{read, read_key};
 use crate::args::namespace;
+use crate::commands::files::{read, read_key};
+use crate::commands::refusals::ToTerminal;
 use crate::manifest::to_yaml;
 use crate::pki::{self, AuthorityError, CA_CERTIFICATE, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey};
 use crate::plane::is_dns_subdomain;
@@ -35,19 +36,6 @@ pub struct Args {
     /// Name of the Secret
     #[arg(long, value_name = "NAME", default_value = "cluster-agent-tls", value_parser = name)]
     name: String,
-}
-
-/// Why it is not printed.
-#[derive(Debug, thiserror::Error)]
-#[error("the Secret holds a private key, which is not printed to a terminal")]
-pub struct ToTerminal {
-    pub command: String,
-}
-
-impl ToTerminal {
-    pub fn hint(&self) -> Option<String> {
-        Some(self.command.clone())
-    }
 }
 
 pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args as ClapArgs, ValueHint};
 use jiff::Timestamp;
 
-use super::super::create::plane_id;
-use super::{CaArgs, ca_beside, folder_of, read};
+use super::signer::{SignerArgs, ca_beside, folder_of};
+use crate::args::plane_id;
+use crate::commands::files::read;
 use crate::pki::{self, Folder, LEAF_CERTIFICATE, NewFile};
 use crate::plane::Span;
 use crate::term::{Exit, Term};
@@ -25,7 +26,7 @@ pub struct Args {
     csr: PathBuf,
 
     #[command(flatten)]
-    ca: CaArgs,
+    ca: SignerArgs,
 
     /// Folder for tls.crt; the request's, unless given
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]

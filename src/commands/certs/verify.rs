@@ -7,9 +7,10 @@ use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 use jiff::Timestamp;
 use rayon::prelude::*;
 
-use super::source::Reach;
 use crate::args::{BuildArgs, FileArgs, FromFiles, Session, TextFormat};
 use crate::cluster::Cluster;
+use crate::commands::refusals::NoVerdict;
+use crate::commands::source::SourceReader;
 use crate::complete;
 use crate::doctor::{self, ClientCa};
 use crate::manifest::{Input, json_text};
@@ -66,63 +67,38 @@ pub struct Args {
     build: BuildArgs,
 }
 
-/// Why there is no verdict.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("there is no certificate in {0}")]
-    Empty(String),
-    #[error("standard input can be read once only")]
-    StdinTwice,
-    #[error("the certificate names no planeID: it has no common name")]
-    Unnamed,
-    #[error("no plane has the planeID {}", visible(.0))]
-    UnknownPlaneId(String),
-}
-
-impl Error {
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Empty(_) | Self::StdinTwice => None,
-            Self::Unnamed => Some("name it with --plane-id, or a plane with --plane".into()),
-            Self::UnknownPlaneId(_) => {
-                Some("the agent would be refused; choreoctl get shows the planeIDs there are".into())
-            }
-        }
-    }
-}
-
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let of_stdin = args.ca.iter().chain([&args.cert]).filter(|source| **source == Source::Stdin).count()
         + args.files.iter().filter(|file| **file == Input::Stdin).count();
     if of_stdin > 1 {
-        return Err(Error::StdinTwice.into());
+        return Err(NoVerdict::StdinTwice.into());
     }
     let of_cluster = args.files.is_empty() && args.ca.is_none();
     let needed = of_cluster || args.cert.needs_cluster() || args.ca.as_ref().is_some_and(Source::needs_cluster);
-    let reach = Reach::to(needed, &args.build, session).await?;
-    let named: Option<Plane> = match (&args.plane, &reach.cluster) {
+    let reader = SourceReader::to(needed, &args.build, session).await?;
+    let named: Option<Plane> = match (&args.plane, &reader.cluster) {
         (Some(name), Some(cluster)) if args.files.is_empty() => Some(cluster.plane(name.as_str()).await?),
         _ => None,
     };
     let plane_id = args.plane_id.as_deref().or(named.as_ref().map(Plane::plane_id));
-    let presented = reach.presented(&args.cert, plane_id).await?;
+    let presented = reader.presented(&args.cert, plane_id).await?;
     if presented.is_empty() {
-        return Err(Error::Empty(args.cert.to_string()).into());
+        return Err(NoVerdict::Empty(args.cert.to_string()).into());
     }
     let files = if args.files.is_empty() { None } else { Some(FileArgs::of(&args.files).read(&session.term)?) };
     // A plane that can't be read has no verdict, and so the answer isn't known.
     let read = files.as_ref().map_or(Exit::Done, |files| files.exit);
-    let now = match (&files, &reach.cluster) {
+    let now = match (&files, &reader.cluster) {
         (Some(files), _) => files.snapshot.now,
         (None, Some(cluster)) => cluster.now(),
         (None, None) => Timestamp::now(),
     };
     let at = args.at.map_or(now, |moment| moment.from(now));
     let (plane_id, verdicts) = match &args.ca {
-        Some(ca) => (None, vec![of_ca(ca, &presented, &reach, at).await?]),
+        Some(ca) => (None, vec![of_ca(ca, &presented, &reader, at).await?]),
         None => {
             let wanted = wanted(&args, &presented, session)?;
-            let planes = planes(&args, wanted.as_deref(), named, reach.cluster.as_ref(), files).await?;
+            let planes = planes(&args, wanted.as_deref(), named, reader.cluster.as_ref(), files).await?;
             let plane_id = wanted.or_else(|| planes.first().map(|(plane, _)| plane.plane_id().to_owned()));
             (plane_id, judge(&planes, &presented, at))
         }
@@ -164,15 +140,20 @@ fn judge(planes: &[(Plane, ClientCa)], presented: &[Vec<u8>], at: Timestamp) -> 
     planes.iter().map(verdict).collect()
 }
 
-async fn of_ca(ca: &Source, presented: &[Vec<u8>], reach: &Reach<'_>, at: Timestamp) -> anyhow::Result<PlaneVerdict> {
+async fn of_ca(
+    ca: &Source,
+    presented: &[Vec<u8>],
+    reader: &SourceReader<'_>,
+    at: Timestamp,
+) -> anyhow::Result<PlaneVerdict> {
     let verdict = match ca {
         Source::Plane(name) => {
-            let plane = reach.cluster()?.plane::<Plane>(name.as_str()).await?;
-            let cas = doctor::client_cas(reach.cluster()?, &[plane]).await;
+            let plane = reader.cluster()?.plane::<Plane>(name.as_str()).await?;
+            let cas = doctor::client_cas(reader.cluster()?, &[plane]).await;
             cas.first().map_or_else(|| Verdict::Unknown("its CA can't be read".into()), |ca| ca.verdict(presented, at))
         }
         _ => {
-            let bytes = reach.bytes(ca, &[CA_CERTIFICATE]).await?;
+            let bytes = reader.bytes(ca, &[CA_CERTIFICATE]).await?;
             pki::verify(presented, &String::from_utf8_lossy(&bytes), at)
         }
     };
@@ -185,7 +166,7 @@ fn wanted(args: &Args, presented: &[Vec<u8>], session: &Session) -> anyhow::Resu
         return Ok(args.plane_id.clone());
     }
     let leaf = presented.first().and_then(|der| Certificate::from_der(der));
-    let name = leaf.and_then(|leaf| leaf.common_name).ok_or(Error::Unnamed)?;
+    let name = leaf.and_then(|leaf| leaf.common_name).ok_or(NoVerdict::Unnamed)?;
     session.term.note(&format!("planeID {}, the certificate's common name", visible(&name)));
     Ok(Some(name))
 }
@@ -223,6 +204,6 @@ async fn planes(
     match (found.is_empty(), &args.plane) {
         (false, _) => Ok(found),
         (true, Some(name)) => anyhow::bail!("there is no plane {name} in the files"),
-        (true, None) => Err(Error::UnknownPlaneId(wanted.unwrap_or_default().to_owned()).into()),
+        (true, None) => Err(NoVerdict::UnknownPlaneId(wanted.unwrap_or_default().to_owned()).into()),
     }
 }

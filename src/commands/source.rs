@@ -11,13 +11,13 @@ use crate::pki::{Bundle, CA_CERTIFICATE, LEAF_CERTIFICATE};
 use crate::plane::Source;
 
 /// Where sources lead to: the clusters that they need, and servers.
-pub struct Reach<'s> {
+pub struct SourceReader<'s> {
     session: &'s Session,
     pub cluster: Option<Cluster>,
     pub build: Option<BuildCluster>,
 }
 
-impl<'s> Reach<'s> {
+impl<'s> SourceReader<'s> {
     /// Connects to what is needed, and to the build cluster where one is named.
     pub async fn to(cluster: bool, build: &BuildArgs, session: &'s Session) -> anyhow::Result<Self> {
         let build = build.connect(session).await?;

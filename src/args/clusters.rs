@@ -1,0 +1,108 @@
+//! The clusters beside the one that a session reaches: the build cluster, and namespaces in both.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+use clap_complete::ArgValueCandidates;
+
+use super::session::Session;
+use crate::cluster::{self, Cluster};
+use crate::complete;
+use crate::plane::{BUILD_NAMESPACE, is_dns_label};
+
+/// The cluster that builds run in, for commands that need it beside the control plane's.
+#[derive(Args, Clone, Debug)]
+pub struct BuildArgs {
+    /// Context of the build cluster
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::build_contexts), help_heading = "Build cluster")]
+    build_context: Option<String>,
+
+    /// Kubeconfig of the build cluster; the other one, unless given
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = "Build cluster")]
+    build_kubeconfig: Option<PathBuf>,
+
+    /// Namespace of the agent
+    #[arg(long, value_name = "NAMESPACE", default_value = BUILD_NAMESPACE, value_parser = namespace, help_heading = "Build cluster")]
+    build_namespace: String,
+}
+
+/// A build cluster, and where in it the agent is.
+pub struct BuildCluster {
+    pub cluster: Cluster,
+    pub namespace: String,
+}
+
+/// A command needs the build cluster.
+#[derive(Debug, thiserror::Error)]
+#[error("the agent is in the build cluster, and none is named")]
+pub struct NoBuildCluster;
+
+impl NoBuildCluster {
+    pub fn hint(&self) -> Option<String> {
+        Some("name its context with --build-context, or its kubeconfig with --build-kubeconfig".into())
+    }
+}
+
+impl BuildArgs {
+    /// Whether a build cluster is meant at all.
+    pub fn is_named(&self) -> bool {
+        self.build_context.is_some() || self.build_kubeconfig.is_some()
+    }
+
+    pub fn namespace(&self) -> &str {
+        &self.build_namespace
+    }
+
+    pub fn kubeconfig(&self) -> Option<&std::path::Path> {
+        self.build_kubeconfig.as_deref()
+    }
+
+    /// Connects where one is named.
+    pub async fn connect(&self, session: &Session) -> anyhow::Result<Option<BuildCluster>> {
+        if !self.is_named() {
+            return Ok(None);
+        }
+        let options = cluster::Options {
+            kubeconfig: self.build_kubeconfig.clone().or_else(|| session.options.kubeconfig.clone()),
+            context: self.build_context.clone(),
+            request_timeout: session.options.request_timeout,
+            ..cluster::Options::default()
+        };
+        let cluster = Cluster::connect(options, &session.term).await?;
+        Ok(Some(BuildCluster { cluster, namespace: self.build_namespace.clone() }))
+    }
+
+    /// Connects to both clusters for a command that writes, and says to which.
+    pub async fn connect_to_write(&self, session: &Session) -> anyhow::Result<(Cluster, BuildCluster)> {
+        let build = self.connect(session).await?.ok_or(NoBuildCluster)?;
+        let control = session.connect().await?;
+        session.term.note(&format!(
+            "control plane in {}, build plane in {}, namespace {}",
+            control.target().title(),
+            build.cluster.target().title(),
+            build.namespace
+        ));
+        let (one, other) = tokio::join!(control.identity(), build.cluster.identity());
+        if one.is_some() && one == other {
+            session.term.note("both contexts reach one and the same cluster");
+        }
+        Ok((control, build))
+    }
+}
+
+/// Where the control plane has what it runs on.
+#[derive(Args, Clone, Debug)]
+pub struct ControlArgs {
+    /// Namespace of the control plane
+    #[arg(long, value_name = "NAMESPACE", default_value = "openchoreo-control-plane", value_parser = namespace)]
+    pub control_namespace: String,
+}
+
+/// The name of a namespace on the command line.
+pub fn namespace(text: &str) -> Result<String, String> {
+    if is_dns_label(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("a namespace has lower-case letters, digits and hyphens".into())
+    }
+}

@@ -1,0 +1,109 @@
+//! Planes and what stands around them, read from files in the place of a cluster.
+
+use std::collections::BTreeSet;
+
+use clap::{Args, ValueHint};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::manifest::{self, Input, Manifest, Object, objects};
+use crate::paint;
+use crate::plane::{Moment, Plane, Snapshot, Unreadable};
+use crate::term::{Exit, Term};
+use crate::text::visible;
+
+/// Planes out of files.
+#[derive(Args, Clone, Debug)]
+pub struct FileArgs {
+    /// Read from a file, a folder or - (standard input) instead of a cluster (can be repeated)
+    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub files: Vec<Input>,
+
+    /// With -f, moment that ages count from: a time as 2026-11-22T12:00:00Z, or +30d; the newest time in the files otherwise
+    #[arg(long, value_name = "TIME", requires = "files")]
+    at: Option<Moment>,
+}
+
+/// What files hold.
+pub struct FromFiles {
+    /// The planes as they stand there.
+    pub values: Vec<Value>,
+    pub snapshot: Snapshot,
+    /// Whether all of them could be read.
+    pub exit: Exit,
+}
+
+impl FileArgs {
+    pub fn of(files: &[Input]) -> Self {
+        Self { files: files.to_vec(), at: None }
+    }
+
+    /// The same with more files.
+    pub fn with(&self, more: &[Input]) -> Self {
+        Self { files: [self.files.as_slice(), more].concat(), at: self.at }
+    }
+
+    pub fn given(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    /// The planes in the files as their own objects, and what stands around them. A plane that can't be read is told,
+    /// and the others are shown all the same.
+    pub fn read(&self, term: &Term) -> anyhow::Result<FromFiles> {
+        let manifests = read_manifests(&self.files, false)?;
+        let (mut values, mut planes, mut related, mut exit) = (Vec::new(), Vec::new(), Vec::new(), Exit::Done);
+        // What two files hold counts once.
+        let mut seen = BTreeSet::new();
+        for manifest in &manifests {
+            for object in objects(manifest) {
+                let value = object.node.to_json();
+                if self.files.len() > 1 && !seen.insert(value.to_string()) {
+                    continue;
+                }
+                if !object.is_plane() {
+                    related.push(value);
+                    continue;
+                }
+                match serde_path_to_error::deserialize::<_, Plane>(&value) {
+                    Ok(plane) => {
+                        let warn = |field: &Unreadable| term.warn(&field.warning(plane.name()));
+                        plane.unreadable.iter().for_each(warn);
+                        planes.push(plane);
+                        values.push(value);
+                    }
+                    Err(error) => {
+                        let (place, name) = (place(manifest, object), visible(object.name()));
+                        let field = error.path().to_string();
+                        let told = format!("plane {name} at {place} can't be read: {field}: {}", error.inner());
+                        term.error(&format!("{} {}", paint::bad("error:"), visible(&told)));
+                        exit = Exit::Failed;
+                    }
+                }
+            }
+        }
+        let at = self.at.map(|moment| moment.from(Timestamp::now()));
+        let snapshot = Snapshot::of_files(planes, related, at);
+        term.note(&format!("from files; ages count from {}", snapshot.now.strftime("%Y-%m-%dT%H:%M:%SZ")));
+        Ok(FromFiles { values, snapshot, exit })
+    }
+}
+
+/// Where an object stands, for an error: `FILE:LINE`.
+pub fn place(manifest: &Manifest, object: Object<'_>) -> String {
+    format!("{}:{}", manifest.file, manifest.position(object.node.span.start).0)
+}
+
+/// Reads manifests whole; the first fault is an error.
+pub fn read_manifests(inputs: &[Input], recursive: bool) -> Result<Vec<Manifest>, manifest::Error> {
+    let mut manifests = Vec::new();
+    for (input, text) in manifest::read_inputs(inputs, recursive)? {
+        let manifest = manifest::parse(input.to_string(), text?);
+        manifest.sound()?;
+        manifests.push(manifest);
+    }
+    if manifests.iter().all(|manifest| manifest.documents.is_empty()) {
+        let file = inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        return Err(manifest::Error::Empty { file });
+    }
+    Ok(manifests)
+}

@@ -1,0 +1,17 @@
+//! Groups of flags that verbs share, and what they lead to: a terminal, a cluster, objects out of files.
+
+mod clusters;
+mod files;
+mod planes;
+mod session;
+mod spec;
+mod swapped;
+mod write;
+
+pub use clusters::{BuildArgs, BuildCluster, ControlArgs, NoBuildCluster, namespace};
+pub use files::{FileArgs, FromFiles, place, read_manifests};
+pub use planes::{ChoiceArgs, Chosen, NotInFiles, WhichArgs};
+pub use session::{GlobalArgs, Session};
+pub use spec::{CaArgs, NotCa, SpecArgs, plane_id, read_ca, read_cas};
+pub use swapped::{Swapped, swapped, unless_swapped};
+pub use write::{ObjectFormat, TextFormat, WriteArgs};

@@ -1,0 +1,111 @@
+//! Flags that every command takes, and what they lead to: the terminal and the way to the cluster.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, ValueHint};
+use clap_complete::ArgValueCandidates;
+
+use crate::cluster::{self, Cluster};
+use crate::complete;
+use crate::plane::Span;
+use crate::term::{self, ColorChoice, Term};
+
+/// Flags that every command takes.
+#[derive(Args, Clone, Debug)]
+pub struct GlobalArgs {
+    /// Kubeconfig file, instead of those in KUBECONFIG or ~/.kube/config
+    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = "Global options")]
+    kubeconfig: Option<PathBuf>,
+
+    /// Context of the kubeconfig
+    #[arg(long, alias = "control-context", global = true, value_name = "NAME", add = ArgValueCandidates::new(complete::contexts), help_heading = "Global options")]
+    context: Option<String>,
+
+    /// Cluster of the kubeconfig
+    #[arg(long, global = true, value_name = "NAME", add = ArgValueCandidates::new(complete::clusters), help_heading = "Global options")]
+    cluster: Option<String>,
+
+    /// User of the kubeconfig
+    #[arg(long, global = true, value_name = "NAME", add = ArgValueCandidates::new(complete::users), help_heading = "Global options")]
+    user: Option<String>,
+
+    /// User to act as
+    #[arg(long = "as", global = true, value_name = "USER", help_heading = "Global options")]
+    impersonate: Option<String>,
+
+    /// Group to act in (can be repeated)
+    #[arg(long = "as-group", global = true, value_name = "GROUP", help_heading = "Global options")]
+    impersonate_groups: Vec<String>,
+
+    /// Longest time for one request, watches excepted; 0 for no limit
+    #[arg(long, global = true, value_name = "DURATION", default_value = "30s", help_heading = "Global options")]
+    request_timeout: Span,
+
+    /// When to write in colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
+    color: ColorChoice,
+
+    /// Write results and errors only
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    quiet: bool,
+
+    /// Tell what is asked of which server (can be repeated)
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
+    verbose: u8,
+
+    /// Never prompt
+    #[arg(long, global = true, help_heading = "Global options")]
+    no_input: bool,
+}
+
+impl GlobalArgs {
+    pub fn term(&self) -> Term {
+        Term::new(term::Options {
+            color: self.color,
+            quiet: self.quiet,
+            verbosity: self.verbose,
+            no_input: self.no_input,
+        })
+    }
+
+    pub fn cluster_options(&self) -> cluster::Options {
+        cluster::Options {
+            kubeconfig: self.kubeconfig.clone(),
+            context: self.context.clone(),
+            cluster: self.cluster.clone(),
+            user: self.user.clone(),
+            impersonate: self.impersonate.clone(),
+            impersonate_groups: self.impersonate_groups.clone(),
+            request_timeout: (self.request_timeout.seconds() > 0).then(|| self.request_timeout.duration()),
+        }
+    }
+}
+
+/// What every command gets: the terminal, and the way to the cluster.
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub term: Term,
+    pub options: cluster::Options,
+}
+
+/// How long a TLS server may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Session {
+    /// How long a server that is no API server may take.
+    pub fn patience(&self) -> Duration {
+        self.options.request_timeout.map_or(PATIENCE, |limit| limit.min(PATIENCE))
+    }
+
+    pub async fn connect(&self) -> anyhow::Result<Cluster> {
+        Ok(Cluster::connect(self.options.clone(), &self.term).await?)
+    }
+
+    /// Connects for a command that writes, and says to what.
+    pub async fn connect_to_write(&self) -> anyhow::Result<Cluster> {
+        let cluster = self.connect().await?;
+        self.term.note(&format!("in {}", cluster.target().title()));
+        Ok(cluster)
+    }
+}

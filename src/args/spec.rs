@@ -1,0 +1,130 @@
+//! What a plane is made of on the command line: its CA, and what its spec says beside it.
+
+use std::collections::BTreeMap;
+
+use clap::{Args, ValueHint};
+
+use crate::manifest::{self, Input};
+use crate::pki::{self, BundleError};
+use crate::plane::{
+    CaSecret, DESCRIPTION, DISPLAY_NAME, OBSERVABILITY_KIND, ObservabilityPlaneRef, Plane, SecretStoreRef,
+    is_dns_label, is_label_value, is_qualified_name,
+};
+use crate::text::visible;
+
+/// Where the CA of a plane comes from.
+#[derive(Args, Clone, Debug)]
+pub struct CaArgs {
+    /// File with the CA's certificates, in PEM, DER or base64; - for standard input (can be repeated)
+    #[arg(long = "client-ca-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub client_ca_files: Vec<Input>,
+
+    /// Secret of the control plane with the CA's certificates; the key is ca.crt, unless given
+    #[arg(long, value_name = "NAMESPACE/NAME[:KEY]", conflicts_with = "client_ca_files")]
+    pub client_ca_secret: Option<CaSecret>,
+}
+
+/// What a plane says beside its CA.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpecArgs {
+    /// Logical plane that the agent belongs to; the name, unless given
+    #[arg(long, value_name = "ID", value_parser = plane_id)]
+    pub plane_id: Option<String>,
+
+    /// ClusterSecretStore in the build cluster
+    #[arg(long, value_name = "NAME")]
+    secret_store: Option<String>,
+
+    /// ClusterObservabilityPlane that takes the builds' logs
+    #[arg(long, value_name = "NAME", value_parser = plane_id)]
+    observability_plane: Option<String>,
+
+    /// Name for people
+    #[arg(long, value_name = "TEXT")]
+    display_name: Option<String>,
+
+    /// Description for people
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+
+    /// Labels (can be repeated)
+    #[arg(short, long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = label)]
+    labels: Vec<(String, String)>,
+
+    /// Annotation (can be repeated)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = annotation)]
+    annotations: Vec<(String, String)>,
+}
+
+impl SpecArgs {
+    /// The plane without a CA. planeID is always written.
+    pub fn plane(&self, name: &str) -> Plane {
+        let mut plane = Plane::default();
+        plane.metadata.name = Some(name.to_owned());
+        plane.metadata.labels = some(self.labels.iter().cloned().collect());
+        let words = [(DISPLAY_NAME, &self.display_name), (DESCRIPTION, &self.description)];
+        let words = words.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text.clone()?)));
+        plane.metadata.annotations = some(self.annotations.iter().cloned().chain(words).collect());
+        plane.spec.plane_id = Some(self.plane_id.clone().unwrap_or_else(|| name.to_owned()));
+        plane.spec.secret_store_ref = self.secret_store.clone().map(|name| SecretStoreRef { name });
+        plane.spec.observability_plane_ref = self
+            .observability_plane
+            .clone()
+            .map(|name| ObservabilityPlaneRef::Object { kind: Some(OBSERVABILITY_KIND.into()), name });
+        plane
+    }
+}
+
+fn some<K: Ord, V>(map: BTreeMap<K, V>) -> Option<BTreeMap<K, V>> {
+    (!map.is_empty()).then_some(map)
+}
+
+/// What was given as a CA is none that a plane can have.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", visible(.file))]
+pub struct NotCa {
+    pub file: String,
+    pub source: BundleError,
+}
+
+impl NotCa {
+    pub fn hint(&self) -> Option<String> {
+        Some(match self.source {
+            BundleError::PrivateKey => "give the CA's certificate (ca.crt) alone: a key never goes into a plane".into(),
+            _ => "certificates are taken in PEM, in DER, or in base64 of either".into(),
+        })
+    }
+}
+
+/// The CA certificates in files, as raw PEM without doubles.
+pub fn read_cas(files: &[Input]) -> anyhow::Result<String> {
+    let parts = files.iter().map(read_ca).collect::<anyhow::Result<Vec<_>>>()?;
+    pki::bundle(parts.concat().as_bytes()).map_err(|source| NotCa { file: "the CA".into(), source }.into())
+}
+
+pub fn read_ca(file: &Input) -> anyhow::Result<String> {
+    let bytes = manifest::read_bytes(file)?;
+    pki::bundle(&bytes).map_err(|source: BundleError| NotCa { file: file.to_string(), source }.into())
+}
+
+pub fn plane_id(text: &str) -> Result<String, String> {
+    if is_dns_label(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("at most 63 lower-case letters, digits and hyphens, with a letter or digit at both ends".into())
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if is_qualified_name(key) && is_label_value(value) => Ok((key.into(), value.into())),
+        _ => Err("write KEY=VALUE, of letters, digits, `-`, `_` and `.`".into()),
+    }
+}
+
+fn annotation(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if is_qualified_name(&key.to_lowercase()) => Ok((key.into(), value.into())),
+        _ => Err("write KEY=VALUE, the key of letters, digits, `-`, `_` and `.`".into()),
+    }
+}

@@ -1,0 +1,195 @@
+//! The flags of `choreoctl bootstrap`, and the planes, CA and folders that they mean.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args as ClapArgs, ValueHint};
+
+use crate::args::{BuildArgs, CaArgs, ControlArgs, SpecArgs, TextFormat, read_cas, read_manifests};
+use crate::commands::manifests::check_manifest;
+use crate::gateway::GatewayUrl;
+use crate::manifest::{Input, objects};
+use crate::pki::KeyAlgorithm;
+use crate::plan::{CaIn, Given, Issuer};
+use crate::plane::{CA_KEY, CHART, CLUSTER_BUILD_PLANE, DryRun, Plane, PlaneName, SecretKeyRef, Span};
+use crate::term::Term;
+use crate::text::visible;
+
+/// Longest name of a plane whose Secrets can be called after it.
+const LONGEST: usize = 240;
+
+/// Register a build cluster in one go
+///
+/// Looks at both clusters, makes or takes over the certificates, creates what the agent needs in the build cluster and
+/// the plane in the control plane, and asks the gateway whether it would let the agent in. Run again it changes nothing
+/// that is right, and goes on where it was cut off. Without --build-context it writes all of it into --out-dir.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "Examples:
+  choreoctl bootstrap shared-builder --build-context build --gateway-url wss://gateway.example.com:8443/ws --out-dir shared
+  choreoctl bootstrap shared-builder --out-dir shared
+  choreoctl bootstrap -f planes.yaml --build-context build --yes")]
+pub struct Args {
+    /// Name of the plane
+    #[arg(required_unless_present = "files")]
+    pub name: Option<PlaneName>,
+
+    #[command(flatten)]
+    pub spec: SpecArgs,
+
+    #[command(flatten)]
+    pub ca: CaArgs,
+
+    /// Planes without a CA, several of which may be registered at once (can be repeated)
+    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath, conflicts_with = "name")]
+    pub files: Vec<Input>,
+
+    /// Where agents reach the gateway
+    #[arg(long, value_name = "URL", value_parser = GatewayUrl::of_agent)]
+    pub gateway_url: Option<GatewayUrl>,
+
+    /// Who issues the agent's certificate; unless given, whoever did where a CA is brought along, else cert-manager where
+    /// the build cluster has it
+    #[arg(long, value_name = "WAY")]
+    pub agent_certificate: Option<Issuer>,
+
+    /// Where the plane has its CA
+    #[arg(long, value_name = "WHERE", default_value = "value")]
+    pub client_ca_in: CaIn,
+
+    /// Folder for Helm's values, and for the CA with its key: those that it holds are taken over. Without it the key is
+    /// dropped where cert-manager has none
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out_dir: Option<PathBuf>,
+
+    /// Kind of the keys
+    #[arg(long, value_name = "ALGORITHM", default_value = "ecdsa-p256")]
+    pub key_algorithm: KeyAlgorithm,
+
+    /// Replace what is there and differs, unasked
+    #[arg(long)]
+    pub force: bool,
+
+    /// How far to go
+    #[arg(long, value_name = "HOW", default_value = "none")]
+    pub dry_run: DryRun,
+
+    /// Run helm, which must be on the PATH
+    #[arg(long)]
+    pub install: bool,
+
+    /// Chart that is installed
+    #[arg(long, value_name = "CHART", default_value = CHART)]
+    pub chart: String,
+
+    /// Version of the chart
+    #[arg(long, value_name = "VERSION", default_value = "0.17.0")]
+    pub chart_version: String,
+
+    /// Wait until the agent is connected, and authorized for this plane; so does --install
+    #[arg(long)]
+    pub wait: bool,
+
+    /// Longest time to wait; 0 for no limit
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    pub timeout: Span,
+
+    #[command(flatten)]
+    pub control: ControlArgs,
+
+    /// How to print it
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: TextFormat,
+
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+
+    #[command(flatten)]
+    pub build: BuildArgs,
+}
+
+/// The planes that are meant, each without a CA, valid but for that.
+pub fn planes(args: &Args, term: &Term) -> anyhow::Result<Vec<Plane>> {
+    let planes = match &args.name {
+        Some(name) => vec![args.spec.plane(name.as_str())],
+        None => planes_of_files(args)?,
+    };
+    for plane in &planes {
+        let mut plane = plane.clone();
+        let name = plane.name().to_owned();
+        // Any CA will do to see whether the rest is right.
+        plane.spec.cluster_agent.client_ca.secret_ref =
+            Some(SecretKeyRef { name: "ca".into(), namespace: Some("default".into()), key: CA_KEY.into() });
+        check_manifest(&plane.manifest(), term)?;
+        anyhow::ensure!(
+            name.len() <= LONGEST,
+            "the name {} is too long for a Secret that is called after it",
+            visible(&name)
+        );
+    }
+    Ok(planes)
+}
+
+fn planes_of_files(args: &Args) -> anyhow::Result<Vec<Plane>> {
+    anyhow::ensure!(args.spec == SpecArgs::default(), "with -f the planes say what they are: leave the flags out");
+    let manifests = read_manifests(&args.files, false)?;
+    let mut planes = Vec::new();
+    for object in manifests.iter().flat_map(objects) {
+        let name = visible(object.name());
+        anyhow::ensure!(object.is_plane(), "{name} is no {}, and nothing else is registered", CLUSTER_BUILD_PLANE.kind);
+        let is_twice = planes.iter().any(|plane: &Plane| plane.name() == object.name());
+        anyhow::ensure!(!is_twice, "the plane {name} is there twice");
+        let mut plane: Plane = serde_path_to_error::deserialize(object.node.to_json())
+            .with_context(|| format!("could not read the plane {name}"))?;
+        let ca = &plane.spec.cluster_agent.client_ca;
+        anyhow::ensure!(
+            ca.value.is_none() && ca.secret_ref.is_none(),
+            "the plane {name} has a CA already: choreoctl apply registers it"
+        );
+        plane.spec.plane_id = Some(plane.plane_id().to_owned());
+        // What a server wrote is no wish.
+        let metadata = std::mem::take(&mut plane.metadata);
+        (plane.metadata.name, plane.metadata.labels, plane.metadata.annotations) =
+            (metadata.name, metadata.labels, metadata.annotations);
+        plane.status = None;
+        plane.other.retain(|field, _| !matches!(field.as_str(), "apiVersion" | "kind"));
+        planes.push(plane);
+    }
+    anyhow::ensure!(!planes.is_empty(), "there is no plane in the files");
+    Ok(planes)
+}
+
+/// The CA that is brought along.
+pub fn given(args: &Args, several: bool) -> anyhow::Result<Option<Given>> {
+    let given = match &args.ca {
+        CaArgs { client_ca_secret: Some(secret), .. } => Given::Secret(secret.clone()),
+        CaArgs { client_ca_files, .. } if !client_ca_files.is_empty() => Given::Value(read_cas(client_ca_files)?),
+        _ => return Ok(None),
+    };
+    anyhow::ensure!(!several, "one CA for several planes would let each one's agent pass as the other's");
+    anyhow::ensure!(
+        matches!(args.agent_certificate, None | Some(Issuer::Existing)),
+        "a CA without its key issues nothing: leave it out, or say --agent-certificate existing"
+    );
+    Ok(Some(given))
+}
+
+/// One namespace of a build cluster has one agent, which has one planeID.
+pub fn refuse_one_agent_for_two(planes: &[Plane]) -> anyhow::Result<()> {
+    if let [first, others @ ..] = planes
+        && let Some(other) = others.iter().find(|other| other.plane_id() != first.plane_id())
+    {
+        let told = format!("{} has the planeID {}, and {}", first.name(), first.plane_id(), other.name());
+        anyhow::bail!(
+            "{told} {}: a namespace of a build cluster has one agent, of one planeID; register them one by one, each with a --build-namespace of its own",
+            other.plane_id()
+        );
+    }
+    Ok(())
+}
+
+/// Where a plane's files go.
+pub fn folder(args: &Args, plane: &Plane, several: bool) -> Option<PathBuf> {
+    let folder = args.out_dir.clone()?;
+    Some(if several { folder.join(plane.name()) } else { folder })
+}

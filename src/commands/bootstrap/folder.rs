@@ -1,0 +1,79 @@
+//! The files of a plane that is registered: private keys, Helm's values, manifests.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
+use crate::gateway::GatewayUrl;
+use crate::manifest;
+use crate::pki::{
+    Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, Certificate, Folder, IssueError, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY,
+};
+use crate::plan::Pem;
+use crate::plane::DryRun;
+use crate::text::visible;
+
+/// Private keys, apart from what may be committed.
+pub const KEYS: &str = "private";
+pub const VALUES: &str = "values.yaml";
+
+/// The folder of private keys.
+pub fn keys(folder: &Path) -> Folder {
+    Folder::new(&folder.join(KEYS))
+}
+
+/// What a run before left in the folder: a CA, and an agent's pair.
+pub fn at_hand(keys: &Folder, plane_id: &str, dry_run: DryRun) -> anyhow::Result<(Option<Authority>, Option<Pem>)> {
+    keys.refuse_foreign()?;
+    if dry_run == DryRun::None {
+        keys.settle()?;
+    }
+    let pair = |certificate, key| -> Option<Pem> {
+        let read = |name| std::fs::read_to_string(keys.file(name)).ok();
+        Some((read(certificate)?, Zeroizing::new(read(key)?)))
+    };
+    let authority = pair(CA_CERTIFICATE, CA_PRIVATE_KEY)
+        .map(|(certificate, key)| Authority::from_pem(&certificate, &key, Timestamp::now()).map_err(IssueError::from));
+    let pair = pair(LEAF_CERTIFICATE, LEAF_PRIVATE_KEY);
+    let leaf = pair.as_ref().and_then(|(text, _)| Certificate::all_in(text).into_iter().next());
+    if let Some(other) = leaf.and_then(|leaf| leaf.common_name).filter(|name| name != plane_id) {
+        anyhow::bail!(
+            "{} holds the certificate of planeID {}: name another --out-dir",
+            shown(keys.path()),
+            visible(&other)
+        );
+    }
+    Ok((authority.transpose()?, pair))
+}
+
+/// The gateway's URL in Helm's values of a run before.
+pub fn url_of(folder: &Path) -> Option<GatewayUrl> {
+    let text = std::fs::read_to_string(folder.join(VALUES)).ok()?;
+    let values = manifest::parse(VALUES.into(), text);
+    let values = values.documents.first()?.root.to_json();
+    GatewayUrl::of_agent(values["clusterAgent"]["serverUrl"].as_str()?).ok()
+}
+
+/// What a file says, where there is one.
+pub fn there(path: &Path) -> Option<String> {
+    std::fs::read_to_string(path).ok()
+}
+
+/// Writes a file, unless it is so already.
+pub fn write(folder: &Path, name: &str, text: &str) -> anyhow::Result<()> {
+    let path = folder.join(name);
+    if there(&path).is_some_and(|there| there == text) {
+        return Ok(());
+    }
+    let failed = || format!("could not write {}", shown(&path));
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).with_context(failed)?;
+    }
+    Ok(manifest::write(&path, text)?)
+}
+
+pub fn shown(path: &Path) -> String {
+    visible(&path.to_string_lossy()).into_owned()
+}

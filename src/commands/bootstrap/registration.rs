@@ -1,0 +1,231 @@
+//! The registration of planes over both clusters: for each what is in its folder, the plan, Helm's values and Helm.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::args::{Args, folder};
+use super::folder::{VALUES, at_hand, keys, shown, there, url_of, write};
+use crate::args::{BuildCluster, Session, TextFormat};
+use crate::cluster::Cluster;
+use crate::commands::error_text;
+use crate::commands::helm::{self, Helm};
+use crate::commands::steps::Steps;
+use crate::commands::waiting::deadline;
+use crate::manifest::to_yaml;
+use crate::paint;
+use crate::plan::{self, Bootstrap, Given, Made, Observer as _, Status};
+use crate::plane::{DryRun, Plane};
+use crate::render;
+use crate::term::Exit;
+use crate::text::visible;
+
+/// What the registrations of all planes of one command have in common.
+pub struct Registration<'r> {
+    pub args: &'r Args,
+    pub control: Cluster,
+    pub build: BuildCluster,
+    /// The CA that is brought along.
+    pub given: Option<Given>,
+    pub several: bool,
+    pub session: &'r Session,
+}
+
+impl Registration<'_> {
+    /// Says what would change, before anything does.
+    pub async fn preview(&self, planes: &[Plane]) -> anyhow::Result<()> {
+        for plane in planes {
+            let mut run = self.of(plane.clone());
+            (run.steps.dry_run, run.steps.preview, run.plan.dry_run) = (true, Some(Vec::new()), DryRun::Client);
+            run.steps().await?;
+            let name = if self.several { format!(" for {}", visible(plane.name())) } else { String::new() };
+            let changes: Vec<_> =
+                run.steps.preview.iter().flatten().map(|line| format!("  {}", visible(line))).collect();
+            let changes = if changes.is_empty() { "  nothing".to_owned() } else { changes.join("\n") };
+            self.session.term.note(&format!("this will change{name}:\n{changes}"));
+        }
+        Ok(())
+    }
+
+    /// Registers the planes one after another. One of several that fails does not keep the others.
+    pub async fn of_all(&self, planes: Vec<Plane>) -> anyhow::Result<Exit> {
+        let term = &self.session.term;
+        let is_table = self.several && self.args.output == TextFormat::Text;
+        let mut results = Vec::new();
+        for plane in planes {
+            let name = plane.name().to_owned();
+            if is_table {
+                term.line(&format!("{}:", paint::strong(&visible(&name))))?;
+            }
+            let mut run = self.of(plane);
+            let result = run.steps().await;
+            let result = run.steps.conclude(result);
+            if !self.several {
+                return result;
+            }
+            results.push(match result {
+                Ok(Exit::Done) => (name, "registered".to_owned(), Exit::Done),
+                Ok(exit) => (name, "registered, but its agent isn't connected".to_owned(), exit),
+                Err(error) => {
+                    term.error(&error_text(&error));
+                    (name, format!("failed: {error}"), Exit::No)
+                }
+            });
+        }
+        if is_table {
+            let row =
+                |(name, told, _): &(String, String, Exit)| vec![visible(name).into_owned(), visible(told).into_owned()];
+            term.print(&render::columns(Some(&["NAME", "RESULT"]), results.iter().map(row)))?;
+        }
+        let failed = results.iter().any(|(_, _, exit)| *exit != Exit::Done);
+        Ok(if failed { Exit::No } else { Exit::Done })
+    }
+
+    fn of(&self, plane: Plane) -> Run<'_> {
+        let mut steps = Steps::new(&self.session.term, self.args.output);
+        steps.plane = self.several.then(|| plane.name().to_owned());
+        steps.yes = self.args.yes;
+        steps.dry_run = self.args.dry_run != DryRun::None;
+        Run {
+            folder: folder(self.args, &plane, self.several),
+            steps,
+            plan: self.plan(plane),
+            kubeconfig: helm::kubeconfig(&self.args.build, self.session),
+            args: self.args,
+        }
+    }
+
+    fn plan(&self, plane: Plane) -> Bootstrap {
+        let args = self.args;
+        Bootstrap {
+            control: self.control.clone(),
+            control_namespace: args.control.control_namespace.clone(),
+            build: self.build.cluster.clone(),
+            build_namespace: self.build.namespace.clone(),
+            plane,
+            issuer: args.agent_certificate,
+            given: self.given.clone(),
+            ca_in: args.client_ca_in,
+            gateway_url: args.gateway_url.clone(),
+            key_algorithm: args.key_algorithm,
+            authority: None,
+            pair: None,
+            force: args.force,
+            dry_run: args.dry_run,
+            install: args.install,
+            values: None,
+            limit: self.session.patience(),
+        }
+    }
+}
+
+/// One plane's way through the steps.
+struct Run<'r> {
+    args: &'r Args,
+    plan: Bootstrap,
+    folder: Option<PathBuf>,
+    /// That of the build cluster, for helm.
+    kubeconfig: Option<PathBuf>,
+    steps: Steps<'r>,
+}
+
+impl Run<'_> {
+    async fn steps(&mut self) -> anyhow::Result<()> {
+        if let Some(folder) = &self.folder {
+            let keys = keys(folder);
+            plan::begin("certificates", &mut self.steps);
+            (self.plan.authority, self.plan.pair) = at_hand(&keys, self.plan.plane.plane_id(), self.args.dry_run)?;
+            self.steps.keys = Some(keys);
+            let path = folder.join(VALUES);
+            self.plan.values = Some((shown(&path), there(&path)));
+            // One that was named before stays.
+            if self.plan.gateway_url.is_none() {
+                self.plan.gateway_url = url_of(folder);
+            }
+        }
+        let made = plan::bootstrap(&self.plan, &mut self.steps).await?;
+        self.values(&made)?;
+        self.helm(&made).await?;
+        let name = self.plan.plane.name();
+        if self.plan.dry_run.stores() && (self.args.install || self.args.wait) {
+            return plan::authorized(&self.plan, &made, deadline(self.args.timeout), &mut self.steps).await;
+        }
+        if self.steps.preview.is_some() {
+            return Ok(());
+        }
+        let wait = self.plan.control.target().command(&format!("choreoctl wait {name} --for connected"));
+        self.steps.tell("wait", Status::Skipped, &format!("then: {wait}"));
+        Ok(())
+    }
+
+    fn values(&mut self, made: &Made) -> anyhow::Result<()> {
+        plan::begin("values", &mut self.steps);
+        let Some(folder) = &self.folder else {
+            self.steps.tell("values", Status::Skipped, "Helm's command has them, as no --out-dir is given");
+            return Ok(());
+        };
+        let (path, text) = (folder.join(VALUES), to_yaml(&made.values)?);
+        let told = format!("{} has Helm's values", shown(&path));
+        if there(&path).is_some_and(|there| there == text) {
+            self.steps.tell("values", Status::Found, &told);
+            return Ok(());
+        }
+        if self.plan.dry_run.stores() {
+            write(folder, VALUES, &text)?;
+        }
+        self.steps.tell("values", Status::Done, &format!("{told}{}", self.args.dry_run.suffix()));
+        Ok(())
+    }
+
+    async fn helm(&mut self, made: &Made) -> anyhow::Result<()> {
+        plan::begin("helm", &mut self.steps);
+        let helm = self.helm_command(made);
+        if !self.args.install {
+            self.steps.tell("helm", Status::Skipped, &format!("run: {}", helm.line()));
+            return Ok(());
+        }
+        if self.steps.preview.is_some() {
+            self.steps.tell("helm", Status::Done, &helm.line());
+            return Ok(());
+        }
+        if plan::installed(&self.plan, made, &self.args.chart_version).await? {
+            self.steps.tell("helm", Status::Found, "the agent runs with these values");
+            return Ok(());
+        }
+        if self.plan.dry_run.stores() {
+            self.steps.give_way();
+            helm.run()?;
+        }
+        self.steps.tell("helm", Status::Done, &format!("the chart is installed{}", self.args.dry_run.suffix()));
+        Ok(())
+    }
+
+    /// The command that installs the agent.
+    fn helm_command(&self, made: &Made) -> Helm {
+        let (args, plan) = (self.args, &self.plan);
+        let helm = Helm::upgrade(made.release.as_deref(), &args.chart, &args.chart_version, &plan.build_namespace);
+        let mut words = Vec::new();
+        match &self.folder {
+            Some(folder) => words.extend(["--values".into(), folder.join(VALUES).to_string_lossy().into_owned()]),
+            None => set(&made.values, "", &mut words),
+        }
+        helm.with(words).in_cluster(plan.build.target(), self.kubeconfig.as_deref())
+    }
+}
+
+/// Values as Helm's command line takes them: a text that looks like a number stays a text.
+fn set(values: &Value, path: &str, words: &mut Vec<String>) {
+    match values {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                set(value, &path, words);
+            }
+        }
+        Value::String(text) => {
+            let escaped = text.replace('\\', "\\\\").replace(',', "\\,");
+            words.extend(["--set-string".into(), format!("{path}={escaped}")]);
+        }
+        value => words.extend(["--set".into(), format!("{path}={value}")]),
+    }
+}

@@ -1,0 +1,131 @@
+//! Manifests that are to be written: planes only, valid, each once, and with what the releases require.
+
+use std::collections::BTreeMap;
+
+use clap::{Args, ValueHint};
+use serde_json::Value;
+
+use super::objects::name;
+use super::refusals::Refusal;
+use crate::args::{Session, place, read_manifests};
+use crate::manifest::{Input, Manifest, objects, parse, to_yaml, without_nulls};
+use crate::plane::OBSERVABILITY_KIND;
+use crate::render;
+use crate::term::Term;
+use crate::text::{shell_quoted, visible};
+use crate::validate::{Severity, judge};
+
+/// Manifests to write.
+#[derive(Args, Debug)]
+pub struct InputArgs {
+    /// Manifest, folder of manifests, or - for standard input (can be repeated)
+    #[arg(short, long = "filename", value_name = "FILE", required = true, value_hint = ValueHint::AnyPath)]
+    files: Vec<Input>,
+
+    /// Take manifests in folders below the folder, too
+    #[arg(short = 'R', long)]
+    recursive: bool,
+}
+
+impl InputArgs {
+    /// The planes in the files, valid and with what the releases require filled in. `other_kinds` is the command that
+    /// is proposed for objects of other kinds.
+    ///
+    /// # Errors
+    /// [`Refusal`] before anything is sent: invalid, of another kind, or the same plane twice.
+    pub fn read(&self, session: &Session, other_kinds: &str) -> anyhow::Result<Vec<Value>> {
+        let Session { term, options } = session;
+        let files = read_manifests(&self.files, self.recursive)?;
+        let flags: String = self.files.iter().map(|file| format!(" -f {}", path_word(file))).collect();
+        refuse_other_kinds(&files, || options.command(&format!("{other_kinds}{flags}")))?;
+        let (mut errors, mut planes, mut places) = (String::new(), Vec::new(), BTreeMap::new());
+        for file in &files {
+            let mut findings = judge(file).findings;
+            findings.retain(|finding| finding.rule.severity == Severity::Error);
+            errors.push_str(&render::snippet::findings(file, &findings));
+            for object in objects(file) {
+                if object.name().is_empty() && errors.is_empty() {
+                    return Err(Refusal::NoName { place: place(file, object) }.into());
+                }
+                if let Some(first) =
+                    places.insert(object.name(), place(file, object)).filter(|_| !object.name().is_empty())
+                {
+                    return Err(
+                        Refusal::Twice { name: object.name().into(), first, second: place(file, object) }.into()
+                    );
+                }
+                planes.push(fill_in(without_nulls(object.node.to_json()), term));
+            }
+        }
+        if errors.is_empty() {
+            return Ok(planes);
+        }
+        term.error(errors.trim_end());
+        let paths: String = self.files.iter().map(|file| format!(" {}", path_word(file))).collect();
+        Err(Refusal::InvalidFiles { command: format!("choreoctl validate{paths}") }.into())
+    }
+}
+
+fn path_word(input: &Input) -> String {
+    match input {
+        Input::Stdin => "-".into(),
+        Input::Path(path) => shell_quoted(&path.to_string_lossy()).into_owned(),
+    }
+}
+
+fn refuse_other_kinds(files: &[Manifest], command: impl Fn() -> String) -> Result<(), Refusal> {
+    let others: Vec<_> = files
+        .iter()
+        .flat_map(|file| objects(file).into_iter().map(move |object| (file, object)))
+        .filter(|(_, object)| !object.is_plane())
+        .collect();
+    let named = others.iter().take(3).map(|(file, object)| {
+        let kind = if object.kind().is_empty() { "something without a kind" } else { object.kind() };
+        format!("{} in {}", visible(kind), place(file, *object))
+    });
+    let mut kinds = named.collect::<Vec<_>>().join(", ");
+    match others.len() {
+        0 => return Ok(()),
+        count @ 4.. => kinds.push_str(&format!(" and {} more", count - 3)),
+        _ => {}
+    }
+    Err(Refusal::OtherKinds { kinds, command: command() })
+}
+
+/// Writes what the reference leaves out by default and the releases' CRDs require.
+fn fill_in(mut plane: Value, term: &Term) -> Value {
+    let name = name(&plane).to_owned();
+    if let Some(spec) = plane.get_mut("spec").and_then(Value::as_object_mut) {
+        if spec.get("planeID").is_none_or(Value::is_null) {
+            term.note(&format!("{}: planeID is left out and written as {}", visible(&name), visible(&name)));
+            spec.insert("planeID".into(), name.into());
+        }
+        if let Some(reference) = spec.get_mut("observabilityPlaneRef").and_then(Value::as_object_mut)
+            && reference.get("kind").is_none_or(Value::is_null)
+        {
+            reference.insert("kind".into(), OBSERVABILITY_KIND.into());
+        }
+    }
+    // What the server writes is no part of what is wanted.
+    if let Some(object) = plane.as_object_mut() {
+        object.shift_remove("status");
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            for field in ["managedFields", "creationTimestamp", "generation", "selfLink", "namespace"] {
+                metadata.shift_remove(field);
+            }
+        }
+    }
+    plane
+}
+
+/// Validates an object that was made here.
+pub fn check_manifest(manifest: &Value, term: &Term) -> anyhow::Result<()> {
+    let file = parse("the plane".into(), to_yaml(manifest)?);
+    let mut findings = judge(&file).findings;
+    findings.retain(|finding| finding.rule.severity == Severity::Error);
+    if findings.is_empty() {
+        return Ok(());
+    }
+    term.error(render::snippet::findings(&file, &findings).trim_end());
+    Err(Refusal::Invalid.into())
+}
