@@ -463,3 +463,115 @@ impl Cluster {
         self.ask(api.get_metadata("kube-system")).await.ok()?.metadata.uid
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Fake;
+
+    fn deployment(name: &str, plane_id: &str) -> Value {
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": name, "namespace": "n", "labels": {
+                "app": "cluster-agent", "app.kubernetes.io/component": "cluster-agent",
+                "app.kubernetes.io/instance": "release", "app.kubernetes.io/name": "openchoreo-build-plane",
+                "helm.sh/chart": "openchoreo-build-plane-0.17.0",
+            }},
+            "spec": {
+                "selector": {"matchLabels": {"of": name}},
+                "template": {"spec": {
+                    "containers": [
+                        {"name": "proxy", "args": ["--plane-id=other"]},
+                        {"name": "agent", "args": ["--plane-id", plane_id, "--server-url=wss://g/ws", "--plane-type=buildplane"]},
+                    ],
+                    "volumes": [
+                        {"name": "client-certs", "secret": {"secretName": "pair"}},
+                        {"name": "server-ca", "configMap": {"name": "ca"}},
+                    ],
+                }},
+            },
+        })
+    }
+
+    fn pod(name: &str, of: &str, status: Value) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "n", "labels": {"of": of}},
+            "spec": {"containers": []}, "status": status,
+        })
+    }
+
+    fn state(state: Value) -> Value {
+        json!({"phase": "Pending", "containerStatuses": [
+            {"name": "agent", "image": "", "imageID": "", "ready": true, "restartCount": 3, "state": state},
+        ]})
+    }
+
+    #[tokio::test]
+    async fn an_agent_is_read_the_same_from_a_cluster_and_from_objects() {
+        let objects = [deployment("a", "one"), deployment("b", "two")];
+        let cluster = Fake::of(objects.clone()).cluster();
+        let agents = cluster.agents("n").await.unwrap();
+        assert_eq!(agents, agents_of(&objects));
+        let agent = &agents[0];
+        assert_eq!((agent.plane_id.as_deref(), agent.server_url.as_deref()), (Some("one"), Some("wss://g/ws")));
+        assert_eq!((agent.chart_version.as_deref(), agent.release.as_deref()), (Some("0.17.0"), Some("release")));
+        assert_eq!((agent.pair().unwrap().to_string(), agent.server_ca.as_deref()), ("n/pair".into(), Some("ca")));
+        assert_eq!(cluster.agent("n", Some("two")).await.unwrap().name.name, "b");
+        let error = cluster.agent("n", Some("three")).await.unwrap_err();
+        assert!(error.hint().unwrap().contains("one, two"), "{error:?}");
+        assert!(matches!(cluster.agent("n", None).await, Err(Error::SeveralAgents { .. })));
+        assert_eq!(cluster.all_agents().await.unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_pod_tells_why_its_agent_does_not_run() {
+        let agent = agents_of(&[deployment("a", "one")]).remove(0);
+        let waits = |status: Value| pods_of(&agent, &[pod("p", "a", status)]).pop().map(|pod| pod.waiting);
+        let reason = |text: &str| Some(Some(text.to_owned()));
+        assert_eq!(waits(state(json!({"waiting": {"reason": "CrashLoopBackOff"}}))), reason("CrashLoopBackOff"));
+        assert_eq!(waits(state(json!({"terminated": {"reason": "Error", "exitCode": 1}}))), reason("Error"));
+        assert_eq!(waits(state(json!({"waiting": {"reason": "PodInitializing"}}))), reason("Pending"));
+        assert_eq!(waits(state(json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}}))), Some(None));
+        let unscheduled = json!({"phase": "Pending", "conditions": [
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"},
+        ]});
+        assert_eq!(waits(unscheduled), reason("Unschedulable"));
+        assert_eq!(waits(json!({"phase": "Failed"})), None, "it is over");
+        assert!(pods_of(&agent, &[pod("p", "b", json!({}))]).is_empty(), "it is another one's");
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_changed_only_as_it_was_read() {
+        let fake = Fake::default();
+        let cluster = fake.cluster();
+        let name = NamespacedName { namespace: "n".into(), name: "s".into() };
+        let data = |text: &str| BTreeMap::from([("k".to_owned(), Zeroizing::new(text.as_bytes().to_vec()))]);
+        cluster.create_secret(&name, "Opaque", data("1"), DryRun::Server).await.unwrap();
+        assert!(cluster.secret(&name).await.unwrap().is_none(), "a dry run");
+        let secret = cluster.create_secret(&name, "Opaque", data("1"), DryRun::None).await.unwrap();
+        assert!(matches!(
+            cluster.create_secret(&name, "Opaque", data("1"), DryRun::None).await,
+            Err(Error::Exists { .. })
+        ));
+        let newer = cluster.update_secret(&secret, data("2"), DryRun::None).await.unwrap();
+        assert_eq!(newer.bytes("k"), b"2");
+        assert_ne!(newer.revision(), secret.revision());
+        assert!(matches!(cluster.update_secret(&secret, data("3"), DryRun::None).await, Err(Error::Changed)));
+        assert_eq!(cluster.secrets("n").await.unwrap().len(), 1);
+        cluster.delete_secret(&newer).await.unwrap();
+        cluster.delete_secret(&newer).await.unwrap();
+        let error = cluster.existing_secret(&name).await.err().unwrap();
+        assert!(error.to_string().contains("n/s") && !error.is_not_found(), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_may_be_done_is_asked_and_taken_for_granted_without_an_answer() {
+        let fake = Fake::default();
+        assert!(fake.cluster().may("get", "", "secrets", None).await);
+        let denied = json!({"kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "metadata": {}, "spec": {}, "status": {"allowed": false}});
+        fake.answer("POST /apis/authorization.k8s.io", 201, denied);
+        assert!(!fake.cluster().may("get", "", "secrets", None).await);
+        fake.forbid("POST /apis/authorization.k8s.io");
+        assert!(fake.cluster().may("get", "", "secrets", None).await);
+    }
+}

@@ -225,3 +225,59 @@ pub fn comparable(object: &Value) -> Value {
     }
     object
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Fake;
+
+    fn manifest(client_ca: &Value) -> Value {
+        json!({
+            "apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": "a"},
+            "spec": {"clusterAgent": {"clientCA": client_ca}},
+        })
+    }
+
+    #[tokio::test]
+    async fn an_object_is_created_configured_or_left_as_it_is() {
+        let fake = Fake::default();
+        let cluster = fake.cluster();
+        let (one, other) = (manifest(&json!({"value": "1"})), manifest(&json!({"value": "2"})));
+        let mut changes = Vec::new();
+        for (manifest, dry_run) in
+            [(&one, DryRun::Server), (&one, DryRun::None), (&one, DryRun::None), (&other, DryRun::None)]
+        {
+            changes.push(cluster.apply(manifest, false, dry_run).await.unwrap().change);
+        }
+        assert_eq!(changes, [Change::Created, Change::Created, Change::Unchanged, Change::Configured]);
+    }
+
+    #[tokio::test]
+    async fn two_sources_are_refused_and_their_owner_is_named() {
+        let mut before = manifest(&json!({"secretRef": {"name": "n", "key": "k"}}));
+        let owned = json!({"f:spec": {"f:clusterAgent": {"f:clientCA": {"f:secretRef": {}}}}});
+        before["metadata"]["managedFields"] =
+            json!([{"manager": "gitops", "operation": "Apply", "fieldsType": "FieldsV1", "fieldsV1": owned}]);
+        let error = Fake::of([before]).cluster().apply(&manifest(&json!({"value": "x"})), false, DryRun::None).await;
+        let error = error.unwrap_err();
+        assert!(error.to_string().contains("belongs to gitops"), "{error}");
+        assert!(error.hint().unwrap().contains("/spec/clusterAgent/clientCA/secretRef"), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_manifest_of_an_older_version_is_refused() {
+        let fake = Fake::of([manifest(&json!({"value": "1"}))]);
+        let mut old = manifest(&json!({"value": "2"}));
+        old["metadata"]["resourceVersion"] = "0".into();
+        let error = fake.cluster().apply(&old, false, DryRun::None).await.unwrap_err();
+        assert!(matches!(error, Error::Outdated { field: "resourceVersion" }), "{error:?}");
+    }
+
+    #[test]
+    fn a_conflict_with_a_manager_that_is_taken_over_is_none() {
+        let field = |message: &str| OwnedField { field: ".spec".into(), message: message.into() };
+        assert!(of_taken_over(&field("conflict with \"kubectl-create\" using openchoreo.dev/v1alpha1")));
+        assert!(!of_taken_over(&field("conflict with \"kubectl-create\"")), "it applied");
+        assert!(!of_taken_over(&field("conflict with \"helm\" using openchoreo.dev/v1alpha1")));
+    }
+}

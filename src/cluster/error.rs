@@ -398,3 +398,82 @@ fn find<'e, T: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Optio
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Fake;
+    use crate::plane::{DEFAULT_KIND, Plane};
+    use serde_json::{Value, json};
+
+    fn status(code: u16, reason: &str, name: &str, kind: &str, causes: Value) -> Error {
+        let status = json!({
+            "status": "Failure", "code": code, "reason": reason, "message": "m\u{1b}",
+            "details": {"name": name, "kind": kind, "causes": causes},
+        });
+        Error::of_status(serde_json::from_value(status).unwrap(), &Target::default(), DEFAULT_KIND)
+    }
+
+    #[test]
+    fn each_status_becomes_its_error() {
+        let none = json!([]);
+        for (code, reason, name, kind, text) in [
+            (401, "Unauthorized", "", "", "did not accept the credentials"),
+            (403, "Forbidden", "a", "clusterbuildplanes", r"not allowed: m\u{1b}"),
+            (404, "NotFound", "", "", "the cluster has no ClusterBuildPlane"),
+            (404, "NotFound", "a", "clusterbuildplanes", "plane a does not exist"),
+            (404, "NotFound", "b", "secrets", "secrets b does not exist"),
+            (409, "AlreadyExists", "a", "clusterbuildplanes", "plane a exists already"),
+            (409, "Conflict", "a", "clusterbuildplanes", "changed by somebody else"),
+            (422, "Invalid", "a", "clusterbuildplanes", "rejected it: m"),
+            (0, "", "", "", "an event of no known type"),
+            (507, "", "", "", "said 507: m"),
+        ] {
+            let error = status(code, reason, name, kind, none.clone());
+            assert!(error.to_string().contains(text), "{code} {kind}: {error}");
+        }
+        assert!(status(404, "", "a", "clusterbuildplanes", none.clone()).is_not_found());
+        assert!(!status(404, "", "a", "secrets", none).is_not_found());
+    }
+
+    #[test]
+    fn a_conflict_names_the_fields_and_their_managers() {
+        let causes =
+            json!([{"reason": "FieldManagerConflict", "field": ".spec.planeID", "message": "conflict with \"x\""}]);
+        let error = status(409, "Conflict", "a", "clusterbuildplanes", causes);
+        assert_eq!(error.to_string(), "fields belong to another manager: .spec.planeID (conflict with \"x\")");
+        assert!(error.is_about_one_object() && error.hint().unwrap().contains("--force-conflicts"));
+    }
+
+    #[test]
+    fn a_context_that_is_like_another_one_is_proposed() {
+        let known: Vec<_> = (0..12).map(|number| format!("prod-{number}")).collect();
+        let hint = |context: &str, known: &[String]| {
+            Error::UnknownContext { context: context.into(), known: known.to_vec() }.hint().unwrap()
+        };
+        let proposed = hint("prod-1O", &known);
+        assert!(proposed.contains("prod-10") && proposed.contains("and 2 more"), "{proposed}");
+        assert!(hint("zzz", &known[..1]).starts_with("the kubeconfig has: prod-0"));
+        assert_eq!(hint("x", &[]), NO_CONTEXTS);
+        assert_eq!(Error::NoContext { known: vec![] }.hint().as_deref(), Some(NO_CONTEXTS));
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_was_renamed_is_named() {
+        let fake = Fake::default();
+        let error = |fake: &Fake| {
+            let cluster = fake.cluster();
+            async move { cluster.planes::<Plane>(None).await.unwrap_err() }
+        };
+        let missing = json!({"status": "Failure", "code": 404, "reason": "NotFound", "message": "x", "details": {}});
+        fake.answer("GET /apis/openchoreo.dev", 404, missing.clone());
+        assert!(error(&fake).await.hint().unwrap().contains("the control plane's context?"));
+        let resources = json!({"groupVersion": "openchoreo.dev/v1alpha1", "resources": [
+            {"name": "clusterworkflowplanes", "singularName": "", "namespaced": false, "kind": "ClusterWorkflowPlane", "verbs": []},
+        ]});
+        fake.answer("GET /apis/openchoreo.dev/v1alpha1", 200, resources);
+        fake.answer("GET /apis/openchoreo.dev/v1alpha1/", 404, missing);
+        let hint = error(&fake).await.hint().unwrap();
+        assert!(hint.contains("ClusterWorkflowPlane instead"), "{hint}");
+    }
+}

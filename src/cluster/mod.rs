@@ -6,6 +6,8 @@ mod agents;
 mod apply;
 mod client;
 mod error;
+#[cfg(test)]
+mod fake;
 mod fields;
 mod objects;
 mod planes;
@@ -17,6 +19,8 @@ mod watch;
 pub use agents::{Agent, AgentPod, CERT_MANAGER, LABELS, LET_IN, REVISION, StoredSecret, agents_of, labelled, pods_of};
 pub use apply::{Change, comparable};
 pub use error::{Cause, Error, Rejection};
+#[cfg(test)]
+pub use fake::Fake;
 pub use fields::{Writer, writers};
 pub use objects::{PlaneEvent, ServicePods};
 pub use planes::PlaneObject;

@@ -170,3 +170,80 @@ fn plane_event(event: Event) -> PlaneEvent {
 fn no_key(kind: &str, name: &NamespacedName, keys: &[&str], has: impl Iterator<Item = String>) -> Error {
     Error::NoKey { what: format!("{kind} {}", visible(&name.to_string())), key: keys.join(" or "), keys: has.collect() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Fake;
+    use serde_json::{Value, json};
+
+    fn named(name: &str) -> NamespacedName {
+        NamespacedName { namespace: "n".into(), name: name.into() }
+    }
+
+    #[tokio::test]
+    async fn keys_are_read_from_secrets_and_config_maps() {
+        let metadata = json!({"namespace": "n", "name": "x"});
+        let cluster = Fake::of([
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"a": "MQ==", "b": "Mg=="}}),
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": "1"}, "binaryData": {"b": "Mg=="}}),
+        ])
+        .cluster();
+        let expected = [b"2".to_vec(), b"1".to_vec()];
+        assert_eq!(cluster.secret_keys(&named("x"), &["b", "c", "a"]).await.unwrap(), expected);
+        assert_eq!(cluster.config_map_keys(&named("x"), &["b", "c", "a"]).await.unwrap(), expected);
+        let error = cluster.secret_keys(&named("x"), &["c"]).await.unwrap_err();
+        assert!(error.hint().unwrap().contains("a, b"), "{error:?}");
+        assert!(matches!(cluster.config_map_keys(&named("y"), &["a"]).await, Err(Error::NoSource { .. })));
+    }
+
+    #[tokio::test]
+    async fn the_ready_pods_of_a_service_are_counted() {
+        let pod = |name: &str, app: &str, ready: &str| {
+            json!({
+                "apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "n", "name": name, "labels": {"app": app}},
+                "status": {"conditions": [{"type": "Ready", "status": ready}]},
+            })
+        };
+        let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "n", "name": "g"}, "spec": {"selector": {"app": "g"}}});
+        let fake = Fake::of([service, pod("a", "g", "True"), pod("b", "g", "False"), pod("c", "other", "True")]);
+        let pods = fake.cluster().service_pods(&named("g")).await.unwrap().unwrap();
+        assert_eq!((pods.ready, pods.selector.as_str()), (1, "app=g"));
+        assert_eq!(fake.cluster().service_pods(&named("none")).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn build_planes_have_their_secrets_in_their_own_namespace() {
+        let plane = |name: &str, secret: Value| {
+            json!({
+                "apiVersion": "openchoreo.dev/v1alpha1", "kind": "BuildPlane", "metadata": {"namespace": "n", "name": name},
+                "spec": {"clusterAgent": {"clientCA": {"secretRef": secret}}},
+            })
+        };
+        let own = json!({"name": "s", "key": "k"});
+        let other = json!({"name": "s", "key": "k", "namespace": "o"});
+        let planes = Fake::of([plane("a", own), plane("b", other)]).cluster().build_planes().await.unwrap();
+        let namespaces: Vec<_> = planes
+            .iter()
+            .map(|plane| plane.spec.cluster_agent.client_ca.secret_ref.clone().unwrap().namespace.unwrap())
+            .collect();
+        assert_eq!(namespaces, ["n", "o"]);
+    }
+
+    #[tokio::test]
+    async fn events_come_oldest_first() {
+        let event = |name: &str, time: &str, kind: &str| {
+            json!({
+                "apiVersion": "v1", "kind": "Event", "metadata": {"namespace": "default", "name": name},
+                "involvedObject": {"kind": kind, "name": "a"}, "reason": name, "lastTimestamp": time,
+            })
+        };
+        let fake = Fake::of([
+            event("late", "2026-01-02T00:00:00Z", "ClusterBuildPlane"),
+            event("early", "2026-01-01T00:00:00Z", "ClusterBuildPlane"),
+            event("other", "2026-01-01T00:00:00Z", "Pod"),
+        ]);
+        let events = fake.cluster().events("a").await.unwrap();
+        assert_eq!(events.iter().map(|event| event.reason.as_str()).collect::<Vec<_>>(), ["early", "late"]);
+    }
+}

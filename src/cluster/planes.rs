@@ -297,3 +297,89 @@ impl Cluster {
         self.ask(self.client.apiserver_version()).await.map(|info| info.git_version)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Fake;
+    use crate::plane::Kind;
+
+    fn object(name: &str) -> Value {
+        json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": name}, "spec": {}})
+    }
+
+    fn page(kind: &str, names: &[&str], token: &str) -> Value {
+        let items: Vec<_> = names.iter().map(|name| object(name)).collect();
+        json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": kind, "metadata": {"continue": token}, "items": items})
+    }
+
+    const PLANES: &str = "GET /apis/openchoreo.dev/v1alpha1/clusterbuildplanes";
+
+    #[tokio::test]
+    async fn a_list_comes_in_pages() {
+        let fake = Fake::default();
+        fake.answer(PLANES, 200, page("ClusterBuildPlaneList", &["a", "b"], "next"));
+        fake.answer(&format!("{PLANES}?&limit=500&continue=next"), 200, page("ClusterBuildPlaneList", &["c"], ""));
+        assert_eq!(fake.cluster().names().await, ["a", "b", "c"]);
+        assert_eq!(fake.asked().len(), 2, "{:?}", fake.asked());
+    }
+
+    #[tokio::test]
+    async fn a_list_that_the_server_forgot_is_asked_for_at_once() {
+        let fake = Fake::of([object("a")]);
+        let gone = json!({"status": "Failure", "code": 410, "reason": "Expired", "message": "too old"});
+        fake.answer(&format!("{PLANES}?&limit"), 410, gone);
+        assert_eq!(fake.cluster().names().await, ["a"]);
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_another_kind_is_no_plane() {
+        let fake = Fake::default();
+        fake.answer(PLANES, 200, page("SecretList", &["a"], ""));
+        let error = fake.cluster().planes::<Plane>(None).await.unwrap_err();
+        assert!(error.to_string().contains("a SecretList"), "{error}");
+        fake.answer(&format!("{PLANES}/a"), 200, object("b"));
+        let error = fake.cluster().plane::<Plane>("a").await.unwrap_err();
+        assert!(error.to_string().contains("the ClusterBuildPlane b"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_exist_has_similar_ones() {
+        let fake = Fake::of([object("shared-builder")]);
+        let error = fake.cluster().plane::<Plane>("shared-bilder").await.unwrap_err();
+        assert!(error.hint().unwrap().contains("shared-builder"), "{error:?}");
+        assert_eq!(fake.cluster().plane_if_any::<Plane>("other").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn planes_of_a_namespaced_kind_are_asked_for_in_their_namespace() {
+        let fake = Fake::default();
+        let cluster = fake.cluster().of_kind(Kind::of_word("dp").unwrap());
+        cluster.names().await;
+        assert!(fake.asked()[0].starts_with("GET /apis/openchoreo.dev/v1alpha1/namespaces/default/dataplanes?"));
+        assert_eq!(cluster.key("a").to_string(), "default/a");
+    }
+
+    #[tokio::test]
+    async fn only_the_version_that_was_read_is_changed() {
+        let fake = Fake::of([object("a")]);
+        let cluster = fake.cluster();
+        let plane: Plane = cluster.plane("a").await.unwrap();
+        cluster.set_client_ca(&plane, "dry", DryRun::Server).await.unwrap();
+        cluster.set_client_ca(&plane, "pem", DryRun::None).await.unwrap();
+        let stored = fake.object("clusterbuildplanes/a").unwrap();
+        assert_eq!(stored["spec"]["clusterAgent"]["clientCA"]["value"], "pem");
+        let error = cluster.set_client_ca(&plane, "late", DryRun::None).await.unwrap_err();
+        assert!(matches!(error, Error::Changed), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_rejection_has_its_causes() {
+        let fake = Fake::default();
+        let causes = json!([{"field": "spec.planeID", "message": "too long"}]);
+        let status = json!({"status": "Failure", "code": 422, "reason": "Invalid", "message": "m", "details": {"causes": causes}});
+        fake.answer("POST ", 422, status);
+        let refusal = fake.cluster().would_take("{}", "application/json").await.unwrap().unwrap();
+        assert_eq!((refusal.message.as_str(), refusal.causes[0].field.as_str()), ("m", "spec.planeID"));
+    }
+}

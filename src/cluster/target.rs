@@ -202,3 +202,58 @@ pub fn users(options: &Options) -> Vec<String> {
     let named = read(options).ok().flatten().map(|kubeconfig| kubeconfig.auth_infos).unwrap_or_default();
     named.into_iter().map(|named| named.name).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(context: &str) -> Target {
+        let options = Options {
+            kubeconfig: Some("my config".into()),
+            context: Some(context.into()),
+            impersonate: Some("bob".into()),
+            ..Options::default()
+        };
+        let config = Config::new("https://server:6443/".parse().unwrap());
+        Target::new(options.context.clone(), &config, &options)
+    }
+
+    #[test]
+    fn commands_lead_to_the_same_cluster() {
+        let target = target("prod");
+        assert_eq!(
+            target.command("kubectl get nodes"),
+            "kubectl get nodes --kubeconfig 'my config' --context prod --as bob"
+        );
+        assert!(target.command("helm list").contains(" --kube-context prod"));
+        assert_eq!(target.for_another("kubectl"), "kubectl --kubeconfig 'my config' --context prod");
+        assert_eq!(target.build_flags(), " --build-kubeconfig 'my config' --build-context prod --as bob");
+        assert_eq!(target.by_context("build-"), " --build-kubeconfig 'my config' --build-context prod");
+        assert_eq!(
+            (target.title().as_str(), target.namespace.as_str()),
+            ("context prod (https://server:6443)", "default")
+        );
+    }
+
+    #[test]
+    fn a_hostile_name_is_harmless() {
+        let target = target("a b\u{1b}");
+        assert!(target.title().contains(r"\u{1b}"));
+        assert!(target.command("kubectl").contains("$'a b\\x1b'"), "{}", target.command("kubectl"));
+    }
+
+    #[test]
+    fn the_proxy_of_the_chosen_cluster_is_used() {
+        let kubeconfig = Kubeconfig::from_yaml(
+            "clusters:\n- {name: c, cluster: {server: 'https://s', proxy-url: 'http://p:1'}}\n- {name: d, cluster: {server: 'https://s'}}\ncontexts:\n- {name: x, context: {cluster: c, user: u}}\n",
+        )
+        .unwrap();
+        let chosen = |cluster: Option<&str>| KubeConfigOptions {
+            context: Some("x".into()),
+            cluster: cluster.map(str::to_owned),
+            user: None,
+        };
+        assert_eq!(proxy_of(&kubeconfig, &chosen(None)).unwrap().to_string(), "http://p:1/");
+        assert_eq!(proxy_of(&kubeconfig, &chosen(Some("d"))), None);
+    }
+}

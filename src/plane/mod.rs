@@ -27,6 +27,8 @@ use serde_json::{Map, Value};
 pub use closest::{closest, did_you_mean};
 pub use dry_run::DryRun;
 pub use goal::Goal;
+#[cfg(test)]
+pub use kind::KINDS;
 pub use kind::{DEFAULT_KIND, Kind, PlaneKey, Scope};
 pub use lenient::{Unreadable, nearest_time};
 pub use name::{
