@@ -15,6 +15,7 @@
 //! | `plan` | changes of several steps over both clusters, each of which can be resumed: bootstrap, renewal, rotation |
 //! | `doctor` | what is known of a plane beside its object, each part with its own error; checks, notes, forecasts, dumps |
 //! | `validate` | rules over a document: any CRD's schema and its CEL, the gateway's demands, practice; fixes |
+//! | `estate` | what is known of the world: the objects of both clusters, read in one way from a cluster, files or a dump |
 //! | `cluster` | the Kubernetes client: target and connection, list, apply, watch; its errors and hints |
 //! | `gateway` | what a TLS server presents, and what the cluster gateway says to an agent's certificate |
 //! | `pki` | keys and certificates: made, read, verified as the gateway does, kept in files |
@@ -33,6 +34,7 @@ mod cluster;
 mod commands;
 mod complete;
 mod doctor;
+mod estate;
 mod gateway;
 mod manifest;
 mod paint;

@@ -365,21 +365,6 @@ impl Error {
                 | Self::BothSources { .. }
         )
     }
-
-    /// One or two words for a table's cell.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Forbidden { .. } => "forbidden",
-            Self::NotFound { .. }
-            | Self::NoSource { .. }
-            | Self::NoSuchKind { .. }
-            | Self::NoKey { .. }
-            | Self::NoAgent { .. } => "missing",
-            Self::Unauthorized { .. } => "unauthorized",
-            Self::TimedOut { .. } | Self::Unreachable { .. } | Self::Busy { .. } => "unreachable",
-            _ => "unknown",
-        }
-    }
 }
 
 /// The first error of a type in a chain. Some links hide their cause from `source`, and hold it in an `io::Error`.

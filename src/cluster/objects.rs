@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Secret, Service};
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 
 use super::agents::has_labels;
-use super::planes::Page;
+use super::planes::ListOf;
 use super::{Cluster, Error};
 use crate::plane::{EVENT_NAMESPACE, NamespacedName, OBSERVABILITY_KIND, Plane, Served};
 use crate::text::visible;
@@ -130,13 +130,13 @@ impl Cluster {
     /// The namespaced BuildPlanes, which the gateway judges like the others; none where there is no such kind.
     /// Their planeID is their name, and their Secret's namespace their own, unless given.
     pub async fn build_planes(&self) -> Result<Vec<Plane>, Error> {
-        let path = format!("/apis/{}/buildplanes", self.kind.api_version());
-        let request = kube::core::Request::new(path).list(&ListParams::default());
-        let list: Page<Plane> = match self.request(request).await {
+        let api_version = self.kind.api_version();
+        let path = format!("/apis/{api_version}/buildplanes");
+        let list = ListOf { path: &path, api_version: &api_version, kind: "BuildPlane", labels: "", fields: "" };
+        let mut planes: Vec<Plane> = match self.collection(&list, |plane| plane).await {
             Err(Error::NoSource { .. } | Error::NoSuchKind { .. }) => return Ok(Vec::new()),
-            list => list?,
+            planes => planes?,
         };
-        let mut planes = list.items_of("BuildPlane", self)?;
         for plane in &mut planes {
             let namespace = plane.metadata.namespace.clone();
             if let Some(secret) = &mut plane.spec.cluster_agent.client_ca.secret_ref {

@@ -34,7 +34,7 @@ pub(super) fn patch_params(dry_run: DryRun) -> PatchParams {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Page<T> {
+struct Page<T> {
     #[serde(default)]
     api_version: String,
     #[serde(default)]
@@ -45,13 +45,15 @@ pub(super) struct Page<T> {
     items: Option<Vec<T>>,
 }
 
-impl<T> Page<T> {
-    /// Returns the items, if the page is of a list of this kind.
-    pub(super) fn items_of(self, kind: &str, cluster: &Cluster) -> Result<Vec<T>, Error> {
-        let list = format!("{kind}List");
-        cluster.expect((&self.api_version, &self.kind), &list)?;
-        Ok(self.items.unwrap_or_default())
-    }
+/// Objects to list.
+pub struct ListOf<'l> {
+    /// The collection's path on the API server.
+    pub path: &'l str,
+    pub api_version: &'l str,
+    pub kind: &'l str,
+    /// Labels and fields that they have, as the API server's selectors; empty for any.
+    pub labels: &'l str,
+    pub fields: &'l str,
 }
 
 /// What a plane is read as: typed, or the server's own object.
@@ -114,34 +116,54 @@ impl Cluster {
         selector: Option<&Selector>,
         make: impl Fn(T) -> R,
     ) -> Result<Vec<R>, Error> {
-        match self.pages(selector, Some(PAGE), &make).await {
-            // The list changed for so long that the server forgot how it was: ask for all of it at once.
-            Err(Error::Refused { code: 410, .. }) => self.pages(selector, None, &make).await,
-            planes => planes,
+        let list = ListOf {
+            path: &self.path(),
+            api_version: &self.kind.api_version(),
+            kind: self.kind.kind,
+            labels: selector.map(Selector::as_str).unwrap_or_default(),
+            fields: "",
+        };
+        let heeded = |plane: T| {
+            self.heed(&plane);
+            make(plane)
+        };
+        match self.collection(&list, heeded).await {
+            Ok(planes) => Ok(planes),
+            Err(error) => Err(self.explain(error).await),
         }
     }
 
-    async fn pages<T: PlaneObject, R>(
+    /// Objects of any kind, each made into something smaller as soon as its page is there.
+    pub async fn collection<T: DeserializeOwned, R>(
         &self,
-        selector: Option<&Selector>,
+        list: &ListOf<'_>,
+        make: impl Fn(T) -> R,
+    ) -> Result<Vec<R>, Error> {
+        match self.pages(list, Some(PAGE), &make).await {
+            // The list changed for so long that the server forgot how it was: ask for all of it at once.
+            Err(Error::Refused { code: 410, .. }) => self.pages(list, None, &make).await,
+            objects => objects,
+        }
+    }
+
+    async fn pages<T: DeserializeOwned, R>(
+        &self,
+        list: &ListOf<'_>,
         limit: Option<u32>,
         make: impl Fn(T) -> R,
     ) -> Result<Vec<R>, Error> {
-        let mut params = ListParams { limit, ..ListParams::default() };
-        if let Some(selector) = selector {
-            params = params.labels(selector.as_str());
-        }
-        let mut planes = Vec::new();
+        let chosen = |selector: &str| Some(selector.to_owned()).filter(|selector| !selector.is_empty());
+        let (label_selector, field_selector) = (chosen(list.labels), chosen(list.fields));
+        let mut params = ListParams { limit, label_selector, field_selector, ..ListParams::default() };
+        let mut objects = Vec::new();
         for _ in 0..MOST_PAGES {
-            let page: Page<T> = self.request(kube::core::Request::new(self.path()).list(&params)).await?;
-            let token = page.metadata.continue_.clone().filter(|token| !token.is_empty());
-            for plane in page.items_of(self.kind.kind, self)? {
-                self.heed(&plane);
-                planes.push(make(plane));
-            }
-            match token {
+            let page: Page<T> = self.send(kube::core::Request::new(list.path).list(&params)).await?;
+            let kind = format!("{}List", list.kind);
+            self.expect((&page.api_version, &page.kind), (list.api_version, &kind))?;
+            objects.extend(page.items.into_iter().flatten().map(&make));
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params.continue_token = Some(token),
-                None => return Ok(planes),
+                None => return Ok(objects),
             }
         }
         Err(Error::Endless { server: self.target.server.clone() })
@@ -177,12 +199,12 @@ impl Cluster {
     /// Fails where an object is no plane.
     pub(super) fn recognize(&self, plane: &impl PlaneObject) -> Result<(), Error> {
         let (version, kind, _) = plane.identity();
-        self.expect((version, kind), self.kind.kind)
+        self.expect((version, kind), (&self.kind.api_version(), self.kind.kind))
     }
 
     /// Fails where an answer has another API version or kind than the one that was asked for.
-    fn expect(&self, (version, kind): (&str, &str), expected: &str) -> Result<(), Error> {
-        if kind == expected && version == self.kind.api_version() {
+    fn expect(&self, (version, kind): (&str, &str), (of, expected): (&str, &str)) -> Result<(), Error> {
+        if kind == expected && version == of {
             return Ok(());
         }
         let found = match (version, kind) {
@@ -269,11 +291,23 @@ impl Cluster {
         &self,
         built: Result<Request<Vec<u8>>, impl Into<BoxError>>,
     ) -> Result<T, Error> {
-        let request = built.map_err(|source| self.unsendable(source))?;
-        match self.ask(self.client.request(request)).await {
+        match self.send(built).await {
             Ok(answer) => Ok(answer),
             Err(error) => Err(self.explain(error).await),
         }
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        built: Result<Request<Vec<u8>>, impl Into<BoxError>>,
+    ) -> Result<T, Error> {
+        let request = built.map_err(|source| self.unsendable(source))?;
+        self.ask(self.client.request(request)).await
+    }
+
+    /// An object of any kind by its path, as the server has it.
+    pub async fn fetch(&self, path: &str) -> Result<Value, Error> {
+        self.send(Request::get(path).body(Vec::new())).await
     }
 
     fn unsendable(&self, source: impl Into<BoxError>) -> Error {

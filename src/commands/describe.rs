@@ -53,7 +53,7 @@ async fn gather(args: &Args, session: &Session) -> anyhow::Result<(Vec<Facts>, V
     if args.files.given() {
         let FromFiles { snapshot, exit, .. } = args.files.read(&session.term)?;
         let (names, missing) = args.choice.in_files(&snapshot.planes);
-        return Ok((doctor::facts_of_files(&snapshot, &names), missing, exit));
+        return Ok((doctor::facts_of_files(&snapshot, &names).await, missing, exit));
     }
     let cluster = args.choice.connect(session).await?;
     let (planes, missing) = args.choice.in_cluster(&cluster, |plane: Plane| plane).await?;

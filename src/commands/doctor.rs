@@ -90,7 +90,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     if args.files.given() {
         anyhow::ensure!(!args.build.is_named(), "with -f no cluster is asked: leave --build-context out");
-        return of_files(&args, session);
+        return of_files(&args, session).await;
     }
     let term = &session.term;
     let control = session.connect().await?;
@@ -127,11 +127,11 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 }
 
 /// The same out of files: a dump, or what kubectl printed.
-fn of_files(args: &Args, session: &Session) -> anyhow::Result<Exit> {
+async fn of_files(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let files = args.files.with(&args.build_file).read(&session.term)?;
     let (names, missing) = args.choice.in_files(&files.snapshot.planes);
     let (namespace, named) = (&args.control.control_namespace, !args.choice.names.is_empty());
-    let gathered = doctor::gather_of_files(&files.snapshot, &names, namespace, args.expires_within, named);
+    let gathered = doctor::gather_of_files(&files.snapshot, &names, namespace, args.expires_within, named).await;
     let exit = files.exit.and(cut_off(&files.snapshot, &session.term));
     Ok(exit.and(conclude(args, &gathered, missing, &session.term)?))
 }

@@ -76,7 +76,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         let files = FileArgs::of(&args.files).read(&session.term)?;
         let (names, missing) = args.choice.in_files(&files.snapshot.planes);
         let (namespace, named) = (&args.control.control_namespace, !args.choice.names.is_empty());
-        let cases = doctor::gather_of_files(&files.snapshot, &names, namespace, SOON, named).cases;
+        let cases = doctor::gather_of_files(&files.snapshot, &names, namespace, SOON, named).await.cases;
         let exit = files.exit.and(cut_off(&files.snapshot, &session.term));
         (cases, missing, files.snapshot.now, exit)
     };
@@ -106,16 +106,16 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     for case in &cases {
         let name = crate::text::visible(case.facts.plane.name());
         match (&case.build, &case.elsewhere) {
-            (Some(Err(problem)), Ok(agents)) if problem.word == "missing" && !agents.is_empty() => {
+            (Some(Err(problem)), Ok(agents)) if problem.is_missing() && !agents.is_empty() => {
                 let names: Vec<_> = agents.iter().map(ToString::to_string).collect();
                 let place = Few::of(&names);
                 session.term.warn(&format!("{name}: its agent is {place}, which was not looked at: --build-namespace"));
                 exit = exit.and(Exit::Failed);
             }
-            (Some(Err(problem)), _) if problem.word == "missing" => {
+            (Some(Err(problem)), _) if problem.is_missing() => {
                 session
                     .term
-                    .warn(&format!("{name}: {}, so the certificates of its agent are not included", problem.text));
+                    .warn(&format!("{name}: {}, so the certificates of its agent are not included", problem.message));
                 if case.is_named {
                     exit = exit.and(Exit::Failed);
                 }

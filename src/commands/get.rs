@@ -11,7 +11,7 @@ use super::watching::watch;
 use crate::args::{ChoiceArgs, Chosen, FileArgs, FromFiles, Session};
 use crate::cluster::{Cluster, Error};
 use crate::complete;
-use crate::doctor;
+use crate::estate::{Files, client_cas};
 use crate::manifest::{json_text, to_yaml};
 use crate::plane::{Plane, State, StateFilter};
 use crate::render;
@@ -91,7 +91,7 @@ async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let (mut rows, now, missing) = if args.files.given() {
         let FromFiles { snapshot, exit: read, .. } = args.files.read(&session.term)?;
         exit = read;
-        let cas = doctor::client_cas_of_files(&snapshot).into_iter();
+        let cas = client_cas(&Files::control(&snapshot), &snapshot.planes).await.into_iter();
         let rows = snapshot
             .planes
             .iter()
@@ -132,7 +132,7 @@ async fn rows(cluster: &Cluster, args: &Args) -> Result<Chosen<Row>, Error> {
         return args.choice.in_cluster(cluster, |plane| Row::new(plane, None)).await;
     }
     let (planes, missing) = args.choice.in_cluster(cluster, |plane: Plane| plane).await?;
-    let cas = doctor::client_cas(cluster, &planes).await;
+    let cas = client_cas(cluster, &planes).await;
     Ok((planes.into_iter().zip(cas).map(|(plane, ca)| Row::new(plane, Some(ca))).collect(), missing))
 }
 

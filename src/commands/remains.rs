@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::cluster::{Agent, Cluster, LABELS, Target};
-use crate::doctor::{CaPlace, GATEWAY_CA, ca_place};
+use crate::doctor::GATEWAY_CA;
+use crate::estate::CaPlace;
 use crate::plan::AGENT_SECRETS;
 use crate::plane::{CaSecret, NamespacedName, Plane};
 use crate::text::{shell_quoted, visible};
@@ -24,7 +25,7 @@ impl Staying {
 }
 
 fn secret(plane: &Plane) -> Option<CaSecret> {
-    match ca_place(plane) {
+    match CaPlace::of(plane) {
         CaPlace::Secret(secret) => Some(secret),
         CaPlace::Value(_) | CaPlace::Unusable(..) => None,
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::Cluster;
-use crate::doctor::{CaPlace, ca_place};
+use crate::estate::CaPlace;
 use crate::pki;
 use crate::plane::{CaSecret, Plane};
 use crate::term::Term;
@@ -31,7 +31,7 @@ struct Trusting {
 
 impl Trusting {
     fn of(plane: &Plane) -> Self {
-        let cas = match ca_place(plane) {
+        let cas = match CaPlace::of(plane) {
             CaPlace::Value(text) => pki::certificates(&text).into_iter().map(Ca::Certificate).collect(),
             CaPlace::Secret(secret) => BTreeSet::from([Ca::Secret(secret)]),
             CaPlace::Unusable(..) => BTreeSet::new(),

@@ -71,7 +71,7 @@ impl<'s> SourceReader<'s> {
             Source::Agent => {
                 let facts = self.agent(plane_id).await?;
                 facts.behind(&[]).iter().for_each(|told| self.session.term.warn(told));
-                return Ok(facts.pair.map_err(|problem| anyhow::Error::msg(problem.text))?.presented);
+                return Ok(facts.pair.map_err(|problem| anyhow::Error::msg(problem.message))?.presented);
             }
             _ => {}
         }

@@ -11,7 +11,7 @@ use super::waiting::{LOOK_AGAIN, Outcome, Wish, deadline, until, word};
 use crate::args::{BuildArgs, NoBuildCluster, Session, WhichArgs};
 use crate::cluster::Cluster;
 use crate::complete;
-use crate::doctor;
+use crate::estate;
 use crate::manifest::json_text;
 use crate::paint;
 use crate::pki::Verdict;
@@ -149,7 +149,7 @@ impl<'s> Trust<'s> {
             None => self.reader.presented(&self.source, Some(plane.plane_id())).await,
         };
         let presented = read.map_err(|error| format!("{error:#}"))?;
-        let cas = doctor::client_cas(cluster, std::slice::from_ref(plane)).await;
+        let cas = estate::client_cas(cluster, std::slice::from_ref(plane)).await;
         let verdict = cas.first().map(|ca| ca.verdict(&presented, cluster.now()));
         match verdict {
             Some(Verdict::Authorized { .. }) => Ok(()),

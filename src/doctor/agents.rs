@@ -3,20 +3,19 @@
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 
-use super::Problem;
-use super::facts::AT_ONCE;
 use super::issuance::{Issuance, issuance};
 use crate::cluster::{Agent, AgentPod, Cluster, Error, StoredSecret};
+use crate::estate::{AT_ONCE, Unavailable};
 use crate::pki::{self, CA_CERTIFICATE, Certificate, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey};
 use crate::text::visible;
 
 /// What is known of an agent beside its Deployment.
 pub struct AgentFacts {
     pub agent: Agent,
-    pub pair: Result<Pair, Problem>,
-    pub pods: Result<Vec<AgentPod>, Problem>,
+    pub pair: Result<Pair, Unavailable>,
+    pub pods: Result<Vec<AgentPod>, Unavailable>,
     /// The Certificate of cert-manager that writes its Secret; none where there is no such Certificate.
-    pub issuance: Result<Option<Issuance>, Problem>,
+    pub issuance: Result<Option<Issuance>, Unavailable>,
 }
 
 /// The certificate that a running pod presents.
@@ -82,13 +81,13 @@ pub enum Presents {
 }
 
 impl Pair {
-    pub fn of(secret: &StoredSecret) -> Result<Self, Problem> {
+    pub fn of(secret: &StoredSecret) -> Result<Self, Unavailable> {
         let text = secret.text(LEAF_CERTIFICATE);
         let presented = pki::certificates(&text);
         let certificates = Certificate::all_in(&text);
         if certificates.is_empty() || certificates.len() != presented.len() {
             let text = format!("Secret {} holds no certificate that can be parsed", visible(&secret.name.to_string()));
-            return Err(Problem { word: "invalid", text });
+            return Err(Unavailable::invalid(text));
         }
         let key = PrivateKey::from_pem(&secret.text(LEAF_PRIVATE_KEY));
         Ok(Self {
@@ -137,7 +136,7 @@ impl AgentFacts {
             (Some(name), pair) if is_issued(pair) => issuance(cluster, &name).await,
             _ => Ok(None),
         };
-        Self { pair, pods: pods.map_err(|error| Problem::from(&error)), issuance, agent }
+        Self { pair, pods: pods.map_err(|error| Unavailable::from(&error)), issuance, agent }
     }
 
     /// The Certificate of cert-manager that writes the agent's Secret.
@@ -200,19 +199,19 @@ impl AgentFacts {
 }
 
 /// Whether cert-manager writes a Secret, or may be about to.
-fn is_issued(pair: &Result<Pair, Problem>) -> bool {
+fn is_issued(pair: &Result<Pair, Unavailable>) -> bool {
     match pair {
         Ok(pair) => pair.cert_manager.is_some(),
-        Err(problem) => matches!(problem.word, "missing" | "invalid"),
+        Err(problem) => problem.is_fault(),
     }
 }
 
-async fn pair(cluster: &Cluster, agent: &Agent) -> Result<Pair, Problem> {
+async fn pair(cluster: &Cluster, agent: &Agent) -> Result<Pair, Unavailable> {
     let Some(name) = agent.pair() else {
         let text = format!("the agent {} mounts no Secret as client-certs", visible(&agent.name.to_string()));
-        return Err(Problem { word: "missing", text });
+        return Err(Unavailable::missing(text));
     };
-    let secret = cluster.existing_secret(&name).await.map_err(|error| Problem::from(&error))?;
+    let secret = cluster.existing_secret(&name).await.map_err(|error| Unavailable::from(&error))?;
     Pair::of(&secret)
 }
 

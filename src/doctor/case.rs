@@ -10,13 +10,12 @@ use serde::de::DeserializeOwned;
 
 use super::agents::{AgentFacts, Pair, Running};
 use super::dump::{Absent, dumped_build_namespace, dumped_namespace, tells_of_build};
-use super::facts::{
-    AT_ONCE, CaPlace, ClientCa, Facts, Problem, ca_place, client_cas, client_cas_of_files, facts_of_files,
-};
+use super::facts::{Facts, facts_of_files};
 use super::ground::{Gathered, Ground};
 use super::issuance::Issuance;
 use super::neighbours::Neighbours;
 use crate::cluster::{Agent, AgentPod, Cluster, Error, ServicePods, StoredSecret, Target, agents_of, pods_of};
+use crate::estate::{AT_ONCE, CaPlace, Cause, ClientCa, Files, Unavailable, client_cas};
 use crate::gateway::{Counted, GatewayUrl, Identity, ProbeError, Question, Reply, count, presented, probe};
 use crate::pki::{Certificate, LEAF_PRIVATE_KEY, PrivateKey, Remaining, Verdict};
 use crate::plane::{
@@ -67,29 +66,29 @@ pub enum Gateway {
 /// All that a diagnosis knows of one plane.
 pub struct Case {
     /// Whether the plane itself could be read.
-    pub plane: Result<(), Problem>,
+    pub plane: Result<(), Unavailable>,
     pub facts: Facts,
     /// Planes of the same planeID whose CA lets in other agents.
     pub rivals: Vec<String>,
     /// Namespaced BuildPlanes of the same planeID.
-    pub build_planes: Result<Vec<String>, Problem>,
-    pub gateway_ca: Result<String, Problem>,
+    pub build_planes: Result<Vec<String>, Unavailable>,
+    pub gateway_ca: Result<String, Unavailable>,
     /// When the controller last renewed its lease; none where there is no lease.
-    pub lease: Result<Option<Timestamp>, Problem>,
+    pub lease: Result<Option<Timestamp>, Unavailable>,
     /// The gateway's pods; none where it has no Service here.
-    pub gateway_pods: Result<Option<ServicePods>, Problem>,
+    pub gateway_pods: Result<Option<ServicePods>, Unavailable>,
     /// The build cluster's side; none where none was named.
-    pub build: Option<Result<Arc<BuildCase>, Problem>>,
+    pub build: Option<Result<Arc<BuildCase>, Unavailable>>,
     /// Whether an agent, of whatever planeID, was found there at all.
     pub has_agents: bool,
     /// Agents of the planeID in other namespaces there.
-    pub elsewhere: Result<Vec<NamespacedName>, Problem>,
+    pub elsewhere: Result<Vec<NamespacedName>, Unavailable>,
     /// Whether that cluster is the control plane's own.
     pub is_one_cluster: bool,
     /// Whether the plane was asked for by its name.
     pub is_named: bool,
     /// Whether the Secret of an unfinished rotation is there; none where it was not looked for.
-    pub staged: Option<Result<bool, Problem>>,
+    pub staged: Option<Result<bool, Unavailable>>,
     /// The gateway's word; none where it was not asked.
     pub probe: Option<Result<Reply, Arc<ProbeError>>>,
     /// Whether a certificate was shown to it.
@@ -111,23 +110,23 @@ pub struct Case {
 pub struct BuildCase {
     pub agent: AgentFacts,
     /// The CA that the agent verifies the gateway against.
-    pub server_ca: Result<String, Problem>,
+    pub server_ca: Result<String, Unavailable>,
     /// The end of its pods' logs.
-    pub log: Result<String, Problem>,
+    pub log: Result<String, Unavailable>,
 }
 
 /// What is looked up once for all planes.
 struct Common {
     neighbours: Neighbours,
     /// The planeID and the name of each namespaced BuildPlane.
-    build_planes: Result<Vec<(String, String)>, Problem>,
-    gateway_ca: Result<String, Problem>,
-    lease: Result<Option<Timestamp>, Problem>,
-    gateway_pods: Result<Option<ServicePods>, Problem>,
+    build_planes: Result<Vec<(String, String)>, Unavailable>,
+    gateway_ca: Result<String, Unavailable>,
+    lease: Result<Option<Timestamp>, Unavailable>,
+    gateway_pods: Result<Option<ServicePods>, Unavailable>,
     /// The agents of the build cluster; none where none was named.
-    build: Option<Result<Vec<Arc<BuildCase>>, Problem>>,
+    build: Option<Result<Vec<Arc<BuildCase>>, Unavailable>>,
     /// The agents of all its namespaces, where some plane's was not found.
-    everywhere: Result<Vec<Agent>, Problem>,
+    everywhere: Result<Vec<Agent>, Unavailable>,
     is_one_cluster: bool,
     heard: Mutex<BTreeMap<String, Once>>,
 }
@@ -143,7 +142,7 @@ struct Once {
 
 impl Common {
     /// Of a control plane that tells nothing.
-    async fn without_control(reach: &Reach<'_>, problem: &Problem) -> Self {
+    async fn without_control(reach: &Reach<'_>, problem: &Unavailable) -> Self {
         Self {
             neighbours: Neighbours::new(std::iter::empty()),
             build_planes: Err(problem.clone()),
@@ -183,24 +182,24 @@ pub async fn gather(reach: &Reach<'_>, planes: Vec<Plane>, whole: bool) -> Gathe
         reach.control.service_pods(&service),
         build_cases(reach),
     );
-    let listed = all.as_ref().map(drop).map_err(Problem::from);
+    let listed = all.as_ref().map(drop).map_err(Unavailable::from);
     // Who may read some planes and not list them knows of these.
     let mut all = all.unwrap_or_else(|_| planes.clone());
     // A Secret is read only for those that are looked at, and for those of their planeIDs.
     let ids: BTreeSet<_> = planes.iter().map(Plane::plane_id).collect();
-    all.retain(|plane| ids.contains(plane.plane_id()) || matches!(ca_place(plane), CaPlace::Value(_)));
+    all.retain(|plane| ids.contains(plane.plane_id()) || matches!(CaPlace::of(plane), CaPlace::Value(_)));
     let cas = client_cas(reach.control, &all).await;
     let (everywhere, is_one_cluster) = elsewhere(reach, build.as_ref(), &planes).await;
     let common = Common {
         neighbours: Neighbours::new(all.iter().zip(&cas)),
         build_planes: build_planes
             .map(|planes| planes.iter().map(by_plane_id).collect())
-            .map_err(|error| Problem::from(&error)),
+            .map_err(|error| Unavailable::from(&error)),
         gateway_ca: gateway_ca
             .map(|bytes| String::from_utf8_lossy(&bytes.concat()).into_owned())
-            .map_err(|error| Problem::from(&error)),
-        lease: lease.map_err(|error| Problem::from(&error)),
-        gateway_pods: gateway_pods.map_err(|error| Problem::from(&error)),
+            .map_err(|error| Unavailable::from(&error)),
+        lease: lease.map_err(|error| Unavailable::from(&error)),
+        gateway_pods: gateway_pods.map_err(|error| Unavailable::from(&error)),
         everywhere,
         is_one_cluster,
         build,
@@ -209,14 +208,14 @@ pub async fn gather(reach: &Reach<'_>, planes: Vec<Plane>, whole: bool) -> Gathe
     let cas: HashMap<_, _> = all.iter().map(|plane| plane.name().to_owned()).zip(cas).collect();
     let wanted: BTreeSet<_> = planes.iter().map(|plane| plane.observability_plane().to_owned()).collect();
     let looked = stream::iter(wanted).map(|name| async move {
-        let exists = reach.control.has_observability_plane(&name).await.map_err(|error| Problem::from(&error));
+        let exists = reach.control.has_observability_plane(&name).await.map_err(|error| Unavailable::from(&error));
         (name, exists)
     });
     let observability: HashMap<_, _> = looked.buffer_unordered(AT_ONCE).collect().await;
     let now = reach.control.now();
-    let gone = || Err(Problem { word: "missing", text: "it is gone".into() });
+    let gone = || Unavailable::missing("it is gone");
     let facts = planes.into_iter().map(|plane| {
-        let client_ca = cas.get(plane.name()).cloned().unwrap_or_else(|| ClientCa::new("unknown".into(), gone()));
+        let client_ca = cas.get(plane.name()).cloned().unwrap_or_else(|| ClientCa::unread(gone()));
         Facts {
             same_ca: common.neighbours.same_ca(&plane, &client_ca),
             client_ca,
@@ -241,7 +240,7 @@ fn by_plane_id(plane: &Plane) -> (String, String) {
 /// What the build cluster tells of planes where the control plane tells of none. Without names those of its agents' planeIDs
 /// are meant.
 pub async fn gather_without_control(reach: &Reach<'_>, names: &[String], error: &Error) -> Gathered {
-    let problem = Problem::from(error);
+    let problem = Unavailable::from(error);
     let common = Common::without_control(reach, &problem).await;
     let mut names = names.to_vec();
     if names.is_empty() {
@@ -276,17 +275,17 @@ async fn case(reach: &Reach<'_>, facts: Facts, common: &Common) -> Case {
     let staged = match (reach.build, &build) {
         (Some((cluster, namespace)), Some(Ok(_))) => {
             let found = cluster.secret(&rotation_secret(namespace, id)).await;
-            Some(found.map(|found| found.is_some()).map_err(|error| Problem::from(&error)))
+            Some(found.map(|found| found.is_some()).map_err(|error| Unavailable::from(&error)))
         }
         _ => None,
     };
-    let elsewhere = common.everywhere.as_ref().map(|agents| of_id(agents, id)).map_err(Problem::clone);
+    let elsewhere = common.everywhere.as_ref().map(|agents| of_id(agents, id)).map_err(Unavailable::clone);
     let known = build.as_ref().and_then(|build| build.as_deref().ok());
     let gateway = Heard::of(reach, plane, known, common).await;
     Case {
         plane: Ok(()),
         rivals,
-        build_planes: common.build_planes.as_ref().map(|planes| of_plane_id(planes, plane)).map_err(Problem::clone),
+        build_planes: common.build_planes.as_ref().map(|planes| of_plane_id(planes, plane)).map_err(Unavailable::clone),
         gateway_ca: common.gateway_ca.clone(),
         lease: common.lease.clone(),
         gateway_pods: common.gateway_pods.clone(),
@@ -314,9 +313,9 @@ async fn case(reach: &Reach<'_>, facts: Facts, common: &Common) -> Case {
 /// that is the control plane's own.
 async fn elsewhere(
     reach: &Reach<'_>,
-    build: Option<&Result<Vec<Arc<BuildCase>>, Problem>>,
+    build: Option<&Result<Vec<Arc<BuildCase>>, Unavailable>>,
     planes: &[Plane],
-) -> (Result<Vec<Agent>, Problem>, bool) {
+) -> (Result<Vec<Agent>, Unavailable>, bool) {
     let (Some((cluster, _)), Some(Ok(agents))) = (reach.build, build) else {
         return (Ok(Vec::new()), false);
     };
@@ -325,7 +324,7 @@ async fn elsewhere(
         return (Ok(Vec::new()), false);
     }
     let (agents, one, other) = tokio::join!(cluster.all_agents(), reach.control.identity(), cluster.identity());
-    (agents.map_err(|error| Problem::from(&error)), one.is_some() && one == other)
+    (agents.map_err(|error| Unavailable::from(&error)), one.is_some() && one == other)
 }
 
 /// Those of agents that have a planeID.
@@ -335,11 +334,11 @@ fn of_id(agents: &[Agent], plane_id: &str) -> Vec<NamespacedName> {
 }
 
 /// The agents of the build cluster, where one was named.
-async fn build_cases(reach: &Reach<'_>) -> Option<Result<Vec<Arc<BuildCase>>, Problem>> {
+async fn build_cases(reach: &Reach<'_>) -> Option<Result<Vec<Arc<BuildCase>>, Unavailable>> {
     let (cluster, namespace) = reach.build?;
     let agents = match cluster.agents(namespace).await {
         Ok(agents) => agents,
-        Err(error) => return Some(Err(Problem::from(&error))),
+        Err(error) => return Some(Err(Unavailable::from(&error))),
     };
     let cases = stream::iter(agents).map(async |agent| Arc::new(build_case(cluster, namespace, agent).await));
     Some(Ok(cases.buffered(AT_ONCE).collect().await))
@@ -351,9 +350,9 @@ fn meant(
     agents: &[Arc<BuildCase>],
     plane_id: &str,
     neighbours: &Neighbours,
-) -> Result<Arc<BuildCase>, Problem> {
+) -> Result<Arc<BuildCase>, Unavailable> {
     let Some((cluster, namespace)) = reach.build else {
-        return Err(Problem { word: "missing", text: "there is no build cluster".into() });
+        return Err(Unavailable::missing("there is no build cluster"));
     };
     let all: Vec<_> = agents.iter().map(|build| build.agent.agent.clone()).collect();
     let found = match cluster.the_one(all.clone(), namespace, Some(plane_id)) {
@@ -362,9 +361,9 @@ fn meant(
         }
         found => found,
     };
-    let found = found.map_err(|error| Problem::from(&error))?;
+    let found = found.map_err(|error| Unavailable::from(&error))?;
     let is_it = |build: &&Arc<BuildCase>| build.agent.agent.name == found.name;
-    agents.iter().find(is_it).cloned().ok_or(Problem { word: "missing", text: "the agent is gone".into() })
+    agents.iter().find(is_it).cloned().ok_or(Unavailable::missing("the agent is gone"))
 }
 
 async fn build_case(cluster: &Cluster, namespace: &str, agent: Agent) -> BuildCase {
@@ -377,7 +376,7 @@ async fn build_case(cluster: &Cluster, namespace: &str, agent: Agent) -> BuildCa
         let logs = futures::future::join_all(pods.map(|pod| cluster.log(&agent.agent, pod))).await;
         let (known, mut failed): (Vec<_>, Vec<_>) = logs.into_iter().partition(Result::is_ok);
         match failed.pop() {
-            Some(Err(error)) if known.is_empty() => Err(Problem::from(&error)),
+            Some(Err(error)) if known.is_empty() => Err(Unavailable::from(&error)),
             _ => Ok(known.into_iter().flatten().collect::<Vec<_>>().join("\n")),
         }
     };
@@ -385,7 +384,7 @@ async fn build_case(cluster: &Cluster, namespace: &str, agent: Agent) -> BuildCa
     BuildCase {
         server_ca: server_ca
             .map(|bytes| String::from_utf8_lossy(&bytes.concat()).into_owned())
-            .map_err(|error| Problem::from(&error)),
+            .map_err(|error| Unavailable::from(&error)),
         log,
         agent,
     }
@@ -481,7 +480,7 @@ impl Case {
 
     /// The certificates in the plane's CA, as far as they can be read.
     pub fn pinned(&self) -> &[Certificate] {
-        self.facts.client_ca.certificates().as_deref().unwrap_or_default()
+        self.facts.client_ca.certificates().unwrap_or_default()
     }
 
     /// When cert-manager renews a certificate that the plane pins: as it says itself, where it can be asked.
@@ -494,8 +493,8 @@ impl Case {
 
     /// Whether something that was asked for could not be read.
     pub fn is_unread(&self) -> bool {
-        let known = |problem: &Problem| matches!(problem.word, "missing" | "invalid");
-        let ca = self.facts.client_ca.text.as_ref().is_err_and(|problem| !known(problem));
+        let known = |problem: &Unavailable| problem.is_fault();
+        let ca = self.facts.client_ca.text().is_err_and(|problem| !known(problem));
         let build = match &self.build {
             None => false,
             // A cluster without any agent may be the wrong one.
@@ -522,14 +521,14 @@ impl Case {
 }
 
 /// What files tell of planes.
-pub fn gather_of_files(
+pub async fn gather_of_files(
     snapshot: &Snapshot,
     names: &BTreeSet<String>,
     control_namespace: &str,
     soon: Remaining,
     named: bool,
 ) -> Gathered {
-    let cas = client_cas_of_files(snapshot);
+    let cas = client_cas(&Files::control(snapshot), &snapshot.planes).await;
     let neighbours = Neighbours::new(snapshot.planes.iter().zip(&cas));
     let namespace = dumped_namespace(snapshot).unwrap_or(control_namespace);
     let named_here = |name: &str| NamespacedName { namespace: namespace.into(), name: name.into() };
@@ -549,7 +548,7 @@ pub fn gather_of_files(
             Some(_) => Some(Ok(true)),
             None if build_namespace.is_empty() => None,
             None => match build_absent.secret(&secret) {
-                problem if problem.word == "missing" => Some(Ok(false)),
+                problem if problem.is_missing() => Some(Ok(false)),
                 problem => Some(Err(problem)),
             },
         };
@@ -589,7 +588,7 @@ pub fn gather_of_files(
             facts,
         }
     };
-    let cases = facts_of_files(snapshot, names).into_iter().map(case).collect();
+    let cases = facts_of_files(snapshot, names).await.into_iter().map(case).collect();
     Gathered::new(Ground::of_files(snapshot), cases)
 }
 
@@ -600,7 +599,7 @@ fn objects<T: DeserializeOwned>(snapshot: &Snapshot, side: Side, kind: &str) -> 
 }
 
 /// When the controller last renewed its lease, as files tell it.
-fn lease_of_files(snapshot: &Snapshot, namespace: &str) -> Result<Option<Timestamp>, Problem> {
+fn lease_of_files(snapshot: &Snapshot, namespace: &str) -> Result<Option<Timestamp>, Unavailable> {
     match snapshot.related(Side::Control, "Lease", Some(namespace), LEASE) {
         Some(lease) => Ok(lease.pointer("/spec/renewTime").and_then(|time| time.as_str()?.parse().ok())),
         None => none_or(Absent::new(snapshot, Side::Control).lease(namespace)),
@@ -608,7 +607,7 @@ fn lease_of_files(snapshot: &Snapshot, namespace: &str) -> Result<Option<Timesta
 }
 
 /// The gateway's pods, as files tell of them.
-fn gateway_pods_of_files(snapshot: &Snapshot, name: &NamespacedName) -> Result<Option<ServicePods>, Problem> {
+fn gateway_pods_of_files(snapshot: &Snapshot, name: &NamespacedName) -> Result<Option<ServicePods>, Unavailable> {
     let absent = Absent::new(snapshot, Side::Control);
     match (snapshot.related(Side::Control, "Service", Some(&name.namespace), &name.name), absent.pods(&name.namespace))
     {
@@ -622,8 +621,8 @@ fn gateway_pods_of_files(snapshot: &Snapshot, name: &NamespacedName) -> Result<O
 }
 
 /// What isn't there is known.
-fn none_or<T>(problem: Problem) -> Result<Option<T>, Problem> {
-    if problem.word == "missing" { Ok(None) } else { Err(problem) }
+fn none_or<T>(problem: Unavailable) -> Result<Option<T>, Unavailable> {
+    if problem.is_missing() { Ok(None) } else { Err(problem) }
 }
 
 /// The CA that an object of files holds.
@@ -651,7 +650,7 @@ fn meant_of_files(
     agents: &[Arc<BuildCase>],
     plane_id: &str,
     neighbours: &Neighbours,
-) -> Result<Arc<BuildCase>, Problem> {
+) -> Result<Arc<BuildCase>, Unavailable> {
     let id = |build: &BuildCase| build.agent.agent.plane_id.clone();
     let ours: Vec<_> = agents.iter().filter(|build| id(build).as_deref() == Some(plane_id)).collect();
     let is_free = |build: &BuildCase| id(build).is_none_or(|id| !neighbours.has_plane_id(&id));
@@ -662,7 +661,7 @@ fn meant_of_files(
             let namespace = dumped_build_namespace(snapshot).unwrap_or_default();
             Err(Absent::new(snapshot, Side::Build).agents(namespace, plane_id))
         }
-        _ => Err(Problem { word: "unknown", text: format!("there are several agents of planeID {plane_id}") }),
+        _ => Err(Unavailable::new(Cause::Unknown, format!("there are several agents of planeID {plane_id}"))),
     }
 }
 
@@ -670,7 +669,7 @@ fn build_case_of_files(snapshot: &Snapshot, related: &[serde_json::Value], agent
     let absent = Absent::new(snapshot, Side::Build);
     let namespace = agent.name.namespace.clone();
     let pair = match agent.pair() {
-        None => Err(Problem { word: "missing", text: "the agent mounts no Secret as client-certs".into() }),
+        None => Err(Unavailable::missing("the agent mounts no Secret as client-certs")),
         Some(name) => match snapshot.related(Side::Build, "Secret", Some(&name.namespace), &name.name) {
             None => Err(absent.secret(&name)),
             Some(object) => pair_of_files(object),
@@ -703,8 +702,8 @@ fn build_case_of_files(snapshot: &Snapshot, related: &[serde_json::Value], agent
     BuildCase { server_ca, log: Ok(logs.join("\n")), agent: AgentFacts { pair, pods, issuance, agent } }
 }
 
-fn pair_of_files(object: &serde_json::Value) -> Result<Pair, Problem> {
-    let invalid = || Problem { word: "invalid", text: "the agent's Secret in the files can't be read".into() };
+fn pair_of_files(object: &serde_json::Value) -> Result<Pair, Unavailable> {
+    let invalid = || Unavailable::invalid("the agent's Secret in the files can't be read");
     let secret = StoredSecret::of_object(object).ok_or_else(invalid)?;
     let mut pair = Pair::of(&secret)?;
     if secret.bytes(LEAF_PRIVATE_KEY).is_empty() {

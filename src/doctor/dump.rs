@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::case::{BUILD_PLANE, GATEWAY_CA, GATEWAY_SERVICE, LEASE, Reach};
 use super::checks::complaint;
-use super::facts::{CaPlace, Problem, ca_place};
 use super::issuance::{CERTIFICATE, ISSUER, REQUEST, path as issuance_path};
 use super::redact::{hide_tokens, kept};
 use crate::cluster::{CERT_MANAGER, Cluster, Error, LABELS, LET_IN, agents_of, labelled, pods_of};
+use crate::estate::{CaPlace, Cause, Unavailable};
 use crate::plane::{
     CLUSTER_BUILD_PLANE, DUMPED, EVENT_NAMESPACE, LOG, NamespacedName, OBSERVABILITY_KIND, Plane, SIDE, Side, Snapshot,
     rotation_secret,
@@ -39,7 +39,7 @@ pub async fn dump(reach: &Reach<'_>, names: &[String]) -> Result<(Value, Vec<Str
         object["apiVersion"] = CLUSTER_BUILD_PLANE.api_version().into();
         object["kind"] = CLUSTER_BUILD_PLANE.kind.into();
         out.add(Side::Control, &object, None);
-        if let CaPlace::Secret(ca) = ca_place(plane) {
+        if let CaPlace::Secret(ca) = CaPlace::of(plane) {
             out.object(reach.control, Side::Control, &secret_path(&ca.secret), "Secret", Some(&ca.key)).await;
         }
         let observability = observability_path(plane.observability_plane());
@@ -146,13 +146,13 @@ impl Dump {
 
     /// What could not be read is told in the dump, too, where it was not only missing.
     fn unread(&mut self, side: Side, path: &str, error: &Error) {
-        let problem = Problem::from(error);
-        if problem.word != "missing" {
+        let problem = Unavailable::from(error);
+        if !problem.is_missing() {
             self.items.push(json!({
                 "apiVersion": OWN, "kind": UNREAD, "metadata": {"name": path},
-                "cluster": side.name(), "word": problem.word, "text": problem.text,
+                "cluster": side.name(), "word": problem.cause.word(), "text": problem.message,
             }));
-            self.unread.push(format!("{path}: {}", problem.text));
+            self.unread.push(format!("{path}: {}", problem.message));
         }
     }
 
@@ -281,15 +281,15 @@ impl<'s> Absent<'s> {
     }
 
     /// What a dump could not read, of those whose path begins so.
-    fn unread(&self, path: &str) -> Option<Problem> {
+    fn unread(&self, path: &str) -> Option<Unavailable> {
         let ours = |object: &&Value| {
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
             object["cluster"] == self.side.name() && name.starts_with(path)
         };
         let object = own(self.snapshot, UNREAD).find(ours)?;
-        let word = if object["word"] == "forbidden" { "forbidden" } else { "unknown" };
+        let cause = if object["word"] == Cause::Forbidden.word() { Cause::Forbidden } else { Cause::Unknown };
         let text = object["text"].as_str().unwrap_or_default();
-        Some(Problem { word, text: format!("it could not be read for the dump: {text}") })
+        Some(Unavailable::new(cause, format!("it could not be read for the dump: {text}")))
     }
 
     fn was_looked_for(&self) -> bool {
@@ -299,54 +299,54 @@ impl<'s> Absent<'s> {
         }
     }
 
-    fn why(&self, path: &str, what: &str) -> Problem {
+    fn why(&self, path: &str, what: &str) -> Unavailable {
         match self.unread(path) {
             Some(problem) => problem,
-            None if self.was_looked_for() => Problem { word: "missing", text: format!("{what} does not exist") },
-            None => Problem { word: "unknown", text: format!("{what} is not in the files") },
+            None if self.was_looked_for() => Unavailable::missing(format!("{what} does not exist")),
+            None => Unavailable::not_in_files(format!("{what} is not in the files")),
         }
     }
 
-    pub fn secret(&self, name: &NamespacedName) -> Problem {
+    pub fn secret(&self, name: &NamespacedName) -> Unavailable {
         self.why(&secret_path(name), &format!("Secret {name}"))
     }
 
-    pub fn observability(&self, name: &str) -> Problem {
+    pub fn observability(&self, name: &str) -> Unavailable {
         self.why(&observability_path(name), &format!("{OBSERVABILITY_KIND} {name}"))
     }
 
-    pub fn config_map(&self, name: &NamespacedName) -> Problem {
+    pub fn config_map(&self, name: &NamespacedName) -> Unavailable {
         self.why(&core_path("configmaps", name), &format!("ConfigMap {name}"))
     }
 
-    pub fn lease(&self, namespace: &str) -> Problem {
+    pub fn lease(&self, namespace: &str) -> Unavailable {
         self.why(&lease_path(namespace), "the controller's lease")
     }
 
-    pub fn service(&self, name: &NamespacedName) -> Problem {
+    pub fn service(&self, name: &NamespacedName) -> Unavailable {
         self.why(&core_path("services", name), &format!("the gateway's Service {name}"))
     }
 
-    pub fn agents(&self, namespace: &str, plane_id: &str) -> Problem {
+    pub fn agents(&self, namespace: &str, plane_id: &str) -> Unavailable {
         self.why(&deployments_path(namespace), &format!("an agent of planeID {plane_id} in the namespace {namespace}"))
     }
 
     /// Pods of a namespace that could not be read.
-    pub fn pods(&self, namespace: &str) -> Option<Problem> {
+    pub fn pods(&self, namespace: &str) -> Option<Unavailable> {
         self.unread(&format!("/api/v1/namespaces/{namespace}/pods"))
     }
 
     /// The agents of other namespaces that could not be read.
-    pub fn everywhere(&self) -> Option<Problem> {
+    pub fn everywhere(&self) -> Option<Unavailable> {
         self.unread(&everywhere_path())
     }
 
     /// The Certificates of a namespace that could not be read.
-    pub fn issuances(&self, namespace: &str) -> Option<Problem> {
+    pub fn issuances(&self, namespace: &str) -> Option<Unavailable> {
         self.unread(&issuance_path(namespace, CERTIFICATE))
     }
 
-    pub fn build_planes(&self) -> Option<Problem> {
+    pub fn build_planes(&self) -> Option<Unavailable> {
         self.unread(&build_planes_path())
     }
 }

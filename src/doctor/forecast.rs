@@ -119,8 +119,8 @@ pub fn forecast(case: &Case, at: Timestamp) -> Vec<Break> {
 fn of_ca(case: &Case, at: Timestamp) -> Vec<Break> {
     let certificates = match case.facts.client_ca.certificates() {
         Ok(certificates) => certificates,
-        Err(problem) if matches!(problem.word, "missing" | "invalid") => {
-            let message = format!("no agent can connect: {}", problem.text);
+        Err(problem) if problem.is_fault() => {
+            let message = format!("no agent can connect: {}", problem.message);
             return vec![Break { date: at, reason: Reason::Refused, message }];
         }
         Err(_) => return Vec::new(),
@@ -158,7 +158,7 @@ fn of_broken_pair(case: &Case, at: Timestamp) -> Option<Break> {
     let why = match pair {
         Ok(pair) if pair.fits => return None,
         Ok(pair) => format!("in {} the key does not belong to the certificate", pair.source),
-        Err(problem) if matches!(problem.word, "missing" | "invalid") => problem.text.clone(),
+        Err(problem) if problem.is_fault() => problem.message.clone(),
         Err(_) => return None,
     };
     let message = format!("the agent can't restart: {why}");
@@ -225,6 +225,7 @@ fn of_gateway(case: &Case) -> Vec<Break> {
 mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
+    use futures::FutureExt as _;
     use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair};
     use serde_json::{Value, json};
 
@@ -304,7 +305,8 @@ mod tests {
         related.extend_from_slice(objects);
         let snapshot = Snapshot::of_files(vec![plane], related, Some(day(started)));
         let names: BTreeSet<_> = ["x".to_owned()].into();
-        let gathered = gather_of_files(&snapshot, &names, "control", Remaining::Share(0.0), true);
+        let gathered =
+            gather_of_files(&snapshot, &names, "control", Remaining::Share(0.0), true).now_or_never().unwrap();
         let told = forecast(&gathered.cases[0], day(at));
         let number = |date: Timestamp| (date.as_second() - day(0).as_second()).div_euclid(DAY);
         told.into_iter().map(|one| (number(one.date), one.reason.name())).collect()

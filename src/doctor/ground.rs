@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::case::Case;
-use super::facts::{CaPlace, Problem, ca_place};
 use crate::cluster::{Cluster, Error, Right, Target};
+use crate::estate::{CaPlace, Cause, Unavailable};
 use crate::plane::{CLUSTER_BUILD_PLANE, Served, Side, Snapshot};
 
 /// What is true for all planes.
 pub struct Ground {
     /// The API server's version.
-    pub api_server: Result<String, Problem>,
-    pub crd: Result<Served, Problem>,
+    pub api_server: Result<String, Unavailable>,
+    pub crd: Result<Served, Unavailable>,
     /// What may not be read, in the servers' words.
     pub forbidden: BTreeSet<String>,
     /// The rights that are needed in each of the clusters; none where nothing is missing.
@@ -35,8 +35,8 @@ impl Ground {
         let (version, crd) = tokio::join!(control.version(), control.served());
         Self {
             hint: version.as_ref().err().or(crd.as_ref().err()).and_then(Error::hint),
-            api_server: version.map_err(|error| Problem::from(&error)),
-            crd: crd.map_err(|error| Problem::from(&error)),
+            api_server: version.map_err(|error| Unavailable::from(&error)),
+            crd: crd.map_err(|error| Unavailable::from(&error)),
             control: control.target().clone(),
             ..Self::unknown()
         }
@@ -48,8 +48,8 @@ impl Ground {
             Error::NoSuchKind { .. } | Error::Forbidden { .. } => Self::of(control).await,
             // It would only be waited for once more.
             error => Self {
-                api_server: Err(Problem::from(error)),
-                crd: Err(Problem::from(error)),
+                api_server: Err(Unavailable::from(error)),
+                crd: Err(Unavailable::from(error)),
                 hint: error.hint(),
                 control: control.target().clone(),
                 ..Self::unknown()
@@ -61,7 +61,7 @@ impl Ground {
         let name = CLUSTER_BUILD_PLANE.crd_name();
         let crd = snapshot.related(Side::Control, "CustomResourceDefinition", None, &name);
         Self {
-            api_server: Err(Problem { word: "files", text: "read from files".into() }),
+            api_server: Err(Unavailable::not_in_files("read from files")),
             crd: match crd.and_then(|crd| Served::of(crd, CLUSTER_BUILD_PLANE.version)) {
                 Some(served) => Ok(served),
                 None => Self::unknown().crd,
@@ -72,7 +72,7 @@ impl Ground {
 
     /// Of which nothing is known.
     fn unknown() -> Self {
-        let unknown = || Problem { word: "unknown", text: "it is not in the files".into() };
+        let unknown = || Unavailable::not_in_files("it is not in the files");
         Self {
             api_server: Err(unknown()),
             crd: Err(unknown()),
@@ -93,14 +93,14 @@ impl Gathered {
         let crd = (Side::Control, vec![crd], ground.crd.as_ref().err());
         let all: Vec<_> = cases.iter().flat_map(asked).chain([crd]).collect();
         let forbidden = all.iter().filter_map(|(side, _, problem)| Some((side, (*problem)?)));
-        let forbidden: Vec<_> = forbidden.filter(|(_, problem)| problem.word == "forbidden").collect();
+        let forbidden: Vec<_> = forbidden.filter(|(_, problem)| problem.cause == Cause::Forbidden).collect();
         let rights = |side: Side| -> BTreeSet<Right> {
             if forbidden.iter().all(|(of, _)| **of != side) {
                 return BTreeSet::new();
             }
             all.iter().filter(|(of, ..)| *of == side).flat_map(|(_, rights, _)| rights.clone()).collect()
         };
-        let texts = forbidden.iter().map(|(_, problem)| problem.text.clone()).collect();
+        let texts = forbidden.iter().map(|(_, problem)| problem.message.clone()).collect();
         (ground.forbidden, ground.control_rights, ground.build_rights) =
             (texts, rights(Side::Control), rights(Side::Build));
         ground.build = cases.first().and_then(|case| case.build_target.clone());
@@ -109,10 +109,10 @@ impl Gathered {
 }
 
 /// All that is asked for a plane: in which cluster, with which rights, and why it could not be had.
-fn asked(case: &Case) -> Vec<(Side, Vec<Right>, Option<&Problem>)> {
+fn asked(case: &Case) -> Vec<(Side, Vec<Right>, Option<&Unavailable>)> {
     let facts = &case.facts;
     let (control, agents) = (Some(case.control_namespace.as_str()), Some(case.build_namespace.as_str()));
-    let ca = match ca_place(&facts.plane) {
+    let ca = match CaPlace::of(&facts.plane) {
         CaPlace::Secret(ca) => vec![Right::new("get", "", "secrets", Some(&ca.secret.namespace))],
         _ => Vec::new(),
     };
@@ -121,7 +121,7 @@ fn asked(case: &Case) -> Vec<(Side, Vec<Right>, Option<&Problem>)> {
     let planes = |verb| Right::new(verb, group, CLUSTER_BUILD_PLANE.plural, None);
     let of_control = [
         (vec![planes("get"), planes("list")], case.plane.as_ref().err()),
-        (ca, facts.client_ca.text.as_ref().err()),
+        (ca, facts.client_ca.text().err()),
         (vec![planes("list")], facts.shares_plane_id_with.as_ref().err()),
         (vec![Right::new("get", group, "clusterobservabilityplanes", None)], facts.observability_exists.as_ref().err()),
         (vec![Right::new("list", group, "buildplanes", None)], case.build_planes.as_ref().err()),

@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Problem;
 use crate::cluster::{CERT_MANAGER, Cluster, Error};
+use crate::estate::Unavailable;
 use crate::pki::Certificate;
 use crate::plane::{DryRun, NamespacedName, Span};
 use crate::text::visible;
@@ -117,15 +117,15 @@ fn time(value: &Value) -> Option<Timestamp> {
 ///
 /// # Errors
 /// A problem of the word `missing` where the cluster has no cert-manager.
-pub async fn issuances(cluster: &Cluster, namespace: &str) -> Result<Vec<Value>, Problem> {
+pub async fn issuances(cluster: &Cluster, namespace: &str) -> Result<Vec<Value>, Unavailable> {
     let list = async |kind: &str| {
-        let list = cluster.object(&path(namespace, kind)).await.map_err(|error| Problem::from(&error))?;
+        let list = cluster.object(&path(namespace, kind)).await.map_err(|error| Unavailable::from(&error))?;
         let items = list["items"].as_array().cloned().unwrap_or_default();
         let with_kind = |mut object: Value| {
             object["kind"] = kind.into();
             object
         };
-        Ok::<_, Problem>(items.into_iter().map(with_kind).collect::<Vec<_>>())
+        Ok::<_, Unavailable>(items.into_iter().map(with_kind).collect::<Vec<_>>())
     };
     let (certificates, requests, issuers) = tokio::join!(list(CERTIFICATE), list(REQUEST), list(ISSUER));
     // What is known of the Certificate does not depend on the others.
@@ -136,10 +136,10 @@ pub async fn issuances(cluster: &Cluster, namespace: &str) -> Result<Vec<Value>,
 ///
 /// # Errors
 /// What keeps it from being read.
-pub async fn issuance(cluster: &Cluster, secret: &NamespacedName) -> Result<Option<Issuance>, Problem> {
+pub async fn issuance(cluster: &Cluster, secret: &NamespacedName) -> Result<Option<Issuance>, Unavailable> {
     match issuances(cluster, &secret.namespace).await {
         Ok(objects) => Ok(Issuance::of(&objects, secret)),
-        Err(problem) if problem.word == "missing" => Ok(None),
+        Err(problem) if problem.is_missing() => Ok(None),
         Err(problem) => Err(problem),
     }
 }

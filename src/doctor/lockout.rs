@@ -3,9 +3,8 @@
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
-use super::facts::AT_ONCE;
-use super::{ClientCa, Problem, client_cas};
 use crate::cluster::{Cluster, Error};
+use crate::estate::{AT_ONCE, ClientCa, Unavailable, client_cas};
 use crate::pki::{self, Certificate, Verdict};
 use crate::plane::{Plane, State};
 use crate::text::visible;
@@ -100,7 +99,7 @@ fn is_connected(plane: &Plane, now: Timestamp) -> bool {
 /// lets nobody in anyway. A CA that stays, that keeps its name and key, or that issued what was pinned, is in common.
 fn common(old: &ClientCa, new: &ClientCa, now: Timestamp) -> Option<bool> {
     let of_use = |ca: &ClientCa| {
-        let all = ca.certificates().as_deref().unwrap_or_default().iter();
+        let all = ca.certificates().unwrap_or_default().iter();
         all.filter(|certificate| pki::trust(&certificate.der, now).is_ok()).cloned().collect::<Vec<_>>()
     };
     let (old_ones, new_ones) = (of_use(old), of_use(new));
@@ -119,9 +118,9 @@ fn common(old: &ClientCa, new: &ClientCa, now: Timestamp) -> Option<bool> {
 
 fn left_out(plane: &Plane, old: &ClientCa, new: &ClientCa, now: Timestamp) -> Option<String> {
     (common(old, new, now) == Some(false)).then(|| {
-        let why = match &new.text {
+        let why = match new.text() {
             Ok(_) => "the old CA and the new one have nothing in common".to_owned(),
-            Err(problem) => format!("the new CA can't be read: {}", problem.text),
+            Err(problem) => format!("the new CA can't be read: {}", problem.message),
         };
         format!(
             "the agents of {}, which are connected now, are refused from their next connection on: {why}",
@@ -131,12 +130,12 @@ fn left_out(plane: &Plane, old: &ClientCa, new: &ClientCa, now: Timestamp) -> Op
 }
 
 /// Why a CA can't be read, where that is known.
-fn unreadable(ca: &ClientCa) -> Option<&Problem> {
-    ca.certificates().as_ref().err().filter(|problem| matches!(problem.word, "missing" | "invalid"))
+fn unreadable(ca: &ClientCa) -> Option<&Unavailable> {
+    ca.certificates().err().filter(|problem| problem.is_fault())
 }
 
 /// A plane whose CA can't be read throws out every agent of its planeID (release v0.17: at the first reconcile of it).
-fn disconnected(plane: &Plane, problem: &Problem, all: &[Plane], now: Timestamp) -> Option<String> {
+fn disconnected(plane: &Plane, problem: &Unavailable, all: &[Plane], now: Timestamp) -> Option<String> {
     let others: Vec<_> = all
         .iter()
         .filter(|other| plane.shares_plane_id_with(other) && is_connected(other, now))
@@ -147,7 +146,7 @@ fn disconnected(plane: &Plane, problem: &Problem, all: &[Plane], now: Timestamp)
             "the agents of {}, which have the same planeID, are disconnected: the CA of {} can't be read: {}",
             others.join(", "),
             visible(plane.name()),
-            problem.text
+            problem.message
         )
     })
 }

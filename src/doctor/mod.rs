@@ -25,7 +25,7 @@ pub use checks::{CHECKS, Checked, Hint, Status, checks, is_healthy, root_cause, 
 pub use checks::{Outcome, Unchecked};
 pub use dump::{dump, is_cut_off};
 pub use explained::explained;
-pub use facts::{CaPlace, ClientCa, Facts, Problem, ca_place, client_cas, client_cas_of_files, facts, facts_of_files};
+pub use facts::{Facts, facts, facts_of_files};
 pub use forecast::{Break, Reason, forecast};
 pub use ground::Gathered;
 pub use issuance::{Issuance, issuance, reissue};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
-use super::ClientCa;
+use crate::estate::ClientCa;
 use crate::pki;
 use crate::plane::Plane;
 use crate::text::visible;
@@ -125,7 +125,7 @@ impl Neighbours {
 }
 
 fn certificates(ca: &ClientCa) -> BTreeSet<Vec<u8>> {
-    pki::certificates(ca.text.as_deref().unwrap_or_default()).into_iter().collect()
+    pki::certificates(ca.text().unwrap_or_default()).into_iter().collect()
 }
 
 #[cfg(test)]

@@ -149,15 +149,12 @@ fn heartbeat_ahead(facts: &Facts) -> Option<String> {
 }
 
 fn ca_unreadable(facts: &Facts) -> Option<String> {
-    let problem = facts.client_ca.certificates().as_ref().err()?;
-    match problem.word {
-        "forbidden" | "unknown" => None,
-        _ => Some(format!("the CA can't be read, and then no agent can connect: {}", problem.text)),
-    }
+    let problem = facts.client_ca.certificates().err()?;
+    problem.is_fault().then(|| format!("the CA can't be read, and then no agent can connect: {problem}"))
 }
 
 fn ca_expired(facts: &Facts) -> Option<String> {
-    let certificates = facts.client_ca.certificates().as_ref().ok()?;
+    let certificates = facts.client_ca.certificates().ok()?;
     let ended = certificates.iter().filter(|certificate| certificate.not_after < facts.now).count();
     match (ended, certificates.len()) {
         (0, _) => None,
@@ -167,30 +164,30 @@ fn ca_expired(facts: &Facts) -> Option<String> {
 }
 
 fn ca_expires_soon(facts: &Facts) -> Option<String> {
-    let certificates = facts.client_ca.certificates().as_ref().ok()?;
+    let certificates = facts.client_ca.certificates().ok()?;
     let last = certificates.iter().map(|certificate| certificate.not_after).max()?;
     let days = last.duration_since(facts.now).as_hours() / 24;
     (last >= facts.now && days < SOON_DAYS).then(|| format!("the CA expires in {}, at {last}", age(last, facts.now)))
 }
 
 fn ca_not_yet_valid(facts: &Facts) -> Option<String> {
-    let certificates = facts.client_ca.certificates().as_ref().ok()?;
+    let certificates = facts.client_ca.certificates().ok()?;
     let first = certificates.iter().map(|certificate| certificate.not_before).min()?;
     (first > facts.now).then(|| format!("the CA is valid only from {first} on"))
 }
 
 fn ca_pinned_leaf(facts: &Facts) -> Option<String> {
-    let certificates = facts.client_ca.certificates().as_ref().ok()?;
+    let certificates = facts.client_ca.certificates().ok()?;
     certificates.iter().find_map(pinned_leaf).map(|remark| format!("the CA pins a certificate: {}", remark.text))
 }
 
 fn ca_weak_key(facts: &Facts) -> Option<String> {
-    let certificates = facts.client_ca.certificates().as_ref().ok()?;
+    let certificates = facts.client_ca.certificates().ok()?;
     certificates.iter().find_map(weak_key).map(|remark| format!("of the CA's certificate {}", remark.text))
 }
 
 fn ca_same_name(facts: &Facts) -> Option<String> {
-    let certificates = facts.client_ca.certificates().as_ref().ok()?;
+    let certificates = facts.client_ca.certificates().ok()?;
     let (_, remark) = same_name(&certificates.iter().collect::<Vec<_>>()).into_iter().next()?;
     Some(format!("in the CA {}", remark.text))
 }
@@ -264,7 +261,7 @@ fn generation_behind(facts: &Facts) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::{ClientCa, Problem};
+    use crate::estate::{ClientCa, Unavailable};
     use crate::pki::{Certificate, KeyAlgorithm, ca};
     use crate::plane::{Plane, Span};
     use serde_json::json;
@@ -357,7 +354,7 @@ mod tests {
         expect(facts(json!({"metadata": {"annotations": {ROTATION: "n/s"}}})), "rotation-unfinished");
         expect(unreported(json!({"metadata": {"creationTimestamp": "2026-01-02T00:00:00Z"}})), "report-pending");
         let mut unreadable = facts(json!({}));
-        unreadable.client_ca = unreadable.client_ca.holding(Err(Problem { word: "missing", text: "gone".into() }));
+        unreadable.client_ca = unreadable.client_ca.holding(Err(Unavailable::missing("gone")));
         expect(unreadable, "ca-unreadable");
         for (days, id) in [(401, "ca-expired"), (390, "ca-expires-soon"), (-1, "ca-not-yet-valid")] {
             let mut later = facts(json!({}));
@@ -366,7 +363,7 @@ mod tests {
         }
         let other = |change: fn(&mut Vec<Certificate>)| {
             let mut facts = facts(json!({}));
-            let mut certificates = facts.client_ca.certificates().clone().unwrap();
+            let mut certificates = facts.client_ca.certificates().unwrap().to_vec();
             change(&mut certificates);
             facts.client_ca = facts.client_ca.holding(Ok(certificates));
             facts

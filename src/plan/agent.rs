@@ -24,7 +24,7 @@ pub fn pair_data(certificate: &str, key: &str, ca: &str) -> Data {
 
 /// The pair in a Secret, which must hold one.
 pub fn pair_of(secret: &StoredSecret) -> Result<Pair, Error> {
-    Pair::of(secret).map_err(|problem| Error::Pair { secret: secret.name.to_string(), why: problem.text })
+    Pair::of(secret).map_err(|problem| Error::Pair { secret: secret.name.to_string(), why: problem.message })
 }
 
 /// An agent that is to present something else.

@@ -12,7 +12,8 @@ use zeroize::Zeroizing;
 use super::agent::{Data, pair_data, pair_of};
 use super::{Error, Observer, Right, Status, demand, until};
 use crate::cluster::{self, Agent, Cluster, StoredSecret, comparable, labelled};
-use crate::doctor::{GATEWAY_CA, Pair, client_cas};
+use crate::doctor::{GATEWAY_CA, Pair};
+use crate::estate::client_cas;
 use crate::gateway::{Answer, GatewayUrl, Identity, ProbeError, Question, Reply, count, probe};
 use crate::manifest::to_yaml;
 use crate::pki::{
@@ -1096,7 +1097,7 @@ impl Bootstrap {
             return false;
         };
         let cas = client_cas(&self.control, std::slice::from_ref(plane)).await;
-        cas.first().and_then(|ca| ca.text.as_deref().ok()).is_some_and(|held| has_all(held, ca))
+        cas.first().and_then(|ca| ca.text().ok()).is_some_and(|held| has_all(held, ca))
     }
 
     /// What the gateway says to the agent's certificate; for cert-manager to one like those that it will issue.

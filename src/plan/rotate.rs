@@ -13,7 +13,8 @@ use super::agent::{Changeover, Data, pair_data};
 use super::trust::{Trustees, all_trust, back, is_home, with, without};
 use super::{Error, Observer, Status, demand, until};
 use crate::cluster::{self, Agent, Cluster, StoredSecret};
-use crate::doctor::{self, ClientCa, Issuance, Pair, Presents};
+use crate::doctor::{self, Issuance, Pair, Presents};
+use crate::estate::{ClientCa, client_cas};
 use crate::pki::{
     self, Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, KeyAlgorithm, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey,
     Verdict,
@@ -301,9 +302,9 @@ impl Run<'_> {
         let (concerned, others) = concerned(all, &rotation.plane, &pair, now);
         for (other, ca) in &others {
             let name = visible(other.name());
-            let why = match &ca.text {
+            let why = match ca.text() {
                 Ok(_) => "trusts another agent".to_owned(),
-                Err(problem) => format!("has no CA that can be read ({})", visible(&problem.text)),
+                Err(problem) => format!("has no CA that can be read ({})", visible(&problem.message)),
             };
             observer.tell("stage", Status::Skipped, &format!("{name} {why}, and stays as it is"));
         }
@@ -353,7 +354,7 @@ impl Run<'_> {
             planes => planes?,
         };
         planes.retain(|plane| plane.plane_id() == self.rotation.plane.plane_id());
-        let cas = doctor::client_cas(self.changeover.control, &planes).await;
+        let cas = client_cas(self.changeover.control, &planes).await;
         let trusts =
             |(_, ca): &(&Plane, ClientCa)| matches!(ca.verdict(&pair.presented, now), Verdict::Authorized { .. });
         match planes.iter().zip(cas).find(trusts) {
@@ -392,7 +393,8 @@ impl Run<'_> {
         }
         let ca = staged.ca();
         self.trustees.check(&new, &|_, text| with(text, &ca)).await?;
-        let before = new.into_iter().map(|(plane, ca)| (plane.name().to_owned(), ca.text.unwrap_or_default()));
+        let before =
+            new.into_iter().map(|(plane, ca)| (plane.name().to_owned(), ca.text().unwrap_or_default().to_owned()));
         let planes: BTreeMap<_, _> = staged.planes.clone().into_iter().chain(before).collect();
         let data = [(PLANES.to_owned(), serde_json::to_vec(&planes)?.into())].into();
         Ok(Staged::of(self.changeover.build.update_secret(&staged.secret, data, DryRun::None).await?)?)
@@ -421,7 +423,7 @@ impl Run<'_> {
         }
         let planes: BTreeMap<_, _> = concerned
             .iter()
-            .map(|(plane, ca)| (plane.name().to_owned(), ca.text.clone().unwrap_or_default()))
+            .map(|(plane, ca)| (plane.name().to_owned(), ca.text().unwrap_or_default().to_owned()))
             .collect();
         let from = &secret.name.name;
         let to = rotation.target(way, from, is_restored(secret, pair));
@@ -598,7 +600,7 @@ impl Run<'_> {
     async fn report(&self, staged: &Staged, observer: &mut dyn Observer) -> anyhow::Result<()> {
         let new = pki::certificates(&staged.ca());
         for (plane, ca) in self.trustees.of(staged.planes.keys()).await? {
-            let certificates = ca.certificates().as_deref().unwrap_or_default();
+            let certificates = ca.certificates().unwrap_or_default();
             let named = |certificate: &&pki::Certificate| {
                 let day = certificate.not_after.strftime("%Y-%m-%d");
                 format!("{} until {day}", visible(&certificate.subject))
@@ -822,7 +824,7 @@ type WithCa = (Plane, ClientCa);
 /// The planes that trust the agent, or share a certificate with the one that was named; and the others.
 fn concerned(all: Vec<WithCa>, named: &Plane, pair: &Pair, now: Timestamp) -> (Vec<WithCa>, Vec<WithCa>) {
     let ders = |ca: &ClientCa| -> BTreeSet<Vec<u8>> {
-        ca.text.as_deref().map(pki::certificates).unwrap_or_default().into_iter().collect()
+        ca.text().map(pki::certificates).unwrap_or_default().into_iter().collect()
     };
     let own = all.iter().find(|(plane, _)| plane.name() == named.name()).map(|(_, ca)| ders(ca)).unwrap_or_default();
     all.into_iter().partition(|(plane, ca)| {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{Error, Observer, Status, until};
 use crate::cluster::{self, Cluster};
-use crate::doctor::{self, CaPlace, ClientCa, Problem};
+use crate::estate::{CaPlace, ClientCa, client_cas};
 use crate::manifest::to_yaml;
 use crate::pki::{self, Certificate, Trust, Verdict};
 use crate::plane::{CLUSTER_BUILD_PLANE, CaSecret, DryRun, Plane};
@@ -35,7 +35,7 @@ impl Trustees<'_> {
     pub async fn all(&self, plane_id: &str) -> anyhow::Result<Vec<(Plane, ClientCa)>> {
         let of_id = |plane: Plane| (plane.plane_id() == plane_id).then_some(plane);
         let planes: Vec<_> = self.control.planes_as(None, of_id).await?.into_iter().flatten().collect();
-        let cas = doctor::client_cas(self.control, &planes).await;
+        let cas = client_cas(self.control, &planes).await;
         Ok(planes.into_iter().zip(cas).collect())
     }
 
@@ -45,7 +45,7 @@ impl Trustees<'_> {
         for name in names {
             planes.extend(self.control.plane_if_any::<Plane>(name).await?);
         }
-        let cas = doctor::client_cas(self.control, &planes).await;
+        let cas = client_cas(self.control, &planes).await;
         Ok(planes.into_iter().zip(cas).collect())
     }
 
@@ -85,7 +85,7 @@ impl Trustees<'_> {
             return Err(unwritable(why).into());
         }
         let other = |other: Plane| {
-            let same = matches!(doctor::ca_place(&other), CaPlace::Secret(of) if of == *at);
+            let same = matches!(CaPlace::of(&other), CaPlace::Secret(of) if of == *at);
             (same && other.plane_id() != plane.plane_id()).then(|| other.name().to_owned())
         };
         let others: Vec<_> = self.control.planes_as(None, other).await?.into_iter().flatten().collect();
@@ -198,10 +198,10 @@ impl Trustees<'_> {
 
 /// A plane's CA as it stands; empty where nothing is there, an error where that isn't known.
 fn readable(plane: &Plane, ca: &ClientCa) -> Result<String, Error> {
-    match &ca.text {
-        Ok(text) => Ok(text.clone()),
-        Err(Problem { word: "missing", .. }) => Ok(String::new()),
-        Err(problem) => Err(Error::Unwritable { plane: plane.name().into(), why: problem.text.clone() }),
+    match ca.text() {
+        Ok(text) => Ok(text.to_owned()),
+        Err(problem) if problem.is_missing() => Ok(String::new()),
+        Err(problem) => Err(Error::Unwritable { plane: plane.name().into(), why: problem.message.clone() }),
     }
 }
 
@@ -213,7 +213,7 @@ enum Home {
 
 impl Home {
     fn of(plane: &Plane) -> Self {
-        match doctor::ca_place(plane) {
+        match CaPlace::of(plane) {
             CaPlace::Secret(secret) => Self::Secret(secret),
             CaPlace::Value(_) | CaPlace::Unusable(..) => Self::Inline,
         }

@@ -118,7 +118,7 @@ impl fmt::Display for NamespacedName {
 }
 
 /// A CA in a Secret, as `NAMESPACE/NAME[:KEY]`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CaSecret {
     pub secret: NamespacedName,
     pub key: String,

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::certificates::{left, object};
 use super::{NONE, cell, columns, cut, state};
-use crate::doctor::{Facts, Few, Note, Problem, notes, remarks};
+use crate::doctor::{Facts, Few, Note, notes, remarks};
+use crate::estate::Unavailable;
 use crate::paint;
 use crate::plane::{DESCRIPTION, DISPLAY_NAME, ObservabilityPlaneRef, Plane, State, age};
 use crate::text::visible;
@@ -84,9 +85,9 @@ impl Page {
     }
 
     fn client_ca(&mut self, facts: &Facts) {
-        let source = cell(&facts.client_ca.source);
+        let source = cell(facts.client_ca.source());
         match facts.client_ca.certificates() {
-            Err(problem) => self.field("Client CA", &format!("{source}: {}", paint::bad(&cut(&problem.text, TEXT)))),
+            Err(problem) => self.field("Client CA", &format!("{source}: {}", paint::bad(&cut(&problem.message, TEXT)))),
             Ok(certificates) => {
                 let noun = if certificates.len() == 1 { "certificate" } else { "certificates" };
                 self.field("Client CA", &format!("{source}, {} {noun}", certificates.len()));
@@ -127,7 +128,7 @@ impl Page {
 
     fn events(&mut self, facts: &Facts) {
         match &facts.events {
-            Err(problem) => self.field("Events", &cut(&problem.text, TEXT)),
+            Err(problem) => self.field("Events", &cut(&problem.message, TEXT)),
             Ok(events) if events.is_empty() => self.field("Events", "none"),
             Ok(events) => {
                 let rows = events.iter().map(|event| {
@@ -140,11 +141,11 @@ impl Page {
     }
 }
 
-fn shared(others: &Result<Vec<String>, Problem>) -> String {
+fn shared(others: &Result<Vec<String>, Unavailable>) -> String {
     match others {
         Ok(others) if others.is_empty() => "no other plane".into(),
         Ok(others) => Few::of(others).to_string(),
-        Err(problem) => cut(&problem.text, TEXT),
+        Err(problem) => cut(&problem.message, TEXT),
     }
 }
 
@@ -185,7 +186,7 @@ fn observability(facts: &Facts) -> String {
     let exists = match &facts.observability_exists {
         Ok(true) => "exists".to_owned(),
         Ok(false) => paint::warning("does not exist"),
-        Err(problem) => cut(&problem.text, TEXT),
+        Err(problem) => cut(&problem.message, TEXT),
     };
     format!("{name}{named} ({exists})")
 }
@@ -195,11 +196,11 @@ pub fn json(facts: &Facts) -> Value {
     let (plane, now) = (&facts.plane, facts.now);
     let connection = plane.connection();
     let ca = &facts.client_ca;
-    let certificates = ca.certificates().as_deref().unwrap_or_default();
+    let certificates = ca.certificates().unwrap_or_default();
     let certificates: Vec<_> = certificates
         .iter()
         .enumerate()
-        .map(|(index, certificate)| object(&ca.source, index, certificate, now))
+        .map(|(index, certificate)| object(ca.source(), index, certificate, now))
         .collect();
     let kind = match &plane.spec.observability_plane_ref {
         Some(ObservabilityPlaneRef::Object { kind, .. }) => kind.as_deref(),
@@ -223,9 +224,9 @@ pub fn json(facts: &Facts) -> Value {
             "message": connection.and_then(|connection| connection.message.as_deref()),
         },
         "clientCA": {
-            "source": ca.source,
+            "source": ca.source(),
             "certificates": certificates,
-            "problem": ca.certificates().as_ref().err().map(|problem| &problem.text),
+            "problem": ca.certificates().err().map(|problem| &problem.message),
         },
         "sharesPlaneIDWith": facts.shares_plane_id_with.as_ref().ok(),
         "secretStore": plane.spec.secret_store_ref.as_ref().map(|store| &store.name),

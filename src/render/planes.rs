@@ -6,7 +6,8 @@ use std::str::FromStr;
 use jiff::Timestamp;
 
 use super::{NONE, cell, columns, cut, state};
-use crate::doctor::{ClientCa, ca_remarks};
+use crate::doctor::ca_remarks;
+use crate::estate::{Cause, ClientCa};
 use crate::paint;
 use crate::plane::{AgentConnection, Plane, ROTATION, State, age};
 
@@ -133,7 +134,7 @@ impl Row {
                 self.connection.as_ref().and_then(|connection| connection.message.as_deref()).unwrap_or_default();
             let message = if message.is_empty() { NONE.to_owned() } else { cut(message, MESSAGE) };
             cells.extend([
-                cell(&wide.ca.source),
+                cell(wide.ca.source()),
                 expires(&wide.ca, now),
                 cell(&wide.secret_store),
                 cell(&wide.observability),
@@ -150,14 +151,14 @@ fn expires(ca: &ClientCa, now: Timestamp) -> String {
         (_, Some(end)) if end < now => paint::bad(&format!("{} ago", age(end, now))),
         (_, Some(end)) if end.duration_since(now).as_hours() < SOON_DAYS * 24 => paint::warning(&age(end, now)),
         (_, Some(end)) => age(end, now),
-        (Err(problem), None) if problem.word == "forbidden" => paint::faint(problem.word),
-        (Err(problem), None) => paint::bad(problem.word),
+        (Err(problem), None) if problem.cause == Cause::Forbidden => paint::faint(problem.cause.word()),
+        (Err(problem), None) => paint::bad(problem.cause.word()),
         (Ok(_), None) => NONE.to_owned(),
     }
 }
 
 fn remarks(wide: &Wide) -> String {
-    let mut remarks = ca_remarks(wide.ca.certificates().as_deref().unwrap_or_default());
+    let mut remarks = ca_remarks(wide.ca.certificates().unwrap_or_default());
     remarks.extend(wide.rotating.then_some("rotation-unfinished"));
     if remarks.is_empty() { NONE.to_owned() } else { paint::warning(&remarks.join(",")) }
 }
@@ -200,7 +201,7 @@ pub fn summary(planes: impl Iterator<Item = State>) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::doctor::Problem;
+    use crate::estate::Unavailable;
     use crate::render::plain;
     use serde_json::json;
     use snapbox::{assert_data_eq, str};
@@ -271,8 +272,8 @@ shared  shared-id  Connected       2       12s        3d4h   9d
 
     #[test]
     fn the_wide_table_tells_what_could_not_be_read() {
-        for word in ["forbidden", "missing"] {
-            let problem = Problem { word, text: String::new() };
+        for (cause, word) in [(Cause::Forbidden, "forbidden"), (Cause::Missing, "missing")] {
+            let problem = Unavailable::new(cause, "");
             let ca = ClientCa::new("secret/a/b:ca.crt".into(), Err(problem));
             let text = plain(&table(&rows(Some(ca))[..1], false, now()));
             assert!(text.contains(word) && text.contains("2 agents connected (HA mode)"), "{text}");

@@ -8,7 +8,8 @@ use crate::args::{BuildArgs, Session};
 use crate::commands::files::read_key;
 use crate::commands::source::SourceReader;
 use crate::complete;
-use crate::doctor::{self, AgentFacts, ClientCa, Remark};
+use crate::doctor::{self, AgentFacts, Remark};
+use crate::estate::{self, ClientCa};
 use crate::manifest::json_text;
 use crate::pki::{
     self, Bundle, CA_CERTIFICATE, CA_PRIVATE_KEY, Certificate, Issuer, Issuers, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY,
@@ -124,7 +125,7 @@ async fn of_source(source: &Source, reader: &SourceReader<'_>) -> anyhow::Result
     match source {
         Source::Planes => {
             let planes = reader.cluster()?.planes::<Plane>(None).await?;
-            let cas = doctor::client_cas(reader.cluster()?, &planes).await;
+            let cas = estate::client_cas(reader.cluster()?, &planes).await;
             Ok(planes.iter().zip(cas).map(|(plane, ca)| (format!("plane/{}", plane.name()), of_plane(ca))).collect())
         }
         Source::Agent => {
@@ -144,7 +145,7 @@ async fn of_place(source: &Source, reader: &SourceReader<'_>) -> Read {
     match source {
         Source::Plane(name) => {
             let plane = reader.cluster()?.plane::<Plane>(name.as_str()).await?;
-            doctor::client_cas(reader.cluster()?, &[plane]).await.pop().map_or_else(|| Ok(Vec::new()), of_plane)
+            estate::client_cas(reader.cluster()?, &[plane]).await.pop().map_or_else(|| Ok(Vec::new()), of_plane)
         }
         Source::Server { .. } => {
             let parse = |der: &Vec<u8>| {
@@ -204,18 +205,16 @@ async fn of_secret(name: &NamespacedName, reader: &SourceReader<'_>) -> Read {
 }
 
 fn of_plane(ca: ClientCa) -> Read {
-    let certificates = ca.certificates().clone();
-    let certificates = certificates.map_err(|problem| anyhow::anyhow!("{}: {}", ca.source, problem.text))?;
-    let remarked = |certificate| {
-        let remark = doctor::pinned_leaf(&certificate);
-        (certificate, remark.into_iter().collect())
-    };
-    Ok(certificates.into_iter().map(remarked).collect())
+    let certificates = ca.certificates();
+    let certificates = certificates.map_err(|problem| anyhow::anyhow!("{}: {problem}", ca.source()))?;
+    let remarked =
+        |certificate: &Certificate| (certificate.clone(), doctor::pinned_leaf(certificate).into_iter().collect());
+    Ok(certificates.iter().map(remarked).collect())
 }
 
 fn of_agent(facts: AgentFacts) -> Read {
     let behind = facts.behind(&[]).into_iter().map(|text| Remark::new("pod-behind", text));
-    let pair = facts.pair.map_err(|problem| anyhow::Error::msg(problem.text))?;
+    let pair = facts.pair.map_err(|problem| anyhow::Error::msg(problem.message))?;
     let mut all = plain(pair.certificates);
     if let Some((_, remarks)) = all.first_mut() {
         remarks.extend((!pair.fits).then(|| key_mismatch(&pair.source)));

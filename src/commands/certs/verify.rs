@@ -12,7 +12,7 @@ use crate::cluster::Cluster;
 use crate::commands::refusals::NoVerdict;
 use crate::commands::source::SourceReader;
 use crate::complete;
-use crate::doctor::{self, ClientCa};
+use crate::estate::{ClientCa, Files, client_cas};
 use crate::manifest::{Input, json_text};
 use crate::pki::{self, CA_CERTIFICATE, Certificate, Verdict};
 use crate::plane::{Moment, Plane, PlaneName, Source};
@@ -128,11 +128,11 @@ fn exit(verdicts: &[PlaneVerdict], any: bool) -> Exit {
 
 /// The verdict of each plane; one for all that have the same CA.
 fn judge(planes: &[(Plane, ClientCa)], presented: &[Vec<u8>], at: Timestamp) -> Vec<PlaneVerdict> {
-    let texts: HashSet<&str> = planes.iter().filter_map(|(_, ca)| ca.text.as_deref().ok()).collect();
+    let texts: HashSet<&str> = planes.iter().filter_map(|(_, ca)| ca.text().ok()).collect();
     let texts: HashMap<_, _> = texts.into_par_iter().map(|text| (text, pki::verify(presented, text, at))).collect();
     let verdict = |(plane, ca): &(Plane, ClientCa)| PlaneVerdict {
         plane: Some(plane.name().to_owned()),
-        verdict: match ca.text.as_deref().ok().and_then(|text| texts.get(text)) {
+        verdict: match ca.text().ok().and_then(|text| texts.get(text)) {
             Some(verdict) => verdict.clone(),
             None => ca.verdict(presented, at),
         },
@@ -149,7 +149,7 @@ async fn of_ca(
     let verdict = match ca {
         Source::Plane(name) => {
             let plane = reader.cluster()?.plane::<Plane>(name.as_str()).await?;
-            let cas = doctor::client_cas(reader.cluster()?, &[plane]).await;
+            let cas = client_cas(reader.cluster()?, &[plane]).await;
             cas.first().map_or_else(|| Verdict::Unknown("its CA can't be read".into()), |ca| ca.verdict(presented, at))
         }
         _ => {
@@ -185,7 +185,7 @@ async fn planes(
     };
     let found: Vec<_> = match (files, cluster) {
         (Some(files), _) => {
-            let cas = doctor::client_cas_of_files(&files.snapshot);
+            let cas = client_cas(&Files::control(&files.snapshot), &files.snapshot.planes).await;
             files.snapshot.planes.into_iter().zip(cas).filter(|(plane, _)| of_wanted(plane)).collect()
         }
         (None, Some(cluster)) => {
@@ -196,7 +196,7 @@ async fn planes(
                     cluster.planes_as(None, wanted).await?.into_iter().flatten().collect()
                 }
             };
-            let cas = doctor::client_cas(cluster, &planes).await;
+            let cas = client_cas(cluster, &planes).await;
             planes.into_iter().zip(cas).collect()
         }
         (None, None) => anyhow::bail!("there is no cluster to ask"),

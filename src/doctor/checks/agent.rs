@@ -20,10 +20,10 @@ const LATELY: i64 = 3600;
 fn build(case: &Case) -> Result<&BuildCase, Outcome> {
     match &case.build {
         None => Err(Outcome::unchecked(Unchecked::AgentCluster, "the agent's cluster was not given: --build-context")),
-        Some(Err(problem)) if problem.word == "missing" => {
+        Some(Err(problem)) if problem.is_missing() => {
             Err(Outcome::unchecked(Unchecked::OtherCluster, "its agent is in another cluster"))
         }
-        Some(Err(problem)) => Err(Outcome::unknown(problem.text.clone())),
+        Some(Err(problem)) => Err(Outcome::unknown(problem.message.clone())),
         Some(Ok(build)) => Ok(build),
     }
 }
@@ -39,7 +39,7 @@ macro_rules! build {
 
 pub fn agent_exists(case: &Case) -> Outcome {
     match &case.build {
-        Some(Err(problem)) if problem.word == "missing" => no_agent(case, &problem.text),
+        Some(Err(problem)) if problem.is_missing() => no_agent(case, &problem.message),
         _ => {
             let build = build!(case);
             Outcome::pass(format!("Deployment {}", visible(&build.agent.agent.name.to_string())))
@@ -76,7 +76,7 @@ fn no_agent(case: &Case, why: &str) -> Outcome {
         }
         Ok(_) => Outcome::fail(why).look(look),
         Err(problem) if case.is_connected() => {
-            Outcome::warn(format!("{why}, and other namespaces are unknown: {}", problem.text)).look(look)
+            Outcome::warn(format!("{why}, and other namespaces are unknown: {}", problem.message)).look(look)
         }
         Err(_) => Outcome::fail(why).look(look),
     }
@@ -172,10 +172,10 @@ pub fn agent_certificate_issued(case: &Case) -> Outcome {
     let issuance = match &agent.issuance {
         Ok(Some(issuance)) => issuance,
         Ok(None) => return Outcome::skip("no Certificate of cert-manager is for its Secret"),
-        Err(problem) => return Outcome::unchecked(Unchecked::Unread, problem.text.clone()),
+        Err(problem) => return Outcome::unchecked(Unchecked::Unread, problem.message.clone()),
     };
     let name = visible(&issuance.name.to_string()).into_owned();
-    let missing = agent.pair.as_ref().is_err_and(|problem| problem.word == "missing");
+    let missing = agent.pair.as_ref().is_err_and(|problem| problem.is_missing());
     let why = match &issuance.pending {
         Some(why) => why.as_str(),
         // Its condition is of before the Secret was deleted.
@@ -211,12 +211,12 @@ pub fn agent_certificate(case: &Case) -> Outcome {
         Ok(pair) if pair.fits => Outcome::pass(format!("{} holds both", visible(&pair.source))),
         Ok(pair) => Outcome::fail(format!("in {} the key does not belong to the certificate", visible(&pair.source)))
             .hint(case.rotate()),
-        Err(problem) if matches!(problem.word, "missing" | "invalid") => {
+        Err(problem) if problem.is_fault() => {
             let namespace = shell_quoted(&build.agent.agent.name.namespace);
             let look = case.build_command(&format!("kubectl -n {namespace} get secrets"));
-            Outcome::fail(problem.text.clone()).look(look)
+            Outcome::fail(problem.message.clone()).look(look)
         }
-        Err(problem) => Outcome::unknown(problem.text.clone()),
+        Err(problem) => Outcome::unknown(problem.message.clone()),
     }
 }
 
@@ -278,8 +278,8 @@ pub fn agent_server_ca(case: &Case) -> Outcome {
     let map = visible(map);
     let own = match &build.server_ca {
         Ok(own) => own,
-        Err(problem) if problem.word == "missing" => return hint(Outcome::fail(problem.text.clone())),
-        Err(problem) => return Outcome::unknown(problem.text.clone()),
+        Err(problem) if problem.is_missing() => return hint(Outcome::fail(problem.message.clone())),
+        Err(problem) => return Outcome::unknown(problem.message.clone()),
     };
     let own = pki::certificates(own);
     if own.is_empty() {
@@ -303,7 +303,7 @@ pub fn agent_server_ca(case: &Case) -> Outcome {
         Err(_) if matches!(case.probe, Some(Ok(_))) => Outcome::pass("the gateway's certificate is of this CA"),
         Err(problem) => Outcome::unchecked(
             Unchecked::Unread,
-            format!("the agent has a CA, and that of the gateway is unknown: {}", problem.text),
+            format!("the agent has a CA, and that of the gateway is unknown: {}", problem.message),
         ),
     }
 }
@@ -312,7 +312,7 @@ pub fn agent_running(case: &Case) -> Outcome {
     let build = build!(case);
     let pods = match &build.agent.pods {
         Ok(pods) => pods,
-        Err(problem) => return Outcome::unknown(problem.text.clone()),
+        Err(problem) => return Outcome::unknown(problem.message.clone()),
     };
     let namespace = shell_quoted(&build.agent.agent.name.namespace);
     let told: Vec<_> = pods.iter().filter_map(|pod| trouble(pod, case.facts.now)).collect();

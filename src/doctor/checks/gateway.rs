@@ -15,7 +15,7 @@ const LEASE_AGE: i64 = 120;
 pub fn gateway_running(case: &Case) -> Outcome {
     let namespace = shell_quoted(&case.control_namespace);
     match &case.gateway_pods {
-        Err(problem) => Outcome::unchecked(Unchecked::Unread, problem.text.clone()),
+        Err(problem) => Outcome::unchecked(Unchecked::Unread, problem.message.clone()),
         Ok(None) => Outcome::unchecked(
             Unchecked::GatewayPods,
             format!("the namespace {} has no Service {GATEWAY_SERVICE}", case.control_namespace),
@@ -140,7 +140,7 @@ pub fn controller(case: &Case) -> Outcome {
             (old, format!("the controller last renewed its lease {} ago", age(*renewed, facts.now)))
         }
         Ok(None) => (false, "there is no lease of the controller".into()),
-        Err(problem) => (false, format!("of the controller's lease nothing is known: {}", problem.text)),
+        Err(problem) => (false, format!("of the controller's lease nothing is known: {}", problem.message)),
     };
     let namespace = shell_quoted(&case.control_namespace);
     let look = case.control(&format!("kubectl -n {namespace} get pods"));

@@ -6,6 +6,7 @@ use super::super::neighbours::Few;
 use super::super::remarks::pinned;
 use super::{Hint, Outcome, Unchecked};
 use crate::cluster::grant;
+use crate::estate::Cause;
 use crate::manifest::{parse, to_yaml};
 use crate::pki::{self, CA_CERTIFICATE, Certificate, LEAF_CERTIFICATE, Verdict};
 use crate::plane::{CLUSTER_BUILD_PLANE, Plane, ROTATION, age};
@@ -15,9 +16,9 @@ use crate::validate::{Severity, judge};
 pub fn api_server(ground: &Ground) -> Outcome {
     match &ground.api_server {
         Ok(version) => Outcome::pass(visible(version)),
-        Err(problem) if problem.word == "files" => Outcome::skip(problem.text.clone()),
+        Err(problem) if problem.cause == Cause::NotInFiles => Outcome::skip(problem.message.clone()),
         Err(problem) => {
-            let outcome = Outcome::fail(problem.text.clone());
+            let outcome = Outcome::fail(problem.message.clone());
             match &ground.hint {
                 Some(hint) => outcome.advice(hint.clone()),
                 None => outcome.look(ground.control.command("kubectl cluster-info")),
@@ -39,11 +40,11 @@ pub fn crd(ground: &Ground) -> Outcome {
             let id = if served.plane_id_required { ", which must have a planeID" } else { "" };
             Outcome::pass(format!("{kind} of {}{id}", CLUSTER_BUILD_PLANE.api_version()))
         }
-        Err(problem) if problem.word == "missing" => {
-            let outcome = Outcome::fail(problem.text.clone());
+        Err(problem) if problem.is_missing() => {
+            let outcome = Outcome::fail(problem.message.clone());
             if let Some(hint) = &ground.hint { outcome.advice(hint) } else { outcome }
         }
-        Err(problem) => Outcome::skip(problem.text.clone()),
+        Err(problem) => Outcome::skip(problem.message.clone()),
     }
 }
 
@@ -67,7 +68,7 @@ pub fn rights(ground: &Ground) -> Outcome {
 pub fn plane_exists(case: &Case) -> Outcome {
     match &case.plane {
         Ok(()) => Outcome::pass(format!("it exists, with planeID {}", visible(case.facts.plane.plane_id()))),
-        Err(problem) => Outcome::unknown(problem.text.clone()),
+        Err(problem) => Outcome::unknown(problem.message.clone()),
     }
 }
 
@@ -84,7 +85,7 @@ pub fn deletion(case: &Case) -> Outcome {
 
 pub fn client_ca_readable(case: &Case) -> Outcome {
     let ca = &case.facts.client_ca;
-    let look = || match ca.source.strip_prefix("secret/").and_then(|source| source.split_once('/')) {
+    let look = || match ca.source().strip_prefix("secret/").and_then(|source| source.split_once('/')) {
         Some((namespace, rest)) if !namespace.is_empty() => {
             let name = rest.split(':').next().unwrap_or_default();
             let namespace = shell_quoted(namespace);
@@ -96,11 +97,11 @@ pub fn client_ca_readable(case: &Case) -> Outcome {
         let outcome = Outcome::fail(why);
         trust_agent(case).into_iter().fold(outcome, Outcome::hint).look(look())
     };
-    match &ca.text {
-        Ok(text) if text.trim().is_empty() => failed(format!("{} is empty", visible(&ca.source))),
-        Ok(_) => Outcome::pass(format!("{} can be read", visible(&ca.source))),
-        Err(problem) if matches!(problem.word, "missing" | "invalid") => failed(problem.text.clone()),
-        Err(problem) => Outcome::unknown(problem.text.clone()),
+    match ca.text() {
+        Ok(text) if text.trim().is_empty() => failed(format!("{} is empty", visible(ca.source()))),
+        Ok(_) => Outcome::pass(format!("{} can be read", visible(ca.source()))),
+        Err(problem) if problem.is_fault() => failed(problem.message.clone()),
+        Err(problem) => Outcome::unknown(problem.message.clone()),
     }
 }
 
@@ -132,7 +133,7 @@ pub fn client_ca_usable(case: &Case) -> Outcome {
     let certificates = match ca.certificates() {
         Ok(certificates) => certificates,
         Err(problem) => {
-            let outcome = trust_agent(case).into_iter().fold(Outcome::fail(problem.text.clone()), Outcome::hint);
+            let outcome = trust_agent(case).into_iter().fold(Outcome::fail(problem.message.clone()), Outcome::hint);
             return outcome.advice("choreoctl certs bundle FILE makes raw PEM of base64 and DER");
         }
     };
@@ -230,7 +231,7 @@ pub fn rotation(case: &Case) -> Outcome {
                 .hint(case.rotate())
                 .hint(back)
         }
-        (None, Some(Err(problem))) => Outcome::unchecked(Unchecked::Unread, problem.text.clone()),
+        (None, Some(Err(problem))) => Outcome::unchecked(Unchecked::Unread, problem.message.clone()),
         (None, _) => Outcome::pass("none is under way"),
     }
 }
@@ -240,7 +241,7 @@ pub fn plane_id_shared(case: &Case) -> Outcome {
     if let Err(problem) = &case.facts.shares_plane_id_with {
         return Outcome::unchecked(
             Unchecked::Unread,
-            format!("the planes of planeID {id} are unknown: {}", problem.text),
+            format!("the planes of planeID {id} are unknown: {}", problem.message),
         );
     }
     if let Ok(planes) = &case.build_planes
@@ -251,7 +252,7 @@ pub fn plane_id_shared(case: &Case) -> Outcome {
     match (case.rivals.as_slice(), &case.build_planes) {
         ([], Ok(_)) => Outcome::pass(format!("no other plane of planeID {id} has another CA")),
         ([], Err(problem)) => {
-            Outcome::unchecked(Unchecked::Unread, format!("BuildPlanes are unknown: {}", problem.text))
+            Outcome::unchecked(Unchecked::Unread, format!("BuildPlanes are unknown: {}", problem.message))
         }
         (rivals, _) => Outcome::warn(format!(
             "planes of the same planeID {id} trust other agents: {}. An agent is authorized for some of them only",
@@ -262,7 +263,7 @@ pub fn plane_id_shared(case: &Case) -> Outcome {
 
 pub fn ca_shared(case: &Case) -> Outcome {
     if let Err(problem) = &case.facts.shares_plane_id_with {
-        return Outcome::unchecked(Unchecked::Unread, format!("the other planes are unknown: {}", problem.text));
+        return Outcome::unchecked(Unchecked::Unread, format!("the other planes are unknown: {}", problem.message));
     }
     let others = &case.facts.same_ca;
     if others.is_empty() {
@@ -281,6 +282,6 @@ pub fn observability_plane(case: &Case) -> Outcome {
         Ok(false) => {
             Outcome::pass("no observability plane is set, and there is no ClusterObservabilityPlane named default")
         }
-        Err(problem) => Outcome::unchecked(Unchecked::Unread, problem.text.clone()),
+        Err(problem) => Outcome::unchecked(Unchecked::Unread, problem.message.clone()),
     }
 }

@@ -1,0 +1,168 @@
+//! What planes trust: the CA that each names, read and parsed once for all that name the same one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures::StreamExt as _;
+use futures::stream;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::objects::{ObjectRef, SECRET};
+use super::source::{AT_ONCE, Source};
+use super::unavailable::Unavailable;
+use crate::pki::{self, BundleError, Certificate, Reason, Refusal, Verdict};
+use crate::plane::{CaSecret, Plane};
+use crate::text::visible;
+
+/// The CA that a plane names. Cheap to clone: planes that name the same one share it.
+#[derive(Clone, Debug)]
+pub struct ClientCa(Arc<Bundle>);
+
+#[derive(Debug)]
+struct Bundle {
+    source: String,
+    text: Result<String, Unavailable>,
+    /// Read out of the text when they are asked for: a verdict doesn't need them.
+    certificates: OnceLock<Result<Vec<Certificate>, Unavailable>>,
+}
+
+impl ClientCa {
+    pub fn new(source: String, bytes: Result<Vec<u8>, Unavailable>) -> Self {
+        let text = bytes.map(|bytes| match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        });
+        Self(Arc::new(Bundle { source, text, certificates: OnceLock::new() }))
+    }
+
+    /// One of which nothing is known.
+    pub fn unread(why: Unavailable) -> Self {
+        Self::new("unknown".into(), Err(why))
+    }
+
+    /// `value`, `secret/NAMESPACE/NAME:KEY`, `none` or `unknown`.
+    pub fn source(&self) -> &str {
+        &self.0.source
+    }
+
+    /// As it is there.
+    pub fn text(&self) -> Result<&str, &Unavailable> {
+        self.0.text.as_deref()
+    }
+
+    pub fn certificates(&self) -> Result<&[Certificate], &Unavailable> {
+        let read = || self.0.text.as_ref().map_err(Unavailable::clone).and_then(|text| certificates_of(text));
+        self.0.certificates.get_or_init(read).as_deref()
+    }
+
+    /// With other certificates than its text has.
+    #[cfg(test)]
+    pub fn holding(&self, certificates: Result<Vec<Certificate>, Unavailable>) -> Self {
+        let (source, text) = (self.0.source.clone(), self.0.text.clone());
+        Self(Arc::new(Bundle { source, text, certificates: certificates.into() }))
+    }
+
+    /// The gateway's verdict on what an agent presents, for the plane of this CA.
+    pub fn verdict(&self, presented: &[Vec<u8>], at: Timestamp) -> Verdict {
+        match self.text() {
+            Ok(text) => pki::verify(presented, text, at),
+            // A plane whose CA can't be read is skipped; whether it can be is not known to one who may not look.
+            Err(why) if why.is_fault() => {
+                let message = format!("the gateway can't read the plane's CA: {why}");
+                Verdict::Refused(Refusal { reason: Reason::CaUnreadable, message })
+            }
+            Err(why) => Verdict::Unknown(format!("the plane's CA can't be read: {why}")),
+        }
+    }
+
+    /// The first of its certificates to expire.
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.certificates().ok()?.iter().map(|certificate| certificate.not_after).min()
+    }
+}
+
+/// The certificates in a CA's text.
+fn certificates_of(text: &str) -> Result<Vec<Certificate>, Unavailable> {
+    let found = Certificate::all_in(text);
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    Err(Unavailable::invalid(match pki::bundle(text.as_bytes()) {
+        Ok(_) => "it is not raw PEM, and the gateway understands nothing else".into(),
+        Err(BundleError::Broken(_)) => "its certificates can't be parsed".into(),
+        Err(error) => error.to_string(),
+    }))
+}
+
+/// Where a plane says that its CA is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CaPlace {
+    Value(String),
+    Secret(CaSecret),
+    Unusable(String, Unavailable),
+}
+
+impl CaPlace {
+    /// By the plane's spec alone.
+    pub fn of(plane: &Plane) -> Self {
+        let ca = &plane.spec.cluster_agent.client_ca;
+        if let Some(value) = ca.value.as_ref().filter(|value| !value.is_empty()) {
+            return Self::Value(value.clone());
+        }
+        let Some(secret) = &ca.secret_ref else {
+            return Self::Unusable("none".into(), Unavailable::missing("the plane names no CA"));
+        };
+        let source =
+            format!("secret/{}/{}:{}", secret.namespace.as_deref().unwrap_or_default(), secret.name, secret.key);
+        match source.trim_start_matches("secret/").parse() {
+            Ok(secret) => Self::Secret(secret),
+            Err(_) => {
+                let message = match &secret.namespace {
+                    None => "its secretRef has no namespace",
+                    Some(_) => "its secretRef can't name a Secret",
+                };
+                Self::Unusable(source, Unavailable::invalid(message))
+            }
+        }
+    }
+
+    async fn read(&self, source: &impl Source) -> ClientCa {
+        match self {
+            Self::Value(value) => ClientCa::new("value".into(), Ok(value.clone().into_bytes())),
+            Self::Unusable(source, why) => ClientCa::new(source.clone(), Err(why.clone())),
+            Self::Secret(secret) => {
+                let what = ObjectRef::named(&SECRET, &secret.secret).with_key(&secret.key);
+                let object = source.get(&what).await;
+                let bytes = object.and_then(|object| key_of(&object, &secret.key, &what.title()));
+                ClientCa::new(format!("secret/{secret}"), bytes)
+            }
+        }
+    }
+}
+
+/// What a key of a Secret holds.
+pub fn key_of(secret: &Value, key: &str, title: &str) -> Result<Vec<u8>, Unavailable> {
+    let encoded = secret.get("data").and_then(|data| data.get(key)).and_then(Value::as_str);
+    let bytes = encoded.and_then(|encoded| STANDARD.decode(encoded).ok());
+    bytes.ok_or_else(|| Unavailable::missing(format!("{title} has no key {}", visible(key))))
+}
+
+/// The CAs of planes, in their order. Each Secret is read once.
+pub async fn client_cas(source: &impl Source, planes: &[Plane]) -> Vec<ClientCa> {
+    let places: Vec<_> = planes.iter().map(CaPlace::of).collect();
+    let cas = read_cas(source, places.iter()).await;
+    places.iter().filter_map(|place| cas.get(place).cloned()).collect()
+}
+
+/// The CAs at places, each read once.
+pub async fn read_cas<'p>(
+    source: &impl Source,
+    places: impl Iterator<Item = &'p CaPlace>,
+) -> HashMap<CaPlace, ClientCa> {
+    let distinct: std::collections::HashSet<_> = places.collect();
+    let read = stream::iter(distinct).map(async |place| (place.clone(), place.read(source).await));
+    read.buffer_unordered(AT_ONCE).collect().await
+}
