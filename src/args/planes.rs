@@ -10,7 +10,7 @@ use super::session::Session;
 use crate::cluster::{self, Cluster, PlaneObject};
 use crate::complete;
 use crate::manifest::{self, Input, Object, objects};
-use crate::plane::{DEFAULT_KIND, Kind, Plane, PlaneName, Selector, closest, did_you_mean};
+use crate::plane::{DEFAULT_KIND, Kind, Plane, PlaneKey, PlaneName, Selector, closest, did_you_mean};
 
 /// Planes to look at: all, unless said otherwise.
 #[derive(Args, Clone, Debug)]
@@ -62,16 +62,16 @@ impl ChoiceArgs {
         by_name(cluster, names, make).await
     }
 
-    /// The names of the planes out of files.
-    pub fn in_files(&self, planes: &[Plane]) -> (BTreeSet<String>, Vec<anyhow::Error>) {
-        let there = |name: &&PlaneName| planes.iter().any(|plane| plane.name() == name.as_str());
+    /// The planes out of files.
+    pub fn in_files(&self, planes: &[Plane]) -> (BTreeSet<PlaneKey>, Vec<anyhow::Error>) {
+        let there = |name: &&PlaneName| planes.iter().any(|plane| name.names(plane));
         let missing = self.names.iter().filter(|name| !there(name));
         let missing = missing.map(|name| NotInFiles::new(name, planes).into());
         let wanted = |plane: &&Plane| {
-            (self.names.is_empty() || self.names.iter().any(|name| name.as_str() == plane.name()))
+            (self.names.is_empty() || self.names.iter().any(|name| name.names(plane)))
                 && self.selector.as_ref().is_none_or(|selector| selector.matches(plane.labels()))
         };
-        (planes.iter().filter(wanted).map(|plane| plane.name().to_owned()).collect(), missing.collect())
+        (planes.iter().filter(wanted).map(Plane::key).collect(), missing.collect())
     }
 }
 
@@ -118,7 +118,12 @@ pub struct WhichArgs {
 impl WhichArgs {
     /// Connects to the cluster of the planes, whose kind it is asked about.
     pub async fn connect(&self, session: &Session) -> anyhow::Result<Cluster> {
-        Ok(session.connect().await?.of_kind(kind_of(&self.names)?))
+        self.of_kind(session.connect().await?)
+    }
+
+    /// Returns a cluster that is asked about the planes' kind.
+    pub fn of_kind(&self, cluster: Cluster) -> anyhow::Result<Cluster> {
+        Ok(cluster.of_kind(kind_of(&self.names)?))
     }
 
     /// The planes that exist, and an error for each that is named and doesn't.
@@ -130,13 +135,12 @@ impl WhichArgs {
         Ok(by_name(cluster, names.iter().map(String::as_str).collect(), |plane| plane).await?)
     }
 
-    /// Their names, whether they exist or not.
-    pub async fn names(&self, cluster: &Cluster) -> anyhow::Result<Vec<String>> {
+    /// What identifies them, whether they exist or not.
+    pub async fn keys(&self, cluster: &Cluster) -> anyhow::Result<Vec<PlaneKey>> {
         if self.all || self.selector.is_some() {
-            let name = |plane: Plane| plane.name().to_owned();
-            return Ok(cluster.planes_as(self.selector.as_ref(), name).await?);
+            return Ok(cluster.planes_as(self.selector.as_ref(), |plane: Plane| plane.key()).await?);
         }
-        Ok(self.named()?.into_iter().collect())
+        Ok(self.named()?.iter().map(|name| cluster.key(name)).collect())
     }
 
     fn named(&self) -> Result<BTreeSet<String>, manifest::Error> {

@@ -7,8 +7,8 @@ use clap::{Args, ValueHint};
 use crate::manifest::{self, Input};
 use crate::pki::{self, BundleError};
 use crate::plane::{
-    CaSecret, DESCRIPTION, DISPLAY_NAME, OBSERVABILITY_KIND, ObservabilityPlaneRef, Plane, SecretStoreRef,
-    is_dns_label, is_label_value, is_qualified_name,
+    CaSecret, DEFAULT_KIND, DESCRIPTION, DISPLAY_NAME, OBSERVABILITY_KIND, ObservabilityPlaneRef, Plane, PlaneName,
+    SecretStoreRef, is_dns_label, is_label_value, is_qualified_name,
 };
 use crate::text::visible;
 
@@ -58,9 +58,10 @@ pub struct SpecArgs {
 
 impl SpecArgs {
     /// The plane without a CA. planeID is always written.
-    pub fn plane(&self, name: &str) -> Plane {
-        let mut plane = Plane::default();
-        plane.metadata.name = Some(name.to_owned());
+    pub fn plane(&self, name: Option<&PlaneName>) -> Plane {
+        let kind = name.map_or(DEFAULT_KIND, |name| name.kind);
+        let name = name.map(PlaneName::as_str).unwrap_or_default();
+        let mut plane = Plane::new(kind, name);
         plane.metadata.labels = some(self.labels.iter().cloned().collect());
         let words = [(DISPLAY_NAME, &self.display_name), (DESCRIPTION, &self.description)];
         let words = words.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text.clone()?)));

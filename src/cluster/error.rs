@@ -12,7 +12,7 @@ use tower::BoxError;
 
 use super::Target;
 use super::client::{LARGEST_ANSWER, NoAnswer, Unusable};
-use crate::plane::{CLUSTER_WORKFLOW_PLANE, Kind, Span, closest, did_you_mean};
+use crate::plane::{Kind, Span, closest, did_you_mean};
 use crate::text::{shell_quoted, visible};
 
 /// A failed request, or a cluster that could not be told or reached.
@@ -45,7 +45,7 @@ pub enum Error {
     #[error("not allowed: {message}")]
     Forbidden { message: String, command: String },
     #[error("the cluster has no {kind}")]
-    NoSuchKind { kind: &'static str, renamed: bool, command: String },
+    NoSuchKind { kind: &'static str, renamed: Option<&'static str>, command: String },
     /// `similar` are names of existing objects that may be meant.
     #[error("{what} does not exist")]
     NotFound { what: String, similar: Vec<String>, command: String },
@@ -231,7 +231,7 @@ impl Error {
 
     pub(super) fn no_such_kind(target: &Target, kind: &'static Kind) -> Self {
         let command = target.command(&format!("kubectl get crd {}", kind.crd_name()));
-        Self::NoSuchKind { kind: kind.kind, renamed: false, command }
+        Self::NoSuchKind { kind: kind.kind, renamed: None, command }
     }
 
     fn of_status(status: Status, target: &Target, kind: &'static Kind) -> Self {
@@ -299,9 +299,8 @@ impl Error {
             Self::TimedOut { .. } => Some("try again, or allow more with --request-timeout 2m".into()),
             Self::Unauthorized { command, .. } => Some(format!("has the token or certificate expired? {command}")),
             Self::Forbidden { command, .. } => Some(format!("ask for the right, or see what is allowed: {command}")),
-            Self::NoSuchKind { renamed: true, .. } => Some(format!(
-                "it has {} instead, which is what the kind is called since OpenChoreo 1.0; this tool serves releases to v0.17",
-                CLUSTER_WORKFLOW_PLANE.kind
+            Self::NoSuchKind { renamed: Some(later), .. } => Some(format!(
+                "it has {later} instead, which is what the kind is called since OpenChoreo 1.0; this tool serves releases to v0.17"
             )),
             Self::NoSuchKind { command, .. } => {
                 Some(format!("is this the control plane's context? OpenChoreo's chart installs the CRD: {command}"))

@@ -10,7 +10,7 @@ use tower::BoxError;
 
 use super::Cluster;
 use super::error::{Cause, Error, Rejection};
-use crate::plane::{CLUSTER_WORKFLOW_PLANE, DryRun, Plane, Selector, Unreadable};
+use crate::plane::{DryRun, Plane, Selector, Unreadable};
 use crate::text::visible;
 
 /// Objects in one page of a list: few enough to keep memory low, many enough to keep the requests few.
@@ -319,11 +319,12 @@ impl Cluster {
         let Error::NoSuchKind { kind, command, .. } = error else {
             return error;
         };
+        let later = self.kind.successor();
         let renamed = match self.ask(self.client.list_api_group_resources(&self.kind.api_version())).await {
-            Ok(list) => list.resources.iter().any(|resource| resource.name == CLUSTER_WORKFLOW_PLANE.plural),
-            Err(_) => false,
+            Ok(list) => later.filter(|later| list.resources.iter().any(|resource| resource.name == later.plural)),
+            Err(_) => None,
         };
-        Error::NoSuchKind { kind, renamed, command }
+        Error::NoSuchKind { kind, renamed: renamed.map(|later| later.kind), command }
     }
 
     /// The server's version, as `v1.36.3`.

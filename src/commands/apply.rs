@@ -11,7 +11,7 @@ use super::waiting::if_asked;
 use super::{error_text, lockout, sharing};
 use crate::args::{Session, WriteArgs};
 use crate::cluster::Change;
-use crate::plane::{DryRun, Plane};
+use crate::plane::{DryRun, Plane, PlaneKey};
 use crate::term::{Exit, Term};
 
 /// Apply manifests of build planes
@@ -47,6 +47,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let cluster = session.connect_to_write().await?;
+    let around = |manifest: &Value| cluster.of_kind(PlaneKey::of_object(manifest).kind);
     let locked_out = lockout::warn(&cluster, &manifests, term).await;
     if locked_out && args.write.dry_run == DryRun::None && !args.allow_lockout {
         if !term.asks() {
@@ -56,7 +57,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     let (mut done, mut written, mut exit) = (Vec::new(), Vec::new(), Exit::Done);
     for manifest in &manifests {
-        match cluster.apply(manifest, args.force_conflicts, args.write.dry_run).await {
+        match around(manifest).apply(manifest, args.force_conflicts, args.write.dry_run).await {
             Ok(mut applied) => {
                 without_managed_fields(&mut applied.after);
                 if applied.change != Change::Unchanged {
@@ -66,8 +67,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             }
             Err(error) => {
                 let alone = error.is_about_one_object();
-                let error =
-                    anyhow::Error::new(error).context(format!("could not apply {}", object_name(name(manifest))));
+                let error = anyhow::Error::new(error)
+                    .context(format!("could not apply {}", object_name(&PlaneKey::of_object(manifest))));
                 if !alone {
                     report(&args, term, &done)?;
                     return Err(error);
@@ -82,15 +83,15 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     if exit == Exit::Failed {
         return Ok(exit);
     }
-    let names = manifests.iter().map(|manifest| name(manifest).to_owned()).collect();
-    if_asked(&args.write, &cluster, names, term).await
+    let planes = manifests.iter().map(|manifest| around(manifest).key(name(manifest))).collect();
+    if_asked(&args.write, &cluster, planes, term).await
 }
 
 fn report(args: &Args, term: &Term, done: &[(Value, &str)]) -> anyhow::Result<()> {
     match args.write.output {
         Some(format) => print_objects(term, &done.iter().map(|(object, _)| object.clone()).collect::<Vec<_>>(), format),
         None => done.iter().try_for_each(|(object, word)| {
-            term.line(&format!("{} {word}{}", object_name(name(object)), args.write.dry_run.suffix()))
+            term.line(&format!("{} {word}{}", object_name(&PlaneKey::of_object(object)), args.write.dry_run.suffix()))
         }),
     }
 }

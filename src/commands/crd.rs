@@ -3,7 +3,7 @@
 use clap::Args as ClapArgs;
 
 use crate::args::Session;
-use crate::plane::CRD;
+use crate::plane::DEFAULT_KIND;
 use crate::term::Exit;
 
 /// Print the CustomResourceDefinition of the API reference
@@ -16,6 +16,6 @@ pub struct Args {}
 
 pub fn run(_: &Args, session: &Session) -> anyhow::Result<Exit> {
     session.term.note("for trying things out: a control plane gets its own from OpenChoreo's chart");
-    session.term.print(CRD)?;
+    session.term.print(DEFAULT_KIND.crd.unwrap_or_default())?;
     Ok(Exit::Done)
 }

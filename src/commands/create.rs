@@ -13,7 +13,7 @@ use super::waiting::if_asked;
 use crate::args::{CaArgs, Session, SpecArgs, WriteArgs, plane_id, read_ca, read_cas};
 use crate::cluster::{Cluster, Error};
 use crate::manifest::Input;
-use crate::plane::{CaSecret, DryRun, Plane, PlaneName, SecretKeyRef};
+use crate::plane::{CaSecret, DryRun, Plane, PlaneKey, PlaneName, SecretKeyRef};
 use crate::term::{Exit, PromptError, Term};
 use crate::text::visible;
 
@@ -50,37 +50,38 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let args = complete(args, term)?;
     let manifest = manifest(&args)?;
     check_manifest(&manifest, term)?;
-    let name = args.name.as_ref().map(PlaneName::as_str).unwrap_or_default();
     if args.write.dry_run == DryRun::Client {
-        report(term, name, &manifest, "created", &args)?;
+        report(term, &manifest, "created", &args)?;
         return Ok(Exit::Done);
     }
-    let cluster = session.connect_to_write().await?;
+    let key = PlaneKey::of_object(&manifest);
+    let cluster = session.connect_to_write().await?.of_kind(key.kind);
     match cluster.create(&manifest, args.write.dry_run).await {
-        Err(Error::Exists { .. }) if args.if_not_exists => leave(&cluster, name, &manifest, &args, term).await?,
+        Err(Error::Exists { .. }) if args.if_not_exists => leave(&cluster, &key.name, &manifest, &args, term).await?,
         created => {
             let mut created = created?;
             without_managed_fields(&mut created);
-            report(term, name, &created, "created", &args)?;
+            report(term, &created, "created", &args)?;
             let planes: Vec<_> = Plane::deserialize(&created).into_iter().collect();
             sharing::warn(&cluster, &planes, term).await;
         }
     }
-    if_asked(&args.write, &cluster, vec![name.to_owned()], term).await
+    if_asked(&args.write, &cluster, vec![cluster.key(&key.name)], term).await
 }
 
 /// Leaves the existing plane as it is, and says what would have been created otherwise.
 async fn leave(cluster: &Cluster, name: &str, manifest: &Value, args: &Args, term: &Term) -> anyhow::Result<()> {
     let mut existing: Value = cluster.plane(name).await?;
+    let title = object_name(&PlaneKey::of_object(&existing));
     without_managed_fields(&mut existing);
     if existing.pointer("/metadata/deletionTimestamp").is_some() {
-        term.warn(&format!("{} exists, but it is being deleted", object_name(name)));
+        term.warn(&format!("{title} exists, but it is being deleted"));
     }
     let different = differences(manifest, &existing);
     if !different.is_empty() {
-        term.warn(&format!("{} exists and differs: {}; left as it is", object_name(name), different.join(", ")));
+        term.warn(&format!("{title} exists and differs: {}; left as it is", different.join(", ")));
     }
-    report(term, name, &existing, "unchanged", args)
+    report(term, &existing, "unchanged", args)
 }
 
 /// The fields in which an existing plane is not what a manifest says. Labels and annotations that only the existing
@@ -110,10 +111,13 @@ fn compare(path: &str, wanted: &Value, existing: &Value, different: &mut Vec<Str
     }
 }
 
-fn report(term: &Term, name: &str, object: &Value, done: &str, args: &Args) -> anyhow::Result<()> {
+fn report(term: &Term, object: &Value, done: &str, args: &Args) -> anyhow::Result<()> {
     match args.write.output {
         Some(format) => print_object(term, object, format),
-        None => term.line(&format!("{} {done}{}", object_name(name), args.write.dry_run.suffix())),
+        None => {
+            let name = object_name(&PlaneKey::of_object(object));
+            term.line(&format!("{name} {done}{}", args.write.dry_run.suffix()))
+        }
     }
 }
 
@@ -164,8 +168,7 @@ fn complete(mut args: Args, term: &Term) -> anyhow::Result<Args> {
 }
 
 fn manifest(args: &Args) -> anyhow::Result<Value> {
-    let name = args.name.as_ref().map(PlaneName::as_str).unwrap_or_default();
-    let mut plane = args.spec.plane(name);
+    let mut plane = args.spec.plane(args.name.as_ref());
     let ca = &mut plane.spec.cluster_agent.client_ca;
     match &args.ca.client_ca_secret {
         Some(CaSecret { secret, key }) => {

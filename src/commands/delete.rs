@@ -57,7 +57,7 @@ pub struct Args {
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let Session { term, .. } = session;
-    let cluster = session.connect_to_write().await?;
+    let cluster = args.which.of_kind(session.connect_to_write().await?)?;
     let build = args.build.connect(session).await?;
     let (planes, missing) = args.which.planes(&cluster).await?;
     let mut exit = if args.ignore_not_found { Exit::Done } else { tell_missing(&missing, term) };
@@ -92,7 +92,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
                 Err(error) => return Err(error.into()),
             }
         }
-        term.line(&format!("{} deleted{}", object_name(plane.name()), args.dry_run.suffix()))?;
+        term.line(&format!("{} deleted{}", object_name(&plane.key()), args.dry_run.suffix()))?;
         deleted.push(plane);
     }
     if !deleted.is_empty() && !term.is_quiet() {
@@ -130,23 +130,23 @@ async fn wait(cluster: &Cluster, mut planes: Vec<Plane>, timeout: Span, term: &T
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             drop(waiting);
-            term.error(&format!("the time ran out: {}", held(&planes, cluster)));
+            term.error(&format!("the time ran out: {}", held(&planes)));
             return Ok(false);
         }
         match &mut waiting {
-            Some(waiting) => waiting.remind(&format!("still there: {}", held(&planes, cluster))),
-            None if started.elapsed() >= PATIENCE => waiting = Some(term.wait(&held(&planes, cluster))),
+            Some(waiting) => waiting.remind(&format!("still there: {}", held(&planes))),
+            None if started.elapsed() >= PATIENCE => waiting = Some(term.wait(&held(&planes))),
             None => {}
         }
     }
 }
 
 /// What holds planes that should be gone.
-fn held(planes: &[Plane], cluster: &Cluster) -> String {
+fn held(planes: &[Plane]) -> String {
     let words = planes.iter().map(|plane| {
         let finalizers: Vec<_> =
             plane.metadata.finalizers.iter().flatten().map(|finalizer| visible(finalizer)).collect();
-        let ours = finalizers.iter().any(|finalizer| finalizer == cluster.kind().finalizer);
+        let ours = finalizers.iter().any(|finalizer| finalizer == plane.kind.finalizer);
         let why =
             if ours { ", which the controller removes once the gateway has answered: are both running?" } else { "" };
         match finalizers.as_slice() {

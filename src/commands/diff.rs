@@ -4,12 +4,12 @@ use clap::Args as ClapArgs;
 use serde_json::Value;
 
 use super::manifests::InputArgs;
-use super::objects::{name, object_name};
+use super::objects::object_name;
 use super::{error_text, lockout};
 use crate::args::Session;
 use crate::cluster::{Change, comparable};
 use crate::manifest::to_yaml;
-use crate::plane::DryRun;
+use crate::plane::{DryRun, PlaneKey};
 use crate::render;
 use crate::secrets::redacted;
 use crate::term::Exit;
@@ -35,8 +35,9 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     lockout::warn(&cluster, &manifests, &session.term).await;
     let mut exit = Exit::Done;
     for manifest in &manifests {
-        let title = object_name(name(manifest));
-        let applied = match cluster.apply(manifest, args.force_conflicts, DryRun::Server).await {
+        let key = PlaneKey::of_object(manifest);
+        let title = object_name(&key);
+        let applied = match cluster.of_kind(key.kind).apply(manifest, args.force_conflicts, DryRun::Server).await {
             Ok(applied) => applied,
             Err(error) => {
                 let alone = error.is_about_one_object();

@@ -6,14 +6,14 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::error::tell_missing;
-use super::objects::{list, name, object_name, without_managed_fields};
+use super::objects::{list, object_name, without_managed_fields};
 use super::watching::watch;
 use crate::args::{ChoiceArgs, Chosen, FileArgs, FromFiles, Session};
 use crate::cluster::{Cluster, Error};
 use crate::complete;
 use crate::estate::{Files, client_cas};
 use crate::manifest::{json_text, to_yaml};
-use crate::plane::{Plane, State, StateFilter};
+use crate::plane::{Plane, PlaneKey, State, StateFilter};
 use crate::render;
 use crate::render::planes::{Row, SortBy};
 use crate::term::Exit;
@@ -100,7 +100,7 @@ async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
             .map(|(plane, ca)| Row::new(plane, (args.output == Format::Wide).then_some(ca)));
         let mut rows: Vec<_> = rows.collect();
         let (chosen, missing) = args.choice.in_files(&snapshot.planes);
-        rows.retain(|row| chosen.contains(&row.name));
+        rows.retain(|row| chosen.contains(&row.key));
         (rows, snapshot.now, missing)
     } else {
         let cluster = args.choice.connect(session).await?;
@@ -115,7 +115,7 @@ async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
             session.term.note("No resources found");
         }
     } else if args.output == Format::Name {
-        let names: String = rows.iter().map(|row| object_name(&row.name) + "\n").collect();
+        let names: String = rows.iter().map(|row| object_name(&row.key) + "\n").collect();
         session.term.print(&names)?;
     } else {
         session.term.print(&render::planes::table(&rows, !args.no_headers, now))?;
@@ -143,7 +143,7 @@ async fn print(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         let FromFiles { values: objects, snapshot, exit: read } = args.files.read(&session.term)?;
         exit = read;
         let (names, missing) = args.choice.in_files(&snapshot.planes);
-        let chosen = objects.into_iter().filter(|object| names.contains(name(object))).collect();
+        let chosen = objects.into_iter().filter(|object| names.contains(&PlaneKey::of_object(object))).collect();
         (chosen, snapshot.now, missing)
     } else {
         let cluster = args.choice.connect(session).await?;

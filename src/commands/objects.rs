@@ -4,13 +4,13 @@ use serde_json::Value;
 
 use crate::args::ObjectFormat;
 use crate::manifest::{json_text, to_yaml};
-use crate::plane::CLUSTER_BUILD_PLANE;
+use crate::plane::PlaneKey;
 use crate::term::Term;
 use crate::text::visible;
 
-/// `clusterbuildplane.openchoreo.dev/NAME`, as kubectl names an object that it wrote.
-pub fn object_name(name: &str) -> String {
-    format!("{}/{}", CLUSTER_BUILD_PLANE.type_name(), visible(name))
+/// Returns `clusterbuildplane.openchoreo.dev/NAME`, as kubectl names an object that it wrote.
+pub fn object_name(plane: &PlaneKey) -> String {
+    format!("{}/{}", plane.kind.type_name(), visible(&plane.name))
 }
 
 /// Prints an object in the format that was asked for.
@@ -18,9 +18,7 @@ pub fn print_object(term: &Term, object: &Value, format: ObjectFormat) -> anyhow
     match format {
         ObjectFormat::Yaml => term.print(&to_yaml(object)?),
         ObjectFormat::Json => term.line(&json_text(object)?),
-        ObjectFormat::Name => {
-            term.line(&object_name(object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()))
-        }
+        ObjectFormat::Name => term.line(&object_name(&PlaneKey::of_object(object))),
     }
 }
 

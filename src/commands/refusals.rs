@@ -1,5 +1,6 @@
 //! Why a command does not begin or has no answer: the errors that commands themselves raise, with their hints.
 
+use crate::plane::DEFAULT_KIND;
 use crate::text::visible;
 use crate::validate::CrdError;
 
@@ -12,7 +13,7 @@ pub enum Refusal {
     Invalid,
     #[error("the manifests are invalid, so nothing was sent")]
     InvalidFiles { command: String },
-    #[error("only ClusterBuildPlanes are applied, and there is {kinds}; nothing was sent")]
+    #[error("only {}s are applied, and there is {kinds}; nothing was sent", DEFAULT_KIND.kind)]
     OtherKinds { kinds: String, command: String },
     #[error("the plane at {place} has no name, and what is applied must have one")]
     NoName { place: String },

@@ -156,11 +156,12 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 }
 
 fn read_crds(files: &[Input]) -> anyhow::Result<Vec<Resource>> {
-    let read = |file: &Input| -> anyhow::Result<Resource> {
+    let mut resources = Vec::new();
+    for file in files {
         let manifest = manifest::parse(file.to_string(), manifest::read_text(file)?);
-        Ok(Resource::of_manifest(&manifest).map_err(NotValidated::from)?)
-    };
-    files.iter().map(read).collect()
+        resources.extend(Resource::all_of(&manifest).map_err(NotValidated::from)?);
+    }
+    Ok(resources)
 }
 
 /// Files that are read at once: many small ones, or few large ones.
@@ -438,7 +439,7 @@ fn links(path: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plane::CRD;
+    use crate::plane::DEFAULT_KIND;
     use crate::validate::Severity;
     use crate::validate::tests::whole;
     use fastrand::Rng;
@@ -537,8 +538,8 @@ mod tests {
         let (count, seed) = (number("FUZZ", 2000), number("SEED", 4));
         let (mut rng, bases) = (Rng::with_seed(seed), bases());
         let at = "2026-11-22T12:00:00Z".parse().unwrap();
-        let crd = Resource::of_manifest(&manifest::parse("crd".into(), CRD.into())).unwrap();
-        let validators = [Validator::reference(at), Validator::of_crds(vec![crd], at)];
+        let crds = Resource::all_of(&manifest::parse("crd".into(), DEFAULT_KIND.crd.unwrap().into())).unwrap();
+        let validators = [Validator::reference(at), Validator::of_crds(crds, at)];
         let (mut read, mut found, mut fixed) = (0, 0, 0);
         for _ in 0..count {
             let mut bytes = rng.choice(&bases).unwrap().clone();
@@ -564,7 +565,7 @@ mod tests {
             let edits: Vec<_> = file.judgement.findings.iter().filter_map(|f| f.fix.as_ref()?.edit(text)).collect();
             fixed += edits.len();
             applied(text, edits);
-            let _ = Resource::of_manifest(&manifest::parse("f".into(), crd));
+            let _ = Resource::all_of(&manifest::parse("f".into(), crd));
         }
         println!("{count} inputs, seed {seed}: {read} are text, {found} findings, {fixed} mended");
         assert!(read * 4 > count && found as u64 > count / 4 && fixed > 0, "{read} {found} {fixed}");

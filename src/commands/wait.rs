@@ -15,7 +15,7 @@ use crate::estate;
 use crate::manifest::json_text;
 use crate::paint;
 use crate::pki::Verdict;
-use crate::plane::{Goal, Plane, Source, Span, State};
+use crate::plane::{Goal, Plane, PlaneKey, Source, Span, State};
 use crate::term::Exit;
 
 /// Wait until build planes reach a state
@@ -71,10 +71,10 @@ fn goals() -> Vec<clap_complete::CompletionCandidate> {
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let cluster = args.which.connect(session).await?;
     let deadline = deadline(args.timeout);
-    let names = match deadline {
-        None => args.which.names(&cluster).await?,
-        Some(deadline) => match timeout_at(deadline, names(&args, &cluster)).await {
-            Ok(names) => names?,
+    let planes = match deadline {
+        None => args.which.keys(&cluster).await?,
+        Some(deadline) => match timeout_at(deadline, keys(&args, &cluster)).await {
+            Ok(planes) => planes?,
             Err(_) => {
                 session
                     .term
@@ -83,7 +83,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             }
         },
     };
-    let outcome = if names.is_empty() {
+    let outcome = if planes.is_empty() {
         session.term.note("no plane is meant");
         let met = args.goals.iter().all(|goal| goal.holds(None));
         Outcome { exit: if met { Exit::Done } else { Exit::NotFound }, planes: Vec::new() }
@@ -93,30 +93,30 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             Some(trust) => trust.verdict(&cluster, plane).await,
             None => Ok(()),
         };
-        let wish = Wish { names, goals: args.goals, any: args.any, deadline };
+        let wish = Wish { planes, goals: args.goals, any: args.any, deadline };
         until(&cluster, &wish, trusts, &session.term).await?
     };
     if args.output == Some(Format::Json) {
         let planes: Vec<_> = outcome
             .planes
             .iter()
-            .map(|(name, met, state)| json!({"name": name, "met": met, "state": state.map(State::name)}))
+            .map(|(plane, met, state)| json!({"name": plane.name, "met": met, "state": state.map(State::name)}))
             .collect();
         session.term.line(&json_text(&json!({"planes": planes}))?)?;
     } else {
-        for (name, _, state) in outcome.planes.iter().filter(|(_, met, _)| *met) {
-            session.term.line(&format!("{} {}", object_name(name), word(*state)))?;
+        for (plane, _, state) in outcome.planes.iter().filter(|(_, met, _)| *met) {
+            session.term.line(&format!("{} {}", object_name(plane), word(*state)))?;
         }
     }
     Ok(outcome.exit)
 }
 
 /// The planes that are meant; where they are to come into being, as soon as there are any.
-async fn names(args: &Args, cluster: &Cluster) -> anyhow::Result<Vec<String>> {
+async fn keys(args: &Args, cluster: &Cluster) -> anyhow::Result<Vec<PlaneKey>> {
     loop {
-        let names = args.which.names(cluster).await?;
-        if !names.is_empty() || !args.goals.contains(&Goal::Exists) {
-            return Ok(names);
+        let planes = args.which.keys(cluster).await?;
+        if !planes.is_empty() || !args.goals.contains(&Goal::Exists) {
+            return Ok(planes);
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::args::WriteArgs;
 use crate::cluster::{Cluster, Event, Watch};
 use crate::paint;
-use crate::plane::{DryRun, Goal, Plane, Span, State, closest, did_you_mean};
+use crate::plane::{DryRun, Goal, Plane, PlaneKey, Span, State, closest, did_you_mean};
 use crate::render;
 use crate::term::{Exit, Term, Waiting};
 use crate::text::visible;
@@ -20,7 +20,7 @@ pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What is waited for.
 pub struct Wish {
-    pub names: Vec<String>,
+    pub planes: Vec<PlaneKey>,
     pub goals: Vec<Goal>,
     pub any: bool,
     /// None to look once.
@@ -31,7 +31,7 @@ pub struct Wish {
 pub struct Outcome {
     pub exit: Exit,
     /// Each plane, whether its goals hold, and its last state; none where it isn't there.
-    pub planes: Vec<(String, bool, Option<State>)>,
+    pub planes: Vec<(PlaneKey, bool, Option<State>)>,
 }
 
 /// When the time is over; none for 0.
@@ -40,17 +40,17 @@ pub fn deadline(timeout: Span) -> Option<Instant> {
 }
 
 /// After a write: waits until the planes are connected, where that was asked for.
-pub async fn if_asked(args: &WriteArgs, cluster: &Cluster, names: Vec<String>, term: &Term) -> anyhow::Result<Exit> {
+pub async fn if_asked(args: &WriteArgs, cluster: &Cluster, planes: Vec<PlaneKey>, term: &Term) -> anyhow::Result<Exit> {
     if !args.wait || args.dry_run != DryRun::None {
         return Ok(Exit::Done);
     }
-    connected(cluster, names, args.timeout, term).await
+    connected(cluster, planes, args.timeout, term).await
 }
 
 /// Waits until the planes are connected.
-pub async fn connected(cluster: &Cluster, names: Vec<String>, timeout: Span, term: &Term) -> anyhow::Result<Exit> {
+pub async fn connected(cluster: &Cluster, planes: Vec<PlaneKey>, timeout: Span, term: &Term) -> anyhow::Result<Exit> {
     let goals = vec![Goal::State(State::Connected)];
-    let wish = Wish { names, goals, any: false, deadline: deadline(timeout) };
+    let wish = Wish { planes, goals, any: false, deadline: deadline(timeout) };
     Ok(until(cluster, &wish, async |_| Ok(()), term).await?.exit)
 }
 
@@ -67,8 +67,8 @@ pub async fn until(
     term: &Term,
 ) -> anyhow::Result<Outcome> {
     let goals = wish.goals.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
-    let mut waiting = wish.deadline.map(|_| term.wait(&format!("waiting for {}: {goals}", title(&wish.names))));
-    let only = if let [name] = wish.names.as_slice() { Some(name.clone()) } else { None };
+    let mut waiting = wish.deadline.map(|_| term.wait(&format!("waiting for {}: {goals}", title(&wish.planes))));
+    let only = if let [plane] = wish.planes.as_slice() { Some(plane.name.clone()) } else { None };
     let mut watch = Watch::start(cluster, None, only);
     let mut roll = Roll::new(wish);
     let bears_absence = wish.goals.iter().any(|goal| goal.bears_absence());
@@ -104,18 +104,18 @@ pub async fn until(
     }
 }
 
-fn title(names: &[String]) -> String {
-    match names {
-        [name] => visible(name).into_owned(),
+fn title(planes: &[PlaneKey]) -> String {
+    match planes {
+        [plane] => visible(&plane.to_string()).into_owned(),
         names => format!("{} planes", names.len()),
     }
 }
 
 /// The hint on the first plane that isn't there and whose name is like that of another.
-async fn meant(planes: &[(String, bool, Option<State>)], cluster: &Cluster) -> String {
+async fn meant(planes: &[(PlaneKey, bool, Option<State>)], cluster: &Cluster) -> String {
     let known = cluster.names().await;
-    for (name, _, _) in planes.iter().filter(|(_, _, state)| state.is_none()) {
-        if let Some(question) = did_you_mean(&closest(name, known.iter().map(String::as_str))) {
+    for (plane, _, _) in planes.iter().filter(|(_, _, state)| state.is_none()) {
+        if let Some(question) = did_you_mean(&closest(&plane.name, known.iter().map(String::as_str))) {
             return format!("\n\n{} {question}", paint::good("hint:"));
         }
     }
@@ -125,12 +125,12 @@ async fn meant(planes: &[(String, bool, Option<State>)], cluster: &Cluster) -> S
 /// The planes that are waited for.
 struct Roll<'w> {
     wish: &'w Wish,
-    planes: BTreeMap<String, Plane>,
+    planes: BTreeMap<PlaneKey, Plane>,
     /// The object that had each name first: another one of the same name means that it was deleted.
-    first: BTreeMap<String, Option<String>>,
-    told: BTreeMap<String, Option<State>>,
+    first: BTreeMap<PlaneKey, Option<String>>,
+    told: BTreeMap<PlaneKey, Option<State>>,
     /// Why the planes that don't trust the certificate don't.
-    distrust: BTreeMap<String, String>,
+    distrust: BTreeMap<PlaneKey, String>,
     synced: bool,
 }
 
@@ -151,28 +151,25 @@ impl<'w> Roll<'w> {
             return;
         }
         self.distrust.clear();
-        for (name, plane) in &self.planes {
+        for (key, plane) in &self.planes {
             if let Err(why) = trusts(plane).await {
-                self.distrust.insert(name.clone(), why);
+                self.distrust.insert(key.clone(), why);
             }
         }
     }
 
-    fn wanted(&self, name: &str) -> bool {
-        self.wish.names.iter().any(|wanted| wanted == name)
+    fn wanted(&self, plane: &PlaneKey) -> bool {
+        self.wish.planes.contains(plane)
     }
 
     fn take(&mut self, event: Event, waiting: Option<&mut Waiting>) {
         match event {
             Event::Synced(planes) => {
-                let named = planes.into_iter().map(|(key, plane)| (key.name, plane));
-                self.planes = named.filter(|(name, _)| self.wanted(name)).collect();
+                self.planes = planes.into_iter().filter(|(key, _)| self.wanted(key)).collect();
                 self.synced = true;
             }
-            Event::Applied(plane) if self.wanted(plane.name()) => {
-                drop(self.planes.insert(plane.name().to_owned(), *plane))
-            }
-            Event::Deleted(plane) => drop(self.planes.remove(plane.name())),
+            Event::Applied(plane) if self.wanted(&plane.key()) => drop(self.planes.insert(plane.key(), *plane)),
+            Event::Deleted(plane) => drop(self.planes.remove(&plane.key())),
             Event::Applied(_) => {}
             Event::Lost(error) => {
                 if let Some(waiting) = waiting {
@@ -185,8 +182,8 @@ impl<'w> Roll<'w> {
                 }
             }
         }
-        for (name, plane) in &self.planes {
-            self.first.entry(name.clone()).or_insert_with(|| plane.metadata.uid.clone());
+        for (key, plane) in &self.planes {
+            self.first.entry(key.clone()).or_insert_with(|| plane.metadata.uid.clone());
         }
     }
 
@@ -197,32 +194,32 @@ impl<'w> Roll<'w> {
         Instant::now() + nap + Duration::from_millis(1)
     }
 
-    fn judge(&self, now: jiff::Timestamp) -> Vec<(String, bool, Option<State>)> {
-        let judge = |name: &String| {
-            let plane = self.planes.get(name);
+    fn judge(&self, now: jiff::Timestamp) -> Vec<(PlaneKey, bool, Option<State>)> {
+        let judge = |key: &PlaneKey| {
+            let plane = self.planes.get(key);
             let state = plane.map(|plane| plane.state(now));
             let replaced =
-                plane.is_some_and(|plane| self.first.get(name).is_some_and(|first| *first != plane.metadata.uid));
-            let trusted = plane.is_some() && !self.distrust.contains_key(name);
+                plane.is_some_and(|plane| self.first.get(key).is_some_and(|first| *first != plane.metadata.uid));
+            let trusted = plane.is_some() && !self.distrust.contains_key(key);
             let holds = |goal: &Goal| match goal {
                 Goal::Deleted => replaced || goal.holds(state),
                 Goal::Trusted => trusted,
                 goal => goal.holds(state),
             };
             let met = self.synced && self.wish.goals.iter().all(holds);
-            (name.clone(), met, state)
+            (key.clone(), met, state)
         };
-        self.wish.names.iter().map(judge).collect()
+        self.wish.planes.iter().map(judge).collect()
     }
 
     /// Tells each change of a state, once.
-    fn tell(&mut self, planes: &[(String, bool, Option<State>)], waiting: Option<&mut Waiting>) {
+    fn tell(&mut self, planes: &[(PlaneKey, bool, Option<State>)], waiting: Option<&mut Waiting>) {
         let Some(waiting) = waiting else {
             return;
         };
-        for (name, _, state) in planes {
-            if self.told.insert(name.clone(), *state) != Some(*state) {
-                waiting.tell(&format!("{}: {}", visible(name), word(*state)));
+        for (key, _, state) in planes {
+            if self.told.insert(key.clone(), *state) != Some(*state) {
+                waiting.tell(&format!("{}: {}", visible(&key.to_string()), word(*state)));
             }
         }
         let open = planes.iter().filter(|(_, met, _)| !met).count();
@@ -230,16 +227,16 @@ impl<'w> Roll<'w> {
     }
 
     /// The last words: what is missing, and whose connection it is.
-    async fn conclude(&self, exit: Exit, planes: &[(String, bool, Option<State>)], cluster: &Cluster, term: &Term) {
+    async fn conclude(&self, exit: Exit, planes: &[(PlaneKey, bool, Option<State>)], cluster: &Cluster, term: &Term) {
         if exit != Exit::Done {
             let why = match exit {
                 Exit::TimedOut if !self.synced => "the time ran out before the API server told of any plane",
                 Exit::TimedOut => "the time ran out",
                 _ => "not all planes are there",
             };
-            let line = |(name, _, state): &(String, bool, Option<State>)| {
-                let why = self.distrust.get(name).map(|why| format!(", not trusted: {}", visible(why)));
-                format!("  {}: {}{}", visible(name), word(*state), why.unwrap_or_default())
+            let line = |(key, _, state): &(PlaneKey, bool, Option<State>)| {
+                let why = self.distrust.get(key).map(|why| format!(", not trusted: {}", visible(why)));
+                format!("  {}: {}{}", visible(&key.to_string()), word(*state), why.unwrap_or_default())
             };
             let states: Vec<_> = planes.iter().map(line).collect();
             let meant = if exit == Exit::NotFound { meant(planes, cluster).await } else { String::new() };

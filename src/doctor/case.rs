@@ -19,7 +19,7 @@ use crate::estate::{AT_ONCE, CaPlace, Cause, ClientCa, Files, Unavailable, clien
 use crate::gateway::{Counted, GatewayUrl, Identity, ProbeError, Question, Reply, count, presented, probe};
 use crate::pki::{Certificate, LEAF_PRIVATE_KEY, PrivateKey, Remaining, Verdict};
 use crate::plane::{
-    CA_KEY, CLUSTER_BUILD_PLANE, KEY_FITS, LOG, NamespacedName, Plane, Side, Snapshot, rotation_secret,
+    CA_KEY, CLUSTER_BUILD_PLANE, KEY_FITS, LOG, NamespacedName, Plane, PlaneKey, Side, Snapshot, rotation_secret,
 };
 
 /// The gateway's CA: a Secret in the control plane's namespace, and a ConfigMap of the same name in the agent's.
@@ -523,7 +523,7 @@ impl Case {
 /// What files tell of planes.
 pub async fn gather_of_files(
     snapshot: &Snapshot,
-    names: &BTreeSet<String>,
+    names: &BTreeSet<PlaneKey>,
     control_namespace: &str,
     soon: Remaining,
     named: bool,

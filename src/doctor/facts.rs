@@ -11,7 +11,7 @@ use super::dump::Absent;
 use super::neighbours::{Few, Neighbours};
 use crate::cluster::{Cluster, PlaneEvent};
 use crate::estate::{AT_ONCE, CaPlace, Cause, ClientCa, Files, Unavailable, client_cas};
-use crate::plane::{OBSERVABILITY_KIND, Plane, Side, Snapshot};
+use crate::plane::{OBSERVABILITY_KIND, Plane, PlaneKey, Side, Snapshot};
 
 /// All that is known of one plane.
 #[derive(Clone, Debug)]
@@ -74,12 +74,12 @@ pub async fn facts(cluster: &Cluster, planes: Vec<Plane>) -> Vec<Facts> {
 }
 
 /// The facts of planes out of files, as far as these tell. `planes` are those to be shown.
-pub async fn facts_of_files(snapshot: &Snapshot, planes: &BTreeSet<String>) -> Vec<Facts> {
+pub async fn facts_of_files(snapshot: &Snapshot, planes: &BTreeSet<PlaneKey>) -> Vec<Facts> {
     let unknown = || Unavailable::not_in_files("unknown: not in the files");
     let absent = Absent::new(snapshot, Side::Control);
     let cas = client_cas(&Files::control(snapshot), &snapshot.planes).await;
     let neighbours = Neighbours::new(snapshot.planes.iter().zip(&cas));
-    let shown = snapshot.planes.iter().zip(&cas).filter(|(plane, _)| planes.contains(plane.name()));
+    let shown = snapshot.planes.iter().zip(&cas).filter(|(plane, _)| planes.contains(&plane.key()));
     let facts = shown.map(|(plane, client_ca)| Facts {
         client_ca: client_ca.clone(),
         shares_plane_id_with: Ok(neighbours.sharing(plane)),

@@ -2,7 +2,7 @@
 
 use super::node::{Node, Value};
 use super::read::{Document, Manifest};
-use crate::plane::CLUSTER_BUILD_PLANE;
+use crate::plane::Kind;
 
 /// An object in a document: the document itself, or an item of a List.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +24,13 @@ impl<'m> Object<'m> {
         self.node.at(&["metadata", "name"]).and_then(Node::as_str).unwrap_or_default()
     }
 
+    /// Returns the kind of the plane that it is, if planes of this kind are handled.
+    pub fn plane_kind(&self) -> Option<&'static Kind> {
+        Kind::of_object(self.api_version(), self.kind()).filter(|kind| kind.is_handled())
+    }
+
     pub fn is_plane(&self) -> bool {
-        self.kind() == CLUSTER_BUILD_PLANE.kind && self.api_version() == CLUSTER_BUILD_PLANE.api_version()
+        self.plane_kind().is_some()
     }
 }
 

@@ -6,6 +6,8 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
+use serde_json::Value;
+
 use super::NamespacedName;
 
 /// The group and version of all kinds.
@@ -220,6 +222,17 @@ pub struct PlaneKey {
 }
 
 impl PlaneKey {
+    /// Returns what identifies the plane that an object is.
+    pub fn of_object(object: &Value) -> Self {
+        let text = |pointer| object.pointer(pointer).and_then(Value::as_str);
+        let kind = Kind::of_object(text("/apiVersion").unwrap_or_default(), text("/kind").unwrap_or_default());
+        Self {
+            kind: kind.unwrap_or_default(),
+            namespace: text("/metadata/namespace").map(str::to_owned),
+            name: text("/metadata/name").unwrap_or_default().to_owned(),
+        }
+    }
+
     /// Returns the plane's path on the API server.
     pub fn path(&self) -> String {
         format!("{}/{}", self.kind.path(self.namespace.as_deref()), self.name)

@@ -27,9 +27,7 @@ use serde_json::{Map, Value};
 pub use closest::{closest, did_you_mean};
 pub use dry_run::DryRun;
 pub use goal::Goal;
-#[cfg(test)]
-pub use kind::KINDS;
-pub use kind::{DEFAULT_KIND, Kind, PlaneKey, Scope};
+pub use kind::{DEFAULT_KIND, KINDS, Kind, PlaneKey, Scope};
 pub use lenient::{Unreadable, nearest_time};
 pub use name::{
     CaSecret, NamespacedName, PlaneName, is_dns_label, is_dns_subdomain, is_label_value, is_qualified_name,
@@ -43,8 +41,6 @@ pub use state::{State, StateFilter};
 
 // The names that rooms still know instead of a plane's own kind.
 pub static CLUSTER_BUILD_PLANE: &Kind = DEFAULT_KIND;
-pub static CLUSTER_WORKFLOW_PLANE: &Kind = &kind::KINDS[2];
-pub const CRD: &str = include_str!("crd.yaml");
 pub const CHART: &str = "oci://ghcr.io/openchoreo/helm-charts/openchoreo-build-plane";
 pub const RELEASE: &str = "openchoreo-build-plane";
 pub const BUILD_NAMESPACE: &str = "openchoreo-build-plane";
@@ -221,6 +217,12 @@ impl AgentConnection {
 }
 
 impl Plane {
+    /// Returns a plane of a kind and a name, and nothing more; the name may be empty.
+    pub fn new(kind: &'static Kind, name: &str) -> Self {
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        Self { kind, metadata, ..Self::default() }
+    }
+
     pub fn name(&self) -> &str {
         self.metadata.name.as_deref().unwrap_or_default()
     }

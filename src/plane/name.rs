@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{CA_KEY, DEFAULT_KIND, Kind};
+use super::{CA_KEY, DEFAULT_KIND, Kind, Plane};
 
 /// RFC 1123 label: lower-case letters, digits and hyphens, at most 63, not a hyphen at either end.
 pub fn is_dns_label(text: &str) -> bool {
@@ -55,6 +55,11 @@ pub struct PlaneName {
 impl PlaneName {
     pub fn as_str(&self) -> &str {
         &self.name
+    }
+
+    /// Whether a plane has this kind and name.
+    pub fn names(&self, plane: &Plane) -> bool {
+        self.name == plane.name() && self.kind == plane.kind
     }
 }
 

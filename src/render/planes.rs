@@ -9,7 +9,7 @@ use super::{NONE, cell, columns, cut, state};
 use crate::doctor::ca_remarks;
 use crate::estate::{Cause, ClientCa};
 use crate::paint;
-use crate::plane::{AgentConnection, Plane, ROTATION, State, age};
+use crate::plane::{AgentConnection, Plane, PlaneKey, ROTATION, State, age};
 
 const HEADER: [&str; 7] = ["NAME", "PLANE-ID", "STATE", "AGENTS", "HEARTBEAT", "SINCE", "AGE"];
 const WIDE: [&str; 6] = ["CLIENT-CA", "CA-EXPIRES", "SECRET-STORE", "OBSERVABILITY", "MESSAGE", "CA-REMARKS"];
@@ -53,7 +53,7 @@ impl FromStr for SortBy {
 /// What a table shows of a plane, and no more: thousands of them take little memory.
 #[derive(Clone, Debug)]
 pub struct Row {
-    pub name: String,
+    pub key: PlaneKey,
     plane_id: String,
     created: Option<Timestamp>,
     deleted: Option<Timestamp>,
@@ -74,7 +74,7 @@ struct Wide {
 impl Row {
     /// A row of the table; with its CA, one of the wide table.
     pub fn new(plane: Plane, ca: Option<ClientCa>) -> Self {
-        let plane_id = plane.plane_id().to_owned();
+        let (key, plane_id) = (plane.key(), plane.plane_id().to_owned());
         let created = plane.created();
         let rotating = plane.annotation(ROTATION).is_some();
         let spec = plane.spec;
@@ -91,7 +91,7 @@ impl Row {
         });
         let connection = plane.status.and_then(|status| status.agent_connection);
         Self {
-            name: plane.metadata.name.unwrap_or_default(),
+            key,
             plane_id,
             created,
             deleted: plane.metadata.deletion_timestamp.map(|time| time.0),
@@ -119,7 +119,7 @@ impl Row {
     fn cells(&self, now: Timestamp) -> Vec<String> {
         let since = |time: Option<Timestamp>| time.map_or_else(|| NONE.to_owned(), |time| age(time, now));
         let mut cells = vec![
-            cell(&self.name),
+            cell(&self.key.name),
             cell(&self.plane_id),
             state(self.state(now)),
             self.connection
@@ -165,7 +165,7 @@ fn remarks(wide: &Wide) -> String {
 
 /// Puts rows in order. By state the worst come first, by a time the newest; equal ones stay by name.
 pub fn sort(rows: &mut [Row], by: SortBy, now: Timestamp) {
-    rows.sort_by(|a, b| a.name.cmp(&b.name));
+    rows.sort_by(|a, b| a.key.cmp(&b.key));
     match by {
         SortBy::Name => {}
         SortBy::PlaneId => rows.sort_by(|a, b| a.plane_id.cmp(&b.plane_id)),

@@ -2,13 +2,14 @@
 //!
 //! A keyword is honoured, says nothing about validity, or is an error that names it: none is passed over.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::cel::Rules;
 use super::format::{Format, pattern};
 use super::schema::{Additional, ListType, Pattern, Resource, Schema, Type};
 use crate::manifest::{Entry, Manifest, Node, Value, objects};
-use crate::plane::{CLUSTER_BUILD_PLANE, CLUSTER_WORKFLOW_PLANE};
+use crate::plane::{DEFAULT_KIND, KINDS, Kind};
 use crate::text::visible;
 
 /// Why a CRD can't be judged by.
@@ -32,34 +33,34 @@ const BROKEN: &str = "the API server would not take this CRD: see `kubectl apply
 const WRONG_FILE: &str = "write the CRD to a file with: kubectl get crd clusterbuildplanes.openchoreo.dev -o yaml";
 
 impl Resource {
-    /// The ClusterBuildPlane's definition out of a file, beside which others may stand.
+    /// The definitions of planes out of a file, beside which others may stand.
     ///
     /// # Errors
-    /// A file without it, a CRD that no API server takes, or a keyword that can't be honoured.
-    pub fn of_manifest(manifest: &Manifest) -> Result<Self, CrdError> {
+    /// A file without any, a CRD that no API server takes, or a keyword that can't be honoured.
+    pub fn all_of(manifest: &Manifest) -> Result<Vec<Self>, CrdError> {
         let reading = Reading { manifest };
         if let Some(fault) = manifest.faults.first() {
             return Err(reading.at(fault.span.start, fault.message.clone(), "mend the file"));
         }
-        let (mut found, mut renamed) = (Vec::new(), false);
-        for object in objects(manifest) {
+        let whole = |message: String| CrdError { place: manifest.file.clone(), message, hint: WRONG_FILE };
+        let mut defined = BTreeMap::new();
+        for object in objects(manifest).into_iter().filter(|object| object.kind() == "CustomResourceDefinition") {
             let kind = object.node.at(&["spec", "names", "kind"]).and_then(Node::as_str).unwrap_or_default();
-            if object.kind() != "CustomResourceDefinition" {
-                continue;
-            }
-            renamed |= kind == CLUSTER_WORKFLOW_PLANE.kind;
-            if kind == CLUSTER_BUILD_PLANE.kind {
-                found.push(object.node);
+            if let Some(kind) = KINDS.iter().find(|known| known.kind == kind)
+                && defined.insert(kind, object.node).is_some()
+                && kind.is_handled()
+            {
+                return Err(whole(format!("it defines {} more than once", kind.kind)));
             }
         }
-        let whole =
-            |message: &str| CrdError { place: manifest.file.clone(), message: message.to_owned(), hint: WRONG_FILE };
-        match found.as_slice() {
-            [crd] => reading.resource(crd),
-            [] if renamed => Err(whole("it defines ClusterWorkflowPlane, the kind's name in OpenChoreo 1.0 and later")),
-            [] => Err(whole("it holds no CustomResourceDefinition of ClusterBuildPlane")),
-            _ => Err(whole("it defines ClusterBuildPlane more than once")),
+        let handled: Vec<_> = defined.iter().filter(|(kind, _)| kind.is_handled()).collect();
+        if handled.is_empty() {
+            return Err(whole(match DEFAULT_KIND.successor().filter(|later| defined.contains_key(*later)) {
+                Some(later) => format!("it defines {}, the kind's name in OpenChoreo 1.0 and later", later.kind),
+                None => format!("it holds no CustomResourceDefinition of {}", DEFAULT_KIND.kind),
+            }));
         }
+        handled.into_iter().map(|(kind, crd)| reading.resource(kind, crd)).collect()
     }
 }
 
@@ -93,7 +94,7 @@ impl Reading<'_> {
         self.at(entry.key_span.start, format!("{} {what}", visible(&entry.key)), UNSUPPORTED)
     }
 
-    fn resource(&self, crd: &Node) -> Read<Resource> {
+    fn resource(&self, kind: &'static Kind, crd: &Node) -> Read<Resource> {
         let needed = |node: &Node, path: &[&str]| {
             node.at(path)
                 .and_then(Node::as_str)
@@ -131,7 +132,7 @@ impl Reading<'_> {
         if versions.is_empty() {
             return Err(self.at(crd.span.start, "the CRD serves no version", BROKEN));
         }
-        Ok(Resource { file: self.manifest.file.clone(), group, versions, status })
+        Ok(Resource { file: self.manifest.file.clone(), kind, group, versions, status })
     }
 
     fn schema(&self, node: &Node, level: Level) -> Read<Schema> {
@@ -322,12 +323,13 @@ mod tests {
     use crate::manifest::parse;
 
     fn crd(schema: &str) -> Result<Resource, CrdError> {
-        Resource::of_manifest(&parse(
+        let read = Resource::all_of(&parse(
             "crd.yaml".into(),
             format!(
                 "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nspec:\n  group: g\n  names: {{kind: ClusterBuildPlane}}\n  versions:\n  - name: v1\n    served: true\n    schema:\n      openAPIV3Schema:\n        type: object\n        properties: {{spec: {schema}}}\n"
             ),
-        ))
+        ));
+        read.map(|mut resources| resources.remove(0))
     }
 
     #[test]
@@ -354,12 +356,12 @@ mod tests {
     #[test]
     fn the_crd_is_found_among_others() {
         let other = "kind: CustomResourceDefinition\nspec: {names: {kind: ClusterWorkflowPlane}}\n";
-        let read = |text: &str| Resource::of_manifest(&parse("f".into(), text.into()));
+        let read = |text: &str| Resource::all_of(&parse("f".into(), text.into()));
         assert!(read(other).unwrap_err().message.contains("ClusterWorkflowPlane"));
         assert!(read("a: 1").unwrap_err().message.contains("no CustomResourceDefinition"));
         assert!(read("a: [").unwrap_err().place.starts_with("f:"));
-        let both = format!("{other}---\n{}", crate::plane::CRD);
-        let resource = read(&both).unwrap();
+        let both = format!("{other}---\n{}", DEFAULT_KIND.crd.unwrap());
+        let resource = read(&both).unwrap().remove(0);
         assert_eq!((resource.group.as_str(), resource.status), ("openchoreo.dev", true));
         assert!(resource.schema("openchoreo.dev/v1alpha1").is_some());
         assert!(resource.schema("openchoreo.dev/v1").is_none());

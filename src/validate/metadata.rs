@@ -14,7 +14,7 @@ use super::rules::{
 };
 use crate::manifest::{Entry, Node, Value, json_path};
 use crate::plane::{
-    CLUSTER_BUILD_PLANE, DESCRIPTION, DISPLAY_NAME, is_dns_subdomain, is_label_value, is_qualified_name,
+    DEFAULT_KIND, DESCRIPTION, DISPLAY_NAME, Kind, Scope, is_dns_subdomain, is_label_value, is_qualified_name,
 };
 use crate::text::visible;
 
@@ -82,12 +82,15 @@ fn check_field(field: &Entry, path: &str, found: &mut Found) {
 }
 
 /// What the API server ignores, though it was meant for something.
-pub(super) fn practice(root: &Node, found: &mut Found) {
+pub(super) fn practice(root: &Node, kind: &Kind, found: &mut Found) {
     let metadata = root.get("metadata").map(Node::entries).unwrap_or_default();
     for field in metadata {
         let path = json_path("metadata", &field.key);
-        if field.key == "namespace" && field.node.as_str().is_some_and(|namespace| !namespace.is_empty()) {
-            let message = "a ClusterBuildPlane has no namespace: this one is ignored";
+        if field.key == "namespace"
+            && kind.scope == Scope::Cluster
+            && field.node.as_str().is_some_and(|namespace| !namespace.is_empty())
+        {
+            let message = format!("a {} has no namespace: this one is ignored", kind.kind);
             found.add(&NAMESPACE_IGNORED, field.key_span.clone(), &path, message, "ignored").help =
                 Some("leave it out".into());
         }
@@ -117,7 +120,7 @@ fn near_miss(entry: &Entry, path: &str, found: &mut Found) {
     if let Some(meant) = meant {
         let message = format!("nobody reads the annotation {}", visible(&entry.key));
         found.add(&ANNOTATION_NEAR_MISS, entry.key_span.clone(), path, message, "nearly one of OpenChoreo's").help =
-            Some(format!("`{meant}` was meant? The group is {}", CLUSTER_BUILD_PLANE.group));
+            Some(format!("`{meant}` was meant? The group is {}", DEFAULT_KIND.group));
     }
 }
 

@@ -12,7 +12,7 @@ use super::schema::Resource;
 use super::validator::Validator;
 use crate::manifest::parse;
 use crate::pki::{self, KeyAlgorithm, PrivateKey};
-use crate::plane::{CRD, Span};
+use crate::plane::{DEFAULT_KIND, Span};
 
 /// When everything is judged here.
 pub fn now() -> Timestamp {
@@ -73,8 +73,8 @@ pub fn fork() -> Validator {
     ];
     let mark = "                secretStoreRef:\n";
     let more: String = fields.iter().map(|field| format!("                {field}\n")).collect();
-    let crd = CRD.replacen(mark, &format!("{more}{mark}"), 1);
-    Validator::of_crds(vec![Resource::of_manifest(&parse("fork.yaml".into(), crd)).unwrap()], now())
+    let crd = DEFAULT_KIND.crd.unwrap().replacen(mark, &format!("{more}{mark}"), 1);
+    Validator::of_crds(Resource::all_of(&parse("fork.yaml".into(), crd)).unwrap(), now())
 }
 
 /// The texts that stand for PEM in examples.

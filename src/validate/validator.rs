@@ -10,12 +10,15 @@ use super::identity::Identity;
 use super::schema::Resource;
 use super::{cel, gateway, metadata, rules};
 use crate::manifest::{Manifest, Object, Part, Value, parse, parse_part, unfolded};
-use crate::plane::{CLUSTER_BUILD_PLANE, CLUSTER_WORKFLOW_PLANE, CRD, Difference};
+use crate::plane::{DEFAULT_KIND, Difference, KINDS, Kind};
 use crate::text::visible;
 
-/// The resource of the reference.
-static REFERENCE: LazyLock<Option<Arc<Resource>>> =
-    LazyLock::new(|| Resource::of_manifest(&parse("the reference".into(), CRD.into())).ok().map(Arc::new));
+/// The resources of the reference, one for each kind that is handled.
+static REFERENCE: LazyLock<Vec<Arc<Resource>>> = LazyLock::new(|| {
+    let crds = KINDS.iter().filter_map(|kind| kind.crd);
+    let read = crds.filter_map(|crd| Resource::all_of(&parse("the reference".into(), crd.into())).ok());
+    read.flatten().map(Arc::new).collect()
+});
 
 /// By what planes are judged, and when.
 #[derive(Debug)]
@@ -31,8 +34,13 @@ pub struct Validator {
 impl Validator {
     /// By the reference, with what the releases demand beyond it as warnings.
     pub fn reference(at: Timestamp) -> Self {
-        let resources = REFERENCE.iter().cloned().collect();
-        Self { resources, releases: true, at, outcomes: cel::Outcomes::default(), remarks: gateway::Remarks::default() }
+        Self {
+            resources: REFERENCE.clone(),
+            releases: true,
+            at,
+            outcomes: cel::Outcomes::default(),
+            remarks: gateway::Remarks::default(),
+        }
     }
 
     /// By CRDs instead of the reference's. None of them: the API server is asked for its part.
@@ -71,11 +79,15 @@ impl Validator {
 
     /// Whether an object is a plane that is judged here.
     pub fn knows(&self, object: Object<'_>) -> bool {
-        let served = |resource: &Arc<Resource>| resource.schema(object.api_version()).is_some();
-        match self.resources.as_slice() {
-            [] => object.is_plane(),
-            resources => object.kind() == CLUSTER_BUILD_PLANE.kind && resources.iter().any(served),
+        self.plane_kind(object).is_some()
+    }
+
+    fn plane_kind(&self, object: Object<'_>) -> Option<&'static Kind> {
+        if self.resources.is_empty() {
+            return object.plane_kind();
         }
+        let mut of_kind = self.resources.iter().filter(|resource| resource.kind.kind == object.kind());
+        of_kind.find(|resource| resource.schema(object.api_version()).is_some()).map(|resource| resource.kind)
     }
 
     fn judge_object(&self, object: Object<'_>, judgement: &mut Judgement) {
@@ -86,10 +98,10 @@ impl Validator {
             judgement.take(found);
             return;
         };
-        if self.knows(object) {
+        if let Some(kind) = self.plane_kind(object) {
             judgement.planes += 1;
             judgement.identities.push(Identity::of(object));
-            judgement.take(self.judge_plane(object));
+            judgement.take(self.judge_plane(object, kind));
             return;
         }
         let place = ["kind", "apiVersion"].iter().find_map(|key| object.node.get(key)).map(|node| node.span.clone());
@@ -110,14 +122,15 @@ impl Validator {
     }
 
     /// The judges one after the other; what one has told, the next ones don't tell again.
-    fn judge_plane(&self, object: Object<'_>) -> Found {
+    fn judge_plane(&self, object: Object<'_>, kind: &'static Kind) -> Found {
         let mut found = Found::new(object.document);
-        for resource in &self.resources {
+        let resources: Vec<_> = self.resources.iter().filter(|resource| resource.kind == kind).collect();
+        for resource in &resources {
             if let Some(one) = resource.check(object, &self.outcomes) {
-                found.absorb(one, (self.resources.len() > 1).then_some(&resource.file));
+                found.absorb(one, (resources.len() > 1).then_some(&resource.file));
             }
         }
-        if !self.resources.is_empty() {
+        if !resources.is_empty() {
             metadata::check(object.node, &mut found);
         }
         gateway::fill_in(object.node, &mut found);
@@ -126,7 +139,7 @@ impl Validator {
                 gateway::releases(object.node, found);
             }
             gateway::check(object.node, &gateway::Judged { at: self.at, known: &self.remarks }, found);
-            metadata::practice(object.node, found);
+            metadata::practice(object.node, kind, found);
         });
         found
     }
@@ -134,15 +147,22 @@ impl Validator {
     /// What looks like a plane and is none.
     fn near_miss(&self, object: Object<'_>) -> Option<(String, String)> {
         let (kind, api_version) = (object.kind(), object.api_version());
-        let (plane, version) = (CLUSTER_BUILD_PLANE.kind, self.api_version());
+        let (plane, version) = (nearest(kind).kind, self.api_version());
         let group = |version: &str| version.split('/').next().unwrap_or_default().to_owned();
-        if kind == "BuildPlane" && group(api_version) == group(&version) {
+        let known = KINDS.iter().find(|known| known.kind == kind);
+        if let Some(handled) = known.and_then(Kind::other_scope).filter(|other| other.is_handled())
+            && known.is_some_and(|known| !known.is_handled())
+            && group(api_version) == group(&version)
+        {
             return Some((
-                "a BuildPlane is namespaced and not looked at here".into(),
-                format!("the cluster-scoped kind is {plane}"),
+                format!("a {kind} is namespaced and not looked at here"),
+                format!("the cluster-scoped kind is {}", handled.kind),
             ));
         }
-        if kind == CLUSTER_WORKFLOW_PLANE.kind {
+        if KINDS
+            .iter()
+            .any(|handled| handled.is_handled() && handled.successor().is_some_and(|later| later.kind == kind))
+        {
             let releases = Difference::of("").next().map_or("later releases", |difference| difference.releases);
             return Some((
                 format!("{kind} is what {plane} is called in {releases}"),
@@ -164,11 +184,17 @@ impl Validator {
 
     fn api_version(&self) -> String {
         let first = self.resources.first().and_then(|resource| Some((resource, &resource.versions.first()?.0)));
-        first.map_or_else(
-            || CLUSTER_BUILD_PLANE.api_version(),
-            |(resource, version)| format!("{}/{version}", resource.group),
-        )
+        first.map_or_else(|| DEFAULT_KIND.api_version(), |(resource, version)| format!("{}/{version}", resource.group))
     }
+}
+
+/// Returns the handled kind whose name is most like a word.
+fn nearest(word: &str) -> &'static Kind {
+    let distance = |kind: &&Kind| match word.len() {
+        ..64 => strsim::damerau_levenshtein(&word.to_lowercase(), &kind.kind.to_lowercase()),
+        _ => 0,
+    };
+    KINDS.iter().filter(|kind| kind.is_handled()).min_by_key(distance).unwrap_or(DEFAULT_KIND)
 }
 
 /// Judges a file by the reference, now.
@@ -217,8 +243,8 @@ mod tests {
     #[test]
     fn several_crds_judge_together() {
         let crd = |pattern: &str| {
-            let crd = CRD.replacen("maxLength: 63", &format!("maxLength: {pattern}"), 1);
-            Resource::of_manifest(&parse(format!("{pattern}.yaml"), crd)).unwrap()
+            let crd = DEFAULT_KIND.crd.unwrap().replacen("maxLength: 63", &format!("maxLength: {pattern}"), 1);
+            Resource::all_of(&parse(format!("{pattern}.yaml"), crd)).unwrap().remove(0)
         };
         let validator = Validator::of_crds(vec![crd("9"), crd("4")], now());
         for (plane_id, by) in

@@ -11,7 +11,7 @@ use crate::gateway::GatewayUrl;
 use crate::manifest::{Input, objects};
 use crate::pki::KeyAlgorithm;
 use crate::plan::{CaIn, Given, Issuer};
-use crate::plane::{CA_KEY, CHART, CLUSTER_BUILD_PLANE, DryRun, Plane, PlaneName, SecretKeyRef, Span};
+use crate::plane::{CA_KEY, CHART, DEFAULT_KIND, DryRun, Plane, PlaneName, SecretKeyRef, Span};
 use crate::term::Term;
 use crate::text::visible;
 
@@ -111,7 +111,7 @@ pub struct Args {
 /// The planes that are meant, each without a CA, valid but for that.
 pub fn planes(args: &Args, term: &Term) -> anyhow::Result<Vec<Plane>> {
     let planes = match &args.name {
-        Some(name) => vec![args.spec.plane(name.as_str())],
+        Some(name) => vec![args.spec.plane(Some(name))],
         None => planes_of_files(args)?,
     };
     for plane in &planes {
@@ -136,7 +136,7 @@ fn planes_of_files(args: &Args) -> anyhow::Result<Vec<Plane>> {
     let mut planes = Vec::new();
     for object in manifests.iter().flat_map(objects) {
         let name = visible(object.name());
-        anyhow::ensure!(object.is_plane(), "{name} is no {}, and nothing else is registered", CLUSTER_BUILD_PLANE.kind);
+        anyhow::ensure!(object.is_plane(), "{name} is no {}, and nothing else is registered", DEFAULT_KIND.kind);
         let is_twice = planes.iter().any(|plane: &Plane| plane.name() == object.name());
         anyhow::ensure!(!is_twice, "the plane {name} is there twice");
         let mut plane: Plane = serde_path_to_error::deserialize(object.node.to_json())

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use regex::Regex;
 use serde_json::Value as Json;
 
+use crate::plane::Kind;
 use crate::validate::cel::Rules;
 use crate::validate::format::Format;
 
@@ -122,6 +123,7 @@ pub struct Schema {
 pub struct Resource {
     /// Where it is from, for findings.
     pub file: String,
+    pub kind: &'static Kind,
     pub group: String,
     /// The served versions with their schemas.
     pub versions: Vec<(String, Schema)>,
