@@ -304,7 +304,7 @@ mod tests {
         ];
         related.extend_from_slice(objects);
         let snapshot = Snapshot::of_files(vec![plane], related, Some(day(started)));
-        let names: BTreeSet<_> = ["x".to_owned()].into();
+        let names: BTreeSet<_> = snapshot.planes.iter().map(Plane::key).collect();
         let gathered =
             gather_of_files(&snapshot, &names, "control", Remaining::Share(0.0), true).now_or_never().unwrap();
         let told = forecast(&gathered.cases[0], day(at));
