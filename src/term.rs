@@ -122,11 +122,7 @@ impl Stream {
     }
 
     fn paint(self, text: &str) -> Cow<'_, str> {
-        if self.color || !text.contains('\u{1b}') {
-            Cow::Borrowed(text)
-        } else {
-            Cow::Owned(anstream::adapter::strip_str(text).to_string())
-        }
+        if self.color { Cow::Borrowed(text) } else { console::strip_ansi_codes(text) }
     }
 }
 

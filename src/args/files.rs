@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 
 use clap::{Args, ValueHint};
 use jiff::Timestamp;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::manifest::{self, Input, Manifest, Object, objects};
-use crate::paint;
-use crate::plane::{Moment, Plane, Snapshot, Unreadable};
-use crate::term::{Exit, Term};
-use crate::text::visible;
+use crate::plane::{Moment, Plane, Snapshot};
+use crate::term::Term;
 
 /// Planes out of files.
 #[derive(Args, Clone, Debug)]
@@ -29,8 +28,6 @@ pub struct FromFiles {
     /// The planes as they stand there.
     pub values: Vec<Value>,
     pub snapshot: Snapshot,
-    /// Whether all of them could be read.
-    pub exit: Exit,
 }
 
 impl FileArgs {
@@ -47,11 +44,11 @@ impl FileArgs {
         !self.files.is_empty()
     }
 
-    /// The planes in the files as their own objects, and what stands around them. A plane that can't be read is told,
-    /// and the others are shown all the same.
+    /// The planes in the files as their own objects, and what stands around them. A field that can't be read is
+    /// told, and counts as unknown.
     pub fn read(&self, term: &Term) -> anyhow::Result<FromFiles> {
         let manifests = read_manifests(&self.files, false)?;
-        let (mut values, mut planes, mut related, mut exit) = (Vec::new(), Vec::new(), Vec::new(), Exit::Done);
+        let (mut values, mut planes, mut related) = (Vec::new(), Vec::new(), Vec::new());
         // What two files hold counts once.
         let mut seen = BTreeSet::new();
         for manifest in &manifests {
@@ -64,27 +61,16 @@ impl FileArgs {
                     related.push(value);
                     continue;
                 }
-                match serde_path_to_error::deserialize::<_, Plane>(&value) {
-                    Ok(plane) => {
-                        let warn = |field: &Unreadable| term.warn(&field.warning(plane.name()));
-                        plane.unreadable.iter().for_each(warn);
-                        planes.push(plane);
-                        values.push(value);
-                    }
-                    Err(error) => {
-                        let (place, name) = (place(manifest, object), visible(object.name()));
-                        let field = error.path().to_string();
-                        let told = format!("plane {name} at {place} can't be read: {field}: {}", error.inner());
-                        term.error(&format!("{} {}", paint::bad("error:"), visible(&told)));
-                        exit = Exit::Failed;
-                    }
-                }
+                let plane = Plane::deserialize(&value)?;
+                plane.unreadable.iter().for_each(|field| term.warn(&field.warning(plane.name())));
+                planes.push(plane);
+                values.push(value);
             }
         }
         let at = self.at.map(|moment| moment.from(Timestamp::now()));
         let snapshot = Snapshot::of_files(planes, related, at);
         term.note(&format!("from files; ages count from {}", snapshot.now.strftime("%Y-%m-%dT%H:%M:%SZ")));
-        Ok(FromFiles { values, snapshot, exit })
+        Ok(FromFiles { values, snapshot })
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::stream::{self, BoxStream};
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
 use kube::api::ListParams;
 use kube::runtime::watcher::{self, watcher};
 use tokio::sync::watch::Receiver;

@@ -33,7 +33,7 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
-    let (mut facts, missing, exit) = gather(&args, session).await?;
+    let (mut facts, missing) = gather(&args, session).await?;
     facts.sort_by(|a, b| a.plane.name().cmp(b.plane.name()));
     if args.output == TextFormat::Json {
         let planes: Vec<_> = facts.iter().map(render::describe::json).collect();
@@ -45,17 +45,17 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             session.term.note("No resources found");
         }
     }
-    Ok(exit.and(tell_missing(&missing, &session.term)))
+    Ok(tell_missing(&missing, &session.term))
 }
 
-/// The facts of the planes that were asked for, an error for each that doesn't exist, and whether files could be read.
-async fn gather(args: &Args, session: &Session) -> anyhow::Result<(Vec<Facts>, Vec<anyhow::Error>, Exit)> {
+/// The facts of the planes that were asked for, and an error for each that doesn't exist.
+async fn gather(args: &Args, session: &Session) -> anyhow::Result<(Vec<Facts>, Vec<anyhow::Error>)> {
     if args.files.given() {
-        let FromFiles { snapshot, exit, .. } = args.files.read(&session.term)?;
+        let FromFiles { snapshot, .. } = args.files.read(&session.term)?;
         let (names, missing) = args.choice.in_files(&snapshot.planes);
-        return Ok((doctor::facts_of_files(&snapshot, &names).await, missing, exit));
+        return Ok((doctor::facts_of_files(&snapshot, &names).await, missing));
     }
     let cluster = args.choice.connect(session).await?;
     let (planes, missing) = args.choice.in_cluster(&cluster, |plane: Plane| plane).await?;
-    Ok((doctor::facts(&cluster, planes).await, missing, Exit::Done))
+    Ok((doctor::facts(&cluster, planes).await, missing))
 }

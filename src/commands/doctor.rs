@@ -132,7 +132,7 @@ async fn of_files(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let (names, missing) = args.choice.in_files(&files.snapshot.planes);
     let (namespace, named) = (&args.control.control_namespace, !args.choice.names.is_empty());
     let gathered = doctor::gather_of_files(&files.snapshot, &names, namespace, args.expires_within, named).await;
-    let exit = files.exit.and(cut_off(&files.snapshot, &session.term));
+    let exit = cut_off(&files.snapshot, &session.term);
     Ok(exit.and(conclude(args, &gathered, missing, &session.term)?))
 }
 

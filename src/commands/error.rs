@@ -201,7 +201,7 @@ mod tests {
     fn every_hint_is_reached() {
         for error in hinted() {
             let text = text(&error.context("could not do it"));
-            let plain = anstream::adapter::strip_str(&text).to_string();
+            let plain = crate::render::plain(&text);
             assert!(plain.starts_with("error: could not do it\ncaused by: "), "{plain}");
             assert!(plain.split("\n\nhint: ").nth(1).is_some_and(|hint| !hint.is_empty()), "{plain}");
         }
@@ -211,7 +211,7 @@ mod tests {
     fn causes_are_told_once_and_visibly() {
         let error =
             anyhow::Error::new(io::Error::other("deep\u{1b}[2J")).context("outer: deep\u{1b}[2J").context("top\nline");
-        let plain = anstream::adapter::strip_str(&text(&error)).to_string();
+        let plain = crate::render::plain(&text(&error));
         assert_eq!(plain, "error: top\\nline\ncaused by: outer: deep\\u{1b}[2J");
     }
 }

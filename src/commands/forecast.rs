@@ -77,7 +77,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         let (names, missing) = args.choice.in_files(&files.snapshot.planes);
         let (namespace, named) = (&args.control.control_namespace, !args.choice.names.is_empty());
         let cases = doctor::gather_of_files(&files.snapshot, &names, namespace, SOON, named).await.cases;
-        let exit = files.exit.and(cut_off(&files.snapshot, &session.term));
+        let exit = cut_off(&files.snapshot, &session.term);
         (cases, missing, files.snapshot.now, exit)
     };
     let at = args.at.map_or(now, |moment| moment.from(now));

@@ -87,10 +87,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 
 /// The planes as a table, or by name.
 async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
-    let mut exit = Exit::Done;
     let (mut rows, now, missing) = if args.files.given() {
-        let FromFiles { snapshot, exit: read, .. } = args.files.read(&session.term)?;
-        exit = read;
+        let FromFiles { snapshot, .. } = args.files.read(&session.term)?;
         let cas = client_cas(&Files::control(&snapshot), &snapshot.planes).await.into_iter();
         let rows = snapshot
             .planes
@@ -107,7 +105,7 @@ async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         let (rows, missing) = rows(&cluster, args).await?;
         (rows, cluster.now(), missing)
     };
-    exit = exit.and(tell_missing(&missing, &session.term));
+    let exit = tell_missing(&missing, &session.term);
     rows.retain(|row| keeps(args, row.state(now)));
     render::planes::sort(&mut rows, args.sort_by, now);
     if rows.is_empty() {
@@ -138,10 +136,8 @@ async fn rows(cluster: &Cluster, args: &Args) -> Result<Chosen<Row>, Error> {
 
 /// The planes as the API server has them.
 async fn print(args: &Args, session: &Session) -> anyhow::Result<Exit> {
-    let mut exit = Exit::Done;
     let (mut objects, now, missing) = if args.files.given() {
-        let FromFiles { values: objects, snapshot, exit: read } = args.files.read(&session.term)?;
-        exit = read;
+        let FromFiles { values: objects, snapshot } = args.files.read(&session.term)?;
         let (names, missing) = args.choice.in_files(&snapshot.planes);
         let chosen = objects.into_iter().filter(|object| names.contains(&PlaneKey::of_object(object))).collect();
         (chosen, snapshot.now, missing)
@@ -150,7 +146,7 @@ async fn print(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         let (objects, missing) = args.choice.in_cluster(&cluster, |object: Value| object).await?;
         (objects, cluster.now(), missing)
     };
-    exit = exit.and(tell_missing(&missing, &session.term));
+    let exit = tell_missing(&missing, &session.term);
     if args.state.is_some() {
         objects.retain(|object| Plane::deserialize(object).is_ok_and(|plane| keeps(args, plane.state(now))));
     }

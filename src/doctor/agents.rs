@@ -1,6 +1,6 @@
 //! The facts around agents: what their Secrets hold, and what their running pods present.
 
-use futures::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 
 use super::issuance::{Issuance, issuance};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
@@ -373,7 +373,7 @@ async fn build_case(cluster: &Cluster, namespace: &str, agent: Agent) -> BuildCa
     let keys = [CA_KEY];
     let pods = agent.pods.as_deref().unwrap_or_default().iter().take(LOGS);
     let log = async {
-        let logs = futures::future::join_all(pods.map(|pod| cluster.log(&agent.agent, pod))).await;
+        let logs = futures_util::future::join_all(pods.map(|pod| cluster.log(&agent.agent, pod))).await;
         let (known, mut failed): (Vec<_>, Vec<_>) = logs.into_iter().partition(Result::is_ok);
         match failed.pop() {
             Some(Err(error)) if known.is_empty() => Err(Unavailable::from(&error)),

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::StreamExt as _;
-use futures::stream;
+use futures_util::StreamExt as _;
+use futures_util::stream;
 use jiff::Timestamp;
 use serde_json::Value;
 

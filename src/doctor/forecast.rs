@@ -225,7 +225,7 @@ fn of_gateway(case: &Case) -> Vec<Break> {
 mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
-    use futures::FutureExt as _;
+    use futures_util::FutureExt as _;
     use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair};
     use serde_json::{Value, json};
 

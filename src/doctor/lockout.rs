@@ -1,6 +1,6 @@
 //! Whom a change would lock out: agents that are let in now, and would not be at their next connection.
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
 use crate::cluster::{Cluster, Error};

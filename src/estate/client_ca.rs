@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use futures::StreamExt as _;
-use futures::stream;
+use futures_util::StreamExt as _;
+use futures_util::stream;
 use jiff::Timestamp;
 use serde_json::Value;
 

@@ -47,7 +47,7 @@ pub(super) fn passed_over(text: &str, at: usize, flow: usize) -> Vec<Range<usize
             (mark, Some(open)) if mark == open => quote = None,
             (_, Some(_)) => {}
             (b'#', None) if blank || bytes[at - 1].is_ascii_whitespace() => {
-                at = memchr::memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |end| at + end);
+                at = text[at..].find('\n').map_or(bytes.len(), |end| at + end);
                 continue;
             }
             (mark @ (b'"' | b'\''), None) => (quote, blank) = (Some(mark), false),
@@ -84,7 +84,7 @@ pub(super) fn gap(text: &str, gap: Range<usize>, before: Before, flow: bool) -> 
             }
             b' ' | b'\r' | b'\t' => {}
             b'#' => {
-                at = memchr::memchr(b'\n', &bytes[at..gap.end]).map_or(gap.end, |end| at + end);
+                at = text[at..gap.end].find('\n').map_or(gap.end, |end| at + end);
                 plain = Before::Other;
                 continue;
             }

@@ -157,7 +157,7 @@ pub fn parts(text: &str) -> Vec<Range<usize>> {
             parts.push(start..mark);
             start = mark;
         }
-        let next = memchr::memchr(b'\n', rest.as_bytes()).map_or(text.len(), |end| mark + end + 1);
+        let next = rest.find('\n').map_or(text.len(), |end| mark + end + 1);
         if marks && rest.starts_with("...") {
             parts.push(start..next);
             start = next;

@@ -157,7 +157,7 @@ type Right<'r> = (&'r Cluster, &'static str, &'static str, &'static str, Option<
 async fn demand(verb: &str, rights: &[Right<'_>]) -> Result<(), Error> {
     let asked =
         rights.iter().map(|(cluster, verb, group, resource, namespace)| cluster.may(verb, group, resource, *namespace));
-    let answers = futures::future::join_all(asked).await;
+    let answers = futures_util::future::join_all(asked).await;
     let missing: Vec<_> = rights.iter().zip(answers).filter(|(_, may)| !may).map(|(right, _)| right).collect();
     if missing.is_empty() {
         return Ok(());

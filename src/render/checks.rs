@@ -202,7 +202,7 @@ mod tests {
                 ("gateway-answer", Status::Skip, "depends on agent-trusted", None),
             ],
         );
-        let shown = anstream::adapter::strip_str(&text(&sick, false)).to_string();
+        let shown = crate::render::plain(&text(&sick, false));
         let expected = "\
 control plane
   warn  ca-shared      b has it, too
@@ -217,7 +217,7 @@ cause: it presents none\\u{1b}[2J [agent-tls]
 fix: helm upgrade
 ";
         assert_eq!(shown, expected);
-        let shown = anstream::adapter::strip_str(&list(&sick.checked, true)).to_string();
+        let shown = crate::render::plain(&list(&sick.checked, true));
         let expected = "\
 gateway
   skip  gateway-clock     depends on agent-trusted
@@ -235,7 +235,7 @@ gateway
         );
         let well = diagnosed("well", &[("client-ca-usable", Status::Pass, "", None)]);
         let sick = diagnosed("sick", &[("agent-tls", Status::Fail, "none", None)]);
-        let rows = anstream::adapter::strip_str(&table(&[well, sick])).to_string();
+        let rows = crate::render::plain(&table(&[well, sick]));
         let expected = "\
 NAME  VERDICT      ROOT-CAUSE  WARNINGS  MESSAGE
 sick  not healthy  agent-tls   0         none
@@ -252,7 +252,7 @@ well  healthy      -           0         -
             for (one, why) in plane.checked.iter_mut().zip(left_out) {
                 one.outcome.unchecked = Some(*why);
             }
-            anstream::adapter::strip_str(&sentence(&plane.checked)).to_string()
+            crate::render::plain(&sentence(&plane.checked))
         };
         let (pass, warn, fail, skip) = (Status::Pass, Status::Warn, Status::Fail, Status::Skip);
         assert_eq!(told(&[("crd", pass)], &[]), "healthy");

@@ -88,7 +88,7 @@ mod tests {
         ];
         let known = Forecast { name: "a\"b".into(), plane_id: "a".into(), breaks };
         let all = [known, Forecast { name: "unknown".into(), plane_id: "u".into(), breaks: vec![] }];
-        let table = anstream::adapter::strip_str(&table(&all, |_| false, at)).to_string();
+        let table = crate::render::plain(&table(&all, |_| false, at));
         let expected = "\
 NAME     DATE              LEFT     REASON                       MESSAGE
 a\"b      2026-12-04 03:12  11d      pinned-leaf-renewed          it ends

@@ -13,7 +13,6 @@ pub mod verdicts;
 pub mod watch;
 
 use comfy_table::{Cell, ColumnConstraint, Table, Width, presets};
-use unicode_width::UnicodeWidthChar as _;
 
 use crate::paint;
 use crate::plane::State;
@@ -95,14 +94,11 @@ pub fn cut(text: &str, width: usize) -> String {
     let text = redacted(text);
     // A character takes a byte at least, so what is cut off need not be looked at.
     let shown = visible(&text[..text.floor_char_boundary(4 * width + 4)]).into_owned();
-    let mut columns = 0;
-    for (at, c) in shown.char_indices() {
-        columns += c.width().unwrap_or(0);
-        if columns > width {
-            let kept = shown[..at].trim_end();
-            let kept = kept.char_indices().next_back().map_or("", |(last, _)| &kept[..last]);
-            return format!("{kept}…");
-        }
+    let kept = console::truncate_str(&shown, width, "");
+    if kept.len() < shown.len() {
+        let kept = kept.trim_end();
+        let kept = kept.char_indices().next_back().map_or("", |(last, _)| &kept[..last]);
+        return format!("{kept}…");
     }
     if text.len() > 4 * width + 4 { format!("{shown}…") } else { shown }
 }
@@ -119,7 +115,7 @@ pub fn state(state: State) -> String {
 
 #[cfg(test)]
 pub(crate) fn plain(text: &str) -> String {
-    anstream::adapter::strip_str(text).to_string()
+    console::strip_ansi_codes(text).into_owned()
 }
 
 #[cfg(test)]
@@ -143,7 +139,7 @@ mod tests {
         fn a_cell_is_one_harmless_line(text in "(?s).{0,300}|[\u{1b}\n\u{202e}a日]{0,300}") {
             let shown = cell(&text);
             prop_assert!(!shown.contains(crate::text::hidden));
-            prop_assert!(unicode_width::UnicodeWidthStr::width(shown.as_str()) <= CELL + 1);
+            prop_assert!(console::measure_text_width(&shown) <= CELL + 1);
         }
     }
 }

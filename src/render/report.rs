@@ -130,10 +130,25 @@ pub fn explanation(rule: &Rule) -> String {
         paint::strong(rule.id),
         rule.judge.name(),
         rule.about,
-        textwrap::fill(rule.why, 80),
+        folded(rule.why, 80),
         indented(rule.bad),
         indented(rule.good)
     )
+}
+
+/// A text in lines of so many characters at most, if its words are no longer.
+fn folded(text: &str, width: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
 }
 
 /// An example without its marks.

@@ -43,7 +43,7 @@ impl Neighbours {
             // Planes come in the order of the text, but for those behind aliases.
             let place = identity.name.as_ref().map_or(&identity.ca, |(_, span)| span);
             let start = place.start.max(at);
-            line += memchr::memchr_iter(b'\n', &manifest.text.as_bytes()[at..start]).count() as u32;
+            line += manifest.text.as_bytes()[at..start].iter().filter(|byte| **byte == b'\n').count() as u32;
             at = start;
             let plane = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
             self.places.push((file, line));

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use fastrand::Rng;
-use futures::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 

@@ -139,7 +139,7 @@ fn planes_of_files(args: &Args) -> anyhow::Result<Vec<Plane>> {
         anyhow::ensure!(object.is_plane(), "{name} is no {}, and nothing else is registered", DEFAULT_KIND.kind);
         let is_twice = planes.iter().any(|plane: &Plane| plane.name() == object.name());
         anyhow::ensure!(!is_twice, "the plane {name} is there twice");
-        let mut plane: Plane = serde_path_to_error::deserialize(object.node.to_json())
+        let mut plane: Plane = serde_json::from_value(object.node.to_json())
             .with_context(|| format!("could not read the plane {name}"))?;
         let ca = &plane.spec.cluster_agent.client_ca;
         anyhow::ensure!(

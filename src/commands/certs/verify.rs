@@ -86,8 +86,6 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         return Err(NoVerdict::Empty(args.cert.to_string()).into());
     }
     let files = if args.files.is_empty() { None } else { Some(FileArgs::of(&args.files).read(&session.term)?) };
-    // A plane that can't be read has no verdict, and so the answer isn't known.
-    let read = files.as_ref().map_or(Exit::Done, |files| files.exit);
     let now = match (&files, &reader.cluster) {
         (Some(files), _) => files.snapshot.now,
         (None, Some(cluster)) => cluster.now(),
@@ -113,7 +111,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         }
         TextFormat::Text => session.term.print(&verdicts::text(&verdicts, at))?,
     }
-    Ok(read.and(exit(&verdicts, args.any)))
+    Ok(exit(&verdicts, args.any))
 }
 
 fn exit(verdicts: &[PlaneVerdict], any: bool) -> Exit {
