@@ -25,6 +25,7 @@
 //! | `paint` | the few colours |
 //! | `text` | text that is neutral in a terminal, words of a shell, the program's name in commands |
 //! | `secrets` | private keys in untrusted text |
+//! | `files` | files, written whole or not at all |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -35,6 +36,7 @@ mod commands;
 mod complete;
 mod doctor;
 mod estate;
+mod files;
 mod gateway;
 mod manifest;
 mod paint;
@@ -79,7 +81,7 @@ fn main() -> ExitCode {
             }
         })
     });
-    pki::finish_writes();
+    files::finish_writes();
     let exit = ended.unwrap_or_else(|error| fail(&term, &error));
     if exit == Exit::Interrupted {
         term.recover();

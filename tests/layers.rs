@@ -8,9 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules, from the top down.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 20] = [
     "main", "cli", "commands", "args", "complete", "render", "plan", "doctor", "validate", "estate", "cluster",
-    "gateway", "pki", "manifest", "plane", "term", "paint", "text", "secrets",
+    "gateway", "pki", "manifest", "plane", "term", "paint", "text", "secrets", "files",
 ];
 
 /// What stands in one place only, and where.

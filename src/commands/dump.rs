@@ -1,6 +1,6 @@
 //! `choreoctl dump`: what a diagnosis looks at, in a file for somebody else.
 
-use std::io::Write as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -10,6 +10,7 @@ use clap_complete::ArgValueCandidates;
 use crate::args::{BuildArgs, ControlArgs, Session, unless_swapped};
 use crate::complete;
 use crate::doctor::{self, Gateway, Reach};
+use crate::files::{self, Existing, Rights};
 use crate::manifest::to_yaml;
 use crate::pki::Remaining;
 use crate::plane::{Plane, PlaneName, Span};
@@ -81,30 +82,15 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Whole or not at all, and not over what is there; what is no file is written to.
+/// Writes for the owner only, and not over a file that exists.
 fn write(path: &Path, text: &str, force: bool) -> anyhow::Result<()> {
-    let failed = || format!("could not write {}", visible(&path.to_string_lossy()));
-    // A link's file, not the link.
+    let existing = if force { Existing::Replace } else { Existing::Keep };
     let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    if path.exists() && !path.is_file() {
-        return std::fs::OpenOptions::new()
-            .write(true)
-            .open(path)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .with_context(failed);
+    let shown = || visible(&path.to_string_lossy()).into_owned();
+    match files::write(path, text, Rights::Owner, existing) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            anyhow::bail!("{} exists already: --force replaces it", shown())
+        }
+        written => written.with_context(|| format!("could not write {}", shown())),
     }
-    anyhow::ensure!(
-        force || !path.exists(),
-        "{} exists already: --force replaces it",
-        visible(&path.to_string_lossy())
-    );
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".choreoctl-").tempfile_in(folder).with_context(failed)?;
-    file.write_all(text.as_bytes()).with_context(failed)?;
-    if force {
-        file.persist(path).with_context(failed)?;
-    } else {
-        file.persist_noclobber(path).with_context(failed)?;
-    }
-    Ok(())
 }

@@ -14,7 +14,6 @@ use crate::args::Session;
 use crate::cluster::Cluster;
 use crate::complete;
 use crate::manifest::{self, Input, Manifest, json_text, objects};
-use crate::pki;
 use crate::plane::{DryRun, Moment, closest, did_you_mean};
 use crate::render::{self, report, report::Tally};
 use crate::term::{self, Exit, Progress, Term};
@@ -319,10 +318,7 @@ impl Run<'_> {
             return Ok(file);
         }
         let links = links(path);
-        let writing = pki::writing();
-        let written = manifest::replace(path, &mended.manifest.text);
-        drop(writing);
-        if let Err(error) = written {
+        if let Err(error) = manifest::write(path, &mended.manifest.text) {
             self.failed(&error.into());
             return Ok(file);
         }

@@ -17,4 +17,4 @@ pub use input::{Input, list_inputs, read_bytes, read_inputs, read_text};
 pub use node::{Entry, Node, Value, json_path, without_nulls};
 pub use object::{Object, objects, unfolded};
 pub use read::{Fault, FaultKind, Manifest, Part, parse, parse_part, parts};
-pub use write::{json_line, json_text, replace, to_yaml, write};
+pub use write::{json_line, json_text, to_yaml, write};

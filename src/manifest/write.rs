@@ -1,62 +1,27 @@
 //! YAML and JSON out. Characters that a terminal would obey are written as escapes, which both languages have.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::error::Error;
+use crate::files::{self, Existing, Rights};
 use crate::text::hidden;
 
 /// Stands for a hidden character while the YAML is written; private use, so that the writer leaves it alone.
 const MARK: char = '\u{f8ff}';
 
-/// Puts another text into a file: whole or not at all, with the file's own rights, and through a link to it.
+/// Writes a text into a file, whether it exists or not: whole or not at all.
 ///
 /// # Errors
 /// What the operating system says, with the file's name.
-pub fn replace(path: &Path, text: &str) -> Result<(), Error> {
-    let failed = |source| unwritable(path, source);
-    let path = path.canonicalize().map_err(failed)?;
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let metadata = path.metadata().map_err(failed)?;
-    let mut temporary = tempfile::Builder::new().prefix(".choreoctl-").tempfile_in(folder).map_err(failed)?;
-    temporary.write_all(text.as_bytes()).map_err(failed)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt as _;
-        std::os::unix::fs::fchown(temporary.as_file(), Some(metadata.uid()), Some(metadata.gid())).map_err(failed)?;
-    }
-    temporary.as_file().set_permissions(metadata.permissions()).map_err(failed)?;
-    temporary.as_file().sync_all().map_err(failed)?;
-    temporary.persist(&path).map(drop).map_err(|error| failed(error.error))
-}
-
-/// The same into a file that may not be there yet.
-///
-/// # Errors
-/// As those of [`replace`].
 pub fn write(path: &Path, text: &str) -> Result<(), Error> {
-    if path.exists() {
-        return replace(path, text);
-    }
-    let failed = |source| unwritable(path, source);
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".choreoctl-");
-    // As any new file: what the umask leaves of it.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut temporary = builder.tempfile_in(folder).map_err(failed)?;
-    temporary.write_all(text.as_bytes()).map_err(failed)?;
-    temporary.as_file().sync_all().map_err(failed)?;
-    temporary.persist_noclobber(path).map(drop).map_err(|error| failed(error.error))
-}
-
-fn unwritable(path: &Path, source: std::io::Error) -> Error {
-    Error::Unwritable { file: crate::text::visible(&path.to_string_lossy()).into_owned(), source }
+    files::write(path, text, Rights::Usual, Existing::Replace).map_err(|source| {
+        let file = crate::text::visible(&path.to_string_lossy()).into_owned();
+        Error::Unwritable { file, source }
+    })
 }
 
 /// A document in YAML, without a `---`. Texts that YAML 1.1 would read as another type are quoted, and a PEM is a block.

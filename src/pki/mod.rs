@@ -23,5 +23,4 @@ pub use key::{KeyAlgorithm, KeyError, PrivateKey, random_suffix};
 pub use pem::{certificates, encode, holds_private_key};
 pub use store::{
     CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile, REQUEST, StoreError,
-    finish_writes, writing,
 };

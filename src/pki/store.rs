@@ -1,10 +1,10 @@
 //! Certificates and keys in a folder: written whole or not at all, keys for their owner only.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
+use crate::files::{self, Existing, Rights};
 use crate::text::visible;
 
 pub const CA_CERTIFICATE: &str = "ca.crt";
@@ -24,19 +24,6 @@ const UNFINISHED: &str = ".choreoctl-new-";
 const FINISHED: &str = ".choreoctl-next";
 /// The second name of a file that is about to be replaced.
 const BESIDE: &str = ".choreoctl-old";
-
-/// Held while files are written.
-static WRITING: Mutex<()> = Mutex::new(());
-
-/// Returns when no write of files is under way, and lets none begin: the process is about to end.
-pub fn finish_writes() {
-    std::mem::forget(WRITING.lock());
-}
-
-/// Holds off the process's end while a file is written.
-pub fn writing() -> impl Drop {
-    WRITING.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
 
 /// Why files could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -140,7 +127,7 @@ impl Folder {
     /// Writes the files, all of them or none: a new folder appears with all of them in it, and in one that is there they
     /// stand finished beside their places before the first of them is put there. What they replace is kept as `*.old`.
     pub fn write(&self, files: &[NewFile<'_>], force: bool) -> Result<(), StoreError> {
-        let _writing = WRITING.lock();
+        let _writing = files::writing();
         let names: Vec<_> = files.iter().map(|file| file.name).collect();
         self.check(&names, force)?;
         if !self.path.exists() && self.appear(files)? {
@@ -259,15 +246,8 @@ impl Folder {
             }
         };
         for file in files {
-            let mut options = fs::OpenOptions::new();
-            options.write(true).create_new(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, if file.secret { 0o600 } else { 0o644 });
-            let written = options.open(folder.path().join(file.name)).and_then(|mut open| {
-                open.write_all(file.content.as_bytes())?;
-                // A .gitignore that a power cut takes can be written again.
-                if file.name == GITIGNORE { Ok(()) } else { open.sync_all() }
-            });
+            let rights = if file.secret { Rights::Owner } else { Rights::Readable };
+            let written = files::put(&folder.path().join(file.name), file.content, rights, Existing::Keep);
             written.map_err(|error| failed(&self.file(file.name), error))?;
         }
         lock.sync_all().map_err(failed_folder)?;
