@@ -1,7 +1,8 @@
 //! Certificates good and bad, to be judged by `certs verify` and by Go: each rule broken alone and with each other one,
 //! chains at random, and what no library makes as altered DER.
 
-use std::sync::LazyLock;
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -168,16 +169,13 @@ impl World {
     fn case(&self, name: String) -> Option<Case> {
         let mut ders: Vec<Vec<u8>> = Vec::new();
         for (index, spec) in self.chain.iter().enumerate() {
-            let params = spec.params();
-            let key = &KEYS[spec.key];
-            let made = if index == 0 {
-                params.self_signed(key)
-            } else {
-                let above = &self.chain[index - 1];
-                let signer = if self.forged.contains(&index) { (above.key + 1) % 4 } else { above.key };
-                params.signed_by(key, &Issuer::new(above.params(), &KEYS[signer]))
+            let above = index.checked_sub(1).map(|above| &self.chain[above]);
+            let signer = match above {
+                None => spec.key,
+                Some(above) if self.forged.contains(&index) => (above.key + 1) % 4,
+                Some(above) => above.key,
             };
-            ders.push(made.ok()?.der().to_vec());
+            ders.push(certificate(spec, above, signer)?);
         }
         for (index, alter) in &self.alter {
             alter(&mut ders[(*index).min(self.chain.len() - 1)]);
@@ -187,6 +185,22 @@ impl World {
         let presented = ders[last - self.presents.min(last)..].iter().rev().cloned().collect();
         Some(Case { name, host: None, presented, ca: (self.text)(ca), at: self.at })
     }
+}
+
+/// A certificate in DER by what it says, which issuer it names, and whose key signs it. Each is made once: signatures of
+/// elliptic curves are different every time.
+fn certificate(spec: &Spec, above: Option<&Spec>, signer: usize) -> Option<Vec<u8>> {
+    static MADE: LazyLock<Mutex<HashMap<String, Option<Vec<u8>>>>> = LazyLock::new(Mutex::default);
+    let name = format!("{spec:?} {:?} {signer}", above.map(|above| (&above.name, above.key)));
+    let make = || {
+        let (params, key) = (spec.params(), &KEYS[spec.key]);
+        let made = match above {
+            None => params.self_signed(key),
+            Some(above) => params.signed_by(key, &Issuer::new(above.params(), &KEYS[signer])),
+        };
+        Some(made.ok()?.der().to_vec())
+    };
+    MADE.lock().unwrap().entry(name).or_insert_with(make).clone()
 }
 
 pub fn pem(der: &[u8]) -> String {
@@ -306,6 +320,38 @@ fn unheard_of(der: &mut Vec<u8>) {
 
 fn two_algorithms(der: &mut Vec<u8>) {
     edit_body(der, |body| body[2] = tlv(0x30, &tlv(6, &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3])));
+}
+
+/// Another public key: its algorithm, the algorithm's parameters and its bits.
+fn public_key(der: &mut Vec<u8>, id: &[u8], parameters: &[u8], bits: &[u8]) {
+    let algorithm = tlv(0x30, &[&tlv(6, id)[..], parameters].concat());
+    let key = tlv(0x30, &[algorithm, tlv(3, &[&[0], bits].concat())].concat());
+    edit_body(der, |body| {
+        let serial = body.iter().position(|element| element[0] == 2).unwrap();
+        body[serial + 5].clone_from(&key);
+    });
+}
+
+fn rsa(der: &mut Vec<u8>, modulus: &[u8]) {
+    let key = tlv(0x30, &[tlv(2, modulus), tlv(2, &[1, 0, 1])].concat());
+    public_key(der, &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1], &[5, 0], &key);
+}
+
+fn rsa_of_8192_bits(der: &mut Vec<u8>) {
+    rsa(der, &[&[0][..], &[0xff; 1024]].concat());
+}
+
+fn rsa_of_8193_bits(der: &mut Vec<u8>) {
+    rsa(der, &[&[1][..], &[0xff; 1024]].concat());
+}
+
+fn dsa(der: &mut Vec<u8>) {
+    let number = tlv(2, &[7]);
+    public_key(der, &[0x2a, 0x86, 0x48, 0xce, 0x38, 4, 1], &tlv(0x30, &number.repeat(3)), &number);
+}
+
+fn x25519(der: &mut Vec<u8>) {
+    public_key(der, &[0x2b, 0x65, 0x6e], &[], &[9; 32]);
 }
 
 fn flipped_signature(der: &mut Vec<u8>) {
@@ -465,6 +511,11 @@ const FAULTS: &[Fault] = &[
     ("leaf with ECDSA and SHA-1", |w| w.alter.push((usize::MAX, ecdsa_sha1))),
     ("leaf with another algorithm", |w| w.alter.push((usize::MAX, unheard_of))),
     ("leaf with two algorithms", |w| w.alter.push((usize::MAX, two_algorithms))),
+    ("leaf with RSA of 8192 bits", |w| w.alter.push((usize::MAX, rsa_of_8192_bits))),
+    ("leaf with RSA of 8193 bits", |w| w.alter.push((usize::MAX, rsa_of_8193_bits))),
+    ("leaf with DSA", |w| w.alter.push((usize::MAX, dsa))),
+    ("leaf with X25519", |w| w.alter.push((usize::MAX, x25519))),
+    ("root with X25519", |w| w.alter.push((0, x25519))),
     ("leaf's signature flipped", |w| w.alter.push((usize::MAX, flipped_signature))),
     ("root's signature flipped", |w| w.alter.push((0, flipped_signature))),
     ("root cut off", |w| w.alter.push((0, cut))),
@@ -655,6 +706,17 @@ fn name_cases(count: usize, rng: &mut Rng) -> Vec<Case> {
     cases
 }
 
+/// Roots of one name, none of which signed the leaf: as many as Go tries, and one more.
+fn crowded_cases() -> Vec<Case> {
+    let case = |count: u8| {
+        let world = World { forged: vec![1], trusts: vec![], ..World::new(0) };
+        let root = certificate(&world.chain[0], None, 0)?;
+        let others = (0..count).map(|last| pem(&[&root[..root.len() - 1], &[last]].concat()));
+        Some(Case { ca: others.collect(), ..world.case(format!("{count} roots of one name"))? })
+    };
+    [100, 101].into_iter().filter_map(case).collect()
+}
+
 /// Pinned certificates, each with one octet changed: what can be parsed, and what it says.
 fn altered_cases(count: usize, rng: &mut Rng) -> Vec<Case> {
     let mut worlds = [World::new(0), random_names(rng), random(rng)];
@@ -794,6 +856,7 @@ pub fn cases(count: usize, seed: u64) -> Vec<Case> {
         }
     }
     let mut rng = Rng::with_seed(seed);
+    cases.extend(crowded_cases());
     cases.extend(name_cases(count, &mut rng));
     cases.extend(altered_cases(count, &mut rng));
     for number in 0..count {

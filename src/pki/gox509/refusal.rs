@@ -12,6 +12,7 @@ pub struct Refusal {
 
 /// The rule that isn't met. Its name is what scripts get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(test, derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
     /// The agent's certificate, or one beside it, doesn't parse: the TLS handshake ends.
