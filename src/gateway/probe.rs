@@ -13,79 +13,20 @@ use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use rustls::ClientConfig;
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::judge::Judge;
-use crate::pki::{PrivateKey, Reason, ServerFault, belong_together};
+use super::answer::{Answer, Page};
+use super::url::{GatewayUrl, authority};
+use super::witness::Witness;
+use crate::pki::{Bundle, PrivateKey, Reason, ServerFault, belong_together};
 use crate::text::visible;
 
 /// The largest answer that is read, in bytes.
 const LARGEST: usize = 4096;
-
-/// Where the gateway is, as an agent's `--server-url` has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GatewayUrl {
-    pub scheme: String,
-    pub host: String,
-    pub port: u16,
-    pub path: String,
-}
-
-impl GatewayUrl {
-    /// One that an agent can use: to others it says `malformed ws or wss URL`, or gets a 404.
-    ///
-    /// # Errors
-    /// How to write it.
-    pub fn of_agent(text: &str) -> Result<Self, String> {
-        let url: Self = text.parse()?;
-        let meant = Self { scheme: "wss".into(), path: "/ws".into(), ..url.clone() };
-        if meant == url { Ok(url) } else { Err(format!("an agent needs it as {meant}")) }
-    }
-}
-
-impl std::str::FromStr for GatewayUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "write it as wss://HOST:PORT/ws".to_owned();
-        let url: http::Uri = text.parse().map_err(|_| wrong())?;
-        let (Some(scheme), Some(host)) = (url.scheme_str(), url.host()) else {
-            return Err(wrong());
-        };
-        let authority = url.authority().map(http::uri::Authority::as_str).unwrap_or_default();
-        // An agent's WebSocket library takes no user (gorilla/websocket: malformed ws or wss URL).
-        if authority.contains('@') || url.query().is_some() {
-            return Err("leave user and query out: an agent can't use them".to_owned());
-        }
-        let port = match authority.strip_prefix(host).and_then(|rest| rest.strip_prefix(':')) {
-            Some(port) => port.parse().map_err(|_| wrong())?,
-            None if matches!(scheme, "ws" | "http") => 80,
-            None => 443,
-        };
-        Ok(Self {
-            scheme: scheme.to_lowercase(),
-            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
-            port,
-            path: url.path().to_owned(),
-        })
-    }
-}
-
-impl std::fmt::Display for GatewayUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { scheme, host, port, path } = self;
-        if host.contains(':') {
-            write!(f, "{scheme}://[{host}]:{port}{path}")
-        } else {
-            write!(f, "{scheme}://{host}:{port}{path}")
-        }
-    }
-}
 
 /// What an agent presents.
 pub struct Identity {
@@ -103,25 +44,6 @@ pub struct Question<'q> {
     /// What the agent verifies the gateway against, in PEM.
     pub server_ca: &'q str,
     pub limit: Duration,
-}
-
-/// What the gateway says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// Authorized for one plane of the planeID at least.
-    Authorized,
-    /// No plane has the planeID, or none of those has a CA that the gateway can read.
-    NoPlane,
-    /// No plane of the planeID trusts the certificate.
-    NotTrusted,
-    /// None arrived: something between terminates TLS, or none was sent.
-    NoCertificate,
-    /// The gateway is of another release.
-    OtherRelease(String),
-    /// The gateway can't read the API server.
-    Blind(String),
-    /// Something else, quoted.
-    Other { status: u16, text: String },
 }
 
 /// An answer, and when it was given.
@@ -199,24 +121,11 @@ pub async fn count(question: Question<'_>, plane: &str) -> Result<Option<Counted
     Ok(if page.status == 200 { serde_json::from_str(&page.text).ok() } else { None })
 }
 
-/// What came over HTTP.
-struct Page {
-    status: u16,
-    /// Whether the server speaks of WebSockets.
-    websocket: bool,
-    date: Option<Timestamp>,
-    text: String,
-}
-
 async fn ask(question: Question<'_>, path: &str) -> Result<Page, ProbeError> {
-    let address = address(question.url);
+    let address = authority(&question.url.host, question.url.port);
     let limit = question.limit;
     let late = || Err(ProbeError::TimedOut(address.clone(), limit));
     tokio::time::timeout(limit, exchange(question, path, &address)).await.unwrap_or_else(|_| late())
-}
-
-fn address(url: &GatewayUrl) -> String {
-    if url.host.contains(':') { format!("[{}]:{}", url.host, url.port) } else { format!("{}:{}", url.host, url.port) }
 }
 
 async fn exchange(question: Question<'_>, path: &str, address: &str) -> Result<Page, ProbeError> {
@@ -232,32 +141,33 @@ async fn exchange(question: Question<'_>, path: &str, address: &str) -> Result<P
     // For the server name extension only, in which Go leaves dots at the end out.
     let name = ServerName::try_from(host.trim_end_matches('.').to_owned());
     let name = name.map_err(|_| ProbeError::Name(host.clone()))?;
-    let judge = Arc::new(Judge::new(question.server_ca, &host));
-    if !judge.has_roots() {
+    let ca = Bundle::from(question.server_ca);
+    if !ca.has_roots() {
         return Err(ProbeError::UnknownAuthority);
     }
-    let connector = TlsConnector::from(Arc::new(config(question, judge.clone())?));
-    let stream = connector.connect(name, tcp).await.map_err(|error| match judge.fault() {
-        Some(fault) => of_fault(fault, &host),
-        None => of_handshake(&error, judge.accepted(), address),
+    // What counts is whether an agent accepts the gateway, and agents verify with Go's rules.
+    let witness = Witness::new(Some((ca, host.clone())));
+    let connector = TlsConnector::from(Arc::new(config(question.identity, &witness)?));
+    let stream = connector.connect(name, tcp).await.map_err(|error| {
+        let seen = std::mem::take(&mut *witness.seen());
+        match seen.fault {
+            Some(fault) => of_fault(fault, &host),
+            None => of_handshake(&error, !seen.presented.is_empty(), address),
+        }
     })?;
     get(stream, path, address).await
 }
 
-fn config(question: Question<'_>, judge: Arc<Judge>) -> Result<ClientConfig, ProbeError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| ProbeError::Identity(error.to_string()))?;
-    // What counts is whether an agent accepts the gateway, and agents verify with Go's rules.
-    let builder = builder.dangerous().with_custom_certificate_verifier(judge);
-    match question.identity {
-        None => Ok(builder.with_no_client_auth()),
-        Some(identity) => Ok(builder.with_client_cert_resolver(Arc::new(certified(identity, &provider)?))),
+fn config(identity: Option<Identity>, witness: &Arc<Witness>) -> Result<ClientConfig, ProbeError> {
+    let client = witness.client().map_err(|error| ProbeError::Identity(error.to_string()))?;
+    match identity {
+        None => Ok(client.with_no_client_auth()),
+        Some(identity) => Ok(client.with_client_cert_resolver(Arc::new(certified(identity)?))),
     }
 }
 
 /// What is presented, whatever rustls thinks of the certificate: that is the gateway's to judge.
-fn certified(identity: Identity, provider: &CryptoProvider) -> Result<SingleCertAndKey, ProbeError> {
+fn certified(identity: Identity) -> Result<SingleCertAndKey, ProbeError> {
     let fits = |der: &Vec<u8>| belong_together(der, &identity.key.public_key_info());
     if !identity.presented.first().is_some_and(fits) {
         return Err(ProbeError::Identity("the private key does not belong to it".into()));
@@ -265,6 +175,7 @@ fn certified(identity: Identity, provider: &CryptoProvider) -> Result<SingleCert
     // PKCS#8, PKCS#1 or SEC1, as it came.
     let key = PrivateKeyDer::try_from(identity.key.to_der()).map_err(|error| ProbeError::Identity(error.to_owned()))?;
     let unusable = |_| ProbeError::Identity("its private key is of a kind that TLS can't use".into());
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
     let key = provider.key_provider.load_private_key(key).map_err(unusable)?;
     let chain = identity.presented.into_iter().map(CertificateDer::from).collect();
     Ok(CertifiedKey::new(chain, key).into())
@@ -349,57 +260,9 @@ async fn get(stream: TlsStream<TcpStream>, path: &str, address: &str) -> Result<
     Ok(Page { status, websocket, date, text })
 }
 
-impl std::fmt::Display for Answer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Authorized => f.write_str("it authorizes the agent"),
-            Self::NoPlane => f.write_str("the gateway finds no plane of this planeID whose CA it can read"),
-            Self::NotTrusted => f.write_str("no plane that the gateway knows trusts the agent's certificate"),
-            Self::NoCertificate => f.write_str("the agent's certificate does not arrive at the gateway"),
-            Self::OtherRelease(text) => write!(f, "the gateway is of another release: {}", visible(text)),
-            Self::Blind(text) => write!(f, "the gateway can't read the API server: {}", visible(text)),
-            Self::Other { status, text } => {
-                write!(f, "the gateway, or something before it, answers {status}: {}", visible(text))
-            }
-        }
-    }
-}
-
-impl Answer {
-    /// The gateway's answers by status and text.
-    fn of(page: Page) -> Self {
-        let Page { status, websocket, text, .. } = page;
-        let reason = text.split_once("verification failed: ").map(|(_, reason)| reason);
-        match (status, reason) {
-            (400, _) if websocket => Self::Authorized,
-            (400, _) if text.starts_with("invalid planeType") => Self::OtherRelease(text),
-            (401, None) if text.contains("no client certificate") => Self::NoCertificate,
-            (401, Some(reason)) if reason.starts_with("no ") && reason.contains("CRs found") => Self::NoPlane,
-            (401, Some(reason)) if reason.starts_with("certificate not valid for any CR") => Self::NotTrusted,
-            (401, Some(reason)) if reason.starts_with("failed to get client CA") => Self::Blind(reason.to_owned()),
-            _ => Self::Other { status, text },
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn answers_are_understood() {
-        let of =
-            |status, websocket, text: &str| Answer::of(Page { status, websocket, date: None, text: text.to_owned() });
-        let refused = |reason: &str| of(401, false, &format!("client certificate verification failed: {reason}"));
-        assert_eq!(of(400, true, "Bad Request"), Answer::Authorized);
-        assert_eq!(of(401, false, "no client certificate presented"), Answer::NoCertificate);
-        assert_eq!(refused("no buildplane CRs found with planeID 'x'"), Answer::NoPlane);
-        assert_eq!(refused("certificate not valid for any CR with planeID 'x'"), Answer::NotTrusted);
-        assert!(matches!(refused("failed to get client CA configurations: x"), Answer::Blind(_)));
-        let other = "invalid planeType: must be 'dataplane', 'workflowplane', or 'observabilityplane'";
-        assert!(matches!(of(400, false, other), Answer::OtherRelease(_)));
-        assert_eq!(of(404, false, "nothing"), Answer::Other { status: 404, text: "nothing".into() });
-    }
 
     /// What a probe of a gateway with this certificate gets, which answers as one that authorizes.
     fn probed(
@@ -476,25 +339,29 @@ mod tests {
     }
 
     #[test]
+    fn failed_handshakes_are_told_apart() {
+        use ProbeError::{Dropped, Incompatible, NotTls, Unreachable, Unverified};
+        use rustls::AlertDescription::{BadCertificate, HandshakeFailure, ProtocolVersion};
+        use rustls::{Error, InvalidMessage, PeerIncompatible};
+        let of = |error: Error, accepted| of_handshake(&std::io::Error::other(error), accepted, "a:1");
+        let alert = Error::AlertReceived;
+        assert!(matches!(of(alert(ProtocolVersion), false), Incompatible(_)));
+        assert!(matches!(of(alert(HandshakeFailure), false), Incompatible(_)));
+        assert!(matches!(of(alert(HandshakeFailure), true), Dropped(_)));
+        assert!(matches!(of(alert(BadCertificate), false), Dropped(_)));
+        assert!(matches!(of(Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered), false), Incompatible(_)));
+        assert!(matches!(of(Error::InvalidMessage(InvalidMessage::InvalidContentType), false), NotTls(_)));
+        assert!(matches!(of(Error::InvalidCertificate(rustls::CertificateError::BadSignature), true), Unverified(_)));
+        let io = |kind: std::io::ErrorKind| of_handshake(&kind.into(), false, "a:1");
+        assert!(matches!(io(std::io::ErrorKind::UnexpectedEof), NotTls(_)));
+        assert!(matches!(io(std::io::ErrorKind::ConnectionReset), Unreachable(..)));
+    }
+
+    #[test]
     fn alerts_have_their_names() {
         use rustls::AlertDescription;
         assert_eq!(alert_words(AlertDescription::BadCertificate), "TLS alert bad_certificate");
         assert_eq!(alert_words(AlertDescription::UnknownCA), "TLS alert unknown_ca");
         assert_eq!(alert_words(AlertDescription::from(200)), "TLS alert 200");
-    }
-
-    #[test]
-    fn urls_are_those_of_an_agent() {
-        for (text, port) in [("wss://a:8443/ws", 8443), ("wss://a/ws", 443), ("ws://a/ws", 80), ("wss://[::1]:1/ws", 1)]
-        {
-            let url: GatewayUrl = text.parse().unwrap();
-            assert_eq!(url.port, port, "{text}");
-        }
-        assert_eq!("WSS://a/ws".parse::<GatewayUrl>().unwrap().scheme, "wss");
-        for text in ["", "a:8443", "/ws", "wss://", "wss://a:99999/ws", "wss://user:x@a/ws"] {
-            assert!(text.parse::<GatewayUrl>().is_err(), "{text}");
-        }
-        assert_eq!(GatewayUrl::of_agent("https://a:1").unwrap_err(), "an agent needs it as wss://a:1/ws");
-        assert!(GatewayUrl::of_agent("wss://a:1/ws").is_ok());
     }
 }

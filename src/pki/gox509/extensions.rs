@@ -352,3 +352,119 @@ fn host(uri: &str) -> Parsed<Option<String>> {
         _ => broken(NAMES),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::der::{Malformed, element};
+    use super::*;
+
+    fn sequence(parts: &[&[u8]]) -> Vec<u8> {
+        element(Tag::SEQUENCE, &parts.concat())
+    }
+
+    /// One extension of id-ce, by its number.
+    fn one(number: u8, criticality: Criticality, value: &[u8]) -> Vec<u8> {
+        let critical: &[u8] = if criticality == Criticality::Critical { &[1, 1, 0xff] } else { &[] };
+        sequence(&[&[6, 3, 0x55, 0x1d, number], critical, &element(Tag::OCTET_STRING, value)])
+    }
+
+    fn read(number: u8, value: &[u8]) -> Parsed<Extensions> {
+        Extensions::parse(&sequence(&[&one(number, Criticality::Plain, value)]))
+    }
+
+    fn why(number: u8, criticality: Criticality, value: &[u8]) -> Option<&'static str> {
+        Extensions::parse(&sequence(&[&one(number, criticality, value)])).err().map(|Malformed(why)| why)
+    }
+
+    #[test]
+    fn what_go_does_not_handle_is_listed_where_it_is_critical() {
+        let of = |number, criticality, value: &[u8]| {
+            Extensions::parse(&sequence(&[&one(number, criticality, value)])).unwrap().unhandled.len()
+        };
+        assert_eq!(of(99, Criticality::Critical, &[]), 1);
+        assert_eq!(of(99, Criticality::Plain, &[]), 0);
+        assert_eq!(of(15, Criticality::Critical, &[3, 2, 5, 0x20]), 0);
+        // Names of no kind that Go knows.
+        assert_eq!(of(17, Criticality::Critical, &sequence(&[&[0x88, 1, 0x2a]])), 1);
+        let registered = sequence(&[&element(Tag::constructed(0), &sequence(&[&[0x88, 1, 0x2a]]))]);
+        assert_eq!(of(30, Criticality::Critical, &registered), 1);
+    }
+
+    #[test]
+    fn an_extension_is_there_once_and_whole() {
+        let usage = one(15, Criticality::Plain, &[3, 2, 5, 0x20]);
+        let twice = Extensions::parse(&sequence(&[&usage, &usage]));
+        assert_eq!(twice.unwrap_err(), Malformed("it has an extension twice"));
+        for broken in [&[][..], &[0x30, 2, 6, 0], &[0x30, 3, 0x30, 1, 6]] {
+            assert!(Extensions::parse(broken).is_err(), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn each_kind_is_told_that_it_is_broken() {
+        use Criticality::{Critical, Plain};
+        let two: Vec<u8> = sequence(&[&sequence(&[&[6, 1, 1]]), &sequence(&[&[6, 1, 1]])]);
+        let host = sequence(&[&element(Tag::context(6), b"https://a b/")]);
+        let empty_constraints = sequence(&[]);
+        let net = sequence(&[&element(Tag::constructed(0), &sequence(&[&element(Tag::context(7), &[1; 8])]))]);
+        for (number, criticality, value, expected) in [
+            (14, Critical, &[4, 1, 1][..], "its subject key identifier is critical"),
+            (14, Plain, &[5, 0], "its subject key identifier is broken"),
+            (15, Plain, &[5, 0], "its key usage is broken"),
+            (17, Plain, &host, NAMES),
+            (17, Plain, &sequence(&[&element(Tag::context(1), "\u{e9}".as_bytes())]), NAMES),
+            (17, Plain, &sequence(&[&element(Tag::context(7), &[1, 2, 3])]), NAMES),
+            (19, Plain, &sequence(&[&[1, 1, 7]]), BASIC),
+            (19, Plain, &sequence(&[&[2, 1, 0xff]]), BASIC),
+            (30, Plain, &empty_constraints, "its name constraints are empty"),
+            (30, Plain, &net, CONSTRAINTS),
+            (31, Plain, &sequence(&[&[5, 0]]), "its CRL distribution points are broken"),
+            (32, Plain, &two, "its certificate policies are broken"),
+            (33, Plain, &sequence(&[&sequence(&[&[6, 1, 1]])]), "its policy mappings are broken"),
+            (35, Critical, &sequence(&[]), "its authority key identifier is critical"),
+            (35, Plain, &[5, 0], "its authority key identifier is broken"),
+            (36, Plain, &sequence(&[&[0x80, 0]]), "its policy constraints are broken"),
+            (37, Plain, &sequence(&[&[5, 0]]), "its extended key usage is broken"),
+            (54, Plain, &[5, 0], "its inhibitAnyPolicy is broken"),
+        ] {
+            assert_eq!(why(number, criticality, value), Some(expected), "{number} {value:?}");
+        }
+        let info = sequence(&[&[6, 8, 0x2b, 6, 1, 5, 5, 7, 1, 1], &[1, 1, 0xff], &[4, 2, 0x30, 0]]);
+        let critical = Extensions::parse(&sequence(&[&info])).unwrap_err();
+        assert_eq!(critical, Malformed("its authority information access is critical"));
+    }
+
+    #[test]
+    fn what_they_say_is_read() {
+        assert_eq!(read(15, &[3, 2, 7, 0x80]).unwrap().signing, Signing::Forbidden);
+        assert_eq!(read(15, &[3, 2, 2, 0x04]).unwrap().signing, Signing::Allowed);
+        assert_eq!(read(15, &[3, 1, 0]).unwrap().signing, Signing::Allowed);
+        let basic = read(19, &sequence(&[&[1, 1, 0xff], &[2, 1, 3]])).unwrap();
+        assert_eq!((basic.ca, basic.path_length), (Some(true), Some(3)));
+        assert_eq!(read(19, &sequence(&[])).unwrap().ca, Some(false));
+        let names =
+            [element(Tag::context(2), b"a.b"), element(Tag::context(6), b"urn:x"), element(Tag::context(7), &[1; 4])];
+        let names = read(17, &sequence(&[&names.concat()])).unwrap().names;
+        assert_eq!(names, [Name::Dns("a.b".into()), Name::Uri(None), Name::Ip([1, 1, 1, 1].into())]);
+        let limits = read(36, &sequence(&[&[0x80, 1, 2], &[0x81, 1, 0xff]])).unwrap().policies;
+        assert_eq!((limits.require_explicit, limits.inhibit_mapping), (Some(2), None));
+        let key = read(35, &sequence(&[&[0x80, 2, 7, 8]])).unwrap();
+        assert_eq!(key.authority_key_id, Some(vec![7, 8]));
+    }
+
+    #[test]
+    fn subtrees_are_those_that_go_takes() {
+        let of = |kind: u8, text: &[u8]| {
+            let subtree = sequence(&[&element(Tag::context(kind), text)]);
+            let read = read(30, &sequence(&[&element(Tag::constructed(1), &subtree)]));
+            read.map(|read| read.constraints.unwrap().excluded.remove(0)).ok()
+        };
+        assert_eq!(of(1, b"a@b.c"), Some(Subtree::Email("a@b.c".into())));
+        assert_eq!(of(1, b".b.c"), Some(Subtree::Email(".b.c".into())));
+        assert_eq!((of(1, b"@b.c"), of(1, b"a..b"), of(2, b"a..b"), of(6, b"10.0.0.1")), (None, None, None, None));
+        assert_eq!(of(6, b".b.c"), Some(Subtree::Uri(".b.c".into())));
+        let address = [10, 0, 0, 0].into();
+        assert_eq!(of(7, &[10, 0, 0, 0, 0xff, 0xf0, 0, 0]), Some(Subtree::Ip { address, prefix: 12 }));
+        assert_eq!((of(7, &[10, 0, 0, 0, 0xff, 0x0f, 0, 0]), of(7, &[10, 0, 0, 0, 0xff])), (None, None));
+    }
+}

@@ -71,3 +71,40 @@ fn matches(pattern: &str, host: &str) -> bool {
         None => pattern == host,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::link::blank;
+    use super::*;
+
+    fn of(names: &[&str]) -> Link {
+        let mut link = blank(1, 2);
+        let name = |name: &&str| name.parse().map_or_else(|_| Name::Dns((*name).into()), Name::Ip);
+        link.extensions.names = names.iter().map(name).collect();
+        link
+    }
+
+    #[test]
+    fn an_asterisk_stands_for_one_label() {
+        let link = of(&["*.example.com", "g*.example.org"]);
+        assert!(fits(&link, "a.example.com") && fits(&link, "A.Example.Com."));
+        for host in ["example.com", "a.b.example.com", "ga.example.org", ""] {
+            assert!(!fits(&link, host), "{host}");
+        }
+        // What is no host name has to be the same.
+        assert!(fits(&link, "*.example.com"));
+        assert!(fits(&of(&["a b.example.com"]), "A b.example.com") && !fits(&of(&["."]), "."));
+    }
+
+    #[test]
+    fn addresses_are_compared_as_addresses() {
+        let link = of(&["10.0.0.1", "::1", "10.0.0.2.example.com"]);
+        assert!(["10.0.0.1", "[::1]", "::ffff:10.0.0.1", "[10.0.0.1]"].into_iter().all(|host| fits(&link, host)));
+        assert!(!fits(&link, "10.0.0.2") && !fits(&link, "[]"));
+        assert_eq!(named(&link, "10.0.0.9"), ["10.0.0.1", "::1"]);
+        assert_eq!(named(&link, "host"), ["10.0.0.2.example.com"]);
+        let many: Vec<_> = (0..30).map(|number| format!("a{number}.example.com")).collect();
+        let many = named(&of(&many.iter().map(String::as_str).collect::<Vec<_>>()), "host");
+        assert_eq!((many.len(), many[20].as_str()), (21, "and others"));
+    }
+}

@@ -150,3 +150,89 @@ fn time(validity: &mut Reader<'_>) -> Parsed<i64> {
     let text = need(str::from_utf8(value).ok(), what)?;
     need(der::time(tag, text), what)
 }
+
+/// A certificate of one subject, issued by the next one, that says nothing else.
+#[cfg(test)]
+pub fn blank(subject: u8, issuer: u8) -> Link {
+    Link {
+        der: vec![subject, issuer],
+        signed: Vec::new(),
+        version: 3,
+        subject: vec![subject],
+        issuer: vec![issuer],
+        key: Key::Ed25519,
+        spki: vec![subject],
+        public_key: Vec::new(),
+        algorithm: Vec::new(),
+        signature: Vec::new(),
+        not_before: 0,
+        not_after: i64::MAX,
+        extensions: Extensions::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::der::{Malformed, element};
+    use super::*;
+
+    /// The parts of a certificate's body, and the certificate with one of them replaced.
+    fn altered(part: usize, other: &[u8]) -> Result<u8, Malformed> {
+        let der = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap().cert.der().to_vec();
+        let mut outer = Reader::sequence(&der, BROKEN).unwrap();
+        let mut body = Reader::sequence(outer.read_whole(Tag::SEQUENCE).unwrap(), BROKEN).unwrap();
+        let mut parts = Vec::new();
+        while let Some(part) = body.read_any_whole() {
+            parts.push(part);
+        }
+        if let Some(part) = parts.get_mut(part) {
+            *part = other;
+        }
+        let body = element(Tag::SEQUENCE, &parts.concat());
+        let whole = element(Tag::SEQUENCE, &[&body, outer.rest()].concat());
+        Link::parse(&whole).map(|link| link.version)
+    }
+
+    #[test]
+    fn each_part_is_read_as_strictly_as_go_does() {
+        assert_eq!(altered(99, &[]), Ok(3));
+        let text = |tag: Tag, text: &[u8]| {
+            let attribute = element(Tag::SEQUENCE, &[&[6, 3, 0x55, 4, 3], &element(tag, text)[..]].concat());
+            element(Tag::SEQUENCE, &element(Tag::SET, &attribute))
+        };
+        let name = "a name in it is broken";
+        for (part, other, expected) in [
+            (0, &[0xa0, 3, 2, 1, 3][..], Err("its version is broken")),
+            (1, &[2, 2, 0, 1], Err("its serial number is broken")),
+            (1, &[2, 1, 0x80], Err("its serial number is negative")),
+            (2, &[0x30, 3, 6, 1, 1], Err("its two signature algorithms differ")),
+            (3, &[5, 0], Err(name)),
+            (3, &text(Tag::UTF8_STRING, &[0xff]), Err(name)),
+            (3, &text(Tag::PRINTABLE_STRING, b"a_b"), Err(name)),
+            (3, &text(Tag::IA5_STRING, &[0x80]), Err(name)),
+            (3, &text(Tag::NUMERIC_STRING, b"a"), Err(name)),
+            (3, &text(Tag::BMP_STRING, &[0xd8, 0]), Err(name)),
+            (3, &text(Tag::BOOLEAN, b"a"), Err(name)),
+            (3, &text(Tag::BMP_STRING, &[0, 0x41]), Ok(3)),
+            (3, &text(Tag::T61_STRING, &[0xff]), Ok(3)),
+            (4, &[0x30, 2, 0x17, 0], Err("its validity is broken")),
+            (6, &[0x30, 2, 0x30, 0], Err("an algorithm is broken")),
+            (7, &[0xa3, 2, 5, 0], Err("its extensions are broken")),
+            // Something that Go passes over, in their place.
+            (7, &[0xa4, 0], Ok(3)),
+        ] {
+            assert_eq!(altered(part, other), expected.map_err(Malformed), "{part} {other:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_but_a_certificate_is_one() {
+        let der = rcgen::generate_simple_self_signed([]).unwrap().cert.der().to_vec();
+        assert_eq!(
+            Link::parse(&[&der[..], &[0]].concat()).unwrap_err(),
+            Malformed("something follows the certificate")
+        );
+        assert_eq!(Link::parse(b"none").unwrap_err(), Malformed(BROKEN));
+        assert!((0..der.len()).all(|length| Link::parse(&der[..length]).is_err()));
+    }
+}

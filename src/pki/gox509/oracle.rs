@@ -15,6 +15,7 @@ use clap::ValueEnum as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::der::{Tag, element};
 use super::{Reason, Refusal, ServerFault, Verdict};
 use crate::pki::{Bundle, encode};
 
@@ -219,15 +220,7 @@ fn every_reason_is_one_that_go_gave() {
 fn many_names_take_no_square_of_comparisons() {
     use rcgen::{CertificateParams, CustomExtension, IsCa, KeyPair};
     const MANY: usize = 20_000;
-    fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
-        let length = (content.len() as u32).to_be_bytes();
-        let significant: Vec<u8> = length.iter().copied().skip_while(|octet| *octet == 0).collect();
-        let header = match content.len() {
-            0..0x80 => vec![tag, length[3]],
-            _ => [vec![tag, 0x80 | significant.len() as u8], significant].concat(),
-        };
-        [header, content.to_vec()].concat()
-    }
+    let tlv = |tag, content: &[u8]| element(Tag(tag), content);
     let subtrees: Vec<u8> =
         (0..MANY).flat_map(|number| tlv(0x30, &tlv(0x82, format!("x{number}.example.com").as_bytes()))).collect();
     let names: Vec<u8> = (0..MANY).flat_map(|number| tlv(0x82, format!("y{number}.example.com").as_bytes())).collect();

@@ -95,3 +95,71 @@ fn mapped(mut level: Level, mappings: &[(Vec<u8>, Vec<u8>)], allowed: bool) -> O
     }
     Some(level)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::link::blank;
+    use super::*;
+
+    const ONE: &[u8] = &[1];
+    const TWO: &[u8] = &[2];
+
+    fn stated(ids: &[&[u8]]) -> Policies {
+        Policies { ids: ids.iter().map(|id| id.to_vec()).collect(), ..Policies::default() }
+    }
+
+    fn required(ids: &[&[u8]]) -> Policies {
+        Policies { require_explicit: Some(0), ..stated(ids) }
+    }
+
+    fn mapping(policies: Policies, from: &[u8], to: &[u8]) -> Policies {
+        Policies { mappings: vec![(from.to_vec(), to.to_vec())], ..policies }
+    }
+
+    /// Whether they hold for a leaf, the certificates above it, and a root that states none.
+    fn holds(chain: &[Policies]) -> bool {
+        let mut links: Vec<_> = (0..=chain.len() as u8).map(|number| blank(number, number + 1)).collect();
+        links.iter_mut().zip(chain).for_each(|(link, policies)| link.extensions.policies = policies.clone());
+        hold(&links.iter().collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn none_is_required_unless_a_certificate_says_so() {
+        assert!(holds(&[]));
+        assert!(holds(&[stated(&[]), stated(&[])]));
+        assert!(holds(&[stated(&[ONE]), stated(&[TWO])]));
+        assert!(!holds(&[required(&[])]));
+        assert!(holds(&[required(&[ONE])]));
+        assert!(!holds(&[stated(&[]), required(&[ONE])]));
+        assert!(!holds(&[stated(&[TWO]), required(&[ONE])]));
+        assert!(holds(&[stated(&[TWO, ONE]), required(&[ONE])]));
+        // Nothing is left below a certificate without policies.
+        assert!(!holds(&[stated(&[ONE]), stated(&[]), required(&[ONE])]));
+    }
+
+    #[test]
+    fn a_requirement_may_be_put_off() {
+        let later = |after| Policies { require_explicit: Some(after), ..stated(&[]) };
+        assert!(!holds(&[stated(&[]), later(1)]));
+        assert!(holds(&[stated(&[]), later(2)]));
+        assert!(!holds(&[stated(&[]), stated(&[]), later(2)]));
+    }
+
+    #[test]
+    fn any_policy_stands_for_each() {
+        assert!(holds(&[stated(&[ONE]), required(&[ANY])]));
+        assert!(holds(&[stated(&[ANY]), required(&[ONE])]));
+        let inhibited = Policies { inhibit_any: Some(0), ..required(&[ONE]) };
+        assert!(!holds(&[stated(&[ANY]), inhibited]));
+    }
+
+    #[test]
+    fn policies_may_be_called_otherwise_below() {
+        let mapped = mapping(required(&[ONE]), ONE, TWO);
+        assert!(holds(&[stated(&[TWO]), mapped.clone()]));
+        assert!(!holds(&[stated(&[ONE]), mapped.clone()]));
+        assert!(!holds(&[stated(&[TWO]), mapping(required(&[ONE]), ONE, ANY)]));
+        let inhibited = Policies { inhibit_mapping: Some(0), ..stated(&[ONE]) };
+        assert!(!holds(&[stated(&[TWO]), mapped, inhibited]));
+    }
+}

@@ -183,3 +183,103 @@ fn verifier(scheme: Scheme, hash: Hash, key: &Key) -> Verifier {
         _ => Never,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::der::element;
+    use super::*;
+    use aws_lc_rs::signature::{KeyPair as _, RsaEncoding, RsaKeyPair};
+    use rcgen::{CertificateParams, KeyPair};
+
+    fn own(algorithm: &'static rcgen::SignatureAlgorithm) -> Link {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        Link::parse(CertificateParams::default().self_signed(&key).unwrap().der()).unwrap()
+    }
+
+    #[test]
+    fn a_signature_is_one_of_its_key() {
+        let all = [
+            &rcgen::PKCS_ECDSA_P256_SHA256,
+            &rcgen::PKCS_ECDSA_P521_SHA256,
+            &rcgen::PKCS_ECDSA_P384_SHA384,
+            &rcgen::PKCS_ECDSA_P521_SHA384,
+            &rcgen::PKCS_ECDSA_P521_SHA512,
+            &rcgen::PKCS_ED25519,
+            &rcgen::PKCS_RSA_SHA256,
+            &rcgen::PKCS_RSA_SHA384,
+            &rcgen::PKCS_RSA_SHA512,
+        ];
+        let links: Vec<_> = all.into_iter().map(own).collect();
+        for (number, link) in links.iter().enumerate() {
+            assert_eq!(signature(link, link), Check::Holds, "{number}");
+            let next = &links[(number + 1) % links.len()];
+            assert!(matches!(signature(link, next), Check::Fails | Check::Mismatch), "{number}");
+        }
+    }
+
+    /// What is said of a signature that can't hold, by its algorithm and the key.
+    fn told(algorithm: &[u8], parameters: &[u8], key: &Key) -> Check {
+        let algorithm = [&element(Tag::OID, algorithm), parameters].concat();
+        check(&Signed { octets: b"", algorithm: &algorithm, signature: b"" }, key, b"")
+    }
+
+    #[test]
+    fn algorithms_are_known_insecure_or_unsupported() {
+        const RSA: [u8; 8] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1];
+        const EC: [u8; 6] = [0x2a, 0x86, 0x48, 0xce, 0x3d, 4];
+        let of_rsa = |last: u8, bits| told(&[&RSA[..], &[last]].concat(), &[5, 0], &Key::Rsa { bits });
+        let of_ec = |end: &[u8], curve| told(&[&EC[..], end].concat(), &[], &Key::Ecdsa(curve));
+        assert_eq!([2, 4, 5].map(|last| of_rsa(last, 2048)), [Check::Insecure; 3]);
+        assert_eq!([of_ec(&[1], Curve::P256), told(&[0x2b, 0x0e, 3, 2, 0x1d], &[], &Key::Other)], [Check::Insecure; 2]);
+        assert_eq!([11, 12, 13].map(|last| of_rsa(last, 2048)), [Check::Fails; 3]);
+        assert_eq!([11, 13].map(|last| of_rsa(last, 1024)), [Check::Fails; 2]);
+        assert!(matches!(of_rsa(12, 1024), Check::Unsupported(_)) && matches!(of_rsa(11, 8193), Check::Unsupported(_)));
+        assert!(matches!(of_ec(&[3, 2], Curve::P224), Check::Unsupported(_)));
+        for (end, curve) in [(2, Curve::P384), (3, Curve::P521), (4, Curve::P256)] {
+            assert_eq!(of_ec(&[3, end], curve), Check::Fails);
+        }
+        assert_eq!(
+            [of_rsa(11, 512), of_rsa(99, 2048), of_rsa(10, 2048), of_ec(&[3, 9], Curve::P256)],
+            [Check::Mismatch; 4]
+        );
+        assert_eq!(told(&[0x2b, 0x65, 0x70], &[], &Key::Dsa), Check::Mismatch);
+        assert_eq!(check(&Signed { octets: b"", algorithm: b"", signature: b"" }, &Key::Other, b""), Check::Mismatch);
+    }
+
+    /// The parameters of RSASSA-PSS, with one hash in both places.
+    fn pss(hash: u8, mgf1: u8, salt: u8, trailer: &[u8]) -> Vec<u8> {
+        let sha2 = |number| element(Tag::SEQUENCE, &[6, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, number]);
+        let mask = [&[6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 8][..], &sha2(mgf1)].concat();
+        let parts = [
+            element(Tag::constructed(0), &sha2(hash)),
+            element(Tag::constructed(1), &element(Tag::SEQUENCE, &mask)),
+            element(Tag::constructed(2), &[2, 1, salt]),
+            trailer.to_vec(),
+        ];
+        element(Tag::SEQUENCE, &parts.concat())
+    }
+
+    #[test]
+    fn pss_has_one_hash_and_a_salt_of_its_length() {
+        const PSS: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 10];
+        let made = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+        let key = RsaKeyPair::from_pkcs8(made.serialized_der()).unwrap();
+        let encodings: [(&'static dyn RsaEncoding, u8, u8); 3] =
+            [(&aws::RSA_PSS_SHA256, 1, 32), (&aws::RSA_PSS_SHA384, 2, 48), (&aws::RSA_PSS_SHA512, 3, 64)];
+        for (encoding, hash, salt) in encodings {
+            let mut signature = vec![0; key.public_modulus_len()];
+            key.sign(encoding, &aws_lc_rs::rand::SystemRandom::new(), b"text", &mut signature).unwrap();
+            let check = |parameters: &[u8], bits| {
+                let algorithm = [&element(Tag::OID, &PSS), parameters].concat();
+                let signed = Signed { octets: b"text", algorithm: &algorithm, signature: &signature };
+                check(&signed, &Key::Rsa { bits }, key.public_key().as_ref())
+            };
+            assert_eq!(check(&pss(hash, hash, salt, &[]), 2048), Check::Holds);
+            assert_eq!(check(&pss(hash, hash, salt, &[0xa3, 3, 2, 1, 1]), 2048), Check::Holds);
+            assert!(matches!(check(&pss(hash, hash, salt, &[]), 1024), Check::Unsupported(_)));
+            let others =
+                [pss(hash, 9, salt, &[]), pss(hash, hash, 20, &[]), pss(hash, hash, salt, &[0xa3, 3, 2, 1, 2])];
+            assert_eq!(others.map(|other| check(&other, 2048)), [Check::Mismatch; 3]);
+        }
+    }
+}

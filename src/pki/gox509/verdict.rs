@@ -214,3 +214,163 @@ pub fn issued(child: &[u8], parent: &[u8]) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::key::Curve;
+    use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose as Use, IsCa, Issuer, KeyPair};
+
+    /// A CA named ca and an agent's certificate below it, valid for 1,000,000 and 100,000 seconds from 1970 on.
+    struct World {
+        ca: CertificateParams,
+        ca_key: KeyPair,
+        leaf: CertificateParams,
+        leaf_key: KeyPair,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let params = |name: &str, seconds| {
+                let mut params = CertificateParams::new(vec![format!("{name}.example")]).unwrap();
+                params.distinguished_name = rcgen::DistinguishedName::new();
+                params.distinguished_name.push(DnType::CommonName, name);
+                params.not_before = time::OffsetDateTime::UNIX_EPOCH;
+                params.not_after = time::OffsetDateTime::from_unix_timestamp(seconds).unwrap();
+                params
+            };
+            let (mut ca, mut leaf) = (params("ca", 1_000_000), params("agent", 100_000));
+            ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            leaf.extended_key_usages = vec![Use::ClientAuth, Use::ServerAuth];
+            Self { ca, ca_key: KeyPair::generate().unwrap(), leaf, leaf_key: KeyPair::generate().unwrap() }
+        }
+
+        fn ca(&self) -> Vec<u8> {
+            self.ca.clone().self_signed(&self.ca_key).unwrap().der().to_vec()
+        }
+
+        fn roots(&self) -> Vec<Link> {
+            vec![Link::parse(&self.ca()).unwrap()]
+        }
+
+        fn leaf(&self) -> Vec<u8> {
+            let issuer = Issuer::new(self.ca.clone(), &self.ca_key);
+            self.leaf.clone().signed_by(&self.leaf_key, &issuer).unwrap().der().to_vec()
+        }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn refused(verdict: Verdict) -> Refusal {
+        match verdict {
+            Verdict::Refused(refusal) => refusal,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_verdict_lasts_until_the_first_certificate_of_the_last_chain_expires() {
+        let mut world = World::new();
+        let authorized = |world: &World| verify(&[world.leaf()], &world.roots(), at(5));
+        assert_eq!(authorized(&world), Verdict::Authorized { until: Some(at(100_000)) });
+        world.leaf.not_after = time::OffsetDateTime::from_unix_timestamp(2_000_000).unwrap();
+        assert_eq!(authorized(&world), Verdict::Authorized { until: Some(at(1_000_000)) });
+        // Another certificate of the CA's key takes over.
+        let mut renewed = world.ca.clone();
+        renewed.not_before = time::OffsetDateTime::from_unix_timestamp(900_000).unwrap();
+        renewed.not_after = time::OffsetDateTime::from_unix_timestamp(3_000_000).unwrap();
+        let mut roots = world.roots();
+        roots.push(Link::parse(renewed.self_signed(&world.ca_key).unwrap().der()).unwrap());
+        assert_eq!(verify(&[world.leaf()], &roots, at(5)), Verdict::Authorized { until: Some(at(2_000_000)) });
+    }
+
+    #[test]
+    fn nothing_presented_and_nothing_trusted_is_refused() {
+        let world = World::new();
+        assert_eq!(refused(verify(&[], &world.roots(), at(5))).message, "the agent presents no certificate");
+        assert_eq!(refused(verify(&[world.leaf()], &[], at(5))).reason, Reason::NoCa);
+        let broken = refused(verify(&[world.leaf(), b"none".to_vec()], &world.roots(), at(5)));
+        assert_eq!(broken.message, "certificate 2 that it presents can't be parsed: it is no certificate");
+    }
+
+    #[test]
+    fn a_plane_that_pins_the_certificate_of_before_is_told_so() {
+        let world = World::new();
+        let former = Link::parse(&world.leaf()).unwrap();
+        let mut renewed = World { leaf: world.leaf.clone(), ..World::new() };
+        renewed.leaf.not_before = time::OffsetDateTime::from_unix_timestamp(50).unwrap();
+        let refusal = refused(verify(&[renewed.leaf()], &[former], at(60)));
+        assert!(
+            refusal.message.ends_with(
+                "; the plane pins another certificate of the same name, from 1970-01-01T00:00:00Z, and the agent's was \
+             renewed at 1970-01-01T00:00:50Z"
+            ),
+            "{}",
+            refusal.message
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_verified_here_is_unknown() {
+        let world = World::new();
+        let mut roots = world.roots();
+        roots[0].key = Key::Ecdsa(Curve::P224);
+        assert_eq!(
+            verify(&[world.leaf()], &roots, at(5)),
+            Verdict::Unknown("the curve P-224 can't be verified here".into())
+        );
+        let server = verify_server(&[world.leaf()], &roots, "agent.example", at(5));
+        assert!(matches!(server, Err(ServerFault::Unknown(_))));
+        // Another chain that holds is enough.
+        roots.extend(world.roots());
+        assert!(matches!(verify(&[world.leaf()], &roots, at(5)), Verdict::Authorized { .. }));
+    }
+
+    #[test]
+    fn a_server_is_asked_for_its_validity_its_name_and_its_chain() {
+        let world = World::new();
+        let judge = |roots: &[Link], host: &str, seconds| verify_server(&[world.leaf()], roots, host, at(seconds));
+        assert_eq!(judge(&world.roots(), "agent.example", 5), Ok(()));
+        let expired = judge(&[], "other", 100_001).unwrap_err();
+        assert!(matches!(expired, ServerFault::Expired(refusal) if refusal.reason == Reason::Expired));
+        let other = judge(&[], "other", 5);
+        assert_eq!(other, Err(ServerFault::WrongName(vec!["agent.example".into()])));
+        let unknown = judge(&[], "agent.example", 5).unwrap_err();
+        assert!(matches!(unknown, ServerFault::Refused(refusal) if refusal.reason == Reason::UnknownAuthority));
+    }
+
+    #[test]
+    fn what_a_certificate_can_do_as_a_ca_depends_on_what_it_says() {
+        let of = |alter: fn(&mut CertificateParams), seconds| {
+            let mut world = World::new();
+            alter(&mut world.ca);
+            trust(&world.ca(), at(seconds)).map_err(|refusal| refusal.reason)
+        };
+        assert_eq!(of(|_| {}, 5), Ok(Trust::Issuer));
+        assert_eq!(of(|ca| ca.is_ca = IsCa::NoCa, 5), Ok(Trust::Itself));
+        assert_eq!(of(|ca| ca.key_usages = vec![rcgen::KeyUsagePurpose::CrlSign], 5), Ok(Trust::Itself));
+        assert_eq!(of(|_| {}, 1_000_001), Err(Reason::Expired));
+        assert_eq!(of(|_| {}, -1), Err(Reason::NotYetValid));
+        assert_eq!(of(|ca| ca.extended_key_usages = vec![Use::ServerAuth], 5), Err(Reason::Usage));
+        let critical = |ca: &mut CertificateParams| {
+            let mut extension = rcgen::CustomExtension::from_oid_content(&[1, 2, 3], vec![5, 0]);
+            extension.set_criticality(true);
+            ca.custom_extensions.push(extension);
+        };
+        assert_eq!(of(critical, 5), Err(Reason::CriticalExtension));
+        assert_eq!(trust(b"none", at(5)).map_err(|refusal| refusal.reason), Err(Reason::Unparsable));
+    }
+
+    #[test]
+    fn a_certificate_is_issued_by_whose_name_and_key_it_has() {
+        let (world, other) = (World::new(), World::new());
+        assert!(issued(&world.leaf(), &world.ca()) && issued(&world.ca(), &world.ca()));
+        assert!(!issued(&world.leaf(), &other.ca()) && !issued(&world.ca(), &world.leaf()));
+        assert!(!issued(b"none", &world.ca()));
+        let key = public_key(&world.leaf()).unwrap();
+        assert_eq!(key.bits, rcgen::PublicKeyData::der_bytes(&world.leaf_key));
+        assert!(public_key(b"none").is_none());
+    }
+}

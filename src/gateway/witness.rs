@@ -1,57 +1,53 @@
-//! Whether an agent would accept the gateway's certificate, asked within a TLS handshake.
+//! What a TLS server presents, and whether an agent would accept it, within a handshake.
 //!
 //! rustls's own verifier has stricter rules than the agent's Go: it refuses, for example, a CA's certificate as that of a
-//! server. So the verdict on the chain is [`Bundle::accepts_server`]'s; that the gateway has the key of its certificate is
+//! server. So the verdict on the chain is [`Bundle::accepts_server`]'s; that the server has the key of its certificate is
 //! still verified by rustls's provider.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use rustls::client::WantsClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature_with_raw_key};
 use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, SignatureScheme};
 
 use crate::pki::{self, Bundle, PublicKey, ServerFault};
 
-/// Judges one handshake, by this machine's clock.
+/// Takes down what one server presents, and judges it by this machine's clock where it does so for an agent.
 #[derive(Debug)]
-pub(super) struct Judge {
+pub struct Witness {
     algorithms: WebPkiSupportedAlgorithms,
-    /// What the agent trusts.
-    ca: Bundle,
-    /// The host of the agent's URL.
-    host: String,
-    fault: Mutex<Option<ServerFault>>,
-    accepted: AtomicBool,
+    /// What the agent trusts, and the host of its URL.
+    agent: Option<(Bundle, String)>,
+    seen: Mutex<Seen>,
 }
 
-impl Judge {
-    pub fn new(ca: &str, host: &str) -> Self {
+/// What came of a handshake.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// In DER, the server's own first; empty before it came so far.
+    pub presented: Vec<Vec<u8>>,
+    /// Why an agent does not accept it.
+    pub fault: Option<ServerFault>,
+}
+
+impl Witness {
+    pub fn new(agent: Option<(Bundle, String)>) -> Arc<Self> {
         let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
-        Self {
-            algorithms,
-            ca: ca.into(),
-            host: host.to_owned(),
-            fault: Mutex::default(),
-            accepted: AtomicBool::default(),
-        }
+        Arc::new(Self { algorithms, agent, seen: Mutex::default() })
     }
 
-    /// Whether the agent trusts anything at all.
-    pub fn has_roots(&self) -> bool {
-        self.ca.has_roots()
+    pub fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns why the certificate was not accepted, where that is what ended the handshake.
-    pub fn fault(&self) -> Option<ServerFault> {
-        self.fault.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// Whether the handshake came as far as the certificate, and it was accepted.
-    pub fn accepted(&self) -> bool {
-        self.accepted.load(Ordering::Relaxed)
+    /// A client that shows this witness what it sees.
+    pub fn client(self: &Arc<Self>) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, Error> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions()?;
+        Ok(builder.dangerous().with_custom_certificate_verifier(self.clone()))
     }
 
     fn key(certificate: &CertificateDer<'_>) -> Result<PublicKey, Error> {
@@ -59,7 +55,7 @@ impl Judge {
     }
 }
 
-impl ServerCertVerifier for Judge {
+impl ServerCertVerifier for Witness {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -69,12 +65,14 @@ impl ServerCertVerifier for Judge {
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let presented: Vec<_> = std::iter::once(end_entity).chain(intermediates).map(|der| der.to_vec()).collect();
-        self.ca.accepts_server(&presented, &self.host, Timestamp::now()).map_err(|fault| {
-            *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
-            Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)
-        })?;
-        self.accepted.store(true, Ordering::Relaxed);
-        Ok(ServerCertVerified::assertion())
+        let judge = |(ca, host): &(Bundle, String)| ca.accepts_server(&presented, host, Timestamp::now()).err();
+        let fault = self.agent.as_ref().and_then(judge);
+        let verdict = match fault {
+            None => Ok(ServerCertVerified::assertion()),
+            Some(_) => Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)),
+        };
+        *self.seen() = Seen { presented, fault };
+        verdict
     }
 
     fn verify_tls12_signature(

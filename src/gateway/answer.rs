@@ -1,0 +1,86 @@
+//! What the cluster gateway answers to an agent, out of a page over HTTP.
+
+use jiff::Timestamp;
+
+use crate::text::visible;
+
+/// What the gateway says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Authorized for one plane of the planeID at least.
+    Authorized,
+    /// No plane has the planeID, or none of those has a CA that the gateway can read.
+    NoPlane,
+    /// No plane of the planeID trusts the certificate.
+    NotTrusted,
+    /// None arrived: something between terminates TLS, or none was sent.
+    NoCertificate,
+    /// The gateway is of another release.
+    OtherRelease(String),
+    /// The gateway can't read the API server.
+    Blind(String),
+    /// Something else, quoted.
+    Other { status: u16, text: String },
+}
+
+/// What came over HTTP.
+pub struct Page {
+    pub status: u16,
+    /// Whether the server speaks of WebSockets.
+    pub websocket: bool,
+    pub date: Option<Timestamp>,
+    pub text: String,
+}
+
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Authorized => f.write_str("it authorizes the agent"),
+            Self::NoPlane => f.write_str("the gateway finds no plane of this planeID whose CA it can read"),
+            Self::NotTrusted => f.write_str("no plane that the gateway knows trusts the agent's certificate"),
+            Self::NoCertificate => f.write_str("the agent's certificate does not arrive at the gateway"),
+            Self::OtherRelease(text) => write!(f, "the gateway is of another release: {}", visible(text)),
+            Self::Blind(text) => write!(f, "the gateway can't read the API server: {}", visible(text)),
+            Self::Other { status, text } => {
+                write!(f, "the gateway, or something before it, answers {status}: {}", visible(text))
+            }
+        }
+    }
+}
+
+impl Answer {
+    /// The gateway's answers by status and text.
+    pub fn of(page: Page) -> Self {
+        let Page { status, websocket, text, .. } = page;
+        let reason = text.split_once("verification failed: ").map(|(_, reason)| reason);
+        match (status, reason) {
+            (400, _) if websocket => Self::Authorized,
+            (400, _) if text.starts_with("invalid planeType") => Self::OtherRelease(text),
+            (401, None) if text.contains("no client certificate") => Self::NoCertificate,
+            (401, Some(reason)) if reason.starts_with("no ") && reason.contains("CRs found") => Self::NoPlane,
+            (401, Some(reason)) if reason.starts_with("certificate not valid for any CR") => Self::NotTrusted,
+            (401, Some(reason)) if reason.starts_with("failed to get client CA") => Self::Blind(reason.to_owned()),
+            _ => Self::Other { status, text },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_understood() {
+        let of =
+            |status, websocket, text: &str| Answer::of(Page { status, websocket, date: None, text: text.to_owned() });
+        let refused = |reason: &str| of(401, false, &format!("client certificate verification failed: {reason}"));
+        assert_eq!(of(400, true, "Bad Request"), Answer::Authorized);
+        assert_eq!(of(401, false, "no client certificate presented"), Answer::NoCertificate);
+        assert_eq!(refused("no buildplane CRs found with planeID 'x'"), Answer::NoPlane);
+        assert_eq!(refused("certificate not valid for any CR with planeID 'x'"), Answer::NotTrusted);
+        assert!(matches!(refused("failed to get client CA configurations: x"), Answer::Blind(_)));
+        let other = "invalid planeType: must be 'dataplane', 'workflowplane', or 'observabilityplane'";
+        assert!(matches!(of(400, false, other), Answer::OtherRelease(_)));
+        assert_eq!(of(404, false, "nothing"), Answer::Other { status: 404, text: "nothing".into() });
+    }
+}
