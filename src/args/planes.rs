@@ -28,7 +28,7 @@ pub struct ChoiceArgs {
 pub type Chosen<T> = (Vec<T>, Vec<anyhow::Error>);
 
 /// Returns the kind of the planes that were named: the one that is meant without a word, where none was.
-fn kind_of(names: &[PlaneName]) -> anyhow::Result<&'static Kind> {
+pub fn kind_of(names: &[PlaneName]) -> anyhow::Result<&'static Kind> {
     let Some(first) = names.first() else {
         return Ok(DEFAULT_KIND);
     };

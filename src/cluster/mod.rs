@@ -83,6 +83,13 @@ impl Cluster {
         Self { kind, namespace, ..self.clone() }
     }
 
+    /// Returns the same cluster, asked about planes of a plane's kind and namespace.
+    pub fn around(&self, plane: &PlaneKey) -> Self {
+        let cluster = self.of_kind(plane.kind);
+        let namespace = cluster.namespace.map(|context| plane.namespace.clone().unwrap_or(context));
+        Self { namespace, ..cluster }
+    }
+
     pub fn kind(&self) -> &'static Kind {
         self.kind
     }

@@ -283,7 +283,7 @@ impl Cluster {
             preconditions: Some(preconditions),
             ..DeleteParams::background()
         };
-        self.ask(self.api().delete(plane.name(), &params)).await.map(drop)
+        self.ask(self.around(&plane.key()).api().delete(plane.name(), &params)).await.map(drop)
     }
 
     /// Sends a request about planes, if it could be built.

@@ -47,7 +47,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let cluster = session.connect_to_write().await?;
-    let around = |manifest: &Value| cluster.of_kind(PlaneKey::of_object(manifest).kind);
+    let around = |manifest: &Value| cluster.around(&PlaneKey::of_object(manifest));
     let locked_out = lockout::warn(&cluster, &manifests, term).await;
     if locked_out && args.write.dry_run == DryRun::None && !args.allow_lockout {
         if !term.asks() {

@@ -37,7 +37,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     for manifest in &manifests {
         let key = PlaneKey::of_object(manifest);
         let title = object_name(&key);
-        let applied = match cluster.of_kind(key.kind).apply(manifest, args.force_conflicts, DryRun::Server).await {
+        let applied = match cluster.around(&key).apply(manifest, args.force_conflicts, DryRun::Server).await {
             Ok(applied) => applied,
             Err(error) => {
                 let alone = error.is_about_one_object();

@@ -93,7 +93,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         return of_files(&args, session).await;
     }
     let term = &session.term;
-    let control = session.connect().await?;
+    let control = args.choice.connect(session).await?;
     let build = args.build.connect(session).await?;
     let identity = match (&args.cert, &args.key) {
         (Some(certificate), Some(key)) => Some(identity(certificate, key)?),

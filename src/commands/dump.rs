@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueHint};
 use clap_complete::ArgValueCandidates;
 
-use crate::args::{BuildArgs, ControlArgs, Session, unless_swapped};
+use crate::args::{BuildArgs, ControlArgs, Session, kind_of, unless_swapped};
 use crate::complete;
 use crate::doctor::{self, Gateway, Reach};
 use crate::files::{self, Existing, Rights};
@@ -48,7 +48,7 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
-    let control = session.connect().await?;
+    let control = session.connect().await?.of_kind(kind_of(&args.names)?);
     let build = args.build.connect(session).await?;
     let names: Vec<_> = args.names.iter().map(ToString::to_string).collect();
     for name in &names {

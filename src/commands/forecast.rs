@@ -142,7 +142,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 type Gathered = (Vec<Case>, Vec<anyhow::Error>, Timestamp, Exit);
 
 async fn gather(args: &Args, session: &Session) -> anyhow::Result<Gathered> {
-    let control = session.connect().await?;
+    let control = args.choice.connect(session).await?;
     let build = args.build.connect(session).await?;
     let chosen = args.choice.in_cluster(&control, |plane: Plane| plane).await;
     let (planes, missing) = unless_swapped(&control, build.as_ref(), chosen).await?;

@@ -14,7 +14,7 @@ use crate::args::Session;
 use crate::cluster::Cluster;
 use crate::complete;
 use crate::manifest::{self, Input, Manifest, json_text, objects};
-use crate::plane::{DryRun, Moment, closest, did_you_mean};
+use crate::plane::{DryRun, Moment, PlaneKey, closest, did_you_mean};
 use crate::render::{self, report, report::Tally};
 use crate::term::{self, Exit, Progress, Term};
 use crate::validate::{Finding, Judgement, NO_PLANE, Neighbours, RULES, Resource, Rule, Validator, applied};
@@ -229,6 +229,7 @@ async fn ask_server(cluster: &Cluster, validator: &Validator, file: &Manifest) -
             // An item of a List has no text of its own.
             None => (object.node.to_json().to_string(), object.node.span.start, "application/json"),
         };
+        let cluster = cluster.around(&PlaneKey::of_object(&object.node.to_json()));
         if let Some(refusal) = cluster.would_take(&text, media_type).await? {
             findings.extend(refusal.findings(object, &manifest.text, start));
         }

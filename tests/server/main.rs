@@ -30,6 +30,7 @@ mod estate;
 mod get;
 mod helm;
 mod hints;
+mod kinds;
 mod lockout;
 mod oddities;
 mod peers;
@@ -54,7 +55,7 @@ use control_plane::ControlPlane;
 use libtest_mimic::{Arguments, Completion, Trial};
 
 /// All stories, those that take longest first.
-const STORIES: [&[Story]; 18] = [
+const STORIES: [&[Story]; 19] = [
     diagnosis::STORIES,
     helm::STORIES,
     rotation::STORIES,
@@ -73,6 +74,7 @@ const STORIES: [&[Story]; 18] = [
     delete::STORIES,
     apply::STORIES,
     wait::STORIES,
+    kinds::STORIES,
 ];
 
 /// How long something that is about to happen may take.
@@ -91,6 +93,8 @@ pub enum Needs {
     Server,
     /// And Go: its own crypto judges, or a program in Go stands in for gateway and agents.
     Go,
+    /// And a binary that knows kinds which no release has (the feature `invented-kinds`).
+    Kinds,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -145,6 +149,8 @@ impl Missing {
         match needs {
             Needs::Server => self.server.clone(),
             Needs::Go => self.go.clone(),
+            Needs::Kinds if cfg!(feature = "invented-kinds") => self.server.clone(),
+            Needs::Kinds => Some("it needs --features invented-kinds".to_owned()),
         }
     }
 }

@@ -25,6 +25,7 @@ pub async fn run(mut args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     refuse_one_agent_for_two(&planes)?;
     let (control, build) = args.build.connect_to_write(session).await?;
+    let control = planes.first().map_or(control.clone(), |plane| control.around(&plane.key()));
     if let Some(plane) = planes.first()
         && let Err(error) = control.plane_if_any::<Plane>(plane.name()).await
         && let Some(swapped) = swapped(&control, Some(&build), &error).await

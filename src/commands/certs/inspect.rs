@@ -144,7 +144,7 @@ async fn of_source(source: &Source, reader: &SourceReader<'_>) -> anyhow::Result
 async fn of_place(source: &Source, reader: &SourceReader<'_>) -> Read {
     match source {
         Source::Plane(name) => {
-            let plane = reader.cluster()?.plane::<Plane>(name.as_str()).await?;
+            let plane = reader.cluster()?.of_kind(name.kind).plane::<Plane>(name.as_str()).await?;
             estate::client_cas(reader.cluster()?, &[plane]).await.pop().map_or_else(|| Ok(Vec::new()), of_plane)
         }
         Source::Server { .. } => {

@@ -139,6 +139,7 @@ async fn in_cluster(args: &Args, name: &PlaneName, session: &Session) -> anyhow:
     let term = &session.term;
     let authority = args.ca.as_ref().map(|ca| ca.read(Timestamp::now())).transpose()?;
     let (control, build) = args.build.connect_to_write(session).await?;
+    let control = control.of_kind(name.kind);
     let plane = unless_swapped(&control, Some(&build), control.plane(name.as_str()).await).await?;
     if args.dry_run == DryRun::None {
         term.confirm(&format!("renew the certificate of the agent of plane {name} and restart it"), args.yes)?;

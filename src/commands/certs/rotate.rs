@@ -115,6 +115,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         folder.check(&[CA_CERTIFICATE, CA_PRIVATE_KEY], true)?;
     }
     let (control, build) = args.build.connect_to_write(session).await?;
+    let control = control.of_kind(args.name.kind);
     let plane = unless_swapped(&control, Some(&build), control.plane(args.name.as_str()).await).await?;
     let rotation = Rotation {
         control,

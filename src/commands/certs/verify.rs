@@ -77,7 +77,9 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let needed = of_cluster || args.cert.needs_cluster() || args.ca.as_ref().is_some_and(Source::needs_cluster);
     let reader = SourceReader::to(needed, &args.build, session).await?;
     let named: Option<Plane> = match (&args.plane, &reader.cluster) {
-        (Some(name), Some(cluster)) if args.files.is_empty() => Some(cluster.plane(name.as_str()).await?),
+        (Some(name), Some(cluster)) if args.files.is_empty() => {
+            Some(cluster.of_kind(name.kind).plane(name.as_str()).await?)
+        }
         _ => None,
     };
     let plane_id = args.plane_id.as_deref().or(named.as_ref().map(Plane::plane_id));
@@ -146,7 +148,7 @@ async fn of_ca(
 ) -> anyhow::Result<PlaneVerdict> {
     let verdict = match ca {
         Source::Plane(name) => {
-            let plane = reader.cluster()?.plane::<Plane>(name.as_str()).await?;
+            let plane = reader.cluster()?.of_kind(name.kind).plane::<Plane>(name.as_str()).await?;
             let cas = client_cas(reader.cluster()?, &[plane]).await;
             cas.first().map_or_else(|| Verdict::Unknown("its CA can't be read".into()), |ca| ca.verdict(presented, at))
         }
