@@ -17,6 +17,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::fields::{Writer, writers};
 use super::planes::{MANAGER, patch_params, written};
+use super::rights::Right;
 use super::{Cluster, Error};
 use crate::plane::{DryRun, NamespacedName};
 use crate::text::{shell_quoted, visible};
@@ -415,13 +416,13 @@ impl Cluster {
     }
 
     /// Whether something may be done here (SelfSubjectAccessReview); true where that can't be told.
-    pub async fn may(&self, verb: &str, group: &str, resource: &str, namespace: Option<&str>) -> bool {
+    pub async fn may(&self, right: &Right) -> bool {
         let mut review = SelfSubjectAccessReview::default();
         review.spec.resource_attributes = Some(ResourceAttributes {
-            verb: Some(verb.into()),
-            group: Some(group.into()),
-            resource: Some(resource.into()),
-            namespace: namespace.map(str::to_owned),
+            verb: Some(right.verb.into()),
+            group: Some(right.group.into()),
+            resource: Some(right.resource.into()),
+            namespace: right.namespace.clone(),
             ..ResourceAttributes::default()
         });
         let api: Api<SelfSubjectAccessReview> = Api::all(self.client.clone());
@@ -567,11 +568,11 @@ mod tests {
     #[tokio::test]
     async fn what_may_be_done_is_asked_and_taken_for_granted_without_an_answer() {
         let fake = Fake::default();
-        assert!(fake.cluster().may("get", "", "secrets", None).await);
+        assert!(fake.cluster().may(&Right::new("get", "", "secrets", None)).await);
         let denied = json!({"kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "metadata": {}, "spec": {}, "status": {"allowed": false}});
         fake.answer("POST /apis/authorization.k8s.io", 201, denied);
-        assert!(!fake.cluster().may("get", "", "secrets", None).await);
+        assert!(!fake.cluster().may(&Right::new("get", "", "secrets", None)).await);
         fake.forbid("POST /apis/authorization.k8s.io");
-        assert!(fake.cluster().may("get", "", "secrets", None).await);
+        assert!(fake.cluster().may(&Right::new("get", "", "secrets", None)).await);
     }
 }

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::{Error, Observer, Status, until};
-use crate::cluster::{Agent, Cluster, StoredSecret};
+use super::clusters::Clusters;
+use super::error::Error;
+use super::observer::{Observer, Status, until};
+use crate::cluster::{Agent, StoredSecret};
 use crate::doctor::{Pair, Presents};
 use crate::pki::{CA_CERTIFICATE, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY};
 use crate::plane::{NamespacedName, Plane, State};
@@ -28,60 +30,68 @@ pub fn pair_of(secret: &StoredSecret) -> Result<Pair, Error> {
 }
 
 /// An agent that is to present something else.
+#[derive(Clone, Copy)]
 pub struct Changeover<'c> {
-    pub control: &'c Cluster,
-    pub build: &'c Cluster,
+    pub clusters: Clusters<'c>,
+    /// Where the agent is.
+    pub namespace: &'c str,
     pub plane: &'c Plane,
     pub deadline: Option<Instant>,
 }
 
 impl Changeover<'_> {
     /// The agent of the plane as it is now.
-    pub async fn agent(&self, namespace: &str) -> anyhow::Result<Agent> {
-        Ok(self.build.agent(namespace, Some(self.plane.plane_id())).await?)
+    pub async fn agent(&self) -> anyhow::Result<Agent> {
+        Ok(self.clusters.build.agent(self.namespace, Some(self.plane.plane_id())).await?)
     }
 
     /// The Secret that an agent mounts, and the pair in it.
     pub async fn pair(&self, agent: &Agent) -> anyhow::Result<(StoredSecret, Pair)> {
         let name = agent.pair().ok_or_else(|| Error::NoSecret(agent.name.to_string()))?;
-        let secret = self.build.existing_secret(&name).await?;
+        let secret = self.clusters.build.existing_secret(&name).await?;
         let pair = pair_of(&secret)?;
         Ok((secret, pair))
     }
 
-    /// Restarts the agent for what a Secret holds, unless all its pods present that, and waits until they do.
-    pub async fn restart(
+    /// Restarts the agent for what a Secret holds, and waits until it is back.
+    pub async fn complete(
         &self,
         agent: &Agent,
         secret: &NamespacedName,
         observer: &mut dyn Observer,
     ) -> anyhow::Result<()> {
-        let stored = self.build.existing_secret(secret).await?;
+        self.restart(agent, secret, observer).await?;
+        self.reconnected(agent, observer).await
+    }
+
+    /// Restarts the agent for what a Secret holds, unless all its pods present that, and waits until they do.
+    async fn restart(&self, agent: &Agent, secret: &NamespacedName, observer: &mut dyn Observer) -> anyhow::Result<()> {
+        let stored = self.clusters.build.existing_secret(secret).await?;
         let pair = pair_of(&stored)?;
         let name = visible(&agent.name.name).into_owned();
         if self.presents(agent, &stored).await? {
             observer.tell("restart", Status::Found, &format!("Deployment {name} runs with this certificate"));
             return Ok(());
         }
-        self.build.restart(agent, &stored).await?;
+        self.clusters.build.restart(agent, &stored).await?;
         observer.tell("restart", Status::Done, &format!("Deployment {name} restarted"));
-        self.replaced(agent, &pair, observer).await
+        self.replaced(&pair, observer).await
     }
 
     /// Whether the agent mounts a Secret, and all its pods present what that holds.
-    pub async fn presents(&self, agent: &Agent, secret: &StoredSecret) -> anyhow::Result<bool> {
-        let pods = self.build.agent_pods(agent).await?;
+    async fn presents(&self, agent: &Agent, secret: &StoredSecret) -> anyhow::Result<bool> {
+        let pods = self.clusters.build.agent_pods(agent).await?;
         let fresh = |pair: &Pair| pods.iter().all(|pod| pair.presented_by(pod) == Some(Presents::This));
         let mounted = agent.pair().as_ref() == Some(&secret.name);
         Ok(mounted && pods.len() >= agent.replicas && Pair::of(secret).is_ok_and(|pair| fresh(&pair)))
     }
 
     /// Waits until every pod presents this pair.
-    async fn replaced(&self, agent: &Agent, pair: &Pair, observer: &mut dyn Observer) -> anyhow::Result<()> {
+    async fn replaced(&self, pair: &Pair, observer: &mut dyn Observer) -> anyhow::Result<()> {
         until(self.deadline, observer, async || {
             // It may have been scaled since.
-            let agent = &self.agent(&agent.name.namespace).await?;
-            let pods = self.build.agent_pods(agent).await?;
+            let agent = &self.agent().await?;
+            let pods = self.clusters.build.agent_pods(agent).await?;
             let fresh = |pod: &&_| pair.presented_by(pod) == Some(Presents::This);
             let (new, old) = (pods.iter().filter(fresh).count(), pods.iter().filter(|pod| !fresh(pod)).count());
             let reasons: Vec<_> = pods.iter().filter_map(|pod| pod.waiting.as_deref()).map(visible).collect();
@@ -99,22 +109,22 @@ impl Changeover<'_> {
     }
 
     /// Waits until a pod was let in: by its log, or by a heartbeat that only one of now can have sent.
-    pub async fn reconnected(&self, agent: &Agent, observer: &mut dyn Observer) -> anyhow::Result<()> {
+    async fn reconnected(&self, agent: &Agent, observer: &mut dyn Observer) -> anyhow::Result<()> {
         if agent.replicas == 0 {
             let name = visible(&agent.name.name);
             observer.tell("reconnect", Status::Skipped, &format!("Deployment {name} is scaled to zero"));
             return Ok(());
         }
-        let since = self.control.now();
+        let since = self.clusters.control.now();
         let how = until(self.deadline, observer, async || {
-            for pod in self.build.agent_pods(agent).await? {
-                if self.build.was_let_in(agent, &pod).await == Some(true) {
+            for pod in self.clusters.build.agent_pods(agent).await? {
+                if self.clusters.build.was_let_in(agent, &pod).await == Some(true) {
                     return Ok(Ok(format!("pod {} logged that it is connected", visible(&pod.name))));
                 }
             }
-            let plane: Plane = self.control.plane(self.plane.name()).await?;
+            let plane: Plane = self.clusters.control.plane(self.plane.name()).await?;
             let heartbeat = plane.connection().and_then(|connection| connection.last_heartbeat_time);
-            let connected = plane.state(self.control.now()) == State::Connected;
+            let connected = plane.state(self.clusters.control.now()) == State::Connected;
             Ok(match heartbeat.filter(|heartbeat| connected && *heartbeat > since) {
                 Some(heartbeat) => Ok(format!("{} heard of the agent at {heartbeat}", visible(plane.name()))),
                 None => Err("the agent is not connected again yet; the control plane tells of it once a minute".into()),

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Error, Observer, Status, until};
+use super::error::Error;
+use super::observer::{Observer, Status, until};
 use crate::cluster::{self, Cluster};
 use crate::estate::{CaPlace, ClientCa, client_cas};
 use crate::manifest::to_yaml;
@@ -27,12 +28,15 @@ pub struct Trustees<'c> {
     pub manifests: bool,
 }
 
+/// A plane with its CA.
+pub type Trustee = (Plane, ClientCa);
+
 /// What a plane's CA is to hold, made of its name and what it holds now.
 pub type Wanted<'w> = dyn Fn(&str, &str) -> String + 'w;
 
 impl Trustees<'_> {
     /// The planes of a planeID, each with its CA.
-    pub async fn all(&self, plane_id: &str) -> anyhow::Result<Vec<(Plane, ClientCa)>> {
+    pub async fn all(&self, plane_id: &str) -> anyhow::Result<Vec<Trustee>> {
         let of_id = |plane: Plane| (plane.plane_id() == plane_id).then_some(plane);
         let planes: Vec<_> = self.control.planes_as(None, of_id).await?.into_iter().flatten().collect();
         let cas = client_cas(self.control, &planes).await;
@@ -40,7 +44,7 @@ impl Trustees<'_> {
     }
 
     /// The CA of some planes as they are now; without those that are gone.
-    pub async fn of(&self, names: impl Iterator<Item = &String>) -> anyhow::Result<Vec<(Plane, ClientCa)>> {
+    pub async fn of(&self, names: impl Iterator<Item = &String>) -> anyhow::Result<Vec<Trustee>> {
         let mut planes = Vec::new();
         for name in names {
             planes.extend(self.control.plane_if_any::<Plane>(name).await?);
@@ -50,7 +54,7 @@ impl Trustees<'_> {
     }
 
     /// Fails where one of the planes can't be written, before anything is.
-    pub async fn check(&self, planes: &[(Plane, ClientCa)], wanted: &Wanted<'_>) -> anyhow::Result<()> {
+    pub async fn check(&self, planes: &[Trustee], wanted: &Wanted<'_>) -> anyhow::Result<()> {
         for (plane, ca) in planes {
             let unwritable = |why: String| Error::Unwritable { plane: plane.name().into(), why };
             let text = readable(plane, ca)?;
@@ -145,9 +149,8 @@ impl Trustees<'_> {
         for (name, waiting) in pending {
             until(self.deadline, observer, async || {
                 let now = self.of([name.clone()].iter()).await?;
-                let stands = |(plane, ca): &(Plane, ClientCa)| {
-                    readable(plane, ca).is_ok_and(|text| wanted(plane.name(), &text) == text)
-                };
+                let stands =
+                    |(plane, ca): &Trustee| readable(plane, ca).is_ok_and(|text| wanted(plane.name(), &text) == text);
                 Ok(if now.iter().all(stands) { Ok(()) } else { Err(waiting.clone()) })
             })
             .await?;
@@ -318,7 +321,7 @@ pub fn back(text: &str, before: &str, new: &str) -> String {
 }
 
 /// Fails where one of the planes would refuse what an agent presents.
-pub fn all_trust(planes: &[(Plane, ClientCa)], presented: &[Vec<u8>], at: Timestamp) -> Result<(), Error> {
+pub fn all_trust(planes: &[Trustee], presented: &[Vec<u8>], at: Timestamp) -> Result<(), Error> {
     for (plane, ca) in planes {
         let why = match ca.verdict(presented, at) {
             Verdict::Authorized { .. } => continue,

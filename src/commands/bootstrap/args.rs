@@ -10,7 +10,7 @@ use crate::commands::manifests::check_manifest;
 use crate::gateway::GatewayUrl;
 use crate::manifest::{Input, objects};
 use crate::pki::KeyAlgorithm;
-use crate::plan::{CaIn, Given, Issuer};
+use crate::plan::{AgentCertificate, CaIn, Given};
 use crate::plane::{CA_KEY, CHART, DEFAULT_KIND, DryRun, Plane, PlaneName, SecretKeyRef, Span};
 use crate::term::Term;
 use crate::text::visible;
@@ -50,7 +50,7 @@ pub struct Args {
     /// Who issues the agent's certificate; unless given, whoever did where a CA is brought along, else cert-manager where
     /// the build cluster has it
     #[arg(long, value_name = "WAY")]
-    pub agent_certificate: Option<Issuer>,
+    pub agent_certificate: Option<AgentCertificate>,
 
     /// Where the plane has its CA
     #[arg(long, value_name = "WHERE", default_value = "value")]
@@ -168,7 +168,7 @@ pub fn given(args: &Args, several: bool) -> anyhow::Result<Option<Given>> {
     };
     anyhow::ensure!(!several, "one CA for several planes would let each one's agent pass as the other's");
     anyhow::ensure!(
-        matches!(args.agent_certificate, None | Some(Issuer::Existing)),
+        matches!(args.agent_certificate, None | Some(AgentCertificate::Existing)),
         "a CA without its key issues nothing: leave it out, or say --agent-certificate existing"
     );
     Ok(Some(given))

@@ -11,7 +11,7 @@ use super::folder::{KEYS, VALUES, at_hand, keys, shown, there, write as write_fi
 use crate::args::{NoBuildCluster, Session, TextFormat};
 use crate::commands::steps::{Steps, write_keys};
 use crate::manifest::to_yaml;
-use crate::plan::{self, Issuer, Observer as _, Offline, Status};
+use crate::plan::{self, AgentCertificate, Files, Issuer, Observer as _, Offline, Status};
 use crate::plane::{DryRun, Plane};
 use crate::term::Exit;
 use crate::text::{shell_quoted, visible};
@@ -22,7 +22,7 @@ pub fn write(args: &Args, planes: &[Plane], session: &Session) -> anyhow::Result
         (args.install, "--install"),
         (args.wait, "--wait"),
         (args.dry_run == DryRun::Server, "--dry-run server"),
-        (args.agent_certificate == Some(Issuer::Existing), "--agent-certificate existing"),
+        (args.agent_certificate == Some(AgentCertificate::Existing), "--agent-certificate existing"),
         (!args.ca.client_ca_files.is_empty(), "--client-ca-file"),
         (args.ca.client_ca_secret.is_some(), "--client-ca-secret"),
     ];
@@ -55,9 +55,21 @@ fn one(args: &Args, plane: &Plane, folder: &Path) -> anyhow::Result<String> {
     let keys = keys(folder);
     let (authority, pair) = at_hand(&keys, plane.plane_id(), args.dry_run)?;
     let is_new = (authority.is_none(), pair.is_none());
-    let way = (args.agent_certificate.unwrap_or(Issuer::Own), args.client_ca_in);
-    let place = (args.gateway_url.as_ref(), args.control.control_namespace.as_str());
-    let made = plan::offline(plane, way, place, (authority, pair), args.key_algorithm, Timestamp::now())?;
+    let issuer = match args.agent_certificate {
+        Some(AgentCertificate::Issued(issuer)) => issuer,
+        None | Some(AgentCertificate::Existing) => Issuer::Own,
+    };
+    let plan = Offline {
+        plane,
+        issuer,
+        ca_in: args.client_ca_in,
+        gateway_url: args.gateway_url.as_ref(),
+        control_namespace: &args.control.control_namespace,
+        authority,
+        pair,
+        key_algorithm: args.key_algorithm,
+    };
+    let made = plan::offline(plan, Timestamp::now())?;
     let files = files(args, plane, &made)?;
     if !args.force {
         let other = |(name, text): &&(String, String)| there(&folder.join(name)).is_some_and(|there| there != *text);
@@ -78,7 +90,7 @@ fn one(args: &Args, plane: &Plane, folder: &Path) -> anyhow::Result<String> {
 }
 
 /// What may be committed.
-fn files(args: &Args, plane: &Plane, made: &Offline) -> anyhow::Result<Vec<(String, String)>> {
+fn files(args: &Args, plane: &Plane, made: &Files) -> anyhow::Result<Vec<(String, String)>> {
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": args.build.namespace()}});
     let mut files = vec![
         ("build-plane/namespace.yaml".to_owned(), to_yaml(&namespace)?),
@@ -93,7 +105,7 @@ fn files(args: &Args, plane: &Plane, made: &Offline) -> anyhow::Result<Vec<(Stri
 }
 
 /// What to apply where.
-fn readme(args: &Args, plane: &Plane, made: &Offline) -> String {
+fn readme(args: &Args, plane: &Plane, made: &Files) -> String {
     let (name, namespace, control) = (plane.name(), args.build.namespace(), &args.control.control_namespace);
     let url = match &args.gateway_url {
         Some(_) => "",

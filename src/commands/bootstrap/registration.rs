@@ -14,7 +14,7 @@ use crate::commands::steps::Steps;
 use crate::commands::waiting::deadline;
 use crate::manifest::to_yaml;
 use crate::paint;
-use crate::plan::{self, Bootstrap, Given, Made, Observer as _, Status};
+use crate::plan::{self, Bootstrap, Clusters, Given, Made, Observer as _, Status};
 use crate::plane::{DryRun, Plane};
 use crate::render;
 use crate::term::Exit;
@@ -90,6 +90,7 @@ impl Registration<'_> {
             folder: folder(self.args, &plane, self.several),
             steps,
             plan: self.plan(plane),
+            clusters: Clusters { control: &self.control, build: &self.build.cluster },
             kubeconfig: helm::kubeconfig(&self.args.build, self.session),
             args: self.args,
         }
@@ -98,12 +99,10 @@ impl Registration<'_> {
     fn plan(&self, plane: Plane) -> Bootstrap {
         let args = self.args;
         Bootstrap {
-            control: self.control.clone(),
             control_namespace: args.control.control_namespace.clone(),
-            build: self.build.cluster.clone(),
             build_namespace: self.build.namespace.clone(),
             plane,
-            issuer: args.agent_certificate,
+            certificate: args.agent_certificate,
             given: self.given.clone(),
             ca_in: args.client_ca_in,
             gateway_url: args.gateway_url.clone(),
@@ -123,6 +122,7 @@ impl Registration<'_> {
 struct Run<'r> {
     args: &'r Args,
     plan: Bootstrap,
+    clusters: Clusters<'r>,
     folder: Option<PathBuf>,
     /// That of the build cluster, for helm.
     kubeconfig: Option<PathBuf>,
@@ -143,17 +143,18 @@ impl Run<'_> {
                 self.plan.gateway_url = url_of(folder);
             }
         }
-        let made = plan::bootstrap(&self.plan, &mut self.steps).await?;
+        let made = plan::bootstrap(self.clusters, &self.plan, &mut self.steps).await?;
         self.values(&made)?;
         self.helm(&made).await?;
         let name = self.plan.plane.name();
         if self.plan.dry_run.stores() && (self.args.install || self.args.wait) {
-            return plan::authorized(&self.plan, &made, deadline(self.args.timeout), &mut self.steps).await;
+            return plan::authorized(self.clusters, &self.plan, &made, deadline(self.args.timeout), &mut self.steps)
+                .await;
         }
         if self.steps.preview.is_some() {
             return Ok(());
         }
-        let wait = self.plan.control.target().command(&format!("choreoctl wait {name} --for connected"));
+        let wait = self.clusters.control.target().command(&format!("choreoctl wait {name} --for connected"));
         self.steps.tell("wait", Status::Skipped, &format!("then: {wait}"));
         Ok(())
     }
@@ -188,7 +189,7 @@ impl Run<'_> {
             self.steps.tell("helm", Status::Done, &helm.line());
             return Ok(());
         }
-        if plan::installed(&self.plan, made, &self.args.chart_version).await? {
+        if plan::installed(self.clusters, &self.plan, made, &self.args.chart_version).await? {
             self.steps.tell("helm", Status::Found, "the agent runs with these values");
             return Ok(());
         }
@@ -209,7 +210,7 @@ impl Run<'_> {
             Some(folder) => words.extend(["--values".into(), folder.join(VALUES).to_string_lossy().into_owned()]),
             None => set(&made.values, "", &mut words),
         }
-        helm.with(words).in_cluster(plan.build.target(), self.kubeconfig.as_deref())
+        helm.with(words).in_cluster(self.clusters.build.target(), self.kubeconfig.as_deref())
     }
 }
 

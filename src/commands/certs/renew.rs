@@ -16,7 +16,7 @@ use crate::pki::{
     self, AuthorityError, CA_CERTIFICATE, Certificate, Folder, IssueError, KeyAlgorithm, KeyError, LEAF_CERTIFICATE,
     LEAF_PRIVATE_KEY, NewFile, PrivateKey,
 };
-use crate::plan::{self, Observer as _, Renewal};
+use crate::plan::{self, Clusters, Observer as _, Renewal};
 use crate::plane::{DryRun, PlaneName, Span};
 use crate::term::{Exit, Term};
 use crate::text::visible;
@@ -144,17 +144,17 @@ async fn in_cluster(args: &Args, name: &PlaneName, session: &Session) -> anyhow:
     if args.dry_run == DryRun::None {
         term.confirm(&format!("renew the certificate of the agent of plane {name} and restart it"), args.yes)?;
     }
+    let clusters = Clusters { control: &control, build: &build.cluster };
     let renewal = Renewal {
-        control,
-        build: build.cluster,
         namespace: build.namespace,
         plane,
         authority,
         key_algorithm: args.key_algorithm,
         valid_for: args.valid_for,
+        dry_run: args.dry_run,
         deadline: deadline(args.timeout),
     };
     let mut steps = Steps::new(term, args.output);
-    let result = plan::renew(&renewal, args.dry_run, &mut steps).await;
+    let result = plan::renew(clusters, &renewal, &mut steps).await;
     steps.conclude(result)
 }

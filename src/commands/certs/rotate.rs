@@ -14,7 +14,7 @@ use crate::commands::steps::Steps;
 use crate::commands::waiting::deadline;
 use crate::complete;
 use crate::pki::{self, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, KeyAlgorithm, NewFile};
-use crate::plan::{self, Keeper, Outlook, Phase, Rotation, Way};
+use crate::plan::{self, Clusters, Goal, Issuer, Keeper, Outlook, Phase, Rotation};
 use crate::plane::{CHART, DryRun, PlaneName, Span};
 use crate::term::{Exit, Term};
 use crate::text::{shell_quoted, visible};
@@ -40,7 +40,7 @@ pub struct Args {
 
     /// Who issues the agent's certificate from then on; as it is now, unless given
     #[arg(long, value_name = "WAY")]
-    to: Option<Way>,
+    to: Option<Issuer>,
 
     /// Last stage to go to
     #[arg(long, value_name = "STAGE", default_value = "finish")]
@@ -117,13 +117,12 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let (control, build) = args.build.connect_to_write(session).await?;
     let control = control.of_kind(args.name.kind);
     let plane = unless_swapped(&control, Some(&build), control.plane(args.name.as_str()).await).await?;
+    let clusters = Clusters { control: &control, build: &build.cluster };
     let rotation = Rotation {
-        control,
-        build: build.cluster,
         namespace: build.namespace,
         plane,
-        way: args.to,
-        until: args.until,
+        issuer: args.to,
+        goal: if args.rollback { Goal::Back } else { Goal::Until(args.until) },
         key_algorithm: args.key_algorithm,
         valid_for: args.valid_for,
         ca_valid_for: args.ca_valid_for,
@@ -131,6 +130,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         force_conflicts: args.force_conflicts,
         again: args.again,
         suffix: pki::random_suffix()?,
+        dry_run: args.dry_run,
         deadline: deadline(args.timeout),
     };
     let mut keeper = Outside {
@@ -139,12 +139,12 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         install: args.install && !args.rollback,
         chart: args.chart.clone(),
         chart_version: args.chart_version.clone(),
-        target: rotation.build.target().clone(),
+        target: build.cluster.target().clone(),
         kubeconfig: helm::kubeconfig(&args.build, session),
     };
     if args.dry_run == DryRun::None {
         if !args.rollback {
-            announce(&args, &plan::outlook(&rotation).await?, &keeper, term);
+            announce(&args, &plan::outlook(clusters, &rotation).await?, &keeper, term);
         }
         let name = &args.name;
         let question = match args.until {
@@ -156,17 +156,19 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     let mut steps = Steps::new(term, args.output);
     steps.out_dir.clone_from(&args.out_dir);
-    steps.resume = Some(resume(&args, &rotation));
-    let result = plan::rotate(&rotation, args.rollback, args.dry_run, &mut keeper, &mut steps).await;
+    steps.resume = Some(resume(&args, clusters, &rotation.namespace));
+    let result = plan::rotate(clusters, &rotation, &mut keeper, &mut steps).await;
     steps.conclude(result)
 }
 
 /// Says what becomes of the CA's key, and which command of Helm's the rotation needs, before it is confirmed.
 fn announce(args: &Args, outlook: &Outlook, keeper: &Outside, term: &Term) {
-    let key = match (&args.out_dir, outlook.way) {
+    let key = match (&args.out_dir, outlook.issuer) {
         (Some(folder), _) => format!("is kept in {} once the rotation is finished", visible(&folder.to_string_lossy())),
-        (None, Way::CertManager) => "is kept in the Secret that cert-manager reads".to_owned(),
-        (None, Way::Own) => "is dropped at the end: without --out-dir the next certificate takes a rotation".to_owned(),
+        (None, Issuer::CertManager) => "is kept in the Secret that cert-manager reads".to_owned(),
+        (None, Issuer::Own) => {
+            "is dropped at the end: without --out-dir the next certificate takes a rotation".to_owned()
+        }
     };
     term.note(&format!("the new CA's key {key}"));
     if outlook.is_under_way {
@@ -176,20 +178,20 @@ fn announce(args: &Args, outlook: &Outlook, keeper: &Outside, term: &Term) {
         return;
     }
     let command = keeper.command(&outlook.agent, &outlook.values);
-    let when = match (outlook.way, keeper.install) {
+    let when = match (outlook.issuer, keeper.install) {
         _ if args.until == Phase::Stage => "before it is finished, the chart will need",
         (_, true) => "Helm is run with",
-        (Way::CertManager, false) => "the rotation waits until this was run (--install runs it)",
-        (Way::Own, false) => "afterwards the chart needs (--install runs it)",
+        (Issuer::CertManager, false) => "the rotation waits until this was run (--install runs it)",
+        (Issuer::Own, false) => "afterwards the chart needs (--install runs it)",
     };
     term.note(&format!("{when}: {command}"));
 }
 
 /// How to continue a rotation that ended before its end, and how to go back.
-fn resume(args: &Args, rotation: &Rotation) -> String {
+fn resume(args: &Args, clusters: Clusters<'_>, namespace: &str) -> String {
     let name = shell_quoted(args.name.as_str());
-    let namespace = format!(" --build-namespace {}", shell_quoted(&rotation.namespace));
-    let (control, build) = (rotation.control.target(), rotation.build.target());
+    let namespace = format!(" --build-namespace {}", shell_quoted(namespace));
+    let (control, build) = (clusters.control.target(), clusters.build.target());
     let line = control.command(&format!("choreoctl certs rotate {name}")) + &build.build_flags() + &namespace;
     let out_dir = args.out_dir.as_ref().map(|folder| format!(" --out-dir {}", shell_quoted(&folder.to_string_lossy())));
     let mut go_on = format!("{line}{}", out_dir.unwrap_or_default());

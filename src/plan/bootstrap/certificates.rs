@@ -1,0 +1,197 @@
+//! What the agent is to present and the CA that the plane is to trust: taken from a Secret, or made.
+
+use jiff::Timestamp;
+
+use super::wish::Bootstrap;
+use crate::cluster::StoredSecret;
+use crate::doctor::Pair;
+use crate::pki::{
+    self, Authority, Certificate, IssueError, KeyAlgorithm, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey, Verdict,
+};
+use crate::plan::agent::{Data, pair_data, pair_of};
+use crate::plan::error::Error;
+use crate::plan::issuer::Issuer;
+use crate::plan::observer::Pem;
+use crate::plane::Span;
+use crate::text::visible;
+
+/// How long what is made is valid.
+const CA_VALID_FOR: Span = Span::from_seconds(5 * 365 * 86_400);
+const VALID_FOR: Span = Span::from_seconds(365 * 86_400);
+
+/// What the agent is to present, and the CA that the plane is to trust.
+#[derive(Default)]
+pub struct Certificates {
+    /// In PEM.
+    pub ca: String,
+    /// The CA with its key, where it is known.
+    pub authority: Option<Authority>,
+    /// What the agent's Secret holds, or is to hold; none where cert-manager is to issue it.
+    pub pair: Option<Pem>,
+    /// Who writes the agent's Secret.
+    pub issuer: Issuer,
+    pub new: Option<New>,
+    /// What is reported of them.
+    pub told: String,
+}
+
+/// What was made, and is not written yet.
+pub struct New {
+    /// What the Secret beside the agent is to hold.
+    pub data: Data,
+    /// That Secret, where it is to be replaced.
+    pub replaced: Option<StoredSecret>,
+    /// A CA that was made, and is to be kept before anything trusts it.
+    pub ca: Option<Pem>,
+}
+
+impl Certificates {
+    /// Takes what the Secret of an issuer holds for the planeID, and else makes what it is to hold.
+    pub fn issued(
+        plan: &Bootstrap,
+        issuer: Issuer,
+        stored: Option<StoredSecret>,
+        now: Timestamp,
+    ) -> anyhow::Result<Self> {
+        match (issuer, stored) {
+            (Issuer::CertManager, Some(secret)) => {
+                let (certificate, key) = (secret.text(LEAF_CERTIFICATE), secret.text(LEAF_PRIVATE_KEY));
+                let authority = Authority::from_pem(&certificate, &key, now).map_err(IssueError::from)?;
+                let ca = pki::encode("CERTIFICATE", &authority.certificate.der);
+                let told = held(plan, &secret, &ca, "");
+                Ok(Self { ca, authority: Some(authority), issuer, told, ..Self::default() })
+            }
+            (Issuer::Own, Some(secret)) if foreign(plan.plane.plane_id(), &secret, now).is_none() => {
+                Self::existing(plan, &secret, None)
+            }
+            (issuer, stored) => Self::made(plan, issuer, stored, now),
+        }
+    }
+
+    /// Takes what a Secret holds, whoever issued it. `given` is its CA in PEM, where that is not the one in the Secret.
+    pub fn existing(plan: &Bootstrap, secret: &StoredSecret, given: Option<String>) -> anyhow::Result<Self> {
+        let pair = pair_of(secret)?;
+        let leaf = pair.leaf();
+        let own = pki::encode("CERTIFICATE", &leaf.der);
+        let ca = match given {
+            Some(given) => given,
+            None if !pair.ca.is_empty() => pair.ca.clone(),
+            // Without a CA of its own a self-signed certificate is what is trusted.
+            None if leaf.self_issued() => own.clone(),
+            None => {
+                let why = "it has no ca.crt: bring its CA along with --client-ca-file".to_owned();
+                return Err(Error::Pair { secret: secret.name.to_string(), why }.into());
+            }
+        };
+        let issuer = if pair.cert_manager.is_some() { Issuer::CertManager } else { Issuer::Own };
+        let mut more = format!(", until {}", day(leaf.not_after));
+        if issuer == Issuer::CertManager && has_all(&ca, &own) {
+            let renewal = day(leaf.chart_renewal());
+            more.push_str(&format!("; the plane pins it, and refuses the one that cert-manager makes on {renewal}: `certs rotate` leads out of that"));
+        }
+        let told = held(plan, secret, &ca, &more);
+        let pair = Some((secret.text(LEAF_CERTIFICATE).to_string(), secret.text(LEAF_PRIVATE_KEY)));
+        Ok(Self { ca, pair, issuer, told, ..Self::default() })
+    }
+
+    /// Makes a CA and the agent's pair, as far as a run before did not.
+    fn made(plan: &Bootstrap, issuer: Issuer, replaced: Option<StoredSecret>, now: Timestamp) -> anyhow::Result<Self> {
+        let id = plan.plane.plane_id();
+        let (authority, new_ca) = match &plan.authority {
+            Some(authority) => (authority.again()?, None),
+            None => new_authority(id, plan.key_algorithm, now).map(|(authority, ca)| (authority, Some(ca)))?,
+        };
+        let ca = pki::encode("CERTIFICATE", &authority.certificate.der);
+        let mut told = format!("the CA is valid until {}", day(authority.certificate.not_after));
+        let pair = match (issuer, plan.pair.as_ref().filter(|pair| is_usable(pair, id, &ca, now))) {
+            // It signs with the CA's key, wherever else that is kept.
+            (Issuer::CertManager, _) => None,
+            (Issuer::Own, Some(pair)) => {
+                told.push_str(", and so is the agent's certificate, which is at hand");
+                Some(pair.clone())
+            }
+            (Issuer::Own, None) => {
+                let (pair, until) = new_pair(id, &authority, plan.key_algorithm, now)?;
+                told.push_str(&format!(", the agent's certificate until {}: renew it by then", day(until)));
+                Some(pair)
+            }
+        };
+        let data = match &pair {
+            Some((certificate, key)) => pair_data(certificate, key, &ca),
+            None => pair_data(&ca, &authority.key_to_pem(), ""),
+        };
+        let new = Some(New { data, replaced, ca: new_ca });
+        Ok(Self { ca, authority: Some(authority), pair, issuer, new, told })
+    }
+
+    /// Fails where the plane would refuse what the agent presents.
+    pub fn check(&self, plane: &str, now: Timestamp) -> Result<(), Error> {
+        let Some((certificate, _)) = &self.pair else {
+            return Ok(());
+        };
+        match pki::verify(&pki::certificates(certificate), &self.ca, now) {
+            Verdict::Refused(refusal) => Err(Error::NotTrusted { plane: plane.to_owned(), why: refusal.message }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether a pair of a run before is the agent's, and its CA this one.
+fn is_usable((certificate, _): &Pem, plane_id: &str, ca: &str, now: Timestamp) -> bool {
+    let presented = pki::certificates(certificate);
+    let leaf = presented.first().and_then(|der| Certificate::from_der(der));
+    leaf.is_some_and(|leaf| leaf.common_name.as_deref() == Some(plane_id))
+        && matches!(pki::verify(&presented, ca, now), Verdict::Authorized { .. })
+}
+
+/// What is reported of a Secret that holds the certificates; the CA of a run before may be another one.
+fn held(plan: &Bootstrap, secret: &StoredSecret, ca: &str, more: &str) -> String {
+    let held = pki::certificates(ca);
+    let other = plan.authority.as_ref().is_some_and(|authority| !held.contains(&authority.certificate.der));
+    let other = if other { "; the CA in --out-dir is another one, and is not used" } else { "" };
+    format!("Secret {} holds them{more}{other}", secret.name)
+}
+
+/// Why a Secret does not hold what was made for this planeID; none where it does.
+pub fn foreign(plane_id: &str, secret: &StoredSecret, now: Timestamp) -> Option<String> {
+    let Ok(pair) = Pair::of(secret) else {
+        return Some("holds no certificate".to_owned());
+    };
+    let leaf = pair.leaf();
+    match leaf.common_name.as_deref() {
+        name if name != Some(plane_id) => Some(format!("holds a certificate of {}", visible(name.unwrap_or("nobody")))),
+        _ if !pair.fits => Some("holds a key that doesn't belong to its certificate".into()),
+        _ if leaf.not_after <= now => Some(format!("holds a certificate that ended on {}", leaf.not_after)),
+        _ => None,
+    }
+}
+
+/// Makes a CA for the agents of a planeID; also in PEM, with its key.
+pub fn new_authority(id: &str, algorithm: KeyAlgorithm, now: Timestamp) -> Result<(Authority, Pem), IssueError> {
+    let name: String = format!("build plane agents of {id}").chars().take(64).collect();
+    let ca = pki::ca(&name, algorithm, CA_VALID_FOR, now)?;
+    let key = ca.key.to_pem();
+    let authority = Authority::from_pem(&ca.certificate, &key, now)?;
+    Ok((authority, (ca.certificate, key)))
+}
+
+/// Makes an agent's pair; also the end of its certificate.
+pub fn new_pair(
+    id: &str,
+    authority: &Authority,
+    algorithm: KeyAlgorithm,
+    now: Timestamp,
+) -> Result<(Pem, Timestamp), IssueError> {
+    let leaf = pki::client(id, authority, PrivateKey::generate(algorithm)?, VALID_FOR, now)?;
+    Ok(((leaf.pair.certificate, leaf.pair.key.to_pem()), leaf.pair.not_after))
+}
+
+/// Whether a text holds all certificates of another one.
+pub fn has_all(held: &str, wanted: &str) -> bool {
+    let held = pki::certificates(held);
+    pki::certificates(wanted).iter().all(|der| held.contains(der))
+}
+
+pub fn day(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d").to_string()
+}

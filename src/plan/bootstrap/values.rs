@@ -1,0 +1,49 @@
+//! Helm's values for the agent, and whether an agent runs with them.
+
+use serde_json::{Value, json};
+
+use super::wish::{Bootstrap, CHART_SECRET, OWN_SECRET, UNUSED_SECRET, ca_secret};
+use crate::cluster::Agent;
+use crate::gateway::GatewayUrl;
+use crate::plan::issuer::Issuer;
+
+/// Helm's values for the agent of a planeID.
+pub fn values(plane_id: &str, url: Option<&GatewayUrl>, tls: Value) -> Value {
+    let mut agent = json!({"planeID": plane_id, "tls": tls});
+    if let Some(url) = url {
+        agent["serverUrl"] = url.to_string().into();
+    }
+    json!({"clusterAgent": agent})
+}
+
+/// The values that name the Secret of an issuer.
+pub fn tls(issuer: Issuer, plane_id: &str) -> Value {
+    match issuer {
+        Issuer::Own => json!({"enabled": true, "clientSecretName": OWN_SECRET}),
+        Issuer::CertManager => json!({"enabled": true, "generateCerts": false, "caSecretName": ca_secret(plane_id)}),
+    }
+}
+
+/// The values that name an existing Secret. One that cert-manager doesn't write has to be kept from the chart's
+/// Certificate, which writes another one then, unused.
+pub fn tls_of_existing(secret: Option<&str>, issuer: Issuer) -> Value {
+    let secret = secret.unwrap_or(CHART_SECRET);
+    let mut tls = json!({"enabled": true});
+    if issuer == Issuer::Own || secret != CHART_SECRET {
+        tls["clientSecretName"] = secret.into();
+    }
+    if issuer == Issuer::Own && secret == CHART_SECRET {
+        tls["secretName"] = UNUSED_SECRET.into();
+    }
+    tls
+}
+
+/// Whether an agent's Deployment says what the values do, by a version of the chart.
+pub fn fits(plan: &Bootstrap, agent: &Agent, values: &Value, version: &str) -> bool {
+    let url = plan.gateway_url.as_ref().map(ToString::to_string);
+    let secret = values["clusterAgent"]["tls"]["clientSecretName"].as_str();
+    agent.plane_id.as_deref() == Some(plan.plane.plane_id())
+        && (url.is_none() || agent.server_url == url)
+        && (secret.is_none() || agent.secret.as_deref() == secret)
+        && agent.chart_version.as_deref().is_none_or(|there| there == version)
+}

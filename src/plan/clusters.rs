@@ -1,0 +1,52 @@
+//! The two clusters that a plan changes, and the rights that it needs in them.
+
+use super::error::Error;
+use crate::cluster::{self, Cluster, Right};
+use crate::plane::Side;
+
+/// The two clusters of a plan.
+#[derive(Clone, Copy)]
+pub struct Clusters<'c> {
+    pub control: &'c Cluster,
+    pub build: &'c Cluster,
+}
+
+impl<'c> Clusters<'c> {
+    pub fn of(self, side: Side) -> &'c Cluster {
+        match side {
+            Side::Control => self.control,
+            Side::Build => self.build,
+        }
+    }
+
+    /// Fails where rights that a verb needs are missing, and names all of them.
+    pub async fn demand(self, verb: &str, needed: &[(Side, Right)]) -> Result<(), Error> {
+        let answers = needed.iter().map(|(side, right)| self.of(*side).may(right));
+        let answers = futures_util::future::join_all(answers).await;
+        let missing: Vec<_> = needed.iter().zip(answers).filter(|(_, may)| !may).map(|(needed, _)| needed).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        // By cluster, as each has roles of its own; with all that is needed, so that the roles stay when more is missing
+        // later.
+        let kubectl = |side: Side| self.of(side).target().for_another("kubectl apply");
+        let mut roles: Vec<(String, Vec<&Right>)> = Vec::new();
+        for (side, right) in needed {
+            match roles.iter_mut().find(|(known, _)| *known == kubectl(*side)) {
+                Some((_, rights)) => rights.push(right),
+                None => roles.push((kubectl(*side), vec![right])),
+            }
+        }
+        roles.retain(|(known, _)| missing.iter().any(|(side, _)| kubectl(*side) == *known));
+        let role = format!("choreoctl-{verb}");
+        let commands =
+            roles.into_iter().filter_map(|(kubectl, rights)| cluster::grant(&role, &kubectl, rights.into_iter()));
+        let command = commands.collect::<Vec<_>>().join("\n");
+        let told = |(side, Right { verb, resource, namespace, .. }): &(Side, Right)| {
+            let place =
+                namespace.as_ref().map(|namespace| format!(" in the namespace {namespace}")).unwrap_or_default();
+            format!("{verb} {resource}{place} of {}", self.of(*side).target().title())
+        };
+        Err(Error::NoRight { rights: missing.into_iter().map(told).collect(), command })
+    }
+}

@@ -1,0 +1,112 @@
+//! What is to be rotated and how far, and who keeps the new CA and runs Helm.
+
+use tokio::time::Instant;
+
+use crate::cluster::{Agent, StoredSecret, Writer};
+use crate::pki::{KeyAlgorithm, LEAF_CERTIFICATE};
+use crate::plan::issuer::Issuer;
+use crate::plane::{DryRun, NamespacedName, Plane, Span};
+
+/// How far a rotation goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Phase {
+    /// The planes trust the old CA and the new one
+    Stage,
+    /// The agent presents the new certificate
+    Switch,
+    /// The old CA leaves the planes
+    #[default]
+    Finish,
+}
+
+/// Where a run is to lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// To the end of a phase.
+    Until(Phase),
+    /// To what was before.
+    Back,
+}
+
+/// What is to be rotated, and how.
+pub struct Rotation {
+    /// Where the agent is.
+    pub namespace: String,
+    pub plane: Plane,
+    /// As it is now, unless given.
+    pub issuer: Option<Issuer>,
+    pub goal: Goal,
+    pub key_algorithm: KeyAlgorithm,
+    pub valid_for: Span,
+    pub ca_valid_for: Span,
+    /// Whether manifests can be written for other managers.
+    pub manifests: bool,
+    pub force_conflicts: bool,
+    /// Whether a CA that was just made is replaced, too.
+    pub again: bool,
+    /// The end of the names of Secrets that are made.
+    pub suffix: String,
+    pub dry_run: DryRun,
+    pub deadline: Option<Instant>,
+}
+
+impl Rotation {
+    /// A name in the agent's namespace.
+    pub fn beside(&self, name: &str) -> NamespacedName {
+        NamespacedName { namespace: self.namespace.clone(), name: name.to_owned() }
+    }
+
+    /// The Secret that the agent, or cert-manager, is to read after the present one.
+    pub fn target(&self, issuer: Issuer, secret: &StoredSecret) -> String {
+        let from = &secret.name.name;
+        let is_restored =
+            || secret.certificate().is_some() || secret.writers(LEAF_CERTIFICATE).iter().any(Writer::restores);
+        match issuer {
+            // What cert-manager or another manager would put back stays theirs.
+            Issuer::Own if is_restored() => format!("{from}-{}", self.suffix),
+            Issuer::Own => from.to_owned(),
+            Issuer::CertManager => format!("{}-agent-ca-{}", self.plane.plane_id(), self.suffix),
+        }
+    }
+}
+
+/// The common name of a CA that a rotation makes, as far as there is room (RFC 5280, `ub-common-name`).
+pub fn ca_name(plane_id: &str) -> String {
+    let name = format!("build plane agents of {plane_id}");
+    if name.len() > 64 { plane_id.to_owned() } else { name }
+}
+
+/// Values of the chart by which it reads a Secret.
+pub fn values(issuer: Issuer, from: &str, to: &str) -> Vec<String> {
+    match issuer {
+        Issuer::Own if to != from => vec![format!("clusterAgent.tls.clientSecretName={to}")],
+        Issuer::Own => Vec::new(),
+        Issuer::CertManager => {
+            vec!["clusterAgent.tls.generateCerts=false".to_owned(), format!("clusterAgent.tls.caSecretName={to}")]
+        }
+    }
+}
+
+/// What a rotation is going to do beyond the clusters' objects.
+pub struct Outlook {
+    pub agent: Agent,
+    pub issuer: Issuer,
+    /// Values that the agent's Helm release must have for good, as Helm's `--set` takes them; empty where none change.
+    pub values: Vec<String>,
+    pub is_under_way: bool,
+}
+
+/// What is done outside of the clusters: where the new CA and its key are kept, and Helm.
+pub trait Keeper {
+    /// Fails where another CA is kept there already.
+    fn check(&self, ca: Option<&str>) -> anyhow::Result<()>;
+
+    /// Keeps them; where. None where nothing is to be kept.
+    fn keep(&mut self, ca: &str, key: &str) -> anyhow::Result<Option<String>>;
+
+    /// Gives the agent's release these values, if that is wanted; whether it was done.
+    fn install(&mut self, agent: &Agent, values: &[String]) -> anyhow::Result<bool>;
+
+    /// The command that does so.
+    fn command(&self, agent: &Agent, values: &[String]) -> String;
+}
