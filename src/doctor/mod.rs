@@ -9,6 +9,8 @@ mod checks;
 mod dump;
 mod explained;
 mod facts;
+#[cfg(test)]
+mod faults;
 mod forecast;
 mod ground;
 mod issuance;

@@ -1,15 +1,20 @@
 //! A control plane of a test's own: etcd and kube-apiserver in a folder that goes with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use crate::api::Api;
+use crate::store::{Restored, Store};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_choreoctl");
 
@@ -37,9 +42,57 @@ pub fn available() -> Result<(), String> {
     }
 }
 
-pub struct ControlPlane {
+/// Servers that run and are as they were at their start.
+static IDLE: Mutex<Vec<Server>> = Mutex::new(Vec::new());
+
+/// An etcd and a kube-apiserver.
+struct Server {
     folder: tempfile::TempDir,
     tools: PathBuf,
+    store: Store,
+    /// What lies in the folder at the start.
+    files: BTreeSet<OsString>,
+}
+
+impl Server {
+    fn start() -> Self {
+        let build = Command::new(script("build")).output().unwrap();
+        let tools = String::from_utf8(build.stdout).unwrap().trim().into();
+        let folder = tempfile::tempdir().unwrap();
+        FOLDERS.lock().unwrap().push(folder.path().to_owned());
+        up(folder.path());
+        let port = fs::read_to_string(folder.path().join("etcd-port")).unwrap().trim().parse().unwrap();
+        let files = entries(folder.path()).map(|entry| entry.file_name()).collect();
+        Self { folder, tools, store: Store::of(port), files }
+    }
+
+    /// Makes all as it was at the start, as far as that is possible.
+    fn restore(&self) -> Restored {
+        fs::write(self.folder.path().join("audit.log"), "").unwrap();
+        for entry in entries(self.folder.path()).filter(|entry| !self.files.contains(&entry.file_name())) {
+            let path = entry.path();
+            if entry.file_type().unwrap().is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+        }
+        self.store.restore()
+    }
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = fs::DirEntry> {
+    fs::read_dir(folder).unwrap().map(Result::unwrap)
+}
+
+/// Starts what isn't running of a folder's servers.
+fn up(folder: &Path) {
+    let up = Command::new(script("up")).arg(folder).output().unwrap();
+    assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
+}
+
+/// A story's own, until it ends.
+pub struct ControlPlane {
+    /// Always there, until it is dropped.
+    server: Option<Server>,
+    was_killed: AtomicBool,
+    api: OnceLock<Api>,
 }
 
 /// What a command did.
@@ -72,13 +125,15 @@ impl Output {
 }
 
 impl ControlPlane {
+    /// One that is as new.
     pub fn start() -> Self {
-        let build = Command::new(script("build")).output().unwrap();
-        let tools = String::from_utf8(build.stdout).unwrap().trim().into();
-        let control_plane = Self { folder: tempfile::tempdir().unwrap(), tools };
-        FOLDERS.lock().unwrap().push(control_plane.path().to_owned());
-        control_plane.up();
-        control_plane
+        let idle = IDLE.lock().unwrap().pop();
+        let server = Some(idle.unwrap_or_else(Server::start));
+        Self { server, was_killed: AtomicBool::default(), api: OnceLock::default() }
+    }
+
+    fn server(&self) -> &Server {
+        self.server.as_ref().unwrap()
     }
 
     /// Ends all that still run: statics are never dropped.
@@ -90,12 +145,16 @@ impl ControlPlane {
 
     /// Starts what isn't running.
     pub fn up(&self) {
-        let up = Command::new(script("up")).arg(self.path()).output().unwrap();
-        assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
+        up(self.path());
     }
 
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        self.server().folder.path()
+    }
+
+    /// The API without a process for each request.
+    pub fn api(&self) -> &Api {
+        self.api.get_or_init(|| Api::of(self))
     }
 
     pub fn kubeconfig(&self) -> PathBuf {
@@ -109,6 +168,7 @@ impl ControlPlane {
 
     /// Ends the API server as a power cut would.
     pub fn kill(&self) {
+        self.was_killed.store(true, Ordering::Relaxed);
         let pid = fs::read_to_string(self.path().join("kube-apiserver.pid")).unwrap();
         assert!(Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
         let started = Instant::now();
@@ -143,7 +203,7 @@ impl ControlPlane {
     }
 
     pub fn kubectl_command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(self.tools.join("kubectl"));
+        let mut command = Command::new(self.server().tools.join("kubectl"));
         command.args(args).env("KUBECONFIG", self.kubeconfig()).current_dir(self.path());
         command
     }
@@ -209,7 +269,13 @@ impl ControlPlane {
 
 impl Drop for ControlPlane {
     fn drop(&mut self) {
-        let _ = Command::new(script("down")).arg(self.path()).status();
+        let Some(server) = self.server.take() else { return };
+        let is_used_up = std::thread::panicking() || self.was_killed.load(Ordering::Relaxed);
+        if !is_used_up && server.restore() == Restored::Wholly {
+            IDLE.lock().unwrap().push(server);
+        } else {
+            let _ = Command::new(script("down")).arg(server.folder.path()).status();
+        }
     }
 }
 

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use fastrand::Rng;
 use futures_util::{StreamExt as _, stream};
-use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 
+use crate::api::client;
 use crate::control_plane::ControlPlane;
 
 /// A manifest in which every scalar is as it is written, and a key may stand twice.
@@ -325,10 +325,7 @@ fn is_plane(text: &str) -> bool {
 }
 
 async fn theirs(at: &ControlPlane, mutants: &[String]) -> Vec<Verdict> {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let kubeconfig = Kubeconfig::read_from(at.kubeconfig()).unwrap();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-    let client = kube::Client::try_from(config).unwrap();
+    let client = client(at).await;
     let uri = "/apis/openchoreo.dev/v1alpha1/clusterbuildplanes?fieldValidation=Strict&dryRun=All";
     let ask = |mutant: &String| {
         let request = http::Request::post(uri)

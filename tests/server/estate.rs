@@ -14,6 +14,10 @@ use super::control_plane::{ControlPlane, Output, Running};
 pub const NAMESPACE: &str = "openchoreo-build-plane";
 pub const DEPLOYMENT: &str = "cluster-agent-buildplane";
 pub const SECRET: &str = "cluster-agent-tls";
+/// Where the build cluster's API has the agent's Deployment, its Secret, and the ConfigMap with the gateway's CA.
+pub const AGENT_PATH: &str = "/apis/apps/v1/namespaces/openchoreo-build-plane/deployments/cluster-agent-buildplane";
+pub const SECRET_PATH: &str = "/api/v1/namespaces/openchoreo-build-plane/secrets/cluster-agent-tls";
+pub const SERVER_CA_PATH: &str = "/api/v1/namespaces/openchoreo-build-plane/configmaps/cluster-gateway-ca";
 
 /// The double, built once; its folder goes with the process's temporary ones.
 static DOUBLE: LazyLock<std::path::PathBuf> = LazyLock::new(|| {
@@ -74,7 +78,7 @@ impl Estate {
     pub fn server_ca(&self, data: Value) {
         let metadata = json!({"name": "cluster-gateway-ca", "namespace": NAMESPACE});
         let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
-        self.build.kubectl(&["apply", "-f", "-"], &map.to_string());
+        self.build.api().write(SERVER_CA_PATH, &map);
     }
 
     /// Ends the double as a power cut would.
@@ -83,22 +87,32 @@ impl Estate {
         self.double.wait().unwrap();
     }
 
-    /// The agent's Deployment, with another argument in the place of the one of its name.
+    /// The agent's Deployment, with the gateway's URL among its arguments.
+    pub fn agent(&self, plane_id: &str) -> Value {
+        let mut agent = deployment(plane_id);
+        set_argument(&mut agent, &format!("--server-url=wss://localhost:{}/ws", self.port));
+        agent
+    }
+
+    /// Writes it with another argument in the place of the one of its name. Each time there are new pods, which read the
+    /// Secret anew.
     pub fn deploy(&self, plane_id: &str, argument: &str) {
-        let mut deployment = deployment(plane_id);
-        // Each time new pods, which read the Secret anew.
+        let mut agent = self.agent(plane_id);
+        set_argument(&mut agent, argument);
         let time = jiff::Timestamp::now().to_string();
-        deployment["spec"]["template"]["metadata"]["annotations"] = json!({"restarted": time});
-        let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array_mut().unwrap();
-        let url = format!("--server-url=wss://localhost:{}/ws", self.port);
-        for argument in [url.as_str(), argument] {
-            let name = argument.split('=').next().unwrap();
-            arguments
-                .iter_mut()
-                .filter(|old| old.as_str().unwrap().starts_with(name))
-                .for_each(|old| *old = argument.into());
-        }
-        self.build.kubectl(&["apply", "-f", "-"], &deployment.to_string());
+        agent["spec"]["template"]["metadata"]["annotations"] = json!({"restarted": time});
+        self.build.api().write(AGENT_PATH, &agent);
+    }
+
+    /// Waits until what starts has surely read what the agent's Secret holds now: times are whole seconds.
+    pub fn a_second_later(&self) {
+        let secret = self.build.api().get(SECRET_PATH).unwrap_or_default();
+        let entries = secret["metadata"]["managedFields"].as_array();
+        let times = entries.into_iter().flatten().filter_map(|entry| entry["time"].as_str()?.parse().ok());
+        let Some(written): Option<jiff::Timestamp> = times.max() else { return };
+        let over = written + jiff::SignedDuration::from_millis(1050);
+        let left = over.duration_since(jiff::Timestamp::now());
+        std::thread::sleep(left.try_into().unwrap_or_default());
     }
 
     fn answer(&self, fits: impl Fn(&str) -> bool) -> String {
@@ -203,6 +217,14 @@ impl Drop for Estate {
         let _ = self.double.kill();
         let _ = self.double.wait();
     }
+}
+
+/// Puts an argument in the place of the one of its name.
+fn set_argument(agent: &mut Value, argument: &str) {
+    let name = argument.split('=').next().unwrap();
+    let arguments = agent["spec"]["template"]["spec"]["containers"][0]["args"].as_array_mut().unwrap();
+    let old = arguments.iter_mut().filter(|old| old.as_str().unwrap().starts_with(name));
+    old.for_each(|old| *old = argument.into());
 }
 
 /// The agent as OpenChoreo's chart makes it.

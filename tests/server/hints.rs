@@ -90,8 +90,7 @@ pub fn try_out(
             check = remake();
         }
         let line = hints(&check, "fix").remove(number);
-        // Whatever starts in the second in which a Secret was written may have read the one of before.
-        std::thread::sleep(std::time::Duration::from_millis(1100));
+        at.a_second_later();
         let _ = std::fs::remove_dir_all(at.control.path().join("sick-ca"));
         let output = paste(at, &line);
         let outcome = match output.code {

@@ -15,6 +15,7 @@ macro_rules! stories {
     };
 }
 
+mod api;
 mod apply;
 mod bootstrap;
 mod certs;
@@ -27,17 +28,21 @@ mod diagnosis;
 mod differential;
 mod errors;
 mod estate;
+mod faults;
 mod get;
 mod helm;
 mod hints;
 mod kinds;
 mod lockout;
 mod oddities;
+mod patient;
 mod peers;
 mod planes;
 mod proxy;
 mod readme;
+mod recorded;
 mod rotation;
+mod store;
 mod terminal;
 mod validate;
 mod verdicts;
@@ -55,7 +60,8 @@ use control_plane::ControlPlane;
 use libtest_mimic::{Arguments, Completion, Trial};
 
 /// All stories, those that take longest first.
-const STORIES: [&[Story]; 19] = [
+const STORIES: [&[Story]; 21] = [
+    faults::STORIES,
     diagnosis::STORIES,
     helm::STORIES,
     rotation::STORIES,
@@ -71,6 +77,7 @@ const STORIES: [&[Story]; 19] = [
     completion::STORIES,
     lockout::STORIES,
     get::STORIES,
+    recorded::STORIES,
     delete::STORIES,
     apply::STORIES,
     wait::STORIES,

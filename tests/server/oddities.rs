@@ -2,13 +2,11 @@
 //! plane among them right.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
-use std::process::{Child, Stdio};
 
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
+use super::api::Api;
 use super::control_plane::{ControlPlane, Output, SHARED};
 use super::planes::manifest;
 
@@ -20,48 +18,6 @@ stories!(
 
 const PLANES: &str = "/apis/openchoreo.dev/v1alpha1/clusterbuildplanes";
 const HEALTHY: &str = "healthy";
-
-/// `kubectl proxy`: the API without TLS and tokens.
-struct Api {
-    proxy: Child,
-    port: u16,
-}
-
-impl Api {
-    fn of(at: &ControlPlane) -> Self {
-        let mut command = at.kubectl_command(&["proxy", "--port=0"]);
-        let mut proxy = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(proxy.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let port = line.trim().rsplit(':').next().unwrap().parse().unwrap();
-        Self { proxy, port }
-    }
-
-    /// Sends an object: the status code and the answer.
-    fn send(&self, method: &str, path: &str, content_type: &str, object: &Value) -> (u16, Value) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let body = object.to_string();
-        // HTTP/1.0, so that the answer ends with the connection.
-        write!(
-            stream,
-            "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let code = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
-        (code, serde_json::from_str(body).unwrap_or_default())
-    }
-}
-
-impl Drop for Api {
-    fn drop(&mut self) {
-        let _ = self.proxy.kill();
-        let _ = self.proxy.wait();
-    }
-}
 
 fn text(random: &mut Rng) -> String {
     const ODD: [&str; 12] = [
@@ -326,6 +282,8 @@ fn every_verb_reads_whatever_the_server_stores() {
     println!("  {} planes and {statuses} statuses were accepted, {rejected} rejected", planted.len());
     assert!(planted.len() >= wanted && statuses * 2 > wanted);
 
+    // However long that took.
+    at.connect(HEALTHY);
     let table = reads(&at, &["get"], &[0]).stdout;
     assert_eq!(table.lines().count(), wanted + 2, "a row for each, and the header");
     let row = table.lines().find(|line| line.starts_with("healthy ")).unwrap();

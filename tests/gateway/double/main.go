@@ -147,7 +147,8 @@ type double struct {
 	gateway        string // where it listens
 	leaves         [3]tls.Certificate
 	mode           atomic.Pointer[mode]
-	mute           atomic.Bool // whether the controller reports nothing
+	reports        sync.Mutex  // held while the controller reports; guards the next
+	mute           bool        // whether it reports nothing
 	idle           atomic.Bool // whether cert-manager does nothing
 	sync.Mutex                 // guards all below, and stdout
 	running        map[string]*pod
@@ -233,8 +234,13 @@ func poll(interval time.Duration, step func() error) {
 
 func (d *double) listenTo(input io.Reader, ended chan<- os.Signal) {
 	for lines := bufio.NewScanner(input); lines.Scan(); {
-		d.Lock()
 		line := strings.TrimSpace(lines.Text())
+		if line == "reports off" || line == "reports on" {
+			d.reports.Lock() // no report is on its way
+			d.mute = line == "reports off"
+			d.reports.Unlock()
+		}
+		d.Lock()
 		name, gateway := strings.CutPrefix(line, "gateway ")
 		next, known := modes[name]
 		switch {
@@ -244,7 +250,6 @@ func (d *double) listenTo(input io.Reader, ended chan<- os.Signal) {
 			d.reset()
 			fmt.Println("ok")
 		case line == "reports off", line == "reports on":
-			d.mute.Store(line == "reports off")
 			fmt.Println("ok")
 		case line == "issuing off", line == "issuing on":
 			d.idle.Store(line == "issuing off")
@@ -301,7 +306,7 @@ var modes = map[string]mode{
 	"blind":      {blind: true},
 	"other":      {other: true},
 	"fast":       {ahead: 10 * time.Minute},
-	"slow":       {ahead: -10 * time.Minute},
+	"slow":       {ahead: -time.Hour},
 }
 
 // issuer is a CA.
@@ -556,6 +561,11 @@ func (d *double) agents(planeType, planeID, name string) int {
 
 // tell is the controller: it reports each planeID's agents in the planes.
 func (d *double) tell() error {
+	d.reports.Lock()
+	defer d.reports.Unlock()
+	if d.mute {
+		return nil
+	}
 	var list struct{ Items []plane }
 	if err := d.control.call("GET", planes, nil, &list); err != nil {
 		return err
@@ -586,7 +596,7 @@ func (d *double) tell() error {
 		if before.Connected && !after.Connected {
 			after.LastDisconnectedTime = now
 		}
-		if after == before || d.mute.Load() {
+		if after == before {
 			continue
 		}
 		patch := map[string]any{"status": map[string]any{"agentConnection": after}}
