@@ -26,6 +26,11 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// A path as [`visible`] text.
+pub fn shown(path: &Path) -> String {
+    visible(&path.to_string_lossy()).into_owned()
+}
+
 fn spelled(text: &str) -> Cow<'_, str> {
     if !text.contains(hidden) {
         return Cow::Borrowed(text);

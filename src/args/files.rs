@@ -11,16 +11,53 @@ use crate::manifest::{self, Input, Manifest, Object, objects};
 use crate::plane::{Moment, Plane, Snapshot};
 use crate::term::Term;
 
+/// The time that a verb takes for the present.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct AtArgs {
+    /// Time to take as now: 2026-11-22T12:00:00Z, or +30d
+    ///
+    /// By default the newest time in files that are read instead of a cluster, else the API server's clock where one is
+    /// asked, else this machine's.
+    #[arg(long, value_name = "TIME")]
+    at: Option<Moment>,
+}
+
+impl AtArgs {
+    /// The time that is given, counted from another one, which is also taken where none is given.
+    pub fn from(&self, now: Timestamp) -> Timestamp {
+        self.at.map_or(now, |moment| moment.from(now))
+    }
+}
+
 /// Planes out of files.
 #[derive(Args, Clone, Debug)]
 pub struct FileArgs {
     /// Read from a file, a folder or - (standard input) instead of a cluster (can be repeated)
     #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
     pub files: Vec<Input>,
+}
 
-    /// With -f, moment that ages count from: a time as 2026-11-22T12:00:00Z, or +30d; the newest time in the files otherwise
-    #[arg(long, value_name = "TIME", requires = "files")]
-    at: Option<Moment>,
+/// Planes out of files, at a time that can be given for them.
+#[derive(Args, Clone, Debug)]
+#[command(mut_arg("at", |at| at.requires("files")))]
+pub struct SnapshotArgs {
+    #[command(flatten)]
+    files: FileArgs,
+
+    #[command(flatten)]
+    at: AtArgs,
+}
+
+impl SnapshotArgs {
+    pub fn given(&self) -> bool {
+        self.files.given()
+    }
+
+    /// Reads the files, and more of them.
+    pub fn read(&self, more: &[Input], term: &Term) -> anyhow::Result<FromFiles> {
+        let files = FileArgs { files: [self.files.files.as_slice(), more].concat() };
+        files.read_at(self.at.at.map(|at| at.from(Timestamp::now())), term)
+    }
 }
 
 /// What files hold.
@@ -31,22 +68,18 @@ pub struct FromFiles {
 }
 
 impl FileArgs {
-    pub fn of(files: &[Input]) -> Self {
-        Self { files: files.to_vec(), at: None }
-    }
-
-    /// The same with more files.
-    pub fn with(&self, more: &[Input]) -> Self {
-        Self { files: [self.files.as_slice(), more].concat(), at: self.at }
-    }
-
     pub fn given(&self) -> bool {
         !self.files.is_empty()
     }
 
-    /// The planes in the files as their own objects, and what stands around them. A field that can't be read is
-    /// told, and counts as unknown.
+    /// Reads the files as they are at the newest time in them.
     pub fn read(&self, term: &Term) -> anyhow::Result<FromFiles> {
+        self.read_at(None, term)
+    }
+
+    /// The planes in the files as their own objects, and what stands around them. A field that can't be read is told,
+    /// and counts as unknown.
+    fn read_at(&self, at: Option<Timestamp>, term: &Term) -> anyhow::Result<FromFiles> {
         let manifests = read_manifests(&self.files, false)?;
         let (mut values, mut planes, mut related) = (Vec::new(), Vec::new(), Vec::new());
         // What two files hold counts once.
@@ -67,7 +100,6 @@ impl FileArgs {
                 values.push(value);
             }
         }
-        let at = self.at.map(|moment| moment.from(Timestamp::now()));
         let snapshot = Snapshot::of_files(planes, related, at);
         term.note(&format!("from files; ages count from {}", snapshot.now.strftime("%Y-%m-%dT%H:%M:%SZ")));
         Ok(FromFiles { values, snapshot })

@@ -42,14 +42,14 @@ pub struct Args {
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let Session { term, .. } = session;
     let manifests = args.inputs.read(session, "kubectl apply")?;
-    if args.write.dry_run == DryRun::Client {
+    if args.write.dry_run() == DryRun::Client {
         report(&args, term, &manifests.iter().map(|manifest| (manifest.clone(), "applied")).collect::<Vec<_>>())?;
         return Ok(Exit::Done);
     }
     let cluster = session.connect_to_write().await?;
     let around = |manifest: &Value| cluster.around(&PlaneKey::of_object(manifest));
     let locked_out = lockout::warn(&cluster, &manifests, term).await;
-    if locked_out && args.write.dry_run == DryRun::None && !args.allow_lockout {
+    if locked_out && args.write.dry_run() == DryRun::None && !args.allow_lockout {
         if !term.asks() {
             return Err(Refusal::Lockout.into());
         }
@@ -57,7 +57,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     let (mut done, mut written, mut exit) = (Vec::new(), Vec::new(), Exit::Done);
     for manifest in &manifests {
-        match around(manifest).apply(manifest, args.force_conflicts, args.write.dry_run).await {
+        match around(manifest).apply(manifest, args.force_conflicts, args.write.dry_run()).await {
             Ok(mut applied) => {
                 without_managed_fields(&mut applied.after);
                 if applied.change != Change::Unchanged {
@@ -91,7 +91,7 @@ fn report(args: &Args, term: &Term, done: &[(Value, &str)]) -> anyhow::Result<()
     match args.write.output {
         Some(format) => print_objects(term, &done.iter().map(|(object, _)| object.clone()).collect::<Vec<_>>(), format),
         None => done.iter().try_for_each(|(object, word)| {
-            term.line(&format!("{} {word}{}", object_name(&PlaneKey::of_object(object)), args.write.dry_run.suffix()))
+            term.line(&format!("{} {word}{}", object_name(&PlaneKey::of_object(object)), args.write.dry_run().suffix()))
         }),
     }
 }

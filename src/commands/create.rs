@@ -50,13 +50,13 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let args = complete(args, term)?;
     let manifest = manifest(&args)?;
     check_manifest(&manifest, term)?;
-    if args.write.dry_run == DryRun::Client {
+    if args.write.dry_run() == DryRun::Client {
         report(term, &manifest, "created", &args)?;
         return Ok(Exit::Done);
     }
     let key = PlaneKey::of_object(&manifest);
     let cluster = session.connect_to_write().await?.of_kind(key.kind);
-    match cluster.create(&manifest, args.write.dry_run).await {
+    match cluster.create(&manifest, args.write.dry_run()).await {
         Err(Error::Exists { .. }) if args.if_not_exists => leave(&cluster, &key.name, &manifest, &args, term).await?,
         created => {
             let mut created = created?;
@@ -116,7 +116,7 @@ fn report(term: &Term, object: &Value, done: &str, args: &Args) -> anyhow::Resul
         Some(format) => print_object(term, object, format),
         None => {
             let name = object_name(&PlaneKey::of_object(object));
-            term.line(&format!("{name} {done}{}", args.write.dry_run.suffix()))
+            term.line(&format!("{name} {done}{}", args.write.dry_run().suffix()))
         }
     }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use tokio::time::Instant;
 
-use super::error::tell_missing;
+use super::error::{none_found, tell_missing};
 use super::objects::object_name;
 use super::{error_text, remains};
-use crate::args::{BuildArgs, Session, WhichArgs};
+use crate::args::{BuildArgs, ChangeArgs, Session, WhichArgs};
 use crate::cluster::{Cluster, Error, Event, Watch};
 use crate::doctor::lockout;
 use crate::plane::{DryRun, Plane, Span};
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// gateway; with either of them down that hangs, and it is said so. What remains in the agent's cluster is printed with
 /// the commands that remove it, exactly with --build-context.
 #[derive(ClapArgs, Debug)]
-#[command(after_help = "Examples:
+#[command(mut_arg("timeout", |timeout| timeout.default_value("0")), after_help = "Examples:
   choreoctl delete shared-builder
   choreoctl delete -l team=old --yes --timeout 2m")]
 pub struct Args {
@@ -39,17 +39,8 @@ pub struct Args {
     #[arg(long, value_name = "WHETHER", default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set)]
     wait: bool,
 
-    /// Longest time to wait; 0 for no limit
-    #[arg(long, value_name = "DURATION", default_value = "0")]
-    timeout: Span,
-
-    /// How far to go
-    #[arg(long, value_name = "HOW", default_value = "none")]
-    dry_run: DryRun,
-
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
+    #[command(flatten)]
+    change: ChangeArgs,
 
     #[command(flatten)]
     build: BuildArgs,
@@ -63,25 +54,25 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let mut exit = if args.ignore_not_found { Exit::Done } else { tell_missing(&missing, term) };
     if planes.is_empty() {
         if exit == Exit::Done {
-            term.note("No resources found");
+            none_found(term);
         }
         return Ok(exit);
     }
     // Only a remark: what can't be listed is not worth an error.
     lockout::of_delete(&cluster, &planes).await.iter().flatten().for_each(|told| term.warn(told));
-    if args.dry_run == DryRun::None {
+    if args.change.dry_run() == DryRun::None {
         let names: Vec<_> = planes.iter().map(|plane| visible(plane.name())).collect();
         let what = if let [name] = names.as_slice() {
             format!("plane {name}")
         } else {
             format!("{} planes ({})", names.len(), names.join(", "))
         };
-        term.confirm(&format!("delete {what} in {}", cluster.target().title()), args.yes)?;
+        term.confirm(&format!("delete {what} in {}", cluster.target().title()), args.change.yes)?;
     }
     let mut deleted = Vec::new();
     for plane in planes {
-        if args.dry_run != DryRun::Client {
-            match cluster.delete(&plane, args.dry_run).await {
+        if args.change.dry_run() != DryRun::Client {
+            match cluster.delete(&plane, args.change.dry_run()).await {
                 Ok(()) => {}
                 Err(Error::NotFound { .. }) if args.ignore_not_found => continue,
                 Err(error @ Error::NotFound { .. }) => {
@@ -92,14 +83,15 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
                 Err(error) => return Err(error.into()),
             }
         }
-        term.line(&format!("{} deleted{}", object_name(&plane.key()), args.dry_run.suffix()))?;
+        term.line(&format!("{} deleted{}", object_name(&plane.key()), args.change.dry_run().suffix()))?;
         deleted.push(plane);
     }
     if !deleted.is_empty() && !term.is_quiet() {
         let build = build.as_ref().map(|build| &build.cluster);
         remains::note(&cluster, build, &deleted).await.iter().for_each(|told| term.note(told));
     }
-    if args.wait && args.dry_run == DryRun::None && !wait(&cluster, deleted, args.timeout, term).await? {
+    if args.wait && args.change.dry_run() == DryRun::None && !wait(&cluster, deleted, args.change.timeout, term).await?
+    {
         return Ok(Exit::TimedOut);
     }
     Ok(exit)

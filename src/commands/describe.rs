@@ -3,8 +3,8 @@
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use super::error::tell_missing;
-use crate::args::{ChoiceArgs, FileArgs, FromFiles, Session, TextFormat};
+use super::error::{none_found, tell_missing};
+use crate::args::{ChoiceArgs, FromFiles, OutputArgs, Session, SnapshotArgs, TextFormat};
 use crate::doctor::{self, Facts};
 use crate::manifest::json_text;
 use crate::plane::Plane;
@@ -24,25 +24,24 @@ pub struct Args {
     #[command(flatten)]
     choice: ChoiceArgs,
 
-    /// How to print it
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: TextFormat,
+    #[command(flatten)]
+    output: OutputArgs<TextFormat>,
 
     #[command(flatten)]
-    files: FileArgs,
+    files: SnapshotArgs,
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let (mut facts, missing) = gather(&args, session).await?;
     facts.sort_by(|a, b| a.plane.name().cmp(b.plane.name()));
-    if args.output == TextFormat::Json {
+    if args.output.format == TextFormat::Json {
         let planes: Vec<_> = facts.iter().map(render::describe::json).collect();
         session.term.line(&json_text(&redacted_json(json!({"planes": planes})))?)?;
     } else {
         let pages: Vec<_> = facts.iter().map(render::describe::text).collect();
         session.term.print(&pages.join("\n"))?;
         if facts.is_empty() && missing.is_empty() {
-            session.term.note("No resources found");
+            none_found(&session.term);
         }
     }
     Ok(tell_missing(&missing, &session.term))
@@ -51,7 +50,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 /// The facts of the planes that were asked for, and an error for each that doesn't exist.
 async fn gather(args: &Args, session: &Session) -> anyhow::Result<(Vec<Facts>, Vec<anyhow::Error>)> {
     if args.files.given() {
-        let FromFiles { snapshot, .. } = args.files.read(&session.term)?;
+        let FromFiles { snapshot, .. } = args.files.read(&[], &session.term)?;
         let (names, missing) = args.choice.in_files(&snapshot.planes);
         return Ok((doctor::facts_of_files(&snapshot, &names).await, missing));
     }

@@ -1,20 +1,18 @@
 //! `choreoctl doctor`: find out why an agent isn't connected.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueHint};
 use rayon::prelude::*;
 
-use super::diagnosis::cut_off;
-use super::error::tell_missing;
+use super::diagnosis::DiagnosisArgs;
+use super::error::{none_found, tell_missing};
 use super::error_text;
-use crate::args::{BuildArgs, ChoiceArgs, ControlArgs, FileArgs, Session, TextFormat, swapped};
-use crate::doctor::{
-    self, CHECKS, Case, Checked, Gateway, Gathered, Reach, Status, checks, explained, is_healthy, root_cause,
-};
-use crate::gateway::GatewayUrl;
-use crate::manifest::{Input, json_text, read_bytes};
+use super::files::read;
+use crate::args::{OutputArgs, Session, SnapshotArgs, TextFormat, swapped};
+use crate::doctor::{self, CHECKS, Case, Checked, Gathered, Reach, Status, checks, explained, is_healthy, root_cause};
+use crate::manifest::{Input, json_text};
 use crate::pki::{self, Remaining};
 use crate::plane::{Plane, closest, did_you_mean};
 use crate::render;
@@ -36,11 +34,7 @@ use crate::text::visible;
   choreoctl doctor --explain agent-trusted")]
 pub struct Args {
     #[command(flatten)]
-    choice: ChoiceArgs,
-
-    /// Where the gateway is; where the agent's arguments say, unless given
-    #[arg(long, value_name = "URL", value_parser = GatewayUrl::of_agent, conflicts_with = "files")]
-    gateway_url: Option<GatewayUrl>,
+    diagnosis: DiagnosisArgs,
 
     /// Certificate to show to the gateway; what the agent's Secret holds, unless given
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "key", conflicts_with = "files")]
@@ -59,11 +53,7 @@ pub struct Args {
     strict: bool,
 
     #[command(flatten)]
-    control: ControlArgs,
-
-    /// How to print it
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: TextFormat,
+    output: OutputArgs<TextFormat>,
 
     /// List the checks, and end
     #[arg(long)]
@@ -74,10 +64,7 @@ pub struct Args {
     explain: Option<String>,
 
     #[command(flatten)]
-    build: BuildArgs,
-
-    #[command(flatten)]
-    files: FileArgs,
+    files: SnapshotArgs,
 
     /// With -f, the build cluster's objects, where they are in other files (can be repeated)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath, requires = "files")]
@@ -88,52 +75,37 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     if args.list_checks || args.explain.is_some() {
         return tell_checks(&args, session);
     }
-    if args.files.given() {
-        anyhow::ensure!(!args.build.is_named(), "with -f no cluster is asked: leave --build-context out");
-        return of_files(&args, session).await;
-    }
     let term = &session.term;
-    let control = args.choice.connect(session).await?;
-    let build = args.build.connect(session).await?;
+    if args.files.given() {
+        args.diagnosis.refuse_clusters()?;
+        let files = args.files.read(&args.build_file, term)?;
+        let (gathered, missing, exit) = args.diagnosis.of_files(&files, args.expires_within, term).await;
+        return Ok(exit.and(conclude(&args, &gathered, missing, term)?));
+    }
+    let control = args.diagnosis.choice.connect(session).await?;
+    let build = args.diagnosis.build().connect(session).await?;
     let identity = match (&args.cert, &args.key) {
         (Some(certificate), Some(key)) => Some(identity(certificate, key)?),
         _ => None,
     };
-    let reach = Reach {
-        control: &control,
-        control_namespace: &args.control.control_namespace,
-        build: build.as_ref().map(|build| (&build.cluster, build.namespace.as_str())),
-        gateway_url: args.gateway_url.as_ref(),
-        identity,
-        limit: session.patience(),
-        soon: args.expires_within,
-        named: !args.choice.names.is_empty(),
-        gateway: Gateway::Word,
-    };
-    let (gathered, missing, exit) = match args.choice.in_cluster(&control, |plane: Plane| plane).await {
-        Ok((planes, missing)) => (doctor::gather(&reach, planes, args.choice.is_whole()).await, missing, Exit::Done),
+    let reach =
+        Reach { identity, soon: args.expires_within, ..args.diagnosis.reach(&control, build.as_ref(), session) };
+    let (gathered, missing, exit) = match args.diagnosis.choice.in_cluster(&control, |plane: Plane| plane).await {
+        Ok((planes, missing)) => {
+            (doctor::gather(&reach, planes, args.diagnosis.choice.is_whole()).await, missing, Exit::Done)
+        }
         Err(error) => {
             if let Some(swapped) = swapped(&control, build.as_ref(), &error).await {
                 return Err(swapped.into());
             }
             // The agent's side is shown all the same.
-            let names: Vec<_> = args.choice.names.iter().map(ToString::to_string).collect();
+            let names: Vec<_> = args.diagnosis.choice.names.iter().map(ToString::to_string).collect();
             let gathered = doctor::gather_without_control(&reach, &names, &error).await;
             term.error(&error_text(&error.into()));
             (gathered, Vec::new(), Exit::Failed)
         }
     };
     Ok(exit.and(conclude(&args, &gathered, missing, term)?))
-}
-
-/// The same out of files: a dump, or what kubectl printed.
-async fn of_files(args: &Args, session: &Session) -> anyhow::Result<Exit> {
-    let files = args.files.with(&args.build_file).read(&session.term)?;
-    let (names, missing) = args.choice.in_files(&files.snapshot.planes);
-    let (namespace, named) = (&args.control.control_namespace, !args.choice.names.is_empty());
-    let gathered = doctor::gather_of_files(&files.snapshot, &names, namespace, args.expires_within, named).await;
-    let exit = cut_off(&files.snapshot, &session.term);
-    Ok(exit.and(conclude(args, &gathered, missing, &session.term)?))
 }
 
 /// Shows what the checks say, and how that ends.
@@ -146,16 +118,16 @@ fn conclude(args: &Args, gathered: &Gathered, missing: Vec<anyhow::Error>, term:
     let planes: Vec<_> = gathered.cases.par_iter().map(diagnose).collect();
     let all = planes.iter().map(|plane| plane.checked.as_slice()).chain([ground.as_slice()]);
     let exit = all.map(|checked| exit_of(checked, args.strict)).fold(Exit::Done, Exit::and);
-    match args.output {
+    match args.output.format {
         TextFormat::Json => {
             let healthy =
                 missing.is_empty() && is_healthy(&ground) && planes.iter().all(|plane| is_healthy(&plane.checked));
             term.line(&json_text(&render::checks::json(&ground, &planes, healthy))?)?;
         }
         TextFormat::Text => match planes.as_slice() {
-            [] if missing.is_empty() && root_cause(&ground).is_none() => term.note("No resources found"),
+            [] if missing.is_empty() && root_cause(&ground).is_none() => none_found(term),
             [] => term.print(&render::checks::list(&ground, true))?,
-            planes if args.choice.names.is_empty() && planes.len() > 1 => {
+            planes if args.diagnosis.choice.names.is_empty() && planes.len() > 1 => {
                 term.print(&render::checks::table(planes))?;
                 let told: Vec<_> = ground.into_iter().filter(|one| one.is_problem()).collect();
                 if !told.is_empty() {
@@ -179,9 +151,12 @@ fn exit_of(checked: &[Checked], strict: bool) -> Exit {
 }
 
 /// What is shown to the gateway: certificates and the key that belongs to the first of them.
-fn identity(certificate: &std::path::Path, key: &std::path::Path) -> anyhow::Result<(Vec<Vec<u8>>, String)> {
-    let (presented, text) = (presented(certificate)?, key_text(key)?);
-    let public = pki::PrivateKey::from_pem(&text)?.public_key_info();
+fn identity(certificate: &Path, key: &Path) -> anyhow::Result<(Vec<Vec<u8>>, String)> {
+    let presented = pki::certificates(&read(certificate)?);
+    anyhow::ensure!(!presented.is_empty(), "there is no certificate in {}", certificate.display());
+    let text = read(key)?;
+    let public = pki::PrivateKey::from_pem(&text).with_context(|| format!("could not use {}", key.display()))?;
+    let public = public.public_key_info();
     let fits = pki::belong_together(&presented[0], &public);
     anyhow::ensure!(
         fits,
@@ -190,20 +165,6 @@ fn identity(certificate: &std::path::Path, key: &std::path::Path) -> anyhow::Res
         certificate.display()
     );
     Ok((presented, text))
-}
-
-fn presented(path: &std::path::Path) -> anyhow::Result<Vec<Vec<u8>>> {
-    let bytes = read_bytes(&Input::Path(path.to_owned()))?;
-    let found = pki::certificates(&String::from_utf8_lossy(&bytes));
-    anyhow::ensure!(!found.is_empty(), "there is no certificate in {}", path.display());
-    Ok(found)
-}
-
-fn key_text(path: &std::path::Path) -> anyhow::Result<String> {
-    let bytes = read_bytes(&Input::Path(path.to_owned()))?;
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    pki::PrivateKey::from_pem(&text).with_context(|| format!("could not use {}", path.display()))?;
-    Ok(text)
 }
 
 fn tell_checks(args: &Args, session: &Session) -> anyhow::Result<Exit> {

@@ -7,16 +7,16 @@ use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueHint};
 use clap_complete::ArgValueCandidates;
 
-use crate::args::{BuildArgs, ControlArgs, Session, kind_of, unless_swapped};
+use super::diagnosis::ClusterArgs;
+use crate::args::{Session, kind_of, unless_swapped};
 use crate::complete;
-use crate::doctor::{self, Gateway, Reach};
+use crate::doctor;
 use crate::files::{self, Existing, Rights};
 use crate::manifest::to_yaml;
-use crate::pki::Remaining;
-use crate::plane::{Plane, PlaneName, Span};
+use crate::plane::{Plane, PlaneName};
 use crate::render::redacted_json;
 use crate::term::Exit;
-use crate::text::visible;
+use crate::text::{shown, visible};
 
 /// Write what a diagnosis looks at into a file
 ///
@@ -41,30 +41,17 @@ pub struct Args {
     force: bool,
 
     #[command(flatten)]
-    control: ControlArgs,
-
-    #[command(flatten)]
-    build: BuildArgs,
+    clusters: ClusterArgs,
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let control = session.connect().await?.of_kind(kind_of(&args.names)?);
-    let build = args.build.connect(session).await?;
+    let build = args.clusters.build.connect(session).await?;
     let names: Vec<_> = args.names.iter().map(ToString::to_string).collect();
     for name in &names {
         unless_swapped(&control, build.as_ref(), control.plane::<Plane>(name).await).await?;
     }
-    let reach = Reach {
-        control: &control,
-        control_namespace: &args.control.control_namespace,
-        build: build.as_ref().map(|build| (&build.cluster, build.namespace.as_str())),
-        gateway_url: None,
-        identity: None,
-        limit: session.patience(),
-        soon: Remaining::Span(Span::default()),
-        named: true,
-        gateway: Gateway::Word,
-    };
+    let reach = args.clusters.reach(&control, build.as_ref(), session);
     let (list, unread) = doctor::dump(&reach, &names).await?;
     for told in &unread {
         session.term.warn(&format!("not in the dump: {}", visible(told)));
@@ -77,7 +64,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     write(&args.output, &text, args.force)?;
-    let shown = visible(&args.output.to_string_lossy()).into_owned();
+    let shown = shown(&args.output);
     session.term.line(&format!("{shown}: {count} objects"))?;
     Ok(Exit::Done)
 }
@@ -86,11 +73,10 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 fn write(path: &Path, text: &str, force: bool) -> anyhow::Result<()> {
     let existing = if force { Existing::Replace } else { Existing::Keep };
     let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let shown = || visible(&path.to_string_lossy()).into_owned();
     match files::write(path, text, Rights::Owner, existing) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            anyhow::bail!("{} exists already: --force replaces it", shown())
+            anyhow::bail!("{} exists already: --force replaces it", shown(path))
         }
-        written => written.with_context(|| format!("could not write {}", shown())),
+        written => written.with_context(|| format!("could not write {}", shown(path))),
     }
 }

@@ -30,6 +30,11 @@ pub fn tell_missing(missing: &[anyhow::Error], term: &Term) -> Exit {
     if missing.is_empty() { Exit::Done } else { Exit::NotFound }
 }
 
+/// Says that there is nothing to show, as kubectl does.
+pub fn none_found(term: &Term) {
+    term.note("No resources found");
+}
+
 /// The hint of an error, if it is one that carries hints: all of them are listed here.
 fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     macro_rules! first {

@@ -1,16 +1,15 @@
 //! `choreoctl forecast`: when planes will break by themselves.
 
-use clap::{Args as ClapArgs, ValueEnum, ValueHint};
+use clap::{Args as ClapArgs, ValueEnum};
 use jiff::Timestamp;
 
-use super::diagnosis::cut_off;
-use super::error::tell_missing;
-use crate::args::{BuildArgs, ChoiceArgs, ControlArgs, FileArgs, Session, unless_swapped};
+use super::diagnosis::DiagnosisArgs;
+use super::error::{none_found, tell_missing};
+use crate::args::{AtArgs, FileArgs, OutputArgs, Session, unless_swapped};
 use crate::doctor::{self, Break, Case, Few, Gateway, Reach, forecast};
-use crate::gateway::GatewayUrl;
-use crate::manifest::{Input, json_text};
+use crate::manifest::json_text;
 use crate::pki::Remaining;
-use crate::plane::{Moment, Plane, Span};
+use crate::plane::{Plane, Span};
 use crate::render::forecast::{Forecast, json, prometheus, table};
 use crate::term::Exit;
 
@@ -20,39 +19,26 @@ use crate::term::Exit;
 /// the day on which cert-manager renews a pinned one, and with a gateway's URL the gateway's own certificate. A certificate
 /// that is unknown has its latest possible date, and counts for --within. It only reads.
 #[derive(ClapArgs, Debug)]
-#[command(after_help = "Examples:
+#[command(mut_arg("output", |format| format.default_value("table")), after_help = "Examples:
   choreoctl forecast
   choreoctl forecast shared-builder --build-context build --within 30d
   choreoctl forecast -o prometheus > choreoctl.prom")]
 pub struct Args {
     #[command(flatten)]
-    choice: ChoiceArgs,
-
-    /// Where the gateway is; where the agent's arguments say, unless given
-    #[arg(long, value_name = "URL", value_parser = GatewayUrl::of_agent, conflicts_with = "files")]
-    gateway_url: Option<GatewayUrl>,
+    diagnosis: DiagnosisArgs,
 
     /// Exit 1 when a plane breaks within a length of time
     #[arg(long, value_name = "DURATION")]
     within: Option<Span>,
 
-    /// Look as if it were this time: 2026-11-22T12:00:00Z, or +30d
-    #[arg(long, value_name = "TIME")]
-    at: Option<Moment>,
+    #[command(flatten)]
+    at: AtArgs,
 
     #[command(flatten)]
-    control: ControlArgs,
-
-    /// How to print it
-    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
-    output: Format,
+    output: OutputArgs<Format>,
 
     #[command(flatten)]
-    build: BuildArgs,
-
-    /// Read from a file, a folder or - (standard input) instead of a cluster (can be repeated)
-    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
-    files: Vec<Input>,
+    files: FileArgs,
 }
 
 /// What ends soon is no matter here: dates are told.
@@ -66,21 +52,15 @@ enum Format {
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
-    anyhow::ensure!(
-        args.files.is_empty() || !args.build.is_named(),
-        "with -f no cluster is asked: leave --build-context out"
-    );
-    let (cases, missing, now, mut exit) = if args.files.is_empty() {
-        gather(&args, session).await?
+    let (cases, missing, now, mut exit) = if args.files.given() {
+        args.diagnosis.refuse_clusters()?;
+        let files = args.files.read(&session.term)?;
+        let (gathered, missing, exit) = args.diagnosis.of_files(&files, SOON, &session.term).await;
+        (gathered.cases, missing, files.snapshot.now, exit)
     } else {
-        let files = FileArgs::of(&args.files).read(&session.term)?;
-        let (names, missing) = args.choice.in_files(&files.snapshot.planes);
-        let (namespace, named) = (&args.control.control_namespace, !args.choice.names.is_empty());
-        let cases = doctor::gather_of_files(&files.snapshot, &names, namespace, SOON, named).await.cases;
-        let exit = cut_off(&files.snapshot, &session.term);
-        (cases, missing, files.snapshot.now, exit)
+        gather(&args, session).await?
     };
-    let at = args.at.map_or(now, |moment| moment.from(now));
+    let at = args.at.from(now);
     let forecasts: Vec<_> = cases
         .iter()
         .map(|case| Forecast {
@@ -90,14 +70,15 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         })
         .collect();
     let within = |one: &Break| args.within.is_some_and(|within| one.may_precede(within.after(at)));
-    match args.output {
+    match args.output.format {
         Format::Json => session.term.line(&json_text(&json(&forecasts))?)?,
         Format::Prometheus => session.term.print(&prometheus(&forecasts))?,
-        Format::Table if forecasts.is_empty() && missing.is_empty() => session.term.note("No resources found"),
+        Format::Table if forecasts.is_empty() && missing.is_empty() => none_found(&session.term),
         Format::Table => session.term.print(&table(&forecasts, within, at))?,
     }
     // So may a gateway that was named and shows no certificate.
-    if let Some(url) = args.gateway_url.as_ref().filter(|_| cases.iter().any(|case| case.gateway_certificate.is_none()))
+    if let Some(url) =
+        args.diagnosis.gateway_url.as_ref().filter(|_| cases.iter().any(|case| case.gateway_certificate.is_none()))
     {
         session.term.warn(&format!("the certificate of {url} could not be seen"));
         exit = exit.and(Exit::Failed);
@@ -123,7 +104,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             _ => {}
         }
     }
-    if args.files.is_empty() && !args.build.is_named() && !cases.is_empty() {
+    if !args.files.given() && !args.diagnosis.build().is_named() && !cases.is_empty() {
         session.term.note("the agents' certificates are not included: --build-context");
     }
     // What can't be read may break at any time.
@@ -142,21 +123,11 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 type Gathered = (Vec<Case>, Vec<anyhow::Error>, Timestamp, Exit);
 
 async fn gather(args: &Args, session: &Session) -> anyhow::Result<Gathered> {
-    let control = args.choice.connect(session).await?;
-    let build = args.build.connect(session).await?;
-    let chosen = args.choice.in_cluster(&control, |plane: Plane| plane).await;
+    let control = args.diagnosis.choice.connect(session).await?;
+    let build = args.diagnosis.build().connect(session).await?;
+    let chosen = args.diagnosis.choice.in_cluster(&control, |plane: Plane| plane).await;
     let (planes, missing) = unless_swapped(&control, build.as_ref(), chosen).await?;
-    let reach = Reach {
-        control: &control,
-        control_namespace: &args.control.control_namespace,
-        build: build.as_ref().map(|build| (&build.cluster, build.namespace.as_str())),
-        gateway_url: args.gateway_url.as_ref(),
-        identity: None,
-        limit: session.patience(),
-        soon: SOON,
-        named: !args.choice.names.is_empty(),
-        gateway: Gateway::Certificate,
-    };
-    let cases = doctor::gather(&reach, planes, args.choice.is_whole()).await.cases;
+    let reach = Reach { gateway: Gateway::Certificate, ..args.diagnosis.reach(&control, build.as_ref(), session) };
+    let cases = doctor::gather(&reach, planes, args.diagnosis.choice.is_whole()).await.cases;
     Ok((cases, missing, control.now(), Exit::Done))
 }

@@ -5,10 +5,10 @@ use clap_complete::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::error::tell_missing;
+use super::error::{none_found, tell_missing};
 use super::objects::{list, object_name, without_managed_fields};
 use super::watching::watch;
-use crate::args::{ChoiceArgs, Chosen, FileArgs, FromFiles, Session};
+use crate::args::{ChoiceArgs, Chosen, FromFiles, OutputArgs, Session, SnapshotArgs};
 use crate::cluster::{Cluster, Error};
 use crate::complete;
 use crate::estate::{Files, client_cas};
@@ -22,7 +22,7 @@ use crate::term::Exit;
 ///
 /// As a table, or with -o json and yaml as the API server's own objects. With -f from files, without a cluster.
 #[derive(ClapArgs, Debug)]
-#[command(after_help = "Examples:
+#[command(mut_arg("output", |format| format.default_value("table")), after_help = "Examples:
   choreoctl get
   choreoctl get -o wide --sort-by state
   choreoctl get --state '!Connected' -o name
@@ -47,16 +47,15 @@ pub struct Args {
     #[arg(short, long, conflicts_with = "files")]
     watch: bool,
 
-    /// How to print it
-    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs<Format>,
 
     /// With -o json and yaml, show who owns which field
     #[arg(long)]
     show_managed_fields: bool,
 
     #[command(flatten)]
-    files: FileArgs,
+    files: SnapshotArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,12 +73,12 @@ fn columns() -> Vec<CompletionCandidate> {
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     if args.watch {
-        if args.output != Format::Table {
+        if args.output.format != Format::Table {
             anyhow::bail!("with --watch there is only the table; events in JSON come from `choreoctl watch -o json`");
         }
         return watch(args.choice, args.state.unwrap_or_default(), None, None, session).await;
     }
-    match args.output {
+    match args.output.format {
         Format::Table | Format::Wide | Format::Name => show(&args, session).await,
         Format::Json | Format::Yaml => print(&args, session).await,
     }
@@ -88,14 +87,14 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 /// The planes as a table, or by name.
 async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let (mut rows, now, missing) = if args.files.given() {
-        let FromFiles { snapshot, .. } = args.files.read(&session.term)?;
+        let FromFiles { snapshot, .. } = args.files.read(&[], &session.term)?;
         let cas = client_cas(&Files::control(&snapshot), &snapshot.planes).await.into_iter();
         let rows = snapshot
             .planes
             .iter()
             .cloned()
             .zip(cas)
-            .map(|(plane, ca)| Row::new(plane, (args.output == Format::Wide).then_some(ca)));
+            .map(|(plane, ca)| Row::new(plane, (args.output.format == Format::Wide).then_some(ca)));
         let mut rows: Vec<_> = rows.collect();
         let (chosen, missing) = args.choice.in_files(&snapshot.planes);
         rows.retain(|row| chosen.contains(&row.key));
@@ -110,9 +109,9 @@ async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     render::planes::sort(&mut rows, args.sort_by, now);
     if rows.is_empty() {
         if exit == Exit::Done {
-            session.term.note("No resources found");
+            none_found(&session.term);
         }
-    } else if args.output == Format::Name {
+    } else if args.output.format == Format::Name {
         let names: String = rows.iter().map(|row| object_name(&row.key) + "\n").collect();
         session.term.print(&names)?;
     } else {
@@ -126,7 +125,7 @@ async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
 }
 
 async fn rows(cluster: &Cluster, args: &Args) -> Result<Chosen<Row>, Error> {
-    if args.output != Format::Wide {
+    if args.output.format != Format::Wide {
         return args.choice.in_cluster(cluster, |plane| Row::new(plane, None)).await;
     }
     let (planes, missing) = args.choice.in_cluster(cluster, |plane: Plane| plane).await?;
@@ -137,7 +136,7 @@ async fn rows(cluster: &Cluster, args: &Args) -> Result<Chosen<Row>, Error> {
 /// The planes as the API server has them.
 async fn print(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let (mut objects, now, missing) = if args.files.given() {
-        let FromFiles { values: objects, snapshot } = args.files.read(&session.term)?;
+        let FromFiles { values: objects, snapshot } = args.files.read(&[], &session.term)?;
         let (names, missing) = args.choice.in_files(&snapshot.planes);
         let chosen = objects.into_iter().filter(|object| names.contains(&PlaneKey::of_object(object))).collect();
         (chosen, snapshot.now, missing)
@@ -158,7 +157,7 @@ async fn print(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         [] if !args.choice.names.is_empty() => return Ok(exit),
         objects => list(objects),
     };
-    match args.output {
+    match args.output.format {
         Format::Yaml => session.term.print(&to_yaml(&result)?)?,
         _ => session.term.line(&json_text(&result)?)?,
     }

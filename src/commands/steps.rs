@@ -16,7 +16,7 @@ use crate::plan::{self, Observer, Pem, Status};
 use crate::plane::DryRun;
 use crate::render::{self, redacted_json};
 use crate::term::{Exit, PromptError, Term, Waiting};
-use crate::text::visible;
+use crate::text::{shown, visible};
 
 /// The first line of manifests for others.
 const MARK: &str = "# written by choreoctl, to be applied in the place of what is there";
@@ -221,6 +221,6 @@ impl Observer for Steps<'_> {
             _ => {}
         }
         manifest::write(&path, &format!("{MARK}\n{text}"))?;
-        Ok(visible(&path.to_string_lossy()).into_owned())
+        Ok(shown(&path))
     }
 }

@@ -10,11 +10,11 @@ use rayon::prelude::*;
 use serde_json::Value;
 
 use super::refusals::NotValidated;
-use crate::args::Session;
+use crate::args::{AtArgs, OutputArgs, Session};
 use crate::cluster::Cluster;
 use crate::complete;
 use crate::manifest::{self, Input, Manifest, json_text, objects};
-use crate::plane::{DryRun, Moment, PlaneKey, closest, did_you_mean};
+use crate::plane::{DryRun, PlaneKey, closest, did_you_mean};
 use crate::render::{self, report, report::Tally};
 use crate::term::{self, Exit, Progress, Term};
 use crate::validate::{Finding, Judgement, NO_PLANE, Neighbours, RULES, Resource, Rule, Validator, applied};
@@ -59,13 +59,11 @@ pub struct Args {
     #[arg(long, value_name = "HOW", default_value = "none", requires = "fix", hide_possible_values = true)]
     dry_run: DryRun,
 
-    /// Moment that certificates are judged at: a time as 2026-11-22T12:00:00Z, or +30d; now otherwise
-    #[arg(long, value_name = "TIME")]
-    at: Option<Moment>,
+    #[command(flatten)]
+    at: AtArgs,
 
-    /// How to print it
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs<Format>,
 
     /// List the rules
     #[arg(long)]
@@ -95,10 +93,10 @@ enum Format {
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let term = &session.term;
     if args.list_rules {
-        return list_rules(args.output, term);
+        return list_rules(args.output.format, term);
     }
     if let Some(rule) = args.explain {
-        return explain(rule, args.output, term);
+        return explain(rule, args.output.format, term);
     }
     let inputs: Vec<_> = args.paths.iter().chain(&args.files).cloned().collect();
     if inputs.is_empty() {
@@ -107,7 +105,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     if args.fix && inputs.contains(&Input::Stdin) {
         return Err(NotValidated::FixStdin.into());
     }
-    let at = args.at.map_or_else(Timestamp::now, |moment| moment.from(Timestamp::now()));
+    let at = args.at.from(Timestamp::now());
     let cluster = if args.server { Some(session.connect().await?) } else { None };
     let validator = match (&cluster, args.crds.as_slice()) {
         (None, []) => Validator::reference(at),
@@ -116,7 +114,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let files = manifest::list_inputs(&inputs, true).once();
     let progress = term.progress(files.inputs.len());
     let mut run = Run {
-        format: args.output,
+        format: args.output.format,
         term,
         progress,
         tally: Tally::default(),

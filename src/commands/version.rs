@@ -3,7 +3,7 @@
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use crate::args::{Session, TextFormat};
+use crate::args::{OutputArgs, Session, TextFormat};
 use crate::manifest::json_text;
 use crate::term::Exit;
 use crate::text::visible;
@@ -15,9 +15,8 @@ pub struct Args {
     #[arg(long)]
     client: bool,
 
-    /// How to print it
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: TextFormat,
+    #[command(flatten)]
+    output: OutputArgs<TextFormat>,
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
@@ -31,7 +30,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         })
     };
     let known = server.as_ref().and_then(|server| server.as_ref().ok());
-    match args.output {
+    match args.output.format {
         TextFormat::Json => session.term.line(&json_text(
             &json!({"client": {"version": client}, "server": known.map(|version| json!({"version": version}))}),
         )?)?,

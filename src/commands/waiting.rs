@@ -41,7 +41,7 @@ pub fn deadline(timeout: Span) -> Option<Instant> {
 
 /// After a write: waits until the planes are connected, where that was asked for.
 pub async fn if_asked(args: &WriteArgs, cluster: &Cluster, planes: Vec<PlaneKey>, term: &Term) -> anyhow::Result<Exit> {
-    if !args.wait || args.dry_run != DryRun::None {
+    if !args.wait || args.dry_run() != DryRun::None {
         return Ok(Exit::Done);
     }
     connected(cluster, planes, args.timeout, term).await

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::files::{self, Existing, Rights};
-use crate::text::visible;
+use crate::text::shown;
 
 pub const CA_CERTIFICATE: &str = "ca.crt";
 pub const CA_PRIVATE_KEY: &str = "ca.key";
@@ -348,10 +348,6 @@ fn failed(path: &Path, source: io::Error) -> StoreError {
         io::ErrorKind::NotADirectory => StoreError::NotFolder { path: shown(path) },
         _ => StoreError::Write { path: shown(path), source },
     }
-}
-
-fn shown(path: &Path) -> String {
-    visible(&path.to_string_lossy()).into_owned()
 }
 
 #[cfg(all(test, unix))]

@@ -36,7 +36,7 @@ pub use releases::{Difference, PLANE_ID_REQUIRED, SECRET_KEY_REF, Served};
 pub use selector::Selector;
 pub use snapshot::{Side, Snapshot};
 pub use source::Source;
-pub use span::{Moment, Span, age};
+pub use span::{Moment, Span, age, day};
 pub use state::{State, StateFilter};
 
 // The names that rooms still know instead of a plane's own kind.

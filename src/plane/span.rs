@@ -106,6 +106,11 @@ impl FromStr for Moment {
     }
 }
 
+/// The day of a moment, as 2026-11-22.
+pub fn day(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d").to_string()
+}
+
 /// How long ago `then` was, or how long it is till then: two units at most, as kubectl rounds ages.
 pub fn age(then: Timestamp, now: Timestamp) -> String {
     let seconds = now.duration_since(then).as_secs().unsigned_abs();

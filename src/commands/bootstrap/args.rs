@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueHint};
 
-use crate::args::{BuildArgs, CaArgs, ControlArgs, SpecArgs, TextFormat, read_cas, read_manifests};
+use crate::args::{
+    BuildArgs, CaArgs, ChangeArgs, ControlArgs, KeyArgs, OutputArgs, SpecArgs, TextFormat, read_cas, read_manifests,
+};
 use crate::commands::manifests::check_manifest;
 use crate::gateway::GatewayUrl;
 use crate::manifest::{Input, objects};
-use crate::pki::KeyAlgorithm;
 use crate::plan::{AgentCertificate, CaIn, Given};
-use crate::plane::{CA_KEY, CHART, DEFAULT_KIND, DryRun, Plane, PlaneName, SecretKeyRef, Span};
+use crate::plane::{CA_KEY, CHART, DEFAULT_KIND, Plane, PlaneName, SecretKeyRef};
 use crate::term::Term;
 use crate::text::visible;
 
@@ -61,17 +62,12 @@ pub struct Args {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out_dir: Option<PathBuf>,
 
-    /// Kind of the keys
-    #[arg(long, value_name = "ALGORITHM", default_value = "ecdsa-p256")]
-    pub key_algorithm: KeyAlgorithm,
+    #[command(flatten)]
+    pub key: KeyArgs,
 
     /// Replace what is there and differs, unasked
     #[arg(long)]
     pub force: bool,
-
-    /// How far to go
-    #[arg(long, value_name = "HOW", default_value = "none")]
-    pub dry_run: DryRun,
 
     /// Run helm, which must be on the PATH
     #[arg(long)]
@@ -89,20 +85,14 @@ pub struct Args {
     #[arg(long)]
     pub wait: bool,
 
-    /// Longest time to wait; 0 for no limit
-    #[arg(long, value_name = "DURATION", default_value = "5m")]
-    pub timeout: Span,
-
     #[command(flatten)]
     pub control: ControlArgs,
 
-    /// How to print it
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    pub output: TextFormat,
+    #[command(flatten)]
+    pub output: OutputArgs<TextFormat>,
 
-    /// Do not ask
-    #[arg(short, long)]
-    pub yes: bool,
+    #[command(flatten)]
+    pub change: ChangeArgs,
 
     #[command(flatten)]
     pub build: BuildArgs,

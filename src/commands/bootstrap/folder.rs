@@ -13,7 +13,7 @@ use crate::pki::{
 };
 use crate::plan::Pem;
 use crate::plane::DryRun;
-use crate::text::visible;
+use crate::text::{shown, visible};
 
 /// Private keys, apart from what may be committed.
 pub const KEYS: &str = "private";
@@ -72,8 +72,4 @@ pub fn write(folder: &Path, name: &str, text: &str) -> anyhow::Result<()> {
         std::fs::create_dir_all(parent).with_context(failed)?;
     }
     Ok(manifest::write(&path, text)?)
-}
-
-pub fn shown(path: &Path) -> String {
-    visible(&path.to_string_lossy()).into_owned()
 }

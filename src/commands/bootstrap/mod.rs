@@ -34,19 +34,19 @@ pub async fn run(mut args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     ask_for_url(&mut args, term)?;
     let registration = Registration { args: &args, control, build, given, several: planes.len() > 1, session };
-    if args.dry_run == DryRun::None {
-        if term.asks() && !args.yes {
+    if args.change.dry_run() == DryRun::None {
+        if term.asks() && !args.change.yes {
             registration.preview(&planes).await?;
         }
         let names: Vec<_> = planes.iter().map(|plane| visible(plane.name())).collect();
-        term.confirm(&format!("register {}", names.join(", ")), args.yes)?;
+        term.confirm(&format!("register {}", names.join(", ")), args.change.yes)?;
     }
     registration.of_all(planes).await
 }
 
 /// Asks where the gateway is, unless that is given or nothing may be asked.
 fn ask_for_url(args: &mut Args, term: &Term) -> anyhow::Result<()> {
-    if args.gateway_url.is_some() || args.yes || !term.asks() {
+    if args.gateway_url.is_some() || args.change.yes || !term.asks() {
         return Ok(());
     }
     let url = term.ask("Where agents reach the gateway, as wss://HOST:PORT/ws (may be empty)", None, |text| {

@@ -7,21 +7,21 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::args::{Args, folder};
-use super::folder::{KEYS, VALUES, at_hand, keys, shown, there, write as write_file};
+use super::folder::{KEYS, VALUES, at_hand, keys, there, write as write_file};
 use crate::args::{NoBuildCluster, Session, TextFormat};
 use crate::commands::steps::{Steps, write_keys};
 use crate::manifest::to_yaml;
 use crate::plan::{self, AgentCertificate, Files, Issuer, Observer as _, Offline, Status};
 use crate::plane::{DryRun, Plane};
 use crate::term::Exit;
-use crate::text::{shell_quoted, visible};
+use crate::text::{shell_quoted, shown, visible};
 
 pub fn write(args: &Args, planes: &[Plane], session: &Session) -> anyhow::Result<Exit> {
     let needs_cluster = [
         (args.out_dir.is_none(), "without --out-dir it"),
         (args.install, "--install"),
         (args.wait, "--wait"),
-        (args.dry_run == DryRun::Server, "--dry-run server"),
+        (args.change.dry_run() == DryRun::Server, "--dry-run server"),
         (args.agent_certificate == Some(AgentCertificate::Existing), "--agent-certificate existing"),
         (!args.ca.client_ca_files.is_empty(), "--client-ca-file"),
         (args.ca.client_ca_secret.is_some(), "--client-ca-secret"),
@@ -37,12 +37,12 @@ pub fn write(args: &Args, planes: &[Plane], session: &Session) -> anyhow::Result
             visible(plane.plane_id())
         );
     }
-    let mut steps = Steps::new(&session.term, args.output);
+    let mut steps = Steps::new(&session.term, args.output.format);
     for plane in planes {
         steps.plane = (planes.len() > 1).then(|| plane.name().to_owned());
         let folder = folder(args, plane, planes.len() > 1).unwrap_or_default();
         let told = one(args, plane, &folder)?;
-        match args.output {
+        match args.output.format {
             TextFormat::Json => steps.tell("values", Status::Done, &told),
             TextFormat::Text => session.term.line(&told)?,
         }
@@ -53,7 +53,7 @@ pub fn write(args: &Args, planes: &[Plane], session: &Session) -> anyhow::Result
 /// One plane's folder. Keys of a run before are taken over, and what others wrote is left alone.
 fn one(args: &Args, plane: &Plane, folder: &Path) -> anyhow::Result<String> {
     let keys = keys(folder);
-    let (authority, pair) = at_hand(&keys, plane.plane_id(), args.dry_run)?;
+    let (authority, pair) = at_hand(&keys, plane.plane_id(), args.change.dry_run())?;
     let is_new = (authority.is_none(), pair.is_none());
     let issuer = match args.agent_certificate {
         Some(AgentCertificate::Issued(issuer)) => issuer,
@@ -67,7 +67,7 @@ fn one(args: &Args, plane: &Plane, folder: &Path) -> anyhow::Result<String> {
         control_namespace: &args.control.control_namespace,
         authority,
         pair,
-        key_algorithm: args.key_algorithm,
+        key_algorithm: args.key.key_algorithm,
     };
     let made = plan::offline(plan, Timestamp::now())?;
     let files = files(args, plane, &made)?;
@@ -77,7 +77,7 @@ fn one(args: &Args, plane: &Plane, folder: &Path) -> anyhow::Result<String> {
             return Err(plan::Error::Differs { what: shown(&folder.join(name)) }.into());
         }
     }
-    if args.dry_run == DryRun::None {
+    if args.change.dry_run() == DryRun::None {
         let pair = made.pair.as_ref().filter(|_| is_new.1);
         if is_new.0 || pair.is_some() {
             write_keys(&keys, Some(&made.ca).filter(|_| is_new.0), pair)?;
@@ -86,7 +86,7 @@ fn one(args: &Args, plane: &Plane, folder: &Path) -> anyhow::Result<String> {
             write_file(folder, &name, &text)?;
         }
     }
-    Ok(format!("{}: what to apply where is in its README.md{}", shown(folder), args.dry_run.suffix()))
+    Ok(format!("{}: what to apply where is in its README.md{}", shown(folder), args.change.dry_run().suffix()))
 }
 
 /// What may be committed.

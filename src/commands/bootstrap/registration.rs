@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::args::{Args, folder};
-use super::folder::{VALUES, at_hand, keys, shown, there, url_of, write};
+use super::folder::{VALUES, at_hand, keys, there, url_of, write};
 use crate::args::{BuildCluster, Session, TextFormat};
 use crate::cluster::Cluster;
 use crate::commands::error_text;
@@ -18,7 +18,7 @@ use crate::plan::{self, Bootstrap, Clusters, Given, Made, Observer as _, Status}
 use crate::plane::{DryRun, Plane};
 use crate::render;
 use crate::term::Exit;
-use crate::text::visible;
+use crate::text::{shown, visible};
 
 /// What the registrations of all planes of one command have in common.
 pub struct Registration<'r> {
@@ -50,7 +50,7 @@ impl Registration<'_> {
     /// Registers the planes one after another. One of several that fails does not keep the others.
     pub async fn of_all(&self, planes: Vec<Plane>) -> anyhow::Result<Exit> {
         let term = &self.session.term;
-        let is_table = self.several && self.args.output == TextFormat::Text;
+        let is_table = self.several && self.args.output.format == TextFormat::Text;
         let mut results = Vec::new();
         for plane in planes {
             let name = plane.name().to_owned();
@@ -82,10 +82,10 @@ impl Registration<'_> {
     }
 
     fn of(&self, plane: Plane) -> Run<'_> {
-        let mut steps = Steps::new(&self.session.term, self.args.output);
+        let mut steps = Steps::new(&self.session.term, self.args.output.format);
         steps.plane = self.several.then(|| plane.name().to_owned());
-        steps.yes = self.args.yes;
-        steps.dry_run = self.args.dry_run != DryRun::None;
+        steps.yes = self.args.change.yes;
+        steps.dry_run = self.args.change.dry_run() != DryRun::None;
         Run {
             folder: folder(self.args, &plane, self.several),
             steps,
@@ -106,11 +106,11 @@ impl Registration<'_> {
             given: self.given.clone(),
             ca_in: args.client_ca_in,
             gateway_url: args.gateway_url.clone(),
-            key_algorithm: args.key_algorithm,
+            key_algorithm: args.key.key_algorithm,
             authority: None,
             pair: None,
             force: args.force,
-            dry_run: args.dry_run,
+            dry_run: args.change.dry_run(),
             install: args.install,
             values: None,
             limit: self.session.patience(),
@@ -134,7 +134,8 @@ impl Run<'_> {
         if let Some(folder) = &self.folder {
             let keys = keys(folder);
             plan::begin("certificates", &mut self.steps);
-            (self.plan.authority, self.plan.pair) = at_hand(&keys, self.plan.plane.plane_id(), self.args.dry_run)?;
+            (self.plan.authority, self.plan.pair) =
+                at_hand(&keys, self.plan.plane.plane_id(), self.args.change.dry_run())?;
             self.steps.keys = Some(keys);
             let path = folder.join(VALUES);
             self.plan.values = Some((shown(&path), there(&path)));
@@ -148,8 +149,14 @@ impl Run<'_> {
         self.helm(&made).await?;
         let name = self.plan.plane.name();
         if self.plan.dry_run.stores() && (self.args.install || self.args.wait) {
-            return plan::authorized(self.clusters, &self.plan, &made, deadline(self.args.timeout), &mut self.steps)
-                .await;
+            return plan::authorized(
+                self.clusters,
+                &self.plan,
+                &made,
+                deadline(self.args.change.timeout),
+                &mut self.steps,
+            )
+            .await;
         }
         if self.steps.preview.is_some() {
             return Ok(());
@@ -174,7 +181,7 @@ impl Run<'_> {
         if self.plan.dry_run.stores() {
             write(folder, VALUES, &text)?;
         }
-        self.steps.tell("values", Status::Done, &format!("{told}{}", self.args.dry_run.suffix()));
+        self.steps.tell("values", Status::Done, &format!("{told}{}", self.args.change.dry_run().suffix()));
         Ok(())
     }
 
@@ -197,7 +204,11 @@ impl Run<'_> {
             self.steps.give_way();
             helm.run()?;
         }
-        self.steps.tell("helm", Status::Done, &format!("the chart is installed{}", self.args.dry_run.suffix()));
+        self.steps.tell(
+            "helm",
+            Status::Done,
+            &format!("the chart is installed{}", self.args.change.dry_run().suffix()),
+        );
         Ok(())
     }
 

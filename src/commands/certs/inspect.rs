@@ -4,7 +4,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 use clap_complete::ArgValueCompleter;
 use rayon::prelude::*;
 
-use crate::args::{BuildArgs, Session};
+use crate::args::{AtArgs, BuildArgs, OutputArgs, Session};
 use crate::commands::files::read_key;
 use crate::commands::source::SourceReader;
 use crate::complete;
@@ -15,7 +15,7 @@ use crate::pki::{
     self, Bundle, CA_CERTIFICATE, CA_PRIVATE_KEY, Certificate, Issuer, Issuers, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY,
     PrivateKey, Remaining,
 };
-use crate::plane::{Moment, NamespacedName, Plane, Source};
+use crate::plane::{NamespacedName, Plane, Source};
 use crate::render::certificates::{Sourced, Unread, json, table};
 use crate::render::redacted_json;
 use crate::term::Exit;
@@ -27,7 +27,7 @@ use crate::term::Exit;
 /// --build-context, every agent's certificate; what expires first stands first. Exits 1 when a certificate expires within
 /// --expires-within, and 2 when a source can't be read.
 #[derive(ClapArgs, Debug)]
-#[command(after_help = "Examples:
+#[command(mut_arg("output", |format| format.default_value("table")), after_help = "Examples:
   choreoctl certs inspect certs/tls.crt
   choreoctl certs inspect --expires-within 30d
   choreoctl certs inspect agent --build-context build --expires-within 33%
@@ -41,13 +41,11 @@ pub struct Args {
     #[arg(long, value_name = "DURATION|%")]
     expires_within: Option<Remaining>,
 
-    /// Look as if it were this time: 2026-11-22T12:00:00Z, or +30d
-    #[arg(long, value_name = "TIME")]
-    at: Option<Moment>,
+    #[command(flatten)]
+    at: AtArgs,
 
-    /// How to print it
-    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs<Format>,
 
     #[command(flatten)]
     build: BuildArgs,
@@ -74,7 +72,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     for source in &sources {
         read.extend(of_source(source, &reader).await?);
     }
-    let now = args.at.map_or_else(|| reader.now(), |moment| moment.from(reader.now()));
+    let now = args.at.from(reader.now());
     let (mut found, mut problems) = (Vec::new(), Vec::new());
     for (source, certificates) in read {
         match certificates {
@@ -92,12 +90,12 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         found.sort_by_key(|sourced| sourced.certificate.not_after);
     }
     compare(&mut found);
-    match args.output {
+    match args.output.format {
         Format::Json => session.term.line(&json_text(&redacted_json(json(&found, &problems, now)))?)?,
         Format::Table | Format::Wide if found.is_empty() => {}
-        Format::Table | Format::Wide => session.term.print(&table(&found, args.output == Format::Wide, now))?,
+        Format::Table | Format::Wide => session.term.print(&table(&found, args.output.format == Format::Wide, now))?,
     }
-    if args.output != Format::Json {
+    if args.output.format != Format::Json {
         for sourced in &found {
             for remark in &sourced.remarks {
                 session.term.warn(&format!("{}, certificate {}: {}", sourced.source, sourced.index, remark.text));

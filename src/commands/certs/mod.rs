@@ -11,6 +11,7 @@ mod secret;
 mod sign;
 mod signer;
 mod verify;
+mod written;
 
 use clap::Subcommand;
 

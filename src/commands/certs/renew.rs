@@ -7,7 +7,7 @@ use clap_complete::ArgValueCandidates;
 use jiff::Timestamp;
 
 use super::signer::SignerArgs;
-use crate::args::{BuildArgs, Session, TextFormat, unless_swapped};
+use crate::args::{BuildArgs, ChangeArgs, OutputArgs, Session, TextFormat, unless_swapped};
 use crate::commands::files::{read, read_key};
 use crate::commands::steps::Steps;
 use crate::commands::waiting::deadline;
@@ -17,9 +17,9 @@ use crate::pki::{
     LEAF_PRIVATE_KEY, NewFile, PrivateKey,
 };
 use crate::plan::{self, Clusters, Observer as _, Renewal};
-use crate::plane::{DryRun, PlaneName, Span};
+use crate::plane::{DryRun, PlaneName, Span, day};
 use crate::term::{Exit, Term};
-use crate::text::visible;
+use crate::text::shown;
 
 /// Renew an agent's client certificate under the same CA
 ///
@@ -62,21 +62,11 @@ pub struct Args {
     #[command(flatten)]
     build: BuildArgs,
 
-    /// How far to go
-    #[arg(long, value_name = "HOW", default_value = "none")]
-    dry_run: DryRun,
+    #[command(flatten)]
+    output: OutputArgs<TextFormat>,
 
-    /// Longest time to wait for the agent; 0 for no limit
-    #[arg(long, value_name = "DURATION", default_value = "5m")]
-    timeout: Span,
-
-    /// How to print it
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: TextFormat,
-
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
+    #[command(flatten)]
+    change: ChangeArgs,
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
@@ -106,9 +96,9 @@ fn in_files(args: &Args, dir: &Path, term: &Term) -> anyhow::Result<Exit> {
     let algorithm = args.key_algorithm.or_else(|| key.algorithm()).ok_or(KeyError::Unusable)?;
     let valid_for = args.valid_for.unwrap_or_else(|| pki::lifetime(&old));
     let issued = pki::renewed(&old, &authority, PrivateKey::generate(algorithm)?, valid_for, now)?;
-    let shown = visible(&to.file(LEAF_CERTIFICATE).to_string_lossy()).into_owned();
-    let until = issued.pair.not_after.strftime("%Y-%m-%d");
-    if args.dry_run == DryRun::None {
+    let shown = shown(&to.file(LEAF_CERTIFICATE));
+    let until = day(issued.pair.not_after);
+    if args.change.dry_run() == DryRun::None {
         let key = issued.pair.key.to_pem();
         let certificate = pki::with_chain(&issued.pair.certificate, &presented);
         let root = read(&from.file(CA_CERTIFICATE));
@@ -124,10 +114,10 @@ fn in_files(args: &Args, dir: &Path, term: &Term) -> anyhow::Result<Exit> {
         to.write(&files, true)?;
         to.remarks().iter().for_each(|remark| term.warn(remark));
     }
-    let told = format!("{shown}: renewed, valid until {until}{}", args.dry_run.suffix());
-    match args.output {
+    let told = format!("{shown}: renewed, valid until {until}{}", args.change.dry_run().suffix());
+    match args.output.format {
         TextFormat::Text => term.line(&told)?,
-        TextFormat::Json => Steps::new(term, args.output).tell("renew", plan::Status::Done, &told),
+        TextFormat::Json => Steps::new(term, args.output.format).tell("renew", plan::Status::Done, &told),
     }
     if issued.shortened {
         term.warn(&format!("it ends with its CA, at {}: renew that in time", issued.pair.not_after));
@@ -141,8 +131,8 @@ async fn in_cluster(args: &Args, name: &PlaneName, session: &Session) -> anyhow:
     let (control, build) = args.build.connect_to_write(session).await?;
     let control = control.of_kind(name.kind);
     let plane = unless_swapped(&control, Some(&build), control.plane(name.as_str()).await).await?;
-    if args.dry_run == DryRun::None {
-        term.confirm(&format!("renew the certificate of the agent of plane {name} and restart it"), args.yes)?;
+    if args.change.dry_run() == DryRun::None {
+        term.confirm(&format!("renew the certificate of the agent of plane {name} and restart it"), args.change.yes)?;
     }
     let clusters = Clusters { control: &control, build: &build.cluster };
     let renewal = Renewal {
@@ -151,10 +141,10 @@ async fn in_cluster(args: &Args, name: &PlaneName, session: &Session) -> anyhow:
         authority,
         key_algorithm: args.key_algorithm,
         valid_for: args.valid_for,
-        dry_run: args.dry_run,
-        deadline: deadline(args.timeout),
+        dry_run: args.change.dry_run(),
+        deadline: deadline(args.change.timeout),
     };
-    let mut steps = Steps::new(term, args.output);
+    let mut steps = Steps::new(term, args.output.format);
     let result = plan::renew(clusters, &renewal, &mut steps).await;
     steps.conclude(result)
 }

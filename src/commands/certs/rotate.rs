@@ -6,18 +6,18 @@ use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueHint};
 use clap_complete::ArgValueCandidates;
 
-use crate::args::{BuildArgs, Session, TextFormat, unless_swapped};
+use crate::args::{BuildArgs, ChangeArgs, KeyArgs, OutputArgs, Session, TextFormat, ValidityArgs, unless_swapped};
 use crate::cluster::{Agent, Target};
 use crate::commands::files::{read, read_key};
 use crate::commands::helm::{self, Helm};
 use crate::commands::steps::Steps;
 use crate::commands::waiting::deadline;
 use crate::complete;
-use crate::pki::{self, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, KeyAlgorithm, NewFile};
+use crate::pki::{self, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, NewFile};
 use crate::plan::{self, Clusters, Goal, Issuer, Keeper, Outlook, Phase, Rotation};
 use crate::plane::{CHART, DryRun, PlaneName, Span};
 use crate::term::{Exit, Term};
-use crate::text::{shell_quoted, visible};
+use crate::text::{shell_quoted, shown};
 
 /// Give a plane and its agent a new CA without an outage
 ///
@@ -25,7 +25,7 @@ use crate::text::{shell_quoted, visible};
 /// the agent restarted, and once it is connected again the old CA leaves the planes. Where it stands is read from the
 /// clusters: run it again after a cut, and it goes on. It also leads a plane from a pinned certificate to a CA.
 #[derive(ClapArgs, Debug)]
-#[command(after_help = "Examples:
+#[command(mut_arg("timeout", |timeout| timeout.default_value("10m")), after_help = "Examples:
   choreoctl certs rotate shared-builder --build-context build
   choreoctl certs rotate shared-builder --build-context build --to own --out-dir certs
   choreoctl certs rotate shared-builder --build-context build --until stage
@@ -67,13 +67,11 @@ pub struct Args {
     #[arg(long, value_name = "VERSION")]
     chart_version: Option<String>,
 
-    /// Kind of the new keys
-    #[arg(long, value_name = "ALGORITHM", default_value = "ecdsa-p256")]
-    key_algorithm: KeyAlgorithm,
+    #[command(flatten)]
+    key: KeyArgs,
 
-    /// How long the agent's certificate is valid
-    #[arg(long, value_name = "DURATION", default_value = "1y")]
-    valid_for: Span,
+    #[command(flatten)]
+    validity: ValidityArgs,
 
     /// How long the CA is valid
     #[arg(long, value_name = "DURATION", default_value = "5y")]
@@ -91,21 +89,11 @@ pub struct Args {
     #[arg(long, requires = "out_dir")]
     force: bool,
 
-    /// How far to go
-    #[arg(long, value_name = "HOW", default_value = "none")]
-    dry_run: DryRun,
+    #[command(flatten)]
+    output: OutputArgs<TextFormat>,
 
-    /// Longest time for all of it; 0 for no limit
-    #[arg(long, value_name = "DURATION", default_value = "10m")]
-    timeout: Span,
-
-    /// How to print it
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: TextFormat,
-
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
+    #[command(flatten)]
+    change: ChangeArgs,
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
@@ -123,15 +111,15 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         plane,
         issuer: args.to,
         goal: if args.rollback { Goal::Back } else { Goal::Until(args.until) },
-        key_algorithm: args.key_algorithm,
-        valid_for: args.valid_for,
+        key_algorithm: args.key.key_algorithm,
+        valid_for: args.validity.valid_for,
         ca_valid_for: args.ca_valid_for,
         manifests: args.out_dir.is_some(),
         force_conflicts: args.force_conflicts,
         again: args.again,
         suffix: pki::random_suffix()?,
-        dry_run: args.dry_run,
-        deadline: deadline(args.timeout),
+        dry_run: args.change.dry_run(),
+        deadline: deadline(args.change.timeout),
     };
     let mut keeper = Outside {
         folder,
@@ -142,7 +130,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         target: build.cluster.target().clone(),
         kubeconfig: helm::kubeconfig(&args.build, session),
     };
-    if args.dry_run == DryRun::None {
+    if args.change.dry_run() == DryRun::None {
         if !args.rollback {
             announce(&args, &plan::outlook(clusters, &rotation).await?, &keeper, term);
         }
@@ -152,9 +140,9 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             Phase::Stage => format!("stage a new CA for plane {name}"),
             Phase::Switch | Phase::Finish => format!("rotate the CA of plane {name} and restart its agent"),
         };
-        term.confirm(&question, args.yes)?;
+        term.confirm(&question, args.change.yes)?;
     }
-    let mut steps = Steps::new(term, args.output);
+    let mut steps = Steps::new(term, args.output.format);
     steps.out_dir.clone_from(&args.out_dir);
     steps.resume = Some(resume(&args, clusters, &rotation.namespace));
     let result = plan::rotate(clusters, &rotation, &mut keeper, &mut steps).await;
@@ -164,7 +152,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 /// Says what becomes of the CA's key, and which command of Helm's the rotation needs, before it is confirmed.
 fn announce(args: &Args, outlook: &Outlook, keeper: &Outside, term: &Term) {
     let key = match (&args.out_dir, outlook.issuer) {
-        (Some(folder), _) => format!("is kept in {} once the rotation is finished", visible(&folder.to_string_lossy())),
+        (Some(folder), _) => format!("is kept in {} once the rotation is finished", shown(folder)),
         (None, Issuer::CertManager) => "is kept in the Secret that cert-manager reads".to_owned(),
         (None, Issuer::Own) => {
             "is dropped at the end: without --out-dir the next certificate takes a rotation".to_owned()
@@ -267,6 +255,6 @@ impl Keeper for Outside {
             ];
             folder.write(&files, true)?;
         }
-        Ok(Some(visible(&folder.path().to_string_lossy()).into_owned()))
+        Ok(Some(shown(folder.path())))
     }
 }

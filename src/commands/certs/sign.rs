@@ -6,10 +6,11 @@ use clap::{ArgGroup, Args as ClapArgs, ValueHint};
 use jiff::Timestamp;
 
 use super::signer::{SignerArgs, ca_beside, folder_of};
-use crate::args::plane_id;
+use super::written;
+use crate::args::{NewFilesArgs, ValidityArgs, plane_id};
 use crate::commands::files::read;
-use crate::pki::{self, Folder, LEAF_CERTIFICATE, NewFile};
-use crate::plane::Span;
+use crate::pki::{self, LEAF_CERTIFICATE, NewFile};
+use crate::plane::day;
 use crate::term::{Exit, Term};
 use crate::text::visible;
 
@@ -18,7 +19,7 @@ use crate::text::visible;
 /// Writes tls.crt beside the request: its common name is the planeID, and for client authentication only, whatever else
 /// the request asks for.
 #[derive(ClapArgs, Debug)]
-#[command(group = ArgGroup::new("signer").args(["ca_dir", "ca_cert"]).required(true), after_help = "Examples:
+#[command(mut_arg("out_dir", |folder| folder.help("Folder for the new files [default: that of the request]")), group = ArgGroup::new("signer").args(["ca_dir", "ca_cert"]).required(true), after_help = "Examples:
   choreoctl certs sign --csr agent/tls.csr --ca-dir certs")]
 pub struct Args {
     /// The request, in PEM
@@ -28,39 +29,28 @@ pub struct Args {
     #[command(flatten)]
     ca: SignerArgs,
 
-    /// Folder for tls.crt; the request's, unless given
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    out_dir: Option<PathBuf>,
+    #[command(flatten)]
+    files: NewFilesArgs,
 
-    /// How long it is valid
-    #[arg(long, value_name = "DURATION", default_value = "1y")]
-    valid_for: Span,
-
-    /// Replace files that exist
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    validity: ValidityArgs,
 }
 
 pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
-    let folder = Folder::new(&args.out_dir.clone().unwrap_or_else(|| folder_of(&args.csr)));
-    folder.check(&[LEAF_CERTIFICATE], args.force)?;
+    let folder = args.files.folder(|| folder_of(&args.csr));
+    folder.check(&[LEAF_CERTIFICATE], args.files.force)?;
     let now = Timestamp::now();
     let authority = args.ca.read(now)?;
-    let signed = pki::sign(&read(&args.csr)?, &authority, args.valid_for, now)?;
+    let signed = pki::sign(&read(&args.csr)?, &authority, args.validity.valid_for, now)?;
     if let Err(why) = plane_id(&signed.plane_id) {
         anyhow::bail!("the request's common name {} is no planeID: {why}", visible(&signed.plane_id));
     }
     let ca = pki::encode("CERTIFICATE", &authority.certificate.der);
     let mut files = vec![NewFile { name: LEAF_CERTIFICATE, content: &signed.certificate, secret: false }];
     files.extend(ca_beside(&folder, &args.ca.paths().0, &ca));
-    folder.write(&files, args.force)?;
-    let path = folder.file(LEAF_CERTIFICATE);
-    let until = signed.not_after.strftime("%Y-%m-%d");
-    term.line(&format!(
-        "{}: client certificate of planeID {}, valid until {until}",
-        visible(&path.to_string_lossy()),
-        signed.plane_id
-    ))?;
+    let until = day(signed.not_after);
+    let about = format!("client certificate of planeID {}, valid until {until}", signed.plane_id);
+    written::write(&folder, &files, &args.files, &about, None, term)?;
     if signed.shortened {
         term.warn(&format!("it ends with its CA, at {}, sooner than was asked for", signed.not_after));
     }

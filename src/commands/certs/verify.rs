@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use clap::{Args as ClapArgs, ValueHint};
+use clap::Args as ClapArgs;
 use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 use jiff::Timestamp;
 use rayon::prelude::*;
 
-use crate::args::{BuildArgs, FileArgs, FromFiles, Session, TextFormat};
+use crate::args::{AtArgs, BuildArgs, FileArgs, FromFiles, OutputArgs, Session, TextFormat};
 use crate::cluster::Cluster;
 use crate::commands::refusals::NoVerdict;
 use crate::commands::source::SourceReader;
@@ -15,7 +15,7 @@ use crate::complete;
 use crate::estate::{ClientCa, Files, client_cas};
 use crate::manifest::{Input, json_text};
 use crate::pki::{self, CA_CERTIFICATE, Certificate, Verdict};
-use crate::plane::{Moment, Plane, PlaneName, Source};
+use crate::plane::{Plane, PlaneName, Source};
 use crate::render::verdicts::{self, PlaneVerdict};
 use crate::term::Exit;
 use crate::text::visible;
@@ -47,21 +47,18 @@ pub struct Args {
     #[arg(long, value_name = "SOURCE", conflicts_with = "files", add = ArgValueCompleter::new(complete::sources))]
     ca: Option<Source>,
 
-    /// Read planes from a file, a folder or - (standard input) instead of a cluster (can be repeated)
-    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
-    files: Vec<Input>,
+    #[command(flatten)]
+    files: FileArgs,
 
     /// Be content when one of them authorizes
     #[arg(long)]
     any: bool,
 
-    /// Judge as if it were this time: 2026-11-22T12:00:00Z, or +30d
-    #[arg(long, value_name = "TIME")]
-    at: Option<Moment>,
+    #[command(flatten)]
+    at: AtArgs,
 
-    /// How to print it
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: TextFormat,
+    #[command(flatten)]
+    output: OutputArgs<TextFormat>,
 
     #[command(flatten)]
     build: BuildArgs,
@@ -69,15 +66,15 @@ pub struct Args {
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let of_stdin = args.ca.iter().chain([&args.cert]).filter(|source| **source == Source::Stdin).count()
-        + args.files.iter().filter(|file| **file == Input::Stdin).count();
+        + args.files.files.iter().filter(|file| **file == Input::Stdin).count();
     if of_stdin > 1 {
         return Err(NoVerdict::StdinTwice.into());
     }
-    let of_cluster = args.files.is_empty() && args.ca.is_none();
+    let of_cluster = !args.files.given() && args.ca.is_none();
     let needed = of_cluster || args.cert.needs_cluster() || args.ca.as_ref().is_some_and(Source::needs_cluster);
     let reader = SourceReader::to(needed, &args.build, session).await?;
     let named: Option<Plane> = match (&args.plane, &reader.cluster) {
-        (Some(name), Some(cluster)) if args.files.is_empty() => {
+        (Some(name), Some(cluster)) if !args.files.given() => {
             Some(cluster.of_kind(name.kind).plane(name.as_str()).await?)
         }
         _ => None,
@@ -87,13 +84,13 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     if presented.is_empty() {
         return Err(NoVerdict::Empty(args.cert.to_string()).into());
     }
-    let files = if args.files.is_empty() { None } else { Some(FileArgs::of(&args.files).read(&session.term)?) };
+    let files = if args.files.given() { Some(args.files.read(&session.term)?) } else { None };
     let now = match (&files, &reader.cluster) {
         (Some(files), _) => files.snapshot.now,
         (None, Some(cluster)) => cluster.now(),
         (None, None) => Timestamp::now(),
     };
-    let at = args.at.map_or(now, |moment| moment.from(now));
+    let at = args.at.from(now);
     let (plane_id, verdicts) = match &args.ca {
         Some(ca) => (None, vec![of_ca(ca, &presented, &reader, at).await?]),
         None => {
@@ -103,7 +100,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             (plane_id, judge(&planes, &presented, at))
         }
     };
-    match args.output {
+    match args.output.format {
         TextFormat::Json => {
             session.term.line(&json_text(&verdicts::json(
                 plane_id.as_deref(),
