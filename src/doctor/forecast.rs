@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::agents::{Pair, Running};
 use super::case::Case;
 use crate::pki::{self, Certificate, Reason as Why, Verdict};
-use crate::text::visible;
 
 /// What happens on a date. Its name is what scripts get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -143,10 +142,7 @@ fn of_ca(case: &Case, at: Timestamp) -> Vec<Break> {
         !leaf.ca && matters && case.pair().is_none_or(presented)
     };
     breaks.extend(certificates.iter().filter(renewed).map(|leaf| {
-        let message = format!(
-            "cert-manager renews the pinned certificate ({}): the gateway refuses the new one after the agent's next restart",
-            visible(&leaf.subject)
-        );
+        let message = format!("the CA {}", pki::pinned(leaf, Some(case.renewal(leaf))));
         Break { date: case.renewal(leaf), reason: Reason::PinnedLeafRenewed, message }
     }));
     breaks

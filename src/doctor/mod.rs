@@ -33,4 +33,4 @@ pub use ground::Gathered;
 pub use issuance::{Issuance, issuance, reissue};
 pub use neighbours::Few;
 pub use notes::{Note, notes, remarks};
-pub use remarks::{Remark, ca_remarks, pinned_leaf, same_name, weak_key};
+pub use remarks::Remark;

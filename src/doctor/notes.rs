@@ -1,15 +1,15 @@
 //! Notes on a plane: what looks wrong. Remarks: what only looks wrong, or is left to a default. Both as tables over the
 //! facts.
 
+use std::cell::LazyCell;
+
 use serde::Serialize;
 
-use super::remarks::{pinned_leaf, same_name, weak_key};
 use super::{Facts, Few};
-use crate::plane::{DEFAULT_OBSERVABILITY, ROTATION, State, age};
+use crate::pki::{Defect, DefectKind, SOON};
+use crate::plane::{DEFAULT_OBSERVABILITY, ROTATION, State};
 use crate::text::{shell_quoted, visible};
 
-/// A CA that ends within this many days is told of.
-const SOON_DAYS: i64 = 30;
 /// A heartbeat from further in the future than this is a clock that is wrong, not one that is a little ahead.
 const AHEAD_SECONDS: i64 = 60;
 /// How long a new plane may be without a report.
@@ -30,40 +30,48 @@ pub struct Noted {
     pub id: &'static str,
     /// Why it matters.
     pub why: &'static str,
-    check: fn(&Facts) -> Option<String>,
+    check: Check,
+}
+
+/// What a note is of: something about the plane, or a kind of defect of its CA.
+enum Check {
+    Facts(fn(&Facts) -> Option<String>),
+    Ca(DefectKind),
 }
 
 macro_rules! noted {
-    ($($id:literal, $check:ident, $why:literal;)*) => { &[$(Noted { id: $id, why: $why, check: $check }),*] };
+    ($($id:expr, $of:ident($check:expr), $why:literal;)*) => { &[$(Noted { id: $id, why: $why, check: Check::$of($check) }),*] };
 }
 
 /// Faults, the most pressing first.
 pub static NOTES: &[Noted] = noted![
-    "deletion-held", deletion_held, "The controller removes its finalizer once the gateway has answered; while one of them is down the deletion does not end.";
-    "report-stale", report_stale, "The controller reports once a minute. An old report says nothing about the agent now.";
-    "never-connected", never_connected, "A registration fault: usually another planeID, or a CA that does not verify the agent's certificate. `choreoctl doctor` names it.";
-    "no-report", no_report, "The controller has not reported on the plane: it does not run, cannot reach the gateway, or the gateway cannot read the CA.";
-    "heartbeat-ahead", heartbeat_ahead, "The gateway dates heartbeats by its own clock, and ages are counted by the API server's.";
-    "ca-unreadable", ca_unreadable, "The gateway skips a plane whose CA it can't read.";
-    "ca-expired", ca_expired, "The gateway verifies an agent's certificate at each connection; a connection that exists stays.";
-    "ca-expires-soon", ca_expires_soon, "Less than 30 days are left: `choreoctl certs rotate` gives the plane a new CA without an outage.";
-    "ca-not-yet-valid", ca_not_yet_valid, "Until then the gateway refuses every agent.";
-    "ca-pinned-leaf", ca_pinned_leaf, "The plane trusts one certificate instead of a CA. Once cert-manager has renewed the agent's, the agent is refused after its next restart.";
-    "ca-weak-key", ca_weak_key, "NIST SP 800-131A disallows RSA keys under 2048 bits.";
-    "ca-same-name", ca_same_name, "The gateway may try the wrong one first; people may keep the wrong one.";
-    "ca-shared", ca_shared, "With one CA for planes of several planeIDs, the agent of each can connect as that of the other.";
-    "both-sources", both_sources, "The gateway reads the value, so a change of the Secret has no effect.";
-    "plane-id-shared", plane_id_shared, "The status counts the agents of the planeID, not those of the plane.";
-    "rotation-unfinished", rotation_unfinished, "The plane trusts the old CA and the new one. Run `choreoctl certs rotate` again to continue, or with --rollback to go back.";
-    "observability-missing", observability_missing, "The plane names an observability plane that does not exist: requests for logs and metrics of builds fail.";
+    "deletion-held", Facts(deletion_held), "The controller removes its finalizer once the gateway has answered; while one of them is down the deletion does not end.";
+    "report-stale", Facts(report_stale), "The controller reports once a minute. An old report says nothing about the agent now.";
+    "never-connected", Facts(never_connected), "A registration fault: usually another planeID, or a CA that does not verify the agent's certificate. `choreoctl doctor` names it.";
+    "no-report", Facts(no_report), "The controller has not reported on the plane: it does not run, cannot reach the gateway, or the gateway cannot read the CA.";
+    "heartbeat-ahead", Facts(heartbeat_ahead), "The gateway dates heartbeats by its own clock, and ages are counted by the API server's.";
+    "ca-unreadable", Facts(ca_unreadable), "The gateway skips a plane whose CA it can't read.";
+    DefectKind::Expired.id(), Ca(DefectKind::Expired), "The gateway verifies an agent's certificate at each connection; a connection that exists stays.";
+    DefectKind::ExpiresSoon.id(), Ca(DefectKind::ExpiresSoon), "Less than 30 days are left: `choreoctl certs rotate` gives the plane a new CA without an outage.";
+    DefectKind::NotYetValid.id(), Ca(DefectKind::NotYetValid), "Until then the gateway refuses every agent.";
+    DefectKind::CannotVerify.id(), Ca(DefectKind::CannotVerify), "No agent can connect: the gateway verifies with certificates that allow client authentication only.";
+    DefectKind::PartlyUseless.id(), Ca(DefectKind::PartlyUseless), "The gateway passes over it. Left there it hides which certificates count.";
+    DefectKind::PinnedLeaf.id(), Ca(DefectKind::PinnedLeaf), "The plane trusts one certificate instead of a CA. Once cert-manager has renewed the agent's, the agent is refused after its next restart.";
+    DefectKind::WeakKey.id(), Ca(DefectKind::WeakKey), "NIST SP 800-131A disallows RSA keys under 2048 bits.";
+    DefectKind::SameName.id(), Ca(DefectKind::SameName), "The gateway may try the wrong one first; people may keep the wrong one.";
+    "ca-shared", Facts(ca_shared), "With one CA for planes of several planeIDs, the agent of each can connect as that of the other.";
+    "both-sources", Facts(both_sources), "The gateway reads the value, so a change of the Secret has no effect.";
+    "status-shared", Facts(status_shared), "The status counts the agents of the planeID, not those of the plane.";
+    "rotation-unfinished", Facts(rotation_unfinished), "The plane trusts the old CA and the new one. Run `choreoctl certs rotate` again to continue, or with --rollback to go back.";
+    "observability-missing", Facts(observability_missing), "The plane names an observability plane that does not exist: requests for logs and metrics of builds fail.";
 ];
 
 /// What is no fault.
 pub static REMARKS: &[Noted] = noted![
-    "report-pending", report_pending, "The controller reports on a new plane after about a minute.";
-    "plane-id-left-out", plane_id_left_out, "The reference takes the name for it; the CRDs of releases to v0.17 require it.";
-    "observability-default-missing", observability_default_missing, "Without a reference the observability plane named default is used, where there is one.";
-    "generation-behind", generation_behind, "The controller looks at the spec once. The gateway reads the CA at each connection.";
+    "report-pending", Facts(report_pending), "The controller reports on a new plane after about a minute.";
+    "plane-id-left-out", Facts(plane_id_left_out), "The reference takes the name for it; the CRDs of releases to v0.17 require it.";
+    "observability-default-missing", Facts(observability_default_missing), "Without a reference the observability plane named default is used, where there is one.";
+    "generation-behind", Facts(generation_behind), "The controller looks at the spec once. The gateway reads the CA at each connection.";
 ];
 
 /// What is wrong with a plane.
@@ -77,7 +85,12 @@ pub fn remarks(facts: &Facts) -> Vec<Note> {
 }
 
 fn found(table: &[Noted], facts: &Facts) -> Vec<Note> {
-    table.iter().filter_map(|noted| (noted.check)(facts).map(|text| Note { id: noted.id, text })).collect()
+    let defects = LazyCell::new(|| facts.client_ca.defects(facts.now, SOON));
+    let text = |noted: &Noted| match noted.check {
+        Check::Facts(check) => check(facts),
+        Check::Ca(kind) => of_kind(&defects, kind),
+    };
+    table.iter().filter_map(|noted| text(noted).map(|text| Note { id: noted.id, text })).collect()
 }
 
 fn state(facts: &Facts) -> State {
@@ -153,43 +166,10 @@ fn ca_unreadable(facts: &Facts) -> Option<String> {
     problem.is_fault().then(|| format!("the CA can't be read, and then no agent can connect: {problem}"))
 }
 
-fn ca_expired(facts: &Facts) -> Option<String> {
-    let certificates = facts.client_ca.certificates().ok()?;
-    let ended = certificates.iter().filter(|certificate| certificate.not_after < facts.now).count();
-    match (ended, certificates.len()) {
-        (0, _) => None,
-        (ended, all) if ended == all => Some("the CA has expired: the next connection of an agent is refused".into()),
-        (ended, all) => Some(format!("{ended} of the {all} certificates of the CA have expired")),
-    }
-}
-
-fn ca_expires_soon(facts: &Facts) -> Option<String> {
-    let certificates = facts.client_ca.certificates().ok()?;
-    let last = certificates.iter().map(|certificate| certificate.not_after).max()?;
-    let days = last.duration_since(facts.now).as_hours() / 24;
-    (last >= facts.now && days < SOON_DAYS).then(|| format!("the CA expires in {}, at {last}", age(last, facts.now)))
-}
-
-fn ca_not_yet_valid(facts: &Facts) -> Option<String> {
-    let certificates = facts.client_ca.certificates().ok()?;
-    let first = certificates.iter().map(|certificate| certificate.not_before).min()?;
-    (first > facts.now).then(|| format!("the CA is valid only from {first} on"))
-}
-
-fn ca_pinned_leaf(facts: &Facts) -> Option<String> {
-    let certificates = facts.client_ca.certificates().ok()?;
-    certificates.iter().find_map(pinned_leaf).map(|remark| format!("the CA pins a certificate: {}", remark.text))
-}
-
-fn ca_weak_key(facts: &Facts) -> Option<String> {
-    let certificates = facts.client_ca.certificates().ok()?;
-    certificates.iter().find_map(weak_key).map(|remark| format!("of the CA's certificate {}", remark.text))
-}
-
-fn ca_same_name(facts: &Facts) -> Option<String> {
-    let certificates = facts.client_ca.certificates().ok()?;
-    let (_, remark) = same_name(&certificates.iter().collect::<Vec<_>>()).into_iter().next()?;
-    Some(format!("in the CA {}", remark.text))
+/// The sentences on defects of one kind; none where there is none.
+fn of_kind(defects: &[Defect], kind: DefectKind) -> Option<String> {
+    let sentences: Vec<_> = defects.iter().filter(|defect| defect.kind == kind).map(ToString::to_string).collect();
+    (!sentences.is_empty()).then(|| sentences.join("; "))
 }
 
 fn ca_shared(facts: &Facts) -> Option<String> {
@@ -220,7 +200,7 @@ fn plane_id_left_out(facts: &Facts) -> Option<String> {
         .then(|| "planeID is left out: the reference takes the name, the releases to v0.17 require it".into())
 }
 
-fn plane_id_shared(facts: &Facts) -> Option<String> {
+fn status_shared(facts: &Facts) -> Option<String> {
     let others = facts.shares_plane_id_with.as_ref().ok()?;
     (!others.is_empty()).then(|| {
         format!(
@@ -262,9 +242,27 @@ fn generation_behind(facts: &Facts) -> Option<String> {
 mod tests {
     use super::*;
     use crate::estate::{ClientCa, Unavailable};
-    use crate::pki::{Certificate, KeyAlgorithm, ca};
+    use crate::pki::{KeyAlgorithm, ca};
     use crate::plane::{Plane, Span};
+    use rcgen::CertificateParams;
     use serde_json::json;
+
+    /// A certificate with an RSA key of 1024 bits.
+    const WEAK: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIB/DCCAWWgAwIBAgIUUJ6F82sRvAKhZX7T3uWj4u3HVggwDQYJKoZIhvcNAQEL
+BQAwDzENMAsGA1UEAwwEd2VhazAgFw0yNjExMjUxOTE2NDdaGA8yMTI2MTEwMTE5
+MTY0N1owDzENMAsGA1UEAwwEd2VhazCBnzANBgkqhkiG9w0BAQEFAAOBjQAwgYkC
+gYEAz234STvmlRyOJHX44lOjVzYRILBHLpBKcYTORWgQEWQzBmV5pm7EhWv+2gQG
+vO0zrJYRxCzczdY3SscAL6MNZzE9kO7RqfSKhTRprQjzcH55DbD7W1i5L1TdzNCZ
+8uk4JTF1+CGCkCkelIlqH4kovTdJn5zVRE4jjD+rUohQXHMCAwEAAaNTMFEwHQYD
+VR0OBBYEFPoHDKuI4YSoj2038R/iWRlEcuzmMB8GA1UdIwQYMBaAFPoHDKuI4YSo
+j2038R/iWRlEcuzmMA8GA1UdEwEB/wQFMAMBAf8wDQYJKoZIhvcNAQELBQADgYEA
+AImnfLN29cPdSUObFQdR2b48auJ2PF5dpx2nz6xb9rChsw/s4Hc/ers/OtDwUvnS
+A8Beo0IXEy1I8uqKsr4eKJ3hLNcIHf7k56M5QCQKxcqfcSRUZF77jWrSNjGde7OI
+6SyvFsVu5YHmClW9QN6cVWG7scMthYk38vtDgodktjk=
+-----END CERTIFICATE-----
+";
 
     fn facts(plane: serde_json::Value) -> Facts {
         let mut object = json!({
@@ -339,7 +337,7 @@ mod tests {
         expect(left_out, "plane-id-left-out");
         let mut shared = facts(json!({}));
         shared.shares_plane_id_with = Ok(vec!["b".into()]);
-        expect(shared, "plane-id-shared");
+        expect(shared, "status-shared");
         for (named, id) in
             [(json!({}), "observability-default-missing"), (json!({"name": "x"}), "observability-missing")]
         {
@@ -354,27 +352,32 @@ mod tests {
         expect(facts(json!({"metadata": {"annotations": {ROTATION: "n/s"}}})), "rotation-unfinished");
         expect(unreported(json!({"metadata": {"creationTimestamp": "2026-01-02T00:00:00Z"}})), "report-pending");
         let mut unreadable = facts(json!({}));
-        unreadable.client_ca = unreadable.client_ca.holding(Err(Unavailable::missing("gone")));
+        unreadable.client_ca = ClientCa::unread(Unavailable::missing("gone"));
         expect(unreadable, "ca-unreadable");
         for (days, id) in [(401, "ca-expired"), (390, "ca-expires-soon"), (-1, "ca-not-yet-valid")] {
             let mut later = facts(json!({}));
             later.now = later.now.checked_add(jiff::SignedDuration::from_hours(24 * days)).unwrap();
             expect(later, id);
         }
-        let other = |change: fn(&mut Vec<Certificate>)| {
-            let mut facts = facts(json!({}));
-            let mut certificates = facts.client_ca.certificates().unwrap().to_vec();
-            change(&mut certificates);
-            facts.client_ca = facts.client_ca.holding(Ok(certificates));
-            facts
+        // By what rcgen makes of them, valid since 1975.
+        let with = |alters: &[fn(&mut CertificateParams)]| {
+            let made = |alter: &fn(&mut CertificateParams)| {
+                let mut params = CertificateParams::default();
+                params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+                alter(&mut params);
+                params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
+            };
+            let text: String = alters.iter().map(made).collect();
+            Facts { client_ca: ClientCa::new("value".into(), Ok(text.into_bytes())), ..facts(json!({})) }
         };
-        expect(other(|certificates| certificates[0].ca = false), "ca-pinned-leaf");
-        expect(other(|certificates| certificates[0].key_algorithm = "rsa-1024".into()), "ca-weak-key");
-        let namesakes = other(|certificates| {
-            certificates.push(certificates[0].clone());
-            certificates[1].spki_sha256 = "another".into();
-        });
-        expect(namesakes, "ca-same-name");
+        expect(with(&[|params| params.is_ca = rcgen::IsCa::NoCa]), "ca-pinned-leaf");
+        let server = |params: &mut CertificateParams| {
+            params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+        };
+        expect(with(&[server]), "ca-cannot-verify");
+        expect(with(&[|_| {}, server]), "ca-partly-useless");
+        expect(with(&[|_| {}, |_| {}]), "same-name");
+        expect(Facts { client_ca: ClientCa::new("value".into(), Ok(WEAK.into())), ..facts(json!({})) }, "weak-key");
         for noted in NOTES.iter().chain(REMARKS) {
             assert!(seen.contains(&noted.id) && noted.why.ends_with('.'), "{} is never reached", noted.id);
         }

@@ -13,29 +13,29 @@ use serde_json::Value;
 use super::objects::{ObjectRef, SECRET};
 use super::source::{AT_ONCE, Source};
 use super::unavailable::Unavailable;
-use crate::pki::{self, BundleError, Certificate, Reason, Refusal, Verdict};
+use crate::pki::{self, Bundle, Certificate, Defect, DefectKind, Reason, Refusal, Remaining, SOON, Verdict};
 use crate::plane::{CaSecret, Plane};
 use crate::text::visible;
 
 /// The CA that a plane names. Cheap to clone: planes that name the same one share it.
 #[derive(Clone, Debug)]
-pub struct ClientCa(Arc<Bundle>);
+pub struct ClientCa(Arc<Named>);
 
 #[derive(Debug)]
-struct Bundle {
+struct Named {
     source: String,
-    text: Result<String, Unavailable>,
-    /// Read out of the text when they are asked for: a verdict doesn't need them.
-    certificates: OnceLock<Result<Vec<Certificate>, Unavailable>>,
+    bundle: Result<Bundle, Unavailable>,
+    /// Why the bundle has no certificate that can be read, once that is asked for.
+    unusable: OnceLock<Unavailable>,
 }
 
 impl ClientCa {
     pub fn new(source: String, bytes: Result<Vec<u8>, Unavailable>) -> Self {
-        let text = bytes.map(|bytes| match String::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        let bundle = bytes.map(|bytes| match String::from_utf8(bytes) {
+            Ok(text) => text.into(),
+            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned().into(),
         });
-        Self(Arc::new(Bundle { source, text, certificates: OnceLock::new() }))
+        Self(Arc::new(Named { source, bundle, unusable: OnceLock::new() }))
     }
 
     /// One of which nothing is known.
@@ -48,27 +48,42 @@ impl ClientCa {
         &self.0.source
     }
 
-    /// As it is there.
+    /// What was read, whether certificates are in it or not.
+    pub fn bundle(&self) -> Result<&Bundle, &Unavailable> {
+        self.0.bundle.as_ref()
+    }
+
+    /// The text as it came.
     pub fn text(&self) -> Result<&str, &Unavailable> {
-        self.0.text.as_deref()
+        self.bundle().map(Bundle::pem)
     }
 
+    /// The certificates that can be parsed; where there is none, the defect that is why.
     pub fn certificates(&self) -> Result<&[Certificate], &Unavailable> {
-        let read = || self.0.text.as_ref().map_err(Unavailable::clone).and_then(|text| certificates_of(text));
-        self.0.certificates.get_or_init(read).as_deref()
+        let bundle = self.bundle()?;
+        if !bundle.certificates().is_empty() {
+            return Ok(bundle.certificates());
+        }
+        Err(self.0.unusable.get_or_init(|| {
+            let defects = pki::appraise(bundle, Timestamp::MIN, SOON);
+            let defect = defects.iter().find(|defect| defect.kind <= DefectKind::Unparsable);
+            Unavailable::invalid(defect.map_or("the CA can't be parsed".to_owned(), ToString::to_string))
+        }))
     }
 
-    /// With other certificates than its text has.
-    #[cfg(test)]
-    pub fn holding(&self, certificates: Result<Vec<Certificate>, Unavailable>) -> Self {
-        let (source, text) = (self.0.source.clone(), self.0.text.clone());
-        Self(Arc::new(Bundle { source, text, certificates: certificates.into() }))
+    /// What is wrong with it at a time; nothing, where it can't be had or no certificate can be parsed. `soon` is how long
+    /// it has to be valid still.
+    pub fn defects(&self, at: Timestamp, soon: Remaining) -> Vec<Defect> {
+        match self.bundle() {
+            Ok(bundle) if self.certificates().is_ok() => pki::appraise(bundle, at, soon),
+            _ => Vec::new(),
+        }
     }
 
     /// The gateway's verdict on what an agent presents, for the plane of this CA.
     pub fn verdict(&self, presented: &[Vec<u8>], at: Timestamp) -> Verdict {
-        match self.text() {
-            Ok(text) => pki::verify(presented, text, at),
+        match self.bundle() {
+            Ok(bundle) => bundle.verdict(presented, at),
             // A plane whose CA can't be read is skipped; whether it can be is not known to one who may not look.
             Err(why) if why.is_fault() => {
                 let message = format!("the gateway can't read the plane's CA: {why}");
@@ -82,19 +97,6 @@ impl ClientCa {
     pub fn expires(&self) -> Option<Timestamp> {
         self.certificates().ok()?.iter().map(|certificate| certificate.not_after).min()
     }
-}
-
-/// The certificates in a CA's text.
-fn certificates_of(text: &str) -> Result<Vec<Certificate>, Unavailable> {
-    let found = Certificate::all_in(text);
-    if !found.is_empty() {
-        return Ok(found);
-    }
-    Err(Unavailable::invalid(match pki::bundle(text.as_bytes()) {
-        Ok(_) => "it is not raw PEM, and the gateway understands nothing else".into(),
-        Err(BundleError::Broken(_)) => "its certificates can't be parsed".into(),
-        Err(error) => error.to_string(),
-    }))
 }
 
 /// Where a plane says that its CA is.

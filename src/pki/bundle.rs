@@ -107,7 +107,7 @@ impl Bundle {
     }
 
     /// Those that Go can parse, which are what it trusts.
-    fn links(&self) -> &[Link] {
+    pub(super) fn links(&self) -> &[Link] {
         self.0.links.get_or_init(|| self.ders().iter().filter_map(|der| Link::parse(der).ok()).collect())
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Not here: where certificates come from (a cluster, a server), and how they are shown.
 
+mod appraisal;
 mod authority;
 mod bundle;
 mod certificate;
@@ -13,6 +14,7 @@ mod pem;
 mod request;
 mod store;
 
+pub use appraisal::{Defect, DefectKind, SOON, appraise, pinned, same_name, weak_key};
 pub use authority::{Authority, AuthorityError, belong_together};
 pub use bundle::{Bundle, BundleError, bundle, verify};
 pub use certificate::{Certificate, Remaining};

@@ -8,13 +8,12 @@ use super::{NONE, cell, columns, cut, state};
 use crate::doctor::{Facts, Few, Note, notes, remarks};
 use crate::estate::Unavailable;
 use crate::paint;
+use crate::pki::SOON;
 use crate::plane::{DESCRIPTION, DISPLAY_NAME, ObservabilityPlaneRef, Plane, State, age};
 use crate::text::visible;
 
 /// Longest text of a field, in columns; the JSON has it whole.
 const TEXT: usize = 400;
-/// A certificate that ends within this many days is marked.
-const SOON_DAYS: i64 = 30;
 
 /// One plane.
 pub fn text(facts: &Facts) -> String {
@@ -92,14 +91,13 @@ impl Page {
                 let noun = if certificates.len() == 1 { "certificate" } else { "certificates" };
                 self.field("Client CA", &format!("{source}, {} {noun}", certificates.len()));
                 for certificate in certificates {
-                    let soon = certificate.not_after.duration_since(facts.now).as_hours() < 24 * SOON_DAYS;
                     let role = if certificate.ca { "CA" } else { "not a CA" };
                     let line = format!(
                         "{}  {role}  {}  until {} ({})",
                         cell(&certificate.subject),
                         cell(&certificate.key_algorithm),
                         certificate.not_after.strftime("%Y-%m-%d"),
-                        left(certificate, soon, facts.now)
+                        left(certificate, certificate.expires_within(SOON, facts.now), facts.now)
                     );
                     self.field("", &line);
                 }

@@ -6,17 +6,15 @@ use std::str::FromStr;
 use jiff::Timestamp;
 
 use super::{NONE, cell, columns, cut, state};
-use crate::doctor::ca_remarks;
 use crate::estate::{Cause, ClientCa};
 use crate::paint;
+use crate::pki::{DefectKind, SOON};
 use crate::plane::{AgentConnection, Plane, PlaneKey, ROTATION, State, age};
 
 const HEADER: [&str; 7] = ["NAME", "PLANE-ID", "STATE", "AGENTS", "HEARTBEAT", "SINCE", "AGE"];
 const WIDE: [&str; 6] = ["CLIENT-CA", "CA-EXPIRES", "SECRET-STORE", "OBSERVABILITY", "MESSAGE", "CA-REMARKS"];
 /// Widest message in a table.
 const MESSAGE: usize = 60;
-/// A CA that ends within this many days is shown in the colour of a warning.
-const SOON_DAYS: i64 = 30;
 
 /// What rows are sorted by: a column's name in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,7 +137,7 @@ impl Row {
                 cell(&wide.secret_store),
                 cell(&wide.observability),
                 message,
-                remarks(wide),
+                remarks(wide, now),
             ]);
         }
         cells
@@ -149,7 +147,7 @@ impl Row {
 fn expires(ca: &ClientCa, now: Timestamp) -> String {
     match (ca.certificates(), ca.expires()) {
         (_, Some(end)) if end < now => paint::bad(&format!("{} ago", age(end, now))),
-        (_, Some(end)) if end.duration_since(now).as_hours() < SOON_DAYS * 24 => paint::warning(&age(end, now)),
+        (_, Some(end)) if SOON.covers(end, now) => paint::warning(&age(end, now)),
         (_, Some(end)) => age(end, now),
         (Err(problem), None) if problem.cause == Cause::Forbidden => paint::faint(problem.cause.word()),
         (Err(problem), None) => paint::bad(problem.cause.word()),
@@ -157,8 +155,12 @@ fn expires(ca: &ClientCa, now: Timestamp) -> String {
     }
 }
 
-fn remarks(wide: &Wide) -> String {
-    let mut remarks = ca_remarks(wide.ca.certificates().unwrap_or_default());
+/// The ids of what is wrong with the CA, but for what its expiry tells.
+fn remarks(wide: &Wide, now: Timestamp) -> String {
+    let told = [DefectKind::PinnedLeaf, DefectKind::SameName, DefectKind::WeakKey];
+    let defects = wide.ca.defects(now, SOON);
+    let kinds = told.into_iter().filter(|kind| defects.iter().any(|defect| defect.kind == *kind));
+    let mut remarks: Vec<_> = kinds.map(DefectKind::id).collect();
     remarks.extend(wide.rotating.then_some("rotation-unfinished"));
     if remarks.is_empty() { NONE.to_owned() } else { paint::warning(&remarks.join(",")) }
 }

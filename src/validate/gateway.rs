@@ -1,6 +1,6 @@
 //! What the API server accepts and no agent can connect through, and what hurts later of a CA.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
@@ -9,17 +9,12 @@ use super::fields::CLIENT_CA;
 use super::finding::Found;
 use super::fix::{Fix, quoted};
 use super::rules::{
-    CA_CANNOT_VERIFY, CA_DOUBLED, CA_EXPIRED, CA_EXPIRES_SOON, CA_NO_CERTIFICATE, CA_NOT_RAW_PEM, CA_NOT_YET_VALID,
-    CA_PARTLY_USELESS, CA_PINNED_LEAF, CA_PRIVATE_KEY, CA_SECRET_NAME, CA_SECRET_NAMESPACE, CA_SOURCE_BOTH,
-    CA_SOURCE_MISSING, CA_UNPARSABLE, OBSERVABILITY_KIND_MISSING, PLANE_ID_MISSING, REQUIRED_FIELD, Rule,
+    CA_SECRET_NAME, CA_SECRET_NAMESPACE, CA_SOURCE_BOTH, CA_SOURCE_MISSING, OBSERVABILITY_KIND_MISSING,
+    PLANE_ID_MISSING, REQUIRED_FIELD, RULES, Rule,
 };
 use crate::manifest::{Entry, Node, Value};
-use crate::pki::{self, BundleError, Certificate, Reason, Refusal, Trust};
-use crate::plane::{Difference, OBSERVABILITY_KIND, PLANE_ID_REQUIRED, age, is_dns_label, is_dns_subdomain};
-use crate::text::visible;
-
-/// A CA that ends within this many days is told of.
-const SOON_DAYS: i64 = 30;
+use crate::pki::{self, Bundle, Defect, DefectKind, SOON};
+use crate::plane::{Difference, OBSERVABILITY_KIND, PLANE_ID_REQUIRED, is_dns_label, is_dns_subdomain};
 
 /// What releases' CRDs demand beyond the reference's.
 pub(super) fn releases(root: &Node, found: &mut Found) {
@@ -204,10 +199,6 @@ struct Remark {
     instead: Option<String>,
 }
 
-fn remark(rule: &'static Rule, message: impl Into<String>, label: &str) -> Remark {
-    Remark { rule, message: message.into(), label: label.to_owned(), help: None, instead: None }
-}
-
 /// When CAs are judged, and what was said of each text before: many planes may have the same.
 pub(super) struct Judged<'v> {
     pub at: Timestamp,
@@ -243,89 +234,39 @@ impl Judged<'_> {
 
 fn remarks(text: &str, at: Timestamp) -> Vec<Remark> {
     if pki::holds_private_key(text) {
-        let message = "clientCA.value holds a private key: whoever may read the plane can read it";
-        let help = "take it out, and make a new CA: this key is no longer secret";
-        return vec![Remark { help: Some(help), ..remark(&CA_PRIVATE_KEY, message, "") }];
+        return Remark::of(&Defect::private_key(), None).into_iter().collect();
     }
-    let blocks = pki::certificates(text);
-    if blocks.is_empty() {
-        return vec![match pki::bundle(text.as_bytes()) {
-            Ok(pem) => {
-                let message = "clientCA.value must be raw PEM: of base64 the gateway understands nothing";
-                let help = "write the PEM itself, as a block behind `value: |`";
-                Remark { help: Some(help), instead: Some(pem), ..remark(&CA_NOT_RAW_PEM, message, "encoded") }
-            }
-            Err(BundleError::PrivateKey) => remark(&CA_PRIVATE_KEY, "clientCA.value holds a private key, encoded", ""),
-            Err(_) => {
-                let label = "no certificate can be decoded from it";
-                let help = "a PEM keeps its line ends as a block behind `value: |`, and not behind `value: >`";
-                let help = text.contains("-----BEGIN CERTIFICATE-----").then_some(help);
-                Remark { help, ..remark(&CA_NO_CERTIFICATE, "clientCA.value holds no certificate", label) }
-            }
-        }];
-    }
-    bundle(&blocks, at)
+    let bundle = Bundle::from(text);
+    pki::appraise(&bundle, at, SOON).iter().filter_map(|defect| Remark::of(defect, Some(&bundle))).collect()
 }
 
-/// What keeps a certificate from letting any agent in, as a rule of this program.
-fn useless(refusal: &Refusal) -> &'static Rule {
-    match refusal.reason {
-        Reason::Unparsable => &CA_UNPARSABLE,
-        Reason::Expired => &CA_EXPIRED,
-        Reason::NotYetValid => &CA_NOT_YET_VALID,
-        _ => &CA_CANNOT_VERIFY,
-    }
-}
-
-fn bundle(ders: &[Vec<u8>], at: Timestamp) -> Vec<Remark> {
-    let trusts: Vec<_> = ders.iter().map(|der| pki::trust(der, at)).collect();
-    let none_is_of_use = trusts.iter().all(Result::is_err);
-    let name = |index: usize| match ders {
-        [_] => "the CA".to_owned(),
-        _ => format!("certificate {} of the CA", index + 1),
-    };
-    let (mut remarks, mut seen, mut last) = (Vec::new(), BTreeSet::new(), None);
-    for (index, (der, trust)) in ders.iter().zip(&trusts).enumerate() {
-        match trust {
-            _ if !seen.insert(der) => {
-                remarks.push(remark(
-                    &CA_DOUBLED,
-                    format!("{} stands twice in clientCA.value", name(index)),
-                    "a double",
-                ));
+impl Remark {
+    /// A defect by the rule of its id; none where there is no such rule.
+    fn of(defect: &Defect, bundle: Option<&Bundle>) -> Option<Self> {
+        let rule = RULES.iter().find(|rule| rule.id == defect.kind.id())?;
+        let text = bundle.map(Bundle::pem).unwrap_or_default();
+        let (label, help) = match defect.kind {
+            DefectKind::PrivateKey => ("", Some("take it out, and make a new CA: this key is no longer secret")),
+            DefectKind::NotRawPem => ("encoded", Some("write the PEM itself, as a block behind `value: |`")),
+            DefectKind::NoCertificate => {
+                let folded = "a PEM keeps its line ends as a block behind `value: |`, and not behind `value: >`";
+                let help = text.contains("-----BEGIN CERTIFICATE-----").then_some(folded);
+                ("no certificate can be decoded from it", help)
             }
-            Err(refusal) => {
-                let (rule, label) = if none_is_of_use {
-                    (useless(refusal), "every agent is refused")
-                } else {
-                    (&CA_PARTLY_USELESS, "it does nothing")
-                };
-                remarks.push(remark(rule, format!("{} {}", name(index), refusal.message), label));
+            kind if kind.bars_every_agent() => ("every agent is refused", None),
+            DefectKind::PartlyUseless => ("it does nothing", None),
+            DefectKind::Doubled => ("a double", None),
+            DefectKind::PinnedLeaf => {
+                ("pinned", Some("let the agent's certificate be issued by a CA, and name that CA here"))
             }
-            Ok(trust) => {
-                let certificate = Certificate::from_der(der);
-                last = last.max(certificate.as_ref().map(|certificate| certificate.not_after));
-                if *trust == Trust::Itself {
-                    let subject =
-                        certificate.as_ref().map(|certificate| visible(&certificate.subject)).unwrap_or_default();
-                    let day = certificate.as_ref().map(|certificate| certificate.chart_renewal().strftime("%Y-%m-%d"));
-                    let message = format!(
-                        "{} is no CA but a certificate of its own ({subject}): once the agent's is renewed, by cert-manager on {}, it no longer fits",
-                        name(index),
-                        day.map(|day| day.to_string()).unwrap_or_default()
-                    );
-                    let help = "let the agent's certificate be issued by a CA, and name that CA here";
-                    remarks.push(Remark { help: Some(help), ..remark(&CA_PINNED_LEAF, message, "pinned") });
-                }
-            }
-        }
+            _ => ("", Some("put the next CA beside it: agents of either are then let in")),
+        };
+        let instead = match defect.kind {
+            DefectKind::NotRawPem => Bundle::normalized(text.as_bytes()).ok().map(|bundle| bundle.pem().to_owned()),
+            _ => None,
+        };
+        Some(Self { rule, message: defect.to_string(), label: label.to_owned(), help, instead })
     }
-    if let Some(last) = last.filter(|last| last.duration_since(at).as_hours() / 24 < SOON_DAYS) {
-        let message = format!("the CA expires in {}, at {last}", age(last, at));
-        let help = "put the next CA beside it: agents of either are then let in";
-        remarks.push(Remark { help: Some(help), ..remark(&CA_EXPIRES_SOON, message, "") });
-    }
-    remarks
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use crate::doctor::{self, AgentFacts, Remark};
 use crate::estate::{self, ClientCa};
 use crate::manifest::json_text;
 use crate::pki::{
-    self, Bundle, CA_CERTIFICATE, CA_PRIVATE_KEY, Certificate, Issuer, Issuers, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY,
-    PrivateKey, Remaining,
+    self, Bundle, CA_CERTIFICATE, CA_PRIVATE_KEY, Certificate, DefectKind, Issuer, Issuers, LEAF_CERTIFICATE,
+    LEAF_PRIVATE_KEY, PrivateKey, Remaining,
 };
 use crate::plane::{NamespacedName, Plane, Source};
 use crate::render::certificates::{Sourced, Unread, json, table};
@@ -186,6 +186,11 @@ fn with_key(certificates: Vec<Certificate>, key: &str, place: &str) -> Vec<(Cert
     all
 }
 
+/// A defect, said of a certificate that is named beside it.
+fn remark((kind, what): (DefectKind, String)) -> Remark {
+    Remark::new(kind.id(), format!("it {what}"))
+}
+
 fn key_mismatch(place: &str) -> Remark {
     Remark::new("key-mismatch", format!("the key in {} does not belong to it", crate::text::visible(place)))
 }
@@ -205,8 +210,10 @@ async fn of_secret(name: &NamespacedName, reader: &SourceReader<'_>) -> Read {
 fn of_plane(ca: ClientCa) -> Read {
     let certificates = ca.certificates();
     let certificates = certificates.map_err(|problem| anyhow::anyhow!("{}: {problem}", ca.source()))?;
-    let remarked =
-        |certificate: &Certificate| (certificate.clone(), doctor::pinned_leaf(certificate).into_iter().collect());
+    let remarked = |certificate: &Certificate| {
+        let pinned = || remark((DefectKind::PinnedLeaf, pki::pinned(certificate, Some(certificate.chart_renewal()))));
+        (certificate.clone(), (!certificate.ca).then(pinned).into_iter().collect())
+    };
     Ok(certificates.iter().map(remarked).collect())
 }
 
@@ -230,16 +237,15 @@ fn compare(found: &mut [Sourced]) {
             Issuer::Found(parent) => Some(format!("{}#{}", found[parent].source, found[parent].index)),
             Issuer::Missing | Issuer::Untold => None,
         };
-        let weak = doctor::weak_key(&found[index].certificate);
-        found[index].remarks.extend(weak);
+        let weak = pki::weak_key(&found[index].certificate);
+        found[index].remarks.extend(weak.map(remark));
         if issuer == Issuer::Untold {
             let text = "it has more possible issuers of one name than are tried: signedBy is not known";
             found[index].remarks.push(Remark::new("many-issuers", text));
         }
     }
-    let remarks = doctor::same_name(&found.iter().map(|sourced| &sourced.certificate).collect::<Vec<_>>());
-    for (index, remark) in remarks {
-        found[index].remarks.push(remark);
+    for (index, told) in pki::same_name(found.iter().map(|sourced| &sourced.certificate).enumerate()) {
+        found[index].remarks.push(remark(told));
     }
 }
 

@@ -3,13 +3,12 @@
 use super::super::case::Case;
 use super::super::ground::Ground;
 use super::super::neighbours::Few;
-use super::super::remarks::pinned;
 use super::{Hint, Outcome, Unchecked};
 use crate::cluster::grant;
 use crate::estate::Cause;
 use crate::manifest::{parse, to_yaml};
-use crate::pki::{self, CA_CERTIFICATE, Certificate, LEAF_CERTIFICATE, Verdict};
-use crate::plane::{CLUSTER_BUILD_PLANE, Plane, ROTATION, age};
+use crate::pki::{self, CA_CERTIFICATE, Certificate, DefectKind, LEAF_CERTIFICATE, Verdict};
+use crate::plane::{CLUSTER_BUILD_PLANE, Plane, ROTATION};
 use crate::text::{shell_quoted, visible};
 use crate::validate::{Severity, judge};
 
@@ -137,14 +136,13 @@ pub fn client_ca_usable(case: &Case) -> Outcome {
             return outcome.advice("choreoctl certs bundle FILE makes raw PEM of base64 and DER");
         }
     };
-    let trusts: Vec<_> = certificates.iter().map(|one| pki::trust(&one.der, case.facts.now)).collect();
-    match trusts.iter().find_map(|trust| trust.as_ref().err()) {
-        Some(refusal) if trusts.iter().all(Result::is_err) => {
-            Outcome::fail(format!("no agent can connect: the CA {}", refusal.message)).hint(case.rotate())
-        }
-        _ => {
-            let usable = trusts.iter().flatten().count();
-            Outcome::pass(format!("{usable} of {} CA certificates can verify client certificates", trusts.len()))
+    let defects = case.facts.client_ca.defects(case.facts.now, case.soon);
+    match defects.iter().find(|defect| defect.kind.bars_every_agent()) {
+        Some(defect) => Outcome::fail(format!("no agent can connect: {defect}")).hint(case.rotate()),
+        None => {
+            let useless = defects.iter().filter(|defect| defect.kind == DefectKind::PartlyUseless).count();
+            let (usable, all) = (certificates.len() - useless, certificates.len());
+            Outcome::pass(format!("{usable} of {all} CA certificates can verify client certificates"))
         }
     }
 }
@@ -182,31 +180,19 @@ pub fn ca_outlives(case: &Case) -> Outcome {
         // Who renews it is known with the agent's cluster.
         let held = case.pair().map(|pair| pair.leaf().der == leaf.der);
         let own = case.pair().is_some_and(|pair| pair.cert_manager.is_none());
-        let remark = if held == Some(false) {
-            format!(
-                "the CA is a single certificate ({}, until {}), and the agent's Secret holds another one",
-                visible(&leaf.subject),
-                leaf.not_after
-            )
-        } else if own {
-            format!(
-                "the CA is the agent's client certificate ({}), which expires at {}: every renewed one is refused until the plane trusts it",
-                visible(&leaf.subject),
-                leaf.not_after
-            )
-        } else {
-            pinned(leaf, case.renewal(leaf)).text
-        };
+        let renewal = (held != Some(false) && !own).then(|| case.renewal(leaf));
+        let other = if held == Some(false) { ", and the agent's Secret holds another one" } else { "" };
+        let remark = format!("the CA {}{other}", pki::pinned(leaf, renewal));
         return Outcome::warn(remark).hint(case.rotate());
     }
+    let soon = case.facts.client_ca.defects(case.facts.now, case.soon);
+    if let Some(defect) = soon.iter().find(|defect| defect.kind == DefectKind::ExpiresSoon) {
+        return Outcome::warn(defect.to_string()).hint(case.rotate());
+    }
     let usable = |certificate: &&Certificate| pki::trust(&certificate.der, case.facts.now).is_ok();
-    match certificates.iter().filter(usable).max_by_key(|certificate| certificate.not_after) {
+    match certificates.iter().filter(usable).map(|certificate| certificate.not_after).max() {
         None => Outcome::skip("it holds no certificate"),
-        Some(last) if last.expires_within(case.soon, case.facts.now) => {
-            let left = age(last.not_after, case.facts.now);
-            Outcome::warn(format!("the CA expires in {left}, at {}", last.not_after)).hint(case.rotate())
-        }
-        Some(last) => Outcome::pass(format!("the CA is valid until {}", last.not_after)),
+        Some(last) => Outcome::pass(format!("the CA is valid until {last}")),
     }
 }
 

@@ -22,4 +22,4 @@ pub use key::{Curve, Key, public_key as read_key};
 pub use link::Link;
 pub use refusal::{Reason, Refusal};
 pub use signature::{Check, Signed, check, signature};
-pub use verdict::{PublicKey, ServerFault, Trust, Verdict, issued, public_key, trust, verify, verify_server};
+pub use verdict::{PublicKey, ServerFault, Trust, Verdict, issued, public_key, trust, trust_of, verify, verify_server};

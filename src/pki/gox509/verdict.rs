@@ -183,11 +183,15 @@ pub enum Trust {
 /// # Errors
 /// The rule that keeps it from that.
 pub fn trust(der: &[u8], at: Timestamp) -> Result<Trust, Refusal> {
+    match Link::parse(der) {
+        Ok(link) => trust_of(&link, at),
+        Err(why) => Err(Refusal { reason: Reason::Unparsable, message: format!("can't be parsed: {}", why.0) }),
+    }
+}
+
+/// [`trust`] of a certificate that was parsed.
+pub fn trust_of(link: &Link, at: Timestamp) -> Result<Trust, Refusal> {
     let refuse = |reason, message: &str| Err(Refusal { reason, message: message.to_owned() });
-    let link = match Link::parse(der) {
-        Ok(link) => link,
-        Err(why) => return refuse(Reason::Unparsable, &format!("can't be parsed: {}", why.0)),
-    };
     if is_past(link.not_after, at) {
         return refuse(Reason::Expired, &format!("has expired at {}", when(link.not_after)));
     }
@@ -197,7 +201,7 @@ pub fn trust(der: &[u8], at: Timestamp) -> Result<Trust, Refusal> {
     if !link.extensions.unhandled.is_empty() {
         return refuse(Reason::CriticalExtension, "has a critical extension that the gateway doesn't know");
     }
-    if !chain::allows(&link, Purpose::Client) {
+    if !chain::allows(link, Purpose::Client) {
         return refuse(Reason::Usage, "is not for client certificates, by its extended key usage");
     }
     if matches!(link.key, Key::Other | Key::Dsa) {
