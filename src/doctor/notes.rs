@@ -9,6 +9,7 @@ use super::{Facts, Few};
 use crate::pki::{Defect, DefectKind, SOON};
 use crate::plane::{DEFAULT_OBSERVABILITY, ROTATION, State};
 use crate::text::{shell_quoted, visible};
+use crate::validate;
 
 /// A heartbeat from further in the future than this is a clock that is wrong, not one that is a little ahead.
 const AHEAD_SECONDS: i64 = 60;
@@ -21,9 +22,6 @@ pub struct Note {
     pub id: &'static str,
     pub text: String,
 }
-
-/// What planes of several planeIDs with one CA mean.
-pub const SAME_CA: &str = "planes of other planeIDs have the same CA, so each one's agent can connect as the other's";
 
 /// One thing to look for.
 pub struct Noted {
@@ -173,7 +171,7 @@ fn of_kind(defects: &[Defect], kind: DefectKind) -> Option<String> {
 }
 
 fn ca_shared(facts: &Facts) -> Option<String> {
-    (!facts.same_ca.is_empty()).then(|| format!("{SAME_CA}: {}", facts.same_ca))
+    (!facts.same_ca.is_empty()).then(|| validate::ca_shared(&facts.same_ca.to_string()))
 }
 
 fn rotation_unfinished(facts: &Facts) -> Option<String> {

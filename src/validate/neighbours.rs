@@ -84,10 +84,7 @@ impl Neighbours {
         if let Some(first) = self.plane_ids.get(plane_id) {
             let comparable = first.by_secret == identity.by_secret && !first.cas.is_empty() && !identity.cas.is_empty();
             if comparable && !first.cas.iter().any(|ca| identity.cas.contains(ca)) {
-                let message = format!(
-                    "planeID {text} is that of the plane at {}, too, which trusts another CA: an agent is let in for one of them only",
-                    self.place(first.plane)
-                );
+                let message = plane_id_shared(text, &format!("the plane at {}", self.place(first.plane)));
                 tell(&PLANE_ID_SHARED, span, "spec.planeID", message, "shared");
             }
         } else {
@@ -99,10 +96,7 @@ impl Neighbours {
             let (owner, first) = *self.cas.entry(*ca).or_insert((*plane_id, plane));
             if owner != *plane_id && !told {
                 told = true;
-                let message = format!(
-                    "the plane at {} trusts this CA for another planeID: an agent of one can pass as the other's",
-                    self.place(first)
-                );
+                let message = ca_shared(&format!("the plane at {}", self.place(first)));
                 tell(&CA_SHARED, &identity.ca, CLIENT_CA, message, "shared");
             }
         }
@@ -112,4 +106,14 @@ impl Neighbours {
         let (file, line) = self.places.get(plane as usize).copied().unwrap_or_default();
         format!("{}:{line}", self.files.get(file as usize).map_or("", String::as_str))
     }
+}
+
+/// Says what it means that planes of one planeID trust different CAs; `others` is where they are, or their names.
+pub fn plane_id_shared(plane_id: &str, others: &str) -> String {
+    format!("planeID {plane_id} is shared with {others}, with another CA: an agent is authorized for some of them only")
+}
+
+/// Says what it means that planes of several planeIDs trust one CA; `others` as in [`plane_id_shared`].
+pub fn ca_shared(others: &str) -> String {
+    format!("the CA is shared across planeIDs with {others}: the agent of each can connect as that of the other")
 }

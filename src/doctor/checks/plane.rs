@@ -10,7 +10,7 @@ use crate::manifest::{parse, to_yaml};
 use crate::pki::{self, CA_CERTIFICATE, Certificate, DefectKind, LEAF_CERTIFICATE, Verdict};
 use crate::plane::{CLUSTER_BUILD_PLANE, Plane, ROTATION};
 use crate::text::{shell_quoted, visible};
-use crate::validate::{Severity, judge};
+use crate::validate::{self, Severity, judge};
 
 pub fn api_server(ground: &Ground) -> Outcome {
     match &ground.api_server {
@@ -240,10 +240,7 @@ pub fn plane_id_shared(case: &Case) -> Outcome {
         ([], Err(problem)) => {
             Outcome::unchecked(Unchecked::Unread, format!("BuildPlanes are unknown: {}", problem.message))
         }
-        (rivals, _) => Outcome::warn(format!(
-            "planes of the same planeID {id} trust other agents: {}. An agent is authorized for some of them only",
-            Few::of(rivals)
-        )),
+        (rivals, _) => Outcome::warn(validate::plane_id_shared(&id, &Few::of(rivals).to_string())),
     }
 }
 
@@ -255,7 +252,7 @@ pub fn ca_shared(case: &Case) -> Outcome {
     if others.is_empty() {
         return Outcome::pass("no other plane that was looked at has its CA");
     }
-    Outcome::warn(format!("{}: {others}", super::super::notes::SAME_CA)).hint(case.rotate())
+    Outcome::warn(validate::ca_shared(&others.to_string())).hint(case.rotate())
 }
 
 pub fn observability_plane(case: &Case) -> Outcome {
