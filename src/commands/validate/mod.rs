@@ -1,0 +1,165 @@
+//! `choreoctl validate`: what is wrong in manifests, without a cluster.
+
+mod fixing;
+mod judging;
+mod printing;
+
+use clap::{Args as ClapArgs, ValueHint};
+use clap_complete::ArgValueCandidates;
+use jiff::Timestamp;
+use rayon::prelude::*;
+
+use self::judging::{batches, judge_file};
+use self::printing::{Format, Run};
+use super::refusals::NotValidated;
+use crate::args::{AtArgs, OutputArgs, Session};
+use crate::complete;
+use crate::manifest::{self, Input, json_text};
+use crate::plane::{DryRun, closest, did_you_mean};
+use crate::render::{self, report};
+use crate::term::{Exit, Term};
+use crate::validate::{RULES, Resource, Rule, Validator};
+
+/// Validate manifests of build planes, without a cluster
+///
+/// Judges by the API reference: what the API server would reject, what it would accept although no agent could ever
+/// connect, and what hurts later. What the CRDs of releases demand beyond the reference is a warning that names them.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "Examples:
+  choreoctl validate planes.yaml
+  choreoctl validate manifests/ --strict -o sarif
+  choreoctl validate manifests/ --fix --dry-run client
+  choreoctl validate --explain ca-pinned-leaf
+  helm template . | choreoctl validate --crd crd.yaml -")]
+pub struct Args {
+    /// Manifests, folders that are searched for .yaml, .yml and .json, or - for standard input
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    paths: Vec<Input>,
+
+    /// The same as PATH (can be repeated)
+    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    files: Vec<Input>,
+
+    /// CRD of ClusterBuildPlane to judge by instead of the reference (can be repeated)
+    #[arg(long = "crd", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    crds: Vec<Input>,
+
+    /// Let the API server judge its part, in a dry run that stores nothing
+    #[arg(long, conflicts_with = "crds")]
+    server: bool,
+
+    /// Exit 1 on warnings, too
+    #[arg(long)]
+    strict: bool,
+
+    /// Write what is mended without a doubt, with comments and layout as they are
+    #[arg(long)]
+    fix: bool,
+
+    /// With --fix: none writes, client and server only show what would be written
+    #[arg(long, value_name = "HOW", default_value = "none", requires = "fix", hide_possible_values = true)]
+    dry_run: DryRun,
+
+    #[command(flatten)]
+    at: AtArgs,
+
+    #[command(flatten)]
+    output: OutputArgs<Format>,
+
+    /// List the rules
+    #[arg(long)]
+    list_rules: bool,
+
+    /// Tell why there is a rule, with examples
+    #[arg(long, value_name = "RULE", value_parser = rule, add = ArgValueCandidates::new(complete::rules))]
+    explain: Option<&'static Rule>,
+}
+
+fn rule(id: &str) -> Result<&'static Rule, String> {
+    Rule::by_id(id).ok_or_else(|| {
+        let close = did_you_mean(&closest(id, RULES.iter().map(|rule| rule.id)));
+        let question = close.map(|question| format!("{question} ")).unwrap_or_default();
+        format!("there is no such rule: {question}--list-rules lists all")
+    })
+}
+
+pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
+    let term = &session.term;
+    if args.list_rules {
+        return list_rules(args.output.format, term);
+    }
+    if let Some(rule) = args.explain {
+        return explain(rule, args.output.format, term);
+    }
+    let inputs: Vec<_> = args.paths.iter().chain(&args.files).cloned().collect();
+    if inputs.is_empty() {
+        return Err(NotValidated::Nothing.into());
+    }
+    if args.fix && inputs.contains(&Input::Stdin) {
+        return Err(NotValidated::FixStdin.into());
+    }
+    let at = args.at.from(Timestamp::now());
+    let cluster = if args.server { Some(session.connect().await?) } else { None };
+    let validator = match (&cluster, args.crds.as_slice()) {
+        (None, []) => Validator::reference(at),
+        (_, crds) => Validator::of_crds(read_crds(crds)?, at),
+    };
+    let files = manifest::list_inputs(&inputs, true).once();
+    let mut run = Run::new(args.output.format, files.inputs.len(), term);
+    files.missing.into_iter().for_each(|error| run.failed(&error.into()));
+    for batch in batches(files.inputs) {
+        let judged: Vec<_> = batch.into_par_iter().map(|input| judge_file(&validator, input)).collect();
+        for (input, judged) in judged {
+            run.advance();
+            match judged {
+                Ok(mut file) => {
+                    if let Some(cluster) = &cluster {
+                        file.ask_server(cluster, &validator).await?;
+                    }
+                    if args.fix {
+                        file = run.fix(file, &validator, &input, args.dry_run)?;
+                    }
+                    run.take(file)?;
+                }
+                // The other files are judged all the same.
+                Err(error) => run.failed(&error.into()),
+            }
+        }
+    }
+    run.end(&inputs, args.strict)
+}
+
+fn read_crds(files: &[Input]) -> anyhow::Result<Vec<Resource>> {
+    let mut resources = Vec::new();
+    for file in files {
+        let manifest = manifest::parse(file.to_string(), manifest::read_text(file)?);
+        resources.extend(Resource::all_of(&manifest).map_err(NotValidated::from)?);
+    }
+    Ok(resources)
+}
+
+fn explain(rule: &Rule, format: Format, term: &Term) -> anyhow::Result<Exit> {
+    match format {
+        Format::Text => term.print(&report::explanation(rule))?,
+        Format::Json => term.line(&json_text(&report::rule(rule))?)?,
+        Format::Sarif => term.line(&json_text(&render::sarif::log(&[]))?)?,
+    }
+    Ok(Exit::Done)
+}
+
+fn list_rules(format: Format, term: &Term) -> anyhow::Result<Exit> {
+    match format {
+        Format::Text => {
+            let row = |rule: &&Rule| {
+                [rule.id, rule.severity.name(), rule.judge.name(), rule.about].map(str::to_owned).to_vec()
+            };
+            let header = ["RULE", "SEVERITY", "JUDGE", "ABOUT"];
+            term.print(&render::columns(Some(&header), RULES.iter().map(row)))?;
+        }
+        Format::Json => {
+            term.line(&json_text(&RULES.iter().map(|rule| report::rule(rule)).collect::<Vec<_>>())?)?;
+        }
+        Format::Sarif => term.line(&json_text(&render::sarif::log(&[]))?)?,
+    }
+    Ok(Exit::Done)
+}

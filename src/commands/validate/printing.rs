@@ -1,0 +1,189 @@
+//! What a validation found so far, printed and mended file by file.
+
+use std::path::Path;
+
+use clap::ValueEnum;
+use serde_json::Value;
+
+use super::fixing::{links, mended};
+use super::judging::Judged;
+use crate::commands::error_text;
+use crate::manifest::{self, Input, Manifest, json_text};
+use crate::plane::DryRun;
+use crate::render::{self, report, report::Tally};
+use crate::term::{self, Exit, Progress, Term};
+use crate::validate::{Finding, NO_PLANE, Neighbours, Validator};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+    /// Static Analysis Results Interchange Format 2.1.0, for code review
+    Sarif,
+}
+
+/// What was found so far, and where it goes.
+pub struct Run<'t> {
+    format: Format,
+    term: &'t Term,
+    progress: Progress,
+    tally: Tally,
+    neighbours: Neighbours,
+    /// Those that are printed all together at the end.
+    findings: Vec<Value>,
+    exit: Exit,
+    /// Whether nobody reads on.
+    unread: bool,
+}
+
+impl<'t> Run<'t> {
+    pub fn new(format: Format, files: usize, term: &'t Term) -> Self {
+        Self {
+            format,
+            term,
+            progress: term.progress(files),
+            tally: Tally::default(),
+            neighbours: Neighbours::default(),
+            findings: Vec::new(),
+            exit: Exit::Done,
+            unread: false,
+        }
+    }
+
+    /// Counts one more file that was judged.
+    pub fn advance(&self) {
+        self.progress.advance();
+    }
+
+    /// Prints; when the reader went away nothing more, but what is judged and mended is not left halfway.
+    fn print(&mut self, text: &str) -> anyhow::Result<()> {
+        if self.unread {
+            return Ok(());
+        }
+        match self.progress.aside(|| self.term.print(text)) {
+            Err(error) if error.is::<term::ClosedPipe>() => self.unread = true,
+            printed => printed?,
+        }
+        Ok(())
+    }
+
+    pub fn failed(&mut self, error: &anyhow::Error) {
+        self.exit = Exit::Failed;
+        self.progress.aside(|| self.term.error(&error_text(error)));
+    }
+
+    pub fn take(&mut self, mut file: Judged) -> anyhow::Result<()> {
+        self.neighbours.meet(&file.manifest, &mut file.judgement);
+        self.tally.add(&file.judgement);
+        let shown = &mut self.tally.shown;
+        file.judgement.findings.retain(|finding| shown.admits(finding.rule.severity));
+        self.show(Some(&file.manifest), &file.judgement.findings)
+    }
+
+    fn show(&mut self, manifest: Option<&Manifest>, findings: &[Finding]) -> anyhow::Result<()> {
+        match (self.format, manifest) {
+            (Format::Text, Some(manifest)) if !findings.is_empty() => {
+                let text = render::snippet::findings(manifest, findings);
+                return self.print(&text);
+            }
+            (Format::Text, None) => findings.iter().for_each(|finding| self.term.warn(&finding.message)),
+            (Format::Text, _) => {}
+            (Format::Json, _) => {
+                self.findings.extend(findings.iter().map(|finding| report::finding(manifest, finding)));
+            }
+            (Format::Sarif, _) => {
+                self.findings.extend(findings.iter().map(|finding| render::sarif::result(manifest, finding)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Mends what can be mended, and judges what came of it.
+    pub fn fix(
+        &mut self,
+        file: Judged,
+        validator: &Validator,
+        input: &Input,
+        dry_run: DryRun,
+    ) -> anyhow::Result<Judged> {
+        let Input::Path(path) = input else {
+            return Ok(file);
+        };
+        let Some((mended, count)) = mended(validator, &file) else {
+            return Ok(file);
+        };
+        if dry_run != DryRun::None {
+            let difference = render::diff::of_manifests(&file.manifest, &mended.manifest);
+            if self.format == Format::Text {
+                self.print(&difference)?;
+            } else {
+                self.progress.aside(|| self.term.error(difference.trim_end()));
+            }
+            return Ok(file);
+        }
+        if !self.replace(path, &file.manifest, &mended.manifest) {
+            return Ok(file);
+        }
+        let noun = if count == 1 { "finding" } else { "findings" };
+        self.progress.aside(|| self.term.note(&format!("{}: {count} {noun} mended", file.manifest.file)));
+        Ok(mended)
+    }
+
+    /// Writes a mended file in the place of the one that was read; whether it did.
+    fn replace(&mut self, path: &Path, read: &Manifest, mended: &Manifest) -> bool {
+        let file = &read.file;
+        if manifest::read_bytes(&Input::Path(path.to_owned())).ok().as_deref() != Some(read.text.as_bytes()) {
+            let message = format!("{file} is not mended: it is not plain UTF-8, or was changed just now");
+            self.progress.aside(|| self.term.warn(&message));
+            return false;
+        }
+        let links = links(path);
+        if let Err(error) = manifest::write(path, &mended.text) {
+            self.failed(&error.into());
+            return false;
+        }
+        if links > 1 {
+            let message = format!("{file} had {links} hard links: the others still have the old content");
+            self.progress.aside(|| self.term.warn(&message));
+        }
+        true
+    }
+
+    pub fn end(mut self, inputs: &[Input], strict: bool) -> anyhow::Result<Exit> {
+        self.progress.finish();
+        if self.tally.files > 0 && self.tally.documents == 0 && self.tally.errors == 0 {
+            let file = inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            return Err(manifest::Error::Empty { file }.into());
+        }
+        if self.tally.files == 0 && self.format == Format::Text && self.exit != Exit::Done {
+            return Ok(self.exit);
+        }
+        if self.tally.planes == 0 && self.tally.errors == 0 && self.tally.files > 0 {
+            self.tally.warnings += 1;
+            self.tally.shown.admits(NO_PLANE.severity);
+            self.show(None, &[no_plane()])?;
+        }
+        let last = match self.format {
+            Format::Text => report::summary(&self.tally),
+            Format::Json => json_text(&report::json(&self.tally, &self.findings))?,
+            Format::Sarif => json_text(&render::sarif::log(&self.findings))?,
+        };
+        self.print(&format!("{last}\n"))?;
+        let no = self.tally.errors > 0 || (strict && self.tally.warnings > 0);
+        Ok(if no { self.exit.and(Exit::No) } else { self.exit })
+    }
+}
+
+/// Where no plane was seen at all, something else was probably meant.
+fn no_plane() -> Finding {
+    Finding {
+        rule: &NO_PLANE,
+        document: 0,
+        span: 0..0,
+        path: String::new(),
+        message: "there is no ClusterBuildPlane in it".into(),
+        label: String::new(),
+        help: None,
+        fix: None,
+    }
+}
