@@ -15,10 +15,11 @@ use kube::api::{Api, DeleteParams, ListParams, LogParams, Patch, PostParams, Pre
 use serde_json::{Value, json};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::connection::Cluster;
+use super::error::Error;
 use super::fields::{Writer, writers};
 use super::planes::{MANAGER, patch_params, written};
 use super::rights::Right;
-use super::{Cluster, Error};
 use crate::plane::{DryRun, NamespacedName};
 use crate::text::{shell_quoted, visible};
 

@@ -3,10 +3,11 @@
 use kube::api::{Patch, PatchParams, ValidationDirective};
 use serde_json::{Value, json};
 
+use super::connection::Cluster;
+use super::error::Error;
 use super::error::OwnedField;
 use super::fields::Fields;
 use super::planes::{MANAGER, patch_params};
-use super::{Cluster, Error};
 use crate::plane::DryRun;
 use crate::text::shell_quoted;
 

@@ -4,15 +4,12 @@ use std::error::Error as StdError;
 use std::path::Path;
 use std::time::Duration;
 
-use http_body_util::LengthLimitError;
 use kube::client::AuthError;
 use kube::config::KubeconfigError;
-use kube::core::Status;
 use tower::BoxError;
 
-use super::Target;
-use super::client::{LARGEST_ANSWER, NoAnswer, Unusable};
-use crate::plane::{Kind, Span, closest, did_you_mean};
+use super::answer::LARGEST_ANSWER;
+use crate::plane::{Span, closest, did_you_mean};
 use crate::text::{shell_quoted, visible};
 
 /// A failed request, or a cluster that could not be told or reached.
@@ -111,11 +108,6 @@ pub struct OwnedField {
     pub message: String,
 }
 
-/// The kind that a status means, which names it by its plural.
-fn singular(plural: &str, kind: &Kind) -> String {
-    if plural == kind.plural { "plane".into() } else { visible(plural).into_owned() }
-}
-
 fn conflicts(owned: &[OwnedField]) -> String {
     let fields: Vec<_> =
         owned.iter().map(|owned| format!("{} ({})", visible(&owned.field), visible(&owned.message))).collect();
@@ -136,55 +128,6 @@ fn some(contexts: &[String]) -> String {
 }
 
 impl Error {
-    pub(super) fn of(error: kube::Error, target: &Target, kind: &'static Kind) -> Self {
-        let server = target.server.clone();
-        if find::<LengthLimitError>(&error).is_some() {
-            return Self::TooLarge { server };
-        }
-        match error {
-            kube::Error::Api(status) => Self::of_status(*status, target, kind),
-            kube::Error::Service(source) => Self::of_service(source, server, target),
-            kube::Error::HyperError(source) => Self::unreachable(source.into(), server, target),
-            kube::Error::ReadEvents(source) => Self::unreachable(source.into(), server, target),
-            kube::Error::SerdeError(source) => Self::Answer { server, source: source.into() },
-            kube::Error::FromUtf8(source) => Self::Answer { server, source: source.into() },
-            source => Self::of_setup(source),
-        }
-    }
-
-    fn of_service(source: BoxError, server: String, target: &Target) -> Self {
-        match source.downcast::<AuthError>() {
-            Ok(error) => Self::of_auth(&error),
-            Err(source) => match (find::<NoAnswer>(source.as_ref()), find::<Unusable>(source.as_ref())) {
-                (Some(NoAnswer(limit)), _) => Self::TimedOut { server, limit: *limit },
-                (None, Some(answer)) => Self::of_unusable(answer, target),
-                (None, None) => Self::unreachable(source, server, target),
-            },
-        }
-    }
-
-    fn of_unusable(answer: &Unusable, target: &Target) -> Self {
-        let found = match answer {
-            Unusable::Busy { wait, .. } => return Self::Busy { server: target.server.clone(), wait: *wait },
-            Unusable::Redirect { status, location } => match location {
-                Some(location) => format!("a redirect to {} ({status})", visible(location)),
-                None => format!("a redirect ({status})"),
-            },
-            Unusable::NotJson { status, content_type } => format!("{} ({status})", visible(content_type)),
-        };
-        Self::other_answer(target, found, "JSON".into())
-    }
-
-    /// An answer of another kind than the one that was asked for, or of another server altogether.
-    pub(super) fn other_answer(target: &Target, found: String, expected: String) -> Self {
-        let command = target.command("kubectl version");
-        Self::OtherAnswer { server: target.server.clone(), found, expected, command }
-    }
-
-    fn unreachable(source: BoxError, server: String, target: &Target) -> Self {
-        Self::Unreachable { server, source, command: target.command("kubectl cluster-info") }
-    }
-
     /// A parser's error shows the text that it stumbled over, which may be a token: so only the place is told.
     pub(super) fn of_kubeconfig(error: &KubeconfigError, path: Option<&Path>) -> Self {
         let told = match error {
@@ -227,41 +170,6 @@ impl Error {
             _ => "the kubeconfig's way to log in does not work here".into(),
         };
         Self::Credentials { reason }
-    }
-
-    pub(super) fn no_such_kind(target: &Target, kind: &'static Kind) -> Self {
-        let command = target.command(&format!("kubectl get crd {}", kind.crd_name()));
-        Self::NoSuchKind { kind: kind.kind, renamed: None, command }
-    }
-
-    fn of_status(status: Status, target: &Target, kind: &'static Kind) -> Self {
-        let message = visible(&status.message).into_owned();
-        let (name, of, causes) =
-            status.details.map_or_else(Default::default, |details| (details.name, details.kind, details.causes));
-        let what = || {
-            if name.is_empty() { message.clone() } else { format!("{} {}", singular(&of, kind), visible(&name)) }
-        };
-        match (status.code, status.reason.as_str()) {
-            (401, _) => {
-                Self::Unauthorized { server: target.server.clone(), command: target.command("kubectl auth whoami") }
-            }
-            (403, _) => Self::Forbidden { message, command: target.command("kubectl auth can-i --list") },
-            (404, _) if name.is_empty() => Self::no_such_kind(target, kind),
-            (404, _) if of == kind.plural => {
-                Self::NotFound { what: what(), similar: Vec::new(), command: target.command("choreoctl get") }
-            }
-            (404, _) => Self::NoSource { what: what(), command: target.command("kubectl get namespaces") },
-            (409, "AlreadyExists") => Self::Exists { what: what() },
-            (409, _) if causes.iter().any(|cause| cause.reason == "FieldManagerConflict") => {
-                let owned = causes.into_iter().map(|cause| OwnedField { field: cause.field, message: cause.message });
-                Self::Owned { owned: owned.collect() }
-            }
-            (409, _) => Self::Changed,
-            (400 | 422, _) => Self::Rejected { message },
-            // No HTTP status is 0: the answer is something else than the status that it was taken for.
-            (0, _) => Self::other_answer(target, "an event of no known type".into(), "a watch event".into()),
-            (code, _) => Self::Refused { code, message },
-        }
     }
 
     pub fn hint(&self) -> Option<String> {
@@ -367,7 +275,7 @@ impl Error {
 }
 
 /// The first error of a type in a chain. Some links hide their cause from `source`, and hold it in an `io::Error`.
-fn find<'e, T: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Option<&'e T> {
+pub(super) fn find<'e, T: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Option<&'e T> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref::<T>() {
@@ -386,48 +294,6 @@ fn find<'e, T: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::Fake;
-    use crate::plane::{DEFAULT_KIND, Plane};
-    use serde_json::{Value, json};
-
-    fn status(code: u16, reason: &str, name: &str, kind: &str, causes: Value) -> Error {
-        let status = json!({
-            "status": "Failure", "code": code, "reason": reason, "message": "m\u{1b}",
-            "details": {"name": name, "kind": kind, "causes": causes},
-        });
-        Error::of_status(serde_json::from_value(status).unwrap(), &Target::default(), DEFAULT_KIND)
-    }
-
-    #[test]
-    fn each_status_becomes_its_error() {
-        let none = json!([]);
-        for (code, reason, name, kind, text) in [
-            (401, "Unauthorized", "", "", "did not accept the credentials"),
-            (403, "Forbidden", "a", "clusterbuildplanes", r"not allowed: m\u{1b}"),
-            (404, "NotFound", "", "", "the cluster has no ClusterBuildPlane"),
-            (404, "NotFound", "a", "clusterbuildplanes", "plane a does not exist"),
-            (404, "NotFound", "b", "secrets", "secrets b does not exist"),
-            (409, "AlreadyExists", "a", "clusterbuildplanes", "plane a exists already"),
-            (409, "Conflict", "a", "clusterbuildplanes", "changed by somebody else"),
-            (422, "Invalid", "a", "clusterbuildplanes", "rejected it: m"),
-            (0, "", "", "", "an event of no known type"),
-            (507, "", "", "", "said 507: m"),
-        ] {
-            let error = status(code, reason, name, kind, none.clone());
-            assert!(error.to_string().contains(text), "{code} {kind}: {error}");
-        }
-        assert!(status(404, "", "a", "clusterbuildplanes", none.clone()).is_not_found());
-        assert!(!status(404, "", "a", "secrets", none).is_not_found());
-    }
-
-    #[test]
-    fn a_conflict_names_the_fields_and_their_managers() {
-        let causes =
-            json!([{"reason": "FieldManagerConflict", "field": ".spec.planeID", "message": "conflict with \"x\""}]);
-        let error = status(409, "Conflict", "a", "clusterbuildplanes", causes);
-        assert_eq!(error.to_string(), "fields belong to another manager: .spec.planeID (conflict with \"x\")");
-        assert!(error.is_about_one_object() && error.hint().unwrap().contains("--force-conflicts"));
-    }
 
     #[test]
     fn a_context_that_is_like_another_one_is_proposed() {
@@ -440,24 +306,5 @@ mod tests {
         assert!(hint("zzz", &known[..1]).starts_with("the kubeconfig has: prod-0"));
         assert_eq!(hint("x", &[]), NO_CONTEXTS);
         assert_eq!(Error::NoContext { known: vec![] }.hint().as_deref(), Some(NO_CONTEXTS));
-    }
-
-    #[tokio::test]
-    async fn a_kind_that_was_renamed_is_named() {
-        let fake = Fake::default();
-        let error = |fake: &Fake| {
-            let cluster = fake.cluster();
-            async move { cluster.planes::<Plane>(None).await.unwrap_err() }
-        };
-        let missing = json!({"status": "Failure", "code": 404, "reason": "NotFound", "message": "x", "details": {}});
-        fake.answer("GET /apis/openchoreo.dev", 404, missing.clone());
-        assert!(error(&fake).await.hint().unwrap().contains("the control plane's context?"));
-        let resources = json!({"groupVersion": "openchoreo.dev/v1alpha1", "resources": [
-            {"name": "clusterworkflowplanes", "singularName": "", "namespaced": false, "kind": "ClusterWorkflowPlane", "verbs": []},
-        ]});
-        fake.answer("GET /apis/openchoreo.dev/v1alpha1", 200, resources);
-        fake.answer("GET /apis/openchoreo.dev/v1alpha1/", 404, missing);
-        let hint = error(&fake).await.hint().unwrap();
-        assert!(hint.contains("ClusterWorkflowPlane instead"), "{hint}");
     }
 }

@@ -11,7 +11,8 @@ use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::client::Observed;
-use super::{Cluster, Options, Target};
+use super::connection::Cluster;
+use super::target::{Options, Target};
 use crate::plane::{DEFAULT_KIND, KINDS};
 use crate::term::{self, Term};
 

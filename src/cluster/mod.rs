@@ -3,9 +3,12 @@
 //! Not here: what the answers mean.
 
 mod agents;
+mod answer;
 mod apply;
 mod client;
+mod connection;
 mod error;
+mod explain;
 #[cfg(test)]
 mod fake;
 mod fields;
@@ -18,6 +21,7 @@ mod watch;
 
 pub use agents::{Agent, AgentPod, CERT_MANAGER, LABELS, LET_IN, REVISION, StoredSecret, agents_of, labelled, pods_of};
 pub use apply::{Change, comparable};
+pub use connection::Cluster;
 pub use error::{Cause, Error, Rejection};
 #[cfg(test)]
 pub use fake::Fake;
@@ -27,109 +31,3 @@ pub use planes::PlaneObject;
 pub use rights::{Right, grant};
 pub use target::{Options, Target, clusters, contexts, users};
 pub use watch::{Event, Watch};
-
-use std::future::Future;
-use std::sync::Arc;
-use std::time::Duration;
-
-use jiff::Timestamp;
-
-use client::Observed;
-
-use crate::plane::{DEFAULT_KIND, Kind, PlaneKey, Scope};
-use crate::term::Term;
-
-/// A cluster that can be asked. Cheap to clone.
-#[derive(Clone)]
-pub struct Cluster {
-    client: kube::Client,
-    kind: &'static Kind,
-    /// Where planes of a namespaced kind are meant to be.
-    namespace: Option<String>,
-    target: Arc<Target>,
-    observed: Arc<Observed>,
-    options: Arc<Options>,
-    term: Term,
-}
-
-impl Cluster {
-    /// Reads the kubeconfig and prepares a client. Nothing is sent yet.
-    pub async fn connect(options: Options, term: &Term) -> Result<Self, Error> {
-        let (target, config) = Target::find(&options).await?;
-        let observed = Arc::new(Observed::new(term.clone()));
-        let client = client::client(config, &observed, options.request_timeout)?;
-        let target = Arc::new(target);
-        Ok(Self {
-            client,
-            kind: DEFAULT_KIND,
-            namespace: None,
-            target,
-            observed,
-            options: Arc::new(options),
-            term: term.clone(),
-        })
-    }
-
-    /// The same cluster with credentials read afresh, after the old ones were refused.
-    pub async fn reconnect(&self) -> Result<Self, Error> {
-        let cluster = Self::connect(Options::clone(&self.options), &self.term).await?;
-        Ok(Self { kind: self.kind, namespace: self.namespace.clone(), ..cluster })
-    }
-
-    /// Returns the same cluster, asked about planes of this kind: those of a namespaced one are in the namespace of the
-    /// context, as with kubectl.
-    pub fn of_kind(&self, kind: &'static Kind) -> Self {
-        let namespace = (kind.scope == Scope::Namespaced).then(|| self.target.namespace.clone());
-        Self { kind, namespace, ..self.clone() }
-    }
-
-    /// Returns the same cluster, asked about planes of a plane's kind and namespace.
-    pub fn around(&self, plane: &PlaneKey) -> Self {
-        let cluster = self.of_kind(plane.kind);
-        let namespace = cluster.namespace.map(|context| plane.namespace.clone().unwrap_or(context));
-        Self { namespace, ..cluster }
-    }
-
-    pub fn kind(&self) -> &'static Kind {
-        self.kind
-    }
-
-    /// Returns what identifies the plane of a name here.
-    pub fn key(&self, name: &str) -> PlaneKey {
-        PlaneKey { kind: self.kind, namespace: self.namespace.clone(), name: name.to_owned() }
-    }
-
-    /// Returns the path of the collection of planes.
-    fn path(&self) -> String {
-        self.kind.path(self.namespace.as_deref())
-    }
-
-    pub fn target(&self) -> &Target {
-        &self.target
-    }
-
-    /// The API server's clock, by the `Date` of its last answers; this machine's before the first one.
-    pub fn now(&self) -> Timestamp {
-        self.observed.now()
-    }
-
-    /// Waits for one request's answer, as long as `--request-timeout` allows.
-    async fn ask<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
-        let answer = match self.options.request_timeout {
-            Some(limit) => match tokio::time::timeout(limit, request).await {
-                Ok(answer) => answer,
-                Err(_) => return Err(self.error_timeout(limit)),
-            },
-            None => request.await,
-        };
-        answer.map_err(|error| self.error(error))
-    }
-
-    fn error_timeout(&self, limit: Duration) -> Error {
-        Error::TimedOut { server: self.target.server.clone(), limit }
-    }
-
-    fn error(&self, error: kube::Error) -> Error {
-        Error::of(error, &self.target, self.kind)
-    }
-}

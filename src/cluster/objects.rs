@@ -4,8 +4,9 @@ use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Secret, Service};
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 
 use super::agents::has_labels;
+use super::connection::Cluster;
+use super::error::Error;
 use super::planes::ListOf;
-use super::{Cluster, Error};
 use crate::plane::{EVENT_NAMESPACE, NamespacedName, OBSERVABILITY_KIND, Plane, Served};
 use crate::text::visible;
 

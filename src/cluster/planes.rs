@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tower::BoxError;
 
-use super::Cluster;
+use super::connection::Cluster;
 use super::error::{Cause, Error, Rejection};
 use crate::plane::{DryRun, Plane, Selector, Unreadable};
 use crate::text::visible;

@@ -9,7 +9,8 @@ use kube::api::{Api, ListParams};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Cluster, Error};
+use super::connection::Cluster;
+use super::error::Error;
 use crate::plane::nearest_time;
 
 impl Cluster {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
-use super::Error;
+use super::error::Error;
 use crate::text::shell_quoted;
 
 /// What the command line says about the cluster.

@@ -10,7 +10,8 @@ use kube::runtime::watcher::{self, watcher};
 use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 
-use super::{Cluster, Error};
+use super::connection::Cluster;
+use super::error::Error;
 use crate::plane::{Plane, PlaneKey, Selector};
 
 /// How long the server keeps one watch open; the bound on noticing that a connection went dead in silence is 5 s more.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::State;
+use super::state::State;
 
 /// A condition on one plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

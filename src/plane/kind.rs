@@ -3,12 +3,7 @@
 //! Not here: what a served CRD says, in which releases differ (releases).
 
 use std::cmp::Ordering;
-use std::fmt;
 use std::hash::{Hash, Hasher};
-
-use serde_json::Value;
-
-use super::NamespacedName;
 
 /// The group and version of all kinds.
 const GROUP: &str = "openchoreo.dev";
@@ -213,45 +208,6 @@ impl Ord for Kind {
     }
 }
 
-/// What identifies a plane: its kind, its namespace where the kind has one, and its name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PlaneKey {
-    pub kind: &'static Kind,
-    pub namespace: Option<String>,
-    pub name: String,
-}
-
-impl PlaneKey {
-    /// Returns what identifies the plane that an object is.
-    pub fn of_object(object: &Value) -> Self {
-        let text = |pointer| object.pointer(pointer).and_then(Value::as_str);
-        let kind = Kind::of_object(text("/apiVersion").unwrap_or_default(), text("/kind").unwrap_or_default());
-        Self {
-            kind: kind.unwrap_or_default(),
-            namespace: text("/metadata/namespace").map(str::to_owned),
-            name: text("/metadata/name").unwrap_or_default().to_owned(),
-        }
-    }
-
-    /// Returns the plane's path on the API server.
-    pub fn path(&self) -> String {
-        format!("{}/{}", self.kind.path(self.namespace.as_deref()), self.name)
-    }
-}
-
-/// As `NAME`, or `NAMESPACE/NAME`; the kind is told by what stands around it.
-impl fmt::Display for PlaneKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.namespace {
-            None => f.pad(&self.name),
-            Some(namespace) => {
-                let name = NamespacedName { namespace: namespace.clone(), name: self.name.clone() };
-                f.pad(&name.to_string())
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,11 +245,8 @@ mod tests {
         );
         assert_eq!((kind.family.plane_type, kind.family.release), ("dataplane", "openchoreo-data-plane"));
         assert_eq!(kind.path(Some("a")), "/apis/openchoreo.dev/v1alpha1/namespaces/a/dataplanes");
-        let key = PlaneKey { kind, namespace: Some("a".into()), name: "b".into() };
-        assert_eq!((key.path(), key.to_string()), (format!("{}/b", kind.path(Some("a"))), "a/b".into()));
         let cluster = kind.other_scope().unwrap();
         assert_eq!(cluster.path(None), "/apis/openchoreo.dev/v1alpha1/clusterdataplanes");
-        assert_eq!(PlaneKey { kind: cluster, namespace: None, name: "b".into() }.to_string(), "b");
     }
 
     #[test]

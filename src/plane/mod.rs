@@ -5,381 +5,43 @@
 mod closest;
 mod dry_run;
 mod goal;
+mod key;
 mod kind;
 mod lenient;
 mod name;
+mod plane_name;
 mod read;
 mod releases;
+mod resource;
 mod selector;
 mod snapshot;
 mod source;
 mod span;
 mod state;
-
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::Serialize;
-use serde_json::{Map, Value};
+mod well_known;
 
 pub use closest::{closest, did_you_mean};
 pub use dry_run::DryRun;
 pub use goal::Goal;
-pub use kind::{DEFAULT_KIND, KINDS, Kind, PlaneKey, Scope};
+pub use key::PlaneKey;
+pub use kind::{DEFAULT_KIND, KINDS, Kind, Scope};
 pub use lenient::{Unreadable, nearest_time};
 pub use name::{
-    CaSecret, NamespacedName, PlaneName, is_dns_label, is_dns_subdomain, is_label_value, is_qualified_name,
+    CA_KEY, CaSecret, NamespacedName, is_dns_label, is_dns_subdomain, is_label_value, is_qualified_name,
+    rotation_secret,
 };
+pub use plane_name::PlaneName;
 pub use releases::{Difference, PLANE_ID_REQUIRED, SECRET_KEY_REF, Served};
+pub use resource::{AgentConnection, ObservabilityPlaneRef, Plane, SecretKeyRef, SecretStoreRef};
 pub use selector::Selector;
 pub use snapshot::{Side, Snapshot};
 pub use source::Source;
 pub use span::{Moment, Span, age, day};
 pub use state::{State, StateFilter};
+pub use well_known::*;
 
 // The names that rooms still know instead of a plane's own kind.
 pub static CLUSTER_BUILD_PLANE: &Kind = DEFAULT_KIND;
 pub const CHART: &str = "oci://ghcr.io/openchoreo/helm-charts/openchoreo-build-plane";
 pub const RELEASE: &str = "openchoreo-build-plane";
 pub const BUILD_NAMESPACE: &str = "openchoreo-build-plane";
-
-/// Annotation of a name for people (API reference, `openchoreo.dev/display-name`).
-pub const DISPLAY_NAME: &str = "openchoreo.dev/display-name";
-/// Annotation of a description for people.
-pub const DESCRIPTION: &str = "openchoreo.dev/description";
-/// The key of a Secret that holds a CA, unless said otherwise.
-pub const CA_KEY: &str = "ca.crt";
-/// The only kind of observability plane that a cluster-scoped plane may refer to.
-pub const OBSERVABILITY_KIND: &str = "ClusterObservabilityPlane";
-/// The observability plane that is meant when none is named.
-pub const DEFAULT_OBSERVABILITY: &str = "default";
-/// Annotation of a plane whose CA is being rotated: the Secret that holds what the rotation made.
-pub const ROTATION: &str = "choreoctl.dev/rotation";
-/// The Secret beside the agent that holds what a rotation of a planeID's CA made, until it is finished.
-pub fn rotation_secret(namespace: &str, plane_id: &str) -> NamespacedName {
-    NamespacedName { namespace: namespace.to_owned(), name: format!("choreoctl-rotation-{plane_id}") }
-}
-
-/// The plane of builds that name none.
-pub const DEFAULT_PLANE: &str = "default";
-/// Annotation of a dumped object: when it was dumped.
-pub const DUMPED: &str = "choreoctl.dev/dumped";
-/// Annotation of a dumped object: the cluster that it comes from.
-pub const SIDE: &str = "choreoctl.dev/cluster";
-/// Annotation of a dumped Secret: whether its key, which stayed where it is, belongs to its certificate.
-pub const KEY_FITS: &str = "choreoctl.dev/key-fits";
-/// Annotation of a dumped pod: the end of its log.
-pub const LOG: &str = "choreoctl.dev/log";
-/// Where the controller sends its events, as the resource itself has no namespace.
-pub const EVENT_NAMESPACE: &str = "default";
-
-/// One plane, as the API server has it. Fields that aren't known here are kept in `other`, as are those whose value can't
-/// be read, or not all of it: in JSON they stand over the known ones.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Plane {
-    /// What the object says that it is; the kind that is meant without a word, where it says nothing that is known.
-    #[serde(skip)]
-    pub kind: &'static Kind,
-    pub metadata: ObjectMeta,
-    pub spec: Spec,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<Status>,
-    #[serde(flatten)]
-    pub other: Map<String, Value>,
-    /// The same of the metadata.
-    #[serde(skip)]
-    other_metadata: Map<String, Value>,
-    /// The fields that are treated as unknown, because their value can't be read.
-    #[serde(skip)]
-    pub unreadable: Vec<Unreadable>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Spec {
-    #[serde(rename = "planeID", skip_serializing_if = "Option::is_none")]
-    pub plane_id: Option<String>,
-    pub cluster_agent: ClusterAgent,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret_store_ref: Option<SecretStoreRef>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub observability_plane_ref: Option<ObservabilityPlaneRef>,
-    #[serde(flatten)]
-    pub other: Map<String, Value>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct ClusterAgent {
-    #[serde(rename = "clientCA")]
-    pub client_ca: ValueFrom,
-    #[serde(flatten)]
-    pub other: Map<String, Value>,
-}
-
-/// Where the CA comes from: one of the two.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ValueFrom {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret_ref: Option<SecretKeyRef>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub value: Option<String>,
-    #[serde(flatten)]
-    pub other: Map<String, Value>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct SecretKeyRef {
-    pub name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    pub key: String,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct SecretStoreRef {
-    pub name: String,
-}
-
-/// An object since v0.15; v0.14 has a plain name here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum ObservabilityPlaneRef {
-    Object {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        kind: Option<String>,
-        name: String,
-    },
-    Name(String),
-}
-
-impl ObservabilityPlaneRef {
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Object { name, .. } | Self::Name(name) => name,
-        }
-    }
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Status {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    pub conditions: Vec<Condition>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub agent_connection: Option<AgentConnection>,
-    #[serde(flatten)]
-    pub other: Map<String, Value>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Condition {
-    #[serde(rename = "type")]
-    pub kind: String,
-    pub status: String,
-    pub reason: String,
-    pub message: String,
-    pub last_transition_time: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    #[serde(flatten)]
-    pub other: Map<String, Value>,
-}
-
-/// What the controller last learned of the planeID's agents. Times are those at which it noticed, up to a minute late;
-/// the heartbeat is the gateway's.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AgentConnection {
-    pub connected: bool,
-    pub connected_agents: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_connected_time: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_disconnected_time: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_heartbeat_time: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    #[serde(flatten)]
-    pub other: Map<String, Value>,
-}
-
-impl AgentConnection {
-    /// How old the heartbeat is, in whole seconds; one from the future is 0 s old.
-    pub fn heartbeat_age(&self, now: Timestamp) -> Option<i64> {
-        self.last_heartbeat_time.map(|heartbeat| now.duration_since(heartbeat).as_secs().max(0))
-    }
-}
-
-impl Plane {
-    /// Returns a plane of a kind and a name, and nothing more; the name may be empty.
-    pub fn new(kind: &'static Kind, name: &str) -> Self {
-        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
-        Self { kind, metadata, ..Self::default() }
-    }
-
-    pub fn name(&self) -> &str {
-        self.metadata.name.as_deref().unwrap_or_default()
-    }
-
-    pub fn key(&self) -> PlaneKey {
-        PlaneKey { kind: self.kind, namespace: self.metadata.namespace.clone(), name: self.name().to_owned() }
-    }
-
-    /// The planeID; the name, where it was left out.
-    pub fn plane_id(&self) -> &str {
-        match self.spec.plane_id.as_deref() {
-            None | Some("") => self.name(),
-            Some(id) => id,
-        }
-    }
-
-    pub fn connection(&self) -> Option<&AgentConnection> {
-        self.status.as_ref()?.agent_connection.as_ref()
-    }
-
-    /// Whether another plane of the family has the same planeID, and so the same agents.
-    pub fn shares_plane_id_with(&self, other: &Self) -> bool {
-        other.plane_id() == self.plane_id() && other.kind.family == self.kind.family && !self.is(other)
-    }
-
-    /// Whether both are the same plane, perhaps at different times.
-    pub fn is(&self, other: &Self) -> bool {
-        self.name() == other.name() && self.kind == other.kind && self.metadata.namespace == other.metadata.namespace
-    }
-
-    pub fn state(&self, now: Timestamp) -> State {
-        State::of(self.connection(), self.metadata.deletion_timestamp.is_some(), now)
-    }
-
-    /// The instant at which the state changes although nobody touches the plane.
-    pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.metadata.deletion_timestamp.is_some() {
-            return None;
-        }
-        State::next_change(self.connection()?, now)
-    }
-
-    /// When the present state began, as far as the status tells.
-    pub fn since(&self, now: Timestamp) -> Option<Timestamp> {
-        let deleted = self.metadata.deletion_timestamp.as_ref().map(|time| time.0);
-        deleted.or_else(|| State::since(self.connection()?, now))
-    }
-
-    pub fn created(&self) -> Option<Timestamp> {
-        self.metadata.creation_timestamp.as_ref().map(|time| time.0)
-    }
-
-    pub fn annotation(&self, key: &str) -> Option<&str> {
-        self.metadata.annotations.as_ref()?.get(key).map(String::as_str)
-    }
-
-    pub fn labels(&self) -> &BTreeMap<String, String> {
-        static NONE: BTreeMap<String, String> = BTreeMap::new();
-        self.metadata.labels.as_ref().unwrap_or(&NONE)
-    }
-
-    /// The observability plane that is meant, named or not.
-    pub fn observability_plane(&self) -> &str {
-        self.spec.observability_plane_ref.as_ref().map_or(DEFAULT_OBSERVABILITY, ObservabilityPlaneRef::name)
-    }
-
-    /// The object to send or to write: type and version first, then what a person looks for.
-    pub fn manifest(&self) -> Value {
-        let mut object = Map::new();
-        object.insert("apiVersion".into(), self.kind.api_version().into());
-        object.insert("kind".into(), self.kind.kind.into());
-        if let Ok(Value::Object(fields)) = serde_json::to_value(self) {
-            object.extend(fields);
-        }
-        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.extend(self.other_metadata.clone());
-        }
-        Value::Object(object)
-    }
-
-    /// Every time that the object holds; what is newest tells when a dump was made.
-    pub fn times(&self) -> impl Iterator<Item = Timestamp> {
-        let meta = &self.metadata;
-        let managed = meta.managed_fields.iter().flatten().filter_map(|entry| entry.time.as_ref());
-        let connection = self.connection().into_iter();
-        let conditions = self.status.iter().flat_map(|status| &status.conditions);
-        [&meta.creation_timestamp, &meta.deletion_timestamp]
-            .into_iter()
-            .filter_map(Option::as_ref)
-            .chain(managed)
-            .map(|time| time.0)
-            .chain(
-                connection
-                    .flat_map(|c| [c.last_connected_time, c.last_disconnected_time, c.last_heartbeat_time])
-                    .flatten(),
-            )
-            .chain(conditions.filter_map(|condition| condition.last_transition_time))
-    }
-}
-
-impl kube::Resource for Plane {
-    type DynamicType = &'static Kind;
-    type Scope = kube::core::DynamicResourceScope;
-
-    fn kind(kind: &&'static Kind) -> Cow<'static, str> {
-        kind.kind.into()
-    }
-
-    fn group(kind: &&'static Kind) -> Cow<'static, str> {
-        kind.group.into()
-    }
-
-    fn version(kind: &&'static Kind) -> Cow<'static, str> {
-        kind.version.into()
-    }
-
-    fn plural(kind: &&'static Kind) -> Cow<'static, str> {
-        kind.plural.into()
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn unknown_fields_survive_a_read_and_a_write() {
-        let object = json!({
-            "apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane",
-            "metadata": {"name": "a"},
-            "spec": {"planeID": "a", "clusterAgent": {"clientCA": {"value": "x", "later": 1}, "later": {"a": [1]}}, "later": true},
-            "status": {"conditions": [], "agentConnection": {"connected": true, "connectedAgents": 1, "later": "x"}, "later": 2},
-            "later": {"deep": null}
-        });
-        let plane: Plane = serde_json::from_value(object.clone()).unwrap();
-        assert_eq!(serde_json::to_value(&plane).unwrap(), object);
-    }
-
-    #[test]
-    fn the_plane_id_defaults_to_the_name() {
-        let plane: Plane = serde_json::from_value(json!({"metadata": {"name": "a"}})).unwrap();
-        assert_eq!(plane.plane_id(), "a");
-        assert_eq!(plane.observability_plane(), "default");
-    }
-
-    #[test]
-    fn a_reference_by_name_alone_is_read() {
-        let plane: Plane = serde_json::from_value(json!({"spec": {"observabilityPlaneRef": "obs"}})).unwrap();
-        assert_eq!(plane.observability_plane(), "obs");
-    }
-}

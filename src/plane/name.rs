@@ -1,9 +1,10 @@
-//! Names as the API server takes them, and the forms in which users type them.
+//! Names of objects as the API server takes them, and the forms in which users type them.
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::{CA_KEY, DEFAULT_KIND, Kind, Plane};
+/// The key of a Secret that holds a CA, unless said otherwise.
+pub const CA_KEY: &str = "ca.crt";
 
 /// RFC 1123 label: lower-case letters, digits and hyphens, at most 63, not a hyphen at either end.
 pub fn is_dns_label(text: &str) -> bool {
@@ -45,57 +46,6 @@ pub fn is_label_value(text: &str) -> bool {
     text.is_empty() || is_name_part(text)
 }
 
-/// A plane's name, as `NAME` or `TYPE/NAME`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PlaneName {
-    pub kind: &'static Kind,
-    name: String,
-}
-
-impl PlaneName {
-    pub fn as_str(&self) -> &str {
-        &self.name
-    }
-
-    /// Whether a plane has this kind and name.
-    pub fn names(&self, plane: &Plane) -> bool {
-        self.name == plane.name() && self.kind == plane.kind
-    }
-}
-
-impl FromStr for PlaneName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (kind, name) = match text.split_once('/') {
-            None => (DEFAULT_KIND, text),
-            Some((word, name)) => (handled(word)?, name),
-        };
-        if is_dns_subdomain(name) {
-            Ok(Self { kind, name: name.to_owned() })
-        } else {
-            Err("a name has lower-case letters, digits, hyphens and dots, and a letter or digit at both ends".into())
-        }
-    }
-}
-
-/// Returns the kind that a word before a `/` names.
-fn handled(word: &str) -> Result<&'static Kind, String> {
-    match Kind::of_word(word) {
-        Some(kind) if kind.is_handled() => Ok(kind),
-        Some(kind) if Some(kind) == DEFAULT_KIND.successor() => {
-            Err(format!("{} is the kind of OpenChoreo 1.0 and later, which is not handled here", kind.kind))
-        }
-        _ => Err("the type before the `/` is not plane, cbp or clusterbuildplane".into()),
-    }
-}
-
-impl fmt::Display for PlaneName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.name)
-    }
-}
-
 /// An object in a namespace, as `NAMESPACE/NAME`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NamespacedName {
@@ -120,6 +70,11 @@ impl fmt::Display for NamespacedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
     }
+}
+
+/// The Secret beside the agent that holds what a rotation of a planeID's CA made, until it is finished.
+pub fn rotation_secret(namespace: &str, plane_id: &str) -> NamespacedName {
+    NamespacedName { namespace: namespace.to_owned(), name: format!("choreoctl-rotation-{plane_id}") }
 }
 
 /// A CA in a Secret, as `NAMESPACE/NAME[:KEY]`.
@@ -152,18 +107,6 @@ impl fmt::Display for CaSecret {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_take_a_type() {
-        for text in
-            ["a.b-c", "plane/a.b-c", "cbp/a.b-c", "clusterbuildplane.openchoreo.dev/a.b-c", "ClusterBuildPlanes/a.b-c"]
-        {
-            assert_eq!(text.parse::<PlaneName>().unwrap().as_str(), "a.b-c", "{text}");
-        }
-        for text in ["", "pod/a", "plane/", "A", "a..b", "-a", "a_b", "a/b/c", "cwp/a", "\u{1b}"] {
-            assert!(text.parse::<PlaneName>().is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_secret_key_defaults() {

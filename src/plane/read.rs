@@ -4,10 +4,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::{Deserialize, Deserializer, Error};
 use serde_json::{Map, Value};
 
+use super::kind::Kind;
 use super::lenient::{Fields, Lenient, Read, Reader, metadata, object, whole};
-use super::{
-    AgentConnection, ClusterAgent, Condition, Kind, ObservabilityPlaneRef, Plane, SecretKeyRef, SecretStoreRef, Spec,
-    Status, ValueFrom,
+use super::resource::{
+    AgentConnection, ClusterAgent, Condition, ObservabilityPlaneRef, Plane, SecretKeyRef, SecretStoreRef, Spec, Status,
+    ValueFrom,
 };
 
 impl<'de> Deserialize<'de> for Plane {

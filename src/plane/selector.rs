@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use super::{is_label_value, is_qualified_name};
+use super::name::{is_label_value, is_qualified_name};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Requirement {

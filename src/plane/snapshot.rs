@@ -3,7 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::{DUMPED, Plane, SIDE};
+use super::resource::Plane;
+use super::well_known::{DUMPED, SIDE};
 
 /// How much newer than its plane's creation a time may be.
 const PLAUSIBLE: SignedDuration = SignedDuration::from_hours(24 * 365 * 20);

@@ -4,7 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{Kind, NamespacedName, PlaneName};
+use super::kind::Kind;
+use super::name::NamespacedName;
+use super::plane_name::PlaneName;
 use crate::text::visible;
 
 /// A place that holds certificates, as users name it.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::AgentConnection;
+use super::resource::{AgentConnection, Plane};
 
 /// How a plane's connection stands. The order is from the worst to the best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -136,6 +136,26 @@ impl FromStr for StateFilter {
             }
         }
         Ok(filter)
+    }
+}
+
+impl Plane {
+    pub fn state(&self, now: Timestamp) -> State {
+        State::of(self.connection(), self.metadata.deletion_timestamp.is_some(), now)
+    }
+
+    /// The instant at which the state changes although nobody touches the plane.
+    pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        State::next_change(self.connection()?, now)
+    }
+
+    /// When the present state began, as far as the status tells.
+    pub fn since(&self, now: Timestamp) -> Option<Timestamp> {
+        let deleted = self.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+        deleted.or_else(|| State::since(self.connection()?, now))
     }
 }
 
