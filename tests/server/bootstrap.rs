@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::control_plane::{SHARED, finish};
+use super::control_plane::{Output, SHARED, finish};
 use super::estate::{DEPLOYMENT, Estate, NAMESPACE};
 use super::hints::paste;
 use super::terminal::Terminal;
@@ -14,6 +14,17 @@ stories!(
         everything_is_written_for_a_cluster_elsewhere;
     Go:
         a_build_plane_is_registered_in_one_go,
+        dry_runs_of_a_registration_change_nothing,
+        nothing_is_registered_without_the_gateways_ca,
+        a_second_registration_writes_nothing,
+        files_of_a_registration_that_somebody_changed_are_asked_about,
+        a_registration_stays_with_its_own_certificate_where_cert_manager_comes,
+        a_registration_installs_the_agent_by_helm,
+        what_differs_is_not_replaced_unasked,
+        what_was_registered_by_hand_is_taken_over_without_a_change,
+        several_planes_are_registered_at_once,
+        planes_that_can_not_share_an_agent_are_refused_before_anything_is_written,
+        a_ca_that_is_brought_along_must_let_in_the_agent,
         a_person_registers_a_build_plane,
         nothing_is_registered_without_the_rights;
 );
@@ -49,31 +60,65 @@ fn clear(at: &Estate) {
     let _ = std::fs::remove_dir_all(at.control.path().join("out"));
 }
 
-fn a_build_plane_is_registered_in_one_go() {
+/// An estate in which nothing is registered yet.
+fn prepared() -> Estate {
     let at = Estate::start("boot");
-    let url = format!("wss://localhost:{}/ws", at.port);
     at.control.kubectl(&["create", "namespace", CONTROL], "");
-    let bootstrap = |more: &[&str]| {
-        let args = ["bootstrap", "boot", "--gateway-url", &url, "--out-dir", "out", "--yes", "-o", "json"];
-        at.run(&[&args[..], more].concat())
-    };
-    bootstrap(&[]).expect(2).says(&["cluster-gateway-ca does not exist"]);
     gateway_ca(&at);
-
-    // What would be done is told, and nothing is.
     clear(&at);
+    at
+}
+
+/// Where agents reach the gateway.
+fn url(at: &Estate) -> String {
+    format!("wss://localhost:{}/ws", at.port)
+}
+
+fn arguments(url: &str) -> [&str; 9] {
+    ["bootstrap", "boot", "--gateway-url", url, "--out-dir", "out", "--yes", "-o", "json"]
+}
+
+fn bootstrap(at: &Estate, more: &[&str]) -> Output {
+    at.run(&[&arguments(&url(at))[..], more].concat())
+}
+
+/// An estate with a build plane.
+fn registered() -> Estate {
+    let at = prepared();
+    bootstrap(&at, &[]).expect(0);
+    at
+}
+
+/// A plane as others write it.
+fn plane(name: &str, id: &str) -> Value {
+    json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": name, "uid": "x"}, "spec": {"planeID": id}})
+}
+
+/// What would be done is told, and nothing is.
+fn dry_runs_of_a_registration_change_nothing() {
+    let at = prepared();
     let before = versions(&at);
     for dry_run in ["client", "server"] {
-        let told = bootstrap(&["--dry-run", dry_run]).expect(0).stdout;
+        let told = bootstrap(&at, &["--dry-run", dry_run]).expect(0).stdout;
         assert!(told.contains("Secret openchoreo-build-plane/cluster-agent-own-tls created ("), "{told}");
         assert!(versions(&at) == before && !at.control.path().join("out").exists(), "--dry-run {dry_run}");
     }
+}
 
-    // Cut off after each step and run again it ends in the same state.
+fn nothing_is_registered_without_the_gateways_ca() {
+    let at = Estate::start("boot");
+    at.control.kubectl(&["create", "namespace", CONTROL], "");
+    bootstrap(&at, &[]).expect(2).says(&["cluster-gateway-ca does not exist"]);
+    at.control.run(&["get", "boot"]).expect(3);
+}
+
+/// Cut off after each step and run again it ends in the same state.
+fn a_build_plane_is_registered_in_one_go() {
+    let at = prepared();
+    let url = url(&at);
     for count in 0.. {
         clear(&at);
-        let args = ["bootstrap", "boot", "--gateway-url", &url, "--out-dir", "out", "--yes", "-o", "json"];
-        let mut run = at.spawn(&args);
+        let mut run = at.spawn(&arguments(&url));
         let mut cut = true;
         for _ in 0..count {
             cut = !run.until("step", SOON, |_| true).contains("\"wait\"");
@@ -86,7 +131,7 @@ fn a_build_plane_is_registered_in_one_go() {
         } else {
             run.wait();
         }
-        let told = steps(&bootstrap(&[]).expect(0).stdout);
+        let told = steps(&bootstrap(&at, &[]).expect(0).stdout);
         assert!(told.contains(&("probe".into(), "found".into())), "after {count}: {told:?}");
         let ca = std::fs::read_to_string(at.control.path().join("out/private/ca.crt")).unwrap();
         assert!(at.value("boot") == ca && at.secret(OWN)["ca.crt"] == ca, "after {count}");
@@ -95,12 +140,23 @@ fn a_build_plane_is_registered_in_one_go() {
             break;
         }
     }
-    // Again: nothing is written.
+}
+
+fn a_second_registration_writes_nothing() {
+    let at = registered();
     let before = versions(&at);
-    let told = steps(&bootstrap(&[]).expect(0).stdout);
+    let told = steps(&bootstrap(&at, &[]).expect(0).stdout);
     assert_eq!(versions(&at), before);
     let done: Vec<_> = told.iter().filter(|(_, status)| status == "done").collect();
     assert!(done.is_empty(), "{done:?}");
+    // Without a question nothing is announced.
+    let quiet = bootstrap(&at, &[]).expect(0).stderr;
+    assert!(!quiet.contains("will change") && quiet.lines().count() == 1, "{quiet}");
+}
+
+fn files_of_a_registration_that_somebody_changed_are_asked_about() {
+    let at = registered();
+    let url = url(&at);
     // No CA is made that nothing needs.
     let late = ["bootstrap", "boot", "--gateway-url", &url, "--out-dir", "late", "--yes"];
     at.run(&late).expect(0);
@@ -111,7 +167,12 @@ fn a_build_plane_is_registered_in_one_go() {
     let told = at.run(&late).expect(2);
     told.says(&["late/values.yaml is there already", "\\u{1b}[2J"]);
     assert!(!told.stderr.contains("\u{1b}[2J") && !told.stdout.contains("namespace:"), "{told:?}");
-    // Nor is another way gone once cert-manager is there, as the chart wants it.
+}
+
+/// Nor does the way change once cert-manager is there, as the chart wants it.
+fn a_registration_stays_with_its_own_certificate_where_cert_manager_comes() {
+    let at = registered();
+    let before = versions(&at);
     let names = json!({"plural": "certificates", "kind": "Certificate", "singular": "certificate"});
     let schema = json!({"openAPIV3Schema": {"type": "object"}});
     let version = json!({"name": "v1", "served": true, "storage": true, "schema": schema});
@@ -120,14 +181,15 @@ fn a_build_plane_is_registered_in_one_go() {
         "spec": {"group": "cert-manager.io", "scope": "Namespaced", "names": names, "versions": [version]}});
     at.build.kubectl(&["apply", "-f", "-"], &crd.to_string());
     at.build.kubectl(&["wait", "--for=condition=Established", "crd/certificates.cert-manager.io"], "");
-    let told = steps(&bootstrap(&[]).expect(0).stdout);
+    let told = steps(&bootstrap(&at, &[]).expect(0).stdout);
     assert!(versions(&at) == before && told.iter().all(|(_, status)| status != "done"), "{told:?}");
     assert!(told.contains(&("cert-manager".into(), "found".into())), "{told:?}");
     at.build.kubectl(&["delete", "crd", "certificates.cert-manager.io"], "");
-    // Without a question nothing is announced.
-    let quiet = bootstrap(&[]).expect(0).stderr;
-    assert!(!quiet.contains("will change") && quiet.lines().count() == 1, "{quiet}");
+}
 
+fn a_registration_installs_the_agent_by_helm() {
+    let at = registered();
+    let url = url(&at);
     // A helm that does what the chart would, and then the agent is connected.
     at.deploy("boot", "--x=y");
     let patch =
@@ -145,12 +207,12 @@ fn a_build_plane_is_registered_in_one_go() {
     let path = at.control.write("bin/helm", &helm);
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let kubeconfig = at.build.kubeconfig().to_string_lossy().into_owned();
-    let args = ["bootstrap", "boot", "--gateway-url", &url, "--out-dir", "out", "--yes", "-o", "json", "--install"];
-    let mut install = at.control.command(&[&args[..], &["--wait", "--build-kubeconfig", &kubeconfig]].concat());
+    let more = ["--install", "--wait", "--build-kubeconfig", &kubeconfig];
+    let mut install = at.control.command(&[&arguments(&url)[..], &more].concat());
     install.env("PATH", format!("{}/bin:/usr/bin:/bin", at.control.path().display()));
     let told = steps(&finish(install, "").expect(0).stdout);
     assert!(told.ends_with(&[("helm".into(), "done".into()), ("wait".into(), "done".into())]), "{told:?}");
-    let told = steps(&bootstrap(&["--install"]).expect(0).stdout);
+    let told = steps(&bootstrap(&at, &["--install"]).expect(0).stdout);
     assert!(told.ends_with(&[("helm".into(), "found".into()), ("wait".into(), "found".into())]), "{told:?}");
     let words = std::fs::read_to_string(at.control.path().join("helm-was-told")).unwrap();
     assert!(words.starts_with("upgrade --install build --reuse-values oci://"), "{words}");
@@ -159,25 +221,31 @@ fn a_build_plane_is_registered_in_one_go() {
         serde_yaml::from_str(&std::fs::read_to_string(at.control.path().join("out/values.yaml")).unwrap()).unwrap();
     assert_eq!(values["clusterAgent"]["serverUrl"], url);
     assert_eq!(values["clusterAgent"]["tls"]["clientSecretName"], OWN);
+}
 
-    // What is there and differs is not replaced unasked.
+fn what_differs_is_not_replaced_unasked() {
+    let at = registered();
     let other = std::fs::read_to_string(at.control.path().join("old/ca.crt")).unwrap();
     let patch = json!({"data": {"ca.crt": other}}).to_string();
     at.build.kubectl(&["patch", "configmap", "cluster-gateway-ca", "-n", NAMESPACE, "-p", &patch], "");
-    let refused = bootstrap(&[]).expect(2);
+    let refused = bootstrap(&at, &[]).expect(2);
     refused.says(&["differs from what it would become", "hint: look at it, and add --force", "(as it is)", "sha256"]);
-    bootstrap(&["--force"]).expect(0);
+    bootstrap(&at, &["--force"]).expect(0);
     // Other fields of the plane are compared, too; what is not asked for stays.
     at.control.kubectl(&["label", "cbp", "boot", "team=a"], "");
-    bootstrap(&["--secret-store", "vault"]).expect(2).says(&["+  secretStoreRef:", "+    name: vault"]);
-    bootstrap(&["--secret-store", "vault", "--force"]).expect(0);
+    bootstrap(&at, &["--secret-store", "vault"]).expect(2).says(&["+  secretStoreRef:", "+    name: vault"]);
+    bootstrap(&at, &["--secret-store", "vault", "--force"]).expect(0);
     let plane = at.control.kubectl(&["get", "cbp", "boot", "-o", "json"], "").json();
     assert_eq!(plane["spec"]["secretStoreRef"]["name"], "vault");
     assert_eq!(plane["metadata"]["labels"]["team"], "a");
-    let told = steps(&bootstrap(&[]).expect(0).stdout);
+    let told = steps(&bootstrap(&at, &[]).expect(0).stdout);
     assert!(told.contains(&("plane".into(), "found".into())), "{told:?}");
+}
 
-    // The guides' flow, done by hand, is taken over without a change.
+fn what_was_registered_by_hand_is_taken_over_without_a_change() {
+    let at = prepared();
+    at.trust_gateway();
+    let url = url(&at);
     at.deploy("boot", "--x=y");
     at.control.run(&["create", "hand", "--plane-id", "boot", "--client-ca-file", "old/ca.crt"]).expect(0);
     let hand = ["bootstrap", "hand", "--plane-id", "boot", "--agent-certificate", "existing", "--yes", "-o", "json"];
@@ -188,9 +256,11 @@ fn a_build_plane_is_registered_in_one_go() {
         "{told:?}"
     );
     assert_eq!(at.control.kubectl(&["get", "cbp", "hand", "-o", "jsonpath={.metadata.generation}"], "").stdout, before);
+}
 
-    // cert-manager gets a CA to issue from, and several planes go at once.
-    let plane = |name: &str, id: &str| json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": name, "uid": "x"}, "spec": {"planeID": id}});
+fn several_planes_are_registered_at_once() {
+    let at = registered();
+    let url = url(&at);
     let file = at.control.write(
         "planes.json",
         &json!({"apiVersion": "v1", "kind": "List", "items": [plane("one", "multi"), plane("two", "multi"), plane("boot", "multi")]}).to_string(),
@@ -217,6 +287,10 @@ fn a_build_plane_is_registered_in_one_go() {
     let told = at.run(&[&three[..], &["--client-ca-in", "secret"]].concat()).expect(2);
     told.says(&["Secret openchoreo-control-plane/three-client-ca is there already", "-CN=gateway-ca", "--force"]);
     at.control.run(&["get", "three"]).expect(3);
+}
+
+fn planes_that_can_not_share_an_agent_are_refused_before_anything_is_written() {
+    let at = prepared();
     let refused = |planes: Value, word: &str| {
         let list = json!({"apiVersion": "v1", "kind": "List", "items": planes}).to_string();
         let file = at.control.write("refused.json", &list);
@@ -227,8 +301,12 @@ fn a_build_plane_is_registered_in_one_go() {
     refused(json!([plane("a", "a"), plane("b", "b")]), "has one agent, of one planeID");
     refused(json!([plane("../../a", "a")]), "[name-format]");
     refused(json!([plane("a", "A_B")]), "[plane-id-format]");
+}
 
-    // A CA that is brought along, with the agent's certificate as somebody issued it; an agent that it doesn't trust.
+fn a_ca_that_is_brought_along_must_let_in_the_agent() {
+    let at = prepared();
+    at.trust_gateway();
+    let url = url(&at);
     let brought = ["bootstrap", "brought", "--plane-id", "boot", "--yes", "--gateway-url", &url];
     at.run(&[&brought[..], &["--client-ca-file", "old/ca.crt"]].concat()).expect(0);
     at.control.run(&["certs", "ca", "--out-dir", "other", "--name", "other"]).expect(0);

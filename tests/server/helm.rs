@@ -11,7 +11,13 @@ use super::hints::{paste, try_out};
 
 stories!(
     Go:
-        the_chart_is_installed_repaired_and_rotated_by_helm;
+        a_cert_manager_that_is_down_is_found_before_the_first_write,
+        a_second_agent_in_the_cluster_is_installed_and_removed,
+        what_helm_was_told_wrongly_is_put_right_by_the_command_that_is_printed,
+        the_charts_own_certificate_is_led_to_a_ca,
+        a_rotation_from_ca_to_ca_goes_by_helm_and_back,
+        a_certificate_that_is_not_issued_is_the_cause,
+        the_certificate_in_the_running_pod_stays_in_sight;
 );
 
 const PLANE: &str = "chart";
@@ -107,40 +113,55 @@ fn date_of(forecast: &[(String, String)], reason: &str) -> Option<String> {
     forecast.iter().find(|(of, _)| of == reason).map(|(_, date)| date.clone())
 }
 
-fn the_chart_is_installed_repaired_and_rotated_by_helm() {
+/// An estate with cert-manager, and without an agent.
+fn prepared() -> Estate {
     let at = Estate::start(PLANE);
     at.build.kubectl(&["delete", "deployment", DEPLOYMENT, "-n", NAMESPACE], "");
     at.build.kubectl(&["delete", "secret", SECRET, "-n", NAMESPACE], "");
     at.control.kubectl(&["create", "namespace", CONTROL], "");
     gateway_ca(&at);
     cert_manager(&at);
-    let url = format!("wss://localhost:{}/ws", at.port);
-    let bootstrap = |plane: &str, more: &str| {
-        let line = format!("choreoctl bootstrap {plane} --gateway-url {url} --out-dir {plane} --yes");
-        with_build(&at, &format!("{line} --agent-certificate cert-manager -o json {more}"))
-    };
+    at
+}
 
-    // A cert-manager whose controller is down issues nothing: that is found before the first write.
+fn bootstrap(at: &Estate, plane: &str, more: &str) -> Output {
+    let line =
+        format!("choreoctl bootstrap {plane} --gateway-url wss://localhost:{}/ws --out-dir {plane} --yes", at.port);
+    with_build(at, &format!("{line} --agent-certificate cert-manager -o json {more}"))
+}
+
+/// From nothing to connected.
+fn installed() -> Estate {
+    let at = prepared();
+    let told = bootstrap(&at, PLANE, "--install").expect(0);
+    assert!(told.stdout.lines().last().unwrap().contains("counts 1 for chart"), "{told:?}");
+    is_well(&at);
+    at
+}
+
+/// A cert-manager whose controller is down issues nothing.
+fn a_cert_manager_that_is_down_is_found_before_the_first_write() {
+    let at = prepared();
     let labels = json!({"app.kubernetes.io/name": "cert-manager", "app.kubernetes.io/component": "controller"});
     let pod = json!({"containers": [{"name": "controller", "image": "controller"}]});
     let controller = json!({"apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": "cert-manager", "namespace": "default", "labels": labels},
         "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}}});
     at.build.kubectl(&["apply", "-f", "-"], &controller.to_string());
-    bootstrap(PLANE, "")
+    bootstrap(&at, PLANE, "")
         .expect(2)
         .says(&["Deployment default/cert-manager has no available pod", "--agent-certificate own"]);
     at.control.run(&["get", PLANE]).expect(3);
     let status = json!({"status": {"replicas": 1, "readyReplicas": 1, "availableReplicas": 1}}).to_string();
     let patch = ["patch", "deployment", "cert-manager", "--subresource=status", "--type=merge", "-p", &status];
     at.build.kubectl(&patch, "");
-
-    // From nothing to connected.
-    let told = bootstrap(PLANE, "--install").expect(0);
-    assert!(told.stdout.lines().last().unwrap().contains("counts 1 for chart"), "{told:?}");
+    bootstrap(&at, PLANE, "--install").expect(0);
     is_well(&at);
+}
 
-    // A second agent in the cluster gets names of its own; a second Argo Workflows is refused before anything is written.
+/// It gets names of its own; a second Argo Workflows is refused before anything is written.
+fn a_second_agent_in_the_cluster_is_installed_and_removed() {
+    let at = installed();
     let crd = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": "workflows.argoproj.io", "annotations": {
             "meta.helm.sh/release-name": "openchoreo-build-plane", "meta.helm.sh/release-namespace": NAMESPACE}},
@@ -149,12 +170,12 @@ fn the_chart_is_installed_repaired_and_rotated_by_helm() {
             "versions": [{"name": "v1alpha1", "served": true, "storage": true,
                 "schema": {"openAPIV3Schema": {"type": "object"}}}]}});
     at.build.kubectl(&["apply", "-f", "-"], &crd.to_string());
-    let refused = bootstrap("second", "--build-namespace second").expect(2);
+    let refused = bootstrap(&at, "second", "--build-namespace second").expect(2);
     refused.says(&["has already installed Argo Workflows", "choreoctl create second --plane-id chart"]);
     at.control.run(&["get", "second"]).expect(3);
     assert!(!at.control.path().join("second").exists());
     at.build.kubectl(&["delete", "crd", "workflows.argoproj.io"], "");
-    let told = bootstrap("second", "--build-namespace second").expect(0).stdout;
+    let told = bootstrap(&at, "second", "--build-namespace second").expect(0).stdout;
     let step = |line: &str| serde_json::from_str::<Value>(line).unwrap();
     let told = told.lines().map(step).find(|step| step["step"] == "helm").unwrap();
     paste(&at, told["message"].as_str().unwrap().strip_prefix("run: ").unwrap()).expect(0);
@@ -173,8 +194,10 @@ fn the_chart_is_installed_repaired_and_rotated_by_helm() {
         paste(&at, &format!("{line}{wait}")).expect(0);
     }
     is_well(&at);
+}
 
-    // What Helm was told wrongly is put right by the command that is printed.
+fn what_helm_was_told_wrongly_is_put_right_by_the_command_that_is_printed() {
+    let at = installed();
     for (values, id) in [
         (&["planeID=wrong"][..], "agent-plane-id"),
         (&["tls.enabled=false"], "agent-tls"),
@@ -185,8 +208,11 @@ fn the_chart_is_installed_repaired_and_rotated_by_helm() {
         repair(&at, &format!("Helm's {}", values[0]), id, "fail");
         is_well(&at);
     }
+}
 
-    // The chart's own certificate is refused, then pinned by hand, and led to a CA; Helm is run for it.
+/// It is refused, then pinned by hand, and led to a CA; Helm is run for it.
+fn the_charts_own_certificate_is_led_to_a_ca() {
+    let at = installed();
     helm(&at, &["tls.generateCerts=true"]);
     repair(&at, "the chart's self-signed certificate", "agent-trusted", "fail");
     is_well(&at);
@@ -197,8 +223,11 @@ fn the_chart_is_installed_repaired_and_rotated_by_helm() {
     at.control.kubectl(&["patch", "cbp", PLANE, "--type=merge", "-p", &patch], "");
     repair(&at, "a pinned certificate of cert-manager's", "ca-outlives", "warn");
     is_well(&at);
+}
 
-    // From one CA to the next the Issuer stays, so cert-manager is asked to issue anew; and back again, once Helm is.
+/// From one CA to the next the Issuer stays, so cert-manager is asked to issue anew; and back again, once Helm is.
+fn a_rotation_from_ca_to_ca_goes_by_helm_and_back() {
+    let at = installed();
     let rotate = |more: &str| with_build(&at, &format!("choreoctl certs rotate {PLANE} {more}"));
     let ca = at.value(PLANE);
     rotate("--again --install").expect(0);
@@ -217,8 +246,11 @@ fn the_chart_is_installed_repaired_and_rotated_by_helm() {
     rotate("--rollback").expect(0);
     assert_eq!((at.value(PLANE), names()), (ca, before));
     is_well(&at);
+}
 
-    // A Certificate that is not issued is the cause, with what its condition says, be it old.
+/// With what its condition says, be it old.
+fn a_certificate_that_is_not_issued_is_the_cause() {
+    let at = installed();
     at.order("issuing off");
     at.build.kubectl(&["delete", "secret", SECRET, "-n", NAMESPACE], "");
     let plane = diagnose(&at);
@@ -233,8 +265,11 @@ fn the_chart_is_installed_repaired_and_rotated_by_helm() {
     assert_eq!(plane["rootCause"], "agent-certificate-issued", "{plane:#}");
     assert!(check(&plane, "agent-certificate-issued")["message"].as_str().unwrap().contains("the issuer is away"));
     at.order("issuing on");
+}
 
-    // The certificate in the running pod stays in sight when cert-manager has renewed the one in the Secret.
+/// When cert-manager has renewed the one in the Secret.
+fn the_certificate_in_the_running_pod_stays_in_sight() {
+    let at = installed();
     helm(&at, &["tls.duration=2h", "tls.renewBefore=1h59m40s"]);
     at.build.kubectl(&["delete", "secret", SECRET, "-n", NAMESPACE, "--ignore-not-found"], "");
     while !at.secrets().contains(SECRET) {}
