@@ -18,7 +18,7 @@ use crate::plan::clusters::Clusters;
 use crate::plan::error::Error;
 use crate::plan::issuer::{AgentCertificate, Issuer};
 use crate::plan::observer::{Observer, Status};
-use crate::plane::{CA_KEY, CLUSTER_BUILD_PLANE, CaSecret, DryRun, NamespacedName, Plane, Span};
+use crate::plane::{CA_KEY, CaSecret, DryRun, NamespacedName, Plane, Span};
 use crate::secrets::redacted;
 use crate::text::visible;
 
@@ -88,7 +88,7 @@ impl Run<'_> {
             Ok(_) | Err(cluster::Error::Forbidden { .. }) => Observability::ByReference,
             Err(error) => return Err(error.into()),
         };
-        let kind = CLUSTER_BUILD_PLANE.kind;
+        let kind = self.plan.plane.kind.kind;
         let told = match self.facts.observability {
             Observability::ByName => {
                 format!("the control plane serves the {kind} of v0.14, whose gateway lets in no agent through one")
