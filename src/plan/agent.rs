@@ -135,3 +135,78 @@ impl Changeover<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::plan::fixtures::{BUILD, Estate, Told, deployment, leaf, pair_secret, plane_object, registration, root};
+
+    /// A running pod of the agent that was started for a revision of its Secret.
+    fn pod(name: &str, revision: &str, started: &str) -> Value {
+        let labels = json!({"app": "cluster-agent"});
+        let state = json!({"running": {"startedAt": started}});
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"namespace": BUILD, "name": name, "labels": labels, "annotations": {"choreoctl.dev/client-certs": revision}},
+            "status": {"phase": "Running", "containerStatuses": [{"name": "agent", "state": state}]},
+        })
+    }
+
+    #[tokio::test]
+    async fn an_agent_is_restarted_until_its_pods_present_the_pair_and_is_awaited() {
+        let now = jiff::Timestamp::now();
+        let mut agent = deployment(BUILD, "agent", "id", "s");
+        agent["spec"]["replicas"] = 1.into();
+        let at = Estate::of([], [agent, pair_secret("s", &leaf("id", &root("ca", now), now), "")]);
+        at.control.put(plane_object("p", "id", "", now));
+        let plane = registration().plane;
+        let changeover =
+            Changeover { clusters: at.clusters(), namespace: BUILD, plane: &plane, deadline: Some(Instant::now()) };
+        let agent = changeover.agent().await.unwrap();
+        let (secret, _) = changeover.pair(&agent).await.unwrap();
+        let complete = async |told: &mut Told| {
+            changeover.complete(&agent, &secret.name, told).await.err().map(|error| error.to_string())
+        };
+        let mut told = Told::default();
+        assert!(complete(&mut told).await.unwrap().contains("0 of 1 pods run with the new certificate, 0 others"));
+        assert_eq!(told.outcomes(), [("restart", Status::Done)]);
+        at.build.put(pod("old", "s@0", "2020-01-01T00:00:00Z"));
+        assert!(
+            complete(&mut Told::default())
+                .await
+                .unwrap()
+                .contains("0 of 1 pods run with the new certificate, 1 others")
+        );
+        at.build.put(pod("old", &secret.revision(), "2020-01-01T00:00:00Z"));
+        let mut told = Told::default();
+        assert!(complete(&mut told).await.unwrap().contains("the agent is not connected again yet"));
+        assert_eq!(told.outcomes(), [("restart", Status::Found)]);
+        at.build.answer(
+            &format!("GET /api/v1/namespaces/{BUILD}/pods/old/log"),
+            200,
+            json!("connected to control plane"),
+        );
+        let mut told = Told::default();
+        assert_eq!(complete(&mut told).await, None);
+        assert!(told.says("reconnect", "pod old logged that it is connected"));
+    }
+
+    #[tokio::test]
+    async fn a_secret_without_a_pair_is_refused() {
+        let plane = registration().plane;
+        let mut unmounted = deployment(BUILD, "agent", "id", "s");
+        unmounted["spec"]["template"]["spec"]["volumes"] = json!([]);
+        for (agent, why) in [
+            (unmounted, "the agent builders/agent mounts no Secret as client-certs"),
+            (deployment(BUILD, "agent", "id", "s"), "the certificate in builders/s can't be used"),
+        ] {
+            let at = Estate::of([], [agent, crate::plan::fixtures::secret(BUILD, "s", &[])]);
+            let changeover = Changeover { clusters: at.clusters(), namespace: BUILD, plane: &plane, deadline: None };
+            let agent = changeover.agent().await.unwrap();
+            let error = changeover.pair(&agent).await.err().unwrap().to_string();
+            assert!(error.starts_with(why), "{error}");
+        }
+    }
+}

@@ -46,3 +46,23 @@ impl ValueEnum for AgentCertificate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn issuers_have_names_and_words() {
+        let shown = |value: Option<PossibleValue>| {
+            let value = value.unwrap();
+            format!("{}: {}", value.get_name(), value.get_help().unwrap())
+        };
+        let issuers: Vec<_> = Issuer::value_variants().iter().map(|value| shown(value.to_possible_value())).collect();
+        let own = "own: choreoctl, into a Secret of the operator's";
+        assert_eq!(issuers, [own, "cert-manager: cert-manager, from the CA's Secret"]);
+        let all = AgentCertificate::value_variants().iter().map(|value| shown(value.to_possible_value()));
+        let existing = "existing: Whoever did: the certificate in the build cluster is taken over";
+        assert_eq!(all.collect::<Vec<_>>(), [own, "cert-manager: cert-manager, from a CA that is made here", existing]);
+        assert!(Issuer::value_variants().iter().all(|issuer| Issuer::from_str(issuer.name(), false) == Ok(*issuer)));
+    }
+}

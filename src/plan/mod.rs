@@ -8,6 +8,8 @@ mod agent;
 mod bootstrap;
 mod clusters;
 mod error;
+#[cfg(test)]
+mod fixtures;
 mod issuer;
 mod observer;
 mod renew;

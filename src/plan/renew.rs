@@ -152,3 +152,131 @@ async fn beside(build: &Cluster, namespace: &str, pair: &Pair, now: Timestamp) -
     let mut issuers = authorities.filter(|authority| pki::issued(&pair.leaf().der, &authority.certificate.der));
     Ok(issuers.next())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::plan::fixtures::{
+        BUILD, Estate, Root, Told, agent, deployment, leaf, of_cert_manager, pair, pair_secret, plane_object,
+        registration, root, secret, stored, written_by,
+    };
+
+    fn renewal(dry_run: DryRun) -> Renewal {
+        Renewal {
+            namespace: BUILD.into(),
+            plane: registration().plane,
+            authority: None,
+            key_algorithm: None,
+            valid_for: None,
+            dry_run,
+            deadline: Some(Instant::now()),
+        }
+    }
+
+    #[test]
+    fn what_another_one_writes_is_not_renewed() {
+        let now = Timestamp::UNIX_EPOCH;
+        let plain = pair_secret("s", &leaf("id", &root("ca", now), now), "");
+        let refused = |secret: &Value| {
+            let agent = agent(BUILD, "agent", "id", "s");
+            refuse_managed(&agent, &stored(secret), &pair(secret), &Target::default()).err()
+        };
+        assert!(refused(&plain).is_none());
+        assert!(refused(&written_by(plain.clone(), "kubectl")).is_none());
+        let managed = refused(&of_cert_manager(plain.clone())).unwrap();
+        let restart = "kubectl -n builders rollout restart deployment agent";
+        assert!(matches!(managed, Error::CertManager { command, .. } if command == restart));
+        let other = refused(&written_by(plain, "argocd")).unwrap();
+        assert!(matches!(other, Error::OtherOwner { manager, .. } if manager == "argocd"));
+    }
+
+    #[test]
+    fn a_renewal_that_was_cut_off_only_restarts_the_agent() {
+        let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let hours = |count| jiff::SignedDuration::from_hours(count);
+        let (ca, other) = (root("ca", now - hours(9)), root("other", now));
+        let of = |made: Timestamp| pair_secret("s", &leaf("id", &ca, made), "");
+        let pod = |started| AgentPod {
+            name: "pod".into(),
+            revision: None,
+            waiting: None,
+            started: Some(started),
+            restarts: 0,
+            ended: None,
+        };
+        let (before, after) = (pod(now - hours(2)), pod(now + hours(3)));
+        for (what, made, pods, expected) in [
+            ("no pod", now, vec![], Step::Renew),
+            ("a pod of before", now, vec![before.clone()], Step::Restart),
+            ("one of before and a new one", now, vec![after.clone(), before.clone()], Step::Restart),
+            ("a new pod", now, vec![after], Step::Renew),
+            ("not just made", now - hours(1), vec![before], Step::Renew),
+        ] {
+            let secret = of(made);
+            let step = decide(&stored(&secret), &pair(&secret), &ca.authority, &pods, now).unwrap();
+            assert_eq!(step, expected, "{what}");
+        }
+        let secret = of(now);
+        let error = decide(&stored(&secret), &pair(&secret), &other.authority, &[], now).unwrap_err();
+        assert!(matches!(error, Error::OtherCa { .. }));
+    }
+
+    /// A plane with a CA, and an agent with a pair of it; the CA's key is beside that.
+    fn estate(old: &Root, now: Timestamp) -> Estate {
+        let long_ago = now - jiff::SignedDuration::from_hours(48);
+        Estate::of(
+            [plane_object("p", "id", &old.certificate, now)],
+            [
+                deployment(BUILD, "agent", "id", "s"),
+                pair_secret("s", &leaf("id", old, long_ago), ""),
+                secret(BUILD, "ca", &[("ca.crt", &old.certificate), ("ca.key", &old.key)]),
+            ],
+        )
+    }
+
+    #[tokio::test]
+    async fn a_renewal_writes_a_pair_of_the_ca_that_is_beside_it() {
+        let now = Timestamp::now();
+        let old = root("old", now - jiff::SignedDuration::from_hours(72));
+        let at = estate(&old, now);
+        let held = || at.build.object("secrets/s").unwrap()["data"].clone();
+        let before = held();
+        for dry_run in [DryRun::Client, DryRun::Server] {
+            let mut told = Told::default();
+            renew(at.clusters(), &renewal(dry_run), &mut told).await.unwrap();
+            assert!(told.says("renew", "Secret builders/s would hold a certificate valid until"));
+            assert_eq!((at.writes(), held()), (0, before.clone()));
+        }
+        let mut told = Told::default();
+        renew(at.clusters(), &renewal(DryRun::None), &mut told).await.unwrap();
+        let steps: Vec<_> = told.steps.iter().map(|(step, ..)| *step).collect();
+        assert_eq!(steps, ["renew", "restart", "reconnect"]);
+        assert_ne!(held()["tls.crt"], before["tls.crt"]);
+        assert_eq!(pair(&at.build.object("secrets/s").unwrap()).ca, old.certificate);
+    }
+
+    #[tokio::test]
+    async fn a_renewal_is_refused_where_it_would_not_hold() {
+        let now = Timestamp::now();
+        let old = root("old", now - jiff::SignedDuration::from_hours(72));
+        let refused = async |at: &Estate, renewal: Renewal| {
+            renew(at.clusters(), &renewal, &mut Told::default()).await.unwrap_err().downcast::<Error>().unwrap()
+        };
+        let at = estate(&old, now);
+        at.build.put(secret(BUILD, "ca", &[]));
+        assert!(matches!(refused(&at, renewal(DryRun::None)).await, Error::NoCa { .. }));
+        let other = Some(root("other", now).authority);
+        assert!(matches!(
+            refused(&at, Renewal { authority: other, ..renewal(DryRun::None) }).await,
+            Error::OtherCa { .. }
+        ));
+        let at = estate(&old, now);
+        at.control.put(plane_object("p", "id", &root("other", now).certificate, now));
+        assert!(matches!(refused(&at, renewal(DryRun::None)).await, Error::NotTrusted { .. }));
+        at.build.put(secret(BUILD, "choreoctl-rotation-id", &[]));
+        assert!(matches!(refused(&at, renewal(DryRun::None)).await, Error::UnderWay { .. }));
+        assert_eq!(at.writes(), 0);
+    }
+}

@@ -336,30 +336,19 @@ pub fn all_trust(planes: &[Trustee], presented: &[Vec<u8>], at: Timestamp) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pki::{Authority, KeyAlgorithm, PrivateKey, ca, client};
-    use crate::plane::Span;
-
-    const YEAR: Span = Span::from_seconds(365 * 86_400);
+    use crate::plan::fixtures::{self, Estate, Root, Told, of_cert_manager, plane, plane_object, secret};
+    use crate::plane::NamespacedName;
 
     fn now() -> Timestamp {
         "2026-11-22T12:00:00Z".parse().unwrap()
     }
 
-    /// A CA that can sign.
-    struct Root {
-        certificate: String,
-        authority: Authority,
-    }
-
     fn root(name: &str) -> Root {
-        let pair = ca(name, KeyAlgorithm::EcdsaP256, YEAR, now()).unwrap();
-        let authority = Authority::from_pem(&pair.certificate, &pair.key.to_pem(), now()).unwrap();
-        Root { certificate: pair.certificate, authority }
+        fixtures::root(name, now())
     }
 
     fn leaf(plane_id: &str, root: &Root) -> String {
-        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
-        client(plane_id, &root.authority, key, YEAR, now()).unwrap().pair.certificate
+        fixtures::leaf(plane_id, root, now()).0
     }
 
     #[test]
@@ -407,5 +396,72 @@ mod tests {
         let rest = format!("{}{}", old.certificate, other.certificate);
         assert_eq!(back(&three, &before, &new.certificate), rest);
         assert_eq!(back(&new.certificate, "", &new.certificate), "");
+    }
+
+    /// Runs `make` for the planes `p` and `gone`, so that they trust a CA beside their own.
+    async fn make(at: &Estate, force: bool, manifests: bool, new: &str, told: &mut Told) -> anyhow::Result<()> {
+        let deadline = Some(Instant::now());
+        let trustees = Trustees { control: at.clusters().control, deadline, force, manifests };
+        let names = ["gone".to_owned(), "p".to_owned()];
+        trustees.make("stage", names.iter(), &|_, text| with(text, new), "trusts the new CA", told).await
+    }
+
+    #[tokio::test]
+    async fn a_ca_is_written_unless_another_manager_would_put_it_back() {
+        let (old, new) = (root("old").certificate, root("new").certificate);
+        let mut object = plane_object("p", "id", &old, now());
+        let at = Estate::of([object.clone()], []);
+        let mut told = Told::default();
+        make(&at, false, false, &new, &mut told).await.unwrap();
+        make(&at, false, false, &new, &mut told).await.unwrap();
+        let gone = ("stage", Status::Skipped, "gone is gone".to_owned());
+        let trusts = |status| ("stage", status, "p trusts the new CA".to_owned());
+        assert_eq!(told.steps, [gone.clone(), trusts(Status::Done), gone, trusts(Status::Found)]);
+
+        let fields = json!({"f:spec": {"f:clusterAgent": {"f:clientCA": {"f:value": {}}}}});
+        object["metadata"]["managedFields"] = json!([{"manager": "argocd", "operation": "Apply", "apiVersion": "openchoreo.dev/v1alpha1", "fieldsType": "FieldsV1", "fieldsV1": fields}]);
+        let at = Estate::of([object], []);
+        let refused = make(&at, false, false, &new, &mut Told::default()).await.unwrap_err();
+        assert_eq!(refused.to_string(), "clientCA.value of p belongs to argocd");
+        let mut told = Told::default();
+        let waiting = make(&at, false, true, &new, &mut told).await.unwrap_err();
+        let expected = "argocd owns clientCA.value of p: out/stage-p.yaml is to be applied by it";
+        assert!(waiting.to_string().ends_with(expected), "{waiting}");
+        let (name, text) = &told.manifests[0];
+        assert!(name == "stage-p.yaml" && text.contains("kind: ClusterBuildPlane") && text.contains("planeID: id"));
+        assert_eq!(at.writes(), 0);
+        let mut told = Told::default();
+        make(&at, true, false, &new, &mut told).await.unwrap();
+        assert!(told.says("stage", "p trusts the new CA; argocd owns it: change its source, too"));
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_is_not_the_plane_ids_alone_is_not_written() {
+        let ca = root("ca").certificate;
+        let by_secret = |name: &str, id: &str| {
+            let mut object = plane_object(name, id, "", now());
+            let place = json!({"secretRef": {"namespace": "n", "name": "s", "key": "ca.crt"}});
+            object["spec"]["clusterAgent"]["clientCA"] = place;
+            object
+        };
+        let held = secret("n", "s", &[("ca.crt", &ca)]);
+        let check = async |control: Vec<Value>| {
+            let at = Estate::of(control, []);
+            let trustees = Trustees { control: at.clusters().control, deadline: None, force: false, manifests: false };
+            let planes = trustees.all("id").await.unwrap();
+            let result = trustees.check(&planes, &|_, text| text.to_owned()).await;
+            assert_eq!(at.writes(), 0);
+            result.err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert_eq!(check(vec![by_secret("p", "id"), by_secret("q", "id"), held.clone()]).await, "");
+        let shared = check(vec![by_secret("p", "id"), by_secret("x", "other"), held.clone()]).await;
+        assert!(shared.contains("its CA's Secret n/s:ca.crt is also that of x, of another planeID"), "{shared}");
+        let managed = check(vec![by_secret("p", "id"), of_cert_manager(held)]).await;
+        assert!(managed.contains("cert-manager writes its Secret n/s (Certificate agent)"), "{managed}");
+        assert!(is_home(
+            &plane(&by_secret("p", "id")),
+            &NamespacedName { namespace: "n".into(), name: "s".into() },
+            "ca.crt"
+        ));
     }
 }

@@ -195,3 +195,110 @@ pub fn has_all(held: &str, wanted: &str) -> bool {
 pub fn day(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d").to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixtures::{leaf, of_cert_manager, pair_secret, registration, root, secret, stored};
+
+    fn now() -> Timestamp {
+        "2026-11-22T12:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn a_secret_is_ours_with_a_valid_pair_of_the_plane_id() {
+        let ca = root("ca", now());
+        let pair = leaf("id", &ca, now());
+        let mixed = (pair.0.clone(), leaf("id", &ca, now()).1);
+        let later = now() + jiff::SignedDuration::from_hours(24 * 366);
+        for (pair, at, why) in [
+            (&pair, now(), None),
+            (&pair, later, Some("holds a certificate that ended on 2027-11-22T12:00:00Z")),
+            (&leaf("other", &ca, now()), now(), Some("holds a certificate of other")),
+            (&mixed, now(), Some("holds a key that doesn't belong to its certificate")),
+        ] {
+            assert_eq!(foreign("id", &stored(&pair_secret("s", pair, "")), at).as_deref(), why);
+        }
+        assert_eq!(foreign("id", &stored(&secret("n", "s", &[])), now()).unwrap(), "holds no certificate");
+    }
+
+    #[test]
+    fn what_is_missing_is_made_and_what_a_run_before_made_is_used() {
+        let plan = registration();
+        let own = Certificates::issued(&plan, Issuer::Own, None, now()).unwrap();
+        let new = own.new.as_ref().unwrap();
+        assert_eq!(
+            own.told,
+            "the CA is valid until 2031-11-21, the agent's certificate until 2027-11-22: renew it by then"
+        );
+        assert!(own.pair.is_some() && new.ca.is_some() && new.replaced.is_none());
+        assert_eq!(new.data["ca.crt"].as_slice(), own.ca.as_bytes());
+        own.check("p", now()).unwrap();
+        let by_manager = Certificates::issued(&plan, Issuer::CertManager, None, now()).unwrap();
+        assert_eq!(by_manager.told, "the CA is valid until 2031-11-21");
+        assert!(by_manager.pair.is_none(), "cert-manager issues it");
+        by_manager.check("p", now()).unwrap();
+        let data = by_manager.new.unwrap().data;
+        assert!(data["tls.crt"].as_slice() == by_manager.ca.as_bytes() && data["ca.crt"].is_empty());
+
+        let before = root("ca", now());
+        for (id, is_used) in [("id", true), ("other", false)] {
+            let pair = leaf(id, &before, now());
+            let authority = Some(before.authority.again().unwrap());
+            let plan = Bootstrap { authority, pair: Some(pair.clone()), ..registration() };
+            let made = Certificates::issued(&plan, Issuer::Own, None, now()).unwrap();
+            assert_eq!((made.pair.unwrap().0 == pair.0, made.told.ends_with("at hand")), (is_used, is_used));
+            assert!(made.ca == before.certificate && made.new.unwrap().ca.is_none());
+        }
+    }
+
+    #[test]
+    fn what_a_secret_holds_is_taken_and_replaced_only_where_it_is_not_ours() {
+        let ca = root("ca", now());
+        let ours = pair_secret("s", &leaf("id", &ca, now()), &ca.certificate);
+        let plan = registration();
+        let taken = Certificates::issued(&plan, Issuer::Own, Some(stored(&ours)), now()).unwrap();
+        assert_eq!(taken.told, "Secret builders/s holds them, until 2027-11-22");
+        assert!(taken.new.is_none() && taken.ca == ca.certificate);
+        let theirs = pair_secret("s", &leaf("other", &ca, now()), &ca.certificate);
+        let made = Certificates::issued(&plan, Issuer::Own, Some(stored(&theirs)), now()).unwrap();
+        assert!(made.new.unwrap().replaced.is_some());
+        let of_ca = pair_secret("s", &(ca.certificate.clone(), ca.key.clone().into()), "");
+        let authority = Certificates::issued(&plan, Issuer::CertManager, Some(stored(&of_ca)), now()).unwrap();
+        assert!(authority.authority.is_some() && authority.told == "Secret builders/s holds them");
+        assert!(Certificates::issued(&plan, Issuer::CertManager, Some(stored(&theirs)), now()).is_err());
+        let other = root("other", now()).authority;
+        let plan = Bootstrap { authority: Some(other), ..registration() };
+        let taken = Certificates::issued(&plan, Issuer::Own, Some(stored(&ours)), now()).unwrap();
+        assert!(taken.told.ends_with("; the CA in --out-dir is another one, and is not used"), "{}", taken.told);
+    }
+
+    #[test]
+    fn an_existing_certificate_needs_a_ca_from_somewhere() {
+        let ca = root("ca", now());
+        let plan = registration();
+        let pair = leaf("id", &ca, now());
+        let bare = stored(&pair_secret("s", &pair, ""));
+        let error = Certificates::existing(&plan, &bare, None).err().unwrap();
+        assert!(error.to_string().contains("bring its CA along with --client-ca-file"), "{error}");
+        let given = Certificates::existing(&plan, &bare, Some(ca.certificate.clone())).unwrap();
+        assert!(given.ca == ca.certificate && given.issuer == Issuer::Own);
+        let itself = stored(&pair_secret("s", &(ca.certificate.clone(), ca.key.clone().into()), ""));
+        assert_eq!(Certificates::existing(&plan, &itself, None).unwrap().ca, ca.certificate, "it is self-signed");
+        let managed = stored(&of_cert_manager(pair_secret("s", &pair, &pair.0)));
+        let pinned = Certificates::existing(&plan, &managed, None).unwrap();
+        assert_eq!(pinned.issuer, Issuer::CertManager);
+        assert!(pinned.told.contains("; the plane pins it, and refuses the one that cert-manager makes on "));
+    }
+
+    #[test]
+    fn what_the_plane_would_refuse_is_refused_before_it() {
+        let (ca, other) = (root("ca", now()), root("other", now()));
+        let of = |ca: &str, pair| Certificates { ca: ca.to_owned(), pair, ..Certificates::default() };
+        let pair = || Some(leaf("id", &ca, now()));
+        assert!(of(&ca.certificate, pair()).check("p", now()).is_ok());
+        assert!(of("", None).check("p", now()).is_ok());
+        let refused = of(&other.certificate, pair()).check("p", now()).unwrap_err();
+        assert!(matches!(refused, Error::NotTrusted { plane, .. } if plane == "p"));
+    }
+}

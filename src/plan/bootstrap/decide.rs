@@ -365,3 +365,389 @@ pub fn question<'p>(plan: &'p Bootstrap, certificates: &'p Certificates) -> Ques
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::GatewayUrl;
+    use crate::plan::bootstrap::certificates::New;
+    use crate::plan::fixtures::{
+        BUILD, CONTROL, Root, agent as deployed, leaf, pair_secret, plane as plane_of, plane_object, registration,
+        root, secret, stored,
+    };
+    use crate::plane::DryRun;
+
+    fn now() -> Timestamp {
+        "2026-11-22T12:00:00Z".parse().unwrap()
+    }
+
+    /// What a request is, in a word.
+    fn word(write: Option<&Write<'_>>) -> String {
+        match write {
+            None => "nothing".into(),
+            Some(Write::Object(path, object)) => format!("create {} in {path}", object["kind"].as_str().unwrap()),
+            Some(Write::Fields(path, _)) => format!("merge {path}"),
+            Some(Write::NewSecret { side, name, kind, .. }) => format!("create {kind} {name} in {}", side.name()),
+            Some(Write::Secret { side, there, .. }) => format!("update {} in {}", there.name, side.name()),
+            Some(Write::NewPlane(_)) => "create plane".into(),
+            Some(Write::Plane(_)) => "apply plane".into(),
+        }
+    }
+
+    #[test]
+    fn rights_are_those_that_the_steps_need() {
+        let count = |change: &dyn Fn(&mut Bootstrap), namespace| {
+            let mut plan = registration();
+            change(&mut plan);
+            rights(&plan, namespace).len()
+        };
+        let plain = count(&|_| {}, Namespace::Exists);
+        assert_eq!(plain, 11);
+        type Change<'c> = &'c dyn Fn(&mut Bootstrap);
+        let cases: [(&str, Change<'_>, Namespace, usize); 5] = [
+            ("a new namespace", &|_| {}, Namespace::New, 1),
+            ("a Secret beside the gateway", &|plan| plan.ca_in = CaIn::Secret, Namespace::Exists, 2),
+            ("Helm", &|plan| plan.install = true, Namespace::Exists, 1),
+            (
+                "a certificate that exists",
+                &|plan| plan.certificate = Some(AgentCertificate::Existing),
+                Namespace::Exists,
+                1,
+            ),
+            ("a CA that is given", &|plan| plan.given = Some(Given::Value(String::new())), Namespace::Exists, 1),
+        ];
+        for (what, change, namespace, more) in cases {
+            assert_eq!(count(change, namespace), plain + more, "{what}");
+        }
+        assert!(rights(&registration(), Namespace::Exists).iter().all(|(side, right)| match &right.namespace {
+            Some(namespace) => namespace == if *side == Side::Control { CONTROL } else { BUILD },
+            None => matches!(right.resource, "namespaces" | "clusterbuildplanes"),
+        }));
+    }
+
+    #[test]
+    fn cert_manager_works_where_its_controller_does() {
+        let controller =
+            |count: i64| json!({"metadata": {"namespace": "n", "name": "c"}, "status": {"availableReplicas": count}});
+        let cases = [
+            (vec![], None),
+            (vec![controller(0)], Some(CertManager::Broken("Deployment n/c has no available pod".into()))),
+            (vec![controller(0), controller(1)], Some(CertManager::Works(", and its controller is available"))),
+        ];
+        for (controllers, judged) in cases {
+            assert_eq!(CertManager::of_controllers(&controllers), judged);
+        }
+        let words = [
+            (
+                CertManager::Missing,
+                Status::Skipped,
+                "the build cluster has no cert-manager.io/v1: install it before the chart, which needs it",
+            ),
+            (CertManager::Works("!"), Status::Found, "the build cluster has cert-manager.io/v1!"),
+            (CertManager::Broken("why".into()), Status::Skipped, "cert-manager does not work: why"),
+        ];
+        for (manager, status, told) in words {
+            assert_eq!(manager.told(), (status, told.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_certificate_comes_from_where_it_is_said_or_was_begun() {
+        let ca = root("ca", now());
+        let ours = stored(&pair_secret("s", &leaf("id", &ca, now()), &ca.certificate));
+        let other = stored(&pair_secret("s", &leaf("other", &ca, now()), &ca.certificate));
+        let (own, by_manager) = (AgentCertificate::Issued(Issuer::Own), AgentCertificate::Issued(Issuer::CertManager));
+        let (missing, works) = (CertManager::Missing, CertManager::Works(""));
+        let plain = registration();
+        for (manager, own_secret, ca_secret, expected) in [
+            (&missing, None, None, own),
+            (&works, None, None, by_manager),
+            (&works, Some(&ours), None, own),
+            (&works, Some(&other), None, by_manager),
+            (&missing, None, Some(&ours), by_manager),
+            (&missing, Some(&ours), Some(&ours), own),
+        ] {
+            assert_eq!(certificate(&plain, manager, own_secret, ca_secret, now()), expected);
+        }
+        let given = Bootstrap { given: Some(Given::Value(String::new())), ..registration() };
+        assert_eq!(certificate(&given, &works, Some(&ours), None, now()), AgentCertificate::Existing);
+        let said = Bootstrap { certificate: Some(by_manager), ..given };
+        assert_eq!(certificate(&said, &missing, Some(&ours), None, now()), by_manager);
+    }
+
+    #[test]
+    fn a_namespace_has_one_agent() {
+        let plan = registration();
+        let (ours, other) = (deployed(BUILD, "a", "id", "s"), deployed(BUILD, "b", "other", "s"));
+        assert_eq!(agent(&plan, vec![other.clone(), ours.clone()]), Ok(ours));
+        assert_eq!(agent(&plan, vec![other]), Err(Some("other".into())));
+        assert_eq!(agent(&plan, vec![]), Err(None));
+        let planes = [plane_of(&plane_object("q", "other", "", now()))];
+        let refused = refuse_agent_of(&plan, "other", &planes).unwrap_err();
+        assert!(matches!(refused, Error::OtherAgent { plane, .. } if plane == "q"));
+        assert!(refuse_agent_of(&plan, "nobody's", &planes).is_ok());
+    }
+
+    #[test]
+    fn the_chart_calls_an_agent_by_a_name_that_is_free() {
+        let plan = registration();
+        let control = Target::default();
+        let name = |agents: &[Agent], argo: Option<&Value>| agent_name(&plan, agents, argo, &control);
+        let elsewhere = |name, id| deployed("elsewhere", name, id, "s");
+        assert!(matches!(name(&[], None), Ok(None)));
+        assert!(matches!(name(&[elsewhere("x", "y")], None), Ok(None)));
+        assert_eq!(name(&[elsewhere(AGENT, "y")], None).unwrap().unwrap(), "cluster-agent-id");
+        let ours = name(&[elsewhere("x", "id")], None).unwrap_err();
+        assert!(matches!(ours, Error::AgentElsewhere { namespace, .. } if namespace == "elsewhere"));
+        let argo = |release: &str, namespace: &str| {
+            let (release_name, of) = ("meta.helm.sh/release-name", "meta.helm.sh/release-namespace");
+            json!({"metadata": {"annotations": {release_name: release, of: namespace}}})
+        };
+        for (argo, is_free) in [
+            (argo(RELEASE, BUILD), true),
+            (json!({}), true),
+            (argo("other", BUILD), false),
+            (argo(RELEASE, "elsewhere"), false),
+        ] {
+            assert_eq!(name(&[], Some(&argo)).is_ok(), is_free, "{argo}");
+        }
+        let refused = name(&[elsewhere("x", "y")], Some(&argo("other", "n"))).unwrap_err();
+        assert!(
+            matches!(refused, Error::InstalledOnce { command, .. } if command == "choreoctl create p --plane-id y")
+        );
+        assert_eq!(name_of(&deployed(BUILD, AGENT, "id", "s")), None);
+        assert_eq!(name_of(&deployed(BUILD, "mine", "id", "s")).unwrap(), "mine");
+    }
+
+    #[test]
+    fn values_name_the_agents_secret_and_the_agent() {
+        let plan = registration();
+        let mut facts = Facts { agent: Some(deployed(BUILD, "mine", "id", "held")), ..Facts::default() };
+        facts.agent_name = Some("mine".into());
+        let secret = |from: AgentCertificate, facts: &Facts| {
+            helm_values(&plan, from, facts)["clusterAgent"]["tls"]["clientSecretName"].clone()
+        };
+        assert_eq!(secret(AgentCertificate::Issued(Issuer::Own), &facts), "cluster-agent-own-tls");
+        assert_eq!(secret(AgentCertificate::Issued(Issuer::CertManager), &facts), Value::Null);
+        assert_eq!(secret(AgentCertificate::Existing, &facts), "held");
+        assert_eq!(helm_values(&plan, AgentCertificate::Existing, &facts)["clusterAgent"]["name"], "mine");
+    }
+
+    /// Facts of certificates that are new, for a CA.
+    fn made(ca: &Root, replaced: Option<StoredSecret>) -> Facts {
+        let new = Some(New { data: Data::new(), replaced, ca: None });
+        let certificates = Certificates { ca: ca.certificate.clone(), new, ..Certificates::default() };
+        Facts { certificates, gateway_ca: ca.certificate.clone(), ..Facts::default() }
+    }
+
+    /// Facts of an existing plane with a CA.
+    fn with_plane(facts: Facts, held: &str) -> Facts {
+        let plane = Some(plane_of(&plane_object("p", "id", held, now())));
+        Facts { plane, plane_ca: Some(held.to_owned()), ..facts }
+    }
+
+    #[test]
+    fn each_step_writes_what_is_missing_and_nothing_else() {
+        let (ca, other) = (root("ca", now()), root("other", now()));
+        let of = |name: &str| stored(&secret(CONTROL, name, &[("ca.crt", &other.certificate)]));
+        let ours = || stored(&secret(CONTROL, "p-client-ca", &[("ca.crt", &ca.certificate)]));
+        let in_secret = || Bootstrap { ca_in: CaIn::Secret, ..registration() };
+        let given = || {
+            let given = CaSecret { secret: plan_name("given"), key: "ca.crt".into() };
+            Bootstrap { given: Some(Given::Secret(given)), ..registration() }
+        };
+        let new = || made(&ca, None);
+        let stored_pair = || Facts { certificates: Certificates::default(), ..made(&ca, None) };
+        let held = |text: &str| Facts { server_ca: Some(text.to_owned()), ..made(&ca, None) };
+        let by_manager = || {
+            let mut facts = made(&ca, None);
+            facts.certificates.issuer = Issuer::CertManager;
+            facts
+        };
+        type Decide = for<'f> fn(&Bootstrap, &'f Facts) -> Action<'f>;
+        let maps = "/api/v1/namespaces/builders/configmaps";
+        let cases: Vec<(&str, Decide, Bootstrap, Facts, Status, String)> = vec![
+            ("there", namespace, registration(), new(), Status::Found, "nothing".into()),
+            (
+                "new",
+                namespace,
+                registration(),
+                Facts { namespace: Namespace::New, ..new() },
+                Status::Done,
+                "create Namespace in /api/v1/namespaces".into(),
+            ),
+            ("missing", server_ca, registration(), new(), Status::Done, format!("create ConfigMap in {maps}")),
+            ("there", server_ca, registration(), held(&ca.certificate), Status::Found, "nothing".into()),
+            (
+                "another",
+                server_ca,
+                registration(),
+                held(&other.certificate),
+                Status::Done,
+                format!("merge {maps}/cluster-gateway-ca"),
+            ),
+            (
+                "a placeholder",
+                server_ca,
+                registration(),
+                held(""),
+                Status::Done,
+                format!("merge {maps}/cluster-gateway-ca"),
+            ),
+            ("there", agent_secret, registration(), stored_pair(), Status::Found, "nothing".into()),
+            (
+                "new",
+                agent_secret,
+                registration(),
+                new(),
+                Status::Done,
+                "create kubernetes.io/tls builders/cluster-agent-own-tls in build".into(),
+            ),
+            (
+                "a CA for cert-manager",
+                agent_secret,
+                registration(),
+                by_manager(),
+                Status::Done,
+                "create kubernetes.io/tls builders/id-agent-ca in build".into(),
+            ),
+            (
+                "another",
+                agent_secret,
+                registration(),
+                made(&ca, Some(of("theirs"))),
+                Status::Done,
+                "update control/theirs in build".into(),
+            ),
+            ("in the plane", client_ca, registration(), new(), Status::Skipped, "nothing".into()),
+            ("given", client_ca, given(), new(), Status::Found, "nothing".into()),
+            ("trusted", client_ca, in_secret(), with_plane(new(), &ca.certificate), Status::Found, "nothing".into()),
+            (
+                "missing",
+                client_ca,
+                in_secret(),
+                new(),
+                Status::Done,
+                "create Opaque control/p-client-ca in control".into(),
+            ),
+            (
+                "there",
+                client_ca,
+                in_secret(),
+                Facts { client_ca: Some(ours()), ..new() },
+                Status::Found,
+                "nothing".into(),
+            ),
+            (
+                "another",
+                client_ca,
+                in_secret(),
+                Facts { client_ca: Some(of("p-client-ca")), ..new() },
+                Status::Done,
+                "update control/p-client-ca in control".into(),
+            ),
+            ("missing", plane, registration(), new(), Status::Done, "create plane".into()),
+            ("there", plane, registration(), with_plane(new(), &ca.certificate), Status::Found, "nothing".into()),
+            (
+                "another",
+                plane,
+                registration(),
+                with_plane(new(), &other.certificate),
+                Status::Done,
+                "apply plane".into(),
+            ),
+        ];
+        for (what, decide, plan, facts, status, written) in cases {
+            let action = decide(&plan, &facts);
+            assert_eq!((action.status, word(action.write.as_ref())), (status, written), "{what}: {}", action.told);
+        }
+    }
+
+    fn plan_name(name: &str) -> NamespacedName {
+        NamespacedName { namespace: CONTROL.into(), name: name.into() }
+    }
+
+    #[test]
+    fn what_can_not_be_tried_is_not_sent() {
+        let (ca, other) = (root("ca", now()), root("other", now()));
+        let facts = Facts { namespace: Namespace::New, ..with_plane(made(&ca, None), &other.certificate) };
+        for (dry_run, is_sent) in [(DryRun::Server, false), (DryRun::None, true)] {
+            let plan = Bootstrap { dry_run, ..registration() };
+            for decide in [server_ca, agent_secret, plane] {
+                assert_eq!(decide(&plan, &facts).write.is_some(), is_sent, "{dry_run:?}");
+            }
+            assert!(namespace(&plan, &facts).write.is_some());
+        }
+    }
+
+    #[test]
+    fn what_is_done_is_told_with_the_objects_names() {
+        let ca = root("ca", now());
+        let facts = Facts { namespace: Namespace::New, ..made(&ca, None) };
+        let plan = Bootstrap { ca_in: CaIn::Secret, ..registration() };
+        let told = [namespace, server_ca, agent_secret, client_ca, plane].map(|decide| decide(&plan, &facts).told);
+        assert_eq!(
+            told,
+            [
+                "builders created",
+                "ConfigMap builders/cluster-gateway-ca holds the gateway's CA",
+                "Secret builders/cluster-agent-own-tls created",
+                "Secret control/p-client-ca holds the CA",
+                "ClusterBuildPlane p created",
+            ]
+        );
+        let facts = with_plane(made(&ca, None), &ca.certificate);
+        assert_eq!(plane(&plan, &facts).told, "p trusts the CA, with planeID id");
+        assert_eq!(client_ca(&plan, &facts).told, "the plane has the CA");
+    }
+
+    #[test]
+    fn what_differs_is_asked_about_and_a_placeholder_is_not() {
+        let (ca, other) = (root("ca", now()), root("other", now()));
+        let theirs = stored(&pair_secret("s", &leaf("other", &other, now()), ""));
+        let mut facts = made(&ca, Some(theirs));
+        facts.server_ca = Some(other.certificate.clone());
+        facts.client_ca = Some(stored(&secret(CONTROL, "p-client-ca", &[("ca.crt", "")])));
+        let found = differences(&registration(), &facts, now());
+        let what: Vec<_> = found.iter().map(|difference| difference.what.as_str()).collect();
+        let secret = "Secret builders/s, which holds a certificate of other,";
+        assert_eq!(what, [secret, "ConfigMap builders/cluster-gateway-ca", "Secret control/p-client-ca"]);
+        assert!(found[1].before.contains("=other") && found[1].after.contains("=ca"), "{:?}", found[1]);
+        assert_eq!(found[2].before, "no certificate\n");
+        for server_ca in [None, Some(String::new()), Some(ca.certificate.clone())] {
+            let facts = Facts { server_ca, ..made(&ca, None) };
+            assert_eq!(differences(&registration(), &facts, now()), []);
+        }
+    }
+
+    #[test]
+    fn the_gateway_is_asked_with_what_the_agent_will_present() {
+        let ca = root("ca", now());
+        let plan = |dry_run, url: Option<&str>| {
+            let gateway_url = url.map(|url| GatewayUrl::of_agent(url).unwrap());
+            Bootstrap { dry_run, gateway_url, ..registration() }
+        };
+        let url = Some("wss://g:8443/ws");
+        let pair = || Certificates { pair: Some(leaf("id", &ca, now())), ..Certificates::default() };
+        let authority = || Certificates { authority: Some(ca.authority.again().unwrap()), ..Certificates::default() };
+        let cases = [
+            (plan(DryRun::None, url), pair(), "the pair"),
+            (plan(DryRun::None, url), authority(), "one of the CA"),
+            (plan(DryRun::None, url), Certificates::default(), "there is no certificate to ask with"),
+            (plan(DryRun::None, None), authority(), "predicted: the plane authorizes the agent's certificate"),
+            (
+                plan(DryRun::Server, url),
+                pair(),
+                "predicted: the plane authorizes the agent's certificate until 2027-11-22",
+            ),
+        ];
+        for (plan, certificates, expected) in cases {
+            let asked = match question(&plan, &certificates) {
+                Question::None(why) => why,
+                Question::Pair(..) => "the pair".into(),
+                Question::IssuedBy(..) => "one of the CA".into(),
+            };
+            assert_eq!(asked, expected);
+        }
+    }
+}

@@ -77,3 +77,40 @@ pub fn offline(plan: Offline<'_>, now: Timestamp) -> Result<Files, IssueError> {
     let values = values(id, plan.gateway_url, tls(plan.issuer, id));
     Ok(Files { values, ca, secret, pair, objects })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixtures::{leaf, registration, root};
+
+    #[test]
+    fn files_hold_what_each_issuer_needs() {
+        let now = "2026-11-22T12:00:00Z".parse().unwrap();
+        let plane = registration().plane;
+        let before = root("ca", now);
+        let of = |issuer, ca_in, authority, pair| {
+            let (control_namespace, key_algorithm) = ("control", KeyAlgorithm::EcdsaP256);
+            let plan = Offline {
+                plane: &plane,
+                issuer,
+                ca_in,
+                gateway_url: None,
+                control_namespace,
+                authority,
+                pair,
+                key_algorithm,
+            };
+            offline(plan, now).unwrap()
+        };
+        let own = of(Issuer::Own, CaIn::Value, None, None);
+        assert!(own.pair.is_some() && own.secret == OWN_SECRET);
+        assert_eq!(own.objects[0]["spec"]["clusterAgent"]["clientCA"]["value"], own.ca.0);
+        let managed = of(Issuer::CertManager, CaIn::Secret, None, None);
+        assert!(managed.pair.is_none() && managed.secret == "id-agent-ca");
+        assert_eq!(managed.objects[0]["metadata"]["name"], "p-client-ca");
+        assert_eq!(managed.objects[1]["spec"]["clusterAgent"]["clientCA"]["secretRef"]["name"], "p-client-ca");
+        let pair = leaf("id", &before, now);
+        let again = of(Issuer::Own, CaIn::Value, Some(before.authority.again().unwrap()), Some(pair.clone()));
+        assert!(again.ca.0 == before.certificate && again.pair.unwrap().0 == pair.0, "a run before made them");
+    }
+}

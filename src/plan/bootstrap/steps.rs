@@ -183,3 +183,195 @@ pub async fn authorized(
     observer.tell("wait", if looks > 1 { Status::Done } else { Status::Found }, &told);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+    use crate::cluster::agents_of;
+    use crate::plan::error::Error;
+    use crate::plan::fixtures::{
+        BUILD, CONTROL, Estate, Told, config_map, deployment, leaf, namespace, pair_secret, plane_object, registration,
+        root, secret,
+    };
+    use crate::plan::issuer::Issuer;
+    use crate::plane::{DEFAULT_KIND, DryRun};
+
+    /// A control plane with the gateway's CA, and a build cluster.
+    fn estate(build: Vec<Value>) -> Estate {
+        let crd: Value = serde_yaml::from_str(DEFAULT_KIND.crd.unwrap()).unwrap();
+        let gateway = root("gateway-ca", Timestamp::now()).certificate;
+        let at = Estate::of([crd, secret(CONTROL, "cluster-gateway-ca", &[("ca.crt", &gateway)])], build);
+        let missing =
+            json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404});
+        at.build.answer("GET /apis/cert-manager.io/v1", 404, missing);
+        at
+    }
+
+    async fn run(at: &Estate, plan: &Bootstrap, told: &mut Told) -> anyhow::Result<Made> {
+        bootstrap(at.clusters(), plan, told).await
+    }
+
+    #[test]
+    fn the_steps_have_names_and_words() {
+        let words: Vec<_> = STEPS.iter().map(|step| format!("{}: {}", step.id, step.about)).collect();
+        snapbox::assert_data_eq!(
+            words.join("\n"),
+            snapbox::str![[r#"
+contexts: both clusters answer, and are two
+rights: all that it takes is allowed
+crd: the control plane serves the kind
+gateway-ca: the gateway's CA is in its Secret
+gateway: the gateway answers, with a certificate for its name
+cert-manager: the build cluster has what the chart needs
+certificates: a CA and the agent's certificate: made, or taken over
+namespace: the agent's namespace
+server-ca: the ConfigMap with the gateway's CA beside the agent
+agent-secret: the Secret beside the agent
+client-ca: the CA beside the gateway, where it isn't in the plane
+plane: the plane
+probe: the gateway authorizes the agent's certificate
+values: Helm's values
+helm: the agent's chart
+wait: the agent is connected, and authorized for this plane"#]]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_registration_goes_through_all_steps_and_a_rerun_writes_nothing() {
+        let at = estate(vec![]);
+        for dry_run in [DryRun::Client, DryRun::Server] {
+            let mut told = Told::default();
+            run(&at, &Bootstrap { dry_run, ..registration() }, &mut told).await.unwrap();
+            assert!(told.says("agent-secret", &format!("own-tls created{}", dry_run.suffix())), "{:?}", told.steps);
+            assert_eq!(at.writes(), 0, "{dry_run:?}");
+        }
+        let mut told = Told::default();
+        let made = run(&at, &registration(), &mut told).await.unwrap();
+        let begun: Vec<_> = told.begun.iter().map(|(step, _)| *step).collect();
+        assert_eq!(begun, STEPS[..13].iter().map(|step| step.id).collect::<Vec<_>>());
+        let (found, done, skipped) = (Status::Found, Status::Done, Status::Skipped);
+        let expected = [found, found, found, found, skipped, skipped, done, done, done, done, skipped, done, skipped];
+        assert_eq!(told.outcomes(), begun.into_iter().zip(expected).collect::<Vec<_>>());
+        assert_eq!(told.kept, std::slice::from_ref(&made.ca));
+        assert_eq!(
+            at.control.object("clusterbuildplanes/p").unwrap()["spec"]["clusterAgent"]["clientCA"]["value"],
+            made.ca
+        );
+        let writes = at.writes();
+        let mut told = Told::default();
+        run(&at, &registration(), &mut told).await.unwrap();
+        assert!(told.steps.iter().all(|(_, status, _)| *status != Status::Done), "{:?}", told.steps);
+        assert_eq!(at.writes(), writes);
+    }
+
+    #[tokio::test]
+    async fn a_ca_for_cert_manager_and_one_beside_the_gateway_are_written_to_their_secrets() {
+        let at = estate(vec![namespace(BUILD)]);
+        at.build.answer("GET /apis/cert-manager.io/v1", 200, json!({"kind": "APIResourceList"}));
+        at.build.answer("POST /apis/cert-manager.io/v1", 201, json!({}));
+        let plan = Bootstrap { ca_in: super::super::wish::CaIn::Secret, ..registration() };
+        let mut told = Told::default();
+        run(&at, &plan, &mut told).await.unwrap();
+        assert!(told.says("cert-manager", "its controller was not found, and its API admits an Issuer"));
+        assert!(at.build.object("secrets/id-agent-ca").is_some());
+        assert!(at.control.object("secrets/p-client-ca").is_some());
+        // Its webhook is down.
+        at.build.answer(
+            "POST /apis/cert-manager.io/v1",
+            500,
+            json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no webhook", "reason": "InternalError", "code": 500}),
+        );
+        let certificate = Some(AgentCertificate::Issued(Issuer::CertManager));
+        let plan = Bootstrap { certificate, ..plan };
+        let outcome = run(&at, &plan, &mut Told::default()).await;
+        assert!(
+            matches!(outcome.err().unwrap().downcast_ref(), Some(Error::NoCertManager { .. })),
+            "a broken one is refused"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_differs_is_replaced_only_with_a_yes() {
+        let now = Timestamp::now();
+        let other = root("other", now).certificate;
+        let differing = || {
+            let at = estate(vec![namespace(BUILD), config_map(&other)]);
+            at.control.put(plane_object("p", "id", &other, now));
+            at
+        };
+        let at = differing();
+        let mut told = Told::default();
+        let plan = Bootstrap { values: Some(("values.yaml".into(), Some("mine: 1\n".into()))), ..registration() };
+        let error = run(&at, &plan, &mut told).await.err().unwrap();
+        assert!(matches!(error.downcast_ref(), Some(Error::Differs { .. })));
+        assert_eq!((at.writes(), told.kept.len()), (0, 0), "all questions come before the first write");
+        let mut told = Told { agrees: true, ..Told::default() };
+        run(&at, &plan, &mut told).await.unwrap();
+        assert_eq!(told.asked, ["ConfigMap builders/cluster-gateway-ca", "the plane p", "values.yaml"]);
+        assert!(told.says("plane", "p configured") && told.says("server-ca", "holds the gateway's CA"));
+        let mut told = Told::default();
+        run(&differing(), &Bootstrap { force: true, ..registration() }, &mut told).await.unwrap();
+        assert_eq!(told.asked.len(), 0, "--force asks nothing");
+    }
+
+    #[tokio::test]
+    async fn an_existing_agent_is_taken_over() {
+        let now = Timestamp::now();
+        let ca = root("ca", now);
+        let pair = leaf("id", &ca, now);
+        let at = estate(vec![
+            namespace(BUILD),
+            deployment(BUILD, "agent", "id", "held"),
+            pair_secret("held", &pair, &ca.certificate),
+        ]);
+        let plan = Bootstrap { certificate: Some(AgentCertificate::Existing), ..registration() };
+        let mut told = Told::default();
+        let made = run(&at, &plan, &mut told).await.unwrap();
+        assert!(told.says("certificates", "Secret builders/held holds them"));
+        assert_eq!(made.release.as_deref(), Some("release"));
+        assert_eq!(made.values["clusterAgent"]["name"], "agent");
+        assert!(installed(at.clusters(), &plan, &made, "1").await.unwrap());
+        let elsewhere = Bootstrap { build_namespace: "elsewhere".into(), ..registration() };
+        let error = run(&at, &elsewhere, &mut Told::default()).await.err().unwrap();
+        assert!(matches!(error.downcast_ref(), Some(Error::AgentElsewhere { .. })));
+        assert_eq!(agents_of(&[at.build.object("deployments/agent").unwrap()]).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_written_without_the_rights() {
+        let at = estate(vec![]);
+        let denied = json!({"kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "metadata": {}, "spec": {}, "status": {"allowed": false}});
+        at.build.answer("POST /apis/authorization.k8s.io", 201, denied);
+        let error = run(&at, &registration(), &mut Told::default()).await.err().unwrap();
+        let Some(Error::NoRight { rights, command }) = error.downcast_ref() else {
+            panic!("{error}");
+        };
+        assert!(rights.iter().all(|right| !right.contains("clusterbuildplanes")), "{rights:?}");
+        assert!(command.contains("kind: ClusterRole") && command.contains("choreoctl-bootstrap"), "{command}");
+        assert_eq!(at.writes(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_connected_agent_ends_the_wait_and_time_does_otherwise() {
+        let now = Timestamp::now();
+        let at = estate(vec![]);
+        let mut plan = registration();
+        let made = run(&at, &plan, &mut Told::default()).await.unwrap();
+        let wait = async |plan: &Bootstrap, told: &mut Told| {
+            authorized(at.clusters(), plan, &made, Some(Instant::now()), told).await
+        };
+        let error = wait(&plan, &mut Told::default()).await.unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(Error::TimedOut { waiting }) if waiting.starts_with("p is ")));
+        at.control.put(plane_object("p", "id", &made.ca, now));
+        let mut told = Told::default();
+        wait(&plan, &mut told).await.unwrap();
+        assert_eq!(told.steps, [("wait", Status::Found, "an agent of the planeID is connected".to_owned())]);
+        plan.gateway_url = Some(crate::gateway::GatewayUrl::of_agent("wss://localhost:1/ws").unwrap());
+        let mut told = Told::default();
+        wait(&plan, &mut told).await.unwrap();
+        assert!(told.says("wait", "the gateway doesn't tell for which plane"));
+    }
+}

@@ -47,3 +47,57 @@ pub fn fits(plan: &Bootstrap, agent: &Agent, values: &Value, version: &str) -> b
         && (secret.is_none() || agent.secret.as_deref() == secret)
         && agent.chart_version.as_deref().is_none_or(|there| there == version)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixtures::{BUILD, agent, registration};
+
+    #[test]
+    fn a_secret_that_cert_manager_does_not_write_is_kept_from_the_chart() {
+        for (secret, issuer, expected) in [
+            (None, Issuer::CertManager, json!({"enabled": true})),
+            (Some("mine"), Issuer::CertManager, json!({"enabled": true, "clientSecretName": "mine"})),
+            (Some("mine"), Issuer::Own, json!({"enabled": true, "clientSecretName": "mine"})),
+            (
+                None,
+                Issuer::Own,
+                json!({"enabled": true, "clientSecretName": CHART_SECRET, "secretName": UNUSED_SECRET}),
+            ),
+        ] {
+            assert_eq!(tls_of_existing(secret, issuer), expected);
+        }
+    }
+
+    #[test]
+    fn values_name_the_plane_the_secret_and_the_gateway() {
+        let url = GatewayUrl::of_agent("wss://g:8443/ws").unwrap();
+        let of = |url, issuer| values("id", url, tls(issuer, "id"));
+        let own = json!({"planeID": "id", "tls": {"enabled": true, "clientSecretName": OWN_SECRET}, "serverUrl": "wss://g:8443/ws"});
+        assert_eq!(of(Some(&url), Issuer::Own), json!({"clusterAgent": own}));
+        let managed =
+            json!({"planeID": "id", "tls": {"enabled": true, "generateCerts": false, "caSecretName": "id-agent-ca"}});
+        assert_eq!(of(None, Issuer::CertManager), json!({"clusterAgent": managed}));
+    }
+
+    #[test]
+    fn an_agent_fits_where_its_deployment_says_the_same() {
+        let mut plan = registration();
+        plan.gateway_url = Some(GatewayUrl::of_agent("wss://g:8443/ws").unwrap());
+        let values = values("id", None, tls(Issuer::Own, "id"));
+        let ours = || agent(BUILD, "a", "id", OWN_SECRET);
+        let mut other_url = ours();
+        other_url.server_url = None;
+        let mut other_chart = ours();
+        other_chart.chart_version = Some("0".into());
+        for (agent, does_fit) in [
+            (ours(), true),
+            (agent(BUILD, "a", "other", OWN_SECRET), false),
+            (agent(BUILD, "a", "id", "other"), false),
+            (other_url, false),
+            (other_chart, false),
+        ] {
+            assert_eq!(fits(&plan, &agent, &values, "1"), does_fit, "{agent:?}");
+        }
+    }
+}

@@ -279,3 +279,269 @@ pub fn trusted((plane, ca): &Trustee, new: &[Vec<u8>]) -> String {
     }
     told
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::estate::{Cause, Unavailable};
+    use crate::plan::fixtures::{
+        BUILD, Root, agent, leaf, of_cert_manager, pair, pair_secret, plane, plane_object, root, rotation, stored,
+    };
+    use crate::plan::rotate::staged::staging;
+    use crate::plane::DryRun;
+
+    fn now() -> Timestamp {
+        "2026-11-22T12:00:00Z".parse().unwrap()
+    }
+
+    fn trustee(name: &str, ca: &str) -> Trustee {
+        (plane(&plane_object(name, "id", ca, now())), ClientCa::new("value".into(), Ok(ca.as_bytes().to_vec())))
+    }
+
+    /// A rotation of the plane `p` that is under way: the agent's pair was of `old`.
+    fn staged(rotation: &Rotation, issuer: Issuer, old: &Root, planes: &[Trustee]) -> Staged {
+        let secret = stored(&pair_secret("s", &leaf("id", old, now()), &old.certificate));
+        let agent = agent(BUILD, "agent", "id", "s");
+        let data = staging(rotation, issuer, &agent, &secret, planes, now()).unwrap();
+        let texts: Vec<_> =
+            data.iter().map(|(key, bytes)| (key.as_str(), std::str::from_utf8(bytes).unwrap())).collect();
+        Staged::of(stored(&crate::plan::fixtures::secret(BUILD, "staging", &texts))).unwrap()
+    }
+
+    /// A Secret with the pair that a rotation made.
+    fn new_pair(staged: &Staged) -> Value {
+        let text = |key: &str| staged.secret.text(key).to_string();
+        pair_secret("s", &(text("tls.crt"), text("tls.key").into()), &text("ca.crt"))
+    }
+
+    #[test]
+    fn planes_that_trust_the_agent_or_share_a_certificate_are_concerned() {
+        let (ca, other, third) = (root("ca", now()), root("other", now()), root("third", now()));
+        let presented = pair(&pair_secret("s", &leaf("id", &ca, now()), ""));
+        let both = format!("{}{}", other.certificate, third.certificate);
+        let mut unread = trustee("unread", "");
+        unread.1 = ClientCa::new("secret/n/s:k".into(), Err(Unavailable::new(Cause::Forbidden, "no")));
+        let all = vec![
+            trustee("p", &other.certificate),
+            trustee("trusts", &ca.certificate),
+            trustee("shares", &both),
+            unread,
+            trustee("stranger", &third.certificate),
+            trustee("empty", ""),
+        ];
+        let (concerned, others) = concerned(all, &rotation().plane, &presented, now());
+        let names = |all: &[Trustee]| all.iter().map(|(plane, _)| plane.name().to_owned()).collect::<Vec<_>>();
+        assert_eq!(names(&concerned), ["p", "trusts", "shares", "unread"]);
+        assert_eq!(names(&others), ["stranger", "empty"]);
+        assert_eq!(left_alone(&others[0]), "stranger trusts another agent, and stays as it is");
+        assert_eq!(left_alone(&concerned[3]), "unread has no CA that can be read (no), and stays as it is");
+        let told = "a new CA would be trusted by p, and the agent's Secret n/s follow (dry run)";
+        let secret = NamespacedName { namespace: "n".into(), name: "s".into() };
+        assert_eq!(predicted(&concerned[..1], &secret), told);
+    }
+
+    #[test]
+    fn nothing_is_to_be_done_just_after_a_rotation() {
+        let (fresh, plain) = (root(&ca_name("id"), now()), root("plain", now()));
+        let secret = |root: &Root| pair_secret("s", &leaf("id", root, now()), "");
+        let (ours, other) = (pair(&secret(&fresh)), pair(&secret(&plain)));
+        let managed = pair(&of_cert_manager(secret(&fresh)));
+        let only = [trustee("p", &fresh.certificate)];
+        let two = [trustee("p", &format!("{}{}", fresh.certificate, plain.certificate))];
+        let later = now() + jiff::SignedDuration::from_hours(25);
+        let again = Rotation { again: true, ..rotation() };
+        let to_own = Rotation { issuer: Some(Issuer::Own), ..rotation() };
+        for (what, rotation, pair, planes, at, expected) in [
+            ("fresh", &rotation(), &ours, &only, now(), None),
+            ("of cert-manager", &rotation(), &managed, &only, now(), None),
+            ("a day later", &rotation(), &ours, &only, later, Some(Issuer::Own)),
+            ("another CA beside", &rotation(), &ours, &two, now(), Some(Issuer::Own)),
+            ("another CA's certificate", &rotation(), &other, &only, now(), Some(Issuer::Own)),
+            ("--again", &again, &ours, &only, now(), Some(Issuer::Own)),
+            ("another issuer", &to_own, &managed, &only, now(), Some(Issuer::Own)),
+        ] {
+            assert_eq!(issuer(rotation, pair, planes, at), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_run_continues_begins_or_goes_back() {
+        let ca = root("ca", now());
+        let rotation = |goal, dry_run| Rotation { goal, dry_run, ..rotation() };
+        let until = Goal::Until(Phase::Switch);
+        let staged = |rotation: &Rotation| staged(rotation, Issuer::Own, &ca, &[]);
+        for (goal, dry_run, is_staged, expected) in [
+            (until, DryRun::None, false, "begin"),
+            (until, DryRun::Client, true, "continue"),
+            (Goal::Back, DryRun::None, true, "back"),
+            (Goal::Back, DryRun::None, false, "no rotation is under way"),
+            (Goal::Back, DryRun::Server, true, "the rotation would be rolled back (dry run)"),
+        ] {
+            let rotation = rotation(goal, dry_run);
+            let found = match course(&rotation, is_staged.then(|| staged(&rotation))) {
+                Course::Over(_, told) => told,
+                Course::Forward(Phase::Switch, None) => "begin",
+                Course::Forward(Phase::Switch, Some(_)) => "continue",
+                Course::Forward(..) => "another phase",
+                Course::Back(_) => "back",
+            };
+            assert_eq!(found, expected);
+        }
+        let to = |issuer| Rotation { issuer, ..rotation(until, DryRun::None) };
+        let staged = staged(&to(None));
+        assert!(refuse_other_issuer(&to(None), &staged).is_ok());
+        assert!(refuse_other_issuer(&to(Some(Issuer::Own)), &staged).is_ok());
+        let refused = refuse_other_issuer(&to(Some(Issuer::CertManager)), &staged).unwrap_err();
+        assert_eq!(refused.to_string(), "a rotation to own is under way");
+        assert_eq!(rights(BUILD).len(), 5);
+    }
+
+    /// What cert-manager tells of the agent's Certificate, with the CA's Secret that it issues from.
+    fn issuance(ca_secret: &str) -> Issuance {
+        let of = |kind: &str, name: &str, spec: Value| json!({"kind": kind, "metadata": {"namespace": BUILD, "name": name}, "spec": spec});
+        let objects = [
+            of("Certificate", "c", json!({"secretName": "s", "issuerRef": {"name": "i"}})),
+            of("Issuer", "i", json!({"ca": {"secretName": ca_secret}})),
+        ];
+        Issuance::of(&objects, &NamespacedName { namespace: BUILD.into(), name: "s".into() }).unwrap()
+    }
+
+    #[test]
+    fn cert_manager_is_waited_for_and_asked_once_it_reads_the_right_ca() {
+        let old = root("old", now());
+        let staged = staged(&rotation(), Issuer::CertManager, &old, &[]);
+        let new = Root {
+            certificate: staged.ca(),
+            key: String::new(),
+            authority: pki::Authority::from_pem(&staged.ca(), &staged.secret.text("ca.key"), now()).unwrap(),
+        };
+        let [of_old, of_new] = [&old, &new].map(|root| pair(&pair_secret("s", &leaf("id", root, now()), "")));
+        let (reads_old, reads_new) = (issuance("other"), issuance(&staged.to));
+        use Toward::{Former, New};
+        for (toward, pair, issuance, why, orders) in [
+            (New, &of_new, None, "", false),
+            (New, &of_new, Some(&reads_old), "", false),
+            (New, &of_old, None, "cert-manager has not issued from the new CA yet: helm", false),
+            (New, &of_old, Some(&reads_old), "cert-manager does not issue from the new CA yet: helm", false),
+            (
+                New,
+                &of_old,
+                Some(&reads_new),
+                "cert-manager has not issued Certificate builders/c from the new CA yet",
+                true,
+            ),
+            (Former, &of_old, None, "", false),
+            (Former, &of_old, Some(&reads_old), "", false),
+            (Former, &of_old, Some(&reads_new), "cert-manager still issues from the new CA: helm", false),
+            (Former, &of_new, Some(&reads_new), "cert-manager still issues from the new CA: helm", false),
+            (Former, &of_new, None, "the agent's certificate is still of the new CA: helm", false),
+            (Former, &of_new, Some(&reads_old), "the agent's certificate is still of the new CA: helm", true),
+        ] {
+            let found = pending(toward, &staged, pair, issuance, "helm");
+            let expected = (!why.is_empty()).then(|| Pending { why: why.to_owned(), orders });
+            assert_eq!(found, expected, "{toward:?}");
+        }
+        assert!(is_reissued(&staged, &of_new, None) && is_reissued(&staged, &of_old, Some(&reads_new)));
+        assert!(!is_reissued(&staged, &of_old, Some(&reads_old)) && !is_reissued(&staged, &of_old, None));
+    }
+
+    #[test]
+    fn the_agents_secret_is_written_only_as_it_was_left() {
+        let old = root("old", now());
+        let own = staged(&rotation(), Issuer::Own, &old, &[]);
+        let text = |key: &str| own.secret.text(key).to_string();
+        let of_old = stored(&pair_secret("s", &(text("old.crt"), text("old.key").into()), ""));
+        let of_new = stored(&new_pair(&own));
+        let foreign = stored(&pair_secret("s", &leaf("id", &old, now()), ""));
+        assert_eq!(put_new(&own, None).unwrap(), Put::New);
+        assert_eq!(put_new(&own, Some(&of_new)).unwrap(), Put::Nothing);
+        assert_eq!(put_new(&own, Some(&of_old)).unwrap(), Put::Over);
+        assert!(matches!(put_new(&own, Some(&foreign)), Err(Error::Meddled { secret }) if secret == "builders/s"));
+        assert_eq!(put_old(&own, None), Put::New);
+        assert_eq!(put_old(&own, Some(&of_old)), Put::Nothing);
+        assert_eq!(put_old(&own, Some(&of_new)), Put::Over);
+        assert_eq!(put_old(&own, Some(&foreign)), Put::Over, "a meddled one goes back to what it was");
+        assert!(is_rewritten(&own, None) && is_rewritten(&own, Some(&of_new)) && !is_rewritten(&own, Some(&of_old)));
+        let moved = Staged { to: "another".into(), ..staged(&rotation(), Issuer::Own, &old, &[]) };
+        assert_eq!(put_old(&moved, Some(&foreign)), Put::Nothing, "nothing was written into that");
+        assert!(!is_rewritten(&moved, None));
+        let mounted = |secret: &str, revision: Option<&str>| {
+            let mut agent = agent(BUILD, "agent", "id", secret);
+            agent.revision = revision.map(str::to_owned);
+            is_restarted(&own, &agent)
+        };
+        assert!(!mounted("s", None) && mounted("other", None) && mounted("s", Some("s@2")));
+    }
+
+    #[test]
+    fn there_is_a_way_back_only_to_what_the_planes_trusted() {
+        let (old, other) = (root("old", now()), root("other", now()));
+        let of = |issuer, ca: &str| staged(&rotation(), issuer, &old, &[trustee("p", ca)]);
+        let trusted = of(Issuer::Own, &old.certificate);
+        assert!(refuse_dead_end(&trusted, None, now()).is_ok());
+        let later = now() + jiff::SignedDuration::from_hours(24 * 366);
+        assert!(matches!(refuse_dead_end(&trusted, None, later), Err(Error::NoWayBack { .. })), "it has expired");
+        let refused = refuse_dead_end(&of(Issuer::Own, &other.certificate), None, now());
+        assert!(matches!(refused, Err(Error::NoWayBack { .. })));
+        let nobody = refuse_dead_end(&staged(&rotation(), Issuer::Own, &old, &[]), None, now());
+        assert!(matches!(nobody, Err(Error::NoWayBack { why }) if why == "no plane trusted it"));
+        // What the former Secret holds now is what the agent goes back to, where it was moved to another one.
+        let moved = Staged { to: "another".into(), ..of(Issuer::Own, &other.certificate) };
+        let held = stored(&pair_secret("s", &leaf("id", &other, now()), ""));
+        assert!(refuse_dead_end(&moved, Some(&held), now()).is_ok());
+        let pinned = of(Issuer::CertManager, &trusted.secret.text("old.crt"));
+        assert!(matches!(refuse_pinned(&pinned, now()), Err(Error::NoWayBack { .. })));
+        assert!(refuse_pinned(&of(Issuer::CertManager, &old.certificate), now()).is_ok());
+    }
+
+    #[test]
+    fn the_old_ca_stays_while_a_secret_a_pod_or_another_agent_needs_it() {
+        let old = root("old", now());
+        let staged = staged(&rotation(), Issuer::Own, &old, &[]);
+        let (secret_old, secret_new) = (pair_secret("s", &leaf("id", &old, now()), ""), new_pair(&staged));
+        let pod = |revision: Option<String>| AgentPod {
+            name: "pod".into(),
+            revision,
+            waiting: None,
+            started: Some(now() - jiff::SignedDuration::from_hours(1)),
+            restarts: 0,
+            ended: None,
+        };
+        let needed = |secret: &Value, pods: &[AgentPod]| {
+            refuse_needed(&staged, &stored(secret), &pair(secret), pods, now()).err().map(|error| error.to_string())
+        };
+        assert_eq!(needed(&secret_new, &[]), None);
+        assert!(
+            needed(&secret_old, &[]).unwrap().contains("Secret builders/s holds a certificate that the new CA doesn't")
+        );
+        assert!(
+            needed(&secret_new, &[pod(None)]).unwrap().contains("pod pod may have started with the certificate of")
+        );
+        assert_eq!(needed(&secret_new, &[pod(Some(stored(&secret_new).revision()))]), None);
+
+        let counted = |connected: Value| {
+            let mut object = plane_object("p", "id", "", now());
+            object["status"]["agentConnection"] = connected;
+            uncounted(&plane(&object), 1, now())
+        };
+        let of = |connected: bool, agents: i32| json!({"connected": connected, "connectedAgents": agents, "lastHeartbeatTime": now().to_string()});
+        assert_eq!(counted(of(true, 1)), None);
+        assert_eq!(counted(of(false, 5)), None);
+        assert_eq!(counted(of(true, 2)).unwrap(), "the control plane counts 2 agents of planeID id, and 1 run here");
+        assert!(counted(Value::Null).unwrap().starts_with("the control plane has no recent report on the agents"));
+        let stale = json!({"connected": true, "connectedAgents": 1, "lastHeartbeatTime": "2026-11-22T11:00:00Z"});
+        assert!(counted(stale).is_some());
+    }
+
+    #[test]
+    fn what_planes_trust_in_the_end_is_told_with_what_stays() {
+        let (new, other) = (root("new", now()), root("other", now()));
+        let ders = pki::certificates(&new.certificate);
+        let alone = trusted(&trustee("p", &new.certificate), &ders);
+        assert!(alone.starts_with("p trusts ") && alone.contains("new until 2027-11-22") && !alone.contains(';'));
+        let both = trusted(&trustee("p", &format!("{}{}", other.certificate, new.certificate)), &ders);
+        assert!(both.contains("; it also trusts ") && both.contains("other until 2027-11-22, which did not issue"));
+    }
+}

@@ -110,3 +110,36 @@ pub trait Keeper {
     /// The command that does so.
     fn command(&self, agent: &Agent, values: &[String]) -> String;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixtures::{leaf, of_cert_manager, pair_secret, root, rotation, stored, written_by};
+
+    #[test]
+    fn a_secret_that_another_manager_would_put_back_stays_theirs() {
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let plain = pair_secret("s", &leaf("id", &root("ca", now), now), "");
+        let target = |issuer, secret: &serde_json::Value| rotation().target(issuer, &stored(secret));
+        assert_eq!(target(Issuer::Own, &plain), "s");
+        assert_eq!(target(Issuer::Own, &written_by(plain.clone(), "kubectl")), "s");
+        assert_eq!(target(Issuer::Own, &written_by(plain.clone(), "argocd")), "s-x1");
+        assert_eq!(target(Issuer::Own, &of_cert_manager(plain.clone())), "s-x1");
+        assert_eq!(target(Issuer::CertManager, &plain), "id-agent-ca-x1");
+    }
+
+    #[test]
+    fn values_are_given_where_the_chart_reads_another_secret() {
+        assert_eq!(values(Issuer::Own, "s", "s"), Vec::<String>::new());
+        assert_eq!(values(Issuer::Own, "s", "t"), ["clusterAgent.tls.clientSecretName=t"]);
+        let managed = ["clusterAgent.tls.generateCerts=false", "clusterAgent.tls.caSecretName=t"];
+        assert_eq!(values(Issuer::CertManager, "s", "t"), managed);
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_for_a_certificate_is_the_plane_id_alone() {
+        assert_eq!(ca_name("id"), "build plane agents of id");
+        let long = "x".repeat(60);
+        assert_eq!(ca_name(&long), long);
+    }
+}

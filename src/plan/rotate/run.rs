@@ -499,3 +499,224 @@ async fn order(build: &Cluster, issuance: &Issuance) -> anyhow::Result<()> {
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::plan::fixtures::{
+        BUILD, Estate, Told, deployment, leaf, of_cert_manager, pair_secret, plane_object, root, rotation, secret,
+    };
+    use crate::plan::rotate::Goal;
+
+    /// A folder and a Helm that remember what they got. Helm gives the agent a certificate of the new CA, as cert-manager
+    /// does.
+    #[derive(Default)]
+    struct Kept {
+        cas: Vec<String>,
+        values: Vec<String>,
+        helm: Option<crate::cluster::Fake>,
+    }
+
+    impl Keeper for Kept {
+        fn check(&self, _: Option<&str>) -> anyhow::Result<()> {
+            Ok(())
+        }
+
+        fn keep(&mut self, ca: &str, _: &str) -> anyhow::Result<Option<String>> {
+            self.cas.push(ca.to_owned());
+            Ok(Some("out".into()))
+        }
+
+        fn install(&mut self, _: &Agent, values: &[String]) -> anyhow::Result<bool> {
+            self.values = values.to_vec();
+            let Some(helm) = &self.helm else {
+                return Ok(false);
+            };
+            let staging = StoredSecret::of_object(&helm.object("secrets/choreoctl-rotation-id").unwrap()).unwrap();
+            let now = jiff::Timestamp::now();
+            let (certificate, key) = (staging.text(CA_CERTIFICATE), staging.text(CA_PRIVATE_KEY));
+            let authority = pki::Authority::from_pem(&certificate, &key, now)?;
+            let new =
+                crate::plan::fixtures::Root { certificate: certificate.to_string(), key: key.to_string(), authority };
+            helm.put(of_cert_manager(pair_secret("s", &leaf("id", &new, now), &certificate)));
+            Ok(true)
+        }
+
+        fn command(&self, _: &Agent, values: &[String]) -> String {
+            format!("helm {}", values.join(" "))
+        }
+    }
+
+    /// A plane `p` by value, `q` by Secret, and `r`, which trusts another agent; the agent is scaled to zero.
+    fn estate(mark: fn(Value) -> Value) -> Estate {
+        let now = jiff::Timestamp::now();
+        let (old, other) = (root("old", now), root("other", now));
+        let mut by_secret = plane_object("q", "id", "", now);
+        by_secret["spec"]["clusterAgent"]["clientCA"] =
+            serde_json::json!({"secretRef": {"namespace": "n", "name": "ca", "key": "ca.crt"}});
+        let held = pair_secret("s", &leaf("id", &old, now), &old.certificate);
+        Estate::of(
+            [
+                plane_object("p", "id", &old.certificate, now),
+                by_secret,
+                plane_object("r", "id", &other.certificate, now),
+                secret("n", "ca", &[("ca.crt", &old.certificate)]),
+            ],
+            [deployment(BUILD, "agent", "id", "s"), mark(held)],
+        )
+    }
+
+    /// The CAs of `p` and `q`.
+    fn cas(at: &Estate) -> [String; 2] {
+        let value =
+            at.control.object("clusterbuildplanes/p").unwrap()["spec"]["clusterAgent"]["clientCA"]["value"].clone();
+        let held = StoredSecret::of_object(&at.control.object("n/secrets/ca").unwrap()).unwrap();
+        [value.as_str().unwrap().to_owned(), held.text(CA_CERTIFICATE).to_string()]
+    }
+
+    async fn run(at: &Estate, rotation: &Rotation, keeper: &mut Kept) -> (anyhow::Result<()>, Told) {
+        let mut told = Told::default();
+        let result = rotate(at.clusters(), rotation, keeper, &mut told).await;
+        (result, told)
+    }
+
+    fn to(goal: Goal) -> Rotation {
+        Rotation { goal, ..rotation() }
+    }
+
+    #[test]
+    fn the_stages_are_in_the_order_of_the_phases() {
+        let phases: Vec<_> = STAGES.iter().map(|(phase, _)| *phase).collect();
+        assert_eq!(phases, [Phase::Stage, Phase::Switch, Phase::Finish]);
+    }
+
+    #[tokio::test]
+    async fn a_rotation_goes_through_its_stages_one_by_one_and_then_has_nothing_to_do() {
+        let at = estate(|held| held);
+        let before = cas(&at);
+        for dry_run in [DryRun::Client, DryRun::Server] {
+            let (result, told) = run(&at, &Rotation { dry_run, ..rotation() }, &mut Kept::default()).await;
+            result.unwrap();
+            assert!(told.says("stage", "would be trusted by p, q, and the agent's Secret builders/s follow (dry run)"));
+            assert_eq!(at.writes(), 0);
+        }
+        let (result, told) = run(&at, &to(Goal::Until(Phase::Stage)), &mut Kept::default()).await;
+        result.unwrap();
+        assert!(told.says("stage", "r trusts another agent") && told.says("stage", "q trusts the new CA"));
+        assert!(told.is_unfinished && cas(&at).iter().all(|ca| ca.matches("BEGIN CERTIFICATE").count() == 2));
+        let plane = at.control.object("clusterbuildplanes/p").unwrap();
+        assert_eq!(plane["metadata"]["annotations"][ROTATION], "builders/choreoctl-rotation-id");
+        assert!(outlook(at.clusters(), &rotation()).await.unwrap().is_under_way);
+        let (result, told) = run(&at, &to(Goal::Until(Phase::Switch)), &mut Kept::default()).await;
+        result.unwrap();
+        assert!(told.says("stage", "are in Secret builders/choreoctl-rotation-id") && told.says("stage", "p trusts"));
+        assert!(told.says("switch", "Secret builders/s holds the new certificate") && told.is_unfinished);
+        let mut keeper = Kept::default();
+        let (result, told) = run(&at, &rotation(), &mut keeper).await;
+        result.unwrap();
+        assert!(told.says("restart", "runs with this certificate") && told.says("reconnect", "is scaled to zero"));
+        assert!(told.says("finish", "the new CA and its key are in out") && !told.is_unfinished);
+        let new = cas(&at);
+        assert!(new == [keeper.cas[0].clone(), keeper.cas[0].clone()] && new != before);
+        assert!(at.build.object("secrets/choreoctl-rotation-id").is_none());
+        // The name of the CA and its age tell that it was just made.
+        let (result, told) = run(&at, &rotation(), &mut Kept::default()).await;
+        result.unwrap();
+        assert!(told.says("finish", "nothing to do; --again makes another one"), "{:?}", told.steps);
+    }
+
+    #[tokio::test]
+    async fn a_rotation_is_rolled_back_from_every_stage() {
+        for phase in [Phase::Stage, Phase::Switch] {
+            let at = estate(|held| held);
+            let before = cas(&at);
+            let held = at.build.object("secrets/s").unwrap()["data"].clone();
+            run(&at, &to(Goal::Until(phase)), &mut Kept::default()).await.0.unwrap();
+            let dry = Rotation { dry_run: DryRun::Client, ..to(Goal::Back) };
+            let (result, told) = run(&at, &dry, &mut Kept::default()).await;
+            assert!(result.is_ok() && told.says("rollback", "would be rolled back"));
+            let (result, told) = run(&at, &to(Goal::Back), &mut Kept::default()).await;
+            result.unwrap();
+            let is_switched = phase == Phase::Switch;
+            assert_eq!(told.says("rollback", "holds the old certificate again"), is_switched, "{:?}", told.steps);
+            assert_eq!((cas(&at), &at.build.object("secrets/s").unwrap()["data"]), (before, &held));
+            assert!(at.build.object("secrets/choreoctl-rotation-id").is_none() && !told.is_unfinished);
+            let (result, told) = run(&at, &to(Goal::Back), &mut Kept::default()).await;
+            assert!(result.is_ok() && told.says("rollback", "no rotation is under way"));
+        }
+    }
+
+    #[tokio::test]
+    async fn cert_manager_is_followed_and_followed_back() {
+        let at = estate(of_cert_manager);
+        let mut keeper = Kept { helm: Some(at.build.clone()), ..Kept::default() };
+        let former = at.build.object("secrets/s").unwrap();
+        let (result, told) = run(&at, &to(Goal::Until(Phase::Switch)), &mut keeper).await;
+        result.unwrap();
+        assert!(told.says("switch", "Secret builders/id-agent-ca-x1 holds the CA for cert-manager"));
+        assert!(told.says("switch", "Helm gave the agent's release the new CA"));
+        assert!(told.says("switch", "cert-manager issued from the new CA, in Secret builders/s"));
+        let values = ["clusterAgent.tls.generateCerts=false", "clusterAgent.tls.caSecretName=id-agent-ca-x1"];
+        assert_eq!(keeper.values, values);
+        // Nobody has issued from the former CA again.
+        let (result, _) = run(&at, &to(Goal::Back), &mut keeper).await;
+        let error = result.unwrap_err();
+        assert!(error.to_string().contains("the agent's certificate is still of the new CA: helm rollback release"));
+        at.build.put(former);
+        let (result, told) = run(&at, &to(Goal::Back), &mut keeper).await;
+        result.unwrap();
+        assert!(told.says("rollback", "Secret builders/id-agent-ca-x1 deleted"), "{:?}", told.steps);
+        // And forward to the end.
+        let (result, told) = run(&at, &rotation(), &mut keeper).await;
+        result.unwrap();
+        assert!(told.says("finish", "p no longer trusts the old CA"));
+    }
+
+    #[tokio::test]
+    async fn an_agent_of_cert_managers_moves_to_a_secret_of_the_operators_and_helm_is_told_of_it() {
+        let at = estate(of_cert_manager);
+        let to_own = Rotation { issuer: Some(Issuer::Own), ..rotation() };
+        assert_eq!(outlook(at.clusters(), &to_own).await.unwrap().values, ["clusterAgent.tls.clientSecretName=s-x1"]);
+        let mut keeper = Kept::default();
+        let (result, told) = run(&at, &to_own, &mut keeper).await;
+        result.unwrap();
+        assert!(told.says("switch", "Secret builders/s-x1 made with the new certificate"), "{:?}", told.steps);
+        assert!(told.says("restart", "Deployment agent restarted"));
+        assert!(told.says("finish", "takes this back, unless Helm knows the new Secret: helm clusterAgent.tls"));
+    }
+
+    #[tokio::test]
+    async fn a_rotation_stops_before_its_first_write_where_it_could_not_go_on() {
+        let at = estate(|held| held);
+        let now = jiff::Timestamp::now();
+        let mut namespaced = plane_object("b", "id", &cas(&at)[0], now);
+        namespaced["kind"] = "BuildPlane".into();
+        namespaced["metadata"]["namespace"] = "team".into();
+        at.control.put(namespaced);
+        let (result, _) = run(&at, &rotation(), &mut Kept::default()).await;
+        assert!(
+            matches!(result.unwrap_err().downcast_ref(), Some(Error::Unwritable { plane, .. }) if plane == "BuildPlane team/b")
+        );
+        at.control.forbid("GET /apis/openchoreo.dev/v1alpha1/buildplanes");
+        let denied = serde_json::json!({"kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "metadata": {}, "spec": {}, "status": {"allowed": false}});
+        at.build.answer("POST /apis/authorization.k8s.io", 201, denied);
+        let (result, _) = run(&at, &rotation(), &mut Kept::default()).await;
+        assert!(matches!(result.unwrap_err().downcast_ref(), Some(Error::NoRight { rights, .. }) if rights.len() == 5));
+        assert_eq!(at.writes(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_plane_that_came_to_trust_the_agent_is_taken_along() {
+        let at = estate(|held| held);
+        let before = cas(&at);
+        run(&at, &to(Goal::Until(Phase::Stage)), &mut Kept::default()).await.0.unwrap();
+        at.control.put(plane_object("late", "id", &before[0], jiff::Timestamp::now()));
+        let (result, told) = run(&at, &rotation(), &mut Kept::default()).await;
+        result.unwrap();
+        assert!(
+            told.says("stage", "late trusts the new CA") && told.says("finish", "late no longer trusts the old CA")
+        );
+    }
+}

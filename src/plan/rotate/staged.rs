@@ -153,3 +153,34 @@ pub fn with_planes(staged: &Staged, adopted: &[Trustee]) -> anyhow::Result<Data>
     let planes = staged.planes.iter().map(|(name, ca)| (name.as_str(), ca.as_str())).chain(adopted);
     Ok([(PLANES.to_owned(), serde_json::to_vec(&planes.collect::<BTreeMap<_, _>>())?.into())].into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixtures::{BUILD, root, secret, stored};
+
+    #[test]
+    fn a_staging_secret_that_is_not_whole_is_refused() {
+        let ca = root("ca", Timestamp::UNIX_EPOCH).certificate;
+        let whole = [("way", "own"), ("from", "s"), ("to", "s"), ("planes.json", "{\"p\": \"x\"}"), ("ca.crt", &ca)];
+        let of = |change: (&str, &str)| {
+            let data = whole.map(|(key, text)| (key, if key == change.0 { change.1 } else { text }));
+            Staged::of(stored(&secret(BUILD, "staging", &data)))
+        };
+        let staged = of(("", "")).unwrap();
+        assert_eq!(
+            (staged.issuer, staged.before("p"), staged.before("q"), staged.revision.clone()),
+            (Issuer::Own, "x", "", None)
+        );
+        assert_eq!(of(("way", "cert-manager")).unwrap().issuer, Issuer::CertManager);
+        for (change, why) in [
+            (("way", "x"), "it is not of a rotation"),
+            (("planes.json", "["), "its list of planes can't be read"),
+            (("ca.crt", ""), "it is not whole"),
+            (("from", ""), "it is not whole"),
+        ] {
+            let error = of(change).err().unwrap().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}
