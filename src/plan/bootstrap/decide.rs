@@ -504,10 +504,10 @@ mod tests {
             json!({"metadata": {"annotations": {release_name: release, of: namespace}}})
         };
         for (argo, is_free) in [
-            (argo(RELEASE, BUILD), true),
+            (argo(plan.plane.kind.family.release, BUILD), true),
             (json!({}), true),
             (argo("other", BUILD), false),
-            (argo(RELEASE, "elsewhere"), false),
+            (argo(plan.plane.kind.family.release, "elsewhere"), false),
         ] {
             assert_eq!(name(&[], Some(&argo)).is_ok(), is_free, "{argo}");
         }
