@@ -132,7 +132,7 @@ fn only_the_terminal_layer_writes() {
 }
 
 /// The rooms in which files still import each other in a circle. An entry goes as soon as its room is untied.
-const KNOTTED: [&str; 1] = ["doctor"];
+const KNOTTED: [&str; 0] = [];
 
 /// A source file as a module: what it is called from the root, its names that stand for paths, and the paths in its code.
 struct File {

@@ -8,9 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Container, ContainerState, Namespace, Pod, PodCondition, PodStatus, Secret, Volume};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, ListParams, LogParams, Patch, PostParams, Preconditions};
 use serde_json::{Value, json};
 use zeroize::{Zeroize as _, Zeroizing};
@@ -66,7 +64,8 @@ pub struct Agent {
 }
 
 impl Agent {
-    fn of(deployment: Deployment) -> Self {
+    /// Of a Deployment of the chart.
+    pub fn of(deployment: Deployment) -> Self {
         let spec = deployment.spec.unwrap_or_default();
         let (pod, template) = (spec.template.spec.unwrap_or_default(), spec.template.metadata.unwrap_or_default());
         let container = pod.containers.iter().find(|container| container.name == CONTAINER);
@@ -145,7 +144,12 @@ pub struct AgentPod {
 }
 
 impl AgentPod {
-    fn of(pod: Pod) -> Self {
+    /// Of a pod; none where it ended: it is a leftover then, and holds no connection.
+    pub fn of(pod: Pod) -> Option<Self> {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        if matches!(phase, Some("Succeeded" | "Failed")) {
+            return None;
+        }
         let PodStatus { container_statuses, init_container_statuses, conditions, phase, .. } =
             pod.status.unwrap_or_default();
         let status = container_statuses.into_iter().flatten().find(|status| status.name == CONTAINER);
@@ -163,46 +167,15 @@ impl AgentPod {
             .or_else(|| terminated.and_then(|terminated| terminated.reason))
             .or_else(|| conditions.into_iter().flatten().find_map(unscheduled))
             .or(phase);
-        Self {
+        Some(Self {
             name: pod.metadata.name.unwrap_or_default(),
             revision: pod.metadata.annotations.and_then(|mut annotations| annotations.remove(REVISION)),
             waiting: waiting.filter(|_| running.is_none()),
             started: running.and_then(|running| running.started_at).map(|time| time.0),
             restarts: status.restart_count,
             ended: ended.and_then(|ended| Some((ended.finished_at?.0, ended.exit_code))),
-        }
+        })
     }
-}
-
-/// Whether an object has all labels of a selector of equalities.
-pub(super) fn has_labels(metadata: &ObjectMeta, selector: &str) -> bool {
-    let labels = metadata.labels.as_ref();
-    let value = |key: &str| labels.and_then(|labels| labels.get(key)).map(String::as_str);
-    selector.split(',').all(|label| label.split_once('=').is_some_and(|(key, wanted)| value(key) == Some(wanted)))
-}
-
-/// The agents among objects of files.
-pub fn agents_of(objects: &[Value]) -> Vec<Agent> {
-    let is_agent = |deployment: &Deployment| has_labels(&deployment.metadata, LABELS);
-    let deployments = objects.iter().filter(|object| object["kind"] == "Deployment");
-    let deployments = deployments.filter_map(|object| serde_json::from_value::<Deployment>(object.clone()).ok());
-    deployments.filter(is_agent).map(Agent::of).collect()
-}
-
-/// The pods of an agent among objects of files.
-pub fn pods_of(agent: &Agent, objects: &[Value]) -> Vec<AgentPod> {
-    let ours = |pod: &Pod| {
-        pod.metadata.namespace.as_ref() == Some(&agent.name.namespace) && has_labels(&pod.metadata, &agent.selector)
-    };
-    let pods = objects.iter().filter(|object| object["kind"] == "Pod");
-    let pods = pods.filter_map(|object| serde_json::from_value::<Pod>(object.clone()).ok());
-    pods.filter(|pod| ours(pod) && !is_over(pod)).map(AgentPod::of).collect()
-}
-
-/// Whether a pod ended: it is a leftover then, and holds no connection.
-fn is_over(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// A Secret as it stands. What it holds is wiped when it goes, and never printed.
@@ -304,7 +277,7 @@ impl Cluster {
     pub async fn agent_pods(&self, agent: &Agent) -> Result<Vec<AgentPod>, Error> {
         let wanted = ListParams::default().labels(&agent.selector);
         let found = self.read_list(&agent.name.namespace, &wanted).await?;
-        Ok(found.into_iter().filter(|pod| !is_over(pod)).map(AgentPod::of).collect())
+        Ok(found.into_iter().filter_map(AgentPod::of).collect())
     }
 
     /// The end of a pod's log.
@@ -315,12 +288,6 @@ impl Cluster {
     async fn log_part(&self, agent: &Agent, pod: &AgentPod, part: LogParams) -> Result<String, Error> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &agent.name.namespace);
         self.ask(api.logs(&pod.name, &LogParams { container: Some(CONTAINER.into()), ..part })).await
-    }
-
-    /// When whoever holds a lease last renewed it; none where there is no such lease.
-    pub async fn lease(&self, namespace: &str, name: &str) -> Result<Option<Timestamp>, Error> {
-        let lease: Option<Lease> = self.read(namespace, name).await?;
-        Ok(lease.and_then(|lease| lease.spec?.renew_time).map(|time| time.0))
     }
 
     /// Whether an agent's pod logged that the gateway let it in; none where its log can't be read.
@@ -509,11 +476,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_agent_is_read_the_same_from_a_cluster_and_from_objects() {
+    async fn an_agent_is_found_by_its_plane_id() {
         let objects = [deployment("a", "one"), deployment("b", "two")];
-        let cluster = Fake::of(objects.clone()).cluster();
+        let cluster = Fake::of(objects).cluster();
         let agents = cluster.agents("n").await.unwrap();
-        assert_eq!(agents, agents_of(&objects));
         let agent = &agents[0];
         assert_eq!((agent.plane_id.as_deref(), agent.server_url.as_deref()), (Some("one"), Some("wss://g/ws")));
         assert_eq!((agent.chart_version.as_deref(), agent.release.as_deref()), (Some("0.17.0"), Some("release")));
@@ -527,8 +493,10 @@ mod tests {
 
     #[test]
     fn a_pod_tells_why_its_agent_does_not_run() {
-        let agent = agents_of(&[deployment("a", "one")]).remove(0);
-        let waits = |status: Value| pods_of(&agent, &[pod("p", "a", status)]).pop().map(|pod| pod.waiting);
+        let waits = |status: Value| {
+            let pod = serde_json::from_value(pod("p", "a", status)).unwrap();
+            AgentPod::of(pod).map(|pod| pod.waiting)
+        };
         let reason = |text: &str| Some(Some(text.to_owned()));
         assert_eq!(waits(state(json!({"waiting": {"reason": "CrashLoopBackOff"}}))), reason("CrashLoopBackOff"));
         assert_eq!(waits(state(json!({"terminated": {"reason": "Error", "exitCode": 1}}))), reason("Error"));
@@ -539,7 +507,6 @@ mod tests {
         ]});
         assert_eq!(waits(unscheduled), reason("Unschedulable"));
         assert_eq!(waits(json!({"phase": "Failed"})), None, "it is over");
-        assert!(pods_of(&agent, &[pod("p", "b", json!({}))]).is_empty(), "it is another one's");
     }
 
     #[tokio::test]

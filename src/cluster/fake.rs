@@ -239,9 +239,14 @@ impl State {
         let items =
             self.objects.iter().filter(|(path, _)| Place::of(path).collection == place.collection || of_all(path));
         let items = items.map(|(_, object)| object).filter(|object| selected(object, query));
+        let group = version.trim_start_matches("/apis/").trim_start_matches("/api/").split("/namespaces").next();
+        let other = || match plural {
+            "certificaterequests" => "CertificateRequest".to_owned(),
+            plural => format!("{}{}", plural[..1].to_uppercase(), plural[1..].trim_end_matches('s')),
+        };
         json!({
-            "apiVersion": kind.map_or_else(|| "v1".into(), |kind| kind.api_version()),
-            "kind": format!("{}List", kind.map_or("", |kind| kind.kind)),
+            "apiVersion": group,
+            "kind": format!("{}List", kind.map_or_else(other, |kind| kind.kind.to_owned())),
             "metadata": {"resourceVersion": self.writes.to_string()},
             "items": items.collect::<Vec<_>>(),
         })

@@ -19,15 +19,15 @@ mod soften;
 mod target;
 mod watch;
 
-pub use agents::{Agent, AgentPod, CERT_MANAGER, LABELS, LET_IN, REVISION, StoredSecret, agents_of, labelled, pods_of};
+pub use agents::{Agent, AgentPod, CERT_MANAGER, LABELS, LET_IN, REVISION, StoredSecret, labelled};
 pub use apply::{Change, comparable};
 pub use connection::Cluster;
 pub use error::{Cause, Error, Rejection};
 #[cfg(test)]
 pub use fake::Fake;
 pub use fields::{Writer, writers};
-pub use objects::{PlaneEvent, ServicePods};
-pub use planes::PlaneObject;
+pub use planes::{Detail, ListOf, PlaneObject};
 pub use rights::{Right, grant};
+pub use soften::soften;
 pub use target::{Options, Target, clusters, contexts, users};
 pub use watch::{Event, Watch};

@@ -32,6 +32,16 @@ pub(super) fn patch_params(dry_run: DryRun) -> PatchParams {
     PatchParams { dry_run: !dry_run.stores(), field_manager: Some(MANAGER.into()), ..PatchParams::default() }
 }
 
+/// What the server is asked for where an object's metadata will do.
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+
+/// How much of an object is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    Whole,
+    Metadata,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Page<T> {
@@ -306,8 +316,13 @@ impl Cluster {
     }
 
     /// An object of any kind by its path, as the server has it.
-    pub async fn fetch(&self, path: &str) -> Result<Value, Error> {
-        self.send(Request::get(path).body(Vec::new())).await
+    pub async fn fetch(&self, path: &str, detail: Detail) -> Result<Value, Error> {
+        let request = Request::get(path);
+        let request = match detail {
+            Detail::Whole => request,
+            Detail::Metadata => request.header(http::header::ACCEPT, METADATA),
+        };
+        self.send(request.body(Vec::new())).await
     }
 
     fn unsendable(&self, source: impl Into<BoxError>) -> Error {

@@ -58,7 +58,7 @@ impl Cluster {
 }
 
 /// Replaces each time that can't be held by the nearest one that can.
-fn soften(value: &mut Value) {
+pub fn soften(value: &mut Value) {
     match value {
         Value::Object(fields) => fields.values_mut().for_each(soften),
         Value::Array(items) => items.iter_mut().for_each(soften),

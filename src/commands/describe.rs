@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::error::{none_found, tell_missing};
 use crate::args::{ChoiceArgs, FromFiles, OutputArgs, Session, SnapshotArgs, TextFormat};
-use crate::doctor::{self, Facts};
+use crate::estate::{self, Extent, Facts, Files};
 use crate::manifest::json_text;
 use crate::plane::Plane;
 use crate::render::{self, redacted_json};
@@ -52,9 +52,11 @@ async fn gather(args: &Args, session: &Session) -> anyhow::Result<(Vec<Facts>, V
     if args.files.given() {
         let FromFiles { snapshot, .. } = args.files.read(&[], &session.term)?;
         let (names, missing) = args.choice.in_files(&snapshot.planes);
-        return Ok((doctor::facts_of_files(&snapshot, &names).await, missing));
+        let planes = snapshot.planes.iter().filter(|plane| names.contains(&plane.key())).cloned().collect();
+        return Ok((estate::facts(&Files::control(&snapshot), planes, Extent::Some).await, missing));
     }
     let cluster = args.choice.connect(session).await?;
-    let (planes, missing) = args.choice.in_cluster(&cluster, |plane: Plane| plane).await?;
-    Ok((doctor::facts(&cluster, planes).await, missing))
+    let (planes, missing) = args.choice.in_cluster(&cluster, Plane::without_history).await?;
+    let extent = Extent::of(args.choice.is_whole());
+    Ok((estate::facts(&cluster, planes, extent).await, missing))
 }

@@ -4,9 +4,11 @@ use clap::Args;
 
 use crate::args::{BuildArgs, BuildCluster, ChoiceArgs, ControlArgs, FromFiles, Session};
 use crate::cluster::Cluster;
-use crate::doctor::{self, Gateway, Gathered, Reach};
+use crate::doctor::{self, Gateway, GatewayReach, Gathered, Reach};
+use crate::estate::{Extent, Files, marks};
 use crate::gateway::GatewayUrl;
 use crate::pki::Remaining;
+use crate::plane::Side;
 use crate::term::{Exit, Term};
 
 /// The clusters of a diagnosis.
@@ -20,18 +22,15 @@ pub struct ClusterArgs {
 }
 
 impl ClusterArgs {
-    /// Where a diagnosis of named planes may look, with nothing that soon expires.
-    pub fn reach<'r>(&'r self, control: &'r Cluster, build: Option<&'r BuildCluster>, session: &Session) -> Reach<'r> {
+    /// Where a diagnosis of named planes may look, with nothing that soon expires, and without the gateway.
+    pub fn reach<'r>(&'r self, control: &'r Cluster, build: Option<&'r BuildCluster>) -> Reach<'r, Cluster> {
         Reach {
             control,
             control_namespace: &self.control.control_namespace,
-            build: build.map(|build| (&build.cluster, build.namespace.as_str())),
-            gateway_url: None,
-            identity: None,
-            limit: session.patience(),
-            soon: Remaining::Share(0.0),
+            build: build.map(|build| (&build.cluster, Some(build.namespace.as_str()))),
             named: true,
-            gateway: Gateway::Word,
+            soon: Remaining::Share(0.0),
+            gateway: None,
         }
     }
 }
@@ -56,26 +55,47 @@ impl DiagnosisArgs {
     }
 
     /// Where their diagnosis may look, with nothing that soon expires.
-    pub fn reach<'r>(&'r self, control: &'r Cluster, build: Option<&'r BuildCluster>, session: &Session) -> Reach<'r> {
-        Reach {
-            gateway_url: self.gateway_url.as_ref(),
-            named: !self.choice.names.is_empty(),
-            ..self.clusters.reach(control, build, session)
-        }
+    pub fn reach<'r>(
+        &'r self,
+        control: &'r Cluster,
+        build: Option<&'r BuildCluster>,
+        question: Gateway,
+        session: &Session,
+    ) -> Reach<'r, Cluster> {
+        let gateway =
+            GatewayReach { url: self.gateway_url.as_ref(), identity: None, limit: session.patience(), question };
+        let named = !self.choice.names.is_empty();
+        Reach { named, gateway: Some(gateway), ..self.clusters.reach(control, build) }
+    }
+
+    /// Whether the planes are all that there are.
+    pub fn extent(&self) -> Extent {
+        Extent::of(self.choice.is_whole())
     }
 
     /// Gathers from files what there is to diagnose; with an error for each plane that is missing, and with whether they
     /// are whole: in a dump that is cut off nothing is known for sure.
-    pub async fn of_files(
+    pub async fn read_files(
         &self,
         files: &FromFiles,
         soon: Remaining,
         term: &Term,
     ) -> (Gathered, Vec<anyhow::Error>, Exit) {
         let (names, missing) = self.choice.in_files(&files.snapshot.planes);
-        let (namespace, named) = (&self.clusters.control.control_namespace, !self.choice.names.is_empty());
-        let gathered = doctor::gather_of_files(&files.snapshot, &names, namespace, soon, named).await;
-        if !doctor::is_cut_off(&files.snapshot) {
+        let snapshot = &files.snapshot;
+        let (control, build) = (Files::control(snapshot), Files::build(snapshot));
+        let namespace = marks::namespace(snapshot, Side::Control);
+        let reach = Reach {
+            control: &control,
+            control_namespace: namespace.unwrap_or(&self.clusters.control.control_namespace),
+            build: build.as_ref().map(|build| (build, marks::namespace(snapshot, Side::Build))),
+            named: !self.choice.names.is_empty(),
+            soon,
+            gateway: None,
+        };
+        let planes = snapshot.planes.iter().filter(|plane| names.contains(&plane.key())).cloned().collect();
+        let gathered = doctor::gather(&reach, planes, Extent::Some).await;
+        if !marks::is_cut_off(snapshot) {
             return (gathered, missing, Exit::Done);
         }
         term.warn("the dump is cut off: what is missing in it may be there");

@@ -11,7 +11,10 @@ use super::error::{none_found, tell_missing};
 use super::error_text;
 use super::files::read;
 use crate::args::{OutputArgs, Session, SnapshotArgs, TextFormat, swapped};
-use crate::doctor::{self, CHECKS, Case, Checked, Gathered, Reach, Status, checks, explained, is_healthy, root_cause};
+use crate::doctor::{
+    self, CHECKS, Case, Checked, Gateway, GatewayReach, Gathered, Reach, Status, checks, explained, is_healthy,
+    root_cause,
+};
 use crate::manifest::{Input, json_text};
 use crate::pki::{self, Remaining};
 use crate::plane::{Plane, closest, did_you_mean};
@@ -79,7 +82,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     if args.files.given() {
         args.diagnosis.refuse_clusters()?;
         let files = args.files.read(&args.build_file, term)?;
-        let (gathered, missing, exit) = args.diagnosis.of_files(&files, args.expires_within, term).await;
+        let (gathered, missing, exit) = args.diagnosis.read_files(&files, args.expires_within, term).await;
         return Ok(exit.and(conclude(&args, &gathered, missing, term)?));
     }
     let control = args.diagnosis.choice.connect(session).await?;
@@ -88,12 +91,11 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         (Some(certificate), Some(key)) => Some(identity(certificate, key)?),
         _ => None,
     };
-    let reach =
-        Reach { identity, soon: args.expires_within, ..args.diagnosis.reach(&control, build.as_ref(), session) };
-    let (gathered, missing, exit) = match args.diagnosis.choice.in_cluster(&control, |plane: Plane| plane).await {
-        Ok((planes, missing)) => {
-            (doctor::gather(&reach, planes, args.diagnosis.choice.is_whole()).await, missing, Exit::Done)
-        }
+    let reach = args.diagnosis.reach(&control, build.as_ref(), Gateway::Word, session);
+    let gateway = reach.gateway.map(|gateway| GatewayReach { identity, ..gateway });
+    let reach = Reach { gateway, soon: args.expires_within, ..reach };
+    let (gathered, missing, exit) = match args.diagnosis.choice.in_cluster(&control, Plane::without_history).await {
+        Ok((planes, missing)) => (doctor::gather(&reach, planes, args.diagnosis.extent()).await, missing, Exit::Done),
         Err(error) => {
             if let Some(swapped) = swapped(&control, build.as_ref(), &error).await {
                 return Err(swapped.into());

@@ -51,7 +51,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     for name in &names {
         unless_swapped(&control, build.as_ref(), control.plane::<Plane>(name).await).await?;
     }
-    let reach = args.clusters.reach(&control, build.as_ref(), session);
+    let reach = args.clusters.reach(&control, build.as_ref());
     let (list, unread) = doctor::dump(&reach, &names).await?;
     for told in &unread {
         session.term.warn(&format!("not in the dump: {}", visible(told)));

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use super::diagnosis::DiagnosisArgs;
 use super::error::{none_found, tell_missing};
 use crate::args::{AtArgs, FileArgs, OutputArgs, Session, unless_swapped};
-use crate::doctor::{self, Break, Case, Few, Gateway, Reach, forecast};
+use crate::doctor::{self, Break, Case, Gateway, forecast};
+use crate::estate::Few;
 use crate::manifest::json_text;
 use crate::pki::Remaining;
 use crate::plane::{Plane, Span};
@@ -55,7 +56,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let (cases, missing, now, mut exit) = if args.files.given() {
         args.diagnosis.refuse_clusters()?;
         let files = args.files.read(&session.term)?;
-        let (gathered, missing, exit) = args.diagnosis.of_files(&files, SOON, &session.term).await;
+        let (gathered, missing, exit) = args.diagnosis.read_files(&files, SOON, &session.term).await;
         (gathered.cases, missing, files.snapshot.now, exit)
     } else {
         gather(&args, session).await?
@@ -78,7 +79,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     // So may a gateway that was named and shows no certificate.
     if let Some(url) =
-        args.diagnosis.gateway_url.as_ref().filter(|_| cases.iter().any(|case| case.gateway_certificate.is_none()))
+        args.diagnosis.gateway_url.as_ref().filter(|_| cases.iter().any(|case| case.gateway.certificate.is_none()))
     {
         session.term.warn(&format!("the certificate of {url} could not be seen"));
         exit = exit.and(Exit::Failed);
@@ -97,7 +98,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
                 session
                     .term
                     .warn(&format!("{name}: {}, so the certificates of its agent are not included", problem.message));
-                if case.is_named {
+                if case.shared.is_named {
                     exit = exit.and(Exit::Failed);
                 }
             }
@@ -125,9 +126,9 @@ type Gathered = (Vec<Case>, Vec<anyhow::Error>, Timestamp, Exit);
 async fn gather(args: &Args, session: &Session) -> anyhow::Result<Gathered> {
     let control = args.diagnosis.choice.connect(session).await?;
     let build = args.diagnosis.build().connect(session).await?;
-    let chosen = args.diagnosis.choice.in_cluster(&control, |plane: Plane| plane).await;
+    let chosen = args.diagnosis.choice.in_cluster(&control, Plane::without_history).await;
     let (planes, missing) = unless_swapped(&control, build.as_ref(), chosen).await?;
-    let reach = Reach { gateway: Gateway::Certificate, ..args.diagnosis.reach(&control, build.as_ref(), session) };
-    let cases = doctor::gather(&reach, planes, args.diagnosis.choice.is_whole()).await.cases;
+    let reach = args.diagnosis.reach(&control, build.as_ref(), Gateway::Certificate, session);
+    let cases = doctor::gather(&reach, planes, args.diagnosis.extent()).await.cases;
     Ok((cases, missing, control.now(), Exit::Done))
 }

@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::cluster::{Agent, Cluster, LABELS, Target};
-use crate::doctor::GATEWAY_CA;
 use crate::estate::CaPlace;
 use crate::plan::AGENT_SECRETS;
-use crate::plane::{CaSecret, NamespacedName, Plane};
+use crate::plane::{CaSecret, GATEWAY_CA, NamespacedName, Plane};
 use crate::text::{shell_quoted, visible};
 
 /// How many planeIDs are named.
@@ -152,7 +151,6 @@ fn some(ids: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::agents_of;
     use serde_json::json;
 
     fn plane(name: &str, plane_id: &str, secret: Option<&str>) -> Plane {
@@ -192,7 +190,8 @@ mod tests {
             json!({"kind": "Deployment", "metadata": {"name": "agent", "namespace": namespace, "labels": labels},
                 "spec": {"selector": {}, "template": {"spec": {"containers": [container]}}}})
         };
-        let agents = agents_of(&[agent("one", "x"), agent("two", "y"), agent("two", "z")]);
+        let agents = [agent("one", "x"), agent("two", "y"), agent("two", "z")];
+        let agents = agents.map(|agent| Agent::of(serde_json::from_value(agent).unwrap()));
         let target = Target::default();
         let note = |id: &str| text(&[plane("a", id, None)], Some(&[]), &target, Some((&target, &agents))).unwrap();
         let told = note("x");

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::args::{BuildArgs, BuildCluster, NoBuildCluster, Session};
 use crate::cluster::Cluster;
-use crate::doctor::AgentFacts;
+use crate::estate::AgentFacts;
 use crate::gateway;
 use crate::manifest::{self, Input};
 use crate::pki::{Bundle, CA_CERTIFICATE, LEAF_CERTIFICATE};

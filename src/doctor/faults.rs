@@ -14,8 +14,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use snapbox::{assert_data_eq, file};
 
-use super::{CHECKS, Checked, Gathered, Status, checks, gather_of_files, is_healthy, root_cause};
-use crate::estate::{Cause, Unavailable};
+use super::{CHECKS, Checked, Gathered, Reach, Status, checks, gather, is_healthy, root_cause};
+use crate::estate::{Cause, Extent, Files, Unavailable};
 use crate::gateway::{Answer, Counted, ProbeError, Reply};
 use crate::plane::{DUMPED, KEY_FITS, LOG, Plane, SIDE, Snapshot};
 
@@ -206,9 +206,17 @@ impl Estate {
     fn gathered(self) -> Gathered {
         let live = self.live;
         let snapshot = self.snapshot();
-        let names: BTreeSet<_> = snapshot.planes.iter().take(1).map(Plane::key).collect();
-        let gathered = gather_of_files(&snapshot, &names, CONTROL, "30d".parse().unwrap(), true);
-        let mut gathered = gathered.now_or_never().unwrap();
+        let (control, build) = (Files::control(&snapshot), Files::build(&snapshot));
+        let reach = Reach {
+            control: &control,
+            control_namespace: CONTROL,
+            build: build.as_ref().map(|build| (build, Some(BUILD))),
+            named: true,
+            soon: "30d".parse().unwrap(),
+            gateway: None,
+        };
+        let planes = snapshot.planes.iter().take(1).cloned().collect();
+        let mut gathered = gather(&reach, planes, Extent::Some).now_or_never().unwrap();
         if let Some(live) = live {
             all_answer(&mut gathered);
             live(&mut gathered);
@@ -226,8 +234,8 @@ impl Estate {
 fn all_answer(gathered: &mut Gathered) {
     gathered.ground.api_server = Ok("v1.36.3".into());
     for case in &mut gathered.cases {
-        case.presented = true;
-        case.counted = Some(Counted { connected_agents: 1 });
+        case.gateway.presented = true;
+        case.gateway.counted = Some(Counted { connected_agents: 1 });
     }
     answers(gathered, Answer::Authorized, SignedDuration::ZERO);
 }
@@ -235,12 +243,12 @@ fn all_answer(gathered: &mut Gathered) {
 /// The gateway says so, by a clock that is so much ahead.
 fn answers(gathered: &mut Gathered, answer: Answer, ahead: SignedDuration) {
     let case = &mut gathered.cases[0];
-    case.probe = Some(Ok(Reply { answer, date: Some(case.facts.now + ahead) }));
+    case.gateway.reply = Some(Ok(Reply { answer, date: Some(case.facts.now + ahead) }));
 }
 
 /// The gateway can't be asked.
 fn fails(gathered: &mut Gathered, error: ProbeError) {
-    gathered.cases[0].probe = Some(Err(Arc::new(error)));
+    gathered.cases[0].gateway.reply = Some(Err(Arc::new(error)));
 }
 
 fn localhost() -> String {
@@ -486,7 +494,7 @@ static FAULTS: &[Row] = &[
     row("an agent that was connected", disconnected, "fail connected"),
     row(
         "an agent that only another plane authorizes",
-        |at| at.live = Some(|gathered| gathered.cases[0].counted = Some(Counted { connected_agents: 0 })),
+        |at| at.live = Some(|gathered| gathered.cases[0].gateway.counted = Some(Counted { connected_agents: 0 })),
         "fail agent-authorized",
     ),
     // Of two faults the one that comes first in the order of cause.

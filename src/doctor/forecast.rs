@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::agents::{Pair, Running};
 use super::case::Case;
+use crate::estate::{Pair, Running};
 use crate::pki::{self, Certificate, Reason as Why, Verdict};
 
 /// What happens on a date. Its name is what scripts get.
@@ -206,7 +206,7 @@ fn of_secret(pair: &Pair, verdict: Verdict, at: Timestamp) -> Option<Break> {
 }
 
 fn of_gateway(case: &Case) -> Vec<Break> {
-    let certificate = case.gateway_certificate.as_ref().map(|certificate| {
+    let certificate = case.gateway.certificate.as_ref().map(|certificate| {
         let message = "the gateway's certificate expires: it reads the next one only when it starts".into();
         Break { date: certificate.not_after, reason: Reason::GatewayCertificateExpires, message }
     });
@@ -226,7 +226,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::doctor::gather_of_files;
+    use crate::doctor::{Reach, gather};
+    use crate::estate::{Extent, Files};
     use crate::pki::{Authority, KeyAlgorithm, PrivateKey, Remaining, ca, client};
     use crate::plane::{Plane, Snapshot, Span};
 
@@ -300,9 +301,16 @@ mod tests {
         ];
         related.extend_from_slice(objects);
         let snapshot = Snapshot::of_files(vec![plane], related, Some(day(started)));
-        let names: BTreeSet<_> = snapshot.planes.iter().map(Plane::key).collect();
-        let gathered =
-            gather_of_files(&snapshot, &names, "control", Remaining::Share(0.0), true).now_or_never().unwrap();
+        let (control, build) = (Files::control(&snapshot), Files::build(&snapshot).unwrap());
+        let reach = Reach {
+            control: &control,
+            control_namespace: "control",
+            build: Some((&build, None)),
+            named: true,
+            soon: Remaining::Share(0.0),
+            gateway: None,
+        };
+        let gathered = gather(&reach, snapshot.planes.clone(), Extent::Some).now_or_never().unwrap();
         let told = forecast(&gathered.cases[0], day(at));
         let number = |date: Timestamp| (date.as_second() - day(0).as_second()).div_euclid(DAY);
         told.into_iter().map(|one| (number(one.date), one.reason.name())).collect()

@@ -1,36 +1,34 @@
-//! What is known of a plane beside its own object, gathered once, each part with its own error; and what that tells:
-//! checks and their cause, notes, remarks, whom a change locks out, when it breaks.
+//! What is made of what is known of planes: checks and their cause, notes, remarks, whom a change locks out, when a plane
+//! breaks, and a dump for somebody else to look at.
 //!
-//! Not here: reaching the cluster (cluster), and showing what was found (render).
+//! Not here: reading the clusters (estate), and showing what was found (render).
 
-mod agents;
 mod case;
 mod checks;
+mod complaint;
 mod dump;
 mod explained;
-mod facts;
 #[cfg(test)]
 mod faults;
 mod forecast;
+mod gather;
 mod ground;
-mod issuance;
+mod heard;
 pub mod lockout;
-mod neighbours;
 mod notes;
+mod reach;
 mod redact;
 mod remarks;
+mod rights;
 
-pub use agents::{AgentFacts, Pair, Presents, agents};
-pub use case::{Case, GATEWAY_CA, Gateway, Reach, gather, gather_of_files, gather_without_control};
+pub use case::Case;
 pub use checks::{CHECKS, Checked, Hint, Status, checks, is_healthy, root_cause, unchecked, warnings};
 #[cfg(test)]
 pub use checks::{Outcome, Unchecked};
-pub use dump::{dump, is_cut_off};
+pub use dump::dump;
 pub use explained::explained;
-pub use facts::{Facts, facts, facts_of_files};
 pub use forecast::{Break, Reason, forecast};
-pub use ground::Gathered;
-pub use issuance::{Issuance, issuance, reissue};
-pub use neighbours::Few;
+pub use gather::{Gathered, gather, gather_without_control};
 pub use notes::{Note, notes, remarks};
+pub use reach::{Gateway, GatewayReach, Reach};
 pub use remarks::Remark;

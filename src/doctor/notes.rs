@@ -5,7 +5,7 @@ use std::cell::LazyCell;
 
 use serde::Serialize;
 
-use super::{Facts, Few};
+use crate::estate::Facts;
 use crate::pki::{Defect, DefectKind, SOON};
 use crate::plane::{DEFAULT_OBSERVABILITY, ROTATION, State};
 use crate::text::{shell_quoted, visible};
@@ -199,12 +199,12 @@ fn plane_id_left_out(facts: &Facts) -> Option<String> {
 }
 
 fn status_shared(facts: &Facts) -> Option<String> {
-    let others = facts.shares_plane_id_with.as_ref().ok()?;
+    let others = facts.shares_plane_id_with.as_ref().ok()?.few();
     (!others.is_empty()).then(|| {
         format!(
             "planeID {} is shared with {}: the status counts the agents of all of them, and an agent may be authorized for one only",
             visible(facts.plane.plane_id()),
-            Few::of(others)
+            others
         )
     })
 }
@@ -239,7 +239,7 @@ fn generation_behind(facts: &Facts) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::estate::{ClientCa, Unavailable};
+    use crate::estate::{ClientCa, Few, Peers, Unavailable};
     use crate::pki::{KeyAlgorithm, ca};
     use crate::plane::{Plane, Span};
     use rcgen::CertificateParams;
@@ -274,7 +274,7 @@ A8Beo0IXEy1I8uqKsr4eKJ3hLNcIHf7k56M5QCQKxcqfcSRUZF77jWrSNjGde7OI
         Facts {
             client_ca: ClientCa::new("value".into(), Ok(root.certificate.into_bytes())),
             plane: serde_json::from_value::<Plane>(object).unwrap(),
-            shares_plane_id_with: Ok(vec![]),
+            shares_plane_id_with: Ok(Peers::default()),
             same_ca: Few::default(),
             observability_exists: Ok(true),
             events: Ok(vec![]),
@@ -334,7 +334,7 @@ A8Beo0IXEy1I8uqKsr4eKJ3hLNcIHf7k56M5QCQKxcqfcSRUZF77jWrSNjGde7OI
         left_out.plane.spec.plane_id = None;
         expect(left_out, "plane-id-left-out");
         let mut shared = facts(json!({}));
-        shared.shares_plane_id_with = Ok(vec!["b".into()]);
+        shared.shares_plane_id_with = Ok(Peers::of(&["b"]));
         expect(shared, "status-shared");
         for (named, id) in
             [(json!({}), "observability-default-missing"), (json!({"name": "x"}), "observability-missing")]

@@ -8,10 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use regex::{Captures, Regex};
 use serde_json::{Map, Value, json};
 
-use super::agents::Pair;
-use super::case::BUILD_PLANE;
-use super::issuance::{CERTIFICATE, ISSUE, ISSUER, REQUEST};
 use crate::cluster::{CERT_MANAGER, REVISION, StoredSecret};
+use crate::estate::{CERTIFICATE, CERTIFICATE_REQUEST, ISSUE, ISSUER, Pair};
 use crate::pki::{self, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY};
 use crate::plane::{CA_KEY, CLUSTER_BUILD_PLANE, DESCRIPTION, DISPLAY_NAME, KEY_FITS, ROTATION};
 
@@ -44,7 +42,7 @@ pub fn kept(object: &Value, key: Option<&str>) -> Value {
             kept["spec"] = with_certificates_only(spec.clone());
             kept["status"] = object["status"].clone();
         }
-        BUILD_PLANE => {
+        _ if CLUSTER_BUILD_PLANE.other_scope().is_some_and(|other| kind == other.kind) => {
             let client_ca = json!({"clientCA": spec["clusterAgent"]["clientCA"]});
             let mut spec = fields(spec, &["planeID"]);
             spec["clusterAgent"] = client_ca;
@@ -72,15 +70,15 @@ pub fn kept(object: &Value, key: Option<&str>) -> Value {
             kept["spec"] = pod(spec);
             kept["status"] = pod_status(&object["status"]);
         }
-        CERTIFICATE => {
+        _ if kind == CERTIFICATE.kind => {
             kept["spec"] = fields(spec, &["secretName", "issuerRef"]);
             kept["status"] = fields(&object["status"], &["conditions", "renewalTime"]);
         }
-        ISSUER => {
+        _ if kind == ISSUER.kind => {
             kept["spec"] = json!({"ca": fields(&spec["ca"], &["secretName"])});
             kept["status"] = fields(&object["status"], &["conditions"]);
         }
-        REQUEST => {
+        _ if kind == CERTIFICATE_REQUEST.kind => {
             kept["status"] = fields(&object["status"], &["conditions"]);
             kept["status"]["certificate"] = in_base64(&object["status"]["certificate"]);
         }

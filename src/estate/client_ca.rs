@@ -58,6 +58,11 @@ impl ClientCa {
         self.bundle().map(Bundle::pem)
     }
 
+    /// Its certificates in DER, whether they can be parsed or not; none where it can't be read.
+    pub fn ders(&self) -> &[Vec<u8>] {
+        self.bundle().map(Bundle::ders).unwrap_or_default()
+    }
+
     /// The certificates that can be parsed; where there is none, the defect that is why.
     pub fn certificates(&self) -> Result<&[Certificate], &Unavailable> {
         let bundle = self.bundle()?;
@@ -136,7 +141,7 @@ impl CaPlace {
             Self::Value(value) => ClientCa::new("value".into(), Ok(value.clone().into_bytes())),
             Self::Unusable(source, why) => ClientCa::new(source.clone(), Err(why.clone())),
             Self::Secret(secret) => {
-                let what = ObjectRef::named(&SECRET, &secret.secret).with_key(&secret.key);
+                let what = ObjectRef::named(SECRET, &secret.secret).with_key(&secret.key);
                 let object = source.get(&what).await;
                 let bytes = object.and_then(|object| key_of(&object, &secret.key, &what.title()));
                 ClientCa::new(format!("secret/{secret}"), bytes)

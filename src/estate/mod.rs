@@ -3,15 +3,28 @@
 //!
 //! Not here: the requests (cluster), and what is made of what was read (doctor, plan, render).
 
+mod agents;
 mod client_ca;
+mod control;
+mod facts;
 mod files;
+mod issuance;
 mod live;
-mod marks;
+pub mod marks;
+mod neighbours;
 mod objects;
+mod recording;
 mod source;
 mod unavailable;
 
+pub use agents::{AgentFacts, Pair, Presents, Running, deployed, log, of_agents, secret, server_ca};
 pub use client_ca::{CaPlace, ClientCa, client_cas};
+pub use control::{Events, OtherScope, PlaneEvent, ServicePods, gateway_ca, gateway_pods, lease, other_scope};
+pub use facts::{Extent, Facts, Secrets, Surroundings, facts};
 pub use files::Files;
-pub use source::AT_ONCE;
+pub use issuance::{ISSUE, Issuance, issuance, reissue};
+pub use neighbours::{Few, Neighbours, Peers};
+pub use objects::{CERTIFICATE, CERTIFICATE_REQUEST, ISSUER};
+pub use recording::{Record, Recording};
+pub use source::{AT_ONCE, Coverage, Source};
 pub use unavailable::{Cause, Unavailable};

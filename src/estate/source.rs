@@ -1,12 +1,27 @@
 //! One way to read a cluster, whatever tells of it.
 
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::objects::ObjectRef;
+use super::objects::{Collection, ObjectRef};
 use super::unavailable::Unavailable;
+use crate::cluster::{Agent, AgentPod, Target, soften};
+use crate::plane::{Kind, Plane, Served};
 
 /// How many requests run at once.
 pub const AT_ONCE: usize = 16;
+
+/// How much a source knows of its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// All of it: what it doesn't have does not exist.
+    Whole,
+    /// What was looked for when it was dumped: of that, what it doesn't have did not exist.
+    Dump,
+    /// Some objects of it.
+    Part,
+}
 
 /// A cluster that can be read.
 ///
@@ -14,6 +29,44 @@ pub const AT_ONCE: usize = 16;
 pub trait Source {
     /// One object.
     async fn get(&self, what: &ObjectRef) -> Result<Value, Unavailable>;
+
+    /// Objects of a kind, each made into what is needed of it as soon as it is there.
+    async fn list<R>(&self, what: &Collection, make: impl Fn(&Value) -> Option<R>) -> Result<Vec<R>, Unavailable>;
+
+    /// All planes, each made into what is needed of it as soon as it is there.
+    async fn planes<R>(&self, make: impl Fn(Plane) -> R) -> Result<Vec<R>, Unavailable>;
+
+    /// The end of a pod's log.
+    async fn log(&self, agent: &Agent, pod: &AgentPod) -> Result<String, Unavailable>;
+
+    /// The API server's version.
+    async fn version(&self) -> Result<String, Unavailable>;
+
+    /// What the CRD of planes says.
+    async fn served(&self) -> Result<Served, Unavailable>;
+
+    /// What tells the cluster from any other; none where that is unknown.
+    async fn identity(&self) -> Option<String>;
+
+    /// The kind of planes that are meant.
+    fn kind(&self) -> &'static Kind;
+
+    fn coverage(&self) -> Coverage;
+
+    /// How commands reach the cluster; none where it can't be reached.
+    fn target(&self) -> Option<&Target>;
+
+    /// The moment for which it tells.
+    fn now(&self) -> Timestamp;
+}
+
+/// An object as a type; none where it is no such object. Times past the year 9999 become the last one.
+pub fn typed<T: DeserializeOwned>(object: &Value) -> Option<T> {
+    T::deserialize(object).ok().or_else(|| {
+        let mut softened = object.clone();
+        soften(&mut softened);
+        T::deserialize(softened).ok()
+    })
 }
 
 /// The text at a JSON pointer; empty where there is none.

@@ -92,3 +92,12 @@ impl From<&Error> for Unavailable {
         Self { cause, message: error.to_string(), hint: error.hint() }
     }
 }
+
+/// Turns what isn't there into nothing, which is known.
+pub fn or_none<T>(read: Result<T, Unavailable>) -> Result<Option<T>, Unavailable> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(why) if why.is_missing() => Ok(None),
+        Err(why) => Err(why),
+    }
+}

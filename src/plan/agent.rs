@@ -9,7 +9,7 @@ use super::clusters::Clusters;
 use super::error::Error;
 use super::observer::{Observer, Status, until};
 use crate::cluster::{Agent, StoredSecret};
-use crate::doctor::{Pair, Presents};
+use crate::estate::{Pair, Presents};
 use crate::pki::{CA_CERTIFICATE, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY};
 use crate::plane::{NamespacedName, Plane, State};
 use crate::text::visible;

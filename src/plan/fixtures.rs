@@ -9,8 +9,8 @@ use super::bootstrap::{Bootstrap, CaIn};
 use super::clusters::Clusters;
 use super::observer::{Observer, Pem, Status};
 use super::rotate::{Goal, Phase, Rotation};
-use crate::cluster::{Agent, Cluster, Fake, StoredSecret, agents_of};
-use crate::doctor::Pair;
+use crate::cluster::{Agent, Cluster, Fake, StoredSecret};
+use crate::estate::Pair;
 use crate::pki::{self, Authority, KeyAlgorithm, PrivateKey};
 use crate::plane::{DryRun, Plane, Span};
 
@@ -113,7 +113,7 @@ pub fn deployment(namespace: &str, name: &str, plane_id: &str, secret: &str) -> 
 }
 
 pub fn agent(namespace: &str, name: &str, plane_id: &str, secret: &str) -> Agent {
-    agents_of(&[deployment(namespace, name, plane_id, secret)]).remove(0)
+    Agent::of(serde_json::from_value(deployment(namespace, name, plane_id, secret)).unwrap())
 }
 
 /// A registration of the plane `p` with the planeID `id`, as the command line without flags has it.

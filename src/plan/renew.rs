@@ -9,7 +9,7 @@ use super::error::Error;
 use super::observer::{Observer, Status};
 use super::trust::{Trustees, all_trust};
 use crate::cluster::{Agent, AgentPod, Cluster, StoredSecret, Target, Writer};
-use crate::doctor::{Pair, Presents};
+use crate::estate::{Pair, Presents};
 use crate::pki::{
     self, Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, KeyAlgorithm, KeyError, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY,
     PrivateKey, Verdict,

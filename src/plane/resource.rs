@@ -179,6 +179,12 @@ impl Plane {
         }
     }
 
+    /// Without who wrote which field, which is most of what a listed plane holds.
+    pub fn without_history(mut self) -> Self {
+        self.metadata.managed_fields = None;
+        self
+    }
+
     pub fn connection(&self) -> Option<&AgentConnection> {
         self.status.as_ref()?.agent_connection.as_ref()
     }

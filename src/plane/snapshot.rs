@@ -48,18 +48,6 @@ impl Snapshot {
         let dumped = planes.iter().filter_map(|plane| plane.annotation(DUMPED)?.parse().ok()).max();
         Self { now: at.or(dumped).or(newest).unwrap_or_else(Timestamp::now), planes, related }
     }
-
-    /// The object of this kind and name among the related ones of a cluster; what doesn't say where it is from may be.
-    pub fn related(&self, side: Side, kind: &str, namespace: Option<&str>, name: &str) -> Option<&Value> {
-        let text =
-            |object: &'_ Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-        self.related.iter().find(|object| {
-            side.has(object)
-                && text(object, "/kind").as_deref() == Some(kind)
-                && text(object, "/metadata/name").as_deref() == Some(name)
-                && (namespace.is_none() || text(object, "/metadata/namespace").as_deref() == namespace)
-        })
-    }
 }
 
 /// Returns the newest time that planes hold, but for times so far after the youngest plane's creation that they can only

@@ -22,3 +22,9 @@ pub const KEY_FITS: &str = "choreoctl.dev/key-fits";
 pub const LOG: &str = "choreoctl.dev/log";
 /// Where the controller sends its events, as the resource itself has no namespace.
 pub const EVENT_NAMESPACE: &str = "default";
+/// The gateway's CA: a Secret in the control plane's namespace, and a ConfigMap of the same name in the agent's.
+pub const GATEWAY_CA: &str = "cluster-gateway-ca";
+/// The gateway's Service in the control plane's namespace.
+pub const GATEWAY_SERVICE: &str = "cluster-gateway";
+/// The controller's leader election.
+pub const LEASE: &str = "43500532.openchoreo.dev";

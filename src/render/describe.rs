@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::certificates::{left, object};
 use super::{NONE, cell, columns, cut, state};
-use crate::doctor::{Facts, Few, Note, notes, remarks};
-use crate::estate::Unavailable;
+use crate::doctor::{Note, notes, remarks};
+use crate::estate::{Facts, Peers, PlaneEvent, Unavailable};
 use crate::paint;
 use crate::pki::SOON;
 use crate::plane::{DESCRIPTION, DISPLAY_NAME, ObservabilityPlaneRef, Plane, State, age};
@@ -139,10 +139,10 @@ impl Page {
     }
 }
 
-fn shared(others: &Result<Vec<String>, Unavailable>) -> String {
+fn shared(others: &Result<Peers, Unavailable>) -> String {
     match others {
         Ok(others) if others.is_empty() => "no other plane".into(),
-        Ok(others) => Few::of(others).to_string(),
+        Ok(others) => others.few().to_string(),
         Err(problem) => cut(&problem.message, TEXT),
     }
 }
@@ -226,7 +226,7 @@ pub fn json(facts: &Facts) -> Value {
             "certificates": certificates,
             "problem": ca.certificates().err().map(|problem| &problem.message),
         },
-        "sharesPlaneIDWith": facts.shares_plane_id_with.as_ref().ok(),
+        "sharesPlaneIDWith": facts.shares_plane_id_with.as_ref().ok().map(|others| others.names().collect::<Vec<_>>()),
         "secretStore": plane.spec.secret_store_ref.as_ref().map(|store| &store.name),
         "observabilityPlane": {
             "kind": kind,
@@ -236,7 +236,7 @@ pub fn json(facts: &Facts) -> Value {
         },
         "conditions": plane.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default(),
         "events": facts.events.as_ref().ok().map(|events| {
-            let event = |event: &crate::cluster::PlaneEvent| json!({"type": event.kind, "reason": event.reason, "message": event.message, "last": event.last, "count": event.count});
+            let event = |event: &PlaneEvent| json!({"type": event.kind, "reason": event.reason, "message": event.message, "last": event.last, "count": event.count});
             events.iter().map(event).collect::<Vec<_>>()
         }),
         "notes": notes(facts),

@@ -8,8 +8,8 @@ use crate::args::{AtArgs, BuildArgs, OutputArgs, Session};
 use crate::commands::files::read_key;
 use crate::commands::source::SourceReader;
 use crate::complete;
-use crate::doctor::{self, AgentFacts, Remark};
-use crate::estate::{self, ClientCa};
+use crate::doctor::Remark;
+use crate::estate::{self, AgentFacts, ClientCa};
 use crate::manifest::json_text;
 use crate::pki::{
     self, Bundle, CA_CERTIFICATE, CA_PRIVATE_KEY, Certificate, DefectKind, Issuer, Issuers, LEAF_CERTIFICATE,
@@ -128,11 +128,12 @@ async fn of_source(source: &Source, reader: &SourceReader<'_>) -> anyhow::Result
         }
         Source::Agent => {
             let build = reader.build.as_ref().ok_or(crate::args::NoBuildCluster)?;
-            let agents = doctor::agents(&build.cluster, &build.namespace).await?;
+            let agents = build.cluster.agents(&build.namespace).await?;
             if agents.is_empty() {
                 // The error says what there is instead.
                 build.cluster.agent(&build.namespace, None).await?;
             }
+            let agents = estate::of_agents(&build.cluster, agents).await;
             Ok(agents.into_iter().map(|facts| (format!("agent/{}", facts.agent.name.name), of_agent(facts))).collect())
         }
         source => Ok(vec![(source.to_string(), of_place(source, reader).await)]),

@@ -2,15 +2,16 @@
 
 use jiff::Timestamp;
 
-use super::super::agents::{AgentFacts, Presents};
-use super::super::case::{BuildCase, Case, GATEWAY_CA};
-use super::super::neighbours::Few;
-use super::super::redact::without_user;
-use super::{Hint, Outcome, Unchecked};
+use super::outcome::{Hint, Outcome, Unchecked};
 use crate::cluster::{AgentPod, LABELS, LET_IN};
+use crate::doctor::case::{BuildCase, Case};
+use crate::doctor::complaint::complaint;
+use crate::doctor::redact::without_user;
+use crate::estate::Few;
+use crate::estate::{AgentFacts, Presents};
 use crate::gateway::{Answer, GatewayUrl};
 use crate::pki::{self, Reason, Remaining, Verdict};
-use crate::plane::{CHART, CLUSTER_BUILD_PLANE, RELEASE, age};
+use crate::plane::{CHART, CLUSTER_BUILD_PLANE, GATEWAY_CA, RELEASE, age};
 use crate::text::{shell_quoted, visible};
 
 /// How long a restart is told of, in seconds.
@@ -57,17 +58,17 @@ fn no_agent(case: &Case, why: &str) -> Outcome {
             let namespace = agents.first().map(|agent| shell_quoted(&agent.namespace).into_owned()).unwrap_or_default();
             let flags = format!(" --build-namespace {namespace}");
             let doctor = case.control(&format!("choreoctl doctor {}", shell_quoted(case.facts.plane.name())));
-            let build = case.build_target.as_ref().map(crate::cluster::Target::build_flags).unwrap_or_default();
+            let build = case.shared.build_target.as_ref().map(crate::cluster::Target::build_flags).unwrap_or_default();
             Outcome::fail(format!("{why}: the agent of planeID {id} is {}", Few::of(&names)))
                 .fix(format!("{doctor}{build}{flags}"))
         }
-        _ if case.is_one_cluster => Outcome::fail(format!(
+        _ if case.shared.is_one_cluster => Outcome::fail(format!(
             "{why}, nor in another namespace: the cluster given as the agent's is the control plane's own ({})",
-            case.build_target.as_ref().map(crate::cluster::Target::title).unwrap_or_default()
+            case.shared.build_target.as_ref().map(crate::cluster::Target::title).unwrap_or_default()
         ))
         .advice("name the agent's cluster with --build-context"),
         // One cluster has the agents of some planes.
-        Ok(_) if case.is_connected() && !case.is_named && case.has_agents => {
+        Ok(_) if case.is_connected() && !case.shared.is_named && case.shared.has_agents => {
             Outcome::unchecked(Unchecked::OtherCluster, format!("{why}: the plane is connected from another cluster"))
         }
         Ok(_) if case.is_connected() => {
@@ -228,7 +229,7 @@ pub fn agent_trusted(case: &Case) -> Outcome {
     };
     match (case.verdict(), case.pair()) {
         (Some(Verdict::Authorized { until: Some(until) }), Some(pair))
-            if Remaining::covers(case.soon, until, case.facts.now) =>
+            if Remaining::covers(case.shared.soon, until, case.facts.now) =>
         {
             let (left, leaf) = (age(until, case.facts.now), pair.leaf());
             let renewal = case.agent().and_then(AgentFacts::issuance).and_then(|issuance| issuance.renewal);
@@ -267,7 +268,7 @@ pub fn agent_server_ca(case: &Case) -> Outcome {
     let namespace = shell_quoted(&build.agent.agent.name.namespace);
     let map = build.agent.agent.server_ca.as_deref().unwrap_or(GATEWAY_CA);
     let hint = |outcome: Outcome| {
-        let secret = format!("kubectl -n {} get secret {GATEWAY_CA}", shell_quoted(&case.control_namespace));
+        let secret = format!("kubectl -n {} get secret {GATEWAY_CA}", shell_quoted(&case.shared.control_namespace));
         let template = "-o 'go-template={{index .data \"ca.crt\" | base64decode}}' > gateway-ca.crt";
         let create =
             format!("kubectl -n {namespace} create configmap {} --from-file=ca.crt=gateway-ca.crt", shell_quoted(map));
@@ -290,9 +291,9 @@ pub fn agent_server_ca(case: &Case) -> Outcome {
     if let Some(ended) = ends.filter(|ends| *ends < case.facts.now) {
         return hint(Outcome::fail(format!("the gateway's CA in the ConfigMap {map} of the agent ended on {ended}")));
     }
-    match &case.gateway_ca {
+    match &case.shared.gateway_ca {
         Ok(theirs) if pki::certificates(theirs).iter().any(|der| own.contains(der)) => match ends {
-            Some(ends) if Remaining::covers(case.soon, ends, case.facts.now) => {
+            Some(ends) if Remaining::covers(case.shared.soon, ends, case.facts.now) => {
                 Outcome::warn(format!("the gateway's CA ends in {}, at {ends}", age(ends, case.facts.now)))
             }
             _ => Outcome::pass("the agent trusts the gateway's CA"),
@@ -300,7 +301,7 @@ pub fn agent_server_ca(case: &Case) -> Outcome {
         Ok(_) => {
             hint(Outcome::fail(format!("the ConfigMap {map} of the agent holds another CA than the gateway's Secret")))
         }
-        Err(_) if matches!(case.probe, Some(Ok(_))) => Outcome::pass("the gateway's certificate is of this CA"),
+        Err(_) if matches!(case.gateway.reply, Some(Ok(_))) => Outcome::pass("the gateway's certificate is of this CA"),
         Err(problem) => Outcome::unchecked(
             Unchecked::Unread,
             format!("the agent has a CA, and that of the gateway is unknown: {}", problem.message),
@@ -364,7 +365,7 @@ pub fn agent_current(case: &Case) -> Outcome {
             let presents: Vec<_> = pods.iter().filter_map(|pod| pair.presented_by(pod)).collect();
             let trusted = matches!(case.verdict(), Some(Verdict::Authorized { .. }));
             // The gateway would let in what the Secret holds, and no pod presents it.
-            let would = matches!(&case.probe, Some(Ok(reply)) if reply.answer == Answer::Authorized);
+            let would = matches!(&case.gateway.reply, Some(Ok(reply)) if reply.answer == Answer::Authorized);
             let all_older = presents.iter().all(|presents| *presents == Presents::Older);
             let outcome = if would && all_older && !case.is_connected() {
                 Outcome::fail(told.clone())
@@ -381,31 +382,9 @@ pub fn agent_current(case: &Case) -> Outcome {
 
 impl Case {
     /// The last thing that the agent's log complains of, explained.
-    pub(super) fn log(&self) -> Option<String> {
+    pub fn log(&self) -> Option<String> {
         let log = self.build.as_ref()?.as_ref().ok()?.log.as_ref().ok()?;
         let (word, meaning) = log.lines().rev().take_while(|line| !line.contains(LET_IN)).find_map(complaint)?;
         Some(format!("the agent logs `{word}`: {meaning}"))
     }
 }
-
-/// What a line of the agent's log complains of.
-pub fn complaint(line: &str) -> Option<&'static (&'static str, &'static str)> {
-    COMPLAINTS.iter().find(|(word, _)| line.contains(word))
-}
-
-/// What the agent logs, and what it means.
-static COMPLAINTS: &[(&str, &str)] = &[
-    ("malformed ws or wss URL", "its server URL begins with https://"),
-    ("failed to load client certificate", "key and certificate don't fit or don't parse"),
-    ("failed to create agent", "its plane type is of another release, or its certificate can't be used"),
-    ("failed to parse server CA certificate", "the ConfigMap with the gateway's CA holds no certificate"),
-    ("failed to read server CA certificate", "the ConfigMap with the gateway's CA has no key ca.crt"),
-    ("certificate signed by unknown authority", "it has another CA than the gateway's"),
-    ("certificate is valid for", "the gateway's certificate lacks the name that it uses"),
-    ("doesn't contain any IP SANs", "the gateway's certificate lacks the name that it uses"),
-    ("certificate has expired", "the gateway serves an old certificate"),
-    ("no such host", "the host name of its server URL can't be resolved"),
-    ("connection refused", "nobody listens where its server URL leads"),
-    ("i/o timeout", "the network doesn't lead to its server URL"),
-    ("bad handshake", "the gateway refuses it"),
-];

@@ -1,10 +1,10 @@
 //! Checks of the gateway and of what the controller reports.
 
-use super::super::case::{Case, GATEWAY_CA, GATEWAY_SERVICE};
-use super::super::neighbours::Few;
-use super::{Hint, Outcome, Unchecked};
+use super::outcome::{Hint, Outcome, Unchecked};
+use crate::doctor::case::Case;
+use crate::estate::Peers;
 use crate::gateway::{Answer, ProbeError, Reply};
-use crate::plane::{CLUSTER_BUILD_PLANE, DEFAULT_PLANE, Span, State, age};
+use crate::plane::{CLUSTER_BUILD_PLANE, DEFAULT_PLANE, GATEWAY_CA, GATEWAY_SERVICE, Span, State, age};
 use crate::text::{shell_quoted, visible};
 
 /// How far two clocks may be apart, in seconds.
@@ -13,12 +13,12 @@ const APART: i64 = 60;
 const LEASE_AGE: i64 = 120;
 
 pub fn gateway_running(case: &Case) -> Outcome {
-    let namespace = shell_quoted(&case.control_namespace);
-    match &case.gateway_pods {
+    let namespace = shell_quoted(&case.shared.control_namespace);
+    match &case.shared.gateway_pods {
         Err(problem) => Outcome::unchecked(Unchecked::Unread, problem.message.clone()),
         Ok(None) => Outcome::unchecked(
             Unchecked::GatewayPods,
-            format!("the namespace {} has no Service {GATEWAY_SERVICE}", case.control_namespace),
+            format!("the namespace {} has no Service {GATEWAY_SERVICE}", case.shared.control_namespace),
         ),
         Ok(Some(pods)) => {
             let look = format!("kubectl -n {namespace} get pods -l {}", shell_quoted(&pods.selector));
@@ -35,15 +35,15 @@ pub fn gateway_running(case: &Case) -> Outcome {
 }
 
 pub fn gateway_reachable(case: &Case) -> Outcome {
-    let Some(probe) = &case.probe else {
-        return match &case.gateway_url {
+    let Some(probe) = &case.gateway.reply else {
+        return match &case.gateway.url {
             None => Outcome::unchecked(Unchecked::Gateway, "no gateway URL is known: --gateway-url"),
             Some(url) => {
                 Outcome::unchecked(Unchecked::Gateway, format!("{} was not contacted", visible(&url.to_string())))
             }
         };
     };
-    let url = case.gateway_url.as_ref().map(|url| visible(&url.to_string()).into_owned()).unwrap_or_default();
+    let url = case.gateway.url.as_ref().map(|url| visible(&url.to_string()).into_owned()).unwrap_or_default();
     match probe.as_ref().map_err(|error| &**error) {
         Ok(_) | Err(ProbeError::Dropped(_) | ProbeError::Identity(_) | ProbeError::NotHttp(_)) => {
             Outcome::pass(format!("{url} answers"))
@@ -54,7 +54,8 @@ pub fn gateway_reachable(case: &Case) -> Outcome {
             .hint(case.restart_gateway())
             .advice("the gateway reads its certificate once, when it starts"),
         Err(error @ ProbeError::UnknownAuthority) => {
-            let inspect = format!("choreoctl certs inspect secret/{}/{GATEWAY_CA}:ca.crt", case.control_namespace);
+            let inspect =
+                format!("choreoctl certs inspect secret/{}/{GATEWAY_CA}:ca.crt", case.shared.control_namespace);
             Outcome::fail(error.to_string()).look(case.control(&inspect))
         }
         // Names of Services are resolved in the agent's cluster only.
@@ -63,7 +64,7 @@ pub fn gateway_reachable(case: &Case) -> Outcome {
         }
         // The agent may reach it over another network than this machine.
         Err(error) => {
-            let namespace = shell_quoted(&case.control_namespace);
+            let namespace = shell_quoted(&case.shared.control_namespace);
             Outcome::fail(format!("{error} (seen from this machine)"))
                 .advice(format!("check that {url} is right and that the agent's cluster can reach it"))
                 .look(case.control(&format!("kubectl -n {namespace} get service {GATEWAY_SERVICE}")))
@@ -78,13 +79,13 @@ fn is_of_service(host: &str) -> bool {
 
 /// How far the gateway's clock is ahead of the API server's, in seconds; none where it isn't known or doesn't matter.
 fn ahead(case: &Case) -> Option<i64> {
-    let date = case.probe.as_ref()?.as_ref().ok()?.date?;
+    let date = case.gateway.reply.as_ref()?.as_ref().ok()?.date?;
     let ahead = date.duration_since(case.facts.now).as_secs();
     (ahead.abs() > APART).then_some(ahead)
 }
 
 pub fn gateway_clock(case: &Case) -> Outcome {
-    match &case.probe {
+    match &case.gateway.reply {
         None => return Outcome::unchecked(Unchecked::Gateway, "the gateway was not contacted"),
         Some(Ok(Reply { date: Some(_), .. })) => {}
         Some(_) => return Outcome::skip("the gateway's answer has no date"),
@@ -95,21 +96,21 @@ pub fn gateway_clock(case: &Case) -> Outcome {
     let side = if ahead > 0 { "ahead of" } else { "behind" };
     let span = Span::from_seconds(ahead.unsigned_abs());
     let told = format!("the gateway's clock is {span} {side} the API server's");
-    let let_in = matches!(&case.probe, Some(Ok(reply)) if reply.answer == Answer::Authorized);
+    let let_in = matches!(&case.gateway.reply, Some(Ok(reply)) if reply.answer == Answer::Authorized);
     let stale = matches!(case.facts.plane.state(case.facts.now), State::Late | State::Stale);
-    let nodes = case.control(&format!("kubectl -n {} get pods -o wide", shell_quoted(&case.control_namespace)));
-    let outcome = if (case.presented && !let_in) || stale { Outcome::fail(told) } else { Outcome::warn(told) };
+    let nodes = case.control(&format!("kubectl -n {} get pods -o wide", shell_quoted(&case.shared.control_namespace)));
+    let outcome = if (case.gateway.presented && !let_in) || stale { Outcome::fail(told) } else { Outcome::warn(told) };
     outcome.advice("correct the clock of the gateway's node").look(nodes)
 }
 
 pub fn gateway_answer(case: &Case) -> Outcome {
-    let Some(probe) = &case.probe else {
+    let Some(probe) = &case.gateway.reply else {
         return Outcome::unchecked(Unchecked::Gateway, "the gateway was not contacted");
     };
-    let namespace = shell_quoted(&case.control_namespace);
+    let namespace = shell_quoted(&case.shared.control_namespace);
     let log = case.control(&format!("kubectl -n {namespace} logs service/{GATEWAY_SERVICE} --tail=100"));
     let answer = match probe {
-        _ if !case.presented => {
+        _ if !case.gateway.presented => {
             let why = "there is no certificate to present: --build-context, or --cert and --key";
             return Outcome::unchecked(Unchecked::Gateway, why);
         }
@@ -134,7 +135,7 @@ pub fn gateway_answer(case: &Case) -> Outcome {
 
 pub fn controller(case: &Case) -> Outcome {
     let facts = &case.facts;
-    let (down, lease) = match &case.lease {
+    let (down, lease) = match &case.shared.lease {
         Ok(Some(renewed)) => {
             let old = facts.now.duration_since(*renewed).as_secs() > LEASE_AGE;
             (old, format!("the controller last renewed its lease {} ago", age(*renewed, facts.now)))
@@ -142,9 +143,9 @@ pub fn controller(case: &Case) -> Outcome {
         Ok(None) => (false, "there is no lease of the controller".into()),
         Err(problem) => (false, format!("of the controller's lease nothing is known: {}", problem.message)),
     };
-    let namespace = shell_quoted(&case.control_namespace);
+    let namespace = shell_quoted(&case.shared.control_namespace);
     let look = case.control(&format!("kubectl -n {namespace} get pods"));
-    let answers = matches!(case.probe, Some(Ok(_)));
+    let answers = matches!(case.gateway.reply, Some(Ok(_)));
     match facts.plane.state(facts.now) {
         State::Stale if down => Outcome::fail(format!("the last report is old, and {lease}: it is down")).look(look),
         State::Stale if answers => {
@@ -197,18 +198,18 @@ fn connected_agents(count: i64) -> String {
 }
 
 pub fn agent_authorized(case: &Case) -> Outcome {
-    match case.counted {
+    match case.gateway.counted {
         _ if case.facts.plane.state(case.facts.now) != State::Connected => Outcome::skip("none is connected"),
         None => Outcome::unchecked(Unchecked::Gateway, "the gateway did not report its agents"),
         Some(counted) if counted.connected_agents > 0 => {
             Outcome::pass(format!("the gateway counts {} for this plane", counted.connected_agents))
         }
         Some(_) => {
-            let shared = case.facts.shares_plane_id_with.as_deref().unwrap_or_default();
+            let shared = case.facts.shares_plane_id_with.as_ref().map(Peers::few).unwrap_or_default();
             let why = if shared.is_empty() {
                 "no agent is connected that this plane authorizes, although the status says so".to_owned()
             } else {
-                format!("the connected agents are authorized only by other planes of the planeID ({})", Few::of(shared))
+                format!("the connected agents are authorized only by other planes of the planeID ({})", shared)
             };
             Outcome::fail(why).hint(case.with_both("certs verify --cert agent --plane", "", Hint::Look))
         }
@@ -218,8 +219,8 @@ pub fn agent_authorized(case: &Case) -> Outcome {
 impl Case {
     /// The command that restarts the gateway.
     fn restart_gateway(&self) -> Hint {
-        let namespace = shell_quoted(&self.control_namespace);
-        let pods = self.gateway_pods.as_ref().ok().and_then(Option::as_ref);
+        let namespace = shell_quoted(&self.shared.control_namespace);
+        let pods = self.shared.gateway_pods.as_ref().ok().and_then(Option::as_ref);
         match pods {
             Some(pods) => Hint::Fix(
                 self.control(&format!("kubectl -n {namespace} delete pods -l {}", shell_quoted(&pods.selector))),

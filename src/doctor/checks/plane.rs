@@ -1,11 +1,11 @@
 //! Checks of the control plane and of the plane itself.
 
-use super::super::case::Case;
-use super::super::ground::Ground;
-use super::super::neighbours::Few;
-use super::{Hint, Outcome, Unchecked};
+use super::outcome::{Hint, Outcome, Unchecked};
 use crate::cluster::grant;
+use crate::doctor::case::Case;
+use crate::doctor::ground::Ground;
 use crate::estate::Cause;
+use crate::estate::Few;
 use crate::manifest::{parse, to_yaml};
 use crate::pki::{self, CA_CERTIFICATE, Certificate, DefectKind, LEAF_CERTIFICATE, Verdict};
 use crate::plane::{CLUSTER_BUILD_PLANE, Plane, ROTATION};
@@ -18,8 +18,8 @@ pub fn api_server(ground: &Ground) -> Outcome {
         Err(problem) if problem.cause == Cause::NotInFiles => Outcome::skip(problem.message.clone()),
         Err(problem) => {
             let outcome = Outcome::fail(problem.message.clone());
-            match &ground.hint {
-                Some(hint) => outcome.advice(hint.clone()),
+            match ground.hint() {
+                Some(hint) => outcome.advice(hint),
                 None => outcome.look(ground.control.command("kubectl cluster-info")),
             }
         }
@@ -41,7 +41,7 @@ pub fn crd(ground: &Ground) -> Outcome {
         }
         Err(problem) if problem.is_missing() => {
             let outcome = Outcome::fail(problem.message.clone());
-            if let Some(hint) = &ground.hint { outcome.advice(hint) } else { outcome }
+            if let Some(hint) = ground.hint() { outcome.advice(hint) } else { outcome }
         }
         Err(problem) => Outcome::skip(problem.message.clone()),
     }
@@ -107,7 +107,7 @@ pub fn client_ca_readable(case: &Case) -> Outcome {
 /// The command that writes the CA of the agent's certificate, or the certificate itself where it is self-signed, into the
 /// plane: what the guides do by hand. None where an agent would be refused all the same.
 fn trust_agent(case: &Case) -> Option<Hint> {
-    let (pair, build) = (case.pair()?, case.build_target.as_ref()?);
+    let (pair, build) = (case.pair()?, case.shared.build_target.as_ref()?);
     let trusts = |ca: &str| matches!(pki::verify(&pair.presented, ca, case.facts.now), Verdict::Authorized { .. });
     let leaf = pki::encode("CERTIFICATE", pair.presented.first()?);
     let key = if trusts(&pair.ca) { CA_CERTIFICATE } else { LEAF_CERTIFICATE };
@@ -136,7 +136,7 @@ pub fn client_ca_usable(case: &Case) -> Outcome {
             return outcome.advice("choreoctl certs bundle FILE makes raw PEM of base64 and DER");
         }
     };
-    let defects = case.facts.client_ca.defects(case.facts.now, case.soon);
+    let defects = case.facts.client_ca.defects(case.facts.now, case.shared.soon);
     match defects.iter().find(|defect| defect.kind.bars_every_agent()) {
         Some(defect) => Outcome::fail(format!("no agent can connect: {defect}")).hint(case.rotate()),
         None => {
@@ -185,7 +185,7 @@ pub fn ca_outlives(case: &Case) -> Outcome {
         let remark = format!("the CA {}{other}", pki::pinned(leaf, renewal));
         return Outcome::warn(remark).hint(case.rotate());
     }
-    let soon = case.facts.client_ca.defects(case.facts.now, case.soon);
+    let soon = case.facts.client_ca.defects(case.facts.now, case.shared.soon);
     if let Some(defect) = soon.iter().find(|defect| defect.kind == DefectKind::ExpiresSoon) {
         return Outcome::warn(defect.to_string()).hint(case.rotate());
     }
@@ -235,12 +235,12 @@ pub fn plane_id_shared(case: &Case) -> Outcome {
     {
         return Outcome::warn(format!("namespaced BuildPlanes have the planeID {id}, too: {}", Few::of(planes)));
     }
-    match (case.rivals.as_slice(), &case.build_planes) {
-        ([], Ok(_)) => Outcome::pass(format!("no other plane of planeID {id} has another CA")),
-        ([], Err(problem)) => {
+    match (&case.rivals, &case.build_planes) {
+        (rivals, Ok(_)) if rivals.is_empty() => Outcome::pass(format!("no other plane of planeID {id} has another CA")),
+        (rivals, Err(problem)) if rivals.is_empty() => {
             Outcome::unchecked(Unchecked::Unread, format!("BuildPlanes are unknown: {}", problem.message))
         }
-        (rivals, _) => Outcome::warn(validate::plane_id_shared(&id, &Few::of(rivals).to_string())),
+        (rivals, _) => Outcome::warn(validate::plane_id_shared(&id, &rivals.to_string())),
     }
 }
 

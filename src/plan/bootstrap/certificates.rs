@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::wish::Bootstrap;
 use crate::cluster::StoredSecret;
-use crate::doctor::Pair;
+use crate::estate::Pair;
 use crate::pki::{
     self, Authority, Certificate, IssueError, KeyAlgorithm, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey, Verdict,
 };

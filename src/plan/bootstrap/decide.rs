@@ -9,14 +9,13 @@ use super::plane::{change, wanted};
 use super::values::{tls, tls_of_existing, values};
 use super::wish::{Bootstrap, CaIn, Given};
 use crate::cluster::{Agent, Right, StoredSecret, Target};
-use crate::doctor::GATEWAY_CA;
 use crate::gateway::GatewayUrl;
 use crate::pki::{self, Authority, Certificate, LEAF_CERTIFICATE};
 use crate::plan::agent::Data;
 use crate::plan::error::Error;
 use crate::plan::issuer::{AgentCertificate, Issuer};
 use crate::plan::observer::{Pem, Status};
-use crate::plane::{CA_KEY, CaSecret, NamespacedName, Plane, Side};
+use crate::plane::{CA_KEY, CaSecret, GATEWAY_CA, NamespacedName, Plane, Side};
 use crate::text::{shell_quoted, visible};
 
 /// The agent's Deployment and ClusterRole, as the chart calls them.

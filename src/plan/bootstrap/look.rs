@@ -9,7 +9,6 @@ use super::facts::{Facts, Namespace, Observability};
 use super::plane::change;
 use super::wish::{Bootstrap, CHART_SECRET, CaIn, Given};
 use crate::cluster::{self, Agent, comparable, labelled};
-use crate::doctor::GATEWAY_CA;
 use crate::estate::client_cas;
 use crate::gateway::{Answer, GatewayUrl, Identity, ProbeError, Reply, probe};
 use crate::manifest::to_yaml;
@@ -18,7 +17,7 @@ use crate::plan::clusters::Clusters;
 use crate::plan::error::Error;
 use crate::plan::issuer::{AgentCertificate, Issuer};
 use crate::plan::observer::{Observer, Status};
-use crate::plane::{CA_KEY, CaSecret, DryRun, NamespacedName, Plane, Span};
+use crate::plane::{CA_KEY, CaSecret, DryRun, GATEWAY_CA, NamespacedName, Plane, Span};
 use crate::secrets::redacted;
 use crate::text::visible;
 

@@ -190,7 +190,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cluster::agents_of;
     use crate::plan::error::Error;
     use crate::plan::fixtures::{
         BUILD, CONTROL, Estate, Told, config_map, deployment, leaf, namespace, pair_secret, plane_object, registration,
@@ -337,7 +336,7 @@ wait: the agent is connected, and authorized for this plane"#]]
         let elsewhere = Bootstrap { build_namespace: "elsewhere".into(), ..registration() };
         let error = run(&at, &elsewhere, &mut Told::default()).await.err().unwrap();
         assert!(matches!(error.downcast_ref(), Some(Error::AgentElsewhere { .. })));
-        assert_eq!(agents_of(&[at.build.object("deployments/agent").unwrap()]).len(), 1);
+        assert!(at.build.object("deployments/agent").is_some());
     }
 
     #[tokio::test]

@@ -7,8 +7,7 @@ use jiff::Timestamp;
 use super::rotation::{Goal, Phase, Rotation, ca_name};
 use super::staged::{OLD_CERTIFICATE, Staged};
 use crate::cluster::{Agent, AgentPod, Right, StoredSecret};
-use crate::doctor::{Issuance, Pair, Presents};
-use crate::estate::ClientCa;
+use crate::estate::{ClientCa, Issuance, Pair, Presents};
 use crate::pki::{self, Certificate, LEAF_CERTIFICATE, Verdict};
 use crate::plan::error::Error;
 use crate::plan::issuer::Issuer;
@@ -405,7 +404,8 @@ mod tests {
             of("Certificate", "c", json!({"secretName": "s", "issuerRef": {"name": "i"}})),
             of("Issuer", "i", json!({"ca": {"secretName": ca_secret}})),
         ];
-        Issuance::of(&objects, &NamespacedName { namespace: BUILD.into(), name: "s".into() }).unwrap()
+        let secret = NamespacedName { namespace: BUILD.into(), name: "s".into() };
+        Issuance::of(&secret, &objects[0], &[], &objects[1..]).unwrap()
     }
 
     #[test]

@@ -7,8 +7,7 @@ use super::decide::{self, Course, Put, Toward};
 use super::rotation::{Keeper, Outlook, Phase, Rotation, values};
 use super::staged::{Staged, staging, with_planes};
 use crate::cluster::{self, Agent, Cluster, StoredSecret};
-use crate::doctor::{self, Issuance, Pair};
-use crate::estate::client_cas;
+use crate::estate::{self, Issuance, Pair, client_cas};
 use crate::pki::{self, CA_CERTIFICATE, CA_PRIVATE_KEY, LEAF_CERTIFICATE, Verdict};
 use crate::plan::agent::{Changeover, Data};
 use crate::plan::clusters::Clusters;
@@ -489,12 +488,12 @@ impl Run<'_> {
 
 /// The Certificate of cert-manager behind the agent's Secret, as far as it can be read.
 async fn issuance(build: &Cluster, secret: &NamespacedName) -> Option<Issuance> {
-    doctor::issuance(build, secret).await.ok().flatten()
+    estate::issuance(build, secret).await.ok().flatten()
 }
 
 /// Has cert-manager issue anew; who may not leaves that to another one.
 async fn order(build: &Cluster, issuance: &Issuance) -> anyhow::Result<()> {
-    match doctor::reissue(build, &issuance.name).await {
+    match estate::reissue(build, &issuance.name).await {
         Ok(()) | Err(cluster::Error::Forbidden { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }

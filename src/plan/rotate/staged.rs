@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::rotation::{Rotation, ca_name, values};
 use crate::cluster::{Agent, StoredSecret};
-use crate::doctor::{Issuance, Pair};
+use crate::estate::{Issuance, Pair};
 use crate::pki::{self, Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey};
 use crate::plan::agent::{Data, pair_data};
 use crate::plan::error::Error;

@@ -8,15 +8,14 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::objects::{CERTIFICATE, CERTIFICATE_REQUEST, Collection, ISSUER, ObjectRef};
+use super::source::Source;
+use super::unavailable::{Unavailable, or_none};
 use crate::cluster::{CERT_MANAGER, Cluster, Error};
-use crate::estate::Unavailable;
 use crate::pki::Certificate;
 use crate::plane::{DryRun, NamespacedName, Span};
 use crate::text::visible;
 
-pub const CERTIFICATE: &str = "Certificate";
-pub const REQUEST: &str = "CertificateRequest";
-pub const ISSUER: &str = "Issuer";
 /// Annotation of a CertificateRequest: which issue of its Certificate it is for, counted from 1.
 pub const ISSUE: &str = "cert-manager.io/certificate-revision";
 /// How long the Secret may still hold the former certificate after the next one was signed.
@@ -46,17 +45,14 @@ struct Issued {
 }
 
 impl Issuance {
-    /// The Certificate that writes a Secret, among Certificates and CertificateRequests.
-    pub fn of(objects: &[Value], secret: &NamespacedName) -> Option<Self> {
-        let beside = |object: &&Value| object["metadata"]["namespace"] == secret.namespace.as_str();
-        let of_kind = |kind: &'static str| objects.iter().filter(beside).filter(move |object| object["kind"] == kind);
-        let certificate = of_kind(CERTIFICATE).find(|object| object["spec"]["secretName"] == secret.name.as_str())?;
+    /// The Certificate that writes a Secret, with its CertificateRequests and its Issuer among those of the namespace.
+    pub fn of(secret: &NamespacedName, certificate: &Value, requests: &[Value], issuers: &[Value]) -> Option<Self> {
         let name = certificate["metadata"]["name"].as_str()?;
-        let requests = of_kind(REQUEST).filter(|object| object["metadata"]["annotations"][CERT_MANAGER] == name);
+        let requests = requests.iter().filter(|object| object["metadata"]["annotations"][CERT_MANAGER] == name);
         let mut issued: Vec<_> = requests.filter_map(Issued::of).collect();
         issued.sort_by_key(|issued| issued.number);
         let issuer = &certificate["spec"]["issuerRef"]["name"];
-        let issuer = of_kind(ISSUER).find(|object| object["metadata"]["name"] == *issuer);
+        let issuer = issuers.iter().find(|object| object["metadata"]["name"] == *issuer);
         Some(Self {
             name: NamespacedName { namespace: secret.namespace.clone(), name: name.to_owned() },
             pending: pending(certificate),
@@ -113,35 +109,18 @@ fn time(value: &Value) -> Option<Timestamp> {
     value.as_str()?.parse().ok()
 }
 
-/// The Certificates and CertificateRequests of a namespace, each with its kind.
-///
-/// # Errors
-/// A problem of the word `missing` where the cluster has no cert-manager.
-pub async fn issuances(cluster: &Cluster, namespace: &str) -> Result<Vec<Value>, Unavailable> {
-    let list = async |kind: &str| {
-        let list = cluster.object(&path(namespace, kind)).await.map_err(|error| Unavailable::from(&error))?;
-        let items = list["items"].as_array().cloned().unwrap_or_default();
-        let with_kind = |mut object: Value| {
-            object["kind"] = kind.into();
-            object
-        };
-        Ok::<_, Unavailable>(items.into_iter().map(with_kind).collect::<Vec<_>>())
-    };
-    let (certificates, requests, issuers) = tokio::join!(list(CERTIFICATE), list(REQUEST), list(ISSUER));
-    // What is known of the Certificate does not depend on the others.
-    Ok([certificates?, requests.unwrap_or_default(), issuers.unwrap_or_default()].concat())
-}
-
 /// The Certificate that writes a Secret; none where there is none, or no cert-manager.
-///
-/// # Errors
-/// What keeps it from being read.
-pub async fn issuance(cluster: &Cluster, secret: &NamespacedName) -> Result<Option<Issuance>, Unavailable> {
-    match issuances(cluster, &secret.namespace).await {
-        Ok(objects) => Ok(Issuance::of(&objects, secret)),
-        Err(problem) if problem.is_missing() => Ok(None),
-        Err(problem) => Err(problem),
-    }
+pub async fn issuance(source: &impl Source, secret: &NamespacedName) -> Result<Option<Issuance>, Unavailable> {
+    let list = async |resource| {
+        let all = Collection::of(resource, Some(&secret.namespace));
+        Ok::<_, Unavailable>(or_none(source.list(&all, |object| Some(object.clone())).await)?.unwrap_or_default())
+    };
+    let (certificates, requests, issuers) = tokio::join!(list(CERTIFICATE), list(CERTIFICATE_REQUEST), list(ISSUER));
+    let certificates = certificates?;
+    let certificate = certificates.iter().find(|object| object["spec"]["secretName"] == secret.name.as_str());
+    // What is known of the Certificate does not depend on the others.
+    let (requests, issuers) = (requests.unwrap_or_default(), issuers.unwrap_or_default());
+    Ok(certificate.and_then(|certificate| Issuance::of(secret, certificate, &requests, &issuers)))
 }
 
 /// Has cert-manager issue a Certificate anew, as `cmctl renew` does: by the condition `Issuing`.
@@ -149,7 +128,7 @@ pub async fn issuance(cluster: &Cluster, secret: &NamespacedName) -> Result<Opti
 /// # Errors
 /// Those of the cluster.
 pub async fn reissue(cluster: &Cluster, name: &NamespacedName) -> Result<(), Error> {
-    let path = format!("{}/{}", path(&name.namespace, CERTIFICATE), name.name);
+    let path = ObjectRef::named(CERTIFICATE, name).path();
     let certificate = cluster.object(&path).await?;
     let conditions = certificate["status"]["conditions"].as_array().into_iter().flatten();
     let mut conditions: Vec<_> = conditions.filter(|condition| condition["type"] != "Issuing").cloned().collect();
@@ -162,9 +141,4 @@ pub async fn reissue(cluster: &Cluster, name: &NamespacedName) -> Result<(), Err
     }));
     let status = json!({"status": {"conditions": conditions}});
     cluster.merge_object(&format!("{path}/status"), &status, DryRun::None).await.map(drop)
-}
-
-/// The path of a collection of cert-manager's on the API server.
-pub fn path(namespace: &str, kind: &str) -> String {
-    format!("/apis/cert-manager.io/v1/namespaces/{namespace}/{}s", kind.to_lowercase())
 }

@@ -1,13 +1,23 @@
 //! The facts around agents: what their Secrets hold, and what their running pods present.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
+use serde_json::Value;
+use zeroize::Zeroize as _;
 
 use super::issuance::{Issuance, issuance};
-use crate::cluster::{Agent, AgentPod, Cluster, Error, StoredSecret};
-use crate::estate::{AT_ONCE, Unavailable};
+use super::objects::{CONFIG_MAP, Collection, DEPLOYMENT, ObjectRef, POD, SECRET};
+use super::source::{AT_ONCE, Coverage, Source, typed};
+use super::unavailable::{Unavailable, or_none};
+use crate::cluster::{Agent, AgentPod, LABELS, StoredSecret};
 use crate::pki::{self, CA_CERTIFICATE, Certificate, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey};
+use crate::plane::{CA_KEY, GATEWAY_CA, KEY_FITS, NamespacedName};
 use crate::text::visible;
+
+/// How many of an agent's pods are asked for their logs.
+const LOGS: usize = 3;
 
 /// What is known of an agent beside its Deployment.
 pub struct AgentFacts {
@@ -130,13 +140,13 @@ impl Pair {
 }
 
 impl AgentFacts {
-    pub async fn of(cluster: &Cluster, agent: Agent) -> Self {
-        let (pair, pods) = tokio::join!(pair(cluster, &agent), cluster.agent_pods(&agent));
+    pub async fn of(source: &impl Source, agent: Agent) -> Self {
+        let (pair, pods) = tokio::join!(pair(source, &agent), pods(source, &agent));
         let issuance = match (agent.pair(), &pair) {
-            (Some(name), pair) if is_issued(pair) => issuance(cluster, &name).await,
+            (Some(name), pair) if is_issued(pair) => issuance(source, &name).await,
             _ => Ok(None),
         };
-        Self { pair, pods: pods.map_err(|error| Unavailable::from(&error)), issuance, agent }
+        Self { pair, pods, issuance, agent }
     }
 
     /// The Certificate of cert-manager that writes the agent's Secret.
@@ -202,21 +212,77 @@ impl AgentFacts {
 fn is_issued(pair: &Result<Pair, Unavailable>) -> bool {
     match pair {
         Ok(pair) => pair.cert_manager.is_some(),
-        Err(problem) => problem.is_fault(),
+        Err(why) => why.is_fault(),
     }
 }
 
-async fn pair(cluster: &Cluster, agent: &Agent) -> Result<Pair, Unavailable> {
+async fn pair(source: &impl Source, agent: &Agent) -> Result<Pair, Unavailable> {
     let Some(name) = agent.pair() else {
-        let text = format!("the agent {} mounts no Secret as client-certs", visible(&agent.name.to_string()));
-        return Err(Unavailable::missing(text));
+        let name = agent.name.to_string();
+        return Err(Unavailable::missing(format!("the agent {} mounts no Secret as client-certs", visible(&name))));
     };
-    let secret = cluster.existing_secret(&name).await.map_err(|error| Unavailable::from(&error))?;
-    Pair::of(&secret)
+    let what = ObjectRef::named(SECRET, &name);
+    let object = source.get(&what).await?;
+    let told = object["metadata"]["annotations"][KEY_FITS] != "false";
+    let secret = stored(object).ok_or_else(|| Unavailable::invalid(format!("{} can't be read", what.title())))?;
+    let mut pair = Pair::of(&secret)?;
+    if source.coverage() != Coverage::Whole && secret.bytes(LEAF_PRIVATE_KEY).is_empty() {
+        // The key stayed where it is; a dump says what it was like.
+        pair.fits = told;
+    }
+    Ok(pair)
 }
 
-/// The facts of all agents in a namespace.
-pub async fn agents(cluster: &Cluster, namespace: &str) -> Result<Vec<AgentFacts>, Error> {
-    let agents = cluster.agents(namespace).await?;
-    Ok(stream::iter(agents).map(|agent| AgentFacts::of(cluster, agent)).buffered(AT_ONCE).collect().await)
+/// A Secret out of an object, whose text is wiped.
+fn stored(mut object: Value) -> Option<StoredSecret> {
+    let secret = StoredSecret::of_object(&object);
+    for value in object["data"].as_object_mut().into_iter().flat_map(|data| data.values_mut()) {
+        if let Value::String(text) = value {
+            text.zeroize();
+        }
+    }
+    secret
+}
+
+/// A Secret with all its keys; none where it doesn't exist.
+pub async fn secret(source: &impl Source, name: &NamespacedName) -> Result<Option<StoredSecret>, Unavailable> {
+    Ok(or_none(source.get(&ObjectRef::named(SECRET, name)).await)?.and_then(stored))
+}
+
+/// The pods of an agent, also those that are going.
+async fn pods(source: &impl Source, agent: &Agent) -> Result<Vec<AgentPod>, Unavailable> {
+    let pods = Collection::of(POD, Some(&agent.name.namespace)).labelled(agent.selector());
+    source.list(&pods, |pod| AgentPod::of(typed(pod)?)).await
+}
+
+/// The agents in a namespace, or in all of them.
+pub async fn deployed(source: &impl Source, namespace: Option<&str>) -> Result<Vec<Agent>, Unavailable> {
+    source.list(&Collection::of(DEPLOYMENT, namespace).labelled(LABELS), |object| Some(Agent::of(typed(object)?))).await
+}
+
+/// The facts of several agents.
+pub async fn of_agents(source: &impl Source, agents: Vec<Agent>) -> Vec<AgentFacts> {
+    stream::iter(agents).map(|agent| AgentFacts::of(source, agent)).buffered(AT_ONCE).collect().await
+}
+
+/// The CA that an agent verifies the gateway against, in PEM.
+pub async fn server_ca(source: &impl Source, agent: &Agent) -> Result<String, Unavailable> {
+    let name = agent.server_ca.clone().unwrap_or_else(|| GATEWAY_CA.into());
+    let what = ObjectRef::named(CONFIG_MAP, &NamespacedName { namespace: agent.name.namespace.clone(), name });
+    let map = source.get(&what).await?;
+    let binary = || STANDARD.decode(map["binaryData"][CA_KEY].as_str()?).ok();
+    let text = map["data"][CA_KEY].as_str().map(str::to_owned);
+    let text = text.or_else(|| Some(String::from_utf8_lossy(&binary()?).into_owned()));
+    text.ok_or_else(|| Unavailable::missing(format!("{} has no key {CA_KEY}", what.title())))
+}
+
+/// The ends of the logs of an agent's first pods; a problem where none of them can be read.
+pub async fn log(source: &impl Source, facts: &AgentFacts) -> Result<String, Unavailable> {
+    let pods = facts.pods.as_deref().unwrap_or_default().iter().take(LOGS);
+    let logs = futures_util::future::join_all(pods.map(|pod| source.log(&facts.agent, pod))).await;
+    let (known, mut failed): (Vec<_>, Vec<_>) = logs.into_iter().partition(Result::is_ok);
+    match failed.pop() {
+        Some(Err(why)) if known.is_empty() => Err(why),
+        _ => Ok(known.into_iter().flatten().collect::<Vec<_>>().join("\n")),
+    }
 }

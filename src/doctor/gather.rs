@@ -1,0 +1,275 @@
+//! Gathering what a diagnosis looks at: everything around planes, in parallel, each part with its own error; what is the
+//! same for many planes once.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, stream};
+use jiff::Timestamp;
+
+use super::case::{BuildCase, Case, Shared};
+use super::ground::Ground;
+use super::heard::Gateways;
+use super::reach::Reach;
+use crate::cluster::{Agent, Error};
+use crate::estate::{
+    self, AT_ONCE, AgentFacts, Coverage, Extent, Facts, Neighbours, OtherScope, Secrets, Source, Surroundings,
+    Unavailable,
+};
+use crate::plane::{NamespacedName, Plane, rotation_secret};
+use crate::text::visible;
+
+/// What was gathered of planes, and what they stand on.
+pub struct Gathered {
+    pub ground: Ground,
+    pub cases: Vec<Case>,
+}
+
+impl Gathered {
+    fn new(mut ground: Ground, cases: Vec<Case>) -> Self {
+        ground.require(&cases);
+        ground.build = cases.first().and_then(|case| case.shared.build_target.clone());
+        Self { ground, cases }
+    }
+}
+
+/// The agents of the build cluster.
+struct Agents {
+    all: Vec<Arc<BuildCase>>,
+    by_plane_id: HashMap<String, Vec<usize>>,
+    /// Why none is said to be missing for sure.
+    coverage: Coverage,
+    namespace: String,
+}
+
+/// What the cases are made of, beside the facts of each plane.
+struct Common {
+    neighbours: Neighbours,
+    build_planes: Result<OtherScope, Unavailable>,
+    /// None where no build cluster was named.
+    agents: Option<Result<Agents, Unavailable>>,
+    /// Agents by planeID in all namespaces, where some plane's was not found.
+    everywhere: Result<HashMap<String, Vec<NamespacedName>>, Unavailable>,
+    /// Whether the Secret of an unfinished rotation is there, by planeID.
+    staged: HashMap<String, Result<bool, Unavailable>>,
+    gateways: Gateways,
+    shared: Arc<Shared>,
+}
+
+/// What there is to know of planes in a cluster.
+pub async fn gather<S: Source>(reach: &Reach<'_, S>, planes: Vec<Plane>, extent: Extent) -> Gathered {
+    let (control, namespace) = (reach.control, reach.control_namespace);
+    let (ground, surroundings, gateway_ca, lease, gateway_pods, build_planes, agents) = tokio::join!(
+        Ground::of(control),
+        Surroundings::of(control, &planes, extent, Secrets::OfTheirPlaneIds),
+        estate::gateway_ca(control, namespace),
+        estate::lease(control, namespace),
+        estate::gateway_pods(control, namespace),
+        estate::other_scope(control),
+        agents(reach),
+    );
+    let (everywhere, is_one_cluster) = everywhere(reach, agents.as_ref(), &planes).await;
+    let staged = staged(reach, agents.as_ref(), &surroundings.neighbours, &planes).await;
+    let facts: Vec<_> = planes.into_iter().map(|plane| surroundings.facts(plane)).collect();
+    let has_agents = agents.as_ref().is_some_and(|agents| agents.as_ref().is_ok_and(|agents| !agents.all.is_empty()));
+    let shared = Shared { gateway_ca, lease, gateway_pods, has_agents, is_one_cluster, ..Shared::unknown(reach) };
+    let common = Common {
+        neighbours: surroundings.neighbours,
+        build_planes,
+        agents,
+        everywhere,
+        staged,
+        gateways: Gateways::default(),
+        shared: Arc::new(shared),
+    };
+    let cases = stream::iter(facts).map(|facts| common.case(reach, facts)).buffered(AT_ONCE).collect().await;
+    Gathered::new(ground, cases)
+}
+
+/// What the build cluster tells of planes where the control plane tells of none. Without names those of its agents' planeIDs
+/// are meant.
+pub async fn gather_without_control<S: Source>(reach: &Reach<'_, S>, names: &[String], error: &Error) -> Gathered {
+    let why = &Unavailable::from(error);
+    let agents = agents(reach).await;
+    let mut names = names.to_vec();
+    if names.is_empty() {
+        let known = agents.as_ref().and_then(|agents| agents.as_ref().ok());
+        let ids = known.into_iter().flat_map(|agents| &agents.all);
+        names = ids.filter_map(|build| build.agent.agent.plane_id.clone()).collect();
+    }
+    let has_agents = agents.as_ref().is_some_and(|agents| agents.as_ref().is_ok_and(|agents| !agents.all.is_empty()));
+    let shared = Shared {
+        gateway_ca: Err(why.clone()),
+        lease: Err(why.clone()),
+        gateway_pods: Err(why.clone()),
+        has_agents,
+        ..Shared::unknown(reach)
+    };
+    let planes: Vec<_> = names.into_iter().map(named).collect();
+    let neighbours = Neighbours::new([]);
+    let common = &Common {
+        staged: staged(reach, agents.as_ref(), &neighbours, &planes).await,
+        neighbours,
+        build_planes: Err(why.clone()),
+        agents,
+        everywhere: Ok(HashMap::new()),
+        gateways: Gateways::default(),
+        shared: Arc::new(shared),
+    };
+    let cases = stream::iter(planes).map(async |plane| {
+        let facts = Facts::unread(plane, why, Timestamp::now());
+        Case { plane: Err(why.clone()), ..common.case(reach, facts).await }
+    });
+    let cases = cases.buffered(AT_ONCE).collect().await;
+    Gathered::new(Ground::without(reach.control, why).await, cases)
+}
+
+/// A plane of which nothing else is known.
+fn named(name: String) -> Plane {
+    let mut plane = Plane::default();
+    plane.metadata.name = Some(name);
+    plane
+}
+
+impl Shared {
+    /// Of clusters that were not read yet.
+    fn unknown<S: Source>(reach: &Reach<'_, S>) -> Self {
+        let unread = || Unavailable::not_in_files("it was not read");
+        Self {
+            gateway_ca: Err(unread()),
+            lease: Err(unread()),
+            gateway_pods: Err(unread()),
+            has_agents: false,
+            is_one_cluster: false,
+            is_named: reach.named,
+            soon: reach.soon,
+            control: reach.control.target().cloned().unwrap_or_default(),
+            control_namespace: reach.control_namespace.to_owned(),
+            build_target: reach.build.and_then(|(build, _)| build.target().cloned()),
+            build_namespace: reach.build.and_then(|(_, namespace)| namespace).unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+impl Common {
+    async fn case<S: Source>(&self, reach: &Reach<'_, S>, facts: Facts) -> Case {
+        let plane = &facts.plane;
+        let id = plane.plane_id();
+        let build = self.agents.as_ref().map(|agents| match agents {
+            Ok(agents) => agents.meant(id, &self.neighbours),
+            Err(why) => Err(why.clone()),
+        });
+        let known = build.as_ref().and_then(|build| build.as_deref().ok());
+        let of_id = |planes: &OtherScope| planes.get(id).cloned().unwrap_or_default();
+        let elsewhere = self.everywhere.as_ref().map(|agents| agents.get(id).cloned().unwrap_or_default());
+        Case {
+            plane: Ok(()),
+            rivals: self.neighbours.rivals(id, &facts.client_ca),
+            build_planes: self.build_planes.as_ref().map(of_id).map_err(Clone::clone),
+            elsewhere: elsewhere.map_err(Clone::clone),
+            staged: self.staged.get(id).cloned(),
+            gateway: self.gateways.ask(reach, plane, known, &self.shared.gateway_ca).await,
+            shared: self.shared.clone(),
+            build,
+            facts,
+        }
+    }
+}
+
+impl Agents {
+    /// The agent that is meant for a planeID: one that runs as another, where it is the only one and no other plane's.
+    fn meant(&self, plane_id: &str, neighbours: &Neighbours) -> Result<Arc<BuildCase>, Unavailable> {
+        let ours = self.by_plane_id.get(plane_id).map(Vec::as_slice).unwrap_or_default();
+        let id = |build: &BuildCase| build.agent.agent.plane_id.clone();
+        let is_free = |build: &BuildCase| id(build).is_none_or(|id| !neighbours.has_plane_id(&id));
+        match (ours, self.all.as_slice()) {
+            ([one], all) => all.get(*one).cloned().ok_or_else(|| Unavailable::missing("the agent is gone")),
+            ([], [only]) if is_free(only) => Ok(only.clone()),
+            ([], _) if self.coverage == Coverage::Part => Err(Unavailable::not_in_files(format!(
+                "an agent of planeID {plane_id} in the namespace {} is not in the files",
+                self.namespace
+            ))),
+            ([], all) => Err(Unavailable::from(&Error::NoAgent {
+                namespace: self.namespace.clone(),
+                plane_id: Some(plane_id.to_owned()),
+                there: all.iter().filter_map(|build| id(build)).collect(),
+                command: String::new(),
+            })),
+            (several, all) => {
+                let names = several.iter().filter_map(|at| Some(all.get(*at)?.agent.agent.name.to_string()));
+                let names = names.map(|name| visible(&name).into_owned()).collect();
+                Err(Unavailable::from(&Error::SeveralAgents { names }))
+            }
+        }
+    }
+}
+
+/// The agents of the build cluster, where one was named.
+async fn agents<S: Source>(reach: &Reach<'_, S>) -> Option<Result<Agents, Unavailable>> {
+    let (source, namespace) = reach.build?;
+    let agents = match estate::deployed(source, namespace).await {
+        Ok(agents) => agents,
+        Err(why) => return Some(Err(why)),
+    };
+    let mut by_plane_id = HashMap::<_, Vec<_>>::new();
+    for (at, agent) in agents.iter().enumerate() {
+        if let Some(id) = &agent.plane_id {
+            by_plane_id.entry(id.clone()).or_default().push(at);
+        }
+    }
+    let cases = stream::iter(agents).map(async |agent| Arc::new(build_case(source, agent).await));
+    let all = cases.buffered(AT_ONCE).collect().await;
+    let namespace = namespace.unwrap_or_default().to_owned();
+    Some(Ok(Agents { all, by_plane_id, coverage: source.coverage(), namespace }))
+}
+
+async fn build_case(source: &impl Source, agent: Agent) -> BuildCase {
+    let agent = AgentFacts::of(source, agent).await;
+    let (server_ca, log) = tokio::join!(estate::server_ca(source, &agent.agent), estate::log(source, &agent));
+    BuildCase { agent, server_ca, log }
+}
+
+/// Where the namespace that was named lacks a plane's agent: the agents of all namespaces of the build cluster, and whether
+/// that is the control plane's own.
+async fn everywhere<S: Source>(
+    reach: &Reach<'_, S>,
+    agents: Option<&Result<Agents, Unavailable>>,
+    planes: &[Plane],
+) -> (Result<HashMap<String, Vec<NamespacedName>>, Unavailable>, bool) {
+    let (Some((build, _)), Some(Ok(known))) = (reach.build, agents) else {
+        return (Ok(HashMap::new()), false);
+    };
+    if planes.iter().all(|plane| known.by_plane_id.contains_key(plane.plane_id())) {
+        return (Ok(HashMap::new()), false);
+    }
+    let (agents, one, other) = tokio::join!(estate::deployed(build, None), reach.control.identity(), build.identity());
+    let by_plane_id = |agents: Vec<Agent>| {
+        let mut by_plane_id = HashMap::<_, Vec<_>>::new();
+        for agent in agents {
+            if let Some(id) = agent.plane_id {
+                by_plane_id.entry(id).or_default().push(agent.name);
+            }
+        }
+        by_plane_id
+    };
+    (agents.map(by_plane_id), one.is_some() && one == other)
+}
+
+/// Whether Secrets of unfinished rotations are there, for the planeIDs that have an agent.
+async fn staged<S: Source>(
+    reach: &Reach<'_, S>,
+    agents: Option<&Result<Agents, Unavailable>>,
+    neighbours: &Neighbours,
+    planes: &[Plane],
+) -> HashMap<String, Result<bool, Unavailable>> {
+    let (Some((build, Some(namespace))), Some(Ok(agents))) = (reach.build, agents) else {
+        return HashMap::new();
+    };
+    let ids: BTreeSet<_> = planes.iter().map(Plane::plane_id).collect();
+    let ids = ids.into_iter().filter(|id| agents.meant(id, neighbours).is_ok());
+    let looked = stream::iter(ids).map(async |id| {
+        let secret = estate::secret(build, &rotation_secret(namespace, id)).await;
+        (id.to_owned(), secret.map(|secret| secret.is_some()))
+    });
+    looked.buffer_unordered(AT_ONCE).collect().await
+}

@@ -1,0 +1,301 @@
+//! What is around planes in the control plane's cluster: the gateway's CA and pods, the controller's lease, observability
+//! planes, events, and the planes of the other scope.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, stream};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::client_ca::key_of;
+use super::objects::{Collection, EVENT, LEASE, OBSERVABILITY_PLANE, ObjectRef, POD, SECRET, SERVICE};
+use super::source::{AT_ONCE, Coverage, Source, text, typed};
+use super::unavailable::{Cause, Unavailable, or_none};
+use crate::plane::{self, CA_KEY, EVENT_NAMESPACE, GATEWAY_CA, GATEWAY_SERVICE, NamespacedName, Plane, nearest_time};
+
+/// The gateway's CA, in PEM.
+pub async fn gateway_ca(source: &impl Source, namespace: &str) -> Result<String, Unavailable> {
+    let what = ObjectRef::named(SECRET, &NamespacedName { namespace: namespace.into(), name: GATEWAY_CA.into() });
+    let bytes = key_of(&source.get(&what).await?, CA_KEY, &what.title())?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// When the controller last renewed its lease; none where there is no lease.
+pub async fn lease(source: &impl Source, namespace: &str) -> Result<Option<Timestamp>, Unavailable> {
+    let what = ObjectRef::named(LEASE, &NamespacedName { namespace: namespace.into(), name: plane::LEASE.into() });
+    let lease = or_none(source.get(&what).await)?;
+    Ok(lease.and_then(|lease| time(text(&lease, "/spec/renewTime"))))
+}
+
+/// A time, also one past the year 9999.
+fn time(text: &str) -> Option<Timestamp> {
+    text.parse().ok().or_else(|| nearest_time(text))
+}
+
+/// The pods behind a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePods {
+    /// Their labels, as `-l` takes them.
+    pub selector: String,
+    /// How many of them are ready.
+    pub ready: usize,
+}
+
+/// The gateway's pods; none where it has no Service here.
+pub async fn gateway_pods(source: &impl Source, namespace: &str) -> Result<Option<ServicePods>, Unavailable> {
+    let name = NamespacedName { namespace: namespace.into(), name: GATEWAY_SERVICE.into() };
+    let Some(service) = or_none(source.get(&ObjectRef::named(SERVICE, &name)).await)? else {
+        return Ok(None);
+    };
+    let labels = service["spec"]["selector"].as_object().into_iter().flatten();
+    let labels = labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+    let selector = labels.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(",");
+    // A Service without a selector has no pods of its own.
+    let ready = if selector.is_empty() {
+        0
+    } else {
+        let pods = Collection::of(POD, Some(namespace)).labelled(&selector);
+        source.list(&pods, |pod| is_ready(pod).then_some(())).await?.len()
+    };
+    Ok(Some(ServicePods { selector, ready }))
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    pod["metadata"]["deletionTimestamp"].is_null()
+        && conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
+/// Whether observability planes exist, each asked for once.
+pub async fn observability_planes(
+    source: &impl Source,
+    names: impl IntoIterator<Item = String>,
+) -> HashMap<String, Result<bool, Unavailable>> {
+    let names: BTreeSet<_> = names.into_iter().collect();
+    let exists = async |name: String| {
+        let found = or_none(source.get(&ObjectRef::of_cluster(OBSERVABILITY_PLANE, &name)).await);
+        let exists = found.map(|found| found.is_some()).map_err(|why| match why.cause {
+            Cause::NotInFiles => Unavailable::not_in_files("unknown: not in the files"),
+            _ => why,
+        });
+        (name, exists)
+    };
+    stream::iter(names).map(exists).buffer_unordered(AT_ONCE).collect().await
+}
+
+/// An event about a plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaneEvent {
+    pub kind: String,
+    pub reason: String,
+    pub message: String,
+    pub last: Option<Timestamp>,
+    pub count: i32,
+}
+
+impl PlaneEvent {
+    fn of(event: &Value) -> Self {
+        let own = |field: &str| text(event, field).to_owned();
+        Self {
+            kind: own("/type"),
+            reason: own("/reason"),
+            message: own("/message"),
+            last: time(text(event, "/lastTimestamp")).or_else(|| time(text(event, "/eventTime"))),
+            count: event["count"].as_i64().and_then(|count| i32::try_from(count).ok()).unwrap_or(1),
+        }
+    }
+}
+
+/// Up to so many planes are asked for one by one: a cluster may have many events of others.
+const ONE_BY_ONE: usize = 8;
+
+/// The events about planes, by the planes' names, oldest first.
+pub struct Events(Result<HashMap<String, Vec<PlaneEvent>>, Unavailable>, Coverage);
+
+impl Events {
+    /// Of planes of one kind and namespace.
+    pub async fn about(source: &impl Source, namespace: Option<&str>, names: &BTreeSet<&str>) -> Self {
+        let kind = source.kind().kind;
+        let of_kind = format!("involvedObject.kind={kind}");
+        let all = Collection::of(EVENT, Some(namespace.unwrap_or(EVENT_NAMESPACE)));
+        let chosen: Vec<_> = if names.len() > ONE_BY_ONE {
+            vec![all.with_fields(of_kind)]
+        } else {
+            let of_one = |name: &&str| all.clone().with_fields(format!("{of_kind},involvedObject.name={name}"));
+            names.iter().map(of_one).collect()
+        };
+        // Files know no fields: one look at them finds the events of all.
+        let chosen = if source.coverage() == Coverage::Whole { chosen } else { chosen.into_iter().take(1).collect() };
+        let about = |event: &Value| {
+            let name = text(event, "/involvedObject/name");
+            let is_meant = names.contains(name) && event["involvedObject"]["kind"] == kind;
+            is_meant.then(|| (name.to_owned(), PlaneEvent::of(event)))
+        };
+        let read = stream::iter(chosen).map(async |chosen| source.list(&chosen, about).await).buffered(AT_ONCE);
+        let mut found = HashMap::<_, Vec<_>>::new();
+        let mut problem = None;
+        for events in read.collect::<Vec<_>>().await {
+            match events {
+                Ok(events) => events.into_iter().for_each(|(name, event)| found.entry(name).or_default().push(event)),
+                Err(why) => problem = Some(why),
+            }
+        }
+        found.values_mut().for_each(|events| events.sort_by_key(|event| event.last));
+        Self(problem.map_or(Ok(found), Err), source.coverage())
+    }
+
+    /// Takes those of a plane. Files say nothing of a plane without events: they may not hold any.
+    pub fn take(&mut self, name: &str) -> Result<Vec<PlaneEvent>, Unavailable> {
+        let events = self.0.as_mut().map_err(|why| why.clone())?.remove(name);
+        match (events, self.1) {
+            (Some(events), _) => Ok(events),
+            (None, Coverage::Whole) => Ok(Vec::new()),
+            (None, _) => Err(Unavailable::not_in_files("unknown: not in the files")),
+        }
+    }
+}
+
+/// Names of planes of the other scope, by planeID.
+pub type OtherScope = HashMap<String, Arc<Vec<String>>>;
+
+/// The planes of the family in the other scope, which the gateway judges like the others: beside the cluster's planes those
+/// of namespaces, each as `NAMESPACE/NAME`. None where there is no such kind.
+pub async fn other_scope(source: &impl Source) -> Result<OtherScope, Unavailable> {
+    let Some(kind) = source.kind().other_scope() else {
+        return Ok(OtherScope::new());
+    };
+    let named = |object: &Value| {
+        let plane: Plane = typed(object)?;
+        Some((plane.plane_id().to_owned(), plane.key().to_string()))
+    };
+    let planes = or_none(source.list(&Collection::of(kind, None), named).await)?.unwrap_or_default();
+    let mut by_plane_id = HashMap::<_, Vec<_>>::new();
+    for (id, name) in planes {
+        by_plane_id.entry(id).or_default().push(name);
+    }
+    Ok(by_plane_id.into_iter().map(|(id, names)| (id, Arc::new(names))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Fake;
+    use crate::estate::Files;
+    use crate::plane::{DUMPED, Snapshot};
+    use serde_json::json;
+
+    fn dumped(objects: &[Value]) -> Snapshot {
+        let metadata = json!({"name": "a", "annotations": {DUMPED: "2026-01-01T00:00:00Z"}});
+        Snapshot::of_files(vec![serde_json::from_value(json!({"metadata": metadata})).unwrap()], objects.to_vec(), None)
+    }
+
+    fn event(name: &str, time: &str, kind: &str) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": {"namespace": "default", "name": name},
+            "involvedObject": {"kind": kind, "name": "a"}, "reason": name, "lastTimestamp": time,
+        })
+    }
+
+    #[tokio::test]
+    async fn events_come_oldest_first() {
+        let objects = [
+            event("late", "9999-12-31T23:59:59Z", "ClusterBuildPlane"),
+            event("early", "2026-01-01T00:00:00Z", "ClusterBuildPlane"),
+            event("other", "2026-01-01T00:00:00Z", "Pod"),
+        ];
+        let reasons = |mut events: Events| {
+            let events = events.take("a").unwrap();
+            events.into_iter().map(|event| (event.reason, event.last.is_some())).collect::<Vec<_>>()
+        };
+        let snapshot = dumped(&objects);
+        let (fake, names) = (Fake::of(objects), BTreeSet::from(["a"]));
+        for told in [
+            reasons(Events::about(&fake.cluster(), None, &names).await),
+            reasons(Events::about(&Files::control(&snapshot), None, &names).await),
+        ] {
+            assert_eq!(told, [("early".to_owned(), true), ("late".to_owned(), true)]);
+        }
+        let none = Events::about(&Files::control(&snapshot), None, &BTreeSet::from(["b"])).await.take("b");
+        assert_eq!(none.unwrap_err().cause, Cause::NotInFiles);
+    }
+
+    #[tokio::test]
+    async fn the_events_of_many_planes_are_listed_once() {
+        let fake = Fake::of([event("x", "2026-01-01T00:00:00Z", "ClusterBuildPlane")]);
+        let names: Vec<_> = (0..100).map(|number| format!("p{number}")).chain(["a".into()]).collect();
+        let names = names.iter().map(String::as_str).collect();
+        let mut events = Events::about(&fake.cluster(), None, &names).await;
+        assert_eq!((events.take("a").unwrap().len(), events.take("p1").unwrap().len(), fake.asked().len()), (1, 0, 1));
+    }
+
+    #[tokio::test]
+    async fn an_observability_plane_is_asked_for_once_and_by_its_metadata() {
+        let plane = json!({
+            "apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterObservabilityPlane", "metadata": {"name": "there"},
+        });
+        let fake = Fake::of([plane]);
+        let names = ["there", "gone", "there"].map(str::to_owned);
+        let told = observability_planes(&fake.cluster(), names).await;
+        assert_eq!((&told["there"], &told["gone"], fake.asked().len()), (&Ok(true), &Ok(false), 2));
+        let snapshot = Snapshot::default();
+        let told = observability_planes(&Files::control(&snapshot), ["gone".to_owned()]).await;
+        assert_eq!(told["gone"].as_ref().unwrap_err().message, "unknown: not in the files");
+    }
+
+    #[tokio::test]
+    async fn the_ready_pods_of_the_gateway_are_counted() {
+        let pod = |name: &str, app: &str, ready: &str| {
+            json!({
+                "apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "n", "name": name, "labels": {"app": app}},
+                "status": {"conditions": [{"type": "Ready", "status": ready}]},
+            })
+        };
+        let service = json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "n", "name": GATEWAY_SERVICE},
+            "spec": {"selector": {"app": "g"}},
+        });
+        let objects = [service, pod("a", "g", "True"), pod("b", "g", "False"), pod("c", "other", "True")];
+        let snapshot = dumped(&objects);
+        let expected = Some(ServicePods { selector: "app=g".into(), ready: 1 });
+        assert_eq!(gateway_pods(&Fake::of(objects).cluster(), "n").await, Ok(expected.clone()));
+        assert_eq!(gateway_pods(&Files::control(&snapshot), "n").await, Ok(expected));
+        assert_eq!(gateway_pods(&Files::control(&dumped(&[])), "n").await, Ok(None));
+        let why = gateway_pods(&Files::control(&Snapshot::default()), "n").await.unwrap_err();
+        assert_eq!(why.message, "the gateway's Service n/cluster-gateway is not in the files");
+    }
+
+    #[tokio::test]
+    async fn the_lease_and_the_gateway_ca_are_read() {
+        let named = |kind: &str, version: &str, name: &str| json!({"apiVersion": version, "kind": kind, "metadata": {"namespace": "n", "name": name}});
+        let mut renewed = named("Lease", "coordination.k8s.io/v1", plane::LEASE);
+        renewed["spec"] = json!({"renewTime": "2026-01-01T00:00:00.000000Z"});
+        let mut secret = named("Secret", "v1", GATEWAY_CA);
+        secret["data"] = json!({"ca.crt": "cGVt"});
+        let objects = [renewed, secret];
+        let snapshot = dumped(&objects);
+        let (cluster, files) = (Fake::of(objects).cluster(), Files::control(&snapshot));
+        let at = "2026-01-01T00:00:00Z".parse().ok();
+        assert_eq!((lease(&cluster, "n").await, lease(&files, "n").await), (Ok(at), Ok(at)));
+        assert_eq!(
+            (gateway_ca(&cluster, "n").await, gateway_ca(&files, "n").await),
+            (Ok("pem".into()), Ok("pem".into()))
+        );
+        assert_eq!(lease(&cluster, "o").await, Ok(None));
+        assert_eq!(gateway_ca(&cluster, "o").await.unwrap_err().message, "Secret o/cluster-gateway-ca does not exist");
+    }
+
+    #[tokio::test]
+    async fn planes_of_the_other_scope_are_found_by_plane_id() {
+        let plane = json!({
+            "apiVersion": "openchoreo.dev/v1alpha1", "kind": "BuildPlane", "metadata": {"namespace": "n", "name": "x"},
+        });
+        let snapshot = dumped(std::slice::from_ref(&plane));
+        let expected = OtherScope::from([("x".to_owned(), Arc::new(vec!["n/x".to_owned()]))]);
+        assert_eq!(other_scope(&Files::control(&snapshot)).await, Ok(expected.clone()));
+        assert_eq!(other_scope(&Fake::of([plane]).cluster()).await, Ok(expected));
+        let fake = Fake::default();
+        fake.forbid("GET /apis/openchoreo.dev/v1alpha1/buildplanes");
+        assert_eq!(other_scope(&fake.cluster()).await.unwrap_err().cause, Cause::Forbidden);
+    }
+}

@@ -1,0 +1,147 @@
+//! What is known of planes beside their own objects.
+
+use std::collections::{BTreeSet, HashMap};
+
+use jiff::Timestamp;
+
+use super::client_ca::{CaPlace, ClientCa, read_cas};
+use super::control::{Events, PlaneEvent, observability_planes};
+use super::neighbours::{Few, Neighbour, Neighbours, Peers};
+use super::source::Source;
+use super::unavailable::Unavailable;
+use crate::plane::{Plane, PlaneKey};
+
+/// All that is known of one plane in the control plane.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub plane: Plane,
+    pub client_ca: ClientCa,
+    /// The other planes of the same planeID; a problem where they could not be listed.
+    pub shares_plane_id_with: Result<Peers, Unavailable>,
+    /// Planes of other planeIDs that have the same CA, as far as they are known.
+    pub same_ca: Few,
+    /// Whether the observability plane exists.
+    pub observability_exists: Result<bool, Unavailable>,
+    pub events: Result<Vec<PlaneEvent>, Unavailable>,
+    pub now: Timestamp,
+}
+
+impl Facts {
+    /// Of a plane that can't be read, for one and the same reason.
+    pub fn unread(plane: Plane, why: &Unavailable, now: Timestamp) -> Self {
+        Self {
+            client_ca: ClientCa::unread(why.clone()),
+            shares_plane_id_with: Err(why.clone()),
+            same_ca: Few::default(),
+            observability_exists: Err(why.clone()),
+            events: Err(why.clone()),
+            now,
+            plane,
+        }
+    }
+}
+
+/// Whether planes are all that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    All,
+    Some,
+}
+
+impl Extent {
+    pub fn of(is_all: bool) -> Self {
+        if is_all { Self::All } else { Self::Some }
+    }
+}
+
+/// Whose CAs are read out of Secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrets {
+    /// Those of the planes that are meant.
+    OfMeant,
+    /// Those of all planes of their planeIDs, too.
+    OfTheirPlaneIds,
+}
+
+/// Planes, and what they have to do with each other and with all others.
+pub struct Surroundings {
+    pub neighbours: Neighbours,
+    /// Why not all planes are known.
+    listed: Result<(), Unavailable>,
+    cas: HashMap<CaPlace, ClientCa>,
+    observability: HashMap<String, Result<bool, Unavailable>>,
+    now: Timestamp,
+}
+
+/// What is needed of a plane for its neighbours.
+struct Other {
+    key: PlaneKey,
+    plane_id: String,
+    place: CaPlace,
+}
+
+impl Other {
+    fn of(plane: &Plane) -> Self {
+        Self { key: plane.key(), plane_id: plane.plane_id().to_owned(), place: CaPlace::of(plane) }
+    }
+}
+
+impl Surroundings {
+    pub async fn of(source: &impl Source, planes: &[Plane], extent: Extent, secrets: Secrets) -> Self {
+        let meant = || planes.iter().map(Other::of).collect::<Vec<_>>();
+        let all = async {
+            match extent {
+                Extent::All => Ok(meant()),
+                Extent::Some => source.planes(|plane| Other::of(&plane)).await,
+            }
+        };
+        let names = planes.iter().map(|plane| plane.observability_plane().to_owned());
+        let (all, observability) = tokio::join!(all, observability_planes(source, names));
+        let listed = all.as_ref().map(drop).map_err(Clone::clone);
+        // Who may read some planes and not list them knows of these.
+        let all = all.unwrap_or_else(|_| meant());
+        let (keys, ids): (BTreeSet<_>, BTreeSet<_>) =
+            planes.iter().map(|plane| (plane.key(), plane.plane_id())).unzip();
+        // A Secret is read only where it is needed.
+        let is_read = |other: &&Other| match secrets {
+            _ if matches!(other.place, CaPlace::Value(_)) => true,
+            Secrets::OfMeant => keys.contains(&other.key),
+            Secrets::OfTheirPlaneIds => ids.contains(other.plane_id.as_str()),
+        };
+        let cas = read_cas(source, all.iter().filter(is_read).map(|other| &other.place)).await;
+        let neighbour = |Other { key, plane_id, place }| Neighbour { key, plane_id, ca: cas.get(&place).cloned() };
+        let neighbours = Neighbours::new(all.into_iter().map(neighbour));
+        Self { neighbours, listed, cas, observability, now: source.now() }
+    }
+
+    /// What is known of one of the planes, but its events.
+    pub fn facts(&self, plane: Plane) -> Facts {
+        let gone = || ClientCa::unread(Unavailable::missing("it is gone"));
+        let client_ca = self.cas.get(&CaPlace::of(&plane)).cloned().unwrap_or_else(gone);
+        let exists = self.observability.get(plane.observability_plane());
+        Facts {
+            same_ca: self.neighbours.same_ca(plane.plane_id(), &client_ca),
+            client_ca,
+            shares_plane_id_with: self.listed.clone().map(|()| self.neighbours.sharing(&plane.key(), plane.plane_id())),
+            observability_exists: exists.cloned().unwrap_or(Ok(false)),
+            events: Ok(Vec::new()),
+            now: self.now,
+            plane,
+        }
+    }
+}
+
+/// The facts of planes, with their events.
+pub async fn facts(source: &impl Source, planes: Vec<Plane>, extent: Extent) -> Vec<Facts> {
+    let names: BTreeSet<_> = planes.iter().map(Plane::name).collect();
+    let namespace = planes.first().and_then(|plane| plane.metadata.namespace.as_deref());
+    let (surroundings, mut events) = tokio::join!(
+        Surroundings::of(source, &planes, extent, Secrets::OfMeant),
+        Events::about(source, namespace, &names)
+    );
+    let with_events = |plane: Plane| {
+        let events = events.take(plane.name());
+        Facts { events, ..surroundings.facts(plane) }
+    };
+    planes.into_iter().map(with_events).collect()
+}

@@ -1,0 +1,272 @@
+//! Which planes have the same planeID, and which the same CA.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use super::client_ca::ClientCa;
+use crate::plane::PlaneKey;
+use crate::text::visible;
+
+/// How many names a message has.
+const NAMED: usize = 5;
+
+/// The first of several names, and how many there are in all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Few {
+    pub names: Vec<String>,
+    pub total: usize,
+}
+
+impl Few {
+    /// The first of these names.
+    pub fn of<N: AsRef<str>>(names: &[N]) -> Self {
+        let first = names.iter().take(NAMED).map(|name| name.as_ref().to_owned());
+        Self { names: first.collect(), total: names.len() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+}
+
+/// As `a, b and 14 more`.
+impl fmt::Display for Few {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.names.iter().map(|name| visible(name)).collect();
+        f.write_str(&names.join(", "))?;
+        match self.total.saturating_sub(names.len()) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+/// The other planes of a planeID, by their names. Cheap to clone: those of one planeID share one list.
+#[derive(Clone, Debug, Default)]
+pub struct Peers {
+    all: Arc<Vec<String>>,
+    /// Where the plane itself is in the list.
+    own: Option<usize>,
+}
+
+impl Peers {
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let others = self.all.iter().enumerate().filter(|(at, _)| Some(*at) != self.own);
+        others.map(|(_, name)| name.as_str())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.names().next().is_none()
+    }
+
+    /// The first of them.
+    pub fn few(&self) -> Few {
+        let names = self.names().take(NAMED).map(str::to_owned).collect();
+        Few { names, total: self.all.len() - usize::from(self.own.is_some()) }
+    }
+
+    #[cfg(test)]
+    pub fn of(names: &[&str]) -> Self {
+        Self { all: Arc::new(names.iter().map(|name| (*name).to_owned()).collect()), own: None }
+    }
+}
+
+/// A plane that is known, with what it trusts, as far as that is known.
+pub struct Neighbour {
+    pub key: PlaneKey,
+    pub plane_id: String,
+    pub ca: Option<ClientCa>,
+}
+
+/// Planes by something that they have in common, in the order in which they were met.
+#[derive(Default)]
+struct Sorted {
+    lists: Vec<(usize, Vec<usize>)>,
+    places: HashMap<usize, usize>,
+    total: usize,
+}
+
+impl Sorted {
+    fn push(&mut self, by: usize, plane: usize) {
+        let place = *self.places.entry(by).or_insert_with(|| {
+            self.lists.push((by, Vec::new()));
+            self.lists.len() - 1
+        });
+        if let Some((_, list)) = self.lists.get_mut(place) {
+            list.push(plane);
+        }
+        self.total += 1;
+    }
+
+    fn len(&self, by: usize) -> usize {
+        self.places.get(&by).and_then(|place| self.lists.get(*place)).map_or(0, |(_, list)| list.len())
+    }
+
+    /// The first planes that are not in these lists. No more than the first lists is looked at: each begins with a plane
+    /// that comes before all of those in later lists.
+    fn first_but(&self, left_out: &BTreeSet<usize>) -> impl Iterator<Item = usize> {
+        let lists = self.lists.iter().filter(|(by, _)| !left_out.contains(by)).take(NAMED);
+        lists.flat_map(|(_, list)| list.iter().take(NAMED)).copied()
+    }
+}
+
+/// All planes that are known, by their planeIDs and by the certificates in their CAs.
+pub struct Neighbours {
+    planes: Vec<PlaneKey>,
+    plane_ids: HashMap<String, usize>,
+    /// By planeID: the names, and the planes by their group.
+    of_plane_id: Vec<(Arc<Vec<String>>, Sorted)>,
+    /// Where each plane is among those of its planeID.
+    own: HashMap<(usize, PlaneKey), usize>,
+    /// Planes with the same certificates in their CAs, by planeID.
+    groups: Vec<Sorted>,
+    /// The groups that hold a certificate.
+    by_certificate: HashMap<Vec<u8>, Vec<usize>>,
+}
+
+impl Neighbours {
+    pub fn new(planes: impl IntoIterator<Item = Neighbour>) -> Self {
+        let mut all = Self {
+            planes: Vec::new(),
+            plane_ids: HashMap::new(),
+            of_plane_id: Vec::new(),
+            own: HashMap::new(),
+            groups: Vec::new(),
+            by_certificate: HashMap::new(),
+        };
+        let (mut names, mut known) = (Vec::<Vec<String>>::new(), HashMap::new());
+        for Neighbour { key, plane_id, ca } in planes {
+            let plane = all.planes.len();
+            let id = *all.plane_ids.entry(plane_id).or_insert(names.len());
+            if id == names.len() {
+                names.push(Vec::new());
+                all.of_plane_id.push(<_>::default());
+            }
+            // Files may hold a plane more than once.
+            if all.own.contains_key(&(id, key.clone())) {
+                continue;
+            }
+            all.own.insert((id, key.clone()), names[id].len());
+            names[id].push(key.name.clone());
+            if let Some(group) = ca.and_then(|ca| all.group(&ca, &mut known)) {
+                all.groups[group].push(id, plane);
+                all.of_plane_id[id].1.push(group, plane);
+            }
+            all.planes.push(key);
+        }
+        for ((shared, _), names) in all.of_plane_id.iter_mut().zip(names) {
+            *shared = Arc::new(names);
+        }
+        all
+    }
+
+    /// The group of a CA, which may be a new one; none where it holds no certificate.
+    fn group(&mut self, ca: &ClientCa, known: &mut HashMap<BTreeSet<Vec<u8>>, usize>) -> Option<usize> {
+        let certificates: BTreeSet<_> = ca.ders().iter().cloned().collect();
+        if certificates.is_empty() {
+            return None;
+        }
+        let group = *known.entry(certificates).or_insert_with_key(|certificates| {
+            for der in certificates {
+                self.by_certificate.entry(der.clone()).or_default().push(self.groups.len());
+            }
+            self.groups.push(Sorted::default());
+            self.groups.len() - 1
+        });
+        Some(group)
+    }
+
+    /// Whether a plane has this planeID.
+    pub fn has_plane_id(&self, id: &str) -> bool {
+        self.plane_ids.contains_key(id)
+    }
+
+    /// The other planes of a plane's planeID.
+    pub fn sharing(&self, key: &PlaneKey, plane_id: &str) -> Peers {
+        let Some(id) = self.plane_ids.get(plane_id) else {
+            return Peers::default();
+        };
+        let all = self.of_plane_id.get(*id).map(|(names, _)| names.clone()).unwrap_or_default();
+        Peers { own: self.own.get(&(*id, key.clone())).copied(), all }
+    }
+
+    /// The planes of the same planeID whose CA has no certificate in common with this one.
+    pub fn rivals(&self, plane_id: &str, ca: &ClientCa) -> Few {
+        let with = self.with(ca);
+        let sorted = self.plane_ids.get(plane_id).and_then(|id| self.of_plane_id.get(*id)).map(|(_, sorted)| sorted);
+        let Some(sorted) = sorted.filter(|_| !with.is_empty()) else {
+            return Few::default();
+        };
+        let alike: usize = with.iter().map(|group| sorted.len(*group)).sum();
+        self.named(sorted.first_but(&with), sorted.total - alike)
+    }
+
+    /// The planes of other planeIDs that have a certificate of this CA.
+    pub fn same_ca(&self, plane_id: &str, ca: &ClientCa) -> Few {
+        let own: BTreeSet<_> = self.plane_ids.get(plane_id).copied().into_iter().collect();
+        let groups: Vec<_> = self.with(ca).into_iter().filter_map(|group| self.groups.get(group)).collect();
+        let strangers = |group: &&Sorted| group.total - own.iter().map(|id| group.len(*id)).sum::<usize>();
+        let total = groups.iter().map(strangers).sum();
+        let mut few = self.named(groups.iter().flat_map(|group| group.first_but(&own)), total);
+        few.names.sort();
+        few
+    }
+
+    /// The first of these planes, in their order.
+    fn named(&self, planes: impl Iterator<Item = usize>, total: usize) -> Few {
+        let first: BTreeSet<_> = planes.collect();
+        let names = first.into_iter().take(NAMED).filter_map(|plane| Some(self.planes.get(plane)?.name.clone()));
+        Few { names: names.collect(), total }
+    }
+
+    /// The groups that have a certificate of a CA.
+    fn with(&self, ca: &ClientCa) -> BTreeSet<usize> {
+        ca.ders().iter().filter_map(|der| self.by_certificate.get(der)).flatten().copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::{KeyAlgorithm, ca};
+    use crate::plane::Span;
+
+    fn authority(name: &str) -> String {
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        ca(name, KeyAlgorithm::EcdsaP256, Span::from_seconds(86_400), now).unwrap().certificate
+    }
+
+    fn key(name: &str) -> PlaneKey {
+        PlaneKey { name: name.into(), ..PlaneKey::default() }
+    }
+
+    fn trusting(text: &str) -> ClientCa {
+        ClientCa::new("value".into(), Ok(text.as_bytes().to_vec()))
+    }
+
+    #[test]
+    fn planes_of_one_ca_or_one_plane_id_are_found() {
+        let (one, other) = (authority("one"), authority("other"));
+        let both = format!("{one}{other}");
+        let mut planes: Vec<_> =
+            [("a", "a", &one), ("b", "b", &both), ("a2", "a", &other)].map(|(n, id, ca)| (n.to_owned(), id, ca)).into();
+        planes.extend((0..20).map(|number| (format!("z{number:02}"), "z", &one)));
+        let known =
+            planes.iter().map(|(n, id, ca)| Neighbour { key: key(n), plane_id: (*id).into(), ca: Some(trusting(ca)) });
+        let unread = Neighbour { key: key("c"), plane_id: "a".into(), ca: None };
+        let neighbours = Neighbours::new(known.chain([unread]));
+        let sharing = neighbours.sharing(&key("a"), "a");
+        assert_eq!((sharing.names().collect::<Vec<_>>(), sharing.few().total), (vec!["a2", "c"], 2));
+        assert_eq!(neighbours.rivals("a", &trusting(&one)), Few::of(&["a2"]));
+        let same = neighbours.same_ca("a", &trusting(&one));
+        assert_eq!((same.total, same.to_string()), (21, "b, z00, z01, z02, z03 and 16 more".into()));
+        assert!(neighbours.rivals("b", &trusting(&both)).is_empty());
+        assert_eq!(neighbours.same_ca("b", &trusting(&both)).total, 22);
+        let none = trusting("");
+        assert!(neighbours.same_ca("c", &none).is_empty() && neighbours.rivals("a", &none).is_empty());
+        assert!(neighbours.has_plane_id("z") && !neighbours.has_plane_id("y"));
+        assert!(neighbours.sharing(&key("y"), "y").is_empty());
+        assert_eq!(Few::of(&["x", "y"]).to_string(), "x, y");
+    }
+}

@@ -1,0 +1,150 @@
+//! A cluster that is read through, and what was read of it.
+
+use std::cell::RefCell;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::objects::{CRD, Collection, ObjectRef, Resource};
+use super::source::{Coverage, Source, typed};
+use super::unavailable::Unavailable;
+use crate::cluster::{Agent, AgentPod, Target};
+use crate::plane::{Kind, LOG, Plane, SIDE, Served, Side};
+
+/// What of an object is kept, with the key that was wanted of a Secret; none where nothing is.
+pub type Keep<'k> = dyn Fn(&Value, Option<&str>) -> Option<Value> + 'k;
+
+/// What was read of a cluster.
+pub struct Record<'k> {
+    side: Side,
+    keep: &'k Keep<'k>,
+    read: RefCell<Read>,
+}
+
+#[derive(Default)]
+struct Read {
+    objects: Vec<Value>,
+    /// The paths that could not be read, and why.
+    unread: Vec<(String, Unavailable)>,
+}
+
+impl<'k> Record<'k> {
+    pub fn new(side: Side, keep: &'k Keep<'k>) -> Self {
+        Self { side, keep, read: RefCell::default() }
+    }
+
+    /// The objects, each with the side that it is of; and the paths that could not be read, with the reasons.
+    pub fn into_parts(self) -> (Vec<Value>, Vec<(String, Unavailable)>) {
+        let Read { objects, unread } = self.read.into_inner();
+        (objects, unread)
+    }
+
+    fn add(&self, mut object: Value, resource: Resource, key: Option<&str>) {
+        (object["apiVersion"], object["kind"]) = (resource.api_version().into(), resource.kind.into());
+        let Some(mut kept) = (self.keep)(&object, key) else {
+            return;
+        };
+        kept["metadata"]["annotations"][SIDE] = self.side.name().into();
+        let same =
+            |one: &Value| ["namespace", "name"].iter().all(|field| one["metadata"][field] == kept["metadata"][field]);
+        // A Secret may hold the CAs of several planes, each under a key of its own.
+        let objects = &mut self.read.borrow_mut().objects;
+        match objects.iter_mut().find(|there| there["kind"] == kept["kind"] && same(there)) {
+            None => objects.push(kept),
+            Some(there) => {
+                if let (Some(data), Some(more)) = (there["data"].as_object_mut(), kept["data"].as_object()) {
+                    data.extend(more.clone());
+                }
+            }
+        }
+    }
+
+    /// What isn't there is known, and no problem.
+    fn miss(&self, path: String, why: &Unavailable) {
+        let unread = &mut self.read.borrow_mut().unread;
+        if !why.is_missing() && unread.iter().all(|(known, _)| *known != path) {
+            unread.push((path, why.clone()));
+        }
+    }
+
+    /// Marks a pod with its log.
+    fn log(&self, agent: &Agent, pod: &AgentPod, log: &str) {
+        let is_pod = |object: &&mut Value| {
+            let metadata = &object["metadata"];
+            object["kind"] == "Pod"
+                && metadata["name"] == pod.name.as_str()
+                && metadata["namespace"] == agent.name.namespace.as_str()
+        };
+        if let Some(pod) = self.read.borrow_mut().objects.iter_mut().find(is_pod) {
+            pod["metadata"]["annotations"][LOG] = log.into();
+        }
+    }
+}
+
+/// A cluster whose reading is recorded.
+pub struct Recording<'r, S> {
+    pub inner: &'r S,
+    pub record: &'r Record<'r>,
+}
+
+impl<S: Source> Source for Recording<'_, S> {
+    async fn get(&self, what: &ObjectRef) -> Result<Value, Unavailable> {
+        let read = self.inner.get(what).await;
+        match &read {
+            Ok(object) => self.record.add(object.clone(), what.resource, what.key.as_deref()),
+            Err(why) => self.record.miss(what.path(), why),
+        }
+        read
+    }
+
+    async fn list<R>(&self, what: &Collection, make: impl Fn(&Value) -> Option<R>) -> Result<Vec<R>, Unavailable> {
+        let recorded = |object: &Value| {
+            self.record.add(object.clone(), what.resource, None);
+            make(object)
+        };
+        let read = self.inner.list(what, recorded).await;
+        if let Err(why) = &read {
+            self.record.miss(what.path(), why);
+        }
+        read
+    }
+
+    async fn planes<R>(&self, make: impl Fn(Plane) -> R) -> Result<Vec<R>, Unavailable> {
+        self.list(&Collection::of(self.kind(), None), |object| typed(object).map(&make)).await
+    }
+
+    async fn log(&self, agent: &Agent, pod: &AgentPod) -> Result<String, Unavailable> {
+        let log = self.inner.log(agent, pod).await;
+        self.record.log(agent, pod, log.as_deref().unwrap_or_default());
+        log
+    }
+
+    async fn version(&self) -> Result<String, Unavailable> {
+        self.inner.version().await
+    }
+
+    async fn served(&self) -> Result<Served, Unavailable> {
+        drop(self.get(&ObjectRef::of_cluster(CRD, &self.kind().crd_name())).await);
+        self.inner.served().await
+    }
+
+    async fn identity(&self) -> Option<String> {
+        self.inner.identity().await
+    }
+
+    fn kind(&self) -> &'static Kind {
+        self.inner.kind()
+    }
+
+    fn coverage(&self) -> Coverage {
+        self.inner.coverage()
+    }
+
+    fn target(&self) -> Option<&Target> {
+        self.inner.target()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inner.now()
+    }
+}
