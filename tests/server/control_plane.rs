@@ -330,7 +330,7 @@ impl Running {
         }
     }
 
-    /// The same of JSON lines with a type and a name.
+    /// Reads JSON lines until one has a type and a name; fails after the time.
     #[track_caller]
     pub fn event(&mut self, kind: &str, name: &str, limit: Duration) -> Value {
         let fits = |line: &str| {

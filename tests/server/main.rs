@@ -61,14 +61,14 @@ use libtest_mimic::{Arguments, Completion, Trial};
 
 /// All stories, those that take longest first.
 const STORIES: [&[Story]; 21] = [
+    oddities::STORIES,
     faults::STORIES,
-    diagnosis::STORIES,
     helm::STORIES,
     rotation::STORIES,
     bootstrap::STORIES,
+    diagnosis::STORIES,
     verdicts::STORIES,
     validate::STORIES,
-    oddities::STORIES,
     watch::STORIES,
     readme::STORIES,
     peers::STORIES,

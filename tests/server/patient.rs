@@ -145,7 +145,7 @@ pub fn leaf(from: i64, to: i64) -> String {
     client(days(from), days(to)).self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
 }
 
-/// Such a one in the agent's Secret and in the plane, with pods that were started for it.
+/// Puts a self-signed certificate into the agent's Secret and into the plane, and starts pods for it.
 pub fn pinned(at: &Estate, from: i64, to: i64) {
     let key = KeyPair::generate().unwrap();
     let certificate = client(days(from), days(to)).self_signed(&key).unwrap().pem();
@@ -200,18 +200,18 @@ fn issue(at: &Estate, params: &CertificateParams) -> (String, String) {
     (params.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
 }
 
-/// Such a one that is valid for days from now.
+/// A certificate under that CA that is valid for days from now.
 pub fn leaf_of_ca(at: &Estate, from: i64, to: i64) -> String {
     issue(at, &client(days(from), days(to))).0
 }
 
-/// Such a one in the agent's Secret.
+/// Puts a certificate under that CA, valid for days from now, into the agent's Secret.
 pub fn issued(at: &Estate, from: i64, to: i64) {
     let (certificate, key) = issue(at, &client(days(from), days(to)));
     agent_secret(at, &certificate, &key);
 }
 
-/// Such a one there that ended a second ago.
+/// Puts a certificate under that CA that ended a second ago into the agent's Secret.
 pub fn just_ended(at: &Estate) {
     let (certificate, key) = issue(at, &client(seconds(-60), seconds(-1)));
     agent_secret(at, &certificate, &key);
@@ -271,7 +271,7 @@ pub fn rolled(at: &Estate, image: &str) {
     at.build.api().replace(AGENT_PATH, "/spec/template/spec/containers/0/image", &image.into());
 }
 
-/// Such a one, and nothing else runs.
+/// An agent of another image, and nothing else runs.
 pub fn image(at: &Estate, image: &str) {
     scaled_to_zero(at);
     until_pods(at, <[Value]>::is_empty);

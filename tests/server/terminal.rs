@@ -28,7 +28,7 @@ impl Terminal {
         Self::start_after(at, "true", args)
     }
 
-    /// The same, after another command at that terminal.
+    /// Runs the binary after another command at that terminal.
     pub fn start_after(at: &ControlPlane, before: &str, args: &[&str]) -> Self {
         let binary = env!("CARGO_BIN_EXE_choreoctl");
         let line = format!("stty rows 50 cols 200; {before}; {binary} {}", args.join(" "));
