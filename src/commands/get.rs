@@ -68,7 +68,7 @@ enum Format {
 }
 
 fn columns() -> Vec<CompletionCandidate> {
-    SortBy::names().into_iter().map(CompletionCandidate::new).collect()
+    SortBy::names().map(CompletionCandidate::new).collect()
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {

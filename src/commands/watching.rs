@@ -129,7 +129,7 @@ impl View {
         let room = lines.saturating_sub(5).max(1);
         let hidden = planes.len().saturating_sub(room);
         // Where not all fit, those that need a look do.
-        sort(&mut planes, if hidden > 0 { SortBy::State } else { SortBy::Name }, now);
+        sort(&mut planes, if hidden > 0 { SortBy::STATE } else { SortBy::NAME }, now);
         planes.truncate(room);
         let latest = self.latest.len().saturating_sub(room - planes.len());
         let server = if self.lost { ", not answering: what is shown is old" } else { "" };

@@ -1,6 +1,6 @@
 //! Planes as a table, a row each.
 
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::str::FromStr;
 
 use jiff::Timestamp;
@@ -11,28 +11,74 @@ use crate::paint;
 use crate::pki::{DefectKind, SOON};
 use crate::plane::{AgentConnection, Plane, PlaneKey, ROTATION, State, age};
 
-const HEADER: [&str; 7] = ["NAME", "PLANE-ID", "STATE", "AGENTS", "HEARTBEAT", "SINCE", "AGE"];
-const WIDE: [&str; 6] = ["CLIENT-CA", "CA-EXPIRES", "SECRET-STORE", "OBSERVABILITY", "MESSAGE", "CA-REMARKS"];
 /// Widest message in a table.
 const MESSAGE: usize = 60;
 
-/// What rows are sorted by: a column's name in any case.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SortBy {
-    #[default]
-    Name,
-    PlaneId,
-    State,
-    Agents,
-    Heartbeat,
-    Since,
-    Age,
+/// What a column shows of a row at a time.
+enum Cell {
+    Always(fn(&Row, Timestamp) -> String),
+    /// In the wide table only.
+    Wide(fn(&Row, &Wide, Timestamp) -> String),
 }
 
+/// Which of two rows comes first at a time.
+type Order = fn(&Row, &Row, Timestamp) -> Ordering;
+
+struct Column {
+    title: &'static str,
+    cell: Cell,
+    /// None where the table is not sorted by it.
+    order: Option<Order>,
+}
+
+/// The columns from the left. By state the worst come first, by a time the newest.
+static COLUMNS: [Column; 13] = [
+    Column { title: "NAME", cell: Cell::Always(|row, _| cell(&row.key.name)), order: Some(by_name) },
+    Column {
+        title: "PLANE-ID",
+        cell: Cell::Always(|row, _| cell(&row.plane_id)),
+        order: Some(|a, b, _| a.plane_id.cmp(&b.plane_id)),
+    },
+    Column { title: "STATE", cell: Cell::Always(|row, now| state(row.state(now))), order: Some(by_state) },
+    Column {
+        title: "AGENTS",
+        cell: Cell::Always(|row, _| row.agents().map_or_else(|| NONE.to_owned(), |agents| agents.to_string())),
+        order: Some(|a, b, _| b.agents().cmp(&a.agents())),
+    },
+    Column {
+        title: "HEARTBEAT",
+        cell: Cell::Always(|row, now| since(row.heartbeat().map(|heartbeat| heartbeat.min(now)), now)),
+        order: Some(|a, b, _| b.heartbeat().cmp(&a.heartbeat())),
+    },
+    Column {
+        title: "SINCE",
+        cell: Cell::Always(|row, now| since(row.since(now), now)),
+        order: Some(|a, b, now| b.since(now).cmp(&a.since(now))),
+    },
+    Column {
+        title: "AGE",
+        cell: Cell::Always(|row, now| since(row.created, now)),
+        order: Some(|a, b, _| b.created.cmp(&a.created)),
+    },
+    Column { title: "CLIENT-CA", cell: Cell::Wide(|_, wide, _| cell(wide.ca.source())), order: None },
+    Column { title: "CA-EXPIRES", cell: Cell::Wide(|_, wide, now| expires(&wide.ca, now)), order: None },
+    Column { title: "SECRET-STORE", cell: Cell::Wide(|_, wide, _| cell(&wide.secret_store)), order: None },
+    Column { title: "OBSERVABILITY", cell: Cell::Wide(|_, wide, _| cell(&wide.observability)), order: None },
+    Column { title: "MESSAGE", cell: Cell::Wide(|row, _, _| message(row)), order: None },
+    Column { title: "CA-REMARKS", cell: Cell::Wide(|_, wide, now| remarks(wide, now)), order: None },
+];
+
+/// What rows are sorted by: a column's title in any case. Equal ones stay by name.
+#[derive(Clone, Copy, Debug)]
+pub struct SortBy(Order);
+
 impl SortBy {
-    /// The columns' names, as users write them.
-    pub fn names() -> [String; 7] {
-        HEADER.map(str::to_lowercase)
+    pub const NAME: Self = Self(by_name);
+    pub const STATE: Self = Self(by_state);
+
+    /// Returns the columns that a table can be sorted by, as users write them.
+    pub fn names() -> impl Iterator<Item = String> {
+        COLUMNS.iter().filter(|column| column.order.is_some()).map(|column| column.title.to_lowercase())
     }
 }
 
@@ -40,12 +86,19 @@ impl FromStr for SortBy {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let all = [Self::Name, Self::PlaneId, Self::State, Self::Agents, Self::Heartbeat, Self::Since, Self::Age];
-        let found = HEADER.iter().position(|name| name.eq_ignore_ascii_case(text));
-        found
-            .and_then(|index| all.get(index).copied())
-            .ok_or_else(|| format!("not a column: one of {}", HEADER.join(", ").to_lowercase()))
+        let column = COLUMNS.iter().find(|column| column.title.eq_ignore_ascii_case(text));
+        column
+            .and_then(|column| column.order.map(Self))
+            .ok_or_else(|| format!("not a column: one of {}", Self::names().collect::<Vec<_>>().join(", ")))
     }
+}
+
+fn by_name(a: &Row, b: &Row, _: Timestamp) -> Ordering {
+    a.key.cmp(&b.key)
+}
+
+fn by_state(a: &Row, b: &Row, now: Timestamp) -> Ordering {
+    a.state(now).cmp(&b.state(now))
 }
 
 /// What a table shows of a plane, and no more: thousands of them take little memory.
@@ -114,34 +167,27 @@ impl Row {
         self.connection.as_ref()?.last_heartbeat_time
     }
 
-    fn cells(&self, now: Timestamp) -> Vec<String> {
-        let since = |time: Option<Timestamp>| time.map_or_else(|| NONE.to_owned(), |time| age(time, now));
-        let mut cells = vec![
-            cell(&self.key.name),
-            cell(&self.plane_id),
-            state(self.state(now)),
-            self.connection
-                .as_ref()
-                .map_or_else(|| NONE.to_owned(), |connection| connection.connected_agents.to_string()),
-            since(self.heartbeat().map(|heartbeat| heartbeat.min(now))),
-            since(self.since(now)),
-            since(self.created),
-        ];
-        if let Some(wide) = &self.wide {
-            let message =
-                self.connection.as_ref().and_then(|connection| connection.message.as_deref()).unwrap_or_default();
-            let message = if message.is_empty() { NONE.to_owned() } else { cut(message, MESSAGE) };
-            cells.extend([
-                cell(wide.ca.source()),
-                expires(&wide.ca, now),
-                cell(&wide.secret_store),
-                cell(&wide.observability),
-                message,
-                remarks(wide, now),
-            ]);
-        }
-        cells
+    fn agents(&self) -> Option<i64> {
+        Some(self.connection.as_ref()?.connected_agents)
     }
+
+    fn cells(&self, now: Timestamp) -> Vec<String> {
+        let cell = |column: &Column| match (&column.cell, &self.wide) {
+            (Cell::Always(cell), _) => Some(cell(self, now)),
+            (Cell::Wide(cell), Some(wide)) => Some(cell(self, wide, now)),
+            (Cell::Wide(_), None) => None,
+        };
+        COLUMNS.iter().filter_map(cell).collect()
+    }
+}
+
+fn since(time: Option<Timestamp>, now: Timestamp) -> String {
+    time.map_or_else(|| NONE.to_owned(), |time| age(time, now))
+}
+
+fn message(row: &Row) -> String {
+    let message = row.connection.as_ref().and_then(|connection| connection.message.as_deref());
+    message.filter(|message| !message.is_empty()).map_or_else(|| NONE.to_owned(), |message| cut(message, MESSAGE))
 }
 
 fn expires(ca: &ClientCa, now: Timestamp) -> String {
@@ -165,26 +211,16 @@ fn remarks(wide: &Wide, now: Timestamp) -> String {
     if remarks.is_empty() { NONE.to_owned() } else { paint::warning(&remarks.join(",")) }
 }
 
-/// Puts rows in order. By state the worst come first, by a time the newest; equal ones stay by name.
+/// Puts rows in order.
 pub fn sort(rows: &mut [Row], by: SortBy, now: Timestamp) {
-    rows.sort_by(|a, b| a.key.cmp(&b.key));
-    match by {
-        SortBy::Name => {}
-        SortBy::PlaneId => rows.sort_by(|a, b| a.plane_id.cmp(&b.plane_id)),
-        SortBy::State => rows.sort_by_key(|row| row.state(now)),
-        SortBy::Agents => {
-            rows.sort_by_key(|row| Reverse(row.connection.as_ref().map(|connection| connection.connected_agents)))
-        }
-        SortBy::Heartbeat => rows.sort_by_key(|row| Reverse(row.heartbeat())),
-        SortBy::Since => rows.sort_by_key(|row| Reverse(row.since(now))),
-        SortBy::Age => rows.sort_by_key(|row| Reverse(row.created)),
-    }
+    rows.sort_by(|a, b| by.0(a, b, now).then_with(|| by_name(a, b, now)));
 }
 
 /// The table.
 pub fn table(rows: &[Row], headers: bool, now: Timestamp) -> String {
     let wide = rows.first().is_some_and(|row| row.wide.is_some());
-    let header: Vec<_> = HEADER.into_iter().chain(WIDE.into_iter().filter(|_| wide)).collect();
+    let shown = COLUMNS.iter().filter(|column| wide || matches!(column.cell, Cell::Always(_)));
+    let header: Vec<_> = shown.map(|column| column.title).collect();
     columns(headers.then_some(&header), rows.iter().map(|row| row.cells(now)))
 }
 
@@ -252,7 +288,7 @@ pub(crate) mod tests {
     #[test]
     fn the_table() {
         let mut rows = rows(None);
-        sort(&mut rows, SortBy::State, now());
+        sort(&mut rows, SortBy::STATE, now());
         assert_data_eq!(
             plain(&table(&rows, true, now())),
             str![[r#"
@@ -270,6 +306,27 @@ shared  shared-id  Connected       2       12s        3d4h   9d
             plain(&summary(rows.iter().map(|row| row.state(now())))),
             str!["6 planes: 1 Connected, 1 Late, 1 Unreported, 1 NeverConnected, 1 Disconnected, 1 Stale"]
         );
+    }
+
+    #[test]
+    fn a_table_is_sorted_by_any_column_that_has_an_order() {
+        // The first two of each order; equal ones are by name.
+        let cases = [
+            ("name", ["late", "never"]),
+            ("plane-id", ["late", "never"]),
+            ("state", ["stale", "secure"]),
+            ("agents", ["shared", "late"]),
+            ("heartbeat", ["shared", "late"]),
+            ("since", ["late", "secure"]),
+            ("age", ["late", "never"]),
+        ];
+        assert_eq!(SortBy::names().collect::<Vec<_>>(), cases.map(|(name, _)| name));
+        for (name, first) in cases {
+            let mut rows = rows(None);
+            sort(&mut rows, name.to_uppercase().parse().unwrap(), now());
+            assert_eq!([rows[0].key.name.as_str(), rows[1].key.name.as_str()], first, "{name}");
+        }
+        assert!("message".parse::<SortBy>().unwrap_err().contains("one of name, plane-id, state"));
     }
 
     #[test]
