@@ -10,7 +10,7 @@ use tower::BoxError;
 
 use super::answer::LARGEST_ANSWER;
 use crate::plane::{Span, closest, did_you_mean};
-use crate::text::{shell_quoted, visible};
+use crate::text::{shell_quoted, shown, visible};
 
 /// A failed request, or a cluster that could not be told or reached.
 ///
@@ -161,7 +161,7 @@ impl Error {
                 format!("the plugin of the kubeconfig ended with {}: {}", out.status, visible(said))
             }
             AuthError::ReadTokenFile(error, path) => {
-                format!("{}: {error}", visible(&path.to_string_lossy()))
+                format!("{}: {error}", shown(path))
             }
             AuthError::AuthExecParse(_) | AuthError::ExecPluginFailed => {
                 "the plugin of the kubeconfig printed no credential".into()

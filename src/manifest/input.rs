@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::error::{Error, LIMIT};
-use crate::text::visible;
+use crate::text::shown;
 
 /// What a path on the command line names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +37,7 @@ impl fmt::Display for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stdin => f.write_str("<stdin>"),
-            Self::Path(path) => f.write_str(&visible(&path.to_string_lossy())),
+            Self::Path(path) => f.write_str(&shown(path)),
         }
     }
 }
@@ -137,7 +137,7 @@ fn walk(folder: &Path, recursive: bool, listed: &mut Listed) {
     let mut paths: Vec<(PathBuf, FileType)> = match entries() {
         Ok(paths) => paths,
         Err(source) => {
-            let file = visible(&folder.to_string_lossy()).into_owned();
+            let file = shown(folder);
             listed.missing.push(Error::Unreadable { file, source });
             return;
         }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::error::Error;
 use crate::files::{self, Existing, Rights};
-use crate::text::hidden;
+use crate::text::{hidden, shown};
 
 /// Stands for a hidden character while the YAML is written; private use, so that the writer leaves it alone.
 const MARK: char = '\u{f8ff}';
@@ -19,7 +19,7 @@ const MARK: char = '\u{f8ff}';
 /// What the operating system says, with the file's name.
 pub fn write(path: &Path, text: &str) -> Result<(), Error> {
     files::write(path, text, Rights::Usual, Existing::Replace).map_err(|source| {
-        let file = crate::text::visible(&path.to_string_lossy()).into_owned();
+        let file = shown(path);
         Error::Unwritable { file, source }
     })
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::bundle::{Bundle, BundleError};
 use super::certificate::{Certificate, Remaining};
 use super::gox509::{Reason, Trust, trust, trust_of};
-use crate::plane::{Span, age};
+use crate::plane::{Span, age, day};
 use crate::text::visible;
 
 /// A CA that expires within this many days expires soon.
@@ -168,7 +168,6 @@ fn useless(reason: Reason, others_are_usable: bool) -> DefectKind {
 
 /// Says of a certificate that is trusted itself what becomes of it; `renewal` is when cert-manager renews it, where it does.
 pub fn pinned(certificate: &Certificate, renewal: Option<Timestamp>) -> String {
-    let day = |time: Timestamp| time.strftime("%Y-%m-%d").to_string();
     let next = renewal.map(|renewal| format!(", also the one that cert-manager replaces it with on {}", day(renewal)));
     format!(
         "is a client certificate, not a CA ({}, valid until {}): the gateway refuses every other one{}",

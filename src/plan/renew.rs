@@ -14,7 +14,7 @@ use crate::pki::{
     self, Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, KeyAlgorithm, KeyError, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY,
     PrivateKey, Verdict,
 };
-use crate::plane::{DryRun, Plane, Span, rotation_secret};
+use crate::plane::{DryRun, Plane, Span, day, rotation_secret};
 
 /// A certificate that was made within this time and isn't presented yet is one whose renewal was cut off.
 const CUT_OFF: Span = Span::from_seconds(3_600);
@@ -72,7 +72,7 @@ pub async fn renew(clusters: Clusters<'_>, renewal: &Renewal, observer: &mut dyn
             if dry_run.sends() {
                 build.update_secret(&secret, data, *dry_run).await?;
             }
-            let until = until.strftime("%Y-%m-%d");
+            let until = day(until);
             if !dry_run.stores() {
                 let told = format!("Secret {name} would hold a certificate valid until {until} (dry run)");
                 observer.tell("renew", Status::Skipped, &told);

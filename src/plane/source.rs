@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::kind::Kind;
 use super::name::NamespacedName;
 use super::plane_name::PlaneName;
-use crate::text::visible;
+use crate::text::{shown, visible};
 
 /// A place that holds certificates, as users name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = |key: &Option<String>| key.as_ref().map(|key| format!(":{}", visible(key))).unwrap_or_default();
         match self {
-            Self::File(path) => f.write_str(&visible(&path.to_string_lossy())),
+            Self::File(path) => f.write_str(&shown(path)),
             Self::Stdin => f.write_str("standard input"),
             Self::Secret(name, of) => write!(f, "secret/{name}{}", key(of)),
             Self::ConfigMap(name, of) => write!(f, "configmap/{name}{}", key(of)),

@@ -8,7 +8,7 @@ use super::{NONE, cell, columns};
 use crate::doctor::Remark;
 use crate::paint;
 use crate::pki::Certificate;
-use crate::plane::age;
+use crate::plane::{age, day};
 
 /// A certificate and where it was read.
 pub struct Sourced {
@@ -45,7 +45,7 @@ pub fn table(certificates: &[Sourced], wide: bool, now: Timestamp) -> String {
             if certificate.self_issued() { "self".into() } else { cell(&certificate.issuer) },
             if certificate.ca { "CA".into() } else { usage(certificate) },
             cell(&certificate.key_algorithm),
-            certificate.not_after.strftime("%Y-%m-%d").to_string(),
+            day(certificate.not_after),
             left(certificate, sourced.expires, now),
             format!("{:.0}%", certificate.lifetime_used(now) * 100.0),
         ];

@@ -9,7 +9,7 @@ use crate::doctor::{Note, notes, remarks};
 use crate::estate::{Facts, Peers, PlaneEvent, Unavailable};
 use crate::paint;
 use crate::pki::SOON;
-use crate::plane::{DESCRIPTION, DISPLAY_NAME, ObservabilityPlaneRef, Plane, State, age};
+use crate::plane::{DESCRIPTION, DISPLAY_NAME, ObservabilityPlaneRef, Plane, State, age, day};
 use crate::text::visible;
 
 /// Longest text of a field, in columns; the JSON has it whole.
@@ -96,7 +96,7 @@ impl Page {
                         "{}  {role}  {}  until {} ({})",
                         cell(&certificate.subject),
                         cell(&certificate.key_algorithm),
-                        certificate.not_after.strftime("%Y-%m-%d"),
+                        day(certificate.not_after),
                         left(certificate, certificate.expires_within(SOON, facts.now), facts.now)
                     );
                     self.field("", &line);

@@ -12,7 +12,7 @@ use crate::plan::agent::{Data, pair_data, pair_of};
 use crate::plan::error::Error;
 use crate::plan::issuer::Issuer;
 use crate::plan::observer::Pem;
-use crate::plane::Span;
+use crate::plane::{Span, day};
 use crate::text::visible;
 
 /// How long what is made is valid.
@@ -190,10 +190,6 @@ pub fn new_pair(
 pub fn has_all(held: &str, wanted: &str) -> bool {
     let held = pki::certificates(held);
     pki::certificates(wanted).iter().all(|der| held.contains(der))
-}
-
-pub fn day(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d").to_string()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::plan::error::Error;
 use crate::plan::issuer::Issuer;
 use crate::plan::observer::Status;
 use crate::plan::trust::Trustee;
-use crate::plane::{NamespacedName, Plane, Side, Span, State};
+use crate::plane::{NamespacedName, Plane, Side, Span, State, day};
 use crate::text::visible;
 
 /// A CA younger than this is taken for the one that was just made.
@@ -265,7 +265,7 @@ pub fn uncounted(plane: &Plane, here: usize, now: Timestamp) -> Option<String> {
 /// Which CAs a plane trusts in the end, and why others than the new one stay.
 pub fn trusted((plane, ca): &Trustee, new: &[Vec<u8>]) -> String {
     let named = |certificate: &&Certificate| {
-        let day = certificate.not_after.strftime("%Y-%m-%d");
+        let day = day(certificate.not_after);
         format!("{} until {day}", visible(&certificate.subject))
     };
     let certificates = ca.certificates().unwrap_or_default();
