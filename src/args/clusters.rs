@@ -106,3 +106,26 @@ pub fn namespace(text: &str) -> Result<String, String> {
         Err("a namespace has lower-case letters, digits and hyphens".into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::tests::{parse, session};
+
+    #[tokio::test]
+    async fn a_build_cluster_that_is_not_named_is_missing_only_where_it_is_needed() {
+        let args: BuildArgs = parse(&[]).unwrap();
+        assert!(!args.is_named() && args.connect(&session()).await.unwrap().is_none());
+        assert_eq!((args.namespace(), args.kubeconfig()), (BUILD_NAMESPACE, None));
+        let error = args.connect_to_write(&session()).await.err().unwrap();
+        assert!(error.is::<NoBuildCluster>(), "{error}");
+        assert!(parse::<BuildArgs>(&["--build-kubeconfig", "b.yaml"]).unwrap().is_named());
+    }
+
+    #[test]
+    fn a_namespace_is_a_dns_label() {
+        assert_eq!(parse::<ControlArgs>(&[]).unwrap().control_namespace, "openchoreo-control-plane");
+        let error = parse::<ControlArgs>(&["--control-namespace", "A_b"]).unwrap_err();
+        assert!(error.contains("a namespace has lower-case letters, digits and hyphens"), "{error}");
+    }
+}

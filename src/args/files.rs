@@ -125,3 +125,53 @@ pub fn read_manifests(inputs: &[Input], recursive: bool) -> Result<Vec<Manifest>
     }
     Ok(manifests)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::tests::{PLANE, files, parse, session};
+
+    fn time(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_time_counts_from_now_and_is_now_where_none_is_given() {
+        let now = time("2026-11-22T12:00:00Z");
+        let at = |words: &[&str]| parse::<AtArgs>(words).unwrap().from(now);
+        assert_eq!(at(&[]), now);
+        assert_eq!(at(&["--at", "+1d"]), time("2026-11-23T12:00:00Z"));
+        assert_eq!(at(&["--at", "2027-01-01T00:00:00Z"]), time("2027-01-01T00:00:00Z"));
+        assert!(parse::<SnapshotArgs>(&["--at", "+1d"]).unwrap_err().contains("--filename"));
+    }
+
+    #[test]
+    fn what_two_files_hold_counts_once() {
+        let other = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n";
+        let (_folder, inputs) = files(&[("a.yaml", PLANE), ("b.yaml", &format!("{PLANE}---\n{other}"))]);
+        let args: SnapshotArgs = parse(&["-f", &inputs[0].to_string(), "--at", "2026-11-22T12:00:00Z"]).unwrap();
+        assert!(args.given());
+        let read = args.read(&inputs[1..], &session().term).unwrap();
+        assert_eq!((read.values.len(), read.snapshot.planes.len()), (1, 1));
+        assert_eq!(read.snapshot.now, time("2026-11-22T12:00:00Z"));
+        let twice = FileArgs { files: vec![inputs[0].clone()] }.read(&session().term).unwrap();
+        assert_eq!(twice.snapshot.planes[0].name(), "a");
+    }
+
+    #[test]
+    fn files_without_a_manifest_and_with_a_fault_are_errors_with_their_place() {
+        let (_folder, inputs) = files(&[("empty.yaml", "# nothing\n"), ("broken.yaml", "a: 1\nb: [\n")]);
+        let error = read_manifests(&inputs[..1], false).unwrap_err().to_string();
+        assert!(error.ends_with("empty.yaml holds no manifest"), "{error}");
+        let error = read_manifests(&inputs[1..], false).unwrap_err().to_string();
+        assert!(error.contains("broken.yaml:"), "{error}");
+    }
+
+    #[test]
+    fn an_object_has_a_place() {
+        let (_folder, inputs) = files(&[("a.yaml", &format!("# first\n{PLANE}"))]);
+        let manifests = read_manifests(&inputs, false).unwrap();
+        let object = objects(&manifests[0])[0];
+        assert!(place(&manifests[0], object).ends_with("a.yaml:2"));
+    }
+}

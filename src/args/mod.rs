@@ -15,3 +15,6 @@ pub use session::{GlobalArgs, Session};
 pub use spec::{CaArgs, NotCa, SpecArgs, plane_id, read_ca, read_cas};
 pub use swapped::{Swapped, swapped, unless_swapped};
 pub use write::{ChangeArgs, KeyArgs, NewFilesArgs, ObjectFormat, OutputArgs, TextFormat, ValidityArgs, WriteArgs};
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -176,3 +176,72 @@ async fn by_name<T: PlaneObject, R>(
     let missing = missing.into_iter().map(|(name, error)| error.with_similar(name, &known).into());
     Ok((planes, missing.collect()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::tests::{PLANE, files, parse};
+    use serde_json::json;
+
+    fn plane(name: &str) -> Plane {
+        serde_json::from_value(json!({"metadata": {"name": name, "labels": {"team": name}}})).unwrap()
+    }
+
+    fn names(keys: BTreeSet<PlaneKey>) -> Vec<String> {
+        keys.into_iter().map(|key| key.name).collect()
+    }
+
+    #[test]
+    fn planes_of_one_kind_are_named_together() {
+        let choice: ChoiceArgs = parse(&["a", "b"]).unwrap();
+        assert_eq!(kind_of(&choice.names).unwrap(), DEFAULT_KIND);
+        assert_eq!(kind_of(&[]).unwrap(), DEFAULT_KIND);
+        let mut names = choice.names;
+        names[1].kind = Kind::of_word("dp").unwrap();
+        let error = kind_of(&names).unwrap_err().to_string();
+        assert_eq!(error, "a ClusterBuildPlane and a DataPlane are named: name planes of one kind");
+    }
+
+    #[test]
+    fn planes_in_files_are_chosen_by_name_or_label() {
+        let planes = [plane("shared-builder"), plane("other")];
+        let choose = |words: &[&str]| parse::<ChoiceArgs>(words).unwrap().in_files(&planes);
+        assert_eq!(names(choose(&[]).0), ["other", "shared-builder"]);
+        assert_eq!(names(choose(&["-l", "team=other"]).0), ["other"]);
+        let (found, missing) = choose(&["other", "shared-bilder"]);
+        assert_eq!(names(found), ["other"]);
+        let missing = missing[0].downcast_ref::<NotInFiles>().unwrap();
+        assert_eq!(missing.to_string(), "there is no plane shared-bilder in the files");
+        assert_eq!(missing.hint().unwrap(), "did you mean shared-builder?");
+        assert!(parse::<ChoiceArgs>(&["a", "-l", "b=c"]).unwrap_err().contains("cannot be used with"));
+    }
+
+    #[test]
+    fn planes_to_do_something_with_are_named_in_one_way() {
+        assert!(parse::<WhichArgs>(&[]).unwrap_err().contains("required"));
+        assert!(parse::<WhichArgs>(&["a", "--all"]).unwrap_err().contains("cannot be used with"));
+        let which: WhichArgs = parse(&["b", "a", "b"]).unwrap();
+        assert_eq!(which.named().unwrap().into_iter().collect::<Vec<_>>().len(), 2);
+    }
+
+    #[test]
+    fn manifests_name_planes_and_a_misspelt_kind_is_an_error() {
+        let (_folder, inputs) = files(&[("a.yaml", PLANE), ("b.yaml", &PLANE.replace("BuildPlane", "BuiltPlane"))]);
+        let which = |input: &Input| parse::<WhichArgs>(&["-f", &input.to_string()]).unwrap();
+        assert_eq!(which(&inputs[0]).named().unwrap().len(), 1);
+        let error = which(&inputs[1]).named().unwrap_err().to_string();
+        assert!(error.ends_with("b.yaml holds no ClusterBuildPlane"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn each_plane_that_does_not_exist_is_an_error_of_its_own() {
+        let object = json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": "a"}, "spec": {}});
+        let cluster = cluster::Fake::of([object]).cluster();
+        let choice: ChoiceArgs = parse(&["a", "b", "c"]).unwrap();
+        assert!(!choice.is_whole());
+        let (found, missing) = choice.in_cluster(&cluster, |plane: Plane| plane.name().to_owned()).await.unwrap();
+        assert_eq!((found, missing.len()), (vec!["a".to_owned()], 2));
+        let all: ChoiceArgs = parse(&[]).unwrap();
+        assert_eq!(all.in_cluster(&cluster, |plane: Plane| plane).await.unwrap().0.len(), 1);
+    }
+}

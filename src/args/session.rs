@@ -109,3 +109,36 @@ impl Session {
         Ok(cluster)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::tests::{parse, session};
+
+    #[test]
+    fn a_request_may_take_half_a_minute_or_as_long_as_it_likes() {
+        let limit = |words: &[&str]| parse::<GlobalArgs>(words).unwrap().cluster_options().request_timeout;
+        assert_eq!(limit(&[]), Some(Duration::from_secs(30)));
+        assert_eq!(limit(&["--request-timeout", "0"]), None);
+        assert_eq!(limit(&["--request-timeout", "2s"]), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn other_servers_have_at_most_five_seconds() {
+        let mut session = session();
+        for (limit, patience) in [(None, 5), (Some(2), 2), (Some(60), 5)] {
+            session.options.request_timeout = limit.map(Duration::from_secs);
+            assert_eq!(session.patience(), Duration::from_secs(patience));
+        }
+    }
+
+    #[test]
+    fn flags_of_the_cluster_and_the_terminal_are_those_of_kubectl() {
+        let args: GlobalArgs =
+            parse(&["--control-context", "c", "--as", "a", "--as-group", "g", "--as-group", "h", "-q"]).unwrap();
+        let options = args.cluster_options();
+        assert_eq!((options.context.as_deref(), options.impersonate.as_deref()), (Some("c"), Some("a")));
+        assert_eq!(options.impersonate_groups, ["g", "h"]);
+        assert!(args.term().is_quiet() && !args.term().is_verbose());
+    }
+}

@@ -129,3 +129,55 @@ fn annotation(text: &str) -> Result<(String, String), String> {
         _ => Err("write KEY=VALUE, the key of letters, digits, `-`, `_` and `.`".into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::tests::{files, parse};
+
+    #[test]
+    fn a_plane_says_its_plane_id_and_only_what_was_given() {
+        let name: PlaneName = "a".parse().unwrap();
+        let plane = parse::<SpecArgs>(&[]).unwrap().plane(Some(&name));
+        assert_eq!((plane.name(), plane.spec.plane_id.as_deref()), ("a", Some("a")));
+        assert!(plane.metadata.labels.is_none() && plane.metadata.annotations.is_none());
+        let words = ["--plane-id", "x", "-l", "k=v,l=w", "--display-name", "A", "--annotations", "n/m=1"];
+        let plane = parse::<SpecArgs>(&words).unwrap().plane(Some(&name));
+        assert_eq!(plane.spec.plane_id.as_deref(), Some("x"));
+        assert_eq!(plane.labels().len(), 2);
+        let annotations = plane.metadata.annotations.unwrap();
+        assert_eq!((annotations[DISPLAY_NAME].as_str(), annotations["n/m"].as_str()), ("A", "1"));
+    }
+
+    #[test]
+    fn what_the_api_server_would_refuse_is_refused_at_once() {
+        for (flag, value, why) in [
+            ("--plane-id", "A", "lower-case letters"),
+            ("--labels", "k", "write KEY=VALUE"),
+            ("--labels", "k=a b", "write KEY=VALUE"),
+            ("--annotations", "k v=1", "write KEY=VALUE"),
+            ("--client-ca-secret", "name", "NAMESPACE/NAME"),
+        ] {
+            let error = match flag {
+                "--client-ca-secret" => parse::<CaArgs>(&[flag, value]).unwrap_err(),
+                _ => parse::<SpecArgs>(&[flag, value]).unwrap_err(),
+            };
+            assert!(error.contains(why), "{flag} {value}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_ca_is_read_without_doubles_and_a_key_is_none() {
+        let now = "2026-11-22T12:00:00Z".parse().unwrap();
+        let ca = pki::ca("a", pki::KeyAlgorithm::EcdsaP256, "1y".parse().unwrap(), now).unwrap();
+        let key = ca.key.to_pem();
+        let (_folder, inputs) = files(&[("ca.crt", &ca.certificate), ("ca.key", key.as_str()), ("text", "x")]);
+        assert_eq!(read_cas(&[inputs[0].clone(), inputs[0].clone()]).unwrap(), ca.certificate);
+        for (input, hint) in
+            [(&inputs[1], "a key never goes into a plane"), (&inputs[2], "in PEM, in DER, or in base64")]
+        {
+            let error = read_ca(input).unwrap_err();
+            assert!(error.downcast_ref::<NotCa>().unwrap().hint().unwrap().contains(hint), "{error}");
+        }
+    }
+}

@@ -73,3 +73,41 @@ pub async fn unless_swapped<T>(
     }
     Ok(answer?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_of_both_clusters_leave_the_line_in_either_spelling() {
+        let words = ["get", "--context", "a", "-o", "json", "--build-context=b", "--contexts", "--context"];
+        let words = words.map(str::to_owned);
+        assert_eq!(without_flags(&words, &["context", "build-context"]), ["get", "-o", "json", "--contexts"]);
+    }
+
+    #[tokio::test]
+    async fn only_a_missing_kind_beside_a_build_cluster_can_be_a_swap() {
+        let control = cluster::Fake::default().cluster();
+        let build = BuildCluster { cluster: control.clone(), namespace: "n".into() };
+        let missing = || cluster::Error::NoSuchKind { kind: "ClusterBuildPlane", renamed: None, command: "c".into() };
+        assert!(swapped(&control, None, &missing()).await.is_none());
+        assert!(swapped(&control, Some(&build), &cluster::Error::Changed).await.is_none());
+        let answer: Result<(), _> = Err(missing());
+        let error = unless_swapped(&control, None, answer).await.unwrap_err();
+        assert!(error.is::<cluster::Error>(), "{error}");
+        assert_eq!(unless_swapped(&control, Some(&build), Ok(1)).await.unwrap(), 1);
+    }
+
+    #[test]
+    fn a_swap_says_which_cluster_serves_planes() {
+        let target = |context: &str| {
+            let mut target = cluster::Target::default();
+            target.context = Some(context.into());
+            target
+        };
+        let swapped = Swapped::of(&target("one"), &target("two"), "ClusterBuildPlane");
+        let text = swapped.to_string();
+        assert!(text.starts_with("the contexts are swapped: ") && text.contains("two"), "{text}");
+        assert!(swapped.hint().unwrap().ends_with(" --context two --build-context one"), "{:?}", swapped.hint());
+    }
+}

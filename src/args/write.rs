@@ -118,3 +118,42 @@ impl NewFilesArgs {
         Folder::new(&self.out_dir.clone().unwrap_or_else(otherwise))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::tests::parse;
+
+    #[test]
+    fn a_change_is_made_asked_about_and_awaited_by_default() {
+        let change: ChangeArgs = parse(&[]).unwrap();
+        assert_eq!((change.dry_run(), change.timeout.seconds(), change.yes), (DryRun::None, 300, false));
+        let change: ChangeArgs = parse(&["--dry-run", "server", "--timeout", "0", "-y"]).unwrap();
+        assert_eq!((change.dry_run(), change.timeout.seconds(), change.yes), (DryRun::Server, 0, true));
+        let write: WriteArgs = parse(&["--dry-run=client", "-o", "name"]).unwrap();
+        assert_eq!((write.dry_run(), write.output, write.wait), (DryRun::Client, Some(ObjectFormat::Name), false));
+    }
+
+    #[test]
+    fn a_format_that_the_verb_has_not_is_refused_with_those_it_has() {
+        assert_eq!(parse::<OutputArgs<TextFormat>>(&[]).unwrap().format, TextFormat::Text);
+        assert_eq!(parse::<OutputArgs<TextFormat>>(&["-ojson"]).unwrap().format, TextFormat::Json);
+        let error = parse::<OutputArgs<TextFormat>>(&["-o", "yaml"]).unwrap_err();
+        assert!(error.contains("'yaml' for '--output <FORMAT>'") && error.contains("text, json"), "{error}");
+    }
+
+    #[test]
+    fn new_files_go_to_the_folder_that_is_named() {
+        let files: NewFilesArgs = parse(&["--out-dir", "a"]).unwrap();
+        assert_eq!((files.folder(|| "b".into()).path(), files.force), ("a".as_ref(), false));
+        let files: NewFilesArgs = parse(&["--force"]).unwrap();
+        assert_eq!((files.folder(|| "b".into()).path(), files.force), ("b".as_ref(), true));
+    }
+
+    #[test]
+    fn new_certificates_have_the_usual_key_and_lifetime() {
+        assert_eq!(parse::<KeyArgs>(&[]).unwrap().key_algorithm.name(), "ecdsa-p256");
+        assert_eq!(parse::<ValidityArgs>(&[]).unwrap().valid_for.seconds(), 365 * 86400);
+        assert!(parse::<ValidityArgs>(&["--valid-for", "soon"]).unwrap_err().contains("--valid-for <DURATION>"));
+    }
+}
