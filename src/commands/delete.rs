@@ -148,3 +148,25 @@ fn held(planes: &[Plane]) -> String {
     });
     words.collect::<Vec<_>>().join("; ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_holds_a_plane_is_named() {
+        let ours = Plane::default().kind.finalizer;
+        let plane = |name: &str, finalizers: &[&str]| -> Plane {
+            serde_json::from_value(json!({"metadata": {"name": name, "finalizers": finalizers}})).unwrap()
+        };
+        let planes = [plane("a", &[]), plane("b", &["x/y"]), plane("c", &[ours])];
+        let told = held(&planes);
+        assert_eq!(
+            told,
+            format!(
+                "a is going; b is held by the finalizer x/y; c is held by the finalizer {ours}, which the controller removes once the gateway has answered: are both running?"
+            )
+        );
+    }
+}

@@ -108,3 +108,48 @@ impl DiagnosisArgs {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::FileArgs;
+    use crate::args::tests::{PLANE, files, parse, session};
+    use crate::cluster::Fake;
+
+    /// The flags of a verb that reads files, too.
+    #[derive(Args, Debug)]
+    struct Both {
+        #[command(flatten)]
+        diagnosis: DiagnosisArgs,
+
+        #[command(flatten)]
+        files: FileArgs,
+    }
+
+    #[tokio::test]
+    async fn a_diagnosis_looks_where_its_flags_say() {
+        let both: Both = parse(&["a", "--gateway-url", "wss://g:1/ws", "--control-namespace", "c"]).unwrap();
+        let (cluster, session) = (Fake::default().cluster(), session());
+        let build = BuildCluster { cluster: cluster.clone(), namespace: "n".into() };
+        let reach = both.diagnosis.reach(&cluster, Some(&build), Gateway::Word, &session);
+        assert_eq!((reach.control_namespace, reach.named), ("c", true));
+        assert_eq!(reach.build.and_then(|(_, namespace)| namespace), Some("n"));
+        let gateway = reach.gateway.unwrap();
+        assert!(gateway.url.is_some() && gateway.identity.is_none());
+        let all: Both = parse(&[]).unwrap();
+        assert!(!all.diagnosis.reach(&cluster, None, Gateway::Word, &session).named);
+    }
+
+    #[tokio::test]
+    async fn files_stand_for_clusters_and_a_missing_plane_is_an_error() {
+        let (_folder, inputs) = files(&[("a.yaml", PLANE)]);
+        let both: Both = parse(&["a", "b", "-f", &inputs[0].to_string()]).unwrap();
+        let term = session().term;
+        let read = both.files.read(&term).unwrap();
+        let (gathered, missing, exit) = both.diagnosis.read_files(&read, Remaining::Share(0.0), &term).await;
+        assert_eq!((gathered.cases.len(), missing.len(), exit), (1, 1, Exit::Done));
+        let both: Both = parse(&["-f", "x", "--build-context", "b"]).unwrap();
+        assert!(both.diagnosis.refuse_clusters().is_err());
+        assert!(parse::<Both>(&["-f", "x", "--gateway-url", "wss://g"]).is_err());
+    }
+}

@@ -187,3 +187,53 @@ fn tell_checks(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     session.term.line(&format!("{}: {}\n\n{}{needs}", one.id, one.about, one.why))?;
     Ok(Exit::Done)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::tests::{authority, client};
+    use crate::doctor::Outcome;
+
+    #[test]
+    fn failures_are_a_no_and_warnings_only_where_they_count() {
+        let checked = |statuses: &[Status]| -> Vec<Checked> {
+            let outcome = |status: &Status| Checked { check: &CHECKS[0], outcome: Outcome::told(*status, "", None) };
+            statuses.iter().map(outcome).collect()
+        };
+        assert_eq!(exit_of(&checked(&[]), true), Exit::Done);
+        assert_eq!(exit_of(&checked(&[Status::Pass, Status::Fail]), false), Exit::No);
+        assert_eq!(exit_of(&checked(&[Status::Warn]), false), Exit::Done);
+        assert_eq!(exit_of(&checked(&[Status::Warn]), true), Exit::No);
+        let mut unknown = checked(&[Status::Fail]);
+        unknown[0].outcome.unknown = true;
+        assert_eq!(exit_of(&unknown, false), Exit::Failed);
+    }
+
+    #[test]
+    fn what_is_shown_to_the_gateway_belongs_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let (authority, ca, _) = authority();
+        let (leaf, key) = client(&authority, "a");
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let (leaf, key, ca) = (file("tls.crt", &leaf), file("tls.key", &key), file("ca.crt", &ca));
+        assert_eq!(identity(&leaf, &key).unwrap().0.len(), 1);
+        for (certificate, key, why) in
+            [(&ca, &key, "the key in "), (&key, &key, "there is no certificate in "), (&leaf, &ca, "could not use ")]
+        {
+            let error = identity(certificate, key).unwrap_err().to_string();
+            assert!(error.starts_with(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_check_has_a_similar_one() {
+        use crate::args::tests::{parse, session};
+        let args: Args = parse(&["--explain", "agent-trustd"]).unwrap();
+        let error = tell_checks(&args, &session()).unwrap_err().to_string();
+        assert!(error.starts_with("there is no check agent-trustd: did you mean "), "{error}");
+    }
+}

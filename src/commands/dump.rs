@@ -80,3 +80,22 @@ fn write(path: &Path, text: &str, force: bool) -> anyhow::Result<()> {
         written => written.with_context(|| format!("could not write {}", shown(path))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_exists_is_replaced_only_if_that_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dump.yaml");
+        write(&path, "one", false).unwrap();
+        let error = write(&path, "two", false).unwrap_err().to_string();
+        assert!(error.ends_with("dump.yaml exists already: --force replaces it"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one");
+        write(&path, "two", true).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "two");
+        let error = write(&folder.path().join("no/dump.yaml"), "", false).unwrap_err().to_string();
+        assert!(error.starts_with("could not write "), "{error}");
+    }
+}

@@ -167,3 +167,49 @@ async fn print(args: &Args, session: &Session) -> anyhow::Result<Exit> {
 fn keeps(args: &Args, state: State) -> bool {
     args.state.as_ref().is_none_or(|filter| filter.keeps(state))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::tests::{parse, session};
+    use crate::cluster::Fake;
+    use serde_json::json;
+
+    fn cluster() -> Cluster {
+        let plane = |name: &str| {
+            let ca = json!({"secretRef": {"namespace": "ns", "name": "ca", "key": "ca.crt"}});
+            json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": name}, "spec": {"clusterAgent": {"clientCA": ca}}})
+        };
+        Fake::of([plane("a"), plane("b")]).cluster()
+    }
+
+    #[tokio::test]
+    async fn only_the_wide_table_asks_for_cas() {
+        for (words, asked) in [(&[] as &[&str], 1), (&["-o", "wide"], 2)] {
+            let fake = Fake::of([]);
+            let args: Args = parse(words).unwrap();
+            rows(&fake.cluster(), &args).await.unwrap();
+            assert!(fake.asked().len() <= asked, "{:?}", fake.asked());
+        }
+        let args: Args = parse(&["a", "c", "-o", "wide"]).unwrap();
+        let (rows, missing) = rows(&cluster(), &args).await.unwrap();
+        assert_eq!((rows.len(), missing.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_state_passes_the_filter_and_every_one_without_it() {
+        let args = |words: &[&str]| parse::<Args>(words).unwrap();
+        assert!(keeps(&args(&[]), State::Stale));
+        assert!(!keeps(&args(&["--state", "!Stale"]), State::Stale));
+        assert!(keeps(&args(&["--state", "connected,stale"]), State::Stale));
+        assert!(!columns().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_watch_has_the_table_only() {
+        let args = parse(&["--watch", "-o", "json"]).unwrap();
+        let error = run(args, &session()).await.unwrap_err().to_string();
+        assert!(error.contains("choreoctl watch -o json"), "{error}");
+        assert!(parse::<Args>(&["--watch", "-f", "x"]).unwrap_err().contains("cannot be used with"));
+    }
+}

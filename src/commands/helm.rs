@@ -67,3 +67,23 @@ impl Helm {
 pub fn kubeconfig(build: &BuildArgs, session: &Session) -> Option<PathBuf> {
     build.kubeconfig().or(session.options.kubeconfig.as_deref()).map(Path::to_owned)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plane::DEFAULT_KIND;
+
+    #[test]
+    fn a_release_keeps_its_values_and_words_are_quoted() {
+        let mut target = Target::default();
+        target.context = Some("a b".into());
+        let line = |release| {
+            let helm = Helm::upgrade(DEFAULT_KIND.family, release, "chart", "1.2.3", "ns");
+            helm.with(["--set".into(), "a=b c".into()]).in_cluster(&target, Some(Path::new("k"))).line()
+        };
+        let rest = "chart --version 1.2.3 --namespace ns --set 'a=b c' --kube-context 'a b' --kubeconfig=k";
+        assert_eq!(line(Some("r")), format!("helm upgrade --install r --reuse-values {rest}"));
+        let release = DEFAULT_KIND.family.release;
+        assert_eq!(line(None), format!("helm upgrade --install {release} {rest}"));
+    }
+}

@@ -129,3 +129,64 @@ pub fn check_manifest(manifest: &Value, term: &Term) -> anyhow::Result<()> {
     term.error(render::snippet::findings(&file, &findings).trim_end());
     Err(Refusal::Invalid.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::tests::{PLANE, files, parse, session};
+    use serde_json::json;
+
+    fn read(texts: &[&str]) -> anyhow::Result<Vec<Value>> {
+        let texts: Vec<_> = texts.iter().enumerate().map(|(index, text)| (format!("{index}.yaml"), *text)).collect();
+        let texts: Vec<_> = texts.iter().map(|(name, text)| (name.as_str(), *text)).collect();
+        let (_folder, inputs) = files(&texts);
+        let words: Vec<_> = inputs.iter().flat_map(|input| ["-f".to_owned(), input.to_string()]).collect();
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        parse::<InputArgs>(&words).unwrap().read(&session(), "kubectl apply")
+    }
+
+    fn refusal(texts: &[&str]) -> Refusal {
+        read(texts).unwrap_err().downcast().unwrap()
+    }
+
+    #[test]
+    fn planes_are_read_with_what_releases_require_and_without_what_the_server_writes() {
+        let plane = PLANE
+            .replace("{name: a,", "{name: a, generation: 3,")
+            .replace("spec: {", "spec: {observabilityPlaneRef: {name: o}, ");
+        let planes = read(&[&format!("{plane}status: {{}}\n")]).unwrap();
+        assert_eq!(planes[0]["metadata"], json!({"name": "a", "labels": {"team": "x"}}));
+        assert_eq!(planes[0]["spec"]["planeID"], "a");
+        assert_eq!(planes[0]["spec"]["observabilityPlaneRef"]["kind"], OBSERVABILITY_KIND);
+        assert!(planes[0].get("status").is_none());
+    }
+
+    #[test]
+    fn other_kinds_are_refused_with_the_command_that_takes_them() {
+        let other = |kind: &str| format!("kind: {kind}\nmetadata: {{name: a}}\n");
+        let many = ["A", "B", "C", "D", "E"].map(other).join("---\n");
+        let refusal = refusal(&[PLANE, &many]);
+        let text = refusal.to_string();
+        assert!(text.starts_with("only ClusterBuildPlanes are applied, and there is A in "), "{text}");
+        assert!(text.ends_with("1.yaml:7 and 2 more; nothing was sent"), "{text}");
+        assert!(refusal.hint().unwrap().starts_with("kubectl apply -f "), "{:?}", refusal.hint());
+    }
+
+    #[test]
+    fn a_plane_without_a_name_one_that_is_there_twice_and_an_invalid_one_are_refused() {
+        assert!(matches!(refusal(&[PLANE, PLANE]), Refusal::Twice { name, .. } if name == "a"));
+        let nameless = "apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\nmetadata: {}\nspec: {}\n";
+        let refused = read(&[nameless]).unwrap_err();
+        assert!(refused.is::<Refusal>(), "{refused}");
+        let invalid = refusal(&[&PLANE.replace("secretRef", "secretReff")]);
+        assert!(matches!(&invalid, Refusal::InvalidFiles { command } if command.starts_with("choreoctl validate ")));
+    }
+
+    #[test]
+    fn a_plane_that_was_made_here_is_checked_like_one_in_a_file() {
+        let plane = |name: &str| json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": name}, "spec": {"planeID": "a", "clusterAgent": {"clientCA": {"secretRef": {"namespace": "ns", "name": "ca", "key": "ca.crt"}}}}});
+        let term = session().term;
+        check_manifest(&plane("a"), &term).unwrap();
+        assert!(check_manifest(&plane("A b"), &term).unwrap_err().is::<Refusal>());
+    }
+}

@@ -38,3 +38,6 @@ mod error;
 mod refusals;
 
 pub use error::text as error_text;
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -93,3 +93,22 @@ impl NotValidated {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn untrusted_names_are_neutral_in_a_refusal() {
+        let twice = Refusal::Twice { name: "a\u{1b}".into(), first: "f:1".into(), second: "f:2".into() };
+        assert_eq!(twice.to_string(), "a\\u{1b} stands twice, in f:1 and in f:2");
+        assert_eq!(NoVerdict::UnknownPlaneId("a\n".into()).to_string(), "no plane has the planeID a\\n");
+    }
+
+    #[test]
+    fn what_needs_no_advice_has_no_hint() {
+        assert_eq!(Refusal::Invalid.hint(), None);
+        assert_eq!(NoVerdict::Empty("f".into()).hint(), None);
+        assert_eq!(NoVerdict::StdinTwice.hint(), None);
+    }
+}

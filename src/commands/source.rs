@@ -79,3 +79,48 @@ impl<'s> SourceReader<'s> {
         Ok(Bundle::read(&bytes)?.ders().to_vec())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::tests::session;
+    use crate::cluster::Fake;
+    use crate::commands::tests::write_pairs;
+    use serde_json::json;
+
+    fn reader<'s>(session: &'s Session, cluster: Option<Cluster>) -> SourceReader<'s> {
+        SourceReader { session, cluster, build: None }
+    }
+
+    #[tokio::test]
+    async fn a_file_presents_its_certificates() {
+        let folder = tempfile::tempdir().unwrap();
+        write_pairs(folder.path(), "a");
+        let session = session();
+        let source = |name: &str| Source::File(folder.path().join(name));
+        let presented = reader(&session, None).presented(&source(LEAF_CERTIFICATE), None).await.unwrap();
+        assert_eq!(presented.len(), 1);
+        assert!(reader(&session, None).presented(&source("none"), None).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_secret_has_the_keys_that_are_looked_for() {
+        let data = json!({"tls.crt": "Zm9v", "ca.crt": "YmFy"});
+        let secret =
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "n"}, "data": data});
+        let session = session();
+        let reader = reader(&session, Some(Fake::of([secret]).cluster()));
+        let bytes = async |source: &str| reader.bytes(&source.parse().unwrap(), &["tls.crt", "ca.crt"]).await.unwrap();
+        assert_eq!(bytes("secret/n/s").await, b"foobar");
+        assert_eq!(bytes("secret/n/s:ca.crt").await, b"bar");
+    }
+
+    #[tokio::test]
+    async fn what_no_cluster_was_named_for_cannot_be_asked() {
+        let session = session();
+        let reader = reader(&session, None);
+        assert_eq!(reader.cluster().err().unwrap().to_string(), "there is no cluster to ask");
+        assert!(reader.presented(&Source::Agent, None).await.unwrap_err().is::<NoBuildCluster>());
+        assert!(reader.bytes(&Source::Planes, &[]).await.is_err());
+    }
+}

@@ -265,3 +265,92 @@ impl<'w> Roll<'w> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    const NOW: &str = "2026-11-22T12:00:00Z";
+
+    fn now() -> Timestamp {
+        NOW.parse().unwrap()
+    }
+
+    fn plane(name: &str, uid: &str) -> Plane {
+        let connection = json!({"connected": true, "connectedAgents": 1, "lastHeartbeatTime": NOW});
+        serde_json::from_value(
+            json!({"metadata": {"name": name, "uid": uid}, "status": {"agentConnection": connection}}),
+        )
+        .unwrap()
+    }
+
+    fn wish(goals: &[Goal]) -> Wish {
+        let planes = ["a", "b"].map(|name| plane(name, "").key()).to_vec();
+        Wish { planes, goals: goals.to_vec(), any: false, deadline: None }
+    }
+
+    fn synced(wish: &Wish, planes: Vec<Plane>) -> Roll<'_> {
+        let mut roll = Roll::new(wish);
+        roll.take(Event::Synced(planes.into_iter().map(|plane| (plane.key(), plane)).collect()), None);
+        roll
+    }
+
+    fn met(roll: &Roll<'_>) -> Vec<bool> {
+        roll.judge(now()).into_iter().map(|(_, met, _)| met).collect()
+    }
+
+    #[test]
+    fn nothing_is_met_before_the_first_list() {
+        let wish = wish(&[Goal::Deleted]);
+        assert_eq!(met(&Roll::new(&wish)), [false, false]);
+        assert_eq!(met(&synced(&wish, vec![])), [true, true]);
+    }
+
+    #[test]
+    fn every_goal_has_to_hold_for_a_plane() {
+        let connected = wish(&[Goal::Exists, Goal::State(State::Connected)]);
+        let roll = synced(&connected, vec![plane("a", "1"), plane("other", "2")]);
+        assert_eq!(met(&roll), [true, false]);
+        assert_eq!(roll.judge(now())[1].2, None);
+    }
+
+    #[test]
+    fn a_plane_that_was_made_anew_was_deleted() {
+        let wish = wish(&[Goal::Deleted]);
+        let mut roll = synced(&wish, vec![plane("a", "1"), plane("b", "2")]);
+        assert_eq!(met(&roll), [false, false]);
+        roll.take(Event::Applied(Box::new(plane("a", "3"))), None);
+        roll.take(Event::Deleted(Box::new(plane("b", "2"))), None);
+        assert_eq!(met(&roll), [true, true]);
+    }
+
+    #[tokio::test]
+    async fn only_those_that_wait_for_trust_ask_for_it() {
+        let trusts = async |plane: &Plane| if plane.name() == "a" { Ok(()) } else { Err("no".to_owned()) };
+        let trusted = wish(&[Goal::Trusted]);
+        let mut roll = synced(&trusted, vec![plane("a", "1"), plane("b", "2")]);
+        roll.ask_for_trust(&trusts).await;
+        assert_eq!(met(&roll), [true, false]);
+        let exists = wish(&[Goal::Exists]);
+        let mut roll = synced(&exists, vec![plane("a", "1"), plane("b", "2")]);
+        roll.ask_for_trust(&trusts).await;
+        assert!(roll.distrust.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_similar_name_is_proposed() {
+        let object = json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": "shared-builder"}});
+        let cluster = crate::cluster::Fake::of([object]).cluster();
+        let missing = |name: &str| [(plane(name, "").key(), false, None)];
+        assert!(meant(&missing("shared-bilder"), &cluster).await.ends_with("did you mean shared-builder?"));
+        assert_eq!(meant(&missing("other"), &cluster).await, "");
+    }
+
+    #[test]
+    fn no_time_is_no_deadline() {
+        assert!(deadline(Span::default()).is_none() && deadline("1s".parse().unwrap()).is_some());
+        assert_eq!((word(None), word(Some(State::Connected))), ("not there".into(), render::state(State::Connected)));
+    }
+}

@@ -151,3 +151,15 @@ fn fit(text: &str, columns: usize, lines: usize) -> String {
     let lines = text.lines().take(lines.saturating_sub(1).max(1));
     lines.map(|line| console::truncate_str(line, columns, "…").into_owned() + "\n").collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_has_no_room_for_is_cut() {
+        assert_eq!(fit("abcdef\nb\nc\n", 4, 3), "abc…\nb\n");
+        assert_eq!(fit("a\nb\n", usize::MAX, usize::MAX), "a\nb\n");
+        assert_eq!(fit("a\nb\n", 80, 1), "a\n");
+    }
+}

@@ -102,7 +102,7 @@ pub struct Args {
 pub fn planes(args: &Args, term: &Term) -> anyhow::Result<Vec<Plane>> {
     let planes = match &args.name {
         Some(name) => vec![args.spec.plane(Some(name))],
-        None => planes_of_files(args)?,
+        None => planes_in_files(args)?,
     };
     for plane in &planes {
         let mut plane = plane.clone();
@@ -120,7 +120,7 @@ pub fn planes(args: &Args, term: &Term) -> anyhow::Result<Vec<Plane>> {
     Ok(planes)
 }
 
-fn planes_of_files(args: &Args) -> anyhow::Result<Vec<Plane>> {
+fn planes_in_files(args: &Args) -> anyhow::Result<Vec<Plane>> {
     anyhow::ensure!(args.spec == SpecArgs::default(), "with -f the planes say what they are: leave the flags out");
     let manifests = read_manifests(&args.files, false)?;
     let mut planes = Vec::new();
