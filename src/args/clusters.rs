@@ -8,7 +8,7 @@ use clap_complete::ArgValueCandidates;
 use super::session::Session;
 use crate::cluster::{self, Cluster};
 use crate::complete;
-use crate::plane::{BUILD_NAMESPACE, is_dns_label};
+use crate::plane::{DEFAULT_KIND, is_dns_label};
 
 /// The cluster that builds run in, for commands that need it beside the control plane's.
 #[derive(Args, Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct BuildArgs {
     build_kubeconfig: Option<PathBuf>,
 
     /// Namespace of the agent
-    #[arg(long, value_name = "NAMESPACE", default_value = BUILD_NAMESPACE, value_parser = namespace, help_heading = "Build cluster")]
+    #[arg(long, value_name = "NAMESPACE", default_value = DEFAULT_KIND.family.release, value_parser = namespace, help_heading = "Build cluster")]
     build_namespace: String,
 }
 

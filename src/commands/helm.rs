@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use crate::args::{BuildArgs, Session};
 use crate::cluster::{Agent, Target};
-use crate::plane::{CHART, RELEASE};
+use crate::plane::Family;
 use crate::term::Term;
 use crate::text::shell_quoted;
 
@@ -18,8 +18,8 @@ pub struct Helm {
 
 impl Helm {
     /// One that keeps the values of the release that installed an agent, or installs a first one.
-    pub fn upgrade(release: Option<&str>, chart: &str, version: &str, namespace: &str) -> Self {
-        let mut words: Vec<String> = ["upgrade", "--install", release.unwrap_or(RELEASE)].map(str::to_owned).to_vec();
+    pub fn upgrade(family: &Family, release: Option<&str>, chart: &str, version: &str, namespace: &str) -> Self {
+        let mut words = ["upgrade", "--install", release.unwrap_or(family.release)].map(str::to_owned).to_vec();
         words.extend(release.map(|_| "--reuse-values".to_owned()));
         words.extend([chart.to_owned(), "--version".into(), version.to_owned()]);
         words.extend(["--namespace".into(), namespace.to_owned()]);
@@ -27,10 +27,10 @@ impl Helm {
     }
 
     /// One of the release of an agent; none where the agent's labels do not name it and its chart's version.
-    pub fn of_agent(agent: &Agent, chart: Option<&str>, version: Option<&str>) -> Option<Self> {
+    pub fn of_agent(agent: &Agent, family: &Family, chart: &str, version: Option<&str>) -> Option<Self> {
         let version = version.or(agent.chart_version.as_deref())?;
         let release = agent.release.as_deref()?;
-        Some(Self::upgrade(Some(release), chart.unwrap_or(CHART), version, &agent.name.namespace))
+        Some(Self::upgrade(family, Some(release), chart, version, &agent.name.namespace))
     }
 
     pub fn with(mut self, words: impl IntoIterator<Item = String>) -> Self {

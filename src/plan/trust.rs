@@ -12,7 +12,7 @@ use crate::cluster::{self, Cluster};
 use crate::estate::{CaPlace, ClientCa, client_cas};
 use crate::manifest::to_yaml;
 use crate::pki::{self, Certificate, Trust, Verdict};
-use crate::plane::{CLUSTER_BUILD_PLANE, CaSecret, DryRun, Plane};
+use crate::plane::{CaSecret, DryRun, Plane};
 use crate::text::visible;
 
 /// How often a write is tried again when somebody else writes in between.
@@ -237,8 +237,8 @@ impl Home {
                 spec["clusterAgent"]["clientCA"] = json!({"value": text});
                 let metadata = &plane.metadata;
                 let mut manifest = json!({
-                    "apiVersion": CLUSTER_BUILD_PLANE.api_version(),
-                    "kind": CLUSTER_BUILD_PLANE.kind,
+                    "apiVersion": plane.kind.api_version(),
+                    "kind": plane.kind.kind,
                     "metadata": {"name": plane.name()},
                     "spec": spec,
                 });

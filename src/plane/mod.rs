@@ -24,7 +24,7 @@ pub use closest::{closest, did_you_mean};
 pub use dry_run::DryRun;
 pub use goal::Goal;
 pub use key::PlaneKey;
-pub use kind::{DEFAULT_KIND, KINDS, Kind, Scope};
+pub use kind::{DEFAULT_KIND, Family, KINDS, Kind, Scope};
 pub use lenient::{Unreadable, nearest_time};
 pub use name::{
     CA_KEY, CaSecret, NamespacedName, is_dns_label, is_dns_subdomain, is_label_value, is_qualified_name,

@@ -12,7 +12,7 @@ use crate::commands::manifests::check_manifest;
 use crate::gateway::GatewayUrl;
 use crate::manifest::{Input, objects};
 use crate::plan::{AgentCertificate, CaIn, Given};
-use crate::plane::{CA_KEY, CHART, DEFAULT_KIND, Plane, PlaneName, SecretKeyRef};
+use crate::plane::{CA_KEY, DEFAULT_KIND, Plane, PlaneName, SecretKeyRef};
 use crate::term::Term;
 use crate::text::visible;
 
@@ -74,7 +74,7 @@ pub struct Args {
     pub install: bool,
 
     /// Chart that is installed
-    #[arg(long, value_name = "CHART", default_value = CHART)]
+    #[arg(long, value_name = "CHART", default_value = DEFAULT_KIND.family.chart)]
     pub chart: String,
 
     /// Version of the chart

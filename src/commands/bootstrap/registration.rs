@@ -215,7 +215,13 @@ impl Run<'_> {
     /// The command that installs the agent.
     fn helm_command(&self, made: &Made) -> Helm {
         let (args, plan) = (self.args, &self.plan);
-        let helm = Helm::upgrade(made.release.as_deref(), &args.chart, &args.chart_version, &plan.build_namespace);
+        let helm = Helm::upgrade(
+            plan.plane.kind.family,
+            made.release.as_deref(),
+            &args.chart,
+            &args.chart_version,
+            &plan.build_namespace,
+        );
         let mut words = Vec::new();
         match &self.folder {
             Some(folder) => words.extend(["--values".into(), folder.join(VALUES).to_string_lossy().into_owned()]),

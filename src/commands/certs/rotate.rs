@@ -15,7 +15,7 @@ use crate::commands::waiting::deadline;
 use crate::complete;
 use crate::pki::{self, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, NewFile};
 use crate::plan::{self, Clusters, Goal, Issuer, Keeper, Outlook, Phase, Rotation};
-use crate::plane::{CHART, DryRun, PlaneName, Span};
+use crate::plane::{DEFAULT_KIND, DryRun, Family, PlaneName, Span};
 use crate::term::{Exit, Term};
 use crate::text::{shell_quoted, shown};
 
@@ -60,7 +60,7 @@ pub struct Args {
     install: bool,
 
     /// Chart of the agent, with --install
-    #[arg(long, value_name = "CHART", default_value = CHART)]
+    #[arg(long, value_name = "CHART", default_value = DEFAULT_KIND.family.chart)]
     chart: String,
 
     /// Version of the chart [default: that of the agent]
@@ -125,6 +125,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         folder,
         force: args.force,
         install: args.install && !args.rollback,
+        family: args.name.kind.family,
         chart: args.chart.clone(),
         chart_version: args.chart_version.clone(),
         target: build.cluster.target().clone(),
@@ -188,7 +189,7 @@ fn resume(args: &Args, clusters: Clusters<'_>, namespace: &str) -> String {
             go_on.push_str(&format!(" --{flag}"));
         }
     }
-    let chart = Some(args.chart.as_str()).filter(|chart| *chart != CHART);
+    let chart = Some(args.chart.as_str()).filter(|chart| *chart != DEFAULT_KIND.family.chart);
     for (flag, value) in [("chart", chart), ("chart-version", args.chart_version.as_deref())] {
         if let Some(value) = value {
             go_on.push_str(&format!(" --{flag} {}", shell_quoted(value)));
@@ -202,6 +203,7 @@ struct Outside {
     folder: Option<Folder>,
     force: bool,
     install: bool,
+    family: &'static Family,
     chart: String,
     chart_version: Option<String>,
     target: Target,
@@ -210,7 +212,7 @@ struct Outside {
 
 impl Outside {
     fn helm(&self, agent: &Agent, values: &[String]) -> Option<Helm> {
-        let helm = Helm::of_agent(agent, Some(&self.chart), self.chart_version.as_deref())?;
+        let helm = Helm::of_agent(agent, self.family, &self.chart, self.chart_version.as_deref())?;
         let values = values.iter().flat_map(|value| ["--set".to_owned(), value.clone()]);
         Some(helm.with(values).in_cluster(&self.target, self.kubeconfig.as_deref()))
     }

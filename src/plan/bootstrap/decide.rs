@@ -67,7 +67,7 @@ impl<'f> Action<'f> {
 
 /// The rights that a registration needs.
 pub fn rights(plan: &Bootstrap, namespace: Namespace) -> Vec<(Side, Right)> {
-    let (group, planes) = (CLUSTER_BUILD_PLANE.group, CLUSTER_BUILD_PLANE.plural);
+    let (group, planes) = (plan.plane.kind.group, plan.plane.kind.plural);
     let control = |verb, resource| (Side::Control, Right::new(verb, "", resource, Some(&plan.control_namespace)));
     let build = |verb, group, resource| (Side::Build, Right::new(verb, group, resource, Some(&plan.build_namespace)));
     let namespaces = |verb| (Side::Build, Right::new(verb, "", "namespaces", None));
@@ -181,7 +181,7 @@ pub fn agent_name(
     let annotation = |name: &str| argo?["metadata"]["annotations"][name].as_str().map(str::to_owned);
     if let Some(release) = annotation("meta.helm.sh/release-name")
         && let Some(namespace) = annotation("meta.helm.sh/release-namespace")
-        && (namespace != plan.build_namespace || release != RELEASE)
+        && (namespace != plan.build_namespace || release != plan.plane.kind.family.release)
     {
         // Helm lets only one release of a cluster install it.
         let first = others().find_map(|agent| agent.plane_id.as_deref());
@@ -324,7 +324,7 @@ pub fn plane<'f>(plan: &Bootstrap, facts: &'f Facts) -> Action<'f> {
     let name = plan.plane.name();
     match (&facts.plane, change(plan, facts)) {
         (None, _) => {
-            let told = format!("{} {name} created", CLUSTER_BUILD_PLANE.kind);
+            let told = format!("{} {name} created", plan.plane.kind.kind);
             Action::done(told, Write::NewPlane(wanted(plan, facts)))
         }
         (Some(there), None) => {

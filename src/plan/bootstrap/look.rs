@@ -87,7 +87,7 @@ impl Run<'_> {
             Ok(_) | Err(cluster::Error::Forbidden { .. }) => Observability::ByReference,
             Err(error) => return Err(error.into()),
         };
-        let kind = CLUSTER_BUILD_PLANE.kind;
+        let kind = self.plan.plane.kind.kind;
         let told = match self.facts.observability {
             Observability::ByName => {
                 format!("the control plane serves the {kind} of v0.14, whose gateway lets in no agent through one")

@@ -6,7 +6,7 @@ use crate::gateway::{GatewayUrl, Identity, Question};
 use crate::pki::{Authority, KeyAlgorithm};
 use crate::plan::issuer::{AgentCertificate, Issuer};
 use crate::plan::observer::Pem;
-use crate::plane::{CLUSTER_BUILD_PLANE, CaSecret, DryRun, NamespacedName, Plane};
+use crate::plane::{CaSecret, DryRun, NamespacedName, Plane};
 
 /// The Secret of an agent's own pair: another one than the chart's cert-manager writes.
 pub const OWN_SECRET: &str = "cluster-agent-own-tls";
@@ -84,7 +84,7 @@ impl Bootstrap {
 
     /// A question to the gateway. `server_ca` is in PEM.
     pub fn question<'q>(&'q self, url: &'q GatewayUrl, server_ca: &'q str, identity: Option<Identity>) -> Question<'q> {
-        let (plane_type, plane_id) = (CLUSTER_BUILD_PLANE.family.plane_type, self.plane.plane_id());
+        let (plane_type, plane_id) = (self.plane.kind.family.plane_type, self.plane.plane_id());
         Question { url, plane_type, plane_id, identity, server_ca, limit: self.limit }
     }
 }
