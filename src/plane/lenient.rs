@@ -309,3 +309,60 @@ pub(super) fn metadata(value: Value, reader: &mut Reader) -> Read<(ObjectMeta, M
         (metadata, fields.rest())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// What is read, what is kept beside it, and the paths that could not be read.
+    fn read<T: Lenient>(value: Value) -> (Option<T>, Option<Value>, Vec<String>) {
+        let mut reader = Reader { path: "f".into(), unreadable: Vec::new() };
+        let (known, rest) = T::read(value, &mut reader);
+        (known, rest, reader.unreadable.into_iter().map(|field| field.path).collect())
+    }
+
+    #[test]
+    fn whole_numbers_and_times_saturate_and_are_kept_as_they_were() {
+        assert_eq!(read::<i64>(json!(1e30)), (Some(i64::MAX), Some(json!(1e30)), vec![]));
+        assert_eq!(read::<i64>(json!(7)), (Some(7), None, vec![]));
+        assert_eq!(read::<i64>(json!(1.5)), (None, Some(json!(1.5)), vec!["f".into()]));
+        let late = json!("9999-12-31T23:59:59Z");
+        assert_eq!(read::<Timestamp>(late.clone()), (Some(Timestamp::MAX), Some(late), vec![]));
+        let plain = json!("2026-01-01T00:00:00Z");
+        assert_eq!(read::<Timestamp>(plain).1, None, "it is written back in the same words");
+        assert_eq!(read::<Timestamp>(json!("soon")).2, ["f"]);
+    }
+
+    #[test]
+    fn an_item_that_cannot_be_read_is_left_out_of_its_list() {
+        let (known, rest, paths) = read::<Vec<String>>(json!(["a", 1, "b"]));
+        assert_eq!(known.unwrap(), ["a", "b"]);
+        assert_eq!((rest, paths), (Some(json!(["a", 1, "b"])), vec!["f[1]".to_owned()]));
+        let (known, _, paths) = read::<BTreeMap<String, String>>(json!({"a": null, "b": 2}));
+        assert_eq!(
+            (known.unwrap(), paths),
+            (BTreeMap::from([("a".to_owned(), String::new())]), vec!["f.b".to_owned()])
+        );
+        assert_eq!(read::<Vec<String>>(json!({})).2, ["f"]);
+    }
+
+    #[test]
+    fn a_structure_without_room_for_others_is_kept_whole() {
+        let owner = json!({"apiVersion": "v1", "kind": "K", "name": "n", "uid": "u", "later": 1});
+        let (known, rest, _) = read::<OwnerReference>(owner.clone());
+        assert_eq!((known.unwrap().name.as_str(), rest), ("n", Some(owner)));
+        assert_eq!(read::<OwnerReference>(json!([])).2, ["f"]);
+    }
+
+    #[test]
+    fn metadata_keeps_what_it_has_no_field_for() {
+        let mut reader = Reader::default();
+        let value = json!({"name": "a", "generation": "x", "later": true});
+        let (known, other) = metadata(value, &mut reader).0.unwrap();
+        assert_eq!((known.name.as_deref(), known.generation), (Some("a"), None));
+        assert_eq!(Value::from(other), json!({"generation": "x", "later": true}));
+        let warning = reader.unreadable[0].warning("p\u{1b}");
+        assert_eq!(warning, r"plane p\u{1b}: generation is not a whole number and is treated as unknown");
+    }
+}
