@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use crate::cluster::{Right, Target};
 use crate::estate::{Cause, Source, Unavailable};
-use crate::plane::Served;
+use crate::plane::{Kind, Served};
 
 /// What is true for all planes.
 pub struct Ground {
+    /// The kind of the planes.
+    pub kind: &'static Kind,
     /// The API server's version.
     pub api_server: Result<String, Unavailable>,
     pub crd: Result<Served, Unavailable>,
@@ -38,6 +40,7 @@ impl Ground {
 
     fn new(api_server: Result<String, Unavailable>, crd: Result<Served, Unavailable>, control: &impl Source) -> Self {
         Self {
+            kind: control.kind(),
             api_server,
             crd,
             forbidden: BTreeSet::new(),

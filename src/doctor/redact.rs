@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::cluster::{CERT_MANAGER, REVISION, StoredSecret};
 use crate::estate::{CERTIFICATE, CERTIFICATE_REQUEST, ISSUE, ISSUER, Pair};
 use crate::pki::{self, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY};
-use crate::plane::{CA_KEY, CLUSTER_BUILD_PLANE, DESCRIPTION, DISPLAY_NAME, KEY_FITS, ROTATION};
+use crate::plane::{CA_KEY, DESCRIPTION, DISPLAY_NAME, KEY_FITS, KINDS, Kind, ROTATION};
 
 const METADATA: [&str; 9] = [
     "name",
@@ -36,13 +36,15 @@ pub fn kept(object: &Value, key: Option<&str>) -> Value {
     let mut kept = fields(object, &["apiVersion", "kind", "type"]);
     kept["metadata"] = metadata(object);
     let spec = &object["spec"];
+    let named = |known: &&Kind| known.kind == kind;
+    let is_plane = KINDS.iter().find(named).is_some_and(Kind::is_handled);
     match kind {
-        _ if kind == CLUSTER_BUILD_PLANE.kind => {
+        _ if is_plane => {
             kept["metadata"]["managedFields"] = object["metadata"]["managedFields"].clone();
             kept["spec"] = with_certificates_only(spec.clone());
             kept["status"] = object["status"].clone();
         }
-        _ if CLUSTER_BUILD_PLANE.other_scope().is_some_and(|other| kind == other.kind) => {
+        _ if KINDS.iter().find(named).and_then(Kind::other_scope).is_some_and(Kind::is_handled) => {
             let client_ca = json!({"clientCA": spec["clusterAgent"]["clientCA"]});
             let mut spec = fields(spec, &["planeID"]);
             spec["clusterAgent"] = client_ca;
@@ -111,7 +113,7 @@ fn metadata(object: &Value) -> Value {
 fn certificates(text: &str) -> String {
     let found = pki::certificates(text);
     if !found.is_empty() {
-        return found.iter().map(|der| pki::encode("CERTIFICATE", der)).collect();
+        return found.iter().map(|der| pki::certificate_pem(der)).collect();
     }
     match pki::bundle(text.as_bytes()) {
         // Not raw PEM there, and so not here.

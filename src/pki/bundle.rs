@@ -160,7 +160,7 @@ fn ders(bytes: &[u8]) -> Result<Vec<Vec<u8>>, BundleError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pki::encode;
+    use crate::pki::pem::encode;
     use proptest::prelude::*;
 
     fn certificate() -> Vec<u8> {

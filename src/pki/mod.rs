@@ -22,7 +22,7 @@ pub use gox509::{PublicKey, Reason, Refusal, ServerFault, Trust, Verdict, issued
 pub use issue::{IssueError, ca, client, lifetime, renewed, request, sign, with_chain};
 pub use issuers::{Issuer, Issuers};
 pub use key::{KeyAlgorithm, KeyError, PrivateKey, random_suffix};
-pub use pem::{certificates, encode, holds_private_key};
+pub use pem::{certificate_pem, certificates, holds_private_key};
 pub use store::{
     CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile, REQUEST, StoreError,
 };

@@ -76,6 +76,11 @@ fn block(label: &str, content: &str) -> Option<Block> {
     Some(Block { label: label.to_owned(), headers, der })
 }
 
+/// A certificate in DER as PEM.
+pub fn certificate_pem(der: &[u8]) -> String {
+    encode("CERTIFICATE", der)
+}
+
 /// DER as a PEM block, in lines of 64.
 pub fn encode(label: &str, der: &[u8]) -> String {
     let encoded = STANDARD.encode(der);

@@ -273,7 +273,7 @@ fn holding(text: &str, ders: &[Vec<u8>]) -> String {
     if pki::certificates(text) == ders {
         return text.to_owned();
     }
-    ders.iter().map(|der| pki::encode("CERTIFICATE", der)).collect()
+    ders.iter().map(|der| pki::certificate_pem(der)).collect()
 }
 
 /// A CA with another one beside it, and without anything that isn't a certificate.

@@ -39,9 +39,3 @@ pub use source::Source;
 pub use span::{Moment, Span, age, day};
 pub use state::{State, StateFilter};
 pub use well_known::*;
-
-// The names that rooms still know instead of a plane's own kind.
-pub static CLUSTER_BUILD_PLANE: &Kind = DEFAULT_KIND;
-pub const CHART: &str = "oci://ghcr.io/openchoreo/helm-charts/openchoreo-build-plane";
-pub const RELEASE: &str = "openchoreo-build-plane";
-pub const BUILD_NAMESPACE: &str = "openchoreo-build-plane";

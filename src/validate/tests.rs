@@ -96,7 +96,7 @@ pub fn pems() -> Vec<(&'static str, String)> {
         ("<a CA that expires soon>", ca(now(), 7).certificate),
         ("<an agent's certificate>", leaf.certificate),
         ("<a server's certificate>", server.pem()),
-        ("<a broken certificate>", pki::encode("CERTIFICATE", b"broken")),
+        ("<a broken certificate>", pki::certificate_pem(b"broken")),
         ("<a private key>", PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap().to_pem().to_string()),
     ]
 }

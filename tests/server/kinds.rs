@@ -107,6 +107,7 @@ fn every_verb(at: &ControlPlane, case: &Case) {
         let mut all = all.into_iter().filter_map(Value::as_array).flatten();
         all.find(|check| check["id"] == id).unwrap_or_else(|| panic!("{id} in {checks}"))["status"].clone()
     };
+    assert!(diagnosis.stdout.contains(&format!("{} of openchoreo.dev", case.kind)), "{diagnosis:?}");
     assert_eq!([status("crd"), status("plane-exists"), status("client-ca-readable")], ["pass", "pass", "fail"]);
 
     at.run(&["get", "a", "--context", context]).expect(3);

@@ -11,7 +11,7 @@ use crate::estate::Few;
 use crate::estate::{AgentFacts, Presents};
 use crate::gateway::{Answer, GatewayUrl};
 use crate::pki::{self, Reason, Remaining, Verdict};
-use crate::plane::{CHART, CLUSTER_BUILD_PLANE, GATEWAY_CA, RELEASE, age};
+use crate::plane::{GATEWAY_CA, age};
 use crate::text::{shell_quoted, visible};
 
 /// How long a restart is told of, in seconds.
@@ -88,12 +88,12 @@ fn helm(case: &Case, value: &str) -> Hint {
     let Ok(BuildCase { agent, .. }) = build(case) else {
         return Hint::Advice(String::new());
     };
-    let agent = &agent.agent;
-    let release = shell_quoted(agent.release.as_deref().unwrap_or(RELEASE));
+    let (agent, family) = (&agent.agent, case.facts.plane.kind.family);
+    let (chart, release) = (family.chart, shell_quoted(agent.release.as_deref().unwrap_or(family.release)));
     // Without one helm would take the newest.
     let version = shell_quoted(agent.chart_version.as_deref().unwrap_or("VERSION"));
     let namespace = shell_quoted(&agent.name.namespace);
-    let command = format!("helm upgrade {release} {CHART} --version {version} --namespace {namespace} --reuse-values");
+    let command = format!("helm upgrade {release} {chart} --version {version} --namespace {namespace} --reuse-values");
     let command = case.build_command(&format!("{command} --set {}", shell_quoted(value)));
     if agent.chart_version.is_some() { Hint::Fix(command) } else { Hint::Advice(command) }
 }
@@ -113,7 +113,7 @@ pub fn agent_plane_id(case: &Case) -> Outcome {
 
 pub fn agent_plane_type(case: &Case) -> Outcome {
     let build = build!(case);
-    let wanted = CLUSTER_BUILD_PLANE.family.plane_type;
+    let wanted = case.facts.plane.kind.family.plane_type;
     match build.agent.agent.plane_type.as_deref() {
         None => Outcome::skip("its arguments name none"),
         Some(kind) if kind == wanted => Outcome::pass(format!("it is {wanted}")),

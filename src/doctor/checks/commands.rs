@@ -2,7 +2,7 @@
 
 use super::outcome::Hint;
 use crate::doctor::case::Case;
-use crate::plane::{BUILD_NAMESPACE, State};
+use crate::plane::State;
 use crate::text::shell_quoted;
 
 impl Case {
@@ -33,7 +33,8 @@ impl Case {
             // Without an agent there is nothing to change.
             Some(target) if matches!(self.build, Some(Ok(_))) || verb == "doctor" => {
                 let default = format!(" --build-namespace {}", shell_quoted(&self.shared.build_namespace));
-                let namespace = if self.shared.build_namespace == BUILD_NAMESPACE { "" } else { &default };
+                let namespace =
+                    if self.shared.build_namespace == self.facts.plane.kind.family.release { "" } else { &default };
                 hint(format!("{line}{}{namespace}", target.build_flags()))
             }
             _ => Hint::Advice(format!("{line} --build-context CONTEXT")),

@@ -4,7 +4,7 @@ use super::outcome::{Hint, Outcome, Unchecked};
 use crate::doctor::case::Case;
 use crate::estate::Peers;
 use crate::gateway::{Answer, ProbeError, Reply};
-use crate::plane::{CLUSTER_BUILD_PLANE, DEFAULT_PLANE, GATEWAY_CA, GATEWAY_SERVICE, Span, State, age};
+use crate::plane::{DEFAULT_PLANE, GATEWAY_CA, GATEWAY_SERVICE, Span, State, age};
 use crate::text::{shell_quoted, visible};
 
 /// How far two clocks may be apart, in seconds.
@@ -155,7 +155,7 @@ pub fn controller(case: &Case) -> Outcome {
         State::Stale => Outcome::fail(format!("the last report is old; {lease}: is the gateway down?")).look(look),
         State::Unreported if case.is_new() => Outcome::pass("no report yet: the first one takes about a minute"),
         State::Unreported => {
-            let held = facts.plane.metadata.finalizers.iter().flatten().any(|one| one == CLUSTER_BUILD_PLANE.finalizer);
+            let held = facts.plane.metadata.finalizers.iter().flatten().any(|one| one == facts.plane.kind.finalizer);
             let why = if held {
                 "the controller can't reach the gateway, or the gateway can't parse the CA"
             } else {

@@ -8,7 +8,7 @@ use crate::estate::Cause;
 use crate::estate::Few;
 use crate::manifest::{parse, to_yaml};
 use crate::pki::{self, CA_CERTIFICATE, Certificate, DefectKind, LEAF_CERTIFICATE, Verdict};
-use crate::plane::{CLUSTER_BUILD_PLANE, Plane, ROTATION};
+use crate::plane::{Plane, ROTATION};
 use crate::text::{shell_quoted, visible};
 use crate::validate::{self, Severity, judge};
 
@@ -27,7 +27,7 @@ pub fn api_server(ground: &Ground) -> Outcome {
 }
 
 pub fn crd(ground: &Ground) -> Outcome {
-    let kind = CLUSTER_BUILD_PLANE.kind;
+    let kind = ground.kind.kind;
     match &ground.crd {
         Ok(served) if served.observability_by_name => {
             let told = "observabilityPlaneRef is a plain name, as in v0.14, whose gateway lets in no agent through a";
@@ -37,7 +37,7 @@ pub fn crd(ground: &Ground) -> Outcome {
         }
         Ok(served) => {
             let id = if served.plane_id_required { ", which must have a planeID" } else { "" };
-            Outcome::pass(format!("{kind} of {}{id}", CLUSTER_BUILD_PLANE.api_version()))
+            Outcome::pass(format!("{kind} of {}{id}", ground.kind.api_version()))
         }
         Err(problem) if problem.is_missing() => {
             let outcome = Outcome::fail(problem.message.clone());
@@ -109,7 +109,7 @@ pub fn client_ca_readable(case: &Case) -> Outcome {
 fn trust_agent(case: &Case) -> Option<Hint> {
     let (pair, build) = (case.pair()?, case.shared.build_target.as_ref()?);
     let trusts = |ca: &str| matches!(pki::verify(&pair.presented, ca, case.facts.now), Verdict::Authorized { .. });
-    let leaf = pki::encode("CERTIFICATE", pair.presented.first()?);
+    let leaf = pki::certificate_pem(pair.presented.first()?);
     let key = if trusts(&pair.ca) { CA_CERTIFICATE } else { LEAF_CERTIFICATE };
     if key == LEAF_CERTIFICATE && !(pair.leaf().self_issued() && trusts(&leaf)) {
         return None;
@@ -122,7 +122,7 @@ fn trust_agent(case: &Case) -> Option<Hint> {
     let name = shell_quoted(case.facts.plane.name());
     let write = case.control(&format!(
         "kubectl patch {} {name} --type=merge --patch-file=client-ca.json",
-        CLUSTER_BUILD_PLANE.type_name()
+        case.facts.plane.kind.type_name()
     ));
     Some(Hint::Fix(format!("{read} -o go-template='{patch}' > client-ca.json && {write}")))
 }
@@ -206,7 +206,7 @@ pub fn rotation(case: &Case) -> Outcome {
         }
         (Some(secret), Some(Ok(false))) => {
             let (name, secret) = (shell_quoted(case.facts.plane.name()), visible(secret));
-            let kind = CLUSTER_BUILD_PLANE.type_name();
+            let kind = case.facts.plane.kind.type_name();
             Outcome::warn(format!("it is marked as being rotated, and Secret {secret} does not exist"))
                 .fix(case.control(&format!("kubectl annotate {kind} {name} {ROTATION}-")))
         }

@@ -355,8 +355,8 @@ fn host(uri: &str) -> Parsed<Option<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::der::{Malformed, element};
     use super::*;
+    use crate::pki::gox509::der::{Malformed, element};
 
     fn sequence(parts: &[&[u8]]) -> Vec<u8> {
         element(Tag::SEQUENCE, &parts.concat())

@@ -74,8 +74,8 @@ fn matches(pattern: &str, host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::link::blank;
     use super::*;
+    use crate::pki::gox509::link::blank;
 
     fn of(names: &[&str]) -> Link {
         let mut link = blank(1, 2);

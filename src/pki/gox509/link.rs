@@ -173,8 +173,8 @@ pub fn blank(subject: u8, issuer: u8) -> Link {
 
 #[cfg(test)]
 mod tests {
-    use super::super::der::{Malformed, element};
     use super::*;
+    use crate::pki::gox509::der::{Malformed, element};
 
     /// The parts of a certificate's body, and the certificate with one of them replaced.
     fn altered(part: usize, other: &[u8]) -> Result<u8, Malformed> {

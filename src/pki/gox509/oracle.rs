@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 
 use super::der::{Tag, element};
 use super::{Reason, Refusal, ServerFault, Verdict};
-use crate::pki::{Bundle, encode};
+use crate::pki::Bundle;
+use crate::pki::pem::encode;
 
 #[path = "../../../tests/server/corpus.rs"]
 mod corpus;

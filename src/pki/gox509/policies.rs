@@ -98,8 +98,8 @@ fn mapped(mut level: Level, mappings: &[(Vec<u8>, Vec<u8>)], allowed: bool) -> O
 
 #[cfg(test)]
 mod tests {
-    use super::super::link::blank;
     use super::*;
+    use crate::pki::gox509::link::blank;
 
     const ONE: &[u8] = &[1];
     const TWO: &[u8] = &[2];

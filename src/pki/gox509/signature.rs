@@ -186,8 +186,8 @@ fn verifier(scheme: Scheme, hash: Hash, key: &Key) -> Verifier {
 
 #[cfg(test)]
 mod tests {
-    use super::super::der::element;
     use super::*;
+    use crate::pki::gox509::der::element;
     use aws_lc_rs::signature::{KeyPair as _, RsaEncoding, RsaKeyPair};
     use rcgen::{CertificateParams, KeyPair};
 

@@ -221,8 +221,8 @@ pub fn issued(child: &[u8], parent: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::key::Curve;
     use super::*;
+    use crate::pki::gox509::key::Curve;
     use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose as Use, IsCa, Issuer, KeyPair};
 
     /// A CA named ca and an agent's certificate below it, valid for 1,000,000 and 100,000 seconds from 1970 on.

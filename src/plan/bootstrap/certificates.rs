@@ -57,7 +57,7 @@ impl Certificates {
             (Issuer::CertManager, Some(secret)) => {
                 let (certificate, key) = (secret.text(LEAF_CERTIFICATE), secret.text(LEAF_PRIVATE_KEY));
                 let authority = Authority::from_pem(&certificate, &key, now).map_err(IssueError::from)?;
-                let ca = pki::encode("CERTIFICATE", &authority.certificate.der);
+                let ca = pki::certificate_pem(&authority.certificate.der);
                 let told = held(plan, &secret, &ca, "");
                 Ok(Self { ca, authority: Some(authority), issuer, told, ..Self::default() })
             }
@@ -72,7 +72,7 @@ impl Certificates {
     pub fn existing(plan: &Bootstrap, secret: &StoredSecret, given: Option<String>) -> anyhow::Result<Self> {
         let pair = pair_of(secret)?;
         let leaf = pair.leaf();
-        let own = pki::encode("CERTIFICATE", &leaf.der);
+        let own = pki::certificate_pem(&leaf.der);
         let ca = match given {
             Some(given) => given,
             None if !pair.ca.is_empty() => pair.ca.clone(),
@@ -101,7 +101,7 @@ impl Certificates {
             Some(authority) => (authority.again()?, None),
             None => new_authority(id, plan.key_algorithm, now).map(|(authority, ca)| (authority, Some(ca)))?,
         };
-        let ca = pki::encode("CERTIFICATE", &authority.certificate.der);
+        let ca = pki::certificate_pem(&authority.certificate.der);
         let mut told = format!("the CA is valid until {}", day(authority.certificate.not_after));
         let pair = match (issuer, plan.pair.as_ref().filter(|pair| is_usable(pair, id, &ca, now))) {
             // It signs with the CA's key, wherever else that is kept.

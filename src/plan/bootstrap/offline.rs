@@ -48,7 +48,7 @@ pub fn offline(plan: Offline<'_>, now: Timestamp) -> Result<Files, IssueError> {
     let (id, algorithm) = (plan.plane.plane_id(), plan.key_algorithm);
     let (authority, ca) = match plan.authority {
         Some(authority) => {
-            let ca = (pki::encode("CERTIFICATE", &authority.certificate.der), authority.key_to_pem());
+            let ca = (pki::certificate_pem(&authority.certificate.der), authority.key_to_pem());
             (authority, ca)
         }
         None => new_authority(id, algorithm, now)?,

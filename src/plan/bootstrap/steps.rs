@@ -271,7 +271,7 @@ wait: the agent is connected, and authorized for this plane"#]]
         let at = estate(vec![namespace(BUILD)]);
         at.build.answer("GET /apis/cert-manager.io/v1", 200, json!({"kind": "APIResourceList"}));
         at.build.answer("POST /apis/cert-manager.io/v1", 201, json!({}));
-        let plan = Bootstrap { ca_in: super::super::wish::CaIn::Secret, ..registration() };
+        let plan = Bootstrap { ca_in: crate::plan::bootstrap::wish::CaIn::Secret, ..registration() };
         let mut told = Told::default();
         run(&at, &plan, &mut told).await.unwrap();
         assert!(told.says("cert-manager", "its controller was not found, and its API admits an Issuer"));

@@ -221,7 +221,7 @@ pub fn refuse_dead_end(staged: &Staged, held: Option<&StoredSecret>, now: Timest
 pub fn refuse_pinned(staged: &Staged, now: Timestamp) -> Result<(), Error> {
     let issuers = |ca: &String| -> String {
         let all = Certificate::all_in(ca).into_iter().filter(|certificate| certificate.ca);
-        all.map(|certificate| pki::encode("CERTIFICATE", &certificate.der)).collect()
+        all.map(|certificate| pki::certificate_pem(&certificate.der)).collect()
     };
     let trusts = |ca: &String| matches!(pki::verify(&staged.old(), &issuers(ca), now), Verdict::Authorized { .. });
     if staged.planes.values().any(trusts) {
