@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::{Args, ValueHint};
 
 use crate::manifest::{self, Input};
-use crate::pki::{self, BundleError};
+use crate::pki::{Bundle, BundleError};
 use crate::plane::{
     CaSecret, DEFAULT_KIND, DESCRIPTION, DISPLAY_NAME, OBSERVABILITY_KIND, ObservabilityPlaneRef, Plane, PlaneName,
     SecretStoreRef, is_dns_label, is_label_value, is_qualified_name,
@@ -100,12 +100,14 @@ impl NotCa {
 /// The CA certificates in files, as raw PEM without doubles.
 pub fn read_cas(files: &[Input]) -> anyhow::Result<String> {
     let parts = files.iter().map(read_ca).collect::<anyhow::Result<Vec<_>>>()?;
-    pki::bundle(parts.concat().as_bytes()).map_err(|source| NotCa { file: "the CA".into(), source }.into())
+    let bundle = Bundle::normalized(parts.concat().as_bytes());
+    Ok(bundle.map_err(|source| NotCa { file: "the CA".into(), source })?.pem().to_owned())
 }
 
 pub fn read_ca(file: &Input) -> anyhow::Result<String> {
     let bytes = manifest::read_bytes(file)?;
-    pki::bundle(&bytes).map_err(|source: BundleError| NotCa { file: file.to_string(), source }.into())
+    let bundle = Bundle::normalized(&bytes).map_err(|source| NotCa { file: file.to_string(), source })?;
+    Ok(bundle.pem().to_owned())
 }
 
 pub fn plane_id(text: &str) -> Result<String, String> {
@@ -134,6 +136,7 @@ fn annotation(text: &str) -> Result<(String, String), String> {
 mod tests {
     use super::*;
     use crate::args::tests::{files, parse};
+    use crate::pki;
 
     #[test]
     fn a_plane_says_its_plane_id_and_only_what_was_given() {

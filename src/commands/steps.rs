@@ -11,8 +11,8 @@ use super::error_text;
 use crate::args::TextFormat;
 use crate::manifest;
 use crate::paint;
-use crate::pki::{CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile};
-use crate::plan::{self, Observer, Pem, Status};
+use crate::pki::{CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile, PemPair};
+use crate::plan::{self, Observer, Status};
 use crate::plane::DryRun;
 use crate::render::{self, redacted_json};
 use crate::term::{Exit, PromptError, Term, Waiting};
@@ -99,12 +99,12 @@ impl<'t> Steps<'t> {
 }
 
 /// Writes private keys with their certificates; fails where there are some.
-pub fn write_keys(folder: &Folder, ca: Option<&Pem>, pair: Option<&Pem>) -> anyhow::Result<()> {
+pub fn write_keys(folder: &Folder, ca: Option<&PemPair>, pair: Option<&PemPair>) -> anyhow::Result<()> {
     let mut files = Vec::new();
     for (pem, certificate, key) in [(ca, CA_CERTIFICATE, CA_PRIVATE_KEY), (pair, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY)] {
-        if let Some((text, secret)) = pem {
-            files.push(NewFile { name: key, content: secret, secret: true });
-            files.push(NewFile { name: certificate, content: text, secret: false });
+        if let Some(pair) = pem {
+            files.push(NewFile { name: key, content: &pair.key, secret: true });
+            files.push(NewFile { name: certificate, content: &pair.certificate, secret: false });
         }
     }
     Ok(folder.write(&files, false)?)
@@ -178,7 +178,7 @@ impl Observer for Steps<'_> {
         };
     }
 
-    fn keep(&mut self, ca: &Pem, dry_run: DryRun) -> anyhow::Result<bool> {
+    fn keep(&mut self, ca: &PemPair, dry_run: DryRun) -> anyhow::Result<bool> {
         let Some(keys) = &self.keys else {
             return Ok(false);
         };

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cluster::{CERT_MANAGER, REVISION, StoredSecret};
 use crate::estate::{CERTIFICATE, CERTIFICATE_REQUEST, ISSUE, ISSUER, Pair};
-use crate::pki::{self, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY};
+use crate::pki::{Bundle, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY};
 use crate::plane::{CA_KEY, DESCRIPTION, DISPLAY_NAME, KEY_FITS, KINDS, Kind, ROTATION};
 
 const METADATA: [&str; 9] = [
@@ -111,13 +111,13 @@ fn metadata(object: &Value) -> Value {
 
 /// The certificates of a text, and what kind of text it was.
 fn certificates(text: &str) -> String {
-    let found = pki::certificates(text);
-    if !found.is_empty() {
-        return found.iter().map(|der| pki::certificate_pem(der)).collect();
+    let found = Bundle::from(text);
+    if !found.ders().is_empty() {
+        return Bundle::from_iter(found.ders()).pem().to_owned();
     }
-    match pki::bundle(text.as_bytes()) {
+    match Bundle::normalized(text.as_bytes()) {
         // Not raw PEM there, and so not here.
-        Ok(pem) => STANDARD.encode(pem),
+        Ok(bundle) => STANDARD.encode(bundle.pem()),
         Err(_) if text.trim().is_empty() => text.to_owned(),
         Err(_) => LEFT_OUT.into(),
     }

@@ -311,7 +311,7 @@ mod tests {
             params.custom_extensions.push(policies);
             params
         };
-        let pem = |certificate: &rcgen::Certificate| crate::pki::certificate_pem(certificate.der());
+        let pem = rcgen::Certificate::pem;
         let own = params(&["localhost"]).self_signed(&key).unwrap();
         for tls12 in [false, true] {
             assert_eq!(probed(&own, &key, &pem(&own), tls12).unwrap().answer, Answer::Authorized);

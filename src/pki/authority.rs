@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::certificate::Certificate;
 use super::key::{KeyError, PrivateKey};
+use super::pem_pair::PemPair;
 
 /// A CA certificate with its key.
 pub struct Authority {
@@ -81,6 +82,11 @@ impl Authority {
     /// Its key in PKCS#8, for a Secret that issues.
     pub fn key_to_pem(&self) -> Zeroizing<String> {
         self.key.to_pem()
+    }
+
+    /// As a file or a Secret keeps it.
+    pub fn pem_pair(&self) -> PemPair {
+        PemPair { certificate: self.certificate.to_pem(), key: self.key_to_pem() }
     }
 
     pub(super) fn issuer(&self) -> Result<Issuer<'static, &KeyPair>, AuthorityError> {

@@ -54,7 +54,7 @@ impl From<&str> for Bundle {
 impl<D: AsRef<[u8]>> FromIterator<D> for Bundle {
     /// Writes certificates in DER one behind the other.
     fn from_iter<I: IntoIterator<Item = D>>(ders: I) -> Self {
-        ders.into_iter().map(|der| pem::encode("CERTIFICATE", der.as_ref())).collect::<String>().into()
+        ders.into_iter().map(|der| pem::certificate_pem(der.as_ref())).collect::<String>().into()
     }
 }
 
@@ -130,16 +130,6 @@ impl Bundle {
     }
 }
 
-/// Reads certificates in PEM, DER or base64 of either as raw PEM.
-pub fn bundle(bytes: &[u8]) -> Result<String, BundleError> {
-    Bundle::normalized(bytes).map(|bundle| bundle.pem().to_owned())
-}
-
-/// Judges what an agent presents by a CA in PEM.
-pub fn verify(presented: &[Vec<u8>], ca: &str, at: Timestamp) -> Verdict {
-    Bundle::from(ca).verdict(presented, at)
-}
-
 fn ders(bytes: &[u8]) -> Result<Vec<Vec<u8>>, BundleError> {
     if let Ok(text) = str::from_utf8(bytes) {
         if pem::holds_private_key(text) {
@@ -160,8 +150,12 @@ fn ders(bytes: &[u8]) -> Result<Vec<Vec<u8>>, BundleError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pki::pem::encode;
+    use crate::pki::pem::certificate_pem;
     use proptest::prelude::*;
+
+    fn bundle(bytes: &[u8]) -> Result<String, BundleError> {
+        Bundle::normalized(bytes).map(|bundle| bundle.pem().to_owned())
+    }
 
     fn certificate() -> Vec<u8> {
         rcgen::generate_simple_self_signed(vec![]).unwrap().cert.der().to_vec()
@@ -170,7 +164,7 @@ mod tests {
     #[test]
     fn every_form_of_a_bundle_becomes_pem() {
         let der = certificate();
-        let pem = encode("CERTIFICATE", &der);
+        let pem = certificate_pem(&der);
         for form in [
             pem.clone().into_bytes(),
             der.clone(),
@@ -190,18 +184,18 @@ mod tests {
         }
         assert_eq!(bundle(b" \n"), Err(BundleError::Empty));
         assert_eq!(bundle(b"hello"), Err(BundleError::NoCertificate));
-        assert_eq!(bundle(encode("CERTIFICATE", b"0\x03abc").as_bytes()), Err(BundleError::Broken(1)));
+        assert_eq!(bundle(certificate_pem(b"0\x03abc").as_bytes()), Err(BundleError::Broken(1)));
     }
 
     #[test]
     fn a_text_is_kept_as_it_came() {
         let der = certificate();
-        let text = format!("# a CA\n{}trailing", encode("CERTIFICATE", &der));
+        let text = format!("# a CA\n{}trailing", certificate_pem(&der));
         let bundle = Bundle::from(text.as_str());
         assert_eq!((bundle.pem(), bundle.ders()), (text.as_str(), &[der.clone()][..]));
         assert_eq!(bundle.certificates().len(), 1);
         let written: Bundle = [&der, &der].into_iter().collect();
-        assert_eq!(written.pem(), encode("CERTIFICATE", &der).repeat(2));
+        assert_eq!(written.pem(), certificate_pem(&der).repeat(2));
         assert!(!Bundle::from("none").has_roots() && written.has_roots());
     }
 

@@ -111,6 +111,11 @@ impl Certificate {
         })
     }
 
+    /// As one block of PEM.
+    pub fn to_pem(&self) -> String {
+        pem::certificate_pem(&self.der)
+    }
+
     /// The certificates in a PEM text that can be parsed; other things beside them are passed over.
     pub fn all_in(text: &str) -> Vec<Self> {
         pem::certificates(text).iter().filter_map(|der| Self::from_der(der)).collect()

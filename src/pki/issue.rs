@@ -12,6 +12,7 @@ use super::certificate::Certificate;
 use super::gox509::{Curve, Key};
 use super::key::{KeyAlgorithm, KeyError, PrivateKey};
 use super::pem;
+use super::pem_pair::PemPair;
 use super::request::{Request, RequestError};
 use crate::plane::Span;
 use crate::text::hidden;
@@ -29,6 +30,12 @@ pub struct Pair {
     pub certificate: String,
     pub key: PrivateKey,
     pub not_after: Timestamp,
+}
+
+impl From<Pair> for PemPair {
+    fn from(pair: Pair) -> Self {
+        Self { key: pair.key.to_pem(), certificate: pair.certificate }
+    }
 }
 
 /// A client certificate, and whether it ends sooner than was asked because its CA does.
@@ -141,7 +148,7 @@ pub fn renewed(
 
 /// A renewed certificate with the rest of the chain that the old one was presented with.
 pub fn with_chain(certificate: &str, presented: &[Vec<u8>]) -> String {
-    let rest = presented.iter().skip(1).map(|der| pem::encode("CERTIFICATE", der));
+    let rest = presented.iter().skip(1).map(|der| pem::certificate_pem(der));
     std::iter::once(certificate.to_owned()).chain(rest).collect()
 }
 
@@ -263,7 +270,7 @@ fn leaf(
     let issuer = authority.issuer()?;
     let certificate = params.signed_by(key, &issuer).map_err(|error| IssueError::Sign(error.to_string()))?;
     verify(certificate.der(), &authority.certificate.der)?;
-    Ok((pem::encode("CERTIFICATE", certificate.der()), not_after, not_after < asked))
+    Ok((pem::certificate_pem(certificate.der()), not_after, not_after < asked))
 }
 
 /// The names are compared byte by byte when a chain is verified, and rcgen builds the issuer's anew: so look.
@@ -323,7 +330,7 @@ fn instant(time: Timestamp) -> Result<time::OffsetDateTime, IssueError> {
 }
 
 fn pair(der: &[u8], key: PrivateKey, not_after: Timestamp) -> Pair {
-    Pair { certificate: pem::encode("CERTIFICATE", der), key, not_after }
+    Pair { certificate: pem::certificate_pem(der), key, not_after }
 }
 
 #[cfg(test)]
@@ -460,7 +467,7 @@ mod tests {
         let earlier = now().checked_sub(SignedDuration::from_hours(1)).unwrap();
         assert!(matches!(wrong(&root.certificate, &root.key, earlier), AuthorityError::NotYetValid { .. }));
         assert!(matches!(wrong("", &root.key, now()), AuthorityError::NoCertificate));
-        let both = format!("{}{}", pem::encode("CERTIFICATE", &other.certificate.der), root.certificate);
+        let both = format!("{}{}", pem::certificate_pem(&other.certificate.der), root.certificate);
         assert!(Authority::from_pem(&both, &root.key.to_pem(), now()).is_ok());
     }
 
@@ -477,7 +484,7 @@ mod tests {
                 extension.set_criticality(true);
                 params.custom_extensions.push(extension);
             }
-            pem::encode("CERTIFICATE", params.self_signed(key.pair()).unwrap().der())
+            pem::certificate_pem(params.self_signed(key.pair()).unwrap().der())
         };
         let (old, strange, new) =
             (make("old", -20, -10, false), make("strange", -1, 1, true), make("new", -1, 1, false));

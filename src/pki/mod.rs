@@ -11,18 +11,20 @@ mod issue;
 mod issuers;
 mod key;
 mod pem;
+mod pem_pair;
 mod request;
 mod store;
 
 pub use appraisal::{Defect, DefectKind, SOON, appraise, pinned, same_name, weak_key};
 pub use authority::{Authority, AuthorityError, belong_together};
-pub use bundle::{Bundle, BundleError, bundle, verify};
+pub use bundle::{Bundle, BundleError};
 pub use certificate::{Certificate, Remaining};
 pub use gox509::{PublicKey, Reason, Refusal, ServerFault, Trust, Verdict, issued, public_key, trust};
 pub use issue::{IssueError, ca, client, lifetime, renewed, request, sign, with_chain};
 pub use issuers::{Issuer, Issuers};
 pub use key::{KeyAlgorithm, KeyError, PrivateKey, random_suffix};
-pub use pem::{certificate_pem, certificates, holds_private_key};
+pub use pem::{certificates, holds_private_key};
+pub use pem_pair::PemPair;
 pub use store::{
     CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile, REQUEST, StoreError,
 };

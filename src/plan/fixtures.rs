@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::bootstrap::{Bootstrap, CaIn};
 use super::clusters::Clusters;
-use super::observer::{Observer, Pem, Status};
+use super::observer::{Observer, Status};
 use super::rotate::{Goal, Phase, Rotation};
 use crate::cluster::{Agent, Cluster, Fake, StoredSecret};
 use crate::estate::Pair;
-use crate::pki::{self, Authority, KeyAlgorithm, PrivateKey};
+use crate::pki::{self, Authority, KeyAlgorithm, PemPair, PrivateKey};
 use crate::plane::{DryRun, Plane, Span};
 
 pub const YEAR: Span = Span::from_seconds(365 * 86_400);
@@ -35,10 +35,9 @@ pub fn root(name: &str, now: Timestamp) -> Root {
 }
 
 /// A client certificate of a planeID, valid from this moment for a year or as long as its CA.
-pub fn leaf(plane_id: &str, root: &Root, now: Timestamp) -> Pem {
+pub fn leaf(plane_id: &str, root: &Root, now: Timestamp) -> PemPair {
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
-    let pair = pki::client(plane_id, &root.authority, key, YEAR, now).unwrap().pair;
-    (pair.certificate, pair.key.to_pem())
+    pki::client(plane_id, &root.authority, key, YEAR, now).unwrap().pair.into()
 }
 
 pub fn secret(namespace: &str, name: &str, data: &[(&str, &str)]) -> Value {
@@ -48,8 +47,8 @@ pub fn secret(namespace: &str, name: &str, data: &[(&str, &str)]) -> Value {
 }
 
 /// A Secret with a pair in the agent's namespace.
-pub fn pair_secret(name: &str, (certificate, key): &Pem, ca: &str) -> Value {
-    secret(BUILD, name, &[("tls.crt", certificate), ("tls.key", key), ("ca.crt", ca)])
+pub fn pair_secret(name: &str, pair: &PemPair, ca: &str) -> Value {
+    secret(BUILD, name, &[("tls.crt", &pair.certificate), ("tls.key", &pair.key), ("ca.crt", ca)])
 }
 
 /// Marks a Secret as written by cert-manager.
@@ -231,8 +230,8 @@ impl Observer for Told {
         self.steps.push((step, status, message.to_owned()));
     }
 
-    fn keep(&mut self, ca: &Pem, _: DryRun) -> anyhow::Result<bool> {
-        self.kept.push(ca.0.clone());
+    fn keep(&mut self, ca: &PemPair, _: DryRun) -> anyhow::Result<bool> {
+        self.kept.push(ca.certificate.clone());
         Ok(true)
     }
 

@@ -22,6 +22,6 @@ pub use bootstrap::{
 pub use clusters::Clusters;
 pub use error::Error;
 pub use issuer::{AgentCertificate, Issuer};
-pub use observer::{Observer, Pem, Status};
+pub use observer::{Observer, Status};
 pub use renew::{Renewal, renew};
 pub use rotate::{Goal, Keeper, Outlook, Phase, Rotation, outlook, rotate};

@@ -3,13 +3,10 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 use super::error::Error;
+use crate::pki::PemPair;
 use crate::plane::DryRun;
-
-/// A certificate and its key, in PEM.
-pub type Pem = (String, Zeroizing<String>);
 
 /// How a step came out. Its name is what scripts get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -36,7 +33,7 @@ pub trait Observer {
     fn tell(&mut self, step: &'static str, status: Status, message: &str);
 
     /// Keeps a CA with its key, unless it is only asked whether it would; whether there is a place for it.
-    fn keep(&mut self, ca: &Pem, dry_run: DryRun) -> anyhow::Result<bool>;
+    fn keep(&mut self, ca: &PemPair, dry_run: DryRun) -> anyhow::Result<bool>;
 
     /// Something takes time; told again while it does.
     fn wait(&mut self, text: &str);

@@ -135,7 +135,7 @@ fn renewed(
     let valid_for = renewal.valid_for.unwrap_or_else(|| pki::lifetime(pair.leaf()));
     let issued = pki::renewed(pair.leaf(), authority, PrivateKey::generate(algorithm)?, valid_for, now)?.pair;
     let certificate = pki::with_chain(&issued.certificate, &pair.presented);
-    let own = pki::certificate_pem(&authority.certificate.der);
+    let own = authority.certificate.to_pem();
     let ca = if pair.ca.is_empty() { &own } else { &pair.ca };
     Ok((pair_data(&certificate, &issued.key.to_pem(), ca), pki::certificates(&certificate), issued.not_after))
 }

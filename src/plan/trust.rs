@@ -11,7 +11,7 @@ use super::observer::{Observer, Status, until};
 use crate::cluster::{self, Cluster};
 use crate::estate::{CaPlace, ClientCa, client_cas};
 use crate::manifest::to_yaml;
-use crate::pki::{self, Certificate, Trust, Verdict};
+use crate::pki::{self, Bundle, Certificate, Trust, Verdict};
 use crate::plane::{CaSecret, DryRun, Plane};
 use crate::text::visible;
 
@@ -264,60 +264,57 @@ pub fn is_home(plane: &Plane, secret: &crate::plane::NamespacedName, key: &str) 
     matches!(Home::of(plane), Home::Secret(at) if at.secret == *secret && at.key == key)
 }
 
-fn ders(text: &str) -> Vec<Vec<u8>> {
-    Certificate::all_in(text).into_iter().map(|certificate| certificate.der).collect()
+fn ders(ca: &Bundle) -> Vec<Vec<u8>> {
+    ca.certificates().iter().map(|certificate| certificate.der.clone()).collect()
 }
 
 /// A text that holds just these certificates: as it is where it does, so that what stands around them stays.
-fn holding(text: &str, ders: &[Vec<u8>]) -> String {
-    if pki::certificates(text) == ders {
-        return text.to_owned();
-    }
-    ders.iter().map(|der| pki::certificate_pem(der)).collect()
+fn holding(ca: &Bundle, ders: &[Vec<u8>]) -> String {
+    if ca.ders() == ders { ca.pem().to_owned() } else { Bundle::from_iter(ders).pem().to_owned() }
 }
 
 /// A CA with another one beside it, and without anything that isn't a certificate.
 pub fn with(text: &str, new: &str) -> String {
-    let mut all = ders(text);
-    for der in pki::certificates(new) {
-        if !all.contains(&der) {
-            all.push(der);
+    let (ca, new) = (Bundle::from(text), Bundle::from(new));
+    let mut all = ders(&ca);
+    for der in new.ders() {
+        if !all.contains(der) {
+            all.push(der.clone());
         }
     }
-    holding(text, &all)
+    holding(&ca, &all)
 }
 
 /// A CA with the new one, and without those that issued the agent's old certificate, that pin another one of its name, or
 /// that have expired. Where none of those of before authorized the old certificate, it was another CA's: then all of before
 /// go, since no agent that is connected needs them.
 pub fn without(text: &str, old: &[Vec<u8>], before: &str, new: &str, at: Timestamp) -> String {
-    let authorized = matches!(pki::verify(old, before, at), Verdict::Authorized { .. });
+    let [ca, before, new] = [text, before, new].map(Bundle::from);
+    let authorized = matches!(before.verdict(old, at), Verdict::Authorized { .. });
     let issued = |der: &Vec<u8>| old.iter().any(|old| old == der || pki::issued(old, der));
-    let before = pki::certificates(before);
-    let foreign = !authorized && !before.iter().any(issued);
-    let new = pki::certificates(new);
+    let foreign = !authorized && !before.ders().iter().any(issued);
     let name = old.first().and_then(|leaf| Certificate::from_der(leaf)).map(|leaf| leaf.subject);
     let goes = |certificate: &Certificate| {
         let der = &certificate.der;
         let pinned = Some(&certificate.subject) == name.as_ref() && pki::trust(der, at) == Ok(Trust::Itself);
-        pinned || certificate.not_after < at || issued(der) || (foreign && before.contains(der))
+        pinned || certificate.not_after < at || issued(der) || (foreign && before.ders().contains(der))
     };
-    let all = Certificate::all_in(text).into_iter();
-    let mut stay: Vec<_> = all.filter(|one| new.contains(&one.der) || !goes(one)).map(|one| one.der).collect();
-    for der in new {
-        if !stay.contains(&der) {
-            stay.push(der);
+    let stays = |one: &&Certificate| new.ders().contains(&one.der) || !goes(one);
+    let mut stay: Vec<_> = ca.certificates().iter().filter(stays).map(|one| one.der.clone()).collect();
+    for der in new.ders() {
+        if !stay.contains(der) {
+            stay.push(der.clone());
         }
     }
-    holding(text, &stay)
+    holding(&ca, &stay)
 }
 
 /// A CA as it was before, without the new one; what somebody else put there since stays.
 pub fn back(text: &str, before: &str, new: &str) -> String {
-    let new = pki::certificates(new);
-    let rest: Vec<_> = ders(text).into_iter().filter(|der| !new.contains(der)).collect();
+    let [ca, old, new] = [text, before, new].map(Bundle::from);
+    let rest: Vec<_> = ders(&ca).into_iter().filter(|der| !new.ders().contains(der)).collect();
     let set = |ders: &[Vec<u8>]| ders.iter().cloned().collect::<BTreeSet<_>>();
-    if set(&rest) == set(&ders(before)) { before.to_owned() } else { holding(text, &rest) }
+    if set(&rest) == set(&ders(&old)) { before.to_owned() } else { holding(&ca, &rest) }
 }
 
 /// Fails where one of the planes would refuse what an agent presents.
@@ -348,7 +345,7 @@ mod tests {
     }
 
     fn leaf(plane_id: &str, root: &Root) -> String {
-        fixtures::leaf(plane_id, root, now()).0
+        fixtures::leaf(plane_id, root, now()).certificate
     }
 
     #[test]

@@ -312,7 +312,7 @@ mod tests {
         let der = base64::engine::general_purpose::STANDARD.encode(key.serialize_der());
         let hex: String = key.serialize_der().iter().map(|octet| format!("{octet:02x}")).collect();
         let ca = pems().remove(1).1;
-        let labelled = pki::certificate_pem(&key.serialize_der());
+        let labelled = Bundle::from_iter([key.serialize_der()]).pem().to_owned();
         for value in [der.clone(), hex, format!("{ca}key: {der}\n"), format!("{ca}{labelled}"), key.serialize_pem()] {
             let inner = format!("value: {value:?}");
             for source in [inner.clone(), format!("{inner}, secretRef: {{name: ca, namespace: s, key: k}}")] {

@@ -11,7 +11,7 @@ use super::rules::{MARKS, Severity};
 use super::schema::Resource;
 use super::validator::Validator;
 use crate::manifest::parse;
-use crate::pki::{self, KeyAlgorithm, PrivateKey};
+use crate::pki::{self, Bundle, KeyAlgorithm, PrivateKey};
 use crate::plane::{DEFAULT_KIND, Span};
 
 /// When everything is judged here.
@@ -96,7 +96,7 @@ pub fn pems() -> Vec<(&'static str, String)> {
         ("<a CA that expires soon>", ca(now(), 7).certificate),
         ("<an agent's certificate>", leaf.certificate),
         ("<a server's certificate>", server.pem()),
-        ("<a broken certificate>", pki::certificate_pem(b"broken")),
+        ("<a broken certificate>", Bundle::from_iter([b"broken"]).pem().to_owned()),
         ("<a private key>", PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap().to_pem().to_string()),
     ]
 }

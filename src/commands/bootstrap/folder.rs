@@ -9,9 +9,8 @@ use zeroize::Zeroizing;
 use crate::gateway::GatewayUrl;
 use crate::manifest;
 use crate::pki::{
-    Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, Certificate, Folder, IssueError, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY,
+    Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, IssueError, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PemPair,
 };
-use crate::plan::Pem;
 use crate::plane::DryRun;
 use crate::text::{shown, visible};
 
@@ -25,19 +24,19 @@ pub fn keys(folder: &Path) -> Folder {
 }
 
 /// What a run before left in the folder: a CA, and an agent's pair.
-pub fn at_hand(keys: &Folder, plane_id: &str, dry_run: DryRun) -> anyhow::Result<(Option<Authority>, Option<Pem>)> {
+pub fn at_hand(keys: &Folder, plane_id: &str, dry_run: DryRun) -> anyhow::Result<(Option<Authority>, Option<PemPair>)> {
     keys.refuse_foreign()?;
     if dry_run == DryRun::None {
         keys.settle()?;
     }
-    let pair = |certificate, key| -> Option<Pem> {
+    let pair = |certificate, key| -> Option<PemPair> {
         let read = |name| std::fs::read_to_string(keys.file(name)).ok();
-        Some((read(certificate)?, Zeroizing::new(read(key)?)))
+        Some(PemPair { certificate: read(certificate)?, key: Zeroizing::new(read(key)?) })
     };
     let authority = pair(CA_CERTIFICATE, CA_PRIVATE_KEY)
-        .map(|(certificate, key)| Authority::from_pem(&certificate, &key, Timestamp::now()).map_err(IssueError::from));
+        .map(|ca| Authority::from_pem(&ca.certificate, &ca.key, Timestamp::now()).map_err(IssueError::from));
     let pair = pair(LEAF_CERTIFICATE, LEAF_PRIVATE_KEY);
-    let leaf = pair.as_ref().and_then(|(text, _)| Certificate::all_in(text).into_iter().next());
+    let leaf = pair.as_ref().and_then(PemPair::leaf);
     if let Some(other) = leaf.and_then(|leaf| leaf.common_name).filter(|name| name != plane_id) {
         anyhow::bail!(
             "{} holds the certificate of planeID {}: name another --out-dir",

@@ -45,7 +45,7 @@ pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
     let key = PrivateKey::generate(algorithm)?;
     let issued = pki::client(&args.plane_id, &authority, key, args.validity.valid_for, now)?;
     let key = issued.pair.key.to_pem();
-    let ca = pki::certificate_pem(&authority.certificate.der);
+    let ca = authority.certificate.to_pem();
     let mut files = vec![
         NewFile { name: LEAF_PRIVATE_KEY, content: &key, secret: true },
         NewFile { name: LEAF_CERTIFICATE, content: &issued.pair.certificate, secret: false },

@@ -102,7 +102,7 @@ fn in_files(args: &Args, dir: &Path, term: &Term) -> anyhow::Result<Exit> {
         let key = issued.pair.key.to_pem();
         let certificate = pki::with_chain(&issued.pair.certificate, &presented);
         let root = read(&from.file(CA_CERTIFICATE));
-        let root = root.unwrap_or_else(|_| pki::certificate_pem(&authority.certificate.der));
+        let root = root.unwrap_or_else(|_| authority.certificate.to_pem());
         let mut files = vec![
             NewFile { name: LEAF_PRIVATE_KEY, content: &key, secret: true },
             NewFile { name: LEAF_CERTIFICATE, content: &certificate, secret: false },

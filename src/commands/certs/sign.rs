@@ -45,7 +45,7 @@ pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
     if let Err(why) = plane_id(&signed.plane_id) {
         anyhow::bail!("the request's common name {} is no planeID: {why}", visible(&signed.plane_id));
     }
-    let ca = pki::certificate_pem(&authority.certificate.der);
+    let ca = authority.certificate.to_pem();
     let mut files = vec![NewFile { name: LEAF_CERTIFICATE, content: &signed.certificate, secret: false }];
     files.extend(ca_beside(&folder, &args.ca.paths().0, &ca));
     let until = day(signed.not_after);

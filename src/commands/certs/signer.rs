@@ -6,7 +6,7 @@ use clap::{Args, ValueHint};
 use jiff::Timestamp;
 
 use crate::commands::files::{read, read_key};
-use crate::pki::{self, Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, NewFile};
+use crate::pki::{self, Authority, Bundle, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, NewFile};
 
 /// The CA that signs.
 #[derive(Args, Clone, Debug)]
@@ -59,6 +59,6 @@ pub fn ca_beside<'c>(folder: &Folder, source: &Path, ca: &'c str) -> Option<NewF
     let path = folder.file(CA_CERTIFICATE);
     let canonical = |path: &Path| path.canonicalize().ok();
     let there = (path.exists() && canonical(&path) == canonical(source))
-        || read(&path).is_ok_and(|text| pki::bundle(text.as_bytes()).is_ok_and(|bundle| bundle == ca));
+        || read(&path).is_ok_and(|text| Bundle::normalized(text.as_bytes()).is_ok_and(|bundle| bundle.pem() == ca));
     (!there).then_some(NewFile { name: CA_CERTIFICATE, content: ca, secret: false })
 }

@@ -14,7 +14,7 @@ use crate::commands::source::SourceReader;
 use crate::complete;
 use crate::estate::{ClientCa, Files, client_cas};
 use crate::manifest::{Input, json_text};
-use crate::pki::{self, CA_CERTIFICATE, Certificate, Verdict};
+use crate::pki::{Bundle, CA_CERTIFICATE, Certificate, Verdict};
 use crate::plane::{Plane, PlaneName, Source};
 use crate::render::verdicts::{self, PlaneVerdict};
 use crate::term::Exit;
@@ -126,7 +126,8 @@ fn exit(verdicts: &[PlaneVerdict], any: bool) -> Exit {
 /// The verdict of each plane; one for all that have the same CA.
 fn judge(planes: &[(Plane, ClientCa)], presented: &[Vec<u8>], at: Timestamp) -> Vec<PlaneVerdict> {
     let texts: HashSet<&str> = planes.iter().filter_map(|(_, ca)| ca.text().ok()).collect();
-    let texts: HashMap<_, _> = texts.into_par_iter().map(|text| (text, pki::verify(presented, text, at))).collect();
+    let texts: HashMap<_, _> =
+        texts.into_par_iter().map(|text| (text, Bundle::from(text).verdict(presented, at))).collect();
     let verdict = |(plane, ca): &(Plane, ClientCa)| PlaneVerdict {
         plane: Some(plane.name().to_owned()),
         verdict: match ca.text().ok().and_then(|text| texts.get(text)) {
@@ -151,7 +152,7 @@ async fn of_ca(
         }
         _ => {
             let bytes = reader.bytes(ca, &[CA_CERTIFICATE]).await?;
-            pki::verify(presented, &String::from_utf8_lossy(&bytes), at)
+            Bundle::from(String::from_utf8_lossy(&bytes).into_owned()).verdict(presented, at)
         }
     };
     Ok(PlaneVerdict { plane: None, verdict })

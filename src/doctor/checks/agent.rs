@@ -10,7 +10,7 @@ use crate::doctor::redact::without_user;
 use crate::estate::Few;
 use crate::estate::{AgentFacts, Presents};
 use crate::gateway::{Answer, GatewayUrl};
-use crate::pki::{self, Reason, Remaining, Verdict};
+use crate::pki::{Bundle, Reason, Remaining, Verdict};
 use crate::plane::{GATEWAY_CA, age};
 use crate::text::{shell_quoted, visible};
 
@@ -282,8 +282,8 @@ pub fn agent_server_ca(case: &Case) -> Outcome {
         Err(problem) if problem.is_missing() => return hint(Outcome::fail(problem.message.clone())),
         Err(problem) => return Outcome::unknown(problem.message.clone()),
     };
-    let own = pki::certificates(own);
-    if own.is_empty() {
+    let own = Bundle::from(own.as_str());
+    if own.ders().is_empty() {
         return hint(Outcome::fail(format!("the ConfigMap {map} of the agent holds no certificate")));
     }
     // Go's verdict, unlike that of other libraries, counts the root's own dates.
@@ -292,7 +292,7 @@ pub fn agent_server_ca(case: &Case) -> Outcome {
         return hint(Outcome::fail(format!("the gateway's CA in the ConfigMap {map} of the agent ended on {ended}")));
     }
     match &case.shared.gateway_ca {
-        Ok(theirs) if pki::certificates(theirs).iter().any(|der| own.contains(der)) => match ends {
+        Ok(theirs) if Bundle::from(theirs.as_str()).ders().iter().any(|der| own.ders().contains(der)) => match ends {
             Some(ends) if Remaining::covers(case.shared.soon, ends, case.facts.now) => {
                 Outcome::warn(format!("the gateway's CA ends in {}, at {ends}", age(ends, case.facts.now)))
             }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::der::{Tag, element};
 use super::{Reason, Refusal, ServerFault, Verdict};
 use crate::pki::Bundle;
-use crate::pki::pem::encode;
+use crate::pki::pem::certificate_pem;
 
 #[path = "../../../tests/server/corpus.rs"]
 mod corpus;
@@ -152,7 +152,7 @@ fn keep(cases: &[Case], predicted: &[Predicted], answers: &[(String, String)]) {
         }
         let presented: Vec<_> = case.presented.iter().map(|der| number(der)).collect();
         let plain = Bundle::from(case.ca.as_str());
-        let is_plain = plain.ders().iter().map(|der| encode("CERTIFICATE", der)).collect::<String>() == case.ca;
+        let is_plain = plain.ders().iter().map(|der| certificate_pem(der)).collect::<String>() == case.ca;
         let ca = match is_plain {
             true => plain.ders().iter().map(|der| number(der)).collect(),
             false => json!(case.ca),
@@ -181,7 +181,7 @@ fn fixture() -> Vec<(Case, String)> {
             presented: of(&row[2]),
             ca: match row[3].as_str() {
                 Some(text) => text.to_owned(),
-                None => of(&row[3]).iter().map(|der| encode("CERTIFICATE", der)).collect(),
+                None => of(&row[3]).iter().map(|der| certificate_pem(der)).collect(),
             },
             at: row[4].as_i64().unwrap(),
             host: row[5].as_str().map(str::to_owned),

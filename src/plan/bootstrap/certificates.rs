@@ -6,12 +6,11 @@ use super::wish::Bootstrap;
 use crate::cluster::StoredSecret;
 use crate::estate::Pair;
 use crate::pki::{
-    self, Authority, Certificate, IssueError, KeyAlgorithm, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey, Verdict,
+    self, Authority, Bundle, IssueError, KeyAlgorithm, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PemPair, PrivateKey, Verdict,
 };
 use crate::plan::agent::{Data, pair_data, pair_of};
 use crate::plan::error::Error;
 use crate::plan::issuer::Issuer;
-use crate::plan::observer::Pem;
 use crate::plane::{Span, day};
 use crate::text::visible;
 
@@ -27,7 +26,7 @@ pub struct Certificates {
     /// The CA with its key, where it is known.
     pub authority: Option<Authority>,
     /// What the agent's Secret holds, or is to hold; none where cert-manager is to issue it.
-    pub pair: Option<Pem>,
+    pub pair: Option<PemPair>,
     /// Who writes the agent's Secret.
     pub issuer: Issuer,
     pub new: Option<New>,
@@ -42,7 +41,7 @@ pub struct New {
     /// That Secret, where it is to be replaced.
     pub replaced: Option<StoredSecret>,
     /// A CA that was made, and is to be kept before anything trusts it.
-    pub ca: Option<Pem>,
+    pub ca: Option<PemPair>,
 }
 
 impl Certificates {
@@ -57,7 +56,7 @@ impl Certificates {
             (Issuer::CertManager, Some(secret)) => {
                 let (certificate, key) = (secret.text(LEAF_CERTIFICATE), secret.text(LEAF_PRIVATE_KEY));
                 let authority = Authority::from_pem(&certificate, &key, now).map_err(IssueError::from)?;
-                let ca = pki::certificate_pem(&authority.certificate.der);
+                let ca = authority.certificate.to_pem();
                 let told = held(plan, &secret, &ca, "");
                 Ok(Self { ca, authority: Some(authority), issuer, told, ..Self::default() })
             }
@@ -72,7 +71,7 @@ impl Certificates {
     pub fn existing(plan: &Bootstrap, secret: &StoredSecret, given: Option<String>) -> anyhow::Result<Self> {
         let pair = pair_of(secret)?;
         let leaf = pair.leaf();
-        let own = pki::certificate_pem(&leaf.der);
+        let own = leaf.to_pem();
         let ca = match given {
             Some(given) => given,
             None if !pair.ca.is_empty() => pair.ca.clone(),
@@ -90,7 +89,10 @@ impl Certificates {
             more.push_str(&format!("; the plane pins it, and refuses the one that cert-manager makes on {renewal}: `certs rotate` leads out of that"));
         }
         let told = held(plan, secret, &ca, &more);
-        let pair = Some((secret.text(LEAF_CERTIFICATE).to_string(), secret.text(LEAF_PRIVATE_KEY)));
+        let pair = Some(PemPair {
+            certificate: secret.text(LEAF_CERTIFICATE).to_string(),
+            key: secret.text(LEAF_PRIVATE_KEY),
+        });
         Ok(Self { ca, pair, issuer, told, ..Self::default() })
     }
 
@@ -101,7 +103,7 @@ impl Certificates {
             Some(authority) => (authority.again()?, None),
             None => new_authority(id, plan.key_algorithm, now).map(|(authority, ca)| (authority, Some(ca)))?,
         };
-        let ca = pki::certificate_pem(&authority.certificate.der);
+        let ca = authority.certificate.to_pem();
         let mut told = format!("the CA is valid until {}", day(authority.certificate.not_after));
         let pair = match (issuer, plan.pair.as_ref().filter(|pair| is_usable(pair, id, &ca, now))) {
             // It signs with the CA's key, wherever else that is kept.
@@ -117,7 +119,7 @@ impl Certificates {
             }
         };
         let data = match &pair {
-            Some((certificate, key)) => pair_data(certificate, key, &ca),
+            Some(pair) => pair_data(&pair.certificate, &pair.key, &ca),
             None => pair_data(&ca, &authority.key_to_pem(), ""),
         };
         let new = Some(New { data, replaced, ca: new_ca });
@@ -126,10 +128,10 @@ impl Certificates {
 
     /// Fails where the plane would refuse what the agent presents.
     pub fn check(&self, plane: &str, now: Timestamp) -> Result<(), Error> {
-        let Some((certificate, _)) = &self.pair else {
+        let Some(pair) = &self.pair else {
             return Ok(());
         };
-        match pki::verify(&pki::certificates(certificate), &self.ca, now) {
+        match Bundle::from(self.ca.as_str()).verdict(&pki::certificates(&pair.certificate), now) {
             Verdict::Refused(refusal) => Err(Error::NotTrusted { plane: plane.to_owned(), why: refusal.message }),
             _ => Ok(()),
         }
@@ -137,17 +139,16 @@ impl Certificates {
 }
 
 /// Whether a pair of a run before is the agent's, and its CA this one.
-fn is_usable((certificate, _): &Pem, plane_id: &str, ca: &str, now: Timestamp) -> bool {
-    let presented = pki::certificates(certificate);
-    let leaf = presented.first().and_then(|der| Certificate::from_der(der));
-    leaf.is_some_and(|leaf| leaf.common_name.as_deref() == Some(plane_id))
-        && matches!(pki::verify(&presented, ca, now), Verdict::Authorized { .. })
+fn is_usable(pair: &PemPair, plane_id: &str, ca: &str, now: Timestamp) -> bool {
+    let presented = pki::certificates(&pair.certificate);
+    pair.leaf().is_some_and(|leaf| leaf.common_name.as_deref() == Some(plane_id))
+        && matches!(Bundle::from(ca).verdict(&presented, now), Verdict::Authorized { .. })
 }
 
 /// What is reported of a Secret that holds the certificates; the CA of a run before may be another one.
 fn held(plan: &Bootstrap, secret: &StoredSecret, ca: &str, more: &str) -> String {
-    let held = pki::certificates(ca);
-    let other = plan.authority.as_ref().is_some_and(|authority| !held.contains(&authority.certificate.der));
+    let held = Bundle::from(ca);
+    let other = plan.authority.as_ref().is_some_and(|authority| !held.ders().contains(&authority.certificate.der));
     let other = if other { "; the CA in --out-dir is another one, and is not used" } else { "" };
     format!("Secret {} holds them{more}{other}", secret.name)
 }
@@ -167,12 +168,12 @@ pub fn foreign(plane_id: &str, secret: &StoredSecret, now: Timestamp) -> Option<
 }
 
 /// Makes a CA for the agents of a planeID; also in PEM, with its key.
-pub fn new_authority(id: &str, algorithm: KeyAlgorithm, now: Timestamp) -> Result<(Authority, Pem), IssueError> {
+pub fn new_authority(id: &str, algorithm: KeyAlgorithm, now: Timestamp) -> Result<(Authority, PemPair), IssueError> {
     let name: String = format!("build plane agents of {id}").chars().take(64).collect();
     let ca = pki::ca(&name, algorithm, CA_VALID_FOR, now)?;
-    let key = ca.key.to_pem();
-    let authority = Authority::from_pem(&ca.certificate, &key, now)?;
-    Ok((authority, (ca.certificate, key)))
+    let ca = PemPair::from(ca);
+    let authority = Authority::from_pem(&ca.certificate, &ca.key, now)?;
+    Ok((authority, ca))
 }
 
 /// Makes an agent's pair; also the end of its certificate.
@@ -181,15 +182,16 @@ pub fn new_pair(
     authority: &Authority,
     algorithm: KeyAlgorithm,
     now: Timestamp,
-) -> Result<(Pem, Timestamp), IssueError> {
+) -> Result<(PemPair, Timestamp), IssueError> {
     let leaf = pki::client(id, authority, PrivateKey::generate(algorithm)?, VALID_FOR, now)?;
-    Ok(((leaf.pair.certificate, leaf.pair.key.to_pem()), leaf.pair.not_after))
+    let until = leaf.pair.not_after;
+    Ok((leaf.pair.into(), until))
 }
 
 /// Whether a text holds all certificates of another one.
 pub fn has_all(held: &str, wanted: &str) -> bool {
-    let held = pki::certificates(held);
-    pki::certificates(wanted).iter().all(|der| held.contains(der))
+    let held = Bundle::from(held);
+    Bundle::from(wanted).ders().iter().all(|der| held.ders().contains(der))
 }
 
 #[cfg(test)]
@@ -205,7 +207,7 @@ mod tests {
     fn a_secret_is_ours_with_a_valid_pair_of_the_plane_id() {
         let ca = root("ca", now());
         let pair = leaf("id", &ca, now());
-        let mixed = (pair.0.clone(), leaf("id", &ca, now()).1);
+        let mixed = PemPair { key: leaf("id", &ca, now()).key, ..pair.clone() };
         let later = now() + jiff::SignedDuration::from_hours(24 * 366);
         for (pair, at, why) in [
             (&pair, now(), None),
@@ -243,7 +245,10 @@ mod tests {
             let authority = Some(before.authority.again().unwrap());
             let plan = Bootstrap { authority, pair: Some(pair.clone()), ..registration() };
             let made = Certificates::issued(&plan, Issuer::Own, None, now()).unwrap();
-            assert_eq!((made.pair.unwrap().0 == pair.0, made.told.ends_with("at hand")), (is_used, is_used));
+            assert_eq!(
+                (made.pair.unwrap().certificate == pair.certificate, made.told.ends_with("at hand")),
+                (is_used, is_used)
+            );
             assert!(made.ca == before.certificate && made.new.unwrap().ca.is_none());
         }
     }
@@ -259,7 +264,7 @@ mod tests {
         let theirs = pair_secret("s", &leaf("other", &ca, now()), &ca.certificate);
         let made = Certificates::issued(&plan, Issuer::Own, Some(stored(&theirs)), now()).unwrap();
         assert!(made.new.unwrap().replaced.is_some());
-        let of_ca = pair_secret("s", &(ca.certificate.clone(), ca.key.clone().into()), "");
+        let of_ca = pair_secret("s", &ca.authority.pem_pair(), "");
         let authority = Certificates::issued(&plan, Issuer::CertManager, Some(stored(&of_ca)), now()).unwrap();
         assert!(authority.authority.is_some() && authority.told == "Secret builders/s holds them");
         assert!(Certificates::issued(&plan, Issuer::CertManager, Some(stored(&theirs)), now()).is_err());
@@ -279,9 +284,9 @@ mod tests {
         assert!(error.to_string().contains("bring its CA along with --client-ca-file"), "{error}");
         let given = Certificates::existing(&plan, &bare, Some(ca.certificate.clone())).unwrap();
         assert!(given.ca == ca.certificate && given.issuer == Issuer::Own);
-        let itself = stored(&pair_secret("s", &(ca.certificate.clone(), ca.key.clone().into()), ""));
+        let itself = stored(&pair_secret("s", &ca.authority.pem_pair(), ""));
         assert_eq!(Certificates::existing(&plan, &itself, None).unwrap().ca, ca.certificate, "it is self-signed");
-        let managed = stored(&of_cert_manager(pair_secret("s", &pair, &pair.0)));
+        let managed = stored(&of_cert_manager(pair_secret("s", &pair, &pair.certificate)));
         let pinned = Certificates::existing(&plan, &managed, None).unwrap();
         assert_eq!(pinned.issuer, Issuer::CertManager);
         assert!(pinned.told.contains("; the plane pins it, and refuses the one that cert-manager makes on "));

@@ -10,11 +10,11 @@ use super::values::{tls, tls_of_existing, values};
 use super::wish::{Bootstrap, CaIn, Given};
 use crate::cluster::{Agent, Right, StoredSecret, Target};
 use crate::gateway::GatewayUrl;
-use crate::pki::{self, Authority, Certificate, LEAF_CERTIFICATE};
+use crate::pki::{Authority, Bundle, Certificate, LEAF_CERTIFICATE, PemPair};
 use crate::plan::agent::Data;
 use crate::plan::error::Error;
 use crate::plan::issuer::{AgentCertificate, Issuer};
-use crate::plan::observer::{Pem, Status};
+use crate::plan::observer::Status;
 use crate::plane::{CA_KEY, CaSecret, GATEWAY_CA, NamespacedName, Plane, Side, day};
 use crate::text::{shell_quoted, visible};
 
@@ -230,11 +230,11 @@ pub fn differences(plan: &Bootstrap, facts: &Facts, now: Timestamp) -> Vec<Diffe
         differences.push(Difference {
             what: format!("Secret {}, which {why},", secret.name),
             before: described(&secret.text(LEAF_CERTIFICATE)),
-            after: pair.as_ref().map(|(text, _)| described(text)).unwrap_or_default(),
+            after: pair.as_ref().map(|pair| described(&pair.certificate)).unwrap_or_default(),
         });
     }
     // A ConfigMap without a certificate is the chart's placeholder.
-    let is_other = |held: &&String| !has_all(held, &facts.gateway_ca) && !pki::certificates(held).is_empty();
+    let is_other = |held: &&String| !has_all(held, &facts.gateway_ca) && !Bundle::from(held.as_str()).ders().is_empty();
     if let Some(held) = facts.server_ca.as_ref().filter(is_other) {
         let what = format!("ConfigMap {}", plan.beside(GATEWAY_CA));
         differences.push(Difference { what, before: described(held), after: described(&facts.gateway_ca) });
@@ -248,10 +248,10 @@ pub fn differences(plan: &Bootstrap, facts: &Facts, now: Timestamp) -> Vec<Diffe
 
 /// Certificates as text, a line each, to be compared.
 fn described(text: &str) -> String {
-    let line = |certificate: Certificate| {
+    let line = |certificate: &Certificate| {
         format!("{} until {} sha256 {}\n", visible(&certificate.subject), certificate.not_after, certificate.sha256)
     };
-    let lines: String = Certificate::all_in(text).into_iter().map(line).collect();
+    let lines: String = Bundle::from(text).certificates().iter().map(line).collect();
     if lines.is_empty() { "no certificate\n".into() } else { lines }
 }
 
@@ -345,7 +345,7 @@ pub enum Question<'p> {
     /// Nothing, with the reason.
     None(String),
     /// Whether it authorizes this pair.
-    Pair(&'p GatewayUrl, &'p Pem),
+    Pair(&'p GatewayUrl, &'p PemPair),
     /// Whether it authorizes a pair like those that cert-manager will issue from this CA.
     IssuedBy(&'p GatewayUrl, &'p Authority),
 }
@@ -358,7 +358,7 @@ pub fn question<'p>(plan: &'p Bootstrap, certificates: &'p Certificates) -> Ques
         (Some(url), None, Some(authority)) => Question::IssuedBy(url, authority),
         (None, pair, _) => {
             // What cert-manager is to issue has its own dates.
-            let leaf = pair.as_ref().and_then(|(text, _)| Certificate::all_in(text).into_iter().next());
+            let leaf = pair.as_ref().and_then(PemPair::leaf);
             let until = leaf.map(|leaf| format!(" until {}", day(leaf.not_after))).unwrap_or_default();
             Question::None(format!("predicted: the plane authorizes the agent's certificate{until}"))
         }

@@ -12,7 +12,7 @@ use crate::cluster::{self, Agent, comparable, labelled};
 use crate::estate::client_cas;
 use crate::gateway::{Answer, GatewayUrl, Identity, ProbeError, Reply, probe};
 use crate::manifest::to_yaml;
-use crate::pki::{self, KeyAlgorithm, PrivateKey};
+use crate::pki::{self, Bundle, KeyAlgorithm, PrivateKey};
 use crate::plan::clusters::Clusters;
 use crate::plan::error::Error;
 use crate::plan::issuer::{AgentCertificate, Issuer};
@@ -102,7 +102,8 @@ impl Run<'_> {
     pub async fn gateway_ca(&mut self) -> anyhow::Result<()> {
         let name = NamespacedName { namespace: self.plan.control_namespace.clone(), name: GATEWAY_CA.into() };
         let bytes = self.clusters.control.secret_keys(&name, &[CA_KEY]).await?.concat();
-        self.facts.gateway_ca = pki::bundle(&bytes).with_context(|| format!("Secret {name} can't be used"))?;
+        let bundle = Bundle::normalized(&bytes).with_context(|| format!("Secret {name} can't be used"))?;
+        self.facts.gateway_ca = bundle.pem().to_owned();
         self.tell(Status::Found, &format!("Secret {name} holds the gateway's CA"));
         Ok(())
     }
@@ -248,7 +249,7 @@ impl Run<'_> {
             Some(Given::Value(text)) => Some(text.clone()),
             Some(Given::Secret(CaSecret { secret, key })) => {
                 let bytes = self.clusters.control.secret_keys(secret, &[key]).await?.concat();
-                Some(pki::bundle(&bytes)?)
+                Some(Bundle::normalized(&bytes)?.pem().to_owned())
             }
         })
     }
@@ -309,7 +310,7 @@ impl Run<'_> {
     /// What the gateway says to the agent's certificate; for cert-manager to one like those that it will issue.
     pub async fn probe(&mut self) -> anyhow::Result<()> {
         let (plan, control) = (self.plan, self.clusters.control);
-        let (url, (certificate, key)) = match decide::question(plan, &self.facts.certificates) {
+        let (url, pair) = match decide::question(plan, &self.facts.certificates) {
             Question::None(why) => {
                 self.tell(Status::Skipped, &why);
                 return Ok(());
@@ -319,10 +320,11 @@ impl Run<'_> {
                 let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
                 let hour = Span::from_seconds(3600);
                 let leaf = pki::client(plan.plane.plane_id(), authority, key, hour, control.now())?.pair;
-                (url, (leaf.certificate, leaf.key.to_pem()))
+                (url, leaf.into())
             }
         };
-        let identity = Identity { presented: pki::certificates(&certificate), key: PrivateKey::from_pem(&key)? };
+        let (presented, key) = (pki::certificates(&pair.certificate), PrivateKey::from_pem(&pair.key)?);
+        let identity = Identity { presented, key };
         let why = match probe(plan.question(url, &self.facts.gateway_ca, Some(identity))).await {
             Ok(Reply { answer: Answer::Authorized, .. }) => {
                 self.tell(Status::Found, "the gateway authorizes the agent's certificate");

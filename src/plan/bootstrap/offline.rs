@@ -8,9 +8,8 @@ use super::plane::reference;
 use super::values::{tls, values};
 use super::wish::{CaIn, OWN_SECRET, ca_secret, client_ca_secret};
 use crate::gateway::GatewayUrl;
-use crate::pki::{self, Authority, IssueError, KeyAlgorithm};
+use crate::pki::{Authority, IssueError, KeyAlgorithm, PemPair};
 use crate::plan::issuer::Issuer;
-use crate::plan::observer::Pem;
 use crate::plane::{CA_KEY, Plane};
 
 /// What is to be registered.
@@ -23,7 +22,7 @@ pub struct Offline<'o> {
     /// A CA with its key, of a run before.
     pub authority: Option<Authority>,
     /// An agent's certificate with its key, of a run before.
-    pub pair: Option<Pem>,
+    pub pair: Option<PemPair>,
     pub key_algorithm: KeyAlgorithm,
 }
 
@@ -31,11 +30,11 @@ pub struct Offline<'o> {
 pub struct Files {
     /// Helm's values for the agent.
     pub values: Value,
-    pub ca: Pem,
+    pub ca: PemPair,
     /// The name of the Secret beside the agent.
     pub secret: String,
     /// The agent's pair, unless cert-manager is to issue it.
-    pub pair: Option<Pem>,
+    pub pair: Option<PemPair>,
     /// The objects of the control plane.
     pub objects: Vec<Value>,
 }
@@ -48,7 +47,7 @@ pub fn offline(plan: Offline<'_>, now: Timestamp) -> Result<Files, IssueError> {
     let (id, algorithm) = (plan.plane.plane_id(), plan.key_algorithm);
     let (authority, ca) = match plan.authority {
         Some(authority) => {
-            let ca = (pki::certificate_pem(&authority.certificate.der), authority.key_to_pem());
+            let ca = authority.pem_pair();
             (authority, ca)
         }
         None => new_authority(id, algorithm, now)?,
@@ -61,14 +60,14 @@ pub fn offline(plan: Offline<'_>, now: Timestamp) -> Result<Files, IssueError> {
     let mut plane = plan.plane.clone();
     let mut objects = Vec::new();
     match plan.ca_in {
-        CaIn::Value => plane.spec.cluster_agent.client_ca.value = Some(ca.0.clone()),
+        CaIn::Value => plane.spec.cluster_agent.client_ca.value = Some(ca.certificate.clone()),
         CaIn::Secret => {
             let name = client_ca_secret(plan.control_namespace, plane.name());
             objects.push(json!({
                 "apiVersion": "v1",
                 "kind": "Secret",
                 "metadata": {"name": name.name, "namespace": name.namespace},
-                "stringData": {CA_KEY: ca.0},
+                "stringData": {CA_KEY: ca.certificate},
             }));
             plane.spec.cluster_agent.client_ca.secret_ref = Some(reference(name, CA_KEY));
         }
@@ -104,13 +103,16 @@ mod tests {
         };
         let own = of(Issuer::Own, CaIn::Value, None, None);
         assert!(own.pair.is_some() && own.secret == OWN_SECRET);
-        assert_eq!(own.objects[0]["spec"]["clusterAgent"]["clientCA"]["value"], own.ca.0);
+        assert_eq!(own.objects[0]["spec"]["clusterAgent"]["clientCA"]["value"], own.ca.certificate);
         let managed = of(Issuer::CertManager, CaIn::Secret, None, None);
         assert!(managed.pair.is_none() && managed.secret == "id-agent-ca");
         assert_eq!(managed.objects[0]["metadata"]["name"], "p-client-ca");
         assert_eq!(managed.objects[1]["spec"]["clusterAgent"]["clientCA"]["secretRef"]["name"], "p-client-ca");
         let pair = leaf("id", &before, now);
         let again = of(Issuer::Own, CaIn::Value, Some(before.authority.again().unwrap()), Some(pair.clone()));
-        assert!(again.ca.0 == before.certificate && again.pair.unwrap().0 == pair.0, "a run before made them");
+        assert!(
+            again.ca.certificate == before.certificate && again.pair.unwrap().certificate == pair.certificate,
+            "a run before made them"
+        );
     }
 }

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use crate::gateway::{GatewayUrl, Identity, Question};
-use crate::pki::{Authority, KeyAlgorithm};
+use crate::pki::{Authority, KeyAlgorithm, PemPair};
 use crate::plan::issuer::{AgentCertificate, Issuer};
-use crate::plan::observer::Pem;
 use crate::plane::{CaSecret, DryRun, NamespacedName, Plane};
 
 /// The Secret of an agent's own pair: another one than the chart's cert-manager writes.
@@ -51,7 +50,7 @@ pub struct Bootstrap {
     /// A CA with its key, of a run before.
     pub authority: Option<Authority>,
     /// An agent's certificate with its key, of a run before.
-    pub pair: Option<Pem>,
+    pub pair: Option<PemPair>,
     /// Whether existing objects that differ are replaced without a question.
     pub force: bool,
     /// Whether Helm is to be run.

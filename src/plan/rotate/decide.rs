@@ -8,7 +8,7 @@ use super::rotation::{Goal, Phase, Rotation, ca_name};
 use super::staged::{OLD_CERTIFICATE, Staged};
 use crate::cluster::{Agent, AgentPod, Right, StoredSecret};
 use crate::estate::{ClientCa, Issuance, Pair, Presents};
-use crate::pki::{self, Certificate, LEAF_CERTIFICATE, Verdict};
+use crate::pki::{self, Bundle, Certificate, LEAF_CERTIFICATE, Verdict};
 use crate::plan::error::Error;
 use crate::plan::issuer::Issuer;
 use crate::plan::observer::Status;
@@ -208,7 +208,7 @@ pub fn refuse_dead_end(staged: &Staged, held: Option<&StoredSecret>, now: Timest
     let now = now.max(issued.unwrap_or(Timestamp::MIN));
     let mut why = String::from("no plane trusted it");
     for ca in staged.planes.values() {
-        match pki::verify(&presented, ca, now) {
+        match Bundle::from(ca.as_str()).verdict(&presented, now) {
             Verdict::Refused(refusal) => why = refusal.message,
             Verdict::Authorized { .. } | Verdict::Unknown(_) => return Ok(()),
         }
@@ -219,11 +219,11 @@ pub fn refuse_dead_end(staged: &Staged, held: Option<&StoredSecret>, now: Timest
 /// Fails where the planes pinned the former certificate: cert-manager issues another one from the former CA, which helps
 /// only where they trusted that.
 pub fn refuse_pinned(staged: &Staged, now: Timestamp) -> Result<(), Error> {
-    let issuers = |ca: &String| -> String {
-        let all = Certificate::all_in(ca).into_iter().filter(|certificate| certificate.ca);
-        all.map(|certificate| pki::certificate_pem(&certificate.der)).collect()
+    let issuers = |ca: &String| -> Bundle {
+        let bundle = Bundle::from(ca.as_str());
+        bundle.certificates().iter().filter(|certificate| certificate.ca).map(|certificate| &certificate.der).collect()
     };
-    let trusts = |ca: &String| matches!(pki::verify(&staged.old(), &issuers(ca), now), Verdict::Authorized { .. });
+    let trusts = |ca: &String| matches!(issuers(ca).verdict(&staged.old(), now), Verdict::Authorized { .. });
     if staged.planes.values().any(trusts) {
         return Ok(());
     }
@@ -240,7 +240,7 @@ pub fn refuse_needed(
     now: Timestamp,
 ) -> Result<(), Error> {
     let behind = |pod: &&AgentPod| pod.started.is_some() && pair.presented_by(pod) != Some(Presents::This);
-    let why = match (pki::verify(&pair.presented, &staged.ca(), now), pods.iter().find(behind)) {
+    let why = match (Bundle::from(staged.ca()).verdict(&pair.presented, now), pods.iter().find(behind)) {
         (Verdict::Refused(pki::Refusal { message: why, .. }) | Verdict::Unknown(why), _) => {
             format!("Secret {} holds a certificate that the new CA doesn't let in: {why}", secret.name)
         }
@@ -285,6 +285,7 @@ mod tests {
 
     use super::*;
     use crate::estate::{Cause, Unavailable};
+    use crate::pki::PemPair;
     use crate::plan::fixtures::{
         BUILD, Root, agent, leaf, of_cert_manager, pair, pair_secret, plane, plane_object, root, rotation, stored,
     };
@@ -312,7 +313,7 @@ mod tests {
     /// A Secret with the pair that a rotation made.
     fn new_pair(staged: &Staged) -> Value {
         let text = |key: &str| staged.secret.text(key).to_string();
-        pair_secret("s", &(text("tls.crt"), text("tls.key").into()), &text("ca.crt"))
+        pair_secret("s", &PemPair { certificate: text("tls.crt"), key: text("tls.key").into() }, &text("ca.crt"))
     }
 
     #[test]
@@ -452,7 +453,8 @@ mod tests {
         let old = root("old", now());
         let own = staged(&rotation(), Issuer::Own, &old, &[]);
         let text = |key: &str| own.secret.text(key).to_string();
-        let of_old = stored(&pair_secret("s", &(text("old.crt"), text("old.key").into()), ""));
+        let of_old =
+            stored(&pair_secret("s", &PemPair { certificate: text("old.crt"), key: text("old.key").into() }, ""));
         let of_new = stored(&new_pair(&own));
         let foreign = stored(&pair_secret("s", &leaf("id", &old, now()), ""));
         assert_eq!(put_new(&own, None).unwrap(), Put::New);

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use super::rotation::{Rotation, ca_name, values};
 use crate::cluster::{Agent, StoredSecret};
 use crate::estate::{Issuance, Pair};
-use crate::pki::{self, Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey};
+use crate::pki::{
+    self, Authority, Bundle, CA_CERTIFICATE, CA_PRIVATE_KEY, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey,
+};
 use crate::plan::agent::{Data, pair_data};
 use crate::plan::error::Error;
 use crate::plan::issuer::Issuer;
@@ -51,7 +53,7 @@ impl Staged {
         let planes =
             serde_json::from_slice(secret.bytes(PLANES)).map_err(|_| broken("its list of planes can't be read"))?;
         let [from, to, revision] = [FROM, TO, REVISION].map(|key| secret.text(key).to_string());
-        if from.is_empty() || to.is_empty() || pki::certificates(&secret.text(CA_CERTIFICATE)).is_empty() {
+        if from.is_empty() || to.is_empty() || Bundle::from(secret.text(CA_CERTIFICATE).as_str()).ders().is_empty() {
             return Err(broken("it is not whole: delete it once you know that no plane needs its CA"));
         }
         let revision = Some(revision).filter(|revision| !revision.is_empty());
@@ -105,7 +107,7 @@ impl Staged {
 
     /// Whether a pair is of the new CA.
     pub fn has_issued(&self, pair: &Pair) -> bool {
-        pki::certificates(&self.ca()).iter().any(|ca| pki::issued(&pair.leaf().der, ca))
+        Bundle::from(self.ca()).ders().iter().any(|ca| pki::issued(&pair.leaf().der, ca))
     }
 }
 
