@@ -17,7 +17,7 @@ mod rotate;
 mod trust;
 
 pub use bootstrap::{
-    AGENT_SECRETS, Bootstrap, CaIn, Files, Given, Made, Offline, authorized, begin, bootstrap, installed, offline,
+    AGENT_SECRETS, Bootstrap, CaIn, Files, Given, Made, authorized, begin, bootstrap, installed, offline,
 };
 pub use clusters::Clusters;
 pub use error::Error;

@@ -6,12 +6,13 @@ use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueHint};
 
 use crate::args::{
-    BuildArgs, CaArgs, ChangeArgs, ControlArgs, KeyArgs, OutputArgs, SpecArgs, TextFormat, read_cas, read_manifests,
+    BuildArgs, CaArgs, ChangeArgs, ControlArgs, KeyArgs, OutputArgs, Session, SpecArgs, TextFormat, read_cas,
+    read_manifests,
 };
 use crate::commands::manifests::check_manifest;
 use crate::gateway::GatewayUrl;
 use crate::manifest::{Input, objects};
-use crate::plan::{AgentCertificate, CaIn, Given};
+use crate::plan::{AgentCertificate, Bootstrap, CaIn, Given};
 use crate::plane::{CA_KEY, DEFAULT_KIND, Plane, PlaneName, SecretKeyRef};
 use crate::term::Term;
 use crate::text::visible;
@@ -182,4 +183,25 @@ pub fn refuse_one_agent_for_two(planes: &[Plane]) -> anyhow::Result<()> {
 pub fn folder(args: &Args, plane: &Plane, several: bool) -> Option<PathBuf> {
     let folder = args.out_dir.clone()?;
     Some(if several { folder.join(plane.name()) } else { folder })
+}
+
+/// What is to be registered for a plane, as far as the command line says it.
+pub fn planned(args: &Args, plane: Plane, given: Option<Given>, session: &Session) -> Bootstrap {
+    Bootstrap {
+        control_namespace: args.control.control_namespace.clone(),
+        build_namespace: args.build.namespace().to_owned(),
+        plane,
+        certificate: args.agent_certificate,
+        given,
+        ca_in: args.client_ca_in,
+        gateway_url: args.gateway_url.clone(),
+        key_algorithm: args.key.key_algorithm,
+        authority: None,
+        pair: None,
+        force: args.force,
+        install: args.install,
+        values: None,
+        dry_run: args.change.dry_run(),
+        limit: session.patience(),
+    }
 }

@@ -6,12 +6,12 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::args::{Args, folder};
+use super::args::{Args, folder, planned};
 use super::folder::{KEYS, VALUES, at_hand, keys, there, write as write_file};
 use crate::args::{NoBuildCluster, Session, TextFormat};
 use crate::commands::steps::{Steps, write_keys};
 use crate::manifest::to_yaml;
-use crate::plan::{self, AgentCertificate, Files, Issuer, Observer as _, Offline, Status};
+use crate::plan::{self, AgentCertificate, Bootstrap, Files, Issuer, Observer as _, Status};
 use crate::plane::{DryRun, Plane};
 use crate::term::Exit;
 use crate::text::{shell_quoted, shown, visible};
@@ -41,7 +41,7 @@ pub fn write(args: &Args, planes: &[Plane], session: &Session) -> anyhow::Result
     for plane in planes {
         steps.plane = (planes.len() > 1).then(|| plane.name().to_owned());
         let folder = folder(args, plane, planes.len() > 1).unwrap_or_default();
-        let told = one(args, plane, &folder)?;
+        let told = one(args, plane, &folder, session)?;
         match args.output.format {
             TextFormat::Json => steps.tell("values", Status::Done, &told),
             TextFormat::Text => session.term.line(&told)?,
@@ -51,7 +51,7 @@ pub fn write(args: &Args, planes: &[Plane], session: &Session) -> anyhow::Result
 }
 
 /// One plane's folder. Keys of a run before are taken over, and what others wrote is left alone.
-fn one(args: &Args, plane: &Plane, folder: &Path) -> anyhow::Result<String> {
+fn one(args: &Args, plane: &Plane, folder: &Path, session: &Session) -> anyhow::Result<String> {
     let keys = keys(folder);
     let (authority, pair) = at_hand(&keys, plane.plane_id(), args.change.dry_run())?;
     let is_new = (authority.is_none(), pair.is_none());
@@ -59,17 +59,8 @@ fn one(args: &Args, plane: &Plane, folder: &Path) -> anyhow::Result<String> {
         Some(AgentCertificate::Issued(issuer)) => issuer,
         None | Some(AgentCertificate::Existing) => Issuer::Own,
     };
-    let plan = Offline {
-        plane,
-        issuer,
-        ca_in: args.client_ca_in,
-        gateway_url: args.gateway_url.as_ref(),
-        control_namespace: &args.control.control_namespace,
-        authority,
-        pair,
-        key_algorithm: args.key.key_algorithm,
-    };
-    let made = plan::offline(plan, Timestamp::now())?;
+    let plan = Bootstrap { authority, pair, ..planned(args, plane.clone(), None, session) };
+    let made = plan::offline(&plan, issuer, Timestamp::now())?;
     let files = files(args, plane, &made)?;
     if !args.force {
         let other = |(name, text): &&(String, String)| there(&folder.join(name)).is_some_and(|there| there != *text);

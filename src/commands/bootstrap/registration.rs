@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::args::{Args, folder};
+use super::args::{Args, folder, planned};
 use super::folder::{VALUES, at_hand, keys, there, url_of, write};
 use crate::args::{BuildCluster, Session, TextFormat};
 use crate::cluster::Cluster;
@@ -89,31 +89,10 @@ impl Registration<'_> {
         Run {
             folder: folder(self.args, &plane, self.several),
             steps,
-            plan: self.plan(plane),
+            plan: planned(self.args, plane, self.given.clone(), self.session),
             clusters: Clusters { control: &self.control, build: &self.build.cluster },
             kubeconfig: helm::kubeconfig(&self.args.build, self.session),
             args: self.args,
-        }
-    }
-
-    fn plan(&self, plane: Plane) -> Bootstrap {
-        let args = self.args;
-        Bootstrap {
-            control_namespace: args.control.control_namespace.clone(),
-            build_namespace: self.build.namespace.clone(),
-            plane,
-            certificate: args.agent_certificate,
-            given: self.given.clone(),
-            ca_in: args.client_ca_in,
-            gateway_url: args.gateway_url.clone(),
-            key_algorithm: args.key.key_algorithm,
-            authority: None,
-            pair: None,
-            force: args.force,
-            dry_run: args.change.dry_run(),
-            install: args.install,
-            values: None,
-            limit: self.session.patience(),
         }
     }
 }

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use super::certificates::{Certificates, foreign, has_all};
 use super::facts::{Facts, Namespace};
 use super::plane::{change, wanted};
-use super::values::{tls, tls_of_existing, values};
 use super::wish::{Bootstrap, CaIn, Given};
 use crate::cluster::{Agent, Right, StoredSecret, Target};
 use crate::gateway::GatewayUrl;
@@ -19,7 +18,7 @@ use crate::plane::{CA_KEY, CaSecret, GATEWAY_CA, NamespacedName, Plane, Side, da
 use crate::text::{shell_quoted, visible};
 
 /// The agent's Deployment and ClusterRole, as the chart calls them.
-const AGENT: &str = "cluster-agent-buildplane";
+pub const AGENT: &str = "cluster-agent-buildplane";
 
 /// What a step does, and what is reported of it.
 pub struct Action<'f> {
@@ -34,17 +33,9 @@ pub enum Write<'f> {
     Object(String, Value),
     /// Fields of the object of the build cluster at this path.
     Fields(String, Value),
-    NewSecret {
-        side: Side,
-        name: NamespacedName,
-        kind: &'static str,
-        data: Data,
-    },
-    Secret {
-        side: Side,
-        there: &'f StoredSecret,
-        data: Data,
-    },
+    /// A new Secret, with its type and what it is to hold.
+    NewSecret(Side, NamespacedName, &'static str, Data),
+    Secret(Side, &'f StoredSecret, Data),
     NewPlane(Value),
     Plane(Value),
 }
@@ -161,8 +152,8 @@ pub fn refuse_agent_of(plan: &Bootstrap, plane_id: &str, planes: &[Plane]) -> Re
     }
 }
 
-/// What the chart is to call the agent, by the agents of the cluster and a CRD of Argo Workflows, which the chart brings
-/// along: none where its default name is free.
+/// What the chart is to call a new agent, by the agents of the cluster and a CRD of Argo Workflows, which the chart
+/// installs, too: none where its default name is free.
 ///
 /// # Errors
 /// [`Error::AgentElsewhere`] and [`Error::InstalledOnce`].
@@ -191,26 +182,6 @@ pub fn agent_name(
     }
     let is_taken = others().any(|agent| agent.name.name == AGENT);
     Ok(is_taken.then(|| format!("cluster-agent-{id}").chars().take(50).collect()))
-}
-
-/// The name of an existing agent, where it is not the chart's default.
-pub fn name_of(agent: &Agent) -> Option<String> {
-    Some(agent.name.name.clone()).filter(|name| name != AGENT)
-}
-
-/// Helm's values for the agent.
-pub fn helm_values(plan: &Bootstrap, from: AgentCertificate, facts: &Facts) -> Value {
-    let id = plan.plane.plane_id();
-    let secret = facts.agent.as_ref().and_then(|agent| agent.secret.as_deref());
-    let tls = match from {
-        AgentCertificate::Existing => tls_of_existing(secret, facts.certificates.issuer),
-        AgentCertificate::Issued(issuer) => tls(issuer, id),
-    };
-    let mut values = values(id, plan.gateway_url.as_ref(), tls);
-    if let Some(name) = &facts.agent_name {
-        values["clusterAgent"]["name"] = name.as_str().into();
-    }
-    values
 }
 
 /// An existing object that would be replaced.
@@ -294,8 +265,8 @@ pub fn agent_secret<'f>(plan: &Bootstrap, facts: &'f Facts) -> Action<'f> {
     };
     let (side, name, data) = (Side::Build, plan.secret_of(*issuer), new.data.clone());
     let (verb, write) = match &new.replaced {
-        Some(there) => ("replaced", Write::Secret { side, there, data }),
-        None => ("created", Write::NewSecret { side, name: name.clone(), kind: "kubernetes.io/tls", data }),
+        Some(there) => ("replaced", Write::Secret(side, there, data)),
+        None => ("created", Write::NewSecret(side, name.clone(), "kubernetes.io/tls", data)),
     };
     Action::done(format!("Secret {name} {verb}"), write).within(plan, facts.namespace)
 }
@@ -315,8 +286,8 @@ pub fn client_ca<'f>(plan: &Bootstrap, facts: &'f Facts) -> Action<'f> {
     let told = format!("Secret {name} holds the CA");
     match &facts.client_ca {
         Some(there) if there.text(CA_KEY).as_str() == ca => Action::new(Status::Found, told),
-        Some(there) => Action::done(told, Write::Secret { side, there, data }),
-        None => Action::done(told, Write::NewSecret { side, name, kind: "Opaque", data }),
+        Some(there) => Action::done(told, Write::Secret(side, there, data)),
+        None => Action::done(told, Write::NewSecret(side, name, "Opaque", data)),
     }
 }
 
@@ -386,8 +357,8 @@ mod tests {
             None => "nothing".into(),
             Some(Write::Object(path, object)) => format!("create {} in {path}", object["kind"].as_str().unwrap()),
             Some(Write::Fields(path, _)) => format!("merge {path}"),
-            Some(Write::NewSecret { side, name, kind, .. }) => format!("create {kind} {name} in {}", side.name()),
-            Some(Write::Secret { side, there, .. }) => format!("update {} in {}", there.name, side.name()),
+            Some(Write::NewSecret(side, name, kind, _)) => format!("create {kind} {name} in {}", side.name()),
+            Some(Write::Secret(side, there, _)) => format!("update {} in {}", there.name, side.name()),
             Some(Write::NewPlane(_)) => "create plane".into(),
             Some(Write::Plane(_)) => "apply plane".into(),
         }
@@ -514,22 +485,6 @@ mod tests {
         assert!(
             matches!(refused, Error::InstalledOnce { command, .. } if command == "choreoctl create p --plane-id y")
         );
-        assert_eq!(name_of(&deployed(BUILD, AGENT, "id", "s")), None);
-        assert_eq!(name_of(&deployed(BUILD, "mine", "id", "s")).unwrap(), "mine");
-    }
-
-    #[test]
-    fn values_name_the_agents_secret_and_the_agent() {
-        let plan = registration();
-        let mut facts = Facts { agent: Some(deployed(BUILD, "mine", "id", "held")), ..Facts::default() };
-        facts.agent_name = Some("mine".into());
-        let secret = |from: AgentCertificate, facts: &Facts| {
-            helm_values(&plan, from, facts)["clusterAgent"]["tls"]["clientSecretName"].clone()
-        };
-        assert_eq!(secret(AgentCertificate::Issued(Issuer::Own), &facts), "cluster-agent-own-tls");
-        assert_eq!(secret(AgentCertificate::Issued(Issuer::CertManager), &facts), Value::Null);
-        assert_eq!(secret(AgentCertificate::Existing, &facts), "held");
-        assert_eq!(helm_values(&plan, AgentCertificate::Existing, &facts)["clusterAgent"]["name"], "mine");
     }
 
     /// Facts of certificates that are new, for a CA.

@@ -7,6 +7,7 @@ use super::certificates::Certificates;
 use super::decide::{self, CertManager, Difference, Question};
 use super::facts::{Facts, Namespace, Observability};
 use super::plane::change;
+use super::values::values;
 use super::wish::{Bootstrap, CHART_SECRET, CaIn, Given};
 use crate::cluster::{self, Agent, comparable, labelled};
 use crate::estate::client_cas;
@@ -196,7 +197,7 @@ impl Run<'_> {
     async fn agent_name(&self) -> anyhow::Result<Option<String>> {
         let Clusters { control, build } = self.clusters;
         if let Some(agent) = &self.facts.agent {
-            return Ok(decide::name_of(agent));
+            return Ok(Some(agent.name.name.clone()).filter(|name| name != decide::AGENT));
         }
         let agents = match build.all_agents().await {
             // Helm tells those who may not look.
@@ -226,7 +227,7 @@ impl Run<'_> {
             self.tell(Status::Found, &told);
         }
         self.facts.certificates.check(plan.plane.name(), control.now())?;
-        self.facts.values = decide::helm_values(plan, self.from, &self.facts);
+        self.facts.values = values(plan, self.from, &self.facts);
         self.objects().await?;
         let mut is_asked = false;
         for Difference { what, before, after } in self.differences().await? {

@@ -14,6 +14,6 @@ mod steps;
 mod values;
 mod wish;
 
-pub use offline::{Files, Offline, offline};
+pub use offline::{Files, offline};
 pub use steps::{Made, authorized, begin, bootstrap, installed};
 pub use wish::{AGENT_SECRETS, Bootstrap, CaIn, Given};

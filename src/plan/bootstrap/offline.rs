@@ -3,30 +3,16 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::certificates::{new_authority, new_pair};
-use super::plane::reference;
-use super::values::{tls, values};
-use super::wish::{CaIn, OWN_SECRET, ca_secret, client_ca_secret};
-use crate::gateway::GatewayUrl;
-use crate::pki::{Authority, IssueError, KeyAlgorithm, PemPair};
-use crate::plan::issuer::Issuer;
-use crate::plane::{CA_KEY, Plane};
+use super::certificates::{Certificates, new_authority, new_pair};
+use super::facts::Facts;
+use super::plane::wanted;
+use super::values::values;
+use super::wish::{Bootstrap, CaIn};
+use crate::pki::{IssueError, PemPair};
+use crate::plan::issuer::{AgentCertificate, Issuer};
+use crate::plane::CA_KEY;
 
-/// What is to be registered.
-pub struct Offline<'o> {
-    pub plane: &'o Plane,
-    pub issuer: Issuer,
-    pub ca_in: CaIn,
-    pub gateway_url: Option<&'o GatewayUrl>,
-    pub control_namespace: &'o str,
-    /// A CA with its key, of a run before.
-    pub authority: Option<Authority>,
-    /// An agent's certificate with its key, of a run before.
-    pub pair: Option<PemPair>,
-    pub key_algorithm: KeyAlgorithm,
-}
-
-/// What came of it.
+/// What is to be applied, and to be kept.
 pub struct Files {
     /// Helm's values for the agent.
     pub values: Value,
@@ -43,38 +29,28 @@ pub struct Files {
 ///
 /// # Errors
 /// Those of making certificates.
-pub fn offline(plan: Offline<'_>, now: Timestamp) -> Result<Files, IssueError> {
+pub fn offline(plan: &Bootstrap, issuer: Issuer, now: Timestamp) -> Result<Files, IssueError> {
     let (id, algorithm) = (plan.plane.plane_id(), plan.key_algorithm);
-    let (authority, ca) = match plan.authority {
-        Some(authority) => {
-            let ca = authority.pem_pair();
-            (authority, ca)
-        }
+    let (authority, ca) = match &plan.authority {
+        Some(authority) => (authority.again()?, authority.pem_pair()),
         None => new_authority(id, algorithm, now)?,
     };
-    let (secret, pair) = match (plan.issuer, plan.pair) {
-        (Issuer::CertManager, _) => (ca_secret(id), None),
-        (Issuer::Own, Some(pair)) => (OWN_SECRET.to_owned(), Some(pair)),
-        (Issuer::Own, None) => (OWN_SECRET.to_owned(), Some(new_pair(id, &authority, algorithm, now)?.0)),
+    let pair = match (issuer, &plan.pair) {
+        (Issuer::CertManager, _) => None,
+        (Issuer::Own, Some(pair)) => Some(pair.clone()),
+        (Issuer::Own, None) => Some(new_pair(id, &authority, algorithm, now)?.0),
     };
-    let mut plane = plan.plane.clone();
-    let mut objects = Vec::new();
-    match plan.ca_in {
-        CaIn::Value => plane.spec.cluster_agent.client_ca.value = Some(ca.certificate.clone()),
-        CaIn::Secret => {
-            let name = client_ca_secret(plan.control_namespace, plane.name());
-            objects.push(json!({
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "metadata": {"name": name.name, "namespace": name.namespace},
-                "stringData": {CA_KEY: ca.certificate},
-            }));
-            plane.spec.cluster_agent.client_ca.secret_ref = Some(reference(name, CA_KEY));
-        }
+    let certificates = Certificates { ca: ca.certificate.clone(), issuer, ..Certificates::default() };
+    let facts = Facts { certificates, ..Facts::default() };
+    let mut objects = vec![wanted(plan, &facts)];
+    if plan.ca_in == CaIn::Secret {
+        let name = plan.client_ca_secret();
+        let metadata = json!({"name": name.name, "namespace": name.namespace});
+        let data = json!({CA_KEY: ca.certificate});
+        objects.insert(0, json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}));
     }
-    objects.push(plane.manifest());
-    let values = values(id, plan.gateway_url, tls(plan.issuer, id));
-    Ok(Files { values, ca, secret, pair, objects })
+    let values = values(plan, AgentCertificate::Issued(issuer), &facts);
+    Ok(Files { values, ca, secret: plan.secret_of(issuer).name, pair, objects })
 }
 
 #[cfg(test)]
@@ -85,24 +61,13 @@ mod tests {
     #[test]
     fn files_hold_what_each_issuer_needs() {
         let now = "2026-11-22T12:00:00Z".parse().unwrap();
-        let plane = registration().plane;
         let before = root("ca", now);
         let of = |issuer, ca_in, authority, pair| {
-            let (control_namespace, key_algorithm) = ("control", KeyAlgorithm::EcdsaP256);
-            let plan = Offline {
-                plane: &plane,
-                issuer,
-                ca_in,
-                gateway_url: None,
-                control_namespace,
-                authority,
-                pair,
-                key_algorithm,
-            };
-            offline(plan, now).unwrap()
+            let plan = Bootstrap { ca_in, authority, pair, ..registration() };
+            offline(&plan, issuer, now).unwrap()
         };
         let own = of(Issuer::Own, CaIn::Value, None, None);
-        assert!(own.pair.is_some() && own.secret == OWN_SECRET);
+        assert!(own.pair.is_some() && own.secret == "cluster-agent-own-tls");
         assert_eq!(own.objects[0]["spec"]["clusterAgent"]["clientCA"]["value"], own.ca.certificate);
         let managed = of(Issuer::CertManager, CaIn::Secret, None, None);
         assert!(managed.pair.is_none() && managed.secret == "id-agent-ca");

@@ -39,7 +39,7 @@ pub fn change(plan: &Bootstrap, facts: &Facts) -> Option<Value> {
     Some(wanted(plan, facts)).filter(|wanted| !covers(&there, wanted))
 }
 
-pub fn reference(secret: NamespacedName, key: &str) -> SecretKeyRef {
+fn reference(secret: NamespacedName, key: &str) -> SecretKeyRef {
     SecretKeyRef { name: secret.name, namespace: Some(secret.namespace), key: key.to_owned() }
 }
 

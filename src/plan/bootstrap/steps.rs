@@ -120,10 +120,10 @@ async fn carry_out(clusters: Clusters<'_>, plan: &Bootstrap, write: Write<'_>) -
     match write {
         Write::Object(path, object) => build.create_object(&path, &object, dry_run).await.map(drop),
         Write::Fields(path, fields) => build.merge_object(&path, &fields, dry_run).await.map(drop),
-        Write::NewSecret { side, name, kind, data } => {
+        Write::NewSecret(side, name, kind, data) => {
             clusters.of(side).create_secret(&name, kind, data, dry_run).await.map(drop)
         }
-        Write::Secret { side, there, data } => clusters.of(side).update_secret(there, data, dry_run).await.map(drop),
+        Write::Secret(side, there, data) => clusters.of(side).update_secret(there, data, dry_run).await.map(drop),
         Write::NewPlane(manifest) => control.create(&manifest, dry_run).await.map(drop),
         Write::Plane(manifest) => control.apply(&manifest, true, dry_run).await.map(drop),
     }

@@ -2,31 +2,37 @@
 
 use serde_json::{Value, json};
 
-use super::wish::{Bootstrap, CHART_SECRET, OWN_SECRET, UNUSED_SECRET, ca_secret};
+use super::facts::Facts;
+use super::wish::{Bootstrap, CHART_SECRET, UNUSED_SECRET};
 use crate::cluster::Agent;
-use crate::gateway::GatewayUrl;
-use crate::plan::issuer::Issuer;
+use crate::plan::issuer::{AgentCertificate, Issuer};
 
-/// Helm's values for the agent of a planeID.
-pub fn values(plane_id: &str, url: Option<&GatewayUrl>, tls: Value) -> Value {
-    let mut agent = json!({"planeID": plane_id, "tls": tls});
-    if let Some(url) = url {
+/// Helm's values for the agent.
+pub fn values(plan: &Bootstrap, from: AgentCertificate, facts: &Facts) -> Value {
+    let held = facts.agent.as_ref().and_then(|agent| agent.secret.as_deref());
+    let tls = match from {
+        AgentCertificate::Issued(issuer) => {
+            let secret = plan.secret_of(issuer).name;
+            match issuer {
+                Issuer::Own => json!({"enabled": true, "clientSecretName": secret}),
+                Issuer::CertManager => json!({"enabled": true, "generateCerts": false, "caSecretName": secret}),
+            }
+        }
+        AgentCertificate::Existing => tls_of_existing(held, facts.certificates.issuer),
+    };
+    let mut agent = json!({"planeID": plan.plane.plane_id(), "tls": tls});
+    if let Some(url) = &plan.gateway_url {
         agent["serverUrl"] = url.to_string().into();
+    }
+    if let Some(name) = &facts.agent_name {
+        agent["name"] = name.as_str().into();
     }
     json!({"clusterAgent": agent})
 }
 
-/// The values that name the Secret of an issuer.
-pub fn tls(issuer: Issuer, plane_id: &str) -> Value {
-    match issuer {
-        Issuer::Own => json!({"enabled": true, "clientSecretName": OWN_SECRET}),
-        Issuer::CertManager => json!({"enabled": true, "generateCerts": false, "caSecretName": ca_secret(plane_id)}),
-    }
-}
-
 /// The values that name an existing Secret. One that cert-manager doesn't write has to be kept from the chart's
 /// Certificate, which writes another one then, unused.
-pub fn tls_of_existing(secret: Option<&str>, issuer: Issuer) -> Value {
+fn tls_of_existing(secret: Option<&str>, issuer: Issuer) -> Value {
     let secret = secret.unwrap_or(CHART_SECRET);
     let mut tls = json!({"enabled": true});
     if issuer == Issuer::Own || secret != CHART_SECRET {
@@ -51,6 +57,8 @@ pub fn fits(plan: &Bootstrap, agent: &Agent, values: &Value, version: &str) -> b
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::GatewayUrl;
+    use crate::plan::bootstrap::wish::OWN_SECRET;
     use crate::plan::fixtures::{BUILD, agent, registration};
 
     #[test]
@@ -70,21 +78,27 @@ mod tests {
     }
 
     #[test]
-    fn values_name_the_plane_the_secret_and_the_gateway() {
+    fn values_name_the_plane_the_secret_the_gateway_and_the_agent() {
         let url = GatewayUrl::of_agent("wss://g:8443/ws").unwrap();
-        let of = |url, issuer| values("id", url, tls(issuer, "id"));
-        let own = json!({"planeID": "id", "tls": {"enabled": true, "clientSecretName": OWN_SECRET}, "serverUrl": "wss://g:8443/ws"});
-        assert_eq!(of(Some(&url), Issuer::Own), json!({"clusterAgent": own}));
+        let of = |gateway_url, from, facts: &Facts| {
+            values(&Bootstrap { gateway_url, ..registration() }, from, facts)["clusterAgent"].clone()
+        };
+        let facts = Facts { agent: Some(agent(BUILD, "mine", "id", "held")), ..Facts::default() };
+        let own = json!({"planeID": "id", "tls": {"enabled": true, "clientSecretName": "cluster-agent-own-tls"}, "serverUrl": "wss://g:8443/ws"});
+        assert_eq!(of(Some(url), AgentCertificate::Issued(Issuer::Own), &facts), own);
         let managed =
             json!({"planeID": "id", "tls": {"enabled": true, "generateCerts": false, "caSecretName": "id-agent-ca"}});
-        assert_eq!(of(None, Issuer::CertManager), json!({"clusterAgent": managed}));
+        assert_eq!(of(None, AgentCertificate::Issued(Issuer::CertManager), &facts), managed);
+        let facts = Facts { agent_name: Some("mine".into()), ..facts };
+        let existing = json!({"planeID": "id", "tls": {"enabled": true, "clientSecretName": "held"}, "name": "mine"});
+        assert_eq!(of(None, AgentCertificate::Existing, &facts), existing);
     }
 
     #[test]
     fn an_agent_fits_where_its_deployment_says_the_same() {
         let mut plan = registration();
         plan.gateway_url = Some(GatewayUrl::of_agent("wss://g:8443/ws").unwrap());
-        let values = values("id", None, tls(Issuer::Own, "id"));
+        let values = values(&registration(), AgentCertificate::Issued(Issuer::Own), &Facts::default());
         let ours = || agent(BUILD, "a", "id", OWN_SECRET);
         let mut other_url = ours();
         other_url.server_url = None;

@@ -72,13 +72,14 @@ impl Bootstrap {
     pub fn secret_of(&self, issuer: Issuer) -> NamespacedName {
         match issuer {
             Issuer::Own => self.beside(OWN_SECRET),
-            Issuer::CertManager => self.beside(&ca_secret(self.plane.plane_id())),
+            Issuer::CertManager => self.beside(&format!("{}-agent-ca", self.plane.plane_id())),
         }
     }
 
     /// The Secret beside the gateway that holds the plane's CA, where one does.
     pub fn client_ca_secret(&self) -> NamespacedName {
-        client_ca_secret(&self.control_namespace, self.plane.name())
+        let name = format!("{}-client-ca", self.plane.name());
+        NamespacedName { namespace: self.control_namespace.clone(), name }
     }
 
     /// A question to the gateway. `server_ca` is in PEM.
@@ -86,13 +87,4 @@ impl Bootstrap {
         let (plane_type, plane_id) = (self.plane.kind.family.plane_type, self.plane.plane_id());
         Question { url, plane_type, plane_id, identity, server_ca, limit: self.limit }
     }
-}
-
-/// The Secret of a CA that cert-manager issues from.
-pub fn ca_secret(plane_id: &str) -> String {
-    format!("{plane_id}-agent-ca")
-}
-
-pub fn client_ca_secret(namespace: &str, plane: &str) -> NamespacedName {
-    NamespacedName { namespace: namespace.to_owned(), name: format!("{plane}-client-ca") }
 }
