@@ -1,8 +1,7 @@
 //! A CA that can sign: its certificate and the key that belongs to it, checked before use.
 
 use jiff::Timestamp;
-use rcgen::Issuer;
-use rcgen::KeyPair;
+use rcgen::{Issuer, KeyPair};
 use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
 use zeroize::Zeroizing;
 
@@ -56,13 +55,12 @@ impl AuthorityError {
 impl Authority {
     /// Takes the certificate that the key belongs to, and checks that it may sign at `now`.
     pub fn from_pem(certificates: &str, key: &str, now: Timestamp) -> Result<Self, AuthorityError> {
-        let certificates = Certificate::all_in(certificates);
-        if certificates.is_empty() {
+        let mut fitting = Certificate::all_in(certificates);
+        if fitting.is_empty() {
             return Err(AuthorityError::NoCertificate);
         }
         let key = PrivateKey::from_pem(key)?;
         let public = key.public_key_info();
-        let mut fitting = certificates;
         fitting.retain(|certificate| belong_together(&certificate.der, &public));
         if fitting.is_empty() {
             return Err(AuthorityError::Mismatch);

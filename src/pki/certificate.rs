@@ -89,8 +89,8 @@ impl Certificate {
         let last = Timestamp::MAX.as_second();
         let time = |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp().min(last)).ok();
         Some(Self {
-            subject: name(parsed.subject()),
-            issuer: name(parsed.issuer()),
+            subject: parsed.subject().to_string(),
+            issuer: parsed.issuer().to_string(),
             serial: parsed.raw_serial_as_string(),
             not_before: time(parsed.validity().not_before)?,
             not_after: time(parsed.validity().not_after)?,
@@ -150,10 +150,6 @@ impl Certificate {
     pub fn self_issued(&self) -> bool {
         self.subject == self.issuer
     }
-}
-
-fn name(name: &x509_parser::x509::X509Name<'_>) -> String {
-    name.to_string()
 }
 
 fn fingerprint(bytes: &[u8]) -> String {

@@ -6,6 +6,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa,
     KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm,
 };
+use x509_parser::prelude::X509Certificate;
 
 use super::authority::{Authority, AuthorityError, belong_together};
 use super::certificate::Certificate;
@@ -90,11 +91,12 @@ impl IssueError {
 pub fn ca(name: &str, algorithm: KeyAlgorithm, valid_for: Span, now: Timestamp) -> Result<Pair, IssueError> {
     let key = PrivateKey::generate(algorithm)?;
     let mut params = named(subject(name)?);
-    validity(&mut params, now, end(valid_for, now)?)?;
+    let not_after = end(valid_for, now)?;
+    validity(&mut params, now, not_after)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let certificate = params.self_signed(key.pair()).map_err(|error| IssueError::Sign(error.to_string()))?;
-    Ok(pair(certificate.der(), key, end(valid_for, now)?))
+    Ok(Pair { certificate: pem::encode("CERTIFICATE", certificate.der()), key, not_after })
 }
 
 /// An agent's client certificate: CN = planeID, clientAuth, digitalSignature; not valid outside its CA's validity.
@@ -117,8 +119,7 @@ pub fn renewed(
     valid_for: Span,
     now: Timestamp,
 ) -> Result<Issued, IssueError> {
-    let (_, parsed) =
-        x509_parser::parse_x509_certificate(&old.der).map_err(|error| IssueError::Sign(error.to_string()))?;
+    let parsed = parsed(&old.der)?;
     let mut params = named(DistinguishedName::new());
     for attribute in parsed.subject().iter_attributes() {
         let oid: Vec<u64> = attribute.attr_type().iter().map(Iterator::collect).unwrap_or_default();
@@ -138,9 +139,7 @@ pub fn renewed(
     }
     let (certificate, not_after, shortened) = leaf(params, authority, key.pair(), valid_for, now)?;
     let der = pem::certificates(&certificate).into_iter().next().unwrap_or_default();
-    let same = x509_parser::parse_x509_certificate(&der)
-        .is_ok_and(|(_, new)| new.subject().as_raw() == parsed.subject().as_raw());
-    if !same {
+    if !self::parsed(&der).is_ok_and(|new| new.subject().as_raw() == parsed.subject().as_raw()) {
         return Err(IssueError::OldSubject);
     }
     Ok(Issued { pair: Pair { certificate, key, not_after }, shortened })
@@ -275,16 +274,13 @@ fn leaf(
 
 /// The names are compared byte by byte when a chain is verified, and rcgen builds the issuer's anew: so look.
 fn verify(leaf: &[u8], ca: &[u8]) -> Result<(), IssueError> {
-    let parse = |der| {
-        x509_parser::parse_x509_certificate(der)
-            .map(|(_, parsed)| parsed)
-            .map_err(|error| IssueError::Sign(error.to_string()))
-    };
-    let (leaf, ca) = (parse(leaf)?, parse(ca)?);
-    if leaf.issuer().as_raw() != ca.subject().as_raw() {
-        return Err(IssueError::Subject);
-    }
-    Ok(())
+    let is_same = parsed(leaf)?.issuer().as_raw() == parsed(ca)?.subject().as_raw();
+    if is_same { Ok(()) } else { Err(IssueError::Subject) }
+}
+
+fn parsed(der: &[u8]) -> Result<X509Certificate<'_>, IssueError> {
+    let parsed = x509_parser::parse_x509_certificate(der);
+    parsed.map(|(_, parsed)| parsed).map_err(|error| IssueError::Sign(error.to_string()))
 }
 
 fn named(subject: DistinguishedName) -> CertificateParams {
@@ -327,10 +323,6 @@ fn end(valid_for: Span, now: Timestamp) -> Result<Timestamp, IssueError> {
 /// In whole seconds, which is what a certificate can hold.
 fn instant(time: Timestamp) -> Result<time::OffsetDateTime, IssueError> {
     time::OffsetDateTime::from_unix_timestamp(time.as_second()).map_err(|_| IssueError::ValidFor)
-}
-
-fn pair(der: &[u8], key: PrivateKey, not_after: Timestamp) -> Pair {
-    Pair { certificate: pem::certificate_pem(der), key, not_after }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! itself and against the keys that its key identifier names before all others, whose number is bounded.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::gox509::{Check, Link, signature};
 
@@ -41,34 +42,20 @@ impl Issuers {
     pub fn new<'d>(certificates: impl Iterator<Item = &'d [u8]>) -> Self {
         let links: Vec<_> = certificates.map(|der| Link::parse(der).ok()).collect();
         let most = (CHECKS / links.len().max(1)).max(LIKELY);
-        let mut issuers = Self {
-            links: Vec::new(),
-            by_subject: HashMap::new(),
-            by_key_id: HashMap::new(),
-            first: HashMap::new(),
-            most,
-        };
-        for (index, link) in links.iter().enumerate() {
-            let Some(link) = link else {
-                continue;
-            };
-            let mut is_new = false;
-            issuers.first.entry((link.subject.clone(), link.spki.clone())).or_insert_with(|| {
-                is_new = true;
-                index
-            });
-            if is_new {
-                issuers.by_subject.entry(link.subject.clone()).or_default().push(index);
+        let (mut by_subject, mut by_key_id, mut first) = (HashMap::new(), HashMap::new(), HashMap::new());
+        for (index, link) in links.iter().enumerate().filter_map(|(index, link)| Some((index, link.as_ref()?))) {
+            if let Entry::Vacant(entry) = first.entry((link.subject.clone(), link.spki.clone())) {
+                entry.insert(index);
+                by_subject.entry(link.subject.clone()).or_insert_with(Vec::new).push(index);
             }
             if let Some(id) = &link.extensions.subject_key_id {
-                let of_id = issuers.by_key_id.entry((link.subject.clone(), id.clone())).or_default();
+                let of_id = by_key_id.entry((link.subject.clone(), id.clone())).or_insert_with(Vec::new);
                 if of_id.len() < LIKELY {
                     of_id.push(index);
                 }
             }
         }
-        issuers.links = links;
-        issuers
+        Self { links, by_subject, by_key_id, first, most }
     }
 
     /// Returns what signed one of them.

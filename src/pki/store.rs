@@ -143,7 +143,7 @@ impl Folder {
         sweep(&self.path);
         let ignore = self.file(GITIGNORE).symlink_metadata().is_err();
         let ignore = ignore.then_some(NewFile { name: GITIGNORE, content: IGNORED, secret: false });
-        let unfinished = self.prepare(&self.path, files.iter().chain(&ignore))?;
+        let (_lock, unfinished) = self.prepare(&self.path, files.iter().chain(&ignore))?;
         let finished = self.file(FINISHED);
         // From here on the new ones count: a run that is cut off is finished by the next.
         fs::rename(unfinished.keep(), &finished).map_err(|error| failed(&finished, error))?;
@@ -167,7 +167,7 @@ impl Folder {
         builder.create(&parent).map_err(|error| failed(&parent, error))?;
         sweep(&parent);
         let ignore = NewFile { name: GITIGNORE, content: IGNORED, secret: false };
-        let unfinished = self.prepare(&parent, files.iter().chain([&ignore]))?;
+        let (_lock, unfinished) = self.prepare(&parent, files.iter().chain([&ignore]))?;
         if let Err(error) = fs::rename(unfinished.path(), &self.path) {
             let there = self.path.symlink_metadata().is_ok();
             return if there { Ok(false) } else { Err(failed(&self.path, error)) };
@@ -224,12 +224,13 @@ impl Folder {
         folder.sync_all().map_err(|error| failed(&self.path, error))
     }
 
-    /// The files whole and on the disk, in a folder beside their places that only its owner can read.
+    /// The files whole and on the disk, in a folder beside their places that only its owner can read, and its lock. They
+    /// go with it unless it is kept.
     fn prepare<'f>(
         &self,
         parent: &Path,
         files: impl Iterator<Item = &'f NewFile<'f>>,
-    ) -> Result<Unfinished, StoreError> {
+    ) -> Result<(fs::File, tempfile::TempDir), StoreError> {
         let failed_folder = |error| failed(&self.path, error);
         let mut builder = tempfile::Builder::new();
         builder.prefix(UNFINISHED);
@@ -251,7 +252,7 @@ impl Folder {
             written.map_err(|error| failed(&self.file(file.name), error))?;
         }
         lock.sync_all().map_err(failed_folder)?;
-        Ok(Unfinished { folder, _lock: lock })
+        Ok((lock, folder))
     }
 
     /// What of the folder, where it stood before, is not as safe as a new one would be.
@@ -271,23 +272,6 @@ impl Folder {
             remarks.push(format!("{} does not keep *.key* out of version control", shown(&self.file(GITIGNORE))));
         }
         remarks
-    }
-}
-
-/// Files on their way, which go with it unless they are kept.
-struct Unfinished {
-    folder: tempfile::TempDir,
-    _lock: fs::File,
-}
-
-impl Unfinished {
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    /// Leaves the folder where it is.
-    fn keep(self) -> PathBuf {
-        self.folder.keep()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::cluster::{Agent, AgentPod, Cluster, StoredSecret, Target, Writer};
 use crate::estate::{Pair, Presents};
 use crate::pki::{
     self, Authority, CA_CERTIFICATE, CA_PRIVATE_KEY, KeyAlgorithm, KeyError, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY,
-    PrivateKey, Verdict,
+    PrivateKey,
 };
 use crate::plane::{DryRun, Plane, Span, day, rotation_secret};
 
@@ -65,9 +65,7 @@ pub async fn renew(clusters: Clusters<'_>, renewal: &Renewal, observer: &mut dyn
             let (data, presented, until) = renewed(renewal, &secret, &pair, authority, now)?;
             let trustees = Trustees { control, deadline: *deadline, force: false, manifests: false };
             let mut planes = trustees.all(plane.plane_id()).await?;
-            planes.retain(|(of, ca)| {
-                of.name() == plane.name() || matches!(ca.verdict(&pair.presented, now), Verdict::Authorized { .. })
-            });
+            planes.retain(|(of, ca)| of.name() == plane.name() || ca.verdict(&pair.presented, now).is_authorized());
             all_trust(&planes, &presented, now)?;
             if dry_run.sends() {
                 build.update_secret(&secret, data, *dry_run).await?;

@@ -44,10 +44,10 @@ impl Trustees<'_> {
     }
 
     /// The CA of some planes as they are now; without those that are gone.
-    pub async fn of(&self, names: impl Iterator<Item = &String>) -> anyhow::Result<Vec<Trustee>> {
+    pub async fn of(&self, names: impl IntoIterator<Item = impl AsRef<str>>) -> anyhow::Result<Vec<Trustee>> {
         let mut planes = Vec::new();
         for name in names {
-            planes.extend(self.control.plane_if_any::<Plane>(name).await?);
+            planes.extend(self.control.plane_if_any::<Plane>(name.as_ref()).await?);
         }
         let cas = client_cas(self.control, &planes).await;
         Ok(planes.into_iter().zip(cas).collect())
@@ -56,24 +56,18 @@ impl Trustees<'_> {
     /// Fails where one of the planes can't be written, before anything is.
     pub async fn check(&self, planes: &[Trustee], wanted: &Wanted<'_>) -> anyhow::Result<()> {
         for (plane, ca) in planes {
-            let unwritable = |why: String| Error::Unwritable { plane: plane.name().into(), why };
             let text = readable(plane, ca)?;
             let home = Home::of(plane);
             if let Home::Secret(at) = &home {
                 self.refuse_shared(plane, at).await?;
             }
-            match self.manager(plane, &home).await? {
-                Some(manager) if !self.force && !self.manifests => {
-                    return Err(Error::OtherManager { plane: plane.name().into(), what: home.what(), manager }.into());
-                }
-                Some(_) if !self.force => {}
-                _ => {
-                    match self.write(plane, &home, &wanted(plane.name(), &text), DryRun::Server).await {
-                        // The controller writes, too; a write in earnest is tried again.
-                        Ok(()) | Err(cluster::Error::Changed) => {}
-                        Err(error) => return Err(unwritable(error.to_string()).into()),
-                    }
-                }
+            if self.manager(plane, &home).await?.is_some() && !self.force {
+                continue;
+            }
+            match self.write(plane, &home, &wanted(plane.name(), &text), DryRun::Server).await {
+                // The controller writes, too; a write in earnest is tried again.
+                Ok(()) | Err(cluster::Error::Changed) => {}
+                Err(error) => return Err(unwritable(plane, error.to_string()).into()),
             }
         }
         Ok(())
@@ -81,12 +75,11 @@ impl Trustees<'_> {
 
     /// A Secret that is not this planeID's alone, or that cert-manager writes, is not for us to take a CA out of.
     async fn refuse_shared(&self, plane: &Plane, at: &CaSecret) -> anyhow::Result<()> {
-        let unwritable = |why: String| Error::Unwritable { plane: plane.name().into(), why };
         if let Some(secret) = self.control.secret(&at.secret).await?
             && let Some(certificate) = secret.certificate()
         {
             let why = format!("cert-manager writes its Secret {} (Certificate {certificate})", at.secret);
-            return Err(unwritable(why).into());
+            return Err(unwritable(plane, why).into());
         }
         let other = |other: Plane| {
             let same = matches!(CaPlace::of(&other), CaPlace::Secret(of) if of == *at);
@@ -100,7 +93,7 @@ impl Trustees<'_> {
             "its CA's Secret {at} is also that of {}, of another planeID: give it one of its own",
             others.join(", ")
         );
-        Err(unwritable(why).into())
+        Err(unwritable(plane, why).into())
     }
 
     /// Makes each plane's CA what is wanted; where another manager owns it, by a manifest that is waited for.
@@ -114,7 +107,7 @@ impl Trustees<'_> {
     ) -> anyhow::Result<()> {
         let names: Vec<_> = names.collect();
         let mut pending = Vec::new();
-        let planes = self.of(names.iter().copied()).await?;
+        let planes = self.of(&names).await?;
         for gone in names.iter().filter(|name| planes.iter().all(|(plane, _)| plane.name() != name.as_str())) {
             observer.tell(step, Status::Skipped, &format!("{} is gone", visible(gone)));
         }
@@ -127,9 +120,6 @@ impl Trustees<'_> {
             }
             let home = Home::of(plane);
             match self.manager(plane, &home).await? {
-                Some(manager) if !self.force && !self.manifests => {
-                    return Err(Error::OtherManager { plane: plane.name().into(), what: home.what(), manager }.into());
-                }
                 Some(manager) if !self.force => {
                     let manifest = to_yaml(&home.manifest(plane, &wanted(plane.name(), &text)))?;
                     let path = observer.manifest(&format!("{step}-{}.yaml", plane.name()), &manifest)?;
@@ -148,7 +138,7 @@ impl Trustees<'_> {
         }
         for (name, waiting) in pending {
             until(self.deadline, observer, async || {
-                let now = self.of([name.clone()].iter()).await?;
+                let now = self.of([&name]).await?;
                 let stands =
                     |(plane, ca): &Trustee| readable(plane, ca).is_ok_and(|text| wanted(plane.name(), &text) == text);
                 Ok(if now.iter().all(stands) { Ok(()) } else { Err(waiting.clone()) })
@@ -162,7 +152,7 @@ impl Trustees<'_> {
     async fn write_over(&self, name: &str, wanted: &Wanted<'_>) -> anyhow::Result<()> {
         let mut tries = TRIES;
         loop {
-            let now = self.of([name.to_owned()].iter()).await?;
+            let now = self.of([name]).await?;
             let Some((plane, ca)) = now.first() else {
                 return Ok(());
             };
@@ -188,14 +178,22 @@ impl Trustees<'_> {
     }
 
     /// Who would put back what is written here.
-    async fn manager(&self, plane: &Plane, home: &Home) -> Result<Option<String>, cluster::Error> {
+    ///
+    /// # Errors
+    /// [`Error::OtherManager`] where neither that one's field may be taken over nor a manifest be written for it.
+    async fn manager(&self, plane: &Plane, home: &Home) -> anyhow::Result<Option<String>> {
         let owners = match home {
             Home::Inline => cluster::writers(&plane.metadata, "/f:spec/f:clusterAgent/f:clientCA/f:value"),
             Home::Secret(at) => {
                 self.control.secret(&at.secret).await?.map(|secret| secret.writers(&at.key)).unwrap_or_default()
             }
         };
-        Ok(owners.into_iter().find(cluster::Writer::restores).map(|writer| writer.manager))
+        match owners.into_iter().find(cluster::Writer::restores).map(|writer| writer.manager) {
+            Some(manager) if !self.force && !self.manifests => {
+                Err(Error::OtherManager { plane: plane.name().into(), what: home.what(), manager }.into())
+            }
+            manager => Ok(manager),
+        }
     }
 }
 
@@ -204,8 +202,12 @@ fn readable(plane: &Plane, ca: &ClientCa) -> Result<String, Error> {
     match ca.text() {
         Ok(text) => Ok(text.to_owned()),
         Err(problem) if problem.is_missing() => Ok(String::new()),
-        Err(problem) => Err(Error::Unwritable { plane: plane.name().into(), why: problem.message.clone() }),
+        Err(problem) => Err(unwritable(plane, problem.message.clone())),
     }
+}
+
+fn unwritable(plane: &Plane, why: String) -> Error {
+    Error::Unwritable { plane: plane.name().to_owned(), why }
 }
 
 /// Where a plane's CA is written.
@@ -290,7 +292,7 @@ pub fn with(text: &str, new: &str) -> String {
 /// go, since no agent that is connected needs them.
 pub fn without(text: &str, old: &[Vec<u8>], before: &str, new: &str, at: Timestamp) -> String {
     let [ca, before, new] = [text, before, new].map(Bundle::from);
-    let authorized = matches!(before.verdict(old, at), Verdict::Authorized { .. });
+    let authorized = before.verdict(old, at).is_authorized();
     let issued = |der: &Vec<u8>| old.iter().any(|old| old == der || pki::issued(old, der));
     let foreign = !authorized && !before.ders().iter().any(issued);
     let name = old.first().and_then(|leaf| Certificate::from_der(leaf)).map(|leaf| leaf.subject);
@@ -300,13 +302,8 @@ pub fn without(text: &str, old: &[Vec<u8>], before: &str, new: &str, at: Timesta
         pinned || certificate.not_after < at || issued(der) || (foreign && before.ders().contains(der))
     };
     let stays = |one: &&Certificate| new.ders().contains(&one.der) || !goes(one);
-    let mut stay: Vec<_> = ca.certificates().iter().filter(stays).map(|one| one.der.clone()).collect();
-    for der in new.ders() {
-        if !stay.contains(der) {
-            stay.push(der.clone());
-        }
-    }
-    holding(&ca, &stay)
+    let stay: Vec<_> = ca.certificates().iter().filter(stays).map(|one| one.der.clone()).collect();
+    with(&holding(&ca, &stay), new.pem())
 }
 
 /// A CA as it was before, without the new one; what somebody else put there since stays.

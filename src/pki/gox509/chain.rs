@@ -159,15 +159,6 @@ impl<'l> Chains<'l> {
         }
     }
 
-    pub fn leaf(&self) -> &'l Link {
-        self.links[0]
-    }
-
-    /// The roots and what was presented with the leaf.
-    pub fn others(&self) -> &[&'l Link] {
-        &self.links[1..]
-    }
-
     /// Whether the leaf itself is valid at a moment, whoever issued it.
     pub fn leaf_is_valid(&self, at: Timestamp) -> Result<(), Fault> {
         let mut attempt = Attempt { at, candidates: 0, unknown: None, consulted: BTreeSet::new() };
@@ -226,7 +217,7 @@ impl<'l> Chains<'l> {
                 let why = format!("may not be used for {}, by its extended key usage", self.purpose.words());
                 fault(Reason::Usage, self.links[link], &why)
             }
-            _ => fault(Reason::Policies, self.leaf(), "has no chain whose certificate policies hold"),
+            _ => fault(Reason::Policies, self.links[0], "has no chain whose certificate policies hold"),
         })
     }
 

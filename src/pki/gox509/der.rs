@@ -134,6 +134,14 @@ impl<'a> Reader<'a> {
         self.tagged(tag).map(|(_, content)| content)
     }
 
+    /// The same of an element that may be left out.
+    ///
+    /// # Errors
+    /// `what`, where it is there and broken.
+    pub fn read_optional(&mut self, tag: Tag, what: &'static str) -> Parsed<Option<&'a [u8]>> {
+        if self.peek() == Some(tag) { need(self.read(tag), what).map(Some) } else { Ok(None) }
+    }
+
     /// The same with its header.
     pub fn read_whole(&mut self, tag: Tag) -> Option<&'a [u8]> {
         self.tagged(tag).map(|(whole, _)| whole)
@@ -153,10 +161,6 @@ impl<'a> Reader<'a> {
             [0xff] => Some(true),
             _ => None,
         }
-    }
-
-    pub fn read_unsigned(&mut self) -> Option<u64> {
-        u64::try_from(signed(self.read(Tag::INTEGER)?)?).ok()
     }
 
     /// The content of an OBJECT IDENTIFIER whose arcs are written in the shortest form and have 31 bits at most.

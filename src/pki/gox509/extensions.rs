@@ -60,23 +60,29 @@ enum Criticality {
     Plain,
 }
 
-type Read = fn(&mut Extensions, Criticality, &[u8]) -> Parsed<Handling>;
+type Read = fn(&mut Extensions, &[u8]) -> Parsed<Handling>;
 
 /// The extensions that Go handles, by DER of their OIDs.
 const HANDLED: [(&[u8], Read); 13] = [
-    (&[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x01, 0x01], |_, criticality, value| authority_info(criticality, value)),
+    (&[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x01, 0x01], |_, value| authority_info(value)),
     (&[0x55, 0x1d, 14], subject_key_id),
     (&[0x55, 0x1d, 15], key_usage),
     (&[0x55, 0x1d, 17], alternative_names),
     (&[0x55, 0x1d, 19], basic_constraints),
     (&[0x55, 0x1d, 30], name_constraints),
-    (&[0x55, 0x1d, 31], |_, _, value| distribution_points(value)),
+    (&[0x55, 0x1d, 31], |_, value| distribution_points(value)),
     (&[0x55, 0x1d, 32], policy_ids),
     (&[0x55, 0x1d, 33], policy_mappings),
     (&[0x55, 0x1d, 35], authority_key_id),
     (&[0x55, 0x1d, 36], policy_constraints),
     (&[0x55, 0x1d, 37], extended_key_usage),
     (&[0x55, 0x1d, 54], inhibit_any_policy),
+];
+/// Those that Go takes for broken where they are critical.
+const NEVER_CRITICAL: [(&[u8], &str); 3] = [
+    (&[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x01, 0x01], "its authority information access is critical"),
+    (&[0x55, 0x1d, 14], "its subject key identifier is critical"),
+    (&[0x55, 0x1d, 35], "its authority key identifier is critical"),
 ];
 const BASIC: &str = "its basic constraints are broken";
 const CONSTRAINTS: &str = "its name constraints are broken";
@@ -103,11 +109,15 @@ impl Extensions {
         }
         let mut extensions = Self::default();
         for (id, criticality, value) in found {
+            let is_critical = criticality == Criticality::Critical;
+            if let Some((_, why)) = NEVER_CRITICAL.iter().find(|(never, _)| is_critical && *never == id) {
+                return broken(why);
+            }
             let handling = match HANDLED.iter().find(|(handled, _)| *handled == id) {
-                Some((_, read)) => read(&mut extensions, criticality, value)?,
+                Some((_, read)) => read(&mut extensions, value)?,
                 None => Handling::PassedOver,
             };
-            if (criticality, handling) == (Criticality::Critical, Handling::PassedOver) {
+            if is_critical && handling == Handling::PassedOver {
                 extensions.unhandled.push(id.to_vec());
             }
         }
@@ -115,32 +125,24 @@ impl Extensions {
     }
 }
 
-fn authority_info(criticality: Criticality, value: &[u8]) -> Parsed<Handling> {
+fn authority_info(value: &[u8]) -> Parsed<Handling> {
     let what = "its authority information access is broken";
-    if criticality == Criticality::Critical {
-        return broken("its authority information access is critical");
-    }
     let mut list = Reader::sequence(value, what)?;
     while !list.is_empty() {
         let mut access = Reader::new(need(list.read(Tag::SEQUENCE), what)?);
         need(access.read_oid(), what)?;
-        if access.peek() == Some(Tag::context(6)) {
-            need(access.read(Tag::context(6)), what)?;
-        }
+        access.read_optional(Tag::context(6), what)?;
     }
     Ok(Handling::Handled)
 }
 
-fn subject_key_id(extensions: &mut Extensions, criticality: Criticality, value: &[u8]) -> Parsed<Handling> {
-    if criticality == Criticality::Critical {
-        return broken("its subject key identifier is critical");
-    }
+fn subject_key_id(extensions: &mut Extensions, value: &[u8]) -> Parsed<Handling> {
     let id = need(Reader::new(value).read(Tag::OCTET_STRING), "its subject key identifier is broken")?;
     extensions.subject_key_id = Some(id.to_vec());
     Ok(Handling::Handled)
 }
 
-fn key_usage(extensions: &mut Extensions, _: Criticality, value: &[u8]) -> Parsed<Handling> {
+fn key_usage(extensions: &mut Extensions, value: &[u8]) -> Parsed<Handling> {
     let bits = need(Reader::new(value).read_bit_string(), "its key usage is broken")?;
     // None set counts as none stated.
     let stated = (0..9).any(|bit| bits.is_set(bit));
@@ -148,7 +150,7 @@ fn key_usage(extensions: &mut Extensions, _: Criticality, value: &[u8]) -> Parse
     Ok(Handling::Handled)
 }
 
-fn alternative_names(extensions: &mut Extensions, _: Criticality, value: &[u8]) -> Parsed<Handling> {
+fn alternative_names(extensions: &mut Extensions, value: &[u8]) -> Parsed<Handling> {
     let mut list = Reader::sequence(value, NAMES)?;
     while !list.is_empty() {
         let (tag, value) = need(list.read_any(), NAMES)?;
@@ -164,26 +166,23 @@ fn alternative_names(extensions: &mut Extensions, _: Criticality, value: &[u8]) 
     Ok(if extensions.names.is_empty() { Handling::PassedOver } else { Handling::Handled })
 }
 
-fn basic_constraints(extensions: &mut Extensions, _: Criticality, value: &[u8]) -> Parsed<Handling> {
+fn basic_constraints(extensions: &mut Extensions, value: &[u8]) -> Parsed<Handling> {
     let mut inner = Reader::sequence(value, BASIC)?;
     extensions.ca = Some(match inner.peek() {
         Some(Tag::BOOLEAN) => need(inner.read_boolean(), BASIC)?,
         _ => false,
     });
-    if inner.peek() == Some(Tag::INTEGER) {
-        let length = need(inner.read_unsigned(), BASIC)?;
-        extensions.path_length = Some(need(i64::try_from(length).ok(), BASIC)? as u64);
+    if let Some(length) = inner.read_optional(Tag::INTEGER, BASIC)? {
+        let length = der::signed(length).and_then(|length| u64::try_from(length).ok());
+        extensions.path_length = Some(need(length, BASIC)?);
     }
     Ok(Handling::Handled)
 }
 
-fn name_constraints(extensions: &mut Extensions, _: Criticality, value: &[u8]) -> Parsed<Handling> {
+fn name_constraints(extensions: &mut Extensions, value: &[u8]) -> Parsed<Handling> {
     let mut outer = Reader::new(value);
     let mut inner = Reader::new(need(outer.read(Tag::SEQUENCE), CONSTRAINTS)?);
-    let mut part = |id| match inner.peek() {
-        Some(tag) if tag == Tag::constructed(id) => need(inner.read(tag), CONSTRAINTS),
-        _ => Ok(&[][..]),
-    };
+    let mut part = |id| inner.read_optional(Tag::constructed(id), CONSTRAINTS).map(Option::unwrap_or_default);
     let (permitted, excluded) = (part(0)?, part(1)?);
     if !outer.is_empty() || !inner.is_empty() {
         return broken(CONSTRAINTS);
@@ -256,15 +255,14 @@ fn distribution_points(value: &[u8]) -> Parsed<Handling> {
     let mut list = Reader::sequence(value, what)?;
     while !list.is_empty() {
         let mut point = Reader::new(need(list.read(Tag::SEQUENCE), what)?);
-        if point.peek() == Some(Tag::constructed(0)) {
-            let mut name = Reader::new(need(point.read(Tag::constructed(0)), what)?);
-            need(name.read(Tag::constructed(0)), what)?;
+        if let Some(name) = point.read_optional(Tag::constructed(0), what)? {
+            need(Reader::new(name).read(Tag::constructed(0)), what)?;
         }
     }
     Ok(Handling::Handled)
 }
 
-fn policy_ids(extensions: &mut Extensions, _: Criticality, value: &[u8]) -> Parsed<Handling> {
+fn policy_ids(extensions: &mut Extensions, value: &[u8]) -> Parsed<Handling> {
     let what = "its certificate policies are broken";
     let (mut list, mut seen) = (Reader::sequence(value, what)?, BTreeSet::new());
     while !list.is_empty() {
@@ -278,7 +276,7 @@ fn policy_ids(extensions: &mut Extensions, _: Criticality, value: &[u8]) -> Pars
     Ok(Handling::Handled)
 }
 
-fn policy_mappings(extensions: &mut Extensions, _: Criticality, value: &[u8]) -> Parsed<Handling> {
+fn policy_mappings(extensions: &mut Extensions, value: &[u8]) -> Parsed<Handling> {
     let what = "its policy mappings are broken";
     let mut list = Reader::sequence(value, what)?;
     while !list.is_empty() {
@@ -289,34 +287,27 @@ fn policy_mappings(extensions: &mut Extensions, _: Criticality, value: &[u8]) ->
     Ok(Handling::Handled)
 }
 
-fn authority_key_id(extensions: &mut Extensions, criticality: Criticality, value: &[u8]) -> Parsed<Handling> {
-    if criticality == Criticality::Critical {
-        return broken("its authority key identifier is critical");
-    }
+fn authority_key_id(extensions: &mut Extensions, value: &[u8]) -> Parsed<Handling> {
     let what = "its authority key identifier is broken";
-    let mut inner = Reader::sequence(value, what)?;
-    if inner.peek() == Some(Tag::context(0)) {
-        extensions.authority_key_id = Some(need(inner.read(Tag::context(0)), what)?.to_vec());
-    }
+    let id = Reader::sequence(value, what)?.read_optional(Tag::context(0), what)?;
+    extensions.authority_key_id = id.map(<[u8]>::to_vec);
     Ok(Handling::Handled)
 }
 
-fn policy_constraints(extensions: &mut Extensions, _: Criticality, value: &[u8]) -> Parsed<Handling> {
+fn policy_constraints(extensions: &mut Extensions, value: &[u8]) -> Parsed<Handling> {
     let what = "its policy constraints are broken";
     let mut inner = Reader::sequence(value, what)?;
     // A negative one counts for nothing.
-    let mut number = |id| match inner.peek() {
-        Some(tag) if tag == Tag::context(id) => {
-            need(inner.read(tag).and_then(der::signed), what).map(|number| u64::try_from(number).ok())
-        }
-        _ => Ok(None),
+    let mut number = |id| match inner.read_optional(Tag::context(id), what)? {
+        Some(number) => need(der::signed(number), what).map(|number| u64::try_from(number).ok()),
+        None => Ok(None),
     };
     extensions.policies.require_explicit = number(0)?;
     extensions.policies.inhibit_mapping = number(1)?;
     Ok(Handling::Handled)
 }
 
-fn extended_key_usage(extensions: &mut Extensions, _: Criticality, value: &[u8]) -> Parsed<Handling> {
+fn extended_key_usage(extensions: &mut Extensions, value: &[u8]) -> Parsed<Handling> {
     let what = "its extended key usage is broken";
     let mut list = Reader::sequence(value, what)?;
     while !list.is_empty() {
@@ -325,7 +316,7 @@ fn extended_key_usage(extensions: &mut Extensions, _: Criticality, value: &[u8])
     Ok(Handling::Handled)
 }
 
-fn inhibit_any_policy(extensions: &mut Extensions, _: Criticality, value: &[u8]) -> Parsed<Handling> {
+fn inhibit_any_policy(extensions: &mut Extensions, value: &[u8]) -> Parsed<Handling> {
     let what = "its inhibitAnyPolicy is broken";
     let number = need(Reader::new(value).read(Tag::INTEGER).and_then(der::signed), what)?;
     extensions.policies.inhibit_any = u64::try_from(number).ok();

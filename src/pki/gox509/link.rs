@@ -75,11 +75,11 @@ impl Link {
 }
 
 fn version(tbs: &mut Reader<'_>) -> Parsed<u8> {
-    if tbs.peek() != Some(Tag::constructed(0)) {
-        return Ok(1);
-    }
     let what = "its version is broken";
-    let mut inner = Reader::new(need(tbs.read(Tag::constructed(0)), what)?);
+    let Some(inner) = tbs.read_optional(Tag::constructed(0), what)? else {
+        return Ok(1);
+    };
+    let mut inner = Reader::new(inner);
     let number = need(inner.read(Tag::INTEGER).and_then(der::signed), what)?;
     match number {
         0..=2 if inner.is_empty() => Ok(number as u8 + 1),
@@ -94,17 +94,15 @@ fn serial(tbs: &mut Reader<'_>) -> Parsed<()> {
 
 /// The extensions behind the unique IDs of issuer and subject, which count for nothing.
 fn extensions(tbs: &mut Reader<'_>, version: u8) -> Parsed<Extensions> {
-    for id in [Tag::context(1), Tag::context(2)] {
-        if version > 1 && tbs.peek() == Some(id) {
-            need(tbs.read(id), "its unique ID is broken")?;
-        }
+    if version > 1 {
+        tbs.read_optional(Tag::context(1), "its unique ID is broken")?;
+        tbs.read_optional(Tag::context(2), "its unique ID is broken")?;
     }
-    match tbs.peek() {
-        Some(tag) if version == 3 && tag == Tag::constructed(3) => {
-            Extensions::parse(need(tbs.read(tag), "its extensions are broken")?)
-        }
-        _ => Ok(Extensions::default()),
+    if version < 3 {
+        return Ok(Extensions::default());
     }
+    let list = tbs.read_optional(Tag::constructed(3), "its extensions are broken")?;
+    list.map_or_else(|| Ok(Extensions::default()), Extensions::parse)
 }
 
 /// A distinguished name as it is written; each of its texts must be what its type says.

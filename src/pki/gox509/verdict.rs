@@ -29,6 +29,12 @@ pub enum Verdict {
     Unknown(String),
 }
 
+impl Verdict {
+    pub fn is_authorized(&self) -> bool {
+        matches!(self, Self::Authorized { .. })
+    }
+}
+
 /// The largest RSA key that a TLS handshake takes, in bits.
 const LARGEST_KEY: usize = 8192;
 
@@ -49,7 +55,7 @@ pub fn verify(presented: &[Vec<u8>], roots: &[Link], at: Timestamp) -> Verdict {
     let mut chains = Chains::new(leaf, beside, roots, Purpose::Client);
     match chains.judge(at) {
         Ok(()) => Verdict::Authorized { until: chains.until(at) },
-        Err(Fault::Refused(refusal)) => Verdict::Refused(explained(refusal, chains.leaf(), chains.others())),
+        Err(Fault::Refused(refusal)) => Verdict::Refused(explained(refusal, leaf, beside.iter().chain(roots))),
         Err(Fault::Unknown(why)) => Verdict::Unknown(why),
     }
 }
@@ -95,10 +101,10 @@ fn usable_key(leaf: &Link) -> Result<(), Refusal> {
 }
 
 /// Says of a plane that pins the agent's former certificate what has happened.
-fn explained(mut refusal: Refusal, leaf: &Link, others: &[&Link]) -> Refusal {
+fn explained<'l>(mut refusal: Refusal, leaf: &Link, mut others: impl Iterator<Item = &'l Link>) -> Refusal {
     let former =
-        |other: &&&Link| other.subject == leaf.subject && other.extensions.ca != Some(true) && other.der != leaf.der;
-    if let Some(former) = others.iter().find(former) {
+        |other: &&Link| other.subject == leaf.subject && other.extensions.ca != Some(true) && other.der != leaf.der;
+    if let Some(former) = others.find(former) {
         refusal.message.push_str(&format!(
             "; the plane pins another certificate of the same name, from {}, and the agent's was renewed at {}",
             when(former.not_before),

@@ -142,7 +142,7 @@ impl Certificates {
 fn is_usable(pair: &PemPair, plane_id: &str, ca: &str, now: Timestamp) -> bool {
     let presented = pki::certificates(&pair.certificate);
     pair.leaf().is_some_and(|leaf| leaf.common_name.as_deref() == Some(plane_id))
-        && matches!(Bundle::from(ca).verdict(&presented, now), Verdict::Authorized { .. })
+        && Bundle::from(ca).verdict(&presented, now).is_authorized()
 }
 
 /// What is reported of a Secret that holds the certificates; the CA of a run before may be another one.

@@ -11,7 +11,7 @@ use super::values::fits;
 use super::wish::Bootstrap;
 use crate::cluster::{self, Agent};
 use crate::gateway::count;
-use crate::pki::{self, Bundle, LEAF_CERTIFICATE, Verdict};
+use crate::pki::{self, Bundle, LEAF_CERTIFICATE};
 use crate::plan::clusters::Clusters;
 use crate::plan::issuer::AgentCertificate;
 use crate::plan::observer::{Observer, Status, until};
@@ -144,9 +144,7 @@ pub async fn installed(
         return Ok(false);
     };
     let presented = build.secret(&name).await?.map(|secret| pki::certificates(&secret.text(LEAF_CERTIFICATE)));
-    let trusted = |held: Vec<_>| {
-        matches!(Bundle::from(made.ca.as_str()).verdict(&held, control.now()), Verdict::Authorized { .. })
-    };
+    let trusted = |held: Vec<_>| Bundle::from(made.ca.as_str()).verdict(&held, control.now()).is_authorized();
     Ok(presented.is_some_and(trusted))
 }
 

@@ -48,7 +48,7 @@ pub fn issuer(rotation: &Rotation, pair: &Pair, concerned: &[Trustee], now: Time
         Ok([only]) => {
             only.common_name == Some(ca_name(plane.plane_id()))
                 && FRESH.after(only.not_before) > now
-                && matches!(ca.verdict(&pair.presented, now), Verdict::Authorized { .. })
+                && ca.verdict(&pair.presented, now).is_authorized()
         }
         _ => false,
     };
@@ -223,7 +223,7 @@ pub fn refuse_pinned(staged: &Staged, now: Timestamp) -> Result<(), Error> {
         let bundle = Bundle::from(ca.as_str());
         bundle.certificates().iter().filter(|certificate| certificate.ca).map(|certificate| &certificate.der).collect()
     };
-    let trusts = |ca: &String| matches!(issuers(ca).verdict(&staged.old(), now), Verdict::Authorized { .. });
+    let trusts = |ca: &String| issuers(ca).verdict(&staged.old(), now).is_authorized();
     if staged.planes.values().any(trusts) {
         return Ok(());
     }

@@ -8,7 +8,7 @@ use super::rotation::{Keeper, Outlook, Phase, Rotation, values};
 use super::staged::{Staged, staging, with_planes};
 use crate::cluster::{self, Agent, Cluster, StoredSecret};
 use crate::estate::{self, Issuance, Pair, client_cas};
-use crate::pki::{self, CA_CERTIFICATE, CA_PRIVATE_KEY, LEAF_CERTIFICATE, Verdict};
+use crate::pki::{self, CA_CERTIFICATE, CA_PRIVATE_KEY, LEAF_CERTIFICATE};
 use crate::plan::agent::{Changeover, Data};
 use crate::plan::clusters::Clusters;
 use crate::plan::error::Error;
@@ -179,7 +179,7 @@ impl Run<'_> {
         planes.retain(|plane| plane.plane_id() == self.rotation.plane.plane_id());
         let cas = client_cas(control, &planes).await;
         let mut trusts = planes.iter().zip(cas);
-        match trusts.find(|(_, ca)| matches!(ca.verdict(&pair.presented, control.now()), Verdict::Authorized { .. })) {
+        match trusts.find(|(_, ca)| ca.verdict(&pair.presented, control.now()).is_authorized()) {
             None => Ok(()),
             Some((plane, _)) => {
                 let namespace = plane.metadata.namespace.as_deref().unwrap_or_default();
@@ -193,9 +193,7 @@ impl Run<'_> {
     async fn adopt(&self, staged: Staged) -> anyhow::Result<Staged> {
         let (old, now) = (staged.old(), self.clusters.control.now());
         let mut new = self.trustees.all(self.rotation.plane.plane_id()).await?;
-        new.retain(|(plane, ca)| {
-            !staged.planes.contains_key(plane.name()) && matches!(ca.verdict(&old, now), Verdict::Authorized { .. })
-        });
+        new.retain(|(plane, ca)| !staged.planes.contains_key(plane.name()) && ca.verdict(&old, now).is_authorized());
         if new.is_empty() {
             return Ok(staged);
         }
