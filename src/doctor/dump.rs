@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::complaint::complaint;
@@ -22,7 +23,7 @@ pub async fn dump(reach: &Reach<'_, Cluster>, names: &[String]) -> Result<(Value
     // Planes of the other scope are listed, and only some of them are of these planeIDs.
     let is_other = |object: &Value| kind.other_scope().is_some_and(|other| object["kind"] == other.kind);
     let keep = |object: &Value, key: Option<&str>| {
-        let is_concerned = !is_other(object) || ids.contains(typed(object).plane_id());
+        let is_concerned = !is_other(object) || ids.contains(plane(object).plane_id());
         is_concerned.then(|| kept(object, key))
     };
     let records = [Side::Control, Side::Build].map(|side| Record::new(side, &keep));
@@ -45,7 +46,7 @@ pub async fn dump(reach: &Reach<'_, Cluster>, names: &[String]) -> Result<(Value
 /// The planes of these names, those of their planeIDs, and those with the same CA; each also as what is kept of it.
 async fn planes(control: &Cluster, names: &[String]) -> Result<(Vec<Plane>, Vec<Value>), Error> {
     let objects: Vec<Value> = control.planes(None).await?;
-    let all: Vec<_> = objects.iter().map(typed).collect();
+    let all: Vec<_> = objects.iter().map(plane).collect();
     let meant: Vec<_> = all.iter().filter(|plane| names.iter().any(|name| name == plane.name())).collect();
     let ids: BTreeSet<_> = meant.iter().map(|plane| plane.plane_id()).collect();
     let cas: Vec<_> = meant.iter().map(|plane| &plane.spec.cluster_agent.client_ca).collect();
@@ -132,6 +133,6 @@ fn finish(item: &mut Value, at: Timestamp) {
 }
 
 /// A plane out of an object; one of nothing where it is none.
-fn typed(object: &Value) -> Plane {
-    serde_json::from_value(object.clone()).unwrap_or_default()
+fn plane(object: &Value) -> Plane {
+    Plane::deserialize(object).unwrap_or_default()
 }

@@ -54,7 +54,7 @@ mod tests {
         let all = explained();
         let has = |id: &str| all.iter().any(|one| one.id == id && one.why.ends_with('.'));
         let mut found = 0;
-        for id in include_str!("../commands/certs/inspect.rs").split("Remark::new(\"").skip(1) {
+        for id in include_str!("../commands/certs/inspect.rs").split("Note::new(\"").skip(1) {
             let id = id.split('"').next().unwrap();
             assert!(has(id), "{id} is not explained");
             found += 1;

@@ -9,79 +9,46 @@ use super::case::Case;
 use crate::estate::{Pair, Running};
 use crate::pki::{self, Certificate, Reason as Why, Verdict};
 
-/// What happens on a date. Its name is what scripts get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reason {
-    /// It is so already.
-    Refused,
-    /// cert-manager renews the agent's certificate, which the plane pins.
-    PinnedLeafRenewed,
-    /// The agent's certificate ends, and nobody renews it.
-    CertificateExpires,
-    /// What the running agent presents ends: it read it once, at its start.
-    RunningCertificateExpires,
-    /// The same of a certificate that is not known: the date is the latest possible one.
-    RunningCertificateUnknown,
-    /// The last certificate of the CA ends that lets the agent in, or any agent.
-    CaExpires,
-    /// The gateway's own certificate ends.
-    GatewayCertificateExpires,
-    /// What the agent verifies the gateway against ends.
-    GatewayCaExpires,
+/// Rows of a reason, its name and why it matters.
+macro_rules! reasons {
+    ($($(#[$about:meta])* $reason:ident = $name:literal, $why:literal;)*) => {
+        /// What happens on a date. Its name is what scripts get.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+        pub enum Reason {
+            $($(#[$about])* #[serde(rename = $name)] $reason,)*
+        }
+
+        impl Reason {
+            pub const ALL: &[Self] = &[$(Self::$reason),*];
+
+            pub fn why(self) -> &'static str {
+                match self { $(Self::$reason => $why,)* }
+            }
+
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$reason => $name,)* }
+            }
+        }
+    };
 }
 
-impl Reason {
-    pub const ALL: [Self; 8] = [
-        Self::Refused,
-        Self::PinnedLeafRenewed,
-        Self::CertificateExpires,
-        Self::RunningCertificateExpires,
-        Self::RunningCertificateUnknown,
-        Self::CaExpires,
-        Self::GatewayCertificateExpires,
-        Self::GatewayCaExpires,
-    ];
-
-    pub fn why(self) -> &'static str {
-        match self {
-            Self::Refused => {
-                "The gateway already refuses what an agent presents that starts now; one that is connected stays."
-            }
-            Self::PinnedLeafRenewed => {
-                "cert-manager renews the certificate that the plane pins: the new one is refused at the agent's next restart."
-            }
-            Self::CertificateExpires => {
-                "Nobody renews the agent's certificate; its next connection after that is refused."
-            }
-            Self::RunningCertificateExpires => {
-                "The agent reads its certificate once, when it starts. Restart it before, once its Secret holds the next one."
-            }
-            Self::RunningCertificateUnknown => {
-                "The pod started before the present certificate was issued, and no CertificateRequest or pinned certificate tells which one it read. The date is the latest possible one."
-            }
-            Self::CaExpires => "After the last certificate of the CA has expired the gateway refuses every agent.",
-            Self::GatewayCertificateExpires => {
-                "The gateway reads its certificate once, when it starts: agents refuse an expired one."
-            }
-            Self::GatewayCaExpires => {
-                "The agents verify the gateway against this CA, and refuse it once that has expired."
-            }
-        }
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Refused => "refused",
-            Self::PinnedLeafRenewed => "pinned-leaf-renewed",
-            Self::CertificateExpires => "certificate-expires",
-            Self::RunningCertificateExpires => "running-certificate-expires",
-            Self::RunningCertificateUnknown => "running-certificate-unknown",
-            Self::CaExpires => "ca-expires",
-            Self::GatewayCertificateExpires => "gateway-certificate-expires",
-            Self::GatewayCaExpires => "gateway-ca-expires",
-        }
-    }
+reasons! {
+    /// It is so already.
+    Refused = "refused", "The gateway already refuses what an agent presents that starts now; one that is connected stays.";
+    /// cert-manager renews the agent's certificate, which the plane pins.
+    PinnedLeafRenewed = "pinned-leaf-renewed", "cert-manager renews the certificate that the plane pins: the new one is refused at the agent's next restart.";
+    /// The agent's certificate ends, and nobody renews it.
+    CertificateExpires = "certificate-expires", "Nobody renews the agent's certificate; its next connection after that is refused.";
+    /// What the running agent presents ends: it read it once, at its start.
+    RunningCertificateExpires = "running-certificate-expires", "The agent reads its certificate once, when it starts. Restart it before, once its Secret holds the next one.";
+    /// The same of a certificate that is not known: the date is the latest possible one.
+    RunningCertificateUnknown = "running-certificate-unknown", "The pod started before the present certificate was issued, and no CertificateRequest or pinned certificate tells which one it read. The date is the latest possible one.";
+    /// The last certificate of the CA ends that lets the agent in, or any agent.
+    CaExpires = "ca-expires", "After the last certificate of the CA has expired the gateway refuses every agent.";
+    /// The gateway's own certificate ends.
+    GatewayCertificateExpires = "gateway-certificate-expires", "The gateway reads its certificate once, when it starts: agents refuse an expired one.";
+    /// What the agent verifies the gateway against ends.
+    GatewayCaExpires = "gateway-ca-expires", "The agents verify the gateway against this CA, and refuse it once that has expired.";
 }
 
 /// A date and what happens then.

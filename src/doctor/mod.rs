@@ -18,7 +18,6 @@ pub mod lockout;
 mod notes;
 mod reach;
 mod redact;
-mod remarks;
 mod rights;
 
 pub use case::Case;
@@ -31,4 +30,3 @@ pub use forecast::{Break, Reason, forecast};
 pub use gather::{Gathered, gather, gather_without_control};
 pub use notes::{Note, notes, remarks};
 pub use reach::{Gateway, GatewayReach, Reach};
-pub use remarks::Remark;

@@ -23,6 +23,12 @@ pub struct Note {
     pub text: String,
 }
 
+impl Note {
+    pub fn new(id: &'static str, text: impl Into<String>) -> Self {
+        Self { id, text: text.into() }
+    }
+}
+
 /// One thing to look for.
 pub struct Noted {
     pub id: &'static str,
@@ -88,7 +94,7 @@ fn found(table: &[Noted], facts: &Facts) -> Vec<Note> {
         Check::Facts(check) => check(facts),
         Check::Ca(kind) => of_kind(&defects, kind),
     };
-    table.iter().filter_map(|noted| text(noted).map(|text| Note { id: noted.id, text })).collect()
+    table.iter().filter_map(|noted| text(noted).map(|text| Note::new(noted.id, text))).collect()
 }
 
 fn state(facts: &Facts) -> State {

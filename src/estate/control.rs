@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::client_ca::key_of;
+use super::issuance::condition;
 use super::objects::{Collection, EVENT, LEASE, OBSERVABILITY_PLANE, ObjectRef, POD, SECRET, SERVICE};
-use super::source::{AT_ONCE, Coverage, Source, text, typed};
+use super::source::{AT_ONCE, Coverage, Source, text, time, typed};
 use super::unavailable::{Cause, Unavailable, or_none};
-use crate::plane::{self, CA_KEY, EVENT_NAMESPACE, GATEWAY_CA, GATEWAY_SERVICE, NamespacedName, Plane, nearest_time};
+use crate::plane::{self, CA_KEY, EVENT_NAMESPACE, GATEWAY_CA, GATEWAY_SERVICE, NamespacedName, Plane};
 
 /// The gateway's CA, in PEM.
 pub async fn gateway_ca(source: &impl Source, namespace: &str) -> Result<String, Unavailable> {
@@ -26,11 +27,6 @@ pub async fn lease(source: &impl Source, namespace: &str) -> Result<Option<Times
     let what = ObjectRef::named(LEASE, &NamespacedName { namespace: namespace.into(), name: plane::LEASE.into() });
     let lease = or_none(source.get(&what).await)?;
     Ok(lease.and_then(|lease| time(text(&lease, "/spec/renewTime"))))
-}
-
-/// A time, also one past the year 9999.
-fn time(text: &str) -> Option<Timestamp> {
-    text.parse().ok().or_else(|| nearest_time(text))
 }
 
 /// The pods behind a Service.
@@ -62,9 +58,8 @@ pub async fn gateway_pods(source: &impl Source, namespace: &str) -> Result<Optio
 }
 
 fn is_ready(pod: &Value) -> bool {
-    let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
     pod["metadata"]["deletionTimestamp"].is_null()
-        && conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+        && condition(pod, "Ready").is_some_and(|ready| ready["status"] == "True")
 }
 
 /// Whether observability planes exist, each asked for once.

@@ -11,7 +11,7 @@ use super::marks;
 use super::objects::{CRD, Collection, DEPLOYMENT, ObjectRef, POD, SECRET};
 use super::source::{Coverage, Source, text};
 use super::unavailable::Unavailable;
-use crate::cluster::{Agent, AgentPod, Target};
+use crate::cluster::{Agent, AgentPod, Cluster};
 use crate::plane::{Kind, LOG, NamespacedName, Plane, Served, Side, Snapshot};
 
 /// One of the two clusters, out of files. What doesn't say which one it is of may be of either.
@@ -115,19 +115,11 @@ impl Source for Files<'_> {
         Ok(pod["metadata"]["annotations"][LOG].as_str().unwrap_or_default().to_owned())
     }
 
-    async fn version(&self) -> Result<String, Unavailable> {
-        Err(Unavailable::not_in_files("read from files"))
-    }
-
     async fn served(&self) -> Result<Served, Unavailable> {
         let name = self.kind().crd_name();
         let crd = self.objects.get(&(CRD.kind, "", name.as_str()));
         let served = crd.and_then(|crd| Served::of(crd, self.kind().version));
         served.ok_or_else(|| Unavailable::not_in_files("it is not in the files"))
-    }
-
-    async fn identity(&self) -> Option<String> {
-        None
     }
 
     fn kind(&self) -> &'static Kind {
@@ -138,7 +130,7 @@ impl Source for Files<'_> {
         self.coverage
     }
 
-    fn target(&self) -> Option<&Target> {
+    fn live(&self) -> Option<&Cluster> {
         None
     }
 

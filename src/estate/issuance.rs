@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::objects::{CERTIFICATE, CERTIFICATE_REQUEST, Collection, ISSUER, ObjectRef};
-use super::source::Source;
+use super::source::{Source, text, time};
 use super::unavailable::{Unavailable, or_none};
 use crate::cluster::{CERT_MANAGER, Cluster, Error};
 use crate::pki::Certificate;
@@ -58,7 +58,7 @@ impl Issuance {
             pending: pending(certificate),
             issuer_problem: issuer.filter(|issuer| condition(issuer, "Ready").is_some()).and_then(pending),
             ca_secret: issuer.and_then(|issuer| issuer["spec"]["ca"]["secretName"].as_str()).map(str::to_owned),
-            renewal: time(&certificate["status"]["renewalTime"]),
+            renewal: time(text(certificate, "/status/renewalTime")),
             issued,
         })
     }
@@ -77,10 +77,10 @@ impl Issued {
     fn of(request: &Value) -> Option<Self> {
         let pem = STANDARD.decode(request["status"]["certificate"].as_str()?).ok()?;
         let metadata = &request["metadata"];
-        let ready = condition(request, "Ready").map(|ready| time(&ready["lastTransitionTime"]));
+        let ready = condition(request, "Ready").and_then(|ready| time(text(ready, "/lastTransitionTime")));
         Some(Self {
             number: metadata["annotations"][ISSUE].as_str()?.parse().ok()?,
-            at: ready.flatten().or_else(|| time(&metadata["creationTimestamp"]))?,
+            at: ready.or_else(|| time(text(metadata, "/creationTimestamp")))?,
             certificate: Certificate::all_in(&String::from_utf8_lossy(&pem)).into_iter().next()?,
         })
     }
@@ -101,12 +101,9 @@ fn pending(certificate: &Value) -> Option<String> {
     Some(if said.is_empty() { "cert-manager has not processed it".into() } else { said.join("; ") })
 }
 
-fn condition<'o>(object: &'o Value, kind: &str) -> Option<&'o Value> {
+/// One of the conditions in an object's status.
+pub fn condition<'o>(object: &'o Value, kind: &str) -> Option<&'o Value> {
     object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
-}
-
-fn time(value: &Value) -> Option<Timestamp> {
-    value.as_str()?.parse().ok()
 }
 
 /// The Certificate that writes a Secret; none where there is none, or no cert-manager.

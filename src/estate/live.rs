@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::objects::{Collection, OBSERVABILITY_PLANE, ObjectRef};
 use super::source::{Coverage, Source};
 use super::unavailable::Unavailable;
-use crate::cluster::{Agent, AgentPod, Cluster, Detail, Error, ListOf, Target};
+use crate::cluster::{Agent, AgentPod, Cluster, Detail, Error, ListOf};
 use crate::plane::{Kind, Plane, Served};
 
 fn unavailable<T>(answer: Result<T, Error>) -> Result<T, Unavailable> {
@@ -45,16 +45,8 @@ impl Source for Cluster {
         unavailable(Self::log(self, agent, pod).await)
     }
 
-    async fn version(&self) -> Result<String, Unavailable> {
-        unavailable(Self::version(self).await)
-    }
-
     async fn served(&self) -> Result<Served, Unavailable> {
         unavailable(Self::served(self).await)
-    }
-
-    async fn identity(&self) -> Option<String> {
-        Self::identity(self).await
     }
 
     fn kind(&self) -> &'static Kind {
@@ -65,8 +57,8 @@ impl Source for Cluster {
         Coverage::Whole
     }
 
-    fn target(&self) -> Option<&Target> {
-        Some(Self::target(self))
+    fn live(&self) -> Option<&Cluster> {
+        Some(self)
     }
 
     fn now(&self) -> Timestamp {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::objects::{CRD, Collection, ObjectRef, Resource};
 use super::source::{Coverage, Source, typed};
 use super::unavailable::Unavailable;
-use crate::cluster::{Agent, AgentPod, Target};
+use crate::cluster::{Agent, AgentPod, Cluster};
 use crate::plane::{Kind, LOG, Plane, SIDE, Served, Side};
 
 /// What of an object is kept, with the key that was wanted of a Secret; none where nothing is.
@@ -119,17 +119,9 @@ impl<S: Source> Source for Recording<'_, S> {
         log
     }
 
-    async fn version(&self) -> Result<String, Unavailable> {
-        self.inner.version().await
-    }
-
     async fn served(&self) -> Result<Served, Unavailable> {
         drop(self.get(&ObjectRef::of_cluster(CRD, &self.kind().crd_name())).await);
         self.inner.served().await
-    }
-
-    async fn identity(&self) -> Option<String> {
-        self.inner.identity().await
     }
 
     fn kind(&self) -> &'static Kind {
@@ -140,8 +132,8 @@ impl<S: Source> Source for Recording<'_, S> {
         self.inner.coverage()
     }
 
-    fn target(&self) -> Option<&Target> {
-        self.inner.target()
+    fn live(&self) -> Option<&Cluster> {
+        self.inner.live()
     }
 
     fn now(&self) -> Timestamp {

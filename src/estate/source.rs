@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::objects::{Collection, ObjectRef};
 use super::unavailable::Unavailable;
-use crate::cluster::{Agent, AgentPod, Target, soften};
-use crate::plane::{Kind, Plane, Served};
+use crate::cluster::{Agent, AgentPod, Cluster, Target, soften};
+use crate::plane::{Kind, Plane, Served, nearest_time};
 
 /// How many requests run at once.
 pub const AT_ONCE: usize = 16;
@@ -39,25 +39,37 @@ pub trait Source {
     /// The end of a pod's log.
     async fn log(&self, agent: &Agent, pod: &AgentPod) -> Result<String, Unavailable>;
 
-    /// The API server's version.
-    async fn version(&self) -> Result<String, Unavailable>;
-
     /// What the CRD of planes says.
     async fn served(&self) -> Result<Served, Unavailable>;
-
-    /// What tells the cluster from any other; none where that is unknown.
-    async fn identity(&self) -> Option<String>;
 
     /// The kind of planes that are meant.
     fn kind(&self) -> &'static Kind;
 
     fn coverage(&self) -> Coverage;
 
-    /// How commands reach the cluster; none where it can't be reached.
-    fn target(&self) -> Option<&Target>;
-
     /// The moment for which it tells.
     fn now(&self) -> Timestamp;
+
+    /// The cluster itself, where it is asked as things are read.
+    fn live(&self) -> Option<&Cluster>;
+
+    /// How commands reach the cluster; none where it can't be reached.
+    fn target(&self) -> Option<&Target> {
+        self.live().map(Cluster::target)
+    }
+
+    /// The API server's version.
+    async fn version(&self) -> Result<String, Unavailable> {
+        match self.live() {
+            Some(cluster) => cluster.version().await.map_err(|error| Unavailable::from(&error)),
+            None => Err(Unavailable::not_in_files("read from files")),
+        }
+    }
+
+    /// What tells the cluster from any other; none where that is unknown.
+    async fn identity(&self) -> Option<String> {
+        self.live()?.identity().await
+    }
 }
 
 /// An object as a type; none where it is no such object. Times past the year 9999 become the last one.
@@ -67,6 +79,11 @@ pub fn typed<T: DeserializeOwned>(object: &Value) -> Option<T> {
         soften(&mut softened);
         T::deserialize(softened).ok()
     })
+}
+
+/// A time, also one past the year 9999.
+pub fn time(text: &str) -> Option<Timestamp> {
+    text.parse().ok().or_else(|| nearest_time(text))
 }
 
 /// The text at a JSON pointer; empty where there is none.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{NONE, cell, columns};
-use crate::doctor::Remark;
+use crate::doctor::Note;
 use crate::paint;
 use crate::pki::Certificate;
 use crate::plane::{age, day};
@@ -20,7 +20,7 @@ pub struct Sourced {
     pub expires: bool,
     /// The one among those shown that signed it, as `SOURCE#INDEX`.
     pub signed_by: Option<String>,
-    pub remarks: Vec<Remark>,
+    pub remarks: Vec<Note>,
 }
 
 /// A source that could not be read.

@@ -8,7 +8,7 @@ use crate::args::{AtArgs, BuildArgs, OutputArgs, Session};
 use crate::commands::files::read_key;
 use crate::commands::source::SourceReader;
 use crate::complete;
-use crate::doctor::Remark;
+use crate::doctor::Note;
 use crate::estate::{self, AgentFacts, ClientCa};
 use crate::manifest::json_text;
 use crate::pki::{
@@ -116,7 +116,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 }
 
 /// The certificates of one place, each with what there is to say of it there.
-type Read = anyhow::Result<Vec<(Certificate, Vec<Remark>)>>;
+type Read = anyhow::Result<Vec<(Certificate, Vec<Note>)>>;
 
 /// A source stands for one place or, as all planes and all agents do, for several.
 async fn of_source(source: &Source, reader: &SourceReader<'_>) -> anyhow::Result<Vec<(String, Read)>> {
@@ -172,12 +172,12 @@ async fn of_place(source: &Source, reader: &SourceReader<'_>) -> Read {
     }
 }
 
-fn plain(certificates: Vec<Certificate>) -> Vec<(Certificate, Vec<Remark>)> {
+fn plain(certificates: Vec<Certificate>) -> Vec<(Certificate, Vec<Note>)> {
     certificates.into_iter().map(|certificate| (certificate, Vec::new())).collect()
 }
 
 /// Certificates of which the first belongs, or should, to a key; where there is one.
-fn with_key(certificates: Vec<Certificate>, key: &str, place: &str) -> Vec<(Certificate, Vec<Remark>)> {
+fn with_key(certificates: Vec<Certificate>, key: &str, place: &str) -> Vec<(Certificate, Vec<Note>)> {
     let mut all = plain(certificates);
     if let (Ok(key), Some((first, remarks))) = (PrivateKey::from_pem(key), all.first_mut())
         && !pki::belong_together(&first.der, &key.public_key_info())
@@ -188,12 +188,12 @@ fn with_key(certificates: Vec<Certificate>, key: &str, place: &str) -> Vec<(Cert
 }
 
 /// A defect, said of a certificate that is named beside it.
-fn remark((kind, what): (DefectKind, String)) -> Remark {
-    Remark::new(kind.id(), format!("it {what}"))
+fn remark((kind, what): (DefectKind, String)) -> Note {
+    Note::new(kind.id(), format!("it {what}"))
 }
 
-fn key_mismatch(place: &str) -> Remark {
-    Remark::new("key-mismatch", format!("the key in {} does not belong to it", crate::text::visible(place)))
+fn key_mismatch(place: &str) -> Note {
+    Note::new("key-mismatch", format!("the key in {} does not belong to it", crate::text::visible(place)))
 }
 
 /// A Secret's certificates, and whether its key belongs to the first.
@@ -219,7 +219,7 @@ fn of_plane(ca: ClientCa) -> Read {
 }
 
 fn of_agent(facts: AgentFacts) -> Read {
-    let behind = facts.behind(&[]).into_iter().map(|text| Remark::new("pod-behind", text));
+    let behind = facts.behind(&[]).into_iter().map(|text| Note::new("pod-behind", text));
     let pair = facts.pair.map_err(|problem| anyhow::Error::msg(problem.message))?;
     let mut all = plain(pair.certificates);
     if let Some((_, remarks)) = all.first_mut() {
@@ -242,7 +242,7 @@ fn compare(found: &mut [Sourced]) {
         found[index].remarks.extend(weak.map(remark));
         if issuer == Issuer::Untold {
             let text = "it has more possible issuers of one name than are tried: signedBy is not known";
-            found[index].remarks.push(Remark::new("many-issuers", text));
+            found[index].remarks.push(Note::new("many-issuers", text));
         }
     }
     for (index, told) in pki::same_name(found.iter().map(|sourced| &sourced.certificate).enumerate()) {
