@@ -230,3 +230,75 @@ pub(super) fn directives(text: &str) -> Result<(), Failed> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The text that a failure points at.
+    fn at(text: &str, result: Result<(), Failed>) -> Option<&str> {
+        result.err().map(|(span, _)| &text[span])
+    }
+
+    #[test]
+    fn what_stands_between_events_is_narrower_than_the_parser_takes() {
+        for (text, before, flow, wrong) in [
+            ("a:\n\tb", Before::Other, false, Some("\t")),
+            ("a:\n\tb", Before::Other, true, None),
+            ("x\t# y", Before::Other, false, None),
+            ("- &a\u{e9} b", Before::Open, false, Some("&a\u{e9}")),
+            ("- &a-1 b", Before::Open, false, None),
+            ("\t", Before::Plain { indent: Some(0) }, false, None),
+            ("\t", Before::Open, false, Some("\t")),
+        ] {
+            let end = text.rfind(['b', 'y']).unwrap_or(text.len());
+            let start = text.find('\n').unwrap_or(0);
+            assert_eq!(at(text, gap(text, start..end, before, flow)), wrong, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn texts_of_each_style_have_their_limits() {
+        let whole = |text: &str| 0..text.len();
+        for (text, flow, wrong) in [
+            ("a?b", true, Some("?")),
+            ("a?b", false, None),
+            ("a\u{2028}b", false, Some("\u{2028}")),
+            ("a\n \tb", false, None),
+        ] {
+            assert_eq!(at(text, plain(text, whole(text), flow, None)), wrong, "{text:?}");
+        }
+        assert_eq!(at("a\n \tb", plain("a\n \tb", 0..5, false, Some(1))), Some("\t"));
+        assert_eq!(at("{a:,}", plain("{a:,}", 1..2, true, None)), Some(":"));
+        for (text, wrong) in [(r#""\/""#, Some(r"\/")), (r#""\ud83d""#, Some(r"\u")), (r#""\\/ \u00e9""#, None)] {
+            assert_eq!(at(text, double_quoted(text, whole(text))), wrong, "{text}");
+        }
+        for (text, wrong) in [("|\n  a\n\tb\n", Some("\t")), ("|\n  a\n  \tb\n", None), ("|\n\ta\n", Some("\t"))] {
+            assert_eq!(at(text, block(text, 0, text.len())), wrong, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn keys_and_directives_stand_in_one_line() {
+        assert_eq!(at("{a\n: 1}", flow_key("{a\n: 1}", 1..2)), Some("a"));
+        assert_eq!(at("{a : 1}", flow_key("{a : 1}", 1..2)), None);
+        for (text, wrong) in
+            [("%YAML 1.1\n---\n", None), ("# x\n%TAG ! y\n", None), ("%FOO bar\n---\n", Some("%FOO bar"))]
+        {
+            assert_eq!(at(text, directives(text)), wrong, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_server_passes_over_is_passed_over() {
+        for (text, place, flow, over) in [
+            ("{\n\ta: 1}", 3, 1, vec!["\t"]),
+            ("{\n\ta: 1,\n\t'\tb': 2}", 3, 1, vec!["\t", "\t"]),
+            ("a#b", 1, 0, vec!["#b"]),
+            ("a: 1", 1, 0, vec![]),
+        ] {
+            let found: Vec<_> = passed_over(text, place, flow).into_iter().map(|span| &text[span]).collect();
+            assert_eq!(found, over, "{text:?}");
+        }
+    }
+}

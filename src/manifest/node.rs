@@ -142,3 +142,52 @@ pub fn json_path(parent: &str, key: &str) -> String {
         (_, false) => format!("{parent}[{key}]"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn node(value: Value) -> Node {
+        Node { span: 2..9, value }
+    }
+
+    #[test]
+    fn of_a_doubled_key_the_last_counts() {
+        let entry = |key: &str, value| Entry { key: key.into(), key_span: 3..4, node: node(value) };
+        let inner = Value::Mapping(vec![entry("b", Value::Bool(false)), entry("b", Value::Bool(true))]);
+        let mut root = node(Value::Mapping(vec![entry("a", inner), entry("n", Value::Null)]));
+        assert_eq!(root.at(&["a", "b"]).map(|node| &node.value), Some(&Value::Bool(true)));
+        assert_eq!(root.at(&["n", "b"]), None);
+        assert_eq!(root.to_json(), json!({"a": {"b": true}, "n": null}));
+        root.shift(10);
+        let below = root.entry("a").unwrap();
+        assert_eq!((root.span.clone(), below.key_span.clone(), below.node.span.clone()), (12..19, 13..14, 12..19));
+        assert!(root.contains(&(12..13)) && !root.contains(&(3..4)));
+    }
+
+    #[test]
+    fn types_are_those_of_a_schema() {
+        for (value, name) in [
+            (Value::Null, "null"),
+            (Value::Bool(true), "boolean"),
+            (Value::Number(1.into()), "integer"),
+            (Value::Number(serde_json::Number::from_f64(1.5).unwrap()), "number"),
+            (Value::String(String::new()), "string"),
+            (Value::Sequence(vec![]), "array"),
+            (Value::Mapping(vec![]), "object"),
+        ] {
+            assert_eq!(node(value).type_name(), name);
+        }
+    }
+
+    #[test]
+    fn paths_name_keys() {
+        for (parent, key, path) in
+            [("", "spec", "spec"), ("spec", "planeID", "spec.planeID"), ("a", "b.c/d", "a[b.c/d]"), ("a", "", "a[]")]
+        {
+            assert_eq!(json_path(parent, key), path);
+        }
+        assert_eq!(without_nulls(json!({"a": null, "b": [{"c": null}, 1]})), json!({"b": [{}, 1]}));
+    }
+}

@@ -103,3 +103,48 @@ pub fn json(certificates: &[Sourced], problems: &[Unread], now: Timestamp) -> Va
         .collect();
     json!({"certificates": objects, "problems": problems})
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki;
+    use crate::plane::Span;
+    use crate::render::plain;
+    use jiff::SignedDuration;
+
+    #[test]
+    fn certificates_are_told_in_a_table_and_as_json() {
+        let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let later = |days: i64| now + SignedDuration::from_hours(24 * days);
+        let pair = pki::ca("CA", pki::KeyAlgorithm::EcdsaP256, Span::from_seconds(100 * 86_400), now).unwrap();
+        let certificate = Certificate::all_in(&pair.certificate).remove(0);
+        for (at, soon, words) in [
+            (later(10), false, "90d"),
+            (later(95), true, "5d"),
+            (later(101), false, "expired 24h ago"),
+            (later(-2), false, "valid in"),
+        ] {
+            assert!(
+                plain(&left(&certificate, soon, at)).starts_with(words),
+                "{words}: {}",
+                left(&certificate, soon, at)
+            );
+        }
+        let sourced = Sourced {
+            source: "ca\u{1b}[2J".into(),
+            index: 0,
+            certificate,
+            expires: false,
+            signed_by: None,
+            remarks: vec![],
+        };
+        let text = plain(&table(std::slice::from_ref(&sourced), true, later(10)));
+        assert!(text.starts_with("SOURCE") && text.contains("SPKI-SHA256") && text.contains(" self "), "{text}");
+        assert!(text.contains(r"ca\u{1b}[2J") && text.contains("2027-03-02") && text.contains(" 10% "), "{text}");
+        let object = json(&[sourced], &[], later(10));
+        assert_eq!(
+            (&object["certificates"][0]["source"], &object["certificates"][0]["lifetimeUsed"]),
+            (&json!("ca\u{1b}[2J"), &json!(0.1))
+        );
+    }
+}

@@ -155,3 +155,47 @@ fn folded(text: &str, width: usize) -> String {
 pub fn example(text: &str) -> String {
     text.replace(crate::validate::MARKS, "")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::parse;
+    use crate::render::plain;
+    use crate::validate::{RULES, judge};
+
+    const TEXT: &str = "apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\nmetadata: {name: a}\nspec: {planeId: a}\n---\nkind: ConfigMap\n";
+
+    #[test]
+    fn sums_are_told_in_a_line() {
+        let mut tally = Tally::default();
+        assert_eq!(summary(&tally), "0 files, 0 planes: no findings");
+        tally.add(&judge(&parse("f".into(), TEXT.into())));
+        assert_eq!(summary(&tally), "1 file, 1 plane: 2 errors, 0 warnings; 2 findings not shown; skipped 1 ConfigMap");
+        tally.skipped = (0..9).map(|number| (format!("K{number}"), 1)).collect();
+        assert!(summary(&tally).ends_with("1 K7 and other kinds"), "{}", summary(&tally));
+        let object = json(&tally, &[]);
+        assert_eq!((&object["files"], &object["errors"], &object["omitted"]), (&json!(1), &json!(2), &json!(2)));
+    }
+
+    #[test]
+    fn a_finding_has_its_place() {
+        let manifest = parse("f.yaml".into(), TEXT.into());
+        let findings = judge(&manifest).findings;
+        let unknown = findings.iter().find(|finding| finding.rule.id == "unknown-field").unwrap();
+        let object = finding(Some(&manifest), unknown);
+        let place = ["line", "column", "endLine", "endColumn", "document"].map(|key| object[key].as_u64().unwrap());
+        assert_eq!((place, &object["path"]), ([4, 8, 4, 15, 1], &json!("spec.planeId")));
+        assert!(finding(None, unknown)["line"].is_null());
+    }
+
+    #[test]
+    fn an_explanation_fits_into_80_columns() {
+        for rule in RULES {
+            let text = plain(&explanation(rule));
+            let why = text.split("\n\n").nth(1).unwrap();
+            assert!(why.lines().all(|line| line.chars().count() <= 80), "{why}");
+            assert_eq!(why.replace('\n', " "), rule.why);
+            assert!(!text.contains(crate::validate::MARKS), "{text}");
+        }
+    }
+}

@@ -321,16 +321,7 @@ impl Reading<'_> {
 mod tests {
     use super::*;
     use crate::manifest::parse;
-
-    fn crd(schema: &str) -> Result<Resource, CrdError> {
-        let read = Resource::all_of(&parse(
-            "crd.yaml".into(),
-            format!(
-                "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nspec:\n  group: g\n  names: {{kind: ClusterBuildPlane}}\n  versions:\n  - name: v1\n    served: true\n    schema:\n      openAPIV3Schema:\n        type: object\n        properties: {{spec: {schema}}}\n"
-            ),
-        ));
-        read.map(|mut resources| resources.remove(0))
-    }
+    use crate::validate::tests::crd;
 
     #[test]
     fn no_keyword_is_passed_over() {

@@ -50,3 +50,22 @@ pub(super) fn help(path: &str) -> Option<String> {
 pub(super) fn form(path: &str) -> Option<(&'static Rule, &'static str)> {
     of(path)?.form
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_some_fields_have_words() {
+        assert_eq!(form("spec.planeID").unwrap().0.id, "plane-id-format");
+        assert!(
+            help("spec.observabilityPlaneRef")
+                .unwrap()
+                .starts_with("in v0.14 it is a plain string; later it is an object")
+        );
+        assert_eq!(
+            (help("spec.planeID"), help("spec.secretStoreRef"), form("spec.observabilityPlaneRef")),
+            (None, None, None)
+        );
+    }
+}

@@ -321,4 +321,21 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_ca_has_one_source_that_can_be_read() {
+        for (client_ca, told) in [
+            ("{}", Some(("ca-source-missing", "clientCA"))),
+            ("{value: '', secretRef: ~}", Some(("ca-source-missing", "clientCA"))),
+            ("{value: x, secretRef: {name: ca, namespace: s, key: k}}", Some(("ca-source-both", "secretRef"))),
+            ("{secretRef: {name: ca, namespace: '', key: k}}", Some(("ca-secret-namespace", "secretRef"))),
+            ("{secretRef: {name: CA, namespace: s, key: k}}", Some(("ca-secret-name", "CA"))),
+            ("{secretRef: {name: ca, namespace: s.t, key: k}}", Some(("ca-secret-name", "s.t"))),
+            ("{secretRef: {name: ca.b, namespace: s, key: a_B-c.d}}", None),
+        ] {
+            let text = plane(&format!("{{planeID: a, clusterAgent: {{clientCA: {client_ca}}}}}"));
+            let told = told.map(|(rule, at): (_, &str)| (rule, at.to_owned()));
+            assert_eq!(found(&text), Vec::from_iter(told), "{client_ca}");
+        }
+    }
 }

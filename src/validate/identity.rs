@@ -67,3 +67,37 @@ impl Identity {
         Self { document: self.document + documents, ..self }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::{objects, parse};
+    use crate::validate::tests::{pems, plane};
+
+    fn of(spec: &str) -> Identity {
+        Identity::of(objects(&parse("f".into(), plane(spec)))[0])
+    }
+
+    #[test]
+    fn planes_have_in_common_what_has_one_hash() {
+        let ca = |value: &str| format!("clusterAgent: {{clientCA: {{value: {value:?}}}}}");
+        let [.., (_, expired), _, (_, soon), _, _, _, _] = <[_; 9]>::try_from(pems()).unwrap();
+        let (one, both) = (of(&format!("{{{}}}", ca(&soon))), of(&format!("{{{}}}", ca(&format!("{expired}{soon}")))));
+        assert_eq!((one.cas.len(), both.cas.len(), one.by_secret), (1, 2, false));
+        assert!(both.cas.contains(&one.cas[0]));
+        let secret = |name: &str| {
+            of(&format!("{{clusterAgent: {{clientCA: {{secretRef: {{name: {name}, namespace: s, key: k}}}}}}}}"))
+        };
+        assert_eq!(secret("a").cas, secret("a").cas);
+        assert_ne!(secret("a").cas, secret("b").cas);
+        assert!(secret("a").by_secret);
+    }
+
+    #[test]
+    fn a_plane_id_defaults_to_the_name() {
+        let (named, given) = (of("{}"), of("{planeID: a}"));
+        assert_eq!(named.plane_id.unwrap().0, given.plane_id.unwrap().0);
+        assert_eq!(of("{planeID: ''}").plane_id, None);
+        assert_eq!(of("{}").behind(3).document, 4);
+    }
+}

@@ -117,3 +117,55 @@ pub fn plane_id_shared(plane_id: &str, others: &str) -> String {
 pub fn ca_shared(others: &str) -> String {
     format!("the CA is shared across planeIDs with {others}: the agent of each can connect as that of the other")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::parse;
+    use crate::validate::tests::reference;
+
+    fn plane(name: &str, plane_id: &str, secret: &str) -> String {
+        format!(
+            "apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\nmetadata: {{name: {name}}}\nspec: {{planeID: {plane_id}, clusterAgent: {{clientCA: {{secretRef: {{name: {secret}, namespace: s, key: k}}}}}}}}\n"
+        )
+    }
+
+    /// What several files have in common, each finding with the file that it is told in.
+    fn met(files: &[&str]) -> Vec<(String, &'static str, String)> {
+        let mut neighbours = Neighbours::default();
+        let meet = |(number, text): (usize, &&str)| {
+            let manifest = parse(format!("{number}.yaml"), (*text).to_owned());
+            let mut judgement = reference().judge(&manifest);
+            neighbours.meet(&manifest, &mut judgement);
+            let told = |finding: Finding| (manifest.file.clone(), finding.rule.id, finding.message);
+            judgement.findings.into_iter().map(told).collect::<Vec<_>>()
+        };
+        files.iter().enumerate().flat_map(meet).collect()
+    }
+
+    #[test]
+    fn what_planes_have_in_common_is_told_of_the_later_one() {
+        let first = plane("a", "a", "ca-a");
+        let told = |others: &str, rule: &'static str, message: &str| {
+            let found = met(&[&format!("# first\n{first}"), others]);
+            let expected = ("1.yaml".to_owned(), rule, message.to_owned());
+            assert_eq!(found, [expected]);
+        };
+        told(
+            &plane("a", "b", "ca-b"),
+            "plane-twice",
+            "a plane of this name stands at 0.yaml:4, too: the one applied last wins",
+        );
+        told(&plane("b", "a", "ca-b"), "plane-id-shared", &plane_id_shared("a", "the plane at 0.yaml:4"));
+        told(&plane("b", "b", "ca-a"), "ca-shared", &ca_shared("the plane at 0.yaml:4"));
+        for others in [plane("b", "b", "ca-b"), plane("b", "a", "ca-a")] {
+            assert_eq!(met(&[&first, &others]), []);
+        }
+    }
+
+    #[test]
+    fn a_value_and_a_secret_cannot_be_compared() {
+        let value = plane("b", "a", "x").replace("secretRef: {name: x, namespace: s, key: k}", "value: x");
+        assert!(met(&[&plane("a", "a", "ca"), &value]).iter().all(|(_, rule, _)| *rule != "plane-id-shared"));
+    }
+}

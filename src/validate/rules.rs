@@ -327,7 +327,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::fmt::Write as _;
 
-    /// Rules that a whole run tells, or a server.
+    /// Rules that the end of a run tells (`tests/cmd/validate.trycmd`), or a server's answer (`server.rs`).
     const ELSEWHERE: [&str; 2] = ["no-plane", "server-rejected"];
     /// Rules that the reference's CRD gives no reason for.
     const BY_A_FORK: [&str; 6] = ["format", "count", "out-of-range", "not-unique", "alternative", "cel-rule"];

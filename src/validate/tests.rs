@@ -5,12 +5,14 @@ use std::ops::Range;
 use base64::Engine as _;
 use jiff::Timestamp;
 
+use super::cel::Outcomes;
+use super::crd::CrdError;
 use super::finding::Finding;
 use super::neighbours::Neighbours;
 use super::rules::{MARKS, Severity};
 use super::schema::Resource;
 use super::validator::Validator;
-use crate::manifest::parse;
+use crate::manifest::{objects, parse};
 use crate::pki::{self, Bundle, KeyAlgorithm, PrivateKey};
 use crate::plane::{DEFAULT_KIND, Span};
 
@@ -59,6 +61,26 @@ pub fn whole(example: &str) -> String {
         format!("{HEAD}{name}{text}{spec}")
     };
     example.split("---\n").map(document).collect::<Vec<_>>().join("---\n")
+}
+
+/// A CRD of which only the schema of `spec` is given, in flow style.
+pub fn crd(spec: &str) -> Result<Resource, CrdError> {
+    let read = Resource::all_of(&parse(
+        "crd.yaml".into(),
+        format!(
+            "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nspec:\n  group: g\n  names: {{kind: ClusterBuildPlane}}\n  versions:\n  - name: v1\n    served: true\n    schema:\n      openAPIV3Schema:\n        type: object\n        properties: {{spec: {spec}}}\n"
+        ),
+    ));
+    read.map(|mut resources| resources.remove(0))
+}
+
+/// What is wrong with a `spec` by its schema: the rule's id, the text that it points at, and the message.
+pub fn checked(schema: &str, spec: &str) -> Vec<(&'static str, String, String)> {
+    let text = format!("apiVersion: g/v1\nkind: ClusterBuildPlane\nspec: {spec}\n");
+    let manifest = parse("f".into(), text.clone());
+    let found = crd(schema).unwrap().check(objects(&manifest)[0], &Outcomes::default()).unwrap();
+    let told = |finding: Finding| (finding.rule.id, text[finding.span].to_owned(), finding.message);
+    found.findings.into_iter().map(told).collect()
 }
 
 /// The reference's CRD with fields for the rules that it has no use for.

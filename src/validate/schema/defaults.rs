@@ -132,3 +132,59 @@ pub(super) fn generate_name(root: &mut Cow<'_, Node>) {
         fields.push(made);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::parse;
+    use crate::validate::tests::crd;
+    use serde_json::json;
+
+    /// A value as it is with defaults and without nulls, and whether it was so before.
+    fn stored(schema: &str, text: &str) -> (Json, bool) {
+        let resource = crd(schema).unwrap();
+        let schema = &resource.versions[0].1.properties["spec"];
+        let mut node = parse("f".into(), text.into()).documents.remove(0).root;
+        let settled = schema.is_settled(&node);
+        schema.fill(&mut node, &(0..0));
+        schema.drop_nulls(&mut node);
+        (node.to_json(), settled)
+    }
+
+    #[test]
+    fn defaults_are_filled_in_and_nulls_count_as_absent() {
+        let by_default = "{type: object, properties: {a: {type: string, default: x}, b: {type: string}}}";
+        let nullable = "{type: object, properties: {a: {type: string, nullable: true, default: x}}}";
+        let items = "{type: object, properties: {l: {type: array, items: {type: object, properties: {a: {type: integer, default: 1}}}}}}";
+        let map =
+            "{type: object, additionalProperties: {type: object, default: {a: 1}, properties: {a: {type: integer}}}}";
+        for (schema, text, expected, settled) in [
+            (by_default, "{b: z}", json!({"b": "z", "a": "x"}), false),
+            (by_default, "{a: z, b: ~}", json!({"a": "z"}), false),
+            (by_default, "{a: ~}", json!({"a": "x"}), false),
+            (by_default, "{a: z, other: ~}", json!({"a": "z", "other": null}), true),
+            (nullable, "{a: ~}", json!({"a": null}), true),
+            (items, "{l: [{}, {a: 2}]}", json!({"l": [{"a": 1}, {"a": 2}]}), false),
+            (items, "{l: [{a: 2}]}", json!({"l": [{"a": 2}]}), true),
+            (map, "{k: ~}", json!({"k": {"a": 1}}), false),
+        ] {
+            assert_eq!(stored(schema, text), (expected, settled), "{schema} {text}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_made_of_its_beginning_where_there_is_none() {
+        let long = "a".repeat(60);
+        for (metadata, name) in [
+            ("{generateName: foo-}".to_owned(), Some("foo-bcdfg".to_owned())),
+            (format!("{{generateName: {long}}}"), Some(format!("{}bcdfg", &long[..58]))),
+            ("{generateName: foo-, name: a}".to_owned(), Some("a".to_owned())),
+            ("{generateName: ''}".to_owned(), None),
+            ("{}".to_owned(), None),
+        ] {
+            let mut root = Cow::Owned(parse("f".into(), format!("metadata: {metadata}")).documents.remove(0).root);
+            generate_name(&mut root);
+            assert_eq!(root.at(&["metadata", "name"]).and_then(Node::as_str), name.as_deref(), "{metadata}");
+        }
+    }
+}

@@ -173,3 +173,36 @@ impl Schema {
         (distance <= 1 + key.chars().count() / 4).then_some(name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_held_and_told() {
+        for (least, most, within, outside, words) in [
+            (Some(1), Some(3), 3, 4, "1 to 3 items"),
+            (Some(2), None, 2, 1, "at least 2 items"),
+            (None, Some(2), 0, 3, "at most 2 items"),
+        ] {
+            let bounds = Bounds { least, most };
+            assert_eq!((bounds.hold(within), bounds.hold(outside)), (true, false), "{words}");
+            assert_eq!(bounds.words("items"), words);
+        }
+        assert!(Bounds::default().hold(usize::MAX));
+    }
+
+    #[test]
+    fn the_nearest_field_is_near() {
+        let properties = ["planeID", "clusterAgent"].map(|name| (name.to_owned(), Schema::default()));
+        let schema = Schema { properties: properties.into(), ..Schema::default() };
+        for (key, nearest) in [
+            ("planeid", Some("planeID")),
+            ("clusterAgnet", Some("clusterAgent")),
+            ("name", None),
+            (&"planeID".repeat(20), None),
+        ] {
+            assert_eq!(schema.nearest(key), nearest, "{key}");
+        }
+    }
+}

@@ -90,3 +90,34 @@ fn inside(node: &Node, place: &Place<'_>, path: &str) -> (Range<usize>, String) 
     }
     (span, full)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::validate::tests::checked;
+
+    #[test]
+    fn a_rule_points_at_what_it_is_about() {
+        let schema = |rule: &str| {
+            format!(
+                "{{type: object, properties: {{a: {{type: integer}}, m: {{type: number}}, l: {{type: array, items: {{type: object, properties: {{x: {{type: integer}}}}, {rule}}}}}}}, x-kubernetes-validations: [{{rule: '!has(self.a) || self.a < 5', fieldPath: .a, message: too much}}]}}"
+            )
+        };
+        let on_items = schema("x-kubernetes-validations: [{rule: self.x < 3, message: item too large}]");
+        for (spec, expected) in [
+            ("{a: 1, l: [{x: 1}]}", None),
+            ("{a: 7}", Some(("cel-rule", "7", "too much"))),
+            ("{l: [{x: 1}, {x: 3}]}", Some(("cel-rule", "{x: 3}", "item too large"))),
+            // What is of another type is not judged any further.
+            ("{a: 7, m: text}", Some(("wrong-type", "text", "m must be a number, and is a string"))),
+        ] {
+            let expected = expected.map(|(rule, at, told): (_, &str, &str)| (rule, at.to_owned(), told.to_owned()));
+            assert_eq!(checked(&on_items, spec), Vec::from_iter(expected), "{spec}");
+        }
+        // A whole number is one of the type that the schema gives it.
+        let number =
+            "{type: object, properties: {m: {type: number}}, x-kubernetes-validations: [{rule: self.m < 1.5}]}";
+        assert_eq!(checked(number, "{m: 1}"), []);
+        let unknown = "{type: object, x-kubernetes-validations: [{rule: unheard_of(self)}]}";
+        assert_eq!(checked(unknown, "{}")[0].0, "cel-unknown");
+    }
+}

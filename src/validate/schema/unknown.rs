@@ -74,3 +74,55 @@ fn all_unknown(node: &Node, place: &Place<'_>, found: &mut Found) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::manifest::parse;
+    use crate::validate::tests::{SECRET, checked, plane, reference};
+
+    #[test]
+    fn a_field_is_unknown_unless_the_schema_has_or_keeps_it() {
+        let cases: [(&str, &str, &[&str]); 7] = [
+            ("{type: object}", "{a: {b: 1}}", &["a"]),
+            ("{type: object, x-kubernetes-preserve-unknown-fields: true}", "{a: {b: 1}}", &[]),
+            ("{type: object, additionalProperties: {type: string}}", "{a: b}", &[]),
+            // What a value of any type holds is pruned.
+            ("{type: object, additionalProperties: true}", "{a: {b: 1, c: 2}, d: [{e: 1}]}", &["b", "c", "e"]),
+            (
+                "{type: object, properties: {a: {type: array, items: {type: object}}}}",
+                "{a: [{b: 1}, {c: 1}]}",
+                &["b", "c"],
+            ),
+            ("{type: object, properties: {a: {type: array}}}", "{a: [{b: 1}, [{c: 1}], 2]}", &["b", "c"]),
+            (
+                "{type: object, properties: {a: {type: array, x-kubernetes-preserve-unknown-fields: true}}}",
+                "{a: [{b: 1}]}",
+                &[],
+            ),
+        ];
+        for (schema, spec, unknown) in cases {
+            let found = checked(schema, spec).into_iter().map(|(rule, at, _)| (rule, at)).collect::<Vec<_>>();
+            assert_eq!(
+                found,
+                unknown.iter().map(|at| ("unknown-field", (*at).to_owned())).collect::<Vec<_>>(),
+                "{schema}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_field_that_was_meant_is_named() {
+        for (spec, help) in [
+            (format!("{{planeId: a, {SECRET}}}"), Some("`planeID` was meant?")),
+            (format!("{{planeID: a, secretStoreRf: {{}}, {SECRET}}}"), Some("`secretStoreRef` was meant?")),
+            (format!("{{planeID: a, colour: red, {SECRET}}}"), None),
+            (
+                "{planeID: a, clusterAgent: {clientCA: {secretKeyRef: {}}}}".to_owned(),
+                Some("it is the name of secretRef in v1.0 and later; to v0.17 write `secretRef`"),
+            ),
+        ] {
+            let findings = reference().judge(&parse("f".into(), plane(&spec))).findings;
+            assert_eq!((findings[0].rule.id, findings[0].help.as_deref()), ("unknown-field", help), "{spec}");
+        }
+    }
+}

@@ -349,6 +349,7 @@ fn article(kind: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::validate::tests::checked;
 
     #[test]
     fn suggestions_are_right_or_none() {
@@ -356,5 +357,69 @@ mod tests {
         assert_eq!(suggestion("Shared_Builder", &regex, 63).as_deref(), Some("shared-builder"));
         assert_eq!(suggestion(&"A".repeat(70), &regex, 63), Some("a".repeat(63)));
         assert_eq!(suggestion("___", &regex, 63), None);
+    }
+
+    #[test]
+    fn each_keyword_is_held() {
+        let cases: [(&str, &str, &[&str]); 27] = [
+            ("{type: string}", "1", &["spec must be a string, and is an integer"]),
+            ("{type: integer}", "1.0", &[]),
+            ("{type: integer}", "1.5", &["spec must be an integer, and is a number"]),
+            ("{type: number}", "1", &[]),
+            ("{type: boolean}", "'yes'", &["spec must be a boolean, and is a string"]),
+            ("{x-kubernetes-int-or-string: true}", "[]", &["spec must be an integer or a string, and is an array"]),
+            ("{x-kubernetes-int-or-string: true}", "50%", &[]),
+            ("{type: string, minLength: 2, maxLength: 3}", "abcd", &["spec must have 2 to 3 characters"]),
+            ("{type: string, pattern: ^a}", "b", &["spec does not have the form that it must have"]),
+            ("{type: string, format: ipv4}", "b", &["spec must be a ipv4"]),
+            ("{type: string, enum: [a, b]}", "c", &["spec must be a or b"]),
+            ("{type: integer, enum: [1]}", "1.0", &[]),
+            ("{type: integer, minimum: 2}", "1", &["spec must be at least 2"]),
+            ("{type: integer, minimum: 2, exclusiveMinimum: true}", "2", &["spec must be above 2"]),
+            ("{type: number, maximum: 2.5}", "2.6", &["spec must be at most 2.5"]),
+            ("{type: integer, maximum: 2, exclusiveMaximum: true}", "2", &["spec must be below 2"]),
+            ("{type: integer, multipleOf: 3}", "4", &["spec must be a multiple of 3"]),
+            ("{type: number, multipleOf: 0.1}", "0.3", &[]),
+            ("{type: integer, format: int32}", "3000000000", &["spec must be an integer of 32 bits"]),
+            ("{type: array, items: {type: string}, minItems: 1}", "[]", &["spec must have at least 1 items"]),
+            ("{type: array, items: {type: string}}", "[a, 1]", &["spec[1] must be a string, and is an integer"]),
+            (
+                "{type: array, items: {type: string}, x-kubernetes-list-type: set}",
+                "[a, b, a]",
+                &["spec[2] stands twice"],
+            ),
+            (
+                "{type: array, items: {type: object, properties: {k: {type: string}, v: {type: string}}}, x-kubernetes-list-type: map, x-kubernetes-list-map-keys: [k]}",
+                "[{k: a, v: b}, {k: a, v: c}]",
+                &["spec[1] has the same k as another"],
+            ),
+            (
+                "{type: object, additionalProperties: {type: string}, maxProperties: 1}",
+                "{a: b, c: d}",
+                &["spec must have at most 1 fields"],
+            ),
+            ("{type: object, properties: {a: {type: string}}, required: [a]}", "{}", &["spec needs a"]),
+            (
+                "{type: string, oneOf: [{enum: [a]}, {enum: [a, b]}]}",
+                "a",
+                &["spec fits 2 forms of which it must have one only"],
+            ),
+            ("{type: string, not: {enum: [a]}}", "a", &["spec has a form that it must not have"]),
+        ];
+        for (schema, spec, expected) in cases {
+            let told: Vec<_> = checked(schema, spec).into_iter().map(|(.., told)| told).collect();
+            assert_eq!(told, expected, "{schema} {spec}");
+        }
+    }
+
+    #[test]
+    fn alternatives_tell_of_the_nearest() {
+        let schema = "{type: object, properties: {a: {type: string}, b: {type: string}}, anyOf: [{required: [a]}, {required: [b], properties: {b: {enum: [x]}}}]}";
+        assert_eq!(checked(schema, "{b: x}"), []);
+        assert_eq!(checked(schema, "{}")[0].2, "spec fits none of the 2 forms that it may have");
+        assert_eq!(
+            checked("{type: string, allOf: [{minLength: 2}]}", "a")[0].2,
+            "spec must have at least 2 characters"
+        );
     }
 }
