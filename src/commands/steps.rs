@@ -224,3 +224,54 @@ impl Observer for Steps<'_> {
         Ok(shown(&path))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::tests::session;
+
+    #[test]
+    fn a_preview_keeps_what_would_be_done_and_asks_nothing() {
+        let session = session();
+        let mut steps = Steps::new(&session.term, TextFormat::Text);
+        steps.preview = Some(Vec::new());
+        steps.tell("plane", Status::Found, "it is there");
+        steps.tell("plane", Status::Done, "created (dry run)");
+        steps.tell("helm", Status::Skipped, "run: helm");
+        assert!(steps.replaces("Secret s", "a", "b").unwrap());
+        assert_eq!(steps.preview.unwrap(), ["plane: created", "helm: run: helm"]);
+    }
+
+    #[test]
+    fn nothing_is_replaced_where_nobody_can_be_asked() {
+        let session = session();
+        let mut steps = Steps::new(&session.term, TextFormat::Text);
+        for dry_run in [false, true] {
+            steps.dry_run = dry_run;
+            assert!(!steps.replaces("Secret s", "a\n", "b\n").unwrap());
+        }
+    }
+
+    #[test]
+    fn a_plan_that_ran_out_of_time_ends_with_the_code_for_it() {
+        let session = session();
+        let end = |result| Steps::new(&session.term, TextFormat::Text).conclude(result);
+        assert_eq!(end(Ok(())).unwrap(), Exit::Done);
+        let error = plan::Error::TimedOut { waiting: "the agent".into() };
+        assert_eq!(end(Err(error.into())).unwrap(), Exit::TimedOut);
+        assert!(end(Err(plan::Error::NoCa { namespace: "n".into() }.into())).is_err());
+    }
+
+    #[test]
+    fn a_manifest_of_a_run_before_is_replaced_and_no_other_file() {
+        let (session, folder) = (session(), tempfile::tempdir().unwrap());
+        let mut steps = Steps::new(&session.term, TextFormat::Text);
+        steps.out_dir = Some(folder.path().join("new"));
+        let path = steps.manifest("plane.yaml", "a: 1\n").unwrap();
+        steps.manifest("plane.yaml", "a: 2\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{MARK}\na: 2\n"));
+        std::fs::write(&path, "mine").unwrap();
+        let error = steps.manifest("plane.yaml", "a: 3\n").unwrap_err().to_string();
+        assert!(error.ends_with("plane.yaml exists already, and was not written by a rotation"), "{error}");
+    }
+}

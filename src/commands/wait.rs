@@ -159,3 +159,50 @@ impl<'s> Trust<'s> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::tests::{parse, session};
+    use crate::cluster::Fake;
+    use crate::commands::tests::write_pairs;
+    use serde_json::json;
+
+    fn plane(ca: &str) -> serde_json::Value {
+        let spec = json!({"planeID": "a", "clusterAgent": {"clientCA": {"value": ca}}});
+        json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": "a"}, "spec": spec})
+    }
+
+    #[test]
+    fn goals_are_states_and_three_more() {
+        assert_eq!(goals().len(), State::ALL.len() + 3);
+        let args: Args = parse(&["a"]).unwrap();
+        assert_eq!((args.goals, args.timeout.seconds()), (vec![Goal::State(State::Connected)], 300));
+        assert!(parse::<Args>(&["a", "--for", "happy"]).is_err());
+    }
+
+    #[tokio::test]
+    async fn planes_that_are_to_exist_are_awaited_and_others_are_not() {
+        let cluster = Fake::default().cluster();
+        assert!(keys(&parse(&["--all"]).unwrap(), &cluster).await.unwrap().is_empty());
+        let args: Args = parse(&["--all", "--for", "exists"]).unwrap();
+        let found = tokio::time::timeout(LOOK_AGAIN / 2, keys(&args, &cluster)).await;
+        assert!(found.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_plane_trusts_what_its_ca_issued() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (ca, foreign) = (write_pairs(one.path(), "a"), write_pairs(other.path(), "a"));
+        let cert = one.path().join("tls.crt");
+        let args: Args = parse(&["a", "--for", "trusted", "--cert", &cert.to_string_lossy()]).unwrap();
+        let session = session();
+        let trust = Trust::new(&args, &session).await.unwrap();
+        let cluster = Fake::default().cluster();
+        let verdict = async |ca: &str| trust.verdict(&cluster, &serde_json::from_value(plane(ca)).unwrap()).await;
+        assert_eq!(verdict(&ca).await, Ok(()));
+        assert!(verdict(&foreign).await.is_err());
+        let args: Args = parse(&["a", "--for", "trusted"]).unwrap();
+        assert!(Trust::new(&args, &session).await.err().unwrap().is::<NoBuildCluster>());
+    }
+}

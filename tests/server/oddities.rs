@@ -2,6 +2,7 @@
 //! plane among them right.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
@@ -312,8 +313,9 @@ fn every_verb_reads_whatever_the_server_stores() {
     reads(&at, &["certs", "inspect", "-o", "json"], &[0, 1, 2]);
     let verdict = reads(&at, &["certs", "verify", "--cert", "certs/tls.crt", "-o", "json"], &[0, 1, 2]).json();
     assert_eq!(verdict["authorized"], true, "{verdict:#}");
-    let watched = reads(&at, &["watch", "--timeout", "3s", "-o", "json"], &[124]).stdout;
-    assert_eq!(watched.lines().filter(|line| line.contains(r#""type":"present""#)).count(), wanted + 1);
+    let mut watch = at.spawn(&["watch", "-o", "json"]);
+    watch.event("synced", "", Duration::from_secs(60));
+    assert_eq!(watch.seen.iter().filter(|line| line.contains(r#""type":"present""#)).count(), wanted + 1);
     reads(&at, &["wait", HEALTHY, "--for", "connected", "--timeout", "10s"], &[0]);
     reads(&at, &["wait", "--all", "--for", "exists", "--timeout", "10s"], &[0]);
     let some: Vec<_> = planted.iter().take(100).map(String::as_str).chain([HEALTHY]).collect();

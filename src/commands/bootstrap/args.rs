@@ -205,3 +205,86 @@ pub fn planned(args: &Args, plane: Plane, given: Option<Given>, session: &Sessio
         limit: session.patience(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::tests::{files, parse, session};
+    use crate::commands::tests::authority;
+
+    const TWO: &str = "apiVersion: openchoreo.dev/v1alpha1
+kind: ClusterBuildPlane
+metadata: {name: a, generation: 3, labels: {k: v}}
+status: {observedGeneration: 3}
+---
+apiVersion: openchoreo.dev/v1alpha1
+kind: ClusterBuildPlane
+metadata: {name: b}
+spec: {planeID: x}
+";
+
+    fn read(text: &str) -> anyhow::Result<Vec<Plane>> {
+        let (_folder, inputs) = files(&[("planes.yaml", text)]);
+        planes(&parse(&["-f", &inputs[0].to_string()]).unwrap(), &session().term)
+    }
+
+    #[test]
+    fn planes_of_files_are_what_is_wanted_and_not_what_a_server_wrote() {
+        let planes = read(TWO).unwrap();
+        assert_eq!(planes.iter().map(Plane::plane_id).collect::<Vec<_>>(), ["a", "x"]);
+        assert!(planes[0].metadata.generation.is_none() && planes[0].status.is_none());
+        assert_eq!(planes[0].labels().len(), 1);
+        let error = refuse_one_agent_for_two(&planes).unwrap_err().to_string();
+        assert!(
+            error.starts_with("a has the planeID a, and b x: a namespace of a build cluster has one agent"),
+            "{error}"
+        );
+        refuse_one_agent_for_two(&planes[..1]).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_registered_is_refused() {
+        for (text, why) in [
+            (TWO.replace("name: b", "name: a"), "the plane a is there twice"),
+            (
+                TWO.replace("kind: ClusterBuildPlane\nmetadata: {name: b}", "kind: Secret\nmetadata: {name: b}"),
+                "b is no ClusterBuildPlane, and nothing else is registered",
+            ),
+            (
+                TWO.replace("planeID: x", "planeID: x, clusterAgent: {clientCA: {value: x}}"),
+                "the plane b has a CA already: choreoctl apply registers it",
+            ),
+            (
+                TWO.replace("name: b", &format!("name: {}", "b".repeat(241))),
+                "is too long for a Secret that is called after it",
+            ),
+        ] {
+            let error = read(&text).unwrap_err().to_string();
+            assert!(error.ends_with(why), "{error}");
+        }
+        let args: Args = parse(&["-f", "x", "--plane-id", "y"]).unwrap();
+        assert!(planes(&args, &session().term).unwrap_err().to_string().contains("leave the flags out"));
+    }
+
+    #[test]
+    fn a_ca_that_is_given_is_for_one_plane_and_issues_nothing() {
+        let (_, ca, _) = authority();
+        let (_folder, inputs) = files(&[("ca.crt", &ca)]);
+        let file = inputs[0].to_string();
+        let of = |words: &[&str], several| given(&parse([&["a"], words].concat().as_slice()).unwrap(), several);
+        assert!(of(&[], true).unwrap().is_none());
+        assert!(matches!(of(&["--client-ca-file", &file], false), Ok(Some(Given::Value(_)))));
+        assert!(matches!(of(&["--client-ca-secret", "n/s"], false), Ok(Some(Given::Secret(_)))));
+        assert!(of(&["--client-ca-secret", "n/s"], true).is_err());
+        assert!(of(&["--client-ca-secret", "n/s", "--agent-certificate", "own"], false).is_err());
+    }
+
+    #[test]
+    fn each_of_several_planes_has_a_folder_of_its_own() {
+        let planes = read(TWO).unwrap();
+        let args: Args = parse(&["a", "--out-dir", "d"]).unwrap();
+        assert_eq!(folder(&args, &planes[1], true), Some("d/b".into()));
+        assert_eq!(folder(&args, &planes[1], false), Some("d".into()));
+        assert_eq!(folder(&parse(&["a"]).unwrap(), &planes[1], false), None);
+    }
+}

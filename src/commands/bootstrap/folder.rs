@@ -72,3 +72,47 @@ pub fn write(folder: &Path, name: &str, text: &str) -> anyhow::Result<()> {
     }
     Ok(manifest::write(&path, text)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::tests::write_pairs;
+
+    #[test]
+    fn pairs_of_a_run_before_are_taken_over_for_the_same_plane_id_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = keys(folder.path());
+        let (authority, pair) = at_hand(&keys, "a", DryRun::None).unwrap();
+        assert!(authority.is_none() && pair.is_none());
+        write_pairs(keys.path(), "a");
+        let (authority, pair) = at_hand(&keys, "a", DryRun::Client).unwrap();
+        assert!(authority.is_some() && pair.is_some());
+        let error = at_hand(&keys, "b", DryRun::None).err().unwrap().to_string();
+        assert!(error.ends_with("holds the certificate of planeID a: name another --out-dir"), "{error}");
+    }
+
+    #[test]
+    fn the_url_in_the_values_of_a_run_before_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(url_of(folder.path()).is_none());
+        for (text, found) in [
+            ("clusterAgent: {serverUrl: 'wss://g:8443/ws'}\n", true),
+            ("clusterAgent: {serverUrl: no url}\n", false),
+            ("clusterAgent: {}\n", false),
+            ("", false),
+        ] {
+            write(folder.path(), VALUES, text).unwrap();
+            assert_eq!(url_of(folder.path()).is_some(), found, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_so_already_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b");
+        write(folder.path(), "a/b", "text").unwrap();
+        let before = path.metadata().unwrap().modified().unwrap();
+        write(folder.path(), "a/b", "text").unwrap();
+        assert_eq!((there(&path).as_deref(), path.metadata().unwrap().modified().unwrap()), (Some("text"), before));
+    }
+}

@@ -139,3 +139,61 @@ fn readme(args: &Args, plane: &Plane, made: &Files) -> String {
         version = shell_quoted(&args.chart_version),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::tests::{parse, session};
+
+    fn plane() -> Plane {
+        let text = json!({"metadata": {"name": "a"}, "spec": {"planeID": "a"}});
+        serde_json::from_value(text).unwrap()
+    }
+
+    #[test]
+    fn what_needs_clusters_is_refused_without_them() {
+        for words in [
+            &["a"] as &[&str],
+            &["a", "--out-dir", "d", "--install"],
+            &["a", "--out-dir", "d", "--wait"],
+            &["a", "--out-dir", "d", "--dry-run", "server"],
+            &["a", "--out-dir", "d", "--agent-certificate", "existing"],
+            &["a", "--out-dir", "d", "--client-ca-secret", "n/s"],
+        ] {
+            let error = write(&parse(words).unwrap(), &[plane()], &session()).unwrap_err();
+            assert!(error.to_string().ends_with("needs both clusters at hand"), "{error}");
+            assert!(error.is::<NoBuildCluster>());
+        }
+        let args = parse(&["a", "--out-dir", "d"]).unwrap();
+        let error = write(&args, &[plane(), plane()], &session()).unwrap_err().to_string();
+        assert!(error.starts_with("two planes have the planeID a, and so one agent"), "{error}");
+    }
+
+    #[test]
+    fn a_second_run_changes_nothing_and_what_others_wrote_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_string_lossy();
+        let args: Args = parse(&["a", "--out-dir", &path]).unwrap();
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        one(&args, &plane(), folder.path(), &session()).unwrap();
+        let before = ["README.md", VALUES, "control-plane/plane.yaml"].map(read);
+        assert!(before[0].contains("wss://HOST:PORT/ws") && before[2].contains("planeID: a"));
+        one(&args, &plane(), folder.path(), &session()).unwrap();
+        assert_eq!(["README.md", VALUES, "control-plane/plane.yaml"].map(read), before);
+        std::fs::write(folder.path().join(VALUES), "mine: true\n").unwrap();
+        let error = one(&args, &plane(), folder.path(), &session()).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(plan::Error::Differs { .. })), "{error}");
+        let args: Args = parse(&["a", "--out-dir", &path, "--force"]).unwrap();
+        one(&args, &plane(), folder.path(), &session()).unwrap();
+        assert_eq!(read(VALUES), before[1]);
+    }
+
+    #[test]
+    fn a_dry_run_writes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let into = folder.path().join("d");
+        let args: Args = parse(&["a", "--out-dir", &into.to_string_lossy(), "--dry-run", "client"]).unwrap();
+        assert!(one(&args, &plane(), &into, &session()).unwrap().ends_with(" (dry run)"));
+        assert!(!into.exists());
+    }
+}

@@ -226,3 +226,18 @@ fn set(values: &Value, path: &str, words: &mut Vec<String>) {
         value => words.extend(["--set".into(), format!("{path}={value}")]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn values_are_words_of_helm_and_a_text_stays_a_text() {
+        let mut words = Vec::new();
+        set(&json!({"a": {"b": "x,y\\z", "n": 1, "t": "1"}, "on": true}), "", &mut words);
+        let pairs: Vec<_> = words.chunks(2).map(|pair| pair.join(" ")).collect();
+        let expected = ["--set-string a.b=x\\,y\\\\z", "--set a.n=1", "--set-string a.t=1", "--set on=true"];
+        assert_eq!(pairs, expected);
+    }
+}

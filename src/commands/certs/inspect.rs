@@ -259,3 +259,55 @@ fn parse(bytes: &[u8]) -> anyhow::Result<Vec<Certificate>> {
         broken => anyhow::bail!("{broken} of its {} certificates can't be read", broken + found.len()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::tests::{authority, client};
+
+    fn ids(remarks: &[Note]) -> Vec<&str> {
+        remarks.iter().map(|remark| remark.id).collect()
+    }
+
+    #[test]
+    fn a_key_beside_a_certificate_belongs_to_it() {
+        let (one, ca, ca_key) = authority();
+        let (leaf, key) = client(&one, "a");
+        let remarks = |key: &str| with_key(parse(leaf.as_bytes()).unwrap(), key, "tls.key").remove(0).1;
+        assert!(remarks(&key).is_empty() && remarks("no key").is_empty());
+        assert_eq!(ids(&remarks(&ca_key)), ["key-mismatch"]);
+        assert_eq!(parse(format!("{leaf}{ca}").as_bytes()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_broken_certificate_is_an_error_and_not_passed_over() {
+        let (_, ca, _) = authority();
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let error = parse(format!("{ca}{broken}").as_bytes()).unwrap_err().to_string();
+        assert_eq!(error, "1 of its 2 certificates can't be read");
+    }
+
+    #[test]
+    fn what_signed_a_certificate_is_found_among_those_shown() {
+        let (one, ca, _) = authority();
+        let (_, other, _) = authority();
+        let texts = [client(&one, "a").0, ca, other];
+        let mut found: Vec<_> = texts
+            .iter()
+            .map(|text| Sourced {
+                source: "f".into(),
+                index: 0,
+                certificate: parse(text.as_bytes()).unwrap().remove(0),
+                expires: false,
+                signed_by: None,
+                remarks: Vec::new(),
+            })
+            .enumerate()
+            .map(|(index, sourced)| Sourced { index, ..sourced })
+            .collect();
+        compare(&mut found);
+        assert_eq!(found[0].signed_by.as_deref(), Some("f#1"));
+        // Of two CAs of one name the later one has a remark.
+        assert_eq!(found.iter().map(|one| one.remarks.len()).collect::<Vec<_>>(), [0, 0, 1]);
+    }
+}

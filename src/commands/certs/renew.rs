@@ -148,3 +148,30 @@ async fn in_cluster(args: &Args, name: &PlaneName, session: &Session) -> anyhow:
     let result = plan::renew(clusters, &renewal, &mut steps).await;
     steps.conclude(result)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::tests::{parse, session};
+    use crate::commands::tests::write_pairs;
+
+    #[test]
+    fn a_certificate_of_another_ca_is_not_renewed() {
+        let (agent, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        write_pairs(agent.path(), "a");
+        write_pairs(other.path(), "a");
+        let (dir, ca) = (agent.path().to_string_lossy(), other.path().to_string_lossy());
+        let args: Args = parse(&["--dir", &dir, "--ca-dir", &ca]).unwrap();
+        let before = std::fs::read(agent.path().join(LEAF_CERTIFICATE)).unwrap();
+        let error = in_files(&args, agent.path(), &session().term).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(plan::Error::OtherCa { .. })), "{error}");
+        assert_eq!(std::fs::read(agent.path().join(LEAF_CERTIFICATE)).unwrap(), before);
+    }
+
+    #[test]
+    fn a_renewal_is_of_a_plane_or_of_a_folder() {
+        assert!(parse::<Args>(&[]).unwrap_err().contains("required"));
+        assert!(parse::<Args>(&["a", "--dir", "d"]).unwrap_err().contains("cannot be used with"));
+        assert!(parse::<Args>(&["--dir", "d", "--force"]).unwrap_err().contains("--out-dir"));
+    }
+}

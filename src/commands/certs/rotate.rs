@@ -260,3 +260,69 @@ impl Keeper for Outside {
         Ok(Some(shown(folder.path())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::tests::parse;
+    use crate::cluster::Fake;
+
+    fn outside(folder: Option<&std::path::Path>, force: bool) -> Outside {
+        Outside {
+            folder: folder.map(Folder::new),
+            force,
+            install: false,
+            family: DEFAULT_KIND.family,
+            chart: "chart".into(),
+            chart_version: None,
+            target: Target::default(),
+            kubeconfig: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_named_is_named_again_to_continue_and_not_to_go_back() {
+        let cluster = Fake::default().cluster();
+        let clusters = Clusters { control: &cluster, build: &cluster };
+        let words = ["a", "--build-context", "b", "--out-dir", "a b", "--install", "--chart-version", "1", "--force"];
+        let text = resume(&parse(&words).unwrap(), clusters, "ns");
+        let lines: Vec<_> = text.lines().collect();
+        let line = "choreoctl certs rotate a --build-namespace ns";
+        assert_eq!(
+            lines,
+            [
+                "the rotation is unfinished".to_owned(),
+                format!("continue: {line} --out-dir 'a b' --install --force --chart-version 1"),
+                format!("go back:  {line} --rollback"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_ca_is_kept_once_and_another_one_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut keeper = outside(Some(folder.path()), false);
+        keeper.check(None).unwrap();
+        assert!(keeper.keep("ca", "key").unwrap().is_some());
+        keeper.check(Some("ca")).unwrap();
+        keeper.keep("ca", "key").unwrap();
+        assert!(keeper.check(Some("other")).is_err() && keeper.keep("other", "key").is_err());
+        let mut keeper = outside(Some(folder.path()), true);
+        keeper.keep("other", "key").unwrap();
+        assert_eq!(std::fs::read_to_string(folder.path().join(CA_CERTIFICATE)).unwrap(), "other");
+    }
+
+    #[test]
+    fn without_a_folder_the_key_is_kept_nowhere() {
+        let mut keeper = outside(None, false);
+        keeper.check(None).unwrap();
+        assert_eq!(keeper.keep("ca", "key").unwrap(), None);
+    }
+
+    #[test]
+    fn a_rollback_goes_nowhere_else() {
+        assert!(parse::<Args>(&["a", "--rollback", "--until", "stage"]).unwrap_err().contains("cannot be used with"));
+        assert!(parse::<Args>(&["a", "--force"]).unwrap_err().contains("--out-dir"));
+        assert_eq!(parse::<Args>(&["a"]).unwrap().change.timeout.seconds(), 600);
+    }
+}

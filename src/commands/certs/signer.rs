@@ -62,3 +62,34 @@ pub fn ca_beside<'c>(folder: &Folder, source: &Path, ca: &'c str) -> Option<NewF
         || read(&path).is_ok_and(|text| Bundle::normalized(text.as_bytes()).is_ok_and(|bundle| bundle.pem() == ca));
     (!there).then_some(NewFile { name: CA_CERTIFICATE, content: ca, secret: false })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::tests::parse;
+    use crate::commands::tests::write_pairs;
+
+    #[test]
+    fn a_signer_is_a_folder_or_two_files() {
+        let paths = |words: &[&str]| parse::<SignerArgs>(words).unwrap().paths();
+        assert_eq!(paths(&["--ca-dir", "d"]), ("d/ca.crt".into(), "d/ca.key".into()));
+        assert_eq!(paths(&["--ca-cert", "c", "--ca-key", "k"]), ("c".into(), "k".into()));
+        assert!(parse::<SignerArgs>(&["--ca-cert", "c"]).unwrap_err().contains("--ca-key"));
+        assert!(parse::<SignerArgs>(&["--ca-dir", "d", "--ca-key", "k"]).unwrap_err().contains("cannot be used with"));
+        assert_eq!((folder_of(Path::new("a")), folder_of(Path::new("b/a"))), (".".into(), "b".into()));
+    }
+
+    #[test]
+    fn the_ca_goes_beside_the_leaf_unless_it_is_there() {
+        let (with, without) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let ca = write_pairs(with.path(), "a");
+        assert!(SignerArgs::in_folder(with.path()).read(Timestamp::now()).is_ok());
+        assert!(SignerArgs::in_folder(without.path()).read(Timestamp::now()).is_err());
+        let source = with.path().join(CA_CERTIFICATE);
+        let beside =
+            |folder: &tempfile::TempDir, ca: &str| ca_beside(&Folder::new(folder.path()), &source, ca).is_some();
+        assert!(!beside(&with, "other") && beside(&without, &ca));
+        std::fs::write(without.path().join(CA_CERTIFICATE), &ca).unwrap();
+        assert!(!beside(&without, &ca) && beside(&without, "other"));
+    }
+}

@@ -205,3 +205,66 @@ async fn planes(
         (true, None) => Err(NoVerdict::UnknownPlaneId(wanted.unwrap_or_default().to_owned()).into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::tests::{parse, session};
+    use crate::commands::tests::{authority, client};
+    use crate::estate::Unavailable;
+    use crate::pki::certificates;
+
+    #[test]
+    fn all_have_to_authorize_or_any_where_that_is_enough() {
+        let verdict = |verdict| PlaneVerdict { plane: None, verdict };
+        let yes = || verdict(Verdict::Authorized { until: None });
+        let unknown = || verdict(Verdict::Unknown("why".into()));
+        let (_, ca, _) = authority();
+        let no = || verdict(Bundle::from(ca.as_str()).verdict(&[], Timestamp::now()));
+        assert_eq!(exit(&[yes(), yes()], false), Exit::Done);
+        assert_eq!(exit(&[yes(), no()], false), Exit::No);
+        assert_eq!(exit(&[yes(), no()], true), Exit::Done);
+        assert_eq!(exit(&[no(), unknown()], true), Exit::Failed);
+        assert_eq!(exit(&[], true), Exit::Done);
+    }
+
+    #[test]
+    fn a_plane_is_judged_by_its_ca_and_unknown_without_one() {
+        let (one, ca, _) = authority();
+        let (_, other, _) = authority();
+        let presented = certificates(&client(&one, "a").0);
+        let trusting = |text: &str| ClientCa::new("ca".into(), Ok(text.as_bytes().to_vec()));
+        let plane = Plane::default;
+        let planes = [
+            (plane(), trusting(&ca)),
+            (plane(), trusting(&other)),
+            (plane(), ClientCa::unread(Unavailable::missing("it is gone"))),
+        ];
+        let verdicts = judge(&planes, &presented, Timestamp::now());
+        assert!(matches!(verdicts[0].verdict, Verdict::Authorized { until: Some(_) }));
+        assert!(matches!(verdicts[1].verdict, Verdict::Refused(_)));
+        assert!(!matches!(verdicts[2].verdict, Verdict::Authorized { .. }));
+    }
+
+    #[test]
+    fn the_common_name_is_the_plane_id_unless_one_is_named() {
+        let (one, ..) = authority();
+        let presented = certificates(&client(&one, "x").0);
+        let of = |words: &[&str]| {
+            let words = [&["--cert", "tls.crt"], words].concat();
+            wanted(&parse(&words).unwrap(), &presented, &session())
+        };
+        assert_eq!(of(&[]).unwrap().as_deref(), Some("x"));
+        assert_eq!(of(&["--plane-id", "y"]).unwrap().as_deref(), Some("y"));
+        assert_eq!(of(&["--plane", "p"]).unwrap(), None);
+        let args = parse(&["--cert", "tls.crt"]).unwrap();
+        assert!(wanted(&args, &[], &session()).unwrap_err().is::<NoVerdict>());
+    }
+
+    #[tokio::test]
+    async fn standard_input_is_read_once() {
+        let args = parse(&["--cert", "-", "--ca", "-"]).unwrap();
+        let error = run(args, &session()).await.unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(NoVerdict::StdinTwice)), "{error}");
+    }
+}

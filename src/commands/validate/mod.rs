@@ -163,3 +163,37 @@ fn list_rules(format: Format, term: &Term) -> anyhow::Result<Exit> {
     }
     Ok(Exit::Done)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::tests::{files, parse, session};
+    use crate::plane::DEFAULT_KIND;
+
+    #[tokio::test]
+    async fn what_cannot_be_validated_is_refused() {
+        for (words, hint) in
+            [(&[] as &[&str], "choreoctl validate FILE"), (&["-", "--fix"], "write it to a file first")]
+        {
+            let error = run(parse(words).unwrap(), &session()).await.unwrap_err();
+            assert_eq!(error.downcast_ref::<NotValidated>().unwrap().hint().unwrap(), hint);
+        }
+        assert!(parse::<Args>(&["--server", "--crd", "x"]).unwrap_err().contains("cannot be used with"));
+        assert!(parse::<Args>(&["--dry-run", "client"]).unwrap_err().contains("--fix"));
+    }
+
+    #[test]
+    fn a_misspelt_rule_has_a_similar_one() {
+        let id = RULES[0].id;
+        assert_eq!(rule(id).unwrap().id, id);
+        let error = rule(&format!("{id}s")).unwrap_err();
+        assert!(error.contains(&format!("did you mean {id}")) && error.ends_with("--list-rules lists all"), "{error}");
+    }
+
+    #[test]
+    fn a_crd_is_read_and_another_object_is_none() {
+        let (_folder, inputs) = files(&[("crd.yaml", DEFAULT_KIND.crd.unwrap()), ("other.yaml", "kind: Secret\n")]);
+        assert_eq!(read_crds(&inputs[..1]).unwrap().len(), 1);
+        assert!(read_crds(&inputs[1..]).err().unwrap().is::<NotValidated>());
+    }
+}

@@ -187,3 +187,49 @@ fn no_plane() -> Finding {
         fix: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::tests::{files, session};
+    use crate::commands::validate::judging::judge_text;
+
+    const MISSPELT: &str = "apiVersion: openchoreo.dev/v1alpha1
+kind: ClusterBuildPlane
+metadata: {name: a}
+spec: {planeId: a}
+";
+
+    fn fix(text: &str, on_disk: &str, dry_run: DryRun) -> (String, String) {
+        let (session, (_folder, inputs)) = (session(), files(&[("a.yaml", on_disk)]));
+        let validator = Validator::reference("2026-11-22T12:00:00Z".parse().unwrap());
+        let mut run = Run::new(Format::Json, 1, &session.term);
+        let file = judge_text(&validator, "a.yaml".into(), text.to_owned());
+        let judged = run.fix(file, &validator, &inputs[0], dry_run).unwrap();
+        (judged.manifest.text, manifest::read_text(&inputs[0]).unwrap())
+    }
+
+    #[test]
+    fn a_fix_is_judged_as_it_was_written() {
+        let mended = MISSPELT.replace("planeId", "planeID");
+        assert_eq!(fix(MISSPELT, MISSPELT, DryRun::None), (mended.clone(), mended.clone()));
+        assert_eq!(fix(&mended, &mended, DryRun::None), (mended.clone(), mended));
+    }
+
+    #[test]
+    fn a_dry_run_and_a_file_that_was_changed_stay_as_they_are() {
+        assert_eq!(fix(MISSPELT, MISSPELT, DryRun::Client), (MISSPELT.to_owned(), MISSPELT.to_owned()));
+        let changed = format!("{MISSPELT}# changed\n");
+        assert_eq!(fix(MISSPELT, &changed, DryRun::None), (MISSPELT.to_owned(), changed));
+    }
+
+    #[test]
+    fn inputs_without_a_document_are_an_error() {
+        let (session, (_folder, inputs)) = (session(), files(&[("a.yaml", "# nothing\n")]));
+        let validator = Validator::reference("2026-11-22T12:00:00Z".parse().unwrap());
+        let mut run = Run::new(Format::Json, 1, &session.term);
+        run.take(judge_text(&validator, "a.yaml".into(), "# nothing\n".into())).unwrap();
+        let error = run.end(&inputs, false).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(manifest::Error::Empty { .. })), "{error}");
+    }
+}
