@@ -59,12 +59,15 @@ impl Cluster {
         }
     }
 
-    /// The namespaced BuildPlanes, which the gateway judges like the others; none where there is no such kind.
+    /// Returns the planes of the family in the other scope, which the gateway judges like the others; none where there is no
+    /// such kind.
     /// Their planeID is their name, and their Secret's namespace their own, unless given.
-    pub async fn build_planes(&self) -> Result<Vec<Plane>, Error> {
-        let api_version = self.kind.api_version();
-        let path = format!("/apis/{api_version}/buildplanes");
-        let list = ListOf { path: &path, api_version: &api_version, kind: "BuildPlane", labels: "", fields: "" };
+    pub async fn other_scope(&self) -> Result<Vec<Plane>, Error> {
+        let Some(other) = self.kind.other_scope() else {
+            return Ok(Vec::new());
+        };
+        let (api_version, path) = (other.api_version(), other.path(None));
+        let list = ListOf { path: &path, api_version: &api_version, kind: other.kind, labels: "", fields: "" };
         let mut planes: Vec<Plane> = match self.collection(&list, |plane| plane).await {
             Err(Error::NoSource { .. } | Error::NoSuchKind { .. }) => return Ok(Vec::new()),
             planes => planes?,
@@ -119,7 +122,7 @@ mod tests {
         };
         let own = json!({"name": "s", "key": "k"});
         let other = json!({"name": "s", "key": "k", "namespace": "o"});
-        let planes = Fake::of([plane("a", own), plane("b", other)]).cluster().build_planes().await.unwrap();
+        let planes = Fake::of([plane("a", own), plane("b", other)]).cluster().other_scope().await.unwrap();
         let namespaces: Vec<_> = planes
             .iter()
             .map(|plane| plane.spec.cluster_agent.client_ca.secret_ref.clone().unwrap().namespace.unwrap())

@@ -38,7 +38,7 @@ pub async fn note(cluster: &Cluster, build: Option<&Cluster>, deleted: &[Plane])
     // Without the right to list planes it isn't known what they use, and the note says so.
     let staying = cluster.planes_as(None, staying).await.ok();
     // Namespaced BuildPlanes share planeIDs and CAs with the others.
-    let others = cluster.build_planes().await.ok();
+    let others = cluster.other_scope().await.ok();
     let staying: Option<Vec<_>> = staying
         .zip(others)
         .map(|(planes, others)| planes.into_iter().flatten().chain(others.iter().map(Staying::of)).collect());

@@ -132,7 +132,7 @@ fn of_broken_pair(case: &Case, at: Timestamp) -> Option<Break> {
 fn of_running(case: &Case, pair: &Pair, verdict: &Verdict) -> Vec<Break> {
     let pods = case.agent().and_then(|agent| agent.pods.as_deref().ok()).unwrap_or_default();
     // One that nobody renews ends for whoever starts, too.
-    let is_renewed = pair.cert_manager.is_some() && matches!(verdict, Verdict::Authorized { .. });
+    let is_renewed = pair.cert_manager.is_some() && verdict.is_authorized();
     let ends = |running: Running| {
         let (reason, message) = match running {
             Running::Known(leaf) if leaf.der == pair.leaf().der && !is_renewed => return None,

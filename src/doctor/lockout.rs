@@ -87,7 +87,7 @@ async fn concerned(cluster: &Cluster, planes: &[Plane]) -> Result<Vec<Plane>, Er
     let concerned = |other: &Plane| planes.iter().any(|plane| plane.plane_id() == other.plane_id());
     let listed = cluster.planes_as(None, |plane: Plane| concerned(&plane).then_some(plane)).await?;
     // Namespaced BuildPlanes authorize agents like the others.
-    let others = cluster.build_planes().await.unwrap_or_default().into_iter().filter(|plane| concerned(plane));
+    let others = cluster.other_scope().await.unwrap_or_default().into_iter().filter(|plane| concerned(plane));
     Ok(listed.into_iter().flatten().chain(others).collect())
 }
 
@@ -110,7 +110,7 @@ fn common(old: &ClientCa, new: &ClientCa, now: Timestamp) -> Option<bool> {
         new_ones.iter().any(|new| new.ca && new.subject == old.subject && new.spki_sha256 == old.spki_sha256)
     };
     let verdicts: Vec<_> = old_ones.iter().map(|old| new.verdict(std::slice::from_ref(&old.der), now)).collect();
-    if old_ones.iter().any(same) || verdicts.iter().any(|verdict| matches!(verdict, Verdict::Authorized { .. })) {
+    if old_ones.iter().any(same) || verdicts.iter().any(Verdict::is_authorized) {
         return Some(true);
     }
     if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Unknown(_))) { None } else { Some(false) }

@@ -363,7 +363,7 @@ pub fn agent_current(case: &Case) -> Outcome {
         None => Outcome::pass(format!("{} of {} pods present the current certificate", pods.len(), pods.len())),
         Some(told) => {
             let presents: Vec<_> = pods.iter().filter_map(|pod| pair.presented_by(pod)).collect();
-            let trusted = matches!(case.verdict(), Some(Verdict::Authorized { .. }));
+            let trusted = case.verdict().is_some_and(|verdict| verdict.is_authorized());
             // The gateway would let in what the Secret holds, and no pod presents it.
             let would = matches!(&case.gateway.reply, Some(Ok(reply)) if reply.answer == Answer::Authorized);
             let all_older = presents.iter().all(|presents| *presents == Presents::Older);

@@ -7,7 +7,7 @@ use crate::doctor::ground::Ground;
 use crate::estate::Cause;
 use crate::estate::Few;
 use crate::manifest::{parse, to_yaml};
-use crate::pki::{self, Bundle, CA_CERTIFICATE, Certificate, DefectKind, LEAF_CERTIFICATE, Verdict};
+use crate::pki::{self, Bundle, CA_CERTIFICATE, Certificate, DefectKind, LEAF_CERTIFICATE};
 use crate::plane::{Plane, ROTATION};
 use crate::text::{shell_quoted, visible};
 use crate::validate::{self, Severity, judge};
@@ -108,8 +108,7 @@ pub fn client_ca_readable(case: &Case) -> Outcome {
 /// plane: what the guides do by hand. None where an agent would be refused all the same.
 fn trust_agent(case: &Case) -> Option<Hint> {
     let (pair, build) = (case.pair()?, case.shared.build_target.as_ref()?);
-    let trusts =
-        |ca: &str| matches!(Bundle::from(ca).verdict(&pair.presented, case.facts.now), Verdict::Authorized { .. });
+    let trusts = |ca: &str| Bundle::from(ca).verdict(&pair.presented, case.facts.now).is_authorized();
     let leaf = pair.leaf().to_pem();
     let key = if trusts(&pair.ca) { CA_CERTIFICATE } else { LEAF_CERTIFICATE };
     if key == LEAF_CERTIFICATE && !(pair.leaf().self_issued() && trusts(&leaf)) {

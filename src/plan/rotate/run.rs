@@ -171,7 +171,7 @@ impl Run<'_> {
     /// Namespaced BuildPlanes authorize agents, too, and aren't written here.
     async fn refuse_build_planes(&self, pair: &Pair) -> anyhow::Result<()> {
         let control = self.clusters.control;
-        let mut planes = match control.build_planes().await {
+        let mut planes = match control.other_scope().await {
             // Who may not look can't be told of them.
             Err(cluster::Error::Forbidden { .. }) => return Ok(()),
             planes => planes?,
