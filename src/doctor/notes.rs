@@ -13,8 +13,6 @@ use crate::validate;
 
 /// A heartbeat from further in the future than this is a clock that is wrong, not one that is a little ahead.
 const AHEAD_SECONDS: i64 = 60;
-/// How long a new plane may be without a report.
-const PATIENCE_SECONDS: i64 = 90;
 
 /// A remark with a stable id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -129,7 +127,7 @@ fn no_report(facts: &Facts) -> Option<String> {
     if state(facts) != State::Unreported {
         return None;
     }
-    if is_new(facts) {
+    if facts.is_new() {
         return None;
     }
     let held = plane
@@ -146,14 +144,8 @@ fn no_report(facts: &Facts) -> Option<String> {
     })
 }
 
-/// Whether the first report may still be on its way.
-fn is_new(facts: &Facts) -> bool {
-    let created = facts.plane.created();
-    created.is_some_and(|created| facts.now.duration_since(created).as_secs() < PATIENCE_SECONDS)
-}
-
 fn report_pending(facts: &Facts) -> Option<String> {
-    let pending = state(facts) == State::Unreported && is_new(facts);
+    let pending = state(facts) == State::Unreported && facts.is_new();
     pending.then(|| "no report yet: the first one takes about a minute".into())
 }
 

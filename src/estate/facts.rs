@@ -26,7 +26,16 @@ pub struct Facts {
     pub now: Timestamp,
 }
 
+/// How long a new plane may be without a report: the controller's first one takes about a minute.
+const PATIENCE_SECONDS: i64 = 90;
+
 impl Facts {
+    /// Whether the first report may still be on its way.
+    pub fn is_new(&self) -> bool {
+        let created = self.plane.created();
+        created.is_some_and(|created| self.now.duration_since(created).as_secs() < PATIENCE_SECONDS)
+    }
+
     /// Of a plane that can't be read, for one and the same reason.
     pub fn unread(plane: Plane, why: &Unavailable, now: Timestamp) -> Self {
         Self {

@@ -6,11 +6,6 @@ use crate::plane::State;
 use crate::text::shell_quoted;
 
 impl Case {
-    pub fn is_new(&self) -> bool {
-        let created = self.facts.plane.created();
-        created.is_some_and(|created| self.facts.now.duration_since(created).as_secs() < 90)
-    }
-
     /// Whether the control plane says that an agent is there, or was a moment ago.
     pub fn is_connected(&self) -> bool {
         matches!(self.facts.plane.state(self.facts.now), State::Connected | State::Late)

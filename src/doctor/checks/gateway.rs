@@ -153,7 +153,7 @@ pub fn controller(case: &Case) -> Outcome {
             Outcome::fail(format!("the last report is old; {told}; {lease}")).look(look)
         }
         State::Stale => Outcome::fail(format!("the last report is old; {lease}: is the gateway down?")).look(look),
-        State::Unreported if case.is_new() => Outcome::pass("no report yet: the first one takes about a minute"),
+        State::Unreported if case.facts.is_new() => Outcome::pass("no report yet: the first one takes about a minute"),
         State::Unreported => {
             let held = facts.plane.metadata.finalizers.iter().flatten().any(|one| one == facts.plane.kind.finalizer);
             let why = if held {
