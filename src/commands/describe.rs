@@ -1,14 +1,13 @@
 //! `choreoctl describe`: planes in full.
 
 use clap::Args as ClapArgs;
-use serde_json::json;
 
 use super::error::{none_found, tell_missing};
 use crate::args::{ChoiceArgs, FromFiles, OutputArgs, Session, SnapshotArgs, TextFormat};
 use crate::estate::{self, Extent, Facts, Files};
 use crate::manifest::json_text;
 use crate::plane::Plane;
-use crate::render::{self, redacted_json};
+use crate::render::{self, PlanesJson};
 use crate::term::Exit;
 
 /// Show build planes in full
@@ -35,8 +34,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let (mut facts, missing) = gather(&args, session).await?;
     facts.sort_by(|a, b| a.plane.name().cmp(b.plane.name()));
     if args.output.format == TextFormat::Json {
-        let planes: Vec<_> = facts.iter().map(render::describe::json).collect();
-        session.term.line(&json_text(&redacted_json(json!({"planes": planes})))?)?;
+        let planes = PlanesJson { before: Vec::new(), planes: &facts, json: render::describe::json };
+        session.term.line(&json_text(&planes)?)?;
     } else {
         let pages: Vec<_> = facts.iter().map(render::describe::text).collect();
         session.term.print(&pages.join("\n"))?;

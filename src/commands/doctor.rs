@@ -83,7 +83,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         args.diagnosis.refuse_clusters()?;
         let files = args.files.read(&args.build_file, term)?;
         let (gathered, missing, exit) = args.diagnosis.read_files(&files, args.expires_within, term).await;
-        return Ok(exit.and(conclude(&args, &gathered, missing, term)?));
+        return Ok(exit.and(conclude(&args, gathered, missing, term)?));
     }
     let control = args.diagnosis.choice.connect(session).await?;
     let build = args.diagnosis.build().connect(session).await?;
@@ -107,17 +107,23 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             (gathered, Vec::new(), Exit::Failed)
         }
     };
-    Ok(exit.and(conclude(&args, &gathered, missing, term)?))
+    Ok(exit.and(conclude(&args, gathered, missing, term)?))
 }
 
 /// Shows what the checks say, and how that ends.
-fn conclude(args: &Args, gathered: &Gathered, missing: Vec<anyhow::Error>, term: &Term) -> anyhow::Result<Exit> {
-    let ground = checks(&gathered.ground, None);
-    let diagnose = |case: &Case| Diagnosed {
-        name: case.facts.plane.name().to_owned(),
-        checked: checks(&gathered.ground, Some(case)),
+fn conclude(args: &Args, gathered: Gathered, missing: Vec<anyhow::Error>, term: &Term) -> anyhow::Result<Exit> {
+    let Gathered { ground: of_all, cases } = gathered;
+    let ground = checks(&of_all, None);
+    let is_table = args.output.format == TextFormat::Text && args.diagnosis.choice.names.is_empty() && cases.len() > 1;
+    let diagnose = |case: Case| {
+        let mut checked = checks(&of_all, Some(&case));
+        if is_table {
+            // Of thousands of planes only what is shown is kept.
+            checked.retain(Checked::counts);
+        }
+        Diagnosed { name: case.facts.plane.name().to_owned(), checked }
     };
-    let planes: Vec<_> = gathered.cases.par_iter().map(diagnose).collect();
+    let planes: Vec<_> = cases.into_par_iter().map(diagnose).collect();
     let all = planes.iter().map(|plane| plane.checked.as_slice()).chain([ground.as_slice()]);
     let exit = all.map(|checked| exit_of(checked, args.strict)).fold(Exit::Done, Exit::and);
     match args.output.format {
@@ -129,7 +135,7 @@ fn conclude(args: &Args, gathered: &Gathered, missing: Vec<anyhow::Error>, term:
         TextFormat::Text => match planes.as_slice() {
             [] if missing.is_empty() && root_cause(&ground).is_none() => none_found(term),
             [] => term.print(&render::checks::list(&ground, true))?,
-            planes if args.diagnosis.choice.names.is_empty() && planes.len() > 1 => {
+            planes if is_table => {
                 term.print(&render::checks::table(planes))?;
                 let told: Vec<_> = ground.into_iter().filter(|one| one.is_problem()).collect();
                 if !told.is_empty() {

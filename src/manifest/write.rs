@@ -43,19 +43,19 @@ pub fn json_text(value: &impl Serialize) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))?;
-    Ok(escape_json(&String::from_utf8(bytes)?))
+    Ok(escape_json(String::from_utf8(bytes)?))
 }
 
 /// A value as JSON on one line.
 pub fn json_line(value: &impl Serialize) -> anyhow::Result<String> {
-    Ok(escape_json(&serde_json::to_string(value)?))
+    Ok(escape_json(serde_json::to_string(value)?))
 }
 
 /// In JSON's text a hidden character other than layout can only stand inside a string.
-fn escape_json(text: &str) -> String {
+fn escape_json(text: String) -> String {
     let escaped = |c: char| hidden(c) && c != '\n';
     if !text.contains(escaped) {
-        return text.to_owned();
+        return text;
     }
     let mut out = String::with_capacity(text.len() + 16);
     for c in text.chars() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{NONE, cell, columns, cut, redacted_json};
+use super::{NONE, PlanesJson, cell, columns, cut};
 use crate::doctor::{Checked, Hint, Status, is_healthy, root_cause, unchecked, warnings};
 use crate::paint;
 use crate::text::visible;
@@ -147,33 +147,35 @@ pub fn table(planes: &[Diagnosed]) -> String {
 }
 
 /// All of them as one object; `ground` are the checks that are about no plane.
-pub fn json(ground: &[Checked], planes: &[Diagnosed], healthy: bool) -> Value {
-    let one = |one: &Checked| {
-        let outcome = &one.outcome;
-        json!({
-            "id": one.check.id,
-            "group": one.check.group().title(),
-            "status": outcome.status,
-            "message": outcome.message,
-            "details": outcome.details,
-            "hint": outcome.hints.first().map(Hint::text),
-            "hints": outcome.hints,
-            "unchecked": outcome.unchecked.map(|why| why.to_string()),
-        })
-    };
-    let plane = |plane: &Diagnosed| {
-        json!({
-            "name": plane.name,
-            "healthy": is_healthy(&plane.checked),
-            "rootCause": root_cause(&plane.checked).map(|cause| cause.check.id),
-            "warnings": warnings(&plane.checked).map(|one| one.check.id).collect::<Vec<_>>(),
-            "unchecked": reasons(&plane.checked),
-            "checks": plane.checked.iter().filter(|one| !one.check.is_of_ground()).map(one).collect::<Vec<_>>(),
-        })
-    };
-    let planes: Vec<_> = planes.iter().map(plane).collect();
-    let ground: Vec<_> = ground.iter().map(one).collect();
-    redacted_json(json!({"healthy": healthy, "checks": ground, "planes": planes}))
+pub fn json<'p>(ground: &[Checked], planes: &'p [Diagnosed], healthy: bool) -> PlanesJson<'p, Diagnosed> {
+    let ground: Vec<_> = ground.iter().map(check_json).collect();
+    PlanesJson { before: vec![("healthy", healthy.into()), ("checks", ground.into())], planes, json: plane_json }
+}
+
+fn check_json(one: &Checked) -> Value {
+    let outcome = &one.outcome;
+    json!({
+        "id": one.check.id,
+        "group": one.check.group().title(),
+        "status": outcome.status,
+        "message": outcome.message,
+        "details": outcome.details,
+        "hint": outcome.hints.first().map(Hint::text),
+        "hints": outcome.hints,
+        "unchecked": outcome.unchecked.map(|why| why.to_string()),
+    })
+}
+
+fn plane_json(plane: &Diagnosed) -> Value {
+    let checks = plane.checked.iter().filter(|one| !one.check.is_of_ground());
+    json!({
+        "name": plane.name,
+        "healthy": is_healthy(&plane.checked),
+        "rootCause": root_cause(&plane.checked).map(|cause| cause.check.id),
+        "warnings": warnings(&plane.checked).map(|one| one.check.id).collect::<Vec<_>>(),
+        "unchecked": reasons(&plane.checked),
+        "checks": checks.map(check_json).collect::<Vec<_>>(),
+    })
 }
 
 #[cfg(test)]
@@ -228,7 +230,7 @@ gateway
             "{shown}"
         );
         let well = diagnosed("well", &[("client-ca-usable", Status::Pass, "", None)]);
-        let object = json(&[], &[well, sick], false);
+        let object = serde_json::to_value(json(&[], &[well, sick], false)).unwrap();
         assert_eq!(
             (&object["planes"][0]["healthy"], &object["planes"][1]["rootCause"]),
             (&json!(true), &json!("agent-tls"))

@@ -13,6 +13,7 @@ pub mod verdicts;
 pub mod watch;
 
 use comfy_table::{Cell, ColumnConstraint, Table, Width, presets};
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use crate::paint;
 use crate::plane::State;
@@ -36,6 +37,33 @@ pub fn redacted_json(value: serde_json::Value) -> serde_json::Value {
             Value::Object(fields.into_iter().map(field).collect())
         }
         other => other,
+    }
+}
+
+/// A view of planes as JSON, each of which is made when it is written: all of them at once take ten times their text.
+pub struct PlanesJson<'v, P> {
+    /// What comes before the planes, by field.
+    pub before: Vec<(&'static str, serde_json::Value)>,
+    pub planes: &'v [P],
+    pub json: fn(&P) -> serde_json::Value,
+}
+
+impl<P> Serialize for PlanesJson<'_, P> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        struct Each<'v, P>(&'v PlanesJson<'v, P>);
+
+        impl<P> Serialize for Each<'_, P> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_seq(self.0.planes.iter().map(|plane| redacted_json((self.0.json)(plane))))
+            }
+        }
+
+        let mut object = serializer.serialize_map(None)?;
+        for (field, value) in &self.before {
+            object.serialize_entry(field, &redacted_json(value.clone()))?;
+        }
+        object.serialize_entry("planes", &Each(self))?;
+        object.end()
     }
 }
 

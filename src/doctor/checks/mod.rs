@@ -74,6 +74,11 @@ pub struct Checked {
 }
 
 impl Checked {
+    /// Whether the verdict on a plane depends on it.
+    pub fn counts(&self) -> bool {
+        self.is_problem() || self.outcome.unknown || self.outcome.unchecked.is_some()
+    }
+
     /// Whether it is worth a word of its own.
     pub fn is_problem(&self) -> bool {
         matches!(self.outcome.status, Status::Warn | Status::Fail)
