@@ -136,3 +136,122 @@ fn finish(item: &mut Value, at: Timestamp) {
 fn plane(object: &Value) -> Plane {
     Plane::deserialize(object).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Fake;
+    use crate::estate::Files;
+    use crate::pki::Remaining;
+    use crate::plane::{Snapshot, Span};
+
+    fn object(version: &str, kind: &str, name: &str, namespace: Option<&str>) -> Value {
+        let mut object = json!({"apiVersion": version, "kind": kind, "metadata": {"name": name}});
+        if let Some(namespace) = namespace {
+            object["metadata"]["namespace"] = namespace.into();
+        }
+        object
+    }
+
+    fn plane(kind: &str, namespace: Option<&str>, name: &str, plane_id: &str) -> Value {
+        let mut plane = object("openchoreo.dev/v1alpha1", kind, name, namespace);
+        plane["spec"] = json!({"planeID": plane_id, "clusterAgent": {"clientCA": {"value": name}}});
+        plane
+    }
+
+    fn control() -> Fake {
+        let fake = Fake::of([
+            plane("ClusterBuildPlane", None, "a", "id"),
+            plane("ClusterBuildPlane", None, "sibling", "id"),
+            plane("ClusterBuildPlane", None, "stranger", "other"),
+            plane("BuildPlane", Some("n"), "ours", "id"),
+            plane("BuildPlane", Some("n"), "theirs", "other"),
+        ]);
+        fake.forbid("GET /api/v1/namespaces/control/secrets");
+        fake
+    }
+
+    fn build() -> Fake {
+        let mut agent = object("apps/v1", "Deployment", "agent", Some("build"));
+        agent["metadata"]["labels"] = json!({"app": "cluster-agent", "app.kubernetes.io/component": "cluster-agent"});
+        let container = json!({"name": "agent", "args": ["--plane-id=id"]});
+        let volumes = json!([{"name": "client-certs", "secret": {"secretName": "tls"}}]);
+        let template = json!({"spec": {"containers": [container], "volumes": volumes}});
+        agent["spec"] = json!({"selector": {"matchLabels": {"of": "x"}}, "template": template});
+        let mut secret = object("v1", "Secret", "tls", Some("build"));
+        secret["data"] = json!({"tls.crt": "AAAA", "tls.key": "U0VDUkVU", "other": "U0VDUkVU"});
+        let certificate = |name: &str, secret: &str| {
+            let mut certificate = object("cert-manager.io/v1", "Certificate", name, Some("build"));
+            certificate["spec"] = json!({"secretName": secret});
+            certificate
+        };
+        Fake::of([agent, secret, certificate("own", "tls"), certificate("foreign", "elsewhere")])
+    }
+
+    async fn dumped() -> (Vec<Value>, Vec<String>) {
+        let (control, build) = (control().cluster(), build().cluster());
+        let reach = Reach {
+            control: &control,
+            control_namespace: "control",
+            build: Some((&build, Some("build"))),
+            named: true,
+            soon: Remaining::Span(Span::default()),
+            gateway: None,
+        };
+        let (list, unread) = dump(&reach, &["a".to_owned()]).await.unwrap();
+        (list["items"].as_array().unwrap().clone(), unread)
+    }
+
+    #[tokio::test]
+    async fn a_dump_holds_what_concerns_its_planes_and_no_secret() {
+        let (items, unread) = dumped().await;
+        let titles: Vec<_> = items
+            .iter()
+            .map(|item| format!("{} {}", item["kind"].as_str().unwrap(), item["metadata"]["name"].as_str().unwrap()))
+            .collect();
+        let expected = [
+            "ControlPlane control",
+            "ClusterBuildPlane a",
+            "ClusterBuildPlane sibling",
+            "BuildPlane ours",
+            "Unread /api/v1/namespaces/control/secrets/cluster-gateway-ca",
+            "BuildCluster build",
+            "Certificate own",
+            "Deployment agent",
+            "Secret tls",
+            "End end",
+        ];
+        assert_eq!(titles, expected);
+        assert_eq!(unread.len(), 1, "{unread:?}");
+        let text = Value::from(items).to_string();
+        assert!(!text.contains("U0VDUkVU") && !text.contains("SECRET"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_dump_is_read_as_the_clusters_were() {
+        let (items, _) = dumped().await;
+        let (planes, related): (Vec<_>, Vec<_>) =
+            items.into_iter().partition(|item| item["kind"] == "ClusterBuildPlane");
+        let planes: Vec<_> = planes.iter().map(typed).collect();
+        let snapshot = Snapshot::of_files(planes, related, None);
+        let (files, agents) = (Files::control(&snapshot), Files::build(&snapshot).unwrap());
+        let reach = Reach {
+            control: &files,
+            control_namespace: "control",
+            build: Some((&agents, Some("build"))),
+            named: true,
+            soon: Remaining::Span(Span::default()),
+            gateway: None,
+        };
+        let planes = snapshot.planes[..1].to_vec();
+        let gathered = gather(&reach, planes, Extent::Some).await;
+        let case = &gathered.cases[0];
+        let agent = case.agent().unwrap();
+        let pair = agent.pair.as_ref().unwrap_err();
+        assert_eq!(pair.message, "Secret build/tls holds no certificate that can be parsed");
+        assert_eq!(agent.issuance.as_ref().unwrap().as_ref().unwrap().name.name, "own");
+        assert_eq!(case.build_planes.as_ref().unwrap().as_slice(), ["n/ours"]);
+        assert!(gathered.ground.forbidden.len() == 1 && gathered.ground.control_rights.len() > 5);
+        assert!(!marks::is_cut_off(&snapshot));
+    }
+}

@@ -273,3 +273,92 @@ async fn staged<S: Source>(
     });
     looked.buffer_unordered(AT_ONCE).collect().await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{Cluster, Fake};
+    use crate::pki::Remaining;
+    use crate::plane::Span;
+    use serde_json::{Value, json};
+
+    fn plane(name: &str, plane_id: &str) -> Value {
+        json!({
+            "apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": name},
+            "spec": {"planeID": plane_id, "clusterAgent": {"clientCA": {"value": "x"}}},
+        })
+    }
+
+    fn agent(namespace: &str, name: &str, plane_id: &str) -> Value {
+        let labels = json!({"app": "cluster-agent", "app.kubernetes.io/component": "cluster-agent"});
+        let container = json!({"name": "agent", "args": [format!("--plane-id={plane_id}")]});
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"namespace": namespace, "name": name, "labels": labels},
+            "spec": {"selector": {}, "template": {"spec": {"containers": [container]}}},
+        })
+    }
+
+    fn reach<'r>(control: &'r Cluster, build: Option<&'r Cluster>) -> Reach<'r, Cluster> {
+        Reach {
+            control,
+            control_namespace: "control",
+            build: build.map(|build| (build, Some("n"))),
+            named: false,
+            soon: Remaining::Span(Span::default()),
+            gateway: None,
+        }
+    }
+
+    /// What is found for each plane: its agent, or why there is none; and agents elsewhere.
+    async fn found(planes: &[Value], agents: &[Value]) -> Vec<(String, usize)> {
+        let (control, build) = (Fake::of(planes.to_vec()).cluster(), Fake::of(agents.to_vec()).cluster());
+        let planes = control.planes(None).await.unwrap();
+        let gathered = gather(&reach(&control, Some(&build)), planes, Extent::All).await;
+        let told = |case: &Case| match case.build.as_ref().unwrap() {
+            Ok(build) => (build.agent.agent.name.name.clone(), 0),
+            Err(why) => (why.message.clone(), case.elsewhere.as_ref().unwrap().len()),
+        };
+        gathered.cases.iter().map(told).collect()
+    }
+
+    #[tokio::test]
+    async fn no_plane_costs_a_request_of_its_own() {
+        let counts = async |planes: usize| {
+            let fake = Fake::of((0..planes).map(|number| plane(&format!("p{number}"), "id")));
+            let (control, build) = (fake.cluster(), Fake::of([agent("n", "a", "id")]));
+            let planes = control.planes(None).await.unwrap();
+            let gathered = gather(&reach(&control, Some(&build.cluster())), planes, Extent::All).await;
+            assert!(gathered.cases.iter().all(|case| Arc::ptr_eq(&case.shared, &gathered.cases[0].shared)));
+            (fake.asked().len(), build.asked().len())
+        };
+        assert_eq!(counts(1).await, counts(200).await);
+    }
+
+    #[tokio::test]
+    async fn the_agent_of_a_plane_is_the_one_of_its_plane_id() {
+        let planes = [plane("x", "x"), plane("y", "y")];
+        let told = found(&planes, &[agent("n", "a", "x"), agent("n", "b", "y")]).await;
+        assert_eq!(told, [("a".into(), 0), ("b".into(), 0)]);
+        // One of another planeID is meant only where it is nobody else's, and alone.
+        let gone = |id: &str| format!("there is no agent of planeID {id} in the namespace n");
+        assert_eq!(found(&planes, &[agent("n", "a", "x")]).await[1], (gone("y"), 0));
+        assert_eq!(found(&planes[1..], &[agent("n", "a", "default")]).await, [("a".into(), 0)]);
+        let told = found(&planes[1..], &[agent("n", "a", "default"), agent("n", "b", "default")]).await;
+        assert_eq!(told, [(gone("y"), 0)]);
+        let told = found(&planes[..1], &[agent("n", "a", "x"), agent("n", "b", "x")]).await;
+        assert_eq!(told, [("there are several agents: n/a, n/b".into(), 0)]);
+        assert_eq!(found(&planes[..1], &[agent("o", "a", "x")]).await, [(gone("x"), 1)], "it is elsewhere");
+    }
+
+    #[tokio::test]
+    async fn the_build_cluster_is_looked_at_without_the_control_plane() {
+        let (control, build) = (Fake::default().cluster(), Fake::of([agent("n", "a", "x")]).cluster());
+        let error = Error::Busy { server: "s".into(), wait: std::time::Duration::from_secs(9) };
+        let gathered = gather_without_control(&reach(&control, Some(&build)), &[], &error).await;
+        let case = &gathered.cases[0];
+        assert_eq!((case.facts.plane.name(), case.plane.is_err()), ("x", true));
+        assert_eq!(case.agent().unwrap().agent.name.name, "a");
+        assert!(gathered.ground.api_server.is_err() && gathered.ground.crd.is_err());
+    }
+}

@@ -286,3 +286,123 @@ pub async fn log(source: &impl Source, facts: &AgentFacts) -> Result<String, Una
         _ => Ok(known.into_iter().flatten().collect::<Vec<_>>().join("\n")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Fake;
+    use crate::estate::{Cause, Files, marks};
+    use crate::pki::KeyAlgorithm;
+    use crate::plane::{LOG, Side, Snapshot};
+    use serde_json::json;
+
+    fn named(kind: &str, version: &str, name: &str) -> Value {
+        json!({"apiVersion": version, "kind": kind, "metadata": {"namespace": "n", "name": name, "annotations": {}}})
+    }
+
+    fn deployment() -> Value {
+        let mut deployment = named("Deployment", "apps/v1", "agent");
+        deployment["metadata"]["labels"] =
+            json!({"app": "cluster-agent", "app.kubernetes.io/component": "cluster-agent"});
+        let container = json!({"name": "agent", "args": ["--plane-id=x"]});
+        let volumes = json!([
+            {"name": "client-certs", "secret": {"secretName": "tls"}}, {"name": "server-ca", "configMap": {"name": "ca"}},
+        ]);
+        let template = json!({"spec": {"containers": [container], "volumes": volumes}});
+        deployment["spec"] = json!({"selector": {"matchLabels": {"of": "x"}}, "template": template});
+        deployment
+    }
+
+    fn secret() -> Value {
+        let key = rcgen::KeyPair::from_pem(&PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap().to_pem()).unwrap();
+        let leaf = rcgen::CertificateParams::default().self_signed(&key).unwrap();
+        let mut secret = named("Secret", "v1", "tls");
+        let encoded = |text: String| STANDARD.encode(text);
+        secret["data"] = json!({"tls.crt": encoded(leaf.pem()), "tls.key": encoded(key.serialize_pem())});
+        secret
+    }
+
+    fn pod(name: &str, label: &str, phase: &str) -> Value {
+        let mut pod = named("Pod", "v1", name);
+        pod["metadata"]["labels"] = json!({"of": label});
+        pod["metadata"]["annotations"] = json!({LOG: format!("log of {name}")});
+        let state = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
+        let status =
+            json!({"name": "agent", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": state});
+        (pod["spec"], pod["status"]) =
+            (json!({"containers": []}), json!({"phase": phase, "containerStatuses": [status]}));
+        pod
+    }
+
+    fn objects() -> Vec<Value> {
+        let mut map = named("ConfigMap", "v1", "ca");
+        map["binaryData"] = json!({"ca.crt": STANDARD.encode("gateway")});
+        vec![deployment(), secret(), pod("a", "x", "Running"), pod("b", "x", "Failed"), pod("c", "y", "Running"), map]
+    }
+
+    fn dumped(mut objects: Vec<Value>) -> Snapshot {
+        objects.push(marks::place(Side::Build, "n"));
+        Snapshot::of_files(Vec::new(), objects, None)
+    }
+
+    /// All that is read of the agent, in words.
+    async fn told(source: &impl Source) -> (String, Vec<String>, Result<String, Unavailable>) {
+        let agents = deployed(source, Some("n")).await.unwrap();
+        let facts = of_agents(source, agents).await.remove(0);
+        let pair = match &facts.pair {
+            Ok(pair) => format!("{} {}", pair.source, pair.fits),
+            Err(why) => format!("{}: {why}", why.cause.word()),
+        };
+        let pods = facts.pods.as_deref().unwrap().iter().map(|pod| pod.name.clone()).collect();
+        (pair, pods, server_ca(source, &facts.agent).await)
+    }
+
+    #[tokio::test]
+    async fn an_agent_is_read_the_same_from_a_cluster_and_from_files() {
+        let snapshot = dumped(objects());
+        let expected = ("secret/n/tls true".to_owned(), vec!["a".to_owned()], Ok("gateway".to_owned()));
+        assert_eq!(told(&Fake::of(objects()).cluster()).await, expected);
+        let files = Files::build(&snapshot).unwrap();
+        assert_eq!(told(&files).await, expected);
+        let facts = AgentFacts::of(&files, deployed(&files, None).await.unwrap().remove(0)).await;
+        assert_eq!(log(&files, &facts).await, Ok("log of a".into()));
+    }
+
+    #[tokio::test]
+    async fn a_dump_says_of_a_key_that_stayed_whether_it_fits() {
+        for (told_by_dump, expected) in [("true", true), ("false", false)] {
+            let mut all = objects();
+            all[1]["data"].as_object_mut().unwrap().shift_remove("tls.key");
+            all[1]["metadata"]["annotations"][KEY_FITS] = told_by_dump.into();
+            let snapshot = dumped(all.clone());
+            assert_eq!(told(&Files::build(&snapshot).unwrap()).await.0, format!("secret/n/tls {expected}"));
+            assert_eq!(told(&Fake::of(all).cluster()).await.0, "secret/n/tls false", "a cluster has no such word");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_an_agent_lacks_is_told() {
+        let mut garbage = objects();
+        garbage[1]["data"] = json!({"tls.crt": "AAAA"});
+        garbage[5] = named("ConfigMap", "v1", "ca");
+        let (pair, _, ca) = told(&Fake::of(garbage).cluster()).await;
+        assert_eq!(pair, "invalid: Secret n/tls holds no certificate that can be parsed");
+        assert_eq!(ca.unwrap_err().message, "ConfigMap n/ca has no key ca.crt");
+        let fake = Fake::of([deployment()]);
+        let (pair, pods, ca) = told(&fake.cluster()).await;
+        assert_eq!((pair.as_str(), pods.len()), ("missing: Secret n/tls does not exist", 0));
+        assert_eq!(ca.unwrap_err().cause, Cause::Missing);
+        fake.forbid("GET /api/v1/namespaces/n/secrets/tls");
+        assert!(told(&fake.cluster()).await.0.starts_with("forbidden: "));
+        let mut without = deployment();
+        without["spec"]["template"]["spec"]["volumes"] = json!([]);
+        let told = told(&Fake::of([without]).cluster()).await.0;
+        assert_eq!(told, "missing: the agent n/agent mounts no Secret as client-certs");
+    }
+
+    #[test]
+    fn an_object_that_is_no_secret_is_none() {
+        assert!(!stored(secret()).unwrap().bytes(LEAF_PRIVATE_KEY).is_empty());
+        assert!(stored(json!({"data": {"a": 1}})).is_none());
+    }
+}

@@ -173,3 +173,71 @@ pub async fn read_cas<'p>(
     let read = stream::iter(distinct).map(async |place| (place.clone(), place.read(source).await));
     read.buffer_unordered(AT_ONCE).collect().await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Fake;
+    use crate::estate::Cause;
+    use serde_json::json;
+
+    fn plane(client_ca: Value) -> Plane {
+        let spec = json!({"planeID": "x", "clusterAgent": {"clientCA": client_ca}});
+        serde_json::from_value(json!({"metadata": {"name": "x"}, "spec": spec})).unwrap()
+    }
+
+    fn secret(name: &str, key: &str) -> Plane {
+        plane(json!({"secretRef": {"namespace": "n", "name": name, "key": key}}))
+    }
+
+    #[test]
+    fn a_plane_says_where_its_ca_is() {
+        let place = |client_ca: Value| match CaPlace::of(&plane(client_ca)) {
+            CaPlace::Value(text) => text,
+            CaPlace::Secret(secret) => secret.to_string(),
+            CaPlace::Unusable(source, why) => format!("{source}, {}: {why}", why.cause.word()),
+        };
+        let named = json!({"namespace": "n", "name": "s", "key": "k"});
+        assert_eq!(place(json!({"value": "x", "secretRef": named})), "x", "the gateway reads the value");
+        assert_eq!(place(json!({"value": "", "secretRef": named})), "n/s:k");
+        assert_eq!(place(json!({})), "none, missing: the plane names no CA");
+        let told = "secret//s:k, invalid: its secretRef has no namespace";
+        assert_eq!(place(json!({"secretRef": {"name": "s", "key": "k"}})), told);
+        let told = "secret/n/S:k, invalid: its secretRef can't name a Secret";
+        assert_eq!(place(json!({"secretRef": {"namespace": "n", "name": "S", "key": "k"}})), told);
+    }
+
+    #[tokio::test]
+    async fn each_ca_is_read_once_and_shared() {
+        let object = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "n", "name": "s"}, "data": {"k": "Y2E="},
+        });
+        let fake = Fake::of([object]);
+        let value = || plane(json!({"value": "inline"}));
+        let planes = [secret("s", "k"), value(), secret("s", "k"), value()];
+        let cas = client_cas(&fake.cluster(), &planes).await;
+        assert_eq!(
+            cas.iter().map(ClientCa::text).collect::<Vec<_>>(),
+            [Ok("ca"), Ok("inline"), Ok("ca"), Ok("inline")]
+        );
+        assert_eq!((cas[0].source(), cas[1].source(), fake.asked().len()), ("secret/n/s:k", "value", 1));
+        assert!(Arc::ptr_eq(&cas[0].0, &cas[2].0) && Arc::ptr_eq(&cas[1].0, &cas[3].0));
+    }
+
+    #[tokio::test]
+    async fn a_ca_that_is_not_there_refuses_and_one_that_may_not_be_read_is_unknown() {
+        let fake =
+            Fake::of([json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "n", "name": "s"}})]);
+        fake.forbid("GET /api/v1/namespaces/n/secrets/secret");
+        let planes = [secret("gone", "k"), secret("s", "k"), secret("secret", "k")];
+        let cas = client_cas(&fake.cluster(), &planes).await;
+        let told: Vec<_> = cas.iter().map(|ca| ca.text().unwrap_err().clone()).collect();
+        assert_eq!((told[0].cause, told[0].message.as_str()), (Cause::Missing, "Secret n/gone does not exist"));
+        assert_eq!((told[1].cause, told[1].message.as_str()), (Cause::Missing, "Secret n/s has no key k"));
+        assert_eq!(told[2].cause, Cause::Forbidden);
+        let verdict = |ca: &ClientCa| ca.verdict(&[], Timestamp::UNIX_EPOCH);
+        assert!(matches!(verdict(&cas[0]), Verdict::Refused(refusal) if refusal.reason == Reason::CaUnreadable));
+        assert!(matches!(verdict(&cas[2]), Verdict::Unknown(_)));
+        assert!(cas[2].certificates().is_err() && cas[2].ders().is_empty() && cas[2].expires().is_none());
+    }
+}

@@ -154,3 +154,80 @@ pub async fn facts(source: &impl Source, planes: Vec<Plane>, extent: Extent) -> 
     };
     planes.into_iter().map(with_events).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{Cluster, Fake};
+    use crate::estate::{Cause, Files};
+    use crate::plane::Snapshot;
+    use serde_json::{Value, json};
+
+    fn plane(name: &str, plane_id: &str, client_ca: Value) -> Value {
+        json!({
+            "apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": name},
+            "spec": {"planeID": plane_id, "clusterAgent": {"clientCA": client_ca}},
+        })
+    }
+
+    fn secret(name: &str) -> Value {
+        json!({"secretRef": {"namespace": "n", "name": name, "key": "ca.crt"}})
+    }
+
+    async fn listed(cluster: &Cluster) -> Vec<Plane> {
+        cluster.planes(None).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn no_plane_costs_a_request_of_its_own() {
+        let all = (0..300).map(|number| plane(&format!("p{number}"), "id", json!({"value": "x"})));
+        let fake = Fake::of(all);
+        let cluster = fake.cluster();
+        let planes = listed(&cluster).await;
+        let before = fake.asked().len();
+        let told = facts(&cluster, planes, Extent::All).await;
+        assert_eq!((told.len(), fake.asked().len() - before), (300, 2), "{:?}", fake.asked());
+        assert_eq!(told[7].shares_plane_id_with.as_ref().unwrap().few().total, 299);
+        assert_eq!((&told[7].observability_exists, &told[7].events), (&Ok(false), &Ok(Vec::new())));
+    }
+
+    #[tokio::test]
+    async fn the_secrets_of_planes_that_are_not_meant_are_read_only_where_that_matters() {
+        let all = [plane("a", "id", secret("a")), plane("b", "id", secret("b")), plane("c", "other", secret("c"))];
+        for (secrets, expected) in [(Secrets::OfMeant, vec!["a"]), (Secrets::OfTheirPlaneIds, vec!["a", "b"])] {
+            let fake = Fake::of(all.clone());
+            let cluster = fake.cluster();
+            let mut planes = listed(&cluster).await;
+            planes.truncate(1);
+            let surroundings = Surroundings::of(&cluster, &planes, Extent::Some, secrets).await;
+            let asked = fake.asked();
+            let mut read: Vec<_> = asked.iter().filter_map(|asked| asked.split("/secrets/").nth(1)).collect();
+            read.sort_unstable();
+            assert_eq!(read, expected);
+            let told = surroundings.facts(planes.remove(0));
+            assert_eq!(told.client_ca.text().unwrap_err().message, "Secret n/a does not exist");
+            assert_eq!(told.shares_plane_id_with.unwrap().names().collect::<Vec<_>>(), ["b"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn one_who_may_not_list_planes_learns_of_the_ones_that_were_named() {
+        let fake = Fake::of([plane("a", "id", json!({"value": "x"}))]);
+        let cluster = fake.cluster();
+        let planes = listed(&cluster).await;
+        fake.forbid("GET /apis/openchoreo.dev/v1alpha1/clusterbuildplanes?");
+        let told = facts(&cluster, planes, Extent::Some).await.remove(0);
+        assert_eq!(told.shares_plane_id_with.unwrap_err().cause, Cause::Forbidden);
+        assert_eq!(told.client_ca.text(), Ok("x"));
+    }
+
+    #[tokio::test]
+    async fn a_plane_in_two_files_counts_once() {
+        let planes = [plane("a", "id", json!({})), plane("b", "id", json!({})), plane("b", "id", json!({}))];
+        let planes: Vec<Plane> = planes.map(|plane| serde_json::from_value(plane).unwrap()).into();
+        let snapshot = Snapshot::of_files(planes.clone(), Vec::new(), None);
+        let told = facts(&Files::control(&snapshot), planes, Extent::Some).await;
+        let others = |at: usize| told[at].shares_plane_id_with.as_ref().unwrap().names().collect::<Vec<_>>();
+        assert_eq!((others(0), others(1)), (vec!["b"], vec!["a"]));
+    }
+}

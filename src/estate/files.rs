@@ -138,3 +138,81 @@ impl Source for Files<'_> {
         self.snapshot.now
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::estate::objects::DEPLOYMENT;
+    use crate::estate::unavailable::Cause;
+    use crate::plane::{DUMPED, SIDE};
+    use serde_json::json;
+
+    fn named(name: &str) -> NamespacedName {
+        NamespacedName { namespace: "n".into(), name: name.into() }
+    }
+
+    fn dump(related: Vec<Value>) -> Snapshot {
+        let metadata = json!({"name": "a", "annotations": {DUMPED: "2026-01-01T00:00:00Z"}});
+        Snapshot::of_files(vec![serde_json::from_value(json!({"metadata": metadata})).unwrap()], related, None)
+    }
+
+    #[tokio::test]
+    async fn what_is_not_in_files_is_missing_only_where_it_was_looked_for() {
+        let secret = ObjectRef::named(SECRET, &named("x"));
+        let told = async |snapshot: Snapshot| {
+            let why = Files::control(&snapshot).get(&secret).await.unwrap_err();
+            (why.cause, why.message)
+        };
+        let part = told(Snapshot::default()).await;
+        assert_eq!(part, (Cause::NotInFiles, "Secret n/x is not in the files".into()));
+        assert_eq!(told(dump(vec![])).await, (Cause::Missing, "Secret n/x does not exist".into()));
+        let why = Unavailable::new(Cause::Forbidden, "not allowed");
+        let unread = dump(vec![marks::unread(Side::Control, &secret.path(), &why)]);
+        assert_eq!(told(unread).await, (Cause::Forbidden, "it could not be read for the dump: not allowed".into()));
+        let longer = dump(vec![marks::unread(Side::Control, &format!("{}y", secret.path()), &why)]);
+        assert_eq!(told(longer).await.0, Cause::Missing, "it is another one's path");
+    }
+
+    #[tokio::test]
+    async fn a_list_that_could_not_be_read_is_not_empty() {
+        let agents = Collection::of(DEPLOYMENT, Some("n")).labelled("app=x");
+        let why = Unavailable::new(Cause::Unreachable, "no answer");
+        let place = marks::place(Side::Build, "n");
+        let snapshot = dump(vec![place, marks::unread(Side::Build, &agents.path(), &why)]);
+        let build = Files::build(&snapshot).unwrap();
+        assert_eq!(build.list(&agents, |_| Some(())).await.unwrap_err().cause, Cause::Unknown);
+        assert!(Files::build(&dump(vec![])).is_none(), "nothing is told of it");
+    }
+
+    #[tokio::test]
+    async fn objects_are_told_apart_by_side_namespace_and_labels() {
+        let deployment = |namespace: &str, label: &str, annotations: Value| {
+            json!({"kind": "Deployment", "metadata": {
+                "namespace": namespace, "name": label, "labels": {"app": label}, "annotations": annotations,
+            }})
+        };
+        let snapshot = dump(vec![
+            deployment("n", "x", json!({})),
+            deployment("n", "y", json!({SIDE: "build"})),
+            deployment("n", "z", json!({SIDE: "control"})),
+            deployment("o", "x", json!({})),
+        ]);
+        let (control, build) = (Files::control(&snapshot), Files::build(&snapshot).unwrap());
+        let count = async |files: &Files<'_>, of: Collection| files.list(&of, |_| Some(())).await.unwrap().len();
+        assert_eq!(count(&build, Collection::of(DEPLOYMENT, Some("n"))).await, 2);
+        assert_eq!(count(&build, Collection::of(DEPLOYMENT, None).labelled("app=x")).await, 2);
+        assert_eq!(count(&control, Collection::of(DEPLOYMENT, Some("n"))).await, 2);
+        assert!(control.get(&ObjectRef::named(DEPLOYMENT, &named("y"))).await.is_err());
+        assert_eq!(build.coverage(), Coverage::Part);
+    }
+
+    #[tokio::test]
+    async fn a_secret_in_a_manifest_is_read_as_the_server_would_have_it() {
+        let secret = json!({
+            "kind": "Secret", "metadata": {"namespace": "n", "name": "x"}, "data": {"a": "MQ=="}, "stringData": {"b": "2"},
+        });
+        let snapshot = dump(vec![secret]);
+        let read = Files::control(&snapshot).get(&ObjectRef::named(SECRET, &named("x"))).await.unwrap();
+        assert_eq!(read["data"], json!({"a": "MQ==", "b": "Mg=="}));
+    }
+}

@@ -139,3 +139,68 @@ pub async fn reissue(cluster: &Cluster, name: &NamespacedName) -> Result<(), Err
     let status = json!({"status": {"conditions": conditions}});
     cluster.merge_object(&format!("{path}/status"), &status, DryRun::None).await.map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Fake;
+    use crate::estate::{Cause, Files};
+    use crate::plane::Snapshot;
+
+    fn object(kind: &str, name: &str) -> Value {
+        json!({"apiVersion": "cert-manager.io/v1", "kind": kind, "metadata": {"namespace": "n", "name": name}})
+    }
+
+    fn ready(mut object: Value, status: &str) -> Value {
+        object["status"]["conditions"] = json!([{"type": "Ready", "status": status, "message": "so it is"}]);
+        object
+    }
+
+    fn certificate(status: &str) -> Value {
+        let mut certificate = ready(object("Certificate", "c"), status);
+        certificate["spec"] = json!({"secretName": "s", "issuerRef": {"name": "i"}});
+        certificate["status"]["renewalTime"] = "2026-01-01T00:00:00Z".into();
+        certificate
+    }
+
+    fn name() -> NamespacedName {
+        NamespacedName { namespace: "n".into(), name: "s".into() }
+    }
+
+    #[tokio::test]
+    async fn a_certificate_is_read_with_its_issuer() {
+        let mut issuer = ready(object("Issuer", "i"), "False");
+        issuer["spec"] = json!({"ca": {"secretName": "root"}});
+        let objects = [object("Certificate", "other"), certificate("True"), issuer, object("Issuer", "j")];
+        let snapshot = Snapshot::of_files(Vec::new(), objects.to_vec(), None);
+        let files = issuance(&Files::control(&snapshot), &name()).await.unwrap().unwrap();
+        assert_eq!((files.name.to_string(), files.pending.clone()), ("n/c".into(), None));
+        assert_eq!(files.issuer_problem.as_deref(), Some("Ready False: so it is"));
+        assert_eq!((files.ca_secret.as_deref(), files.renewal.is_some()), (Some("root"), true));
+        assert_eq!(issuance(&Fake::of(objects).cluster(), &name()).await.unwrap(), Some(files));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_issued_says_why() {
+        let pending = async |certificate: Value| {
+            issuance(&Fake::of([certificate]).cluster(), &name()).await.unwrap().unwrap().pending
+        };
+        assert_eq!(pending(certificate("False")).await.as_deref(), Some("Ready False: so it is"));
+        let mut new = certificate("False");
+        new["status"] = json!({});
+        assert_eq!(pending(new).await.as_deref(), Some("cert-manager has not processed it"));
+        assert_eq!(issuance(&Fake::default().cluster(), &name()).await, Ok(None), "there is no cert-manager");
+        let fake = Fake::of([certificate("True")]);
+        fake.forbid("GET /apis/cert-manager.io/v1/namespaces/n/certificates?");
+        assert_eq!(issuance(&fake.cluster(), &name()).await.unwrap_err().cause, Cause::Forbidden);
+    }
+
+    #[tokio::test]
+    async fn a_certificate_is_issued_anew_by_its_condition() {
+        let fake = Fake::of([certificate("True")]);
+        reissue(&fake.cluster(), &NamespacedName { namespace: "n".into(), name: "c".into() }).await.unwrap();
+        assert!(
+            fake.asked().iter().any(|asked| asked.starts_with("PATCH ") && asked.contains("/certificates/c/status"))
+        );
+    }
+}

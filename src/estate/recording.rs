@@ -140,3 +140,56 @@ impl<S: Source> Source for Recording<'_, S> {
         self.inner.now()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Fake;
+    use crate::estate::objects::{POD, SECRET};
+    use crate::plane::NamespacedName;
+    use serde_json::json;
+
+    fn object(kind: &str, name: &str) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": kind,
+            "metadata": {"namespace": "n", "name": name, "annotations": {}}, "data": {"a": "MQ==", "b": "Mg=="},
+        })
+    }
+
+    #[tokio::test]
+    async fn what_was_read_is_kept_once_and_what_could_not_be_is_told() {
+        let fake = Fake::of([object("Secret", "s"), object("Pod", "p"), object("Pod", "left-out")]);
+        fake.forbid("GET /api/v1/namespaces/n/secrets/t");
+        let cluster = fake.cluster();
+        // The wanted key alone, and not every pod.
+        let keep = |object: &Value, key: Option<&str>| {
+            let mut kept = object.clone();
+            kept["data"] = key.map(|key| json!({key: object["data"][key]})).unwrap_or_default();
+            (object["metadata"]["name"] != "left-out").then_some(kept)
+        };
+        let record = Record::new(Side::Build, &keep);
+        let recording = Recording { inner: &cluster, record: &record };
+        let secret =
+            |name: &str| ObjectRef::named(SECRET, &NamespacedName { namespace: "n".into(), name: name.into() });
+        for what in [secret("s").with_key("a"), secret("s").with_key("b"), secret("gone")] {
+            let _ = recording.get(&what).await;
+        }
+        for _ in 0..2 {
+            assert!(recording.get(&secret("t")).await.is_err());
+        }
+        let pods = recording.list(&Collection::of(POD, Some("n")), |_| Some(())).await.unwrap();
+        assert_eq!(pods.len(), 2, "the reader gets all");
+        let (objects, unread) = record.into_parts();
+        let names: Vec<_> = objects.iter().map(|object| object["metadata"]["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["s", "p"]);
+        assert_eq!(objects[0]["data"], json!({"a": "MQ==", "b": "Mg=="}));
+        assert_eq!(
+            (&objects[1]["kind"], &objects[1]["metadata"]["annotations"][SIDE]),
+            (&json!("Pod"), &json!("build"))
+        );
+        assert_eq!(
+            unread.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(),
+            ["/api/v1/namespaces/n/secrets/t"]
+        );
+    }
+}
