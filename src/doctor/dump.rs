@@ -153,7 +153,7 @@ mod tests {
         object
     }
 
-    fn plane(kind: &str, namespace: Option<&str>, name: &str, plane_id: &str) -> Value {
+    fn plane_of(kind: &str, namespace: Option<&str>, name: &str, plane_id: &str) -> Value {
         let mut plane = object("openchoreo.dev/v1alpha1", kind, name, namespace);
         plane["spec"] = json!({"planeID": plane_id, "clusterAgent": {"clientCA": {"value": name}}});
         plane
@@ -161,11 +161,11 @@ mod tests {
 
     fn control() -> Fake {
         let fake = Fake::of([
-            plane("ClusterBuildPlane", None, "a", "id"),
-            plane("ClusterBuildPlane", None, "sibling", "id"),
-            plane("ClusterBuildPlane", None, "stranger", "other"),
-            plane("BuildPlane", Some("n"), "ours", "id"),
-            plane("BuildPlane", Some("n"), "theirs", "other"),
+            plane_of("ClusterBuildPlane", None, "a", "id"),
+            plane_of("ClusterBuildPlane", None, "sibling", "id"),
+            plane_of("ClusterBuildPlane", None, "stranger", "other"),
+            plane_of("BuildPlane", Some("n"), "ours", "id"),
+            plane_of("BuildPlane", Some("n"), "theirs", "other"),
         ]);
         fake.forbid("GET /api/v1/namespaces/control/secrets");
         fake
@@ -232,7 +232,7 @@ mod tests {
         let (items, _) = dumped().await;
         let (planes, related): (Vec<_>, Vec<_>) =
             items.into_iter().partition(|item| item["kind"] == "ClusterBuildPlane");
-        let planes: Vec<_> = planes.iter().map(typed).collect();
+        let planes: Vec<_> = planes.iter().map(plane).collect();
         let snapshot = Snapshot::of_files(planes, related, None);
         let (files, agents) = (Files::control(&snapshot), Files::build(&snapshot).unwrap());
         let reach = Reach {
