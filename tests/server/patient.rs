@@ -434,6 +434,8 @@ pub fn be_well(at: &Estate, before: &str) {
 pub fn well() -> Estate {
     let at = start();
     be_well(&at, "all");
+    // Only a plane that the controller has seen has a status.
+    at.run(&["wait", PLANE, "--for", "connected", "--timeout", "60s"]).expect(0);
     at
 }
 
