@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::cluster::{AgentPod, Target};
+use crate::cluster::{AgentPod, LET_IN, Target};
 use crate::estate::{AgentFacts, Facts, Few, Pair, Running, ServicePods, Unavailable};
 use crate::gateway::{Counted, GatewayUrl, ProbeError, Reply};
 use crate::pki::{Certificate, Remaining, Verdict};
@@ -74,14 +74,26 @@ pub struct BuildCase {
 }
 
 impl Case {
+    /// The build cluster's side, where it is known.
+    pub fn build(&self) -> Option<&BuildCase> {
+        self.build.as_ref()?.as_deref().ok()
+    }
+
     /// What the agent's Secret holds.
     pub fn pair(&self) -> Option<&Pair> {
-        self.build.as_ref()?.as_ref().ok()?.agent.pair.as_ref().ok()
+        self.agent()?.pair.as_ref().ok()
     }
 
     /// What is known of the agent.
     pub fn agent(&self) -> Option<&AgentFacts> {
-        Some(&self.build.as_ref()?.as_ref().ok()?.agent)
+        self.build().map(|build| &build.agent)
+    }
+
+    /// The last thing that the agent's log complains of, explained.
+    pub fn log(&self) -> Option<String> {
+        let log = self.build()?.log.as_ref().ok()?;
+        let (word, meaning) = log.lines().rev().take_while(|line| !line.contains(LET_IN)).find_map(complaint)?;
+        Some(format!("the agent logs `{word}`: {meaning}"))
     }
 
     /// The certificate that a pod of the agent presents; none where its agent doesn't run.
@@ -119,7 +131,7 @@ impl Case {
 
     /// When the last certificate ends that the agent verifies the gateway against.
     pub fn server_ca_ends(&self) -> Option<Timestamp> {
-        let text = self.build.as_ref()?.as_ref().ok()?.server_ca.as_ref().ok()?;
+        let text = self.build()?.server_ca.as_ref().ok()?;
         Certificate::all_in(text).iter().map(|certificate| certificate.not_after).max()
     }
 
@@ -129,3 +141,25 @@ impl Case {
         Some(self.facts.client_ca.verdict(&pair.presented, self.facts.now))
     }
 }
+
+/// Returns the known complaint in a line of the log: its words, and what they mean.
+pub fn complaint(line: &str) -> Option<&'static (&'static str, &'static str)> {
+    COMPLAINTS.iter().find(|(words, _)| line.contains(words))
+}
+
+/// What the agent logs, and what it means.
+static COMPLAINTS: &[(&str, &str)] = &[
+    ("malformed ws or wss URL", "its server URL begins with https://"),
+    ("failed to load client certificate", "key and certificate don't fit or don't parse"),
+    ("failed to create agent", "its plane type is of another release, or its certificate can't be used"),
+    ("failed to parse server CA certificate", "the ConfigMap with the gateway's CA holds no certificate"),
+    ("failed to read server CA certificate", "the ConfigMap with the gateway's CA has no key ca.crt"),
+    ("certificate signed by unknown authority", "it has another CA than the gateway's"),
+    ("certificate is valid for", "the gateway's certificate lacks the name that it uses"),
+    ("doesn't contain any IP SANs", "the gateway's certificate lacks the name that it uses"),
+    ("certificate has expired", "the gateway serves an old certificate"),
+    ("no such host", "the host name of its server URL can't be resolved"),
+    ("connection refused", "nobody listens where its server URL leads"),
+    ("i/o timeout", "the network doesn't lead to its server URL"),
+    ("bad handshake", "the gateway refuses it"),
+];

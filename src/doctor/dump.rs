@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-use super::complaint::complaint;
+use super::case::complaint;
 use super::gather::gather;
 use super::reach::Reach;
 use super::redact::{hide_tokens, kept};

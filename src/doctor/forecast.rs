@@ -117,8 +117,7 @@ fn of_ca(case: &Case, at: Timestamp) -> Vec<Break> {
 
 /// A Secret that no agent can start with.
 fn of_broken_pair(case: &Case, at: Timestamp) -> Option<Break> {
-    let pair = &case.build.as_ref()?.as_ref().ok()?.agent.pair;
-    let why = match pair {
+    let why = match &case.agent()?.pair {
         Ok(pair) if pair.fits => return None,
         Ok(pair) => format!("in {} the key does not belong to the certificate", pair.source),
         Err(problem) if problem.is_fault() => problem.message.clone(),

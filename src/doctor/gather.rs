@@ -14,7 +14,7 @@ use super::reach::Reach;
 use crate::cluster::{Agent, Error};
 use crate::estate::{
     self, AT_ONCE, AgentFacts, Coverage, Extent, Facts, Neighbours, OtherScope, Secrets, Source, Surroundings,
-    Unavailable,
+    Unavailable, grouped,
 };
 use crate::plane::{NamespacedName, Plane, rotation_secret};
 use crate::text::visible;
@@ -36,7 +36,7 @@ impl Gathered {
 /// The agents of the build cluster.
 struct Agents {
     all: Vec<Arc<BuildCase>>,
-    by_plane_id: HashMap<String, Vec<usize>>,
+    by_plane_id: HashMap<String, Vec<Arc<BuildCase>>>,
     /// Why none is said to be missing for sure.
     coverage: Coverage,
     namespace: String,
@@ -71,17 +71,10 @@ pub async fn gather<S: Source>(reach: &Reach<'_, S>, planes: Vec<Plane>, extent:
     let (everywhere, is_one_cluster) = everywhere(reach, agents.as_ref(), &planes).await;
     let staged = staged(reach, agents.as_ref(), &surroundings.neighbours, &planes).await;
     let facts: Vec<_> = planes.into_iter().map(|plane| surroundings.facts(plane)).collect();
-    let has_agents = agents.as_ref().is_some_and(|agents| agents.as_ref().is_ok_and(|agents| !agents.all.is_empty()));
-    let shared = Shared { gateway_ca, lease, gateway_pods, has_agents, is_one_cluster, ..Shared::unknown(reach) };
-    let common = Common {
-        neighbours: surroundings.neighbours,
-        build_planes,
-        agents,
-        everywhere,
-        staged,
-        gateways: Gateways::default(),
-        shared: Arc::new(shared),
-    };
+    let unread = Shared::unread(reach, agents.as_ref(), &Unavailable::not_in_files("it was not read"));
+    let shared = Arc::new(Shared { gateway_ca, lease, gateway_pods, is_one_cluster, ..unread });
+    let (neighbours, gateways) = (surroundings.neighbours, Gateways::default());
+    let common = Common { neighbours, build_planes, agents, everywhere, staged, gateways, shared };
     let cases = stream::iter(facts).map(|facts| common.case(reach, facts)).buffered(AT_ONCE).collect().await;
     Gathered::new(ground, cases)
 }
@@ -97,25 +90,12 @@ pub async fn gather_without_control<S: Source>(reach: &Reach<'_, S>, names: &[St
         let ids = known.into_iter().flat_map(|agents| &agents.all);
         names = ids.filter_map(|build| build.agent.agent.plane_id.clone()).collect();
     }
-    let has_agents = agents.as_ref().is_some_and(|agents| agents.as_ref().is_ok_and(|agents| !agents.all.is_empty()));
-    let shared = Shared {
-        gateway_ca: Err(why.clone()),
-        lease: Err(why.clone()),
-        gateway_pods: Err(why.clone()),
-        has_agents,
-        ..Shared::unknown(reach)
-    };
     let planes: Vec<_> = names.into_iter().map(named).collect();
-    let neighbours = Neighbours::new([]);
-    let common = &Common {
-        staged: staged(reach, agents.as_ref(), &neighbours, &planes).await,
-        neighbours,
-        build_planes: Err(why.clone()),
-        agents,
-        everywhere: Ok(HashMap::new()),
-        gateways: Gateways::default(),
-        shared: Arc::new(shared),
-    };
+    let (neighbours, gateways) = (Neighbours::new([]), Gateways::default());
+    let staged = staged(reach, agents.as_ref(), &neighbours, &planes).await;
+    let shared = Arc::new(Shared::unread(reach, agents.as_ref(), why));
+    let (build_planes, everywhere) = (Err(why.clone()), Ok(HashMap::new()));
+    let common = &Common { neighbours, build_planes, agents, everywhere, staged, gateways, shared };
     let cases = stream::iter(planes).map(async |plane| {
         let facts = Facts::unread(plane, why, Timestamp::now());
         Case { plane: Err(why.clone()), ..common.case(reach, facts).await }
@@ -132,14 +112,17 @@ fn named(name: String) -> Plane {
 }
 
 impl Shared {
-    /// Of clusters that were not read yet.
-    fn unknown<S: Source>(reach: &Reach<'_, S>) -> Self {
-        let unread = || Unavailable::not_in_files("it was not read");
+    /// Of a control plane of which nothing is read.
+    fn unread<S: Source>(
+        reach: &Reach<'_, S>,
+        agents: Option<&Result<Agents, Unavailable>>,
+        why: &Unavailable,
+    ) -> Self {
         Self {
-            gateway_ca: Err(unread()),
-            lease: Err(unread()),
-            gateway_pods: Err(unread()),
-            has_agents: false,
+            gateway_ca: Err(why.clone()),
+            lease: Err(why.clone()),
+            gateway_pods: Err(why.clone()),
+            has_agents: matches!(agents, Some(Ok(agents)) if !agents.all.is_empty()),
             is_one_cluster: false,
             is_named: reach.named,
             soon: reach.soon,
@@ -155,10 +138,8 @@ impl Common {
     async fn case<S: Source>(&self, reach: &Reach<'_, S>, facts: Facts) -> Case {
         let plane = &facts.plane;
         let id = plane.plane_id();
-        let build = self.agents.as_ref().map(|agents| match agents {
-            Ok(agents) => agents.meant(id, &self.neighbours),
-            Err(why) => Err(why.clone()),
-        });
+        let agents = self.agents.as_ref();
+        let build = agents.map(|agents| agents.as_ref().map_err(Clone::clone)?.meant(id, &self.neighbours));
         let known = build.as_ref().and_then(|build| build.as_deref().ok());
         let of_id = |planes: &OtherScope| planes.get(id).cloned().unwrap_or_default();
         let elsewhere = self.everywhere.as_ref().map(|agents| agents.get(id).cloned().unwrap_or_default());
@@ -183,7 +164,7 @@ impl Agents {
         let id = |build: &BuildCase| build.agent.agent.plane_id.clone();
         let is_free = |build: &BuildCase| id(build).is_none_or(|id| !neighbours.has_plane_id(&id));
         match (ours, self.all.as_slice()) {
-            ([one], all) => all.get(*one).cloned().ok_or_else(|| Unavailable::missing("the agent is gone")),
+            ([one], _) => Ok(one.clone()),
             ([], [only]) if is_free(only) => Ok(only.clone()),
             ([], _) if self.coverage == Coverage::Part => Err(Unavailable::not_in_files(format!(
                 "an agent of planeID {plane_id} in the namespace {} is not in the files",
@@ -195,8 +176,8 @@ impl Agents {
                 there: all.iter().filter_map(|build| id(build)).collect(),
                 command: String::new(),
             })),
-            (several, all) => {
-                let names = several.iter().filter_map(|at| Some(all.get(*at)?.agent.agent.name.to_string()));
+            (several, _) => {
+                let names = several.iter().map(|build| build.agent.agent.name.to_string());
                 let names = names.map(|name| visible(&name).into_owned()).collect();
                 Err(Unavailable::from(&Error::SeveralAgents { names }))
             }
@@ -211,14 +192,10 @@ async fn agents<S: Source>(reach: &Reach<'_, S>) -> Option<Result<Agents, Unavai
         Ok(agents) => agents,
         Err(why) => return Some(Err(why)),
     };
-    let mut by_plane_id = HashMap::<_, Vec<_>>::new();
-    for (at, agent) in agents.iter().enumerate() {
-        if let Some(id) = &agent.plane_id {
-            by_plane_id.entry(id.clone()).or_default().push(at);
-        }
-    }
     let cases = stream::iter(agents).map(async |agent| Arc::new(build_case(source, agent).await));
-    let all = cases.buffered(AT_ONCE).collect().await;
+    let all: Vec<_> = cases.buffered(AT_ONCE).collect().await;
+    let by_plane_id =
+        grouped(all.iter().filter_map(|build| Some((build.agent.agent.plane_id.clone()?, build.clone()))));
     let namespace = namespace.unwrap_or_default().to_owned();
     Some(Ok(Agents { all, by_plane_id, coverage: source.coverage(), namespace }))
 }
@@ -243,15 +220,8 @@ async fn everywhere<S: Source>(
         return (Ok(HashMap::new()), false);
     }
     let (agents, one, other) = tokio::join!(estate::deployed(build, None), reach.control.identity(), build.identity());
-    let by_plane_id = |agents: Vec<Agent>| {
-        let mut by_plane_id = HashMap::<_, Vec<_>>::new();
-        for agent in agents {
-            if let Some(id) = agent.plane_id {
-                by_plane_id.entry(id).or_default().push(agent.name);
-            }
-        }
-        by_plane_id
-    };
+    let by_plane_id =
+        |agents: Vec<Agent>| grouped(agents.into_iter().filter_map(|agent| Some((agent.plane_id?, agent.name))));
     (agents.map(by_plane_id), one.is_some() && one == other)
 }
 

@@ -1,10 +1,17 @@
-//! What a diagnosis knows of the control plane as a whole.
+//! What a diagnosis knows of the control plane as a whole, which rights it needs, and what it was refused.
 
 use std::collections::BTreeSet;
 
+use super::case::Case;
 use crate::cluster::{Right, Target};
-use crate::estate::{Cause, Source, Unavailable};
-use crate::plane::{Kind, Served};
+use crate::estate::{CaPlace, Cause, Source, Unavailable};
+use crate::plane::{Kind, Served, Side};
+
+/// A verb, a group and a resource, and the namespace where they are needed.
+type Needed<'c> = (&'static str, &'static str, &'static str, Option<&'c str>);
+
+/// Takes something that was asked for: in which cluster, why it could not be had, and with which rights it could be.
+type Take<'t, 'c> = dyn FnMut(Side, Option<&'c Unavailable>, &[Needed<'c>]) + 't;
 
 /// What is true for all planes.
 pub struct Ground {
@@ -56,4 +63,82 @@ impl Ground {
         let why = self.api_server.as_ref().err().or(self.crd.as_ref().err());
         why.and_then(|why| why.hint.clone())
     }
+
+    /// Takes down what may not be read, and all rights that are needed in a cluster where one is missing.
+    pub fn require(&mut self, cases: &[Case]) {
+        let mut refused = Vec::new();
+        let is_forbidden = |why: &&Unavailable| why.cause == Cause::Forbidden;
+        self.each(cases, &mut |side, why, _| {
+            if let Some(why) = why.filter(is_forbidden) {
+                refused.push((side, why.message.clone()));
+            }
+        });
+        let rights = |side: Side| {
+            let mut rights = BTreeSet::new();
+            if refused.iter().any(|(of, _)| *of == side) {
+                self.each(cases, &mut |of, _, needed| {
+                    let needed = needed.iter().filter(|_| of == side);
+                    rights.extend(needed.map(|(verb, group, what, at)| Right::new(verb, group, what, *at)));
+                });
+            }
+            rights
+        };
+        let (control, build) = (rights(Side::Control), rights(Side::Build));
+        (self.control_rights, self.build_rights) = (control, build);
+        self.forbidden = refused.into_iter().map(|(_, message)| message).collect();
+    }
+
+    /// All that was asked for.
+    fn each<'c>(&'c self, cases: &'c [Case], take: &mut Take<'_, 'c>) {
+        let crd = ("get", "apiextensions.k8s.io", "customresourcedefinitions", None);
+        take(Side::Control, self.crd.as_ref().err(), &[crd]);
+        for (number, case) in cases.iter().enumerate() {
+            of_plane(case, take);
+            of_agent(case, take);
+            if number == 0 {
+                of_all(case, take);
+            }
+        }
+    }
+}
+
+/// What was asked for once, for all planes.
+fn of_all<'c>(case: &'c Case, take: &mut Take<'_, 'c>) {
+    let (shared, at) = (&case.shared, Some(case.shared.control_namespace.as_str()));
+    let lease = ("get", "coordination.k8s.io", "leases", at);
+    take(Side::Control, shared.gateway_ca.as_ref().err(), &[("get", "", "secrets", at)]);
+    take(Side::Control, shared.lease.as_ref().err(), &[lease]);
+    let pods = [("get", "", "services", at), ("list", "", "pods", at)];
+    take(Side::Control, shared.gateway_pods.as_ref().err(), &pods);
+}
+
+fn of_plane<'c>(case: &'c Case, take: &mut Take<'_, 'c>) {
+    let (facts, kind) = (&case.facts, case.facts.plane.kind);
+    let planes = |verb| (verb, kind.group, kind.plural, None);
+    take(Side::Control, case.plane.as_ref().err(), &[planes("get"), planes("list")]);
+    let ca = &facts.plane.spec.cluster_agent.client_ca.secret_ref;
+    let namespace = ca.as_ref().and_then(|secret| secret.namespace.as_deref());
+    let is_secret = matches!(CaPlace::of(&facts.plane), CaPlace::Secret(_));
+    let secrets = [("get", "", "secrets", namespace)];
+    take(Side::Control, facts.client_ca.text().err(), if is_secret { &secrets } else { &[] });
+    take(Side::Control, facts.shares_plane_id_with.as_ref().err(), &[planes("list")]);
+    let observability = ("get", kind.group, "clusterobservabilityplanes", None);
+    take(Side::Control, facts.observability_exists.as_ref().err(), &[observability]);
+    let other = kind.other_scope().map(|other: &Kind| ("list", other.group, other.plural, None));
+    take(Side::Control, case.build_planes.as_ref().err(), other.as_slice());
+}
+
+fn of_agent<'c>(case: &'c Case, take: &mut Take<'_, 'c>) {
+    let (build, at) = (case.build.as_ref(), Some(case.shared.build_namespace.as_str()));
+    let known = case.build();
+    take(Side::Build, build.and_then(|build| build.as_ref().err()), &[("list", "apps", "deployments", at)]);
+    take(Side::Build, case.elsewhere.as_ref().err(), &[("list", "apps", "deployments", None)]);
+    let staged = case.staged.as_ref().and_then(|staged| staged.as_ref().err());
+    let pair = known.and_then(|build| build.agent.pair.as_ref().err());
+    take(Side::Build, pair.or(staged), &[("get", "", "secrets", at)]);
+    take(Side::Build, known.and_then(|build| build.agent.pods.as_ref().err()), &[("list", "", "pods", at)]);
+    let issuance = ["certificates", "certificaterequests"].map(|what| ("list", "cert-manager.io", what, at));
+    take(Side::Build, known.and_then(|build| build.agent.issuance.as_ref().err()), &issuance);
+    take(Side::Build, known.and_then(|build| build.server_ca.as_ref().err()), &[("get", "", "configmaps", at)]);
+    take(Side::Build, known.and_then(|build| build.log.as_ref().err()), &[("get", "", "pods/log", at)]);
 }

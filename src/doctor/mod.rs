@@ -5,7 +5,6 @@
 
 mod case;
 mod checks;
-mod complaint;
 mod dump;
 mod explained;
 #[cfg(test)]
@@ -18,7 +17,6 @@ pub mod lockout;
 mod notes;
 mod reach;
 mod redact;
-mod rights;
 
 pub use case::Case;
 pub use checks::{CHECKS, Checked, Hint, Status, checks, is_healthy, root_cause, unchecked, warnings};

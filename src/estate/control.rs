@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::client_ca::key_of;
 use super::issuance::condition;
 use super::objects::{Collection, EVENT, LEASE, OBSERVABILITY_PLANE, ObjectRef, POD, SECRET, SERVICE};
-use super::source::{AT_ONCE, Coverage, Source, text, time, typed};
+use super::source::{AT_ONCE, Coverage, Source, grouped, text, time, typed};
 use super::unavailable::{Cause, Unavailable, or_none};
 use crate::plane::{self, CA_KEY, EVENT_NAMESPACE, GATEWAY_CA, GATEWAY_SERVICE, NamespacedName, Plane};
 
@@ -128,16 +128,13 @@ impl Events {
             is_meant.then(|| (name.to_owned(), PlaneEvent::of(event)))
         };
         let read = stream::iter(chosen).map(async |chosen| source.list(&chosen, about).await).buffered(AT_ONCE);
-        let mut found = HashMap::<_, Vec<_>>::new();
-        let mut problem = None;
-        for events in read.collect::<Vec<_>>().await {
-            match events {
-                Ok(events) => events.into_iter().for_each(|(name, event)| found.entry(name).or_default().push(event)),
-                Err(why) => problem = Some(why),
-            }
-        }
-        found.values_mut().for_each(|events| events.sort_by_key(|event| event.last));
-        Self(problem.map_or(Ok(found), Err), source.coverage())
+        let read: Result<Vec<_>, _> = read.collect::<Vec<_>>().await.into_iter().collect();
+        let events = read.map(|events| {
+            let mut events = events.concat();
+            events.sort_by_key(|(_, event)| event.last);
+            grouped(events)
+        });
+        Self(events, source.coverage())
     }
 
     /// Takes those of a plane. Files say nothing of a plane without events: they may not hold any.
@@ -165,11 +162,7 @@ pub async fn other_scope(source: &impl Source) -> Result<OtherScope, Unavailable
         Some((plane.plane_id().to_owned(), plane.key().to_string()))
     };
     let planes = or_none(source.list(&Collection::of(kind, None), named).await)?.unwrap_or_default();
-    let mut by_plane_id = HashMap::<_, Vec<_>>::new();
-    for (id, name) in planes {
-        by_plane_id.entry(id).or_default().push(name);
-    }
-    Ok(by_plane_id.into_iter().map(|(id, names)| (id, Arc::new(names))).collect())
+    Ok(grouped(planes).into_iter().map(|(id, names)| (id, Arc::new(names))).collect())
 }
 
 #[cfg(test)]

@@ -26,5 +26,5 @@ pub use issuance::{ISSUE, Issuance, issuance, reissue};
 pub use neighbours::{Few, Neighbours, Peers};
 pub use objects::{CERTIFICATE, CERTIFICATE_REQUEST, ISSUER};
 pub use recording::{Record, Recording};
-pub use source::{AT_ONCE, Coverage, Source};
+pub use source::{AT_ONCE, Coverage, Source, grouped};
 pub use unavailable::{Cause, Unavailable};

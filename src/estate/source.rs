@@ -1,5 +1,8 @@
 //! One way to read a cluster, whatever tells of it.
 
+use std::collections::HashMap;
+use std::hash::Hash;
+
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -84,6 +87,15 @@ pub fn typed<T: DeserializeOwned>(object: &Value) -> Option<T> {
 /// A time, also one past the year 9999.
 pub fn time(text: &str) -> Option<Timestamp> {
     text.parse().ok().or_else(|| nearest_time(text))
+}
+
+/// Values by their keys, each key's in their order.
+pub fn grouped<K: Eq + Hash, V>(pairs: impl IntoIterator<Item = (K, V)>) -> HashMap<K, Vec<V>> {
+    let mut groups = HashMap::<_, Vec<_>>::new();
+    for (key, value) in pairs {
+        groups.entry(key).or_default().push(value);
+    }
+    groups
 }
 
 /// The text at a JSON pointer; empty where there is none.

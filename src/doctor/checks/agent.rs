@@ -3,14 +3,12 @@
 use jiff::Timestamp;
 
 use super::outcome::{Hint, Outcome, Unchecked};
-use crate::cluster::{AgentPod, LABELS, LET_IN};
+use crate::cluster::{Agent, AgentPod, LABELS, Target};
 use crate::doctor::case::{BuildCase, Case};
-use crate::doctor::complaint::complaint;
 use crate::doctor::redact::without_user;
-use crate::estate::Few;
-use crate::estate::{AgentFacts, Presents};
+use crate::estate::{Few, Presents};
 use crate::gateway::{Answer, GatewayUrl};
-use crate::pki::{Bundle, Reason, Remaining, Verdict};
+use crate::pki::{Bundle, Reason, Verdict};
 use crate::plane::{GATEWAY_CA, age};
 use crate::text::{shell_quoted, visible};
 
@@ -18,7 +16,7 @@ use crate::text::{shell_quoted, visible};
 const LATELY: i64 = 3600;
 
 /// The build cluster's side, or why a check of it is left out.
-fn build(case: &Case) -> Result<&BuildCase, Outcome> {
+pub fn build(case: &Case) -> Result<&BuildCase, Outcome> {
     match &case.build {
         None => Err(Outcome::unchecked(Unchecked::AgentCluster, "the agent's cluster was not given: --build-context")),
         Some(Err(problem)) if problem.is_missing() => {
@@ -29,22 +27,11 @@ fn build(case: &Case) -> Result<&BuildCase, Outcome> {
     }
 }
 
-macro_rules! build {
-    ($case:expr) => {
-        match build($case) {
-            Ok(build) => build,
-            Err(outcome) => return outcome,
-        }
-    };
-}
-
 pub fn agent_exists(case: &Case) -> Outcome {
-    match &case.build {
-        Some(Err(problem)) if problem.is_missing() => no_agent(case, &problem.message),
-        _ => {
-            let build = build!(case);
-            Outcome::pass(format!("Deployment {}", visible(&build.agent.agent.name.to_string())))
-        }
+    match (&case.build, build(case)) {
+        (Some(Err(problem)), _) if problem.is_missing() => no_agent(case, &problem.message),
+        (_, Ok(build)) => Outcome::pass(format!("Deployment {}", visible(&build.agent.agent.name.to_string()))),
+        (_, Err(outcome)) => outcome,
     }
 }
 
@@ -58,13 +45,13 @@ fn no_agent(case: &Case, why: &str) -> Outcome {
             let namespace = agents.first().map(|agent| shell_quoted(&agent.namespace).into_owned()).unwrap_or_default();
             let flags = format!(" --build-namespace {namespace}");
             let doctor = case.control(&format!("choreoctl doctor {}", shell_quoted(case.facts.plane.name())));
-            let build = case.shared.build_target.as_ref().map(crate::cluster::Target::build_flags).unwrap_or_default();
+            let build = case.shared.build_target.as_ref().map(Target::build_flags).unwrap_or_default();
             Outcome::fail(format!("{why}: the agent of planeID {id} is {}", Few::of(&names)))
                 .fix(format!("{doctor}{build}{flags}"))
         }
         _ if case.shared.is_one_cluster => Outcome::fail(format!(
             "{why}, nor in another namespace: the cluster given as the agent's is the control plane's own ({})",
-            case.shared.build_target.as_ref().map(crate::cluster::Target::title).unwrap_or_default()
+            case.shared.build_target.as_ref().map(Target::title).unwrap_or_default()
         ))
         .advice("name the agent's cluster with --build-context"),
         // One cluster has the agents of some planes.
@@ -83,12 +70,14 @@ fn no_agent(case: &Case, why: &str) -> Outcome {
     }
 }
 
+/// A kubectl command in the agent's namespace.
+fn kubectl(case: &Case, build: &BuildCase, command: &str) -> String {
+    case.build_command(&format!("kubectl -n {} {command}", shell_quoted(&build.agent.agent.name.namespace)))
+}
+
 /// The command that gives the agent's chart another value; advice where the chart's version is unknown.
-fn helm(case: &Case, value: &str) -> Hint {
-    let Ok(BuildCase { agent, .. }) = build(case) else {
-        return Hint::Advice(String::new());
-    };
-    let (agent, family) = (&agent.agent, case.facts.plane.kind.family);
+fn helm(case: &Case, agent: &Agent, value: &str) -> Hint {
+    let family = case.facts.plane.kind.family;
     let (chart, release) = (family.chart, shell_quoted(agent.release.as_deref().unwrap_or(family.release)));
     // Without one helm would take the newest.
     let version = shell_quoted(agent.chart_version.as_deref().unwrap_or("VERSION"));
@@ -98,21 +87,22 @@ fn helm(case: &Case, value: &str) -> Hint {
     if agent.chart_version.is_some() { Hint::Fix(command) } else { Hint::Advice(command) }
 }
 
-pub fn agent_plane_id(case: &Case) -> Outcome {
-    let build = build!(case);
-    let wanted = case.facts.plane.plane_id();
-    match build.agent.agent.plane_id.as_deref() {
+pub fn agent_plane_id(case: &Case, build: &BuildCase) -> Outcome {
+    let (agent, wanted) = (&build.agent.agent, case.facts.plane.plane_id());
+    match agent.plane_id.as_deref() {
         Some(id) if id == wanted => Outcome::pass(format!("it runs as planeID {}", visible(id))),
         id => {
             let id = id.map_or("none".into(), visible);
-            Outcome::fail(format!("the agent runs as planeID {id}, and the plane's is {}", visible(wanted)))
-                .hint(helm(case, &format!("clusterAgent.planeID={wanted}")))
+            Outcome::fail(format!("the agent runs as planeID {id}, and the plane's is {}", visible(wanted))).hint(helm(
+                case,
+                agent,
+                &format!("clusterAgent.planeID={wanted}"),
+            ))
         }
     }
 }
 
-pub fn agent_plane_type(case: &Case) -> Outcome {
-    let build = build!(case);
+pub fn agent_plane_type(case: &Case, build: &BuildCase) -> Outcome {
     let wanted = case.facts.plane.kind.family.plane_type;
     match build.agent.agent.plane_type.as_deref() {
         None => Outcome::skip("its arguments name none"),
@@ -124,18 +114,16 @@ pub fn agent_plane_type(case: &Case) -> Outcome {
     }
 }
 
-pub fn agent_tls(case: &Case) -> Outcome {
-    let build = build!(case);
+pub fn agent_tls(case: &Case, build: &BuildCase) -> Outcome {
     match build.agent.agent.tls_enabled.as_deref() {
         Some("false") => Outcome::fail("the agent runs with --tls-enabled=false, and presents no certificate")
-            .hint(helm(case, "clusterAgent.tls.enabled=true")),
+            .hint(helm(case, &build.agent.agent, "clusterAgent.tls.enabled=true")),
         _ => Outcome::pass("TLS is on"),
     }
 }
 
-pub fn agent_server_url(case: &Case) -> Outcome {
-    let build = build!(case);
-    let right = |url: &str| helm(case, &format!("clusterAgent.serverUrl={url}"));
+pub fn agent_server_url(case: &Case, build: &BuildCase) -> Outcome {
+    let right = |url: &str| helm(case, &build.agent.agent, &format!("clusterAgent.serverUrl={url}"));
     let wrong = |why: String| Outcome::fail(why).advice(right("wss://HOST:PORT/ws").text());
     let Some(text) = build.agent.agent.server_url.as_deref() else {
         return Outcome::skip("its arguments name none");
@@ -157,19 +145,21 @@ pub fn agent_server_url(case: &Case) -> Outcome {
     }
 }
 
-pub fn agent_replicas(case: &Case) -> Outcome {
-    let agent = &build!(case).agent.agent;
-    let (namespace, name) = (shell_quoted(&agent.name.namespace), shell_quoted(&agent.name.name));
+pub fn agent_replicas(case: &Case, build: &BuildCase) -> Outcome {
+    let agent = &build.agent.agent;
     match agent.replicas {
-        0 => Outcome::fail("the agent is scaled to zero")
-            .fix(case.build_command(&format!("kubectl -n {namespace} scale deployment {name} --replicas=1"))),
+        0 => Outcome::fail("the agent is scaled to zero").fix(kubectl(
+            case,
+            build,
+            &format!("scale deployment {} --replicas=1", shell_quoted(&agent.name.name)),
+        )),
         1 => Outcome::pass("1 replica"),
         count => Outcome::pass(format!("{count} replicas")),
     }
 }
 
-pub fn agent_certificate_issued(case: &Case) -> Outcome {
-    let agent = &build!(case).agent;
+pub fn agent_certificate_issued(case: &Case, build: &BuildCase) -> Outcome {
+    let agent = &build.agent;
     let issuance = match &agent.issuance {
         Ok(Some(issuance)) => issuance,
         Ok(None) => return Outcome::skip("no Certificate of cert-manager is for its Secret"),
@@ -185,96 +175,75 @@ pub fn agent_certificate_issued(case: &Case) -> Outcome {
         }
         None => match &issuance.issuer_problem {
             Some(why) => {
-                let issuer = "kubectl -n NAMESPACE describe issuers.cert-manager.io";
-                let namespace = shell_quoted(&issuance.name.namespace);
-                return Outcome::warn(format!(
-                    "the Issuer of Certificate {name} is not ready, so its renewal fails: {why}"
-                ))
-                .look(case.build_command(&issuer.replace("NAMESPACE", &namespace)));
+                let why = format!("the Issuer of Certificate {name} is not ready, so its renewal fails: {why}");
+                return Outcome::warn(why).look(kubectl(case, build, "describe issuers.cert-manager.io"));
             }
             None => return Outcome::pass(format!("Certificate {name} is ready")),
         },
     };
-    let (namespace, short) = (shell_quoted(&issuance.name.namespace), shell_quoted(&issuance.name.name));
-    let look = format!("kubectl -n {namespace} describe certificates.cert-manager.io {short}");
+    let look = format!("describe certificates.cert-manager.io {}", shell_quoted(&issuance.name.name));
     let outcome = match &agent.pair {
         Ok(pair) if pair.leaf().not_after > case.facts.now => {
             Outcome::warn(format!("Certificate {name} has not been renewed: {why}"))
         }
         _ => Outcome::fail(format!("Certificate {name} has not been issued: {why}")),
     };
-    outcome.look(case.build_command(&look)).advice("check that cert-manager runs and that its Issuer is ready")
+    outcome.look(kubectl(case, build, &look)).advice("check that cert-manager runs and that its Issuer is ready")
 }
 
-pub fn agent_certificate(case: &Case) -> Outcome {
-    let build = build!(case);
+pub fn agent_certificate(case: &Case, build: &BuildCase) -> Outcome {
     match &build.agent.pair {
         Ok(pair) if pair.fits => Outcome::pass(format!("{} holds both", visible(&pair.source))),
         Ok(pair) => Outcome::fail(format!("in {} the key does not belong to the certificate", visible(&pair.source)))
             .hint(case.rotate()),
         Err(problem) if problem.is_fault() => {
-            let namespace = shell_quoted(&build.agent.agent.name.namespace);
-            let look = case.build_command(&format!("kubectl -n {namespace} get secrets"));
-            Outcome::fail(problem.message.clone()).look(look)
+            Outcome::fail(problem.message.clone()).look(kubectl(case, build, "get secrets"))
         }
         Err(problem) => Outcome::unknown(problem.message.clone()),
     }
 }
 
-pub fn agent_trusted(case: &Case) -> Outcome {
+pub fn agent_trusted(case: &Case, build: &BuildCase) -> Outcome {
+    let Ok(pair) = &build.agent.pair else {
+        return Outcome::skip("its certificate can't be read");
+    };
     let with_ca = || {
         case.with_both("certs renew", " --ca-dir DIR", |text| {
             Hint::Advice(format!("with the CA and its key in DIR: {text}"))
         })
     };
-    match (case.verdict(), case.pair()) {
-        (Some(Verdict::Authorized { until: Some(until) }), Some(pair))
-            if Remaining::covers(case.shared.soon, until, case.facts.now) =>
-        {
-            let (left, leaf) = (age(until, case.facts.now), pair.leaf());
-            let renewal = case.agent().and_then(AgentFacts::issuance).and_then(|issuance| issuance.renewal);
-            match renewal.filter(|renewal| until >= leaf.not_after && *renewal > case.facts.now) {
-                Some(renewal) => {
-                    Outcome::pass(format!("authorized until {until}; cert-manager renews it at {renewal}"))
-                }
-                None => {
-                    let outcome = Outcome::warn(format!("authorized until {until} only ({left})")).hint(case.rotate());
-                    if pair.cert_manager.is_none() && until >= leaf.not_after {
-                        outcome.hint(with_ca())
-                    } else {
-                        outcome
-                    }
-                }
+    let is_issued = pair.cert_manager.is_some();
+    match case.facts.client_ca.verdict(&pair.presented, case.facts.now) {
+        Verdict::Authorized { until: Some(until) } if case.shared.soon.covers(until, case.facts.now) => {
+            let is_own_end = until >= pair.leaf().not_after;
+            let renewal = build.agent.issuance().and_then(|issuance| issuance.renewal);
+            if let Some(renewal) = renewal.filter(|renewal| is_own_end && *renewal > case.facts.now) {
+                return Outcome::pass(format!("authorized until {until}; cert-manager renews it at {renewal}"));
             }
+            let left = age(until, case.facts.now);
+            let outcome = Outcome::warn(format!("authorized until {until} only ({left})")).hint(case.rotate());
+            if is_own_end && !is_issued { outcome.hint(with_ca()) } else { outcome }
         }
-        (Some(Verdict::Authorized { until }), _) => {
+        Verdict::Authorized { until } => {
             Outcome::pass(until.map_or_else(|| "authorized".into(), |until| format!("authorized until {until}")))
         }
-        (Some(Verdict::Refused(refusal)), pair) => {
-            let is_issued = pair.is_some_and(|pair| pair.cert_manager.is_some());
+        Verdict::Refused(refusal) => {
             let outcome = Outcome::fail(refusal.message).hint(case.rotate());
             if refusal.reason == Reason::Expired && !is_issued { outcome.hint(with_ca()) } else { outcome }
         }
-        (Some(Verdict::Unknown(why)), _) => Outcome::unknown(why),
-        (None, _) => match build(case) {
-            Ok(_) => Outcome::skip("its certificate can't be read"),
-            Err(outcome) => outcome,
-        },
+        Verdict::Unknown(why) => Outcome::unknown(why),
     }
 }
 
-pub fn agent_server_ca(case: &Case) -> Outcome {
-    let build = build!(case);
-    let namespace = shell_quoted(&build.agent.agent.name.namespace);
+pub fn agent_server_ca(case: &Case, build: &BuildCase) -> Outcome {
     let map = build.agent.agent.server_ca.as_deref().unwrap_or(GATEWAY_CA);
     let hint = |outcome: Outcome| {
-        let secret = format!("kubectl -n {} get secret {GATEWAY_CA}", shell_quoted(&case.shared.control_namespace));
+        let secret = case.kubectl(&format!("get secret {GATEWAY_CA}"));
         let template = "-o 'go-template={{index .data \"ca.crt\" | base64decode}}' > gateway-ca.crt";
-        let create =
-            format!("kubectl -n {namespace} create configmap {} --from-file=ca.crt=gateway-ca.crt", shell_quoted(map));
-        let create = case.build_command(&format!("{create} --dry-run=client -o yaml"));
+        let create = format!("create configmap {} --from-file=ca.crt=gateway-ca.crt", shell_quoted(map));
+        let create = kubectl(case, build, &format!("{create} --dry-run=client -o yaml"));
         let apply = case.build_command("kubectl apply -f -");
-        outcome.fix(format!("{} {template} && {create} | {apply}", case.control(&secret)))
+        outcome.fix(format!("{secret} {template} && {create} | {apply}"))
     };
     let map = visible(map);
     let own = match &build.server_ca {
@@ -293,7 +262,7 @@ pub fn agent_server_ca(case: &Case) -> Outcome {
     }
     match &case.shared.gateway_ca {
         Ok(theirs) if Bundle::from(theirs.as_str()).ders().iter().any(|der| own.ders().contains(der)) => match ends {
-            Some(ends) if Remaining::covers(case.shared.soon, ends, case.facts.now) => {
+            Some(ends) if case.shared.soon.covers(ends, case.facts.now) => {
                 Outcome::warn(format!("the gateway's CA ends in {}, at {ends}", age(ends, case.facts.now)))
             }
             _ => Outcome::pass("the agent trusts the gateway's CA"),
@@ -309,16 +278,14 @@ pub fn agent_server_ca(case: &Case) -> Outcome {
     }
 }
 
-pub fn agent_running(case: &Case) -> Outcome {
-    let build = build!(case);
+pub fn agent_running(case: &Case, build: &BuildCase) -> Outcome {
     let pods = match &build.agent.pods {
         Ok(pods) => pods,
         Err(problem) => return Outcome::unknown(problem.message.clone()),
     };
-    let namespace = shell_quoted(&build.agent.agent.name.namespace);
     let told: Vec<_> = pods.iter().filter_map(|pod| trouble(pod, case.facts.now)).collect();
     let running = pods.iter().filter(|pod| pod.started.is_some()).count();
-    let look = case.build_command(&format!("kubectl -n {namespace} describe pods -l app=cluster-agent"));
+    let look = kubectl(case, build, "describe pods -l app=cluster-agent");
     match running {
         0 if told.is_empty() => Outcome::fail("it has no pods").look(look),
         0 => {
@@ -347,18 +314,11 @@ fn trouble(pod: &AgentPod, now: Timestamp) -> Option<String> {
     }
 }
 
-pub fn agent_current(case: &Case) -> Outcome {
-    let build = build!(case);
+pub fn agent_current(case: &Case, build: &BuildCase) -> Outcome {
     let behind = build.agent.behind(case.pinned());
     let (Ok(pair), Ok(pods)) = (&build.agent.pair, &build.agent.pods) else {
         return Outcome::skip("its pods can't be compared");
     };
-    let agent = &build.agent.agent.name;
-    let restart = format!(
-        "kubectl -n {} rollout restart deployment {}",
-        shell_quoted(&agent.namespace),
-        shell_quoted(&agent.name)
-    );
     match behind.first() {
         None => Outcome::pass(format!("{} of {} pods present the current certificate", pods.len(), pods.len())),
         Some(told) => {
@@ -375,16 +335,8 @@ pub fn agent_current(case: &Case) -> Outcome {
             if presents.contains(&Presents::Older) && !trusted {
                 return outcome.advice("do not restart it before the plane trusts what the Secret holds");
             }
-            outcome.fix(case.build_command(&restart))
+            let restart = format!("rollout restart deployment {}", shell_quoted(&build.agent.agent.name.name));
+            outcome.fix(kubectl(case, build, &restart))
         }
-    }
-}
-
-impl Case {
-    /// The last thing that the agent's log complains of, explained.
-    pub fn log(&self) -> Option<String> {
-        let log = self.build.as_ref()?.as_ref().ok()?.log.as_ref().ok()?;
-        let (word, meaning) = log.lines().rev().take_while(|line| !line.contains(LET_IN)).find_map(complaint)?;
-        Some(format!("the agent logs `{word}`: {meaning}"))
     }
 }

@@ -16,6 +16,11 @@ impl Case {
         self.shared.control.command(command)
     }
 
+    /// A kubectl command in the control plane's namespace.
+    pub fn kubectl(&self, command: &str) -> String {
+        self.control(&format!("kubectl -n {} {command}", shell_quoted(&self.shared.control_namespace)))
+    }
+
     pub fn build_command(&self, command: &str) -> String {
         self.shared.build_target.as_ref().map_or_else(|| command.to_owned(), |target| target.command(command))
     }

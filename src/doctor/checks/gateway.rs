@@ -13,7 +13,6 @@ const APART: i64 = 60;
 const LEASE_AGE: i64 = 120;
 
 pub fn gateway_running(case: &Case) -> Outcome {
-    let namespace = shell_quoted(&case.shared.control_namespace);
     match &case.shared.gateway_pods {
         Err(problem) => Outcome::unchecked(Unchecked::Unread, problem.message.clone()),
         Ok(None) => Outcome::unchecked(
@@ -21,13 +20,13 @@ pub fn gateway_running(case: &Case) -> Outcome {
             format!("the namespace {} has no Service {GATEWAY_SERVICE}", case.shared.control_namespace),
         ),
         Ok(Some(pods)) => {
-            let look = format!("kubectl -n {namespace} get pods -l {}", shell_quoted(&pods.selector));
+            let look = case.kubectl(&format!("get pods -l {}", shell_quoted(&pods.selector)));
             match pods.ready {
-                0 => Outcome::fail("no pod of the gateway is ready").look(case.control(&look)),
+                0 => Outcome::fail("no pod of the gateway is ready").look(look),
                 1 => Outcome::pass("1 pod of the gateway is ready"),
                 count => {
                     let told = "an agent is connected to one of them only, and requests through the others fail";
-                    Outcome::warn(format!("{count} pods of the gateway are ready: {told}")).look(case.control(&look))
+                    Outcome::warn(format!("{count} pods of the gateway are ready: {told}")).look(look)
                 }
             }
         }
@@ -35,15 +34,12 @@ pub fn gateway_running(case: &Case) -> Outcome {
 }
 
 pub fn gateway_reachable(case: &Case) -> Outcome {
-    let Some(probe) = &case.gateway.reply else {
-        return match &case.gateway.url {
-            None => Outcome::unchecked(Unchecked::Gateway, "no gateway URL is known: --gateway-url"),
-            Some(url) => {
-                Outcome::unchecked(Unchecked::Gateway, format!("{} was not contacted", visible(&url.to_string())))
-            }
-        };
-    };
     let url = case.gateway.url.as_ref().map(|url| visible(&url.to_string()).into_owned()).unwrap_or_default();
+    let Some(probe) = &case.gateway.reply else {
+        let why = case.gateway.url.as_ref().map(|_| format!("{url} was not contacted"));
+        let why = why.unwrap_or_else(|| "no gateway URL is known: --gateway-url".into());
+        return Outcome::unchecked(Unchecked::Gateway, why);
+    };
     match probe.as_ref().map_err(|error| &**error) {
         Ok(_) | Err(ProbeError::Dropped(_) | ProbeError::Identity(_) | ProbeError::NotHttp(_)) => {
             Outcome::pass(format!("{url} answers"))
@@ -63,12 +59,9 @@ pub fn gateway_reachable(case: &Case) -> Outcome {
             Outcome::unreachable(format!("{} is a name inside of a cluster, and an agent is connected", visible(host)))
         }
         // The agent may reach it over another network than this machine.
-        Err(error) => {
-            let namespace = shell_quoted(&case.shared.control_namespace);
-            Outcome::fail(format!("{error} (seen from this machine)"))
-                .advice(format!("check that {url} is right and that the agent's cluster can reach it"))
-                .look(case.control(&format!("kubectl -n {namespace} get service {GATEWAY_SERVICE}")))
-        }
+        Err(error) => Outcome::fail(format!("{error} (seen from this machine)"))
+            .advice(format!("check that {url} is right and that the agent's cluster can reach it"))
+            .look(case.kubectl(&format!("get service {GATEWAY_SERVICE}"))),
     }
 }
 
@@ -98,17 +91,15 @@ pub fn gateway_clock(case: &Case) -> Outcome {
     let told = format!("the gateway's clock is {span} {side} the API server's");
     let let_in = matches!(&case.gateway.reply, Some(Ok(reply)) if reply.answer == Answer::Authorized);
     let stale = matches!(case.facts.plane.state(case.facts.now), State::Late | State::Stale);
-    let nodes = case.control(&format!("kubectl -n {} get pods -o wide", shell_quoted(&case.shared.control_namespace)));
     let outcome = if (case.gateway.presented && !let_in) || stale { Outcome::fail(told) } else { Outcome::warn(told) };
-    outcome.advice("correct the clock of the gateway's node").look(nodes)
+    outcome.advice("correct the clock of the gateway's node").look(case.kubectl("get pods -o wide"))
 }
 
 pub fn gateway_answer(case: &Case) -> Outcome {
     let Some(probe) = &case.gateway.reply else {
         return Outcome::unchecked(Unchecked::Gateway, "the gateway was not contacted");
     };
-    let namespace = shell_quoted(&case.shared.control_namespace);
-    let log = case.control(&format!("kubectl -n {namespace} logs service/{GATEWAY_SERVICE} --tail=100"));
+    let log = case.kubectl(&format!("logs service/{GATEWAY_SERVICE} --tail=100"));
     let answer = match probe {
         _ if !case.gateway.presented => {
             let why = "there is no certificate to present: --build-context, or --cert and --key";
@@ -143,8 +134,7 @@ pub fn controller(case: &Case) -> Outcome {
         Ok(None) => (false, "there is no lease of the controller".into()),
         Err(problem) => (false, format!("of the controller's lease nothing is known: {}", problem.message)),
     };
-    let namespace = shell_quoted(&case.shared.control_namespace);
-    let look = case.control(&format!("kubectl -n {namespace} get pods"));
+    let look = case.kubectl("get pods");
     let answers = matches!(case.gateway.reply, Some(Ok(_)));
     match facts.plane.state(facts.now) {
         State::Stale if down => Outcome::fail(format!("the last report is old, and {lease}: it is down")).look(look),
@@ -219,13 +209,9 @@ pub fn agent_authorized(case: &Case) -> Outcome {
 impl Case {
     /// The command that restarts the gateway.
     fn restart_gateway(&self) -> Hint {
-        let namespace = shell_quoted(&self.shared.control_namespace);
-        let pods = self.shared.gateway_pods.as_ref().ok().and_then(Option::as_ref);
-        match pods {
-            Some(pods) => Hint::Fix(
-                self.control(&format!("kubectl -n {namespace} delete pods -l {}", shell_quoted(&pods.selector))),
-            ),
-            None => Hint::Look(self.control(&format!("kubectl -n {namespace} get pods"))),
+        match &self.shared.gateway_pods {
+            Ok(Some(pods)) => Hint::Fix(self.kubectl(&format!("delete pods -l {}", shell_quoted(&pods.selector)))),
+            _ => Hint::Look(self.kubectl("get pods")),
         }
     }
 }

@@ -8,7 +8,7 @@ mod plane;
 
 use std::collections::BTreeSet;
 
-use super::case::Case;
+use super::case::{BuildCase, Case};
 use super::ground::Ground;
 
 pub use outcome::{Hint, Outcome, Status, Unchecked};
@@ -48,6 +48,7 @@ pub struct Check {
 enum Run {
     Ground(fn(&Ground) -> Outcome),
     Plane(fn(&Case) -> Outcome),
+    Agent(fn(&Case, &BuildCase) -> Outcome),
 }
 
 impl Check {
@@ -122,27 +123,27 @@ pub static CHECKS: &[Check] = checks![
         "A missing one shows nowhere in the status; requests for logs and metrics of builds fail later.";
     "agent-exists" needs [], Plane(agent::agent_exists), "the build cluster has an agent",
         "The chart makes it a Deployment with the labels app=cluster-agent and app.kubernetes.io/component=cluster-agent.";
-    "agent-plane-id" needs ["plane-exists", "agent-exists"], Plane(agent::agent_plane_id), "the agent runs as the plane's planeID",
+    "agent-plane-id" needs ["plane-exists", "agent-exists"], Agent(agent::agent_plane_id), "the agent runs as the plane's planeID",
         "Helm's clusterAgent accepts unknown keys: with planeId instead of planeID the agent runs as `default`.";
-    "agent-plane-type" needs ["agent-exists"], Plane(agent::agent_plane_type), "the agent's plane type is that of the release",
+    "agent-plane-type" needs ["agent-exists"], Agent(agent::agent_plane_type), "the agent's plane type is that of the release",
         "From OpenChoreo 1.0 on it is workflowplane: agent and gateway must be of the same release.";
-    "agent-tls" needs ["agent-exists"], Plane(agent::agent_tls), "the agent presents a certificate",
+    "agent-tls" needs ["agent-exists"], Agent(agent::agent_tls), "the agent presents a certificate",
         "With clusterAgent.tls.enabled false it presents none, and the gateway refuses it.";
-    "agent-server-url" needs ["agent-exists"], Plane(agent::agent_server_url), "the agent's server URL is wss://HOST:PORT/ws",
+    "agent-server-url" needs ["agent-exists"], Agent(agent::agent_server_url), "the agent's server URL is wss://HOST:PORT/ws",
         "Without /ws the gateway answers 404, which the agent logs as a bad handshake; https:// is a malformed URL to it.";
-    "agent-replicas" needs ["agent-exists"], Plane(agent::agent_replicas), "the agent is not scaled to zero",
+    "agent-replicas" needs ["agent-exists"], Agent(agent::agent_replicas), "the agent is not scaled to zero",
         "Each replica holds a connection of its own.";
-    "agent-certificate-issued" needs ["agent-exists"], Plane(agent::agent_certificate_issued), "cert-manager has issued the agent's certificate",
+    "agent-certificate-issued" needs ["agent-exists"], Agent(agent::agent_certificate_issued), "cert-manager has issued the agent's certificate",
         "Without it the agent's Secret is missing, or holds a certificate that expires: the conditions of the Certificate and its Issuer name the reason.";
-    "agent-certificate" needs ["agent-exists", "agent-certificate-issued"], Plane(agent::agent_certificate), "the agent's Secret holds a certificate and the key that belongs to it",
+    "agent-certificate" needs ["agent-exists", "agent-certificate-issued"], Agent(agent::agent_certificate), "the agent's Secret holds a certificate and the key that belongs to it",
         "Without the Secret the pod hangs in ContainerCreating; with a key that doesn't fit it crashes.";
-    "agent-trusted" needs ["client-ca-usable", "agent-certificate"], Plane(agent::agent_trusted), "the plane authorizes the agent's certificate",
+    "agent-trusted" needs ["client-ca-usable", "agent-certificate"], Agent(agent::agent_trusted), "the plane authorizes the agent's certificate",
         "The gateway verifies it against the plane's CA alone, by Go's rules; neither its name nor the planeID count.";
-    "agent-server-ca" needs ["agent-exists"], Plane(agent::agent_server_ca), "the agent verifies the gateway against the gateway's CA",
+    "agent-server-ca" needs ["agent-exists"], Agent(agent::agent_server_ca), "the agent verifies the gateway against the gateway's CA",
         "The ConfigMap of that name in the control plane is a placeholder; the CA is in the Secret.";
-    "agent-running" needs ["agent-exists", "agent-certificate", "agent-server-ca", "agent-replicas"], Plane(agent::agent_running), "the agent's pods run",
+    "agent-running" needs ["agent-exists", "agent-certificate", "agent-server-ca", "agent-replicas"], Agent(agent::agent_running), "the agent's pods run",
         "A missing Secret or ConfigMap holds them in ContainerCreating; a pair that doesn't fit makes them crash.";
-    "agent-current" needs ["agent-certificate", "agent-running"], Plane(agent::agent_current), "the running agent presents what its Secret holds",
+    "agent-current" needs ["agent-certificate", "agent-running"], Agent(agent::agent_current), "the running agent presents what its Secret holds",
         "It reads its certificate once, at its start: after a renewal it goes on with the old one until it is restarted.";
     "gateway-running" needs [], Plane(gateway::gateway_running), "one pod of the gateway runs",
         "Without one no agent gets in, and reports and deletions stop; with several an agent is connected to one of them only, and requests through the others fail with 502 `no agents found for plane`.";
@@ -170,7 +171,8 @@ pub fn checks(ground: &Ground, case: Option<&Case>) -> Vec<Checked> {
             (Some(need), ..) => Outcome::depends_on(need),
             (None, Run::Ground(run), _) => run(ground),
             (None, Run::Plane(run), Some(case)) => run(case),
-            (None, Run::Plane(_), None) => continue,
+            (None, Run::Agent(run), Some(case)) => agent::build(case).map_or_else(|why| why, |build| run(case, build)),
+            (None, Run::Plane(_) | Run::Agent(_), None) => continue,
         };
         done.push(Checked { check, outcome });
     }
