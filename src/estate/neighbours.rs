@@ -79,39 +79,32 @@ pub struct Neighbour {
     pub ca: Option<ClientCa>,
 }
 
-/// Planes by something that they have in common, in the order in which they were met.
+/// Planes that have one thing in common, each with the number of another thing that only some of them have in common.
 #[derive(Default)]
 struct Sorted {
-    lists: Vec<(usize, Vec<usize>)>,
-    places: HashMap<usize, usize>,
+    /// The first few planes of each number: no message names more of them.
+    first: Vec<(usize, usize)>,
     total: usize,
 }
 
 impl Sorted {
-    fn push(&mut self, by: usize, plane: usize) {
-        let place = *self.places.entry(by).or_insert_with(|| {
-            self.lists.push((by, Vec::new()));
-            self.lists.len() - 1
-        });
-        if let Some((_, list)) = self.lists.get_mut(place) {
-            list.push(plane);
-        }
+    /// Adds a plane, of whose number so many are here by now.
+    fn push(&mut self, by: usize, plane: usize, count: usize) {
         self.total += 1;
+        if count <= NAMED {
+            self.first.push((by, plane));
+        }
     }
 
-    fn len(&self, by: usize) -> usize {
-        self.places.get(&by).and_then(|place| self.lists.get(*place)).map_or(0, |(_, list)| list.len())
-    }
-
-    /// The first planes that are not in these lists. No more than the first lists is looked at: each begins with a plane
-    /// that comes before all of those in later lists.
+    /// The first planes of other numbers than these.
     fn first_but(&self, left_out: &BTreeSet<usize>) -> impl Iterator<Item = usize> {
-        let lists = self.lists.iter().filter(|(by, _)| !left_out.contains(by)).take(NAMED);
-        lists.flat_map(|(_, list)| list.iter().take(NAMED)).copied()
+        let others = self.first.iter().filter(|(by, _)| !left_out.contains(by));
+        others.take(NAMED).map(|(_, plane)| *plane)
     }
 }
 
 /// All planes that are known, by their planeIDs and by the certificates in their CAs.
+#[derive(Default)]
 pub struct Neighbours {
     planes: Vec<PlaneKey>,
     plane_ids: HashMap<String, usize>,
@@ -123,18 +116,13 @@ pub struct Neighbours {
     groups: Vec<Sorted>,
     /// The groups that hold a certificate.
     by_certificate: HashMap<Vec<u8>, Vec<usize>>,
+    /// How many planes of a planeID are in a group.
+    counts: HashMap<(usize, usize), usize>,
 }
 
 impl Neighbours {
     pub fn new(planes: impl IntoIterator<Item = Neighbour>) -> Self {
-        let mut all = Self {
-            planes: Vec::new(),
-            plane_ids: HashMap::new(),
-            of_plane_id: Vec::new(),
-            own: HashMap::new(),
-            groups: Vec::new(),
-            by_certificate: HashMap::new(),
-        };
+        let mut all = Self::default();
         let (mut names, mut known) = (Vec::<Vec<String>>::new(), HashMap::new());
         for Neighbour { key, plane_id, ca } in planes {
             let plane = all.planes.len();
@@ -150,8 +138,10 @@ impl Neighbours {
             all.own.insert((id, key.clone()), names[id].len());
             names[id].push(key.name.clone());
             if let Some(group) = ca.and_then(|ca| all.group(&ca, &mut known)) {
-                all.groups[group].push(id, plane);
-                all.of_plane_id[id].1.push(group, plane);
+                let count = all.counts.entry((id, group)).or_default();
+                *count += 1;
+                all.groups[group].push(id, plane, *count);
+                all.of_plane_id[id].1.push(group, plane, *count);
             }
             all.planes.push(key);
         }
@@ -194,21 +184,21 @@ impl Neighbours {
     /// The planes of the same planeID whose CA has no certificate in common with this one.
     pub fn rivals(&self, plane_id: &str, ca: &ClientCa) -> Few {
         let with = self.with(ca);
-        let sorted = self.plane_ids.get(plane_id).and_then(|id| self.of_plane_id.get(*id)).map(|(_, sorted)| sorted);
-        let Some(sorted) = sorted.filter(|_| !with.is_empty()) else {
+        let Some(id) = self.plane_ids.get(plane_id).filter(|_| !with.is_empty()) else {
             return Few::default();
         };
-        let alike: usize = with.iter().map(|group| sorted.len(*group)).sum();
+        let (_, sorted) = &self.of_plane_id[*id];
+        let alike: usize = with.iter().filter_map(|group| self.counts.get(&(*id, *group))).sum();
         self.named(sorted.first_but(&with), sorted.total - alike)
     }
 
     /// The planes of other planeIDs that have a certificate of this CA.
     pub fn same_ca(&self, plane_id: &str, ca: &ClientCa) -> Few {
         let own: BTreeSet<_> = self.plane_ids.get(plane_id).copied().into_iter().collect();
-        let groups: Vec<_> = self.with(ca).into_iter().filter_map(|group| self.groups.get(group)).collect();
-        let strangers = |group: &&Sorted| group.total - own.iter().map(|id| group.len(*id)).sum::<usize>();
-        let total = groups.iter().map(strangers).sum();
-        let mut few = self.named(groups.iter().flat_map(|group| group.first_but(&own)), total);
+        let groups = self.with(ca);
+        let ours = groups.iter().flat_map(|group| own.iter().filter_map(|id| self.counts.get(&(*id, *group))));
+        let total = groups.iter().map(|group| self.groups[*group].total).sum::<usize>() - ours.sum::<usize>();
+        let mut few = self.named(groups.iter().flat_map(|group| self.groups[*group].first_but(&own)), total);
         few.names.sort();
         few
     }

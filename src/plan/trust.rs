@@ -57,14 +57,14 @@ impl Trustees<'_> {
     pub async fn check(&self, planes: &[Trustee], wanted: &Wanted<'_>) -> anyhow::Result<()> {
         for (plane, ca) in planes {
             let text = readable(plane, ca)?;
-            let home = Home::of(plane);
-            if let Home::Secret(at) = &home {
+            let home = home(plane);
+            if let Some(at) = &home {
                 self.refuse_shared(plane, at).await?;
             }
-            if self.manager(plane, &home).await?.is_some() && !self.force {
+            if self.manager(plane, home.as_ref()).await?.is_some() && !self.force {
                 continue;
             }
-            match self.write(plane, &home, &wanted(plane.name(), &text), DryRun::Server).await {
+            match self.write(plane, home.as_ref(), &wanted(plane.name(), &text), DryRun::Server).await {
                 // The controller writes, too; a write in earnest is tried again.
                 Ok(()) | Err(cluster::Error::Changed) => {}
                 Err(error) => return Err(unwritable(plane, error.to_string()).into()),
@@ -82,17 +82,15 @@ impl Trustees<'_> {
             return Err(unwritable(plane, why).into());
         }
         let other = |other: Plane| {
-            let same = matches!(CaPlace::of(&other), CaPlace::Secret(of) if of == *at);
+            let same = home(&other).as_ref() == Some(at);
             (same && other.plane_id() != plane.plane_id()).then(|| other.name().to_owned())
         };
         let others: Vec<_> = self.control.planes_as(None, other).await?.into_iter().flatten().collect();
         if others.is_empty() {
             return Ok(());
         }
-        let why = format!(
-            "its CA's Secret {at} is also that of {}, of another planeID: give it one of its own",
-            others.join(", ")
-        );
+        let others = others.join(", ");
+        let why = format!("its CA's Secret {at} is also that of {others}, of another planeID: give it one of its own");
         Err(unwritable(plane, why).into())
     }
 
@@ -118,13 +116,14 @@ impl Trustees<'_> {
                 observer.tell(step, Status::Found, &format!("{shown} {did}"));
                 continue;
             }
-            let home = Home::of(plane);
-            match self.manager(plane, &home).await? {
+            let home = home(plane);
+            match self.manager(plane, home.as_ref()).await? {
                 Some(manager) if !self.force => {
-                    let manifest = to_yaml(&home.manifest(plane, &wanted(plane.name(), &text)))?;
+                    let manifest = to_yaml(&manifest(plane, home.as_ref(), &wanted(plane.name(), &text)))?;
                     let path = observer.manifest(&format!("{step}-{}.yaml", plane.name()), &manifest)?;
                     let manager = visible(&manager).into_owned();
-                    let waiting = format!("{manager} owns {} of {shown}: {path} is to be applied by it", home.what());
+                    let waiting =
+                        format!("{manager} owns {} of {shown}: {path} is to be applied by it", title(home.as_ref()));
                     observer.tell(step, Status::Skipped, &waiting);
                     pending.push((plane.name().to_owned(), waiting));
                 }
@@ -157,17 +156,23 @@ impl Trustees<'_> {
                 return Ok(());
             };
             let text = wanted(plane.name(), &readable(plane, ca)?);
-            match self.write(plane, &Home::of(plane), &text, DryRun::None).await {
+            match self.write(plane, home(plane).as_ref(), &text, DryRun::None).await {
                 Err(cluster::Error::Changed) if tries > 1 => tries -= 1,
                 result => return Ok(result?),
             }
         }
     }
 
-    async fn write(&self, plane: &Plane, home: &Home, text: &str, dry_run: DryRun) -> Result<(), cluster::Error> {
+    async fn write(
+        &self,
+        plane: &Plane,
+        home: Option<&CaSecret>,
+        text: &str,
+        dry_run: DryRun,
+    ) -> Result<(), cluster::Error> {
         match home {
-            Home::Inline => self.control.set_client_ca(plane, text, dry_run).await,
-            Home::Secret(at) => {
+            None => self.control.set_client_ca(plane, text, dry_run).await,
+            Some(at) => {
                 let data = [(at.key.clone(), text.as_bytes().to_vec().into())].into();
                 match self.control.secret(&at.secret).await? {
                     Some(secret) => self.control.update_secret(&secret, data, dry_run).await.map(drop),
@@ -181,16 +186,16 @@ impl Trustees<'_> {
     ///
     /// # Errors
     /// [`Error::OtherManager`] where neither that one's field may be taken over nor a manifest be written for it.
-    async fn manager(&self, plane: &Plane, home: &Home) -> anyhow::Result<Option<String>> {
+    async fn manager(&self, plane: &Plane, home: Option<&CaSecret>) -> anyhow::Result<Option<String>> {
         let owners = match home {
-            Home::Inline => cluster::writers(&plane.metadata, "/f:spec/f:clusterAgent/f:clientCA/f:value"),
-            Home::Secret(at) => {
+            None => cluster::writers(&plane.metadata, "/f:spec/f:clusterAgent/f:clientCA/f:value"),
+            Some(at) => {
                 self.control.secret(&at.secret).await?.map(|secret| secret.writers(&at.key)).unwrap_or_default()
             }
         };
         match owners.into_iter().find(cluster::Writer::restores).map(|writer| writer.manager) {
             Some(manager) if !self.force && !self.manifests => {
-                Err(Error::OtherManager { plane: plane.name().into(), what: home.what(), manager }.into())
+                Err(Error::OtherManager { plane: plane.name().into(), what: title(home), manager }.into())
             }
             manager => Ok(manager),
         }
@@ -210,60 +215,52 @@ fn unwritable(plane: &Plane, why: String) -> Error {
     Error::Unwritable { plane: plane.name().to_owned(), why }
 }
 
-/// Where a plane's CA is written.
-enum Home {
-    Inline,
-    Secret(CaSecret),
+/// The key of a Secret where a plane's CA is written; none where it is in the plane itself.
+fn home(plane: &Plane) -> Option<CaSecret> {
+    match CaPlace::of(plane) {
+        CaPlace::Secret(secret) => Some(secret),
+        CaPlace::Value(_) | CaPlace::Unusable(..) => None,
+    }
 }
 
-impl Home {
-    fn of(plane: &Plane) -> Self {
-        match CaPlace::of(plane) {
-            CaPlace::Secret(secret) => Self::Secret(secret),
-            CaPlace::Value(_) | CaPlace::Unusable(..) => Self::Inline,
-        }
-    }
+/// A plane's CA, by its place.
+fn title(home: Option<&CaSecret>) -> String {
+    let in_secret = |at: &CaSecret| format!("the key {} of Secret {}", visible(&at.key), at.secret);
+    home.map_or_else(|| "clientCA.value".into(), in_secret)
+}
 
-    fn what(&self) -> String {
-        match self {
-            Self::Inline => "clientCA.value".into(),
-            Self::Secret(at) => format!("the key {} of Secret {}", visible(&at.key), at.secret),
-        }
-    }
-
-    /// What is to be applied instead: the object without what the server adds, and of a Secret that key alone.
-    fn manifest(&self, plane: &Plane, text: &str) -> Value {
-        match self {
-            Self::Inline => {
-                let mut spec = serde_json::to_value(&plane.spec).unwrap_or_default();
-                spec["clusterAgent"]["clientCA"] = json!({"value": text});
-                let metadata = &plane.metadata;
-                let mut manifest = json!({
-                    "apiVersion": plane.kind.api_version(),
-                    "kind": plane.kind.kind,
-                    "metadata": {"name": plane.name()},
-                    "spec": spec,
-                });
-                for (field, of) in [("labels", &metadata.labels), ("annotations", &metadata.annotations)] {
-                    if let Some(of) = of.as_ref().filter(|of| !of.is_empty()) {
-                        manifest["metadata"][field] = json!(of);
-                    }
+/// What is to be applied instead: the object without what the server adds, and of a Secret that key alone.
+fn manifest(plane: &Plane, home: Option<&CaSecret>, text: &str) -> Value {
+    match home {
+        None => {
+            let mut spec = serde_json::to_value(&plane.spec).unwrap_or_default();
+            spec["clusterAgent"]["clientCA"] = json!({"value": text});
+            let metadata = &plane.metadata;
+            let mut manifest = json!({
+                "apiVersion": plane.kind.api_version(),
+                "kind": plane.kind.kind,
+                "metadata": {"name": plane.name()},
+                "spec": spec,
+            });
+            for (field, of) in [("labels", &metadata.labels), ("annotations", &metadata.annotations)] {
+                if let Some(of) = of.as_ref().filter(|of| !of.is_empty()) {
+                    manifest["metadata"][field] = json!(of);
                 }
-                manifest
             }
-            Self::Secret(at) => json!({
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "metadata": {"name": at.secret.name, "namespace": at.secret.namespace},
-                "stringData": {&at.key: text},
-            }),
+            manifest
         }
+        Some(at) => json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": at.secret.name, "namespace": at.secret.namespace},
+            "stringData": {&at.key: text},
+        }),
     }
 }
 
 /// Whether a plane reads its CA out of this key of a Secret of this name.
 pub fn is_home(plane: &Plane, secret: &crate::plane::NamespacedName, key: &str) -> bool {
-    matches!(Home::of(plane), Home::Secret(at) if at.secret == *secret && at.key == key)
+    home(plane).is_some_and(|at| at.secret == *secret && at.key == key)
 }
 
 fn ders(ca: &Bundle) -> Vec<Vec<u8>> {

@@ -14,7 +14,7 @@ use crate::plan::clusters::Clusters;
 use crate::plan::error::Error;
 use crate::plan::issuer::Issuer;
 use crate::plan::observer::{Observer, Status, until};
-use crate::plan::trust::{Trustees, Wanted, all_trust, back, is_home, with, without};
+use crate::plan::trust::{Trustees, all_trust, back, is_home, with, without};
 use crate::plane::{DryRun, NamespacedName, Plane, ROTATION, rotation_secret};
 use crate::text::shell_quoted;
 
@@ -87,22 +87,6 @@ pub async fn rotate(
 impl Run<'_> {
     fn tell(&mut self, step: &'static str, status: Status, told: &str) {
         self.observer.tell(step, status, told);
-    }
-
-    /// Restarts the agent for what a Secret holds, and waits until it is back.
-    async fn complete(&mut self, agent: &Agent, secret: &NamespacedName) -> anyhow::Result<()> {
-        self.changeover.complete(agent, secret, self.observer).await
-    }
-
-    /// Makes the CA of each plane of the rotation what is wanted.
-    async fn make(
-        &mut self,
-        step: &'static str,
-        staged: &Staged,
-        wanted: &Wanted<'_>,
-        did: &str,
-    ) -> anyhow::Result<()> {
-        self.trustees.make(step, staged.planes.keys(), wanted, did, self.observer).await
     }
 
     async fn forward(&mut self, last: Phase, staged: Option<Staged>) -> anyhow::Result<()> {
@@ -228,7 +212,7 @@ impl Run<'_> {
     async fn stage(&mut self, staged: &Staged) -> anyhow::Result<()> {
         let new = staged.ca();
         let wanted = |_: &str, text: &str| with(text, &new);
-        self.make("stage", staged, &wanted, "trusts the new CA").await?;
+        self.trustees.make("stage", staged.planes.keys(), &wanted, "trusts the new CA", self.observer).await?;
         if staged.issuer == Issuer::Own {
             let planes = self.trustees.of(staged.planes.keys()).await?;
             let leaf = pki::certificates(&staged.secret.text(LEAF_CERTIFICATE));
@@ -253,7 +237,7 @@ impl Run<'_> {
         };
         self.tell("switch", status, &format!("Secret {target} {told}"));
         let agent = self.changeover.agent().await?;
-        self.complete(&agent, &target).await
+        self.changeover.complete(&agent, &target, self.observer).await
     }
 
     /// Writes a pair into a Secret of the agent. A CA in it stays where a plane reads its own out of it, as one can where
@@ -301,7 +285,7 @@ impl Run<'_> {
         let command = self.keeper.command(&agent, &values);
         let (agent, secret) = self.issued(Toward::New, staged, &command).await?;
         self.tell("switch", Status::Done, &format!("cert-manager issued from the new CA, in Secret {secret}"));
-        self.complete(&agent, &secret).await
+        self.changeover.complete(&agent, &secret, self.observer).await
     }
 
     /// Waits until the agent's certificate is of the CA that it is to be of; the agent and its Secret then. Once, where
@@ -337,7 +321,9 @@ impl Run<'_> {
         self.refuse_needed(staged).await?;
         let (new, old, now) = (staged.ca(), staged.old(), self.clusters.control.now());
         let wanted = |name: &str, text: &str| without(text, &old, staged.before(name), &new, now);
-        self.make("finish", staged, &wanted, "no longer trusts the old CA").await?;
+        self.trustees
+            .make("finish", staged.planes.keys(), &wanted, "no longer trusts the old CA", self.observer)
+            .await?;
         // Another run may have gone back while this one waited; what was there before must then stay.
         self.refuse_needed(staged).await?;
         let kept = match self.keeper.keep(&new, &staged.secret.text(CA_PRIVATE_KEY))? {
@@ -414,11 +400,11 @@ impl Run<'_> {
                 Issuer::CertManager => decide::refuse_pinned(staged, now)?,
             }
             let both = |name: &str, text: &str| with(&with(text, before(name)), &new);
-            self.make("rollback", staged, &both, "trusts both CAs").await?;
+            self.trustees.make("rollback", staged.planes.keys(), &both, "trusts both CAs", self.observer).await?;
             self.switch_back(staged, &agent).await?;
         }
         let back = |name: &str, text: &str| back(text, before(name), &new);
-        self.make("rollback", staged, &back, "trusts what it did before").await?;
+        self.trustees.make("rollback", staged.planes.keys(), &back, "trusts what it did before", self.observer).await?;
         let target = self.rotation.beside(&staged.to);
         if staged.to != staged.from
             && let Some(made) = self.clusters.build.secret(&target).await?
@@ -470,17 +456,14 @@ impl Run<'_> {
         } else {
             let put = decide::put_old(staged, held.as_ref());
             self.put(put, &from, held.as_ref(), staged.old_pair(), staged).await?;
-            match put {
-                Put::Nothing => {}
-                Put::Over => {
-                    self.tell("rollback", Status::Done, &format!("Secret {from} holds the old certificate again"));
-                }
-                Put::New => {
-                    self.tell("rollback", Status::Done, &format!("Secret {from} made with the old certificate"));
-                }
-            }
+            let told = match put {
+                Put::Nothing => None,
+                Put::Over => Some("holds the old certificate again"),
+                Put::New => Some("made with the old certificate"),
+            };
+            told.into_iter().for_each(|told| self.tell("rollback", Status::Done, &format!("Secret {from} {told}")));
         }
-        self.complete(agent, &from).await
+        self.changeover.complete(agent, &from, self.observer).await
     }
 }
 
