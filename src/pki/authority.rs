@@ -7,7 +7,20 @@ use zeroize::Zeroizing;
 
 use super::certificate::Certificate;
 use super::key::{KeyError, PrivateKey};
-use super::pem_pair::PemPair;
+
+/// A certificate, and others that go with it, and its key, all in PEM.
+#[derive(Clone)]
+pub struct PemPair {
+    pub certificate: String,
+    pub key: Zeroizing<String>,
+}
+
+impl PemPair {
+    /// The first of its certificates; none where it can't be parsed.
+    pub fn leaf(&self) -> Option<Certificate> {
+        Certificate::all_in(&self.certificate).into_iter().next()
+    }
+}
 
 /// A CA certificate with its key.
 pub struct Authority {

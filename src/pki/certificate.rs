@@ -87,6 +87,7 @@ impl Certificate {
         }
         // 99991231235959Z, which stands for no end (RFC 5280, 4.1.2.5), lies a day behind the last moment of a Timestamp.
         let last = Timestamp::MAX.as_second();
+        let common_name = parsed.subject().iter_common_name().last();
         let time = |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp().min(last)).ok();
         Some(Self {
             subject: parsed.subject().to_string(),
@@ -101,12 +102,7 @@ impl Certificate {
             dns_names: dns_names(&parsed),
             sha256: fingerprint(der),
             spki_sha256: fingerprint(parsed.public_key().raw),
-            common_name: parsed
-                .subject()
-                .iter_common_name()
-                .last()
-                .and_then(|name| name.as_str().ok())
-                .map(str::to_owned),
+            common_name: common_name.and_then(|name| name.as_str().ok()).map(str::to_owned),
             der: der.to_vec(),
         })
     }
@@ -158,12 +154,8 @@ fn fingerprint(bytes: &[u8]) -> String {
 
 /// As `--key-algorithm` names it where it can be made.
 pub(super) fn key_algorithm(info: &SubjectPublicKeyInfo<'_>) -> String {
-    let curve = info
-        .algorithm
-        .parameters
-        .as_ref()
-        .and_then(|parameters| parameters.as_oid().ok())
-        .map(|oid| oid.to_id_string());
+    let parameters = info.algorithm.parameters.as_ref();
+    let curve = parameters.and_then(|parameters| parameters.as_oid().ok()).map(|oid| oid.to_id_string());
     match info.parsed() {
         // The modulus may begin with a zero octet, which the size counts.
         Ok(PublicKey::RSA(key)) => format!("rsa-{}", modulus_bits(key.modulus)),
@@ -184,21 +176,21 @@ fn modulus_bits(modulus: &[u8]) -> usize {
     significant.first().map_or(0, |first| significant.len() * 8 - first.leading_zeros() as usize)
 }
 
+/// Key usages by their bits (RFC 5280, 4.2.1.3).
+pub(super) const KEY_USAGES: [&str; 7] = [
+    "digitalSignature",
+    "contentCommitment",
+    "keyEncipherment",
+    "dataEncipherment",
+    "keyAgreement",
+    "keyCertSign",
+    "cRLSign",
+];
+
 fn key_usage(certificate: &X509Certificate<'_>) -> Vec<String> {
-    let Ok(Some(usage)) = certificate.key_usage() else {
-        return Vec::new();
-    };
-    let usage = usage.value;
-    let known = [
-        (usage.digital_signature(), "digitalSignature"),
-        (usage.non_repudiation(), "contentCommitment"),
-        (usage.key_encipherment(), "keyEncipherment"),
-        (usage.data_encipherment(), "dataEncipherment"),
-        (usage.key_agreement(), "keyAgreement"),
-        (usage.key_cert_sign(), "keyCertSign"),
-        (usage.crl_sign(), "cRLSign"),
-    ];
-    known.into_iter().filter(|(set, _)| *set).map(|(_, name)| name.to_owned()).collect()
+    let flags = certificate.key_usage().ok().flatten().map_or(0, |usage| usage.value.flags);
+    let set = KEY_USAGES.iter().enumerate().filter(|(bit, _)| flags >> bit & 1 == 1);
+    set.map(|(_, name)| (*name).to_owned()).collect()
 }
 
 fn ext_key_usage(certificate: &X509Certificate<'_>) -> Vec<String> {
@@ -224,11 +216,11 @@ fn dns_names(certificate: &X509Certificate<'_>) -> Vec<String> {
         ParsedExtension::SubjectAlternativeName(names) => Some(&names.general_names),
         _ => None,
     });
-    let dns = alternative.flatten().filter_map(|name| match name {
+    let dns = |name: &GeneralName<'_>| match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
         _ => None,
-    });
-    dns.collect()
+    };
+    alternative.flatten().filter_map(dns).collect()
 }
 
 #[cfg(test)]

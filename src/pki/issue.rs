@@ -8,12 +8,11 @@ use rcgen::{
 };
 use x509_parser::prelude::X509Certificate;
 
-use super::authority::{Authority, AuthorityError, belong_together};
-use super::certificate::Certificate;
+use super::authority::{Authority, AuthorityError, PemPair, belong_together};
+use super::certificate::{Certificate, KEY_USAGES};
 use super::gox509::{Curve, Key};
 use super::key::{KeyAlgorithm, KeyError, PrivateKey};
 use super::pem;
-use super::pem_pair::PemPair;
 use super::request::{Request, RequestError};
 use crate::plane::Span;
 use crate::text::hidden;
@@ -96,7 +95,7 @@ pub fn ca(name: &str, algorithm: KeyAlgorithm, valid_for: Span, now: Timestamp) 
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let certificate = params.self_signed(key.pair()).map_err(|error| IssueError::Sign(error.to_string()))?;
-    Ok(Pair { certificate: pem::encode("CERTIFICATE", certificate.der()), key, not_after })
+    Ok(Pair { certificate: pem::certificate_pem(certificate.der()), key, not_after })
 }
 
 /// An agent's client certificate: CN = planeID, clientAuth, digitalSignature; not valid outside its CA's validity.
@@ -131,7 +130,8 @@ pub fn renewed(
         };
         params.distinguished_name.push(DnType::from_oid(&oid), value);
     }
-    params.key_usages = old.key_usage.iter().filter_map(|name| key_usage(name)).collect();
+    let usages = KEY_USAGES.iter().zip(PURPOSES).filter(|(name, _)| old.key_usage.iter().any(|usage| usage == *name));
+    params.key_usages = usages.map(|(_, purpose)| purpose).collect();
     params.extended_key_usages = old.ext_key_usage.iter().filter_map(|name| ext_key_usage(name)).collect();
     for name in &old.dns_names {
         let name = name.as_str().try_into().map_err(|error: rcgen::Error| IssueError::Sign(error.to_string()))?;
@@ -158,17 +158,14 @@ pub fn lifetime(certificate: &Certificate) -> Span {
     Span::from_seconds(u64::try_from(asked.as_secs()).unwrap_or_default())
 }
 
-fn key_usage(name: &str) -> Option<KeyUsagePurpose> {
-    use KeyUsagePurpose as Purpose;
-    Some(match name {
-        "digitalSignature" => Purpose::DigitalSignature,
-        "contentCommitment" => Purpose::ContentCommitment,
-        "keyEncipherment" => Purpose::KeyEncipherment,
-        "dataEncipherment" => Purpose::DataEncipherment,
-        "keyAgreement" => Purpose::KeyAgreement,
-        _ => return None,
-    })
-}
+/// The usages that a client certificate can have, in the order of [`KEY_USAGES`].
+const PURPOSES: [KeyUsagePurpose; 5] = [
+    KeyUsagePurpose::DigitalSignature,
+    KeyUsagePurpose::ContentCommitment,
+    KeyUsagePurpose::KeyEncipherment,
+    KeyUsagePurpose::DataEncipherment,
+    KeyUsagePurpose::KeyAgreement,
+];
 
 fn ext_key_usage(name: &str) -> Option<ExtendedKeyUsagePurpose> {
     use ExtendedKeyUsagePurpose as Purpose;

@@ -11,12 +11,11 @@ mod issue;
 mod issuers;
 mod key;
 mod pem;
-mod pem_pair;
 mod request;
 mod store;
 
 pub use appraisal::{Defect, DefectKind, SOON, appraise, pinned, same_name, weak_key};
-pub use authority::{Authority, AuthorityError, belong_together};
+pub use authority::{Authority, AuthorityError, PemPair, belong_together};
 pub use bundle::{Bundle, BundleError};
 pub use certificate::{Certificate, Remaining};
 pub use gox509::{PublicKey, Reason, Refusal, ServerFault, Trust, Verdict, issued, public_key, trust};
@@ -24,7 +23,6 @@ pub use issue::{IssueError, ca, client, lifetime, renewed, request, sign, with_c
 pub use issuers::{Issuer, Issuers};
 pub use key::{KeyAlgorithm, KeyError, PrivateKey, random_suffix};
 pub use pem::{certificates, holds_private_key};
-pub use pem_pair::PemPair;
 pub use store::{
     CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile, REQUEST, StoreError,
 };

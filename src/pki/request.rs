@@ -3,7 +3,7 @@
 //! Of what a request asks for only the common name and the key count, so that extensions in it are passed over, whatever
 //! they say.
 
-use super::gox509::{Check, Curve, Key, Reader, Signed, Tag, check, read_key};
+use super::gox509::{Check, Curve, Key, Malformed, Reader, Signed, Tag, check, need, read_key};
 use super::pem;
 
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
@@ -42,6 +42,12 @@ pub enum RequestError {
     SmallKey(usize),
 }
 
+impl From<Malformed> for RequestError {
+    fn from(why: Malformed) -> Self {
+        Self::Malformed(why.0)
+    }
+}
+
 impl RequestError {
     pub fn hint(&self) -> String {
         match self {
@@ -61,9 +67,6 @@ impl RequestError {
 
 impl Request {
     /// Reads the one request in a PEM text, and verifies its signature.
-    ///
-    /// # Errors
-    /// The first thing that keeps it from being signed.
     pub fn from_pem(text: &str) -> Result<Self, RequestError> {
         let labels = ["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"];
         let mut blocks = pem::blocks(text);
@@ -76,8 +79,17 @@ impl Request {
     }
 
     fn from_der(der: &[u8]) -> Result<Self, RequestError> {
-        let parts = parts(der).ok_or(RequestError::Malformed("its structure is broken"))?;
-        let (key, public_key) = read_key(parts.info).map_err(|why| RequestError::Malformed(why.0))?;
+        let what = "its structure is broken";
+        let (mut input, mut outer) = (Reader::new(der), Reader::sequence(der, what)?);
+        let octets = need(outer.read_whole(Tag::SEQUENCE), what)?;
+        let algorithm = need(outer.read(Tag::SEQUENCE), what)?;
+        let signature = need(outer.read_bits(), what)?;
+        let mut inner = Reader::sequence(octets, what)?;
+        need(inner.read(Tag::INTEGER).filter(|version| *version == [0]), what)?;
+        let subject = need(inner.read(Tag::SEQUENCE), what)?;
+        let info = need(inner.read_whole(Tag::SEQUENCE), what)?;
+        need(input.read(Tag::SEQUENCE).filter(|_| input.is_empty() && outer.is_empty()), what)?;
+        let (key, public_key) = read_key(info)?;
         match &key {
             Key::Ecdsa(Curve::P224) => return Err(RequestError::Key("the curve P-224".into())),
             Key::Dsa => return Err(RequestError::Key("DSA".into())),
@@ -85,40 +97,15 @@ impl Request {
             Key::Rsa { bits } if *bits < SMALLEST_RSA => return Err(RequestError::SmallKey(*bits)),
             _ => {}
         }
-        let signed = Signed { octets: parts.signed, algorithm: parts.algorithm, signature: &parts.signature };
-        match check(&signed, &key, &public_key) {
+        match check(&Signed { octets, algorithm, signature: &signature }, &key, &public_key) {
             Check::Holds => {}
             Check::Fails => return Err(RequestError::Signature),
             Check::Insecure => return Err(RequestError::Insecure),
             Check::Mismatch => return Err(RequestError::Algorithm),
             Check::Unsupported(what) => return Err(RequestError::Key(what.to_owned())),
         }
-        Ok(Self { common_name: common_name(parts.subject), key, public_key, info: parts.info.to_vec() })
+        Ok(Self { common_name: common_name(subject), key, public_key, info: info.to_vec() })
     }
-}
-
-/// The parts of a request that count.
-struct Parts<'d> {
-    /// What is signed.
-    signed: &'d [u8],
-    subject: &'d [u8],
-    info: &'d [u8],
-    /// The content of the signature's AlgorithmIdentifier.
-    algorithm: &'d [u8],
-    signature: Vec<u8>,
-}
-
-fn parts(der: &[u8]) -> Option<Parts<'_>> {
-    let mut input = Reader::new(der);
-    let mut outer = Reader::new(input.read(Tag::SEQUENCE)?);
-    let signed = outer.read_whole(Tag::SEQUENCE)?;
-    let algorithm = outer.read(Tag::SEQUENCE)?;
-    let signature = outer.read_bits()?;
-    let mut inner = Reader::new(Reader::new(signed).read(Tag::SEQUENCE)?);
-    inner.read(Tag::INTEGER).filter(|version| *version == [0])?;
-    let subject = inner.read(Tag::SEQUENCE)?;
-    let info = inner.read_whole(Tag::SEQUENCE)?;
-    (input.is_empty() && outer.is_empty()).then_some(Parts { signed, subject, info, algorithm, signature })
 }
 
 fn common_name(subject: &[u8]) -> Option<String> {

@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
+use serde::Serialize;
 use x509_parser::prelude::{FromDer as _, X509Name};
 
 use super::constraints::{Index, Objection};
@@ -14,12 +15,51 @@ use super::extensions::Signing;
 use super::key::Key;
 use super::link::Link;
 use super::policies;
-use super::refusal::{Reason, Refusal};
 use super::signature::{Check, signature};
 
 /// How many candidates Go looks at before it gives up.
 const CANDIDATES: usize = 100;
 const ANY_USAGE: &[u8] = &[0x55, 0x1d, 0x25, 0x00];
+
+/// Why a certificate is not accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    pub reason: Reason,
+    /// In a sentence, with the certificate that it is about.
+    pub message: String,
+}
+
+/// The rule that isn't met. Its name is what scripts get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(test, derive(clap::ValueEnum))]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// The agent's certificate, or one beside it, doesn't parse: the TLS handshake ends.
+    Unparsable,
+    /// An RSA key of more than 8192 bits ends the handshake, too.
+    KeyTooLarge,
+    /// The agent's key is of a kind that its TLS can't use.
+    UnsupportedKey,
+    /// The plane names no CA, or what it names isn't there: the gateway skips the plane.
+    CaUnreadable,
+    /// The plane's CA holds no certificate that parses: the gateway skips the plane.
+    NoCa,
+    Expired,
+    NotYetValid,
+    /// No chain leads to the plane's CA.
+    UnknownAuthority,
+    /// What would issue it is no CA, or may not sign.
+    NotACa,
+    PathLength,
+    /// Its key usage doesn't allow client authentication.
+    Usage,
+    NameConstraints,
+    CriticalExtension,
+    /// A signature of an algorithm that is no longer accepted.
+    InsecureSignature,
+    Policies,
+    TooManyChecks,
+}
 
 /// What a certificate is presented for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +172,7 @@ enum Wrong {
 }
 
 /// A search at one moment.
+#[derive(Default)]
 struct Attempt {
     at: Timestamp,
     candidates: usize,
@@ -161,8 +202,7 @@ impl<'l> Chains<'l> {
 
     /// Whether the leaf itself is valid at a moment, whoever issued it.
     pub fn leaf_is_valid(&self, at: Timestamp) -> Result<(), Fault> {
-        let mut attempt = Attempt { at, candidates: 0, unknown: None, consulted: BTreeSet::new() };
-        self.valid(Role::Leaf, 0, &[], &mut attempt)
+        self.valid(Role::Leaf, 0, &[], &mut Attempt { at, ..Attempt::default() })
     }
 
     /// Whether there is a chain at a moment.
@@ -172,7 +212,7 @@ impl<'l> Chains<'l> {
 
     /// The same, and the certificates whose validity counted.
     fn attempt(&mut self, at: Timestamp) -> (Result<(), Fault>, BTreeSet<usize>) {
-        let mut attempt = Attempt { at, candidates: 0, unknown: None, consulted: BTreeSet::new() };
+        let mut attempt = Attempt { at, ..Attempt::default() };
         let found = self.valid(Role::Leaf, 0, &[], &mut attempt).and_then(|()| {
             let found = self.chain(&mut attempt);
             // Where no chain that can be judged holds, one that can't be might.

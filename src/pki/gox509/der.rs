@@ -40,7 +40,7 @@ pub struct Malformed(pub &'static str);
 
 pub type Parsed<T> = Result<T, Malformed>;
 
-pub(super) fn need<T>(value: Option<T>, what: &'static str) -> Parsed<T> {
+pub fn need<T>(value: Option<T>, what: &'static str) -> Parsed<T> {
     value.ok_or(Malformed(what))
 }
 
@@ -73,10 +73,7 @@ impl<'a> Reader<'a> {
         Self { rest }
     }
 
-    /// Reads what is in the SEQUENCE that a text begins with.
-    ///
-    /// # Errors
-    /// `what`, where it begins with something else.
+    /// Reads what is in the SEQUENCE that a text begins with; fails with `what` where it begins with something else.
     pub fn sequence(der: &'a [u8], what: &'static str) -> Parsed<Self> {
         need(Self::new(der).read(Tag::SEQUENCE), what).map(Self::new)
     }
@@ -119,14 +116,10 @@ impl<'a> Reader<'a> {
     }
 
     fn tagged(&mut self, tag: Tag) -> Option<(&'a [u8], &'a [u8])> {
-        let before = *self;
-        match self.element() {
-            Some((found, whole, content)) if found == tag => Some((whole, content)),
-            _ => {
-                *self = before;
-                None
-            }
-        }
+        let mut after = *self;
+        let (_, whole, content) = after.element().filter(|(found, ..)| *found == tag)?;
+        *self = after;
+        Some((whole, content))
     }
 
     /// The content of an element of this tag.
@@ -134,10 +127,7 @@ impl<'a> Reader<'a> {
         self.tagged(tag).map(|(_, content)| content)
     }
 
-    /// The same of an element that may be left out.
-    ///
-    /// # Errors
-    /// `what`, where it is there and broken.
+    /// The content of an element that may be left out; fails with `what` where it is there and broken.
     pub fn read_optional(&mut self, tag: Tag, what: &'static str) -> Parsed<Option<&'a [u8]>> {
         if self.peek() == Some(tag) { need(self.read(tag), what).map(Some) } else { Ok(None) }
     }
@@ -165,26 +155,24 @@ impl<'a> Reader<'a> {
 
     /// The content of an OBJECT IDENTIFIER whose arcs are written in the shortest form and have 31 bits at most.
     pub fn read_oid(&mut self) -> Option<&'a [u8]> {
-        let before = *self;
-        let content = self.read_long_oid()?;
+        let mut after = *self;
         let short = |arc: &[u8]| arc.len() < 5 || (arc.len() == 5 && arc[0] & 0x7f < 8);
-        if content.split_inclusive(|octet| octet & 0x80 == 0).all(short) {
-            return Some(content);
-        }
-        *self = before;
-        None
+        let is_short = |content: &&[u8]| content.split_inclusive(|octet| octet & 0x80 == 0).all(short);
+        let content = after.read_long_oid().filter(is_short)?;
+        *self = after;
+        Some(content)
     }
 
     /// The same with arcs of any size.
     pub fn read_long_oid(&mut self) -> Option<&'a [u8]> {
-        let before = *self;
-        let content = self.read(Tag::OID)?;
+        let mut after = *self;
+        let content = after.read(Tag::OID)?;
         let mut arcs = content.split_inclusive(|octet| octet & 0x80 == 0);
-        if content.last().is_some_and(|last| last & 0x80 == 0) && arcs.all(|arc| arc[0] != 0x80) {
-            return Some(content);
-        }
-        *self = before;
-        None
+        let is_sound = content.last().is_some_and(|last| last & 0x80 == 0) && arcs.all(|arc| arc[0] != 0x80);
+        is_sound.then(|| {
+            *self = after;
+            content
+        })
     }
 
     pub fn read_bit_string(&mut self) -> Option<Bits<'a>> {

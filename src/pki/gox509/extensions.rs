@@ -54,35 +54,25 @@ enum Handling {
     PassedOver,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Criticality {
-    Critical,
-    Plain,
-}
-
 type Read = fn(&mut Extensions, &[u8]) -> Parsed<Handling>;
 
-/// The extensions that Go handles, by DER of their OIDs.
-const HANDLED: [(&[u8], Read); 13] = [
-    (&[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x01, 0x01], |_, value| authority_info(value)),
-    (&[0x55, 0x1d, 14], subject_key_id),
-    (&[0x55, 0x1d, 15], key_usage),
-    (&[0x55, 0x1d, 17], alternative_names),
-    (&[0x55, 0x1d, 19], basic_constraints),
-    (&[0x55, 0x1d, 30], name_constraints),
-    (&[0x55, 0x1d, 31], |_, value| distribution_points(value)),
-    (&[0x55, 0x1d, 32], policy_ids),
-    (&[0x55, 0x1d, 33], policy_mappings),
-    (&[0x55, 0x1d, 35], authority_key_id),
-    (&[0x55, 0x1d, 36], policy_constraints),
-    (&[0x55, 0x1d, 37], extended_key_usage),
-    (&[0x55, 0x1d, 54], inhibit_any_policy),
-];
-/// Those that Go takes for broken where they are critical.
-const NEVER_CRITICAL: [(&[u8], &str); 3] = [
-    (&[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x01, 0x01], "its authority information access is critical"),
-    (&[0x55, 0x1d, 14], "its subject key identifier is critical"),
-    (&[0x55, 0x1d, 35], "its authority key identifier is critical"),
+const AUTHORITY_INFO: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x01, 0x01];
+
+/// The extensions that Go handles, by DER of their OIDs; and what it finds broken where it must not be critical.
+const HANDLED: [(&[u8], Read, Option<&str>); 13] = [
+    (AUTHORITY_INFO, |_, value| authority_info(value), Some("its authority information access is critical")),
+    (&[0x55, 0x1d, 14], subject_key_id, Some("its subject key identifier is critical")),
+    (&[0x55, 0x1d, 15], key_usage, None),
+    (&[0x55, 0x1d, 17], alternative_names, None),
+    (&[0x55, 0x1d, 19], basic_constraints, None),
+    (&[0x55, 0x1d, 30], name_constraints, None),
+    (&[0x55, 0x1d, 31], |_, value| distribution_points(value), None),
+    (&[0x55, 0x1d, 32], policy_ids, None),
+    (&[0x55, 0x1d, 33], policy_mappings, None),
+    (&[0x55, 0x1d, 35], authority_key_id, Some("its authority key identifier is critical")),
+    (&[0x55, 0x1d, 36], policy_constraints, None),
+    (&[0x55, 0x1d, 37], extended_key_usage, None),
+    (&[0x55, 0x1d, 54], inhibit_any_policy, None),
 ];
 const BASIC: &str = "its basic constraints are broken";
 const CONSTRAINTS: &str = "its name constraints are broken";
@@ -97,24 +87,18 @@ impl Extensions {
         while !list.is_empty() {
             let mut extension = Reader::new(need(list.read(Tag::SEQUENCE), what)?);
             let id = need(extension.read_oid(), what)?;
-            let criticality = match extension.peek() {
-                Some(Tag::BOOLEAN) if need(extension.read_boolean(), what)? => Criticality::Critical,
-                _ => Criticality::Plain,
-            };
+            let is_critical = extension.peek() == Some(Tag::BOOLEAN) && need(extension.read_boolean(), what)?;
             let value = need(extension.read(Tag::OCTET_STRING), what)?;
             if !seen.insert(id) {
                 return broken("it has an extension twice");
             }
-            found.push((id, criticality, value));
+            found.push((id, is_critical, value));
         }
         let mut extensions = Self::default();
-        for (id, criticality, value) in found {
-            let is_critical = criticality == Criticality::Critical;
-            if let Some((_, why)) = NEVER_CRITICAL.iter().find(|(never, _)| is_critical && *never == id) {
-                return broken(why);
-            }
-            let handling = match HANDLED.iter().find(|(handled, _)| *handled == id) {
-                Some((_, read)) => read(&mut extensions, value)?,
+        for (id, is_critical, value) in found {
+            let handling = match HANDLED.iter().find(|(handled, ..)| *handled == id) {
+                Some((.., Some(why))) if is_critical => return broken(why),
+                Some((_, read, _)) => read(&mut extensions, value)?,
                 None => Handling::PassedOver,
             };
             if is_critical && handling == Handling::PassedOver {
@@ -351,6 +335,12 @@ mod tests {
 
     fn sequence(parts: &[&[u8]]) -> Vec<u8> {
         element(Tag::SEQUENCE, &parts.concat())
+    }
+
+    #[derive(PartialEq, Eq)]
+    enum Criticality {
+        Critical,
+        Plain,
     }
 
     /// One extension of id-ce, by its number.

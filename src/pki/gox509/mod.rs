@@ -13,13 +13,12 @@ mod names;
 #[cfg(test)]
 mod oracle;
 mod policies;
-mod refusal;
 mod signature;
 mod verdict;
 
-pub use der::{Reader, Tag};
+pub use chain::{Reason, Refusal};
+pub use der::{Malformed, Reader, Tag, need};
 pub use key::{Curve, Key, public_key as read_key};
 pub use link::Link;
-pub use refusal::{Reason, Refusal};
 pub use signature::{Check, Signed, check, signature};
 pub use verdict::{PublicKey, ServerFault, Trust, Verdict, issued, public_key, trust, trust_of, verify, verify_server};

@@ -8,13 +8,12 @@
 
 use jiff::Timestamp;
 
-use super::chain::{self, Chains, Fault, Purpose, is_past, named, when};
+use super::chain::{self, Chains, Fault, Purpose, Reason, Refusal, is_past, named, when};
 use super::der::{Reader, Tag};
 use super::extensions::Signing;
 use super::hostname;
 use super::key::Key;
 use super::link::Link;
-use super::refusal::{Reason, Refusal};
 use super::signature::{Check, signature};
 
 /// Whether the gateway would let the agent in.
@@ -60,10 +59,7 @@ pub fn verify(presented: &[Vec<u8>], roots: &[Link], at: Timestamp) -> Verdict {
     }
 }
 
-/// The certificates that a handshake presents, the peer's own first.
-///
-/// # Errors
-/// What ends the handshake.
+/// The certificates that a handshake presents, the peer's own first, or what ends the handshake.
 fn presented_links(presented: &[Vec<u8>], who: &str) -> Result<Vec<Link>, Refusal> {
     let mut links = Vec::new();
     for (index, der) in presented.iter().enumerate() {
@@ -184,10 +180,7 @@ pub enum Trust {
     Itself,
 }
 
-/// Whether a certificate in a plane's CA lets any agent in at all, and which.
-///
-/// # Errors
-/// The rule that keeps it from that.
+/// Whether a certificate in a plane's CA lets any agent in at all, and which; else the rule that keeps it from that.
 pub fn trust(der: &[u8], at: Timestamp) -> Result<Trust, Refusal> {
     match Link::parse(der) {
         Ok(link) => trust_of(&link, at),
