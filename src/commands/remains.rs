@@ -19,14 +19,7 @@ struct Staying {
 
 impl Staying {
     fn of(plane: &Plane) -> Self {
-        Self { plane_id: plane.plane_id().to_owned(), secret: secret(plane) }
-    }
-}
-
-fn secret(plane: &Plane) -> Option<CaSecret> {
-    match CaPlace::of(plane) {
-        CaPlace::Secret(secret) => Some(secret),
-        CaPlace::Value(_) | CaPlace::Unusable(..) => None,
+        Self { plane_id: plane.plane_id().to_owned(), secret: CaPlace::secret(plane) }
     }
 }
 
@@ -58,7 +51,7 @@ fn text(
     let known = staying.unwrap_or_default();
     let ids: BTreeSet<_> = deleted.iter().map(Plane::plane_id).collect();
     let ids: Vec<_> = ids.into_iter().filter(|id| known.iter().all(|plane| plane.plane_id != *id)).collect();
-    let secrets: BTreeSet<_> = deleted.iter().filter_map(secret).map(|ca| ca.secret).collect();
+    let secrets: BTreeSet<_> = deleted.iter().filter_map(CaPlace::secret).map(|ca| ca.secret).collect();
     let is_used =
         |name: &NamespacedName| known.iter().any(|plane| plane.secret.as_ref().is_some_and(|ca| ca.secret == *name));
     let secrets: Vec<_> = secrets.into_iter().filter(|name| !is_used(name)).collect();

@@ -60,6 +60,10 @@ pub struct Break {
 }
 
 impl Break {
+    fn new(date: Timestamp, reason: Reason, message: impl Into<String>) -> Self {
+        Self { date, reason, message: message.into() }
+    }
+
     /// Whether it may happen before a moment.
     pub fn may_precede(&self, moment: Timestamp) -> bool {
         self.reason == Reason::RunningCertificateUnknown || self.date < moment
@@ -86,8 +90,7 @@ fn of_ca(case: &Case, at: Timestamp) -> Vec<Break> {
     let certificates = match case.facts.client_ca.certificates() {
         Ok(certificates) => certificates,
         Err(problem) if problem.is_fault() => {
-            let message = format!("no agent can connect: {}", problem.message);
-            return vec![Break { date: at, reason: Reason::Refused, message }];
+            return vec![Break::new(at, Reason::Refused, format!("no agent can connect: {}", problem.message))];
         }
         Err(_) => return Vec::new(),
     };
@@ -98,8 +101,8 @@ fn of_ca(case: &Case, at: Timestamp) -> Vec<Break> {
         Ok(_) => true,
     };
     if let Some(last) = certificates.iter().filter(counts).map(|certificate| certificate.not_after).max() {
-        let message = "the last CA certificate expires: no agent can connect after that".to_owned();
-        breaks.push(Break { date: last, reason: Reason::CaExpires, message });
+        let message = "the last CA certificate expires: no agent can connect after that";
+        breaks.push(Break::new(last, Reason::CaExpires, message));
     }
     // Whether cert-manager made what is pinned is known with the build cluster only.
     let renewed = |leaf: &&Certificate| {
@@ -110,7 +113,7 @@ fn of_ca(case: &Case, at: Timestamp) -> Vec<Break> {
     };
     breaks.extend(certificates.iter().filter(renewed).map(|leaf| {
         let message = format!("the CA {}", pki::pinned(leaf, Some(case.renewal(leaf))));
-        Break { date: case.renewal(leaf), reason: Reason::PinnedLeafRenewed, message }
+        Break::new(case.renewal(leaf), Reason::PinnedLeafRenewed, message)
     }));
     breaks
 }
@@ -123,8 +126,7 @@ fn of_broken_pair(case: &Case, at: Timestamp) -> Option<Break> {
         Err(problem) if problem.is_fault() => problem.message.clone(),
         Err(_) => return None,
     };
-    let message = format!("the agent can't restart: {why}");
-    Some(Break { date: at, reason: Reason::Refused, message })
+    Some(Break::new(at, Reason::Refused, format!("the agent can't restart: {why}")))
 }
 
 /// What the running agents present: what their Secret holds, or held at their start.
@@ -144,7 +146,7 @@ fn of_running(case: &Case, pair: &Pair, verdict: &Verdict) -> Vec<Break> {
                 "the end of the certificate that the running agent presents is unknown, at the latest this date if it was issued for the same duration: restart the agent once the plane authorizes what its Secret holds",
             ),
         };
-        Some(Break { date: running.not_after(), reason, message: message.into() })
+        Some(Break::new(running.not_after(), reason, message))
     };
     pods.iter().filter_map(|pod| case.running(pod)).filter_map(ends).collect()
 }
@@ -156,30 +158,27 @@ fn of_secret(pair: &Pair, verdict: Verdict, at: Timestamp) -> Option<Break> {
         Verdict::Authorized { until } => {
             let date = until?;
             if date < leaf.not_after {
-                let message = "the CA that authorizes the agent expires: its next connection is refused".to_owned();
-                return Some(Break { date, reason: Reason::CaExpires, message });
+                let message = "the CA that authorizes the agent expires: its next connection is refused";
+                return Some(Break::new(date, Reason::CaExpires, message));
             }
-            let message = "the agent's certificate expires: its next connection is refused".to_owned();
-            pair.cert_manager.is_none().then_some(Break { date, reason: Reason::CertificateExpires, message })
+            let message = "the agent's certificate expires: its next connection is refused";
+            pair.cert_manager.is_none().then(|| Break::new(date, Reason::CertificateExpires, message))
         }
         Verdict::Refused(refusal) => {
             let message = format!("what the agent's Secret holds is refused: {}", refusal.message);
             let ended = (refusal.reason == Why::Expired && leaf.not_after < at).then_some(leaf.not_after);
-            Some(Break { date: ended.unwrap_or(at), reason: Reason::Refused, message })
+            Some(Break::new(ended.unwrap_or(at), Reason::Refused, message))
         }
         Verdict::Unknown(_) => None,
     }
 }
 
 fn of_gateway(case: &Case) -> Vec<Break> {
-    let certificate = case.gateway.certificate.as_ref().map(|certificate| {
-        let message = "the gateway's certificate expires: it reads the next one only when it starts".into();
-        Break { date: certificate.not_after, reason: Reason::GatewayCertificateExpires, message }
-    });
-    let ca = case.server_ca_ends().map(|date| {
-        let message = "the gateway's CA expires: agents refuse the gateway after that".into();
-        Break { date, reason: Reason::GatewayCaExpires, message }
-    });
+    let end = case.gateway.certificate.as_ref().map(|certificate| certificate.not_after);
+    let message = "the gateway's certificate expires: it reads the next one only when it starts";
+    let certificate = end.map(|date| Break::new(date, Reason::GatewayCertificateExpires, message));
+    let message = "the gateway's CA expires: agents refuse the gateway after that";
+    let ca = case.server_ca_ends().map(|date| Break::new(date, Reason::GatewayCaExpires, message));
     certificate.into_iter().chain(ca).collect()
 }
 

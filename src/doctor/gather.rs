@@ -9,8 +9,7 @@ use jiff::Timestamp;
 
 use super::case::{BuildCase, Case, Shared};
 use super::ground::Ground;
-use super::heard::Gateways;
-use super::reach::Reach;
+use super::reach::{Gateways, Reach};
 use crate::cluster::{Agent, Error};
 use crate::estate::{
     self, AT_ONCE, AgentFacts, Coverage, Extent, Facts, Neighbours, OtherScope, Secrets, Source, Surroundings,

@@ -118,7 +118,7 @@ fn of_plane<'c>(case: &'c Case, take: &mut Take<'_, 'c>) {
     take(Side::Control, case.plane.as_ref().err(), &[planes("get"), planes("list")]);
     let ca = &facts.plane.spec.cluster_agent.client_ca.secret_ref;
     let namespace = ca.as_ref().and_then(|secret| secret.namespace.as_deref());
-    let is_secret = matches!(CaPlace::of(&facts.plane), CaPlace::Secret(_));
+    let is_secret = CaPlace::secret(&facts.plane).is_some();
     let secrets = [("get", "", "secrets", namespace)];
     take(Side::Control, facts.client_ca.text().err(), if is_secret { &secrets } else { &[] });
     take(Side::Control, facts.shares_plane_id_with.as_ref().err(), &[planes("list")]);

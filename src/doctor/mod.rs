@@ -12,7 +12,6 @@ mod faults;
 mod forecast;
 mod gather;
 mod ground;
-mod heard;
 pub mod lockout;
 mod notes;
 mod reach;

@@ -100,9 +100,9 @@ fn state(facts: &Facts) -> State {
 }
 
 fn deletion_held(facts: &Facts) -> Option<String> {
-    let finalizers = facts.plane.metadata.finalizers.as_deref().unwrap_or_default();
     (state(facts) == State::Deleting).then(|| {
-        let held: Vec<_> = finalizers.iter().map(|finalizer| visible(finalizer)).collect();
+        let finalizers = facts.plane.metadata.finalizers.iter().flatten();
+        let held: Vec<_> = finalizers.map(|finalizer| visible(finalizer)).collect();
         format!("its deletion waits for {}: the controller removes it once the gateway answered; with either of them down it hangs", held.join(", "))
     })
 }
@@ -123,25 +123,13 @@ fn never_connected(facts: &Facts) -> Option<String> {
 }
 
 fn no_report(facts: &Facts) -> Option<String> {
-    let plane = &facts.plane;
-    if state(facts) != State::Unreported {
-        return None;
-    }
-    if facts.is_new() {
-        return None;
-    }
-    let held = plane
-        .metadata
-        .finalizers
-        .as_deref()
-        .unwrap_or_default()
-        .iter()
-        .any(|finalizer| finalizer.ends_with("-cleanup"));
-    Some(if held {
-        "no report: the controller can't reach the gateway, or the gateway can't parse the CA".into()
+    let mut finalizers = facts.plane.metadata.finalizers.iter().flatten();
+    let why = if finalizers.any(|finalizer| finalizer.ends_with("-cleanup")) {
+        "no report: the controller can't reach the gateway, or the gateway can't parse the CA"
     } else {
-        "no report and no finalizer: no controller looks after this plane".into()
-    })
+        "no report and no finalizer: no controller looks after this plane"
+    };
+    (state(facts) == State::Unreported && !facts.is_new()).then(|| why.into())
 }
 
 fn report_pending(facts: &Facts) -> Option<String> {
@@ -188,22 +176,15 @@ fn both_sources(facts: &Facts) -> Option<String> {
 }
 
 fn plane_id_left_out(facts: &Facts) -> Option<String> {
-    facts
-        .plane
-        .spec
-        .plane_id
-        .is_none()
-        .then(|| "planeID is left out: the reference takes the name, the releases to v0.17 require it".into())
+    let is_left_out = facts.plane.spec.plane_id.is_none();
+    is_left_out.then(|| "planeID is left out: the reference takes the name, the releases to v0.17 require it".into())
 }
 
 fn status_shared(facts: &Facts) -> Option<String> {
     let others = facts.shares_plane_id_with.as_ref().ok()?.few();
+    let id = visible(facts.plane.plane_id());
     (!others.is_empty()).then(|| {
-        format!(
-            "planeID {} is shared with {}: the status counts the agents of all of them, and an agent may be authorized for one only",
-            visible(facts.plane.plane_id()),
-            others
-        )
+        format!("planeID {id} is shared with {others}: the status counts the agents of all of them, and an agent may be authorized for one only")
     })
 }
 

@@ -1,9 +1,14 @@
-//! Where a diagnosis may look.
+//! Where a diagnosis may look, and what gateways are asked for planes, each only as often as its answers may differ.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::gateway::GatewayUrl;
-use crate::pki::Remaining;
+use super::case::{BuildCase, Heard};
+use crate::estate::{Source, Unavailable, secret};
+use crate::gateway::{GatewayUrl, Identity, ProbeError, Question, count, presented, probe};
+use crate::pki::{Certificate, LEAF_PRIVATE_KEY, PrivateKey, Remaining};
+use crate::plane::Plane;
 
 /// The two clusters, the gateway, and what is asked of them.
 pub struct Reach<'r, S> {
@@ -37,4 +42,113 @@ pub enum Gateway {
     Word,
     /// Its own certificate.
     Certificate,
+}
+
+/// What is known of gateways from the planes before, by URL: each of many planes would wait for it again.
+#[derive(Default)]
+pub struct Gateways(Mutex<BTreeMap<String, Once>>);
+
+#[derive(Clone, Default)]
+struct Once {
+    /// Why it can't be reached.
+    away: Option<Arc<ProbeError>>,
+    /// Its own certificate, once it was looked at.
+    certificate: Option<Option<Certificate>>,
+}
+
+impl Gateways {
+    fn known(&self, url: &GatewayUrl) -> Once {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&url.to_string()).cloned().unwrap_or_default()
+    }
+
+    fn learn(&self, url: &GatewayUrl, change: impl FnOnce(&mut Once)) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(known.entry(url.to_string()).or_default());
+    }
+
+    /// Asks the gateway of a plane: as its agent does it, where that is known.
+    pub async fn ask<S: Source>(
+        &self,
+        reach: &Reach<'_, S>,
+        plane: &Plane,
+        build: Option<&BuildCase>,
+        gateway_ca: &Result<String, Unavailable>,
+    ) -> Heard {
+        let of_agent = || build?.agent.agent.server_url.as_deref()?.parse().ok();
+        let named = reach.gateway.as_ref().and_then(|gateway| gateway.url.cloned());
+        let (Some(url), gateway) = (named.or_else(of_agent), &reach.gateway) else {
+            return Heard::default();
+        };
+        let heard = match gateway {
+            None => Heard::default(),
+            Some(gateway) if gateway.question == Gateway::Certificate => {
+                Heard { certificate: self.certificate(&url, gateway).await, ..Heard::default() }
+            }
+            Some(gateway) => match self.known(&url).away {
+                Some(away) => Heard { reply: Some(Err(away)), ..Heard::default() },
+                None => {
+                    let identity = identity(reach, gateway, build).await;
+                    self.word(&url, gateway, (plane, build), gateway_ca, identity).await
+                }
+            },
+        };
+        Heard { url: Some(url), ..heard }
+    }
+
+    /// The certificate that a gateway serves.
+    async fn certificate(&self, url: &GatewayUrl, gateway: &GatewayReach<'_>) -> Option<Certificate> {
+        if let Some(certificate) = self.known(url).certificate {
+            return certificate;
+        }
+        let presented = presented(&url.host, url.port, gateway.limit).await.unwrap_or_default();
+        let certificate = presented.first().and_then(|leaf| Certificate::from_der(leaf));
+        self.learn(url, |once| once.certificate = Some(certificate.clone()));
+        certificate
+    }
+
+    /// A gateway's answer to what an agent presents, and how many agents it has for a plane.
+    async fn word(
+        &self,
+        url: &GatewayUrl,
+        gateway: &GatewayReach<'_>,
+        (plane, build): (&Plane, Option<&BuildCase>),
+        gateway_ca: &Result<String, Unavailable>,
+        identity: Option<Identity>,
+    ) -> Heard {
+        let ((Some(Ok(server_ca)), _) | (_, Ok(server_ca))) = (build.map(|build| &build.server_ca), gateway_ca) else {
+            return Heard::default();
+        };
+        let (presented, plane_type) = (identity.is_some(), plane.kind.family.plane_type);
+        let question =
+            |plane_id, identity| Question { url, plane_type, plane_id, identity, server_ca, limit: gateway.limit };
+        let of_agent = build.and_then(|build| build.agent.agent.plane_id.as_deref());
+        let reply = probe(question(of_agent.unwrap_or(plane.plane_id()), identity)).await.map_err(Arc::new);
+        let counted = match &reply {
+            Ok(_) => count(question(plane.plane_id(), None), plane.name()).await.ok().flatten(),
+            Err(error) => {
+                if error.is_away() {
+                    self.learn(url, |once| once.away = Some(error.clone()));
+                }
+                None
+            }
+        };
+        Heard { reply: Some(reply), presented, counted, ..Heard::default() }
+    }
+}
+
+/// What is presented to a gateway: what was given, or what the agent's Secret holds.
+async fn identity<S: Source>(
+    reach: &Reach<'_, S>,
+    gateway: &GatewayReach<'_>,
+    build: Option<&BuildCase>,
+) -> Option<Identity> {
+    if let Some((presented, key)) = &gateway.identity {
+        return Some(Identity { presented: presented.clone(), key: PrivateKey::from_pem(key).ok()? });
+    }
+    let ((source, _), agent) = (reach.build?, &build?.agent);
+    let pair = agent.pair.as_ref().ok()?;
+    let secret = secret(source, &agent.agent.pair()?).await.ok()??;
+    let key = PrivateKey::from_pem(&secret.text(LEAF_PRIVATE_KEY)).ok()?;
+    Some(Identity { presented: pair.presented.clone(), key })
 }

@@ -1,12 +1,11 @@
 //! The facts around agents: what their Secrets hold, and what their running pods present.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde_json::Value;
 use zeroize::Zeroize as _;
 
+use super::client_ca::key_of;
 use super::issuance::{Issuance, issuance};
 use super::objects::{CONFIG_MAP, Collection, DEPLOYMENT, ObjectRef, POD, SECRET};
 use super::source::{AT_ONCE, Coverage, Source, typed};
@@ -269,11 +268,8 @@ pub async fn of_agents(source: &impl Source, agents: Vec<Agent>) -> Vec<AgentFac
 pub async fn server_ca(source: &impl Source, agent: &Agent) -> Result<String, Unavailable> {
     let name = agent.server_ca.clone().unwrap_or_else(|| GATEWAY_CA.into());
     let what = ObjectRef::named(CONFIG_MAP, &NamespacedName { namespace: agent.name.namespace.clone(), name });
-    let map = source.get(&what).await?;
-    let binary = || STANDARD.decode(map["binaryData"][CA_KEY].as_str()?).ok();
-    let text = map["data"][CA_KEY].as_str().map(str::to_owned);
-    let text = text.or_else(|| Some(String::from_utf8_lossy(&binary()?).into_owned()));
-    text.ok_or_else(|| Unavailable::missing(format!("{} has no key {CA_KEY}", what.title())))
+    let bytes = key_of(&source.get(&what).await?, CA_KEY, &what)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The ends of the logs of an agent's first pods; a problem where none of them can be read.
@@ -289,6 +285,9 @@ pub async fn log(source: &impl Source, facts: &AgentFacts) -> Result<String, Una
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
     use crate::cluster::Fake;
     use crate::estate::{Cause, Files, marks};

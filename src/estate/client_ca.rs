@@ -10,7 +10,7 @@ use futures_util::stream;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::objects::{ObjectRef, SECRET};
+use super::objects::{CONFIG_MAP, ObjectRef, SECRET};
 use super::source::{AT_ONCE, Source};
 use super::unavailable::Unavailable;
 use crate::pki::{self, Bundle, Certificate, Defect, DefectKind, Reason, Refusal, Remaining, SOON, Verdict};
@@ -126,13 +126,18 @@ impl CaPlace {
             format!("secret/{}/{}:{}", secret.namespace.as_deref().unwrap_or_default(), secret.name, secret.key);
         match source.trim_start_matches("secret/").parse() {
             Ok(secret) => Self::Secret(secret),
-            Err(_) => {
-                let message = match &secret.namespace {
-                    None => "its secretRef has no namespace",
-                    Some(_) => "its secretRef can't name a Secret",
-                };
-                Self::Unusable(source, Unavailable::invalid(message))
+            Err(_) if secret.namespace.is_none() => {
+                Self::Unusable(source, Unavailable::invalid("its secretRef has no namespace"))
             }
+            Err(_) => Self::Unusable(source, Unavailable::invalid("its secretRef can't name a Secret")),
+        }
+    }
+
+    /// The key of a Secret that a plane names; none where its CA is anywhere else.
+    pub fn secret(plane: &Plane) -> Option<CaSecret> {
+        match Self::of(plane) {
+            Self::Secret(secret) => Some(secret),
+            Self::Value(_) | Self::Unusable(..) => None,
         }
     }
 
@@ -143,17 +148,21 @@ impl CaPlace {
             Self::Secret(secret) => {
                 let what = ObjectRef::named(SECRET, &secret.secret).with_key(&secret.key);
                 let object = source.get(&what).await;
-                let bytes = object.and_then(|object| key_of(&object, &secret.key, &what.title()));
+                let bytes = object.and_then(|object| key_of(&object, &secret.key, &what));
                 ClientCa::new(format!("secret/{secret}"), bytes)
             }
         }
     }
 }
 
-/// What a key of a Secret holds.
-pub fn key_of(secret: &Value, key: &str, title: &str) -> Result<Vec<u8>, Unavailable> {
-    let encoded = secret.get("data").and_then(|data| data.get(key)).and_then(Value::as_str);
-    let bytes = encoded.and_then(|encoded| STANDARD.decode(encoded).ok());
+/// What a key of a Secret or ConfigMap holds.
+pub fn key_of(object: &Value, key: &str, what: &ObjectRef) -> Result<Vec<u8>, Unavailable> {
+    let decoded = |field: &str| STANDARD.decode(object[field][key].as_str()?).ok();
+    let bytes = match what.resource {
+        CONFIG_MAP => object["data"][key].as_str().map(|text| text.into()).or_else(|| decoded("binaryData")),
+        _ => decoded("data"),
+    };
+    let title = what.title();
     bytes.ok_or_else(|| Unavailable::missing(format!("{title} has no key {}", visible(key))))
 }
 

@@ -18,7 +18,7 @@ use crate::plane::{self, CA_KEY, EVENT_NAMESPACE, GATEWAY_CA, GATEWAY_SERVICE, N
 /// The gateway's CA, in PEM.
 pub async fn gateway_ca(source: &impl Source, namespace: &str) -> Result<String, Unavailable> {
     let what = ObjectRef::named(SECRET, &NamespacedName { namespace: namespace.into(), name: GATEWAY_CA.into() });
-    let bytes = key_of(&source.get(&what).await?, CA_KEY, &what.title())?;
+    let bytes = key_of(&source.get(&what).await?, CA_KEY, &what)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

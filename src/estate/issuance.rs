@@ -121,9 +121,6 @@ pub async fn issuance(source: &impl Source, secret: &NamespacedName) -> Result<O
 }
 
 /// Has cert-manager issue a Certificate anew, as `cmctl renew` does: by the condition `Issuing`.
-///
-/// # Errors
-/// Those of the cluster.
 pub async fn reissue(cluster: &Cluster, name: &NamespacedName) -> Result<(), Error> {
     let path = ObjectRef::named(CERTIFICATE, name).path();
     let certificate = cluster.object(&path).await?;

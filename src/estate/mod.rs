@@ -9,7 +9,6 @@ mod control;
 mod facts;
 mod files;
 mod issuance;
-mod live;
 pub mod marks;
 mod neighbours;
 mod objects;

@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use rcgen::{Issuer, KeyPair};
-use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
+use x509_parser::der_parser::Oid;
 use zeroize::Zeroizing;
 
 use super::certificate::Certificate;
+use super::gox509::Link;
 use super::key::{KeyError, PrivateKey};
 
 /// A certificate, and others that go with it, and its key, all in PEM.
@@ -121,8 +122,9 @@ fn check(certificate: &Certificate, now: Timestamp) -> Result<(), AuthorityError
     if !ext_key_usage.is_empty() && !ext_key_usage.iter().any(|usage| usage == "clientAuth" || usage == "any") {
         return Err(AuthorityError::NoClientAuth { subject });
     }
-    if let Some(extension) = parsed.extensions().iter().find(|extension| unhandled(extension)) {
-        let reason = format!("{subject} has the critical extension {}, which the gateway can't handle", extension.oid);
+    if let Some(oid) = Link::parse(der).ok().and_then(|link| link.extensions.unhandled.into_iter().next()) {
+        let oid = Oid::new(oid.into());
+        let reason = format!("{subject} has the critical extension {oid}, which the gateway can't handle");
         return Err(AuthorityError::Unusable { reason });
     }
     if *not_after < now {
@@ -132,24 +134,6 @@ fn check(certificate: &Certificate, now: Timestamp) -> Result<(), AuthorityError
         return Err(AuthorityError::NotYetValid { subject, at: *not_before });
     }
     Ok(())
-}
-
-/// Whether Go's verifier refuses a chain for this extension: a critical one that it doesn't know, or name constraints on
-/// other than DNS names, addresses and URIs (crypto/x509, `parseNameConstraintsExtension`).
-fn unhandled(extension: &X509Extension<'_>) -> bool {
-    let known = ["14", "15", "17", "19", "30", "31", "32", "33", "35", "36", "37", "54"];
-    let id = extension.oid.to_id_string();
-    let handled = match extension.parsed_extension() {
-        ParsedExtension::NameConstraints(constraints) => {
-            let subtrees = constraints.permitted_subtrees.iter().chain(&constraints.excluded_subtrees).flatten();
-            subtrees.into_iter().all(|subtree| {
-                use GeneralName::{DNSName, IPAddress, RFC822Name, URI};
-                matches!(subtree.base, DNSName(_) | IPAddress(_) | RFC822Name(_) | URI(_))
-            })
-        }
-        _ => id.strip_prefix("2.5.29.").is_some_and(|arc| known.contains(&arc)),
-    };
-    extension.critical && !handled
 }
 
 /// Whether a certificate in DER is about this public key, a SubjectPublicKeyInfo in DER.

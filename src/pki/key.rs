@@ -52,9 +52,6 @@ pub enum KeyError {
 }
 
 /// Eight random digits in hexadecimal, for names that must not clash.
-///
-/// # Errors
-/// [`KeyError::Generate`] without a source of randomness.
 pub fn random_suffix() -> Result<String, KeyError> {
     let mut octets = [0; 4];
     SystemRandom::new().fill(&mut octets).map_err(|_| KeyError::Generate)?;

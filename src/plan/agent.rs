@@ -69,21 +69,15 @@ impl Changeover<'_> {
         let stored = self.clusters.build.existing_secret(secret).await?;
         let pair = pair_of(&stored)?;
         let name = visible(&agent.name.name).into_owned();
-        if self.presents(agent, &stored).await? {
+        let pods = self.clusters.build.agent_pods(agent).await?;
+        let is_mounted = agent.pair().as_ref() == Some(&stored.name) && pods.len() >= agent.replicas;
+        if is_mounted && pods.iter().all(|pod| pair.presented_by(pod) == Some(Presents::This)) {
             observer.tell("restart", Status::Found, &format!("Deployment {name} runs with this certificate"));
             return Ok(());
         }
         self.clusters.build.restart(agent, &stored).await?;
         observer.tell("restart", Status::Done, &format!("Deployment {name} restarted"));
         self.replaced(&pair, observer).await
-    }
-
-    /// Whether the agent mounts a Secret, and all its pods present what that holds.
-    async fn presents(&self, agent: &Agent, secret: &StoredSecret) -> anyhow::Result<bool> {
-        let pods = self.clusters.build.agent_pods(agent).await?;
-        let fresh = |pair: &Pair| pods.iter().all(|pod| pair.presented_by(pod) == Some(Presents::This));
-        let mounted = agent.pair().as_ref() == Some(&secret.name);
-        Ok(mounted && pods.len() >= agent.replicas && Pair::of(secret).is_ok_and(|pair| fresh(&pair)))
     }
 
     /// Waits until every pod presents this pair.

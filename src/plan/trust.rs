@@ -57,7 +57,7 @@ impl Trustees<'_> {
     pub async fn check(&self, planes: &[Trustee], wanted: &Wanted<'_>) -> anyhow::Result<()> {
         for (plane, ca) in planes {
             let text = readable(plane, ca)?;
-            let home = home(plane);
+            let home = CaPlace::secret(plane);
             if let Some(at) = &home {
                 self.refuse_shared(plane, at).await?;
             }
@@ -82,7 +82,7 @@ impl Trustees<'_> {
             return Err(unwritable(plane, why).into());
         }
         let other = |other: Plane| {
-            let same = home(&other).as_ref() == Some(at);
+            let same = CaPlace::secret(&other).as_ref() == Some(at);
             (same && other.plane_id() != plane.plane_id()).then(|| other.name().to_owned())
         };
         let others: Vec<_> = self.control.planes_as(None, other).await?.into_iter().flatten().collect();
@@ -116,7 +116,7 @@ impl Trustees<'_> {
                 observer.tell(step, Status::Found, &format!("{shown} {did}"));
                 continue;
             }
-            let home = home(plane);
+            let home = CaPlace::secret(plane);
             match self.manager(plane, home.as_ref()).await? {
                 Some(manager) if !self.force => {
                     let manifest = to_yaml(&manifest(plane, home.as_ref(), &wanted(plane.name(), &text)))?;
@@ -156,7 +156,7 @@ impl Trustees<'_> {
                 return Ok(());
             };
             let text = wanted(plane.name(), &readable(plane, ca)?);
-            match self.write(plane, home(plane).as_ref(), &text, DryRun::None).await {
+            match self.write(plane, CaPlace::secret(plane).as_ref(), &text, DryRun::None).await {
                 Err(cluster::Error::Changed) if tries > 1 => tries -= 1,
                 result => return Ok(result?),
             }
@@ -215,14 +215,6 @@ fn unwritable(plane: &Plane, why: String) -> Error {
     Error::Unwritable { plane: plane.name().to_owned(), why }
 }
 
-/// The key of a Secret where a plane's CA is written; none where it is in the plane itself.
-fn home(plane: &Plane) -> Option<CaSecret> {
-    match CaPlace::of(plane) {
-        CaPlace::Secret(secret) => Some(secret),
-        CaPlace::Value(_) | CaPlace::Unusable(..) => None,
-    }
-}
-
 /// A plane's CA, by its place.
 fn title(home: Option<&CaSecret>) -> String {
     let in_secret = |at: &CaSecret| format!("the key {} of Secret {}", visible(&at.key), at.secret);
@@ -260,7 +252,7 @@ fn manifest(plane: &Plane, home: Option<&CaSecret>, text: &str) -> Value {
 
 /// Whether a plane reads its CA out of this key of a Secret of this name.
 pub fn is_home(plane: &Plane, secret: &crate::plane::NamespacedName, key: &str) -> bool {
-    home(plane).is_some_and(|at| at.secret == *secret && at.key == key)
+    CaPlace::secret(plane).is_some_and(|at| at.secret == *secret && at.key == key)
 }
 
 fn ders(ca: &Bundle) -> Vec<Vec<u8>> {

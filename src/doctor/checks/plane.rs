@@ -4,8 +4,7 @@ use super::outcome::{Hint, Outcome, Unchecked};
 use crate::cluster::grant;
 use crate::doctor::case::Case;
 use crate::doctor::ground::Ground;
-use crate::estate::Cause;
-use crate::estate::Few;
+use crate::estate::{Cause, Few};
 use crate::manifest::{parse, to_yaml};
 use crate::pki::{self, Bundle, CA_CERTIFICATE, Certificate, DefectKind, LEAF_CERTIFICATE};
 use crate::plane::{Plane, ROTATION};
@@ -119,11 +118,8 @@ fn trust_agent(case: &Case) -> Option<Hint> {
     let value = format!("{{{{index .data \"{key}\" | base64decode | printf \"%q\"}}}}");
     let patch = format!("{{\"spec\":{{\"clusterAgent\":{{\"clientCA\":{{\"secretRef\":null,\"value\":{value}}}}}}}}}");
     let read = build.command(&format!("kubectl -n {namespace} get secret {secret}"));
-    let name = shell_quoted(case.facts.plane.name());
-    let write = case.control(&format!(
-        "kubectl patch {} {name} --type=merge --patch-file=client-ca.json",
-        case.facts.plane.kind.type_name()
-    ));
+    let (kind, name) = (case.facts.plane.kind.type_name(), shell_quoted(case.facts.plane.name()));
+    let write = case.control(&format!("kubectl patch {kind} {name} --type=merge --patch-file=client-ca.json"));
     Some(Hint::Fix(format!("{read} -o go-template='{patch}' > client-ca.json && {write}")))
 }
 
@@ -198,25 +194,20 @@ pub fn ca_outlives(case: &Case) -> Outcome {
 
 /// A rotation that was begun, and neither finished nor rolled back.
 pub fn rotation(case: &Case) -> Outcome {
-    let mark = case.facts.plane.annotation(ROTATION);
-    match (mark, &case.staged) {
-        (_, Some(Ok(true))) => {
-            let back = case.with_both("certs rotate", " --rollback", Hint::Fix);
-            Outcome::warn("a rotation of its CA is unfinished: continue it, or go back").hint(case.rotate()).hint(back)
-        }
+    let unfinished = |secret: String| {
+        let back = case.with_both("certs rotate", " --rollback", Hint::Fix);
+        let told = format!("a rotation of its CA is unfinished{secret}: continue it, or go back");
+        Outcome::warn(told).hint(case.rotate()).hint(back)
+    };
+    match (case.facts.plane.annotation(ROTATION), &case.staged) {
+        (_, Some(Ok(true))) => unfinished(String::new()),
         (Some(secret), Some(Ok(false))) => {
             let (name, secret) = (shell_quoted(case.facts.plane.name()), visible(secret));
             let kind = case.facts.plane.kind.type_name();
             Outcome::warn(format!("it is marked as being rotated, and Secret {secret} does not exist"))
                 .fix(case.control(&format!("kubectl annotate {kind} {name} {ROTATION}-")))
         }
-        (Some(secret), _) => {
-            let back = case.with_both("certs rotate", " --rollback", Hint::Fix);
-            let secret = visible(secret);
-            Outcome::warn(format!("a rotation of its CA is unfinished (Secret {secret}): continue it, or go back"))
-                .hint(case.rotate())
-                .hint(back)
-        }
+        (Some(secret), _) => unfinished(format!(" (Secret {})", visible(secret))),
         (None, Some(Err(problem))) => Outcome::unchecked(Unchecked::Unread, problem.message.clone()),
         (None, _) => Outcome::pass("none is under way"),
     }
@@ -225,10 +216,8 @@ pub fn rotation(case: &Case) -> Outcome {
 pub fn plane_id_shared(case: &Case) -> Outcome {
     let id = visible(case.facts.plane.plane_id());
     if let Err(problem) = &case.facts.shares_plane_id_with {
-        return Outcome::unchecked(
-            Unchecked::Unread,
-            format!("the planes of planeID {id} are unknown: {}", problem.message),
-        );
+        let why = format!("the planes of planeID {id} are unknown: {}", problem.message);
+        return Outcome::unchecked(Unchecked::Unread, why);
     }
     if let Ok(planes) = &case.build_planes
         && !planes.is_empty()

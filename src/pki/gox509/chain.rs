@@ -62,36 +62,25 @@ pub enum Reason {
 }
 
 /// What a certificate is presented for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    Client,
-    Server,
-}
-
-impl Purpose {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Purpose {
     /// The extended key usage that allows it, as DER of its OID.
-    fn usage(self) -> &'static [u8] {
-        match self {
-            Self::Client => &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02],
-            Self::Server => &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01],
-        }
-    }
-
-    fn words(self) -> &'static str {
-        match self {
-            Self::Client => "client authentication",
-            Self::Server => "server authentication",
-        }
-    }
-
+    usage: &'static [u8],
+    words: &'static str,
     /// Whose CA it is.
-    fn authority(self) -> &'static str {
-        match self {
-            Self::Client => "this plane",
-            Self::Server => "the gateway",
-        }
-    }
+    authority: &'static str,
 }
+
+pub(super) const CLIENT: Purpose = Purpose {
+    usage: &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02],
+    words: "client authentication",
+    authority: "this plane",
+};
+pub(super) const SERVER: Purpose = Purpose {
+    usage: &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01],
+    words: "server authentication",
+    authority: "the gateway",
+};
 
 /// Why there is no chain.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,7 +113,7 @@ pub(super) fn is_past(seconds: i64, at: Timestamp) -> bool {
 /// Whether the extended key usage of a certificate allows a purpose. None stated allows any.
 pub(super) fn allows(link: &Link, purpose: Purpose) -> bool {
     link.extensions.usages.is_empty()
-        || link.extensions.usages.iter().any(|usage| usage == ANY_USAGE || usage == purpose.usage())
+        || link.extensions.usages.iter().any(|usage| usage == ANY_USAGE || usage == purpose.usage)
 }
 
 /// Where a certificate is in a chain.
@@ -254,7 +243,7 @@ impl<'l> Chains<'l> {
         Err(match (constrained, misused) {
             (Some(constrained), _) => constrained,
             (None, Some(link)) if !against_policy => {
-                let why = format!("may not be used for {}, by its extended key usage", self.purpose.words());
+                let why = format!("may not be used for {}, by its extended key usage", self.purpose.words);
                 fault(Reason::Usage, self.links[link], &why)
             }
             _ => fault(Reason::Policies, self.links[0], "has no chain whose certificate policies hold"),
@@ -418,7 +407,7 @@ impl<'l> Chains<'l> {
     }
 
     fn unknown_authority(&self, child: usize) -> Fault {
-        let why = format!("was not issued by a CA of {}", self.purpose.authority());
+        let why = format!("was not issued by a CA of {}", self.purpose.authority);
         fault(Reason::UnknownAuthority, self.links[child], &why)
     }
 

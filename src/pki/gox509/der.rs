@@ -267,9 +267,7 @@ pub(super) fn time(tag: Tag, text: &str) -> Option<i64> {
         }
         _ => return None,
     };
-    let days = civil.date().duration_since(jiff::civil::date(1970, 1, 1)).as_secs();
-    let within = civil.time().duration_since(jiff::civil::Time::midnight()).as_secs();
-    Some(days + within - offset)
+    Some(civil.duration_since(jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0)).as_secs() - offset)
 }
 
 #[cfg(test)]

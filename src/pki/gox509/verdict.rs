@@ -8,7 +8,7 @@
 
 use jiff::Timestamp;
 
-use super::chain::{self, Chains, Fault, Purpose, Reason, Refusal, is_past, named, when};
+use super::chain::{self, CLIENT, Chains, Fault, Reason, Refusal, SERVER, is_past, named, when};
 use super::der::{Reader, Tag};
 use super::extensions::Signing;
 use super::hostname;
@@ -51,7 +51,7 @@ pub fn verify(presented: &[Vec<u8>], roots: &[Link], at: Timestamp) -> Verdict {
         let message = "the plane's CA holds no certificate that can be parsed".into();
         return Verdict::Refused(Refusal { reason: Reason::NoCa, message });
     }
-    let mut chains = Chains::new(leaf, beside, roots, Purpose::Client);
+    let mut chains = Chains::new(leaf, beside, roots, CLIENT);
     match chains.judge(at) {
         Ok(()) => Verdict::Authorized { until: chains.until(at) },
         Err(Fault::Refused(refusal)) => Verdict::Refused(explained(refusal, leaf, beside.iter().chain(roots))),
@@ -130,7 +130,7 @@ pub enum ServerFault {
 pub fn verify_server(presented: &[Vec<u8>], roots: &[Link], host: &str, at: Timestamp) -> Result<(), ServerFault> {
     let links = presented_links(presented, "the gateway").map_err(ServerFault::Refused)?;
     let (leaf, beside) = (&links[0], &links[1..]);
-    let mut chains = Chains::new(leaf, beside, roots, Purpose::Server);
+    let mut chains = Chains::new(leaf, beside, roots, SERVER);
     chains.leaf_is_valid(at).map_err(|fault| match fault {
         Fault::Refused(refusal) if matches!(refusal.reason, Reason::Expired | Reason::NotYetValid) => {
             ServerFault::Expired(refusal)
@@ -200,7 +200,7 @@ pub fn trust_of(link: &Link, at: Timestamp) -> Result<Trust, Refusal> {
     if !link.extensions.unhandled.is_empty() {
         return refuse(Reason::CriticalExtension, "has a critical extension that the gateway doesn't know");
     }
-    if !chain::allows(link, Purpose::Client) {
+    if !chain::allows(link, CLIENT) {
         return refuse(Reason::Usage, "is not for client certificates, by its extended key usage");
     }
     if matches!(link.key, Key::Other | Key::Dsa) {

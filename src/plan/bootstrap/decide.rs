@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::certificates::{Certificates, foreign, has_all};
 use super::facts::{Facts, Namespace};
-use super::plane::{change, wanted};
+use super::wanted::{change, wanted};
 use super::wish::{Bootstrap, CaIn, Given};
 use crate::cluster::{Agent, Right, StoredSecret, Target};
 use crate::gateway::GatewayUrl;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::decide::{self, Action, Write};
 use super::facts::Facts;
 use super::look::Run;
-use super::values::fits;
+use super::wanted::fits;
 use super::wish::Bootstrap;
 use crate::cluster::{self, Agent};
 use crate::gateway::count;
@@ -130,9 +130,6 @@ async fn carry_out(clusters: Clusters<'_>, plan: &Bootstrap, write: Write<'_>) -
 }
 
 /// Whether an agent runs with these values already: as its Deployment says, and with a certificate that the plane trusts.
-///
-/// # Errors
-/// Those of the build cluster.
 pub async fn installed(
     Clusters { control, build }: Clusters<'_>,
     plan: &Bootstrap,

@@ -41,9 +41,6 @@ struct Run<'r> {
 }
 
 /// What a rotation is going to do, before it is begun or continued.
-///
-/// # Errors
-/// [`Error`], and those of the clusters.
 pub async fn outlook(clusters: Clusters<'_>, rotation: &Rotation) -> anyhow::Result<Outlook> {
     let (build, Rotation { plane, namespace, deadline, .. }) = (clusters.build, rotation);
     let changeover = Changeover { clusters, namespace, plane, deadline: *deadline };
