@@ -245,13 +245,11 @@ fn without_tokens(text: &str) -> Cow<'_, str> {
 
 /// A URL whose user, and password, nobody else may see.
 pub fn without_user(url: &str) -> String {
-    match url.split_once("://") {
-        Some((scheme, rest)) => match rest.split('/').next().and_then(|authority| authority.rsplit_once('@')) {
-            Some((user, _)) => format!("{scheme}://user{}", &rest[user.len()..]),
-            None => url.to_owned(),
-        },
-        None => url.to_owned(),
-    }
+    let hidden = url.split_once("://").and_then(|(scheme, rest)| {
+        let (user, _) = rest.split('/').next()?.rsplit_once('@')?;
+        Some(format!("{scheme}://user{}", &rest[user.len()..]))
+    });
+    hidden.unwrap_or_else(|| url.to_owned())
 }
 
 fn pod_status(status: &Value) -> Value {

@@ -31,10 +31,7 @@ struct Named {
 
 impl ClientCa {
     pub fn new(source: String, bytes: Result<Vec<u8>, Unavailable>) -> Self {
-        let bundle = bytes.map(|bytes| match String::from_utf8(bytes) {
-            Ok(text) => text.into(),
-            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned().into(),
-        });
+        let bundle = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned().into());
         Self(Arc::new(Named { source, bundle, unusable: OnceLock::new() }))
     }
 

@@ -54,15 +54,16 @@ pub enum AuthorityError {
 
 impl AuthorityError {
     pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Key(error) => error.hint(),
-            Self::NotCa { .. } | Self::Expired { .. } => {
-                Some("make a CA with `choreoctl certs ca --out-dir DIR`".into())
+        let hint = match self {
+            Self::Key(error) => return error.hint(),
+            Self::NotCa { .. } | Self::Expired { .. } => "make a CA with `choreoctl certs ca --out-dir DIR`",
+            Self::Mismatch => "give the ca.crt and the ca.key that were made together",
+            Self::NotYetValid { .. } => "check this machine's clock",
+            Self::NoCertificate | Self::MayNotSign { .. } | Self::NoClientAuth { .. } | Self::Unusable { .. } => {
+                return None;
             }
-            Self::Mismatch => Some("give the ca.crt and the ca.key that were made together".into()),
-            Self::NotYetValid { .. } => Some("check this machine's clock".into()),
-            Self::NoCertificate | Self::MayNotSign { .. } | Self::NoClientAuth { .. } | Self::Unusable { .. } => None,
-        }
+        };
+        Some(hint.into())
     }
 }
 

@@ -121,10 +121,7 @@ impl Bundle {
         gox509::verify(presented, self.links(), at)
     }
 
-    /// Whether an agent that trusts this CA accepts what the gateway at a host presents.
-    ///
-    /// # Errors
-    /// The first rule that isn't met, in Go's order: the handshake, validity, host name, chain, kind of the key.
+    /// Whether an agent that trusts this CA accepts what the gateway at a host presents; else the first rule that isn't met.
     pub fn accepts_server(&self, presented: &[Vec<u8>], host: &str, at: Timestamp) -> Result<(), ServerFault> {
         gox509::verify_server(presented, self.links(), host, at)
     }

@@ -69,20 +69,20 @@ pub enum IssueError {
 
 impl IssueError {
     pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Key(error) => error.hint(),
-            Self::Authority(error) => error.hint(),
-            Self::Subject => Some(
+        Some(match self {
+            Self::Key(error) => return error.hint(),
+            Self::Authority(error) => return error.hint(),
+            Self::Subject => {
                 "use a CA whose subject has each of CN, O and OU at most once: `choreoctl certs ca --out-dir DIR`"
-                    .into(),
-            ),
-            Self::Request(error) => Some(error.hint()),
-            Self::RequestKey => {
-                Some("make key and request with `choreoctl certs request --plane-id ID --out-dir DIR`".into())
+                    .into()
             }
-            Self::OldSubject => Some("make a new one with `choreoctl certs client --plane-id ID`".into()),
-            Self::CommonName | Self::ValidFor | Self::Sign(_) => None,
-        }
+            Self::Request(error) => error.hint(),
+            Self::RequestKey => {
+                "make key and request with `choreoctl certs request --plane-id ID --out-dir DIR`".into()
+            }
+            Self::OldSubject => "make a new one with `choreoctl certs client --plane-id ID`".into(),
+            Self::CommonName | Self::ValidFor | Self::Sign(_) => return None,
+        })
     }
 }
 

@@ -60,16 +60,16 @@ pub fn random_suffix() -> Result<String, KeyError> {
 
 impl KeyError {
     pub fn hint(self) -> Option<String> {
-        match self {
-            Self::Encrypted => Some(
+        let hint = match self {
+            Self::Encrypted => {
                 "decrypt it into a file that only you can read: `openssl pkey -in KEY -out PLAIN`, with umask 077"
-                    .into(),
-            ),
-            Self::Unusable => Some(
-                "RSA, ECDSA P-256, P-384 and P-521 and Ed25519 keys can be read, in PKCS#8, PKCS#1 and SEC1".into(),
-            ),
-            Self::Missing | Self::Generate => None,
-        }
+            }
+            Self::Unusable => {
+                "RSA, ECDSA P-256, P-384 and P-521 and Ed25519 keys can be read, in PKCS#8, PKCS#1 and SEC1"
+            }
+            Self::Missing | Self::Generate => return None,
+        };
+        Some(hint.into())
     }
 }
 
@@ -98,10 +98,8 @@ impl PrivateKey {
 
     /// The first private key of a PEM text, in PKCS#8, PKCS#1 or SEC1.
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
-        let block = pem::blocks(text)
-            .into_iter()
-            .find(|block| block.label.ends_with("PRIVATE KEY"))
-            .ok_or(KeyError::Missing)?;
+        let mut blocks = pem::blocks(text).into_iter();
+        let block = blocks.find(|block| block.label.ends_with("PRIVATE KEY")).ok_or(KeyError::Missing)?;
         if block.headers || block.label.starts_with("ENCRYPTED") {
             return Err(KeyError::Encrypted);
         }

@@ -15,7 +15,7 @@ pub const LEAF_PRIVATE_KEY: &str = "tls.key";
 pub const REQUEST: &str = "tls.csr";
 
 /// Keeps keys, also those that were replaced, out of version control.
-const IGNORED: &str = "*.key*\n.choreoctl-*\n";
+const IGNORED: NewFile<'_> = NewFile { name: GITIGNORE, content: "*.key*\n.choreoctl-*\n", secret: false };
 const GITIGNORE: &str = ".gitignore";
 /// What is put behind the name of a file that was replaced.
 const OLD: &str = "old";
@@ -44,17 +44,16 @@ pub enum StoreError {
 
 impl StoreError {
     pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Exists { .. } => Some("name another --out-dir, or add --force to replace it".into()),
-            Self::NotFolder { .. } | Self::NotFile { .. } | Self::Symlink { .. } => {
-                Some("name a folder with --out-dir".into())
-            }
-            Self::NotOwned { .. } => Some("name a folder of your own with --out-dir".into()),
+        let hint = match self {
+            Self::Exists { .. } => "name another --out-dir, or add --force to replace it",
+            Self::NotFolder { .. } | Self::NotFile { .. } | Self::Symlink { .. } => "name a folder with --out-dir",
+            Self::NotOwned { .. } => "name a folder of your own with --out-dir",
             Self::Write { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                Some("name a folder that you can write to with --out-dir".into())
+                "name a folder that you can write to with --out-dir"
             }
-            Self::Write { .. } => None,
-        }
+            Self::Write { .. } => return None,
+        };
+        Some(hint.into())
     }
 }
 
@@ -107,10 +106,7 @@ impl Folder {
         Ok(())
     }
 
-    /// A key must not go, or come, where somebody else decides what becomes of it.
-    ///
-    /// # Errors
-    /// Where the folder is a link, or somebody else's.
+    /// Fails where the folder is a link or somebody else's, who would decide what becomes of a key.
     pub fn refuse_foreign(&self) -> Result<(), StoreError> {
         let path = shown(&self.path);
         match self.path.symlink_metadata() {
@@ -135,15 +131,12 @@ impl Folder {
         }
         let folder = self.lock()?;
         // Somebody else may have been there since.
-        if self.file(FINISHED).symlink_metadata().is_ok() {
-            self.place(&folder)?;
-        }
+        self.place(&folder)?;
         self.vacant(&names, force)?;
         let _ = fs::remove_file(self.file(BESIDE));
         sweep(&self.path);
-        let ignore = self.file(GITIGNORE).symlink_metadata().is_err();
-        let ignore = ignore.then_some(NewFile { name: GITIGNORE, content: IGNORED, secret: false });
-        let (_lock, unfinished) = self.prepare(&self.path, files.iter().chain(&ignore))?;
+        let ignored = self.file(GITIGNORE).symlink_metadata().is_err().then_some(IGNORED);
+        let (_lock, unfinished) = self.prepare(&self.path, files.iter().chain(&ignored))?;
         let finished = self.file(FINISHED);
         // From here on the new ones count: a run that is cut off is finished by the next.
         fs::rename(unfinished.keep(), &finished).map_err(|error| failed(&finished, error))?;
@@ -166,8 +159,7 @@ impl Folder {
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(&parent).map_err(|error| failed(&parent, error))?;
         sweep(&parent);
-        let ignore = NewFile { name: GITIGNORE, content: IGNORED, secret: false };
-        let (_lock, unfinished) = self.prepare(&parent, files.iter().chain([&ignore]))?;
+        let (_lock, unfinished) = self.prepare(&parent, files.iter().chain([&IGNORED]))?;
         if let Err(error) = fs::rename(unfinished.path(), &self.path) {
             let there = self.path.symlink_metadata().is_ok();
             return if there { Ok(false) } else { Err(failed(&self.path, error)) };
@@ -177,9 +169,12 @@ impl Folder {
         Ok(true)
     }
 
-    /// Puts the finished files in their places, and what stood there beside them.
+    /// Puts the finished files, if there are any, in their places, and what stood there beside them.
     fn place(&self, folder: &fs::File) -> Result<(), StoreError> {
         let finished = self.file(FINISHED);
+        if finished.symlink_metadata().is_err() {
+            return Ok(());
+        }
         let failed = |error| failed(&self.path, error);
         let names: Vec<_> = fs::read_dir(&finished)
             .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<_, _>>())
@@ -209,9 +204,7 @@ impl Folder {
             return Ok(());
         }
         self.refuse_foreign()?;
-        let folder = self.lock()?;
-        // Whoever had the lock before may have finished it.
-        if self.file(FINISHED).symlink_metadata().is_ok() { self.place(&folder) } else { Ok(()) }
+        self.place(&self.lock()?)
     }
 
     /// The folder itself, for this process alone until it is dropped.

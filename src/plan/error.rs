@@ -53,40 +53,32 @@ pub enum Error {
 
 impl Error {
     pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::TimedOut { .. } => Some("run it again: it goes on from where it stands".into()),
-            Self::OtherManager { .. } => Some(
-                "name a folder for the manifest with --out-dir, or take the field over with --force-conflicts".into(),
-            ),
-            Self::StillNeeded { .. } => Some("run it again once that is over, or --rollback".into()),
+        Some(match self {
+            Self::TimedOut { .. } => "run it again: it goes on from where it stands".into(),
+            Self::OtherManager { .. } => {
+                "name a folder for the manifest with --out-dir, or take the field over with --force-conflicts".into()
+            }
+            Self::StillNeeded { .. } => "run it again once that is over, or --rollback".into(),
             Self::Meddled { .. } => {
-                Some("--rollback brings the Secret back to what it was; keep a copy of what it holds now".into())
+                "--rollback brings the Secret back to what it was; keep a copy of what it holds now".into()
             }
-            Self::CertManager { command, .. } => Some(command.clone()),
-            Self::Differs { .. } => Some("look at it, and add --force to replace it".into()),
-            Self::Gateway { hint, .. } => Some(hint.clone()),
-            Self::NoCa { .. } => {
-                Some("give the CA with --ca-dir, or move to a new one with `choreoctl certs rotate`".into())
-            }
-            Self::OtherCa { .. } => {
-                Some("give the CA that did, or move to a new one with `choreoctl certs rotate`".into())
-            }
-            Self::NoRight { command, .. } => {
-                Some(format!("an administrator grants them to USER with\n{command}"))
-            }
-            Self::OtherAgent { .. } => Some("name another one with --build-namespace".into()),
-            Self::NoCertManager { command, .. } => {
-                Some(format!("start it, or choose --agent-certificate own: {command}"))
-            }
+            Self::CertManager { command, .. } => command.clone(),
+            Self::Differs { .. } => "look at it, and add --force to replace it".into(),
+            Self::Gateway { hint, .. } => hint.clone(),
+            Self::NoCa { .. } => "give the CA with --ca-dir, or move to a new one with `choreoctl certs rotate`".into(),
+            Self::OtherCa { .. } => "give the CA that did, or move to a new one with `choreoctl certs rotate`".into(),
+            Self::NoRight { command, .. } => format!("an administrator grants them to USER with\n{command}"),
+            Self::OtherAgent { .. } => "name another one with --build-namespace".into(),
+            Self::NoCertManager { command, .. } => format!("start it, or choose --agent-certificate own: {command}"),
             Self::InstalledOnce { command, .. } => {
-                Some(format!("let the plane share the agent that is there, by its planeID: {command}"))
+                format!("let the plane share the agent that is there, by its planeID: {command}")
             }
-            Self::AgentElsewhere { namespace, .. } => Some(format!("--build-namespace {}", shell_quoted(namespace))),
-            Self::NoWayBack { .. } => Some("go forward instead: run it without --rollback".into()),
-            Self::UnderWay { .. } => Some("finish it with `choreoctl certs rotate`, which makes a new certificate".into()),
-            Self::OtherOwner { .. } => Some("renew it where that takes it from, or move to a Secret of your own with `choreoctl certs rotate --to own`".into()),
-            Self::OtherWay { under_way } => Some(format!("finish it with --to {under_way}, or --rollback")),
-            Self::Unwritable { .. } | Self::NotTrusted { .. } | Self::NoSecret(_) | Self::Pair { .. } => None,
-        }
+            Self::AgentElsewhere { namespace, .. } => format!("--build-namespace {}", shell_quoted(namespace)),
+            Self::NoWayBack { .. } => "go forward instead: run it without --rollback".into(),
+            Self::UnderWay { .. } => "finish it with `choreoctl certs rotate`, which makes a new certificate".into(),
+            Self::OtherOwner { .. } => "renew it where that takes it from, or move to a Secret of your own with `choreoctl certs rotate --to own`".into(),
+            Self::OtherWay { under_way } => format!("finish it with --to {under_way}, or --rollback"),
+            Self::Unwritable { .. } | Self::NotTrusted { .. } | Self::NoSecret(_) | Self::Pair { .. } => return None,
+        })
     }
 }

@@ -24,10 +24,7 @@ pub trait Observer {
     /// A step begins: its name, and what it sees to.
     fn begin(&mut self, step: &'static str, about: &str);
 
-    /// Whether what is there is to be replaced, and by what, in words.
-    ///
-    /// # Errors
-    /// Where whoever was asked said no.
+    /// Whether what is there is to be replaced, and by what, in words; fails where whoever was asked said no.
     fn replaces(&mut self, what: &str, before: &str, after: &str) -> anyhow::Result<bool>;
 
     fn tell(&mut self, step: &'static str, status: Status, message: &str);

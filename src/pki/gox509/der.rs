@@ -195,18 +195,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Writes an element.
-#[cfg(test)]
-pub fn element(tag: Tag, content: &[u8]) -> Vec<u8> {
-    let length = (content.len() as u32).to_be_bytes();
-    let significant: Vec<u8> = length.iter().copied().skip_while(|octet| *octet == 0).collect();
-    let header = match content.len() {
-        0..0x80 => vec![tag.0, length[3]],
-        _ => [vec![tag.0, 0x80 | significant.len() as u8], significant].concat(),
-    };
-    [&header, content].concat()
-}
-
 /// Whether the content of an INTEGER is in the shortest form.
 pub(super) fn is_integer(content: &[u8]) -> bool {
     match content {
@@ -271,8 +259,19 @@ pub(super) fn time(tag: Tag, text: &str) -> Option<i64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Writes an element.
+    pub fn element(tag: Tag, content: &[u8]) -> Vec<u8> {
+        let length = (content.len() as u32).to_be_bytes();
+        let significant: Vec<u8> = length.iter().copied().skip_while(|octet| *octet == 0).collect();
+        let header = match content.len() {
+            0..0x80 => vec![tag.0, length[3]],
+            _ => [vec![tag.0, 0x80 | significant.len() as u8], significant].concat(),
+        };
+        [&header, content].concat()
+    }
 
     #[test]
     fn lengths_are_definite_and_shortest() {

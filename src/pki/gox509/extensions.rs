@@ -331,7 +331,8 @@ fn host(uri: &str) -> Parsed<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pki::gox509::der::{Malformed, element};
+    use crate::pki::gox509::der::Malformed;
+    use crate::pki::gox509::der::tests::element;
 
     fn sequence(parts: &[&[u8]]) -> Vec<u8> {
         element(Tag::SEQUENCE, &parts.concat())

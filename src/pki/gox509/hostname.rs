@@ -75,7 +75,7 @@ fn matches(pattern: &str, host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pki::gox509::link::blank;
+    use crate::pki::gox509::link::tests::blank;
 
     fn of(names: &[&str]) -> Link {
         let mut link = blank(1, 2);

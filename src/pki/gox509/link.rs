@@ -149,30 +149,30 @@ fn time(validity: &mut Reader<'_>) -> Parsed<i64> {
     need(der::time(tag, text), what)
 }
 
-/// A certificate of one subject, issued by the next one, that says nothing else.
 #[cfg(test)]
-pub fn blank(subject: u8, issuer: u8) -> Link {
-    Link {
-        der: vec![subject, issuer],
-        signed: Vec::new(),
-        version: 3,
-        subject: vec![subject],
-        issuer: vec![issuer],
-        key: Key::Ed25519,
-        spki: vec![subject],
-        public_key: Vec::new(),
-        algorithm: Vec::new(),
-        signature: Vec::new(),
-        not_before: 0,
-        not_after: i64::MAX,
-        extensions: Extensions::default(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use crate::pki::gox509::der::{Malformed, element};
+    use crate::pki::gox509::der::Malformed;
+    use crate::pki::gox509::der::tests::element;
+
+    /// A certificate of one subject, issued by the next one, that says nothing else.
+    pub fn blank(subject: u8, issuer: u8) -> Link {
+        Link {
+            der: vec![subject, issuer],
+            signed: Vec::new(),
+            version: 3,
+            subject: vec![subject],
+            issuer: vec![issuer],
+            key: Key::Ed25519,
+            spki: vec![subject],
+            public_key: Vec::new(),
+            algorithm: Vec::new(),
+            signature: Vec::new(),
+            not_before: 0,
+            not_after: i64::MAX,
+            extensions: Extensions::default(),
+        }
+    }
 
     /// The parts of a certificate's body, and the certificate with one of them replaced.
     fn altered(part: usize, other: &[u8]) -> Result<u8, Malformed> {

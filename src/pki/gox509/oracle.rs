@@ -15,7 +15,8 @@ use clap::ValueEnum as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::der::{Tag, element};
+use super::der::Tag;
+use super::der::tests::element;
 use super::{Reason, Refusal, ServerFault, Verdict};
 use crate::pki::Bundle;
 use crate::pki::pem::certificate_pem;

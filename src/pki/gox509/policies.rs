@@ -99,7 +99,7 @@ fn mapped(mut level: Level, mappings: &[(Vec<u8>, Vec<u8>)], allowed: bool) -> O
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pki::gox509::link::blank;
+    use crate::pki::gox509::link::tests::blank;
 
     const ONE: &[u8] = &[1];
     const TWO: &[u8] = &[2];

@@ -187,7 +187,7 @@ fn verifier(scheme: Scheme, hash: Hash, key: &Key) -> Verifier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pki::gox509::der::element;
+    use crate::pki::gox509::der::tests::element;
     use aws_lc_rs::signature::{KeyPair as _, RsaEncoding, RsaKeyPair};
     use rcgen::{CertificateParams, KeyPair};
 
