@@ -10,7 +10,6 @@ use crate::gateway::{Counted, GatewayUrl, ProbeError, Reply};
 use crate::pki::{Certificate, Remaining, Verdict};
 use crate::plane::NamespacedName;
 
-/// All that a diagnosis knows of one plane.
 pub struct Case {
     /// Whether the plane itself could be read.
     pub plane: Result<(), Unavailable>,
@@ -84,7 +83,6 @@ impl Case {
         self.agent()?.pair.as_ref().ok()
     }
 
-    /// What is known of the agent.
     pub fn agent(&self) -> Option<&AgentFacts> {
         self.build().map(|build| &build.agent)
     }

@@ -51,7 +51,6 @@ reasons! {
     GatewayCaExpires = "gateway-ca-expires", "The agents verify the gateway against this CA, and refuse it once that has expired.";
 }
 
-/// A date and what happens then.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Break {
     pub date: Timestamp,

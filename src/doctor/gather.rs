@@ -32,7 +32,6 @@ impl Gathered {
     }
 }
 
-/// The agents of the build cluster.
 struct Agents {
     all: Vec<Arc<BuildCase>>,
     by_plane_id: HashMap<String, Vec<Arc<BuildCase>>>,

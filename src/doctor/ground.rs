@@ -15,7 +15,6 @@ type Take<'t, 'c> = dyn FnMut(Side, Option<&'c Unavailable>, &[Needed<'c>]) + 't
 
 /// What is true for all planes.
 pub struct Ground {
-    /// The kind of the planes.
     pub kind: &'static Kind,
     /// The API server's version.
     pub api_server: Result<String, Unavailable>,

@@ -24,7 +24,6 @@ pub struct Reach<'r, S> {
     pub gateway: Option<GatewayReach<'r>>,
 }
 
-/// How a gateway is asked.
 pub struct GatewayReach<'r> {
     /// Where it is, where that isn't to be read out of the agent's arguments.
     pub url: Option<&'r GatewayUrl>,
@@ -96,7 +95,6 @@ impl Gateways {
         Heard { url: Some(url), ..heard }
     }
 
-    /// The certificate that a gateway serves.
     async fn certificate(&self, url: &GatewayUrl, gateway: &GatewayReach<'_>) -> Option<Certificate> {
         if let Some(certificate) = self.known(url).certificate {
             return certificate;

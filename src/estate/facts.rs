@@ -82,26 +82,18 @@ pub struct Surroundings {
     now: Timestamp,
 }
 
-/// What is needed of a plane for its neighbours.
-struct Other {
-    key: PlaneKey,
-    plane_id: String,
-    place: CaPlace,
-}
-
-impl Other {
-    fn of(plane: &Plane) -> Self {
-        Self { key: plane.key(), plane_id: plane.plane_id().to_owned(), place: CaPlace::of(plane) }
-    }
+/// What is needed of a plane for its neighbours: its planeID, and where its CA is.
+fn neighbour(plane: &Plane) -> (PlaneKey, String, CaPlace) {
+    (plane.key(), plane.plane_id().to_owned(), CaPlace::of(plane))
 }
 
 impl Surroundings {
     pub async fn of(source: &impl Source, planes: &[Plane], extent: Extent, secrets: Secrets) -> Self {
-        let meant = || planes.iter().map(Other::of).collect::<Vec<_>>();
+        let meant = || planes.iter().map(neighbour).collect::<Vec<_>>();
         let all = async {
             match extent {
                 Extent::All => Ok(meant()),
-                Extent::Some => source.planes(|plane| Other::of(&plane)).await,
+                Extent::Some => source.planes(|plane| neighbour(&plane)).await,
             }
         };
         let names = planes.iter().map(|plane| plane.observability_plane().to_owned());
@@ -112,14 +104,15 @@ impl Surroundings {
         let (keys, ids): (BTreeSet<_>, BTreeSet<_>) =
             planes.iter().map(|plane| (plane.key(), plane.plane_id())).unzip();
         // A Secret is read only where it is needed.
-        let is_read = |other: &&Other| match secrets {
-            _ if matches!(other.place, CaPlace::Value(_)) => true,
-            Secrets::OfMeant => keys.contains(&other.key),
-            Secrets::OfTheirPlaneIds => ids.contains(other.plane_id.as_str()),
-        };
-        let cas = read_cas(source, all.iter().filter(is_read).map(|other| &other.place)).await;
-        let neighbour = |Other { key, plane_id, place }| Neighbour { key, plane_id, ca: cas.get(&place).cloned() };
-        let neighbours = Neighbours::new(all.into_iter().map(neighbour));
+        let read = all.iter().filter(|(key, plane_id, place)| match secrets {
+            _ if matches!(place, CaPlace::Value(_)) => true,
+            Secrets::OfMeant => keys.contains(key),
+            Secrets::OfTheirPlaneIds => ids.contains(plane_id.as_str()),
+        });
+        let cas = read_cas(source, read.map(|(.., place)| place)).await;
+        let planes = all.into_iter();
+        let planes = planes.map(|(key, plane_id, place)| Neighbour { key, plane_id, ca: cas.get(&place).cloned() });
+        let neighbours = Neighbours::new(planes);
         Self { neighbours, listed, cas, observability, now: source.now() }
     }
 

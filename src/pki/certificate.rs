@@ -239,7 +239,7 @@ mod tests {
             let parsed = Certificate::from_der(&pki::certificates(&root.certificate)[0]).unwrap();
             assert_eq!(
                 (parsed.subject.as_str(), parsed.ca, parsed.key_algorithm.as_str()),
-                ("O=OpenChoreo, CN=A CA", true, algorithm.name())
+                ("O=OpenChoreo, CN=A CA", true, algorithm.name().as_str())
             );
             let authority = Authority::from_pem(&root.certificate, &root.key.to_pem(), now).unwrap();
             let leaf = client("builder", &authority, PrivateKey::generate(algorithm).unwrap(), year, now).unwrap();

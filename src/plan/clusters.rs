@@ -4,7 +4,6 @@ use super::error::Error;
 use crate::cluster::{self, Cluster, Right};
 use crate::plane::Side;
 
-/// The two clusters of a plan.
 #[derive(Clone, Copy)]
 pub struct Clusters<'c> {
     pub control: &'c Cluster,

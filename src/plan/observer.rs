@@ -19,7 +19,6 @@ pub enum Status {
     Failed,
 }
 
-/// Who is told of the steps.
 pub trait Observer {
     /// A step begins: its name, and what it sees to.
     fn begin(&mut self, step: &'static str, about: &str);

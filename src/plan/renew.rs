@@ -19,7 +19,6 @@ use crate::plane::{DryRun, Plane, Span, day, rotation_secret};
 /// A certificate that was made within this time and isn't presented yet is one whose renewal was cut off.
 const CUT_OFF: Span = Span::from_seconds(3_600);
 
-/// What is to be renewed, and how.
 pub struct Renewal {
     /// Where the agent is.
     pub namespace: String,

@@ -33,7 +33,6 @@ impl Group {
     }
 }
 
-/// One of the checks.
 pub struct Check {
     pub id: &'static str,
     /// Those without which this one means nothing.
@@ -68,7 +67,6 @@ impl Check {
     }
 }
 
-/// A check and what it said.
 pub struct Checked {
     pub check: &'static Check,
     pub outcome: Outcome,
@@ -184,7 +182,6 @@ pub fn root_cause(checked: &[Checked]) -> Option<&Checked> {
     checked.iter().find(|one| one.outcome.status == Status::Fail)
 }
 
-/// The checks that warn.
 pub fn warnings(checked: &[Checked]) -> impl Iterator<Item = &Checked> {
     checked.iter().filter(|one| one.outcome.status == Status::Warn)
 }

@@ -4,8 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::certificates::{Certificates, foreign, has_all};
-use super::facts::{Facts, Namespace};
-use super::wanted::{change, wanted};
+use super::facts::{Facts, Namespace, change, wanted};
 use super::wish::{Bootstrap, CaIn, Given};
 use crate::cluster::{Agent, Right, StoredSecret, Target};
 use crate::gateway::GatewayUrl;
@@ -56,7 +55,6 @@ impl<'f> Action<'f> {
     }
 }
 
-/// The rights that a registration needs.
 pub fn rights(plan: &Bootstrap, namespace: Namespace) -> Vec<(Side, Right)> {
     let (group, planes) = (plan.plane.kind.group, plan.plane.kind.plural);
     let control = |verb, resource| (Side::Control, Right::new(verb, "", resource, Some(&plan.control_namespace)));

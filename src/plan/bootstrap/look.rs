@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 
 use super::certificates::Certificates;
 use super::decide::{self, CertManager, Difference, Question};
-use super::facts::{Facts, Namespace, Observability};
-use super::wanted::{change, values};
+use super::facts::{Facts, Namespace, Observability, change, values};
 use super::wish::{Bootstrap, CHART_SECRET, CaIn, Given};
 use crate::cluster::{self, Agent, comparable, labelled};
 use crate::estate::client_cas;
@@ -31,7 +30,6 @@ pub struct Run<'r> {
     pub facts: Facts,
     /// Where the agent's certificate comes from.
     pub from: AgentCertificate,
-    /// The step that runs.
     pub step: &'static str,
     pub observer: &'r mut dyn Observer,
 }
@@ -172,7 +170,6 @@ impl Run<'_> {
         }
     }
 
-    /// The agent of the planeID, where there is one.
     async fn agent(&self) -> anyhow::Result<Option<Agent>> {
         let agents = match self.clusters.build.agents(&self.plan.build_namespace).await {
             Err(cluster::Error::Forbidden { .. }) if self.from != AgentCertificate::Existing && !self.plan.install => {

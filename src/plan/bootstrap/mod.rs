@@ -2,16 +2,15 @@
 //! values. Each step looks first, so that a rerun writes nothing that is right and continues where a run was cut off.
 //!
 //! `steps` is the table of the steps and carries them out: those of `look` add to the `facts`, those of `decide` say what
-//! is written. `certificates` and `wanted` make what is written, also for others to apply.
+//! is written. `certificates` and `facts` make what is written, also for others to apply.
 
 mod certificates;
 mod decide;
 mod facts;
 mod look;
 mod steps;
-mod wanted;
 mod wish;
 
+pub use facts::{Files, offline};
 pub use steps::{Made, authorized, begin, bootstrap, installed};
-pub use wanted::{Files, offline};
 pub use wish::{AGENT_SECRETS, Bootstrap, CaIn, Given};

@@ -5,9 +5,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::decide::{self, Action, Write};
-use super::facts::Facts;
+use super::facts::{Facts, fits};
 use super::look::Run;
-use super::wanted::fits;
 use super::wish::Bootstrap;
 use crate::cluster::{self, Agent};
 use crate::gateway::count;
@@ -24,7 +23,6 @@ struct Step {
     work: Work,
 }
 
-/// What a step does.
 enum Work {
     /// It looks, adds to the facts and reports them.
     Look(Look),
@@ -49,7 +47,6 @@ const fn caller(id: &'static str, about: &'static str) -> Step {
     Step { id, about, work: Work::Caller }
 }
 
-/// The steps in their order.
 static STEPS: &[Step] = &[
     look("contexts", "both clusters answer, and are two", |run| Box::pin(run.contexts())),
     look("rights", "all that it takes is allowed", |run| Box::pin(run.rights())),
@@ -71,7 +68,6 @@ static STEPS: &[Step] = &[
 
 /// What came of it.
 pub struct Made {
-    /// Helm's values for the agent.
     pub values: Value,
     /// The Helm release of an existing agent.
     pub release: Option<String>,

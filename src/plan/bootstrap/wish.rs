@@ -35,7 +35,6 @@ pub enum Given {
     Secret(CaSecret),
 }
 
-/// What is to be registered.
 pub struct Bootstrap {
     pub control_namespace: String,
     pub build_namespace: String,

@@ -28,7 +28,6 @@ pub enum Goal {
     Back,
 }
 
-/// What is to be rotated, and how.
 pub struct Rotation {
     /// Where the agent is.
     pub namespace: String,

@@ -21,7 +21,6 @@ use crate::text::shell_quoted;
 /// What carries out a stage.
 type Stage = for<'a> fn(&'a mut Run<'_>, &'a Staged) -> LocalBoxFuture<'a, anyhow::Result<()>>;
 
-/// The stages in their order.
 static STAGES: &[(Phase, Stage)] = &[
     (Phase::Stage, |run, staged| Box::pin(run.stage(staged))),
     (Phase::Switch, |run, staged| Box::pin(run.switch(staged))),

@@ -30,7 +30,6 @@ const TO: &str = "to";
 /// What the agent was last restarted for before.
 const REVISION: &str = "revision";
 
-/// What the staging Secret holds.
 pub struct Staged {
     pub secret: StoredSecret,
     pub issuer: Issuer,
