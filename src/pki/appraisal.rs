@@ -134,9 +134,11 @@ pub fn appraise(bundle: &Bundle, at: Timestamp, soon: Remaining) -> Vec<Defect> 
     }
     let readable = || parsed.iter().enumerate().filter_map(|(index, one)| Some((index, (*one)?)));
     found.extend(same_name(readable()).into_iter().map(|(index, defect)| of(index, defect)));
-    let last =
-        readable().filter(|(index, _)| trusts[*index].is_ok()).map(|(_, one)| one).max_by_key(|one| one.not_after);
-    found.extend(last.filter(|last| last.expires_within(soon, at)).map(|last| whole(expires(last, at))));
+    let usable = readable().filter(|(index, _)| trusts[*index].is_ok()).map(|(_, one)| one);
+    if let Some(last) = usable.max_by_key(|one| one.not_after).filter(|last| last.expires_within(soon, at)) {
+        let what = format!("expires in {}, at {}", age(last.not_after, at), last.not_after);
+        found.push(whole((DefectKind::ExpiresSoon, what)));
+    }
     found
 }
 
@@ -197,10 +199,6 @@ pub fn same_name<'c>(certificates: impl Iterator<Item = (usize, &'c Certificate)
         }
     }
     found
-}
-
-fn expires(last: &Certificate, at: Timestamp) -> Told {
-    (DefectKind::ExpiresSoon, format!("expires in {}, at {}", age(last.not_after, at), last.not_after))
 }
 
 #[cfg(test)]

@@ -29,18 +29,14 @@ impl<'c> Clusters<'c> {
         // By cluster, as each has roles of its own; with all that is needed, so that the roles stay when more is missing
         // later.
         let kubectl = |side: Side| self.of(side).target().for_another("kubectl apply");
-        let mut roles: Vec<(String, Vec<&Right>)> = Vec::new();
-        for (side, right) in needed {
-            match roles.iter_mut().find(|(known, _)| *known == kubectl(*side)) {
-                Some((_, rights)) => rights.push(right),
-                None => roles.push((kubectl(*side), vec![right])),
-            }
-        }
-        roles.retain(|(known, _)| missing.iter().any(|(side, _)| kubectl(*side) == *known));
-        let role = format!("choreoctl-{verb}");
-        let commands =
-            roles.into_iter().filter_map(|(kubectl, rights)| cluster::grant(&role, &kubectl, rights.into_iter()));
-        let command = commands.collect::<Vec<_>>().join("\n");
+        let mut clusters = vec![kubectl(Side::Control), kubectl(Side::Build)];
+        clusters.dedup();
+        clusters.retain(|cluster| missing.iter().any(|(side, _)| kubectl(*side) == *cluster));
+        let grant = |cluster: &String| {
+            let needed = needed.iter().filter(|(side, _)| kubectl(*side) == *cluster);
+            cluster::grant(&format!("choreoctl-{verb}"), cluster, needed.map(|(_, right)| right))
+        };
+        let command = clusters.iter().filter_map(grant).collect::<Vec<_>>().join("\n");
         let told = |(side, Right { verb, resource, namespace, .. }): &(Side, Right)| {
             let place =
                 namespace.as_ref().map(|namespace| format!(" in the namespace {namespace}")).unwrap_or_default();

@@ -62,11 +62,10 @@ fn no_agent(case: &Case, why: &str) -> Outcome {
             Outcome::fail(format!("{why}, nor in another namespace, although the last report says connected"))
                 .look(look)
         }
-        Ok(_) => Outcome::fail(why).look(look),
         Err(problem) if case.is_connected() => {
             Outcome::warn(format!("{why}, and other namespaces are unknown: {}", problem.message)).look(look)
         }
-        Err(_) => Outcome::fail(why).look(look),
+        _ => Outcome::fail(why).look(look),
     }
 }
 

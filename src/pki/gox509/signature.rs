@@ -66,40 +66,36 @@ enum Hash {
     Own,
 }
 
+#[derive(Clone, Copy)]
 enum Algorithm {
     Known(Scheme, Hash),
     Insecure,
     Unknown,
 }
 
+/// The algorithms that have no parameters to look at, by DER of their OIDs.
+const ALGORITHMS: [(&[u8], Algorithm); 11] = [
+    // RSA with MD2, MD5 and SHA-1, which has two identifiers.
+    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 2], Algorithm::Insecure),
+    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 4], Algorithm::Insecure),
+    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 5], Algorithm::Insecure),
+    (&[0x2b, 0x0e, 0x03, 0x02, 0x1d], Algorithm::Insecure),
+    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 11], Algorithm::Known(Scheme::Pkcs1, Hash::Sha256)),
+    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 12], Algorithm::Known(Scheme::Pkcs1, Hash::Sha384)),
+    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 13], Algorithm::Known(Scheme::Pkcs1, Hash::Sha512)),
+    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 1], Algorithm::Insecure),
+    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 3, 2], Algorithm::Known(Scheme::Ecdsa, Hash::Sha256)),
+    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 3, 3], Algorithm::Known(Scheme::Ecdsa, Hash::Sha384)),
+    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 3, 4], Algorithm::Known(Scheme::Ecdsa, Hash::Sha512)),
+];
+
 /// What Go makes of a signature's AlgorithmIdentifier.
 fn algorithm(identifier: &[u8]) -> Algorithm {
-    const PKCS1: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
-    const ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04];
     let mut reader = Reader::new(identifier);
-    let Some(id) = reader.read_oid() else {
-        return Algorithm::Unknown;
-    };
-    if let Some([last]) = id.strip_prefix(PKCS1) {
-        return match last {
-            // MD2, MD5 and SHA-1.
-            2 | 4 | 5 => Algorithm::Insecure,
-            10 => pss(reader.rest()),
-            11 => Algorithm::Known(Scheme::Pkcs1, Hash::Sha256),
-            12 => Algorithm::Known(Scheme::Pkcs1, Hash::Sha384),
-            13 => Algorithm::Known(Scheme::Pkcs1, Hash::Sha512),
-            _ => Algorithm::Unknown,
-        };
-    }
-    match id.strip_prefix(ECDSA) {
-        Some([1]) => Algorithm::Insecure,
-        Some([3, 2]) => Algorithm::Known(Scheme::Ecdsa, Hash::Sha256),
-        Some([3, 3]) => Algorithm::Known(Scheme::Ecdsa, Hash::Sha384),
-        Some([3, 4]) => Algorithm::Known(Scheme::Ecdsa, Hash::Sha512),
-        _ if id == [0x2b, 0x65, 0x70] && reader.is_empty() => Algorithm::Known(Scheme::Ed25519, Hash::Own),
-        // Another identifier of RSA with SHA-1.
-        _ if id == [0x2b, 0x0e, 0x03, 0x02, 0x1d] => Algorithm::Insecure,
-        _ => Algorithm::Unknown,
+    match reader.read_oid() {
+        Some([0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 10]) => pss(reader.rest()),
+        Some([0x2b, 0x65, 0x70]) if reader.is_empty() => Algorithm::Known(Scheme::Ed25519, Hash::Own),
+        id => ALGORITHMS.iter().find(|(known, _)| Some(*known) == id).map_or(Algorithm::Unknown, |(_, known)| *known),
     }
 }
 

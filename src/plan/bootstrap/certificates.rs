@@ -113,8 +113,9 @@ impl Certificates {
                 Some(pair.clone())
             }
             (Issuer::Own, None) => {
-                let (pair, until) = new_pair(id, &authority, plan.key_algorithm, now)?;
-                told.push_str(&format!(", the agent's certificate until {}: renew it by then", day(until)));
+                let pair = new_pair(id, &authority, plan.key_algorithm, now)?;
+                let until = pair.leaf().map(|leaf| day(leaf.not_after)).unwrap_or_default();
+                told.push_str(&format!(", the agent's certificate until {until}: renew it by then"));
                 Some(pair)
             }
         };
@@ -170,22 +171,19 @@ pub fn foreign(plane_id: &str, secret: &StoredSecret, now: Timestamp) -> Option<
 /// Makes a CA for the agents of a planeID; also in PEM, with its key.
 pub fn new_authority(id: &str, algorithm: KeyAlgorithm, now: Timestamp) -> Result<(Authority, PemPair), IssueError> {
     let name: String = format!("build plane agents of {id}").chars().take(64).collect();
-    let ca = pki::ca(&name, algorithm, CA_VALID_FOR, now)?;
-    let ca = PemPair::from(ca);
+    let ca = PemPair::from(pki::ca(&name, algorithm, CA_VALID_FOR, now)?);
     let authority = Authority::from_pem(&ca.certificate, &ca.key, now)?;
     Ok((authority, ca))
 }
 
-/// Makes an agent's pair; also the end of its certificate.
+/// Makes an agent's pair.
 pub fn new_pair(
     id: &str,
     authority: &Authority,
     algorithm: KeyAlgorithm,
     now: Timestamp,
-) -> Result<(PemPair, Timestamp), IssueError> {
-    let leaf = pki::client(id, authority, PrivateKey::generate(algorithm)?, VALID_FOR, now)?;
-    let until = leaf.pair.not_after;
-    Ok((leaf.pair.into(), until))
+) -> Result<PemPair, IssueError> {
+    Ok(pki::client(id, authority, PrivateKey::generate(algorithm)?, VALID_FOR, now)?.pair.into())
 }
 
 /// Whether a text holds all certificates of another one.

@@ -174,7 +174,7 @@ pub fn offline(plan: &Bootstrap, issuer: Issuer, now: Timestamp) -> Result<Files
     let pair = match (issuer, &plan.pair) {
         (Issuer::CertManager, _) => None,
         (Issuer::Own, Some(pair)) => Some(pair.clone()),
-        (Issuer::Own, None) => Some(new_pair(id, &authority, algorithm, now)?.0),
+        (Issuer::Own, None) => Some(new_pair(id, &authority, algorithm, now)?),
     };
     let certificates = Certificates { ca: ca.certificate.clone(), issuer, ..Certificates::default() };
     let facts = Facts { certificates, ..Facts::default() };
