@@ -57,14 +57,13 @@ impl Trustees<'_> {
     pub async fn check(&self, planes: &[Trustee], wanted: &Wanted<'_>) -> anyhow::Result<()> {
         for (plane, ca) in planes {
             let text = readable(plane, ca)?;
-            let home = CaPlace::secret(plane);
-            if let Some(at) = &home {
-                self.refuse_shared(plane, at).await?;
+            if let Some(at) = CaPlace::secret(plane) {
+                self.refuse_shared(plane, &at).await?;
             }
-            if self.manager(plane, home.as_ref()).await?.is_some() && !self.force {
+            if self.manager(plane).await?.is_some() && !self.force {
                 continue;
             }
-            match self.write(plane, home.as_ref(), &wanted(plane.name(), &text), DryRun::Server).await {
+            match self.write(plane, &wanted(plane.name(), &text), DryRun::Server).await {
                 // The controller writes, too; a write in earnest is tried again.
                 Ok(()) | Err(cluster::Error::Changed) => {}
                 Err(error) => return Err(unwritable(plane, error.to_string()).into()),
@@ -116,14 +115,12 @@ impl Trustees<'_> {
                 observer.tell(step, Status::Found, &format!("{shown} {did}"));
                 continue;
             }
-            let home = CaPlace::secret(plane);
-            match self.manager(plane, home.as_ref()).await? {
+            match self.manager(plane).await? {
                 Some(manager) if !self.force => {
-                    let manifest = to_yaml(&manifest(plane, home.as_ref(), &wanted(plane.name(), &text)))?;
+                    let manifest = to_yaml(&manifest(plane, &wanted(plane.name(), &text)))?;
                     let path = observer.manifest(&format!("{step}-{}.yaml", plane.name()), &manifest)?;
                     let manager = visible(&manager).into_owned();
-                    let waiting =
-                        format!("{manager} owns {} of {shown}: {path} is to be applied by it", title(home.as_ref()));
+                    let waiting = format!("{manager} owns {} of {shown}: {path} is to be applied by it", title(plane));
                     observer.tell(step, Status::Skipped, &waiting);
                     pending.push((plane.name().to_owned(), waiting));
                 }
@@ -156,21 +153,15 @@ impl Trustees<'_> {
                 return Ok(());
             };
             let text = wanted(plane.name(), &readable(plane, ca)?);
-            match self.write(plane, CaPlace::secret(plane).as_ref(), &text, DryRun::None).await {
+            match self.write(plane, &text, DryRun::None).await {
                 Err(cluster::Error::Changed) if tries > 1 => tries -= 1,
                 result => return Ok(result?),
             }
         }
     }
 
-    async fn write(
-        &self,
-        plane: &Plane,
-        home: Option<&CaSecret>,
-        text: &str,
-        dry_run: DryRun,
-    ) -> Result<(), cluster::Error> {
-        match home {
+    async fn write(&self, plane: &Plane, text: &str, dry_run: DryRun) -> Result<(), cluster::Error> {
+        match CaPlace::secret(plane) {
             None => self.control.set_client_ca(plane, text, dry_run).await,
             Some(at) => {
                 let data = [(at.key.clone(), text.as_bytes().to_vec().into())].into();
@@ -186,8 +177,8 @@ impl Trustees<'_> {
     ///
     /// # Errors
     /// [`Error::OtherManager`] where neither that one's field may be taken over nor a manifest be written for it.
-    async fn manager(&self, plane: &Plane, home: Option<&CaSecret>) -> anyhow::Result<Option<String>> {
-        let owners = match home {
+    async fn manager(&self, plane: &Plane) -> anyhow::Result<Option<String>> {
+        let owners = match CaPlace::secret(plane) {
             None => cluster::writers(&plane.metadata, "/f:spec/f:clusterAgent/f:clientCA/f:value"),
             Some(at) => {
                 self.control.secret(&at.secret).await?.map(|secret| secret.writers(&at.key)).unwrap_or_default()
@@ -195,7 +186,7 @@ impl Trustees<'_> {
         };
         match owners.into_iter().find(cluster::Writer::restores).map(|writer| writer.manager) {
             Some(manager) if !self.force && !self.manifests => {
-                Err(Error::OtherManager { plane: plane.name().into(), what: title(home), manager }.into())
+                Err(Error::OtherManager { plane: plane.name().into(), what: title(plane), manager }.into())
             }
             manager => Ok(manager),
         }
@@ -216,14 +207,14 @@ fn unwritable(plane: &Plane, why: String) -> Error {
 }
 
 /// A plane's CA, by its place.
-fn title(home: Option<&CaSecret>) -> String {
-    let in_secret = |at: &CaSecret| format!("the key {} of Secret {}", visible(&at.key), at.secret);
-    home.map_or_else(|| "clientCA.value".into(), in_secret)
+fn title(plane: &Plane) -> String {
+    let in_secret = |at: CaSecret| format!("the key {} of Secret {}", visible(&at.key), at.secret);
+    CaPlace::secret(plane).map_or_else(|| "clientCA.value".into(), in_secret)
 }
 
 /// What is to be applied instead: the object without what the server adds, and of a Secret that key alone.
-fn manifest(plane: &Plane, home: Option<&CaSecret>, text: &str) -> Value {
-    match home {
+fn manifest(plane: &Plane, text: &str) -> Value {
+    match CaPlace::secret(plane) {
         None => {
             let mut spec = serde_json::to_value(&plane.spec).unwrap_or_default();
             spec["clusterAgent"]["clientCA"] = json!({"value": text});

@@ -6,7 +6,7 @@ use super::wish::Bootstrap;
 use crate::cluster::StoredSecret;
 use crate::estate::Pair;
 use crate::pki::{
-    self, Authority, Bundle, IssueError, KeyAlgorithm, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PemPair, PrivateKey, Verdict,
+    self, Authority, Bundle, IssueError, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PemPair, PrivateKey, Verdict,
 };
 use crate::plan::agent::{Data, pair_data, pair_of};
 use crate::plan::error::Error;
@@ -101,7 +101,7 @@ impl Certificates {
         let id = plan.plane.plane_id();
         let (authority, new_ca) = match &plan.authority {
             Some(authority) => (authority.again()?, None),
-            None => new_authority(id, plan.key_algorithm, now).map(|(authority, ca)| (authority, Some(ca)))?,
+            None => new_authority(plan, now).map(|(authority, ca)| (authority, Some(ca)))?,
         };
         let ca = authority.certificate.to_pem();
         let mut told = format!("the CA is valid until {}", day(authority.certificate.not_after));
@@ -113,7 +113,7 @@ impl Certificates {
                 Some(pair.clone())
             }
             (Issuer::Own, None) => {
-                let pair = new_pair(id, &authority, plan.key_algorithm, now)?;
+                let pair = new_pair(plan, &authority, now)?;
                 let until = pair.leaf().map(|leaf| day(leaf.not_after)).unwrap_or_default();
                 told.push_str(&format!(", the agent's certificate until {until}: renew it by then"));
                 Some(pair)
@@ -169,21 +169,17 @@ pub fn foreign(plane_id: &str, secret: &StoredSecret, now: Timestamp) -> Option<
 }
 
 /// Makes a CA for the agents of a planeID; also in PEM, with its key.
-pub fn new_authority(id: &str, algorithm: KeyAlgorithm, now: Timestamp) -> Result<(Authority, PemPair), IssueError> {
-    let name: String = format!("build plane agents of {id}").chars().take(64).collect();
-    let ca = PemPair::from(pki::ca(&name, algorithm, CA_VALID_FOR, now)?);
+pub fn new_authority(plan: &Bootstrap, now: Timestamp) -> Result<(Authority, PemPair), IssueError> {
+    let name: String = format!("build plane agents of {}", plan.plane.plane_id()).chars().take(64).collect();
+    let ca = PemPair::from(pki::ca(&name, plan.key_algorithm, CA_VALID_FOR, now)?);
     let authority = Authority::from_pem(&ca.certificate, &ca.key, now)?;
     Ok((authority, ca))
 }
 
 /// Makes an agent's pair.
-pub fn new_pair(
-    id: &str,
-    authority: &Authority,
-    algorithm: KeyAlgorithm,
-    now: Timestamp,
-) -> Result<PemPair, IssueError> {
-    Ok(pki::client(id, authority, PrivateKey::generate(algorithm)?, VALID_FOR, now)?.pair.into())
+pub fn new_pair(plan: &Bootstrap, authority: &Authority, now: Timestamp) -> Result<PemPair, IssueError> {
+    let key = PrivateKey::generate(plan.key_algorithm)?;
+    Ok(pki::client(plan.plane.plane_id(), authority, key, VALID_FOR, now)?.pair.into())
 }
 
 /// Whether a text holds all certificates of another one.

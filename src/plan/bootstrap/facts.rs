@@ -166,15 +166,14 @@ pub struct Files {
 
 /// Makes what a run before did not of certificates, with cert-manager only the CA's, and the objects that name them.
 pub fn offline(plan: &Bootstrap, issuer: Issuer, now: Timestamp) -> Result<Files, IssueError> {
-    let (id, algorithm) = (plan.plane.plane_id(), plan.key_algorithm);
     let (authority, ca) = match &plan.authority {
         Some(authority) => (authority.again()?, authority.pem_pair()),
-        None => new_authority(id, algorithm, now)?,
+        None => new_authority(plan, now)?,
     };
     let pair = match (issuer, &plan.pair) {
         (Issuer::CertManager, _) => None,
         (Issuer::Own, Some(pair)) => Some(pair.clone()),
-        (Issuer::Own, None) => Some(new_pair(id, &authority, algorithm, now)?),
+        (Issuer::Own, None) => Some(new_pair(plan, &authority, now)?),
     };
     let certificates = Certificates { ca: ca.certificate.clone(), issuer, ..Certificates::default() };
     let facts = Facts { certificates, ..Facts::default() };
