@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::objects::name;
 use super::refusals::Refusal;
 use crate::args::{Session, place, read_manifests};
-use crate::manifest::{Input, Manifest, objects, parse, to_yaml, without_nulls};
+use crate::manifest::{Input, Manifest, drop_nulls, objects, parse, to_yaml};
 use crate::plane::OBSERVABILITY_KIND;
 use crate::render;
 use crate::term::Term;
@@ -54,7 +54,7 @@ impl InputArgs {
                         Refusal::Twice { name: object.name().into(), first, second: place(file, object) }.into()
                     );
                 }
-                planes.push(fill_in(without_nulls(object.node.to_json()), term));
+                planes.push(fill_in(object.node.to_json(), term));
             }
         }
         if errors.is_empty() {
@@ -94,14 +94,15 @@ fn refuse_other_kinds(files: &[Manifest], command: impl Fn() -> String) -> Resul
 
 /// Writes what the reference leaves out by default and the releases' CRDs require.
 fn fill_in(mut plane: Value, term: &Term) -> Value {
+    drop_nulls(&mut plane);
     let name = name(&plane).to_owned();
     if let Some(spec) = plane.get_mut("spec").and_then(Value::as_object_mut) {
-        if spec.get("planeID").is_none_or(Value::is_null) {
+        if !spec.contains_key("planeID") {
             term.note(&format!("{}: planeID is left out and written as {}", visible(&name), visible(&name)));
             spec.insert("planeID".into(), name.into());
         }
         if let Some(reference) = spec.get_mut("observabilityPlaneRef").and_then(Value::as_object_mut)
-            && reference.get("kind").is_none_or(Value::is_null)
+            && !reference.contains_key("kind")
         {
             reference.insert("kind".into(), OBSERVABILITY_KIND.into());
         }

@@ -14,7 +14,7 @@ pub use error::Error;
 #[cfg(test)]
 pub use input::decode;
 pub use input::{Input, list_inputs, read_bytes, read_inputs, read_text};
-pub use node::{Entry, Node, Value, json_path, without_nulls};
+pub use node::{Entry, Node, Value, drop_nulls, json_path};
 pub use object::{Object, objects, unfolded};
-pub use read::{Fault, FaultKind, Manifest, Part, parse, parse_part, parts};
+pub use read::{Document, Fault, FaultKind, Manifest, Part, parse, parse_part, parts};
 pub use write::{json_line, json_text, to_yaml, write};

@@ -116,19 +116,14 @@ impl Node {
     }
 }
 
-/// An object without the fields that are null, which is how the API server takes it.
-pub fn without_nulls(mut value: serde_json::Value) -> serde_json::Value {
-    prune(&mut value);
-    value
-}
-
-fn prune(value: &mut serde_json::Value) {
+/// Drops the fields of an object that are null, which is how the API server takes it.
+pub fn drop_nulls(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Object(fields) => {
             fields.retain(|_, value| !value.is_null());
-            fields.values_mut().for_each(prune);
+            fields.values_mut().for_each(drop_nulls);
         }
-        serde_json::Value::Array(items) => items.iter_mut().for_each(prune),
+        serde_json::Value::Array(items) => items.iter_mut().for_each(drop_nulls),
         _ => {}
     }
 }
@@ -188,6 +183,8 @@ mod tests {
         {
             assert_eq!(json_path(parent, key), path);
         }
-        assert_eq!(without_nulls(json!({"a": null, "b": [{"c": null}, 1]})), json!({"b": [{}, 1]}));
+        let mut value = json!({"a": null, "b": [{"c": null}, 1]});
+        drop_nulls(&mut value);
+        assert_eq!(value, json!({"b": [{}, 1]}));
     }
 }

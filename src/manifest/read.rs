@@ -89,14 +89,14 @@ impl Manifest {
 
 /// Reads all documents of a text. Empty ones are left out but counted.
 pub fn parse(file: String, text: String) -> Manifest {
-    let (mut documents, mut faults, mut before) = (Vec::new(), Vec::new(), 0);
-    for part in parts(&text) {
-        let read = parse_part(&text, part, before);
+    let (mut manifest, mut before) = (Manifest::unread(file, text), 0);
+    for part in parts(&manifest.text) {
+        let read = parse_part(&manifest.text, part, before);
         before += read.count;
-        documents.extend(read.documents);
-        faults.extend(read.faults);
+        manifest.documents.extend(read.documents);
+        manifest.faults.extend(read.faults);
     }
-    Manifest { file, text, documents, faults, lines: OnceLock::new() }
+    manifest
 }
 
 /// What a part of a text holds.
@@ -112,7 +112,7 @@ pub struct Part {
 pub fn parse_part(text: &str, part: Range<usize>, before: usize) -> Part {
     let mut own = Cow::Borrowed(&text[part.clone()]);
     let mut tries = 0;
-    let (mut documents, faults, count) = loop {
+    let mut read = loop {
         let mut reader = Reader::new(&own, tries < TRIES);
         let read = reader.read();
         let blank = std::mem::take(&mut reader.blank);
@@ -122,17 +122,16 @@ pub fn parse_part(text: &str, part: Range<usize>, before: usize) -> Part {
         blank_out(own.to_mut(), &blank);
         tries += 1;
     };
-    documents.iter_mut().for_each(|document| {
+    for document in &mut read.documents {
         document.number += before;
         document.part = part.clone();
         document.root.shift(part.start);
-    });
-    let faults = faults.into_iter().map(|fault| Fault {
-        document: fault.document + before,
-        span: fault.span.start + part.start..fault.span.end + part.start,
-        ..fault
-    });
-    Part { documents, faults: faults.collect(), count }
+    }
+    for fault in &mut read.faults {
+        fault.document += before;
+        fault.span = fault.span.start + part.start..fault.span.end + part.start;
+    }
+    read
 }
 
 /// Puts spaces where the API server's reader passes over something that the parser does not.
@@ -193,7 +192,7 @@ fn json_stream(text: &str) -> Option<Vec<Range<usize>>> {
 struct Reader<'t> {
     text: &'t str,
     parser: Parser<'t, granit_parser::StrInput<'t>>,
-    anchors: HashMap<usize, Anchored>,
+    anchors: HashMap<usize, Built>,
     budget: usize,
     document: usize,
     faults: Vec<Fault>,
@@ -211,13 +210,8 @@ struct Reader<'t> {
     indents: Vec<usize>,
 }
 
-struct Anchored {
-    node: Node,
-    weight: usize,
-    height: usize,
-}
-
 /// A node with what it weighs and how deep it goes.
+#[derive(Clone)]
 struct Built {
     node: Node,
     weight: usize,
@@ -288,7 +282,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn read(&mut self) -> (Vec<Document>, Vec<Fault>, usize) {
+    fn read(&mut self) -> Part {
         let mut documents = Vec::new();
         loop {
             match self.next() {
@@ -326,7 +320,7 @@ impl<'t> Reader<'t> {
                 }
             }
         }
-        (documents, std::mem::take(&mut self.faults), self.document)
+        Part { documents, faults: std::mem::take(&mut self.faults), count: self.document }
     }
 
     fn fault(&mut self, (span, message): Failed) {
@@ -459,27 +453,26 @@ impl<'t> Reader<'t> {
             other => return Err((range, format!("a value was expected here, not {other:?}"))),
         };
         if anchor != 0 {
-            let Built { node, weight, height } = &built;
-            self.anchors.insert(anchor, Anchored { node: node.clone(), weight: *weight, height: *height });
+            self.anchors.insert(anchor, built.clone());
         }
         Ok(built)
     }
 
     fn alias(&mut self, id: usize, range: Range<usize>, depth: usize) -> Result<Built, Failed> {
-        let Some(Anchored { node, weight, height }) = self.anchors.get(&id) else {
+        let Some(anchored) = self.anchors.get(&id) else {
             return Err((range, "this alias stands inside what it refers to".into()));
         };
-        if depth + height > DEPTH_LIMIT {
+        if depth + anchored.height > DEPTH_LIMIT {
             return Err((range, format!("with this alias, nested more than {DEPTH_LIMIT} deep")));
         }
         self.budget = self
             .budget
-            .checked_sub(*weight)
+            .checked_sub(anchored.weight)
             .ok_or_else(|| (range.clone(), "the aliases of this document make too much of it".to_owned()))?;
-        let mut node = node.clone();
+        let mut built = anchored.clone();
         // The value stands here; what is inside it, where it is anchored.
-        node.span = range;
-        Ok(Built { node, weight: *weight, height: *height })
+        built.node.span = range;
+        Ok(built)
     }
 
     fn sequence(&mut self, start: Range<usize>, depth: usize) -> Result<Built, Failed> {

@@ -10,6 +10,8 @@ use kube_cel::{CompiledSchema, ErrorKind, Validator, compile_schema};
 use regex::Regex;
 use serde_json::Value as Json;
 
+use super::format::own;
+
 static CEL: LazyLock<Validator> = LazyLock::new(Validator::new);
 
 /// How many values are remembered, and how long they may be in JSON, in bytes.
@@ -101,20 +103,18 @@ impl Rules {
 
     /// The rules whose verdict on a value can't be relied on here, and why: kube-cel differs from the API server in them.
     fn doubted(&self, value: &Json) -> Vec<(&str, &'static str)> {
-        static OTHERS: LazyLock<Option<Regex>> = LazyLock::new(|| {
-            Regex::new(
+        static OTHERS: LazyLock<Regex> = LazyLock::new(|| {
+            own(
                 r"\b(url|isURL|quantity|isQuantity|cidr|isCIDR|ip|isIP|string|semver|isSemver|format|timestamp|duration)\(|\.(split|sum|replace)\(",
             )
-            .ok()
         });
-        static TEXTS: LazyLock<Option<Regex>> = LazyLock::new(|| {
-            Regex::new(r"\b(size|matches|find|findAll|charAt|indexOf|lastIndexOf|substring|reverse|lowerAscii|upperAscii|replace|trim)\(").ok()
+        static TEXTS: LazyLock<Regex> = LazyLock::new(|| {
+            own(
+                r"\b(size|matches|find|findAll|charAt|indexOf|lastIndexOf|substring|reverse|lowerAscii|upperAscii|replace|trim)\(",
+            )
         });
-        static PATTERNS: LazyLock<Option<Regex>> =
-            LazyLock::new(|| Regex::new(r#"\b(matches|find|findAll)\(.*['"].*(\\<|\\>|\\B|&&|--|~~|\{0).*['"]"#).ok());
-        let asks = |pattern: &LazyLock<Option<Regex>>, rule: &str| {
-            pattern.as_ref().is_none_or(|pattern| pattern.is_match(rule))
-        };
+        static PATTERNS: LazyLock<Regex> =
+            LazyLock::new(|| own(r#"\b(matches|find|findAll)\(.*['"].*(\\<|\\>|\\B|&&|--|~~|\{0).*['"]"#));
         let (value, schema) = (value.to_string(), self.schema.to_string());
         let wide = !value.is_ascii();
         let nulls = value.contains(":null");
@@ -123,15 +123,15 @@ impl Rules {
         set_lists(&self.schema, "self", &mut sets);
         let compares = |rule: &str| ["==", "!=", "+", " in "].iter().any(|operator| rule.contains(operator));
         let doubt = |rule: &'_ str| {
-            if asks(&OTHERS, rule) || asks(&PATTERNS, rule) {
+            if OTHERS.is_match(rule) || PATTERNS.is_match(rule) {
                 Some("it uses a function that the API server may answer otherwise")
-            } else if wide && asks(&TEXTS, rule) {
+            } else if wide && TEXTS.is_match(rule) {
                 Some("it looks into a text that is not ASCII")
             } else if sets.iter().any(|name| rule.contains(*name)) && compares(rule) {
                 Some("it compares a list that is a set or a map")
             } else if nulls && rule.contains("has(") {
                 Some("it asks whether there is a field that is null")
-            } else if loose && (asks(&TEXTS, rule) || rule.contains(".contains(")) {
+            } else if loose && (TEXTS.is_match(rule) || rule.contains(".contains(")) {
                 Some("it looks into a value that may be a number or a text")
             } else {
                 None

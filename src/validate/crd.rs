@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::de::DeserializeOwned;
+
 use super::cel::Rules;
 use super::format::{Format, pattern};
-use super::schema::{Additional, ListType, Pattern, Resource, Schema, Type};
+use super::schema::{Additional, Pattern, Resource, Schema, Type};
 use crate::manifest::{Entry, Manifest, Node, Value, objects};
 use crate::plane::{DEFAULT_KIND, KINDS, Kind};
 use crate::text::visible;
@@ -91,7 +93,7 @@ impl Reading<'_> {
     }
 
     fn unsupported(&self, entry: &Entry, what: &str) -> CrdError {
-        self.at(entry.key_span.start, format!("{} {what}", visible(&entry.key)), UNSUPPORTED)
+        CrdError { hint: UNSUPPORTED, ..self.broken(entry, what) }
     }
 
     fn resource(&self, kind: &'static Kind, crd: &Node) -> Read<Resource> {
@@ -189,9 +191,7 @@ impl Reading<'_> {
                     _ => Additional::Each(Box::new(self.schema(&entry.node, below)?)),
                 };
             }
-            "items" => {
-                schema.items = Some(Box::new(self.schema(&entry.node, below)?));
-            }
+            "items" => schema.items = Some(Box::new(self.schema(&entry.node, below)?)),
             "allOf" => schema.all_of = self.branches(entry)?,
             "anyOf" => schema.any_of = self.branches(entry)?,
             "oneOf" => schema.one_of = self.branches(entry)?,
@@ -199,12 +199,8 @@ impl Reading<'_> {
             "x-kubernetes-preserve-unknown-fields" => schema.preserve = self.flag(entry)?,
             "x-kubernetes-int-or-string" => schema.int_or_string = self.flag(entry)?,
             "x-kubernetes-list-type" => {
-                schema.list_type = match self.text(entry)?.as_str() {
-                    "atomic" => ListType::Atomic,
-                    "set" => ListType::Set,
-                    "map" => ListType::Map,
-                    _ => return Err(self.broken(entry, "must be atomic, set or map")),
-                };
+                self.text(entry)?;
+                schema.list_type = self.value(entry, "must be atomic, set or map")?;
             }
             "x-kubernetes-list-map-keys" => schema.list_keys = self.texts(entry)?,
             "x-kubernetes-validations" if branch => {
@@ -258,15 +254,9 @@ impl Reading<'_> {
     }
 
     fn kind(&self, entry: &Entry) -> Read<Type> {
-        Ok(match self.text(entry)?.as_str() {
-            "object" => Type::Object,
-            "array" => Type::Array,
-            "string" => Type::String,
-            "integer" => Type::Integer,
-            "number" => Type::Number,
-            "boolean" => Type::Boolean,
-            other => return Err(self.broken(entry, &format!("{} is no type of a schema", visible(other)))),
-        })
+        let name = self.text(entry)?;
+        let kind = Type::ALL.into_iter().find(|kind| kind.name() == name);
+        kind.ok_or_else(|| self.broken(entry, &format!("{} is no type of a schema", visible(&name))))
     }
 
     fn pattern(&self, entry: &Entry) -> Read<Pattern> {
@@ -285,35 +275,28 @@ impl Reading<'_> {
     }
 
     fn texts(&self, entry: &Entry) -> Read<Vec<String>> {
-        let text = |node: &Node| node.as_str().map(str::to_owned);
-        let texts = self.list(entry)?.iter().map(text).collect::<Option<_>>();
-        texts.ok_or_else(|| self.broken(entry, "must be a list of strings"))
+        self.list(entry)?;
+        self.value(entry, "must be a list of strings")
     }
 
     fn text(&self, entry: &Entry) -> Read<String> {
-        entry.node.as_str().map(str::to_owned).ok_or_else(|| self.broken(entry, "must be a string"))
+        self.value(entry, "must be a string")
     }
 
     fn flag(&self, entry: &Entry) -> Read<bool> {
-        match entry.node.value {
-            Value::Bool(flag) => Ok(flag),
-            _ => Err(self.broken(entry, "must be true or false")),
-        }
+        self.value(entry, "must be true or false")
     }
 
     fn number(&self, entry: &Entry) -> Read<f64> {
-        match &entry.node.value {
-            Value::Number(number) => Ok(number.as_f64().unwrap_or_default()),
-            _ => Err(self.broken(entry, "must be a number")),
-        }
+        self.value(entry, "must be a number")
     }
 
     fn count(&self, entry: &Entry) -> Read<usize> {
-        match &entry.node.value {
-            Value::Number(number) => number.as_u64().and_then(|count| usize::try_from(count).ok()),
-            _ => None,
-        }
-        .ok_or_else(|| self.broken(entry, "must be a whole number from 0 on"))
+        self.value(entry, "must be a whole number from 0 on")
+    }
+
+    fn value<T: DeserializeOwned>(&self, entry: &Entry, what: &str) -> Read<T> {
+        serde_json::from_value(entry.node.to_json()).map_err(|_| self.broken(entry, what))
     }
 }
 

@@ -5,50 +5,23 @@ use crate::plane::{Difference, SECRET_KEY_REF};
 
 pub(super) const CLIENT_CA: &str = "spec.clusterAgent.clientCA";
 
-/// What [`form`] and [`help`] say of one field.
-struct Words {
-    /// As `spec.planeID`.
-    path: &'static str,
-    form: Option<(&'static Rule, &'static str)>,
-    help: fn() -> Option<String>,
-}
-
-static WORDS: [Words; 3] = [
-    Words {
-        path: "spec.planeID",
-        form: Some((&PLANE_ID_FORMAT, "planeID must be lower-case letters, digits and hyphens")),
-        help: || None,
-    },
-    Words {
-        path: "spec.observabilityPlaneRef",
-        form: None,
-        help: || {
-            Difference::of("spec.observabilityPlaneRef")
-                .find(|difference| difference.instead.contains("string"))
-                .map(|d| format!("in {} {}; later it is {}", d.releases, d.instead, d.reference))
-        },
-    },
-    Words {
-        path: "spec.clusterAgent.clientCA.secretKeyRef",
-        form: None,
-        help: || {
-            Some(format!("it is the name of secretRef in {}; to v0.17 write `secretRef`", SECRET_KEY_REF.releases))
-        },
-    },
-];
-
-fn of(path: &str) -> Option<&'static Words> {
-    WORDS.iter().find(|words| words.path == path)
-}
-
 /// What helps with a field that is unknown, or whose text is of the wrong type.
 pub(super) fn help(path: &str) -> Option<String> {
-    (of(path)?.help)()
+    match path {
+        "spec.observabilityPlaneRef" => Difference::of(path)
+            .find(|difference| difference.instead.contains("string"))
+            .map(|d| format!("in {} {}; later it is {}", d.releases, d.instead, d.reference)),
+        "spec.clusterAgent.clientCA.secretKeyRef" => {
+            Some(format!("it is the name of secretRef in {}; to v0.17 write `secretRef`", SECRET_KEY_REF.releases))
+        }
+        _ => None,
+    }
 }
 
 /// The rule of a field's text that doesn't fit, and what the text must be.
 pub(super) fn form(path: &str) -> Option<(&'static Rule, &'static str)> {
-    of(path)?.form
+    let plane_id = (&PLANE_ID_FORMAT, "planeID must be lower-case letters, digits and hyphens");
+    (path == "spec.planeID").then_some(plane_id)
 }
 
 #[cfg(test)]

@@ -58,6 +58,21 @@ pub struct Finding {
     pub fix: Option<Fix>,
 }
 
+impl Finding {
+    /// One without help.
+    pub fn new(
+        rule: &'static Rule,
+        document: usize,
+        span: Range<usize>,
+        path: &str,
+        message: impl Into<String>,
+        label: impl Into<String>,
+    ) -> Self {
+        let (path, message, label) = (path.to_owned(), message.into(), label.into());
+        Self { rule, document, span, path, message, label, help: None, fix: None }
+    }
+}
+
 /// What a text holds and what is wrong with it.
 #[derive(Clone, Debug, Default)]
 pub struct Judgement {
@@ -75,11 +90,6 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// Begins a judgement of so many documents.
-    pub(super) fn of(documents: usize) -> Self {
-        Self { documents, ..Self::default() }
-    }
-
     pub(super) fn take(&mut self, found: Found) {
         self.errors += found.errors;
         self.warnings += found.warnings;
@@ -146,16 +156,7 @@ impl Found {
         let count = self.count(rule.severity);
         *count += 1;
         self.over = *count > LIMIT;
-        self.findings.push(Finding {
-            rule,
-            document: self.document,
-            span,
-            path: path.to_owned(),
-            message: message.into(),
-            label: label.into(),
-            help: None,
-            fix: None,
-        });
+        self.findings.push(Finding::new(rule, self.document, span, path, message, label));
         let last = self.findings.len() - 1;
         &mut self.findings[last]
     }

@@ -73,8 +73,8 @@ impl Format {
     }
 }
 
-/// A pattern of this module's own, which compiles; a test looks at each.
-fn own(pattern: &str) -> Regex {
+/// A pattern of this room's own, which compiles; a test looks at each.
+pub(super) fn own(pattern: &str) -> Regex {
     Regex::new(pattern).unwrap_or_else(|error| unreachable!("{error}"))
 }
 

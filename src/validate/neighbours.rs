@@ -56,16 +56,7 @@ impl Neighbours {
 
     fn meet_one(&mut self, identity: Identity, plane: u32, findings: &mut Vec<Finding>) {
         let mut tell = |rule: &'static Rule, span: &Range<usize>, path: &str, message: String, label: &str| {
-            findings.push(Finding {
-                rule,
-                document: identity.document,
-                span: span.clone(),
-                path: path.to_owned(),
-                message,
-                label: label.to_owned(),
-                help: None,
-                fix: None,
-            });
+            findings.push(Finding::new(rule, identity.document, span.clone(), path, message, label));
         };
         let twice = identity.name.as_ref().and_then(|(name, span)| {
             let first = *self.names.entry(*name).or_insert(plane);

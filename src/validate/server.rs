@@ -19,7 +19,8 @@ impl Rejection {
         let whole = |cause: &&Cause| cause.field.is_empty() || cause.field == "<nil>";
         let all_whole = self.causes.iter().all(|cause| whole(&cause));
         for cause in self.causes.iter().chain(&others).filter(|cause| all_whole || !whole(cause)) {
-            let (places, path) = resolve(object.node, if whole(&cause) { "" } else { &cause.field });
+            let path = if whole(&cause) { "" } else { &cause.field };
+            let places = resolve(object.node, path);
             let span = if cause.message.starts_with(UNKNOWN) { places.key } else { places.value };
             // What is missing has no place of its own to name it.
             let what = if cause.message == "Required value" {
@@ -27,15 +28,14 @@ impl Rejection {
             } else {
                 cause.message.clone()
             };
-            found.add(&SERVER_REJECTED, span, &path, visible(&what), "");
+            found.add(&SERVER_REJECTED, span, path, visible(&what), "");
         }
         for (line, message) in lines {
-            let span = line_of(text, start, line).unwrap_or_else(|| resolve(object.node, "").0.value);
+            let span = line_of(text, start, line).unwrap_or_else(|| resolve(object.node, "").value);
             found.add(&SERVER_REJECTED, span, "", visible(&message), "");
         }
         if found.findings.is_empty() {
-            let (places, path) = resolve(object.node, "");
-            found.add(&SERVER_REJECTED, places.value, &path, visible(&self.message), "");
+            found.add(&SERVER_REJECTED, resolve(object.node, "").value, "", visible(&self.message), "");
         }
         found.findings
     }
@@ -66,7 +66,7 @@ struct Places {
 }
 
 /// The places of a path such as `spec.conditions[0].type`, as far down as the object goes.
-fn resolve(root: &Node, path: &str) -> (Places, String) {
+fn resolve(root: &Node, path: &str) -> Places {
     let mut node = root;
     let mut key = root.entry("kind").map_or_else(|| root.span.clone(), |entry| entry.key_span.clone());
     let mut rest = path.trim_start_matches('.');
@@ -89,7 +89,7 @@ fn resolve(root: &Node, path: &str) -> (Places, String) {
     }
     let scalar = !matches!(node.value, Value::Mapping(_) | Value::Sequence(_));
     let value = if scalar && rest.is_empty() { node.span.clone() } else { key.clone() };
-    (Places { key, value }, path.to_owned())
+    Places { key, value }
 }
 
 /// A line's text, without what it begins with.

@@ -9,7 +9,7 @@ use super::finding::{Found, Judgement, LIMIT};
 use super::identity::Identity;
 use super::schema::Resource;
 use super::{cel, gateway, metadata, rules};
-use crate::manifest::{Manifest, Object, Part, Value, parse, parse_part, unfolded};
+use crate::manifest::{Document, Fault, Manifest, Object, Part, Value, parse, parse_part, unfolded};
 use crate::plane::{DEFAULT_KIND, Difference, KINDS, Kind};
 use crate::text::visible;
 
@@ -50,27 +50,24 @@ impl Validator {
 
     /// Judges every document of a file.
     pub fn judge(&self, manifest: &Manifest) -> Judgement {
-        let part = Part {
-            documents: manifest.documents.clone(),
-            faults: manifest.faults.clone(),
-            count: manifest.documents.len(),
-        };
-        self.judge_documents(&part)
+        self.judge_documents(&manifest.documents, &manifest.faults, manifest.documents.len())
     }
 
     /// Judges a part of a text, as [`crate::manifest::parts`] cuts it. Its documents count from 1.
     pub fn judge_part(&self, text: &str, part: Range<usize>) -> Judgement {
-        self.judge_documents(&parse_part(text, part, 0))
+        let Part { documents, faults, count } = parse_part(text, part, 0);
+        self.judge_documents(&documents, &faults, count)
     }
 
-    fn judge_documents(&self, part: &Part) -> Judgement {
-        let mut judgement = Judgement::of(part.count);
-        for fault in &part.faults {
+    fn judge_documents(&self, documents: &[Document], faults: &[Fault], count: usize) -> Judgement {
+        let mut judgement = Judgement::default();
+        judgement.documents = count;
+        for fault in faults {
             let mut found = Found::new(fault.document);
             found.fault(fault);
             judgement.take(found);
         }
-        for object in unfolded(&part.documents) {
+        for object in unfolded(documents) {
             self.judge_object(object, &mut judgement);
         }
         judgement.findings.sort_by_key(|finding| (finding.document, finding.span.start));

@@ -161,7 +161,9 @@ impl<'t> Run<'t> {
         if self.tally.planes == 0 && self.tally.errors == 0 && self.tally.files > 0 {
             self.tally.warnings += 1;
             self.tally.shown.admits(NO_PLANE.severity);
-            self.show(None, &[no_plane()])?;
+            // Something else was probably meant.
+            let finding = Finding::new(&NO_PLANE, 0, 0..0, "", "there is no ClusterBuildPlane in it", "");
+            self.show(None, &[finding])?;
         }
         let last = match self.format {
             Format::Text => report::summary(&self.tally),
@@ -171,20 +173,6 @@ impl<'t> Run<'t> {
         self.print(&format!("{last}\n"))?;
         let no = self.tally.errors > 0 || (strict && self.tally.warnings > 0);
         Ok(if no { self.exit.and(Exit::No) } else { self.exit })
-    }
-}
-
-/// Where no plane was seen at all, something else was probably meant.
-fn no_plane() -> Finding {
-    Finding {
-        rule: &NO_PLANE,
-        document: 0,
-        span: 0..0,
-        path: String::new(),
-        message: "there is no ClusterBuildPlane in it".into(),
-        label: String::new(),
-        help: None,
-        fix: None,
     }
 }
 

@@ -11,80 +11,52 @@ use crate::manifest::{Entry, Node, Value};
 impl Schema {
     /// Whether there is nothing to fill in and no null to drop.
     pub(super) fn is_settled(&self, node: &Node) -> bool {
+        let settled = |schema: &Self, node: &Node| {
+            if node.is_null() { schema.nullable } else { schema.is_settled(node) }
+        };
+        let given = |(name, schema): (&String, &Self)| schema.default.is_none() || node.entry(name).is_some();
         match &node.value {
             Value::Mapping(entries) => {
-                self.properties
-                    .iter()
-                    .all(|(name, schema)| schema.default.is_none() || entries.iter().any(|entry| entry.key == *name))
-                    && entries.iter().all(|entry| {
-                        self.field(&entry.key).is_none_or(|schema| {
-                            if entry.node.is_null() { schema.nullable } else { schema.is_settled(&entry.node) }
-                        })
-                    })
+                self.properties.iter().all(given)
+                    && entries
+                        .iter()
+                        .all(|entry| self.field(&entry.key).is_none_or(|schema| settled(schema, &entry.node)))
             }
-            Value::Sequence(items) => self
-                .items
-                .as_ref()
-                .is_none_or(|schema| items.iter().all(|item| !item.is_null() && schema.is_settled(item))),
+            Value::Sequence(items) => {
+                self.items.as_ref().is_none_or(|schema| items.iter().all(|item| settled(schema, item)))
+            }
             _ => true,
         }
     }
 
-    pub(super) fn fill(&self, node: &mut Node, key: &Range<usize>) {
-        let null = |node: &Node, schema: &Self| node.is_null() && !schema.nullable;
+    /// Fills in what is left out and has a default, and drops the other nulls that may not be.
+    pub(super) fn settle(&self, node: &mut Node, key: &Range<usize>) {
+        let settle = |schema: &Self, node: &mut Node, own: &Range<usize>| {
+            if let Some(default) = schema.default.as_ref().filter(|_| node.is_null() && !schema.nullable) {
+                *node = made(default, key);
+            }
+            schema.settle(node, own);
+        };
         match &mut node.value {
             Value::Mapping(entries) => {
-                for (name, schema) in &self.properties {
-                    let Some(default) = &schema.default else {
-                        continue;
-                    };
-                    match entries.iter_mut().find(|entry| entry.key == *name) {
-                        Some(entry) if null(&entry.node, schema) => entry.node = made(default, key),
-                        Some(_) => {}
-                        None => {
-                            entries.push(Entry { key: name.clone(), key_span: key.clone(), node: made(default, key) })
-                        }
+                let droppable = |schema: &Self| !schema.nullable && schema.default.is_none();
+                entries.retain(|entry| !entry.node.is_null() || !self.field(&entry.key).is_some_and(droppable));
+                for (name, default) in
+                    self.properties.iter().filter_map(|(name, one)| Some((name, one.default.as_ref()?)))
+                {
+                    if entries.iter().all(|entry| entry.key != *name) {
+                        entries.push(Entry { key: name.clone(), key_span: key.clone(), node: made(default, key) });
                     }
                 }
                 for entry in entries {
                     if let Some(schema) = self.field(&entry.key) {
-                        if let (true, Some(default)) = (null(&entry.node, schema), &schema.default) {
-                            entry.node = made(default, key);
-                        }
-                        schema.fill(&mut entry.node, &entry.key_span);
-                    }
-                }
-            }
-            Value::Sequence(items) => {
-                for item in items {
-                    if let Some(schema) = &self.items {
-                        if let (true, Some(default)) = (null(item, schema), &schema.default) {
-                            *item = made(default, key);
-                        }
-                        schema.fill(item, key);
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    pub(super) fn drop_nulls(&self, node: &mut Node) {
-        match &mut node.value {
-            Value::Mapping(entries) => {
-                entries.retain(|entry| {
-                    let droppable = |schema: &Self| !schema.nullable && schema.default.is_none();
-                    !(entry.node.is_null() && self.field(&entry.key).is_some_and(droppable))
-                });
-                for entry in entries {
-                    if let Some(schema) = self.field(&entry.key) {
-                        schema.drop_nulls(&mut entry.node);
+                        settle(schema, &mut entry.node, &entry.key_span);
                     }
                 }
             }
             Value::Sequence(items) => {
                 if let Some(schema) = &self.items {
-                    items.iter_mut().for_each(|item| schema.drop_nulls(item));
+                    items.iter_mut().for_each(|item| settle(schema, item, key));
                 }
             }
             _ => {}
@@ -146,8 +118,7 @@ mod tests {
         let schema = &resource.versions[0].1.properties["spec"];
         let mut node = parse("f".into(), text.into()).documents.remove(0).root;
         let settled = schema.is_settled(&node);
-        schema.fill(&mut node, &(0..0));
-        schema.drop_nulls(&mut node);
+        schema.settle(&mut node, &(0..0));
         (node.to_json(), settled)
     }
 

@@ -21,7 +21,7 @@ use place::Place;
 use values::Walk;
 
 pub use model::Resource;
-pub(super) use model::{Additional, ListType, Pattern, Schema, Type};
+pub(super) use model::{Additional, Pattern, Schema, Type};
 
 impl Resource {
     /// Judges an object by the schema of its version; none where that is not served. `outcomes` remembers what the
@@ -45,8 +45,7 @@ impl Resource {
     fn as_stored<'n>(&self, schema: &Schema, root: &'n Node, place: &Place<'_>) -> Cow<'n, Node> {
         let mut root = Cow::Borrowed(root);
         if !schema.is_settled(&root) {
-            schema.fill(root.to_mut(), place.key);
-            schema.drop_nulls(root.to_mut());
+            schema.settle(root.to_mut(), place.key);
         }
         if self.status
             && root.entry("status").is_some()

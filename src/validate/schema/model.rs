@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use regex::Regex;
+use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::plane::Kind;
@@ -23,6 +24,9 @@ pub enum Type {
 }
 
 impl Type {
+    /// Those that a schema can name.
+    pub const ALL: [Self; 6] = [Self::Object, Self::Array, Self::String, Self::Integer, Self::Number, Self::Boolean];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Any => "anything",
@@ -47,7 +51,8 @@ pub enum Additional {
 }
 
 /// What `x-kubernetes-list-type` makes of a list.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ListType {
     #[default]
     Atomic,

@@ -29,23 +29,15 @@ impl Schema {
                 }
             }
         }
-        match &node.value {
-            Value::Mapping(entries) => {
-                for entry in entries {
-                    if let Some(schema) = self.field(&entry.key) {
-                        let below = place.key(&entry.key, &entry.key_span);
-                        schema.check_rules(&entry.node, &below, outcomes, found);
-                    }
-                }
+        for entry in node.entries() {
+            if let Some(schema) = self.field(&entry.key) {
+                schema.check_rules(&entry.node, &place.key(&entry.key, &entry.key_span), outcomes, found);
             }
-            Value::Sequence(items) => {
-                if let Some(schema) = &self.items {
-                    for (index, item) in items.iter().enumerate() {
-                        schema.check_rules(item, &place.item(index, item), outcomes, found);
-                    }
-                }
+        }
+        if let Some(schema) = &self.items {
+            for (index, item) in node.items().iter().enumerate() {
+                schema.check_rules(item, &place.item(index, item), outcomes, found);
             }
-            _ => {}
         }
     }
 
