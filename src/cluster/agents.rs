@@ -19,7 +19,7 @@ use super::fields::{Writer, writers};
 use super::planes::{MANAGER, patch_params, written};
 use super::rights::Right;
 use crate::plane::{DryRun, NamespacedName};
-use crate::text::{shell_quoted, visible};
+use crate::text::visible;
 
 /// By which the chart's agents are found, whatever the release is called.
 pub const LABELS: &str = "app=cluster-agent,app.kubernetes.io/component=cluster-agent";
@@ -324,10 +324,7 @@ impl Cluster {
 
     /// The same of one that must exist.
     pub async fn existing_secret(&self, name: &NamespacedName) -> Result<StoredSecret, Error> {
-        self.secret(name).await?.ok_or_else(|| Error::NoSource {
-            what: format!("Secret {}", visible(&name.to_string())),
-            command: self.target.command(&format!("kubectl -n {} get secret", shell_quoted(&name.namespace))),
-        })
+        self.secret(name).await?.ok_or_else(|| self.missing("Secret", name))
     }
 
     /// Makes a new Secret.

@@ -22,7 +22,7 @@ use kube::client::retry::RetryPolicy;
 use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use tokio::sync::watch;
 use tower::retry::RetryLayer;
-use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt as _};
+use tower::{BoxError, Service, ServiceBuilder, ServiceExt as _};
 use tower_http::decompression::DecompressionLayer;
 
 use super::answer::{LARGEST_ANSWER, NoAnswer, Unusable};
@@ -121,7 +121,7 @@ where
         .option_layer(retry)
         .option_layer(config.auth_layer().map_err(failed)?)
         .layer(config.extra_headers_layer().map_err(failed)?)
-        .layer(Observe { observed: observed.clone(), timeout })
+        .layer_fn(|inner| Observer { inner, observed: observed.clone(), timeout })
         .service(http);
     Ok(ClientBuilder::new(service.boxed(), config.default_namespace.clone()).build())
 }
@@ -254,24 +254,11 @@ impl Pace {
 }
 
 #[derive(Clone)]
-struct Observe {
+struct Observer<S> {
+    inner: S,
     observed: Arc<Observed>,
     /// How long an answer's headers may take; its body may take longer, as a watch does.
     timeout: Option<Duration>,
-}
-
-impl<S> Layer<S> for Observe {
-    type Service = Observer<S>;
-
-    fn layer(&self, inner: S) -> Observer<S> {
-        Observer { inner, layer: self.clone() }
-    }
-}
-
-#[derive(Clone)]
-struct Observer<S> {
-    inner: S,
-    layer: Observe,
 }
 
 impl<S, A, B> Service<Request<A>> for Observer<S>
@@ -289,7 +276,7 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let Observe { observed, mut timeout } = self.layer.clone();
+        let (observed, mut timeout) = (self.observed.clone(), self.timeout);
         // A watch is answered at once, so who is silent for long is not there.
         let mut pause = Duration::ZERO;
         let patience = timeout.unwrap_or(PATIENCE);

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -88,18 +87,15 @@ impl Cluster {
 
     /// Waits for one request's answer, as long as `--request-timeout` allows.
     pub(super) async fn ask<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
-        let answer = match self.options.request_timeout {
-            Some(limit) => match tokio::time::timeout(limit, request).await {
-                Ok(answer) => answer,
-                Err(_) => return Err(self.error_timeout(limit)),
-            },
-            None => request.await,
-        };
-        answer.map_err(|error| self.error(error))
+        self.limited(request).await?.map_err(|error| self.error(error))
     }
 
-    pub(super) fn error_timeout(&self, limit: Duration) -> Error {
-        Error::TimedOut { server: self.target.server.clone(), limit }
+    pub(super) async fn limited<T>(&self, request: impl Future<Output = T>) -> Result<T, Error> {
+        let Some(limit) = self.options.request_timeout else {
+            return Ok(request.await);
+        };
+        let answer = tokio::time::timeout(limit, request).await;
+        answer.map_err(|_| Error::TimedOut { server: self.target.server.clone(), limit })
     }
 
     pub(super) fn error(&self, error: kube::Error) -> Error {

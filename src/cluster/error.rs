@@ -114,6 +114,10 @@ fn conflicts(owned: &[OwnedField]) -> String {
     format!("fields belong to another manager: {}", fields.join(", "))
 }
 
+fn listed(names: &[String]) -> String {
+    names.iter().map(|name| visible(name)).collect::<Vec<_>>().join(", ")
+}
+
 /// How many contexts are listed.
 const LISTED: usize = 10;
 const NO_CONTEXTS: &str = "it names no context at all: kubectl config get-contexts";
@@ -152,17 +156,13 @@ impl Error {
     /// What a credential plugin printed, or was given, may be a token, so only its own complaints are told.
     pub(super) fn of_auth(error: &AuthError) -> Self {
         let reason = match error {
-            AuthError::AuthExecStart(error) => {
-                format!("the plugin of the kubeconfig can't be started: {error}")
-            }
+            AuthError::AuthExecStart(error) => format!("the plugin of the kubeconfig can't be started: {error}"),
             AuthError::AuthExecRun { out, .. } => {
                 let said = String::from_utf8_lossy(&out.stderr);
                 let said = said.lines().next_back().unwrap_or_default();
                 format!("the plugin of the kubeconfig ended with {}: {}", out.status, visible(said))
             }
-            AuthError::ReadTokenFile(error, path) => {
-                format!("{}: {error}", shown(path))
-            }
+            AuthError::ReadTokenFile(error, path) => format!("{}: {error}", shown(path)),
             AuthError::AuthExecParse(_) | AuthError::ExecPluginFailed => {
                 "the plugin of the kubeconfig printed no credential".into()
             }
@@ -173,22 +173,20 @@ impl Error {
     }
 
     pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::NoKubeconfig => Some("name a kubeconfig with --kubeconfig, or set KUBECONFIG".into()),
-            Self::NoContext { known } if known.is_empty() => Some(NO_CONTEXTS.into()),
-            Self::NoContext { known } => Some(format!("name one with --context: {}", some(known))),
-            Self::UnknownContext { known, .. } if known.is_empty() => Some(NO_CONTEXTS.into()),
+        Some(match self {
+            Self::NoKubeconfig => "name a kubeconfig with --kubeconfig, or set KUBECONFIG".into(),
+            Self::NoContext { known } | Self::UnknownContext { known, .. } if known.is_empty() => NO_CONTEXTS.into(),
+            Self::NoContext { known } => format!("name one with --context: {}", some(known)),
             Self::UnknownContext { context, known } => {
-                let close = did_you_mean(&closest(context, known.iter().map(String::as_str)));
-                Some(match close {
+                match did_you_mean(&closest(context, known.iter().map(String::as_str))) {
                     Some(question) => format!("{question} The kubeconfig has: {}", some(known)),
                     None => format!("the kubeconfig has: {}", some(known)),
-                })
+                }
             }
-            Self::UnknownUser { .. } | Self::Kubeconfig { .. } => Some("kubectl config view".into()),
-            Self::Proxy { .. } => Some("use a proxy of the scheme http or socks5".into()),
-            Self::Credentials { .. } => Some("log in again the way your cluster wants it".into()),
-            Self::Unreachable { source, command, .. } => Some(match find::<rustls::Error>(source.as_ref()) {
+            Self::UnknownUser { .. } | Self::Kubeconfig { .. } => "kubectl config view".into(),
+            Self::Proxy { .. } => "use a proxy of the scheme http or socks5".into(),
+            Self::Credentials { .. } => "log in again the way your cluster wants it".into(),
+            Self::Unreachable { source, command, .. } => match find::<rustls::Error>(source.as_ref()) {
                 Some(rustls::Error::InvalidCertificate(
                     rustls::CertificateError::Expired | rustls::CertificateError::ExpiredContext { .. },
                 )) => "the API server's certificate has expired, or this machine's clock is wrong".into(),
@@ -196,53 +194,52 @@ impl Error {
                     "the kubeconfig's certificate authority is not this server's: is it another cluster's?".into()
                 }
                 _ => format!("is this the right context? {command}"),
-            }),
-            Self::OtherAnswer { command, .. } => Some(format!(
-                "does the kubeconfig name the API server itself, and not a proxy or another service? {command}"
-            )),
+            },
+            Self::OtherAnswer { command, .. } => {
+                format!("does the kubeconfig name the API server itself, and not a proxy or another service? {command}")
+            }
             Self::TooLarge { .. } | Self::Endless { .. } => {
-                Some("does the kubeconfig name the API server? If so, name planes, or choose some with -l".into())
+                "does the kubeconfig name the API server? If so, name planes, or choose some with -l".into()
             }
-            Self::Busy { .. } => Some("try again then".into()),
-            Self::TimedOut { .. } => Some("try again, or allow more with --request-timeout 2m".into()),
-            Self::Unauthorized { command, .. } => Some(format!("has the token or certificate expired? {command}")),
-            Self::Forbidden { command, .. } => Some(format!("ask for the right, or see what is allowed: {command}")),
-            Self::NoSuchKind { renamed: Some(later), .. } => Some(format!(
+            Self::Busy { .. } => "try again then".into(),
+            Self::TimedOut { .. } => "try again, or allow more with --request-timeout 2m".into(),
+            Self::Unauthorized { command, .. } => format!("has the token or certificate expired? {command}"),
+            Self::Forbidden { command, .. } => format!("ask for the right, or see what is allowed: {command}"),
+            Self::NoSuchKind { renamed: Some(later), .. } => format!(
                 "it has {later} instead, which is what the kind is called since OpenChoreo 1.0; this tool serves releases to v0.17"
-            )),
+            ),
             Self::NoSuchKind { command, .. } => {
-                Some(format!("is this the control plane's context? OpenChoreo's chart installs the CRD: {command}"))
+                format!("is this the control plane's context? OpenChoreo's chart installs the CRD: {command}")
             }
-            Self::NotFound { similar, command, .. } => Some(match did_you_mean(similar) {
+            Self::NotFound { similar, command, .. } => match did_you_mean(similar) {
                 Some(question) => format!("{question} All planes: {command}"),
                 None => command.clone(),
-            }),
-            Self::NoSource { command, .. } => Some(command.clone()),
-            Self::NoAgent { there, command, .. } => Some(match there.as_slice() {
-                [] => format!("name its namespace with --build-namespace: {command}"),
-                ids => format!(
-                    "this namespace has the agent of planeID {}: name another one with --build-namespace, or compare the planeIDs: {command}",
-                    ids.iter().map(|id| visible(id)).collect::<Vec<_>>().join(", ")
-                ),
-            }),
-            Self::SeveralAgents { .. } => Some("name the planeID with --plane-id, or a plane".into()),
-            Self::NoKey { keys, .. } => {
-                Some(format!("it has {}", keys.iter().map(|key| visible(key)).collect::<Vec<_>>().join(", ")))
+            },
+            Self::NoSource { command, .. } => command.clone(),
+            Self::NoAgent { there, command, .. } if there.is_empty() => {
+                format!("name its namespace with --build-namespace: {command}")
             }
-            Self::Exists { .. } => Some("change it with `choreoctl apply -f FILE`".into()),
-            Self::Owned { .. } => {
-                Some("leave the fields to their owner, or take them over with --force-conflicts".into())
-            }
-            Self::Changed => Some("try again".into()),
+            Self::NoAgent { there, command, .. } => format!(
+                "this namespace has the agent of planeID {}: name another one with --build-namespace, or compare the planeIDs: {command}",
+                listed(there)
+            ),
+            Self::SeveralAgents { .. } => "name the planeID with --plane-id, or a plane".into(),
+            Self::NoKey { keys, .. } => format!("it has {}", listed(keys)),
+            Self::Exists { .. } => "change it with `choreoctl apply -f FILE`".into(),
+            Self::Owned { .. } => "leave the fields to their owner, or take them over with --force-conflicts".into(),
+            Self::Changed => "try again".into(),
             Self::Outdated { .. } => {
-                Some("read it again, or leave resourceVersion and uid out to apply it all the same".into())
+                "read it again, or leave resourceVersion and uid out to apply it all the same".into()
             }
             Self::BothSources { command, .. } => {
-                Some(format!("remove the other one first, if its owner lets you: {command}"))
+                format!("remove the other one first, if its owner lets you: {command}")
             }
-            Self::Setup { .. } | Self::Rejected { .. } | Self::Refused { .. } => None,
-            Self::Unsendable { .. } | Self::Answer { .. } => None,
-        }
+            Self::Setup { .. }
+            | Self::Rejected { .. }
+            | Self::Refused { .. }
+            | Self::Unsendable { .. }
+            | Self::Answer { .. } => return None,
+        })
     }
 
     /// Adds the names, of those known, that a name probably means which doesn't exist.

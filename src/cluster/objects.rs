@@ -6,7 +6,7 @@ use super::connection::Cluster;
 use super::error::Error;
 use super::planes::ListOf;
 use crate::plane::{NamespacedName, Plane, Served};
-use crate::text::visible;
+use crate::text::{shell_quoted, visible};
 
 impl Cluster {
     /// What the CRD of planes says.
@@ -27,35 +27,45 @@ impl Cluster {
     /// [`Error::NoSource`] without the Secret, [`Error::NoKey`] without any of the keys.
     pub async fn secret_keys(&self, name: &NamespacedName, keys: &[&str]) -> Result<Vec<Vec<u8>>, Error> {
         let secret: Option<Secret> = self.read(&name.namespace, &name.name).await?;
-        let secret = secret.ok_or_else(|| self.missing("Secret", name))?;
-        let data = secret.data.unwrap_or_default();
-        let found: Vec<_> = keys.iter().filter_map(|key| data.get(*key)).map(|bytes| bytes.0.clone()).collect();
-        if found.is_empty() { Err(no_key("Secret", name, keys, data.into_keys())) } else { Ok(found) }
+        let data = secret.map(|secret| secret.data.unwrap_or_default());
+        let data = data.map(|data| data.into_iter().map(|(key, bytes)| (key, bytes.0)).collect());
+        self.keys("Secret", name, keys, data)
     }
 
     /// The same of a ConfigMap, whose text or binary data is meant.
     pub async fn config_map_keys(&self, name: &NamespacedName, keys: &[&str]) -> Result<Vec<Vec<u8>>, Error> {
         let map: Option<ConfigMap> = self.read(&name.namespace, &name.name).await?;
-        let map = map.ok_or_else(|| self.missing("ConfigMap", name))?;
-        let (texts, binaries) = (map.data.unwrap_or_default(), map.binary_data.unwrap_or_default());
-        let of = |key: &&str| {
-            texts
-                .get(*key)
-                .map(|text| text.clone().into_bytes())
-                .or_else(|| binaries.get(*key).map(|bytes| bytes.0.clone()))
-        };
-        let found: Vec<_> = keys.iter().filter_map(of).collect();
-        if found.is_empty() {
-            Err(no_key("ConfigMap", name, keys, texts.into_keys().chain(binaries.into_keys())))
-        } else {
-            Ok(found)
-        }
+        let data = map.map(|map| {
+            let texts = map.data.into_iter().flatten().map(|(key, text)| (key, text.into_bytes()));
+            let binaries = map.binary_data.into_iter().flatten().map(|(key, bytes)| (key, bytes.0));
+            texts.chain(binaries).collect()
+        });
+        self.keys("ConfigMap", name, keys, data)
     }
 
-    fn missing(&self, kind: &str, name: &NamespacedName) -> Error {
+    fn keys(
+        &self,
+        kind: &str,
+        name: &NamespacedName,
+        keys: &[&str],
+        data: Option<Vec<(String, Vec<u8>)>>,
+    ) -> Result<Vec<Vec<u8>>, Error> {
+        let data = data.ok_or_else(|| self.missing(kind, name))?;
+        let of = |wanted: &&str| data.iter().find(|(key, _)| key == wanted).map(|(_, bytes)| bytes.clone());
+        let found: Vec<_> = keys.iter().filter_map(of).collect();
+        if found.is_empty() {
+            let what = format!("{kind} {}", visible(&name.to_string()));
+            let has = data.into_iter().map(|(key, _)| key).collect();
+            return Err(Error::NoKey { what, key: keys.join(" or "), keys: has });
+        }
+        Ok(found)
+    }
+
+    pub(super) fn missing(&self, kind: &str, name: &NamespacedName) -> Error {
+        let command = format!("kubectl -n {} get {}", shell_quoted(&name.namespace), kind.to_lowercase());
         Error::NoSource {
-            what: format!("{kind} {name}"),
-            command: self.target.command(&format!("kubectl -n {} get {}", name.namespace, kind.to_lowercase())),
+            what: format!("{kind} {}", visible(&name.to_string())),
+            command: self.target.command(&command),
         }
     }
 
@@ -80,10 +90,6 @@ impl Cluster {
         }
         Ok(planes)
     }
-}
-
-fn no_key(kind: &str, name: &NamespacedName, keys: &[&str], has: impl Iterator<Item = String>) -> Error {
-    Error::NoKey { what: format!("{kind} {}", visible(&name.to_string())), key: keys.join(" or "), keys: has.collect() }
 }
 
 #[cfg(test)]

@@ -254,13 +254,7 @@ impl Cluster {
         let request = Request::post(uri).header(http::header::CONTENT_TYPE, media_type);
         let request = request.body(manifest.as_bytes().to_vec());
         let request = request.map_err(|source| self.unsendable(source))?;
-        let answer = match self.options.request_timeout {
-            Some(limit) => tokio::time::timeout(limit, self.client.request::<Value>(request))
-                .await
-                .map_err(|_| self.error_timeout(limit))?,
-            None => self.client.request::<Value>(request).await,
-        };
-        match answer {
+        match self.limited(self.client.request::<Value>(request)).await? {
             Ok(_) => Ok(None),
             Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422) => {
                 let causes = status.details.map(|details| details.causes).unwrap_or_default();

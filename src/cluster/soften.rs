@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use jiff::Timestamp;
 use kube::Resource;
 use kube::api::{Api, ListParams};
+use kube::core::{Request, request};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -22,8 +23,7 @@ impl Cluster {
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         match self.ask(api.get_opt(name)).await {
             Err(Error::Answer { .. }) => {
-                let request = kube::core::Request::new(api.resource_url()).get(name, &<_>::default());
-                self.softened(request).await.map(Some)
+                self.softened(Request::new(api.resource_url()).get(name, &<_>::default())).await.map(Some)
             }
             object => object,
         }
@@ -35,21 +35,17 @@ impl Cluster {
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
     {
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
-        match self.ask(api.list(params)).await {
-            Ok(list) => Ok(list.items),
-            Err(Error::Answer { .. }) => {
-                let request = kube::core::Request::new(api.resource_url()).list(params);
-                let list: kube::core::ObjectList<K> = self.softened(request).await?;
-                Ok(list.items)
-            }
-            Err(error) => Err(error),
-        }
+        let list = match self.ask(api.list(params)).await {
+            Err(Error::Answer { .. }) => self.softened(Request::new(api.resource_url()).list(params)).await,
+            list => list,
+        };
+        list.map(|list| list.items)
     }
 
     /// Asks again, and makes times of the answer such that can be held.
     async fn softened<T: DeserializeOwned>(
         &self,
-        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+        request: Result<http::Request<Vec<u8>>, request::Error>,
     ) -> Result<T, Error> {
         let mut answer: Value = self.request(request).await?;
         soften(&mut answer);

@@ -47,8 +47,8 @@ pub enum Event {
 /// A running watch.
 pub struct Watch {
     cluster: Cluster,
-    selector: Option<Selector>,
-    name: Option<String>,
+    /// The planes that are watched.
+    chosen: ListParams,
     stream: Stream,
     answers: Receiver<u64>,
     listing: BTreeMap<PlaneKey, Plane>,
@@ -80,12 +80,16 @@ enum Means {
 impl Watch {
     /// Starts a watch on the planes that the selector chooses; on one only, where there is a name.
     pub fn start(cluster: &Cluster, selector: Option<Selector>, name: Option<String>) -> Self {
+        let chosen = ListParams {
+            label_selector: selector.map(|selector| selector.as_str().to_owned()),
+            field_selector: name.map(|name| format!("metadata.name={name}")),
+            ..ListParams::default()
+        };
         Self {
-            stream: watched(cluster, selector.as_ref(), name.as_deref()),
+            stream: watched(cluster, &chosen),
             answers: cluster.observed.answers(),
             cluster: cluster.clone(),
-            selector,
-            name,
+            chosen,
             listing: BTreeMap::new(),
             synced: false,
             lost: None,
@@ -246,39 +250,26 @@ impl Watch {
     }
 
     fn interval(&self) -> Duration {
-        if self.name.is_some() { POLL_ONE } else { POLL_ALL }
+        if self.chosen.field_selector.is_some() { POLL_ONE } else { POLL_ALL }
     }
 
     fn restart(&mut self) {
-        let (selector, name) = (self.selector.as_ref(), self.name.as_deref());
         self.stream = match self.means {
-            Means::Watch => watched(&self.cluster, selector, name),
-            Means::Poll => polled(&self.cluster, selector, name, self.interval()),
+            Means::Watch => watched(&self.cluster, &self.chosen),
+            Means::Poll => polled(&self.cluster, &self.chosen, self.interval()),
         };
     }
 }
 
-fn watched(cluster: &Cluster, selector: Option<&Selector>, name: Option<&str>) -> Stream {
-    let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
-    if let Some(selector) = selector {
-        config = config.labels(selector.as_str());
-    }
-    if let Some(name) = name {
-        config = config.fields(&format!("metadata.name={name}"));
-    }
-    watcher(cluster.api(), config).boxed()
+fn watched(cluster: &Cluster, chosen: &ListParams) -> Stream {
+    let ListParams { label_selector, field_selector, .. } = chosen.clone();
+    let config = watcher::Config::default().timeout(WATCH_SECONDS);
+    watcher(cluster.api(), watcher::Config { label_selector, field_selector, ..config }).boxed()
 }
 
 /// Lists the planes again and again, and tells each list as a watch that begins anew does.
-fn polled(cluster: &Cluster, selector: Option<&Selector>, name: Option<&str>, every: Duration) -> Stream {
-    let mut params = ListParams::default();
-    if let Some(selector) = selector {
-        params = params.labels(selector.as_str());
-    }
-    if let Some(name) = name {
-        params = params.fields(&format!("metadata.name={name}"));
-    }
-    let start = (cluster.api(), params, None);
+fn polled(cluster: &Cluster, chosen: &ListParams, every: Duration) -> Stream {
+    let start = (cluster.api(), chosen.clone(), None);
     let lists = stream::unfold(start, move |(api, params, next)| async move {
         if let Some(next) = next {
             tokio::time::sleep_until(next).await;
