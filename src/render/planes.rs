@@ -14,58 +14,40 @@ use crate::plane::{AgentConnection, Plane, PlaneKey, ROTATION, State, age};
 /// Widest message in a table.
 const MESSAGE: usize = 60;
 
-/// What a column shows of a row at a time.
-enum Cell {
-    Always(fn(&Row, Timestamp) -> String),
-    /// In the wide table only.
-    Wide(fn(&Row, &Wide, Timestamp) -> String),
-}
-
 /// Which of two rows comes first at a time.
 type Order = fn(&Row, &Row, Timestamp) -> Ordering;
 
-struct Column {
-    title: &'static str,
-    cell: Cell,
-    /// None where the table is not sorted by it.
-    order: Option<Order>,
+/// A column by its title, and what it shows of a row at a time.
+enum Column {
+    /// One that the table can be sorted by.
+    Always(&'static str, fn(&Row, Timestamp) -> String, Order),
+    /// One in the wide table only.
+    Wide(&'static str, fn(&Row, &Wide, Timestamp) -> String),
 }
 
 /// The columns from the left. By state the worst come first, by a time the newest.
 static COLUMNS: [Column; 13] = [
-    Column { title: "NAME", cell: Cell::Always(|row, _| cell(&row.key.name)), order: Some(by_name) },
-    Column {
-        title: "PLANE-ID",
-        cell: Cell::Always(|row, _| cell(&row.plane_id)),
-        order: Some(|a, b, _| a.plane_id.cmp(&b.plane_id)),
-    },
-    Column { title: "STATE", cell: Cell::Always(|row, now| state(row.state(now))), order: Some(by_state) },
-    Column {
-        title: "AGENTS",
-        cell: Cell::Always(|row, _| row.agents().map_or_else(|| NONE.to_owned(), |agents| agents.to_string())),
-        order: Some(|a, b, _| b.agents().cmp(&a.agents())),
-    },
-    Column {
-        title: "HEARTBEAT",
-        cell: Cell::Always(|row, now| since(row.heartbeat().map(|heartbeat| heartbeat.min(now)), now)),
-        order: Some(|a, b, _| b.heartbeat().cmp(&a.heartbeat())),
-    },
-    Column {
-        title: "SINCE",
-        cell: Cell::Always(|row, now| since(row.since(now), now)),
-        order: Some(|a, b, now| b.since(now).cmp(&a.since(now))),
-    },
-    Column {
-        title: "AGE",
-        cell: Cell::Always(|row, now| since(row.created, now)),
-        order: Some(|a, b, _| b.created.cmp(&a.created)),
-    },
-    Column { title: "CLIENT-CA", cell: Cell::Wide(|_, wide, _| cell(wide.ca.source())), order: None },
-    Column { title: "CA-EXPIRES", cell: Cell::Wide(|_, wide, now| expires(&wide.ca, now)), order: None },
-    Column { title: "SECRET-STORE", cell: Cell::Wide(|_, wide, _| cell(&wide.secret_store)), order: None },
-    Column { title: "OBSERVABILITY", cell: Cell::Wide(|_, wide, _| cell(&wide.observability)), order: None },
-    Column { title: "MESSAGE", cell: Cell::Wide(|row, _, _| message(row)), order: None },
-    Column { title: "CA-REMARKS", cell: Cell::Wide(|_, wide, now| remarks(wide, now)), order: None },
+    Column::Always("NAME", |row, _| cell(&row.key.name), by_name),
+    Column::Always("PLANE-ID", |row, _| cell(&row.plane_id), |a, b, _| a.plane_id.cmp(&b.plane_id)),
+    Column::Always("STATE", |row, now| state(row.state(now)), by_state),
+    Column::Always(
+        "AGENTS",
+        |row, _| row.agents().map_or_else(|| NONE.to_owned(), |agents| agents.to_string()),
+        |a, b, _| b.agents().cmp(&a.agents()),
+    ),
+    Column::Always(
+        "HEARTBEAT",
+        |row, now| since(row.heartbeat().map(|heartbeat| heartbeat.min(now)), now),
+        |a, b, _| b.heartbeat().cmp(&a.heartbeat()),
+    ),
+    Column::Always("SINCE", |row, now| since(row.since(now), now), |a, b, now| b.since(now).cmp(&a.since(now))),
+    Column::Always("AGE", |row, now| since(row.created, now), |a, b, _| b.created.cmp(&a.created)),
+    Column::Wide("CLIENT-CA", |_, wide, _| cell(wide.ca.source())),
+    Column::Wide("CA-EXPIRES", |_, wide, now| expires(&wide.ca, now)),
+    Column::Wide("SECRET-STORE", |_, wide, _| cell(&wide.secret_store)),
+    Column::Wide("OBSERVABILITY", |_, wide, _| cell(&wide.observability)),
+    Column::Wide("MESSAGE", |row, _, _| message(row)),
+    Column::Wide("CA-REMARKS", |_, wide, now| remarks(wide, now)),
 ];
 
 /// What rows are sorted by: a column's title in any case. Equal ones stay by name.
@@ -78,7 +60,14 @@ impl SortBy {
 
     /// Returns the columns that a table can be sorted by, as users write them.
     pub fn names() -> impl Iterator<Item = String> {
-        COLUMNS.iter().filter(|column| column.order.is_some()).map(|column| column.title.to_lowercase())
+        Self::all().map(|(title, _)| title.to_lowercase())
+    }
+
+    fn all() -> impl Iterator<Item = (&'static str, Self)> {
+        COLUMNS.iter().filter_map(|column| match column {
+            Column::Always(title, _, order) => Some((*title, Self(*order))),
+            Column::Wide(..) => None,
+        })
     }
 }
 
@@ -86,10 +75,8 @@ impl FromStr for SortBy {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let column = COLUMNS.iter().find(|column| column.title.eq_ignore_ascii_case(text));
-        column
-            .and_then(|column| column.order.map(Self))
-            .ok_or_else(|| format!("not a column: one of {}", Self::names().collect::<Vec<_>>().join(", ")))
+        let column = Self::all().find(|(title, _)| title.eq_ignore_ascii_case(text)).map(|(_, column)| column);
+        column.ok_or_else(|| format!("not a column: one of {}", Self::names().collect::<Vec<_>>().join(", ")))
     }
 }
 
@@ -172,10 +159,9 @@ impl Row {
     }
 
     fn cells(&self, now: Timestamp) -> Vec<String> {
-        let cell = |column: &Column| match (&column.cell, &self.wide) {
-            (Cell::Always(cell), _) => Some(cell(self, now)),
-            (Cell::Wide(cell), Some(wide)) => Some(cell(self, wide, now)),
-            (Cell::Wide(_), None) => None,
+        let cell = |column: &Column| match column {
+            Column::Always(_, cell, _) => Some(cell(self, now)),
+            Column::Wide(_, cell) => Some(cell(self, self.wide.as_ref()?, now)),
         };
         COLUMNS.iter().filter_map(cell).collect()
     }
@@ -219,8 +205,11 @@ pub fn sort(rows: &mut [Row], by: SortBy, now: Timestamp) {
 /// The table.
 pub fn table(rows: &[Row], headers: bool, now: Timestamp) -> String {
     let wide = rows.first().is_some_and(|row| row.wide.is_some());
-    let shown = COLUMNS.iter().filter(|column| wide || matches!(column.cell, Cell::Always(_)));
-    let header: Vec<_> = shown.map(|column| column.title).collect();
+    let title = |column: &Column| match column {
+        Column::Always(title, ..) => Some(*title),
+        Column::Wide(title, _) => wide.then_some(*title),
+    };
+    let header: Vec<_> = COLUMNS.iter().filter_map(title).collect();
     columns(headers.then_some(&header), rows.iter().map(|row| row.cells(now)))
 }
 

@@ -1,6 +1,7 @@
 //! What a watch tells, as lines and as JSON.
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{cut, state};
@@ -20,7 +21,8 @@ pub struct Change {
 }
 
 /// What kind of thing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     Present,
     Synced,
@@ -29,20 +31,6 @@ pub enum Kind {
     Deleted,
     Lost,
     Resumed,
-}
-
-impl Kind {
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Present => "present",
-            Self::Synced => "synced",
-            Self::Added => "added",
-            Self::Changed => "changed",
-            Self::Deleted => "deleted",
-            Self::Lost => "lost",
-            Self::Resumed => "resumed",
-        }
-    }
 }
 
 impl Change {
@@ -88,7 +76,7 @@ pub fn json(change: &Change) -> Value {
     let connection = plane.and_then(Plane::connection);
     json!({
         "time": seconds(change.time),
-        "type": change.kind.word(),
+        "type": change.kind,
         "name": plane.map(Plane::name),
         "planeID": plane.map(Plane::plane_id),
         "from": change.from.map(State::name),
