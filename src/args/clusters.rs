@@ -100,11 +100,8 @@ pub struct ControlArgs {
 
 /// The name of a namespace on the command line.
 pub fn namespace(text: &str) -> Result<String, String> {
-    if is_dns_label(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("a namespace has lower-case letters, digits and hyphens".into())
-    }
+    let fits = is_dns_label(text).then(|| text.to_owned());
+    fits.ok_or_else(|| "a namespace has lower-case letters, digits and hyphens".into())
 }
 
 #[cfg(test)]

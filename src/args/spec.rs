@@ -111,11 +111,8 @@ pub fn read_ca(file: &Input) -> anyhow::Result<String> {
 }
 
 pub fn plane_id(text: &str) -> Result<String, String> {
-    if is_dns_label(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("at most 63 lower-case letters, digits and hyphens, with a letter or digit at both ends".into())
-    }
+    let fits = is_dns_label(text).then(|| text.to_owned());
+    fits.ok_or_else(|| "at most 63 lower-case letters, digits and hyphens, with a letter or digit at both ends".into())
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

@@ -31,18 +31,12 @@ pub struct OutputArgs<F: ValueEnum + Send + Sync + 'static> {
     pub format: F,
 }
 
-#[derive(Args, Clone, Copy, Debug)]
-pub struct DryRunArgs {
-    /// How far to go
-    #[arg(long, value_name = "HOW", default_value = "none")]
-    dry_run: DryRun,
-}
-
 /// How a change is made that is confirmed first and awaited afterwards.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct ChangeArgs {
-    #[command(flatten)]
-    how_far: DryRunArgs,
+    /// How far to go
+    #[arg(long, value_name = "HOW", default_value = "none")]
+    pub dry_run: DryRun,
 
     /// Longest time to wait; 0 for no limit
     #[arg(long, value_name = "DURATION", default_value = "5m")]
@@ -53,12 +47,6 @@ pub struct ChangeArgs {
     pub yes: bool,
 }
 
-impl ChangeArgs {
-    pub fn dry_run(&self) -> DryRun {
-        self.how_far.dry_run
-    }
-}
-
 /// How planes are written.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct WriteArgs {
@@ -66,8 +54,9 @@ pub struct WriteArgs {
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<ObjectFormat>,
 
-    #[command(flatten)]
-    how_far: DryRunArgs,
+    /// How far to go
+    #[arg(long, value_name = "HOW", default_value = "none")]
+    pub dry_run: DryRun,
 
     /// Wait until it is connected
     #[arg(long)]
@@ -76,12 +65,6 @@ pub struct WriteArgs {
     /// With --wait, longest time to wait
     #[arg(long, value_name = "DURATION", default_value = "5m")]
     pub timeout: Span,
-}
-
-impl WriteArgs {
-    pub fn dry_run(&self) -> DryRun {
-        self.how_far.dry_run
-    }
 }
 
 /// The key of a new certificate.
@@ -127,11 +110,11 @@ mod tests {
     #[test]
     fn a_change_is_made_asked_about_and_awaited_by_default() {
         let change: ChangeArgs = parse(&[]).unwrap();
-        assert_eq!((change.dry_run(), change.timeout.seconds(), change.yes), (DryRun::None, 300, false));
+        assert_eq!((change.dry_run, change.timeout.seconds(), change.yes), (DryRun::None, 300, false));
         let change: ChangeArgs = parse(&["--dry-run", "server", "--timeout", "0", "-y"]).unwrap();
-        assert_eq!((change.dry_run(), change.timeout.seconds(), change.yes), (DryRun::Server, 0, true));
+        assert_eq!((change.dry_run, change.timeout.seconds(), change.yes), (DryRun::Server, 0, true));
         let write: WriteArgs = parse(&["--dry-run=client", "-o", "name"]).unwrap();
-        assert_eq!((write.dry_run(), write.output, write.wait), (DryRun::Client, Some(ObjectFormat::Name), false));
+        assert_eq!((write.dry_run, write.output, write.wait), (DryRun::Client, Some(ObjectFormat::Name), false));
     }
 
     #[test]

@@ -5,14 +5,14 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::manifests::InputArgs;
-use super::objects::{name, object_name, print_objects, without_managed_fields};
+use super::objects::{name, object_name, report, without_managed_fields};
 use super::refusals::Refusal;
 use super::waiting::if_asked;
 use super::{error_text, lockout, sharing};
 use crate::args::{Session, WriteArgs};
 use crate::cluster::Change;
 use crate::plane::{DryRun, Plane, PlaneKey};
-use crate::term::{Exit, Term};
+use crate::term::Exit;
 
 /// Apply manifests of build planes
 ///
@@ -42,14 +42,15 @@ pub struct Args {
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let Session { term, .. } = session;
     let manifests = args.inputs.read(session, "kubectl apply")?;
-    if args.write.dry_run() == DryRun::Client {
-        report(&args, term, &manifests.iter().map(|manifest| (manifest.clone(), "applied")).collect::<Vec<_>>())?;
+    if args.write.dry_run == DryRun::Client {
+        let all: Vec<_> = manifests.into_iter().map(|manifest| (manifest, "applied")).collect();
+        report(term, &args.write, &all)?;
         return Ok(Exit::Done);
     }
     let cluster = session.connect_to_write().await?;
     let around = |manifest: &Value| cluster.around(&PlaneKey::of_object(manifest));
     let locked_out = lockout::warn(&cluster, &manifests, term).await;
-    if locked_out && args.write.dry_run() == DryRun::None && !args.allow_lockout {
+    if locked_out && args.write.dry_run == DryRun::None && !args.allow_lockout {
         if !term.asks() {
             return Err(Refusal::Lockout.into());
         }
@@ -57,7 +58,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     let (mut done, mut written, mut exit) = (Vec::new(), Vec::new(), Exit::Done);
     for manifest in &manifests {
-        match around(manifest).apply(manifest, args.force_conflicts, args.write.dry_run()).await {
+        match around(manifest).apply(manifest, args.force_conflicts, args.write.dry_run).await {
             Ok(mut applied) => {
                 without_managed_fields(&mut applied.after);
                 if applied.change != Change::Unchanged {
@@ -70,7 +71,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
                 let error = anyhow::Error::new(error)
                     .context(format!("could not apply {}", object_name(&PlaneKey::of_object(manifest))));
                 if !alone {
-                    report(&args, term, &done)?;
+                    report(term, &args.write, &done)?;
                     return Err(error);
                 }
                 exit = Exit::Failed;
@@ -78,20 +79,11 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             }
         }
     }
-    report(&args, term, &done)?;
+    report(term, &args.write, &done)?;
     sharing::warn(&cluster, &written, term).await;
     if exit == Exit::Failed {
         return Ok(exit);
     }
     let planes = manifests.iter().map(|manifest| around(manifest).key(name(manifest))).collect();
     if_asked(&args.write, &cluster, planes, term).await
-}
-
-fn report(args: &Args, term: &Term, done: &[(Value, &str)]) -> anyhow::Result<()> {
-    match args.write.output {
-        Some(format) => print_objects(term, &done.iter().map(|(object, _)| object.clone()).collect::<Vec<_>>(), format),
-        None => done.iter().try_for_each(|(object, word)| {
-            term.line(&format!("{} {word}{}", object_name(&PlaneKey::of_object(object)), args.write.dry_run().suffix()))
-        }),
-    }
 }

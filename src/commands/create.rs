@@ -7,7 +7,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::manifests::check_manifest;
-use super::objects::{object_name, print_object, without_managed_fields};
+use super::objects::{object_name, report, without_managed_fields};
 use super::sharing;
 use super::waiting::if_asked;
 use crate::args::{CaArgs, Session, SpecArgs, WriteArgs, plane_id, read_ca, read_cas};
@@ -50,19 +50,19 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let args = complete(args, term)?;
     let manifest = manifest(&args)?;
     check_manifest(&manifest, term)?;
-    if args.write.dry_run() == DryRun::Client {
-        report(term, &manifest, "created", &args)?;
+    if args.write.dry_run == DryRun::Client {
+        report(term, &args.write, &[(manifest, "created")])?;
         return Ok(Exit::Done);
     }
     let key = PlaneKey::of_object(&manifest);
     let cluster = session.connect_to_write().await?.of_kind(key.kind);
-    match cluster.create(&manifest, args.write.dry_run()).await {
+    match cluster.create(&manifest, args.write.dry_run).await {
         Err(Error::Exists { .. }) if args.if_not_exists => leave(&cluster, &key.name, &manifest, &args, term).await?,
         created => {
             let mut created = created?;
             without_managed_fields(&mut created);
-            report(term, &created, "created", &args)?;
             let planes: Vec<_> = Plane::deserialize(&created).into_iter().collect();
+            report(term, &args.write, &[(created, "created")])?;
             sharing::warn(&cluster, &planes, term).await;
         }
     }
@@ -81,7 +81,7 @@ async fn leave(cluster: &Cluster, name: &str, manifest: &Value, args: &Args, ter
     if !different.is_empty() {
         term.warn(&format!("{title} exists and differs: {}; left as it is", different.join(", ")));
     }
-    report(term, &existing, "unchanged", args)
+    report(term, &args.write, &[(existing, "unchanged")])
 }
 
 /// The fields in which an existing plane is not what a manifest says. Labels and annotations that only the existing
@@ -108,16 +108,6 @@ fn compare(path: &str, wanted: &Value, existing: &Value, different: &mut Vec<Str
     let keys: BTreeSet<_> = one.keys().chain(other.keys()).collect();
     for key in keys {
         compare(&format!("{path}.{}", visible(key)), &wanted[key], &existing[key], different);
-    }
-}
-
-fn report(term: &Term, object: &Value, done: &str, args: &Args) -> anyhow::Result<()> {
-    match args.write.output {
-        Some(format) => print_object(term, object, format),
-        None => {
-            let name = object_name(&PlaneKey::of_object(object));
-            term.line(&format!("{name} {done}{}", args.write.dry_run().suffix()))
-        }
     }
 }
 

@@ -60,7 +60,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     // Only a remark: what can't be listed is not worth an error.
     lockout::of_delete(&cluster, &planes).await.iter().flatten().for_each(|told| term.warn(told));
-    if args.change.dry_run() == DryRun::None {
+    if args.change.dry_run == DryRun::None {
         let names: Vec<_> = planes.iter().map(|plane| visible(plane.name())).collect();
         let what = if let [name] = names.as_slice() {
             format!("plane {name}")
@@ -71,8 +71,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     let mut deleted = Vec::new();
     for plane in planes {
-        if args.change.dry_run() != DryRun::Client {
-            match cluster.delete(&plane, args.change.dry_run()).await {
+        if args.change.dry_run != DryRun::Client {
+            match cluster.delete(&plane, args.change.dry_run).await {
                 Ok(()) => {}
                 Err(Error::NotFound { .. }) if args.ignore_not_found => continue,
                 Err(error @ Error::NotFound { .. }) => {
@@ -83,15 +83,14 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
                 Err(error) => return Err(error.into()),
             }
         }
-        term.line(&format!("{} deleted{}", object_name(&plane.key()), args.change.dry_run().suffix()))?;
+        term.line(&format!("{} deleted{}", object_name(&plane.key()), args.change.dry_run.suffix()))?;
         deleted.push(plane);
     }
     if !deleted.is_empty() && !term.is_quiet() {
         let build = build.as_ref().map(|build| &build.cluster);
         remains::note(&cluster, build, &deleted).await.iter().for_each(|told| term.note(told));
     }
-    if args.wait && args.change.dry_run() == DryRun::None && !wait(&cluster, deleted, args.change.timeout, term).await?
-    {
+    if args.wait && args.change.dry_run == DryRun::None && !wait(&cluster, deleted, args.change.timeout, term).await? {
         return Ok(Exit::TimedOut);
     }
     Ok(exit)

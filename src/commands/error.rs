@@ -1,6 +1,6 @@
 //! Errors as text, with the hint of the one that has it.
 
-use super::refusals::{NoVerdict, NotValidated, Refusal, ToTerminal};
+use super::refusals::Refusal;
 use crate::paint;
 use crate::term::{Exit, Term};
 use crate::text::{program, visible};
@@ -52,10 +52,8 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
         pki::AuthorityError,
         pki::IssueError,
         term::PromptError,
-        Refusal,
-        ToTerminal,
-        NotValidated,
-        NoVerdict
+        crate::validate::CrdError,
+        Refusal
     )
     .or_else(|| error.downcast_ref::<pki::KeyError>().and_then(|error| error.hint()))
 }
@@ -192,12 +190,12 @@ mod tests {
             Refusal::Lockout.into(),
             Refusal::NoName { place: s("x") }.into(),
             Refusal::Twice { name: s("x"), first: s("x"), second: s("x") }.into(),
-            ToTerminal { command: s("x") }.into(),
-            NoVerdict::Unnamed.into(),
-            NoVerdict::UnknownPlaneId(s("x")).into(),
-            NotValidated::Nothing.into(),
-            NotValidated::FixStdin.into(),
-            NotValidated::from(CrdError { place: s("x"), message: s("x"), hint: "x" }).into(),
+            Refusal::ToTerminal { command: s("x") }.into(),
+            Refusal::Unnamed.into(),
+            Refusal::UnknownPlaneId(s("x")).into(),
+            Refusal::NoManifest.into(),
+            Refusal::FixStdin.into(),
+            CrdError { place: s("x"), message: s("x"), hint: "x" }.into(),
         ]);
         all
     }

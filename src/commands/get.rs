@@ -155,7 +155,7 @@ async fn print(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let result = match objects.as_slice() {
         [object] if args.choice.names.len() == 1 => object.clone(),
         [] if !args.choice.names.is_empty() => return Ok(exit),
-        objects => list(objects),
+        objects => list(objects.iter()),
     };
     match args.output.format {
         Format::Yaml => session.term.print(&to_yaml(&result)?)?,

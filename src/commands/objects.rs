@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::args::ObjectFormat;
+use crate::args::{ObjectFormat, WriteArgs};
 use crate::manifest::{json_text, to_yaml};
 use crate::plane::PlaneKey;
 use crate::term::Term;
@@ -13,30 +13,26 @@ pub fn object_name(plane: &PlaneKey) -> String {
     format!("{}/{}", plane.kind.type_name(), visible(&plane.name))
 }
 
-/// Prints an object in the format that was asked for.
-pub fn print_object(term: &Term, object: &Value, format: ObjectFormat) -> anyhow::Result<()> {
-    match format {
-        ObjectFormat::Yaml => term.print(&to_yaml(object)?),
-        ObjectFormat::Json => term.line(&json_text(object)?),
-        ObjectFormat::Name => term.line(&object_name(&PlaneKey::of_object(object))),
-    }
-}
-
-/// Prints several objects: documents in YAML, a List in JSON, a line each by name.
-pub fn print_objects(term: &Term, objects: &[Value], format: ObjectFormat) -> anyhow::Result<()> {
-    match (format, objects) {
-        (_, [object]) => print_object(term, object, format),
-        (ObjectFormat::Json, objects) => term.line(&json_text(&list(objects))?),
-        (ObjectFormat::Yaml, objects) => {
-            let documents = objects.iter().map(to_yaml).collect::<anyhow::Result<Vec<_>>>()?;
+/// Prints what was written: a line each with what was done, or the objects in the format that was asked for.
+pub fn report(term: &Term, args: &WriteArgs, done: &[(Value, &str)]) -> anyhow::Result<()> {
+    let name = |object| object_name(&PlaneKey::of_object(object));
+    match (args.output, done) {
+        (None, _) => done
+            .iter()
+            .try_for_each(|(object, word)| term.line(&format!("{} {word}{}", name(object), args.dry_run.suffix()))),
+        (Some(ObjectFormat::Name), _) => done.iter().try_for_each(|(object, _)| term.line(&name(object))),
+        (Some(ObjectFormat::Json), [(object, _)]) => term.line(&json_text(object)?),
+        (Some(ObjectFormat::Json), _) => term.line(&json_text(&list(done.iter().map(|(object, _)| object)))?),
+        (Some(ObjectFormat::Yaml), _) => {
+            let documents = done.iter().map(|(object, _)| to_yaml(object)).collect::<anyhow::Result<Vec<_>>>()?;
             term.print(&documents.join("---\n"))
         }
-        (ObjectFormat::Name, objects) => objects.iter().try_for_each(|object| print_object(term, object, format)),
     }
 }
 
 /// Objects as one List, which is how kubectl prints several.
-pub fn list(objects: &[Value]) -> Value {
+pub fn list<'o>(objects: impl Iterator<Item = &'o Value>) -> Value {
+    let objects: Vec<_> = objects.collect();
     serde_json::json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": objects})
 }
 

@@ -3,13 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::cluster::{Agent, Cluster, LABELS, Target};
-use crate::estate::CaPlace;
+use crate::estate::{CaPlace, Few};
 use crate::plan::AGENT_SECRETS;
 use crate::plane::{CaSecret, GATEWAY_CA, NamespacedName, Plane};
 use crate::text::{shell_quoted, visible};
-
-/// How many planeIDs are named.
-const NAMED: usize = 5;
 
 /// A plane that stays.
 struct Staying {
@@ -134,11 +131,7 @@ fn of_unknown() -> impl Iterator<Item = String> {
 /// The first planeIDs, and how many more there are.
 fn some(ids: &[&str]) -> String {
     let noun = if ids.len() == 1 { "planeID" } else { "planeIDs" };
-    let named = ids.iter().take(NAMED).map(|id| visible(id)).collect::<Vec<_>>().join(", ");
-    match ids.len().saturating_sub(NAMED) {
-        0 => format!("{noun} {named}"),
-        more => format!("{noun} {named} and {more} more"),
-    }
+    format!("{noun} {}", Few::of(ids))
 }
 
 #[cfg(test)]

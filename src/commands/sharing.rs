@@ -3,14 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::Cluster;
-use crate::estate::CaPlace;
+use crate::estate::{CaPlace, Few};
 use crate::pki;
 use crate::plane::{CaSecret, Plane};
 use crate::term::Term;
 use crate::text::visible;
-
-/// How many planes are named in a list.
-const NAMED: usize = 5;
 
 /// Something that two planes can have in common as their CA.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,12 +88,8 @@ fn sentence(ours: &[&Trusting], others: &[&Trusting]) -> String {
 }
 
 /// The first names, and how many more there are.
-fn some(planes: &[&Trusting]) -> String {
-    let named = planes.iter().take(NAMED).map(|plane| visible(&plane.name)).collect::<Vec<_>>().join(", ");
-    match planes.len().saturating_sub(NAMED) {
-        0 => named,
-        more => format!("{named} and {more} more"),
-    }
+fn some(planes: &[&Trusting]) -> Few {
+    Few::of(&planes.iter().map(|plane| &plane.name).collect::<Vec<_>>())
 }
 
 #[cfg(test)]

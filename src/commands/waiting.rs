@@ -41,16 +41,11 @@ pub fn deadline(timeout: Span) -> Option<Instant> {
 
 /// After a write: waits until the planes are connected, where that was asked for.
 pub async fn if_asked(args: &WriteArgs, cluster: &Cluster, planes: Vec<PlaneKey>, term: &Term) -> anyhow::Result<Exit> {
-    if !args.wait || args.dry_run() != DryRun::None {
+    if !args.wait || args.dry_run != DryRun::None {
         return Ok(Exit::Done);
     }
-    connected(cluster, planes, args.timeout, term).await
-}
-
-/// Waits until the planes are connected.
-pub async fn connected(cluster: &Cluster, planes: Vec<PlaneKey>, timeout: Span, term: &Term) -> anyhow::Result<Exit> {
     let goals = vec![Goal::State(State::Connected)];
-    let wish = Wish { planes, goals, any: false, deadline: deadline(timeout) };
+    let wish = Wish { planes, goals, any: false, deadline: deadline(args.timeout) };
     Ok(until(cluster, &wish, async |_| Ok(()), term).await?.exit)
 }
 

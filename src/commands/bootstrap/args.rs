@@ -201,7 +201,7 @@ pub fn planned(args: &Args, plane: Plane, given: Option<Given>, session: &Sessio
         force: args.force,
         install: args.install,
         values: None,
-        dry_run: args.change.dry_run(),
+        dry_run: args.change.dry_run,
         limit: session.patience(),
     }
 }

@@ -34,7 +34,7 @@ pub async fn run(mut args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     ask_for_url(&mut args, term)?;
     let registration = Registration { args: &args, control, build, given, several: planes.len() > 1, session };
-    if args.change.dry_run() == DryRun::None {
+    if args.change.dry_run == DryRun::None {
         if term.asks() && !args.change.yes {
             registration.preview(&planes).await?;
         }

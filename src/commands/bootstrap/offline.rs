@@ -21,7 +21,7 @@ pub fn write(args: &Args, planes: &[Plane], session: &Session) -> anyhow::Result
         (args.out_dir.is_none(), "without --out-dir it"),
         (args.install, "--install"),
         (args.wait, "--wait"),
-        (args.change.dry_run() == DryRun::Server, "--dry-run server"),
+        (args.change.dry_run == DryRun::Server, "--dry-run server"),
         (args.agent_certificate == Some(AgentCertificate::Existing), "--agent-certificate existing"),
         (!args.ca.client_ca_files.is_empty(), "--client-ca-file"),
         (args.ca.client_ca_secret.is_some(), "--client-ca-secret"),
@@ -53,7 +53,7 @@ pub fn write(args: &Args, planes: &[Plane], session: &Session) -> anyhow::Result
 /// One plane's folder. Keys of a run before are taken over, and what others wrote is left alone.
 fn one(args: &Args, plane: &Plane, folder: &Path, session: &Session) -> anyhow::Result<String> {
     let keys = keys(folder);
-    let (authority, pair) = at_hand(&keys, plane.plane_id(), args.change.dry_run())?;
+    let (authority, pair) = at_hand(&keys, plane.plane_id(), args.change.dry_run)?;
     let is_new = (authority.is_none(), pair.is_none());
     let issuer = match args.agent_certificate {
         Some(AgentCertificate::Issued(issuer)) => issuer,
@@ -68,7 +68,7 @@ fn one(args: &Args, plane: &Plane, folder: &Path, session: &Session) -> anyhow::
             return Err(plan::Error::Differs { what: shown(&folder.join(name)) }.into());
         }
     }
-    if args.change.dry_run() == DryRun::None {
+    if args.change.dry_run == DryRun::None {
         let pair = made.pair.as_ref().filter(|_| is_new.1);
         if is_new.0 || pair.is_some() {
             write_keys(&keys, Some(&made.ca).filter(|_| is_new.0), pair)?;
@@ -77,7 +77,7 @@ fn one(args: &Args, plane: &Plane, folder: &Path, session: &Session) -> anyhow::
             write_file(folder, &name, &text)?;
         }
     }
-    Ok(format!("{}: what to apply where is in its README.md{}", shown(folder), args.change.dry_run().suffix()))
+    Ok(format!("{}: what to apply where is in its README.md{}", shown(folder), args.change.dry_run.suffix()))
 }
 
 /// What may be committed.

@@ -85,7 +85,7 @@ impl Registration<'_> {
         let mut steps = Steps::new(&self.session.term, self.args.output.format);
         steps.plane = self.several.then(|| plane.name().to_owned());
         steps.yes = self.args.change.yes;
-        steps.dry_run = self.args.change.dry_run() != DryRun::None;
+        steps.dry_run = self.args.change.dry_run != DryRun::None;
         Run {
             folder: folder(self.args, &plane, self.several),
             steps,
@@ -114,7 +114,7 @@ impl Run<'_> {
             let keys = keys(folder);
             plan::begin("certificates", &mut self.steps);
             (self.plan.authority, self.plan.pair) =
-                at_hand(&keys, self.plan.plane.plane_id(), self.args.change.dry_run())?;
+                at_hand(&keys, self.plan.plane.plane_id(), self.args.change.dry_run)?;
             self.steps.keys = Some(keys);
             let path = folder.join(VALUES);
             self.plan.values = Some((shown(&path), there(&path)));
@@ -160,7 +160,7 @@ impl Run<'_> {
         if self.plan.dry_run.stores() {
             write(folder, VALUES, &text)?;
         }
-        self.steps.tell("values", Status::Done, &format!("{told}{}", self.args.change.dry_run().suffix()));
+        self.steps.tell("values", Status::Done, &format!("{told}{}", self.args.change.dry_run.suffix()));
         Ok(())
     }
 
@@ -183,11 +183,7 @@ impl Run<'_> {
             self.steps.give_way();
             helm.run()?;
         }
-        self.steps.tell(
-            "helm",
-            Status::Done,
-            &format!("the chart is installed{}", self.args.change.dry_run().suffix()),
-        );
+        self.steps.tell("helm", Status::Done, &format!("the chart is installed{}", self.args.change.dry_run.suffix()));
         Ok(())
     }
 

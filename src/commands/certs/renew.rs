@@ -98,7 +98,7 @@ fn in_files(args: &Args, dir: &Path, term: &Term) -> anyhow::Result<Exit> {
     let issued = pki::renewed(&old, &authority, PrivateKey::generate(algorithm)?, valid_for, now)?;
     let shown = shown(&to.file(LEAF_CERTIFICATE));
     let until = day(issued.pair.not_after);
-    if args.change.dry_run() == DryRun::None {
+    if args.change.dry_run == DryRun::None {
         let key = issued.pair.key.to_pem();
         let certificate = pki::with_chain(&issued.pair.certificate, &presented);
         let root = read(&from.file(CA_CERTIFICATE));
@@ -114,7 +114,7 @@ fn in_files(args: &Args, dir: &Path, term: &Term) -> anyhow::Result<Exit> {
         to.write(&files, true)?;
         to.remarks().iter().for_each(|remark| term.warn(remark));
     }
-    let told = format!("{shown}: renewed, valid until {until}{}", args.change.dry_run().suffix());
+    let told = format!("{shown}: renewed, valid until {until}{}", args.change.dry_run.suffix());
     match args.output.format {
         TextFormat::Text => term.line(&told)?,
         TextFormat::Json => Steps::new(term, args.output.format).tell("renew", plan::Status::Done, &told),
@@ -131,7 +131,7 @@ async fn in_cluster(args: &Args, name: &PlaneName, session: &Session) -> anyhow:
     let (control, build) = args.build.connect_to_write(session).await?;
     let control = control.of_kind(name.kind);
     let plane = unless_swapped(&control, Some(&build), control.plane(name.as_str()).await).await?;
-    if args.change.dry_run() == DryRun::None {
+    if args.change.dry_run == DryRun::None {
         term.confirm(&format!("renew the certificate of the agent of plane {name} and restart it"), args.change.yes)?;
     }
     let clusters = Clusters { control: &control, build: &build.cluster };
@@ -141,7 +141,7 @@ async fn in_cluster(args: &Args, name: &PlaneName, session: &Session) -> anyhow:
         authority,
         key_algorithm: args.key_algorithm,
         valid_for: args.valid_for,
-        dry_run: args.change.dry_run(),
+        dry_run: args.change.dry_run,
         deadline: deadline(args.change.timeout),
     };
     let mut steps = Steps::new(term, args.output.format);

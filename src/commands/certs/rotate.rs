@@ -118,7 +118,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         force_conflicts: args.force_conflicts,
         again: args.again,
         suffix: pki::random_suffix()?,
-        dry_run: args.change.dry_run(),
+        dry_run: args.change.dry_run,
         deadline: deadline(args.change.timeout),
     };
     let mut keeper = Outside {
@@ -131,7 +131,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         target: build.cluster.target().clone(),
         kubeconfig: helm::kubeconfig(&args.build, session),
     };
-    if args.change.dry_run() == DryRun::None {
+    if args.change.dry_run == DryRun::None {
         if !args.rollback {
             announce(&args, &plan::outlook(clusters, &rotation).await?, &keeper, term);
         }

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::args::namespace;
 use crate::commands::files::{read, read_key};
-use crate::commands::refusals::ToTerminal;
+use crate::commands::refusals::Refusal;
 use crate::manifest::to_yaml;
 use crate::pki::{self, AuthorityError, CA_CERTIFICATE, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey};
 use crate::plane::is_dns_subdomain;
@@ -47,7 +47,7 @@ pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
             args.namespace,
             args.name
         );
-        return Err(ToTerminal { command }.into());
+        return Err(Refusal::ToTerminal { command }.into());
     }
     let file = |name: &str| args.dir.join(name);
     Folder::new(&args.dir).settle()?;
@@ -77,9 +77,6 @@ pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
 }
 
 fn name(text: &str) -> Result<String, String> {
-    if is_dns_subdomain(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("a name has lower-case letters, digits, hyphens and dots".into())
-    }
+    let fits = is_dns_subdomain(text).then(|| text.to_owned());
+    fits.ok_or_else(|| "a name has lower-case letters, digits, hyphens and dots".into())
 }

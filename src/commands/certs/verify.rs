@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use crate::args::{AtArgs, BuildArgs, FileArgs, FromFiles, OutputArgs, Session, TextFormat};
 use crate::cluster::Cluster;
-use crate::commands::refusals::NoVerdict;
+use crate::commands::refusals::Refusal;
 use crate::commands::source::SourceReader;
 use crate::complete;
 use crate::estate::{ClientCa, Files, client_cas};
@@ -68,7 +68,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let of_stdin = args.ca.iter().chain([&args.cert]).filter(|source| **source == Source::Stdin).count()
         + args.files.files.iter().filter(|file| **file == Input::Stdin).count();
     if of_stdin > 1 {
-        return Err(NoVerdict::StdinTwice.into());
+        return Err(Refusal::StdinTwice.into());
     }
     let of_cluster = !args.files.given() && args.ca.is_none();
     let needed = of_cluster || args.cert.needs_cluster() || args.ca.as_ref().is_some_and(Source::needs_cluster);
@@ -82,7 +82,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let plane_id = args.plane_id.as_deref().or(named.as_ref().map(Plane::plane_id));
     let presented = reader.presented(&args.cert, plane_id).await?;
     if presented.is_empty() {
-        return Err(NoVerdict::Empty(args.cert.to_string()).into());
+        return Err(Refusal::NoCertificate(args.cert.to_string()).into());
     }
     let files = if args.files.given() { Some(args.files.read(&session.term)?) } else { None };
     let now = match (&files, &reader.cluster) {
@@ -164,7 +164,7 @@ fn wanted(args: &Args, presented: &[Vec<u8>], session: &Session) -> anyhow::Resu
         return Ok(args.plane_id.clone());
     }
     let leaf = presented.first().and_then(|der| Certificate::from_der(der));
-    let name = leaf.and_then(|leaf| leaf.common_name).ok_or(NoVerdict::Unnamed)?;
+    let name = leaf.and_then(|leaf| leaf.common_name).ok_or(Refusal::Unnamed)?;
     session.term.note(&format!("planeID {}, the certificate's common name", visible(&name)));
     Ok(Some(name))
 }
@@ -202,7 +202,7 @@ async fn planes(
     match (found.is_empty(), &args.plane) {
         (false, _) => Ok(found),
         (true, Some(name)) => anyhow::bail!("there is no plane {name} in the files"),
-        (true, None) => Err(NoVerdict::UnknownPlaneId(wanted.unwrap_or_default().to_owned()).into()),
+        (true, None) => Err(Refusal::UnknownPlaneId(wanted.unwrap_or_default().to_owned()).into()),
     }
 }
 
@@ -258,13 +258,13 @@ mod tests {
         assert_eq!(of(&["--plane-id", "y"]).unwrap().as_deref(), Some("y"));
         assert_eq!(of(&["--plane", "p"]).unwrap(), None);
         let args = parse(&["--cert", "tls.crt"]).unwrap();
-        assert!(wanted(&args, &[], &session()).unwrap_err().is::<NoVerdict>());
+        assert!(wanted(&args, &[], &session()).unwrap_err().is::<Refusal>());
     }
 
     #[tokio::test]
     async fn standard_input_is_read_once() {
         let args = parse(&["--cert", "-", "--ca", "-"]).unwrap();
         let error = run(args, &session()).await.unwrap_err();
-        assert!(matches!(error.downcast_ref(), Some(NoVerdict::StdinTwice)), "{error}");
+        assert!(matches!(error.downcast_ref(), Some(Refusal::StdinTwice)), "{error}");
     }
 }

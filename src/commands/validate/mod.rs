@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use self::judging::{batches, judge_file};
 use self::printing::{Format, Run};
-use super::refusals::NotValidated;
+use super::refusals::Refusal;
 use crate::args::{AtArgs, OutputArgs, Session};
 use crate::complete;
 use crate::manifest::{self, Input, json_text};
@@ -93,10 +93,10 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     let inputs: Vec<_> = args.paths.iter().chain(&args.files).cloned().collect();
     if inputs.is_empty() {
-        return Err(NotValidated::Nothing.into());
+        return Err(Refusal::NoManifest.into());
     }
     if args.fix && inputs.contains(&Input::Stdin) {
-        return Err(NotValidated::FixStdin.into());
+        return Err(Refusal::FixStdin.into());
     }
     let at = args.at.from(Timestamp::now());
     let cluster = if args.server { Some(session.connect().await?) } else { None };
@@ -133,7 +133,7 @@ fn read_crds(files: &[Input]) -> anyhow::Result<Vec<Resource>> {
     let mut resources = Vec::new();
     for file in files {
         let manifest = manifest::parse(file.to_string(), manifest::read_text(file)?);
-        resources.extend(Resource::all_of(&manifest).map_err(NotValidated::from)?);
+        resources.extend(Resource::all_of(&manifest)?);
     }
     Ok(resources)
 }
@@ -169,6 +169,7 @@ mod tests {
     use super::*;
     use crate::args::tests::{files, parse, session};
     use crate::plane::DEFAULT_KIND;
+    use crate::validate::CrdError;
 
     #[tokio::test]
     async fn what_cannot_be_validated_is_refused() {
@@ -176,7 +177,7 @@ mod tests {
             [(&[] as &[&str], "choreoctl validate FILE"), (&["-", "--fix"], "write it to a file first")]
         {
             let error = run(parse(words).unwrap(), &session()).await.unwrap_err();
-            assert_eq!(error.downcast_ref::<NotValidated>().unwrap().hint().unwrap(), hint);
+            assert_eq!(error.downcast_ref::<Refusal>().unwrap().hint().unwrap(), hint);
         }
         assert!(parse::<Args>(&["--server", "--crd", "x"]).unwrap_err().contains("cannot be used with"));
         assert!(parse::<Args>(&["--dry-run", "client"]).unwrap_err().contains("--fix"));
@@ -194,6 +195,6 @@ mod tests {
     fn a_crd_is_read_and_another_object_is_none() {
         let (_folder, inputs) = files(&[("crd.yaml", DEFAULT_KIND.crd.unwrap()), ("other.yaml", "kind: Secret\n")]);
         assert_eq!(read_crds(&inputs[..1]).unwrap().len(), 1);
-        assert!(read_crds(&inputs[1..]).err().unwrap().is::<NotValidated>());
+        assert!(read_crds(&inputs[1..]).err().unwrap().is::<CrdError>());
     }
 }
