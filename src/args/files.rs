@@ -113,9 +113,11 @@ pub fn place(manifest: &Manifest, object: Object<'_>) -> String {
 
 /// Reads manifests whole; the first fault is an error.
 pub fn read_manifests(inputs: &[Input], recursive: bool) -> Result<Vec<Manifest>, manifest::Error> {
+    let listed = manifest::list_inputs(inputs, recursive);
+    listed.missing.into_iter().next().map_or(Ok(()), Err)?;
     let mut manifests = Vec::new();
-    for (input, text) in manifest::read_inputs(inputs, recursive)? {
-        let manifest = manifest::parse(input.to_string(), text?);
+    for input in listed.inputs {
+        let manifest = manifest::parse(input.to_string(), manifest::read_text(&input)?);
         manifest.sound()?;
         manifests.push(manifest);
     }

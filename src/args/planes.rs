@@ -116,11 +116,6 @@ pub struct WhichArgs {
 }
 
 impl WhichArgs {
-    /// Connects to the cluster of the planes, whose kind it is asked about.
-    pub async fn connect(&self, session: &Session) -> anyhow::Result<Cluster> {
-        self.of_kind(session.connect().await?)
-    }
-
     /// Returns a cluster that is asked about the planes' kind.
     pub fn of_kind(&self, cluster: Cluster) -> anyhow::Result<Cluster> {
         Ok(cluster.of_kind(kind_of(&self.names)?))

@@ -4,8 +4,7 @@ use kube::api::{Patch, PatchParams, ValidationDirective};
 use serde_json::{Value, json};
 
 use super::connection::Cluster;
-use super::error::Error;
-use super::error::OwnedField;
+use super::error::{Cause, Error};
 use super::fields::Fields;
 use super::planes::{MANAGER, patch_params};
 use crate::plane::DryRun;
@@ -198,7 +197,7 @@ fn ours(entry: &Value) -> bool {
 }
 
 /// The server names the manager in a sentence only: `conflict with "NAME" using GROUP/VERSION`, with `using` for updates.
-fn of_taken_over(field: &OwnedField) -> bool {
+fn of_taken_over(field: &Cause) -> bool {
     let manager = field.message.split('"').nth(1);
     field.message.contains(" using ") && TAKEN_OVER.iter().any(|taken| manager == Some(taken))
 }
@@ -276,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_conflict_with_a_manager_that_is_taken_over_is_none() {
-        let field = |message: &str| OwnedField { field: ".spec".into(), message: message.into() };
+        let field = |message: &str| Cause { field: ".spec".into(), message: message.into() };
         assert!(of_taken_over(&field("conflict with \"kubectl-create\" using openchoreo.dev/v1alpha1")));
         assert!(!of_taken_over(&field("conflict with \"kubectl-create\"")), "it applied");
         assert!(!of_taken_over(&field("conflict with \"helm\" using openchoreo.dev/v1alpha1")));

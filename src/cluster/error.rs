@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kube::client::AuthError;
 use kube::config::KubeconfigError;
+use kube::core::response::StatusCause;
 use tower::BoxError;
 
 use super::answer::LARGEST_ANSWER;
@@ -59,7 +60,7 @@ pub enum Error {
     #[error("{what} exists already")]
     Exists { what: String },
     #[error("{}", conflicts(.owned))]
-    Owned { owned: Vec<OwnedField> },
+    Owned { owned: Vec<Cause> },
     #[error("it was changed by somebody else at the same time")]
     Changed,
     #[error("the manifest's {field} is not that of the object: it was changed, or made anew, since it was read")]
@@ -92,23 +93,21 @@ pub struct Rejection {
     pub causes: Vec<Cause>,
 }
 
+/// What is wrong with a field, or who owns it, in the server's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
-    /// As `spec.planeID`.
+    /// As `spec.planeID`; of one that another manager owns, as `.spec.planeID`.
     pub field: String,
     pub message: String,
 }
 
-/// A field that another manager owns.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnedField {
-    /// As `.spec.planeID`.
-    pub field: String,
-    /// The server's words, which name the manager.
-    pub message: String,
+impl From<StatusCause> for Cause {
+    fn from(StatusCause { field, message, .. }: StatusCause) -> Self {
+        Self { field, message }
+    }
 }
 
-fn conflicts(owned: &[OwnedField]) -> String {
+fn conflicts(owned: &[Cause]) -> String {
     let fields: Vec<_> =
         owned.iter().map(|owned| format!("{} ({})", visible(&owned.field), visible(&owned.message))).collect();
     format!("fields belong to another manager: {}", fields.join(", "))

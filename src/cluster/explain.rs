@@ -6,7 +6,7 @@ use kube::core::Status;
 use tower::BoxError;
 
 use super::answer::{NoAnswer, Unusable};
-use super::error::{Error, OwnedField, find};
+use super::error::{Error, find};
 use super::target::Target;
 use crate::plane::Kind;
 use crate::text::visible;
@@ -90,8 +90,7 @@ impl Error {
             (404, _) => Self::NoSource { what: what(), command: target.command("kubectl get namespaces") },
             (409, "AlreadyExists") => Self::Exists { what: what() },
             (409, _) if causes.iter().any(|cause| cause.reason == "FieldManagerConflict") => {
-                let owned = causes.into_iter().map(|cause| OwnedField { field: cause.field, message: cause.message });
-                Self::Owned { owned: owned.collect() }
+                Self::Owned { owned: causes.into_iter().map(Into::into).collect() }
             }
             (409, _) => Self::Changed,
             (400 | 422, _) => Self::Rejected { message },

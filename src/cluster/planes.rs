@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tower::BoxError;
 
 use super::connection::Cluster;
-use super::error::{Cause, Error, Rejection};
+use super::error::{Error, Rejection};
 use crate::plane::{DryRun, Plane, Selector, Unreadable};
 use crate::text::visible;
 
@@ -258,8 +258,8 @@ impl Cluster {
             Ok(_) => Ok(None),
             Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422) => {
                 let causes = status.details.map(|details| details.causes).unwrap_or_default();
-                let causes = causes.into_iter().map(|cause| Cause { field: cause.field, message: cause.message });
-                Ok(Some(Rejection { message: status.message, causes: causes.collect() }))
+                let causes = causes.into_iter().map(Into::into).collect();
+                Ok(Some(Rejection { message: status.message, causes }))
             }
             // It was found valid before it was found to exist.
             Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => Ok(None),

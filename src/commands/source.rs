@@ -36,13 +36,6 @@ impl<'s> SourceReader<'s> {
         self.cluster.as_ref().or_else(build).map_or_else(Timestamp::now, Cluster::now)
     }
 
-    /// The agent of a planeID; without one, the only agent there is.
-    pub async fn agent(&self, plane_id: Option<&str>) -> anyhow::Result<AgentFacts> {
-        let build = self.build.as_ref().ok_or(NoBuildCluster)?;
-        let agent = build.cluster.agent(&build.namespace, plane_id).await?;
-        Ok(AgentFacts::of(&build.cluster, agent).await)
-    }
-
     /// The bytes of a file, or of an object's key; of a Secret without a key those of `keys` that it has.
     pub async fn bytes(&self, source: &Source, keys: &[&str]) -> anyhow::Result<Vec<u8>> {
         match source {
@@ -69,7 +62,9 @@ impl<'s> SourceReader<'s> {
                 return Ok(gateway::presented(host, *port, self.session.patience()).await?);
             }
             Source::Agent => {
-                let facts = self.agent(plane_id).await?;
+                let build = self.build.as_ref().ok_or(NoBuildCluster)?;
+                let agent = build.cluster.agent(&build.namespace, plane_id).await?;
+                let facts = AgentFacts::of(&build.cluster, agent).await;
                 facts.behind(&[]).iter().for_each(|told| self.session.term.warn(told));
                 return Ok(facts.pair.map_err(|problem| anyhow::Error::msg(problem.message))?.presented);
             }

@@ -69,7 +69,7 @@ fn goals() -> Vec<clap_complete::CompletionCandidate> {
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
-    let cluster = args.which.connect(session).await?;
+    let cluster = args.which.of_kind(session.connect().await?)?;
     let deadline = deadline(args.timeout);
     let planes = match deadline {
         None => args.which.keys(&cluster).await?,

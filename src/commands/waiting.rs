@@ -94,7 +94,11 @@ pub async fn until(
             continue;
         };
         drop(waiting);
-        roll.conclude(exit, &planes, cluster, term).await;
+        if exit == Exit::Done {
+            roll.note_sharing(cluster, term).await;
+        } else {
+            roll.fail(exit, &planes, cluster, term).await;
+        }
         return Ok(Outcome { exit, planes });
     }
 }
@@ -166,16 +170,8 @@ impl<'w> Roll<'w> {
             Event::Applied(plane) if self.wanted(&plane.key()) => drop(self.planes.insert(plane.key(), *plane)),
             Event::Deleted(plane) => drop(self.planes.remove(&plane.key())),
             Event::Applied(_) => {}
-            Event::Lost(error) => {
-                if let Some(waiting) = waiting {
-                    waiting.tell(&format!("lost the API server, still trying: {error}"));
-                }
-            }
-            Event::Resumed => {
-                if let Some(waiting) = waiting {
-                    waiting.tell("the API server answers again");
-                }
-            }
+            Event::Lost(error) => tell(waiting, &format!("lost the API server, still trying: {error}")),
+            Event::Resumed => tell(waiting, "the API server answers again"),
         }
         for (key, plane) in &self.planes {
             self.first.entry(key.clone()).or_insert_with(|| plane.metadata.uid.clone());
@@ -221,34 +217,32 @@ impl<'w> Roll<'w> {
         waiting.remind(&format!("still waiting for {open} of {}", planes.len()));
     }
 
-    /// The last words: what is missing, and whose connection it is.
-    async fn conclude(&self, exit: Exit, planes: &[(PlaneKey, bool, Option<State>)], cluster: &Cluster, term: &Term) {
-        if exit != Exit::Done {
-            let why = match exit {
-                Exit::TimedOut if !self.synced => "the time ran out before the API server told of any plane",
-                Exit::TimedOut => "the time ran out",
-                _ => "not all planes are there",
-            };
-            let line = |(key, _, state): &(PlaneKey, bool, Option<State>)| {
-                let why = self.distrust.get(key).map(|why| format!(", not trusted: {}", visible(why)));
-                format!("  {}: {}{}", visible(&key.to_string()), word(*state), why.unwrap_or_default())
-            };
-            let states: Vec<_> = planes.iter().map(line).collect();
-            let meant = if exit == Exit::NotFound { meant(planes, cluster).await } else { String::new() };
-            term.error(&format!("{} {why}\n{}{meant}", paint::bad("error:"), states.join("\n")));
-            return;
-        }
+    /// Says what is missing.
+    async fn fail(&self, exit: Exit, planes: &[(PlaneKey, bool, Option<State>)], cluster: &Cluster, term: &Term) {
+        let why = match exit {
+            Exit::TimedOut if !self.synced => "the time ran out before the API server told of any plane",
+            Exit::TimedOut => "the time ran out",
+            _ => "not all planes are there",
+        };
+        let line = |(key, _, state): &(PlaneKey, bool, Option<State>)| {
+            let why = self.distrust.get(key).map(|why| format!(", not trusted: {}", visible(why)));
+            format!("  {}: {}{}", visible(&key.to_string()), word(*state), why.unwrap_or_default())
+        };
+        let states: Vec<_> = planes.iter().map(line).collect();
+        let meant = if exit == Exit::NotFound { meant(planes, cluster).await } else { String::new() };
+        term.error(&format!("{} {why}\n{}{meant}", paint::bad("error:"), states.join("\n")));
+    }
+
+    /// Says whose connection it is that was waited for.
+    async fn note_sharing(&self, cluster: &Cluster, term: &Term) {
         if !self.wish.goals.contains(&Goal::State(State::Connected)) {
             return;
         }
         // Only a remark: what can't be listed is not worth an error.
         let all = cluster.planes::<Plane>(None).await.unwrap_or_default();
         for plane in self.planes.values() {
-            let others: Vec<_> = all
-                .iter()
-                .filter(|other| plane.shares_plane_id_with(other))
-                .map(|other| visible(other.name()))
-                .collect();
+            let others = all.iter().filter(|other| plane.shares_plane_id_with(other));
+            let others: Vec<_> = others.map(|other| visible(other.name())).collect();
             if !others.is_empty() {
                 term.note(&format!(
                     "connected is planeID {}, which {} shares with {}: an agent may be authorized for one of them only",
@@ -258,6 +252,12 @@ impl<'w> Roll<'w> {
                 ));
             }
         }
+    }
+}
+
+fn tell(waiting: Option<&mut Waiting>, text: &str) {
+    if let Some(waiting) = waiting {
+        waiting.tell(text);
     }
 }
 

@@ -94,13 +94,7 @@ impl Watched {
         let to = plane.state(time);
         let from = std::mem::replace(state, to);
         let kept = from != to && (self.filter.keeps(from) || self.filter.keeps(to));
-        let change = kept.then(|| Change {
-            time,
-            kind: Kind::Changed,
-            plane: Some(plane.clone()),
-            from: Some(from),
-            message: None,
-        });
+        let change = kept.then(|| Change::of(plane.clone(), time, Kind::Changed, Some(from)));
         let next = plane.next_change(time);
         self.schedule(key, next);
         change
@@ -139,7 +133,7 @@ impl Watched {
             None => (Kind::Present, None),
         };
         if self.filter.keeps(to) || from.is_some_and(|from| self.filter.keeps(from)) {
-            changes.push(Change { time, kind, plane: Some(plane), from, message: None });
+            changes.push(Change::of(plane, time, kind, from));
         }
         changes
     }
@@ -147,13 +141,7 @@ impl Watched {
     fn remove(&mut self, key: &PlaneKey, time: Timestamp) -> Option<Change> {
         self.schedule(key, None);
         let (plane, from) = self.planes.remove(key)?;
-        self.filter.keeps(from).then_some(Change {
-            time,
-            kind: Kind::Deleted,
-            plane: Some(plane),
-            from: Some(from),
-            message: None,
-        })
+        self.filter.keeps(from).then(|| Change::of(plane, time, Kind::Deleted, Some(from)))
     }
 }
 

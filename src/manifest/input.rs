@@ -64,25 +64,6 @@ pub fn read_bytes(input: &Input) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// An input, and its text or why there is none.
-pub type Text = (Input, Result<String, Error>);
-
-/// The inputs as named text, as [`list_inputs`] has them.
-///
-/// A file that can't be read is an error of its own beside the others' text.
-///
-/// # Errors
-/// A path that doesn't exist, or a folder without a manifest.
-pub fn read_inputs(inputs: &[Input], recursive: bool) -> Result<Vec<Text>, Error> {
-    let read = |input: Input| {
-        let text = read_text(&input);
-        (input, text)
-    };
-    let Listed { inputs, missing, .. } = list_inputs(inputs, recursive);
-    missing.into_iter().next().map_or(Ok(()), Err)?;
-    Ok(inputs.into_iter().map(read).collect())
-}
-
 /// Inputs without folders.
 #[derive(Debug, Default)]
 pub struct Listed {

@@ -13,7 +13,7 @@ mod write;
 pub use error::Error;
 #[cfg(test)]
 pub use input::decode;
-pub use input::{Input, list_inputs, read_bytes, read_inputs, read_text};
+pub use input::{Input, list_inputs, read_bytes, read_text};
 pub use node::{Entry, Node, Value, drop_nulls, json_path};
 pub use object::{Object, objects, unfolded};
 pub use read::{Document, Fault, FaultKind, Manifest, Part, parse, parse_part, parts};

@@ -586,7 +586,6 @@ fn scalar(text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>) -> Result<V
         return Err(format!("the control character U+{:04X} can't stand in YAML", u32::from(c)));
     }
     match tag {
-        Some("str") => Ok(Value::String(text.into_owned())),
         Some("binary") => {
             let compact = text.replace(['\r', '\n'], "");
             let bytes =
@@ -594,10 +593,9 @@ fn scalar(text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>) -> Result<V
             String::from_utf8(bytes).map(Value::String).map_err(|_| "`!!binary` is not text".into())
         }
         Some(name @ ("bool" | "int" | "float" | "null" | "timestamp")) => tagged(name, &text),
-        // To any other name it is a text.
-        Some(_) => Ok(Value::String(text.into_owned())),
         None if style == ScalarStyle::Plain => plain(&text),
-        None => Ok(Value::String(text.into_owned())),
+        // To any other name it is a text.
+        _ => Ok(Value::String(text.into_owned())),
     }
 }
 

@@ -34,6 +34,10 @@ pub enum Kind {
 }
 
 impl Change {
+    pub fn of(plane: Plane, time: Timestamp, kind: Kind, from: Option<State>) -> Self {
+        Self { time, kind, plane: Some(plane), from, message: None }
+    }
+
     /// The state now; none for a plane that is gone.
     pub fn to(&self) -> Option<State> {
         self.plane.as_ref().filter(|_| self.kind != Kind::Deleted).map(|plane| plane.state(self.time))

@@ -255,8 +255,7 @@ impl Reading<'_> {
 
     fn kind(&self, entry: &Entry) -> Read<Type> {
         let name = self.text(entry)?;
-        let kind = Type::ALL.into_iter().find(|kind| kind.name() == name);
-        kind.ok_or_else(|| self.broken(entry, &format!("{} is no type of a schema", visible(&name))))
+        self.value(entry, &format!("{} is no type of a schema", visible(&name)))
     }
 
     fn pattern(&self, entry: &Entry) -> Read<Pattern> {

@@ -11,9 +11,11 @@ use crate::validate::cel::Rules;
 use crate::validate::format::Format;
 
 /// What a value may be, in a schema's words.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Type {
     #[default]
+    #[serde(skip)]
     Any,
     Object,
     Array,
@@ -24,9 +26,6 @@ pub enum Type {
 }
 
 impl Type {
-    /// Those that a schema can name.
-    pub const ALL: [Self; 6] = [Self::Object, Self::Array, Self::String, Self::Integer, Self::Number, Self::Boolean];
-
     pub fn name(self) -> &'static str {
         match self {
             Self::Any => "anything",
