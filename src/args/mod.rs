@@ -5,15 +5,13 @@ mod files;
 mod planes;
 mod session;
 mod spec;
-mod swapped;
 mod write;
 
-pub use clusters::{BuildArgs, BuildCluster, ControlArgs, NoBuildCluster, namespace};
+pub use clusters::{BuildArgs, BuildCluster, ControlArgs, NoBuildCluster, Swapped, namespace, swapped, unless_swapped};
 pub use files::{AtArgs, FileArgs, FromFiles, SnapshotArgs, place, read_manifests};
 pub use planes::{ChoiceArgs, Chosen, NotInFiles, WhichArgs, kind_of};
 pub use session::{GlobalArgs, Session};
 pub use spec::{CaArgs, NotCa, SpecArgs, plane_id, read_ca, read_cas};
-pub use swapped::{Swapped, swapped, unless_swapped};
 pub use write::{ChangeArgs, KeyArgs, NewFilesArgs, ObjectFormat, OutputArgs, TextFormat, ValidityArgs, WriteArgs};
 
 #[cfg(test)]

@@ -25,8 +25,8 @@ use tower::retry::RetryLayer;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt as _};
 use tower_http::decompression::DecompressionLayer;
 
-use super::answer::{LARGEST_ANSWER, NoAnswer, Unusable};
-use super::error::Error;
+use super::error::{Error, LARGEST_ANSWER};
+use super::explain::{NoAnswer, Unusable};
 use crate::term::Term;
 use crate::text::visible;
 

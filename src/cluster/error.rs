@@ -9,7 +9,6 @@ use kube::config::KubeconfigError;
 use kube::core::response::StatusCause;
 use tower::BoxError;
 
-use super::answer::LARGEST_ANSWER;
 use crate::plane::{Span, closest, did_you_mean};
 use crate::text::{shell_quoted, shown, visible};
 
@@ -116,6 +115,9 @@ fn conflicts(owned: &[Cause]) -> String {
 fn listed(names: &[String]) -> String {
     names.iter().map(|name| visible(name)).collect::<Vec<_>>().join(", ")
 }
+
+/// Largest answer, in bytes: a page of 500 planes of 1 MiB each fits.
+pub(super) const LARGEST_ANSWER: usize = 512 << 20;
 
 /// How many contexts are listed.
 const LISTED: usize = 10;

@@ -3,7 +3,6 @@
 //! Not here: what the answers mean.
 
 mod agents;
-mod answer;
 mod apply;
 mod client;
 mod connection;

@@ -166,7 +166,8 @@ impl Watch {
                 if self.lost == Some(Loss::Useless) {
                     self.lost = None;
                     // The list is told by the next turn.
-                    self.stream = stream::iter([Ok(watcher::Event::InitDone)]).chain(self.take_stream()).boxed();
+                    let rest = std::mem::replace(&mut self.stream, stream::pending().boxed());
+                    self.stream = stream::iter([Ok(watcher::Event::InitDone)]).chain(rest).boxed();
                     return Ok(Some(Event::Resumed));
                 }
                 Some(Event::Synced(std::mem::take(&mut self.listing)))
@@ -180,10 +181,6 @@ impl Watch {
                 Some(Event::Deleted(Box::new(self.plane(plane)?)))
             }
         })
-    }
-
-    fn take_stream(&mut self) -> Stream {
-        std::mem::replace(&mut self.stream, stream::pending().boxed())
     }
 
     fn plane(&self, mut plane: Plane) -> Result<Plane, Error> {

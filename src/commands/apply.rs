@@ -8,7 +8,7 @@ use super::manifests::InputArgs;
 use super::objects::{name, object_name, report, without_managed_fields};
 use super::refusals::Refusal;
 use super::waiting::if_asked;
-use super::{error_text, lockout, sharing};
+use super::{error_text, warnings};
 use crate::args::{Session, WriteArgs};
 use crate::cluster::Change;
 use crate::plane::{DryRun, Plane, PlaneKey};
@@ -49,7 +49,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     let cluster = session.connect_to_write().await?;
     let around = |manifest: &Value| cluster.around(&PlaneKey::of_object(manifest));
-    let locked_out = lockout::warn(&cluster, &manifests, term).await;
+    let locked_out = warnings::of_lockout(&cluster, &manifests, term).await;
     if locked_out && args.write.dry_run == DryRun::None && !args.allow_lockout {
         if !term.asks() {
             return Err(Refusal::Lockout.into());
@@ -80,7 +80,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         }
     }
     report(term, &args.write, &done)?;
-    sharing::warn(&cluster, &written, term).await;
+    warnings::of_sharing(&cluster, &written, term).await;
     if exit == Exit::Failed {
         return Ok(exit);
     }

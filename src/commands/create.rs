@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::manifests::check_manifest;
 use super::objects::{object_name, report, without_managed_fields};
-use super::sharing;
 use super::waiting::if_asked;
+use super::warnings;
 use crate::args::{CaArgs, Session, SpecArgs, WriteArgs, plane_id, read_ca, read_cas};
 use crate::cluster::{Cluster, Error};
 use crate::manifest::Input;
@@ -63,7 +63,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             without_managed_fields(&mut created);
             let planes: Vec<_> = Plane::deserialize(&created).into_iter().collect();
             report(term, &args.write, &[(created, "created")])?;
-            sharing::warn(&cluster, &planes, term).await;
+            warnings::of_sharing(&cluster, &planes, term).await;
         }
     }
     if_asked(&args.write, &cluster, vec![cluster.key(&key.name)], term).await

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::manifests::InputArgs;
 use super::objects::object_name;
-use super::{error_text, lockout};
+use super::{error_text, warnings};
 use crate::args::Session;
 use crate::cluster::{Change, comparable};
 use crate::manifest::to_yaml;
@@ -32,7 +32,7 @@ pub struct Args {
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let manifests = args.inputs.read(session, "kubectl diff")?;
     let cluster = session.connect().await?;
-    lockout::warn(&cluster, &manifests, &session.term).await;
+    warnings::of_lockout(&cluster, &manifests, &session.term).await;
     let mut exit = Exit::Done;
     for manifest in &manifests {
         let key = PlaneKey::of_object(manifest);

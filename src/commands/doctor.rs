@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::diagnosis::DiagnosisArgs;
 use super::error::{none_found, tell_missing};
 use super::error_text;
-use super::files::read;
+use super::source::read;
 use crate::args::{OutputArgs, Session, SnapshotArgs, TextFormat, swapped};
 use crate::doctor::{
     self, CHECKS, Case, Checked, Gateway, GatewayReach, Gathered, Reach, Status, checks, explained, is_healthy,

@@ -21,16 +21,14 @@ pub mod wait;
 pub mod watch;
 
 mod diagnosis;
-mod files;
 mod helm;
-mod lockout;
 mod manifests;
 mod objects;
 mod remains;
-mod sharing;
 mod source;
 mod steps;
 mod waiting;
+mod warnings;
 mod watched;
 mod watching;
 

@@ -1,6 +1,9 @@
-//! What stands in a [`Source`], for the verbs that read certificates.
+//! What stands in a [`Source`] and in files, for the verbs that read certificates and keys.
+
+use std::path::Path;
 
 use jiff::Timestamp;
+use zeroize::Zeroizing;
 
 use crate::args::{BuildArgs, BuildCluster, NoBuildCluster, Session};
 use crate::cluster::Cluster;
@@ -75,13 +78,26 @@ impl<'s> SourceReader<'s> {
     }
 }
 
+/// A file's text, which is wiped when it goes.
+pub fn read_key(path: &Path) -> Result<Zeroizing<String>, manifest::Error> {
+    let bytes = Zeroizing::new(manifest::read_bytes(&Input::Path(path.to_owned()))?);
+    Ok(String::from_utf8_lossy(&bytes).into_owned().into())
+}
+
+/// A file's text. What isn't text holds no PEM.
+pub fn read(path: &Path) -> Result<String, manifest::Error> {
+    let bytes = manifest::read_bytes(&Input::Path(path.to_owned()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::args::tests::session;
     use crate::cluster::Fake;
     use crate::commands::tests::write_pairs;
-    use serde_json::json;
 
     fn reader<'s>(session: &'s Session, cluster: Option<Cluster>) -> SourceReader<'s> {
         SourceReader { session, cluster, build: None }

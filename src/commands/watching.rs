@@ -56,7 +56,7 @@ pub async fn watch(
     let gone = reader_gone();
     tokio::pin!(gone);
     loop {
-        let longest = if view.ticks() { TICK } else { LONGEST_NAP };
+        let longest = if format == Format::Table && session.term.redraws() { TICK } else { LONGEST_NAP };
         let wake = Instant::now() + watched.nap(watch.now()).min(longest);
         let wake = deadline.map_or(wake, |deadline| wake.min(deadline));
         let changes = tokio::select! {
@@ -87,10 +87,6 @@ struct View {
 }
 
 impl View {
-    fn ticks(&self) -> bool {
-        self.format == Format::Table && self.term.redraws()
-    }
-
     fn show(&mut self, changes: &[Change], watched: &Watched, now: Timestamp) -> anyhow::Result<()> {
         for change in changes {
             match (self.format, change.kind) {

@@ -353,7 +353,8 @@ impl<'t> Reader<'t> {
                 if self.again {
                     self.blank = dialect::passed_over(self.text, at, self.flow);
                 }
-                Err((at..self.end_of_line(at), error.info()))
+                let end = self.text[at..].find(['\r', '\n']).map_or(self.text.len(), |end| at + end);
+                Err((at..end, error.info()))
             }
             None => Ok((Event::StreamEnd, Span::empty(granit_parser::Marker::new(0, 1, 0)))),
         }
@@ -423,10 +424,6 @@ impl<'t> Reader<'t> {
             _ => {}
         }
         Ok(())
-    }
-
-    fn end_of_line(&self, at: usize) -> usize {
-        self.text[at..].find(['\r', '\n']).map_or(self.text.len(), |end| at + end)
     }
 
     fn range(&self, span: Span) -> Range<usize> {

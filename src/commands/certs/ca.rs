@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 use jiff::Timestamp;
 
-use super::written;
+use super::signer::write;
 use crate::args::{KeyArgs, NewFilesArgs, ValidityArgs};
 use crate::pki::{self, CA_CERTIFICATE, CA_PRIVATE_KEY, NewFile};
 use crate::plane::day;
@@ -44,6 +44,6 @@ pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
         NewFile { name: CA_CERTIFICATE, content: &made.certificate, secret: false },
     ];
     let about = format!("CA {}, valid until {}", visible(&args.name), day(made.not_after));
-    written::write(&folder, &files, &args.files, &about, Some(algorithm), term)?;
+    write(&folder, &files, &args.files, &about, Some(algorithm), term)?;
     Ok(Exit::Done)
 }

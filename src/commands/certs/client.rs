@@ -3,8 +3,7 @@
 use clap::{ArgGroup, Args as ClapArgs};
 use jiff::Timestamp;
 
-use super::signer::{SignerArgs, ca_beside, folder_of};
-use super::written;
+use super::signer::{SignerArgs, ca_beside, folder_of, write};
 use crate::args::{KeyArgs, NewFilesArgs, ValidityArgs, plane_id};
 use crate::pki::{self, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile, PrivateKey};
 use crate::plane::day;
@@ -53,7 +52,7 @@ pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
     files.extend(ca_beside(&folder, &certificate_path, &ca));
     let until = day(issued.pair.not_after);
     let about = format!("client certificate of planeID {}, valid until {until}", args.plane_id);
-    written::write(&folder, &files, &args.files, &about, Some(algorithm), term)?;
+    write(&folder, &files, &args.files, &about, Some(algorithm), term)?;
     if issued.shortened {
         term.warn(&format!("it ends with its CA, at {}, sooner than was asked for", issued.pair.not_after));
     }

@@ -5,8 +5,8 @@ use clap_complete::ArgValueCompleter;
 use rayon::prelude::*;
 
 use crate::args::{AtArgs, BuildArgs, OutputArgs, Session};
-use crate::commands::files::read_key;
 use crate::commands::source::SourceReader;
+use crate::commands::source::read_key;
 use crate::complete;
 use crate::doctor::Note;
 use crate::estate::{self, AgentFacts, ClientCa};

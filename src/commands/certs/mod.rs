@@ -11,7 +11,6 @@ mod secret;
 mod sign;
 mod signer;
 mod verify;
-mod written;
 
 use clap::Subcommand;
 

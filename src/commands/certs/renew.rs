@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::signer::SignerArgs;
 use crate::args::{BuildArgs, ChangeArgs, OutputArgs, Session, TextFormat, unless_swapped};
-use crate::commands::files::{read, read_key};
+use crate::commands::source::{read, read_key};
 use crate::commands::steps::Steps;
 use crate::commands::waiting::deadline;
 use crate::complete;

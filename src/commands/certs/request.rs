@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-use super::written;
+use super::signer::write;
 use crate::args::{KeyArgs, NewFilesArgs, plane_id};
 use crate::pki::{self, LEAF_PRIVATE_KEY, NewFile, PrivateKey, REQUEST};
 use crate::term::{Exit, Term};
@@ -38,6 +38,6 @@ pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
         NewFile { name: REQUEST, content: &request, secret: false },
     ];
     let about = format!("request for a certificate of planeID {}", args.plane_id);
-    written::write(&folder, &files, &args.files, &about, Some(algorithm), term)?;
+    write(&folder, &files, &args.files, &about, Some(algorithm), term)?;
     Ok(Exit::Done)
 }

@@ -8,8 +8,8 @@ use clap_complete::ArgValueCandidates;
 
 use crate::args::{BuildArgs, ChangeArgs, KeyArgs, OutputArgs, Session, TextFormat, ValidityArgs, unless_swapped};
 use crate::cluster::{Agent, Target};
-use crate::commands::files::{read, read_key};
 use crate::commands::helm::{self, Helm};
+use crate::commands::source::{read, read_key};
 use crate::commands::steps::Steps;
 use crate::commands::waiting::deadline;
 use crate::complete;

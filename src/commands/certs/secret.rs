@@ -10,8 +10,8 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::args::namespace;
-use crate::commands::files::{read, read_key};
 use crate::commands::refusals::Refusal;
+use crate::commands::source::{read, read_key};
 use crate::manifest::to_yaml;
 use crate::pki::{self, AuthorityError, CA_CERTIFICATE, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey};
 use crate::plane::is_dns_subdomain;

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args as ClapArgs, ValueHint};
 use jiff::Timestamp;
 
-use super::signer::{SignerArgs, ca_beside, folder_of};
-use super::written;
+use super::signer::{SignerArgs, ca_beside, folder_of, write};
 use crate::args::{NewFilesArgs, ValidityArgs, plane_id};
-use crate::commands::files::read;
+use crate::commands::source::read;
 use crate::pki::{self, LEAF_CERTIFICATE, NewFile};
 use crate::plane::day;
 use crate::term::{Exit, Term};
@@ -50,7 +49,7 @@ pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
     files.extend(ca_beside(&folder, &args.ca.paths().0, &ca));
     let until = day(signed.not_after);
     let about = format!("client certificate of planeID {}, valid until {until}", signed.plane_id);
-    written::write(&folder, &files, &args.files, &about, None, term)?;
+    write(&folder, &files, &args.files, &about, None, term)?;
     if signed.shortened {
         term.warn(&format!("it ends with its CA, at {}, sooner than was asked for", signed.not_after));
     }

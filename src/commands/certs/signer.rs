@@ -1,12 +1,15 @@
-//! The CA that signs new certificates, out of files, and its certificate beside what it signed.
+//! The CA that signs new certificates, out of files, and the files of what it signed.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 use jiff::Timestamp;
 
-use crate::commands::files::{read, read_key};
-use crate::pki::{self, Authority, Bundle, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, NewFile};
+use crate::args::NewFilesArgs;
+use crate::commands::source::{read, read_key};
+use crate::pki::{self, Authority, Bundle, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, KeyAlgorithm, NewFile};
+use crate::term::Term;
+use crate::text::shown;
 
 /// The CA that signs.
 #[derive(Args, Clone, Debug)]
@@ -61,6 +64,28 @@ pub fn ca_beside<'c>(folder: &Folder, source: &Path, ca: &'c str) -> Option<NewF
     let there = (path.exists() && canonical(&path) == canonical(source))
         || read(&path).is_ok_and(|text| Bundle::normalized(text.as_bytes()).is_ok_and(|bundle| bundle.pem() == ca));
     (!there).then_some(NewFile { name: CA_CERTIFICATE, content: ca, secret: false })
+}
+
+/// Writes new files and says what they are: first the one that is no secret, in words of the verb, then the key, if its
+/// algorithm is given.
+pub fn write(
+    folder: &Folder,
+    files: &[NewFile<'_>],
+    args: &NewFilesArgs,
+    about: &str,
+    key: Option<KeyAlgorithm>,
+    term: &Term,
+) -> anyhow::Result<()> {
+    folder.write(files, args.force)?;
+    if key.is_some() {
+        folder.remarks().iter().for_each(|remark| term.warn(remark));
+    }
+    let name = |secret| files.iter().find(|file| file.secret == secret).map_or("", |file| file.name);
+    term.line(&format!("{}: {about}", shown(&folder.file(name(false)))))?;
+    if let Some(key) = key {
+        term.line(&format!("{}: its private key, {}, for you only", shown(&folder.file(name(true))), key.name()))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! `choreoctl validate`: what is wrong in manifests, without a cluster.
 
-mod fixing;
 mod judging;
 mod printing;
 

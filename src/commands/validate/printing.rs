@@ -5,8 +5,7 @@ use std::path::Path;
 use clap::ValueEnum;
 use serde_json::Value;
 
-use super::fixing::{links, mended};
-use super::judging::Judged;
+use super::judging::{Judged, links, mended};
 use crate::commands::error_text;
 use crate::manifest::{self, Input, Manifest, json_text};
 use crate::plane::DryRun;

@@ -1,8 +1,12 @@
-//! Warns when planes that were just written trust the same CA as planes of other planeIDs.
+//! Warnings of what a write does to agents: those that it would lock out, and those that can then pass as others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cluster::Cluster;
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use crate::cluster::{self, Cluster};
+use crate::doctor::lockout;
 use crate::estate::{CaPlace, Few};
 use crate::pki;
 use crate::plane::{CaSecret, Plane};
@@ -39,7 +43,7 @@ impl Trusting {
 
 /// Warns of CAs that these planes share with planes of other planeIDs. Without the right to list planes nothing is
 /// said: it is only a remark.
-pub async fn warn(cluster: &Cluster, planes: &[Plane], term: &Term) {
+pub async fn of_sharing(cluster: &Cluster, planes: &[Plane], term: &Term) {
     let written: Vec<_> = planes.iter().map(Trusting::of).collect();
     let cas: BTreeSet<_> = written.iter().flat_map(|plane| &plane.cas).collect();
     if cas.is_empty() {
@@ -90,6 +94,23 @@ fn sentence(ours: &[&Trusting], others: &[&Trusting]) -> String {
 /// The first names, and how many more there are.
 fn some(planes: &[&Trusting]) -> Few {
     Few::of(&planes.iter().map(|plane| &plane.name).collect::<Vec<_>>())
+}
+
+/// Says whom planes lock out once they are applied; whether anybody.
+pub async fn of_lockout(cluster: &Cluster, manifests: &[Value], term: &Term) -> bool {
+    let planes: Vec<Plane> = manifests.iter().filter_map(|manifest| Plane::deserialize(manifest).ok()).collect();
+    match lockout::of_apply(cluster, &planes).await {
+        Ok(told) => {
+            told.iter().for_each(|told| term.warn(told));
+            !told.is_empty()
+        }
+        // Where that kind isn't there, or nobody answers, applying says so better.
+        Err(error @ cluster::Error::Forbidden { .. }) => {
+            term.warn(&format!("whether agents are locked out can't be told: {error}"));
+            false
+        }
+        Err(_) => false,
+    }
 }
 
 #[cfg(test)]
