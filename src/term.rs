@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use clap::ValueEnum;
+use clap::{ArgAction, Args, ValueEnum};
 
 use crate::paint;
 use crate::text::visible;
@@ -139,11 +139,22 @@ fn dumb() -> bool {
 }
 
 /// What the user wants of the streams; from the global flags.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Args, Clone, Copy, Debug, Default)]
 pub struct Options {
+    /// When to write in colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
     pub color: ColorChoice,
+
+    /// Write results and errors only
+    #[arg(short, long, global = true, help_heading = "Global options")]
     pub quiet: bool,
-    pub verbosity: u8,
+
+    /// Tell what is asked of which server (can be repeated)
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
+    pub verbose: u8,
+
+    /// Never prompt
+    #[arg(long, global = true, help_heading = "Global options")]
     pub no_input: bool,
 }
 
@@ -209,7 +220,7 @@ impl Term {
 
     /// Tells what is asked of which server, with `-v`.
     pub fn trace(&self, text: impl FnOnce() -> String) {
-        if self.options.verbosity > 0 {
+        if self.options.verbose > 0 {
             self.error(&text());
         }
     }
@@ -229,7 +240,7 @@ impl Term {
 
     /// Whether more than usual is to be written (`-v`).
     pub fn is_verbose(&self) -> bool {
-        self.options.verbosity > 0
+        self.options.verbose > 0
     }
 
     /// Writes a line to standard error. Nobody can be told when that fails.

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, ValueHint};
+use clap::{Args, ValueHint};
 use clap_complete::ArgValueCandidates;
 
 use crate::cluster::{self, Cluster};
 use crate::complete;
 use crate::plane::Span;
-use crate::term::{self, ColorChoice, Term};
+use crate::term::{self, Term};
 
 /// Flags that every command takes.
 #[derive(Args, Clone, Debug)]
@@ -42,31 +42,13 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "DURATION", default_value = "30s", help_heading = "Global options")]
     request_timeout: Span,
 
-    /// When to write in colour
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
-    color: ColorChoice,
-
-    /// Write results and errors only
-    #[arg(short, long, global = true, help_heading = "Global options")]
-    quiet: bool,
-
-    /// Tell what is asked of which server (can be repeated)
-    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
-    verbose: u8,
-
-    /// Never prompt
-    #[arg(long, global = true, help_heading = "Global options")]
-    no_input: bool,
+    #[command(flatten)]
+    term: term::Options,
 }
 
 impl GlobalArgs {
     pub fn term(&self) -> Term {
-        Term::new(term::Options {
-            color: self.color,
-            quiet: self.quiet,
-            verbosity: self.verbose,
-            no_input: self.no_input,
-        })
+        Term::new(self.term)
     }
 
     pub fn cluster_options(&self) -> cluster::Options {

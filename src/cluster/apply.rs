@@ -159,7 +159,8 @@ impl Cluster {
     async fn patch(&self, name: &str, manifest: &Value, force: bool, dry_run: DryRun) -> Result<Value, Error> {
         let field_validation = Some(ValidationDirective::Strict);
         let params = PatchParams { force, field_validation, ..patch_params(dry_run) };
-        let patch = Patch::Apply(without_version(manifest));
+        // What was compared before is left out: a take-over changes the version, too.
+        let patch = Patch::Apply(without(manifest, &["uid", "resourceVersion"]));
         self.request(kube::core::Request::new(self.path()).patch(name, &params, &patch)).await
     }
 }
@@ -202,28 +203,21 @@ fn of_taken_over(field: &Cause) -> bool {
     field.message.contains(" using ") && TAKEN_OVER.iter().any(|taken| manager == Some(taken))
 }
 
-/// The manifest without what was compared before: a take-over changes the version, too.
-fn without_version(manifest: &Value) -> Value {
-    let mut manifest = manifest.clone();
-    if let Some(metadata) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.shift_remove("uid");
-        metadata.shift_remove("resourceVersion");
+/// An object without fields of its metadata.
+fn without(object: &Value, fields: &[&str]) -> Value {
+    let mut object = object.clone();
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        fields.iter().for_each(|field| drop(metadata.shift_remove(*field)));
     }
-    manifest
+    object
 }
 
 /// An object without what changes at every write.
 pub fn comparable(object: &Value) -> Value {
-    let mut object = object.clone();
-    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        for field in ["managedFields", "resourceVersion", "generation", "uid", "creationTimestamp"] {
-            metadata.shift_remove(field);
-        }
-        if metadata.get("annotations").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty) {
-            metadata.shift_remove("annotations");
-        }
-    }
-    object
+    let annotated =
+        object.pointer("/metadata/annotations").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty);
+    let changing = ["managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "annotations"];
+    without(object, if annotated { &changing } else { &changing[..5] })
 }
 
 #[cfg(test)]

@@ -129,7 +129,7 @@ where
 /// What the server's answers tell beside their content: its clock, its warnings, and that it answers at all.
 #[derive(Debug)]
 pub struct Observed {
-    term: Term,
+    pub(super) term: Term,
     clock: Mutex<Clock>,
     answers: watch::Sender<u64>,
     warned: Mutex<BTreeSet<String>>,

@@ -20,8 +20,6 @@ pub struct Cluster {
     pub(super) namespace: Option<String>,
     pub(super) target: Arc<Target>,
     pub(super) observed: Arc<Observed>,
-    pub(super) options: Arc<Options>,
-    pub(super) term: Term,
 }
 
 impl Cluster {
@@ -31,20 +29,12 @@ impl Cluster {
         let observed = Arc::new(Observed::new(term.clone()));
         let client = client::client(config, &observed, options.request_timeout)?;
         let target = Arc::new(target);
-        Ok(Self {
-            client,
-            kind: DEFAULT_KIND,
-            namespace: None,
-            target,
-            observed,
-            options: Arc::new(options),
-            term: term.clone(),
-        })
+        Ok(Self { client, kind: DEFAULT_KIND, namespace: None, target, observed })
     }
 
     /// The same cluster with credentials read afresh, after the old ones were refused.
     pub async fn reconnect(&self) -> Result<Self, Error> {
-        let cluster = Self::connect(Options::clone(&self.options), &self.term).await?;
+        let cluster = Self::connect(self.target.options.clone(), &self.observed.term).await?;
         Ok(Self { kind: self.kind, namespace: self.namespace.clone(), ..cluster })
     }
 
@@ -91,7 +81,7 @@ impl Cluster {
     }
 
     pub(super) async fn limited<T>(&self, request: impl Future<Output = T>) -> Result<T, Error> {
-        let Some(limit) = self.options.request_timeout else {
+        let Some(limit) = self.target.options.request_timeout else {
             return Ok(request.await);
         };
         let answer = tokio::time::timeout(limit, request).await;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::client::Observed;
 use super::connection::Cluster;
-use super::target::{Options, Target};
+use super::target::Target;
 use crate::plane::{DEFAULT_KIND, KINDS};
 use crate::term::{self, Term};
 
@@ -83,9 +83,7 @@ impl Fake {
             kind: DEFAULT_KIND,
             namespace: None,
             target: Arc::new(target),
-            observed: Arc::new(Observed::new(term.clone())),
-            options: Arc::new(Options::default()),
-            term,
+            observed: Arc::new(Observed::new(term)),
         }
     }
 

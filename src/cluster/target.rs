@@ -51,10 +51,8 @@ pub struct Target {
     pub server: String,
     /// The context's namespace.
     pub namespace: String,
-    /// The flags that lead to the same cluster, each with a leading blank.
-    flags: String,
-    /// Those of them that do not say who asks.
-    place: String,
+    /// What led to it.
+    pub(super) options: Options,
     /// Its kubeconfig, where that is a single file.
     kubeconfig: Option<PathBuf>,
 }
@@ -105,28 +103,33 @@ impl Target {
             [path] if path.exists() => Some(path.clone()),
             _ => None,
         });
-        let anybody = Options { user: None, impersonate: None, impersonate_groups: Vec::new(), ..options.clone() };
         let namespace = config.default_namespace.clone();
-        Self { context, server, namespace, flags: options.command(""), place: anybody.command(""), kubeconfig }
+        Self { context, server, namespace, options: options.clone(), kubeconfig }
     }
 
     /// A command line for this cluster: `kubectl get ...` or `choreoctl get ...` with the flags in use, or `helm ...`,
     /// which has another name for the context.
     pub fn command(&self, command: &str) -> String {
         if command.starts_with("helm ") {
-            return format!("{command}{}", self.flags.replace(" --context ", " --kube-context "));
+            return format!("{command}{}", self.flags().replace(" --context ", " --kube-context "));
         }
-        format!("{command}{}", self.flags)
+        self.options.command(command)
     }
 
     /// A command line for this cluster and another user than the one in use.
     pub fn for_another(&self, command: &str) -> String {
-        format!("{command}{}", self.place)
+        let options = self.options.clone();
+        Options { user: None, impersonate: None, impersonate_groups: Vec::new(), ..options }.command(command)
+    }
+
+    /// The flags that lead to the same cluster, each with a leading blank.
+    fn flags(&self) -> String {
+        self.options.command("")
     }
 
     /// The flags that lead to this cluster as the build cluster, each with a leading blank.
     pub fn build_flags(&self) -> String {
-        self.flags.replace(" --context ", " --build-context ").replace(" --kubeconfig ", " --build-kubeconfig ")
+        self.flags().replace(" --context ", " --build-context ").replace(" --kubeconfig ", " --build-kubeconfig ")
     }
 
     /// The flags that lead to this cluster by its kubeconfig and context, with a prefix before their names, such as

@@ -68,11 +68,6 @@ impl DiagnosisArgs {
         Reach { named, gateway: Some(gateway), ..self.clusters.reach(control, build) }
     }
 
-    /// Whether the planes are all that there are.
-    pub fn extent(&self) -> Extent {
-        Extent::of(self.choice.is_whole())
-    }
-
     /// Gathers from files what there is to diagnose; with an error for each plane that is missing, and with whether they
     /// are whole: in a dump that is cut off nothing is known for sure.
     pub async fn read_files(

@@ -15,6 +15,7 @@ use crate::doctor::{
     self, CHECKS, Case, Checked, Gateway, GatewayReach, Gathered, Reach, Status, checks, explained, is_healthy,
     root_cause,
 };
+use crate::estate::Extent;
 use crate::manifest::{Input, json_text};
 use crate::pki::{self, Remaining};
 use crate::plane::{Plane, closest, did_you_mean};
@@ -95,7 +96,9 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let gateway = reach.gateway.map(|gateway| GatewayReach { identity, ..gateway });
     let reach = Reach { gateway, soon: args.expires_within, ..reach };
     let (gathered, missing, exit) = match args.diagnosis.choice.in_cluster(&control, Plane::without_history).await {
-        Ok((planes, missing)) => (doctor::gather(&reach, planes, args.diagnosis.extent()).await, missing, Exit::Done),
+        Ok((planes, missing)) => {
+            (doctor::gather(&reach, planes, Extent::of(args.diagnosis.choice.is_whole())).await, missing, Exit::Done)
+        }
         Err(error) => {
             if let Some(swapped) = swapped(&control, build.as_ref(), &error).await {
                 return Err(swapped.into());

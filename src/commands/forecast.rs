@@ -7,7 +7,7 @@ use super::diagnosis::DiagnosisArgs;
 use super::error::{none_found, tell_missing};
 use crate::args::{AtArgs, FileArgs, OutputArgs, Session, unless_swapped};
 use crate::doctor::{self, Break, Case, Gateway, forecast};
-use crate::estate::Few;
+use crate::estate::{Extent, Few};
 use crate::manifest::json_text;
 use crate::pki::Remaining;
 use crate::plane::{Plane, Span};
@@ -129,6 +129,6 @@ async fn gather(args: &Args, session: &Session) -> anyhow::Result<Gathered> {
     let chosen = args.diagnosis.choice.in_cluster(&control, Plane::without_history).await;
     let (planes, missing) = unless_swapped(&control, build.as_ref(), chosen).await?;
     let reach = args.diagnosis.reach(&control, build.as_ref(), Gateway::Certificate, session);
-    let cases = doctor::gather(&reach, planes, args.diagnosis.extent()).await.cases;
+    let cases = doctor::gather(&reach, planes, Extent::of(args.diagnosis.choice.is_whole())).await.cases;
     Ok((cases, missing, control.now(), Exit::Done))
 }

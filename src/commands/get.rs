@@ -86,19 +86,13 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 
 /// The planes as a table, or by name.
 async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
-    let (mut rows, now, missing) = if args.files.given() {
+    let (mut rows, now, missing): (Vec<_>, _, _) = if args.files.given() {
         let FromFiles { snapshot, .. } = args.files.read(&[], &session.term)?;
-        let cas = client_cas(&Files::control(&snapshot), &snapshot.planes).await.into_iter();
-        let rows = snapshot
-            .planes
-            .iter()
-            .cloned()
-            .zip(cas)
-            .map(|(plane, ca)| Row::new(plane, (args.output.format == Format::Wide).then_some(ca)));
-        let mut rows: Vec<_> = rows.collect();
+        let cas = client_cas(&Files::control(&snapshot), &snapshot.planes).await;
         let (chosen, missing) = args.choice.in_files(&snapshot.planes);
-        rows.retain(|row| chosen.contains(&row.key));
-        (rows, snapshot.now, missing)
+        let wide = args.output.format == Format::Wide;
+        let rows = snapshot.planes.into_iter().zip(cas).map(|(plane, ca)| Row::new(plane, wide.then_some(ca)));
+        (rows.filter(|row| chosen.contains(&row.key)).collect(), snapshot.now, missing)
     } else {
         let cluster = args.choice.connect(session).await?;
         let (rows, missing) = rows(&cluster, args).await?;

@@ -10,7 +10,7 @@ use crate::cluster::Cluster;
 use crate::estate::AgentFacts;
 use crate::gateway;
 use crate::manifest::{self, Input};
-use crate::pki::{Bundle, CA_CERTIFICATE, LEAF_CERTIFICATE};
+use crate::pki::{Bundle, CA_CERTIFICATE, CA_PRIVATE_KEY, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile};
 use crate::plane::Source;
 
 /// Where sources lead to: the clusters that they need, and servers.
@@ -76,6 +76,15 @@ impl<'s> SourceReader<'s> {
         let bytes = self.bytes(source, &[LEAF_CERTIFICATE]).await?;
         Ok(Bundle::read(&bytes)?.ders().to_vec())
     }
+}
+
+/// The names of a CA's certificate and key, and of an agent's.
+pub const CA: [&str; 2] = [CA_CERTIFICATE, CA_PRIVATE_KEY];
+pub const LEAF: [&str; 2] = [LEAF_CERTIFICATE, LEAF_PRIVATE_KEY];
+
+/// A certificate and its key as new files, the key first.
+pub fn new_pair<'p>([name, key_name]: [&'p str; 2], certificate: &'p str, key: &'p str) -> [NewFile<'p>; 2] {
+    [NewFile { name: key_name, content: key, secret: true }, NewFile { name, content: certificate, secret: false }]
 }
 
 /// A file's text, which is wiped when it goes.

@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::error_text;
+use super::source::{CA, LEAF, new_pair};
 use crate::args::TextFormat;
 use crate::manifest;
 use crate::paint;
-use crate::pki::{CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile, PemPair};
+use crate::pki::{Folder, PemPair};
 use crate::plan::{self, Observer, Status};
 use crate::plane::DryRun;
 use crate::render::{self, redacted_json};
@@ -100,13 +101,8 @@ impl<'t> Steps<'t> {
 
 /// Writes private keys with their certificates; fails where there are some.
 pub fn write_keys(folder: &Folder, ca: Option<&PemPair>, pair: Option<&PemPair>) -> anyhow::Result<()> {
-    let mut files = Vec::new();
-    for (pem, certificate, key) in [(ca, CA_CERTIFICATE, CA_PRIVATE_KEY), (pair, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY)] {
-        if let Some(pair) = pem {
-            files.push(NewFile { name: key, content: &pair.key, secret: true });
-            files.push(NewFile { name: certificate, content: &pair.certificate, secret: false });
-        }
-    }
+    let pems = ca.map(|ca| (CA, ca)).into_iter().chain(pair.map(|pair| (LEAF, pair)));
+    let files: Vec<_> = pems.flat_map(|(names, pem)| new_pair(names, &pem.certificate, &pem.key)).collect();
     Ok(folder.write(&files, false)?)
 }
 

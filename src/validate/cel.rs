@@ -2,20 +2,19 @@
 //!
 //! What can't be evaluated here is told as such and is no verdict: the API server may know more.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use kube_cel::{CompiledSchema, ErrorKind, Validator, compile_schema};
 use regex::Regex;
 use serde_json::Value as Json;
 
 use super::format::own;
+use super::memory::Memory;
 
 static CEL: LazyLock<Validator> = LazyLock::new(Validator::new);
 
-/// How many values are remembered, and how long they may be in JSON, in bytes.
-const REMEMBERED: usize = 4096;
+/// How long values may be that are remembered, in bytes of JSON.
 const LONGEST: usize = 16 << 10;
 
 /// The rules of a node. They are compiled when they are first needed.
@@ -38,14 +37,8 @@ pub struct Outcome {
     pub path: String,
 }
 
-/// What the rules said of values, so that each value is judged once.
-#[derive(Debug, Default)]
-pub struct Outcomes {
-    known: Mutex<HashMap<Judged, Arc<[Outcome]>>>,
-}
-
-/// Which rules judged, and a value in JSON.
-type Judged = (usize, String);
+/// What the rules said of values in JSON, so that each value is judged once.
+pub type Outcomes = Memory<(usize, String), Outcome, 4096>;
 
 impl Rules {
     pub fn new(rules: impl Iterator<Item = Json>) -> Self {
@@ -62,22 +55,8 @@ impl Rules {
 
     /// The rules that don't hold for a value, or can't be evaluated.
     pub fn outcomes(&self, value: &Json, outcomes: &Outcomes) -> Arc<[Outcome]> {
-        let key = (self.id, value.to_string());
-        if let Ok(known) = outcomes.known.lock()
-            && let Some(known) = known.get(&key)
-        {
-            return known.clone();
-        }
-        let found: Arc<[Outcome]> = self.evaluate(value).into();
-        if key.1.len() <= LONGEST
-            && let Ok(mut known) = outcomes.known.lock()
-        {
-            if known.len() >= REMEMBERED {
-                known.clear();
-            }
-            known.insert(key, found.clone());
-        }
-        found
+        let text = Some(value.to_string()).filter(|text| text.len() <= LONGEST);
+        outcomes.recall(text.map(|text| (self.id, text)), || self.evaluate(value))
     }
 
     fn evaluate(&self, value: &Json) -> Vec<Outcome> {

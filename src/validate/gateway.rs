@@ -1,13 +1,11 @@
 //! What the API server accepts and no agent can connect through, and what hurts later of a CA.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
-
 use jiff::Timestamp;
 
 use super::fields::CLIENT_CA;
 use super::finding::Found;
 use super::fix::{Fix, quoted};
+use super::memory::Memory;
 use super::rules::{
     CA_SECRET_NAME, CA_SECRET_NAMESPACE, CA_SOURCE_BOTH, CA_SOURCE_MISSING, OBSERVABILITY_KIND_MISSING,
     PLANE_ID_MISSING, REQUIRED_FIELD, RULES, Rule,
@@ -21,10 +19,13 @@ pub(super) fn releases(root: &Node, found: &mut Found) {
     let Some(spec) = root.entry("spec") else {
         return;
     };
-    if let Value::Mapping(entries) = &spec.node.value
-        && absent(&spec.node, "planeID")
-        && !entries.iter().any(|entry| entry.key.eq_ignore_ascii_case("planeID") && entry.key != "planeID")
-    {
+    // One that differs in its letters' case only is told as unknown.
+    let left_out = |node: &Node, key: &str| {
+        matches!(node.value, Value::Mapping(_))
+            && absent(node, key)
+            && !node.entries().iter().any(|entry| entry.key.eq_ignore_ascii_case(key) && entry.key != key)
+    };
+    if left_out(&spec.node, "planeID") {
         let Difference { releases, instead, .. } = PLANE_ID_REQUIRED;
         let name = root.at(&["metadata", "name"]).and_then(Node::as_str).unwrap_or("NAME");
         let message = format!("planeID is left out: in {releases} {instead}");
@@ -38,16 +39,11 @@ pub(super) fn releases(root: &Node, found: &mut Found) {
             finding.help = Some("write the agent's planeID: it defaults to the name, which can't be one".into());
         }
     }
-    if let Some(reference) = spec.node.entry("observabilityPlaneRef")
-        && matches!(reference.node.value, Value::Mapping(_))
-        && absent(&reference.node, "kind")
-        && !reference.node.entries().iter().any(|entry| entry.key.eq_ignore_ascii_case("kind") && entry.key != "kind")
-    {
+    if let Some(reference) = spec.node.entry("observabilityPlaneRef").filter(|entry| left_out(&entry.node, "kind")) {
         let path = "spec.observabilityPlaneRef.kind";
-        let message = Difference::of(path)
-            .map(|d| format!("kind is left out: in {} {}", d.releases, d.instead))
-            .next()
-            .unwrap_or_default();
+        let difference = Difference::of(path).next();
+        let message =
+            difference.map(|d| format!("kind is left out: in {} {}", d.releases, d.instead)).unwrap_or_default();
         let finding =
             found.add(&OBSERVABILITY_KIND_MISSING, reference.key_span.clone(), path, message, "kind is missing");
         finding.help = Some(format!("write `kind: {OBSERVABILITY_KIND}`, which is what it defaults to"));
@@ -173,7 +169,8 @@ fn inline(value: &Entry, parent: Option<&Node>, judged: &Judged<'_>, found: &mut
         return;
     };
     let path = format!("{CLIENT_CA}.value");
-    for remark in judged.remarks(text).iter() {
+    let key = (text.len() < 64 << 10).then(|| text.to_owned());
+    for remark in judged.known.recall(key, || remarks(text, judged.at)).iter() {
         let finding =
             found.add(remark.rule, value.node.span.clone(), &path, remark.message.clone(), remark.label.clone());
         finding.help = remark.help.map(str::to_owned);
@@ -190,7 +187,7 @@ fn inline(value: &Entry, parent: Option<&Node>, judged: &Judged<'_>, found: &mut
 
 /// Something to say of a CA's text.
 #[derive(Clone, Debug)]
-struct Remark {
+pub(super) struct Remark {
     rule: &'static Rule,
     message: String,
     label: String,
@@ -205,32 +202,8 @@ pub(super) struct Judged<'v> {
     pub known: &'v Remarks,
 }
 
-/// Texts that were looked at, and what there is to say of each.
-#[derive(Debug, Default)]
-pub(super) struct Remarks(Mutex<HashMap<String, Arc<[Remark]>>>);
-
-/// How many texts are remembered.
-const REMEMBERED: usize = 256;
-
-impl Judged<'_> {
-    fn remarks(&self, text: &str) -> Arc<[Remark]> {
-        if let Ok(known) = self.known.0.lock()
-            && let Some(remarks) = known.get(text)
-        {
-            return remarks.clone();
-        }
-        let remarks: Arc<[Remark]> = remarks(text, self.at).into();
-        if text.len() < 64 << 10
-            && let Ok(mut known) = self.known.0.lock()
-        {
-            if known.len() >= REMEMBERED {
-                known.clear();
-            }
-            known.insert(text.to_owned(), remarks.clone());
-        }
-        remarks
-    }
-}
+/// What there is to say of the texts that were looked at.
+pub(super) type Remarks = Memory<String, Remark, 256>;
 
 fn remarks(text: &str, at: Timestamp) -> Vec<Remark> {
     if pki::holds_private_key(text) {

@@ -10,6 +10,7 @@ mod fix;
 mod format;
 mod gateway;
 mod identity;
+mod memory;
 mod metadata;
 mod neighbours;
 mod rules;

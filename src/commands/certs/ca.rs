@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use super::signer::write;
 use crate::args::{KeyArgs, NewFilesArgs, ValidityArgs};
-use crate::pki::{self, CA_CERTIFICATE, CA_PRIVATE_KEY, NewFile};
+use crate::commands::source::{CA, new_pair};
+use crate::pki;
 use crate::plane::day;
 use crate::term::{Exit, Term};
 use crate::text::visible;
@@ -35,14 +36,11 @@ pub struct Args {
 
 pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
     let folder = args.files.folder(PathBuf::new);
-    folder.check(&[CA_CERTIFICATE, CA_PRIVATE_KEY], args.files.force)?;
+    folder.check(&CA, args.files.force)?;
     let algorithm = args.key.key_algorithm;
     let made = pki::ca(&args.name, algorithm, args.validity.valid_for, Timestamp::now())?;
     let key = made.key.to_pem();
-    let files = [
-        NewFile { name: CA_PRIVATE_KEY, content: &key, secret: true },
-        NewFile { name: CA_CERTIFICATE, content: &made.certificate, secret: false },
-    ];
+    let files = new_pair(CA, &made.certificate, &key);
     let about = format!("CA {}, valid until {}", visible(&args.name), day(made.not_after));
     write(&folder, &files, &args.files, &about, Some(algorithm), term)?;
     Ok(Exit::Done)

@@ -5,7 +5,8 @@ use jiff::Timestamp;
 
 use super::signer::{SignerArgs, ca_beside, folder_of, write};
 use crate::args::{KeyArgs, NewFilesArgs, ValidityArgs, plane_id};
-use crate::pki::{self, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile, PrivateKey};
+use crate::commands::source::{LEAF, new_pair};
+use crate::pki::{self, PrivateKey};
 use crate::plane::day;
 use crate::term::{Exit, Term};
 
@@ -37,7 +38,7 @@ pub struct Args {
 pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
     let (certificate_path, _) = args.ca.paths();
     let folder = args.files.folder(|| folder_of(&certificate_path));
-    folder.check(&[LEAF_CERTIFICATE, LEAF_PRIVATE_KEY], args.files.force)?;
+    folder.check(&LEAF, args.files.force)?;
     let now = Timestamp::now();
     let authority = args.ca.read(now)?;
     let algorithm = args.key.key_algorithm;
@@ -45,10 +46,7 @@ pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
     let issued = pki::client(&args.plane_id, &authority, key, args.validity.valid_for, now)?;
     let key = issued.pair.key.to_pem();
     let ca = authority.certificate.to_pem();
-    let mut files = vec![
-        NewFile { name: LEAF_PRIVATE_KEY, content: &key, secret: true },
-        NewFile { name: LEAF_CERTIFICATE, content: &issued.pair.certificate, secret: false },
-    ];
+    let mut files = Vec::from(new_pair(LEAF, &issued.pair.certificate, &key));
     files.extend(ca_beside(&folder, &certificate_path, &ca));
     let until = day(issued.pair.not_after);
     let about = format!("client certificate of planeID {}, valid until {until}", args.plane_id);

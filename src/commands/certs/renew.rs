@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::signer::SignerArgs;
 use crate::args::{BuildArgs, ChangeArgs, OutputArgs, Session, TextFormat, unless_swapped};
-use crate::commands::source::{read, read_key};
+use crate::commands::source::{LEAF, new_pair, read, read_key};
 use crate::commands::steps::Steps;
 use crate::commands::waiting::deadline;
 use crate::complete;
@@ -81,7 +81,7 @@ fn in_files(args: &Args, dir: &Path, term: &Term) -> anyhow::Result<Exit> {
     let from = Folder::new(dir);
     from.settle()?;
     let to = Folder::new(args.out_dir.as_deref().unwrap_or(dir));
-    to.check(&[LEAF_CERTIFICATE, LEAF_PRIVATE_KEY], args.force || args.out_dir.is_none())?;
+    to.check(&LEAF, args.force || args.out_dir.is_none())?;
     let now = Timestamp::now();
     let ca = args.ca.clone().unwrap_or_else(|| SignerArgs::in_folder(dir));
     let authority = ca.read(now)?;
@@ -103,10 +103,7 @@ fn in_files(args: &Args, dir: &Path, term: &Term) -> anyhow::Result<Exit> {
         let certificate = pki::with_chain(&issued.pair.certificate, &presented);
         let root = read(&from.file(CA_CERTIFICATE));
         let root = root.unwrap_or_else(|_| authority.certificate.to_pem());
-        let mut files = vec![
-            NewFile { name: LEAF_PRIVATE_KEY, content: &key, secret: true },
-            NewFile { name: LEAF_CERTIFICATE, content: &certificate, secret: false },
-        ];
+        let mut files = Vec::from(new_pair(LEAF, &certificate, &key));
         // What stands there may be the root of a chain.
         if !to.file(CA_CERTIFICATE).exists() {
             files.push(NewFile { name: CA_CERTIFICATE, content: &root, secret: false });

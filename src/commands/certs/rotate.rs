@@ -9,13 +9,13 @@ use clap_complete::ArgValueCandidates;
 use crate::args::{BuildArgs, ChangeArgs, KeyArgs, OutputArgs, Session, TextFormat, ValidityArgs, unless_swapped};
 use crate::cluster::{Agent, Target};
 use crate::commands::helm::{self, Helm};
-use crate::commands::source::{read, read_key};
+use crate::commands::source::{CA, new_pair, read, read_key};
 use crate::commands::steps::Steps;
 use crate::commands::waiting::deadline;
 use crate::complete;
-use crate::pki::{self, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, NewFile};
+use crate::pki::{self, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder};
 use crate::plan::{self, Clusters, Goal, Issuer, Keeper, Outlook, Phase, Rotation};
-use crate::plane::{DEFAULT_KIND, DryRun, Family, PlaneName, Span};
+use crate::plane::{DEFAULT_KIND, DryRun, PlaneName, Span};
 use crate::term::{Exit, Term};
 use crate::text::{shell_quoted, shown};
 
@@ -100,7 +100,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let term = &session.term;
     let folder = args.out_dir.as_deref().map(Folder::new);
     if let Some(folder) = &folder {
-        folder.check(&[CA_CERTIFICATE, CA_PRIVATE_KEY], true)?;
+        folder.check(&CA, true)?;
     }
     let (control, build) = args.build.connect_to_write(session).await?;
     let control = control.of_kind(args.name.kind);
@@ -121,16 +121,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         dry_run: args.change.dry_run,
         deadline: deadline(args.change.timeout),
     };
-    let mut keeper = Outside {
-        folder,
-        force: args.force,
-        install: args.install && !args.rollback,
-        family: args.name.kind.family,
-        chart: args.chart.clone(),
-        chart_version: args.chart_version.clone(),
-        target: build.cluster.target().clone(),
-        kubeconfig: helm::kubeconfig(&args.build, session),
-    };
+    let kubeconfig = helm::kubeconfig(&args.build, session);
+    let mut keeper = Outside { args: &args, folder, target: build.cluster.target(), kubeconfig };
     if args.change.dry_run == DryRun::None {
         if !args.rollback {
             announce(&args, &plan::outlook(clusters, &rotation).await?, &keeper, term);
@@ -151,7 +143,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 }
 
 /// Says what becomes of the CA's key, and which command of Helm's the rotation needs, before it is confirmed.
-fn announce(args: &Args, outlook: &Outlook, keeper: &Outside, term: &Term) {
+fn announce(args: &Args, outlook: &Outlook, keeper: &Outside<'_>, term: &Term) {
     let key = match (&args.out_dir, outlook.issuer) {
         (Some(folder), _) => format!("is kept in {} once the rotation is finished", shown(folder)),
         (None, Issuer::CertManager) => "is kept in the Secret that cert-manager reads".to_owned(),
@@ -167,7 +159,7 @@ fn announce(args: &Args, outlook: &Outlook, keeper: &Outside, term: &Term) {
         return;
     }
     let command = keeper.command(&outlook.agent, &outlook.values);
-    let when = match (outlook.issuer, keeper.install) {
+    let when = match (outlook.issuer, keeper.installs()) {
         _ if args.until == Phase::Stage => "before it is finished, the chart will need",
         (_, true) => "Helm is run with",
         (Issuer::CertManager, false) => "the rotation waits until this was run (--install runs it)",
@@ -199,28 +191,29 @@ fn resume(args: &Args, clusters: Clusters<'_>, namespace: &str) -> String {
 }
 
 /// Where the new CA is kept, and how Helm is run.
-struct Outside {
+struct Outside<'r> {
+    args: &'r Args,
     folder: Option<Folder>,
-    force: bool,
-    install: bool,
-    family: &'static Family,
-    chart: String,
-    chart_version: Option<String>,
-    target: Target,
+    target: &'r Target,
     kubeconfig: Option<PathBuf>,
 }
 
-impl Outside {
+impl Outside<'_> {
+    fn installs(&self) -> bool {
+        self.args.install && !self.args.rollback
+    }
+
     fn helm(&self, agent: &Agent, values: &[String]) -> Option<Helm> {
-        let helm = Helm::of_agent(agent, self.family, &self.chart, self.chart_version.as_deref())?;
+        let Args { name, chart, chart_version, .. } = self.args;
+        let helm = Helm::of_agent(agent, name.kind.family, chart, chart_version.as_deref())?;
         let values = values.iter().flat_map(|value| ["--set".to_owned(), value.clone()]);
-        Some(helm.with(values).in_cluster(&self.target, self.kubeconfig.as_deref()))
+        Some(helm.with(values).in_cluster(self.target, self.kubeconfig.as_deref()))
     }
 }
 
-impl Keeper for Outside {
+impl Keeper for Outside<'_> {
     fn install(&mut self, agent: &Agent, values: &[String]) -> anyhow::Result<bool> {
-        if !self.install {
+        if !self.installs() {
             return Ok(false);
         }
         let missing = "the agent's Deployment names no Helm release and version of its chart: name it with --chart-version, or run helm by hand";
@@ -241,7 +234,7 @@ impl Keeper for Outside {
         };
         // The CA of this rotation may stand there since a run that was cut off.
         let is_there = read(&folder.file(CA_CERTIFICATE)).is_ok_and(|there| Some(there.as_str()) == ca);
-        Ok(folder.check(&[CA_CERTIFICATE, CA_PRIVATE_KEY], self.force || is_there)?)
+        Ok(folder.check(&CA, self.args.force || is_there)?)
     }
 
     fn keep(&mut self, ca: &str, key: &str) -> anyhow::Result<Option<String>> {
@@ -251,11 +244,7 @@ impl Keeper for Outside {
         let there = |name, text: &str| read_key(&folder.file(name)).is_ok_and(|there| there.as_str() == text);
         if !there(CA_CERTIFICATE, ca) || !there(CA_PRIVATE_KEY, key) {
             self.check(Some(ca))?;
-            let files = [
-                NewFile { name: CA_PRIVATE_KEY, content: key, secret: true },
-                NewFile { name: CA_CERTIFICATE, content: ca, secret: false },
-            ];
-            folder.write(&files, true)?;
+            folder.write(&new_pair(CA, ca, key), true)?;
         }
         Ok(Some(shown(folder.path())))
     }
@@ -267,17 +256,8 @@ mod tests {
     use crate::args::tests::parse;
     use crate::cluster::Fake;
 
-    fn outside(folder: Option<&std::path::Path>, force: bool) -> Outside {
-        Outside {
-            folder: folder.map(Folder::new),
-            force,
-            install: false,
-            family: DEFAULT_KIND.family,
-            chart: "chart".into(),
-            chart_version: None,
-            target: Target::default(),
-            kubeconfig: None,
-        }
+    fn outside<'r>(folder: Option<&std::path::Path>, args: &'r Args, target: &'r Target) -> Outside<'r> {
+        Outside { args, folder: folder.map(Folder::new), target, kubeconfig: None }
     }
 
     #[tokio::test]
@@ -301,20 +281,23 @@ mod tests {
     #[test]
     fn a_ca_is_kept_once_and_another_one_is_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
-        let mut keeper = outside(Some(folder.path()), false);
+        let (target, usual) = (Target::default(), parse::<Args>(&["a"]).unwrap());
+        let mut keeper = outside(Some(folder.path()), &usual, &target);
         keeper.check(None).unwrap();
         assert!(keeper.keep("ca", "key").unwrap().is_some());
         keeper.check(Some("ca")).unwrap();
         keeper.keep("ca", "key").unwrap();
         assert!(keeper.check(Some("other")).is_err() && keeper.keep("other", "key").is_err());
-        let mut keeper = outside(Some(folder.path()), true);
+        let force = parse::<Args>(&["a", "--out-dir", "x", "--force"]).unwrap();
+        let mut keeper = outside(Some(folder.path()), &force, &target);
         keeper.keep("other", "key").unwrap();
         assert_eq!(std::fs::read_to_string(folder.path().join(CA_CERTIFICATE)).unwrap(), "other");
     }
 
     #[test]
     fn without_a_folder_the_key_is_kept_nowhere() {
-        let mut keeper = outside(None, false);
+        let (target, args) = (Target::default(), parse::<Args>(&["a"]).unwrap());
+        let mut keeper = outside(None, &args, &target);
         keeper.check(None).unwrap();
         assert_eq!(keeper.keep("ca", "key").unwrap(), None);
     }
