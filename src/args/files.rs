@@ -56,7 +56,7 @@ impl SnapshotArgs {
     /// Reads the files, and more of them.
     pub fn read(&self, more: &[Input], term: &Term) -> anyhow::Result<FromFiles> {
         let files = FileArgs { files: [self.files.files.as_slice(), more].concat() };
-        files.read_at(self.at.at.map(|at| at.from(Timestamp::now())), term)
+        files.read(self.at.at.map(|at| at.from(Timestamp::now())), term)
     }
 }
 
@@ -72,14 +72,9 @@ impl FileArgs {
         !self.files.is_empty()
     }
 
-    /// Reads the files as they are at the newest time in them.
-    pub fn read(&self, term: &Term) -> anyhow::Result<FromFiles> {
-        self.read_at(None, term)
-    }
-
-    /// The planes in the files as their own objects, and what stands around them. A field that can't be read is told,
-    /// and counts as unknown.
-    fn read_at(&self, at: Option<Timestamp>, term: &Term) -> anyhow::Result<FromFiles> {
+    /// The planes in the files as their own objects, and what stands around them, at the newest time in them unless one is
+    /// given. A field that can't be read is told, and counts as unknown.
+    pub fn read(&self, at: Option<Timestamp>, term: &Term) -> anyhow::Result<FromFiles> {
         let manifests = read_manifests(&self.files, false)?;
         let (mut values, mut planes, mut related) = (Vec::new(), Vec::new(), Vec::new());
         // What two files hold counts once.
@@ -156,7 +151,7 @@ mod tests {
         let read = args.read(&inputs[1..], &session().term).unwrap();
         assert_eq!((read.values.len(), read.snapshot.planes.len()), (1, 1));
         assert_eq!(read.snapshot.now, time("2026-11-22T12:00:00Z"));
-        let twice = FileArgs { files: vec![inputs[0].clone()] }.read(&session().term).unwrap();
+        let twice = FileArgs { files: vec![inputs[0].clone()] }.read(None, &session().term).unwrap();
         assert_eq!(twice.snapshot.planes[0].name(), "a");
     }
 

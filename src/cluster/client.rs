@@ -61,8 +61,7 @@ pub(super) fn client(
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(Duration::from_secs(15)));
     tcp.set_connect_timeout(config.connect_timeout);
-    let proxy = proxy(&config)?;
-    match proxy {
+    match proxy(&config)? {
         None => stack(&config, tcp, observed, timeout),
         Some(proxy) if proxy.uri().scheme_str() == Some("socks5") => {
             stack(&config, SocksV5::new(proxy.uri().clone(), tcp), observed, timeout)

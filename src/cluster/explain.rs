@@ -50,10 +50,10 @@ impl Error {
     fn of_unusable(answer: &Unusable, target: &Target) -> Self {
         let found = match answer {
             Unusable::Busy { wait, .. } => return Self::Busy { server: target.server.clone(), wait: *wait },
-            Unusable::Redirect { status, location } => match location {
-                Some(location) => format!("a redirect to {} ({status})", visible(location)),
-                None => format!("a redirect ({status})"),
-            },
+            Unusable::Redirect { status, location: Some(location) } => {
+                format!("a redirect to {} ({status})", visible(location))
+            }
+            Unusable::Redirect { status, location: None } => format!("a redirect ({status})"),
             Unusable::NotJson { status, content_type } => format!("{} ({status})", visible(content_type)),
         };
         Self::other_answer(target, found, "JSON".into())

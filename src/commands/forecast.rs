@@ -55,7 +55,7 @@ enum Format {
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let (cases, missing, now, mut exit) = if args.files.given() {
         args.diagnosis.refuse_clusters()?;
-        let files = args.files.read(&session.term)?;
+        let files = args.files.read(None, &session.term)?;
         let (gathered, missing, exit) = args.diagnosis.read_files(&files, SOON, &session.term).await;
         (gathered.cases, missing, files.snapshot.now, exit)
     } else {
@@ -95,9 +95,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
                 exit = exit.and(Exit::Failed);
             }
             (Some(Err(problem)), _) if problem.is_missing() => {
-                session
-                    .term
-                    .warn(&format!("{name}: {}, so the certificates of its agent are not included", problem.message));
+                let why = &problem.message;
+                session.term.warn(&format!("{name}: {why}, so the certificates of its agent are not included"));
                 if case.shared.is_named {
                     exit = exit.and(Exit::Failed);
                 }

@@ -40,9 +40,7 @@ impl InputArgs {
         refuse_other_kinds(&files, || options.command(&format!("{other_kinds}{flags}")))?;
         let (mut errors, mut planes, mut places) = (String::new(), Vec::new(), BTreeMap::new());
         for file in &files {
-            let mut findings = judge(file).findings;
-            findings.retain(|finding| finding.rule.severity == Severity::Error);
-            errors.push_str(&render::snippet::findings(file, &findings));
+            errors.push_str(&errors_in(file));
             for object in objects(file) {
                 if object.name().is_empty() && errors.is_empty() {
                     return Err(Refusal::NoName { place: place(file, object) }.into());
@@ -64,6 +62,12 @@ impl InputArgs {
         let paths: String = self.files.iter().map(|file| format!(" {}", path_word(file))).collect();
         Err(Refusal::InvalidFiles { command: format!("choreoctl validate{paths}") }.into())
     }
+}
+
+fn errors_in(file: &Manifest) -> String {
+    let mut findings = judge(file).findings;
+    findings.retain(|finding| finding.rule.severity == Severity::Error);
+    render::snippet::findings(file, &findings)
 }
 
 fn path_word(input: &Input) -> String {
@@ -121,13 +125,11 @@ fn fill_in(mut plane: Value, term: &Term) -> Value {
 
 /// Validates an object that was made here.
 pub fn check_manifest(manifest: &Value, term: &Term) -> anyhow::Result<()> {
-    let file = parse("the plane".into(), to_yaml(manifest)?);
-    let mut findings = judge(&file).findings;
-    findings.retain(|finding| finding.rule.severity == Severity::Error);
-    if findings.is_empty() {
+    let errors = errors_in(&parse("the plane".into(), to_yaml(manifest)?));
+    if errors.is_empty() {
         return Ok(());
     }
-    term.error(render::snippet::findings(&file, &findings).trim_end());
+    term.error(errors.trim_end());
     Err(Refusal::Invalid.into())
 }
 

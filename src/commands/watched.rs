@@ -16,15 +16,16 @@ use crate::render::watch::{Change, Kind};
 pub struct Watched {
     names: Vec<PlaneName>,
     filter: StateFilter,
-    planes: BTreeMap<PlaneKey, (Plane, State)>,
+    planes: BTreeMap<PlaneKey, Known>,
     /// When states change without a write, soonest first, so that a write costs the same however many planes there are.
     due: BTreeSet<(Timestamp, PlaneKey)>,
-    /// The moment for which a plane is in `due`.
-    scheduled: BTreeMap<PlaneKey, Timestamp>,
     synced: bool,
     /// Whether the first list was searched for the names.
     begun: bool,
 }
+
+/// A plane, its state, and the moment for which it is in `due`.
+type Known = (Plane, State, Option<Timestamp>);
 
 impl Watched {
     /// Without names, all planes are watched.
@@ -39,7 +40,7 @@ impl Watched {
 
     /// Returns the planes whose state passes the filter, by name.
     pub fn shown(&self) -> impl Iterator<Item = &Plane> {
-        self.planes.values().filter(|(_, state)| self.filter.keeps(*state)).map(|(plane, _)| plane)
+        self.planes.values().filter(|(_, state, _)| self.filter.keeps(*state)).map(|(plane, ..)| plane)
     }
 
     /// Returns how long no state changes without a write.
@@ -90,21 +91,18 @@ impl Watched {
     }
 
     fn look_again(&mut self, key: &PlaneKey, time: Timestamp) -> Option<Change> {
-        let (plane, state) = self.planes.get_mut(key)?;
+        let (plane, state, due) = self.planes.get_mut(key)?;
         let to = plane.state(time);
         let from = std::mem::replace(state, to);
         let kept = from != to && (self.filter.keeps(from) || self.filter.keeps(to));
         let change = kept.then(|| Change::of(plane.clone(), time, Kind::Changed, Some(from)));
         let next = plane.next_change(time);
-        self.schedule(key, next);
+        let before = std::mem::replace(due, next);
+        self.schedule(key, before, next);
         change
     }
 
-    fn schedule(&mut self, key: &PlaneKey, change: Option<Timestamp>) {
-        let before = match change {
-            Some(change) => self.scheduled.insert(key.clone(), change),
-            None => self.scheduled.remove(key),
-        };
+    fn schedule(&mut self, key: &PlaneKey, before: Option<Timestamp>, change: Option<Timestamp>) {
         if before != change {
             before.map(|before| self.due.remove(&(before, key.clone())));
             self.due.extend(change.map(|change| (change, key.clone())));
@@ -118,17 +116,18 @@ impl Watched {
         }
         let key = plane.key();
         // One of the same name that was made anew while nobody looked.
-        if self.planes.get(&key).is_some_and(|(old, _)| old.metadata.uid != plane.metadata.uid) {
+        if self.planes.get(&key).is_some_and(|(old, ..)| old.metadata.uid != plane.metadata.uid) {
             changes.extend(self.remove(&key, time));
         }
         let to = plane.state(time);
-        self.schedule(&key, plane.next_change(time));
-        let before = self.planes.insert(key, (plane.clone(), to));
+        let next = plane.next_change(time);
+        let before = self.planes.insert(key.clone(), (plane.clone(), to, next));
+        self.schedule(&key, before.as_ref().and_then(|(.., due)| *due), next);
         let (kind, from) = match before {
-            Some((old, from)) if old.metadata.resource_version == plane.metadata.resource_version && from == to => {
+            Some((old, from, _)) if old.metadata.resource_version == plane.metadata.resource_version && from == to => {
                 return changes;
             }
-            Some((_, from)) => (Kind::Changed, Some(from)),
+            Some((_, from, _)) => (Kind::Changed, Some(from)),
             None if self.synced => (Kind::Added, None),
             None => (Kind::Present, None),
         };
@@ -139,8 +138,8 @@ impl Watched {
     }
 
     fn remove(&mut self, key: &PlaneKey, time: Timestamp) -> Option<Change> {
-        self.schedule(key, None);
-        let (plane, from) = self.planes.remove(key)?;
+        let (plane, from, due) = self.planes.remove(key)?;
+        self.schedule(key, due, None);
         self.filter.keeps(from).then(|| Change::of(plane, time, Kind::Deleted, Some(from)))
     }
 }
@@ -201,7 +200,8 @@ mod tests {
         let before = watched.nap(at(0));
         watched.take(Event::Applied(Box::new(plane("a", "1", 2, 60))), at(60));
         assert_eq!(watched.nap(at(60)), before);
-        assert_eq!((watched.due.len(), watched.scheduled.len()), (1, 1));
+        let scheduled = watched.planes.values().filter(|(.., due)| due.is_some()).count();
+        assert_eq!((watched.due.len(), scheduled), (1, 1));
         let deleted = watched.take(Event::Deleted(Box::new(plane("a", "1", 2, 60))), at(61));
         assert_eq!((kinds(&deleted), watched.nap(at(61))), (vec![Kind::Deleted], Duration::MAX));
     }

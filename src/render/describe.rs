@@ -153,11 +153,11 @@ fn connection(plane: &Plane, now: Timestamp) -> String {
     let word = state(current);
     let since = plane.since(now).map(|time| age(time.min(now), now));
     let during = since.as_deref().map(|since| format!(" for {since}")).unwrap_or_default();
+    if current == State::Deleting {
+        return format!("{word}{during}: waits for its finalizers");
+    }
     let Some(connection) = plane.connection() else {
-        return match current {
-            State::Deleting => format!("{word}{during}: waits for its finalizers"),
-            _ => format!("{word}: no report yet"),
-        };
+        return format!("{word}: no report yet");
     };
     let agents = match connection.connected_agents {
         1 => "1 agent".to_owned(),
@@ -173,8 +173,7 @@ fn connection(plane: &Plane, now: Timestamp) -> String {
             format!("{word}{gone}, {heartbeat}")
         }
         State::NeverConnected => format!("{word}: no agent has ever connected"),
-        State::Deleting => format!("{word}{during}: waits for its finalizers"),
-        State::Unreported => word,
+        State::Deleting | State::Unreported => word,
     }
 }
 

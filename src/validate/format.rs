@@ -31,15 +31,9 @@ static FORMATS: &[Format] = &[
     Format { name: "byte", fits: |text| BASE64.is_match(text) },
     Format { name: "password", fits: |_| true },
     Format { name: "uuid", fits: |text| UUID.is_match(text) },
-    Format { name: "uuid3", fits: |text| UUID.is_match(text) && uuid_digit(text, 12, "3") },
-    Format {
-        name: "uuid4",
-        fits: |text| UUID.is_match(text) && uuid_digit(text, 12, "4") && uuid_digit(text, 16, "89abAB"),
-    },
-    Format {
-        name: "uuid5",
-        fits: |text| UUID.is_match(text) && uuid_digit(text, 12, "5") && uuid_digit(text, 16, "89abAB"),
-    },
+    Format { name: "uuid3", fits: |text| uuid(text, '3') },
+    Format { name: "uuid4", fits: |text| uuid(text, '4') },
+    Format { name: "uuid5", fits: |text| uuid(text, '5') },
     Format { name: "ipv4", fits: ipv4 },
     Format { name: "ipv6", fits: |text| text.parse::<Ipv6Addr>().is_ok() },
     Format { name: "cidr", fits: cidr },
@@ -103,20 +97,15 @@ static LONE_LABEL: LazyLock<Regex> =
     LazyLock::new(|| own("^[a-zA-Z0-9\\p{S}\\p{L}](?:-?[a-zA-Z0-9\\p{S}\\p{L}]{0,62})$"));
 static TOP_LABEL: LazyLock<Regex> = LazyLock::new(|| own("^[a-zA-Z\\p{L}]{2,63}$"));
 
-fn uuid_digit(text: &str, index: usize, digits: &str) -> bool {
-    text.chars().filter(|c| *c != '-').nth(index).is_some_and(|digit| digits.contains(digit))
+/// Of a version; of version 3 the variant is not looked at.
+fn uuid(text: &str, version: char) -> bool {
+    let digit = |index| text.chars().filter(|c| *c != '-').nth(index).unwrap_or_default();
+    UUID.is_match(text) && digit(12) == version && (version == '3' || "89abAB".contains(digit(16)))
 }
 
 fn date(text: &str) -> bool {
-    let digits = |range| text.get(range).filter(|part: &&str| part.bytes().all(|b| b.is_ascii_digit()));
-    let part = |range| digits(range).and_then(|part| part.parse::<i16>().ok());
-    let (Some(year), Some(month), Some(day)) = (part(0..4), part(5..7), part(8..10)) else {
-        return false;
-    };
-    text.len() == 10
-        && text.as_bytes()[4] == b'-'
-        && text.as_bytes()[7] == b'-'
-        && jiff::civil::Date::new(year, month as i8, day as i8).is_ok()
+    let fits = |(index, byte): (usize, u8)| if matches!(index, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() };
+    text.len() == 10 && text.bytes().enumerate().all(fits) && text.parse::<jiff::civil::Date>().is_ok()
 }
 
 fn date_time(text: &str) -> bool {
@@ -335,7 +324,7 @@ mod tests {
                 &["2026-11-22T12:00:00Z", "2026-11-22t12:00:00.5+01:00"],
                 &["2026-11-22", "2026-11-22T24:00:00Z", "2026-02-30T12:00:00Z", "2026-11-22T12:00Z"],
             ),
-            ("date", &["2026-11-22", "2024-02-29"], &["2026-2-2", "2026-02-29", "x"]),
+            ("date", &["2026-11-22", "2024-02-29", "0000-01-01"], &["2026-2-2", "2026-02-29", "x"]),
             ("duration", &["1h30m", "0", ".5s", "22 ns", "3 days", "1d"], &["1", "h", "1x", ""]),
             ("byte", &["AAAA", "AA=="], &["", "A", "AA"]),
             ("password", &["", "x"], &[]),

@@ -61,12 +61,6 @@ pub struct Rule {
 /// What stands around the offending key or value in an example.
 pub const MARKS: [char; 2] = ['«', '»'];
 
-impl Rule {
-    pub fn by_id(id: &str) -> Option<&'static Self> {
-        RULES.iter().find(|rule| rule.id == id).copied()
-    }
-}
-
 macro_rules! rules {
     ($($name:ident = $id:literal $severity:ident $judge:ident $about:literal, $why:literal, bad $bad:literal, good $good:literal;)*) => {
         $(pub static $name: Rule = Rule {

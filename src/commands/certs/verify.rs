@@ -84,7 +84,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     if presented.is_empty() {
         return Err(Refusal::NoCertificate(args.cert.to_string()).into());
     }
-    let files = if args.files.given() { Some(args.files.read(&session.term)?) } else { None };
+    let files = if args.files.given() { Some(args.files.read(None, &session.term)?) } else { None };
     let now = match (&files, &reader.cluster) {
         (Some(files), _) => files.snapshot.now,
         (None, Some(cluster)) => cluster.now(),

@@ -75,7 +75,7 @@ pub struct Args {
 }
 
 fn rule(id: &str) -> Result<&'static Rule, String> {
-    Rule::by_id(id).ok_or_else(|| {
+    RULES.iter().find(|rule| rule.id == id).copied().ok_or_else(|| {
         let close = did_you_mean(&closest(id, RULES.iter().map(|rule| rule.id)));
         let question = close.map(|question| format!("{question} ")).unwrap_or_default();
         format!("there is no such rule: {question}--list-rules lists all")
@@ -84,11 +84,8 @@ fn rule(id: &str) -> Result<&'static Rule, String> {
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let term = &session.term;
-    if args.list_rules {
-        return list_rules(args.output.format, term);
-    }
-    if let Some(rule) = args.explain {
-        return explain(rule, args.output.format, term);
+    if args.list_rules || args.explain.is_some() {
+        return tell_rules(args.explain.filter(|_| !args.list_rules), args.output.format, term);
     }
     let inputs: Vec<_> = args.paths.iter().chain(&args.files).cloned().collect();
     if inputs.is_empty() {
@@ -137,28 +134,22 @@ fn read_crds(files: &[Input]) -> anyhow::Result<Vec<Resource>> {
     Ok(resources)
 }
 
-fn explain(rule: &Rule, format: Format, term: &Term) -> anyhow::Result<Exit> {
-    match format {
-        Format::Text => term.print(&report::explanation(rule))?,
-        Format::Json => term.line(&json_text(&report::rule(rule))?)?,
-        Format::Sarif => term.line(&json_text(&render::sarif::log(&[]))?)?,
-    }
-    Ok(Exit::Done)
-}
-
-fn list_rules(format: Format, term: &Term) -> anyhow::Result<Exit> {
-    match format {
-        Format::Text => {
+/// Prints a rule in full, or all of them.
+fn tell_rules(rule: Option<&Rule>, format: Format, term: &Term) -> anyhow::Result<Exit> {
+    match (format, rule) {
+        (Format::Text, Some(rule)) => term.print(&report::explanation(rule))?,
+        (Format::Text, None) => {
             let row = |rule: &&Rule| {
                 [rule.id, rule.severity.name(), rule.judge.name(), rule.about].map(str::to_owned).to_vec()
             };
             let header = ["RULE", "SEVERITY", "JUDGE", "ABOUT"];
             term.print(&render::columns(Some(&header), RULES.iter().map(row)))?;
         }
-        Format::Json => {
+        (Format::Json, Some(rule)) => term.line(&json_text(&report::rule(rule))?)?,
+        (Format::Json, None) => {
             term.line(&json_text(&RULES.iter().map(|rule| report::rule(rule)).collect::<Vec<_>>())?)?;
         }
-        Format::Sarif => term.line(&json_text(&render::sarif::log(&[]))?)?,
+        (Format::Sarif, _) => term.line(&json_text(&render::sarif::log(&[]))?)?,
     }
     Ok(Exit::Done)
 }
