@@ -24,7 +24,7 @@ pub struct BuildArgs {
     build_kubeconfig: Option<PathBuf>,
 
     /// Namespace of the agent
-    #[arg(long, value_name = "NAMESPACE", default_value = DEFAULT_KIND.family.release, value_parser = namespace, help_heading = "Build cluster")]
+    #[arg(long, value_name = "NAMESPACE", default_value = DEFAULT_KIND.family.helm_release, value_parser = namespace, help_heading = "Build cluster")]
     build_namespace: String,
 }
 
@@ -185,7 +185,7 @@ mod tests {
     async fn a_build_cluster_that_is_not_named_is_missing_only_where_it_is_needed() {
         let args: BuildArgs = parse(&[]).unwrap();
         assert!(!args.is_named() && args.connect(&session()).await.unwrap().is_none());
-        assert_eq!((args.namespace(), args.kubeconfig()), (DEFAULT_KIND.family.release, None));
+        assert_eq!((args.namespace(), args.kubeconfig()), (DEFAULT_KIND.family.helm_release, None));
         let error = args.connect_to_write(&session()).await.err().unwrap();
         assert!(error.is::<NoBuildCluster>(), "{error}");
         assert!(parse::<BuildArgs>(&["--build-kubeconfig", "b.yaml"]).unwrap().is_named());

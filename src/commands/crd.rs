@@ -16,6 +16,6 @@ pub struct Args {}
 
 pub fn run(_: &Args, session: &Session) -> anyhow::Result<Exit> {
     session.term.note("for trying things out: a control plane gets its own from OpenChoreo's chart");
-    session.term.print(DEFAULT_KIND.crd.unwrap_or_default())?;
+    session.term.print(&DEFAULT_KIND.crd(DEFAULT_KIND.release()).unwrap_or_default())?;
     Ok(Exit::Done)
 }

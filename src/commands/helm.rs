@@ -19,7 +19,7 @@ pub struct Helm {
 impl Helm {
     /// One that keeps the values of the release that installed an agent, or installs a first one.
     pub fn upgrade(family: &Family, release: Option<&str>, chart: &str, version: &str, namespace: &str) -> Self {
-        let mut words = ["upgrade", "--install", release.unwrap_or(family.release)].map(str::to_owned).to_vec();
+        let mut words = ["upgrade", "--install", release.unwrap_or(family.helm_release)].map(str::to_owned).to_vec();
         words.extend(release.map(|_| "--reuse-values".to_owned()));
         words.extend([chart.to_owned(), "--version".into(), version.to_owned()]);
         words.extend(["--namespace".into(), namespace.to_owned()]);
@@ -83,7 +83,7 @@ mod tests {
         };
         let rest = "chart --version 1.2.3 --namespace ns --set 'a=b c' --kube-context 'a b' --kubeconfig=k";
         assert_eq!(line(Some("r")), format!("helm upgrade --install r --reuse-values {rest}"));
-        let release = DEFAULT_KIND.family.release;
+        let release = DEFAULT_KIND.family.helm_release;
         assert_eq!(line(None), format!("helm upgrade --install {release} {rest}"));
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::cluster::{CERT_MANAGER, REVISION, StoredSecret};
 use crate::estate::{CERTIFICATE, CERTIFICATE_REQUEST, ISSUE, ISSUER, Pair};
 use crate::pki::{Bundle, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY};
-use crate::plane::{CA_KEY, DESCRIPTION, DISPLAY_NAME, KEY_FITS, KINDS, Kind, ROTATION};
+use crate::plane::{CA_KEY, DESCRIPTION, DISPLAY_NAME, KEY_FITS, KINDS, ROTATION};
 
 const METADATA: [&str; 9] = [
     "name",
@@ -36,19 +36,12 @@ pub fn kept(object: &Value, key: Option<&str>) -> Value {
     let mut kept = fields(object, &["apiVersion", "kind", "type"]);
     kept["metadata"] = metadata(object);
     let spec = &object["spec"];
-    let named = |known: &&Kind| known.kind == kind;
-    let is_plane = KINDS.iter().find(named).is_some_and(Kind::is_handled);
+    let is_plane = KINDS.iter().any(|known| known.kind == kind);
     match kind {
         _ if is_plane => {
             kept["metadata"]["managedFields"] = object["metadata"]["managedFields"].clone();
             kept["spec"] = with_certificates_only(spec.clone());
             kept["status"] = object["status"].clone();
-        }
-        _ if KINDS.iter().find(named).and_then(Kind::other_scope).is_some_and(Kind::is_handled) => {
-            let client_ca = json!({"clientCA": spec["clusterAgent"]["clientCA"]});
-            let mut spec = fields(spec, &["planeID"]);
-            spec["clusterAgent"] = client_ca;
-            kept["spec"] = with_certificates_only(spec);
         }
         "Secret" => secret(object, key, &mut kept),
         "ConfigMap" => {

@@ -24,9 +24,9 @@ impl<'m> Object<'m> {
         self.node.at(&["metadata", "name"]).and_then(Node::as_str).unwrap_or_default()
     }
 
-    /// Returns the kind of the plane that it is, if planes of this kind are handled.
+    /// Returns the kind of the plane that it is.
     pub fn plane_kind(&self) -> Option<&'static Kind> {
-        Kind::of_object(self.api_version(), self.kind()).filter(|kind| kind.is_handled())
+        Kind::of_object(self.api_version(), self.kind())
     }
 
     pub fn is_plane(&self) -> bool {

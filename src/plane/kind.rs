@@ -5,6 +5,8 @@
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 
+use super::release::Release;
+
 /// The group and version of all kinds.
 const GROUP: &str = "openchoreo.dev";
 const VERSION: &str = "v1alpha1";
@@ -16,10 +18,29 @@ pub struct Family {
     pub plane_type: &'static str,
     /// The agent's chart.
     pub chart: &'static str,
-    /// What the chart's release and the agent's namespace are called, unless said otherwise.
-    pub release: &'static str,
+    /// The default name of the Helm release and of the agent's namespace.
+    pub helm_release: &'static str,
+    /// What the plane's cluster does, as the beginning of a sentence.
+    pub purpose: &'static str,
+    /// The releases that have these kinds.
+    pub releases: &'static [Release],
+    /// What the spec has beside planeID and clusterAgent.
+    pub fields: &'static [Field],
     /// What took its place in a later release.
     pub successor: Option<&'static Self>,
+}
+
+/// What the specs of only some families have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// `secretStoreRef`
+    SecretStore,
+    /// `observabilityPlaneRef`
+    ObservabilityPlane,
+    /// `gateway`
+    Gateway,
+    /// `observerURL`, which is required
+    Observer,
 }
 
 /// Whether planes of a kind have a namespace.
@@ -36,29 +57,30 @@ pub struct Kind {
     pub version: &'static str,
     pub kind: &'static str,
     pub plural: &'static str,
-    /// Every word that names the kind in `TYPE/NAME`, beside its plural and the kind itself.
+    /// Its short names: words that name it, as do its plural and the kind itself.
     pub aliases: &'static [&'static str],
     pub family: &'static Family,
     pub scope: Scope,
     /// The finalizer by which the controller holds a deletion until the gateway has let the agents go.
     pub finalizer: &'static str,
-    /// The CRD that manifests are judged by, as YAML; none for a kind that is recognized only, so that errors can name it.
-    pub crd: Option<&'static str>,
 }
 
 macro_rules! family {
-    ($stem:literal, $successor:expr) => {
+    ($stem:literal, $purpose:literal, $releases:expr, $fields:expr, $successor:expr) => {
         Family {
             plane_type: concat!($stem, "plane"),
             chart: concat!("oci://ghcr.io/openchoreo/helm-charts/openchoreo-", $stem, "-plane"),
-            release: concat!("openchoreo-", $stem, "-plane"),
+            helm_release: concat!("openchoreo-", $stem, "-plane"),
+            purpose: $purpose,
+            releases: $releases,
+            fields: $fields,
             successor: $successor,
         }
     };
 }
 
 macro_rules! kind {
-    ($kind:literal, $lower:literal, $aliases:expr, $family:ident, $scope:ident, $crd:expr) => {
+    ($kind:literal, $lower:literal, $aliases:expr, $family:ident, $scope:ident) => {
         Kind {
             group: GROUP,
             version: VERSION,
@@ -68,56 +90,36 @@ macro_rules! kind {
             family: &$family,
             scope: Scope::$scope,
             finalizer: concat!("openchoreo.dev/", $lower, "-cleanup"),
-            crd: $crd,
         }
     };
 }
 
-static BUILD: Family = family!("build", Some(&WORKFLOW));
-static WORKFLOW: Family = family!("workflow", None);
-static DATA: Family = family!("data", None);
-static OBSERVABILITY: Family = family!("observability", None);
-#[cfg(feature = "invented-kinds")]
-static INVENTED: Family = family!("invented", None);
+const BUILDS: &[Field] = &[Field::SecretStore, Field::ObservabilityPlane];
+static BUILD: Family = family!("build", "A cluster that runs builds", &[Release::V0], BUILDS, Some(&WORKFLOW));
+static WORKFLOW: Family = family!("workflow", "A cluster that runs workflows", &[Release::V1], BUILDS, None);
+static DATA: Family = family!(
+    "data",
+    "A cluster that runs workloads",
+    &Release::ALL,
+    &[Field::Gateway, Field::SecretStore, Field::ObservabilityPlane],
+    None
+);
+static OBSERVABILITY: Family =
+    family!("observability", "A cluster that keeps logs, metrics and traces", &Release::ALL, &[Field::Observer], None);
 
 /// All kinds.
 pub static KINDS: &[Kind] = &[
-    kind!(
-        "ClusterBuildPlane",
-        "clusterbuildplane",
-        &["plane", "planes", "cbp", "cbps"],
-        BUILD,
-        Cluster,
-        Some(include_str!("crd.yaml"))
-    ),
-    kind!("BuildPlane", "buildplane", &[], BUILD, Namespaced, None),
-    kind!("ClusterWorkflowPlane", "clusterworkflowplane", &["cwp", "cwps"], WORKFLOW, Cluster, None),
-    kind!("WorkflowPlane", "workflowplane", &[], WORKFLOW, Namespaced, None),
-    kind!("ClusterDataPlane", "clusterdataplane", &["cdp", "cdps"], DATA, Cluster, None),
-    kind!("DataPlane", "dataplane", &["dp", "dps"], DATA, Namespaced, None),
-    kind!("ClusterObservabilityPlane", "clusterobservabilityplane", &["cop", "cops"], OBSERVABILITY, Cluster, None),
-    kind!("ObservabilityPlane", "observabilityplane", &[], OBSERVABILITY, Namespaced, None),
-    #[cfg(feature = "invented-kinds")]
-    kind!(
-        "ClusterInventedPlane",
-        "clusterinventedplane",
-        &["cip"],
-        INVENTED,
-        Cluster,
-        Some(include_str!("../../tests/kinds/clusterinventedplane.yaml"))
-    ),
-    #[cfg(feature = "invented-kinds")]
-    kind!(
-        "InventedPlane",
-        "inventedplane",
-        &["ip"],
-        INVENTED,
-        Namespaced,
-        Some(include_str!("../../tests/kinds/inventedplane.yaml"))
-    ),
+    kind!("ClusterBuildPlane", "clusterbuildplane", &["cbp", "cbps"], BUILD, Cluster),
+    kind!("BuildPlane", "buildplane", &[], BUILD, Namespaced),
+    kind!("ClusterWorkflowPlane", "clusterworkflowplane", &["cwp", "cwps"], WORKFLOW, Cluster),
+    kind!("WorkflowPlane", "workflowplane", &[], WORKFLOW, Namespaced),
+    kind!("ClusterDataPlane", "clusterdataplane", &["cdp", "cdps"], DATA, Cluster),
+    kind!("DataPlane", "dataplane", &["dp", "dps"], DATA, Namespaced),
+    kind!("ClusterObservabilityPlane", "clusterobservabilityplane", &["cop", "cops"], OBSERVABILITY, Cluster),
+    kind!("ObservabilityPlane", "observabilityplane", &[], OBSERVABILITY, Namespaced),
 ];
 
-/// The kind that is meant where no word says otherwise.
+/// The kind that is meant where neither a word nor a server says otherwise.
 pub static DEFAULT_KIND: &Kind = &KINDS[0];
 
 impl Kind {
@@ -145,9 +147,29 @@ impl Kind {
         KINDS.iter().find(|kind| Some(kind.family) == self.family.successor && kind.scope == self.scope)
     }
 
-    /// Whether planes of this kind are handled, not only recognized.
-    pub fn is_handled(&self) -> bool {
-        self.crd.is_some()
+    /// Returns what the kind is called in another release, where it has another name there.
+    pub fn in_release(&self, release: Release) -> Option<&'static Self> {
+        let stem = |family: &'static Family| family.successor.unwrap_or(family);
+        let alike = |kind: &&Kind| stem(kind.family) == stem(self.family) && kind.scope == self.scope;
+        KINDS.iter().filter(alike).find(|kind| kind.family.releases.contains(&release))
+    }
+
+    /// Returns the release whose schema a plane is judged by where nothing says otherwise: the latest.
+    pub fn release(&self) -> Release {
+        if self.family.releases.contains(&Release::V1) { Release::V1 } else { Release::V0 }
+    }
+
+    /// Returns the kinds of observability planes that a plane of this kind can refer to.
+    pub fn observability_kinds(&self) -> &'static [&'static str] {
+        match self.scope {
+            Scope::Cluster => &["ClusterObservabilityPlane"],
+            Scope::Namespaced => &["ObservabilityPlane", "ClusterObservabilityPlane"],
+        }
+    }
+
+    /// Whether its spec has a field.
+    pub fn has(&self, field: Field) -> bool {
+        self.family.fields.contains(&field)
     }
 
     pub fn api_version(&self) -> String {
@@ -234,6 +256,10 @@ mod tests {
         assert_eq!(DEFAULT_KIND.kind, "ClusterBuildPlane");
         let later = Kind::of_word("cbp").and_then(Kind::successor).unwrap();
         assert_eq!((later.kind, later.successor()), ("ClusterWorkflowPlane", None));
+        assert_eq!(later.in_release(Release::V0).unwrap().kind, "ClusterBuildPlane");
+        assert_eq!(later.in_release(Release::V1), Some(later));
+        let data = Kind::of_word("dp").unwrap();
+        assert_eq!((data.in_release(Release::V0), data.release()), (Some(data), Release::V1));
     }
 
     #[test]
@@ -243,20 +269,9 @@ mod tests {
             (kind.kind, kind.plural, kind.finalizer),
             ("DataPlane", "dataplanes", "openchoreo.dev/dataplane-cleanup")
         );
-        assert_eq!((kind.family.plane_type, kind.family.release), ("dataplane", "openchoreo-data-plane"));
+        assert_eq!((kind.family.plane_type, kind.family.helm_release), ("dataplane", "openchoreo-data-plane"));
         assert_eq!(kind.path(Some("a")), "/apis/openchoreo.dev/v1alpha1/namespaces/a/dataplanes");
         let cluster = kind.other_scope().unwrap();
         assert_eq!(cluster.path(None), "/apis/openchoreo.dev/v1alpha1/clusterdataplanes");
-    }
-
-    #[test]
-    fn a_handled_kind_has_its_own_crd() {
-        for kind in KINDS.iter().filter(|kind| kind.is_handled()) {
-            let crd: serde_json::Value = serde_yaml::from_str(kind.crd.unwrap()).unwrap();
-            assert_eq!(crd["metadata"]["name"], kind.crd_name().as_str());
-            assert_eq!(crd["spec"]["names"]["kind"], kind.kind);
-            let scope = if kind.scope == Scope::Cluster { "Cluster" } else { "Namespaced" };
-            assert_eq!(crd["spec"]["scope"], scope);
-        }
     }
 }

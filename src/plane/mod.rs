@@ -3,6 +3,7 @@
 //! Not here: reading it from a cluster or a file, judging it, showing it.
 
 mod closest;
+mod crd;
 mod dry_run;
 mod goal;
 mod key;
@@ -11,6 +12,7 @@ mod lenient;
 mod name;
 mod plane_name;
 mod read;
+mod release;
 mod releases;
 mod resource;
 mod selector;

@@ -44,11 +44,9 @@ impl FromStr for PlaneName {
 /// Returns the kind that a word before a `/` names.
 fn handled(word: &str) -> Result<&'static Kind, String> {
     match Kind::of_word(word) {
-        Some(kind) if kind.is_handled() => Ok(kind),
-        Some(kind) if Some(kind) == DEFAULT_KIND.successor() => {
-            Err(format!("{} is the kind of OpenChoreo 1.0 and later, which is not handled here", kind.kind))
-        }
-        _ => Err("the type before the `/` is not plane, cbp or clusterbuildplane".into()),
+        Some(kind) => Ok(kind),
+        None if word == "plane" || word == "planes" => Ok(DEFAULT_KIND),
+        None => Err("the type before the `/` is not plane, cbp or clusterbuildplane".into()),
     }
 }
 

@@ -111,7 +111,8 @@ mod tests {
 
     #[test]
     fn each_field_in_the_table_is_one_of_the_reference() {
-        let crd: Value = serde_yaml::from_str(crate::plane::DEFAULT_KIND.crd.unwrap()).unwrap();
+        let crd: Value =
+            serde_yaml::from_str(&crate::plane::DEFAULT_KIND.crd(crate::plane::Release::V0).unwrap()).unwrap();
         let schema = crd.pointer("/spec/versions/0/schema/openAPIV3Schema").unwrap();
         for difference in DIFFERENCES {
             let mut node = schema;
@@ -125,7 +126,8 @@ mod tests {
 
     #[test]
     fn a_crd_tells_what_it_serves() {
-        let mut crd: Value = serde_yaml::from_str(crate::plane::DEFAULT_KIND.crd.unwrap()).unwrap();
+        let mut crd: Value =
+            serde_yaml::from_str(&crate::plane::DEFAULT_KIND.crd(crate::plane::Release::V0).unwrap()).unwrap();
         assert_eq!(Served::of(&crd, "v1alpha1"), Some(Served::default()));
         assert_eq!(Served::of(&crd, "v1"), None);
         let spec = crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/spec").unwrap();

@@ -71,7 +71,7 @@ impl FromStr for Source {
 fn names_one_plane(word: &str) -> bool {
     !word.ends_with('s')
         && !word.contains(|c: char| c.is_ascii_uppercase())
-        && Kind::of_word(word).is_some_and(Kind::is_handled)
+        && (word == "plane" || Kind::of_word(word).is_some())
 }
 
 fn server(authority: &str) -> Result<Source, String> {

@@ -11,7 +11,7 @@ use super::cel::Rules;
 use super::format::{Format, pattern};
 use super::schema::{Additional, Pattern, Resource, Schema, Type};
 use crate::manifest::{Entry, Manifest, Node, Value, objects};
-use crate::plane::{DEFAULT_KIND, KINDS, Kind};
+use crate::plane::{KINDS, Kind};
 use crate::text::visible;
 
 /// Why a CRD can't be judged by.
@@ -50,19 +50,14 @@ impl Resource {
             let kind = object.node.at(&["spec", "names", "kind"]).and_then(Node::as_str).unwrap_or_default();
             if let Some(kind) = KINDS.iter().find(|known| known.kind == kind)
                 && defined.insert(kind, object.node).is_some()
-                && kind.is_handled()
             {
                 return Err(whole(format!("it defines {} more than once", kind.kind)));
             }
         }
-        let handled: Vec<_> = defined.iter().filter(|(kind, _)| kind.is_handled()).collect();
-        if handled.is_empty() {
-            return Err(whole(match DEFAULT_KIND.successor().filter(|later| defined.contains_key(*later)) {
-                Some(later) => format!("it defines {}, the kind's name in OpenChoreo 1.0 and later", later.kind),
-                None => format!("it holds no CustomResourceDefinition of {}", DEFAULT_KIND.kind),
-            }));
+        if defined.is_empty() {
+            return Err(whole("it holds no CustomResourceDefinition of a plane".into()));
         }
-        handled.into_iter().map(|(kind, crd)| reading.resource(kind, crd)).collect()
+        defined.iter().map(|(kind, crd)| reading.resource(kind, crd)).collect()
     }
 }
 
@@ -333,7 +328,7 @@ mod tests {
         assert!(read(other).unwrap_err().message.contains("ClusterWorkflowPlane"));
         assert!(read("a: 1").unwrap_err().message.contains("no CustomResourceDefinition"));
         assert!(read("a: [").unwrap_err().place.starts_with("f:"));
-        let both = format!("{other}---\n{}", DEFAULT_KIND.crd.unwrap());
+        let both = format!("{other}---\n{}", &DEFAULT_KIND.crd(Release::V0).unwrap());
         let resource = read(&both).unwrap().remove(0);
         assert_eq!((resource.group.as_str(), resource.status), ("openchoreo.dev", true));
         assert!(resource.schema("openchoreo.dev/v1alpha1").is_some());

@@ -95,7 +95,7 @@ pub fn fork() -> Validator {
     ];
     let mark = "                secretStoreRef:\n";
     let more: String = fields.iter().map(|field| format!("                {field}\n")).collect();
-    let crd = DEFAULT_KIND.crd.unwrap().replacen(mark, &format!("{more}{mark}"), 1);
+    let crd = DEFAULT_KIND.crd(Release::V0).unwrap().replacen(mark, &format!("{more}{mark}"), 1);
     Validator::of_crds(Resource::all_of(&parse("fork.yaml".into(), crd)).unwrap(), now())
 }
 

@@ -10,13 +10,13 @@ use super::identity::Identity;
 use super::schema::Resource;
 use super::{cel, gateway, metadata, rules};
 use crate::manifest::{Document, Fault, Manifest, Object, Part, Value, parse, parse_part, unfolded};
-use crate::plane::{DEFAULT_KIND, Difference, KINDS, Kind};
+use crate::plane::{DEFAULT_KIND, KINDS, Kind};
 use crate::text::visible;
 
 /// The resources of the reference, one for each kind that is handled.
 static REFERENCE: LazyLock<Vec<Arc<Resource>>> = LazyLock::new(|| {
-    let crds = KINDS.iter().filter_map(|kind| kind.crd);
-    let read = crds.filter_map(|crd| Resource::all_of(&parse("the reference".into(), crd.into())).ok());
+    let crds = KINDS.iter().filter_map(|kind| kind.crd(kind.release()));
+    let read = crds.filter_map(|crd| Resource::all_of(&parse("the reference".into(), crd)).ok());
     read.flatten().map(Arc::new).collect()
 });
 
@@ -145,27 +145,6 @@ impl Validator {
     fn near_miss(&self, object: Object<'_>) -> Option<(String, String)> {
         let (kind, api_version) = (object.kind(), object.api_version());
         let (plane, version) = (nearest(kind).kind, self.api_version());
-        let group = |version: &str| version.split('/').next().unwrap_or_default().to_owned();
-        let known = KINDS.iter().find(|known| known.kind == kind);
-        if let Some(handled) = known.and_then(Kind::other_scope).filter(|other| other.is_handled())
-            && known.is_some_and(|known| !known.is_handled())
-            && group(api_version) == group(&version)
-        {
-            return Some((
-                format!("a {kind} is namespaced and not looked at here"),
-                format!("the cluster-scoped kind is {}", handled.kind),
-            ));
-        }
-        if KINDS
-            .iter()
-            .any(|handled| handled.is_handled() && handled.successor().is_some_and(|later| later.kind == kind))
-        {
-            let releases = Difference::of("").next().map_or("later releases", |difference| difference.releases);
-            return Some((
-                format!("{kind} is what {plane} is called in {releases}"),
-                format!("for releases to v0.17 write `kind: {plane}`"),
-            ));
-        }
         let seems = !kind.is_empty()
             && kind.len() < 64
             && strsim::damerau_levenshtein(&kind.to_lowercase(), &plane.to_lowercase()) <= 2;
@@ -191,7 +170,7 @@ fn nearest(word: &str) -> &'static Kind {
         ..64 => strsim::damerau_levenshtein(&word.to_lowercase(), &kind.kind.to_lowercase()),
         _ => 0,
     };
-    KINDS.iter().filter(|kind| kind.is_handled()).min_by_key(distance).unwrap_or(DEFAULT_KIND)
+    KINDS.iter().min_by_key(distance).unwrap_or(DEFAULT_KIND)
 }
 
 /// Judges a file by the reference, now.
@@ -240,7 +219,8 @@ mod tests {
     #[test]
     fn several_crds_judge_together() {
         let crd = |pattern: &str| {
-            let crd = DEFAULT_KIND.crd.unwrap().replacen("maxLength: 63", &format!("maxLength: {pattern}"), 1);
+            let crd =
+                DEFAULT_KIND.crd(Release::V0).unwrap().replacen("maxLength: 63", &format!("maxLength: {pattern}"), 1);
             Resource::all_of(&parse(format!("{pattern}.yaml"), crd)).unwrap().remove(0)
         };
         let validator = Validator::of_crds(vec![crd("9"), crd("4")], now());

@@ -183,7 +183,8 @@ mod tests {
 
     #[test]
     fn a_crd_is_read_and_another_object_is_none() {
-        let (_folder, inputs) = files(&[("crd.yaml", DEFAULT_KIND.crd.unwrap()), ("other.yaml", "kind: Secret\n")]);
+        let (_folder, inputs) =
+            files(&[("crd.yaml", &DEFAULT_KIND.crd(Release::V0).unwrap()), ("other.yaml", "kind: Secret\n")]);
         assert_eq!(read_crds(&inputs[..1]).unwrap().len(), 1);
         assert!(read_crds(&inputs[1..]).err().unwrap().is::<CrdError>());
     }

@@ -77,7 +77,7 @@ fn kubectl(case: &Case, build: &BuildCase, command: &str) -> String {
 /// The command that gives the agent's chart another value; advice where the chart's version is unknown.
 fn helm(case: &Case, agent: &Agent, value: &str) -> Hint {
     let family = case.facts.plane.kind.family;
-    let (chart, release) = (family.chart, shell_quoted(agent.release.as_deref().unwrap_or(family.release)));
+    let (chart, release) = (family.chart, shell_quoted(agent.release.as_deref().unwrap_or(family.helm_release)));
     // Without one helm would take the newest.
     let version = shell_quoted(agent.chart_version.as_deref().unwrap_or("VERSION"));
     let namespace = shell_quoted(&agent.name.namespace);

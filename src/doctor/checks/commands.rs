@@ -33,8 +33,11 @@ impl Case {
             // Without an agent there is nothing to change.
             Some(target) if matches!(self.build, Some(Ok(_))) || verb == "doctor" => {
                 let default = format!(" --build-namespace {}", shell_quoted(&self.shared.build_namespace));
-                let namespace =
-                    if self.shared.build_namespace == self.facts.plane.kind.family.release { "" } else { &default };
+                let namespace = if self.shared.build_namespace == self.facts.plane.kind.family.helm_release {
+                    ""
+                } else {
+                    &default
+                };
                 hint(format!("{line}{}{namespace}", target.build_flags()))
             }
             _ => Hint::Advice(format!("{line} --build-context CONTEXT")),

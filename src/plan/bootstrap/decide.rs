@@ -170,7 +170,7 @@ pub fn agent_name(
     let annotation = |name: &str| argo?["metadata"]["annotations"][name].as_str().map(str::to_owned);
     if let Some(release) = annotation("meta.helm.sh/release-name")
         && let Some(namespace) = annotation("meta.helm.sh/release-namespace")
-        && (namespace != plan.build_namespace || release != plan.plane.kind.family.release)
+        && (namespace != plan.build_namespace || release != plan.plane.kind.family.helm_release)
     {
         // Helm lets only one release of a cluster install it.
         let first = others().find_map(|agent| agent.plane_id.as_deref());
@@ -472,10 +472,10 @@ mod tests {
             json!({"metadata": {"annotations": {release_name: release, of: namespace}}})
         };
         for (argo, is_free) in [
-            (argo(plan.plane.kind.family.release, BUILD), true),
+            (argo(plan.plane.kind.family.helm_release, BUILD), true),
             (json!({}), true),
             (argo("other", BUILD), false),
-            (argo(plan.plane.kind.family.release, "elsewhere"), false),
+            (argo(plan.plane.kind.family.helm_release, "elsewhere"), false),
         ] {
             assert_eq!(name(&[], Some(&argo)).is_ok(), is_free, "{argo}");
         }

@@ -193,7 +193,7 @@ mod tests {
 
     /// A control plane with the gateway's CA, and a build cluster.
     fn estate(build: Vec<Value>) -> Estate {
-        let crd: Value = serde_yaml::from_str(DEFAULT_KIND.crd.unwrap()).unwrap();
+        let crd: Value = serde_yaml::from_str(&DEFAULT_KIND.crd(Release::V0).unwrap()).unwrap();
         let gateway = root("gateway-ca", Timestamp::now()).certificate;
         let at = Estate::of([crd, secret(CONTROL, "cluster-gateway-ca", &[("ca.crt", &gateway)])], build);
         let missing =
