@@ -5,35 +5,77 @@ use std::time::Duration;
 
 use clap_complete::CompletionCandidate;
 use clap_complete::engine::{PathCompleter, ValueCompleter as _};
+use futures_util::future::join_all;
 use jiff::Timestamp;
 
-use crate::cluster::{self, Cluster, Options};
+use crate::cluster::{self, Cluster, Namespaces, Options};
 use crate::doctor::explained;
-use crate::plane::{Plane, State};
+use crate::plane::{DEFAULT_KIND, KINDS, Kind, Plane, State};
 use crate::term::{self, Term};
 use crate::validate::RULES;
 
 /// How long a shell may be kept waiting.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Lists the planes in the cluster that the line so far means, and the time there; none where that takes too long.
-fn listed() -> (Vec<Plane>, Timestamp) {
+/// Asks the cluster that the line so far means; none where that takes too long.
+fn asked<T>(ask: impl AsyncFnOnce(Cluster) -> Option<T>) -> Option<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let list = async {
+    let answer = async {
         let term = Term::new(term::Options { quiet: true, no_input: true, ..term::Options::default() });
-        let cluster = Cluster::connect(options(std::env::args()), &term).await.ok()?;
-        Some((cluster.planes::<Plane>(None).await.ok()?, cluster.now()))
+        ask(Cluster::connect(options(std::env::args()), &term).await.ok()?).await
     };
-    let planes = runtime
+    runtime
         .ok()
-        .and_then(|runtime| runtime.block_on(async { tokio::time::timeout(PATIENCE, list).await.ok().flatten() }));
+        .and_then(|runtime| runtime.block_on(async { tokio::time::timeout(PATIENCE, answer).await.ok().flatten() }))
+}
+
+/// Lists the planes of some kinds, where the line so far means them, and the time there.
+fn listed(kinds: &[&'static Kind]) -> (Vec<Plane>, Timestamp) {
+    let words: Vec<_> = std::env::args().collect();
+    let namespace = flag(&words, "--namespace").or_else(|| flag(&words, "-n"));
+    let namespaces = match namespace {
+        Some(namespace) => Namespaces::Named(namespace),
+        None if words.iter().any(|word| word == "-A" || word == "--all-namespaces") => Namespaces::All,
+        None => Namespaces::Context,
+    };
+    let planes = asked(async |cluster| {
+        let lists = kinds.iter().map(|kind| cluster.at(kind, &namespaces));
+        let lists = join_all(lists.map(async |place| place.planes::<Plane>(None).await.unwrap_or_default())).await;
+        Some((lists.concat(), cluster.now()))
+    });
     planes.unwrap_or_else(|| (Vec::new(), Timestamp::now()))
+}
+
+/// The kinds that a word of the line names; the build kinds where none does.
+fn kinds() -> (Vec<&'static Kind>, bool) {
+    let words: Vec<_> = std::env::args().skip_while(|word| word != "--").skip(3).collect();
+    // The last word is the one under the cursor.
+    let (_, before) = words.split_last().unwrap_or((const { &String::new() }, &[]));
+    let named = before.iter().find_map(|word| Kind::of_words(word));
+    let is_named = named.is_some();
+    (named.unwrap_or_else(|| [Some(DEFAULT_KIND), DEFAULT_KIND.successor()].into_iter().flatten().collect()), is_named)
 }
 
 /// Names of the planes in the cluster that the line so far means, each with its state.
 pub fn planes() -> Vec<CompletionCandidate> {
-    let (planes, now) = listed();
+    let (planes, now) = listed(&kinds().0);
     planes.iter().map(|plane| plane_candidate(plane, "", now)).collect()
+}
+
+/// The same, and where no word names kinds yet, these.
+pub fn words() -> Vec<CompletionCandidate> {
+    let mut words = planes();
+    if !kinds().1 {
+        let candidate = |kind: &Kind| CompletionCandidate::new(kind.word()).help(Some(kind.kind.into()));
+        words.extend(KINDS.iter().map(candidate));
+        words.push(CompletionCandidate::new("planes").help(Some("all kinds".into())));
+    }
+    words
+}
+
+/// Namespaces of the cluster that the line so far means.
+pub fn namespaces() -> Vec<CompletionCandidate> {
+    candidates(asked(async |cluster| cluster.namespaces().await.ok()).unwrap_or_default())
 }
 
 /// A plane's name behind a prefix. Its planeID is told where it is another word.
@@ -48,7 +90,7 @@ fn plane_candidate(plane: &Plane, prefix: &str, now: Timestamp) -> CompletionCan
 /// Labels of the planes, as a selector takes them; those before the last comma stay.
 pub fn labels(current: &OsStr) -> Vec<CompletionCandidate> {
     let (before, word) = last_of_list(current);
-    let (planes, _) = listed();
+    let (planes, _) = listed(&kinds().0);
     let labels = planes.iter().flat_map(Plane::labels).map(|(key, value)| format!("{key}={value}"));
     let labels: std::collections::BTreeSet<_> = labels.filter(|label| label.starts_with(&word)).collect();
     labels.into_iter().map(|label| CompletionCandidate::new(format!("{before}{label}"))).collect()
@@ -78,11 +120,11 @@ pub fn sources(current: &OsStr) -> Vec<CompletionCandidate> {
         ("secret/", "NAMESPACE/NAME[:KEY] of a Secret"),
         ("configmap/", "NAMESPACE/NAME[:KEY] of a ConfigMap"),
         ("https://", "HOST:PORT of a server"),
-        ("agent", "the agent's certificate, with --build-context"),
+        ("agent", "the agent's certificate, with --plane-context"),
     ];
     let word = current.to_string_lossy();
     if let Some(name) = word.strip_prefix("plane/") {
-        let (planes, now) = listed();
+        let (planes, now) = listed(&kinds().0);
         let named = planes.iter().filter(|plane| plane.name().starts_with(name));
         return named.map(|plane| plane_candidate(plane, "plane/", now)).collect();
     }
@@ -98,11 +140,12 @@ pub fn contexts() -> Vec<CompletionCandidate> {
     candidates(cluster::contexts(&options(std::env::args())))
 }
 
-/// Names of the contexts in the kubeconfig of the build cluster.
-pub fn build_contexts() -> Vec<CompletionCandidate> {
+/// Names of the contexts in the kubeconfig of the plane's cluster.
+pub fn plane_contexts() -> Vec<CompletionCandidate> {
     let mut options = options(std::env::args());
-    options.kubeconfig =
-        flag(&std::env::args().collect::<Vec<_>>(), "--build-kubeconfig").map(Into::into).or(options.kubeconfig);
+    let words: Vec<_> = std::env::args().collect();
+    let kubeconfig = flag(&words, "--plane-kubeconfig").or_else(|| flag(&words, "--plane-kubeconfig"));
+    options.kubeconfig = kubeconfig.map(Into::into).or(options.kubeconfig);
     candidates(cluster::contexts(&options))
 }
 

@@ -6,89 +6,120 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 use clap_complete::ArgValueCandidates;
 
+use super::planes::PlaneArgs;
 use super::session::Session;
 use crate::cluster::{self, Cluster};
 use crate::complete;
-use crate::plane::{DEFAULT_KIND, is_dns_label};
+use crate::plane::{Family, PlaneKey, is_dns_label};
 use crate::text::shell_quoted;
 
-/// The cluster that builds run in, for commands that need it beside the control plane's.
+/// The plane's cluster, for commands that need it beside the control plane's.
 #[derive(Args, Clone, Debug)]
-pub struct BuildArgs {
-    /// Context of the build cluster
-    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::build_contexts), help_heading = "Build cluster")]
-    build_context: Option<String>,
+pub struct PlaneClusterArgs {
+    /// Context of the plane's cluster
+    #[arg(long, alias = "build-context", value_name = "NAME", add = ArgValueCandidates::new(complete::plane_contexts), help_heading = "Plane's cluster")]
+    plane_context: Option<String>,
 
-    /// Kubeconfig of the build cluster; the other one, unless given
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = "Build cluster")]
-    build_kubeconfig: Option<PathBuf>,
+    /// Kubeconfig of the plane's cluster [default: the other one]
+    #[arg(long, alias = "build-kubeconfig", value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = "Plane's cluster")]
+    plane_kubeconfig: Option<PathBuf>,
 
-    /// Namespace of the agent
-    #[arg(long, value_name = "NAMESPACE", default_value = DEFAULT_KIND.family.helm_release, value_parser = namespace, help_heading = "Build cluster")]
-    build_namespace: String,
+    /// Namespace of the agent [default: that of the plane's kind, such as openchoreo-build-plane]
+    #[arg(long, alias = "build-namespace", value_name = "NAMESPACE", value_parser = namespace, help_heading = "Plane's cluster")]
+    plane_namespace: Option<String>,
 }
 
-/// A build cluster, and where in it the agent is.
-pub struct BuildCluster {
+/// A plane's cluster, and where in it the agent is.
+pub struct PlaneCluster {
     pub cluster: Cluster,
-    pub namespace: String,
+    /// The namespace that was named.
+    namespace: Option<String>,
 }
 
-/// A command needs the build cluster.
+impl PlaneCluster {
+    /// Returns the namespace of the agents of a family.
+    pub fn namespace(&self, family: &Family) -> &str {
+        self.namespace.as_deref().unwrap_or(family.helm_release)
+    }
+
+    /// Returns the namespace that was named.
+    pub fn named(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+}
+
+/// A command needs the plane's cluster.
 #[derive(Debug, thiserror::Error)]
-#[error("the agent is in the build cluster, and none is named")]
-pub struct NoBuildCluster;
+#[error("the agent is in the plane's cluster, which is not named")]
+pub struct NoPlaneCluster;
 
-impl NoBuildCluster {
+impl NoPlaneCluster {
     pub fn hint(&self) -> Option<String> {
-        Some("name its context with --build-context, or its kubeconfig with --build-kubeconfig".into())
+        Some("name its context with --plane-context, or its kubeconfig with --plane-kubeconfig".into())
     }
 }
 
-impl BuildArgs {
-    /// Whether a build cluster is meant at all.
+impl PlaneClusterArgs {
+    /// Whether a plane's cluster is meant at all.
     pub fn is_named(&self) -> bool {
-        self.build_context.is_some() || self.build_kubeconfig.is_some()
+        self.plane_context.is_some() || self.plane_kubeconfig.is_some()
     }
 
-    pub fn namespace(&self) -> &str {
-        &self.build_namespace
+    /// Returns the namespace of the agents of a family.
+    pub fn namespace(&self, family: &'static Family) -> &str {
+        self.plane_namespace.as_deref().unwrap_or(family.helm_release)
     }
 
     pub fn kubeconfig(&self) -> Option<&std::path::Path> {
-        self.build_kubeconfig.as_deref()
+        self.plane_kubeconfig.as_deref()
     }
 
     /// Connects where one is named.
-    pub async fn connect(&self, session: &Session) -> anyhow::Result<Option<BuildCluster>> {
+    pub async fn connect(&self, session: &Session) -> anyhow::Result<Option<PlaneCluster>> {
         if !self.is_named() {
             return Ok(None);
         }
         let options = cluster::Options {
-            kubeconfig: self.build_kubeconfig.clone().or_else(|| session.options.kubeconfig.clone()),
-            context: self.build_context.clone(),
+            kubeconfig: self.plane_kubeconfig.clone().or_else(|| session.options.kubeconfig.clone()),
+            context: self.plane_context.clone(),
             request_timeout: session.options.request_timeout,
             ..cluster::Options::default()
         };
         let cluster = Cluster::connect(options, &session.term).await?;
-        Ok(Some(BuildCluster { cluster, namespace: self.build_namespace.clone() }))
+        Ok(Some(PlaneCluster { cluster, namespace: self.plane_namespace.clone() }))
     }
 
-    /// Connects to both clusters for a command that writes, and says to which.
-    pub async fn connect_to_write(&self, session: &Session) -> anyhow::Result<(Cluster, BuildCluster)> {
-        let build = self.connect(session).await?.ok_or(NoBuildCluster)?;
-        let control = session.connect().await?;
+    /// Connects to both clusters for a command that changes a plane, and reports to which.
+    pub async fn connect_to_write(
+        &self,
+        plane: &PlaneArgs,
+        session: &Session,
+    ) -> anyhow::Result<(Cluster, PlaneCluster, PlaneKey)> {
+        let (control, build) = self.connect_both(session).await?;
+        let (control, key) = unless_swapped(&control, Some(&build), plane.at(control.clone()).await).await?;
+        self.announce(&control, &build, key.kind.family, session).await;
+        Ok((control, build, key))
+    }
+
+    /// Connects to both clusters.
+    pub async fn connect_both(&self, session: &Session) -> anyhow::Result<(Cluster, PlaneCluster)> {
+        let build = self.connect(session).await?.ok_or(NoPlaneCluster)?;
+        Ok((session.connect().await?, build))
+    }
+
+    /// Reports which clusters are written to.
+    pub async fn announce(&self, control: &Cluster, build: &PlaneCluster, family: &Family, session: &Session) {
         session.term.note(&format!(
-            "control plane in {}, build plane in {}, namespace {}",
+            "control plane in {}, {} in {}, namespace {}",
             control.target().title(),
+            family.noun(),
             build.cluster.target().title(),
-            build.namespace
+            build.namespace(family)
         ));
         let (one, other) = tokio::join!(control.identity(), build.cluster.identity());
         if one.is_some() && one == other {
             session.term.note("both contexts reach one and the same cluster");
         }
-        Ok((control, build))
     }
 }
 
@@ -124,10 +155,20 @@ impl Swapped {
     /// Of two clusters, with the command line that names them the other way round.
     pub fn of(control: &cluster::Target, build: &cluster::Target, kind: &'static str) -> Self {
         let words: Vec<_> = std::env::args().skip(1).collect();
-        let words =
-            without_flags(&words, &["context", "control-context", "kubeconfig", "build-context", "build-kubeconfig"]);
+        let words = without_flags(
+            &words,
+            &[
+                "context",
+                "control-context",
+                "kubeconfig",
+                "plane-context",
+                "plane-kubeconfig",
+                "build-context",
+                "build-kubeconfig",
+            ],
+        );
         let words: Vec<_> = words.iter().map(|word| shell_quoted(word)).collect();
-        let (words, flags) = (words.join(" "), build.by_context("") + &control.by_context("build-"));
+        let (words, flags) = (words.join(" "), build.by_context("") + &control.by_context("plane-"));
         let command = format!("choreoctl {words}{flags}");
         Self { control: control.title(), build: build.title(), kind, command }
     }
@@ -151,11 +192,11 @@ fn without_flags<'w>(words: &'w [String], flags: &[&str]) -> Vec<&'w str> {
 }
 
 /// Whether the control plane's answer means that the two clusters were named in the place of each other.
-pub async fn swapped(control: &Cluster, build: Option<&BuildCluster>, error: &cluster::Error) -> Option<Swapped> {
+pub async fn swapped(control: &Cluster, build: Option<&PlaneCluster>, error: &cluster::Error) -> Option<Swapped> {
     let (cluster::Error::NoSuchKind { kind, .. }, Some(build)) = (error, build) else {
         return None;
     };
-    let served = build.cluster.served().await.is_ok();
+    let served = build.cluster.served_kinds().await.is_ok_and(|kinds| !kinds.is_empty());
     served.then(|| Swapped::of(control.target(), build.cluster.target(), kind))
 }
 
@@ -165,15 +206,17 @@ pub async fn swapped(control: &Cluster, build: Option<&BuildCluster>, error: &cl
 /// [`Swapped`], and that of the control plane.
 pub async fn unless_swapped<T>(
     control: &Cluster,
-    build: Option<&BuildCluster>,
-    answer: Result<T, cluster::Error>,
+    build: Option<&PlaneCluster>,
+    answer: Result<T, impl Into<anyhow::Error>>,
 ) -> anyhow::Result<T> {
-    if let Err(error) = &answer
-        && let Some(swapped) = swapped(control, build, error).await
-    {
-        return Err(swapped.into());
+    let error = match answer {
+        Ok(answer) => return Ok(answer),
+        Err(error) => error.into(),
+    };
+    match error.downcast_ref() {
+        Some(of_cluster) => Err(swapped(control, build, of_cluster).await.map_or(error, anyhow::Error::from)),
+        None => Err(error),
     }
-    Ok(answer?)
 }
 
 #[cfg(test)]
@@ -183,12 +226,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_build_cluster_that_is_not_named_is_missing_only_where_it_is_needed() {
-        let args: BuildArgs = parse(&[]).unwrap();
+        let args: PlaneClusterArgs = parse(&[]).unwrap();
         assert!(!args.is_named() && args.connect(&session()).await.unwrap().is_none());
         assert_eq!((args.namespace(), args.kubeconfig()), (DEFAULT_KIND.family.helm_release, None));
         let error = args.connect_to_write(&session()).await.err().unwrap();
-        assert!(error.is::<NoBuildCluster>(), "{error}");
-        assert!(parse::<BuildArgs>(&["--build-kubeconfig", "b.yaml"]).unwrap().is_named());
+        assert!(error.is::<NoPlaneCluster>(), "{error}");
+        assert!(parse::<PlaneClusterArgs>(&["--plane-kubeconfig", "b.yaml"]).unwrap().is_named());
     }
 
     #[test]
@@ -200,7 +243,7 @@ mod tests {
 
     #[test]
     fn flags_of_both_clusters_leave_the_line_in_either_spelling() {
-        let words = ["get", "--context", "a", "-o", "json", "--build-context=b", "--contexts", "--context"];
+        let words = ["get", "--context", "a", "-o", "json", "--plane-context=b", "--contexts", "--context"];
         let words = words.map(str::to_owned);
         assert_eq!(without_flags(&words, &["context", "build-context"]), ["get", "-o", "json", "--contexts"]);
     }
@@ -208,7 +251,7 @@ mod tests {
     #[tokio::test]
     async fn only_a_missing_kind_beside_a_build_cluster_can_be_a_swap() {
         let control = cluster::Fake::default().cluster();
-        let build = BuildCluster { cluster: control.clone(), namespace: "n".into() };
+        let build = PlaneCluster { cluster: control.clone(), namespace: "n".into() };
         let missing = || cluster::Error::NoSuchKind { kind: "ClusterBuildPlane", renamed: None, command: "c".into() };
         assert!(swapped(&control, None, &missing()).await.is_none());
         assert!(swapped(&control, Some(&build), &cluster::Error::Changed).await.is_none());
@@ -228,6 +271,6 @@ mod tests {
         let swapped = Swapped::of(&target("one"), &target("two"), "ClusterBuildPlane");
         let text = swapped.to_string();
         assert!(text.starts_with("the contexts are swapped: ") && text.contains("two"), "{text}");
-        assert!(swapped.hint().unwrap().ends_with(" --context two --build-context one"), "{:?}", swapped.hint());
+        assert!(swapped.hint().unwrap().ends_with(" --context two --plane-context one"), "{:?}", swapped.hint());
     }
 }

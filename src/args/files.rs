@@ -85,7 +85,8 @@ impl FileArgs {
                 if self.files.len() > 1 && !seen.insert(value.to_string()) {
                     continue;
                 }
-                if !object.is_plane() {
+                // Of one without a spec a dump has no more than that it exists.
+                if !object.is_plane() || value["spec"].is_null() {
                     related.push(value);
                     continue;
                 }

@@ -1,77 +1,173 @@
-//! Names of planes on the command line, and the planes that they choose in a cluster or in files.
+//! Words that choose planes on the command line, and the planes that they choose in a cluster or in files.
 
 use std::collections::BTreeSet;
 
 use clap::{Args, ValueHint};
 use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
+use super::clusters::namespace;
 use super::files::read_manifests;
+use super::lookup::{Chosen, Lookup};
 use super::session::Session;
-use crate::cluster::{self, Cluster, PlaneObject};
+use crate::cluster::{self, Cluster, Namespaces, PlaneObject};
 use crate::complete;
 use crate::manifest::{self, Input, Object, objects};
-use crate::plane::{DEFAULT_KIND, Kind, Plane, PlaneKey, PlaneName, Selector, closest, did_you_mean};
+use crate::plane::{DEFAULT_KIND, Plane, PlaneKey, PlaneName, Scope, Selector, Wanted, Word, closest, did_you_mean};
 
-/// Planes to look at: all, unless said otherwise.
+/// The namespaces of planes of a namespaced kind.
+#[derive(Args, Clone, Debug, Default)]
+pub struct NamespaceArgs {
+    /// Namespace of namespaced planes [default: that of the context]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace, add = ArgValueCandidates::new(complete::namespaces))]
+    namespace: Option<String>,
+}
+
+/// The same, of several planes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct NamespacesArgs {
+    #[command(flatten)]
+    one: NamespaceArgs,
+
+    /// Namespaced planes of all namespaces
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    all_namespaces: bool,
+}
+
+impl NamespaceArgs {
+    pub fn namespaces(&self) -> Namespaces {
+        self.namespace.clone().map_or(Namespaces::Context, Namespaces::Named)
+    }
+}
+
+impl NamespacesArgs {
+    pub fn namespaces(&self) -> Namespaces {
+        if self.all_namespaces { Namespaces::All } else { self.one.namespaces() }
+    }
+}
+
+/// Words that do not choose planes, or not in a way that the verb can use.
+#[derive(Debug, thiserror::Error)]
+pub enum WordsError {
+    #[error("{0}")]
+    Invalid(String),
+    #[error("a plane is looked for by its name in one namespace: leave --all-namespaces out")]
+    NamedEverywhere,
+    #[error("planes are chosen by names or by labels, not by both")]
+    NamesAndSelector,
+    #[error("no plane is chosen")]
+    Nothing { wanted: Wanted },
+    #[error("one plane is to be named, as NAME, TYPE NAME or TYPE/NAME")]
+    NotOne { wanted: Wanted },
+}
+
+impl WordsError {
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Nothing { wanted } => {
+                let ways = "name planes, or choose some with -l, --all or -f";
+                Some(wanted.explain().map_or_else(|| ways.to_owned(), |more| format!("{ways}; {more}")))
+            }
+            Self::NotOne { wanted } => wanted.explain(),
+            Self::Invalid(_) | Self::NamedEverywhere | Self::NamesAndSelector => None,
+        }
+    }
+}
+
+/// Reads words.
+fn wanted(words: &[Word]) -> Result<Wanted, WordsError> {
+    Wanted::of(words).map_err(WordsError::Invalid)
+}
+
+/// Planes to look at: all of the kind, unless names or labels choose some.
 #[derive(Args, Clone, Debug)]
 pub struct ChoiceArgs {
-    /// Names of the planes; all, unless given
-    #[arg(add = ArgValueCandidates::new(complete::planes))]
-    pub names: Vec<PlaneName>,
+    /// Kinds (joined by commas, `planes` for all) and names of planes, or TYPE/NAME [default: all planes]
+    #[arg(value_name = "TYPE|NAME", add = ArgValueCandidates::new(complete::words))]
+    words: Vec<Word>,
+
+    #[command(flatten)]
+    namespaces: NamespacesArgs,
 
     /// Labels that the planes must have
-    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "names", add = ArgValueCompleter::new(complete::labels))]
+    #[arg(short = 'l', long, value_name = "SELECTOR", add = ArgValueCompleter::new(complete::labels))]
     pub selector: Option<Selector>,
 }
 
-/// Planes that were asked for, and an error for each that doesn't exist.
-pub type Chosen<T> = (Vec<T>, Vec<anyhow::Error>);
-
-/// Returns the kind of the planes that were named: the one that is meant without a word, where none was.
-pub fn kind_of(names: &[PlaneName]) -> anyhow::Result<&'static Kind> {
-    let Some(first) = names.first() else {
-        return Ok(DEFAULT_KIND);
-    };
-    if let Some(other) = names.iter().find(|name| name.kind != first.kind) {
-        anyhow::bail!("a {} and a {} are named: name planes of one kind", first.kind.kind, other.kind.kind);
-    }
-    Ok(first.kind)
-}
-
 impl ChoiceArgs {
-    /// Connects to the cluster of the planes, whose kind it is asked about.
-    pub async fn connect(&self, session: &Session) -> anyhow::Result<Cluster> {
-        Ok(session.connect().await?.of_kind(kind_of(&self.names)?))
+    fn wanted(&self) -> Result<Wanted, WordsError> {
+        let wanted = wanted(&self.words)?;
+        if wanted.names.is_empty() || self.selector.is_none() { Ok(wanted) } else { Err(WordsError::NamesAndSelector) }
     }
 
-    /// Whether all planes are meant.
-    pub fn is_whole(&self) -> bool {
-        self.names.is_empty() && self.selector.is_none()
+    /// Returns the names.
+    ///
+    /// # Errors
+    /// [`WordsError`].
+    pub fn names(&self) -> anyhow::Result<Vec<PlaneName>> {
+        Ok(self.wanted()?.names)
+    }
+
+    /// Returns what identifies the planes that are named, without a look at a cluster.
+    ///
+    /// # Errors
+    /// [`WordsError`].
+    pub fn keys(&self) -> Result<Vec<PlaneKey>, WordsError> {
+        let Wanted { names, kinds, .. } = self.wanted()?;
+        let kind = kinds.and_then(|kinds| kinds.first().copied()).unwrap_or_default();
+        let key = |name: PlaneName| PlaneKey {
+            kind: name.kind.unwrap_or(kind),
+            namespace: self.namespaces.one.namespace.clone(),
+            name: name.to_string(),
+        };
+        Ok(names.into_iter().map(key).collect())
+    }
+
+    /// Whether planes of all namespaces are meant.
+    pub fn is_everywhere(&self) -> bool {
+        self.namespaces.all_namespaces
+    }
+
+    /// Connects to the cluster, and finds out which kinds are meant there.
+    pub async fn connect(&self, session: &Session) -> anyhow::Result<Lookup> {
+        self.look(session.connect().await?).await
+    }
+
+    /// The same in a cluster.
+    pub async fn look(&self, cluster: Cluster) -> anyhow::Result<Lookup> {
+        let wanted = self.wanted()?;
+        if self.namespaces.all_namespaces && !wanted.names.is_empty() {
+            return Err(WordsError::NamedEverywhere.into());
+        }
+        Ok(Lookup::of(cluster, wanted, self.namespaces.namespaces()).await?)
     }
 
     /// The planes in a cluster, each made into what is needed of it as soon as it is there.
     pub async fn in_cluster<T: PlaneObject, R>(
         &self,
-        cluster: &Cluster,
+        lookup: &Lookup,
         make: impl Fn(T) -> R,
     ) -> Result<Chosen<R>, cluster::Error> {
-        if self.names.is_empty() {
-            return Ok((cluster.planes_as(self.selector.as_ref(), make).await?, Vec::new()));
-        }
-        let names: BTreeSet<_> = self.names.iter().map(PlaneName::as_str).collect();
-        by_name(cluster, names, make).await
+        lookup.planes_as(self.selector.as_ref(), make).await
     }
 
     /// The planes out of files.
-    pub fn in_files(&self, planes: &[Plane]) -> (BTreeSet<PlaneKey>, Vec<anyhow::Error>) {
-        let there = |name: &&PlaneName| planes.iter().any(|plane| name.names(plane));
-        let missing = self.names.iter().filter(|name| !there(name));
-        let missing = missing.map(|name| NotInFiles::new(name, planes).into());
-        let wanted = |plane: &&Plane| {
-            (self.names.is_empty() || self.names.iter().any(|name| name.names(plane)))
+    pub fn in_files(&self, planes: &[Plane]) -> anyhow::Result<(BTreeSet<PlaneKey>, Vec<anyhow::Error>)> {
+        let wanted = self.wanted()?;
+        let is_of_kind = |plane: &Plane| wanted.kinds.as_ref().is_none_or(|kinds| kinds.contains(&plane.kind));
+        let is_there = |plane: &Plane| match &self.namespaces.one.namespace {
+            Some(namespace) if plane.kind.scope == Scope::Namespaced => {
+                plane.metadata.namespace.as_ref() == Some(namespace)
+            }
+            _ => true,
+        };
+        let all: Vec<_> = planes.iter().filter(|plane| is_of_kind(plane) && is_there(plane)).collect();
+        let missing = wanted.names.iter().filter(|name| !all.iter().any(|plane| name.names(plane)));
+        let missing = missing.map(|name| NotInFiles::new(name, planes).into()).collect();
+        let chosen = |plane: &&&Plane| {
+            (wanted.names.is_empty() || wanted.names.iter().any(|name| name.names(plane)))
                 && self.selector.as_ref().is_none_or(|selector| selector.matches(plane.labels()))
         };
-        (planes.iter().filter(wanted).map(Plane::key).collect(), missing.collect())
+        Ok((all.iter().filter(chosen).map(|plane| plane.key()).collect(), missing))
     }
 }
 
@@ -94,149 +190,163 @@ impl NotInFiles {
     }
 }
 
-/// Planes to do something with: one way of naming them must be given.
+/// Planes to do something with: one way of choosing them must be given.
 #[derive(Args, Clone, Debug)]
-#[group(required = true, multiple = false)]
+#[group(required = true, multiple = true)]
 pub struct WhichArgs {
-    /// Names of the planes
-    #[arg(add = ArgValueCandidates::new(complete::planes))]
-    names: Vec<PlaneName>,
+    /// Kinds (joined by commas, `planes` for all) and names of planes, or TYPE/NAME
+    #[arg(value_name = "TYPE|NAME", add = ArgValueCandidates::new(complete::words))]
+    words: Vec<Word>,
 
     /// Labels of the planes
-    #[arg(short = 'l', long, value_name = "SELECTOR", add = ArgValueCompleter::new(complete::labels))]
+    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with_all = ["all", "files"], add = ArgValueCompleter::new(complete::labels))]
     selector: Option<Selector>,
 
     /// All planes
-    #[arg(long)]
+    #[arg(long, conflicts_with = "files")]
     all: bool,
 
     /// Planes in manifests (can be repeated)
-    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath, conflicts_with = "words")]
     files: Vec<Input>,
 }
 
-impl WhichArgs {
-    /// Returns a cluster that is asked about the planes' kind.
-    pub fn of_kind(&self, cluster: Cluster) -> anyhow::Result<Cluster> {
-        Ok(cluster.of_kind(kind_of(&self.names)?))
+/// The same, with the namespaces.
+#[derive(Args, Clone, Debug)]
+pub struct PlanesArgs {
+    #[command(flatten)]
+    which: WhichArgs,
+
+    #[command(flatten)]
+    namespaces: NamespacesArgs,
+}
+
+impl PlanesArgs {
+    /// Finds out which kinds are meant in a cluster. A verb that writes asks for a word where two may be meant.
+    pub async fn look(&self, cluster: Cluster, writes: bool) -> anyhow::Result<Lookup> {
+        let WhichArgs { words, selector, all, files } = &self.which;
+        let wanted = wanted(words)?;
+        match (wanted.names.is_empty(), *all || selector.is_some()) {
+            (false, true) => return Err(WordsError::NamesAndSelector.into()),
+            (true, false) if files.is_empty() => return Err(WordsError::Nothing { wanted }.into()),
+            _ if self.namespaces.all_namespaces && !wanted.names.is_empty() => {
+                return Err(WordsError::NamedEverywhere.into());
+            }
+            _ => {}
+        }
+        let namespaces = self.namespaces.namespaces();
+        if !files.is_empty() {
+            return Ok(Lookup::of_keys(cluster, self.in_manifests()?, &namespaces));
+        }
+        let lookup = Lookup::of(cluster, wanted, namespaces).await?;
+        if writes {
+            lookup.refuse_doubt()?;
+        }
+        Ok(lookup)
     }
 
     /// The planes that exist, and an error for each that is named and doesn't.
-    pub async fn planes(&self, cluster: &Cluster) -> anyhow::Result<Chosen<Plane>> {
-        if self.all || self.selector.is_some() {
-            return Ok((cluster.planes(self.selector.as_ref()).await?, Vec::new()));
-        }
-        let names = self.named()?;
-        Ok(by_name(cluster, names.iter().map(String::as_str).collect(), |plane| plane).await?)
+    pub async fn planes(&self, lookup: &Lookup) -> Result<Chosen<Plane>, cluster::Error> {
+        lookup.planes_as(self.which.selector.as_ref(), |plane| plane).await
     }
 
     /// What identifies them, whether they exist or not.
-    pub async fn keys(&self, cluster: &Cluster) -> anyhow::Result<Vec<PlaneKey>> {
-        if self.all || self.selector.is_some() {
-            return Ok(cluster.planes_as(self.selector.as_ref(), |plane: Plane| plane.key()).await?);
-        }
-        Ok(self.named()?.iter().map(|name| cluster.key(name)).collect())
+    pub async fn keys(&self, lookup: &Lookup) -> Result<Vec<PlaneKey>, cluster::Error> {
+        lookup.keys(self.which.selector.as_ref()).await
     }
 
-    fn named(&self) -> Result<BTreeSet<String>, manifest::Error> {
-        if self.files.is_empty() {
-            return Ok(self.names.iter().map(ToString::to_string).collect());
-        }
-        let manifests = read_manifests(&self.files, false)?;
+    fn in_manifests(&self) -> Result<Vec<PlaneKey>, manifest::Error> {
+        let files = &self.which.files;
+        let manifests = read_manifests(files, false)?;
         let planes = manifests.iter().flat_map(objects).filter(Object::is_plane);
-        let names: BTreeSet<_> = planes.map(|object| object.name().to_owned()).collect();
+        let keys: BTreeSet<_> = planes.map(|object| PlaneKey::of_object(&object.node.to_json())).collect();
         // A misspelt kind must not pass for nothing to do.
-        match self.files.first() {
-            Some(file) if names.is_empty() => Err(manifest::Error::NoPlane { file: file.to_string() }),
-            _ => Ok(names),
+        match files.first() {
+            Some(file) if keys.is_empty() => Err(manifest::Error::NoPlane { file: file.to_string() }),
+            _ => Ok(keys.into_iter().collect()),
         }
     }
 }
 
-async fn by_name<T: PlaneObject, R>(
-    cluster: &Cluster,
-    names: BTreeSet<&str>,
-    make: impl Fn(T) -> R,
-) -> Result<Chosen<R>, cluster::Error> {
-    let (mut planes, mut missing) = (Vec::new(), Vec::new());
-    for name in names {
-        match cluster.exact_plane(name).await {
-            Ok(plane) => planes.push(make(plane)),
-            Err(error) if error.is_not_found() => missing.push((name, error)),
-            Err(error) => return Err(error),
-        }
-    }
-    // One list for all of them, and none where nothing is missing.
-    let known = if missing.is_empty() { Vec::new() } else { cluster.names().await };
-    let missing = missing.into_iter().map(|(name, error)| error.with_similar(name, &known).into());
-    Ok((planes, missing.collect()))
+/// Planes of which at least one is named, or all of some kinds are.
+#[derive(Args, Clone, Debug)]
+pub struct NamedArgs {
+    /// Kinds (joined by commas, `planes` for all) and names of planes, or TYPE/NAME
+    #[arg(value_name = "TYPE|NAME", required = true, add = ArgValueCandidates::new(complete::words))]
+    words: Vec<Word>,
+
+    #[command(flatten)]
+    namespaces: NamespacesArgs,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::args::tests::{PLANE, files, parse};
-    use serde_json::json;
+impl NamedArgs {
+    /// Finds out which kinds are meant in a cluster.
+    pub async fn look(&self, cluster: Cluster) -> anyhow::Result<Lookup> {
+        let wanted = wanted(&self.words)?;
+        if self.namespaces.all_namespaces && !wanted.names.is_empty() {
+            return Err(WordsError::NamedEverywhere.into());
+        }
+        Ok(Lookup::of(cluster, wanted, self.namespaces.namespaces()).await?)
+    }
+}
 
-    fn plane(name: &str) -> Plane {
-        serde_json::from_value(json!({"metadata": {"name": name, "labels": {"team": name}}})).unwrap()
+/// One plane.
+#[derive(Args, Clone, Debug)]
+pub struct PlaneArgs {
+    /// Kind and name of the plane, or TYPE/NAME
+    #[arg(value_name = "[TYPE] NAME", num_args = 0..=2, add = ArgValueCandidates::new(complete::words))]
+    words: Vec<Word>,
+
+    #[command(flatten)]
+    namespace: NamespaceArgs,
+}
+
+impl PlaneArgs {
+    pub fn is_given(&self) -> bool {
+        !self.words.is_empty()
     }
 
-    fn names(keys: BTreeSet<PlaneKey>) -> Vec<String> {
-        keys.into_iter().map(|key| key.name).collect()
+    /// Adds a name that was asked for.
+    pub fn set_name(&mut self, name: &str) {
+        self.words.extend(name.parse());
     }
 
-    #[test]
-    fn planes_of_one_kind_are_named_together() {
-        let choice: ChoiceArgs = parse(&["a", "b"]).unwrap();
-        assert_eq!(kind_of(&choice.names).unwrap(), DEFAULT_KIND);
-        assert_eq!(kind_of(&[]).unwrap(), DEFAULT_KIND);
-        let mut names = choice.names;
-        names[1].kind = Kind::of_word("dp").unwrap();
-        let error = kind_of(&names).unwrap_err().to_string();
-        assert_eq!(error, "a ClusterBuildPlane and a DataPlane are named: name planes of one kind");
+    /// Returns the name, with its kind where a word tells it; none where there are no words, or only a kind's.
+    ///
+    /// # Errors
+    /// [`WordsError`].
+    pub fn name(&self) -> Result<(Option<PlaneName>, Wanted), WordsError> {
+        let wanted = wanted(&self.words)?;
+        match wanted.names.as_slice() {
+            _ if wanted.kinds.as_ref().is_some_and(|kinds| kinds.len() != 1) => Err(WordsError::NotOne { wanted }),
+            [] => Ok((None, wanted)),
+            [name] => Ok((Some(name.clone()), wanted)),
+            _ => Err(WordsError::NotOne { wanted }),
+        }
     }
 
-    #[test]
-    fn planes_in_files_are_chosen_by_name_or_label() {
-        let planes = [plane("shared-builder"), plane("other")];
-        let choose = |words: &[&str]| parse::<ChoiceArgs>(words).unwrap().in_files(&planes);
-        assert_eq!(names(choose(&[]).0), ["other", "shared-builder"]);
-        assert_eq!(names(choose(&["-l", "team=other"]).0), ["other"]);
-        let (found, missing) = choose(&["other", "shared-bilder"]);
-        assert_eq!(names(found), ["other"]);
-        let missing = missing[0].downcast_ref::<NotInFiles>().unwrap();
-        assert_eq!(missing.to_string(), "there is no plane shared-bilder in the files");
-        assert_eq!(missing.hint().unwrap(), "did you mean shared-builder?");
-        assert!(parse::<ChoiceArgs>(&["a", "-l", "b=c"]).unwrap_err().contains("cannot be used with"));
+    /// Returns what identifies a plane that is made without a look at a cluster.
+    ///
+    /// # Errors
+    /// [`WordsError`] where no name is given.
+    pub fn key(&self) -> Result<PlaneKey, WordsError> {
+        let (name, wanted) = self.name()?;
+        let name = name.ok_or(WordsError::NotOne { wanted })?;
+        let kind = name.kind.unwrap_or(DEFAULT_KIND);
+        let namespace = self.namespace.namespace.clone().filter(|_| kind.scope == Scope::Namespaced);
+        Ok(PlaneKey { kind, namespace, name: name.as_str().to_owned() })
     }
 
-    #[test]
-    fn planes_to_do_something_with_are_named_in_one_way() {
-        assert!(parse::<WhichArgs>(&[]).unwrap_err().contains("required"));
-        assert!(parse::<WhichArgs>(&["a", "--all"]).unwrap_err().contains("cannot be used with"));
-        let which: WhichArgs = parse(&["b", "a", "b"]).unwrap();
-        assert_eq!(which.named().unwrap().into_iter().collect::<Vec<_>>().len(), 2);
-    }
-
-    #[test]
-    fn manifests_name_planes_and_a_misspelt_kind_is_an_error() {
-        let (_folder, inputs) = files(&[("a.yaml", PLANE), ("b.yaml", &PLANE.replace("BuildPlane", "BuiltPlane"))]);
-        let which = |input: &Input| parse::<WhichArgs>(&["-f", &input.to_string()]).unwrap();
-        assert_eq!(which(&inputs[0]).named().unwrap().len(), 1);
-        let error = which(&inputs[1]).named().unwrap_err().to_string();
-        assert!(error.ends_with("b.yaml holds no ClusterBuildPlane"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn each_plane_that_does_not_exist_is_an_error_of_its_own() {
-        let object = json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": "a"}, "spec": {}});
-        let cluster = cluster::Fake::of([object]).cluster();
-        let choice: ChoiceArgs = parse(&["a", "b", "c"]).unwrap();
-        assert!(!choice.is_whole());
-        let (found, missing) = choice.in_cluster(&cluster, |plane: Plane| plane.name().to_owned()).await.unwrap();
-        assert_eq!((found, missing.len()), (vec!["a".to_owned()], 2));
-        let all: ChoiceArgs = parse(&[]).unwrap();
-        assert_eq!(all.in_cluster(&cluster, |plane: Plane| plane).await.unwrap().0.len(), 1);
+    /// Returns what identifies the plane in a cluster, and the cluster as it is asked about its kind.
+    ///
+    /// # Errors
+    /// [`WordsError`], and [`super::Doubt`] where the server has two kinds that may be meant.
+    pub async fn at(&self, cluster: Cluster) -> anyhow::Result<(Cluster, PlaneKey)> {
+        let (name, wanted) = self.name()?;
+        let name = name.ok_or(WordsError::NotOne { wanted: wanted.clone() })?;
+        let lookup = Lookup::of(cluster, wanted, self.namespace.namespaces()).await?;
+        let cluster = lookup.only(&name).await?;
+        let key = cluster.key(name.as_str());
+        Ok((cluster, key))
     }
 }

@@ -1,13 +1,14 @@
 //! What a plane is made of on the command line: its CA, and what its spec says beside it.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use clap::{Args, ValueHint};
 
 use crate::manifest::{self, Input};
 use crate::pki::{Bundle, BundleError};
 use crate::plane::{
-    CaSecret, DEFAULT_KIND, DESCRIPTION, DISPLAY_NAME, OBSERVABILITY_KIND, ObservabilityPlaneRef, Plane, PlaneName,
+    CaSecret, DESCRIPTION, DISPLAY_NAME, Field, Kind, OBSERVABILITY_KIND, ObservabilityPlaneRef, Plane, PlaneKey,
     SecretStoreRef, is_dns_label, is_label_value, is_qualified_name,
 };
 use crate::text::visible;
@@ -19,7 +20,7 @@ pub struct CaArgs {
     #[arg(long = "client-ca-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub client_ca_files: Vec<Input>,
 
-    /// Secret of the control plane with the CA's certificates; the key is ca.crt, unless given
+    /// Secret of the control plane with the CA's certificates; the default key is ca.crt
     #[arg(long, value_name = "NAMESPACE/NAME[:KEY]", conflicts_with = "client_ca_files")]
     pub client_ca_secret: Option<CaSecret>,
 }
@@ -27,23 +28,27 @@ pub struct CaArgs {
 /// What a plane says beside its CA.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct SpecArgs {
-    /// Logical plane that the agent belongs to; the name, unless given
+    /// Logical plane that the agent belongs to [default: the name]
     #[arg(long, value_name = "ID", value_parser = plane_id)]
     pub plane_id: Option<String>,
 
-    /// ClusterSecretStore in the build cluster
+    /// ClusterSecretStore in the plane's cluster
     #[arg(long, value_name = "NAME")]
     secret_store: Option<String>,
 
-    /// ClusterObservabilityPlane that takes the builds' logs
-    #[arg(long, value_name = "NAME", value_parser = plane_id)]
-    observability_plane: Option<String>,
+    /// Observability plane that takes the plane's logs
+    #[arg(long, value_name = "[KIND/]NAME")]
+    observability_plane: Option<ObservabilityName>,
 
-    /// Name for people
+    /// Where the Observer of an observability plane is reached
+    #[arg(long, value_name = "URL")]
+    observer_url: Option<String>,
+
+    /// Display name
     #[arg(long, value_name = "TEXT")]
     display_name: Option<String>,
 
-    /// Description for people
+    /// Description
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
 
@@ -56,23 +61,81 @@ pub struct SpecArgs {
     annotations: Vec<(String, String)>,
 }
 
+/// An observability plane, as `NAME` or `KIND/NAME`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ObservabilityName {
+    kind: Option<&'static Kind>,
+    name: String,
+}
+
+impl FromStr for ObservabilityName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, name) = match text.split_once('/') {
+            None => (None, text),
+            Some((word, name)) => {
+                let kind = Kind::of_word(word).filter(|kind| kind.has(Field::Observer));
+                (Some(kind.ok_or("the kind before the `/` is that of an observability plane")?), name)
+            }
+        };
+        Ok(Self { kind, name: plane_id(name)? })
+    }
+}
+
+/// A flag that a kind of planes has no use for, or lacks.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    #[error("a {kind} has no {field}: leave {flag} out")]
+    NoField { kind: &'static str, field: &'static str, flag: &'static str },
+    #[error("a {kind} must have an observerURL: name it with --observer-url")]
+    NoObserver { kind: &'static str },
+    #[error("a {kind} can't refer to a {other}")]
+    OtherScope { kind: &'static str, other: &'static str },
+}
+
 impl SpecArgs {
     /// The plane without a CA. planeID is always written.
-    pub fn plane(&self, name: Option<&PlaneName>) -> Plane {
-        let kind = name.map_or(DEFAULT_KIND, |name| name.kind);
-        let name = name.map(PlaneName::as_str).unwrap_or_default();
-        let mut plane = Plane::new(kind, name);
+    ///
+    /// # Errors
+    /// [`SpecError`].
+    pub fn plane(&self, key: &PlaneKey) -> Result<Plane, SpecError> {
+        let kind = key.kind;
+        let fields = [
+            (self.secret_store.is_some(), Field::SecretStore, "secretStoreRef", "--secret-store"),
+            (
+                self.observability_plane.is_some(),
+                Field::ObservabilityPlane,
+                "observabilityPlaneRef",
+                "--observability-plane",
+            ),
+            (self.observer_url.is_some(), Field::Observer, "observerURL", "--observer-url"),
+        ];
+        if let Some((_, _, field, flag)) = fields.into_iter().find(|(given, field, ..)| *given && !kind.has(*field)) {
+            return Err(SpecError::NoField { kind: kind.kind, field, flag });
+        }
+        let mut plane = Plane::new(kind, &key.name);
+        plane.metadata.namespace.clone_from(&key.namespace);
         plane.metadata.labels = some(self.labels.iter().cloned().collect());
         let words = [(DISPLAY_NAME, &self.display_name), (DESCRIPTION, &self.description)];
         let words = words.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text.clone()?)));
         plane.metadata.annotations = some(self.annotations.iter().cloned().chain(words).collect());
-        plane.spec.plane_id = Some(self.plane_id.clone().unwrap_or_else(|| name.to_owned()));
+        plane.spec.plane_id = Some(self.plane_id.clone().unwrap_or_else(|| key.name.clone()));
         plane.spec.secret_store_ref = self.secret_store.clone().map(|name| SecretStoreRef { name });
-        plane.spec.observability_plane_ref = self
-            .observability_plane
-            .clone()
-            .map(|name| ObservabilityPlaneRef::Object { kind: Some(OBSERVABILITY_KIND.into()), name });
-        plane
+        if let Some(ObservabilityName { kind: named, name }) = self.observability_plane.clone() {
+            let kinds = kind.observability_kinds();
+            let of = named.map_or(OBSERVABILITY_KIND, |named| named.kind);
+            if !kinds.contains(&of) {
+                return Err(SpecError::OtherScope { kind: kind.kind, other: of });
+            }
+            plane.spec.observability_plane_ref = Some(ObservabilityPlaneRef::Object { kind: Some(of.into()), name });
+        }
+        match &self.observer_url {
+            Some(url) => drop(plane.spec.other.insert("observerURL".into(), url.as_str().into())),
+            None if kind.has(Field::Observer) => return Err(SpecError::NoObserver { kind: kind.kind }),
+            None => {}
+        }
+        Ok(plane)
     }
 }
 

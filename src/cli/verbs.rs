@@ -16,7 +16,7 @@ const VERBS: [Verb; 29] = [
     (
         &["logs", "log"],
         "`kubectl logs --namespace openchoreo-build-plane --selector app=cluster-agent --context CONTEXT` shows the \
-         agent's log in the build cluster; `choreoctl doctor NAME --build-context CONTEXT` explains what is wrong",
+         agent's log in the build cluster; `choreoctl doctor NAME --plane-context CONTEXT` explains what is wrong",
     ),
     (
         &["edit"],

@@ -18,7 +18,7 @@ use super::error::Error;
 use super::fields::{Writer, writers};
 use super::planes::{MANAGER, patch_params, written};
 use super::rights::Right;
-use crate::plane::{DryRun, NamespacedName};
+use crate::plane::{DryRun, Family, KINDS, NamespacedName};
 use crate::text::visible;
 
 /// By which the chart's agents are found, whatever the release is called.
@@ -228,6 +228,22 @@ impl Drop for StoredSecret {
     }
 }
 
+impl Agent {
+    /// Whether it may be a plane's of a family: by its plane type, which may be that of another release; where that is of
+    /// another family, by the name that the chart gives it.
+    pub fn may_be_of(&self, family: &Family) -> bool {
+        let Some(plane_type) = self.plane_type.as_deref() else {
+            return true;
+        };
+        let is_kin = |other: &&'static Family| other.is_kin(family);
+        let mut families = KINDS.iter().map(|kind| kind.family).filter(|other| other.plane_type == plane_type);
+        match families.next() {
+            None => true,
+            Some(other) => is_kin(&other) || self.name.name.ends_with(family.plane_type),
+        }
+    }
+}
+
 impl Cluster {
     /// The agents in a namespace.
     pub async fn agents(&self, namespace: &str) -> Result<Vec<Agent>, Error> {
@@ -242,19 +258,26 @@ impl Cluster {
         Ok(found.items.into_iter().map(Agent::of).collect())
     }
 
-    /// The agent of a planeID; without one, the only agent that there is.
+    /// The agent of a planeID of a family; without a planeID, the only agent that there is.
     ///
     /// # Errors
     /// [`Error::NoAgent`] and [`Error::SeveralAgents`] otherwise.
-    pub async fn agent(&self, namespace: &str, plane_id: Option<&str>) -> Result<Agent, Error> {
-        self.the_one(self.agents(namespace).await?, namespace, plane_id)
+    pub async fn agent(&self, namespace: &str, family: &Family, plane_id: Option<&str>) -> Result<Agent, Error> {
+        self.the_one(self.agents(namespace).await?, namespace, family, plane_id)
     }
 
     /// The same among the agents of a namespace.
     ///
     /// # Errors
     /// [`Error::NoAgent`] and [`Error::SeveralAgents`] otherwise.
-    pub fn the_one(&self, mut agents: Vec<Agent>, namespace: &str, plane_id: Option<&str>) -> Result<Agent, Error> {
+    pub fn the_one(
+        &self,
+        mut agents: Vec<Agent>,
+        namespace: &str,
+        family: &Family,
+        plane_id: Option<&str>,
+    ) -> Result<Agent, Error> {
+        agents.retain(|agent| agent.may_be_of(family));
         let ids: Vec<_> = agents.iter().filter_map(|agent| agent.plane_id.clone()).collect();
         if let Some(id) = plane_id {
             agents.retain(|agent| agent.plane_id.as_deref() == Some(id));
@@ -421,6 +444,13 @@ impl Cluster {
         let request = http::Request::patch(written(path, dry_run));
         let request = request.header(http::header::CONTENT_TYPE, "application/merge-patch+json");
         self.request(request.body(fields.to_string().into_bytes())).await
+    }
+
+    /// Returns the names of all namespaces.
+    pub async fn namespaces(&self) -> Result<Vec<String>, Error> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let list = self.ask(api.list_metadata(&ListParams::default())).await?;
+        Ok(list.items.into_iter().filter_map(|namespace| namespace.metadata.name).collect())
     }
 
     /// What tells this cluster from any other: the UID of its first namespace; none where that may not be read.

@@ -7,7 +7,7 @@ use super::connection::Cluster;
 use super::error::{Cause, Error};
 use super::fields::Fields;
 use super::planes::{MANAGER, patch_params};
-use crate::plane::DryRun;
+use crate::plane::{DryRun, Release};
 use crate::text::shell_quoted;
 
 /// Managers that write whole objects and so hold fields that apply is meant to manage, with the operation `Update`.
@@ -141,18 +141,25 @@ impl Cluster {
     }
 
     fn refuse_both_sources(&self, name: &str, manifest: &Value, before: &Value, after: &Value) -> Result<(), Error> {
-        let path = |source| format!("/spec/clusterAgent/clientCA/{source}");
-        let holds =
-            |object: &Value, source| object.pointer(&path(source)).is_some_and(|value| !value.is_null() && value != "");
-        if !holds(after, "value") || !holds(after, "secretRef") {
+        let path = |source: &str| format!("/spec/clusterAgent/clientCA/{source}");
+        let holds = |object: &Value, source: &str| {
+            object.pointer(&path(source)).is_some_and(|value| !value.is_null() && value != "")
+        };
+        let secret = Release::ALL.map(Release::secret_field).into_iter().find(|field| holds(after, field));
+        let Some(secret) = secret.filter(|_| holds(after, "value")) else {
             return Ok(());
-        }
-        let other = if holds(manifest, "value") { "secretRef" } else { "value" };
+        };
+        let other = if holds(manifest, "value") { secret } else { "value" };
         let field = format!("/fieldsV1/f:spec/f:clusterAgent/f:clientCA/f:{other}");
         let mut others = entries(before).iter().filter(|entry| !taken_over(entry) && !ours(entry));
         let owner = others.find(|entry| entry.pointer(&field).is_some()).and_then(|entry| entry["manager"].as_str());
         let removal = json!([{"op": "remove", "path": path(other)}]).to_string();
-        let command = format!("kubectl patch {} {name} --type=json -p {}", self.kind.plural, shell_quoted(&removal));
+        let command = format!(
+            "kubectl patch {} {name}{} --type=json -p {}",
+            self.kind.plural,
+            self.in_namespace(),
+            shell_quoted(&removal)
+        );
         Err(Error::BothSources { owner: owner.map(str::to_owned), command: self.target.command(&command) })
     }
 

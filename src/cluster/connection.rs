@@ -10,13 +10,24 @@ use super::error::Error;
 use super::target::{Options, Target};
 use crate::plane::{DEFAULT_KIND, Kind, PlaneKey, Scope};
 use crate::term::Term;
+use crate::text::shell_quoted;
+
+/// Where planes of a namespaced kind are looked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Namespaces {
+    /// In that of the context, as with kubectl.
+    #[default]
+    Context,
+    Named(String),
+    All,
+}
 
 /// A cluster that can be asked. Cheap to clone.
 #[derive(Clone)]
 pub struct Cluster {
     pub(super) client: kube::Client,
     pub(super) kind: &'static Kind,
-    /// Where planes of a namespaced kind are meant to be.
+    /// Where planes of a namespaced kind are meant to be; none for all namespaces.
     pub(super) namespace: Option<String>,
     pub(super) target: Arc<Target>,
     pub(super) observed: Arc<Observed>,
@@ -41,7 +52,16 @@ impl Cluster {
     /// Returns the same cluster, asked about planes of this kind: those of a namespaced one are in the namespace of the
     /// context, as with kubectl.
     pub fn of_kind(&self, kind: &'static Kind) -> Self {
-        let namespace = (kind.scope == Scope::Namespaced).then(|| self.target.namespace.clone());
+        self.at(kind, &Namespaces::Context)
+    }
+
+    /// Returns the same cluster, asked about planes of this kind, those of a namespaced one in these namespaces.
+    pub fn at(&self, kind: &'static Kind, namespaces: &Namespaces) -> Self {
+        let namespace = match (kind.scope, namespaces) {
+            (Scope::Cluster, _) | (_, Namespaces::All) => None,
+            (_, Namespaces::Named(namespace)) => Some(namespace.clone()),
+            (_, Namespaces::Context) => Some(self.target.namespace.clone()),
+        };
         Self { kind, namespace, ..self.clone() }
     }
 
@@ -54,6 +74,22 @@ impl Cluster {
 
     pub fn kind(&self) -> &'static Kind {
         self.kind
+    }
+
+    /// Whether a plane is one of those that it is asked about.
+    pub fn covers(&self, plane: &PlaneKey) -> bool {
+        plane.kind == self.kind && (self.namespace.is_none() || plane.namespace == self.namespace)
+    }
+
+    /// Whether it is asked about all planes of its kind.
+    pub fn is_everywhere(&self) -> bool {
+        self.kind.scope == Scope::Cluster || self.namespace.is_none()
+    }
+
+    /// Returns the flag that leads kubectl to the planes' namespace, with a leading blank; empty where there is none.
+    pub(super) fn in_namespace(&self) -> String {
+        let namespace = self.namespace.as_deref().map(|namespace| format!(" -n {}", shell_quoted(namespace)));
+        namespace.unwrap_or_default()
     }
 
     /// Returns what identifies the plane of a name here.

@@ -66,7 +66,7 @@ pub enum Error {
     Outdated { field: &'static str },
     #[error("the API server rejected it: {message}")]
     Rejected { message: String },
-    #[error("the result would hold both value and secretRef as the client CA, of which only value counts{}", .owner.as_deref().map(|owner| format!(": the other one belongs to {}", visible(owner))).unwrap_or_default())]
+    #[error("the result would hold both value and a Secret as the client CA, of which only value counts{}", .owner.as_deref().map(|owner| format!(": the other one belongs to {}", visible(owner))).unwrap_or_default())]
     BothSources { owner: Option<String>, command: String },
     #[error("the API server said {code}: {message}")]
     Refused { code: u16, message: String },
@@ -206,8 +206,9 @@ impl Error {
             Self::TimedOut { .. } => "try again, or allow more with --request-timeout 2m".into(),
             Self::Unauthorized { command, .. } => format!("has the token or certificate expired? {command}"),
             Self::Forbidden { command, .. } => format!("ask for the right, or see what is allowed: {command}"),
-            Self::NoSuchKind { renamed: Some(later), .. } => format!(
-                "it has {later} instead, which is what the kind is called since OpenChoreo 1.0; this tool serves releases to v0.17"
+            Self::NoSuchKind { renamed: Some(other), .. } => format!(
+                "it has {other} instead: OpenChoreo 1.0 renamed the kind. Name it before the planes, such as `choreoctl get {}`",
+                other.to_lowercase()
             ),
             Self::NoSuchKind { command, .. } => {
                 format!("is this the control plane's context? OpenChoreo's chart installs the CRD: {command}")
@@ -218,10 +219,10 @@ impl Error {
             },
             Self::NoSource { command, .. } => command.clone(),
             Self::NoAgent { there, command, .. } if there.is_empty() => {
-                format!("name its namespace with --build-namespace: {command}")
+                format!("name its namespace with --plane-namespace: {command}")
             }
             Self::NoAgent { there, command, .. } => format!(
-                "this namespace has the agent of planeID {}: name another one with --build-namespace, or compare the planeIDs: {command}",
+                "this namespace has the agent of planeID {}: name another one with --plane-namespace, or compare the planeIDs: {command}",
                 listed(there)
             ),
             Self::SeveralAgents { .. } => "name the planeID with --plane-id, or a plane".into(),

@@ -168,6 +168,14 @@ impl State {
         let sent: Value = serde_json::from_slice(body).unwrap_or_default();
         let stored = !query.contains("dryRun=All");
         match (method.as_str(), &place.name) {
+            // Discovery: every kind is served.
+            ("GET", None) if place.plural.is_empty() => {
+                let resources = KINDS.iter().map(|kind| json!({"name": kind.plural, "kind": kind.kind, "namespaced": true, "singularName": "", "verbs": []}));
+                (
+                    200,
+                    json!({"kind": "APIResourceList", "groupVersion": "", "resources": resources.collect::<Vec<_>>()}),
+                )
+            }
             ("GET", None) => (200, self.list(&place, &query)),
             ("GET", Some(name)) => match self.objects.get(&place.path()) {
                 Some(object) => (200, object.clone()),

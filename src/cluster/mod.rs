@@ -20,7 +20,7 @@ mod watch;
 
 pub use agents::{Agent, AgentPod, CERT_MANAGER, LABELS, LET_IN, REVISION, StoredSecret, labelled};
 pub use apply::{Change, comparable};
-pub use connection::Cluster;
+pub use connection::{Cluster, Namespaces};
 pub use error::{Cause, Error, Rejection};
 #[cfg(test)]
 pub use fake::Fake;
@@ -29,4 +29,4 @@ pub use planes::{Detail, ListOf, PlaneObject};
 pub use rights::{Right, grant};
 pub use soften::soften;
 pub use target::{Options, Target, clusters, contexts, users};
-pub use watch::{Event, Watch};
+pub use watch::{Event, Watches};

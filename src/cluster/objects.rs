@@ -4,8 +4,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
 use super::connection::Cluster;
 use super::error::Error;
-use super::planes::ListOf;
-use crate::plane::{NamespacedName, Plane, Served};
+use crate::plane::{NamespacedName, Release, Served};
 use crate::text::{shell_quoted, visible};
 
 impl Cluster {
@@ -18,6 +17,21 @@ impl Cluster {
         match crd.and_then(|crd| Served::of(&crd, self.kind.version)) {
             Some(served) => Ok(served),
             None => Err(self.explain(Error::no_such_kind(&self.target, self.kind)).await),
+        }
+    }
+
+    /// Returns the release that the served kind is of: by its name or by its CRD, else by the kinds that are served beside it.
+    pub async fn release(&self) -> Result<Release, Error> {
+        if let [only] = self.kind.family.releases {
+            return Ok(*only);
+        }
+        match self.served().await {
+            Err(Error::Forbidden { .. }) => {
+                let kinds = self.served_kinds().await?;
+                let has = |release: Release| kinds.iter().any(|kind| kind.family.releases == [release]);
+                Ok(if has(Release::V0) && !has(Release::V1) { Release::V0 } else { Release::V1 })
+            }
+            served => Ok(served?.release),
         }
     }
 
@@ -68,28 +82,6 @@ impl Cluster {
             command: self.target.command(&command),
         }
     }
-
-    /// Returns the planes of the family in the other scope, which the gateway judges like the others; none where there is no
-    /// such kind.
-    /// Their planeID is their name, and their Secret's namespace their own, unless given.
-    pub async fn other_scope(&self) -> Result<Vec<Plane>, Error> {
-        let Some(other) = self.kind.other_scope() else {
-            return Ok(Vec::new());
-        };
-        let (api_version, path) = (other.api_version(), other.path(None));
-        let list = ListOf { path: &path, api_version: &api_version, kind: other.kind, labels: "", fields: "" };
-        let mut planes: Vec<Plane> = match self.collection(&list, |plane| plane).await {
-            Err(Error::NoSource { .. } | Error::NoSuchKind { .. }) => return Ok(Vec::new()),
-            planes => planes?,
-        };
-        for plane in &mut planes {
-            let namespace = plane.metadata.namespace.clone();
-            if let Some(secret) = &mut plane.spec.cluster_agent.client_ca.secret_ref {
-                secret.namespace = secret.namespace.take().or(namespace);
-            }
-        }
-        Ok(planes)
-    }
 }
 
 #[cfg(test)]
@@ -116,23 +108,5 @@ mod tests {
         let error = cluster.secret_keys(&named("x"), &["c"]).await.unwrap_err();
         assert!(error.hint().unwrap().contains("a, b"), "{error:?}");
         assert!(matches!(cluster.config_map_keys(&named("y"), &["a"]).await, Err(Error::NoSource { .. })));
-    }
-
-    #[tokio::test]
-    async fn build_planes_have_their_secrets_in_their_own_namespace() {
-        let plane = |name: &str, secret: Value| {
-            json!({
-                "apiVersion": "openchoreo.dev/v1alpha1", "kind": "BuildPlane", "metadata": {"namespace": "n", "name": name},
-                "spec": {"clusterAgent": {"clientCA": {"secretRef": secret}}},
-            })
-        };
-        let own = json!({"name": "s", "key": "k"});
-        let other = json!({"name": "s", "key": "k", "namespace": "o"});
-        let planes = Fake::of([plane("a", own), plane("b", other)]).cluster().other_scope().await.unwrap();
-        let namespaces: Vec<_> = planes
-            .iter()
-            .map(|plane| plane.spec.cluster_agent.client_ca.secret_ref.clone().unwrap().namespace.unwrap())
-            .collect();
-        assert_eq!(namespaces, ["n", "o"]);
     }
 }

@@ -8,9 +8,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tower::BoxError;
 
-use super::connection::Cluster;
+use super::connection::{Cluster, Namespaces};
 use super::error::{Error, Rejection};
-use crate::plane::{DryRun, Plane, Selector, Unreadable};
+use crate::plane::{DryRun, KINDS, Kind, Plane, Selector, Unreadable};
 use crate::text::visible;
 
 /// Objects in one page of a list: few enough to keep memory low, many enough to keep the requests few.
@@ -323,17 +323,42 @@ impl Cluster {
         Error::Unsendable { server: self.target.server.clone(), source: source.into() }
     }
 
-    /// Says of a missing kind whether the server has it under its later name.
+    /// Returns the kinds of planes that the server has.
+    pub async fn served_kinds(&self) -> Result<Vec<&'static Kind>, Error> {
+        let list = match self.ask(self.client.list_api_group_resources(&self.kind.api_version())).await {
+            Err(Error::NoSuchKind { .. } | Error::NoSource { .. } | Error::NotFound { .. }) => return Ok(Vec::new()),
+            list => list?,
+        };
+        let is_served = |kind: &&Kind| list.resources.iter().any(|resource| resource.name == kind.plural);
+        Ok(KINDS.iter().filter(is_served).collect())
+    }
+
+    /// Says of a missing kind whether the server has it under the name of another release.
     pub(super) async fn explain(&self, error: Error) -> Error {
         let Error::NoSuchKind { kind, command, .. } = error else {
             return error;
         };
-        let later = self.kind.successor();
-        let renamed = match self.ask(self.client.list_api_group_resources(&self.kind.api_version())).await {
-            Ok(list) => later.filter(|later| list.resources.iter().any(|resource| resource.name == later.plural)),
-            Err(_) => None,
-        };
-        Error::NoSuchKind { kind, renamed: renamed.map(|later| later.kind), command }
+        let other = self.kind.in_release(self.kind.release().other()).filter(|other| other.kind != kind);
+        let served = self.served_kinds().await.unwrap_or_default();
+        let renamed = other.filter(|other| served.contains(other));
+        Error::NoSuchKind { kind, renamed: renamed.map(|other| other.kind), command }
+    }
+
+    /// Returns all planes of a kind's family, in both scopes and all namespaces. A kind that the server lacks has none.
+    pub async fn family(&self) -> Result<Vec<Plane>, Error> {
+        self.family_as(|plane| plane).await
+    }
+
+    /// The same, with each made into something smaller as soon as its page is there.
+    pub async fn family_as<R>(&self, make: impl Fn(Plane) -> R) -> Result<Vec<R>, Error> {
+        let mut all = Vec::new();
+        for kind in self.kind.family.kinds() {
+            match self.at(kind, &Namespaces::All).planes_as(None, &make).await {
+                Err(Error::NoSuchKind { .. }) => {}
+                planes => all.extend(planes?),
+            }
+        }
+        Ok(all)
     }
 
     /// The server's version, as `v1.36.3`.
@@ -346,7 +371,6 @@ impl Cluster {
 mod tests {
     use super::*;
     use crate::cluster::Fake;
-    use crate::plane::Kind;
 
     fn object(name: &str) -> Value {
         json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": name}, "spec": {}})

@@ -128,12 +128,12 @@ impl Target {
     }
 
     /// The flags that lead to this cluster as the build cluster, each with a leading blank.
-    pub fn build_flags(&self) -> String {
-        self.flags().replace(" --context ", " --build-context ").replace(" --kubeconfig ", " --build-kubeconfig ")
+    pub fn plane_flags(&self) -> String {
+        self.flags().replace(" --context ", " --plane-context ").replace(" --kubeconfig ", " --plane-kubeconfig ")
     }
 
     /// The flags that lead to this cluster by its kubeconfig and context, with a prefix before their names, such as
-    /// `build-`.
+    /// `plane-`.
     pub fn by_context(&self, prefix: &str) -> String {
         let named = |flag: &str, value: &str| format!(" --{prefix}{flag} {}", shell_quoted(value));
         let kubeconfig = self.kubeconfig.as_deref().map(|path| named("kubeconfig", &path.to_string_lossy()));
@@ -230,8 +230,8 @@ mod tests {
         );
         assert!(target.command("helm list").contains(" --kube-context prod"));
         assert_eq!(target.for_another("kubectl"), "kubectl --kubeconfig 'my config' --context prod");
-        assert_eq!(target.build_flags(), " --build-kubeconfig 'my config' --build-context prod --as bob");
-        assert_eq!(target.by_context("build-"), " --build-kubeconfig 'my config' --build-context prod");
+        assert_eq!(target.plane_flags(), " --plane-kubeconfig 'my config' --plane-context prod --as bob");
+        assert_eq!(target.by_context("plane-"), " --plane-kubeconfig 'my config' --plane-context prod");
         assert_eq!(
             (target.title().as_str(), target.namespace.as_str()),
             ("context prod (https://server:6443)", "default")

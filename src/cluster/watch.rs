@@ -1,9 +1,10 @@
 //! A watch that outlives restarts of the API server, expired resource versions and expired tokens, and says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::select_all;
 use futures_util::stream::{self, BoxStream};
 use kube::api::ListParams;
 use kube::runtime::watcher::{self, watcher};
@@ -34,7 +35,7 @@ type Stream = BoxStream<'static, watcher::Result<watcher::Event<Plane>>>;
 #[derive(Debug)]
 pub enum Event {
     /// All planes as they are now, at the start and whenever the watch had to begin anew.
-    Synced(BTreeMap<PlaneKey, Plane>),
+    Synced(Listing),
     /// One was added or changed.
     Applied(Box<Plane>),
     Deleted(Box<Plane>),
@@ -44,8 +45,27 @@ pub enum Event {
     Resumed,
 }
 
-/// A running watch.
-pub struct Watch {
+/// All planes of some kinds, each in a namespace or in all of them.
+#[derive(Debug)]
+pub struct Listing {
+    pub planes: BTreeMap<PlaneKey, Plane>,
+    places: Vec<PlaneKey>,
+    /// Whether only those of one name were asked for.
+    name: Option<String>,
+}
+
+impl Listing {
+    /// Whether a plane would be in it if it existed.
+    pub fn covers(&self, plane: &PlaneKey) -> bool {
+        let is_there = |place: &PlaneKey| {
+            place.kind == plane.kind && (place.namespace.is_none() || place.namespace == plane.namespace)
+        };
+        self.places.iter().any(is_there) && self.name.as_ref().is_none_or(|name| *name == plane.name)
+    }
+}
+
+/// A running watch on planes of one kind.
+struct Watch {
     cluster: Cluster,
     /// The planes that are watched.
     chosen: ListParams,
@@ -79,7 +99,7 @@ enum Means {
 
 impl Watch {
     /// Starts a watch on the planes that the selector chooses; on one only, where there is a name.
-    pub fn start(cluster: &Cluster, selector: Option<Selector>, name: Option<String>) -> Self {
+    fn start(cluster: &Cluster, selector: Option<Selector>, name: Option<String>) -> Self {
         let chosen = ListParams {
             label_selector: selector.map(|selector| selector.as_str().to_owned()),
             field_selector: name.map(|name| format!("metadata.name={name}")),
@@ -99,16 +119,11 @@ impl Watch {
         }
     }
 
-    /// The API server's clock.
-    pub fn now(&self) -> jiff::Timestamp {
-        self.cluster.now()
-    }
-
     /// The next thing to tell.
     ///
     /// # Errors
     /// Those of the first list: who can't begin is told at once, who has begun goes on.
-    pub async fn next(&mut self) -> Result<Event, Error> {
+    async fn next(&mut self) -> Result<Event, Error> {
         loop {
             if let Some(rest) = self.rest {
                 tokio::time::sleep_until(rest).await;
@@ -170,7 +185,10 @@ impl Watch {
                     self.stream = stream::iter([Ok(watcher::Event::InitDone)]).chain(rest).boxed();
                     return Ok(Some(Event::Resumed));
                 }
-                Some(Event::Synced(std::mem::take(&mut self.listing)))
+                let planes = std::mem::take(&mut self.listing);
+                let name = self.chosen.field_selector.as_deref().and_then(|field| field.strip_prefix("metadata.name="));
+                let name = name.map(str::to_owned);
+                Some(Event::Synced(Listing { planes, places: vec![self.cluster.key("")], name }))
             }
             watcher::Event::Apply(plane) => {
                 self.failures.heard();
@@ -255,6 +273,80 @@ impl Watch {
             Means::Watch => watched(&self.cluster, &self.chosen),
             Means::Poll => polled(&self.cluster, &self.chosen, self.interval()),
         };
+    }
+}
+
+/// Running watches on planes of several kinds, which report as one.
+pub struct Watches {
+    watches: Vec<Watch>,
+    /// What the watches have listed that were first, until all have; none from then on.
+    begun: Option<Vec<Listing>>,
+    /// Those that have lost the server.
+    lost: BTreeSet<usize>,
+}
+
+impl Watches {
+    /// Starts a watch in each place, on the planes that the selector chooses; on one only, where there is a name.
+    pub fn start<'p>(places: impl Iterator<Item = (&'p Cluster, Option<Selector>, Option<String>)>) -> Self {
+        let watches = places.map(|(cluster, selector, name)| Watch::start(cluster, selector, name)).collect();
+        Self { watches, begun: Some(Vec::new()), lost: BTreeSet::new() }
+    }
+
+    /// The API server's clock.
+    pub fn now(&self) -> jiff::Timestamp {
+        self.watches.first().map_or_else(jiff::Timestamp::now, |watch| watch.cluster.now())
+    }
+
+    /// The next thing to report; nothing before all planes were listed once.
+    ///
+    /// # Errors
+    /// Those of the first lists.
+    pub async fn next(&mut self) -> Result<Event, Error> {
+        loop {
+            let events = self.watches.iter_mut().map(|watch| Box::pin(watch.next()));
+            let (event, from, _) = select_all(events).await;
+            if let Some(event) = self.take(event?, from) {
+                return Ok(event);
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event, from: usize) -> Option<Event> {
+        match event {
+            Event::Lost(_) if !self.lost.insert(from) || self.lost.len() > 1 => None,
+            Event::Resumed if !self.lost.remove(&from) || !self.lost.is_empty() => None,
+            event @ (Event::Lost(_) | Event::Resumed) => Some(event),
+            event => match (&mut self.begun, event) {
+                (None, event) => Some(event),
+                (Some(begun), Event::Synced(listing)) => {
+                    begun.retain(|before| before.places != listing.places);
+                    begun.push(listing);
+                    if begun.len() < self.watches.len() {
+                        return None;
+                    }
+                    let mut listings = self.begun.take()?.into_iter();
+                    let mut all = listings.next()?;
+                    for listing in listings {
+                        all.planes.extend(listing.planes);
+                        all.places.extend(listing.places);
+                        all.name = None;
+                    }
+                    Some(Event::Synced(all))
+                }
+                (Some(begun), Event::Applied(plane)) => {
+                    let key = plane.key();
+                    begun.iter_mut().filter(|listing| listing.covers(&key)).for_each(|listing| {
+                        listing.planes.insert(key.clone(), (*plane).clone());
+                    });
+                    None
+                }
+                (Some(begun), Event::Deleted(plane)) => {
+                    begun.iter_mut().for_each(|listing| drop(listing.planes.remove(&plane.key())));
+                    None
+                }
+                (Some(_), event) => Some(event),
+            },
+        }
     }
 }
 

@@ -10,14 +10,14 @@ use super::manifests::check_manifest;
 use super::objects::{object_name, report, without_managed_fields};
 use super::waiting::if_asked;
 use super::warnings;
-use crate::args::{CaArgs, Session, SpecArgs, WriteArgs, plane_id, read_ca, read_cas};
+use crate::args::{CaArgs, PlaneArgs, Session, SpecArgs, WriteArgs, plane_id, read_ca, read_cas};
 use crate::cluster::{Cluster, Error};
 use crate::manifest::Input;
-use crate::plane::{CaSecret, DryRun, Plane, PlaneKey, PlaneName, SecretKeyRef};
+use crate::plane::{CaSecret, DryRun, Plane, PlaneKey, PlaneName, Release, SecretKeyRef};
 use crate::term::{Exit, PromptError, Term};
 use crate::text::visible;
 
-/// Create a build plane
+/// Create a plane
 ///
 /// Prompts for what is missing when there is a terminal, and validates the plane before it is sent. An existing plane is
 /// never changed: it is an error, or with --if-not-exists a success.
@@ -25,11 +25,14 @@ use crate::text::visible;
 #[command(after_help = "Examples:
   choreoctl create shared-builder --client-ca-secret openchoreo-system/buildplane-agent-ca
   choreoctl create shared-builder --client-ca-file certs/ca.crt --wait
+  choreoctl create cwp default --client-ca-file certs/ca.crt
+  choreoctl create dp production -n team --client-ca-file certs/ca.crt
+  choreoctl create cop default --observer-url https://observer.example.com --client-ca-file certs/ca.crt
   choreoctl create shared-builder --client-ca-file certs/ca.crt --if-not-exists
   choreoctl create shared-builder --client-ca-file certs/ca.crt --dry-run client -o yaml | choreoctl apply -f -")]
 pub struct Args {
-    /// Name of the plane
-    name: Option<PlaneName>,
+    #[command(flatten)]
+    plane: PlaneArgs,
 
     #[command(flatten)]
     ca: CaArgs,
@@ -48,16 +51,21 @@ pub struct Args {
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let Session { term, .. } = session;
     let args = complete(args, term)?;
-    let manifest = manifest(&args)?;
-    check_manifest(&manifest, term)?;
+    let guess = args.plane.key()?;
+    let made = manifest(&args, &guess, guess.kind.release())?;
+    check_manifest(&made, term)?;
     if args.write.dry_run == DryRun::Client {
-        report(term, &args.write, &[(manifest, "created")])?;
+        report(term, &args.write, &[(made, "created")])?;
         return Ok(Exit::Done);
     }
-    let key = PlaneKey::of_object(&manifest);
-    let cluster = session.connect_to_write().await?.of_kind(key.kind);
-    match cluster.create(&manifest, args.write.dry_run).await {
-        Err(Error::Exists { .. }) if args.if_not_exists => leave(&cluster, &key.name, &manifest, &args, term).await?,
+    let (cluster, key) = args.plane.at(session.connect_to_write().await?).await?;
+    // Only the server says which kind and release are meant where no word does.
+    let made = manifest(&args, &key, cluster.release().await?)?;
+    if key.kind != guess.kind {
+        check_manifest(&made, term)?;
+    }
+    match cluster.create(&made, args.write.dry_run).await {
+        Err(Error::Exists { .. }) if args.if_not_exists => leave(&cluster, &key.name, &made, &args, term).await?,
         created => {
             let mut created = created?;
             without_managed_fields(&mut created);
@@ -66,7 +74,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             warnings::of_sharing(&cluster, &planes, term).await;
         }
     }
-    if_asked(&args.write, &cluster, vec![cluster.key(&key.name)], term).await
+    if_asked(&args.write, &cluster, vec![key], term).await
 }
 
 /// Leaves the existing plane as it is, and says what would have been created otherwise.
@@ -114,16 +122,21 @@ fn compare(path: &str, wanted: &Value, existing: &Value, different: &mut Vec<Str
 /// Asks for the name and for the CA where they are missing.
 fn complete(mut args: Args, term: &Term) -> anyhow::Result<Args> {
     let missing = |what: &str, flag: &str| PromptError::Missing { what: what.into(), flag: flag.into() };
-    if args.name.is_none() {
+    let (name, wanted) = args.plane.name()?;
+    if name.is_none() {
         if !term.asks() {
-            return Err(missing("the plane's name", "NAME").into());
+            let missing = missing("the plane's name", "NAME");
+            return Err(match wanted.explain() {
+                Some(more) => anyhow::Error::from(missing).context(more),
+                None => missing.into(),
+            });
         }
         let name = term.ask("Name of the plane", None, |text| text.parse::<PlaneName>().map(drop))?;
         args.spec.plane_id = match args.spec.plane_id {
             Some(id) => Some(id),
             None => Some(term.ask("planeID of its agent", Some(&name), |text| plane_id(text).map(drop))?),
         };
-        args.name = name.parse().ok();
+        args.plane.set_name(&name);
     }
     if args.ca.client_ca_files.is_empty() && args.ca.client_ca_secret.is_none() {
         if !term.asks() {
@@ -157,16 +170,13 @@ fn complete(mut args: Args, term: &Term) -> anyhow::Result<Args> {
     Ok(args)
 }
 
-fn manifest(args: &Args) -> anyhow::Result<Value> {
-    let mut plane = args.spec.plane(args.name.as_ref());
+fn manifest(args: &Args, key: &PlaneKey, release: Release) -> anyhow::Result<Value> {
+    let mut plane = args.spec.plane(key)?;
     let ca = &mut plane.spec.cluster_agent.client_ca;
     match &args.ca.client_ca_secret {
         Some(CaSecret { secret, key }) => {
-            ca.secret_ref = Some(SecretKeyRef {
-                name: secret.name.clone(),
-                namespace: Some(secret.namespace.clone()),
-                key: key.clone(),
-            });
+            let (name, namespace) = (secret.name.clone(), Some(secret.namespace.clone()));
+            ca.secret_ref = Some((release, SecretKeyRef { name, namespace, key: key.clone() }));
         }
         None => ca.value = Some(read_cas(&args.ca.client_ca_files)?),
     }

@@ -8,28 +8,28 @@ use tokio::time::Instant;
 use super::error::{none_found, tell_missing};
 use super::objects::object_name;
 use super::{error_text, remains};
-use crate::args::{BuildArgs, ChangeArgs, Session, WhichArgs};
-use crate::cluster::{Cluster, Error, Event, Watch};
+use crate::args::{ChangeArgs, Lookup, PlaneClusterArgs, PlanesArgs, Session};
+use crate::cluster::{Cluster, Error, Event, Namespaces};
 use crate::doctor::lockout;
-use crate::plane::{DryRun, Plane, Span};
+use crate::plane::{DEFAULT_KIND, DryRun, Plane, Span};
 use crate::term::{Exit, Term, Waiting};
 use crate::text::visible;
 
 /// How long a finalizer may take before it is told of.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Delete build planes
+/// Delete planes
 ///
 /// Asks first, and waits until they are gone. A plane is held by its finalizer until the controller has told the
 /// gateway; with either of them down that hangs, and it is said so. What remains in the agent's cluster is printed with
-/// the commands that remove it, exactly with --build-context.
+/// the commands that remove it, exactly with --plane-context.
 #[derive(ClapArgs, Debug)]
 #[command(mut_arg("timeout", |timeout| timeout.default_value("0")), after_help = "Examples:
   choreoctl delete shared-builder
   choreoctl delete -l team=old --yes --timeout 2m")]
 pub struct Args {
     #[command(flatten)]
-    which: WhichArgs,
+    which: PlanesArgs,
 
     /// A plane that isn't there is no error
     #[arg(long)]
@@ -43,14 +43,15 @@ pub struct Args {
     change: ChangeArgs,
 
     #[command(flatten)]
-    build: BuildArgs,
+    build: PlaneClusterArgs,
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let Session { term, .. } = session;
-    let cluster = args.which.of_kind(session.connect_to_write().await?)?;
+    let lookup = args.which.look(session.connect_to_write().await?, true).await?;
+    let cluster = &lookup.cluster;
     let build = args.build.connect(session).await?;
-    let (planes, missing) = args.which.planes(&cluster).await?;
+    let (planes, missing) = args.which.planes(&lookup).await?;
     let mut exit = if args.ignore_not_found { Exit::Done } else { tell_missing(&missing, term) };
     if planes.is_empty() {
         if exit == Exit::Done {
@@ -59,11 +60,15 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         return Ok(exit);
     }
     // Only a remark: what can't be listed is not worth an error.
-    lockout::of_delete(&cluster, &planes).await.iter().flatten().for_each(|told| term.warn(told));
+    lockout::of_delete(cluster, &planes).await.iter().flatten().for_each(|told| term.warn(told));
     if args.change.dry_run == DryRun::None {
-        let names: Vec<_> = planes.iter().map(|plane| visible(plane.name())).collect();
+        let title = |plane: &Plane| match plane.kind == DEFAULT_KIND {
+            true => visible(plane.name()).into_owned(),
+            false => format!("{} {}", plane.kind.kind, visible(&plane.key().to_string())),
+        };
+        let names: Vec<_> = planes.iter().map(title).collect();
         let what = if let [name] = names.as_slice() {
-            format!("plane {name}")
+            if planes[0].kind == DEFAULT_KIND { format!("plane {name}") } else { name.clone() }
         } else {
             format!("{} planes ({})", names.len(), names.join(", "))
         };
@@ -88,9 +93,9 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     if !deleted.is_empty() && !term.is_quiet() {
         let build = build.as_ref().map(|build| &build.cluster);
-        remains::note(&cluster, build, &deleted).await.iter().for_each(|told| term.note(told));
+        remains::note(cluster, build, &deleted).await.iter().for_each(|told| term.note(told));
     }
-    if args.wait && args.change.dry_run == DryRun::None && !wait(&cluster, deleted, args.change.timeout, term).await? {
+    if args.wait && args.change.dry_run == DryRun::None && !wait(cluster, deleted, args.change.timeout, term).await? {
         return Ok(Exit::TimedOut);
     }
     Ok(exit)
@@ -98,8 +103,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 
 /// Waits until these very planes are gone; whether they are in time.
 async fn wait(cluster: &Cluster, mut planes: Vec<Plane>, timeout: Span, term: &Term) -> anyhow::Result<bool> {
-    let only = if let [plane] = planes.as_slice() { Some(plane.name().to_owned()) } else { None };
-    let mut watch = Watch::start(cluster, None, only);
+    let keys = planes.iter().map(Plane::key).collect();
+    let mut watch = Lookup::of_keys(cluster.clone(), keys, &Namespaces::Context).watch(None);
     let started = Instant::now();
     let deadline = (timeout.seconds() > 0).then(|| started + timeout.duration());
     let mut waiting: Option<Waiting> = None;
@@ -108,7 +113,11 @@ async fn wait(cluster: &Cluster, mut planes: Vec<Plane>, timeout: Span, term: &T
         let wake = deadline.map_or(wake, |deadline| wake.min(deadline));
         tokio::select! {
             event = watch.next() => match event? {
-                Event::Synced(present) => planes.retain(|plane| present.get(&plane.key()).is_some_and(|now| now.metadata.uid == plane.metadata.uid)),
+                Event::Synced(present) => planes.retain(|plane| {
+                    let key = plane.key();
+                    let now = present.planes.get(&key);
+                    !present.covers(&key) || now.is_some_and(|now| now.metadata.uid == plane.metadata.uid)
+                }),
                 Event::Deleted(gone) => planes.retain(|plane| plane.metadata.uid != gone.metadata.uid),
                 Event::Applied(now) => planes.iter_mut().filter(|plane| plane.metadata.uid == now.metadata.uid).for_each(|plane| *plane = (*now).clone()),
                 Event::Lost(error) => term.warn(&format!("lost the API server, still trying: {error}")),

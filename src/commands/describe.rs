@@ -10,7 +10,7 @@ use crate::plane::Plane;
 use crate::render::{self, PlanesJson};
 use crate::term::Exit;
 
-/// Show build planes in full
+/// Show planes in full
 ///
 /// What the spec says and defaults to, the certificates that the CA holds, who shares the planeID, the connection in
 /// words, conditions, events, and notes on what looks wrong. What may not be read is said so, and the rest is shown.
@@ -32,7 +32,7 @@ pub struct Args {
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let (mut facts, missing) = gather(&args, session).await?;
-    facts.sort_by(|a, b| a.plane.name().cmp(b.plane.name()));
+    facts.sort_by_cached_key(|facts| (facts.plane.name().to_owned(), facts.plane.key()));
     if args.output.format == TextFormat::Json {
         let planes = PlanesJson { before: Vec::new(), planes: &facts, json: render::describe::json };
         session.term.line(&json_text(&planes)?)?;
@@ -50,12 +50,12 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 async fn gather(args: &Args, session: &Session) -> anyhow::Result<(Vec<Facts>, Vec<anyhow::Error>)> {
     if args.files.given() {
         let FromFiles { snapshot, .. } = args.files.read(&[], &session.term)?;
-        let (names, missing) = args.choice.in_files(&snapshot.planes);
+        let (names, missing) = args.choice.in_files(&snapshot.planes)?;
         let planes = snapshot.planes.iter().filter(|plane| names.contains(&plane.key())).cloned().collect();
-        return Ok((estate::facts(&Files::control(&snapshot), planes, Extent::Some).await, missing));
+        return Ok((estate::facts(&Files::control(&snapshot), planes, &Extent::default()).await, missing));
     }
-    let cluster = args.choice.connect(session).await?;
-    let (planes, missing) = args.choice.in_cluster(&cluster, Plane::without_history).await?;
-    let extent = Extent::of(args.choice.is_whole());
-    Ok((estate::facts(&cluster, planes, extent).await, missing))
+    let lookup = args.choice.connect(session).await?;
+    let (planes, missing) = args.choice.in_cluster(&lookup, Plane::without_history).await?;
+    let extent = Extent(lookup.whole(args.choice.selector.as_ref()));
+    Ok((estate::facts(&lookup.cluster, planes, &extent).await, missing))
 }

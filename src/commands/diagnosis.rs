@@ -1,14 +1,16 @@
 //! What a diagnosis looks at: planes, the clusters around them and the gateway, or files.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 
-use crate::args::{BuildArgs, BuildCluster, ChoiceArgs, ControlArgs, FromFiles, Session};
+use crate::args::{ChoiceArgs, ControlArgs, FromFiles, Lookup, PlaneCluster, PlaneClusterArgs, Session};
 use crate::cluster::Cluster;
-use crate::doctor::{self, Gateway, GatewayReach, Gathered, Reach};
+use crate::doctor::{self, AgentsIn, Gateway, GatewayReach, Gathered, Reach};
 use crate::estate::{Extent, Files, marks};
 use crate::gateway::GatewayUrl;
 use crate::pki::Remaining;
-use crate::plane::Side;
+use crate::plane::{Kind, Side, Snapshot};
 use crate::term::{Exit, Term};
 
 /// The clusters of a diagnosis.
@@ -18,16 +20,22 @@ pub struct ClusterArgs {
     control: ControlArgs,
 
     #[command(flatten)]
-    pub build: BuildArgs,
+    pub build: PlaneClusterArgs,
 }
 
 impl ClusterArgs {
     /// Where a diagnosis of named planes may look, with nothing that soon expires, and without the gateway.
-    pub fn reach<'r>(&'r self, control: &'r Cluster, build: Option<&'r BuildCluster>) -> Reach<'r, Cluster> {
+    pub fn reach<'r>(
+        &'r self,
+        control: &'r Cluster,
+        kinds: Vec<&'static Kind>,
+        build: Option<&'r PlaneCluster>,
+    ) -> Reach<'r, Cluster> {
         Reach {
             control,
             control_namespace: &self.control.control_namespace,
-            build: build.map(|build| (&build.cluster, Some(build.namespace.as_str()))),
+            kinds,
+            build: build.map(|build| (&build.cluster, AgentsIn::of(build.named()))),
             named: true,
             soon: Remaining::Share(0.0),
             gateway: None,
@@ -50,22 +58,23 @@ pub struct DiagnosisArgs {
 }
 
 impl DiagnosisArgs {
-    pub fn build(&self) -> &BuildArgs {
+    pub fn build(&self) -> &PlaneClusterArgs {
         &self.clusters.build
     }
 
     /// Where their diagnosis may look, with nothing that soon expires.
     pub fn reach<'r>(
         &'r self,
-        control: &'r Cluster,
-        build: Option<&'r BuildCluster>,
+        lookup: &'r Lookup,
+        build: Option<&'r PlaneCluster>,
         question: Gateway,
         session: &Session,
     ) -> Reach<'r, Cluster> {
         let gateway =
             GatewayReach { url: self.gateway_url.as_ref(), identity: None, limit: session.patience(), question };
-        let named = !self.choice.names.is_empty();
-        Reach { named, gateway: Some(gateway), ..self.clusters.reach(control, build) }
+        let named = !lookup.names().is_empty();
+        let reach = self.clusters.reach(&lookup.cluster, lookup.kinds(), build);
+        Reach { named, gateway: Some(gateway), ..reach }
     }
 
     /// Gathers from files what there is to diagnose; with an error for each plane that is missing, and with whether they
@@ -75,32 +84,42 @@ impl DiagnosisArgs {
         files: &FromFiles,
         soon: Remaining,
         term: &Term,
-    ) -> (Gathered, Vec<anyhow::Error>, Exit) {
-        let (names, missing) = self.choice.in_files(&files.snapshot.planes);
+    ) -> anyhow::Result<(Gathered, Vec<anyhow::Error>, Exit)> {
+        let (names, missing) = self.choice.in_files(&files.snapshot.planes)?;
         let snapshot = &files.snapshot;
         let (control, build) = (Files::control(snapshot), Files::build(snapshot));
         let namespace = marks::namespace(snapshot, Side::Control);
+        let planes: Vec<_> = snapshot.planes.iter().filter(|plane| names.contains(&plane.key())).cloned().collect();
         let reach = Reach {
             control: &control,
             control_namespace: namespace.unwrap_or(&self.clusters.control.control_namespace),
-            build: build.as_ref().map(|build| (build, marks::namespace(snapshot, Side::Build))),
-            named: !self.choice.names.is_empty(),
+            kinds: planes.iter().map(|plane| plane.kind).collect::<BTreeSet<_>>().into_iter().collect(),
+            build: build.as_ref().map(|build| (build, agents_in(snapshot))),
+            named: !self.choice.names()?.is_empty(),
             soon,
             gateway: None,
         };
-        let planes = snapshot.planes.iter().filter(|plane| names.contains(&plane.key())).cloned().collect();
-        let gathered = doctor::gather(&reach, planes, Extent::Some).await;
+        let gathered = doctor::gather(&reach, planes, &Extent::default()).await;
         if !marks::is_cut_off(snapshot) {
-            return (gathered, missing, Exit::Done);
+            return Ok((gathered, missing, Exit::Done));
         }
         term.warn("the dump is cut off: what is missing in it may be there");
-        (gathered, missing, Exit::Failed)
+        Ok((gathered, missing, Exit::Failed))
     }
 
     /// Refuses files together with a cluster.
     pub fn refuse_clusters(&self) -> anyhow::Result<()> {
-        anyhow::ensure!(!self.build().is_named(), "with -f no cluster is asked: leave --build-context out");
+        anyhow::ensure!(!self.build().is_named(), "with -f no cluster is asked: leave --plane-context out");
         Ok(())
+    }
+}
+
+/// Where agents are in files: in the namespace of a dump, or wherever they are.
+fn agents_in(snapshot: &Snapshot) -> AgentsIn<'_> {
+    match marks::namespaces(snapshot, Side::Build).as_slice() {
+        [] => AgentsIn::All,
+        [one] => AgentsIn::Named(one),
+        _ => AgentsIn::Default,
     }
 }
 
@@ -125,7 +144,7 @@ mod tests {
     async fn a_diagnosis_looks_where_its_flags_say() {
         let both: Both = parse(&["a", "--gateway-url", "wss://g:1/ws", "--control-namespace", "c"]).unwrap();
         let (cluster, session) = (Fake::default().cluster(), session());
-        let build = BuildCluster { cluster: cluster.clone(), namespace: "n".into() };
+        let build = PlaneCluster { cluster: cluster.clone(), namespace: "n".into() };
         let reach = both.diagnosis.reach(&cluster, Some(&build), Gateway::Word, &session);
         assert_eq!((reach.control_namespace, reach.named), ("c", true));
         assert_eq!(reach.build.and_then(|(_, namespace)| namespace), Some("n"));
@@ -143,7 +162,7 @@ mod tests {
         let read = both.files.read(None, &term).unwrap();
         let (gathered, missing, exit) = both.diagnosis.read_files(&read, Remaining::Share(0.0), &term).await;
         assert_eq!((gathered.cases.len(), missing.len(), exit), (1, 1, Exit::Done));
-        let both: Both = parse(&["-f", "x", "--build-context", "b"]).unwrap();
+        let both: Both = parse(&["-f", "x", "--plane-context", "b"]).unwrap();
         assert!(both.diagnosis.refuse_clusters().is_err());
         assert!(parse::<Both>(&["-f", "x", "--gateway-url", "wss://g"]).is_err());
     }

@@ -10,7 +10,8 @@ use super::diagnosis::DiagnosisArgs;
 use super::error::{none_found, tell_missing};
 use super::error_text;
 use super::source::read;
-use crate::args::{OutputArgs, Session, SnapshotArgs, TextFormat, swapped};
+use crate::args::{Lookup, OutputArgs, Session, SnapshotArgs, TextFormat, swapped};
+use crate::cluster::{self, Namespaces};
 use crate::doctor::{
     self, CHECKS, Case, Checked, Gateway, GatewayReach, Gathered, Reach, Status, checks, explained, is_healthy,
     root_cause,
@@ -26,13 +27,13 @@ use crate::text::visible;
 
 /// Find out why an agent isn't connected
 ///
-/// Looks at the control plane, with --build-context at the agent's cluster too, and asks the gateway as an agent would,
+/// Looks at the control plane, with --plane-context at the agent's cluster too, and asks the gateway as an agent would,
 /// without becoming one. Shows what fails and warns (with -v every check), and the verdict with one root cause last. It
 /// only reads. Exits 1 when a check failed, and 2 when something that is needed can't be read.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl doctor
-  choreoctl doctor shared-builder --build-context build
+  choreoctl doctor shared-builder --plane-context build
   choreoctl doctor shared-builder --gateway-url wss://gateway.example.com:8443/ws --cert tls.crt --key tls.key
   choreoctl doctor -f dump.yaml
   choreoctl doctor --explain agent-trusted")]
@@ -83,29 +84,40 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     if args.files.given() {
         args.diagnosis.refuse_clusters()?;
         let files = args.files.read(&args.build_file, term)?;
-        let (gathered, missing, exit) = args.diagnosis.read_files(&files, args.expires_within, term).await;
+        let (gathered, missing, exit) = args.diagnosis.read_files(&files, args.expires_within, term).await?;
         return Ok(exit.and(conclude(&args, gathered, missing, term)?));
     }
-    let control = args.diagnosis.choice.connect(session).await?;
+    let control = session.connect().await?;
     let build = args.diagnosis.build().connect(session).await?;
     let identity = match (&args.cert, &args.key) {
         (Some(certificate), Some(key)) => Some(identity(certificate, key)?),
         _ => None,
     };
-    let reach = args.diagnosis.reach(&control, build.as_ref(), Gateway::Word, session);
+    let choice = &args.diagnosis.choice;
+    let looked = choice.look(control.clone()).await;
+    let (lookup, failed) = match looked.map_err(anyhow::Error::downcast::<cluster::Error>) {
+        Ok(lookup) => (lookup, None),
+        Err(Ok(error)) => (Lookup::of_keys(control.clone(), choice.keys()?, &Namespaces::Context), Some(error)),
+        Err(Err(error)) => return Err(error),
+    };
+    let reach = args.diagnosis.reach(&lookup, build.as_ref(), Gateway::Word, session);
     let gateway = reach.gateway.map(|gateway| GatewayReach { identity, ..gateway });
     let reach = Reach { gateway, soon: args.expires_within, ..reach };
-    let (gathered, missing, exit) = match args.diagnosis.choice.in_cluster(&control, Plane::without_history).await {
+    let chosen = match failed {
+        None => choice.in_cluster(&lookup, Plane::without_history).await,
+        Some(error) => Err(error),
+    };
+    let (gathered, missing, exit) = match chosen {
         Ok((planes, missing)) => {
-            (doctor::gather(&reach, planes, Extent::of(args.diagnosis.choice.is_whole())).await, missing, Exit::Done)
+            let extent = Extent(lookup.whole(choice.selector.as_ref()));
+            (doctor::gather(&reach, planes, &extent).await, missing, Exit::Done)
         }
         Err(error) => {
             if let Some(swapped) = swapped(&control, build.as_ref(), &error).await {
                 return Err(swapped.into());
             }
             // The agent's side is shown all the same.
-            let names: Vec<_> = args.diagnosis.choice.names.iter().map(ToString::to_string).collect();
-            let gathered = doctor::gather_without_control(&reach, &names, &error).await;
+            let gathered = doctor::gather_without_control(&reach, &lookup.names(), &error).await;
             term.error(&error_text(&error.into()));
             (gathered, Vec::new(), Exit::Failed)
         }
@@ -117,14 +129,15 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 fn conclude(args: &Args, gathered: Gathered, missing: Vec<anyhow::Error>, term: &Term) -> anyhow::Result<Exit> {
     let Gathered { ground: of_all, cases } = gathered;
     let ground = checks(&of_all, None);
-    let is_table = args.output.format == TextFormat::Text && args.diagnosis.choice.names.is_empty() && cases.len() > 1;
+    let is_named = !args.diagnosis.choice.names()?.is_empty();
+    let is_table = args.output.format == TextFormat::Text && !is_named && cases.len() > 1;
     let diagnose = |case: Case| {
         let mut checked = checks(&of_all, Some(&case));
         if is_table {
             // Of thousands of planes only what is shown is kept.
             checked.retain(Checked::counts);
         }
-        Diagnosed { name: case.facts.plane.name().to_owned(), checked }
+        Diagnosed { key: case.facts.plane.key(), checked }
     };
     let planes: Vec<_> = cases.into_par_iter().map(diagnose).collect();
     let all = planes.iter().map(|plane| plane.checked.as_slice()).chain([ground.as_slice()]);

@@ -5,15 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueHint};
-use clap_complete::ArgValueCandidates;
 
 use super::diagnosis::ClusterArgs;
-use crate::args::{Session, kind_of, unless_swapped};
-use crate::complete;
+use crate::args::{NamedArgs, Session, unless_swapped};
 use crate::doctor;
 use crate::files::{self, Existing, Rights};
 use crate::manifest::to_yaml;
-use crate::plane::{Plane, PlaneName};
+use crate::plane::Plane;
 use crate::render::redacted_json;
 use crate::term::Exit;
 use crate::text::{shown, visible};
@@ -25,12 +23,11 @@ use crate::text::{shown, visible};
 /// so do get, describe and forecast.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
-  choreoctl dump shared-builder --build-context build -o dump.yaml
+  choreoctl dump shared-builder --plane-context build -o dump.yaml
   choreoctl doctor -f dump.yaml")]
 pub struct Args {
-    /// Names of the planes
-    #[arg(required = true, add = ArgValueCandidates::new(complete::planes))]
-    names: Vec<PlaneName>,
+    #[command(flatten)]
+    which: NamedArgs,
 
     /// File for it; - for standard output
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -45,14 +42,16 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
-    let control = session.connect().await?.of_kind(kind_of(&args.names)?);
+    let control = session.connect().await?;
     let build = args.clusters.build.connect(session).await?;
-    let names: Vec<_> = args.names.iter().map(ToString::to_string).collect();
-    for name in &names {
-        unless_swapped(&control, build.as_ref(), control.plane::<Plane>(name).await).await?;
+    let lookup = args.which.look(control.clone()).await?;
+    let chosen = lookup.planes_as(None, |plane: Plane| plane.key()).await;
+    let (planes, mut missing) = unless_swapped(&control, build.as_ref(), chosen).await?;
+    if let Some(error) = missing.pop() {
+        return Err(error);
     }
-    let reach = args.clusters.reach(&control, build.as_ref());
-    let (list, unread) = doctor::dump(&reach, &names).await?;
+    let reach = args.clusters.reach(&lookup.cluster, lookup.kinds(), build.as_ref());
+    let (list, unread) = doctor::dump(&reach, &planes).await?;
     for told in &unread {
         session.term.warn(&format!("not in the dump: {}", visible(told)));
     }

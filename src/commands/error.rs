@@ -44,9 +44,11 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
         cluster::Error,
         manifest::Error,
         plan::Error,
-        crate::args::NoBuildCluster,
+        crate::args::NoPlaneCluster,
         crate::args::Swapped,
         crate::args::NotInFiles,
+        crate::args::Doubt,
+        crate::args::WordsError,
         crate::args::NotCa,
         pki::StoreError,
         pki::AuthorityError,
@@ -171,7 +173,7 @@ mod tests {
         ] {
             all.push(error.into());
         }
-        all.push(crate::args::NoBuildCluster.into());
+        all.push(crate::args::NoPlaneCluster.into());
         all.push(crate::args::Swapped::of(&Target::default(), &Target::default(), "x").into());
         all.push(crate::args::NotInFiles { name: s("x"), similar: vec![s("y")] }.into());
         all.extend([

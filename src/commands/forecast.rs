@@ -16,13 +16,13 @@ use crate::term::Exit;
 
 /// Predict when planes will lose their connection
 ///
-/// Shows when the CA expires, with --build-context also the agent's certificates, in the Secret and in the running pod, and
+/// Shows when the CA expires, with --plane-context also the agent's certificates, in the Secret and in the running pod, and
 /// the day on which cert-manager renews a pinned one, and with a gateway's URL the gateway's own certificate. A certificate
 /// that is unknown has its latest possible date, and counts for --within. It only reads.
 #[derive(ClapArgs, Debug)]
 #[command(mut_arg("output", |format| format.default_value("table")), after_help = "Examples:
   choreoctl forecast
-  choreoctl forecast shared-builder --build-context build --within 30d
+  choreoctl forecast shared-builder --plane-context build --within 30d
   choreoctl forecast -o prometheus > choreoctl.prom")]
 pub struct Args {
     #[command(flatten)]
@@ -56,7 +56,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let (cases, missing, now, mut exit) = if args.files.given() {
         args.diagnosis.refuse_clusters()?;
         let files = args.files.read(None, &session.term)?;
-        let (gathered, missing, exit) = args.diagnosis.read_files(&files, SOON, &session.term).await;
+        let (gathered, missing, exit) = args.diagnosis.read_files(&files, SOON, &session.term).await?;
         (gathered.cases, missing, files.snapshot.now, exit)
     } else {
         gather(&args, session).await?
@@ -65,7 +65,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let forecasts: Vec<_> = cases
         .iter()
         .map(|case| Forecast {
-            name: case.facts.plane.name().to_owned(),
+            key: case.facts.plane.key(),
             plane_id: case.facts.plane.plane_id().to_owned(),
             breaks: forecast(case, at),
         })
@@ -86,12 +86,12 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     // So may an agent whose certificates were not looked at.
     for case in &cases {
-        let name = crate::text::visible(case.facts.plane.name());
+        let name = crate::text::visible(&case.facts.plane.key().to_string()).into_owned();
         match (&case.build, &case.elsewhere) {
             (Some(Err(problem)), Ok(agents)) if problem.is_missing() && !agents.is_empty() => {
                 let names: Vec<_> = agents.iter().map(ToString::to_string).collect();
                 let place = Few::of(&names);
-                session.term.warn(&format!("{name}: its agent is {place}, which was not looked at: --build-namespace"));
+                session.term.warn(&format!("{name}: its agent is {place}, which was not looked at: --plane-namespace"));
                 exit = exit.and(Exit::Failed);
             }
             (Some(Err(problem)), _) if problem.is_missing() => {
@@ -105,12 +105,12 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         }
     }
     if !args.files.given() && !args.diagnosis.build().is_named() && !cases.is_empty() {
-        session.term.note("the agents' certificates are not included: --build-context");
+        session.term.note("the agents' certificates are not included: --plane-context");
     }
     // What can't be read may break at any time.
     let unread = cases.iter().filter(|case| case.is_unread());
     for case in unread {
-        let name = crate::text::visible(case.facts.plane.name());
+        let name = crate::text::visible(&case.facts.plane.key().to_string()).into_owned();
         session.term.warn(&format!("{name}: a part of it can't be read, so an earlier date may be missing"));
         exit = exit.and(Exit::Failed);
     }
@@ -123,11 +123,13 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 type Gathered = (Vec<Case>, Vec<anyhow::Error>, Timestamp, Exit);
 
 async fn gather(args: &Args, session: &Session) -> anyhow::Result<Gathered> {
-    let control = args.diagnosis.choice.connect(session).await?;
-    let build = args.diagnosis.build().connect(session).await?;
-    let chosen = args.diagnosis.choice.in_cluster(&control, Plane::without_history).await;
+    let choice = &args.diagnosis.choice;
+    let (control, build) = (session.connect().await?, args.diagnosis.build().connect(session).await?);
+    let lookup = choice.look(control.clone()).await?;
+    let chosen = choice.in_cluster(&lookup, Plane::without_history).await;
     let (planes, missing) = unless_swapped(&control, build.as_ref(), chosen).await?;
-    let reach = args.diagnosis.reach(&control, build.as_ref(), Gateway::Certificate, session);
-    let cases = doctor::gather(&reach, planes, Extent::of(args.diagnosis.choice.is_whole())).await.cases;
+    let reach = args.diagnosis.reach(&lookup, build.as_ref(), Gateway::Certificate, session);
+    let extent = Extent(lookup.whole(choice.selector.as_ref()));
+    let cases = doctor::gather(&reach, planes, &extent).await.cases;
     Ok((cases, missing, control.now(), Exit::Done))
 }

@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::error::{none_found, tell_missing};
 use super::objects::{list, object_name, without_managed_fields};
 use super::watching::watch;
-use crate::args::{ChoiceArgs, Chosen, FromFiles, OutputArgs, Session, SnapshotArgs};
-use crate::cluster::{Cluster, Error};
+use crate::args::{ChoiceArgs, Chosen, FromFiles, Lookup, OutputArgs, Session, SnapshotArgs};
+use crate::cluster::Error;
 use crate::complete;
 use crate::estate::{Files, client_cas};
 use crate::manifest::{json_text, to_yaml};
@@ -18,13 +18,14 @@ use crate::render;
 use crate::render::planes::{Row, SortBy};
 use crate::term::Exit;
 
-/// Show build planes
+/// Show planes
 ///
 /// As a table, or with -o json and yaml as the API server's own objects. With -f from files, without a cluster.
 #[derive(ClapArgs, Debug)]
 #[command(mut_arg("output", |format| format.default_value("table")), after_help = "Examples:
   choreoctl get
-  choreoctl get -o wide --sort-by state
+  choreoctl get planes -A
+  choreoctl get dp -n team -o wide --sort-by state
   choreoctl get --state '!Connected' -o name
   kubectl get cbp -o yaml | choreoctl get -f -")]
 pub struct Args {
@@ -89,14 +90,14 @@ async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let (mut rows, now, missing): (Vec<_>, _, _) = if args.files.given() {
         let FromFiles { snapshot, .. } = args.files.read(&[], &session.term)?;
         let cas = client_cas(&Files::control(&snapshot), &snapshot.planes).await;
-        let (chosen, missing) = args.choice.in_files(&snapshot.planes);
+        let (chosen, missing) = args.choice.in_files(&snapshot.planes)?;
         let wide = args.output.format == Format::Wide;
         let rows = snapshot.planes.into_iter().zip(cas).map(|(plane, ca)| Row::new(plane, wide.then_some(ca)));
         (rows.filter(|row| chosen.contains(&row.key)).collect(), snapshot.now, missing)
     } else {
-        let cluster = args.choice.connect(session).await?;
-        let (rows, missing) = rows(&cluster, args).await?;
-        (rows, cluster.now(), missing)
+        let lookup = args.choice.connect(session).await?;
+        let (rows, missing) = rows(&lookup, args).await?;
+        (rows, lookup.cluster.now(), missing)
     };
     let exit = tell_missing(&missing, &session.term);
     rows.retain(|row| keeps(args, row.state(now)));
@@ -109,7 +110,7 @@ async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         let names: String = rows.iter().map(|row| object_name(&row.key) + "\n").collect();
         session.term.print(&names)?;
     } else {
-        session.term.print(&render::planes::table(&rows, !args.no_headers, now))?;
+        session.term.print(&render::planes::table(&rows, !args.no_headers, args.choice.is_everywhere(), now))?;
         // A script reads the table alone.
         if rows.len() > 1 && !args.no_headers && session.term.shows_output() && !session.term.is_quiet() {
             session.term.line(&render::planes::summary(rows.iter().map(|row| row.state(now))))?;
@@ -118,12 +119,12 @@ async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-async fn rows(cluster: &Cluster, args: &Args) -> Result<Chosen<Row>, Error> {
+async fn rows(lookup: &Lookup, args: &Args) -> Result<Chosen<Row>, Error> {
     if args.output.format != Format::Wide {
-        return args.choice.in_cluster(cluster, |plane| Row::new(plane, None)).await;
+        return args.choice.in_cluster(lookup, |plane| Row::new(plane, None)).await;
     }
-    let (planes, missing) = args.choice.in_cluster(cluster, |plane: Plane| plane).await?;
-    let cas = client_cas(cluster, &planes).await;
+    let (planes, missing) = args.choice.in_cluster(lookup, |plane: Plane| plane).await?;
+    let cas = client_cas(&lookup.cluster, &planes).await;
     Ok((planes.into_iter().zip(cas).map(|(plane, ca)| Row::new(plane, Some(ca))).collect(), missing))
 }
 
@@ -131,13 +132,13 @@ async fn rows(cluster: &Cluster, args: &Args) -> Result<Chosen<Row>, Error> {
 async fn print(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let (mut objects, now, missing) = if args.files.given() {
         let FromFiles { values: objects, snapshot } = args.files.read(&[], &session.term)?;
-        let (names, missing) = args.choice.in_files(&snapshot.planes);
+        let (names, missing) = args.choice.in_files(&snapshot.planes)?;
         let chosen = objects.into_iter().filter(|object| names.contains(&PlaneKey::of_object(object))).collect();
         (chosen, snapshot.now, missing)
     } else {
-        let cluster = args.choice.connect(session).await?;
-        let (objects, missing) = args.choice.in_cluster(&cluster, |object: Value| object).await?;
-        (objects, cluster.now(), missing)
+        let lookup = args.choice.connect(session).await?;
+        let (objects, missing) = args.choice.in_cluster(&lookup, |object: Value| object).await?;
+        (objects, lookup.cluster.now(), missing)
     };
     let exit = tell_missing(&missing, &session.term);
     if args.state.is_some() {
@@ -146,9 +147,10 @@ async fn print(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     if !args.show_managed_fields {
         objects.iter_mut().for_each(without_managed_fields);
     }
+    let names = args.choice.names()?;
     let result = match objects.as_slice() {
-        [object] if args.choice.names.len() == 1 => object.clone(),
-        [] if !args.choice.names.is_empty() => return Ok(exit),
+        [object] if names.len() == 1 => object.clone(),
+        [] if !names.is_empty() => return Ok(exit),
         objects => list(objects.iter()),
     };
     match args.output.format {

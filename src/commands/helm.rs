@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::args::{BuildArgs, Session};
+use crate::args::{PlaneClusterArgs, Session};
 use crate::cluster::{Agent, Target};
 use crate::plane::Family;
 use crate::term::Term;
@@ -64,7 +64,7 @@ impl Helm {
 }
 
 /// The kubeconfig by which the agent's cluster is reached, where one was named.
-pub fn kubeconfig(build: &BuildArgs, session: &Session) -> Option<PathBuf> {
+pub fn kubeconfig(build: &PlaneClusterArgs, session: &Session) -> Option<PathBuf> {
     build.kubeconfig().or(session.options.kubeconfig.as_deref()).map(Path::to_owned)
 }
 

@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::objects::name;
 use super::refusals::Refusal;
-use crate::args::{Session, place, read_manifests};
+use crate::args::{NamespaceArgs, Session, place, read_manifests};
+use crate::cluster::Namespaces;
 use crate::manifest::{Input, Manifest, drop_nulls, objects, parse, to_yaml};
-use crate::plane::OBSERVABILITY_KIND;
+use crate::plane::{OBSERVABILITY_KIND, PlaneKey, Scope};
 use crate::render;
 use crate::term::Term;
 use crate::text::{shell_quoted, visible};
@@ -25,6 +26,9 @@ pub struct InputArgs {
     /// Take manifests in folders below the folder, too
     #[arg(short = 'R', long)]
     recursive: bool,
+
+    #[command(flatten)]
+    namespace: NamespaceArgs,
 }
 
 impl InputArgs {
@@ -45,14 +49,13 @@ impl InputArgs {
                 if object.name().is_empty() && errors.is_empty() {
                     return Err(Refusal::NoName { place: place(file, object) }.into());
                 }
-                if let Some(first) =
-                    places.insert(object.name(), place(file, object)).filter(|_| !object.name().is_empty())
-                {
-                    return Err(
-                        Refusal::Twice { name: object.name().into(), first, second: place(file, object) }.into()
-                    );
+                let plane = self.placed(fill_in(object.node.to_json(), term));
+                let key = PlaneKey::of_object(&plane);
+                let name = key.to_string();
+                if let Some(first) = places.insert(key, place(file, object)).filter(|_| !object.name().is_empty()) {
+                    return Err(Refusal::Twice { name, first, second: place(file, object) }.into());
                 }
-                planes.push(fill_in(object.node.to_json(), term));
+                planes.push(plane);
             }
         }
         if errors.is_empty() {
@@ -61,6 +64,19 @@ impl InputArgs {
         term.error(errors.trim_end());
         let paths: String = self.files.iter().map(|file| format!(" {}", path_word(file))).collect();
         Err(Refusal::InvalidFiles { command: format!("choreoctl validate{paths}") }.into())
+    }
+}
+
+impl InputArgs {
+    /// Puts a plane of a namespaced kind that names no namespace into the one that is given.
+    fn placed(&self, mut plane: Value) -> Value {
+        if let Namespaces::Named(namespace) = self.namespace.namespaces()
+            && PlaneKey::of_object(&plane).kind.scope == Scope::Namespaced
+            && plane["metadata"]["namespace"].is_null()
+        {
+            plane["metadata"]["namespace"] = namespace.into();
+        }
+        plane
     }
 }
 
@@ -100,7 +116,9 @@ fn refuse_other_kinds(files: &[Manifest], command: impl Fn() -> String) -> Resul
 fn fill_in(mut plane: Value, term: &Term) -> Value {
     drop_nulls(&mut plane);
     let name = name(&plane).to_owned();
-    if let Some(spec) = plane.get_mut("spec").and_then(Value::as_object_mut) {
+    // A namespaced plane has defaults of its own when it runs.
+    let is_of_cluster = PlaneKey::of_object(&plane).kind.scope == Scope::Cluster;
+    if is_of_cluster && let Some(spec) = plane.get_mut("spec").and_then(Value::as_object_mut) {
         if !spec.contains_key("planeID") {
             term.note(&format!("{}: planeID is left out and written as {}", visible(&name), visible(&name)));
             spec.insert("planeID".into(), name.into());
@@ -115,7 +133,8 @@ fn fill_in(mut plane: Value, term: &Term) -> Value {
     if let Some(object) = plane.as_object_mut() {
         object.shift_remove("status");
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-            for field in ["managedFields", "creationTimestamp", "generation", "selfLink", "namespace"] {
+            let fields = ["managedFields", "creationTimestamp", "generation", "selfLink"];
+            for field in fields.into_iter().chain(is_of_cluster.then_some("namespace")) {
                 metadata.shift_remove(field);
             }
         }

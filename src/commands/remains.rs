@@ -1,37 +1,43 @@
 //! What a deleted plane leaves behind: the agent's side in the build cluster, and the CA's Secret in the control plane.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::{Agent, Cluster, LABELS, Target};
 use crate::estate::{CaPlace, Few};
 use crate::plan::AGENT_SECRETS;
-use crate::plane::{CaSecret, GATEWAY_CA, NamespacedName, Plane};
+use crate::plane::{CaSecret, Family, GATEWAY_CA, NamespacedName, Plane};
 use crate::text::{shell_quoted, visible};
 
 /// A plane that stays.
 struct Staying {
+    plane_type: &'static str,
     plane_id: String,
     secret: Option<CaSecret>,
 }
 
 impl Staying {
     fn of(plane: &Plane) -> Self {
-        Self { plane_id: plane.plane_id().to_owned(), secret: CaPlace::secret(plane) }
+        Self {
+            plane_type: plane.kind.family.plane_type,
+            plane_id: plane.plane_id().to_owned(),
+            secret: CaPlace::secret(plane),
+        }
     }
 }
 
 /// Returns a note on what these planes leave behind, with the commands that remove it; none where other planes use all
 /// of it. The commands are exact where the agents' cluster is given.
 pub async fn note(cluster: &Cluster, build: Option<&Cluster>, deleted: &[Plane]) -> Option<String> {
-    let is_deleted = |plane: &Plane| deleted.iter().any(|deleted| deleted.name() == plane.name());
-    let staying = |plane: Plane| (!is_deleted(&plane)).then(|| Staying::of(&plane));
-    // Without the right to list planes it isn't known what they use, and the note says so.
-    let staying = cluster.planes_as(None, staying).await.ok();
-    // Namespaced BuildPlanes share planeIDs and CAs with the others.
-    let others = cluster.other_scope().await.ok();
-    let staying: Option<Vec<_>> = staying
-        .zip(others)
-        .map(|(planes, others)| planes.into_iter().flatten().chain(others.iter().map(Staying::of)).collect());
+    let is_deleted = |plane: &Plane| deleted.iter().any(|deleted| deleted.is(plane));
+    let mut staying = Some(Vec::new());
+    let families: BTreeMap<_, _> = deleted.iter().map(|plane| (plane.kind.family.plane_type, plane.kind)).collect();
+    for kind in families.into_values() {
+        let stays = |plane: Plane| (!is_deleted(&plane)).then(|| Staying::of(&plane));
+        // Without the right to list planes it isn't known what they use, and the note says so.
+        let listed = cluster.of_kind(kind).family_as(stays).await.ok();
+        staying =
+            staying.zip(listed).map(|(all, listed)| all.into_iter().chain(listed.into_iter().flatten()).collect());
+    }
     let agents = match build {
         Some(build) => build.all_agents().await.ok().map(|agents| (build.target(), agents)),
         None => None,
@@ -46,8 +52,11 @@ fn text(
     agents: Option<(&Target, &[Agent])>,
 ) -> Option<String> {
     let known = staying.unwrap_or_default();
-    let ids: BTreeSet<_> = deleted.iter().map(Plane::plane_id).collect();
-    let ids: Vec<_> = ids.into_iter().filter(|id| known.iter().all(|plane| plane.plane_id != *id)).collect();
+    let ids: BTreeSet<_> = deleted.iter().map(|plane| (plane.kind.family.plane_type, plane.plane_id())).collect();
+    let ids = ids.into_iter().filter(|id| known.iter().all(|plane| (plane.plane_type, &*plane.plane_id) != *id));
+    let families = deleted.iter().map(|plane| plane.kind.family);
+    let families: BTreeMap<_, _> = families.map(|family| (family.plane_type, family)).collect();
+    let ids: Vec<_> = ids.filter_map(|(plane_type, id)| Some((*families.get(plane_type)?, id))).collect();
     let secrets: BTreeSet<_> = deleted.iter().filter_map(CaPlace::secret).map(|ca| ca.secret).collect();
     let is_used =
         |name: &NamespacedName| known.iter().any(|plane| plane.secret.as_ref().is_some_and(|ca| ca.secret == *name));
@@ -63,7 +72,7 @@ fn text(
                 "the agent of {ids}, if one was installed, remains in its {cluster}{caution}. To find and remove it:"
             ));
             lines.extend(of_unknown().map(|command| format!("  {command}")));
-            lines.push("with --build-context these commands have the agent's own names".into());
+            lines.push("with --plane-context these commands have the agent's own names".into());
         }
     }
     if !secrets.is_empty() {
@@ -78,10 +87,10 @@ fn text(
 }
 
 /// The commands for the agents of planeIDs that a cluster has.
-fn of_agents(ids: &[&str], build: &Target, all: &[Agent]) -> Vec<String> {
-    let has = |agent: &&Agent, id: &str| agent.plane_id.as_deref() == Some(id);
-    let commands = ids.iter().flat_map(|id| {
-        all.iter().filter(|agent| has(agent, id)).map(|agent| {
+fn of_agents(ids: &[(&'static Family, &str)], build: &Target, all: &[Agent]) -> Vec<String> {
+    let commands = ids.iter().flat_map(|(family, id)| {
+        let is_of = |agent: &&Agent| agent.plane_id.as_deref() == Some(id) && agent.may_be_of(family);
+        all.iter().filter(is_of).map(|agent| {
             let alone = all.iter().filter(|other| other.name.namespace == agent.name.namespace).count() == 1;
             let lines = of_agent(agent, id, alone).map(|command| format!("  {}", build.command(&command)));
             let name = visible(&agent.name.to_string()).into_owned();
@@ -129,9 +138,9 @@ fn of_unknown() -> impl Iterator<Item = String> {
 }
 
 /// The first planeIDs, and how many more there are.
-fn some(ids: &[&str]) -> String {
+fn some(ids: &[(&'static Family, &str)]) -> String {
     let noun = if ids.len() == 1 { "planeID" } else { "planeIDs" };
-    format!("{noun} {}", Few::of(ids))
+    format!("{noun} {}", Few::of(&ids.iter().map(|(_, id)| *id).collect::<Vec<_>>()))
 }
 
 #[cfg(test)]

@@ -5,27 +5,53 @@ use std::path::Path;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use crate::args::{BuildArgs, BuildCluster, NoBuildCluster, Session};
-use crate::cluster::Cluster;
+use crate::args::{Lookup, NoPlaneCluster, PlaneCluster, PlaneClusterArgs, Session};
+use crate::cluster::{Cluster, Namespaces};
 use crate::estate::AgentFacts;
 use crate::gateway;
 use crate::manifest::{self, Input};
 use crate::pki::{Bundle, CA_CERTIFICATE, CA_PRIVATE_KEY, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile};
-use crate::plane::Source;
+use crate::plane::{Family, KINDS, Kind, Plane, PlaneName, Source, Wanted};
 
 /// Where sources lead to: the clusters that they need, and servers.
 pub struct SourceReader<'s> {
     session: &'s Session,
     pub cluster: Option<Cluster>,
-    pub build: Option<BuildCluster>,
+    pub build: Option<PlaneCluster>,
+    namespaces: Namespaces,
 }
 
 impl<'s> SourceReader<'s> {
     /// Connects to what is needed, and to the build cluster where one is named.
-    pub async fn to(cluster: bool, build: &BuildArgs, session: &'s Session) -> anyhow::Result<Self> {
+    pub async fn to(cluster: bool, build: &PlaneClusterArgs, session: &'s Session) -> anyhow::Result<Self> {
         let build = build.connect(session).await?;
         let cluster = if cluster { Some(session.connect().await?) } else { None };
-        Ok(Self { session, cluster, build })
+        Ok(Self { session, cluster, build, namespaces: Namespaces::Context })
+    }
+
+    /// The same, with planes of a namespaced kind in these namespaces.
+    pub fn with_planes_in(self, namespaces: Namespaces) -> Self {
+        Self { namespaces, ..self }
+    }
+
+    /// Where a plane is looked for.
+    pub async fn plane(&self, name: &PlaneName) -> anyhow::Result<Plane> {
+        let wanted = Wanted { names: vec![name.clone()], ..Wanted::default() };
+        let lookup = Lookup::of(self.cluster()?.clone(), wanted, self.namespaces.clone()).await?;
+        let (mut planes, mut missing) = lookup.planes_as(None, |plane: Plane| plane).await?;
+        lookup.refuse_doubt().or_else(|doubt| if planes.len() > 1 { Err(doubt) } else { Ok(()) })?;
+        match planes.pop() {
+            Some(plane) => Ok(plane),
+            None => Err(missing.pop().unwrap_or_else(|| anyhow::anyhow!("there is no plane {name}"))),
+        }
+    }
+
+    /// The planes of some kinds; without them of those that are meant without a word.
+    pub async fn planes(&self, kinds: Option<&[&'static Kind]>) -> anyhow::Result<Vec<Plane>> {
+        let is_all = kinds.is_some_and(|kinds| kinds.len() == KINDS.len());
+        let wanted = Wanted { kinds: kinds.map(<[_]>::to_vec), is_all, names: Vec::new() };
+        let lookup = Lookup::of(self.cluster()?.clone(), wanted, self.namespaces.clone()).await?;
+        Ok(lookup.planes_as(None, |plane| plane).await?.0)
     }
 
     /// The control plane's cluster.
@@ -52,21 +78,27 @@ impl<'s> SourceReader<'s> {
             Source::ConfigMap(name, key) => {
                 Ok(self.cluster()?.config_map_keys(name, &[key.as_deref().unwrap_or(CA_CERTIFICATE)]).await?.concat())
             }
-            Source::Plane(_) | Source::Planes | Source::Agent | Source::Server { .. } => {
+            Source::Plane(_) | Source::Planes(_) | Source::Agent | Source::Server { .. } => {
                 anyhow::bail!("there are no such bytes in {source}")
             }
         }
     }
 
-    /// The certificates that an agent with this source would present, or that a server does, in DER and their order.
-    pub async fn presented(&self, source: &Source, plane_id: Option<&str>) -> anyhow::Result<Vec<Vec<u8>>> {
+    /// The certificates that an agent with this source would present, or that a server does, in DER and their order. The
+    /// agent is one of a family, and of a planeID where there is one.
+    pub async fn presented(
+        &self,
+        source: &Source,
+        family: &'static Family,
+        plane_id: Option<&str>,
+    ) -> anyhow::Result<Vec<Vec<u8>>> {
         match source {
             Source::Server { host, port } => {
                 return Ok(gateway::presented(host, *port, self.session.patience()).await?);
             }
             Source::Agent => {
-                let build = self.build.as_ref().ok_or(NoBuildCluster)?;
-                let agent = build.cluster.agent(&build.namespace, plane_id).await?;
+                let build = self.build.as_ref().ok_or(NoPlaneCluster)?;
+                let agent = build.cluster.agent(build.namespace(family), family, plane_id).await?;
                 let facts = AgentFacts::of(&build.cluster, agent).await;
                 facts.behind(&[]).iter().for_each(|told| self.session.term.warn(told));
                 return Ok(facts.pair.map_err(|problem| anyhow::Error::msg(problem.message))?.presented);
@@ -118,9 +150,10 @@ mod tests {
         write_pairs(folder.path(), "a");
         let session = session();
         let source = |name: &str| Source::File(folder.path().join(name));
-        let presented = reader(&session, None).presented(&source(LEAF_CERTIFICATE), None).await.unwrap();
+        let presented =
+            reader(&session, None).presented(&source(LEAF_CERTIFICATE), DEFAULT_KIND.family, None).await.unwrap();
         assert_eq!(presented.len(), 1);
-        assert!(reader(&session, None).presented(&source("none"), None).await.is_err());
+        assert!(reader(&session, None).presented(&source("none"), DEFAULT_KIND.family, None).await.is_err());
     }
 
     #[tokio::test]
@@ -140,7 +173,7 @@ mod tests {
         let session = session();
         let reader = reader(&session, None);
         assert_eq!(reader.cluster().err().unwrap().to_string(), "there is no cluster to ask");
-        assert!(reader.presented(&Source::Agent, None).await.unwrap_err().is::<NoBuildCluster>());
+        assert!(reader.presented(&Source::Agent, DEFAULT_KIND.family, None).await.unwrap_err().is::<NoPlaneCluster>());
         assert!(reader.bytes(&Source::Planes, &[]).await.is_err());
     }
 }

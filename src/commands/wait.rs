@@ -8,17 +8,18 @@ use tokio::time::timeout_at;
 use super::objects::object_name;
 use super::source::SourceReader;
 use super::waiting::{LOOK_AGAIN, Outcome, Wish, deadline, until, word};
-use crate::args::{BuildArgs, NoBuildCluster, Session, WhichArgs};
+use crate::args::{Lookup, NoPlaneCluster, PlaneClusterArgs, PlanesArgs, Session};
 use crate::cluster::Cluster;
 use crate::complete;
 use crate::estate;
 use crate::manifest::json_text;
 use crate::paint;
 use crate::pki::Verdict;
-use crate::plane::{Goal, Plane, PlaneKey, Source, Span, State};
+use crate::plane::{DEFAULT_KIND, Goal, Plane, PlaneKey, Source, Span, State};
+use crate::render::identity_json;
 use crate::term::Exit;
 
-/// Wait until build planes reach a state
+/// Wait until planes reach a state
 ///
 /// Exits 0 when every condition holds for every plane, 3 when a plane isn't there, and 124 when the time runs out.
 #[derive(ClapArgs, Debug)]
@@ -29,7 +30,7 @@ use crate::term::Exit;
   choreoctl wait shared-builder --for trusted --cert certs/tls.crt")]
 pub struct Args {
     #[command(flatten)]
-    which: WhichArgs,
+    which: PlanesArgs,
 
     /// State to wait for, or exists, or deleted, or trusted: the plane authorizes the agent's certificate (can be repeated)
     #[arg(long = "for", value_name = "GOAL", default_value = "connected", add = ArgValueCandidates::new(goals))]
@@ -52,7 +53,7 @@ pub struct Args {
     output: Option<Format>,
 
     #[command(flatten)]
-    build: BuildArgs,
+    build: PlaneClusterArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -69,11 +70,12 @@ fn goals() -> Vec<clap_complete::CompletionCandidate> {
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
-    let cluster = args.which.of_kind(session.connect().await?)?;
     let deadline = deadline(args.timeout);
+    let lookup = args.which.look(session.connect().await?, false).await?;
+    let cluster = &lookup.cluster;
     let planes = match deadline {
-        None => args.which.keys(&cluster).await?,
-        Some(deadline) => match timeout_at(deadline, keys(&args, &cluster)).await {
+        None => args.which.keys(&lookup).await?,
+        Some(deadline) => match timeout_at(deadline, keys(&args, &lookup)).await {
             Ok(planes) => planes?,
             Err(_) => {
                 session
@@ -90,17 +92,17 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     } else {
         let trust = if args.goals.contains(&Goal::Trusted) { Some(Trust::new(&args, session).await?) } else { None };
         let trusts = async |plane: &Plane| match &trust {
-            Some(trust) => trust.verdict(&cluster, plane).await,
+            Some(trust) => trust.verdict(cluster, plane).await,
             None => Ok(()),
         };
         let wish = Wish { planes, goals: args.goals, any: args.any, deadline };
-        until(&cluster, &wish, trusts, &session.term).await?
+        until(cluster, &wish, trusts, &session.term).await?
     };
     if args.output == Some(Format::Json) {
         let planes: Vec<_> = outcome
             .planes
             .iter()
-            .map(|(plane, met, state)| json!({"name": plane.name, "met": met, "state": state.map(State::name)}))
+            .map(|(plane, met, state)| identity_json(plane, json!({"met": met, "state": state.map(State::name)})))
             .collect();
         session.term.line(&json_text(&json!({"planes": planes}))?)?;
     } else {
@@ -112,9 +114,9 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 }
 
 /// The planes that are meant; where they are to come into being, as soon as there are any.
-async fn keys(args: &Args, cluster: &Cluster) -> anyhow::Result<Vec<PlaneKey>> {
+async fn keys(args: &Args, lookup: &Lookup) -> anyhow::Result<Vec<PlaneKey>> {
     loop {
-        let planes = args.which.keys(cluster).await?;
+        let planes = args.which.keys(lookup).await?;
         if !planes.is_empty() || !args.goals.contains(&Goal::Exists) {
             return Ok(planes);
         }
@@ -135,10 +137,11 @@ impl<'s> Trust<'s> {
         let source = args.cert.clone().unwrap_or(Source::Agent);
         let reader = SourceReader::to(source.needs_cluster(), &args.build, session).await?;
         if source == Source::Agent && reader.build.is_none() {
-            return Err(NoBuildCluster.into());
+            return Err(NoPlaneCluster.into());
         }
         let stays = matches!(source, Source::File(_) | Source::Stdin);
-        let presented = if stays { Some(reader.presented(&source, None).await?) } else { None };
+        let family = DEFAULT_KIND.family;
+        let presented = if stays { Some(reader.presented(&source, family, None).await?) } else { None };
         Ok(Self { reader, source, presented })
     }
 
@@ -146,7 +149,7 @@ impl<'s> Trust<'s> {
     async fn verdict(&self, cluster: &Cluster, plane: &Plane) -> Result<(), String> {
         let read = match &self.presented {
             Some(presented) => Ok(presented.clone()),
-            None => self.reader.presented(&self.source, Some(plane.plane_id())).await,
+            None => self.reader.presented(&self.source, plane.kind.family, Some(plane.plane_id())).await,
         };
         let presented = read.map_err(|error| format!("{error:#}"))?;
         let cas = estate::client_cas(cluster, std::slice::from_ref(plane)).await;
@@ -203,6 +206,6 @@ mod tests {
         assert_eq!(verdict(&ca).await, Ok(()));
         assert!(verdict(&foreign).await.is_err());
         let args: Args = parse(&["a", "--for", "trusted"]).unwrap();
-        assert!(Trust::new(&args, &session).await.err().unwrap().is::<NoBuildCluster>());
+        assert!(Trust::new(&args, &session).await.err().unwrap().is::<NoPlaneCluster>());
     }
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::args::WriteArgs;
-use crate::cluster::{Cluster, Event, Watch};
+use crate::args::{Lookup, WriteArgs};
+use crate::cluster::{Cluster, Event, Namespaces};
 use crate::paint;
-use crate::plane::{DryRun, Goal, Plane, PlaneKey, Span, State, closest, did_you_mean};
+use crate::plane::{DryRun, Goal, Plane, PlaneKey, Scope, Span, State, closest, did_you_mean};
 use crate::render;
 use crate::term::{Exit, Term, Waiting};
 use crate::text::visible;
@@ -63,8 +63,8 @@ pub async fn until(
 ) -> anyhow::Result<Outcome> {
     let goals = wish.goals.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
     let mut waiting = wish.deadline.map(|_| term.wait(&format!("waiting for {}: {goals}", title(&wish.planes))));
-    let only = if let [plane] = wish.planes.as_slice() { Some(plane.name.clone()) } else { None };
-    let mut watch = Watch::start(cluster, None, only);
+    let lookup = Lookup::of_keys(cluster.clone(), wish.planes.clone(), &Namespaces::Context);
+    let mut watch = lookup.watch(None);
     let mut roll = Roll::new(wish);
     let bears_absence = wish.goals.iter().any(|goal| goal.bears_absence());
     loop {
@@ -112,7 +112,8 @@ fn title(planes: &[PlaneKey]) -> String {
 
 /// The hint on the first plane that isn't there and whose name is like that of another.
 async fn meant(planes: &[(PlaneKey, bool, Option<State>)], cluster: &Cluster) -> String {
-    let known = cluster.names().await;
+    let keys = planes.iter().map(|(plane, ..)| plane.clone()).collect();
+    let known = Lookup::of_keys(cluster.clone(), keys, &Namespaces::Context).known().await;
     for (plane, _, _) in planes.iter().filter(|(_, _, state)| state.is_none()) {
         if let Some(question) = did_you_mean(&closest(&plane.name, known.iter().map(String::as_str))) {
             return format!("\n\n{} {question}", paint::good("hint:"));
@@ -163,8 +164,10 @@ impl<'w> Roll<'w> {
 
     fn take(&mut self, event: Event, waiting: Option<&mut Waiting>) {
         match event {
-            Event::Synced(planes) => {
-                self.planes = planes.into_iter().filter(|(key, _)| self.wanted(key)).collect();
+            Event::Synced(listing) => {
+                self.planes.retain(|key, _| !listing.covers(key));
+                let wanted = &self.wish.planes;
+                self.planes.extend(listing.planes.into_iter().filter(|(key, _)| wanted.contains(key)));
                 self.synced = true;
             }
             Event::Applied(plane) if self.wanted(&plane.key()) => drop(self.planes.insert(plane.key(), *plane)),
@@ -238,11 +241,12 @@ impl<'w> Roll<'w> {
         if !self.wish.goals.contains(&Goal::State(State::Connected)) {
             return;
         }
-        // Only a remark: what can't be listed is not worth an error.
-        let all = cluster.planes::<Plane>(None).await.unwrap_or_default();
-        for plane in self.planes.values() {
-            let others = all.iter().filter(|other| plane.shares_plane_id_with(other));
-            let others: Vec<_> = others.map(|other| visible(other.name())).collect();
+        // A namespaced plane's status counts the agents that it authorizes itself.
+        for plane in self.planes.values().filter(|plane| plane.kind.scope == Scope::Cluster) {
+            // Only a remark: what can't be listed is not worth an error.
+            let shares = |other: Plane| plane.shares_plane_id_with(&other).then(|| other.key().to_string());
+            let others = cluster.of_kind(plane.kind).family_as(shares).await.unwrap_or_default();
+            let others: Vec<_> = others.into_iter().flatten().map(|other| visible(&other).into_owned()).collect();
             if !others.is_empty() {
                 term.note(&format!(
                     "connected is planeID {}, which {} shares with {}: an agent may be authorized for one of them only",

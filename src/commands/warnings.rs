@@ -9,7 +9,7 @@ use crate::cluster::{self, Cluster};
 use crate::doctor::lockout;
 use crate::estate::{CaPlace, Few};
 use crate::pki;
-use crate::plane::{CaSecret, Plane};
+use crate::plane::{CaSecret, Plane, PlaneKey};
 use crate::term::Term;
 use crate::text::visible;
 
@@ -25,7 +25,7 @@ enum Ca {
 /// A plane, and what it has as its CA.
 #[derive(Clone, Debug)]
 struct Trusting {
-    name: String,
+    key: PlaneKey,
     plane_id: String,
     cas: BTreeSet<Ca>,
 }
@@ -37,7 +37,7 @@ impl Trusting {
             CaPlace::Secret(secret) => BTreeSet::from([Ca::Secret(secret)]),
             CaPlace::Unusable(..) => BTreeSet::new(),
         };
-        Self { name: plane.name().to_owned(), plane_id: plane.plane_id().to_owned(), cas }
+        Self { key: plane.key(), plane_id: plane.plane_id().to_owned(), cas }
     }
 }
 
@@ -50,24 +50,29 @@ pub async fn of_sharing(cluster: &Cluster, planes: &[Plane], term: &Term) {
         return;
     }
     let related = |plane: Plane| Some(Trusting::of(&plane)).filter(|plane| plane.cas.iter().any(|ca| cas.contains(ca)));
-    let listed = cluster.planes_as(None, related).await.unwrap_or_default();
+    let mut listed = Vec::new();
+    let families: BTreeMap<_, _> = planes.iter().map(|plane| (plane.kind.family.plane_type, plane.kind)).collect();
+    for kind in families.into_values() {
+        listed.extend(cluster.of_kind(kind).family_as(related).await.unwrap_or_default());
+    }
     shared(&written, listed.into_iter().flatten()).iter().for_each(|told| term.warn(told));
 }
 
 /// Returns a sentence for each group of planes that share a CA and not the planeID, and of which one was written.
 fn shared(written: &[Trusting], listed: impl Iterator<Item = Trusting>) -> Vec<String> {
-    let is_written = |name: &str| written.iter().any(|plane| plane.name == name);
+    let is_written = |key: &PlaneKey| written.iter().any(|plane| plane.key == *key);
     // What was written counts as it was written: in a dry run the listed one is still another.
-    let others: Vec<_> = listed.filter(|plane| !is_written(&plane.name)).collect();
-    let mut groups = BTreeMap::<&Ca, Vec<&Trusting>>::new();
+    let others: Vec<_> = listed.filter(|plane| !is_written(&plane.key)).collect();
+    // Planes of two types are independent.
+    let mut groups = BTreeMap::<(&str, &Ca), Vec<&Trusting>>::new();
     for plane in written.iter().chain(&others) {
         for ca in &plane.cas {
-            groups.entry(ca).or_default().push(plane);
+            groups.entry((plane.key.kind.family.plane_type, ca)).or_default().push(plane);
         }
     }
     let mut told = Vec::new();
     for group in groups.into_values() {
-        let (ours, others): (Vec<_>, Vec<_>) = group.iter().partition(|plane| is_written(&plane.name));
+        let (ours, others): (Vec<_>, Vec<_>) = group.iter().partition(|plane| is_written(&plane.key));
         let is_one = group.iter().all(|plane| plane.plane_id == group[0].plane_id);
         if ours.is_empty() || is_one {
             continue;
@@ -85,7 +90,7 @@ fn sentence(ours: &[&Trusting], others: &[&Trusting]) -> String {
     if let [one] = ours {
         let others: Vec<_> = others.iter().copied().filter(|other| other.plane_id != one.plane_id).collect();
         let other = if others.len() == 1 { "which has another planeID" } else { "which have other planeIDs" };
-        return format!("{} trusts the same CA as {}, {other}: {why}", visible(&one.name), some(&others));
+        return format!("{} trusts the same CA as {}, {other}: {why}", visible(&one.key.to_string()), some(&others));
     }
     let same = if others.is_empty() { String::new() } else { format!(" as {}", some(others)) };
     format!("{} trust the same CA{same}, and not all have the same planeID: {why}", some(ours))
@@ -93,7 +98,7 @@ fn sentence(ours: &[&Trusting], others: &[&Trusting]) -> String {
 
 /// The first names, and how many more there are.
 fn some(planes: &[&Trusting]) -> Few {
-    Few::of(&planes.iter().map(|plane| &plane.name).collect::<Vec<_>>())
+    Few::of(&planes.iter().map(|plane| plane.key.to_string()).collect::<Vec<_>>())
 }
 
 /// Says whom planes lock out once they are applied; whether anybody.

@@ -9,7 +9,7 @@ use crate::complete;
 use crate::plane::{Span, StateFilter};
 use crate::term::Exit;
 
-/// Watch build planes change
+/// Watch planes change
 ///
 /// On a terminal a table that redraws in place, elsewhere a line for each change. States that change because time
 /// passes are changes, too. It outlives restarts of the API server and misses no final state.

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::args::Lookup;
 use crate::cluster::Event;
-use crate::plane::{Plane, PlaneKey, PlaneName, State, StateFilter};
+use crate::plane::{Plane, PlaneKey, State, StateFilter};
 use crate::render::watch::{Change, Kind};
 
 /// The planes that are watched, each with its state when it was last looked at.
 #[derive(Default)]
 pub struct Watched {
-    names: Vec<PlaneName>,
+    lookup: Option<Lookup>,
     filter: StateFilter,
     planes: BTreeMap<PlaneKey, Known>,
     /// When states change without a write, soonest first, so that a write costs the same however many planes there are.
@@ -29,8 +30,8 @@ type Known = (Plane, State, Option<Timestamp>);
 
 impl Watched {
     /// Without names, all planes are watched.
-    pub fn new(names: Vec<PlaneName>, filter: StateFilter) -> Self {
-        Self { names, filter, ..Self::default() }
+    pub fn new(lookup: Lookup, filter: StateFilter) -> Self {
+        Self { lookup: Some(lookup), filter, ..Self::default() }
     }
 
     /// Whether the first list is complete.
@@ -51,12 +52,12 @@ impl Watched {
     }
 
     /// Returns a plane that was named and does not exist when the watch begins; none at any later call.
-    pub fn missing(&mut self) -> Option<PlaneName> {
+    pub fn missing(&mut self) -> Option<String> {
         if !self.synced || std::mem::replace(&mut self.begun, true) {
             return None;
         }
-        let exists = |name: &PlaneName| self.planes.keys().any(|key| key.name == name.as_str());
-        self.names.iter().find(|name| !exists(name)).cloned()
+        let exists = |name: &String| self.planes.keys().any(|key| key.name == *name);
+        self.lookup.iter().flat_map(Lookup::names).find(|name| !exists(name))
     }
 
     /// Returns the changes that an event of the server makes.
@@ -67,10 +68,11 @@ impl Watched {
             Event::Deleted(plane) => self.remove(&plane.key(), time).into_iter().collect(),
             Event::Lost(error) => about_server(Kind::Lost, Some(error.to_string())),
             Event::Resumed => about_server(Kind::Resumed, None),
-            Event::Synced(planes) => {
-                let gone: Vec<_> = self.planes.keys().filter(|key| !planes.contains_key(*key)).cloned().collect();
+            Event::Synced(listing) => {
+                let is_gone = |key: &&PlaneKey| listing.covers(key) && !listing.planes.contains_key(*key);
+                let gone: Vec<_> = self.planes.keys().filter(is_gone).cloned().collect();
                 let mut changes: Vec<_> = gone.iter().filter_map(|key| self.remove(key, time)).collect();
-                changes.extend(planes.into_values().flat_map(|plane| self.put(plane, time)));
+                changes.extend(listing.planes.into_values().flat_map(|plane| self.put(plane, time)));
                 if !self.synced {
                     self.synced = true;
                     changes.extend(about_server(Kind::Synced, None));
@@ -111,10 +113,10 @@ impl Watched {
 
     fn put(&mut self, plane: Plane, time: Timestamp) -> Vec<Change> {
         let mut changes = Vec::new();
-        if !self.names.is_empty() && self.names.iter().all(|name| name.as_str() != plane.name()) {
+        let key = plane.key();
+        if self.lookup.as_ref().is_some_and(|lookup| !lookup.means(&key)) {
             return changes;
         }
-        let key = plane.key();
         // One of the same name that was made anew while nobody looked.
         if self.planes.get(&key).is_some_and(|(old, ..)| old.metadata.uid != plane.metadata.uid) {
             changes.extend(self.remove(&key, time));

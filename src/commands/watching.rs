@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::error::tell_missing;
 use super::watched::Watched;
 use crate::args::{ChoiceArgs, Session};
-use crate::cluster::{Error, Watch};
+use crate::cluster::Error;
 use crate::manifest::json_line;
 use crate::plane::{Span, StateFilter};
 use crate::render::planes::{Row, SortBy, sort, summary, table};
@@ -40,18 +40,19 @@ pub async fn watch(
     format: Option<Format>,
     session: &Session,
 ) -> anyhow::Result<Exit> {
-    let cluster = choice.connect(session).await?;
-    let only = if let [name] = choice.names.as_slice() { Some(name.to_string()) } else { None };
-    let mut watch = Watch::start(&cluster, choice.selector.clone(), only);
+    let lookup = choice.connect(session).await?;
+    let mut watch = lookup.watch(choice.selector.as_ref());
     let format = format.unwrap_or(if session.term.redraws() { Format::Table } else { Format::Lines });
     let mut view = View {
         term: session.term.clone(),
         format,
         latest: VecDeque::new(),
-        title: cluster.target().title(),
+        title: lookup.cluster.target().title(),
+        everywhere: choice.is_everywhere(),
+        with_kind: lookup.has_kinds(),
         lost: false,
     };
-    let mut watched = Watched::new(choice.names, filter);
+    let mut watched = Watched::new(lookup.clone(), filter);
     let deadline = timeout.map(|timeout| Instant::now() + timeout.duration());
     let gone = reader_gone();
     tokio::pin!(gone);
@@ -66,9 +67,9 @@ pub async fn watch(
         };
         view.show(&changes, &watched, watch.now())?;
         if let Some(missing) = watched.missing() {
-            let command = cluster.target().command("choreoctl get");
+            let command = lookup.cluster.target().command("choreoctl get planes");
             let error = Error::NotFound { what: format!("plane {missing}"), similar: Vec::new(), command };
-            let error = error.with_similar(missing.as_str(), &cluster.names().await);
+            let error = error.with_similar(&missing, &lookup.known().await);
             return Ok(tell_missing(&[error.into()], &session.term));
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -83,6 +84,9 @@ struct View {
     format: Format,
     latest: VecDeque<String>,
     title: String,
+    everywhere: bool,
+    /// Whether planes of several kinds are watched.
+    with_kind: bool,
     lost: bool,
 }
 
@@ -92,13 +96,13 @@ impl View {
             match (self.format, change.kind) {
                 (Format::Json, _) => self.term.line(&json_line(&json(change))?)?,
                 (Format::Lines, Kind::Lost | Kind::Resumed) => {
-                    line(change).iter().for_each(|line| self.term.note(line))
+                    line(change, self.with_kind).iter().for_each(|line| self.term.note(line))
                 }
-                (Format::Lines, _) => line(change).iter().try_for_each(|line| self.term.line(line))?,
+                (Format::Lines, _) => line(change, self.with_kind).iter().try_for_each(|line| self.term.line(line))?,
                 (Format::Table, kind) => {
                     self.lost = (self.lost || kind == Kind::Lost) && kind != Kind::Resumed;
                     if !matches!(kind, Kind::Present | Kind::Synced) {
-                        self.latest.extend(line(change));
+                        self.latest.extend(line(change, self.with_kind));
                     }
                 }
             }
@@ -130,7 +134,7 @@ impl View {
         let latest = self.latest.len().saturating_sub(room - planes.len());
         let server = if self.lost { ", not answering: what is shown is old" } else { "" };
         let mut text = format!("{}{server}, {}\n", self.title, now.strftime("%H:%M:%SZ"));
-        text.push_str(&table(&planes, true, now));
+        text.push_str(&table(&planes, true, self.everywhere, now));
         if hidden > 0 {
             text.push_str(&format!("and {hidden} more\n"));
         }

@@ -16,8 +16,6 @@ pub struct Case {
     pub facts: Facts,
     /// Planes of the same planeID whose CA authorizes other agents.
     pub rivals: Few,
-    /// Planes of the same planeID in the other scope: namespaced BuildPlanes.
-    pub build_planes: Result<Arc<Vec<String>>, Unavailable>,
     /// The build cluster's side; none where none was named.
     pub build: Option<Result<Arc<BuildCase>, Unavailable>>,
     /// Agents of the planeID in other namespaces there.
@@ -46,7 +44,8 @@ pub struct Shared {
     pub control: Target,
     pub control_namespace: String,
     pub build_target: Option<Target>,
-    pub build_namespace: String,
+    /// The agents' namespace, where one was named.
+    pub build_namespace: Option<String>,
 }
 
 /// What the gateway tells.
@@ -73,6 +72,11 @@ pub struct BuildCase {
 }
 
 impl Case {
+    /// The namespace in which the plane's agent is looked for.
+    pub fn build_namespace(&self) -> &str {
+        self.shared.build_namespace.as_deref().unwrap_or(self.facts.plane.kind.family.helm_release)
+    }
+
     /// The build cluster's side, where it is known.
     pub fn build(&self) -> Option<&BuildCase> {
         self.build.as_ref()?.as_deref().ok()

@@ -10,30 +10,27 @@ use super::case::complaint;
 use super::gather::gather;
 use super::reach::Reach;
 use super::redact::{hide_tokens, kept};
-use crate::cluster::{CERT_MANAGER, Cluster, Error, LET_IN};
+use crate::cluster::{CERT_MANAGER, Cluster, Error, LET_IN, Namespaces};
 use crate::estate::{CERTIFICATE, CERTIFICATE_REQUEST, Events, Extent, ISSUER, Record, Recording, Unavailable, marks};
-use crate::plane::{DUMPED, LOG, Plane, SIDE, Side};
+use crate::plane::{DUMPED, KINDS, Kind, LOG, Plane, PlaneKey, SIDE, Side};
 
 /// The objects around planes as one List, and what could not be read.
-pub async fn dump(reach: &Reach<'_, Cluster>, names: &[String]) -> Result<(Value, Vec<String>), Error> {
+pub async fn dump(reach: &Reach<'_, Cluster>, meant: &[PlaneKey]) -> Result<(Value, Vec<String>), Error> {
     let (control, at) = (reach.control, reach.control.now());
-    let (planes, mut items) = planes(control, names).await?;
-    let kind = control.kind();
-    let ids: BTreeSet<_> = planes.iter().map(Plane::plane_id).collect();
-    // Planes of the other scope are listed, and only some of them are of these planeIDs.
-    let is_other = |object: &Value| kind.other_scope().is_some_and(|other| object["kind"] == other.kind);
-    let keep = |object: &Value, key: Option<&str>| {
-        let is_concerned = !is_other(object) || ids.contains(plane(object).plane_id());
-        is_concerned.then(|| kept(object, key))
-    };
+    let kinds: Vec<_> =
+        KINDS.iter().filter(|kind| meant.iter().any(|plane| plane.kind.family == kind.family)).collect();
+    let (planes, mut items, unlisted) = planes(control, &kinds, meant).await?;
+    let keep = |object: &Value, key: Option<&str>| Some(kept(object, key));
     let records = [Side::Control, Side::Build].map(|side| Record::new(side, &keep));
-    read(reach, &planes, &records).await;
-    let [control_record, build_record] = records.map(Record::into_parts);
+    read(reach, kinds, &planes, &records).await;
+    let [mut control_record, build_record] = records.map(Record::into_parts);
+    control_record.1.extend(unlisted);
     let mut unread = Vec::new();
     items.insert(0, marks::place(Side::Control, reach.control_namespace));
     unread.extend(add(&mut items, Side::Control, control_record));
-    if let Some((_, namespace)) = reach.build {
-        items.push(marks::place(Side::Build, namespace.unwrap_or_default()));
+    if let Some((_, agents_in)) = reach.build {
+        let families: BTreeSet<_> = meant.iter().filter_map(|plane| agents_in.namespace(plane.kind.family)).collect();
+        items.extend(families.into_iter().map(|namespace| marks::place(Side::Build, namespace)));
         unread.extend(add(&mut items, Side::Build, build_record));
     }
     items.push(marks::end());
@@ -43,42 +40,67 @@ pub async fn dump(reach: &Reach<'_, Cluster>, names: &[String]) -> Result<(Value
     Ok((list, unread))
 }
 
-/// The planes of these names, those of their planeIDs, and those with the same CA; each also as what is kept of it.
-async fn planes(control: &Cluster, names: &[String]) -> Result<(Vec<Plane>, Vec<Value>), Error> {
-    let objects: Vec<Value> = control.planes(None).await?;
+type Unlisted = Vec<(String, Unavailable)>;
+
+/// The planes that are meant, those of their planeIDs, and those with the same CA; each also as what is kept of it. And the
+/// collections that could not be listed: those of kinds of which none is meant.
+async fn planes(
+    control: &Cluster,
+    kinds: &[&'static Kind],
+    meant: &[PlaneKey],
+) -> Result<(Vec<Plane>, Vec<Value>, Unlisted), Error> {
+    let (mut objects, mut unlisted) = (Vec::<Value>::new(), Vec::new());
+    for kind in kinds {
+        let is_meant = meant.iter().any(|plane| plane.kind == *kind);
+        match control.at(kind, &Namespaces::All).planes::<Value>(None).await {
+            Ok(planes) => objects.extend(planes.into_iter().map(|mut object| {
+                (object["apiVersion"], object["kind"]) = (kind.api_version().into(), kind.kind.into());
+                object
+            })),
+            Err(Error::NoSuchKind { .. }) if !is_meant => {}
+            Err(error) if is_meant => return Err(error),
+            Err(error) => unlisted.push((kind.path(None), Unavailable::from(&error))),
+        }
+    }
     let all: Vec<_> = objects.iter().map(plane).collect();
-    let meant: Vec<_> = all.iter().filter(|plane| names.iter().any(|name| name == plane.name())).collect();
-    let ids: BTreeSet<_> = meant.iter().map(|plane| plane.plane_id()).collect();
-    let cas: Vec<_> = meant.iter().map(|plane| &plane.spec.cluster_agent.client_ca).collect();
-    let is_concerned =
-        |plane: &Plane| ids.contains(plane.plane_id()) || cas.contains(&&plane.spec.cluster_agent.client_ca);
+    let meant: Vec<_> = all.iter().filter(|plane| meant.contains(&plane.key())).collect();
+    let is_concerned = |plane: &Plane| {
+        meant.iter().any(|meant| {
+            meant.kind.family == plane.kind.family
+                && (meant.plane_id() == plane.plane_id()
+                    || meant.spec.cluster_agent.client_ca == plane.spec.cluster_agent.client_ca)
+        })
+    };
     let concerned = objects.iter().zip(&all).filter(|(_, plane)| is_concerned(plane));
-    let with_kind = |(object, plane): (&Value, &Plane)| {
-        let mut object = object.clone();
-        let kind = control.kind();
-        (object["apiVersion"], object["kind"]) = (kind.api_version().into(), kind.kind.into());
-        let mut object = kept(&object, None);
+    let as_kept = |(object, plane): (&Value, &Plane)| {
+        let mut object = kept(object, None);
         object["metadata"]["annotations"][SIDE] = Side::Control.name().into();
         (plane.clone(), object)
     };
-    Ok(concerned.map(with_kind).unzip())
+    let (planes, items) = concerned.map(as_kept).unzip();
+    Ok((planes, items, unlisted))
 }
 
 /// Reads what a diagnosis and a page look at.
-async fn read(reach: &Reach<'_, Cluster>, planes: &[Plane], [control, build]: &[Record<'_>; 2]) {
+async fn read(
+    reach: &Reach<'_, Cluster>,
+    kinds: Vec<&'static Kind>,
+    planes: &[Plane],
+    [control, build]: &[Record<'_>; 2],
+) {
     let recorded = Recording { inner: reach.control, record: control };
-    let agents = reach.build.map(|(cluster, namespace)| (Recording { inner: cluster, record: build }, namespace));
+    let agents = reach.build.map(|(cluster, agents_in)| (Recording { inner: cluster, record: build }, agents_in));
     let reach = Reach {
         control: &recorded,
         control_namespace: reach.control_namespace,
-        build: agents.as_ref().map(|(recording, namespace)| (recording, *namespace)),
+        kinds: reach.kinds.clone(),
+        build: agents.as_ref().map(|(recording, agents_in)| (recording, *agents_in)),
         named: reach.named,
         soon: reach.soon,
         gateway: None,
     };
-    gather(&reach, planes.to_vec(), Extent::All).await;
-    let names: BTreeSet<_> = planes.iter().map(Plane::name).collect();
-    Events::about(&recorded, planes.first().and_then(|plane| plane.metadata.namespace.as_deref()), &names).await;
+    gather(&reach, planes.to_vec(), &Extent(kinds)).await;
+    Events::about(&recorded, planes.iter().map(Plane::key)).await;
 }
 
 /// Adds what was read of a cluster, in an order that stays, and returns what could not be read.

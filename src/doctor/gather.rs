@@ -4,18 +4,18 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 
 use super::case::{BuildCase, Case, Shared};
 use super::ground::Ground;
-use super::reach::{Gateways, Reach};
+use super::reach::{AgentsIn, Gateways, Reach};
 use crate::cluster::{Agent, Error};
 use crate::estate::{
-    self, AT_ONCE, AgentFacts, Coverage, Extent, Facts, Neighbours, OtherScope, Secrets, Source, Surroundings,
-    Unavailable, grouped,
+    self, AT_ONCE, AgentFacts, Coverage, Extent, Facts, Neighbours, Secrets, Source, Surroundings, Unavailable, grouped,
 };
-use crate::plane::{NamespacedName, Plane, rotation_secret};
+use crate::plane::{Family, Kind, NamespacedName, Plane, rotation_secret};
 use crate::text::visible;
 
 /// What was gathered of planes, and what they stand on.
@@ -32,39 +32,43 @@ impl Gathered {
     }
 }
 
+/// The agents of a family.
 struct Agents {
     all: Vec<Arc<BuildCase>>,
     by_plane_id: HashMap<String, Vec<Arc<BuildCase>>>,
     /// Why none is said to be missing for sure.
     coverage: Coverage,
     namespace: String,
+    family: &'static Family,
 }
+
+/// The agents of each family, by its plane type; none where no cluster was named.
+type AllAgents = Option<HashMap<&'static str, Result<Agents, Unavailable>>>;
+/// Something of a planeID, by its plane type, too.
+type OfPlaneId<T> = HashMap<(&'static str, String), T>;
 
 /// What the cases are made of, beside the facts of each plane.
 struct Common {
     neighbours: Neighbours,
-    build_planes: Result<OtherScope, Unavailable>,
-    /// None where no build cluster was named.
-    agents: Option<Result<Agents, Unavailable>>,
-    /// Agents by planeID in all namespaces, where some plane's was not found.
-    everywhere: Result<HashMap<String, Vec<NamespacedName>>, Unavailable>,
-    /// Whether the Secret of an unfinished rotation is there, by planeID.
-    staged: HashMap<String, Result<bool, Unavailable>>,
+    agents: AllAgents,
+    /// Agents in all namespaces, where some plane's was not found.
+    everywhere: Result<OfPlaneId<Vec<NamespacedName>>, Unavailable>,
+    /// Whether the Secret of an unfinished rotation is there.
+    staged: OfPlaneId<Result<bool, Unavailable>>,
     gateways: Gateways,
     shared: Arc<Shared>,
 }
 
 /// What there is to know of planes in a cluster.
-pub async fn gather<S: Source>(reach: &Reach<'_, S>, planes: Vec<Plane>, extent: Extent) -> Gathered {
+pub async fn gather<S: Source>(reach: &Reach<'_, S>, planes: Vec<Plane>, extent: &Extent) -> Gathered {
     let (control, namespace) = (reach.control, reach.control_namespace);
-    let (ground, surroundings, gateway_ca, lease, gateway_pods, build_planes, agents) = tokio::join!(
-        Ground::of(control),
+    let (ground, surroundings, gateway_ca, lease, gateway_pods, agents) = tokio::join!(
+        Ground::of(control, &reach.kinds),
         Surroundings::of(control, &planes, extent, Secrets::OfTheirPlaneIds),
         estate::gateway_ca(control, namespace),
         estate::lease(control, namespace),
         estate::gateway_pods(control, namespace),
-        estate::other_scope(control),
-        agents(reach),
+        agents(reach, families(planes.iter().map(|plane| plane.kind))),
     );
     let (everywhere, is_one_cluster) = everywhere(reach, agents.as_ref(), &planes).await;
     let staged = staged(reach, agents.as_ref(), &surroundings.neighbours, &planes).await;
@@ -72,62 +76,72 @@ pub async fn gather<S: Source>(reach: &Reach<'_, S>, planes: Vec<Plane>, extent:
     let unread = Shared::unread(reach, agents.as_ref(), &Unavailable::not_in_files("it was not read"));
     let shared = Arc::new(Shared { gateway_ca, lease, gateway_pods, is_one_cluster, ..unread });
     let (neighbours, gateways) = (surroundings.neighbours, Gateways::default());
-    let common = Common { neighbours, build_planes, agents, everywhere, staged, gateways, shared };
+    let common = Common { neighbours, agents, everywhere, staged, gateways, shared };
     let cases = stream::iter(facts).map(|facts| common.case(reach, facts)).buffered(AT_ONCE).collect().await;
     Gathered::new(ground, cases)
 }
 
-/// What the build cluster tells of planes where the control plane tells of none. Without names those of its agents' planeIDs
-/// are meant.
+/// What the planes' cluster has of planes where the control plane says nothing of them. Without names those of its agents'
+/// planeIDs are meant.
 pub async fn gather_without_control<S: Source>(reach: &Reach<'_, S>, names: &[String], error: &Error) -> Gathered {
     let why = &Unavailable::from(error);
-    let agents = agents(reach).await;
-    let mut names = names.to_vec();
-    if names.is_empty() {
-        let known = agents.as_ref().and_then(|agents| agents.as_ref().ok());
-        let ids = known.into_iter().flat_map(|agents| &agents.all);
-        names = ids.filter_map(|build| build.agent.agent.plane_id.clone()).collect();
-    }
-    let planes: Vec<_> = names.into_iter().map(named).collect();
+    let agents = agents(reach, families(reach.kinds.iter().copied())).await;
+    let named = |kind: &'static Kind, name: &str| Plane::new(kind, name);
+    let kind = reach.kinds.first().copied().unwrap_or_default();
+    let planes: Vec<_> = if names.is_empty() {
+        let known = agents.iter().flat_map(HashMap::values).filter_map(|agents| agents.as_ref().ok());
+        let of_family = |agents: &Agents| {
+            let kind = reach.kinds.iter().copied().find(|kind| kind.family == agents.family).unwrap_or(kind);
+            let ids = agents.all.iter().filter_map(|build| build.agent.agent.plane_id.clone());
+            ids.map(|id| named(kind, &id)).collect::<Vec<_>>()
+        };
+        known.flat_map(of_family).collect()
+    } else {
+        names.iter().map(|name| named(kind, name)).collect()
+    };
     let (neighbours, gateways) = (Neighbours::new([]), Gateways::default());
     let staged = staged(reach, agents.as_ref(), &neighbours, &planes).await;
     let shared = Arc::new(Shared::unread(reach, agents.as_ref(), why));
-    let (build_planes, everywhere) = (Err(why.clone()), Ok(HashMap::new()));
-    let common = &Common { neighbours, build_planes, agents, everywhere, staged, gateways, shared };
+    let everywhere = Ok(HashMap::new());
+    let common = &Common { neighbours, agents, everywhere, staged, gateways, shared };
     let cases = stream::iter(planes).map(async |plane| {
         let facts = Facts::unread(plane, why, Timestamp::now());
         Case { plane: Err(why.clone()), ..common.case(reach, facts).await }
     });
     let cases = cases.buffered(AT_ONCE).collect().await;
-    Gathered::new(Ground::without(reach.control, why).await, cases)
+    Gathered::new(Ground::without(reach.control, &reach.kinds, why).await, cases)
 }
 
-/// A plane of which nothing else is known.
-fn named(name: String) -> Plane {
-    let mut plane = Plane::default();
-    plane.metadata.name = Some(name);
-    plane
+/// The families of kinds, each once.
+fn families(kinds: impl Iterator<Item = &'static Kind>) -> Vec<&'static Family> {
+    let mut families: Vec<_> = kinds.map(|kind| kind.family).collect();
+    families.sort_by_key(|family| family.plane_type);
+    families.dedup();
+    families
 }
 
 impl Shared {
     /// Of a control plane of which nothing is read.
     fn unread<S: Source>(
         reach: &Reach<'_, S>,
-        agents: Option<&Result<Agents, Unavailable>>,
+        agents: Option<&HashMap<&'static str, Result<Agents, Unavailable>>>,
         why: &Unavailable,
     ) -> Self {
         Self {
             gateway_ca: Err(why.clone()),
             lease: Err(why.clone()),
             gateway_pods: Err(why.clone()),
-            has_agents: matches!(agents, Some(Ok(agents)) if !agents.all.is_empty()),
+            has_agents: agents.into_iter().flat_map(HashMap::values).flatten().any(|agents| !agents.all.is_empty()),
             is_one_cluster: false,
             is_named: reach.named,
             soon: reach.soon,
             control: reach.control.target().cloned().unwrap_or_default(),
             control_namespace: reach.control_namespace.to_owned(),
             build_target: reach.build.and_then(|(build, _)| build.target().cloned()),
-            build_namespace: reach.build.and_then(|(_, namespace)| namespace).unwrap_or_default().to_owned(),
+            build_namespace: match reach.build {
+                Some((_, AgentsIn::Named(namespace))) => Some(namespace.to_owned()),
+                _ => None,
+            },
         }
     }
 }
@@ -135,18 +149,17 @@ impl Shared {
 impl Common {
     async fn case<S: Source>(&self, reach: &Reach<'_, S>, facts: Facts) -> Case {
         let plane = &facts.plane;
-        let id = plane.plane_id();
-        let agents = self.agents.as_ref();
+        let (id, plane_type) = (plane.plane_id(), plane.kind.family.plane_type);
+        let agents = self.agents.as_ref().and_then(|agents| agents.get(plane_type));
         let build = agents.map(|agents| agents.as_ref().map_err(Clone::clone)?.meant(id, &self.neighbours));
         let known = build.as_ref().and_then(|build| build.as_deref().ok());
-        let of_id = |planes: &OtherScope| planes.get(id).cloned().unwrap_or_default();
-        let elsewhere = self.everywhere.as_ref().map(|agents| agents.get(id).cloned().unwrap_or_default());
+        let of_id = &(plane_type, id.to_owned());
+        let elsewhere = self.everywhere.as_ref().map(|agents| agents.get(of_id).cloned().unwrap_or_default());
         Case {
             plane: Ok(()),
-            rivals: self.neighbours.rivals(id, &facts.client_ca),
-            build_planes: self.build_planes.as_ref().map(of_id).map_err(Clone::clone),
+            rivals: self.neighbours.rivals(&plane.key(), id, &facts.client_ca),
             elsewhere: elsewhere.map_err(Clone::clone),
-            staged: self.staged.get(id).cloned(),
+            staged: self.staged.get(of_id).cloned(),
             gateway: self.gateways.ask(reach, plane, known, &self.shared.gateway_ca).await,
             shared: self.shared.clone(),
             build,
@@ -160,7 +173,8 @@ impl Agents {
     fn meant(&self, plane_id: &str, neighbours: &Neighbours) -> Result<Arc<BuildCase>, Unavailable> {
         let ours = self.by_plane_id.get(plane_id).map(Vec::as_slice).unwrap_or_default();
         let id = |build: &BuildCase| build.agent.agent.plane_id.clone();
-        let is_free = |build: &BuildCase| id(build).is_none_or(|id| !neighbours.has_plane_id(&id));
+        let is_free =
+            |build: &BuildCase| id(build).is_none_or(|id| !neighbours.has_plane_id(self.family.plane_type, &id));
         match (ours, self.all.as_slice()) {
             ([one], _) => Ok(one.clone()),
             ([], [only]) if is_free(only) => Ok(only.clone()),
@@ -183,19 +197,24 @@ impl Agents {
     }
 }
 
-/// The agents of the build cluster, where one was named.
-async fn agents<S: Source>(reach: &Reach<'_, S>) -> Option<Result<Agents, Unavailable>> {
-    let (source, namespace) = reach.build?;
-    let agents = match estate::deployed(source, namespace).await {
-        Ok(agents) => agents,
-        Err(why) => return Some(Err(why)),
+/// The agents of families, where their cluster was named. In one namespace there may be agents of several families.
+async fn agents<S: Source>(reach: &Reach<'_, S>, families: Vec<&'static Family>) -> AllAgents {
+    let (source, agents_in) = reach.build?;
+    let of_family = async |family: &'static Family| {
+        let namespace = agents_in.namespace(family);
+        let mut agents = match estate::deployed(source, namespace).await {
+            Ok(agents) => agents,
+            Err(why) => return (family.plane_type, Err(why)),
+        };
+        agents.retain(|agent| agent.may_be_of(family));
+        let cases = stream::iter(agents).map(async |agent| Arc::new(build_case(source, agent).await));
+        let all: Vec<_> = cases.buffered(AT_ONCE).collect().await;
+        let by_plane_id =
+            grouped(all.iter().filter_map(|build| Some((build.agent.agent.plane_id.clone()?, build.clone()))));
+        let namespace = namespace.unwrap_or_default().to_owned();
+        (family.plane_type, Ok(Agents { all, by_plane_id, coverage: source.coverage(), namespace, family }))
     };
-    let cases = stream::iter(agents).map(async |agent| Arc::new(build_case(source, agent).await));
-    let all: Vec<_> = cases.buffered(AT_ONCE).collect().await;
-    let by_plane_id =
-        grouped(all.iter().filter_map(|build| Some((build.agent.agent.plane_id.clone()?, build.clone()))));
-    let namespace = namespace.unwrap_or_default().to_owned();
-    Some(Ok(Agents { all, by_plane_id, coverage: source.coverage(), namespace }))
+    Some(join_all(families.into_iter().map(of_family)).await.into_iter().collect())
 }
 
 async fn build_case(source: &impl Source, agent: Agent) -> BuildCase {
@@ -204,40 +223,54 @@ async fn build_case(source: &impl Source, agent: Agent) -> BuildCase {
     BuildCase { agent, server_ca, log }
 }
 
-/// Where the namespace that was named lacks a plane's agent: the agents of all namespaces of the build cluster, and whether
-/// that is the control plane's own.
+/// Where a family's namespace lacks a plane's agent: the agents of all namespaces of the planes' cluster, and whether that is
+/// the control plane's own.
 async fn everywhere<S: Source>(
     reach: &Reach<'_, S>,
-    agents: Option<&Result<Agents, Unavailable>>,
+    agents: Option<&HashMap<&'static str, Result<Agents, Unavailable>>>,
     planes: &[Plane],
-) -> (Result<HashMap<String, Vec<NamespacedName>>, Unavailable>, bool) {
-    let (Some((build, _)), Some(Ok(known))) = (reach.build, agents) else {
+) -> (Result<OfPlaneId<Vec<NamespacedName>>, Unavailable>, bool) {
+    let (Some((build, _)), Some(agents)) = (reach.build, agents) else {
         return (Ok(HashMap::new()), false);
     };
-    if planes.iter().all(|plane| known.by_plane_id.contains_key(plane.plane_id())) {
+    let lacks = |plane: &Plane| {
+        let known = agents.get(plane.kind.family.plane_type);
+        known.is_some_and(|known| known.as_ref().is_ok_and(|known| !known.by_plane_id.contains_key(plane.plane_id())))
+    };
+    let lacking = families(planes.iter().filter(|plane| lacks(plane)).map(|plane| plane.kind));
+    if lacking.is_empty() {
         return (Ok(HashMap::new()), false);
     }
     let (agents, one, other) = tokio::join!(estate::deployed(build, None), reach.control.identity(), build.identity());
-    let by_plane_id =
-        |agents: Vec<Agent>| grouped(agents.into_iter().filter_map(|agent| Some((agent.plane_id?, agent.name))));
+    let by_plane_id = |agents: Vec<Agent>| {
+        grouped(agents.into_iter().flat_map(|agent| {
+            let of = lacking.iter().filter(|family| agent.may_be_of(family)).collect::<Vec<_>>();
+            let of = of.into_iter().filter_map(|family| Some((family.plane_type, agent.plane_id.clone()?)));
+            of.map(|id| (id, agent.name.clone())).collect::<Vec<_>>()
+        }))
+    };
     (agents.map(by_plane_id), one.is_some() && one == other)
 }
 
 /// Whether Secrets of unfinished rotations are there, for the planeIDs that have an agent.
 async fn staged<S: Source>(
     reach: &Reach<'_, S>,
-    agents: Option<&Result<Agents, Unavailable>>,
+    agents: Option<&HashMap<&'static str, Result<Agents, Unavailable>>>,
     neighbours: &Neighbours,
     planes: &[Plane],
-) -> HashMap<String, Result<bool, Unavailable>> {
-    let (Some((build, Some(namespace))), Some(Ok(agents))) = (reach.build, agents) else {
+) -> OfPlaneId<Result<bool, Unavailable>> {
+    let (Some((build, _)), Some(agents)) = (reach.build, agents) else {
         return HashMap::new();
     };
-    let ids: BTreeSet<_> = planes.iter().map(Plane::plane_id).collect();
-    let ids = ids.into_iter().filter(|id| agents.meant(id, neighbours).is_ok());
-    let looked = stream::iter(ids).map(async |id| {
-        let secret = estate::secret(build, &rotation_secret(namespace, id)).await;
-        (id.to_owned(), secret.map(|secret| secret.is_some()))
+    let ids: BTreeSet<_> = planes.iter().map(|plane| (plane.kind.family.plane_type, plane.plane_id())).collect();
+    let found = ids.into_iter().filter_map(|(plane_type, id)| {
+        let agents = agents.get(plane_type)?.as_ref().ok()?;
+        let agent = agents.meant(id, neighbours).ok()?;
+        Some((plane_type, rotation_secret(&agent.agent.agent.name.namespace, agents.family, id), id))
+    });
+    let looked = stream::iter(found).map(async |(plane_type, secret, id)| {
+        let secret = estate::secret(build, &secret).await;
+        ((plane_type, id.to_owned()), secret.map(|secret| secret.is_some()))
     });
     looked.buffer_unordered(AT_ONCE).collect().await
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::future::join_all;
+
 use super::case::Case;
 use crate::cluster::{Right, Target};
 use crate::estate::{CaPlace, Cause, Source, Unavailable};
@@ -11,14 +13,14 @@ use crate::plane::{Kind, Served, Side};
 type Needed<'c> = (&'static str, &'static str, &'static str, Option<&'c str>);
 
 /// Takes something that was asked for: in which cluster, why it could not be had, and with which rights it could be.
-type Take<'t, 'c> = dyn FnMut(Side, Option<&'c Unavailable>, &[Needed<'c>]) + 't;
+type Take<'t, 'c> = dyn FnMut(Side, Option<&'c Unavailable>, &[Needed<'_>]) + 't;
 
 /// What is true for all planes.
 pub struct Ground {
-    pub kind: &'static Kind,
     /// The API server's version.
     pub api_server: Result<String, Unavailable>,
-    pub crd: Result<Served, Unavailable>,
+    /// What the CRDs of the planes' kinds say.
+    pub crds: Vec<(&'static Kind, Result<Served, Unavailable>)>,
     /// What may not be read, in the servers' words.
     pub forbidden: BTreeSet<String>,
     /// The rights that are needed in each of the clusters; none where nothing is missing.
@@ -30,25 +32,32 @@ pub struct Ground {
 }
 
 impl Ground {
-    pub async fn of(control: &impl Source) -> Self {
-        let (api_server, crd) = tokio::join!(control.version(), control.served());
-        Self::new(api_server, crd, control)
+    pub async fn of(control: &impl Source, kinds: &[&'static Kind]) -> Self {
+        let served = join_all(kinds.iter().map(async |kind| (*kind, control.served(kind).await)));
+        let (api_server, crds) = tokio::join!(control.version(), served);
+        Self::new(api_server, crds, control)
     }
 
     /// Of a control plane that doesn't tell of planes.
-    pub async fn without(control: &impl Source, why: &Unavailable) -> Self {
+    pub async fn without(control: &impl Source, kinds: &[&'static Kind], why: &Unavailable) -> Self {
         match why.cause {
-            Cause::Missing | Cause::Forbidden => Self::of(control).await,
+            Cause::Missing | Cause::Forbidden => Self::of(control, kinds).await,
             // It would only be waited for once more.
-            _ => Self::new(Err(why.clone()), Err(why.clone()), control),
+            _ => {
+                let crds = kinds.iter().map(|kind| (*kind, Err(why.clone())));
+                Self::new(Err(why.clone()), crds.collect(), control)
+            }
         }
     }
 
-    fn new(api_server: Result<String, Unavailable>, crd: Result<Served, Unavailable>, control: &impl Source) -> Self {
+    fn new(
+        api_server: Result<String, Unavailable>,
+        crds: Vec<(&'static Kind, Result<Served, Unavailable>)>,
+        control: &impl Source,
+    ) -> Self {
         Self {
-            kind: control.kind(),
             api_server,
-            crd,
+            crds,
             forbidden: BTreeSet::new(),
             control_rights: BTreeSet::new(),
             build_rights: BTreeSet::new(),
@@ -59,8 +68,13 @@ impl Ground {
 
     /// What to do about the one of these that isn't known.
     pub fn hint(&self) -> Option<String> {
-        let why = self.api_server.as_ref().err().or(self.crd.as_ref().err());
+        let why = self.api_server.as_ref().err().or(self.no_crd());
         why.and_then(|why| why.hint.clone())
+    }
+
+    /// Why what a CRD says is not known.
+    pub fn no_crd(&self) -> Option<&Unavailable> {
+        self.crds.iter().find_map(|(_, served)| served.as_ref().err())
     }
 
     /// Takes down what may not be read, and all rights that are needed in a cluster where one is missing.
@@ -90,7 +104,7 @@ impl Ground {
     /// All that was asked for.
     fn each<'c>(&'c self, cases: &'c [Case], take: &mut Take<'_, 'c>) {
         let crd = ("get", "apiextensions.k8s.io", "customresourcedefinitions", None);
-        take(Side::Control, self.crd.as_ref().err(), &[crd]);
+        take(Side::Control, self.no_crd(), &[crd]);
         for (number, case) in cases.iter().enumerate() {
             of_plane(case, take);
             of_agent(case, take);
@@ -115,20 +129,21 @@ fn of_plane<'c>(case: &'c Case, take: &mut Take<'_, 'c>) {
     let (facts, kind) = (&case.facts, case.facts.plane.kind);
     let planes = |verb| (verb, kind.group, kind.plural, None);
     take(Side::Control, case.plane.as_ref().err(), &[planes("get"), planes("list")]);
-    let ca = &facts.plane.spec.cluster_agent.client_ca.secret_ref;
-    let namespace = ca.as_ref().and_then(|secret| secret.namespace.as_deref());
-    let is_secret = CaPlace::secret(&facts.plane).is_some();
+    let secret = CaPlace::secret(&facts.plane);
+    let namespace = secret.as_ref().map(|secret| secret.secret.namespace.as_str());
     let secrets = [("get", "", "secrets", namespace)];
-    take(Side::Control, facts.client_ca.text().err(), if is_secret { &secrets } else { &[] });
+    take(Side::Control, facts.client_ca.text().err(), if secret.is_some() { &secrets } else { &[] });
     take(Side::Control, facts.shares_plane_id_with.as_ref().err(), &[planes("list")]);
-    let observability = ("get", kind.group, "clusterobservabilityplanes", None);
-    take(Side::Control, facts.observability_exists.as_ref().err(), &[observability]);
+    let observability = facts.plane.observability_planes();
+    let observability: Vec<_> =
+        observability.iter().map(|plane| ("get", kind.group, plane.kind.plural, None)).collect();
+    take(Side::Control, facts.observability_exists.as_ref().err(), &observability);
     let other = kind.other_scope().map(|other: &Kind| ("list", other.group, other.plural, None));
-    take(Side::Control, case.build_planes.as_ref().err(), other.as_slice());
+    take(Side::Control, facts.other_scope.as_ref().err(), other.as_slice());
 }
 
 fn of_agent<'c>(case: &'c Case, take: &mut Take<'_, 'c>) {
-    let (build, at) = (case.build.as_ref(), Some(case.shared.build_namespace.as_str()));
+    let (build, at) = (case.build.as_ref(), Some(case.build_namespace()));
     let known = case.build();
     take(Side::Build, build.and_then(|build| build.as_ref().err()), &[("list", "apps", "deployments", at)]);
     take(Side::Build, case.elsewhere.as_ref().err(), &[("list", "apps", "deployments", None)]);

@@ -1,5 +1,7 @@
 //! Whom a change would lock out: agents that are let in now, and would not be at their next connection.
 
+use std::collections::BTreeMap;
+
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
@@ -11,7 +13,8 @@ use crate::text::visible;
 
 /// Whom applying these planes would lock out, in sentences.
 pub async fn of_apply(cluster: &Cluster, wanted: &[Plane]) -> Result<Vec<String>, Error> {
-    let read = stream::iter(wanted).map(|plane| cluster.plane_if_any::<Plane>(plane.name())).buffered(AT_ONCE);
+    let read = async |plane: &Plane| cluster.around(&plane.key()).plane_if_any::<Plane>(plane.name()).await;
+    let read = stream::iter(wanted).map(read).buffered(AT_ONCE);
     let before: Vec<_> = read.try_collect().await?;
     // A plane whose CA stays as it is lets in whom it let in.
     let changed: Vec<_> = wanted
@@ -36,7 +39,7 @@ pub async fn of_apply(cluster: &Cluster, wanted: &[Plane]) -> Result<Vec<String>
             told.extend(if before.plane_id() == plane.plane_id() {
                 left_out(plane, &old, new, now)
             } else {
-                let (name, from, to) = (visible(plane.name()), visible(before.plane_id()), visible(plane.plane_id()));
+                let (name, from, to) = (title(plane), visible(before.plane_id()), visible(plane.plane_id()));
                 Some(format!("the agents of planeID {from} are let in by {name} no more: its planeID becomes {to}"))
             });
         }
@@ -52,21 +55,19 @@ pub async fn of_delete(cluster: &Cluster, planes: &[Plane]) -> Result<Vec<String
     let now = cluster.now();
     let all = concerned(cluster, planes).await?;
     // Deleting one throws out the agents of all that have its planeID.
-    let is_heard =
-        |plane: &&Plane| all.iter().any(|other| other.plane_id() == plane.plane_id() && is_connected(other, now));
+    let is_heard = |plane: &&Plane| all.iter().any(|other| have_one_id(plane, other) && is_connected(other, now));
     let gone: Vec<_> = planes.iter().filter(is_heard).cloned().collect();
-    let goes =
-        |plane: &Plane| plane.metadata.namespace.is_none() && planes.iter().any(|gone| gone.name() == plane.name());
+    let goes = |plane: &Plane| planes.iter().any(|gone| gone.is(plane));
     let stay: Vec<_> = all.iter().filter(|plane| !goes(plane)).cloned().collect();
     let (old, rest) = (client_cas(cluster, &gone).await, client_cas(cluster, &stay).await);
     let mut told = Vec::new();
     for (plane, old) in gone.iter().zip(&old) {
-        let others: Vec<_> = stay.iter().zip(&rest).filter(|(other, _)| other.plane_id() == plane.plane_id()).collect();
+        let others: Vec<_> = stay.iter().zip(&rest).filter(|(other, _)| have_one_id(plane, other)).collect();
         let that = |wanted: Option<bool>| {
             let those = others.iter().filter(|(_, rest)| common(old, rest, now) == wanted);
-            those.map(|(other, _)| visible(other.name()).into_owned()).collect::<Vec<_>>().join(", ")
+            those.map(|(other, _)| title(other)).collect::<Vec<_>>().join(", ")
         };
-        let (name, id) = (visible(plane.name()), visible(plane.plane_id()));
+        let (name, id) = (title(plane), visible(plane.plane_id()));
         told.push(match (that(Some(true)), that(None)) {
             (sure, _) if !sure.is_empty() => {
                 format!("all agents of planeID {id} are disconnected for some seconds: {sure} then lets them in")
@@ -82,13 +83,26 @@ pub async fn of_delete(cluster: &Cluster, planes: &[Plane]) -> Result<Vec<String
     Ok(told)
 }
 
-/// All planes of the planeIDs of these.
+/// Whether the gateway takes the agents of both planes for the same.
+fn have_one_id(one: &Plane, other: &Plane) -> bool {
+    one.kind.family == other.kind.family && one.plane_id() == other.plane_id()
+}
+
+/// A plane as it is named in sentences.
+fn title(plane: &Plane) -> String {
+    visible(&plane.key().to_string()).into_owned()
+}
+
+/// All planes of the planeIDs of these, in both scopes and all namespaces.
 async fn concerned(cluster: &Cluster, planes: &[Plane]) -> Result<Vec<Plane>, Error> {
-    let concerned = |other: &Plane| planes.iter().any(|plane| plane.plane_id() == other.plane_id());
-    let listed = cluster.planes_as(None, |plane: Plane| concerned(&plane).then_some(plane)).await?;
-    // Namespaced BuildPlanes authorize agents like the others.
-    let others = cluster.other_scope().await.unwrap_or_default().into_iter().filter(|plane| concerned(plane));
-    Ok(listed.into_iter().flatten().chain(others).collect())
+    let is_concerned = |other: &Plane| planes.iter().any(|plane| have_one_id(plane, other));
+    let families: BTreeMap<_, _> = planes.iter().map(|plane| (plane.kind.family.plane_type, plane.kind)).collect();
+    let mut concerned = Vec::new();
+    for kind in families.into_values() {
+        let listed = cluster.of_kind(kind).family_as(|plane| is_concerned(&plane).then_some(plane)).await?;
+        concerned.extend(listed.into_iter().flatten());
+    }
+    Ok(concerned)
 }
 
 fn is_connected(plane: &Plane, now: Timestamp) -> bool {
@@ -124,7 +138,7 @@ fn left_out(plane: &Plane, old: &ClientCa, new: &ClientCa, now: Timestamp) -> Op
         };
         format!(
             "the agents of {}, which are connected now, are refused from their next connection on: {why}",
-            visible(plane.name())
+            title(plane)
         )
     })
 }
@@ -136,16 +150,13 @@ fn unreadable(ca: &ClientCa) -> Option<&Unavailable> {
 
 /// A plane whose CA can't be read throws out every agent of its planeID (release v0.17: at the first reconcile of it).
 fn disconnected(plane: &Plane, problem: &Unavailable, all: &[Plane], now: Timestamp) -> Option<String> {
-    let others: Vec<_> = all
-        .iter()
-        .filter(|other| plane.shares_plane_id_with(other) && is_connected(other, now))
-        .map(|other| visible(other.name()).into_owned())
-        .collect();
+    let others: Vec<_> =
+        all.iter().filter(|other| plane.shares_plane_id_with(other) && is_connected(other, now)).map(title).collect();
     (!others.is_empty()).then(|| {
         format!(
             "the agents of {}, which have the same planeID, are disconnected: the CA of {} can't be read: {}",
             others.join(", "),
-            visible(plane.name()),
+            title(plane),
             problem.message
         )
     })

@@ -26,4 +26,4 @@ pub use explained::explained;
 pub use forecast::{Break, Reason, forecast};
 pub use gather::{Gathered, gather, gather_without_control};
 pub use notes::{Note, notes, remarks};
-pub use reach::{Gateway, GatewayReach, Reach};
+pub use reach::{AgentsIn, Gateway, GatewayReach, Reach};

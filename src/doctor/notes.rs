@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::estate::Facts;
 use crate::pki::{Defect, DefectKind, SOON};
-use crate::plane::{DEFAULT_OBSERVABILITY, ROTATION, State};
-use crate::text::{shell_quoted, visible};
+use crate::plane::{DEFAULT_OBSERVABILITY, ROTATION, Scope, State};
+use crate::text::visible;
 use crate::validate;
 
 /// A heartbeat from further in the future than this is a clock that is wrong, not one that is a little ahead.
@@ -162,8 +162,7 @@ fn ca_shared(facts: &Facts) -> Option<String> {
 
 fn rotation_unfinished(facts: &Facts) -> Option<String> {
     let secret = visible(facts.plane.annotation(ROTATION)?);
-    let name = shell_quoted(facts.plane.name());
-    let again = format!("choreoctl certs rotate {name} --build-context CONTEXT");
+    let again = format!("choreoctl certs rotate {} --plane-context CONTEXT", facts.plane.key().words());
     Some(format!(
         "a rotation of the CA is unfinished (Secret {secret} in the agent's cluster): continue it with `{again}`, or go back with `{again} --rollback`"
     ))
@@ -172,15 +171,18 @@ fn rotation_unfinished(facts: &Facts) -> Option<String> {
 fn both_sources(facts: &Facts) -> Option<String> {
     let ca = &facts.plane.spec.cluster_agent.client_ca;
     (ca.secret_ref.is_some() && ca.value.as_ref().is_some_and(|value| !value.is_empty()))
-        .then(|| "clientCA holds both value and secretRef: the value wins, and the Secret is never read".into())
+        .then(|| "clientCA holds both a value and a Secret: the value wins, and the Secret is never read".into())
 }
 
 fn plane_id_left_out(facts: &Facts) -> Option<String> {
-    let is_left_out = facts.plane.spec.plane_id.is_none();
+    let is_left_out = facts.plane.spec.plane_id.is_none() && facts.plane.kind.scope == Scope::Cluster;
     is_left_out.then(|| "planeID is left out: the reference takes the name, the releases to v0.17 require it".into())
 }
 
 fn status_shared(facts: &Facts) -> Option<String> {
+    if facts.plane.kind.scope == Scope::Namespaced {
+        return None;
+    }
     let others = facts.shares_plane_id_with.as_ref().ok()?.few();
     let id = visible(facts.plane.plane_id());
     (!others.is_empty()).then(|| {
@@ -189,19 +191,21 @@ fn status_shared(facts: &Facts) -> Option<String> {
 }
 
 fn observability_missing(facts: &Facts) -> Option<String> {
-    let name = facts.plane.observability_plane();
-    let named = facts.plane.spec.observability_plane_ref.is_some();
-    (named && facts.observability_exists == Ok(false)).then(|| {
-        format!("ClusterObservabilityPlane {} does not exist: requests for logs of builds fail", visible(name))
+    let planes = facts.plane.observability_planes();
+    let named = planes.first().filter(|_| facts.plane.spec.observability_plane_ref.is_some())?;
+    (facts.observability_exists == Ok(false)).then(|| {
+        let (kind, name) = (named.kind.kind, named.to_string());
+        format!("{kind} {} does not exist: requests for logs of the plane fail", visible(&name))
     })
 }
 
 fn observability_default_missing(facts: &Facts) -> Option<String> {
     let named = facts.plane.spec.observability_plane_ref.is_some();
-    (!named && facts.observability_exists == Ok(false)).then(|| {
-        format!(
-            "no observability plane is set, and there is no ClusterObservabilityPlane named {DEFAULT_OBSERVABILITY}"
-        )
+    let planes = facts.plane.observability_planes();
+    (!named && !planes.is_empty() && facts.observability_exists == Ok(false)).then(|| {
+        let kinds: Vec<_> = planes.iter().map(|plane| plane.kind.kind).collect();
+        let kinds = kinds.join(" or ");
+        format!("no observability plane is set, and there is no {kinds} named {DEFAULT_OBSERVABILITY}")
     })
 }
 

@@ -8,20 +8,48 @@ use super::case::{BuildCase, Heard};
 use crate::estate::{Source, Unavailable, secret};
 use crate::gateway::{GatewayUrl, Identity, ProbeError, Question, count, presented, probe};
 use crate::pki::{Certificate, LEAF_PRIVATE_KEY, PrivateKey, Remaining};
-use crate::plane::Plane;
+use crate::plane::{Family, Kind, Plane};
 
 /// The two clusters, the gateway, and what is asked of them.
 pub struct Reach<'r, S> {
     pub control: &'r S,
     pub control_namespace: &'r str,
-    /// The build cluster, and the agents' namespace in it; without one, those of all namespaces are meant.
-    pub build: Option<(&'r S, Option<&'r str>)>,
+    /// The kinds of the planes that are meant.
+    pub kinds: Vec<&'static Kind>,
+    /// The planes' cluster, and where in it the agents are.
+    pub build: Option<(&'r S, AgentsIn<'r>)>,
     /// Whether the planes were named one by one, so that each is to have its agent there.
     pub named: bool,
     /// What is told of as expiring soon.
     pub soon: Remaining,
     /// How the gateway is asked; none where it is not to be.
     pub gateway: Option<GatewayReach<'r>>,
+}
+
+/// The namespaces of agents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgentsIn<'r> {
+    /// Each family's in its own, by the names of the guides.
+    Default,
+    Named(&'r str),
+    /// Wherever they are.
+    All,
+}
+
+impl<'r> AgentsIn<'r> {
+    /// Returns the one that was named, or that of each family.
+    pub fn of(named: Option<&'r str>) -> Self {
+        named.map_or(Self::Default, Self::Named)
+    }
+
+    /// Returns the namespace of a family's agents; none for all of them.
+    pub fn namespace(self, family: &Family) -> Option<&'r str> {
+        match self {
+            Self::Default => Some(family.helm_release),
+            Self::Named(namespace) => Some(namespace),
+            Self::All => None,
+        }
+    }
 }
 
 pub struct GatewayReach<'r> {

@@ -40,8 +40,11 @@ pub fn kept(object: &Value, key: Option<&str>) -> Value {
     match kind {
         _ if is_plane => {
             kept["metadata"]["managedFields"] = object["metadata"]["managedFields"].clone();
-            kept["spec"] = with_certificates_only(spec.clone());
-            kept["status"] = object["status"].clone();
+            // Of an observability plane that others refer to no more than its metadata was read.
+            if !spec.is_null() {
+                kept["spec"] = with_certificates_only(spec.clone());
+                kept["status"] = object["status"].clone();
+            }
         }
         "Secret" => secret(object, key, &mut kept),
         "ConfigMap" => {

@@ -116,17 +116,20 @@ impl CaPlace {
         if let Some(value) = ca.value.as_ref().filter(|value| !value.is_empty()) {
             return Self::Value(value.clone());
         }
-        let Some(secret) = &ca.secret_ref else {
+        let Some((release, secret)) = &ca.secret_ref else {
             return Self::Unusable("none".into(), Unavailable::missing("the plane names no CA"));
         };
-        let source =
-            format!("secret/{}/{}:{}", secret.namespace.as_deref().unwrap_or_default(), secret.name, secret.key);
+        let field = release.secret_field();
+        // The gateway looks for that of a namespaced plane in the plane's own namespace (plane_client_ca.go).
+        let namespace = secret.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+        let namespace = namespace.or(plane.metadata.namespace.as_deref());
+        let source = format!("secret/{}/{}:{}", namespace.unwrap_or_default(), secret.name, secret.key);
         match source.trim_start_matches("secret/").parse() {
             Ok(secret) => Self::Secret(secret),
-            Err(_) if secret.namespace.is_none() => {
-                Self::Unusable(source, Unavailable::invalid("its secretRef has no namespace"))
+            Err(_) if namespace.is_none() => {
+                Self::Unusable(source, Unavailable::invalid(format!("its {field} has no namespace")))
             }
-            Err(_) => Self::Unusable(source, Unavailable::invalid("its secretRef can't name a Secret")),
+            Err(_) => Self::Unusable(source, Unavailable::invalid(format!("its {field} can't name a Secret"))),
         }
     }
 

@@ -1,19 +1,19 @@
 //! What is around planes in the control plane's cluster: the gateway's CA and pods, the controller's lease, observability
-//! planes, events, and the planes of the other scope.
+//! planes, and events.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
+use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::client_ca::key_of;
 use super::issuance::condition;
-use super::objects::{Collection, EVENT, LEASE, OBSERVABILITY_PLANE, ObjectRef, POD, SECRET, SERVICE};
-use super::source::{AT_ONCE, Coverage, Source, grouped, text, time, typed};
+use super::objects::{Collection, EVENT, LEASE, ObjectRef, POD, SECRET, SERVICE};
+use super::source::{AT_ONCE, Coverage, Source, grouped, text, time};
 use super::unavailable::{Cause, Unavailable, or_none};
-use crate::plane::{self, CA_KEY, EVENT_NAMESPACE, GATEWAY_CA, GATEWAY_SERVICE, NamespacedName, Plane};
+use crate::plane::{self, CA_KEY, EVENT_NAMESPACE, GATEWAY_CA, GATEWAY_SERVICE, Kind, NamespacedName, PlaneKey};
 
 /// The gateway's CA, in PEM.
 pub async fn gateway_ca(source: &impl Source, namespace: &str) -> Result<String, Unavailable> {
@@ -65,18 +65,24 @@ fn is_ready(pod: &Value) -> bool {
 /// Whether observability planes exist, each asked for once.
 pub async fn observability_planes(
     source: &impl Source,
-    names: impl IntoIterator<Item = String>,
-) -> HashMap<String, Result<bool, Unavailable>> {
-    let names: BTreeSet<_> = names.into_iter().collect();
-    let exists = async |name: String| {
-        let found = or_none(source.get(&ObjectRef::of_cluster(OBSERVABILITY_PLANE, &name)).await);
+    planes: impl IntoIterator<Item = PlaneKey>,
+) -> HashMap<PlaneKey, Result<bool, Unavailable>> {
+    let planes: BTreeSet<_> = planes.into_iter().collect();
+    let exists = async |plane: PlaneKey| {
+        let what = ObjectRef {
+            resource: plane.kind.into(),
+            namespace: plane.namespace.clone(),
+            name: plane.name.clone(),
+            key: None,
+        };
+        let found = or_none(source.get(&what).await);
         let exists = found.map(|found| found.is_some()).map_err(|why| match why.cause {
             Cause::NotInFiles => Unavailable::not_in_files("unknown: not in the files"),
             _ => why,
         });
-        (name, exists)
+        (plane, exists)
     };
-    stream::iter(names).map(exists).buffer_unordered(AT_ONCE).collect().await
+    stream::iter(planes).map(exists).buffer_unordered(AT_ONCE).collect().await
 }
 
 /// An event about a plane.
@@ -105,64 +111,63 @@ impl PlaneEvent {
 /// Up to so many planes are asked for one by one: a cluster may have many events of others.
 const ONE_BY_ONE: usize = 8;
 
-/// The events about planes, by the planes' names, oldest first.
-pub struct Events(Result<HashMap<String, Vec<PlaneEvent>>, Unavailable>, Coverage);
+/// The events about planes, oldest first.
+pub struct Events(HashMap<PlaneKey, Result<Vec<PlaneEvent>, Unavailable>>, Coverage);
 
 impl Events {
-    /// Of planes of one kind and namespace.
-    pub async fn about(source: &impl Source, namespace: Option<&str>, names: &BTreeSet<&str>) -> Self {
-        let kind = source.kind().kind;
-        let of_kind = format!("involvedObject.kind={kind}");
-        let all = Collection::of(EVENT, Some(namespace.unwrap_or(EVENT_NAMESPACE)));
-        let chosen: Vec<_> = if names.len() > ONE_BY_ONE {
-            vec![all.with_fields(of_kind)]
-        } else {
-            let of_one = |name: &&str| all.clone().with_fields(format!("{of_kind},involvedObject.name={name}"));
-            names.iter().map(of_one).collect()
-        };
-        // Files know no fields: one look at them finds the events of all.
-        let chosen = if source.coverage() == Coverage::Whole { chosen } else { chosen.into_iter().take(1).collect() };
-        let about = |event: &Value| {
-            let name = text(event, "/involvedObject/name");
-            let is_meant = names.contains(name) && event["involvedObject"]["kind"] == kind;
-            is_meant.then(|| (name.to_owned(), PlaneEvent::of(event)))
-        };
-        let read = stream::iter(chosen).map(async |chosen| source.list(&chosen, about).await).buffered(AT_ONCE);
-        let read: Result<Vec<_>, _> = read.collect::<Vec<_>>().await.into_iter().collect();
-        let events = read.map(|events| {
-            let mut events = events.concat();
-            events.sort_by_key(|(_, event)| event.last);
-            grouped(events)
-        });
-        Self(events, source.coverage())
+    /// Of planes of any kind.
+    pub async fn about(source: &impl Source, planes: impl IntoIterator<Item = PlaneKey>) -> Self {
+        let places = grouped(planes.into_iter().map(|plane| ((plane.kind, plane.namespace), plane.name)));
+        let read = places.iter().map(|((kind, namespace), names)| of_place(source, kind, namespace.as_deref(), names));
+        Self(join_all(read).await.into_iter().flatten().collect(), source.coverage())
     }
 
     /// Takes those of a plane. Files say nothing of a plane without events: they may not hold any.
-    pub fn take(&mut self, name: &str) -> Result<Vec<PlaneEvent>, Unavailable> {
-        let events = self.0.as_mut().map_err(|why| why.clone())?.remove(name);
-        match (events, self.1) {
-            (Some(events), _) => Ok(events),
-            (None, Coverage::Whole) => Ok(Vec::new()),
-            (None, _) => Err(Unavailable::not_in_files("unknown: not in the files")),
+    pub fn take(&mut self, plane: &PlaneKey) -> Result<Vec<PlaneEvent>, Unavailable> {
+        match (self.0.remove(plane), self.1) {
+            (Some(Ok(events)), Coverage::Dump | Coverage::Part) if events.is_empty() => {
+                Err(Unavailable::not_in_files("unknown: not in the files"))
+            }
+            (events, _) => events.unwrap_or(Ok(Vec::new())),
         }
     }
 }
 
-/// Names of planes of the other scope, by planeID.
-pub type OtherScope = HashMap<String, Arc<Vec<String>>>;
-
-/// The planes of the family in the other scope, which the gateway judges like the others: beside the cluster's planes those
-/// of namespaces, each as `NAMESPACE/NAME`. None where there is no such kind.
-pub async fn other_scope(source: &impl Source) -> Result<OtherScope, Unavailable> {
-    let Some(kind) = source.kind().other_scope() else {
-        return Ok(OtherScope::new());
+/// The events about planes of one kind and namespace.
+async fn of_place(
+    source: &impl Source,
+    kind: &'static Kind,
+    namespace: Option<&str>,
+    names: &[String],
+) -> Vec<(PlaneKey, Result<Vec<PlaneEvent>, Unavailable>)> {
+    let names: BTreeSet<_> = names.iter().map(String::as_str).collect();
+    let of_kind = format!("involvedObject.kind={}", kind.kind);
+    let all = Collection::of(EVENT, Some(namespace.unwrap_or(EVENT_NAMESPACE)));
+    let chosen: Vec<_> = if names.len() > ONE_BY_ONE {
+        vec![all.with_fields(of_kind)]
+    } else {
+        let of_one = |name: &&str| all.clone().with_fields(format!("{of_kind},involvedObject.name={name}"));
+        names.iter().map(of_one).collect()
     };
-    let named = |object: &Value| {
-        let plane: Plane = typed(object)?;
-        Some((plane.plane_id().to_owned(), plane.key().to_string()))
+    // Files know no fields: one look at them finds the events of all.
+    let chosen = if source.coverage() == Coverage::Whole { chosen } else { chosen.into_iter().take(1).collect() };
+    let about = |event: &Value| {
+        let name = text(event, "/involvedObject/name");
+        let is_meant = names.contains(name) && event["involvedObject"]["kind"] == kind.kind;
+        is_meant.then(|| (name.to_owned(), PlaneEvent::of(event)))
     };
-    let planes = or_none(source.list(&Collection::of(kind, None), named).await)?.unwrap_or_default();
-    Ok(grouped(planes).into_iter().map(|(id, names)| (id, Arc::new(names))).collect())
+    let read = stream::iter(chosen).map(async |chosen| source.list(&chosen, about).await).buffered(AT_ONCE);
+    let read: Result<Vec<_>, _> = read.collect::<Vec<_>>().await.into_iter().collect();
+    let mut events = read.map(|events| {
+        let mut events = events.concat();
+        events.sort_by_key(|(_, event)| event.last);
+        grouped(events)
+    });
+    let own = |name: &str| {
+        let key = PlaneKey { kind, namespace: namespace.map(str::to_owned), name: name.to_owned() };
+        (key, events.as_mut().map(|events| events.remove(name).unwrap_or_default()).map_err(|why| why.clone()))
+    };
+    names.into_iter().map(own).collect()
 }
 
 #[cfg(test)]

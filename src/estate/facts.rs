@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use futures_util::future::join_all;
 use jiff::Timestamp;
 
 use super::client_ca::{CaPlace, ClientCa, read_cas};
@@ -9,7 +10,7 @@ use super::control::{Events, PlaneEvent, observability_planes};
 use super::neighbours::{Few, Neighbour, Neighbours, Peers};
 use super::source::Source;
 use super::unavailable::Unavailable;
-use crate::plane::{Plane, PlaneKey};
+use crate::plane::{KINDS, Kind, Plane, PlaneKey};
 
 /// All that is known of one plane in the control plane.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub struct Facts {
     pub shares_plane_id_with: Result<Peers, Unavailable>,
     /// Planes of other planeIDs that have the same CA, as far as they are known.
     pub same_ca: Few,
+    /// Whether the planes of the other scope, which count like those of the plane's own, could be listed.
+    pub other_scope: Result<(), Unavailable>,
     /// Whether the observability plane exists.
     pub observability_exists: Result<bool, Unavailable>,
     pub events: Result<Vec<PlaneEvent>, Unavailable>,
@@ -42,6 +45,7 @@ impl Facts {
             client_ca: ClientCa::unread(why.clone()),
             shares_plane_id_with: Err(why.clone()),
             same_ca: Few::default(),
+            other_scope: Err(why.clone()),
             observability_exists: Err(why.clone()),
             events: Err(why.clone()),
             now,
@@ -50,18 +54,9 @@ impl Facts {
     }
 }
 
-/// Whether planes are all that there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
-    All,
-    Some,
-}
-
-impl Extent {
-    pub fn of(is_all: bool) -> Self {
-        if is_all { Self::All } else { Self::Some }
-    }
-}
+/// The kinds of which planes are all that there are, in all namespaces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extent(pub Vec<&'static Kind>);
 
 /// Whose CAs are read out of Secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,10 +70,10 @@ pub enum Secrets {
 /// Planes, and what they have to do with each other and with all others.
 pub struct Surroundings {
     pub neighbours: Neighbours,
-    /// Why not all planes are known.
-    listed: Result<(), Unavailable>,
+    /// Why not all planes of some kinds are known.
+    unlisted: HashMap<&'static Kind, Unavailable>,
     cas: HashMap<CaPlace, ClientCa>,
-    observability: HashMap<String, Result<bool, Unavailable>>,
+    observability: HashMap<PlaneKey, Result<bool, Unavailable>>,
     now: Timestamp,
 }
 
@@ -88,44 +83,74 @@ fn neighbour(plane: &Plane) -> (PlaneKey, String, CaPlace) {
 }
 
 impl Surroundings {
-    pub async fn of(source: &impl Source, planes: &[Plane], extent: Extent, secrets: Secrets) -> Self {
-        let meant = || planes.iter().map(neighbour).collect::<Vec<_>>();
-        let all = async {
-            match extent {
-                Extent::All => Ok(meant()),
-                Extent::Some => source.planes(|plane| neighbour(&plane)).await,
-            }
+    pub async fn of(source: &impl Source, planes: &[Plane], extent: &Extent, secrets: Secrets) -> Self {
+        let of_kind = |kind: &'static Kind| {
+            planes.iter().filter(move |plane| plane.kind == kind).map(neighbour).collect::<Vec<_>>()
         };
-        let names = planes.iter().map(|plane| plane.observability_plane().to_owned());
-        let (all, observability) = tokio::join!(all, observability_planes(source, names));
-        let listed = all.as_ref().map(drop).map_err(Clone::clone);
-        // Who may read some planes and not list them knows of these.
-        let all = all.unwrap_or_else(|_| meant());
+        // The gateway counts planes of both scopes alike, and knows planeIDs by their plane type.
+        let families: BTreeSet<_> = planes.iter().map(|plane| plane.kind.family.plane_type).collect();
+        let kinds = KINDS.iter().filter(|kind| families.contains(kind.family.plane_type));
+        let listed = join_all(kinds.map(async |kind| {
+            let listed = match extent.0.contains(&kind) {
+                true => Ok(of_kind(kind)),
+                false => source.planes(kind, |plane| neighbour(&plane)).await,
+            };
+            (kind, listed)
+        }));
+        let observability = planes.iter().flat_map(Plane::observability_planes);
+        let (listed, observability) = tokio::join!(listed, observability_planes(source, observability));
+        let (mut all, mut unlisted) = (Vec::new(), HashMap::new());
+        for (kind, listed) in listed {
+            // Who may read some planes and not list them knows of these.
+            all.extend(listed.unwrap_or_else(|why| {
+                unlisted.insert(kind, why);
+                of_kind(kind)
+            }));
+        }
+        let id = |key: &PlaneKey, plane_id: &str| (key.kind.family.plane_type, plane_id.to_owned());
         let (keys, ids): (BTreeSet<_>, BTreeSet<_>) =
-            planes.iter().map(|plane| (plane.key(), plane.plane_id())).unzip();
+            planes.iter().map(|plane| (plane.key(), id(&plane.key(), plane.plane_id()))).unzip();
         // A Secret is read only where it is needed.
         let read = all.iter().filter(|(key, plane_id, place)| match secrets {
             _ if matches!(place, CaPlace::Value(_)) => true,
             Secrets::OfMeant => keys.contains(key),
-            Secrets::OfTheirPlaneIds => ids.contains(plane_id.as_str()),
+            Secrets::OfTheirPlaneIds => ids.contains(&id(key, plane_id)),
         });
         let cas = read_cas(source, read.map(|(.., place)| place)).await;
         let planes = all.into_iter();
         let planes = planes.map(|(key, plane_id, place)| Neighbour { key, plane_id, ca: cas.get(&place).cloned() });
         let neighbours = Neighbours::new(planes);
-        Self { neighbours, listed, cas, observability, now: source.now() }
+        Self { neighbours, unlisted, cas, observability, now: source.now() }
+    }
+
+    /// Whether all planes of a kind are known.
+    fn listed(&self, kind: Option<&Kind>) -> Result<(), Unavailable> {
+        kind.and_then(|kind| self.unlisted.get(kind)).map_or(Ok(()), |why| Err(why.clone()))
+    }
+
+    /// Whether one of the observability planes exists that may be a plane's.
+    fn observability(&self, plane: &Plane) -> Result<bool, Unavailable> {
+        let planes = plane.observability_planes();
+        let mut known = planes.iter().filter_map(|plane| self.observability.get(plane));
+        known
+            .clone()
+            .find(|exists| **exists == Ok(true))
+            .or_else(|| known.find(|exists| exists.is_err()))
+            .cloned()
+            .unwrap_or(Ok(false))
     }
 
     /// What is known of one of the planes, but its events.
     pub fn facts(&self, plane: Plane) -> Facts {
         let gone = || ClientCa::unread(Unavailable::missing("it is gone"));
         let client_ca = self.cas.get(&CaPlace::of(&plane)).cloned().unwrap_or_else(gone);
-        let exists = self.observability.get(plane.observability_plane());
+        let (key, listed) = (plane.key(), self.listed(Some(plane.kind)));
         Facts {
-            same_ca: self.neighbours.same_ca(plane.plane_id(), &client_ca),
+            same_ca: self.neighbours.same_ca(&key, plane.plane_id(), &client_ca),
             client_ca,
-            shares_plane_id_with: self.listed.clone().map(|()| self.neighbours.sharing(&plane.key(), plane.plane_id())),
-            observability_exists: exists.cloned().unwrap_or(Ok(false)),
+            shares_plane_id_with: listed.map(|()| self.neighbours.sharing(&key, plane.plane_id())),
+            other_scope: self.listed(plane.kind.other_scope()),
+            observability_exists: self.observability(&plane),
             events: Ok(Vec::new()),
             now: self.now,
             plane,
@@ -134,15 +159,13 @@ impl Surroundings {
 }
 
 /// The facts of planes, with their events.
-pub async fn facts(source: &impl Source, planes: Vec<Plane>, extent: Extent) -> Vec<Facts> {
-    let names: BTreeSet<_> = planes.iter().map(Plane::name).collect();
-    let namespace = planes.first().and_then(|plane| plane.metadata.namespace.as_deref());
+pub async fn facts(source: &impl Source, planes: Vec<Plane>, extent: &Extent) -> Vec<Facts> {
     let (surroundings, mut events) = tokio::join!(
         Surroundings::of(source, &planes, extent, Secrets::OfMeant),
-        Events::about(source, namespace, &names)
+        Events::about(source, planes.iter().map(Plane::key))
     );
     let with_events = |plane: Plane| {
-        let events = events.take(plane.name());
+        let events = events.take(&plane.key());
         Facts { events, ..surroundings.facts(plane) }
     };
     planes.into_iter().map(with_events).collect()

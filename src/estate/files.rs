@@ -88,7 +88,11 @@ impl Source for Files<'_> {
         match self.objects.get(&place) {
             Some(object) if what.resource == SECRET => Ok(stored((*object).clone())),
             Some(object) => Ok((*object).clone()),
-            None => Err(self.absent(what)),
+            // An observability plane is a plane itself.
+            None => match self.snapshot.planes.iter().find(|plane| what.is(&plane.key())) {
+                Some(plane) => Ok(plane.manifest()),
+                None => Err(self.absent(what)),
+            },
         }
     }
 
@@ -105,8 +109,11 @@ impl Source for Files<'_> {
         Ok(self.snapshot.related.iter().filter(is_meant).filter_map(make).collect())
     }
 
-    async fn planes<R>(&self, make: impl Fn(Plane) -> R) -> Result<Vec<R>, Unavailable> {
-        Ok(self.snapshot.planes.iter().cloned().map(make).collect())
+    async fn planes<R>(&self, kind: &'static Kind, make: impl Fn(Plane) -> R) -> Result<Vec<R>, Unavailable> {
+        if let Some(why) = self.unread.get(&Collection::of(kind, None).place()) {
+            return Err(why.clone());
+        }
+        Ok(self.snapshot.planes.iter().filter(|plane| plane.kind == kind).cloned().map(make).collect())
     }
 
     async fn log(&self, agent: &Agent, pod: &AgentPod) -> Result<String, Unavailable> {
@@ -115,15 +122,11 @@ impl Source for Files<'_> {
         Ok(pod["metadata"]["annotations"][LOG].as_str().unwrap_or_default().to_owned())
     }
 
-    async fn served(&self) -> Result<Served, Unavailable> {
-        let name = self.kind().crd_name();
+    async fn served(&self, kind: &'static Kind) -> Result<Served, Unavailable> {
+        let name = kind.crd_name();
         let crd = self.objects.get(&(CRD.kind, "", name.as_str()));
-        let served = crd.and_then(|crd| Served::of(crd, self.kind().version));
+        let served = crd.and_then(|crd| Served::of(crd, kind.version));
         served.ok_or_else(|| Unavailable::not_in_files("it is not in the files"))
-    }
-
-    fn kind(&self) -> &'static Kind {
-        self.snapshot.planes.first().map(|plane| plane.kind).unwrap_or_default()
     }
 
     fn coverage(&self) -> Coverage {

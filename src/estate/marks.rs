@@ -50,6 +50,11 @@ pub fn namespace(snapshot: &Snapshot, side: Side) -> Option<&str> {
     marks(snapshot, looked_at(side)).next()?["metadata"]["name"].as_str()
 }
 
+/// All namespaces of a cluster that a dump was made of.
+pub fn namespaces(snapshot: &Snapshot, side: Side) -> Vec<&str> {
+    marks(snapshot, looked_at(side)).filter_map(|mark| mark["metadata"]["name"].as_str()).collect()
+}
+
 /// The paths of a cluster that a dump could not read, without what was chosen of them, and why.
 pub fn all_unread(snapshot: &Snapshot, side: Side) -> Vec<(String, Unavailable)> {
     let ours = marks(snapshot, UNREAD).filter(|mark| mark["cluster"] == side.name());

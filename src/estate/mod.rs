@@ -18,7 +18,7 @@ mod unavailable;
 
 pub use agents::{AgentFacts, Pair, Presents, Running, deployed, log, of_agents, secret, server_ca};
 pub use client_ca::{CaPlace, ClientCa, client_cas};
-pub use control::{Events, OtherScope, PlaneEvent, ServicePods, gateway_ca, gateway_pods, lease, other_scope};
+pub use control::{Events, PlaneEvent, ServicePods, gateway_ca, gateway_pods, lease};
 pub use facts::{Extent, Facts, Secrets, Surroundings, facts};
 pub use files::Files;
 pub use issuance::{ISSUE, Issuance, issuance, reissue};

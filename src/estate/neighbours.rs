@@ -107,15 +107,16 @@ impl Sorted {
 #[derive(Default)]
 pub struct Neighbours {
     planes: Vec<PlaneKey>,
-    plane_ids: HashMap<String, usize>,
+    /// By plane type and planeID: the gateway takes one planeID of two types for two planes.
+    plane_ids: HashMap<(&'static str, String), usize>,
     /// By planeID: the names, and the planes by their group.
     of_plane_id: Vec<(Arc<Vec<String>>, Sorted)>,
     /// Where each plane is among those of its planeID.
     own: HashMap<(usize, PlaneKey), usize>,
     /// Planes with the same certificates in their CAs, by planeID.
     groups: Vec<Sorted>,
-    /// The groups that hold a certificate.
-    by_certificate: HashMap<Vec<u8>, Vec<usize>>,
+    /// The groups of a plane type that hold a certificate.
+    by_certificate: HashMap<(&'static str, Vec<u8>), Vec<usize>>,
     /// How many planes of a planeID are in a group.
     counts: HashMap<(usize, usize), usize>,
 }
@@ -126,7 +127,8 @@ impl Neighbours {
         let (mut names, mut known) = (Vec::<Vec<String>>::new(), HashMap::new());
         for Neighbour { key, plane_id, ca } in planes {
             let plane = all.planes.len();
-            let id = *all.plane_ids.entry(plane_id).or_insert(names.len());
+            let plane_type = key.kind.family.plane_type;
+            let id = *all.plane_ids.entry((plane_type, plane_id)).or_insert(names.len());
             if id == names.len() {
                 names.push(Vec::new());
                 all.of_plane_id.push(<_>::default());
@@ -136,8 +138,8 @@ impl Neighbours {
                 continue;
             }
             all.own.insert((id, key.clone()), names[id].len());
-            names[id].push(key.name.clone());
-            if let Some(group) = ca.and_then(|ca| all.group(&ca, &mut known)) {
+            names[id].push(key.to_string());
+            if let Some(group) = ca.and_then(|ca| all.group(plane_type, &ca, &mut known)) {
                 let count = all.counts.entry((id, group)).or_default();
                 *count += 1;
                 all.groups[group].push(id, plane, *count);
@@ -152,14 +154,19 @@ impl Neighbours {
     }
 
     /// The group of a CA, which may be a new one; none where it holds no certificate.
-    fn group(&mut self, ca: &ClientCa, known: &mut HashMap<BTreeSet<Vec<u8>>, usize>) -> Option<usize> {
+    fn group(
+        &mut self,
+        plane_type: &'static str,
+        ca: &ClientCa,
+        known: &mut HashMap<(&'static str, BTreeSet<Vec<u8>>), usize>,
+    ) -> Option<usize> {
         let certificates: BTreeSet<_> = ca.ders().iter().cloned().collect();
         if certificates.is_empty() {
             return None;
         }
-        let group = *known.entry(certificates).or_insert_with_key(|certificates| {
+        let group = *known.entry((plane_type, certificates)).or_insert_with_key(|(_, certificates)| {
             for der in certificates {
-                self.by_certificate.entry(der.clone()).or_default().push(self.groups.len());
+                self.by_certificate.entry((plane_type, der.clone())).or_default().push(self.groups.len());
             }
             self.groups.push(Sorted::default());
             self.groups.len() - 1
@@ -167,35 +174,39 @@ impl Neighbours {
         Some(group)
     }
 
-    /// Whether a plane has this planeID.
-    pub fn has_plane_id(&self, id: &str) -> bool {
-        self.plane_ids.contains_key(id)
+    fn id(&self, key: &PlaneKey, plane_id: &str) -> Option<usize> {
+        self.plane_ids.get(&(key.kind.family.plane_type, plane_id.to_owned())).copied()
+    }
+
+    /// Whether a plane of a type has this planeID.
+    pub fn has_plane_id(&self, plane_type: &'static str, id: &str) -> bool {
+        self.plane_ids.contains_key(&(plane_type, id.to_owned()))
     }
 
     /// The other planes of a plane's planeID.
     pub fn sharing(&self, key: &PlaneKey, plane_id: &str) -> Peers {
-        let Some(id) = self.plane_ids.get(plane_id) else {
+        let Some(id) = self.id(key, plane_id) else {
             return Peers::default();
         };
-        let all = self.of_plane_id.get(*id).map(|(names, _)| names.clone()).unwrap_or_default();
-        Peers { own: self.own.get(&(*id, key.clone())).copied(), all }
+        let all = self.of_plane_id.get(id).map(|(names, _)| names.clone()).unwrap_or_default();
+        Peers { own: self.own.get(&(id, key.clone())).copied(), all }
     }
 
     /// The planes of the same planeID whose CA has no certificate in common with this one.
-    pub fn rivals(&self, plane_id: &str, ca: &ClientCa) -> Few {
-        let with = self.with(ca);
-        let Some(id) = self.plane_ids.get(plane_id).filter(|_| !with.is_empty()) else {
+    pub fn rivals(&self, key: &PlaneKey, plane_id: &str, ca: &ClientCa) -> Few {
+        let with = self.with(key, ca);
+        let Some(id) = self.id(key, plane_id).filter(|_| !with.is_empty()) else {
             return Few::default();
         };
-        let (_, sorted) = &self.of_plane_id[*id];
-        let alike: usize = with.iter().filter_map(|group| self.counts.get(&(*id, *group))).sum();
+        let (_, sorted) = &self.of_plane_id[id];
+        let alike: usize = with.iter().filter_map(|group| self.counts.get(&(id, *group))).sum();
         self.named(sorted.first_but(&with), sorted.total - alike)
     }
 
     /// The planes of other planeIDs that have a certificate of this CA.
-    pub fn same_ca(&self, plane_id: &str, ca: &ClientCa) -> Few {
-        let own: BTreeSet<_> = self.plane_ids.get(plane_id).copied().into_iter().collect();
-        let groups = self.with(ca);
+    pub fn same_ca(&self, key: &PlaneKey, plane_id: &str, ca: &ClientCa) -> Few {
+        let own: BTreeSet<_> = self.id(key, plane_id).into_iter().collect();
+        let groups = self.with(key, ca);
         let ours = groups.iter().flat_map(|group| own.iter().filter_map(|id| self.counts.get(&(*id, *group))));
         let total = groups.iter().map(|group| self.groups[*group].total).sum::<usize>() - ours.sum::<usize>();
         let mut few = self.named(groups.iter().flat_map(|group| self.groups[*group].first_but(&own)), total);
@@ -206,13 +217,15 @@ impl Neighbours {
     /// The first of these planes, in their order.
     fn named(&self, planes: impl Iterator<Item = usize>, total: usize) -> Few {
         let first: BTreeSet<_> = planes.collect();
-        let names = first.into_iter().take(NAMED).filter_map(|plane| Some(self.planes.get(plane)?.name.clone()));
+        let names = first.into_iter().take(NAMED).filter_map(|plane| Some(self.planes.get(plane)?.to_string()));
         Few { names: names.collect(), total }
     }
 
-    /// The groups that have a certificate of a CA.
-    fn with(&self, ca: &ClientCa) -> BTreeSet<usize> {
-        ca.ders().iter().filter_map(|der| self.by_certificate.get(der)).flatten().copied().collect()
+    /// The groups of a plane's type that have a certificate of a CA.
+    fn with(&self, key: &PlaneKey, ca: &ClientCa) -> BTreeSet<usize> {
+        let plane_type = key.kind.family.plane_type;
+        let groups = ca.ders().iter().filter_map(|der| self.by_certificate.get(&(plane_type, der.clone())));
+        groups.flatten().copied().collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can be asked for in a cluster: kinds, objects by their names, and collections; and where the API server has them.
 
-use crate::plane::{Kind, NamespacedName};
+use crate::plane::{Kind, NamespacedName, PlaneKey};
 use crate::text::visible;
 
 /// A kind of objects, as the API server names it.
@@ -31,7 +31,6 @@ resources! {
     CERTIFICATE = "Certificate", "cert-manager.io", "v1", "certificates";
     CERTIFICATE_REQUEST = "CertificateRequest", "cert-manager.io", "v1", "certificaterequests";
     ISSUER = "Issuer", "cert-manager.io", "v1", "issuers";
-    OBSERVABILITY_PLANE = "ClusterObservabilityPlane", "openchoreo.dev", "v1alpha1", "clusterobservabilityplanes";
 }
 
 impl From<&Kind> for Resource {
@@ -77,6 +76,11 @@ impl ObjectRef {
 
     pub fn of_cluster(resource: Resource, name: &str) -> Self {
         Self { resource, namespace: None, name: name.to_owned(), key: None }
+    }
+
+    /// Whether it is this plane.
+    pub fn is(&self, plane: &PlaneKey) -> bool {
+        self.resource == plane.kind.into() && self.namespace == plane.namespace && self.name == plane.name
     }
 
     pub fn with_key(self, key: &str) -> Self {

@@ -109,8 +109,16 @@ impl<S: Source> Source for Recording<'_, S> {
         read
     }
 
-    async fn planes<R>(&self, make: impl Fn(Plane) -> R) -> Result<Vec<R>, Unavailable> {
-        self.list(&Collection::of(self.kind(), None), |object| typed(object).map(&make)).await
+    async fn planes<R>(&self, kind: &'static Kind, make: impl Fn(Plane) -> R) -> Result<Vec<R>, Unavailable> {
+        let make = |object: &Value| {
+            let mut plane: Plane = typed(object)?;
+            plane.kind = kind;
+            Some(make(plane))
+        };
+        match self.list(&Collection::of(kind, None), make).await {
+            Err(why) if why.is_missing() => Ok(Vec::new()),
+            planes => planes,
+        }
     }
 
     async fn log(&self, agent: &Agent, pod: &AgentPod) -> Result<String, Unavailable> {
@@ -119,13 +127,9 @@ impl<S: Source> Source for Recording<'_, S> {
         log
     }
 
-    async fn served(&self) -> Result<Served, Unavailable> {
-        drop(self.get(&ObjectRef::of_cluster(CRD, &self.kind().crd_name())).await);
-        self.inner.served().await
-    }
-
-    fn kind(&self) -> &'static Kind {
-        self.inner.kind()
+    async fn served(&self, kind: &'static Kind) -> Result<Served, Unavailable> {
+        drop(self.get(&ObjectRef::of_cluster(CRD, &kind.crd_name())).await);
+        self.inner.served(kind).await
     }
 
     fn coverage(&self) -> Coverage {

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::objects::{Collection, OBSERVABILITY_PLANE, ObjectRef};
+use super::objects::{Collection, ObjectRef};
 use super::unavailable::Unavailable;
-use crate::cluster::{Agent, AgentPod, Cluster, Detail, Error, ListOf, Target, soften};
+use crate::cluster::{Agent, AgentPod, Cluster, Detail, Error, ListOf, Namespaces, Target, soften};
 use crate::plane::{Kind, Plane, Served, nearest_time};
 
 /// How many requests run at once.
@@ -36,17 +36,15 @@ pub trait Source {
     /// Objects of a kind, each made into what is needed of it as soon as it is there.
     async fn list<R>(&self, what: &Collection, make: impl Fn(&Value) -> Option<R>) -> Result<Vec<R>, Unavailable>;
 
-    /// All planes, each made into what is needed of it as soon as it is there.
-    async fn planes<R>(&self, make: impl Fn(Plane) -> R) -> Result<Vec<R>, Unavailable>;
+    /// All planes of a kind, in all namespaces, each made into what is needed of it as soon as it is there. A kind that the
+    /// cluster lacks has none.
+    async fn planes<R>(&self, kind: &'static Kind, make: impl Fn(Plane) -> R) -> Result<Vec<R>, Unavailable>;
 
     /// The end of a pod's log.
     async fn log(&self, agent: &Agent, pod: &AgentPod) -> Result<String, Unavailable>;
 
-    /// What the CRD of planes says.
-    async fn served(&self) -> Result<Served, Unavailable>;
-
-    /// The kind of planes that are meant.
-    fn kind(&self) -> &'static Kind;
+    /// What the CRD of a kind says.
+    async fn served(&self, kind: &'static Kind) -> Result<Served, Unavailable>;
 
     fn coverage(&self) -> Coverage;
 
@@ -86,7 +84,8 @@ impl Source for Cluster {
             return Err(missing());
         }
         // An observability plane may hold credentials, and matters only by its existence.
-        let detail = if what.resource == OBSERVABILITY_PLANE { Detail::Metadata } else { Detail::Whole };
+        let is_observability = what.resource.plural.ends_with("observabilityplanes");
+        let detail = if is_observability { Detail::Metadata } else { Detail::Whole };
         let answer = unavailable(self.fetch(&what.path(), detail).await);
         answer.map_err(|why| if why.is_missing() { missing() } else { why })
     }
@@ -103,20 +102,19 @@ impl Source for Cluster {
         Ok(unavailable(made)?.into_iter().flatten().collect())
     }
 
-    async fn planes<R>(&self, make: impl Fn(Plane) -> R) -> Result<Vec<R>, Unavailable> {
-        unavailable(self.planes_as(None, make).await)
+    async fn planes<R>(&self, kind: &'static Kind, make: impl Fn(Plane) -> R) -> Result<Vec<R>, Unavailable> {
+        match self.at(kind, &Namespaces::All).planes_as(None, make).await {
+            Err(Error::NoSuchKind { .. }) => Ok(Vec::new()),
+            planes => unavailable(planes),
+        }
     }
 
     async fn log(&self, agent: &Agent, pod: &AgentPod) -> Result<String, Unavailable> {
         unavailable(Self::log(self, agent, pod).await)
     }
 
-    async fn served(&self) -> Result<Served, Unavailable> {
-        unavailable(Self::served(self).await)
-    }
-
-    fn kind(&self) -> &'static Kind {
-        Self::kind(self)
+    async fn served(&self, kind: &'static Kind) -> Result<Served, Unavailable> {
+        unavailable(Self::served(&self.of_kind(kind)).await)
     }
 
     fn coverage(&self) -> Coverage {

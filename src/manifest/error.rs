@@ -1,6 +1,5 @@
 //! What keeps a manifest from being read or written.
 
-use crate::plane::DEFAULT_KIND;
 use crate::text::shell_quoted;
 
 /// Largest file that is read, in bytes.
@@ -25,7 +24,7 @@ pub enum Error {
     Syntax { file: String, line: usize, column: usize, message: String },
     #[error("{file} holds no manifest")]
     Empty { file: String },
-    #[error("{file} holds no {}", DEFAULT_KIND.kind)]
+    #[error("{file} holds no plane")]
     NoPlane { file: String },
     #[error("{folder} holds no .yaml, .yml or .json file")]
     EmptyFolder { folder: String },

@@ -42,7 +42,7 @@ pub struct Changeover<'c> {
 impl Changeover<'_> {
     /// The agent of the plane as it is now.
     pub async fn agent(&self) -> anyhow::Result<Agent> {
-        Ok(self.clusters.build.agent(self.namespace, Some(self.plane.plane_id())).await?)
+        Ok(self.clusters.build.agent(self.namespace, self.plane.kind.family, Some(self.plane.plane_id())).await?)
     }
 
     /// The Secret that an agent mounts, and the pair in it.
@@ -116,7 +116,7 @@ impl Changeover<'_> {
                     return Ok(Ok(format!("pod {} logged that it is connected", visible(&pod.name))));
                 }
             }
-            let plane: Plane = self.clusters.control.plane(self.plane.name()).await?;
+            let plane: Plane = self.clusters.control.around(&self.plane.key()).plane(self.plane.name()).await?;
             let heartbeat = plane.connection().and_then(|connection| connection.last_heartbeat_time);
             let connected = plane.state(self.clusters.control.now()) == State::Connected;
             Ok(match heartbeat.filter(|heartbeat| connected && *heartbeat > since) {

@@ -68,12 +68,12 @@ impl Error {
             Self::NoCa { .. } => "give the CA with --ca-dir, or move to a new one with `choreoctl certs rotate`".into(),
             Self::OtherCa { .. } => "give the CA that did, or move to a new one with `choreoctl certs rotate`".into(),
             Self::NoRight { command, .. } => format!("an administrator grants them to USER with\n{command}"),
-            Self::OtherAgent { .. } => "name another one with --build-namespace".into(),
+            Self::OtherAgent { .. } => "name another one with --plane-namespace".into(),
             Self::NoCertManager { command, .. } => format!("start it, or choose --agent-certificate own: {command}"),
             Self::InstalledOnce { command, .. } => {
                 format!("let the plane share the agent that is there, by its planeID: {command}")
             }
-            Self::AgentElsewhere { namespace, .. } => format!("--build-namespace {}", shell_quoted(namespace)),
+            Self::AgentElsewhere { namespace, .. } => format!("--plane-namespace {}", shell_quoted(namespace)),
             Self::NoWayBack { .. } => "go forward instead: run it without --rollback".into(),
             Self::UnderWay { .. } => "finish it with `choreoctl certs rotate`, which makes a new certificate".into(),
             Self::OtherOwner { .. } => "renew it where that takes it from, or move to a Secret of your own with `choreoctl certs rotate --to own`".into(),

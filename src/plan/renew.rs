@@ -43,7 +43,7 @@ pub async fn renew(clusters: Clusters<'_>, renewal: &Renewal, observer: &mut dyn
     let agent = changeover.agent().await?;
     let (secret, pair) = changeover.pair(&agent).await?;
     refuse_managed(&agent, &secret, &pair, build.target())?;
-    let staging = rotation_secret(namespace, plane.plane_id());
+    let staging = rotation_secret(namespace, plane.kind.family, plane.plane_id());
     if build.secret(&staging).await?.is_some() {
         return Err(Error::UnderWay { staging: staging.to_string() }.into());
     }

@@ -8,11 +8,11 @@ use tokio::time::Instant;
 
 use super::error::Error;
 use super::observer::{Observer, Status, until};
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Cluster, Namespaces};
 use crate::estate::{CaPlace, ClientCa, client_cas};
 use crate::manifest::to_yaml;
 use crate::pki::{self, Bundle, Certificate, Trust, Verdict};
-use crate::plane::{CaSecret, DryRun, Plane};
+use crate::plane::{CaSecret, DryRun, Plane, PlaneKey};
 use crate::text::visible;
 
 /// How often a write is tried again when somebody else writes in between.
@@ -31,14 +31,27 @@ pub struct Trustees<'c> {
 /// A plane with its CA.
 pub type Trustee = (Plane, ClientCa);
 
+/// A plane as it is named here: by what tells it apart within its family.
+pub fn name(plane: &Plane) -> String {
+    plane.key().to_string()
+}
+
 /// What a plane's CA is to hold, made of its name and what it holds now.
 pub type Wanted<'w> = dyn Fn(&str, &str) -> String + 'w;
 
 impl Trustees<'_> {
-    /// The planes of a planeID, each with its CA.
+    /// The planes of a planeID in both scopes and all namespaces, each with its CA.
     pub async fn all(&self, plane_id: &str) -> anyhow::Result<Vec<Trustee>> {
         let of_id = |plane: Plane| (plane.plane_id() == plane_id).then_some(plane);
-        let planes: Vec<_> = self.control.planes_as(None, of_id).await?.into_iter().flatten().collect();
+        let own = self.control.kind();
+        let mut planes = Vec::new();
+        for kind in own.family.kinds() {
+            match self.control.at(kind, &Namespaces::All).planes_as(None, of_id).await {
+                // Who may not list those of the other scope can't be told of them.
+                Err(cluster::Error::NoSuchKind { .. } | cluster::Error::Forbidden { .. }) if kind != own => {}
+                listed => planes.extend(listed?.into_iter().flatten()),
+            }
+        }
         let cas = client_cas(self.control, &planes).await;
         Ok(planes.into_iter().zip(cas).collect())
     }
@@ -47,7 +60,9 @@ impl Trustees<'_> {
     pub async fn of(&self, names: impl IntoIterator<Item = impl AsRef<str>>) -> anyhow::Result<Vec<Trustee>> {
         let mut planes = Vec::new();
         for name in names {
-            planes.extend(self.control.plane_if_any::<Plane>(name.as_ref()).await?);
+            if let Some(key) = PlaneKey::of_family(self.control.kind().family, name.as_ref()) {
+                planes.extend(self.control.around(&key).plane_if_any::<Plane>(&key.name).await?);
+            }
         }
         let cas = client_cas(self.control, &planes).await;
         Ok(planes.into_iter().zip(cas).collect())
@@ -63,7 +78,7 @@ impl Trustees<'_> {
             if self.manager(plane).await?.is_some() && !self.force {
                 continue;
             }
-            match self.write(plane, &wanted(plane.name(), &text), DryRun::Server).await {
+            match self.write(plane, &wanted(&name(plane), &text), DryRun::Server).await {
                 // The controller writes, too; a write in earnest is tried again.
                 Ok(()) | Err(cluster::Error::Changed) => {}
                 Err(error) => return Err(unwritable(plane, error.to_string()).into()),
@@ -82,9 +97,9 @@ impl Trustees<'_> {
         }
         let other = |other: Plane| {
             let same = CaPlace::secret(&other).as_ref() == Some(at);
-            (same && other.plane_id() != plane.plane_id()).then(|| other.name().to_owned())
+            (same && other.plane_id() != plane.plane_id()).then(|| name(&other))
         };
-        let others: Vec<_> = self.control.planes_as(None, other).await?.into_iter().flatten().collect();
+        let others: Vec<_> = self.control.family_as(other).await?.into_iter().flatten().collect();
         if others.is_empty() {
             return Ok(());
         }
@@ -105,27 +120,28 @@ impl Trustees<'_> {
         let names: Vec<_> = names.collect();
         let mut pending = Vec::new();
         let planes = self.of(&names).await?;
-        for gone in names.iter().filter(|name| planes.iter().all(|(plane, _)| plane.name() != name.as_str())) {
+        for gone in names.iter().filter(|name| planes.iter().all(|(plane, _)| self::name(plane) != ***name)) {
             observer.tell(step, Status::Skipped, &format!("{} is gone", visible(gone)));
         }
         for (plane, ca) in &planes {
-            let shown = visible(plane.name()).into_owned();
+            let shown = visible(&name(plane)).into_owned();
             let text = readable(plane, ca)?;
-            if wanted(plane.name(), &text) == text {
+            if wanted(&name(plane), &text) == text {
                 observer.tell(step, Status::Found, &format!("{shown} {did}"));
                 continue;
             }
             match self.manager(plane).await? {
                 Some(manager) if !self.force => {
-                    let manifest = to_yaml(&manifest(plane, &wanted(plane.name(), &text)))?;
-                    let path = observer.manifest(&format!("{step}-{}.yaml", plane.name()), &manifest)?;
+                    let manifest = to_yaml(&manifest(plane, &wanted(&name(plane), &text)))?;
+                    let path =
+                        observer.manifest(&format!("{step}-{}.yaml", name(plane).replace('/', "-")), &manifest)?;
                     let manager = visible(&manager).into_owned();
                     let waiting = format!("{manager} owns {} of {shown}: {path} is to be applied by it", title(plane));
                     observer.tell(step, Status::Skipped, &waiting);
-                    pending.push((plane.name().to_owned(), waiting));
+                    pending.push((name(plane), waiting));
                 }
                 owner => {
-                    self.write_over(plane.name(), wanted).await?;
+                    self.write_over(&name(plane), wanted).await?;
                     let source =
                         owner.map(|manager| format!("; {} owns it: change its source, too", visible(&manager)));
                     observer.tell(step, Status::Done, &format!("{shown} {did}{}", source.unwrap_or_default()));
@@ -135,8 +151,9 @@ impl Trustees<'_> {
         for (name, waiting) in pending {
             until(self.deadline, observer, async || {
                 let now = self.of([&name]).await?;
-                let stands =
-                    |(plane, ca): &Trustee| readable(plane, ca).is_ok_and(|text| wanted(plane.name(), &text) == text);
+                let stands = |(plane, ca): &Trustee| {
+                    readable(plane, ca).is_ok_and(|text| wanted(&self::name(plane), &text) == text)
+                };
                 Ok(if now.iter().all(stands) { Ok(()) } else { Err(waiting.clone()) })
             })
             .await?;
@@ -152,7 +169,7 @@ impl Trustees<'_> {
             let Some((plane, ca)) = now.first() else {
                 return Ok(());
             };
-            let text = wanted(plane.name(), &readable(plane, ca)?);
+            let text = wanted(name, &readable(plane, ca)?);
             match self.write(plane, &text, DryRun::None).await {
                 Err(cluster::Error::Changed) if tries > 1 => tries -= 1,
                 result => return Ok(result?),
@@ -162,7 +179,7 @@ impl Trustees<'_> {
 
     async fn write(&self, plane: &Plane, text: &str, dry_run: DryRun) -> Result<(), cluster::Error> {
         match CaPlace::secret(plane) {
-            None => self.control.set_client_ca(plane, text, dry_run).await,
+            None => self.control.around(&plane.key()).set_client_ca(plane, text, dry_run).await,
             Some(at) => {
                 let data = [(at.key.clone(), text.as_bytes().to_vec().into())].into();
                 match self.control.secret(&at.secret).await? {
@@ -186,7 +203,7 @@ impl Trustees<'_> {
         };
         match owners.into_iter().find(cluster::Writer::restores).map(|writer| writer.manager) {
             Some(manager) if !self.force && !self.manifests => {
-                Err(Error::OtherManager { plane: plane.name().into(), what: title(plane), manager }.into())
+                Err(Error::OtherManager { plane: name(plane), what: title(plane), manager }.into())
             }
             manager => Ok(manager),
         }
@@ -203,7 +220,7 @@ fn readable(plane: &Plane, ca: &ClientCa) -> Result<String, Error> {
 }
 
 fn unwritable(plane: &Plane, why: String) -> Error {
-    Error::Unwritable { plane: plane.name().to_owned(), why }
+    Error::Unwritable { plane: name(plane), why }
 }
 
 /// A plane's CA, by its place.
@@ -225,6 +242,9 @@ fn manifest(plane: &Plane, text: &str) -> Value {
                 "metadata": {"name": plane.name()},
                 "spec": spec,
             });
+            if let Some(namespace) = &metadata.namespace {
+                manifest["metadata"]["namespace"] = namespace.as_str().into();
+            }
             for (field, of) in [("labels", &metadata.labels), ("annotations", &metadata.annotations)] {
                 if let Some(of) = of.as_ref().filter(|of| !of.is_empty()) {
                     manifest["metadata"][field] = json!(of);
@@ -302,7 +322,7 @@ pub fn all_trust(planes: &[Trustee], presented: &[Vec<u8>], at: Timestamp) -> Re
             Verdict::Refused(refusal) => refusal.message,
             Verdict::Unknown(why) => why,
         };
-        return Err(Error::NotTrusted { plane: plane.name().into(), why });
+        return Err(Error::NotTrusted { plane: name(plane), why });
     }
     Ok(())
 }

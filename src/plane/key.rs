@@ -4,8 +4,9 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::kind::Kind;
+use super::kind::{DEFAULT_KIND, Family, Kind, Scope};
 use super::name::NamespacedName;
+use crate::text::shell_quoted;
 
 /// What identifies a plane: its kind, its namespace where the kind has one, and its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +26,28 @@ impl PlaneKey {
             namespace: text("/metadata/namespace").map(str::to_owned),
             name: text("/metadata/name").unwrap_or_default().to_owned(),
         }
+    }
+
+    /// Reads a plane of a family as it is displayed.
+    pub fn of_family(family: &'static Family, text: &str) -> Option<Self> {
+        let (namespace, name) = text.split_once('/').map_or((None, text), |(namespace, name)| (Some(namespace), name));
+        let scope = if namespace.is_some() { Scope::Namespaced } else { Scope::Cluster };
+        let kind = family.kinds().find(|kind| kind.scope == scope)?;
+        Some(Self { kind, namespace: namespace.map(str::to_owned), name: name.to_owned() })
+    }
+
+    /// Returns the plane as the words of a command line: `NAME`, `cwp/NAME`, or `dp/NAME -n NAMESPACE`.
+    pub fn words(&self) -> String {
+        let name = shell_quoted(&self.name);
+        let namespace = self.namespace.as_deref().map(|namespace| format!(" -n {}", shell_quoted(namespace)));
+        let namespace = namespace.unwrap_or_default();
+        if self.kind == DEFAULT_KIND { name.into_owned() } else { format!("{}/{name}{namespace}", self.kind.word()) }
+    }
+
+    /// Returns the plane as the words of a kubectl command: `TYPE NAME`, or `TYPE NAME -n NAMESPACE`.
+    pub fn kubectl_words(&self) -> String {
+        let namespace = self.namespace.as_deref().map(|namespace| format!(" -n {}", shell_quoted(namespace)));
+        format!("{} {}{}", self.kind.type_name(), shell_quoted(&self.name), namespace.unwrap_or_default())
     }
 
     /// Returns the plane's path on the API server.
@@ -57,7 +80,12 @@ mod tests {
         let key = PlaneKey::of_object(&object);
         assert_eq!((key.kind.kind, key.to_string().as_str()), ("DataPlane", "a/b"));
         assert_eq!(key.path(), "/apis/openchoreo.dev/v1alpha1/namespaces/a/dataplanes/b");
+        let family = key.kind.family;
+        assert_eq!(PlaneKey::of_family(family, &key.to_string()), Some(key.clone()));
+        assert_eq!(PlaneKey::of_family(family, "b").unwrap().kind.kind, "ClusterDataPlane");
+        assert_eq!((key.words(), key.kubectl_words()), ("dp/b -n a".into(), "dataplane.openchoreo.dev b -n a".into()));
         let other = PlaneKey::of_object(&json!({"metadata": {"name": "b"}}));
+        assert_eq!(other.words(), "b");
         assert_eq!((other.kind.kind, other.to_string().as_str()), ("ClusterBuildPlane", "b"));
         assert_ne!(key, other);
     }

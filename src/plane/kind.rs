@@ -122,6 +122,33 @@ pub static KINDS: &[Kind] = &[
 /// The kind that is meant where neither a word nor a server says otherwise.
 pub static DEFAULT_KIND: &Kind = &KINDS[0];
 
+impl Family {
+    /// Returns what its planes are called, as `build plane`.
+    pub fn noun(&self) -> String {
+        format!("{} plane", self.plane_type.trim_end_matches("plane"))
+    }
+
+    /// Returns how the chart calls the agent's Deployment by default.
+    pub fn agent(&self) -> String {
+        format!("cluster-agent-{}", self.plane_type)
+    }
+
+    /// Whether its chart brings Argo Workflows along.
+    pub fn has_argo(&self) -> bool {
+        matches!(self.plane_type, "buildplane" | "workflowplane")
+    }
+
+    /// Whether it is this family, or what that is called in another release.
+    pub fn is_kin(&self, other: &Self) -> bool {
+        self == other || self.successor == Some(other) || other.successor == Some(self)
+    }
+
+    /// Returns its kinds, of both scopes.
+    pub fn kinds(&'static self) -> impl Iterator<Item = &'static Kind> {
+        KINDS.iter().filter(move |kind| kind.family == self)
+    }
+}
+
 impl Kind {
     /// Returns the kind that a word names: the kind itself, its plural or an alias, in any case, with the group or without.
     pub fn of_word(word: &str) -> Option<&'static Self> {
@@ -179,6 +206,11 @@ impl Kind {
     /// Returns how `kubectl get -o name` writes the type: `clusterbuildplane.openchoreo.dev`.
     pub fn type_name(&self) -> String {
         format!("{}.{}", self.kind.to_lowercase(), self.group)
+    }
+
+    /// Returns the shortest word that names it.
+    pub fn word(&self) -> String {
+        self.aliases.first().map_or_else(|| self.kind.to_lowercase(), |word| (*word).to_owned())
     }
 
     /// Returns the name of its CRD.

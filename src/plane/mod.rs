@@ -26,13 +26,14 @@ pub use closest::{closest, did_you_mean};
 pub use dry_run::DryRun;
 pub use goal::Goal;
 pub use key::PlaneKey;
-pub use kind::{DEFAULT_KIND, Family, KINDS, Kind, Scope};
+pub use kind::{DEFAULT_KIND, Family, Field, KINDS, Kind, Scope};
 pub use lenient::{Unreadable, nearest_time};
 pub use name::{
     CA_KEY, CaSecret, NamespacedName, is_dns_label, is_dns_subdomain, is_label_value, is_qualified_name,
     rotation_secret,
 };
-pub use plane_name::PlaneName;
+pub use plane_name::{KindWord, PlaneName, Wanted, Word};
+pub use release::Release;
 pub use releases::{Difference, PLANE_ID_REQUIRED, SECRET_KEY_REF, Served};
 pub use resource::{AgentConnection, ObservabilityPlaneRef, Plane, SecretKeyRef, SecretStoreRef};
 pub use selector::Selector;

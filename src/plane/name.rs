@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::kind::{DEFAULT_KIND, Family};
+
 /// The key of a Secret that holds a CA, unless said otherwise.
 pub const CA_KEY: &str = "ca.crt";
 
@@ -72,9 +74,11 @@ impl fmt::Display for NamespacedName {
     }
 }
 
-/// The Secret beside the agent that holds what a rotation of a planeID's CA made, until it is finished.
-pub fn rotation_secret(namespace: &str, plane_id: &str) -> NamespacedName {
-    NamespacedName { namespace: namespace.to_owned(), name: format!("choreoctl-rotation-{plane_id}") }
+/// The Secret beside the agent that holds what a rotation of a planeID's CA made, until it is finished. Agents of several
+/// families may share a namespace and a planeID.
+pub fn rotation_secret(namespace: &str, family: &Family, plane_id: &str) -> NamespacedName {
+    let family = if family == DEFAULT_KIND.family { String::new() } else { format!("{}-", family.plane_type) };
+    NamespacedName { namespace: namespace.to_owned(), name: format!("choreoctl-rotation-{family}{plane_id}") }
 }
 
 /// A CA in a Secret, as `NAMESPACE/NAME[:KEY]`.

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::kind::Kind;
 use super::lenient::{Fields, Lenient, Read, Reader, metadata, object, whole};
+use super::release::Release;
 use super::resource::{
     AgentConnection, ClusterAgent, Condition, ObservabilityPlaneRef, Plane, SecretKeyRef, SecretStoreRef, Spec, Status,
     ValueFrom,
@@ -64,7 +65,10 @@ impl Lenient for ClusterAgent {
 impl Lenient for ValueFrom {
     fn read(value: Value, reader: &mut Reader) -> Read<Self> {
         object(value, reader, |mut fields| Self {
-            secret_ref: fields.take("secretRef"),
+            secret_ref: Release::ALL
+                .into_iter()
+                .rev()
+                .find_map(|release| Some((release, fields.take(release.secret_field())?))),
             value: fields.take("value"),
             other: fields.rest(),
         })

@@ -37,6 +37,14 @@ impl Release {
         }
     }
 
+    /// Returns the version of the charts that are installed by default.
+    pub fn chart_version(self) -> &'static str {
+        match self {
+            Self::V0 => "0.17.0",
+            Self::V1 => "1.2.3",
+        }
+    }
+
     /// Returns the other one.
     pub fn other(self) -> Self {
         if self == Self::V0 { Self::V1 } else { Self::V0 }

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::release::Release;
+
 /// One difference between the reference and released software.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Difference {
@@ -78,12 +80,14 @@ pub static DIFFERENCES: &[&Difference] = &[
 
 /// What a CRD that is served says of the fields that releases differ in. Helm never upgrades a CRD, so the release that
 /// runs may be another one than the CRD's.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Served {
     /// spec.observabilityPlaneRef is a plain name, as in v0.14, whose gateway reads no ClusterBuildPlane.
     pub observability_by_name: bool,
     /// spec.planeID must be there.
     pub plane_id_required: bool,
+    /// What the reference to a Secret is called.
+    pub release: Release,
 }
 
 impl Served {
@@ -94,7 +98,10 @@ impl Served {
         let spec = served.pointer("/schema/openAPIV3Schema/properties/spec")?;
         let required = spec["required"].as_array().into_iter().flatten().any(|field| field == "planeID");
         let by_name = spec.pointer("/properties/observabilityPlaneRef/type").is_some_and(|kind| kind == "string");
-        Some(Self { observability_by_name: by_name, plane_id_required: required })
+        let client_ca = spec.pointer("/properties/clusterAgent/properties/clientCA/properties");
+        let is_v1 = client_ca.is_some_and(|fields| fields[Release::V1.secret_field()].is_object());
+        let release = if is_v1 { Release::V1 } else { Release::V0 };
+        Some(Self { observability_by_name: by_name, plane_id_required: required, release })
     }
 }
 

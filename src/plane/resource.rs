@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
+use serde::ser::{SerializeMap as _, Serializer};
 use serde_json::{Map, Value};
 
 use super::key::PlaneKey;
-use super::kind::Kind;
+use super::kind::{Field, Kind, Scope};
 use super::lenient::Unreadable;
+use super::release::Release;
 use super::well_known::DEFAULT_OBSERVABILITY;
 
 /// One plane, as the API server has it. Fields that aren't known here are kept in `other`, as are those whose value can't
@@ -58,16 +60,24 @@ pub struct ClusterAgent {
     pub other: Map<String, Value>,
 }
 
-/// Where the CA comes from: one of the two.
+/// Where the CA comes from: one of the two. Releases differ in the name of the field that refers to a Secret.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub struct ValueFrom {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret_ref: Option<SecretKeyRef>,
+    #[serde(flatten, serialize_with = "by_name")]
+    pub secret_ref: Option<(Release, SecretKeyRef)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
     #[serde(flatten)]
     pub other: Map<String, Value>,
+}
+
+/// Writes a reference to a Secret under the name that its release has for it.
+fn by_name<S: Serializer>(secret: &Option<(Release, SecretKeyRef)>, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(None)?;
+    if let Some((release, secret)) = secret {
+        map.serialize_entry(release.secret_field(), secret)?;
+    }
+    map.end()
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -96,6 +106,13 @@ pub enum ObservabilityPlaneRef {
 }
 
 impl ObservabilityPlaneRef {
+    pub fn kind(&self) -> Option<&str> {
+        match self {
+            Self::Object { kind, .. } => kind.as_deref(),
+            Self::Name(_) => None,
+        }
+    }
+
     pub fn name(&self) -> &str {
         match self {
             Self::Object { name, .. } | Self::Name(name) => name,
@@ -189,6 +206,17 @@ impl Plane {
         self.status.as_ref()?.agent_connection.as_ref()
     }
 
+    /// Returns where the Observer's API of an observability plane is reached.
+    pub fn observer_url(&self) -> Option<&str> {
+        self.spec.other.get("observerURL").and_then(Value::as_str)
+    }
+
+    /// Returns the name of the field that refers to a Secret: that which it has, or that of its kind's latest release.
+    pub fn secret_field(&self) -> &'static str {
+        let release = self.spec.cluster_agent.client_ca.secret_ref.as_ref().map(|(release, _)| *release);
+        release.unwrap_or(self.kind.release()).secret_field()
+    }
+
     /// Whether another plane of the family has the same planeID, and so the same agents.
     pub fn shares_plane_id_with(&self, other: &Self) -> bool {
         other.plane_id() == self.plane_id() && other.kind.family == self.kind.family && !self.is(other)
@@ -212,9 +240,23 @@ impl Plane {
         self.metadata.labels.as_ref().unwrap_or(&NONE)
     }
 
-    /// The observability plane that is meant, named or not.
-    pub fn observability_plane(&self) -> &str {
-        self.spec.observability_plane_ref.as_ref().map_or(DEFAULT_OBSERVABILITY, ObservabilityPlaneRef::name)
+    /// The observability planes that may be meant, the first that exists being it; none where the kind refers to none.
+    pub fn observability_planes(&self) -> Vec<PlaneKey> {
+        if !self.kind.has(Field::ObservabilityPlane) {
+            return Vec::new();
+        }
+        let key = |kind: &'static Kind, name: &str| {
+            let namespace = self.metadata.namespace.clone().filter(|_| kind.scope == Scope::Namespaced);
+            PlaneKey { kind, namespace, name: name.to_owned() }
+        };
+        let mut kinds = self.kind.observability_kinds().iter().filter_map(|kind| Kind::of_word(kind));
+        match &self.spec.observability_plane_ref {
+            None => kinds.map(|kind| key(kind, DEFAULT_OBSERVABILITY)).collect(),
+            Some(reference) => {
+                let named = reference.kind().and_then(Kind::of_word);
+                named.or(kinds.next_back()).map(|kind| key(kind, reference.name())).into_iter().collect()
+            }
+        }
     }
 
     /// The object to send or to write: type and version first, then what a person looks for.
@@ -302,12 +344,12 @@ mod tests {
     fn the_plane_id_defaults_to_the_name() {
         let plane: Plane = serde_json::from_value(json!({"metadata": {"name": "a"}})).unwrap();
         assert_eq!(plane.plane_id(), "a");
-        assert_eq!(plane.observability_plane(), "default");
+        assert_eq!(plane.observability_planes()[0].name, "default");
     }
 
     #[test]
     fn a_reference_by_name_alone_is_read() {
         let plane: Plane = serde_json::from_value(json!({"spec": {"observabilityPlaneRef": "obs"}})).unwrap();
-        assert_eq!(plane.observability_plane(), "obs");
+        assert_eq!(plane.observability_planes()[0].name, "obs");
     }
 }

@@ -18,8 +18,8 @@ pub enum Source {
     Secret(NamespacedName, Option<String>),
     ConfigMap(NamespacedName, Option<String>),
     Plane(PlaneName),
-    /// Every plane's CA.
-    Planes,
+    /// The CAs of all planes of some kinds; without them of those that are meant without a word.
+    Planes(Option<Vec<&'static Kind>>),
     /// What an agent's Secret holds, in the build cluster.
     Agent,
     /// What a TLS server presents.
@@ -32,7 +32,7 @@ pub enum Source {
 impl Source {
     /// Whether it takes the control plane's cluster to read it.
     pub fn needs_cluster(&self) -> bool {
-        matches!(self, Self::Secret(..) | Self::ConfigMap(..) | Self::Plane(_) | Self::Planes)
+        matches!(self, Self::Secret(..) | Self::ConfigMap(..) | Self::Plane(_) | Self::Planes(_))
     }
 }
 
@@ -60,7 +60,8 @@ impl FromStr for Source {
                 })?;
                 Ok(if kind == "secret" { Self::Secret(name, key) } else { Self::ConfigMap(name, key) })
             }
-            "plane" if rest == "*" => Ok(Self::Planes),
+            "plane" if rest == "*" => Ok(Self::Planes(None)),
+            words if rest == "*" && Kind::of_words(words).is_some() => Ok(Self::Planes(Kind::of_words(words))),
             word if names_one_plane(word) => text.parse().map(Self::Plane),
             _ => Ok(Self::File(text.into())),
         }
@@ -98,8 +99,15 @@ impl fmt::Display for Source {
             Self::Stdin => f.write_str("standard input"),
             Self::Secret(name, of) => write!(f, "secret/{name}{}", key(of)),
             Self::ConfigMap(name, of) => write!(f, "configmap/{name}{}", key(of)),
-            Self::Plane(name) => write!(f, "plane/{name}"),
-            Self::Planes => f.write_str("plane/*"),
+            Self::Plane(name) => match name.kind {
+                None => write!(f, "plane/{name}"),
+                Some(kind) => write!(f, "{}/{name}", kind.kind.to_lowercase()),
+            },
+            Self::Planes(None) => f.write_str("plane/*"),
+            Self::Planes(Some(kinds)) => {
+                let words: Vec<_> = kinds.iter().map(|kind| kind.word()).collect();
+                write!(f, "{}/*", words.join(","))
+            }
             Self::Agent => f.write_str("agent"),
             Self::Server { host, port } if host.contains(':') => {
                 write!(f, "https://[{host}]:{port}")

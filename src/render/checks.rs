@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{NONE, PlanesJson, cell, columns, cut};
+use super::{Identity, NONE, PlanesJson, columns, cut, identity_json};
 use crate::doctor::{Checked, Hint, Status, is_healthy, root_cause, unchecked, warnings};
 use crate::paint;
+use crate::plane::PlaneKey;
 use crate::text::visible;
 
 /// Widest message in the table.
@@ -14,7 +15,7 @@ const MESSAGE: usize = 80;
 
 /// A plane and what its checks said.
 pub struct Diagnosed {
-    pub name: String,
+    pub key: PlaneKey,
     pub checked: Vec<Checked>,
 }
 
@@ -60,7 +61,7 @@ pub fn text(plane: &Diagnosed, all: bool) -> String {
     if !text.is_empty() {
         text.push('\n');
     }
-    text.push_str(&format!("{}: {}\n", paint::strong(&visible(&plane.name)), sentence(&plane.checked)));
+    text.push_str(&format!("{}: {}\n", paint::strong(&visible(&plane.key.to_string())), sentence(&plane.checked)));
     if let Some(cause) = root_cause(&plane.checked) {
         let id = paint::faint(&format!("[{}]", cause.check.id));
         text.push_str(&format!("{} {} {id}\n", paint::bad("cause:"), visible(&cause.outcome.message)));
@@ -128,19 +129,21 @@ pub fn table(planes: &[Diagnosed]) -> String {
         None if !is_healthy(&plane.checked) => 1,
         None => 2,
     };
+    let identity = Identity::of(planes.iter().map(|plane| &plane.key));
     let mut sorted: Vec<_> = planes.iter().collect();
     sorted.sort_by_key(rank);
     let rows = sorted.into_iter().map(|plane| {
         let cause = root_cause(&plane.checked);
-        vec![
-            cell(&plane.name),
+        let cells = [
             verdict(&plane.checked),
             cause.map_or_else(|| NONE.into(), |cause| cause.check.id.to_owned()),
             warnings(&plane.checked).count().to_string(),
             cause.map_or_else(|| NONE.into(), |cause| cut(&cause.outcome.message, MESSAGE)),
-        ]
+        ];
+        identity.cells(&plane.key).into_iter().chain(cells).collect()
     });
-    let table = columns(Some(&["NAME", "VERDICT", "ROOT-CAUSE", "WARNINGS", "MESSAGE"]), rows);
+    let titles = identity.titles().into_iter().chain(["VERDICT", "ROOT-CAUSE", "WARNINGS", "MESSAGE"]);
+    let table = columns(Some(&titles.collect::<Vec<_>>()), rows);
     let reasons: BTreeSet<_> = planes.iter().flat_map(|plane| unchecked(&plane.checked)).collect();
     let reasons: Vec<_> = reasons.iter().map(ToString::to_string).collect();
     if reasons.is_empty() { table } else { format!("{table}\nnot checked: {}\n", reasons.join("; ")) }
@@ -168,14 +171,14 @@ fn check_json(one: &Checked) -> Value {
 
 fn plane_json(plane: &Diagnosed) -> Value {
     let checks = plane.checked.iter().filter(|one| !one.check.is_of_ground());
-    json!({
-        "name": plane.name,
+    let verdict = json!({
         "healthy": is_healthy(&plane.checked),
         "rootCause": root_cause(&plane.checked).map(|cause| cause.check.id),
         "warnings": warnings(&plane.checked).map(|one| one.check.id).collect::<Vec<_>>(),
         "unchecked": reasons(&plane.checked),
         "checks": checks.map(check_json).collect::<Vec<_>>(),
-    })
+    });
+    identity_json(&plane.key, verdict)
 }
 
 #[cfg(test)]

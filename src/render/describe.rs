@@ -4,12 +4,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::certificates::{left, object};
-use super::{NONE, cell, columns, cut, state};
+use super::{NONE, cell, columns, cut, identity_json, state};
 use crate::doctor::{Note, notes, remarks};
 use crate::estate::{Facts, Peers, PlaneEvent, Unavailable};
 use crate::paint;
 use crate::pki::SOON;
-use crate::plane::{DESCRIPTION, DISPLAY_NAME, ObservabilityPlaneRef, Plane, State, age, day};
+use crate::plane::{DESCRIPTION, DISPLAY_NAME, Field, ObservabilityPlaneRef, Plane, Scope, State, age, day};
 use crate::text::visible;
 
 /// Longest text of a field, in columns; the JSON has it whole.
@@ -20,6 +20,10 @@ pub fn text(facts: &Facts) -> String {
     let mut page = Page::default();
     let plane = &facts.plane;
     page.field("Name", &cell(plane.name()));
+    if let Some(namespace) = &plane.metadata.namespace {
+        page.field("Namespace", &cell(namespace));
+    }
+    page.field("Kind", plane.kind.kind);
     for (title, key) in [("Display name", DISPLAY_NAME), ("Description", DESCRIPTION)] {
         if let Some(text) = plane.annotation(key) {
             page.field(title, &cut(text, TEXT));
@@ -42,12 +46,18 @@ pub fn text(facts: &Facts) -> String {
     {
         page.field("", &format!("“{}”", cut(message, TEXT)));
     }
+    page.field("Counted are", counted(plane));
     page.client_ca(facts);
-    page.field(
-        "Secret store",
-        &plane.spec.secret_store_ref.as_ref().map_or_else(|| NONE.into(), |store| cell(&store.name)),
-    );
-    page.field("Observability", &observability(facts));
+    if plane.kind.has(Field::SecretStore) {
+        let store = plane.spec.secret_store_ref.as_ref();
+        page.field("Secret store", &store.map_or_else(|| NONE.into(), |store| cell(&store.name)));
+    }
+    if plane.kind.has(Field::ObservabilityPlane) {
+        page.field("Observability", &observability(facts));
+    }
+    if plane.kind.has(Field::Observer) {
+        page.field("Observer URL", &cell(plane.observer_url().unwrap_or_default()));
+    }
     page.conditions(facts);
     page.events(facts);
     page.notes("Notes", paint::warning, &notes(facts));
@@ -139,6 +149,14 @@ impl Page {
     }
 }
 
+/// Whose agents the status counts.
+fn counted(plane: &Plane) -> &'static str {
+    match plane.kind.scope {
+        Scope::Cluster => "the agents of the planeID",
+        Scope::Namespaced => "the agents that this plane authorizes",
+    }
+}
+
 fn shared(others: &Result<Peers, Unavailable>) -> String {
     match others {
         Ok(others) if others.is_empty() => "no other plane".into(),
@@ -178,7 +196,8 @@ fn connection(plane: &Plane, now: Timestamp) -> String {
 }
 
 fn observability(facts: &Facts) -> String {
-    let name = cell(facts.plane.observability_plane());
+    let planes = facts.plane.observability_planes();
+    let name = cell(&planes.first().map(ToString::to_string).unwrap_or_default());
     let named = if facts.plane.spec.observability_plane_ref.is_some() { "" } else { ", as none is named" };
     let exists = match &facts.observability_exists {
         Ok(true) => "exists".to_owned(),
@@ -199,12 +218,9 @@ pub fn json(facts: &Facts) -> Value {
         .enumerate()
         .map(|(index, certificate)| object(ca.source(), index, certificate, now))
         .collect();
-    let kind = match &plane.spec.observability_plane_ref {
-        Some(ObservabilityPlaneRef::Object { kind, .. }) => kind.as_deref(),
-        _ => None,
-    };
-    json!({
-        "name": plane.name(),
+    let reference = plane.spec.observability_plane_ref.as_ref();
+    let observability = plane.observability_planes();
+    let page = json!({
         "planeID": plane.plane_id(),
         "displayName": plane.annotation(DISPLAY_NAME),
         "description": plane.annotation(DESCRIPTION),
@@ -219,6 +235,7 @@ pub fn json(facts: &Facts) -> Value {
             "lastHeartbeatTime": connection.and_then(|connection| connection.last_heartbeat_time),
             "heartbeatAgeSeconds": connection.and_then(|connection| connection.heartbeat_age(now)),
             "message": connection.and_then(|connection| connection.message.as_deref()),
+            "counts": if plane.kind.scope == Scope::Cluster { "planeID" } else { "plane" },
         },
         "clientCA": {
             "source": ca.source(),
@@ -227,12 +244,13 @@ pub fn json(facts: &Facts) -> Value {
         },
         "sharesPlaneIDWith": facts.shares_plane_id_with.as_ref().ok().map(|others| others.names().collect::<Vec<_>>()),
         "secretStore": plane.spec.secret_store_ref.as_ref().map(|store| &store.name),
-        "observabilityPlane": {
-            "kind": kind,
-            "name": plane.observability_plane(),
-            "named": plane.spec.observability_plane_ref.is_some(),
+        "observabilityPlane": observability.first().map(|first| json!({
+            "kind": reference.and_then(ObservabilityPlaneRef::kind),
+            "name": first.name,
+            "named": reference.is_some(),
             "exists": facts.observability_exists.as_ref().ok(),
-        },
+        })),
+        "observerURL": plane.observer_url(),
         "conditions": plane.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default(),
         "events": facts.events.as_ref().ok().map(|events| {
             let event = |event: &PlaneEvent| json!({"type": event.kind, "reason": event.reason, "message": event.message, "last": event.last, "count": event.count});
@@ -240,7 +258,8 @@ pub fn json(facts: &Facts) -> Value {
         }),
         "notes": notes(facts),
         "remarks": remarks(facts),
-    })
+    });
+    identity_json(&plane.key(), page)
 }
 
 #[cfg(test)]

@@ -3,54 +3,58 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{NONE, cell, columns};
+use super::{Identity, NONE, cell, columns, identity_json};
 use crate::doctor::{Break, Reason};
 use crate::paint;
-use crate::plane::age;
+use crate::plane::{PlaneKey, age};
 
 /// A plane and the dates on which it breaks, the first one first.
 pub struct Forecast {
-    pub name: String,
+    pub key: PlaneKey,
     pub plane_id: String,
     pub breaks: Vec<Break>,
 }
 
 /// A row for each date, the first one first.
 pub fn table(forecasts: &[Forecast], within: impl Fn(&Break) -> bool, at: Timestamp) -> String {
+    let identity = Identity::of(forecasts.iter().map(|one| &one.key));
     let mut rows: Vec<_> =
-        forecasts.iter().flat_map(|one| one.breaks.iter().map(move |date| (&one.name, date))).collect();
+        forecasts.iter().flat_map(|one| one.breaks.iter().map(move |date| (&one.key, date))).collect();
     rows.sort_by_key(|(_, one)| one.date);
-    let row = |(name, one): (&String, &Break)| {
+    let row = |(key, one): (&PlaneKey, &Break)| {
         let left = match one.reason {
             Reason::RunningCertificateUnknown => "unknown".into(),
             _ if one.date <= at => "passed".into(),
             _ => age(one.date, at),
         };
-        vec![
-            cell(name),
+        let cells = [
             one.date.strftime("%Y-%m-%d %H:%M").to_string(),
             if within(one) { paint::bad(&left) } else { left },
             one.reason.name().to_owned(),
             cell(&one.message),
-        ]
+        ];
+        identity.cells(key).into_iter().chain(cells).collect()
     };
     let unknown = forecasts.iter().filter(|one| one.breaks.is_empty());
-    let unknown =
-        unknown.map(|one| vec![cell(&one.name), NONE.into(), NONE.into(), NONE.into(), "no date is known".into()]);
-    columns(Some(&["NAME", "DATE", "LEFT", "REASON", "MESSAGE"]), rows.into_iter().map(row).chain(unknown))
+    let unknown = unknown.map(|one| {
+        let cells = [NONE, NONE, NONE, "no date is known"].map(str::to_owned);
+        identity.cells(&one.key).into_iter().chain(cells).collect()
+    });
+    let titles: Vec<_> = identity.titles().into_iter().chain(["DATE", "LEFT", "REASON", "MESSAGE"]).collect();
+    columns(Some(&titles), rows.into_iter().map(row).chain(unknown))
 }
 
 /// The first date of each, and the next ones.
 pub fn json(forecasts: &[Forecast]) -> Value {
     let one = |one: &Forecast| {
         let first = one.breaks.first();
-        json!({
-            "name": one.name,
+        let dates = json!({
             "date": first.map(|first| first.date),
             "reason": first.map(|first| first.reason),
             "message": first.map(|first| &first.message),
             "next": one.breaks.get(1..).unwrap_or_default(),
-        })
+        });
+        identity_json(&one.key, dates)
     };
     super::redacted_json(json!({"planes": forecasts.iter().map(one).collect::<Vec<_>>()}))
 }
@@ -58,12 +62,13 @@ pub fn json(forecasts: &[Forecast]) -> Value {
 /// A gauge for each date, in the text format of Prometheus.
 pub fn prometheus(forecasts: &[Forecast]) -> String {
     let metric = "choreoctl_plane_breaks_timestamp_seconds";
-    let mut text = format!("# HELP {metric} When a build plane will lose its connection.\n# TYPE {metric} gauge\n");
+    let mut text = format!("# HELP {metric} When a plane will lose its connection.\n# TYPE {metric} gauge\n");
     for one in forecasts {
         for date in &one.breaks {
-            let (plane, id) = (label(&one.name), label(&one.plane_id));
+            let (plane, id) = (label(&one.key.name), label(&one.plane_id));
+            let (kind, namespace) = (one.key.kind.kind, label(one.key.namespace.as_deref().unwrap_or_default()));
             let (reason, second) = (date.reason.name(), date.date.as_second());
-            text.push_str(&format!("{metric}{{plane=\"{plane}\",plane_id=\"{id}\",reason=\"{reason}\"}} {second}\n"));
+            text.push_str(&format!("{metric}{{plane=\"{plane}\",kind=\"{kind}\",namespace=\"{namespace}\",plane_id=\"{id}\",reason=\"{reason}\"}} {second}\n"));
         }
     }
     text

@@ -16,7 +16,7 @@ use comfy_table::{Cell, ColumnConstraint, Table, Width, presets};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use crate::paint;
-use crate::plane::State;
+use crate::plane::{PlaneKey, State};
 use crate::secrets::redacted;
 use crate::text::visible;
 
@@ -65,6 +65,45 @@ impl<P> Serialize for PlanesJson<'_, P> {
         object.serialize_entry("planes", &Each(self))?;
         object.end()
     }
+}
+
+/// The columns that say which plane a row is about: kind and namespace only where they tell planes apart.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Identity {
+    kind: bool,
+    pub namespace: bool,
+}
+
+impl Identity {
+    pub fn of<'k>(mut keys: impl Iterator<Item = &'k PlaneKey>) -> Self {
+        let Some(first) = keys.next() else {
+            return Self::default();
+        };
+        keys.fold(Self::default(), |columns, key| Self {
+            kind: columns.kind || key.kind != first.kind,
+            namespace: columns.namespace || key.namespace != first.namespace,
+        })
+    }
+
+    pub fn titles(self) -> Vec<&'static str> {
+        let more = [(self.namespace, "NAMESPACE"), (self.kind, "KIND"), (true, "NAME")];
+        more.into_iter().filter_map(|(shown, title)| shown.then_some(title)).collect()
+    }
+
+    pub fn cells(self, key: &PlaneKey) -> Vec<String> {
+        let namespace = self.namespace.then(|| cell(key.namespace.as_deref().unwrap_or_default()));
+        let kind = self.kind.then(|| key.kind.kind.to_owned());
+        namespace.into_iter().chain(kind).chain([cell(&key.name)]).collect()
+    }
+}
+
+/// What identifies a plane, as the first fields of its JSON.
+pub fn identity_json(key: &PlaneKey, mut rest: serde_json::Value) -> serde_json::Value {
+    let mut object = serde_json::json!({"name": key.name, "kind": key.kind.kind, "namespace": key.namespace});
+    if let (Some(object), Some(rest)) = (object.as_object_mut(), rest.as_object_mut()) {
+        object.append(rest);
+    }
+    object
 }
 
 /// Rows that are laid out at once. Their widths are known before, so that a long table is made piece by piece.

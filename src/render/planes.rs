@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 
-use super::{NONE, cell, columns, cut, state};
+use super::{Identity, NONE, cell, columns, cut, state};
 use crate::estate::{Cause, ClientCa};
 use crate::paint;
 use crate::pki::{DefectKind, SOON};
@@ -25,9 +25,8 @@ enum Column {
     Wide(&'static str, fn(&Row, &Wide, Timestamp) -> String),
 }
 
-/// The columns from the left. By state the worst come first, by a time the newest.
-static COLUMNS: [Column; 13] = [
-    Column::Always("NAME", |row, _| cell(&row.key.name), by_name),
+/// The columns behind those that identify the plane, from the left. By state the worst come first, by a time the newest.
+static COLUMNS: [Column; 12] = [
     Column::Always("PLANE-ID", |row, _| cell(&row.plane_id), |a, b, _| a.plane_id.cmp(&b.plane_id)),
     Column::Always("STATE", |row, now| state(row.state(now)), by_state),
     Column::Always(
@@ -64,10 +63,12 @@ impl SortBy {
     }
 
     fn all() -> impl Iterator<Item = (&'static str, Self)> {
-        COLUMNS.iter().filter_map(|column| match column {
+        let identity: [(_, Order); 3] = [("NAME", by_name), ("KIND", by_kind), ("NAMESPACE", by_namespace)];
+        let identity = identity.into_iter().map(|(title, order)| (title, Self(order)));
+        identity.chain(COLUMNS.iter().filter_map(|column| match column {
             Column::Always(title, _, order) => Some((*title, Self(*order))),
             Column::Wide(..) => None,
-        })
+        }))
     }
 }
 
@@ -81,7 +82,16 @@ impl FromStr for SortBy {
 }
 
 fn by_name(a: &Row, b: &Row, _: Timestamp) -> Ordering {
-    a.key.cmp(&b.key)
+    let order = |row: &Row| (row.key.name.clone(), row.key.namespace.clone(), row.key.kind);
+    a.key.name.cmp(&b.key.name).then_with(|| order(a).cmp(&order(b)))
+}
+
+fn by_kind(a: &Row, b: &Row, _: Timestamp) -> Ordering {
+    a.key.kind.kind.cmp(b.key.kind.kind)
+}
+
+fn by_namespace(a: &Row, b: &Row, _: Timestamp) -> Ordering {
+    a.key.namespace.cmp(&b.key.namespace)
 }
 
 fn by_state(a: &Row, b: &Row, now: Timestamp) -> Ordering {
@@ -158,12 +168,12 @@ impl Row {
         Some(self.connection.as_ref()?.connected_agents)
     }
 
-    fn cells(&self, now: Timestamp) -> Vec<String> {
+    fn cells(&self, identity: Identity, now: Timestamp) -> Vec<String> {
         let cell = |column: &Column| match column {
             Column::Always(_, cell, _) => Some(cell(self, now)),
             Column::Wide(_, cell) => Some(cell(self, self.wide.as_ref()?, now)),
         };
-        COLUMNS.iter().filter_map(cell).collect()
+        identity.cells(&self.key).into_iter().chain(COLUMNS.iter().filter_map(cell)).collect()
     }
 }
 
@@ -202,15 +212,18 @@ pub fn sort(rows: &mut [Row], by: SortBy, now: Timestamp) {
     rows.sort_by(|a, b| by.0(a, b, now).then_with(|| by_name(a, b, now)));
 }
 
-/// The table.
-pub fn table(rows: &[Row], headers: bool, now: Timestamp) -> String {
+/// The table. The namespace is shown where several are, or `everywhere` was looked.
+pub fn table(rows: &[Row], headers: bool, everywhere: bool, now: Timestamp) -> String {
+    let identity = Identity::of(rows.iter().map(|row| &row.key));
+    let is_namespaced = rows.iter().any(|row| row.key.namespace.is_some());
+    let identity = Identity { namespace: identity.namespace || (everywhere && is_namespaced), ..identity };
     let wide = rows.first().is_some_and(|row| row.wide.is_some());
     let title = |column: &Column| match column {
         Column::Always(title, ..) => Some(*title),
         Column::Wide(title, _) => wide.then_some(*title),
     };
-    let header: Vec<_> = COLUMNS.iter().filter_map(title).collect();
-    columns(headers.then_some(&header), rows.iter().map(|row| row.cells(now)))
+    let header: Vec<_> = identity.titles().into_iter().chain(COLUMNS.iter().filter_map(title)).collect();
+    columns(headers.then_some(&header), rows.iter().map(|row| row.cells(identity, now)))
 }
 
 /// How many planes are in which state: `3 planes: 1 Connected, 2 Unreported`.

@@ -5,19 +5,19 @@ use serde_json::{Value, json};
 
 use crate::paint;
 use crate::pki::Verdict;
-use crate::plane::age;
+use crate::plane::{PlaneKey, age};
 use crate::text::visible;
 
 /// The verdict for one plane; of no plane where a CA alone was judged.
 pub struct PlaneVerdict {
-    pub plane: Option<String>,
+    pub plane: Option<PlaneKey>,
     pub verdict: Verdict,
 }
 
 /// A line each.
 pub fn text(verdicts: &[PlaneVerdict], at: Timestamp) -> String {
     let line = |one: &PlaneVerdict| {
-        let name = one.plane.as_deref().map_or("the CA".into(), visible);
+        let name = one.plane.as_ref().map_or("the CA".to_owned(), |plane| visible(&plane.to_string()).into_owned());
         let told = match &one.verdict {
             Verdict::Authorized { until: Some(until) } => {
                 let left = age(*until, at);
@@ -41,7 +41,9 @@ pub fn json(plane_id: Option<&str>, verdicts: &[PlaneVerdict], authorized: bool)
             Verdict::Unknown(why) => ("unknown", None, Some(why.as_str()), None),
         };
         json!({
-            "plane": one.plane,
+            "plane": one.plane.as_ref().map(|plane| &plane.name),
+            "kind": one.plane.as_ref().map(|plane| plane.kind.kind),
+            "namespace": one.plane.as_ref().and_then(|plane| plane.namespace.as_ref()),
             "verdict": word,
             "reason": reason,
             "message": message,

@@ -49,7 +49,7 @@ fn seconds(time: Timestamp) -> String {
 }
 
 /// `2026-11-22T12:01:22Z shared-buildplane Connected -> Late agents=2 heartbeat=121s`; nothing for what only JSON tells.
-pub fn line(change: &Change) -> Option<String> {
+pub fn line(change: &Change, with_kind: bool) -> Option<String> {
     let time = seconds(change.time);
     let Some(plane) = &change.plane else {
         let message = change.message.as_deref().map(|message| format!(": {}", cut(message, 200))).unwrap_or_default();
@@ -64,7 +64,8 @@ pub fn line(change: &Change) -> Option<String> {
         Some(from) if Some(from) != change.to() => format!("{} -> {now}", state(from)),
         _ => now,
     };
-    let mut line = format!("{time} {} {states}", super::cell(plane.name()));
+    let kind = if with_kind { format!("{}/", plane.kind.word()) } else { String::new() };
+    let mut line = format!("{time} {kind}{} {states}", super::cell(&plane.key().to_string()));
     if let Some(connection) = plane.connection().filter(|_| change.kind != Kind::Deleted) {
         line.push_str(&format!(" agents={}", connection.connected_agents));
         if let Some(age) = connection.heartbeat_age(change.time) {
@@ -82,6 +83,8 @@ pub fn json(change: &Change) -> Value {
         "time": seconds(change.time),
         "type": change.kind,
         "name": plane.map(Plane::name),
+        "kind": plane.map(|plane| plane.kind.kind),
+        "namespace": plane.and_then(|plane| plane.metadata.namespace.as_ref()),
         "planeID": plane.map(Plane::plane_id),
         "from": change.from.map(State::name),
         "state": change.to().map(State::name),

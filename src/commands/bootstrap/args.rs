@@ -6,34 +6,35 @@ use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueHint};
 
 use crate::args::{
-    BuildArgs, CaArgs, ChangeArgs, ControlArgs, KeyArgs, OutputArgs, Session, SpecArgs, TextFormat, read_cas,
-    read_manifests,
+    CaArgs, ChangeArgs, ControlArgs, KeyArgs, OutputArgs, PlaneArgs, PlaneClusterArgs, Session, SpecArgs, TextFormat,
+    read_cas, read_manifests,
 };
 use crate::commands::manifests::check_manifest;
 use crate::gateway::GatewayUrl;
 use crate::manifest::{Input, objects};
 use crate::plan::{AgentCertificate, Bootstrap, CaIn, Given};
-use crate::plane::{CA_KEY, DEFAULT_KIND, Plane, PlaneName, SecretKeyRef};
+use crate::plane::{CA_KEY, Plane, PlaneKey, Release, Scope, SecretKeyRef};
 use crate::term::Term;
 use crate::text::visible;
 
 /// Longest name of a plane whose Secrets can be called after it.
 const LONGEST: usize = 240;
 
-/// Register a build cluster in one go
+/// Register a plane: certificates, Secrets, the plane itself and Helm values
 ///
-/// Looks at both clusters, makes or takes over the certificates, creates what the agent needs in the build cluster and
-/// the plane in the control plane, and asks the gateway whether it would let the agent in. Run again it changes nothing
-/// that is right, and goes on where it was cut off. Without --build-context it writes all of it into --out-dir.
+/// Looks at both clusters, makes or takes over the certificates, creates what the agent needs in the plane's cluster and
+/// the plane in the control plane, and asks the gateway whether it authorizes the agent. Run again it changes nothing
+/// that is right, and continues where it was interrupted. Without --plane-context it writes all of it into --out-dir.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
-  choreoctl bootstrap shared-builder --build-context build --gateway-url wss://gateway.example.com:8443/ws --out-dir shared
+  choreoctl bootstrap shared-builder --plane-context build --gateway-url wss://gateway.example.com:8443/ws --out-dir shared
   choreoctl bootstrap shared-builder --out-dir shared
-  choreoctl bootstrap -f planes.yaml --build-context build --yes")]
+  choreoctl bootstrap cdp default --plane-context data --install
+  choreoctl bootstrap cop default --observer-url https://observer.example.com --plane-context observability
+  choreoctl bootstrap -f planes.yaml --plane-context build --yes")]
 pub struct Args {
-    /// Name of the plane
-    #[arg(required_unless_present = "files")]
-    pub name: Option<PlaneName>,
+    #[command(flatten)]
+    pub plane: PlaneArgs,
 
     #[command(flatten)]
     pub spec: SpecArgs,
@@ -42,7 +43,7 @@ pub struct Args {
     pub ca: CaArgs,
 
     /// Planes without a CA, several of which may be registered at once (can be repeated)
-    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath, conflicts_with = "name")]
+    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath, conflicts_with = "words")]
     pub files: Vec<Input>,
 
     /// Where agents reach the gateway
@@ -74,13 +75,13 @@ pub struct Args {
     #[arg(long)]
     pub install: bool,
 
-    /// Chart that is installed
-    #[arg(long, value_name = "CHART", default_value = DEFAULT_KIND.family.chart)]
-    pub chart: String,
+    /// Chart that is installed [default: that of the plane's kind]
+    #[arg(long, value_name = "CHART")]
+    pub chart: Option<String>,
 
-    /// Version of the chart
-    #[arg(long, value_name = "VERSION", default_value = "0.17.0")]
-    pub chart_version: String,
+    /// Version of the chart [default: 0.17.0 or 1.2.3, as the control plane's release has the kind]
+    #[arg(long, value_name = "VERSION")]
+    pub chart_version: Option<String>,
 
     /// Wait until the agent is connected, and authorized for this plane; so does --install
     #[arg(long)]
@@ -96,21 +97,21 @@ pub struct Args {
     pub change: ChangeArgs,
 
     #[command(flatten)]
-    pub build: BuildArgs,
+    pub build: PlaneClusterArgs,
 }
 
 /// The planes that are meant, each without a CA, valid but for that.
-pub fn planes(args: &Args, term: &Term) -> anyhow::Result<Vec<Plane>> {
-    let planes = match &args.name {
-        Some(name) => vec![args.spec.plane(Some(name))],
+pub fn planes(args: &Args, key: Option<&PlaneKey>, term: &Term) -> anyhow::Result<Vec<Plane>> {
+    let planes = match key {
+        Some(key) => vec![args.spec.plane(key)?],
         None => planes_in_files(args)?,
     };
     for plane in &planes {
         let mut plane = plane.clone();
         let name = plane.name().to_owned();
         // Any CA will do to see whether the rest is right.
-        plane.spec.cluster_agent.client_ca.secret_ref =
-            Some(SecretKeyRef { name: "ca".into(), namespace: Some("default".into()), key: CA_KEY.into() });
+        let secret = SecretKeyRef { name: "ca".into(), namespace: Some("default".into()), key: CA_KEY.into() };
+        plane.spec.cluster_agent.client_ca.secret_ref = Some((plane.kind.release(), secret));
         check_manifest(&plane.manifest(), term)?;
         anyhow::ensure!(
             name.len() <= LONGEST,
@@ -127,11 +128,11 @@ fn planes_in_files(args: &Args) -> anyhow::Result<Vec<Plane>> {
     let mut planes = Vec::new();
     for object in manifests.iter().flat_map(objects) {
         let name = visible(object.name());
-        anyhow::ensure!(object.is_plane(), "{name} is no {}, and nothing else is registered", DEFAULT_KIND.kind);
-        let is_twice = planes.iter().any(|plane: &Plane| plane.name() == object.name());
-        anyhow::ensure!(!is_twice, "the plane {name} is there twice");
+        anyhow::ensure!(object.is_plane(), "{name} is no plane, and nothing else is registered");
         let mut plane: Plane = serde_json::from_value(object.node.to_json())
             .with_context(|| format!("could not read the plane {name}"))?;
+        let is_twice = planes.iter().any(|other: &Plane| other.is(&plane));
+        anyhow::ensure!(!is_twice, "the plane {name} is there twice");
         let ca = &plane.spec.cluster_agent.client_ca;
         anyhow::ensure!(
             ca.value.is_none() && ca.secret_ref.is_none(),
@@ -140,6 +141,7 @@ fn planes_in_files(args: &Args) -> anyhow::Result<Vec<Plane>> {
         plane.spec.plane_id = Some(plane.plane_id().to_owned());
         // What a server wrote is no wish.
         let metadata = std::mem::take(&mut plane.metadata);
+        plane.metadata.namespace = metadata.namespace.filter(|_| plane.kind.scope == Scope::Namespaced);
         (plane.metadata.name, plane.metadata.labels, plane.metadata.annotations) =
             (metadata.name, metadata.labels, metadata.annotations);
         plane.status = None;
@@ -165,16 +167,24 @@ pub fn given(args: &Args, several: bool) -> anyhow::Result<Option<Given>> {
     Ok(Some(given))
 }
 
-/// One namespace of a build cluster has one agent, which has one planeID.
-pub fn refuse_one_agent_for_two(planes: &[Plane]) -> anyhow::Result<()> {
-    if let [first, others @ ..] = planes
-        && let Some(other) = others.iter().find(|other| other.plane_id() != first.plane_id())
-    {
-        let told = format!("{} has the planeID {}, and {}", first.name(), first.plane_id(), other.name());
-        anyhow::bail!(
-            "{told} {}: a namespace of a build cluster has one agent, of one planeID; register them one by one, each with a --build-namespace of its own",
-            other.plane_id()
-        );
+/// One namespace of a cluster has one agent, which has one plane type and one planeID: the chart's Secrets have fixed names.
+pub fn refuse_one_agent_for_two(args: &Args, planes: &[Plane]) -> anyhow::Result<()> {
+    let namespace = |plane: &Plane| args.build.namespace(plane.kind.family);
+    for (index, plane) in planes.iter().enumerate() {
+        let differs = |other: &&Plane| {
+            namespace(plane) == namespace(other)
+                && (plane.kind.family != other.kind.family || plane.plane_id() != other.plane_id())
+        };
+        if let Some(other) = planes[index + 1..].iter().find(differs) {
+            let agent = |plane: &Plane| format!("{} of {}", plane.plane_id(), plane.kind.family.plane_type);
+            anyhow::bail!(
+                "{} has the planeID {}, and {} {}: a namespace has one agent, of one planeID; register them one by one, each with a --plane-namespace of its own",
+                plane.key(),
+                agent(plane),
+                other.key(),
+                agent(other)
+            );
+        }
     }
     Ok(())
 }
@@ -182,14 +192,15 @@ pub fn refuse_one_agent_for_two(planes: &[Plane]) -> anyhow::Result<()> {
 /// Where a plane's files go.
 pub fn folder(args: &Args, plane: &Plane, several: bool) -> Option<PathBuf> {
     let folder = args.out_dir.clone()?;
-    Some(if several { folder.join(plane.name()) } else { folder })
+    Some(if several { folder.join(plane.key().to_string().replace('/', "-")) } else { folder })
 }
 
 /// What is to be registered for a plane, as far as the command line says it.
-pub fn planned(args: &Args, plane: Plane, given: Option<Given>, session: &Session) -> Bootstrap {
+pub fn planned(args: &Args, plane: Plane, release: Release, given: Option<Given>, session: &Session) -> Bootstrap {
     Bootstrap {
         control_namespace: args.control.control_namespace.clone(),
-        build_namespace: args.build.namespace().to_owned(),
+        build_namespace: args.build.namespace(plane.kind.family).to_owned(),
+        release,
         plane,
         certificate: args.agent_certificate,
         given,

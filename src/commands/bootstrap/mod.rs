@@ -1,4 +1,4 @@
-//! `choreoctl bootstrap`: register build clusters, once it is known what is meant and said yes to.
+//! `choreoctl bootstrap`: register planes, once it is known what is meant and said yes to.
 
 mod args;
 mod folder;
@@ -7,10 +7,12 @@ mod registration;
 
 pub use args::Args;
 
-use args::{given, planes, refuse_one_agent_for_two};
+use std::collections::BTreeMap;
+
+use args::{given, refuse_one_agent_for_two};
 use registration::Registration;
 
-use crate::args::{Session, swapped};
+use crate::args::{Session, unless_swapped};
 use crate::gateway::GatewayUrl;
 use crate::plane::{DryRun, Plane};
 use crate::term::{Exit, Term};
@@ -18,27 +20,38 @@ use crate::text::visible;
 
 pub async fn run(mut args: Args, session: &Session) -> anyhow::Result<Exit> {
     let term = &session.term;
-    let planes = planes(&args, term)?;
+    let guess = if args.files.is_empty() { Some(args.plane.key()?) } else { None };
+    let mut planes = args::planes(&args, guess.as_ref(), term)?;
     let given = given(&args, planes.len() > 1)?;
     if !args.build.is_named() {
         return offline::write(&args, &planes, session);
     }
-    refuse_one_agent_for_two(&planes)?;
-    let (control, build) = args.build.connect_to_write(session).await?;
-    let control = planes.first().map_or(control.clone(), |plane| control.around(&plane.key()));
-    if let Some(plane) = planes.first()
-        && let Err(error) = control.plane_if_any::<Plane>(plane.name()).await
-        && let Some(swapped) = swapped(&control, Some(&build), &error).await
-    {
-        return Err(swapped.into());
+    let (control, build) = args.build.connect_both(session).await?;
+    // Only the server says which kind and namespace are meant where no word does.
+    if guess.is_some() {
+        let found = unless_swapped(&control, Some(&build), args.plane.at(control.clone()).await).await?;
+        planes = args::planes(&args, Some(&found.1), term)?;
+    }
+    planes.iter_mut().for_each(|plane| plane.metadata.namespace = control.around(&plane.key()).key("").namespace);
+    refuse_one_agent_for_two(&args, &planes)?;
+    let mut releases = BTreeMap::new();
+    for plane in &planes {
+        let control = control.around(&plane.key());
+        let found = control.plane_if_any::<Plane>(plane.name()).await;
+        unless_swapped(&control, Some(&build), found).await?;
+        if !releases.contains_key(plane.kind) {
+            args.build.announce(&control, &build, plane.kind.family, session).await;
+            releases.insert(plane.kind, control.release().await?);
+        }
     }
     ask_for_url(&mut args, term)?;
-    let registration = Registration { args: &args, control, build, given, several: planes.len() > 1, session };
+    let several = planes.len() > 1;
+    let registration = Registration { args: &args, control, build, releases, given, several, session };
     if args.change.dry_run == DryRun::None {
         if term.asks() && !args.change.yes {
             registration.preview(&planes).await?;
         }
-        let names: Vec<_> = planes.iter().map(|plane| visible(plane.name())).collect();
+        let names: Vec<_> = planes.iter().map(|plane| visible(&plane.key().to_string()).into_owned()).collect();
         term.confirm(&format!("register {}", names.join(", ")), args.change.yes)?;
     }
     registration.of_all(planes).await

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::args::{Args, folder, planned};
 use super::folder::{KEYS, VALUES, at_hand, keys, there, write as write_file};
-use crate::args::{NoBuildCluster, Session, TextFormat};
+use crate::args::{NoPlaneCluster, Session, TextFormat};
 use crate::commands::steps::{Steps, write_keys};
 use crate::manifest::to_yaml;
 use crate::plan::{self, AgentCertificate, Bootstrap, Files, Issuer, Observer as _, Status};
@@ -27,19 +27,19 @@ pub fn write(args: &Args, planes: &[Plane], session: &Session) -> anyhow::Result
         (args.ca.client_ca_secret.is_some(), "--client-ca-secret"),
     ];
     if let Some((_, what)) = needs_cluster.into_iter().find(|(given, _)| *given) {
-        return Err(anyhow::Error::new(NoBuildCluster).context(format!("{what} needs both clusters at hand")));
+        return Err(anyhow::Error::new(NoPlaneCluster).context(format!("{what} needs both clusters at hand")));
     }
     let mut ids = BTreeSet::new();
     for plane in planes {
         anyhow::ensure!(
-            ids.insert(plane.plane_id()),
+            ids.insert((plane.kind.family.plane_type, plane.plane_id())),
             "two planes have the planeID {}, and so one agent: register them with both clusters at hand",
             visible(plane.plane_id())
         );
     }
     let mut steps = Steps::new(&session.term, args.output.format);
     for plane in planes {
-        steps.plane = (planes.len() > 1).then(|| plane.name().to_owned());
+        steps.plane = (planes.len() > 1).then(|| plane.key().to_string());
         let folder = folder(args, plane, planes.len() > 1).unwrap_or_default();
         let told = one(args, plane, &folder, session)?;
         match args.output.format {
@@ -59,7 +59,7 @@ fn one(args: &Args, plane: &Plane, folder: &Path, session: &Session) -> anyhow::
         Some(AgentCertificate::Issued(issuer)) => issuer,
         None | Some(AgentCertificate::Existing) => Issuer::Own,
     };
-    let plan = Bootstrap { authority, pair, ..planned(args, plane.clone(), None, session) };
+    let plan = Bootstrap { authority, pair, ..planned(args, plane.clone(), plane.kind.release(), None, session) };
     let made = plan::offline(&plan, issuer, Timestamp::now())?;
     let files = files(args, plane, &made)?;
     if !args.force {
@@ -82,9 +82,11 @@ fn one(args: &Args, plane: &Plane, folder: &Path, session: &Session) -> anyhow::
 
 /// What may be committed.
 fn files(args: &Args, plane: &Plane, made: &Files) -> anyhow::Result<Vec<(String, String)>> {
-    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": args.build.namespace()}});
+    let family = plane.kind.family;
+    let namespace =
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": args.build.namespace(family)}});
     let mut files = vec![
-        ("build-plane/namespace.yaml".to_owned(), to_yaml(&namespace)?),
+        (format!("{}/namespace.yaml", own_folder(plane)), to_yaml(&namespace)?),
         (VALUES.to_owned(), to_yaml(&made.values)?),
         ("README.md".to_owned(), readme(args, plane, made)),
     ];
@@ -95,9 +97,16 @@ fn files(args: &Args, plane: &Plane, made: &Files) -> anyhow::Result<Vec<(String
     Ok(files)
 }
 
+/// The folder of what is applied to the plane's cluster, such as `build-plane`.
+fn own_folder(plane: &Plane) -> String {
+    plane.kind.family.noun().replace(' ', "-")
+}
+
 /// What to apply where.
 fn readme(args: &Args, plane: &Plane, made: &Files) -> String {
-    let (name, namespace, control) = (plane.name(), args.build.namespace(), &args.control.control_namespace);
+    let family = plane.kind.family;
+    let (name, namespace, control) = (plane.key(), args.build.namespace(family), &args.control.control_namespace);
+    let (words, noun, folder, release) = (name.words(), family.noun(), own_folder(plane), family.helm_release);
     let url = match &args.gateway_url {
         Some(_) => "",
         None => {
@@ -121,22 +130,22 @@ fn readme(args: &Args, plane: &Plane, made: &Files) -> String {
         )
     };
     format!(
-        "# Registering the build plane {name}
+        "# Registering the {noun} {name}
 
 `{KEYS}` holds private keys: keep it out of version control. With kubectl's contexts `control` and `build`:
 
     kubectl --context control apply -f control-plane
-    kubectl --context build apply -f build-plane
+    kubectl --context build apply -f {folder}
     {secret}
     kubectl --context control -n {control} get secret cluster-gateway-ca -o 'go-template={{{{index .data \"ca.crt\" | base64decode}}}}' > gateway-ca.crt
     kubectl --context build -n {namespace} create configmap cluster-gateway-ca --from-file=ca.crt=gateway-ca.crt --dry-run=client -o yaml | kubectl --context build apply -f -
-    helm upgrade --install openchoreo-build-plane {chart} --version {version} --namespace {namespace} --values {VALUES} --kube-context build
-    choreoctl wait {name} --for connected --context control
+    helm upgrade --install {release} {chart} --version {version} --namespace {namespace} --values {VALUES} --kube-context build
+    choreoctl wait {words} --for connected --context control
 {url}
 {life}
 ",
-        chart = shell_quoted(&args.chart),
-        version = shell_quoted(&args.chart_version),
+        chart = shell_quoted(args.chart.as_deref().unwrap_or(family.chart)),
+        version = shell_quoted(args.chart_version.as_deref().unwrap_or(plane.kind.release().chart_version())),
     )
 }
 
@@ -162,7 +171,7 @@ mod tests {
         ] {
             let error = write(&parse(words).unwrap(), &[plane()], &session()).unwrap_err();
             assert!(error.to_string().ends_with("needs both clusters at hand"), "{error}");
-            assert!(error.is::<NoBuildCluster>());
+            assert!(error.is::<NoPlaneCluster>());
         }
         let args = parse(&["a", "--out-dir", "d"]).unwrap();
         let error = write(&args, &[plane(), plane()], &session()).unwrap_err().to_string();

@@ -1,12 +1,13 @@
 //! The registration of planes over both clusters: for each what is in its folder, the plan, Helm's values and Helm.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::Value;
 
 use super::args::{Args, folder, planned};
 use super::folder::{VALUES, at_hand, keys, there, url_of, write};
-use crate::args::{BuildCluster, Session, TextFormat};
+use crate::args::{PlaneCluster, Session, TextFormat};
 use crate::cluster::Cluster;
 use crate::commands::error_text;
 use crate::commands::helm::{self, Helm};
@@ -15,7 +16,7 @@ use crate::commands::waiting::deadline;
 use crate::manifest::to_yaml;
 use crate::paint;
 use crate::plan::{self, Bootstrap, Clusters, Given, Made, Observer as _, Status};
-use crate::plane::{DryRun, Plane};
+use crate::plane::{DryRun, Kind, Plane, Release};
 use crate::render;
 use crate::term::Exit;
 use crate::text::{shown, visible};
@@ -24,7 +25,9 @@ use crate::text::{shown, visible};
 pub struct Registration<'r> {
     pub args: &'r Args,
     pub control: Cluster,
-    pub build: BuildCluster,
+    pub build: PlaneCluster,
+    /// The release that each kind is served of.
+    pub releases: BTreeMap<&'static Kind, Release>,
     /// The CA that is brought along.
     pub given: Option<Given>,
     pub several: bool,
@@ -35,10 +38,11 @@ impl Registration<'_> {
     /// Says what would change, before anything does.
     pub async fn preview(&self, planes: &[Plane]) -> anyhow::Result<()> {
         for plane in planes {
-            let mut run = self.of(plane.clone());
+            let control = self.control.around(&plane.key());
+            let mut run = self.of(&control, plane.clone());
             (run.steps.dry_run, run.steps.preview, run.plan.dry_run) = (true, Some(Vec::new()), DryRun::Client);
             run.steps().await?;
-            let name = if self.several { format!(" for {}", visible(plane.name())) } else { String::new() };
+            let name = if self.several { format!(" for {}", visible(&plane.key().to_string())) } else { String::new() };
             let changes: Vec<_> =
                 run.steps.preview.iter().flatten().map(|line| format!("  {}", visible(line))).collect();
             let changes = if changes.is_empty() { "  nothing".to_owned() } else { changes.join("\n") };
@@ -53,11 +57,12 @@ impl Registration<'_> {
         let is_table = self.several && self.args.output.format == TextFormat::Text;
         let mut results = Vec::new();
         for plane in planes {
-            let name = plane.name().to_owned();
+            let name = plane.key().to_string();
             if is_table {
                 term.line(&format!("{}:", paint::strong(&visible(&name))))?;
             }
-            let mut run = self.of(plane);
+            let control = self.control.around(&plane.key());
+            let mut run = self.of(&control, plane);
             let result = run.steps().await;
             let result = run.steps.conclude(result);
             if !self.several {
@@ -81,16 +86,17 @@ impl Registration<'_> {
         Ok(if failed { Exit::No } else { Exit::Done })
     }
 
-    fn of(&self, plane: Plane) -> Run<'_> {
+    fn of<'r>(&'r self, control: &'r Cluster, plane: Plane) -> Run<'r> {
+        let release = self.releases.get(plane.kind).copied().unwrap_or(plane.kind.release());
         let mut steps = Steps::new(&self.session.term, self.args.output.format);
-        steps.plane = self.several.then(|| plane.name().to_owned());
+        steps.plane = self.several.then(|| plane.key().to_string());
         steps.yes = self.args.change.yes;
         steps.dry_run = self.args.change.dry_run != DryRun::None;
         Run {
             folder: folder(self.args, &plane, self.several),
             steps,
-            plan: planned(self.args, plane, self.given.clone(), self.session),
-            clusters: Clusters { control: &self.control, build: &self.build.cluster },
+            plan: planned(self.args, plane, release, self.given.clone(), self.session),
+            clusters: Clusters { control, build: &self.build.cluster },
             kubeconfig: helm::kubeconfig(&self.args.build, self.session),
             args: self.args,
         }
@@ -126,7 +132,7 @@ impl Run<'_> {
         let made = plan::bootstrap(self.clusters, &self.plan, &mut self.steps).await?;
         self.values(&made)?;
         self.helm(&made).await?;
-        let name = self.plan.plane.name();
+        let name = self.plan.plane.key().words();
         if self.plan.dry_run.stores() && (self.args.install || self.args.wait) {
             return plan::authorized(
                 self.clusters,
@@ -175,7 +181,7 @@ impl Run<'_> {
             self.steps.tell("helm", Status::Done, &helm.line());
             return Ok(());
         }
-        if plan::installed(self.clusters, &self.plan, made, &self.args.chart_version).await? {
+        if plan::installed(self.clusters, &self.plan, made, self.chart_version()).await? {
             self.steps.tell("helm", Status::Found, "the agent runs with these values");
             return Ok(());
         }
@@ -187,14 +193,18 @@ impl Run<'_> {
         Ok(())
     }
 
+    fn chart_version(&self) -> &str {
+        self.args.chart_version.as_deref().unwrap_or(self.plan.release.chart_version())
+    }
+
     /// The command that installs the agent.
     fn helm_command(&self, made: &Made) -> Helm {
         let (args, plan) = (self.args, &self.plan);
         let helm = Helm::upgrade(
             plan.plane.kind.family,
             made.release.as_deref(),
-            &args.chart,
-            &args.chart_version,
+            args.chart.as_deref().unwrap_or(plan.plane.kind.family.chart),
+            self.chart_version(),
             &plan.build_namespace,
         );
         let mut words = Vec::new();

@@ -1,10 +1,13 @@
 //! `choreoctl certs inspect`: what certificates say, wherever they are.
 
+use std::collections::BTreeSet;
+
 use clap::{Args as ClapArgs, ValueEnum};
 use clap_complete::ArgValueCompleter;
+use futures_util::future::try_join_all;
 use rayon::prelude::*;
 
-use crate::args::{AtArgs, BuildArgs, OutputArgs, Session};
+use crate::args::{AtArgs, NamespacesArgs, OutputArgs, PlaneClusterArgs, Session};
 use crate::commands::source::SourceReader;
 use crate::commands::source::read_key;
 use crate::complete;
@@ -15,27 +18,30 @@ use crate::pki::{
     self, Bundle, CA_CERTIFICATE, CA_PRIVATE_KEY, Certificate, DefectKind, Issuer, Issuers, LEAF_CERTIFICATE,
     LEAF_PRIVATE_KEY, PrivateKey, Remaining,
 };
-use crate::plane::{NamespacedName, Plane, Source};
+use crate::plane::{DEFAULT_KIND, KINDS, NamespacedName, Plane, Source};
 use crate::render::certificates::{Sourced, Unread, json, table};
 use crate::render::redacted_json;
 use crate::term::Exit;
 
 /// Show certificates, and find those that expire
 ///
-/// SOURCE is a file, - (standard input), secret/NAMESPACE/NAME[:KEY], configmap/NAMESPACE/NAME[:KEY], plane/NAME, plane/*,
-/// https://HOST:PORT, or agent: the agents' certificates in the build cluster. Without one, every plane's CA and, with
-/// --build-context, every agent's certificate; what expires first stands first. Exits 1 when a certificate expires within
+/// SOURCE is a file, - (standard input), secret/NAMESPACE/NAME[:KEY], configmap/NAMESPACE/NAME[:KEY], plane/NAME or
+/// TYPE/NAME, plane/* or TYPE/* or planes/* (all kinds), https://HOST:PORT, or agent: the agents' certificates in the planes'
+/// cluster. Without one it is plane/* and, with --plane-context, agent; what expires first is listed first. Exits 1 when a certificate expires within
 /// --expires-within, and 2 when a source can't be read.
 #[derive(ClapArgs, Debug)]
 #[command(mut_arg("output", |format| format.default_value("table")), after_help = "Examples:
   choreoctl certs inspect certs/tls.crt
   choreoctl certs inspect --expires-within 30d
-  choreoctl certs inspect agent --build-context build --expires-within 33%
+  choreoctl certs inspect agent --plane-context build --expires-within 33%
   choreoctl certs inspect plane/shared-builder https://gateway.example.com:8443 -o json")]
 pub struct Args {
     /// Where certificates are
     #[arg(value_name = "SOURCE", add = ArgValueCompleter::new(complete::sources))]
     sources: Vec<Source>,
+
+    #[command(flatten)]
+    namespaces: NamespacesArgs,
 
     /// Exit 1 when one expires within a length of time, or within a share of its lifetime
     #[arg(long, value_name = "DURATION|%")]
@@ -48,7 +54,7 @@ pub struct Args {
     output: OutputArgs<Format>,
 
     #[command(flatten)]
-    build: BuildArgs,
+    build: PlaneClusterArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -62,10 +68,10 @@ enum Format {
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let everything = args.sources.is_empty();
     let needed = everything || args.sources.iter().any(Source::needs_cluster);
-    let reader = SourceReader::to(needed, &args.build, session).await?;
+    let reader = SourceReader::to(needed, &args.build, session).await?.with_planes_in(args.namespaces.namespaces());
     let mut sources = args.sources.clone();
     if everything {
-        sources.push(Source::Planes);
+        sources.push(Source::Planes(None));
         sources.extend(reader.build.is_some().then_some(Source::Agent));
     }
     let mut read = Vec::new();
@@ -86,7 +92,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             Err(error) => problems.push(Unread { source, text: format!("{error:#}") }),
         }
     }
-    if everything || sources.contains(&Source::Planes) {
+    if everything || sources.iter().any(|source| matches!(source, Source::Planes(_))) {
         found.sort_by_key(|sourced| sourced.certificate.not_after);
     }
     compare(&mut found);
@@ -121,17 +127,24 @@ type Read = anyhow::Result<Vec<(Certificate, Vec<Note>)>>;
 /// A source stands for one place or, as all planes and all agents do, for several.
 async fn of_source(source: &Source, reader: &SourceReader<'_>) -> anyhow::Result<Vec<(String, Read)>> {
     match source {
-        Source::Planes => {
-            let planes = reader.cluster()?.planes::<Plane>(None).await?;
+        Source::Planes(kinds) => {
+            let planes = reader.planes(kinds.as_deref()).await?;
             let cas = estate::client_cas(reader.cluster()?, &planes).await;
-            Ok(planes.iter().zip(cas).map(|(plane, ca)| (format!("plane/{}", plane.name()), of_plane(ca))).collect())
+            let title = |plane: &Plane| {
+                let kind = if plane.kind == DEFAULT_KIND { "plane".to_owned() } else { plane.kind.kind.to_lowercase() };
+                format!("{kind}/{}", plane.key())
+            };
+            Ok(planes.iter().zip(cas).map(|(plane, ca)| (title(plane), of_plane(ca))).collect())
         }
         Source::Agent => {
-            let build = reader.build.as_ref().ok_or(crate::args::NoBuildCluster)?;
-            let agents = build.cluster.agents(&build.namespace).await?;
+            let build = reader.build.as_ref().ok_or(crate::args::NoPlaneCluster)?;
+            let namespaces: BTreeSet<_> = KINDS.iter().map(|kind| build.namespace(kind.family)).collect();
+            let lists = namespaces.into_iter().map(|namespace| build.cluster.agents(namespace));
+            let agents = try_join_all(lists).await?.concat();
             if agents.is_empty() {
                 // The error says what there is instead.
-                build.cluster.agent(&build.namespace, None).await?;
+                let family = DEFAULT_KIND.family;
+                build.cluster.agent(build.namespace(family), family, None).await?;
             }
             let agents = estate::of_agents(&build.cluster, agents).await;
             Ok(agents.into_iter().map(|facts| (format!("agent/{}", facts.agent.name.name), of_agent(facts))).collect())
@@ -143,7 +156,7 @@ async fn of_source(source: &Source, reader: &SourceReader<'_>) -> anyhow::Result
 async fn of_place(source: &Source, reader: &SourceReader<'_>) -> Read {
     match source {
         Source::Plane(name) => {
-            let plane = reader.cluster()?.of_kind(name.kind).plane::<Plane>(name.as_str()).await?;
+            let plane = reader.plane(name).await?;
             estate::client_cas(reader.cluster()?, &[plane]).await.pop().map_or_else(|| Ok(Vec::new()), of_plane)
         }
         Source::Server { .. } => {
@@ -152,7 +165,7 @@ async fn of_place(source: &Source, reader: &SourceReader<'_>) -> Read {
                     .map(|certificate| (certificate, Vec::new()))
                     .ok_or_else(|| anyhow::anyhow!("a certificate that it presents can't be parsed"))
             };
-            reader.presented(source, None).await?.iter().map(parse).collect()
+            reader.presented(source, DEFAULT_KIND.family, None).await?.iter().map(parse).collect()
         }
         Source::Secret(name, None) => of_secret(name, reader).await,
         Source::File(path) => {

@@ -3,21 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, ValueHint};
-use clap_complete::ArgValueCandidates;
 use jiff::Timestamp;
 
 use super::signer::SignerArgs;
-use crate::args::{BuildArgs, ChangeArgs, OutputArgs, Session, TextFormat, unless_swapped};
+use crate::args::{ChangeArgs, OutputArgs, PlaneArgs, PlaneClusterArgs, Session, TextFormat, unless_swapped};
 use crate::commands::source::{LEAF, new_pair, read, read_key};
 use crate::commands::steps::Steps;
 use crate::commands::waiting::deadline;
-use crate::complete;
 use crate::pki::{
     self, AuthorityError, CA_CERTIFICATE, Certificate, Folder, IssueError, KeyAlgorithm, KeyError, LEAF_CERTIFICATE,
     LEAF_PRIVATE_KEY, NewFile, PrivateKey,
 };
 use crate::plan::{self, Clusters, Observer as _, Renewal};
-use crate::plane::{DryRun, PlaneName, Span, day};
+use crate::plane::{DryRun, Span, day};
 use crate::term::{Exit, Term};
 use crate::text::shown;
 
@@ -30,14 +28,13 @@ use crate::text::shown;
 #[command(after_help = "Examples:
   choreoctl certs renew --dir certs
   choreoctl certs renew --dir agent --ca-dir ca
-  choreoctl certs renew shared-builder --build-context build --ca-dir certs")]
+  choreoctl certs renew shared-builder --plane-context build --ca-dir certs")]
 pub struct Args {
-    /// Name of a plane
-    #[arg(required_unless_present = "dir", conflicts_with = "dir", add = ArgValueCandidates::new(complete::planes))]
-    name: Option<PlaneName>,
+    #[command(flatten)]
+    plane: PlaneArgs,
 
     /// Folder with tls.crt and tls.key
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "words")]
     dir: Option<PathBuf>,
 
     #[command(flatten)]
@@ -60,7 +57,7 @@ pub struct Args {
     valid_for: Option<Span>,
 
     #[command(flatten)]
-    build: BuildArgs,
+    build: PlaneClusterArgs,
 
     #[command(flatten)]
     output: OutputArgs<TextFormat>,
@@ -70,10 +67,10 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
-    match (&args.dir, &args.name) {
-        (Some(dir), _) => in_files(&args, dir, &session.term),
-        (None, Some(name)) => in_cluster(&args, name, session).await,
-        (None, None) => anyhow::bail!("name a plane, or a folder with --dir"),
+    match &args.dir {
+        Some(dir) => in_files(&args, dir, &session.term),
+        None if args.plane.is_given() => in_cluster(&args, session).await,
+        None => anyhow::bail!("name a plane, or a folder with --dir"),
     }
 }
 
@@ -122,18 +119,17 @@ fn in_files(args: &Args, dir: &Path, term: &Term) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-async fn in_cluster(args: &Args, name: &PlaneName, session: &Session) -> anyhow::Result<Exit> {
+async fn in_cluster(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let term = &session.term;
     let authority = args.ca.as_ref().map(|ca| ca.read(Timestamp::now())).transpose()?;
-    let (control, build) = args.build.connect_to_write(session).await?;
-    let control = control.of_kind(name.kind);
-    let plane = unless_swapped(&control, Some(&build), control.plane(name.as_str()).await).await?;
+    let (control, build, key) = args.build.connect_to_write(&args.plane, session).await?;
+    let plane = unless_swapped(&control, Some(&build), control.plane(&key.name).await).await?;
     if args.change.dry_run == DryRun::None {
-        term.confirm(&format!("renew the certificate of the agent of plane {name} and restart it"), args.change.yes)?;
+        term.confirm(&format!("renew the certificate of the agent of plane {key} and restart it"), args.change.yes)?;
     }
     let clusters = Clusters { control: &control, build: &build.cluster };
     let renewal = Renewal {
-        namespace: build.namespace,
+        namespace: build.namespace(key.kind.family).to_owned(),
         plane,
         authority,
         key_algorithm: args.key_algorithm,

@@ -4,18 +4,18 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueHint};
-use clap_complete::ArgValueCandidates;
 
-use crate::args::{BuildArgs, ChangeArgs, KeyArgs, OutputArgs, Session, TextFormat, ValidityArgs, unless_swapped};
+use crate::args::{
+    ChangeArgs, KeyArgs, OutputArgs, PlaneArgs, PlaneClusterArgs, Session, TextFormat, ValidityArgs, unless_swapped,
+};
 use crate::cluster::{Agent, Target};
 use crate::commands::helm::{self, Helm};
 use crate::commands::source::{CA, new_pair, read, read_key};
 use crate::commands::steps::Steps;
 use crate::commands::waiting::deadline;
-use crate::complete;
 use crate::pki::{self, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder};
 use crate::plan::{self, Clusters, Goal, Issuer, Keeper, Outlook, Phase, Rotation};
-use crate::plane::{DEFAULT_KIND, DryRun, PlaneName, Span};
+use crate::plane::{DryRun, Family, PlaneKey, Span};
 use crate::term::{Exit, Term};
 use crate::text::{shell_quoted, shown};
 
@@ -26,17 +26,16 @@ use crate::text::{shell_quoted, shown};
 /// clusters: run it again after a cut, and it goes on. It also leads a plane from a pinned certificate to a CA.
 #[derive(ClapArgs, Debug)]
 #[command(mut_arg("timeout", |timeout| timeout.default_value("10m")), after_help = "Examples:
-  choreoctl certs rotate shared-builder --build-context build
-  choreoctl certs rotate shared-builder --build-context build --to own --out-dir certs
-  choreoctl certs rotate shared-builder --build-context build --until stage
-  choreoctl certs rotate shared-builder --build-context build --rollback")]
+  choreoctl certs rotate shared-builder --plane-context build
+  choreoctl certs rotate shared-builder --plane-context build --to own --out-dir certs
+  choreoctl certs rotate shared-builder --plane-context build --until stage
+  choreoctl certs rotate shared-builder --plane-context build --rollback")]
 pub struct Args {
-    /// Name of a plane
-    #[arg(add = ArgValueCandidates::new(complete::planes))]
-    name: PlaneName,
+    #[command(flatten)]
+    plane: PlaneArgs,
 
     #[command(flatten)]
-    build: BuildArgs,
+    build: PlaneClusterArgs,
 
     /// Who issues the agent's certificate from then on; as it is now, unless given
     #[arg(long, value_name = "WAY")]
@@ -59,9 +58,9 @@ pub struct Args {
     #[arg(long)]
     install: bool,
 
-    /// Chart of the agent, with --install
-    #[arg(long, value_name = "CHART", default_value = DEFAULT_KIND.family.chart)]
-    chart: String,
+    /// Chart of the agent, with --install [default: that of the plane's kind]
+    #[arg(long, value_name = "CHART")]
+    chart: Option<String>,
 
     /// Version of the chart [default: that of the agent]
     #[arg(long, value_name = "VERSION")]
@@ -102,12 +101,11 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     if let Some(folder) = &folder {
         folder.check(&CA, true)?;
     }
-    let (control, build) = args.build.connect_to_write(session).await?;
-    let control = control.of_kind(args.name.kind);
-    let plane = unless_swapped(&control, Some(&build), control.plane(args.name.as_str()).await).await?;
+    let (control, build, key) = args.build.connect_to_write(&args.plane, session).await?;
+    let plane = unless_swapped(&control, Some(&build), control.plane(&key.name).await).await?;
     let clusters = Clusters { control: &control, build: &build.cluster };
     let rotation = Rotation {
-        namespace: build.namespace,
+        namespace: build.namespace(key.kind.family).to_owned(),
         plane,
         issuer: args.to,
         goal: if args.rollback { Goal::Back } else { Goal::Until(args.until) },
@@ -122,12 +120,13 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         deadline: deadline(args.change.timeout),
     };
     let kubeconfig = helm::kubeconfig(&args.build, session);
-    let mut keeper = Outside { args: &args, folder, target: build.cluster.target(), kubeconfig };
+    let mut keeper =
+        Outside { args: &args, family: key.kind.family, folder, target: build.cluster.target(), kubeconfig };
     if args.change.dry_run == DryRun::None {
         if !args.rollback {
             announce(&args, &plan::outlook(clusters, &rotation).await?, &keeper, term);
         }
-        let name = &args.name;
+        let name = &key;
         let question = match args.until {
             _ if args.rollback => format!("roll back the rotation of the CA of plane {name} and restart its agent"),
             Phase::Stage => format!("stage a new CA for plane {name}"),
@@ -137,7 +136,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     let mut steps = Steps::new(term, args.output.format);
     steps.out_dir.clone_from(&args.out_dir);
-    steps.resume = Some(resume(&args, clusters, &rotation.namespace));
+    steps.resume = Some(resume(&args, &key, clusters, &rotation.namespace));
     let result = plan::rotate(clusters, &rotation, &mut keeper, &mut steps).await;
     steps.conclude(result)
 }
@@ -169,11 +168,11 @@ fn announce(args: &Args, outlook: &Outlook, keeper: &Outside<'_>, term: &Term) {
 }
 
 /// How to continue a rotation that ended before its end, and how to go back.
-fn resume(args: &Args, clusters: Clusters<'_>, namespace: &str) -> String {
-    let name = shell_quoted(args.name.as_str());
-    let namespace = format!(" --build-namespace {}", shell_quoted(namespace));
+fn resume(args: &Args, key: &PlaneKey, clusters: Clusters<'_>, namespace: &str) -> String {
+    let name = key.words();
+    let namespace = format!(" --plane-namespace {}", shell_quoted(namespace));
     let (control, build) = (clusters.control.target(), clusters.build.target());
-    let line = control.command(&format!("choreoctl certs rotate {name}")) + &build.build_flags() + &namespace;
+    let line = control.command(&format!("choreoctl certs rotate {name}")) + &build.plane_flags() + &namespace;
     let out_dir = args.out_dir.as_ref().map(|folder| format!(" --out-dir {}", shell_quoted(&folder.to_string_lossy())));
     let mut go_on = format!("{line}{}", out_dir.unwrap_or_default());
     for (flag, given) in [("install", args.install), ("force-conflicts", args.force_conflicts), ("force", args.force)] {
@@ -181,8 +180,7 @@ fn resume(args: &Args, clusters: Clusters<'_>, namespace: &str) -> String {
             go_on.push_str(&format!(" --{flag}"));
         }
     }
-    let chart = Some(args.chart.as_str()).filter(|chart| *chart != DEFAULT_KIND.family.chart);
-    for (flag, value) in [("chart", chart), ("chart-version", args.chart_version.as_deref())] {
+    for (flag, value) in [("chart", args.chart.as_deref()), ("chart-version", args.chart_version.as_deref())] {
         if let Some(value) = value {
             go_on.push_str(&format!(" --{flag} {}", shell_quoted(value)));
         }
@@ -193,6 +191,7 @@ fn resume(args: &Args, clusters: Clusters<'_>, namespace: &str) -> String {
 /// Where the new CA is kept, and how Helm is run.
 struct Outside<'r> {
     args: &'r Args,
+    family: &'static Family,
     folder: Option<Folder>,
     target: &'r Target,
     kubeconfig: Option<PathBuf>,
@@ -204,8 +203,9 @@ impl Outside<'_> {
     }
 
     fn helm(&self, agent: &Agent, values: &[String]) -> Option<Helm> {
-        let Args { name, chart, chart_version, .. } = self.args;
-        let helm = Helm::of_agent(agent, name.kind.family, chart, chart_version.as_deref())?;
+        let Args { chart, chart_version, .. } = self.args;
+        let chart = chart.as_deref().unwrap_or(self.family.chart);
+        let helm = Helm::of_agent(agent, self.family, chart, chart_version.as_deref())?;
         let values = values.iter().flat_map(|value| ["--set".to_owned(), value.clone()]);
         Some(helm.with(values).in_cluster(self.target, self.kubeconfig.as_deref()))
     }
@@ -264,10 +264,10 @@ mod tests {
     async fn what_was_named_is_named_again_to_continue_and_not_to_go_back() {
         let cluster = Fake::default().cluster();
         let clusters = Clusters { control: &cluster, build: &cluster };
-        let words = ["a", "--build-context", "b", "--out-dir", "a b", "--install", "--chart-version", "1", "--force"];
+        let words = ["a", "--plane-context", "b", "--out-dir", "a b", "--install", "--chart-version", "1", "--force"];
         let text = resume(&parse(&words).unwrap(), clusters, "ns");
         let lines: Vec<_> = text.lines().collect();
-        let line = "choreoctl certs rotate a --build-namespace ns";
+        let line = "choreoctl certs rotate a --plane-namespace ns";
         assert_eq!(
             lines,
             [

@@ -7,7 +7,7 @@ use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 use jiff::Timestamp;
 use rayon::prelude::*;
 
-use crate::args::{AtArgs, BuildArgs, FileArgs, FromFiles, OutputArgs, Session, TextFormat};
+use crate::args::{AtArgs, FileArgs, FromFiles, NamespaceArgs, OutputArgs, PlaneClusterArgs, Session, TextFormat};
 use crate::cluster::Cluster;
 use crate::commands::refusals::Refusal;
 use crate::commands::source::SourceReader;
@@ -15,7 +15,7 @@ use crate::complete;
 use crate::estate::{ClientCa, Files, client_cas};
 use crate::manifest::{Input, json_text};
 use crate::pki::{Bundle, CA_CERTIFICATE, Certificate, Verdict};
-use crate::plane::{Plane, PlaneName, Source};
+use crate::plane::{DEFAULT_KIND, Kind, KindWord, Plane, PlaneName, Source};
 use crate::render::verdicts::{self, PlaneVerdict};
 use crate::term::Exit;
 use crate::text::visible;
@@ -29,8 +29,15 @@ use crate::text::visible;
   choreoctl certs verify --cert certs/tls.crt
   choreoctl certs verify --cert certs/tls.crt --plane shared-builder --at +30d
   choreoctl certs verify --cert certs/tls.crt --ca certs/ca.crt -o json
-  choreoctl certs verify --cert agent --build-context build")]
+  choreoctl certs verify --cert agent --plane-context build")]
 pub struct Args {
+    /// Kind of the planes [default: ClusterBuildPlane, or ClusterWorkflowPlane where the server has that]
+    #[arg(value_name = "TYPE", conflicts_with = "plane")]
+    kind: Option<KindWord>,
+
+    #[command(flatten)]
+    namespace: NamespaceArgs,
+
     /// What the agent presents, its own certificate first; agent for what its Secret holds in the build cluster
     #[arg(long, value_name = "SOURCE", add = ArgValueCompleter::new(complete::sources))]
     cert: Source,
@@ -61,7 +68,7 @@ pub struct Args {
     output: OutputArgs<TextFormat>,
 
     #[command(flatten)]
-    build: BuildArgs,
+    build: PlaneClusterArgs,
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
@@ -73,14 +80,19 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let of_cluster = !args.files.given() && args.ca.is_none();
     let needed = of_cluster || args.cert.needs_cluster() || args.ca.as_ref().is_some_and(Source::needs_cluster);
     let reader = SourceReader::to(needed, &args.build, session).await?;
+    let reader = reader.with_planes_in(args.namespace.namespaces());
     let named: Option<Plane> = match (&args.plane, &reader.cluster) {
-        (Some(name), Some(cluster)) if !args.files.given() => {
-            Some(cluster.of_kind(name.kind).plane(name.as_str()).await?)
-        }
+        (Some(name), Some(_)) if !args.files.given() => Some(reader.plane(name).await?),
         _ => None,
     };
+    let kind = match (&named, &args.kind, &reader.cluster) {
+        (Some(plane), ..) => plane.kind,
+        (None, Some(kind), _) => kind.0,
+        (None, None, Some(cluster)) if of_cluster => build_kind(cluster).await?,
+        _ => args.plane.as_ref().and_then(|name| name.kind).unwrap_or_default(),
+    };
     let plane_id = args.plane_id.as_deref().or(named.as_ref().map(Plane::plane_id));
-    let presented = reader.presented(&args.cert, plane_id).await?;
+    let presented = reader.presented(&args.cert, kind.family, plane_id).await?;
     if presented.is_empty() {
         return Err(Refusal::NoCertificate(args.cert.to_string()).into());
     }
@@ -95,7 +107,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         Some(ca) => (None, vec![of_ca(ca, &presented, &reader, at).await?]),
         None => {
             let wanted = wanted(&args, &presented, session)?;
-            let planes = planes(&args, wanted.as_deref(), named, reader.cluster.as_ref(), files).await?;
+            let planes = planes(&args, kind, wanted.as_deref(), named, reader.cluster.as_ref(), files).await?;
             let plane_id = wanted.or_else(|| planes.first().map(|(plane, _)| plane.plane_id().to_owned()));
             (plane_id, judge(&planes, &presented, at))
         }
@@ -111,6 +123,13 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         TextFormat::Text => session.term.print(&verdicts::text(&verdicts, at))?,
     }
     Ok(exit(&verdicts, args.any))
+}
+
+/// The build kind that a server has.
+async fn build_kind(cluster: &Cluster) -> anyhow::Result<&'static Kind> {
+    let served = cluster.served_kinds().await?;
+    let later = DEFAULT_KIND.successor().filter(|later| served.contains(later) && !served.contains(&DEFAULT_KIND));
+    Ok(later.unwrap_or(DEFAULT_KIND))
 }
 
 fn exit(verdicts: &[PlaneVerdict], any: bool) -> Exit {
@@ -129,7 +148,7 @@ fn judge(planes: &[(Plane, ClientCa)], presented: &[Vec<u8>], at: Timestamp) -> 
     let texts: HashMap<_, _> =
         texts.into_par_iter().map(|text| (text, Bundle::from(text).verdict(presented, at))).collect();
     let verdict = |(plane, ca): &(Plane, ClientCa)| PlaneVerdict {
-        plane: Some(plane.name().to_owned()),
+        plane: Some(plane.key()),
         verdict: match ca.text().ok().and_then(|text| texts.get(text)) {
             Some(verdict) => verdict.clone(),
             None => ca.verdict(presented, at),
@@ -146,7 +165,7 @@ async fn of_ca(
 ) -> anyhow::Result<PlaneVerdict> {
     let verdict = match ca {
         Source::Plane(name) => {
-            let plane = reader.cluster()?.of_kind(name.kind).plane::<Plane>(name.as_str()).await?;
+            let plane = reader.plane(name).await?;
             let cas = client_cas(reader.cluster()?, &[plane]).await;
             cas.first().map_or_else(|| Verdict::Unknown("its CA can't be read".into()), |ca| ca.verdict(presented, at))
         }
@@ -172,14 +191,20 @@ fn wanted(args: &Args, presented: &[Vec<u8>], session: &Session) -> anyhow::Resu
 /// The planes to look at, each with its CA.
 async fn planes(
     args: &Args,
+    kind: &'static Kind,
     wanted: Option<&str>,
     named: Option<Plane>,
     cluster: Option<&Cluster>,
     files: Option<FromFiles>,
 ) -> anyhow::Result<Vec<(Plane, ClientCa)>> {
+    let of_files = files.is_some();
     let of_wanted = |plane: &Plane| match &args.plane {
-        Some(name) => name.as_str() == plane.name(),
-        None => wanted == Some(plane.plane_id()),
+        Some(name) => name.names(plane),
+        // The gateway knows planeIDs by their plane type. Files that no kind is named for hold those that are meant.
+        None => {
+            let is_meant = plane.kind.family == kind.family || (of_files && args.kind.is_none());
+            wanted == Some(plane.plane_id()) && is_meant
+        }
     };
     let found: Vec<_> = match (files, cluster) {
         (Some(files), _) => {
@@ -191,7 +216,7 @@ async fn planes(
                 Some(plane) => vec![plane],
                 None => {
                     let wanted = |plane: Plane| of_wanted(&plane).then_some(plane);
-                    cluster.planes_as(None, wanted).await?.into_iter().flatten().collect()
+                    cluster.of_kind(kind).family_as(wanted).await?.into_iter().flatten().collect()
                 }
             };
             let cas = client_cas(cluster, &planes).await;

@@ -18,7 +18,7 @@ const LATELY: i64 = 3600;
 /// The build cluster's side, or why a check of it is left out.
 pub fn build(case: &Case) -> Result<&BuildCase, Outcome> {
     match &case.build {
-        None => Err(Outcome::unchecked(Unchecked::AgentCluster, "the agent's cluster was not given: --build-context")),
+        None => Err(Outcome::unchecked(Unchecked::AgentCluster, "the agent's cluster was not given: --plane-context")),
         Some(Err(problem)) if problem.is_missing() => {
             Err(Outcome::unchecked(Unchecked::OtherCluster, "its agent is in another cluster"))
         }
@@ -43,9 +43,9 @@ fn no_agent(case: &Case, why: &str) -> Outcome {
         Ok(agents) if !agents.is_empty() => {
             let names: Vec<_> = agents.iter().map(ToString::to_string).collect();
             let namespace = agents.first().map(|agent| shell_quoted(&agent.namespace).into_owned()).unwrap_or_default();
-            let flags = format!(" --build-namespace {namespace}");
-            let doctor = case.control(&format!("choreoctl doctor {}", shell_quoted(case.facts.plane.name())));
-            let build = case.shared.build_target.as_ref().map(Target::build_flags).unwrap_or_default();
+            let flags = format!(" --plane-namespace {namespace}");
+            let doctor = case.control(&format!("choreoctl doctor {}", case.words()));
+            let build = case.shared.build_target.as_ref().map(Target::plane_flags).unwrap_or_default();
             Outcome::fail(format!("{why}: the agent of planeID {id} is {}", Few::of(&names)))
                 .fix(format!("{doctor}{build}{flags}"))
         }
@@ -53,7 +53,7 @@ fn no_agent(case: &Case, why: &str) -> Outcome {
             "{why}, nor in another namespace: the cluster given as the agent's is the control plane's own ({})",
             case.shared.build_target.as_ref().map(Target::title).unwrap_or_default()
         ))
-        .advice("name the agent's cluster with --build-context"),
+        .advice("name the agent's cluster with --plane-context"),
         // One cluster has the agents of some planes.
         Ok(_) if case.is_connected() && !case.shared.is_named && case.shared.has_agents => {
             Outcome::unchecked(Unchecked::OtherCluster, format!("{why}: the plane is connected from another cluster"))

@@ -6,6 +6,11 @@ use crate::plane::State;
 use crate::text::shell_quoted;
 
 impl Case {
+    /// The plane as words of a command line.
+    pub fn words(&self) -> String {
+        self.facts.plane.key().words()
+    }
+
     /// Whether the control plane says that an agent is there, or was a moment ago.
     pub fn is_connected(&self) -> bool {
         matches!(self.facts.plane.state(self.facts.now), State::Connected | State::Late)
@@ -27,20 +32,17 @@ impl Case {
 
     /// A command for the plane that needs both clusters; advice where the agent's is a placeholder.
     pub fn with_both(&self, verb: &str, flags: &str, hint: fn(String) -> Hint) -> Hint {
-        let name = shell_quoted(self.facts.plane.name());
-        let line = self.control(&format!("choreoctl {verb} {name}{flags}"));
+        let line = self.control(&format!("choreoctl {verb} {}{flags}", self.words()));
         match &self.shared.build_target {
             // Without an agent there is nothing to change.
             Some(target) if matches!(self.build, Some(Ok(_))) || verb == "doctor" => {
-                let default = format!(" --build-namespace {}", shell_quoted(&self.shared.build_namespace));
-                let namespace = if self.shared.build_namespace == self.facts.plane.kind.family.helm_release {
-                    ""
-                } else {
-                    &default
-                };
-                hint(format!("{line}{}{namespace}", target.build_flags()))
+                let default = self.facts.plane.kind.family.helm_release;
+                let named = self.shared.build_namespace.as_deref().filter(|namespace| *namespace != default);
+                let namespace = named.map(|namespace| format!(" --plane-namespace {}", shell_quoted(namespace)));
+                let namespace = namespace.unwrap_or_default();
+                hint(format!("{line}{}{namespace}", target.plane_flags()))
             }
-            _ => Hint::Advice(format!("{line} --build-context CONTEXT")),
+            _ => Hint::Advice(format!("{line} --plane-context CONTEXT")),
         }
     }
 

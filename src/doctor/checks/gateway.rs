@@ -102,7 +102,7 @@ pub fn gateway_answer(case: &Case) -> Outcome {
     let log = case.kubectl(&format!("logs service/{GATEWAY_SERVICE} --tail=100"));
     let answer = match probe {
         _ if !case.gateway.presented => {
-            let why = "there is no certificate to present: --build-context, or --cert and --key";
+            let why = "there is no certificate to present: --plane-context, or --cert and --key";
             return Outcome::unchecked(Unchecked::Gateway, why);
         }
         Ok(reply) => &reply.answer,

@@ -4,10 +4,10 @@ use super::outcome::{Hint, Outcome, Unchecked};
 use crate::cluster::grant;
 use crate::doctor::case::Case;
 use crate::doctor::ground::Ground;
-use crate::estate::{Cause, Few};
+use crate::estate::{Cause, Unavailable};
 use crate::manifest::{parse, to_yaml};
 use crate::pki::{self, Bundle, CA_CERTIFICATE, Certificate, DefectKind, LEAF_CERTIFICATE};
-use crate::plane::{Plane, ROTATION};
+use crate::plane::{Kind, Plane, ROTATION, Served};
 use crate::text::{shell_quoted, visible};
 use crate::validate::{self, Severity, judge};
 
@@ -26,23 +26,29 @@ pub fn api_server(ground: &Ground) -> Outcome {
 }
 
 pub fn crd(ground: &Ground) -> Outcome {
-    let kind = ground.kind.kind;
-    match &ground.crd {
-        Ok(served) if served.observability_by_name => {
-            let told = "observabilityPlaneRef is a plain name, as in v0.14, whose gateway lets in no agent through a";
-            Outcome::warn(format!("the {kind} that is served is an old one: {told} {kind}")).advice(
-                "install the CRDs of the release that runs, which Helm leaves as they are: its chart's folder crds/",
-            )
-        }
-        Ok(served) => {
-            let id = if served.plane_id_required { ", which must have a planeID" } else { "" };
-            Outcome::pass(format!("{kind} of {}{id}", ground.kind.api_version()))
-        }
-        Err(problem) if problem.is_missing() => {
+    if let Some((kind, Ok(_))) =
+        ground.crds.iter().find(|(_, crd)| matches!(crd, Ok(served) if served.observability_by_name))
+    {
+        let kind = kind.kind;
+        let told = "observabilityPlaneRef is a plain name, as in v0.14, whose gateway lets in no agent through a";
+        return Outcome::warn(format!("the {kind} that is served is an old one: {told} {kind}")).advice(
+            "install the CRDs of the release that runs, which Helm leaves as they are: its chart's folder crds/",
+        );
+    }
+    match ground.no_crd() {
+        Some(problem) if problem.is_missing() => {
             let outcome = Outcome::fail(problem.message.clone());
             if let Some(hint) = ground.hint() { outcome.advice(hint) } else { outcome }
         }
-        Err(problem) => Outcome::skip(problem.message.clone()),
+        Some(problem) => Outcome::skip(problem.message.clone()),
+        None => {
+            let told = |(kind, served): &(&'static Kind, Result<Served, Unavailable>)| {
+                let required = served.as_ref().is_ok_and(|served| served.plane_id_required);
+                let id = if required { ", which must have a planeID" } else { "" };
+                format!("{} of {}{id}", kind.kind, kind.api_version())
+            };
+            Outcome::pass(ground.crds.iter().map(told).collect::<Vec<_>>().join("; "))
+        }
     }
 }
 
@@ -89,7 +95,7 @@ pub fn client_ca_readable(case: &Case) -> Outcome {
             let namespace = shell_quoted(namespace);
             case.control(&format!("kubectl -n {namespace} describe secret {}", shell_quoted(name)))
         }
-        _ => case.control(&format!("choreoctl describe {}", shell_quoted(case.facts.plane.name()))),
+        _ => case.control(&format!("choreoctl describe {}", case.words())),
     };
     let failed = |why: String| {
         let outcome = Outcome::fail(why);
@@ -116,10 +122,11 @@ fn trust_agent(case: &Case) -> Option<Hint> {
     let secret = case.agent()?.agent.pair()?;
     let (namespace, secret) = (shell_quoted(&secret.namespace).into_owned(), shell_quoted(&secret.name).into_owned());
     let value = format!("{{{{index .data \"{key}\" | base64decode | printf \"%q\"}}}}");
-    let patch = format!("{{\"spec\":{{\"clusterAgent\":{{\"clientCA\":{{\"secretRef\":null,\"value\":{value}}}}}}}}}");
+    let field = case.facts.plane.secret_field();
+    let patch = format!("{{\"spec\":{{\"clusterAgent\":{{\"clientCA\":{{\"{field}\":null,\"value\":{value}}}}}}}}}");
     let read = build.command(&format!("kubectl -n {namespace} get secret {secret}"));
-    let (kind, name) = (case.facts.plane.kind.type_name(), shell_quoted(case.facts.plane.name()));
-    let write = case.control(&format!("kubectl patch {kind} {name} --type=merge --patch-file=client-ca.json"));
+    let plane = case.facts.plane.key().kubectl_words();
+    let write = case.control(&format!("kubectl patch {plane} --type=merge --patch-file=client-ca.json"));
     Some(Hint::Fix(format!("{read} -o go-template='{patch}' > client-ca.json && {write}")))
 }
 
@@ -161,8 +168,8 @@ pub fn spec_valid(case: &Case) -> Outcome {
     match errors(&case.facts.plane).as_slice() {
         [] => Outcome::pass("it is valid"),
         errors => {
-            let name = shell_quoted(case.facts.plane.name());
-            let hint = format!("{} -o yaml | choreoctl validate -", case.control(&format!("choreoctl get {name}")));
+            let get = case.control(&format!("choreoctl get {}", case.words()));
+            let hint = format!("{get} -o yaml | choreoctl validate -");
             Outcome::fail(errors.join("; ")).look(hint)
         }
     }
@@ -202,10 +209,9 @@ pub fn rotation(case: &Case) -> Outcome {
     match (case.facts.plane.annotation(ROTATION), &case.staged) {
         (_, Some(Ok(true))) => unfinished(String::new()),
         (Some(secret), Some(Ok(false))) => {
-            let (name, secret) = (shell_quoted(case.facts.plane.name()), visible(secret));
-            let kind = case.facts.plane.kind.type_name();
+            let (plane, secret) = (case.facts.plane.key().kubectl_words(), visible(secret));
             Outcome::warn(format!("it is marked as being rotated, and Secret {secret} does not exist"))
-                .fix(case.control(&format!("kubectl annotate {kind} {name} {ROTATION}-")))
+                .fix(case.control(&format!("kubectl annotate {plane} {ROTATION}-")))
         }
         (Some(secret), _) => unfinished(format!(" (Secret {})", visible(secret))),
         (None, Some(Err(problem))) => Outcome::unchecked(Unchecked::Unread, problem.message.clone()),
@@ -219,15 +225,13 @@ pub fn plane_id_shared(case: &Case) -> Outcome {
         let why = format!("the planes of planeID {id} are unknown: {}", problem.message);
         return Outcome::unchecked(Unchecked::Unread, why);
     }
-    if let Ok(planes) = &case.build_planes
-        && !planes.is_empty()
-    {
-        return Outcome::warn(format!("namespaced BuildPlanes have the planeID {id}, too: {}", Few::of(planes)));
-    }
-    match (&case.rivals, &case.build_planes) {
-        (rivals, Ok(_)) if rivals.is_empty() => Outcome::pass(format!("no other plane of planeID {id} has another CA")),
+    match (&case.rivals, &case.facts.other_scope) {
+        (rivals, Ok(())) if rivals.is_empty() => {
+            Outcome::pass(format!("no other plane of planeID {id} has another CA"))
+        }
         (rivals, Err(problem)) if rivals.is_empty() => {
-            Outcome::unchecked(Unchecked::Unread, format!("BuildPlanes are unknown: {}", problem.message))
+            let other = case.facts.plane.kind.other_scope().map(|kind| kind.kind).unwrap_or_default();
+            Outcome::unchecked(Unchecked::Unread, format!("{other}s are unknown: {}", problem.message))
         }
         (rivals, _) => Outcome::warn(validate::plane_id_shared(&id, &rivals.to_string())),
     }
@@ -245,15 +249,22 @@ pub fn ca_shared(case: &Case) -> Outcome {
 }
 
 pub fn observability_plane(case: &Case) -> Outcome {
-    let name = visible(case.facts.plane.observability_plane());
+    let planes = case.facts.plane.observability_planes();
     let named = case.facts.plane.spec.observability_plane_ref.is_some();
+    let Some(first) = planes.first() else {
+        return Outcome::pass(format!("a {} refers to none", case.facts.plane.kind.kind));
+    };
+    let kinds: Vec<_> = planes.iter().map(|plane| plane.kind.kind).collect();
+    let title = format!("{} {}", first.kind.kind, visible(&first.to_string()));
     match &case.facts.observability_exists {
-        Ok(true) => Outcome::pass(format!("ClusterObservabilityPlane {name} exists")),
-        Ok(false) if named => Outcome::warn(format!("ClusterObservabilityPlane {name} does not exist"))
-            .look(case.control("kubectl get clusterobservabilityplanes")),
-        Ok(false) => {
-            Outcome::pass("no observability plane is set, and there is no ClusterObservabilityPlane named default")
-        }
+        Ok(true) if named => Outcome::pass(format!("{title} exists")),
+        Ok(true) => Outcome::pass(format!("{} default exists", kinds.join(" or "))),
+        Ok(false) if named => Outcome::warn(format!("{title} does not exist"))
+            .look(case.control(&format!("kubectl get {} -A", first.kind.plural))),
+        Ok(false) => Outcome::pass(format!(
+            "no observability plane is set, and there is no {} named default",
+            kinds.join(" or ")
+        )),
         Err(problem) => Outcome::unchecked(Unchecked::Unread, problem.message.clone()),
     }
 }

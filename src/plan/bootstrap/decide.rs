@@ -16,9 +16,6 @@ use crate::plan::observer::Status;
 use crate::plane::{CA_KEY, CaSecret, GATEWAY_CA, NamespacedName, Plane, Side, day};
 use crate::text::{shell_quoted, visible};
 
-/// The agent's Deployment and ClusterRole, as the chart calls them.
-pub const AGENT: &str = "cluster-agent-buildplane";
-
 /// What a step does, and what is reported of it.
 pub struct Action<'f> {
     pub status: Status,
@@ -61,7 +58,10 @@ pub fn rights(plan: &Bootstrap, namespace: Namespace) -> Vec<(Side, Right)> {
     let build = |verb, group, resource| (Side::Build, Right::new(verb, group, resource, Some(&plan.build_namespace)));
     let namespaces = |verb| (Side::Build, Right::new(verb, "", "namespaces", None));
     let mut needed = vec![control("get", "secrets"), namespaces("get")];
-    needed.extend(["get", "create", "patch"].map(|verb| (Side::Control, Right::new(verb, group, planes, None))));
+    let namespace_of_plane = plan.plane.metadata.namespace.as_deref();
+    needed.extend(
+        ["get", "create", "patch"].map(|verb| (Side::Control, Right::new(verb, group, planes, namespace_of_plane))),
+    );
     for resource in ["secrets", "configmaps"] {
         needed.extend(["get", "create", "patch"].map(|verb| build(verb, "", resource)));
     }
@@ -135,13 +135,16 @@ pub fn certificate(
 /// The agent of the planeID among those of its namespace; else the planeID of another one, whose place it would take.
 pub fn agent(plan: &Bootstrap, agents: Vec<Agent>) -> Result<Agent, Option<String>> {
     let id = Some(plan.plane.plane_id());
-    let (ours, others): (Vec<_>, Vec<_>) = agents.into_iter().partition(|agent| agent.plane_id.as_deref() == id);
+    let family = plan.plane.kind.family;
+    let is_ours = |agent: &Agent| agent.plane_id.as_deref() == id && agent.may_be_of(family);
+    let (ours, others): (Vec<_>, Vec<_>) = agents.into_iter().partition(is_ours);
     ours.into_iter().next().ok_or_else(|| others.into_iter().find_map(|agent| agent.plane_id))
 }
 
 /// Fails where the agent of the namespace is another plane's: the chart would take it away from that one.
 pub fn refuse_agent_of(plan: &Bootstrap, plane_id: &str, planes: &[Plane]) -> Result<(), Error> {
-    match planes.iter().find(|plane| plane.plane_id() == plane_id) {
+    let is_of = |plane: &&Plane| plane.kind.family == plan.plane.kind.family && plane.plane_id() == plane_id;
+    match planes.iter().find(is_of) {
         Some(plane) => {
             let (namespace, plane) = (plan.build_namespace.clone(), plane.name().to_owned());
             Err(Error::OtherAgent { namespace, plane, plane_id: plane_id.to_owned() })
@@ -162,23 +165,27 @@ pub fn agent_name(
     control: &Target,
 ) -> Result<Option<String>, Error> {
     let id = plan.plane.plane_id();
-    let others = || agents.iter().filter(|agent| agent.name.namespace != plan.build_namespace);
+    let family = plan.plane.kind.family;
+    let is_other = |agent: &&Agent| agent.name.namespace != plan.build_namespace && agent.may_be_of(family);
+    let others = || agents.iter().filter(is_other);
     if let Some(ours) = others().find(|agent| agent.plane_id.as_deref() == Some(id)) {
         let namespace = ours.name.namespace.clone();
         return Err(Error::AgentElsewhere { plane_id: id.to_owned(), namespace });
     }
     let annotation = |name: &str| argo?["metadata"]["annotations"][name].as_str().map(str::to_owned);
-    if let Some(release) = annotation("meta.helm.sh/release-name")
+    // Only the charts of build and workflow planes install it.
+    if family.has_argo()
+        && let Some(release) = annotation("meta.helm.sh/release-name")
         && let Some(namespace) = annotation("meta.helm.sh/release-namespace")
         && (namespace != plan.build_namespace || release != plan.plane.kind.family.helm_release)
     {
         // Helm lets only one release of a cluster install it.
         let first = others().find_map(|agent| agent.plane_id.as_deref());
-        let (name, id) = (shell_quoted(plan.plane.name()), shell_quoted(first.unwrap_or("ID")));
+        let (name, id) = (plan.plane.key().words(), shell_quoted(first.unwrap_or("ID")));
         let command = control.command(&format!("choreoctl create {name} --plane-id {id}"));
         return Err(Error::InstalledOnce { release, namespace, what: "Argo Workflows", command });
     }
-    let is_taken = others().any(|agent| agent.name.name == AGENT);
+    let is_taken = others().any(|agent| agent.name.name == family.agent());
     Ok(is_taken.then(|| format!("cluster-agent-{id}").chars().take(50).collect()))
 }
 

@@ -67,10 +67,12 @@ pub fn wanted(plan: &Bootstrap, facts: &Facts) -> Value {
     match (facts.trusting(), &plan.given, plan.ca_in) {
         (Some(there), ..) => client_ca.clone_from(&there.spec.cluster_agent.client_ca),
         (None, Some(Given::Secret(CaSecret { secret, key })), _) => {
-            client_ca.secret_ref = Some(reference(secret.clone(), key));
+            client_ca.secret_ref = Some((plan.release, reference(secret.clone(), key)));
         }
         (None, _, CaIn::Value) => client_ca.value = Some(facts.certificates.ca.clone()),
-        (None, _, CaIn::Secret) => client_ca.secret_ref = Some(reference(plan.client_ca_secret(), CA_KEY)),
+        (None, _, CaIn::Secret) => {
+            client_ca.secret_ref = Some((plan.release, reference(plan.client_ca_secret(), CA_KEY)));
+        }
     }
     let spec = &mut wanted.spec;
     if facts.observability == Observability::ByName
@@ -82,6 +84,10 @@ pub fn wanted(plan: &Bootstrap, facts: &Facts) -> Value {
         spec.secret_store_ref = spec.secret_store_ref.take().or_else(|| there.secret_store_ref.clone());
         spec.observability_plane_ref =
             spec.observability_plane_ref.take().or_else(|| there.observability_plane_ref.clone());
+        // Such as a data plane's gateway.
+        for (field, value) in &there.other {
+            spec.other.entry(field).or_insert_with(|| value.clone());
+        }
     }
     wanted.manifest()
 }

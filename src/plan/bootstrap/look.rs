@@ -182,7 +182,7 @@ impl Run<'_> {
             Err(None) => Ok(None),
             Err(Some(other)) => {
                 // Who may not list planes knows of none.
-                let planes: Vec<Plane> = self.clusters.control.planes(None).await.unwrap_or_default();
+                let planes = self.clusters.control.family().await.unwrap_or_default();
                 decide::refuse_agent_of(self.plan, &other, &planes)?;
                 Ok(None)
             }
@@ -193,7 +193,7 @@ impl Run<'_> {
     async fn agent_name(&self) -> anyhow::Result<Option<String>> {
         let Clusters { control, build } = self.clusters;
         if let Some(agent) = &self.facts.agent {
-            return Ok(Some(agent.name.name.clone()).filter(|name| name != decide::AGENT));
+            return Ok(Some(agent.name.name.clone()).filter(|name| *name != self.plan.plane.kind.family.agent()));
         }
         let agents = match build.all_agents().await {
             // Helm tells those who may not look.
@@ -276,7 +276,7 @@ impl Run<'_> {
             let predicted = control.apply(&manifest, true, DryRun::Server).await?;
             let shown = |object: &Value| to_yaml(&comparable(object)).map(|text| redacted(&text).into_owned());
             let before = predicted.before.as_ref().map(shown).transpose()?.unwrap_or_default();
-            let (what, after) = (format!("the plane {}", plan.plane.name()), shown(&predicted.after)?);
+            let (what, after) = (format!("the plane {}", plan.plane.key()), shown(&predicted.after)?);
             differences.push(Difference { what, before, after });
         }
         if let Some((what, Some(before))) = plan.values.clone() {
@@ -330,7 +330,7 @@ impl Run<'_> {
             Ok(reply) => reply.answer.to_string(),
             Err(error) => error.to_string(),
         };
-        let hint = control.target().command(&format!("choreoctl doctor {}", plan.plane.name()));
+        let hint = control.target().command(&format!("choreoctl doctor {}", plan.plane.key().words()));
         Err(Error::Gateway { why, hint }.into())
     }
 }

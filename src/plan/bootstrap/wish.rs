@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::gateway::{GatewayUrl, Identity, Question};
 use crate::pki::{Authority, KeyAlgorithm, PemPair};
 use crate::plan::issuer::{AgentCertificate, Issuer};
-use crate::plane::{CaSecret, DryRun, NamespacedName, Plane};
+use crate::plane::{CaSecret, DEFAULT_KIND, DryRun, NamespacedName, Plane, Release};
 
 /// The Secret of an agent's own pair: another one than the chart's cert-manager writes.
 pub const OWN_SECRET: &str = "cluster-agent-own-tls";
@@ -38,6 +38,8 @@ pub enum Given {
 pub struct Bootstrap {
     pub control_namespace: String,
     pub build_namespace: String,
+    /// The release that the plane's kind is served of.
+    pub release: Release,
     /// The plane without its CA.
     pub plane: Plane,
     /// As the build cluster suggests, unless given.
@@ -77,7 +79,13 @@ impl Bootstrap {
 
     /// The Secret beside the gateway that holds the plane's CA, where one does.
     pub fn client_ca_secret(&self) -> NamespacedName {
-        let name = format!("{}-client-ca", self.plane.name());
+        // Planes of several kinds may have one name.
+        let key = self.plane.key();
+        let name = match &key.namespace {
+            _ if key.kind == DEFAULT_KIND => format!("{}-client-ca", key.name),
+            None => format!("{}-{}-client-ca", key.kind.kind.to_lowercase(), key.name),
+            Some(namespace) => format!("{}-{namespace}-{}-client-ca", key.kind.kind.to_lowercase(), key.name),
+        };
         NamespacedName { namespace: self.control_namespace.clone(), name }
     }
 

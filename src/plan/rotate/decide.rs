@@ -12,7 +12,7 @@ use crate::pki::{self, Bundle, Certificate, LEAF_CERTIFICATE, Verdict};
 use crate::plan::error::Error;
 use crate::plan::issuer::Issuer;
 use crate::plan::observer::Status;
-use crate::plan::trust::Trustee;
+use crate::plan::trust::{Trustee, name};
 use crate::plane::{NamespacedName, Plane, Side, Span, State, day};
 use crate::text::visible;
 
@@ -24,9 +24,9 @@ pub fn concerned(all: Vec<Trustee>, named: &Plane, pair: &Pair, now: Timestamp) 
     let ders = |ca: &ClientCa| -> BTreeSet<Vec<u8>> {
         ca.text().map(pki::certificates).unwrap_or_default().into_iter().collect()
     };
-    let own = all.iter().find(|(plane, _)| plane.name() == named.name()).map(|(_, ca)| ders(ca)).unwrap_or_default();
+    let own = all.iter().find(|(plane, _)| plane.is(named)).map(|(_, ca)| ders(ca)).unwrap_or_default();
     all.into_iter().partition(|(plane, ca)| {
-        plane.name() == named.name()
+        plane.is(named)
             || matches!(ca.verdict(&pair.presented, now), Verdict::Authorized { .. } | Verdict::Unknown(_))
             || !ders(ca).is_disjoint(&own)
     })
@@ -38,7 +38,7 @@ pub fn left_alone((plane, ca): &Trustee) -> String {
         Ok(_) => "trusts another agent".to_owned(),
         Err(problem) => format!("has no CA that can be read ({})", visible(&problem.message)),
     };
-    format!("{} {why}, and stays as it is", visible(plane.name()))
+    format!("{} {why}, and stays as it is", visible(&name(plane)))
 }
 
 /// Who issues the agent's certificate from now on; none where there is nothing to do, as every plane trusts one CA alone,
@@ -71,7 +71,7 @@ pub fn rights(namespace: &str) -> Vec<(Side, Right)> {
 
 /// What a dry run reports.
 pub fn predicted(concerned: &[Trustee], secret: &NamespacedName) -> String {
-    let names: Vec<_> = concerned.iter().map(|(plane, _)| visible(plane.name())).collect();
+    let names: Vec<_> = concerned.iter().map(|(plane, _)| visible(&name(plane)).into_owned()).collect();
     format!("a new CA would be trusted by {}, and the agent's Secret {secret} follow (dry run)", names.join(", "))
 }
 
@@ -271,7 +271,7 @@ pub fn trusted((plane, ca): &Trustee, new: &[Vec<u8>]) -> String {
     let certificates = ca.certificates().unwrap_or_default();
     let (ours, others): (Vec<_>, Vec<_>) = certificates.iter().partition(|one| new.contains(&one.der));
     let list = |all: &[&Certificate]| all.iter().map(named).collect::<Vec<_>>().join(", ");
-    let mut told = format!("{} trusts {}", visible(plane.name()), list(&ours));
+    let mut told = format!("{} trusts {}", visible(&name(plane)), list(&ours));
     if !others.is_empty() {
         let why = "which did not issue the agent's former certificate, so other agents may use it";
         told.push_str(&format!("; it also trusts {}, {why}", list(&others)));

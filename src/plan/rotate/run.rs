@@ -7,15 +7,15 @@ use super::decide::{self, Course, Put, Toward};
 use super::rotation::{Keeper, Outlook, Phase, Rotation, values};
 use super::staged::{Staged, staging, with_planes};
 use crate::cluster::{self, Agent, Cluster, StoredSecret};
-use crate::estate::{self, Issuance, Pair, client_cas};
+use crate::estate::{self, Issuance};
 use crate::pki::{self, CA_CERTIFICATE, CA_PRIVATE_KEY, LEAF_CERTIFICATE};
 use crate::plan::agent::{Changeover, Data};
 use crate::plan::clusters::Clusters;
 use crate::plan::error::Error;
 use crate::plan::issuer::Issuer;
 use crate::plan::observer::{Observer, Status, until};
-use crate::plan::trust::{Trustees, all_trust, back, is_home, with, without};
-use crate::plane::{DryRun, NamespacedName, Plane, ROTATION, rotation_secret};
+use crate::plan::trust::{Trustees, all_trust, back, is_home, name, with, without};
+use crate::plane::{DryRun, NamespacedName, Plane, PlaneKey, ROTATION, rotation_secret};
 use crate::text::shell_quoted;
 
 /// What carries out a stage.
@@ -44,7 +44,11 @@ pub async fn outlook(clusters: Clusters<'_>, rotation: &Rotation) -> anyhow::Res
     let (build, Rotation { plane, namespace, deadline, .. }) = (clusters.build, rotation);
     let changeover = Changeover { clusters, namespace, plane, deadline: *deadline };
     let agent = changeover.agent().await?;
-    let staged = build.secret(&rotation_secret(namespace, plane.plane_id())).await?.map(Staged::of).transpose()?;
+    let staged = build
+        .secret(&rotation_secret(namespace, plane.kind.family, plane.plane_id()))
+        .await?
+        .map(Staged::of)
+        .transpose()?;
     if let Some(staged) = staged {
         return Ok(Outlook { agent, issuer: staged.issuer, values: staged.values(), is_under_way: true });
     }
@@ -66,7 +70,7 @@ pub async fn rotate(
     observer: &mut dyn Observer,
 ) -> anyhow::Result<()> {
     let Rotation { plane, namespace, deadline, force_conflicts: force, manifests, .. } = rotation;
-    let at = rotation_secret(namespace, plane.plane_id());
+    let at = rotation_secret(namespace, plane.kind.family, plane.plane_id());
     let staged = clusters.build.secret(&at).await?.map(Staged::of).transpose()?;
     let (control, deadline, force, manifests) = (clusters.control, *deadline, *force, *manifests);
     let trustees = Trustees { control, deadline, force, manifests };
@@ -126,7 +130,6 @@ impl Run<'_> {
             self.tell("finish", Status::Found, told);
             return Ok(None);
         };
-        self.refuse_build_planes(&pair).await?;
         self.keeper.check(None)?;
         let made = staging(rotation, issuer, agent, &secret, &concerned, control.now())?;
         let new = String::from_utf8_lossy(&made[CA_CERTIFICATE]).into_owned();
@@ -148,32 +151,11 @@ impl Run<'_> {
         Ok(Some(Staged::of(staged)?))
     }
 
-    /// Namespaced BuildPlanes authorize agents, too, and aren't written here.
-    async fn refuse_build_planes(&self, pair: &Pair) -> anyhow::Result<()> {
-        let control = self.clusters.control;
-        let mut planes = match control.other_scope().await {
-            // Who may not look can't be told of them.
-            Err(cluster::Error::Forbidden { .. }) => return Ok(()),
-            planes => planes?,
-        };
-        planes.retain(|plane| plane.plane_id() == self.rotation.plane.plane_id());
-        let cas = client_cas(control, &planes).await;
-        let mut trusts = planes.iter().zip(cas);
-        match trusts.find(|(_, ca)| ca.verdict(&pair.presented, control.now()).is_authorized()) {
-            None => Ok(()),
-            Some((plane, _)) => {
-                let namespace = plane.metadata.namespace.as_deref().unwrap_or_default();
-                let why = "it trusts the agent, and namespaced BuildPlanes are not written here".to_owned();
-                Err(Error::Unwritable { plane: format!("BuildPlane {namespace}/{}", plane.name()), why }.into())
-            }
-        }
-    }
-
     /// Takes along the planes that came to trust the agent since the rotation began.
     async fn adopt(&self, staged: Staged) -> anyhow::Result<Staged> {
         let (old, now) = (staged.old(), self.clusters.control.now());
         let mut new = self.trustees.all(self.rotation.plane.plane_id()).await?;
-        new.retain(|(plane, ca)| !staged.planes.contains_key(plane.name()) && ca.verdict(&old, now).is_authorized());
+        new.retain(|(plane, ca)| !staged.planes.contains_key(&name(plane)) && ca.verdict(&old, now).is_authorized());
         if new.is_empty() {
             return Ok(staged);
         }
@@ -188,13 +170,16 @@ impl Run<'_> {
     async fn mark(&self, staged: &Staged, secret: Option<&str>) -> anyhow::Result<()> {
         let control = self.clusters.control;
         for name in staged.planes.keys() {
-            let Some(plane) = control.plane_if_any::<Plane>(name).await? else {
+            let Some(key) = PlaneKey::of_family(control.kind().family, name) else {
+                continue;
+            };
+            let Some(plane) = control.around(&key).plane_if_any::<Plane>(&key.name).await? else {
                 continue;
             };
             if plane.annotation(ROTATION) == secret {
                 continue;
             }
-            let path = control.key(name).path();
+            let path = key.path();
             let fields = json!({"metadata": {"annotations": {ROTATION: secret}}});
             match control.merge_object(&path, &fields, DryRun::None).await {
                 Ok(_) | Err(cluster::Error::Forbidden { .. }) => {}

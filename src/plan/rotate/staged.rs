@@ -14,7 +14,7 @@ use crate::pki::{
 use crate::plan::agent::{Data, pair_data};
 use crate::plan::error::Error;
 use crate::plan::issuer::Issuer;
-use crate::plan::trust::Trustee;
+use crate::plan::trust::{Trustee, name};
 
 /// What the agent's Secret held before.
 pub const OLD_CERTIFICATE: &str = "old.crt";
@@ -129,9 +129,9 @@ pub fn staging(
         let leaf = pki::client(plane_id, &authority, key, rotation.valid_for, now)?.pair;
         data = pair_data(&leaf.certificate, &leaf.key.to_pem(), &ca.certificate);
     }
-    let planes = concerned.iter().map(|(plane, ca)| (plane.name(), ca.text().unwrap_or_default()));
+    let planes = concerned.iter().map(|(plane, ca)| (name(plane), ca.text().unwrap_or_default()));
     let from = &secret.name.name;
-    for (name, text) in [
+    for (key, text) in [
         (CA_CERTIFICATE, ca.certificate.as_str()),
         (CA_PRIVATE_KEY, &ca_key),
         (OLD_CERTIFICATE, &secret.text(LEAF_CERTIFICATE)),
@@ -143,15 +143,15 @@ pub fn staging(
         (TO, &rotation.target(issuer, secret)),
         (PLANES, &serde_json::to_string(&planes.collect::<BTreeMap<_, _>>())?),
     ] {
-        data.insert(name.to_owned(), text.as_bytes().to_vec().into());
+        data.insert(key.to_owned(), text.as_bytes().to_vec().into());
     }
     Ok(data)
 }
 
 /// The CAs of before with those of planes that came to trust the agent since, as the staging Secret holds them.
 pub fn with_planes(staged: &Staged, adopted: &[Trustee]) -> anyhow::Result<Data> {
-    let adopted = adopted.iter().map(|(plane, ca)| (plane.name(), ca.text().unwrap_or_default()));
-    let planes = staged.planes.iter().map(|(name, ca)| (name.as_str(), ca.as_str())).chain(adopted);
+    let adopted = adopted.iter().map(|(plane, ca)| (name(plane), ca.text().unwrap_or_default()));
+    let planes = staged.planes.iter().map(|(name, ca)| (name.clone(), ca.as_str())).chain(adopted);
     Ok([(PLANES.to_owned(), serde_json::to_vec(&planes.collect::<BTreeMap<_, _>>())?.into())].into())
 }
 

@@ -1,0 +1,233 @@
+//! Where planes are looked for in a cluster: kinds, each in a namespace or in all of them.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::{join_all, try_join_all};
+
+use crate::cluster::{self, Cluster, Namespaces, PlaneObject, Watches};
+use crate::plane::{DEFAULT_KIND, Kind, Plane, PlaneKey, PlaneName, Selector, Wanted};
+
+/// Planes that were asked for, and an error for each that doesn't exist.
+pub type Chosen<T> = (Vec<T>, Vec<anyhow::Error>);
+
+/// The server has two kinds of which either may be meant.
+#[derive(Debug, thiserror::Error)]
+#[error("the server has {} and {}, and no word says which is meant", .kinds[0].kind, .kinds[1].kind)]
+pub struct Doubt {
+    kinds: Vec<&'static Kind>,
+}
+
+impl Doubt {
+    pub fn hint(&self) -> Option<String> {
+        let words: Vec<_> = self.kinds.iter().map(|kind| format!("{}/NAME", kind.word())).collect();
+        Some(format!("name the kind: {}", words.join(" or ")))
+    }
+}
+
+/// What is looked for, and where.
+#[derive(Clone)]
+pub struct Lookup {
+    /// The cluster; asked about planes of the first kind.
+    pub cluster: Cluster,
+    /// One for each kind that is meant.
+    places: Vec<Cluster>,
+    /// The planes that are named, each with the places where it may be; none where all are meant.
+    named: Option<Vec<(String, Vec<Cluster>)>>,
+    /// Whether nothing says which kind is meant.
+    is_default: bool,
+}
+
+impl Lookup {
+    /// Finds out which kinds are meant: those that are named, or the cluster-scoped build kinds that the server has.
+    ///
+    /// # Errors
+    /// Those of the discovery, where it is needed.
+    pub async fn of(cluster: Cluster, wanted: Wanted, namespaces: Namespaces) -> Result<Self, cluster::Error> {
+        let Wanted { kinds, is_all, names } = wanted;
+        let is_default = kinds.is_none();
+        let kinds = match kinds {
+            Some(kinds) if is_all => served(&cluster, &kinds).await?,
+            Some(kinds) => kinds,
+            // Nothing is left to find out.
+            None if !names.is_empty() && names.iter().all(|name| name.kind.is_some()) => Vec::new(),
+            None => {
+                let builds: Vec<_> = [Some(DEFAULT_KIND), DEFAULT_KIND.successor()].into_iter().flatten().collect();
+                served(&cluster, &builds).await?
+            }
+        };
+        let places: Vec<_> = kinds.iter().map(|kind| cluster.at(kind, &namespaces)).collect();
+        let of_name = |name: &PlaneName| match name.kind {
+            Some(kind) => (name.to_string(), vec![cluster.at(kind, &namespaces)]),
+            None => (name.to_string(), places.clone()),
+        };
+        let named: Vec<_> = names.iter().map(of_name).collect();
+        let first = places.first().or_else(|| named.first()?.1.first()).cloned().unwrap_or(cluster);
+        Ok(Self { cluster: first, places, named: (!named.is_empty()).then_some(named), is_default })
+    }
+
+    /// Of planes that are known by what identifies them.
+    pub fn of_keys(cluster: Cluster, keys: Vec<PlaneKey>, namespaces: &Namespaces) -> Self {
+        let place = |key: &PlaneKey| match &key.namespace {
+            Some(_) => cluster.around(key),
+            None => cluster.at(key.kind, namespaces),
+        };
+        let named: Vec<_> = keys.iter().map(|key| (key.name.clone(), vec![place(key)])).collect();
+        let cluster = named.first().map_or(cluster.clone(), |(_, places)| places[0].clone());
+        Self { cluster, places: Vec::new(), named: Some(named), is_default: false }
+    }
+
+    /// Returns the kinds of which all planes, in all namespaces, are meant.
+    pub fn whole(&self, selector: Option<&Selector>) -> Vec<&'static Kind> {
+        if self.named.is_some() || selector.is_some() {
+            return Vec::new();
+        }
+        self.places.iter().filter(|place| place.is_everywhere()).map(Cluster::kind).collect()
+    }
+
+    /// Returns the names; none where all planes are meant.
+    pub fn names(&self) -> Vec<String> {
+        self.named.iter().flatten().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether a plane is one of those that are meant, by what identifies it.
+    pub fn means(&self, key: &PlaneKey) -> bool {
+        match &self.named {
+            None => self.places.iter().any(|place| place.covers(key)),
+            Some(named) => {
+                named.iter().any(|(name, places)| *name == key.name && places.iter().any(|place| place.covers(key)))
+            }
+        }
+    }
+
+    /// Returns the kinds that are meant.
+    pub fn kinds(&self) -> Vec<&'static Kind> {
+        let named = self.named.iter().flatten().flat_map(|(_, places)| places);
+        let places: Vec<_> = if self.named.is_some() { named.collect() } else { self.places.iter().collect() };
+        let kinds: BTreeSet<_> = places.into_iter().map(Cluster::kind).collect();
+        kinds.into_iter().collect()
+    }
+
+    /// Whether planes of several kinds are meant.
+    pub fn has_kinds(&self) -> bool {
+        self.kinds().len() > 1
+    }
+
+    /// Fails where nothing says which of two kinds is meant.
+    ///
+    /// # Errors
+    /// [`Doubt`].
+    pub fn refuse_doubt(&self) -> Result<(), Doubt> {
+        let unsaid = self.named.as_ref().is_none_or(|named| named.iter().any(|(_, places)| places.len() > 1));
+        if self.is_default && self.places.len() > 1 && unsaid {
+            return Err(Doubt { kinds: self.places.iter().map(Cluster::kind).collect() });
+        }
+        Ok(())
+    }
+
+    /// Returns the cluster as it is asked about a plane of this name.
+    pub async fn only(&self, name: &PlaneName) -> anyhow::Result<Cluster> {
+        self.refuse_doubt()?;
+        let place = self.named.iter().flatten().find(|(named, _)| *named == name.as_str());
+        Ok(place.and_then(|(_, places)| places.first()).unwrap_or(&self.cluster).clone())
+    }
+
+    /// Returns the planes, each made into what is needed of it as soon as it is there.
+    pub async fn planes_as<T: PlaneObject, R>(
+        &self,
+        selector: Option<&Selector>,
+        make: impl Fn(T) -> R,
+    ) -> Result<Chosen<R>, cluster::Error> {
+        let Some(named) = &self.named else {
+            let lists = try_join_all(self.places.iter().map(|place| place.planes_as(selector, &make))).await?;
+            return Ok((lists.into_iter().flatten().collect(), Vec::new()));
+        };
+        let distinct: BTreeSet<_> = named
+            .iter()
+            .flat_map(|(name, places)| places.iter().map(move |place| (name.as_str(), place.key(name))))
+            .collect();
+        let (mut planes, mut missing, mut found) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for (name, key) in distinct {
+            match self.cluster.around(&key).exact_plane(name).await {
+                Ok(plane) => {
+                    found.insert(name);
+                    planes.push(make(plane));
+                }
+                Err(error) if error.is_not_found() => missing.push((name, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        // A name that one of several kinds has is found.
+        missing.retain(|(name, _)| !found.contains(name));
+        missing.dedup_by_key(|(name, _)| *name);
+        // One list for all of them, and none where nothing is missing.
+        let known = if missing.is_empty() { Vec::new() } else { self.known().await };
+        let missing = missing.into_iter().map(|(name, error)| error.with_similar(name, &known).into());
+        Ok((planes, missing.collect()))
+    }
+
+    /// Returns what identifies the planes that are meant, whether those that are named exist or not.
+    pub async fn keys(&self, selector: Option<&Selector>) -> Result<Vec<PlaneKey>, cluster::Error> {
+        match &self.named {
+            None => Ok(self.planes_as(selector, |plane: Plane| plane.key()).await?.0),
+            Some(named) => {
+                let mut keys = BTreeSet::new();
+                for (name, places) in named {
+                    keys.insert(self.place_of(name, places).await?.key(name));
+                }
+                Ok(keys.into_iter().collect())
+            }
+        }
+    }
+
+    /// Returns where a plane is of several places where it may be; the first where it is in none.
+    async fn place_of<'p>(&'p self, name: &str, places: &'p [Cluster]) -> Result<&'p Cluster, cluster::Error> {
+        if places.len() > 1 {
+            for place in places {
+                if place.plane_if_any::<Plane>(name).await?.is_some() {
+                    return Ok(place);
+                }
+            }
+        }
+        Ok(places.first().unwrap_or(&self.cluster))
+    }
+
+    /// Returns the names of the planes that there are where those that are meant were looked for.
+    pub async fn known(&self) -> Vec<String> {
+        let places: Vec<_> = match &self.named {
+            None => self.places.iter().collect(),
+            Some(named) => named.iter().flat_map(|(_, places)| places).collect(),
+        };
+        let mut seen = BTreeSet::new();
+        let distinct = places.into_iter().filter(|place| seen.insert(place.key("")));
+        join_all(distinct.map(Cluster::names)).await.concat()
+    }
+
+    /// Starts a watch on the planes.
+    pub fn watch(&self, selector: Option<&Selector>) -> Watches {
+        let Some(named) = &self.named else {
+            return Watches::start(self.places.iter().map(|place| (place, selector.cloned(), None)));
+        };
+        let mut of_place = std::collections::BTreeMap::<PlaneKey, (Cluster, BTreeSet<&str>)>::new();
+        for (name, places) in named {
+            for place in places {
+                let entry = of_place.entry(place.key("")).or_insert_with(|| (place.clone(), BTreeSet::new()));
+                entry.1.insert(name);
+            }
+        }
+        Watches::start(of_place.values().map(|(place, names)| {
+            let only = if names.len() == 1 { names.first().map(|name| (*name).to_owned()) } else { None };
+            (place, None, only)
+        }))
+    }
+}
+
+/// Returns those of some kinds that the server has; the first, whose absence it then explains, where it has none.
+async fn served(cluster: &Cluster, kinds: &[&'static Kind]) -> Result<Vec<&'static Kind>, cluster::Error> {
+    let served = match cluster.served_kinds().await {
+        // Discovery may be closed; the planes themselves may be open.
+        Err(cluster::Error::Forbidden { .. }) => vec![DEFAULT_KIND],
+        served => served?,
+    };
+    let known: Vec<_> = kinds.iter().copied().filter(|kind| served.contains(kind)).collect();
+    Ok(if known.is_empty() { vec![DEFAULT_KIND] } else { known })
+}
