@@ -11,12 +11,16 @@ use tower::BoxError;
 
 use super::error::{Error, find};
 use super::target::Target;
-use crate::plane::Kind;
+use crate::plane::{DEFAULT_KIND, Kind, Scope};
 use crate::text::visible;
 
 /// The kind that a status means, which names it by its plural.
 fn singular(plural: &str, kind: &Kind) -> String {
-    if plural == kind.plural { "plane".into() } else { visible(plural).into_owned() }
+    match plural == kind.plural {
+        true if kind == DEFAULT_KIND => "plane".into(),
+        true => kind.kind.into(),
+        false => visible(plural).into_owned(),
+    }
 }
 
 impl Error {
@@ -88,7 +92,12 @@ impl Error {
             (403, _) => Self::Forbidden { message, command: target.command("kubectl auth can-i --list") },
             (404, _) if name.is_empty() => Self::no_such_kind(target, kind),
             (404, _) if of == kind.plural => {
-                Self::NotFound { what: what(), similar: Vec::new(), command: target.command("choreoctl get") }
+                let command = match (kind == DEFAULT_KIND, kind.scope) {
+                    (true, _) => "choreoctl get".to_owned(),
+                    (false, Scope::Cluster) => format!("choreoctl get {}", kind.word()),
+                    (false, Scope::Namespaced) => format!("choreoctl get {} -A", kind.word()),
+                };
+                Self::NotFound { what: what(), similar: Vec::new(), command: target.command(&command) }
             }
             (404, _) => Self::NoSource { what: what(), command: target.command("kubectl get namespaces") },
             (409, "AlreadyExists") => Self::Exists { what: what() },

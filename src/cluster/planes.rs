@@ -195,7 +195,14 @@ impl Cluster {
 
     /// Like [`Cluster::plane`], without a look for similar names.
     pub async fn exact_plane<T: PlaneObject>(&self, name: &str) -> Result<T, Error> {
-        let plane: T = self.request(Request::get(format!("{}/{name}", self.path())).body(Vec::new())).await?;
+        let answer = self.request(Request::get(format!("{}/{name}", self.path())).body(Vec::new())).await;
+        let plane: T = answer.map_err(|error| match (error, &self.namespace) {
+            (Error::NotFound { what, similar, command }, Some(namespace)) => {
+                let what = format!("{what} in the namespace {}", visible(namespace));
+                Error::NotFound { what, similar, command }
+            }
+            (error, _) => error,
+        })?;
         self.recognize(&plane)?;
         let (.., found) = plane.identity();
         if found != name {
