@@ -298,6 +298,7 @@ impl Reading<'_> {
 mod tests {
     use super::*;
     use crate::manifest::parse;
+    use crate::plane::{DEFAULT_KIND, Release};
     use crate::validate::tests::crd;
 
     #[test]
@@ -323,9 +324,9 @@ mod tests {
 
     #[test]
     fn the_crd_is_found_among_others() {
-        let other = "kind: CustomResourceDefinition\nspec: {names: {kind: ClusterWorkflowPlane}}\n";
+        let other = "kind: CustomResourceDefinition\nspec: {names: {kind: Environment}}\n";
         let read = |text: &str| Resource::all_of(&parse("f".into(), text.into()));
-        assert!(read(other).unwrap_err().message.contains("ClusterWorkflowPlane"));
+        assert!(read(other).unwrap_err().message.contains("no CustomResourceDefinition"));
         assert!(read("a: 1").unwrap_err().message.contains("no CustomResourceDefinition"));
         assert!(read("a: [").unwrap_err().place.starts_with("f:"));
         let both = format!("{other}---\n{}", &DEFAULT_KIND.crd(Release::V0).unwrap());

@@ -14,7 +14,8 @@ use super::rules::{
 };
 use crate::manifest::{Entry, Node, Value, json_path};
 use crate::plane::{
-    DEFAULT_KIND, DESCRIPTION, DISPLAY_NAME, Kind, Scope, is_dns_subdomain, is_label_value, is_qualified_name,
+    DEFAULT_KIND, DESCRIPTION, DISPLAY_NAME, Kind, Scope, is_dns_label, is_dns_subdomain, is_label_value,
+    is_qualified_name,
 };
 use crate::text::visible;
 
@@ -41,7 +42,7 @@ const ANNOTATIONS_LIMIT: usize = 256 << 10;
 
 const KEY_SYNTAX: &str = "key must be [prefix/]name of letters, digits, `-`, `_` and `.`";
 
-pub(super) fn check(root: &Node, found: &mut Found) {
+pub(super) fn check(root: &Node, plane: &Kind, found: &mut Found) {
     let kind = root.entry("kind").map_or_else(|| root.span.clone(), |entry| entry.key_span.clone());
     let Some(entry) = root.entry("metadata").filter(|entry| !entry.node.is_null()) else {
         found.add(&REQUIRED_FIELD, kind, "metadata.name", "a plane needs a name", "metadata.name is missing");
@@ -53,7 +54,11 @@ pub(super) fn check(root: &Node, found: &mut Found) {
         return;
     };
     for field in fields {
-        check_field(field, &json_path("metadata", &field.key), found);
+        let path = json_path("metadata", &field.key);
+        check_field(field, &path, found);
+        if field.key == "namespace" && plane.scope == Scope::Namespaced {
+            namespace(field, &path, found);
+        }
     }
     let named = |key| entry.node.get(key).is_some_and(|node| !node.is_null() && node.as_str() != Some(""));
     if !named("name") && !named("generateName") {
@@ -274,6 +279,13 @@ fn name(field: &Entry, path: &str, found: &mut Found) {
     }
 }
 
+fn namespace(field: &Entry, path: &str, found: &mut Found) {
+    if field.node.as_str().is_some_and(|name| !name.is_empty() && !is_dns_label(name)) {
+        let message = "a namespace must be lower-case letters, digits and hyphens, with a letter or digit at both ends";
+        found.add(&NAME_FORMAT, field.node.span.clone(), path, message, "not a DNS label");
+    }
+}
+
 fn generate_name(field: &Entry, path: &str, found: &mut Found) {
     // The API server masks a hyphen at the end with what stands before it, and appends five characters to 58 at most.
     let masked = |prefix: &str| match prefix.char_indices().nth_back(1) {
@@ -325,7 +337,7 @@ fn texts(field: &Entry, path: &str, found: &mut Found, mut wrong: impl FnMut(&En
 
 #[cfg(test)]
 mod tests {
-    use crate::validate::tests::{SECRET, found, plane};
+    use crate::validate::tests::{SECRET, found, plane, plane_of};
 
     #[test]
     fn metadata_is_held() {
@@ -363,6 +375,14 @@ mod tests {
         ];
         for (metadata, rule, at) in cases {
             assert_eq!(found(&with(metadata)), [(rule, at.to_owned())], "{metadata}");
+        }
+        let data = |metadata: &str| {
+            plane_of("DataPlane", "{clusterAgent: {clientCA: {secretKeyRef: {name: ca, key: k}}}}")
+                .replace("{name: a, namespace: team}", metadata)
+        };
+        assert_eq!(found(&data("{name: a, namespace: a.b}")), [("name-format", "a.b".to_owned())]);
+        for good in ["{name: a}", "{name: a, namespace: team}"] {
+            assert_eq!(found(&data(good)), [], "{good}");
         }
         for good in
             ["{generateName: foo-}", "{name: a, annotations: {example.com/description: x}}", "{name: a, labels: null}"]

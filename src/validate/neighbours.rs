@@ -154,6 +154,40 @@ mod tests {
         }
     }
 
+    /// A plane of any kind, with a CA in a Secret.
+    fn of_kind(kind: &str, namespace: &str, name: &str, plane_id: &str, secret: &str) -> String {
+        let field = if kind.ends_with("BuildPlane") { "secretRef" } else { "secretKeyRef" };
+        let namespace = if namespace.is_empty() { String::new() } else { format!(", namespace: {namespace}") };
+        let observer = if kind.contains("Observ") { "observerURL: u, " } else { "" };
+        format!(
+            "apiVersion: openchoreo.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}{namespace}}}\nspec: {{{observer}planeID: {plane_id}, clusterAgent: {{clientCA: {{{field}: {secret}}}}}}}\n"
+        )
+    }
+
+    #[test]
+    fn planes_meet_within_a_type_in_both_scopes_and_all_namespaces() {
+        let ca = "{name: ca, key: k}";
+        let first = of_kind("DataPlane", "one", "a", "x", ca);
+        for (other, told) in [
+            (of_kind("DataPlane", "one", "a", "x", ca), Some("plane-twice")),
+            (of_kind("DataPlane", "two", "a", "x", ca), Some("plane-id-shared")),
+            (of_kind("DataPlane", "two", "a", "x", "{name: ca, namespace: one, key: k}"), None),
+            (of_kind("ClusterDataPlane", "", "a", "x", "{name: ca, namespace: two, key: k}"), Some("plane-id-shared")),
+            (of_kind("ClusterDataPlane", "", "a", "x", "{name: ca, namespace: one, key: k}"), None),
+            (of_kind("ClusterDataPlane", "", "a", "z", "{name: ca, namespace: one, key: k}"), Some("ca-shared")),
+            (of_kind("WorkflowPlane", "one", "a", "x", "{name: other, key: k}"), None),
+            (of_kind("ObservabilityPlane", "one", "a", "z", ca), None),
+            (of_kind("BuildPlane", "one", "a", "x", ca), None),
+        ] {
+            let found: Vec<_> = met(&[&first, &other]).into_iter().map(|(_, rule, _)| rule).collect();
+            assert_eq!(found, Vec::from_iter(told), "{other}");
+        }
+        // Both are meant for the namespace of the context.
+        let unplaced = of_kind("DataPlane", "", "a", "x", ca);
+        assert_eq!(met(&[&unplaced, &unplaced])[0].1, "plane-twice");
+        assert_eq!(met(&[&unplaced, &first]), []);
+    }
+
     #[test]
     fn a_value_and_a_secret_cannot_be_compared() {
         let value = plane("b", "a", "x").replace("secretRef: {name: x, namespace: s, key: k}", "value: x");
