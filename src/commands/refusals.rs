@@ -30,7 +30,7 @@ pub enum Refusal {
     UnknownPlaneId(String),
     #[error("no manifest is named: give a file, a folder, or - for standard input")]
     NoManifest,
-    #[error("standard input can't be mended in place")]
+    #[error("standard input can't be fixed in place")]
     FixStdin,
     #[error("{release} has no {kind}: the kind is called {named} there")]
     NotInRelease { release: Release, kind: &'static str, named: &'static str, command: String },

@@ -457,7 +457,7 @@ impl<'t> Reader<'t> {
 
     fn alias(&mut self, id: usize, range: Range<usize>, depth: usize) -> Result<Built, Failed> {
         let Some(anchored) = self.anchors.get(&id) else {
-            return Err((range, "this alias stands inside what it refers to".into()));
+            return Err((range, "this alias is inside what it refers to".into()));
         };
         if depth + anchored.height > DEPTH_LIMIT {
             return Err((range, format!("with this alias, nested more than {DEPTH_LIMIT} deep")));
@@ -516,7 +516,7 @@ impl<'t> Reader<'t> {
             height = height.max(built.height);
             if merging {
                 if aliased && matches!(built.node.value, Value::Sequence(_)) {
-                    return Err((key.span, "`<<` takes a mapping, or a list of mappings that stands here".into()));
+                    return Err((key.span, "`<<` takes a mapping, or a list of mappings that is written here".into()));
                 }
                 merges.push((key.span, built.node));
             } else {
@@ -542,7 +542,7 @@ impl<'t> Reader<'t> {
                 kind: FaultKind::Duplicate,
                 document: self.document,
                 span: key_span.clone(),
-                message: format!("the key `{}` stands twice in one mapping", crate::text::visible(key)),
+                message: format!("the key `{}` is duplicated in its mapping", crate::text::visible(key)),
             });
         }
     }

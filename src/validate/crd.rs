@@ -35,14 +35,14 @@ const BROKEN: &str = "the API server would not take this CRD: see `kubectl apply
 const WRONG_FILE: &str = "write the CRD to a file with: kubectl get crd clusterbuildplanes.openchoreo.dev -o yaml";
 
 impl Resource {
-    /// The definitions of planes out of a file, beside which others may stand.
+    /// Reads the definitions of planes in a file, which may hold others, too.
     ///
     /// # Errors
     /// A file without any, a CRD that no API server takes, or a keyword that can't be honoured.
     pub fn all_of(manifest: &Manifest) -> Result<Vec<Self>, CrdError> {
         let reading = Reading { manifest };
         if let Some(fault) = manifest.faults.first() {
-            return Err(reading.at(fault.span.start, fault.message.clone(), "mend the file"));
+            return Err(reading.at(fault.span.start, fault.message.clone(), "fix the file"));
         }
         let whole = |message: String| CrdError { place: manifest.file.clone(), message, hint: WRONG_FILE };
         let mut defined = BTreeMap::new();

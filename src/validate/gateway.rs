@@ -36,7 +36,7 @@ pub(super) fn check(root: &Node, judged: &Judged<'_>, found: &mut Found) {
             if value.node.as_str().is_some_and(pki::holds_private_key) {
                 inline(value, None, judged, found);
             }
-            let message = "clientCA has two sources: the value wins in silence, and the Secret is never read";
+            let message = "clientCA has two sources: the value wins silently, and the Secret is never read";
             let path = format!("{CLIENT_CA}.{}", secret.key);
             found.add(&CA_SOURCE_BOTH, secret.key_span.clone(), &path, message, "never read").help =
                 Some("keep one of the two".into());
@@ -150,11 +150,11 @@ impl Remark {
             }
             kind if kind.bars_every_agent() => ("every agent is refused", None),
             DefectKind::PartlyUseless => ("it does nothing", None),
-            DefectKind::Doubled => ("a double", None),
+            DefectKind::Doubled => ("duplicate", None),
             DefectKind::PinnedLeaf => {
                 ("pinned", Some("let the agent's certificate be issued by a CA, and name that CA here"))
             }
-            _ => ("", Some("put the next CA beside it: agents of either are then let in")),
+            _ => ("", Some("put the next CA next to it: agents of either are then authorized")),
         };
         let instead = match defect.kind {
             DefectKind::NotRawPem => Bundle::normalized(text.as_bytes()).ok().map(|bundle| bundle.pem().to_owned()),

@@ -63,8 +63,7 @@ impl Neighbours {
             (first != plane).then_some((first, span))
         });
         if let Some((first, span)) = twice {
-            let message =
-                format!("a plane of this name stands at {}, too: the one applied last wins", self.place(first));
+            let message = format!("this plane is also described at {}: the one applied last wins", self.place(first));
             tell(&PLANE_TWICE, span, "metadata.name", message, "again");
             // Both mean one plane, so what they have in common is no wonder.
             return;
@@ -145,7 +144,7 @@ mod tests {
         told(
             &plane("a", "b", "ca-b"),
             "plane-twice",
-            "a plane of this name stands at 0.yaml:4, too: the one applied last wins",
+            "this plane is also described at 0.yaml:4: the one applied last wins",
         );
         told(&plane("b", "a", "ca-b"), "plane-id-shared", &plane_id_shared("a", "the plane at 0.yaml:4"));
         told(&plane("b", "b", "ca-a"), "ca-shared", &ca_shared("the plane at 0.yaml:4"));

@@ -85,8 +85,8 @@ rules! {
         bad "spec:\n  planeID: «.inf»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     DUPLICATE_KEY = "duplicate-key" Error Schema
-        "no key stands twice in one mapping",
-        "The API server refuses such a manifest when it validates strictly; otherwise, and with kubectl, the last one wins in silence. A merge (`<<`) brings keys, too.",
+        "no key is duplicated in a mapping",
+        "The API server refuses such a manifest when it validates strictly; otherwise, and with kubectl, the last one wins silently. A merge (`<<`) brings keys, too.",
         bad "spec:\n  planeID: shared-builder\n  «planeID»: shared-builder-2\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
         good "spec:\n  planeID: shared-builder-2\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     NOT_AN_OBJECT = "not-an-object" Error Schema
@@ -96,7 +96,7 @@ rules! {
         good "kind: List\napiVersion: v1\nitems: []\n";
     UNKNOWN_FIELD = "unknown-field" Error Schema
         "every field is one that the resource has",
-        "Strict validation refuses it. Without it the API server drops the field in silence, and what was meant doesn't happen. A field of another release is named with the release. --fix renames secretRef to secretKeyRef and back, as the release has it, and a field that differs in its letters' case only.",
+        "Strict validation refuses it. Without it the API server drops the field silently, and what was meant doesn't happen. A field of another release is named with the release. --fix renames secretRef to secretKeyRef and back, as the release has it, and a field that differs in its letters' case only.",
         bad "spec:\n  «planeId»: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     WRONG_TYPE = "wrong-type" Error Schema
@@ -145,7 +145,7 @@ rules! {
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  parallel: «99»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  parallel: 4\n";
     NOT_UNIQUE = "not-unique" Error Schema
-        "nothing stands twice in a list that is a set or a map",
+        "nothing is duplicated in a list that is a set or a map",
         "Where the CRD has x-kubernetes-list-type set or map.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  builders: [a, «a»]\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  builders: [a, b]\n";
@@ -211,7 +211,7 @@ rules! {
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA: {value: <a CA>}\n";
     CA_SOURCE_BOTH = "ca-source-both" Error Gateway
         "clientCA has one source only",
-        "With both the value wins in silence and the Secret is never read: whoever renews the CA in the Secret changes nothing.",
+        "With both the value wins silently and the Secret is never read: a new CA in the Secret changes nothing.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n      «secretRef»: {namespace: openchoreo-system, name: ca, key: ca.crt}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      secretRef: {namespace: openchoreo-system, name: ca, key: ca.crt}\n";
     CA_SECRET_NAMESPACE = "ca-secret-namespace" Error Gateway
@@ -270,13 +270,13 @@ rules! {
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a CA that expires soon>»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_PARTLY_USELESS = "ca-partly-useless" Warning Practice
-        "every certificate of the bundle is of use",
+        "every certificate of the bundle is usable",
         "One that has expired, isn't valid yet, can't be parsed or can't verify client certificates does nothing beside the others; left there it hides what counts.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a CA><an expired CA>»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_DOUBLED = "ca-doubled" Warning Practice
-        "no certificate stands twice in the bundle",
-        "It changes nothing today. After a rotation that removes one of them the other goes on trusting the old CA. `choreoctl certs bundle` leaves doubles out.",
+        "no certificate is duplicated in the bundle",
+        "It changes nothing today. After a rotation that removes one of them the other goes on trusting the old CA. `choreoctl certs bundle` leaves duplicates out.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a CA><a CA>»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_SHARED = "ca-shared" Warning Practice

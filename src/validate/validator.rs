@@ -277,6 +277,15 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_are_valid() {
+        for family in ["workflow", "data", "observability"] {
+            let path = format!("{}/examples/{family}-plane.yaml", env!("CARGO_MANIFEST_DIR"));
+            let judgement = reference().judge(&parse(path.clone(), std::fs::read_to_string(path).unwrap()));
+            assert_eq!((judgement.planes, judgement.findings), (1, vec![]), "{family}");
+        }
+    }
+
+    #[test]
     fn lists_are_taken_apart() {
         let text = "kind: List\napiVersion: v1\nitems:\n- kind: ConfigMap\n- apiVersion: openchoreo.dev/v1alpha1\n  kind: ClusterBuildPlane\n  metadata: {name: a}\n  spec: {}\n";
         let judgement = judge(&parse("f".into(), text.into()));

@@ -1,4 +1,4 @@
-//! `choreoctl validate`: what is wrong in manifests, without a cluster.
+//! `choreoctl validate`: judges manifests, without a cluster.
 
 mod judging;
 mod printing;
@@ -50,7 +50,7 @@ pub struct Args {
     #[arg(long, value_name = "VERSION", conflicts_with_all = ["crds", "server"], add = ArgValueCandidates::new(complete::releases))]
     release: Option<Release>,
 
-    /// Let the API server judge its part, in a dry run that stores nothing
+    /// Let the API server judge its part, in a server-side dry run
     #[arg(long, conflicts_with = "crds")]
     server: bool,
 
@@ -58,11 +58,11 @@ pub struct Args {
     #[arg(long)]
     strict: bool,
 
-    /// Write what is mended without a doubt, with comments and layout as they are
+    /// Apply unambiguous fixes to the files, keeping comments and layout
     #[arg(long)]
     fix: bool,
 
-    /// With --fix: none writes, client and server only show what would be written
+    /// Do not write: `client` and `server` show what --fix would change
     #[arg(long, value_name = "HOW", default_value = "none", requires = "fix", hide_possible_values = true)]
     dry_run: DryRun,
 
@@ -76,7 +76,7 @@ pub struct Args {
     #[arg(long)]
     list_rules: bool,
 
-    /// Tell why there is a rule, with examples
+    /// Explain a rule, with examples
     #[arg(long, value_name = "RULE", value_parser = rule, add = ArgValueCandidates::new(complete::rules))]
     explain: Option<&'static Rule>,
 }
