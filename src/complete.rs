@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::cluster::{self, Cluster, Namespaces, Options};
 use crate::doctor::explained;
-use crate::plane::{DEFAULT_KIND, KINDS, Kind, Plane, State};
+use crate::plane::{DEFAULT_KIND, KINDS, Kind, Plane, Release, State};
 use crate::term::{self, Term};
 use crate::validate::RULES;
 
@@ -166,6 +166,19 @@ fn candidates(names: Vec<String>) -> Vec<CompletionCandidate> {
 /// Ids of the rules of `validate`.
 pub fn rules() -> Vec<CompletionCandidate> {
     RULES.iter().map(|rule| CompletionCandidate::new(rule.id).help(Some(rule.about.into()))).collect()
+}
+
+/// Words that name a kind.
+pub fn kind_words() -> Vec<CompletionCandidate> {
+    KINDS
+        .iter()
+        .map(|kind| CompletionCandidate::new(kind.kind.to_lowercase()).help(Some(kind.family.purpose.into())))
+        .collect()
+}
+
+/// Releases that planes are judged by.
+pub fn releases() -> Vec<CompletionCandidate> {
+    Release::ALL.map(|release| CompletionCandidate::new(release.name()).help(Some(release.span().into()))).into()
 }
 
 /// Ids of the checks of `doctor`.

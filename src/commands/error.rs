@@ -71,6 +71,7 @@ mod tests {
     use crate::manifest::Error as Manifest;
     use crate::pki::{AuthorityError, BundleError, IssueError, KeyError, StoreError};
     use crate::plan::Error as Plan;
+    use crate::plane::Release;
     use crate::term::PromptError;
     use crate::validate::CrdError;
 
@@ -197,6 +198,7 @@ mod tests {
             Refusal::UnknownPlaneId(s("x")).into(),
             Refusal::NoManifest.into(),
             Refusal::FixStdin.into(),
+            Refusal::NotInRelease { release: Release::V1, kind: "x", named: "y", command: s("z") }.into(),
             CrdError { place: s("x"), message: s("x"), hint: "x" }.into(),
         ]);
         all

@@ -1,6 +1,6 @@
 //! Why a command does not begin or has no answer: the errors that commands themselves raise, with their hints.
 
-use crate::plane::DEFAULT_KIND;
+use crate::plane::{DEFAULT_KIND, Release};
 use crate::text::visible;
 
 /// Why something is not sent or printed, has no verdict, or can't be validated as asked.
@@ -30,14 +30,19 @@ pub enum Refusal {
     UnknownPlaneId(String),
     #[error("no manifest is named: give a file, a folder, or - for standard input")]
     NoManifest,
-    #[error("standard input can't be mended in place")]
+    #[error("standard input can't be fixed in place")]
     FixStdin,
+    #[error("{release} has no {kind}: the kind is called {named} there")]
+    NotInRelease { release: Release, kind: &'static str, named: &'static str, command: String },
 }
 
 impl Refusal {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::InvalidFiles { command } | Self::OtherKinds { command, .. } | Self::ToTerminal { command } => command,
+            Self::InvalidFiles { command }
+            | Self::OtherKinds { command, .. }
+            | Self::ToTerminal { command }
+            | Self::NotInRelease { command, .. } => command,
             Self::Twice { .. } => "leave one of them out",
             Self::Lockout => {
                 "put the new CA beside the old one until the agents present the new certificate (`choreoctl certs rotate` does all of it), or add --allow-lockout"

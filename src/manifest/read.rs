@@ -457,7 +457,7 @@ impl<'t> Reader<'t> {
 
     fn alias(&mut self, id: usize, range: Range<usize>, depth: usize) -> Result<Built, Failed> {
         let Some(anchored) = self.anchors.get(&id) else {
-            return Err((range, "this alias stands inside what it refers to".into()));
+            return Err((range, "this alias is inside what it refers to".into()));
         };
         if depth + anchored.height > DEPTH_LIMIT {
             return Err((range, format!("with this alias, nested more than {DEPTH_LIMIT} deep")));
@@ -516,7 +516,7 @@ impl<'t> Reader<'t> {
             height = height.max(built.height);
             if merging {
                 if aliased && matches!(built.node.value, Value::Sequence(_)) {
-                    return Err((key.span, "`<<` takes a mapping, or a list of mappings that stands here".into()));
+                    return Err((key.span, "`<<` takes a mapping, or a list of mappings that is written here".into()));
                 }
                 merges.push((key.span, built.node));
             } else {
@@ -542,7 +542,7 @@ impl<'t> Reader<'t> {
                 kind: FaultKind::Duplicate,
                 document: self.document,
                 span: key_span.clone(),
-                message: format!("the key `{}` stands twice in one mapping", crate::text::visible(key)),
+                message: format!("the key `{}` is duplicated in its mapping", crate::text::visible(key)),
             });
         }
     }
@@ -582,6 +582,9 @@ fn scalar(text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>) -> Result<V
     {
         return Err(format!("the control character U+{:04X} can't stand in YAML", u32::from(c)));
     }
+    // A line separator ends the line, so at the end of a plain scalar it is none of its text.
+    let separators = [' ', '\t', '\u{85}', '\u{2028}', '\u{2029}'];
+    let text = if style == ScalarStyle::Plain { text.trim_end_matches(separators) } else { &text };
     match tag {
         Some("binary") => {
             let compact = text.replace(['\r', '\n'], "");
@@ -589,10 +592,10 @@ fn scalar(text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>) -> Result<V
                 base64::engine::general_purpose::STANDARD.decode(compact).map_err(|_| "`!!binary` is not base64")?;
             String::from_utf8(bytes).map(Value::String).map_err(|_| "`!!binary` is not text".into())
         }
-        Some(name @ ("bool" | "int" | "float" | "null" | "timestamp")) => tagged(name, &text),
-        None if style == ScalarStyle::Plain => plain(&text),
+        Some(name @ ("bool" | "int" | "float" | "null" | "timestamp")) => tagged(name, text),
+        None if style == ScalarStyle::Plain => plain(text),
         // To any other name it is a text.
-        _ => Ok(Value::String(text.into_owned())),
+        _ => Ok(Value::String(text.to_owned())),
     }
 }
 
@@ -693,6 +696,16 @@ mod tests {
         let manifest = read(text);
         assert_eq!(manifest.faults, [], "{text}");
         manifest.documents[0].root.to_json()
+    }
+
+    #[test]
+    fn a_line_separator_at_the_end_of_a_plain_scalar_is_none_of_it() {
+        for separator in ['\u{85}', '\u{2028}', '\u{2029}'] {
+            let text = format!("a: {separator}\nb: x{separator}\nc: [w {separator} , z]\nd: !!str {separator}\n");
+            assert_eq!(value(&text), json!({"a": null, "b": "x", "c": ["w", "z"], "d": ""}), "{text:?}");
+            assert_eq!(value(&format!("a: \"{separator}\"\n"))["a"].as_str().unwrap().chars().count(), 1);
+            assert!(fault(&format!("a: x{separator}y\n")).message.contains("use quotes"));
+        }
     }
 
     fn fault(text: &str) -> Fault {

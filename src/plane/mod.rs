@@ -34,7 +34,7 @@ pub use name::{
 };
 pub use plane_name::{KindWord, PlaneName, Wanted, Word};
 pub use release::Release;
-pub use releases::{Difference, PLANE_ID_REQUIRED, SECRET_KEY_REF, Served};
+pub use releases::{Change, Difference, PLANE_ID_REQUIRED, Served};
 pub use resource::{AgentConnection, ObservabilityPlaneRef, Plane, SecretKeyRef, SecretStoreRef};
 pub use selector::Selector;
 pub use snapshot::{Side, Snapshot};

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::kind::{Field, Kind};
 use super::release::Release;
 
 /// One difference between the reference and released software.
@@ -23,13 +24,6 @@ pub static PLANE_ID_REQUIRED: Difference = Difference {
     instead: "their CRD requires it",
 };
 
-pub static SECRET_KEY_REF: Difference = Difference {
-    path: "spec.clusterAgent.clientCA.secretRef",
-    reference: "secretRef",
-    releases: "v1.0 and later",
-    instead: "it is called secretKeyRef",
-};
-
 /// All of them, by field.
 pub static DIFFERENCES: &[&Difference] = &[
     &Difference {
@@ -45,7 +39,12 @@ pub static DIFFERENCES: &[&Difference] = &[
         instead: "the gateway reads namespaced BuildPlanes only, so no agent can connect through a ClusterBuildPlane",
     },
     &PLANE_ID_REQUIRED,
-    &SECRET_KEY_REF,
+    &Difference {
+        path: "spec.clusterAgent.clientCA.secretRef",
+        reference: "secretRef",
+        releases: "v1.0 and later",
+        instead: "it is called secretKeyRef",
+    },
     &Difference {
         path: "spec.clusterAgent.clientCA.secretRef.namespace",
         reference: "required for a cluster-scoped resource",
@@ -77,6 +76,54 @@ pub static DIFFERENCES: &[&Difference] = &[
         instead: "their CRD requires it",
     },
 ];
+
+/// A field that only some releases have.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Change {
+    pub path: &'static str,
+    /// The kinds that have it: all, or those with this field.
+    of: Option<Field>,
+    /// What happened to it, as `v1.0 removed it`.
+    pub what: &'static str,
+    /// Its name in the other releases.
+    pub other_name: Option<&'static str>,
+}
+
+static CHANGES: &[Change] = &[
+    Change {
+        path: "spec.clusterAgent.clientCA.secretRef",
+        of: None,
+        what: "v1.0 renamed it to secretKeyRef",
+        other_name: Some("secretKeyRef"),
+    },
+    Change {
+        path: "spec.clusterAgent.clientCA.secretKeyRef",
+        of: None,
+        what: "up to v0.17 it is called secretRef",
+        other_name: Some("secretRef"),
+    },
+    Change { path: "spec.imagePullSecretRefs", of: Some(Field::Gateway), what: "v1.0 removed it", other_name: None },
+    Change { path: "spec.finOpsAgentURL", of: Some(Field::Observer), what: "v1.1 introduced it", other_name: None },
+    Change {
+        path: "spec.gateway.publicVirtualHost",
+        of: Some(Field::Gateway),
+        what: "v0.17 replaced it by ingress and egress",
+        other_name: None,
+    },
+    Change {
+        path: "spec.gateway.organizationVirtualHost",
+        of: Some(Field::Gateway),
+        what: "v0.17 replaced it by ingress and egress",
+        other_name: None,
+    },
+];
+
+impl Change {
+    /// Returns what happened to a field of a kind.
+    pub fn of(kind: &Kind, path: &str) -> Option<&'static Self> {
+        CHANGES.iter().find(|change| change.path == path && change.of.is_none_or(|field| kind.has(field)))
+    }
+}
 
 /// What a CRD that is served says of the fields that releases differ in. Helm never upgrades a CRD, so the release that
 /// runs may be another one than the CRD's.
@@ -129,6 +176,19 @@ mod tests {
             }
         }
         assert_eq!(Difference::of("spec.planeID").count(), 1);
+    }
+
+    #[test]
+    fn a_changed_field_is_one_of_its_kinds_only() {
+        let kind = |word| Kind::of_word(word).unwrap();
+        assert_eq!(Change::of(kind("dp"), "spec.imagePullSecretRefs").unwrap().what, "v1.0 removed it");
+        assert_eq!(Change::of(kind("cwp"), "spec.imagePullSecretRefs"), None);
+        for change in CHANGES {
+            let Some(name) = change.other_name else { continue };
+            let (above, own) = change.path.rsplit_once('.').unwrap();
+            let other = Change::of(kind("cbp"), &format!("{above}.{name}")).unwrap();
+            assert_eq!(other.other_name, Some(own), "{change:?}");
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub fn unified(before: &str, after: &str, before_name: &str, after_name: &str) -
 /// What a manifest's text becomes, without the lines of private keys.
 pub fn of_manifests(before: &Manifest, after: &Manifest) -> String {
     let name = visible(&before.file);
-    unified(&shown(&before.text), &shown(&after.text), &name, &format!("{name} (mended)"))
+    unified(&shown(&before.text), &shown(&after.text), &name, &format!("{name} (fixed)"))
 }
 
 /// A text with its hidden characters visible, and without the lines of private keys.

@@ -35,14 +35,14 @@ const BROKEN: &str = "the API server would not take this CRD: see `kubectl apply
 const WRONG_FILE: &str = "write the CRD to a file with: kubectl get crd clusterbuildplanes.openchoreo.dev -o yaml";
 
 impl Resource {
-    /// The definitions of planes out of a file, beside which others may stand.
+    /// Reads the definitions of planes in a file, which may hold others, too.
     ///
     /// # Errors
     /// A file without any, a CRD that no API server takes, or a keyword that can't be honoured.
     pub fn all_of(manifest: &Manifest) -> Result<Vec<Self>, CrdError> {
         let reading = Reading { manifest };
         if let Some(fault) = manifest.faults.first() {
-            return Err(reading.at(fault.span.start, fault.message.clone(), "mend the file"));
+            return Err(reading.at(fault.span.start, fault.message.clone(), "fix the file"));
         }
         let whole = |message: String| CrdError { place: manifest.file.clone(), message, hint: WRONG_FILE };
         let mut defined = BTreeMap::new();
@@ -298,6 +298,7 @@ impl Reading<'_> {
 mod tests {
     use super::*;
     use crate::manifest::parse;
+    use crate::plane::{DEFAULT_KIND, Release};
     use crate::validate::tests::crd;
 
     #[test]
@@ -323,9 +324,9 @@ mod tests {
 
     #[test]
     fn the_crd_is_found_among_others() {
-        let other = "kind: CustomResourceDefinition\nspec: {names: {kind: ClusterWorkflowPlane}}\n";
+        let other = "kind: CustomResourceDefinition\nspec: {names: {kind: Environment}}\n";
         let read = |text: &str| Resource::all_of(&parse("f".into(), text.into()));
-        assert!(read(other).unwrap_err().message.contains("ClusterWorkflowPlane"));
+        assert!(read(other).unwrap_err().message.contains("no CustomResourceDefinition"));
         assert!(read("a: 1").unwrap_err().message.contains("no CustomResourceDefinition"));
         assert!(read("a: [").unwrap_err().place.starts_with("f:"));
         let both = format!("{other}---\n{}", &DEFAULT_KIND.crd(Release::V0).unwrap());

@@ -1,19 +1,16 @@
 //! Fields of planes that have words of their own, beside those that their schema gives them.
 
 use super::rules::{PLANE_ID_FORMAT, Rule};
-use crate::plane::{Difference, SECRET_KEY_REF};
+use crate::plane::Difference;
 
 pub(super) const CLIENT_CA: &str = "spec.clusterAgent.clientCA";
 
-/// What helps with a field that is unknown, or whose text is of the wrong type.
+/// What helps with a field whose text is of the wrong type.
 pub(super) fn help(path: &str) -> Option<String> {
     match path {
         "spec.observabilityPlaneRef" => Difference::of(path)
             .find(|difference| difference.instead.contains("string"))
             .map(|d| format!("in {} {}; later it is {}", d.releases, d.instead, d.reference)),
-        "spec.clusterAgent.clientCA.secretKeyRef" => {
-            Some(format!("it is the name of secretRef in {}; to v0.17 write `secretRef`", SECRET_KEY_REF.releases))
-        }
         _ => None,
     }
 }

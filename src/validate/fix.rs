@@ -2,11 +2,13 @@
 
 use std::ops::Range;
 
+use crate::manifest::Node;
+
 /// A change that is safe: it says what was said already, in the words that count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fix {
-    /// Another name for a key.
-    Rename { key: Range<usize>, name: String },
+    /// Another name for a key, or another word as a value.
+    Rename { word: Range<usize>, from: String, name: String },
     /// A field in front of the first one of a mapping.
     Insert {
         /// The first one's key.
@@ -31,14 +33,14 @@ impl Fix {
     /// The change as an edit; none where the text is written in a way that it can't be made in.
     pub fn edit(&self, text: &str) -> Option<Edit> {
         match self {
-            Self::Rename { key, name } => {
-                // A merge stands for the keys that it brings.
-                if !text[key.clone()].trim_matches(['"', '\'']).eq_ignore_ascii_case(name) {
+            Self::Rename { word, from, name } => {
+                // A merge stands for the keys that it brings, and an alias for what is elsewhere.
+                if text[word.clone()].trim_matches(['"', '\'']) != from {
                     return None;
                 }
-                let quotes = text[key.clone()].starts_with(['"', '\'']).then(|| &text[key.start..=key.start]);
+                let quotes = text[word.clone()].starts_with(['"', '\'']).then(|| &text[word.start..=word.start]);
                 let quotes = quotes.unwrap_or_default();
-                Some(Edit { range: key.clone(), text: format!("{quotes}{name}{quotes}") })
+                Some(Edit { range: word.clone(), text: format!("{quotes}{name}{quotes}") })
             }
             Self::Insert { before, mapping, key, value } => {
                 let at = before.start..before.start;
@@ -77,6 +79,30 @@ impl Fix {
             }
         }
     }
+}
+
+/// A field in front of the others of a mapping, if all on the way to it stands where it is written, and nothing but
+/// the mapping's own text would change.
+pub(super) fn insertion(root: &Node, way: &[&Node], key: &str, value: &str) -> Option<Fix> {
+    let last = way.last()?;
+    let first = last.entries().first()?;
+    let written = is_written_here(root, way) && last.contains(&first.key_span);
+    (last.entry(key).is_none() && written).then(|| Fix::Insert {
+        before: first.key_span.clone(),
+        mapping: last.span.clone(),
+        key: key.to_owned(),
+        value: value.to_owned(),
+    })
+}
+
+/// Whether each node stands inside the one above it, and none comes through an alias.
+pub(super) fn is_written_here(root: &Node, way: &[&Node]) -> bool {
+    let mut above = root;
+    way.iter().all(|node| {
+        let within = above.contains(&node.span);
+        above = node;
+        within
+    })
 }
 
 /// A text with edits, of which those that overlap an earlier one are left out.

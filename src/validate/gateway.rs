@@ -4,95 +4,12 @@ use jiff::Timestamp;
 
 use super::fields::CLIENT_CA;
 use super::finding::Found;
-use super::fix::{Fix, quoted};
+use super::fix::{Fix, is_written_here};
 use super::memory::Memory;
-use super::rules::{
-    CA_SECRET_NAME, CA_SECRET_NAMESPACE, CA_SOURCE_BOTH, CA_SOURCE_MISSING, OBSERVABILITY_KIND_MISSING,
-    PLANE_ID_MISSING, REQUIRED_FIELD, RULES, Rule,
-};
+use super::rules::{CA_SECRET_NAME, CA_SECRET_NAMESPACE, CA_SOURCE_BOTH, CA_SOURCE_MISSING, RULES, Rule};
 use crate::manifest::{Entry, Node, Value};
 use crate::pki::{self, Bundle, Defect, DefectKind, SOON};
-use crate::plane::{Difference, OBSERVABILITY_KIND, PLANE_ID_REQUIRED, is_dns_label, is_dns_subdomain};
-
-/// What releases' CRDs demand beyond the reference's.
-pub(super) fn releases(root: &Node, found: &mut Found) {
-    let Some(spec) = root.entry("spec") else {
-        return;
-    };
-    // One that differs in its letters' case only is told as unknown.
-    let left_out = |node: &Node, key: &str| {
-        matches!(node.value, Value::Mapping(_))
-            && absent(node, key)
-            && !node.entries().iter().any(|entry| entry.key.eq_ignore_ascii_case(key) && entry.key != key)
-    };
-    if left_out(&spec.node, "planeID") {
-        let Difference { releases, instead, .. } = PLANE_ID_REQUIRED;
-        let name = root.at(&["metadata", "name"]).and_then(Node::as_str).unwrap_or("NAME");
-        let message = format!("planeID is left out: in {releases} {instead}");
-        let finding =
-            found.add(&PLANE_ID_MISSING, spec.key_span.clone(), "spec.planeID", message, "planeID is missing");
-        let written = quoted(name);
-        if is_dns_label(name) {
-            finding.help = Some(format!("write `planeID: {written}`, which is what it defaults to"));
-            finding.fix = insertion(root, &[&spec.node], "planeID", &written);
-        } else {
-            finding.help = Some("write the agent's planeID: it defaults to the name, which can't be one".into());
-        }
-    }
-    if let Some(reference) = spec.node.entry("observabilityPlaneRef").filter(|entry| left_out(&entry.node, "kind")) {
-        let path = "spec.observabilityPlaneRef.kind";
-        let difference = Difference::of(path).next();
-        let message =
-            difference.map(|d| format!("kind is left out: in {} {}", d.releases, d.instead)).unwrap_or_default();
-        let finding =
-            found.add(&OBSERVABILITY_KIND_MISSING, reference.key_span.clone(), path, message, "kind is missing");
-        finding.help = Some(format!("write `kind: {OBSERVABILITY_KIND}`, which is what it defaults to"));
-        finding.fix = insertion(root, &[&spec.node, &reference.node], "kind", OBSERVABILITY_KIND);
-    }
-}
-
-/// What the reference has a default for and a CRD requires can be written.
-pub(super) fn fill_in(root: &Node, found: &mut Found) {
-    let name = root.at(&["metadata", "name"]).and_then(Node::as_str).filter(|name| is_dns_label(name)).map(quoted);
-    let (spec, reference) = (root.get("spec"), root.at(&["spec", "observabilityPlaneRef"]));
-    for finding in found.findings.iter_mut().filter(|finding| finding.rule == &REQUIRED_FIELD) {
-        finding.fix = match (finding.path.as_str(), spec, reference, &name) {
-            ("spec.planeID", Some(spec), _, Some(name)) => insertion(root, &[spec], "planeID", name),
-            ("spec.observabilityPlaneRef.kind", Some(spec), Some(reference), _) => {
-                insertion(root, &[spec, reference], "kind", OBSERVABILITY_KIND)
-            }
-            _ => None,
-        };
-    }
-}
-
-/// A field in front of the others of a mapping, if all on the way to it stands where it is written, and nothing but
-/// the mapping's own text would change.
-fn insertion(root: &Node, way: &[&Node], key: &str, value: &str) -> Option<Fix> {
-    let last = way.last()?;
-    let first = last.entries().first()?;
-    let written = is_written_here(root, way) && last.contains(&first.key_span);
-    (last.entry(key).is_none() && written).then(|| Fix::Insert {
-        before: first.key_span.clone(),
-        mapping: last.span.clone(),
-        key: key.to_owned(),
-        value: value.to_owned(),
-    })
-}
-
-/// Whether each node stands inside the one above it, and none comes through an alias.
-fn is_written_here(root: &Node, way: &[&Node]) -> bool {
-    let mut above = root;
-    way.iter().all(|node| {
-        let within = above.contains(&node.span);
-        above = node;
-        within
-    })
-}
-
-fn absent(node: &Node, key: &str) -> bool {
-    node.get(key).is_none_or(Node::is_null)
-}
+use crate::plane::{Kind, Release, Scope, is_dns_label, is_dns_subdomain};
 
 /// The CA of a plane, as far as it is known without a cluster.
 pub(super) fn check(root: &Node, judged: &Judged<'_>, found: &mut Found) {
@@ -103,22 +20,23 @@ pub(super) fn check(root: &Node, judged: &Judged<'_>, found: &mut Found) {
         return;
     };
     let value = ca.node.entry("value").filter(|entry| !entry.node.is_null() && entry.node.as_str() != Some(""));
-    // Later releases call it secretKeyRef.
-    let secret =
-        ["secretRef", "secretKeyRef"].iter().find_map(|key| ca.node.entry(key).filter(|entry| !entry.node.is_null()));
+    let secret = Release::ALL
+        .iter()
+        .find_map(|release| ca.node.entry(release.secret_field()).filter(|entry| !entry.node.is_null()));
     match (value, secret) {
         (None, None) => {
             let message = "clientCA names no CA: the gateway skips such a plane, and no agent can connect";
-            found
-                .add(&CA_SOURCE_MISSING, ca.key_span.clone(), CLIENT_CA, message, "neither value nor secretRef")
-                .help = Some("write the CA's PEM as value, or name a Secret with secretRef".into());
+            let field = judged.secret_field;
+            let label = format!("neither value nor {field}");
+            found.add(&CA_SOURCE_MISSING, ca.key_span.clone(), CLIENT_CA, message, label).help =
+                Some(format!("write the CA's PEM as value, or name a Secret with {field}"));
         }
         (Some(value), Some(secret)) => {
             // The key is the worse of the two faults.
             if value.node.as_str().is_some_and(pki::holds_private_key) {
                 inline(value, None, judged, found);
             }
-            let message = "clientCA has two sources: the value wins in silence, and the Secret is never read";
+            let message = "clientCA has two sources: the value wins silently, and the Secret is never read";
             let path = format!("{CLIENT_CA}.{}", secret.key);
             found.add(&CA_SOURCE_BOTH, secret.key_span.clone(), &path, message, "never read").help =
                 Some("keep one of the two".into());
@@ -128,12 +46,13 @@ pub(super) fn check(root: &Node, judged: &Judged<'_>, found: &mut Found) {
             inline(value, written.then_some(&ca.node), judged, found);
         }
         (None, Some(secret)) => {
-            if matches!(secret.node.value, Value::Mapping(_))
-                && (absent(&secret.node, "namespace")
-                    || secret.node.get("namespace").and_then(Node::as_str) == Some(""))
-            {
+            let given = secret.node.get("namespace").is_some_and(|node| !node.is_null() && node.as_str() != Some(""));
+            if matches!(secret.node.value, Value::Mapping(_)) && !given && judged.kind.scope == Scope::Cluster {
                 let path = format!("{CLIENT_CA}.{}.namespace", secret.key);
-                let message = "secretRef needs a namespace: a cluster-scoped plane has none of its own, and the gateway's look-up fails";
+                let message = format!(
+                    "{} needs a namespace: a cluster-scoped plane has none of its own, and the gateway's look-up fails",
+                    secret.key
+                );
                 found.add(&CA_SECRET_NAMESPACE, secret.key_span.clone(), &path, message, "namespace is missing").help =
                     Some("write the Secret's namespace".into());
             }
@@ -196,8 +115,11 @@ pub(super) struct Remark {
     instead: Option<String>,
 }
 
-/// When CAs are judged, and what was said of each text before: many planes may have the same.
+/// The plane's kind, when its CA is judged, and what was said of each text before: many planes may have the same.
 pub(super) struct Judged<'v> {
+    pub kind: &'static Kind,
+    /// What refers to a Secret in the release that it is judged by.
+    pub secret_field: &'static str,
     pub at: Timestamp,
     pub known: &'v Remarks,
 }
@@ -228,11 +150,11 @@ impl Remark {
             }
             kind if kind.bars_every_agent() => ("every agent is refused", None),
             DefectKind::PartlyUseless => ("it does nothing", None),
-            DefectKind::Doubled => ("a double", None),
+            DefectKind::Doubled => ("duplicate", None),
             DefectKind::PinnedLeaf => {
                 ("pinned", Some("let the agent's certificate be issued by a CA, and name that CA here"))
             }
-            _ => ("", Some("put the next CA beside it: agents of either are then let in")),
+            _ => ("", Some("put the next CA next to it: agents of either are then authorized")),
         };
         let instead = match defect.kind {
             DefectKind::NotRawPem => Bundle::normalized(text.as_bytes()).ok().map(|bundle| bundle.pem().to_owned()),
@@ -245,7 +167,7 @@ impl Remark {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::validate::tests::{found, pems, plane};
+    use crate::validate::tests::{found, pems, plane, plane_of};
     use base64::Engine as _;
 
     #[test]
@@ -293,6 +215,24 @@ mod tests {
                 assert!(found(&text).iter().any(|found| found.0 == "ca-private-key"), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn the_namespace_of_a_secret_is_the_own_one_of_a_namespaced_plane() {
+        let spec = |field| format!("{{planeID: a, clusterAgent: {{clientCA: {{{field}: {{name: ca, key: k}}}}}}}}");
+        for (kind, field, told) in [
+            ("ClusterWorkflowPlane", "secretKeyRef", true),
+            ("ClusterDataPlane", "secretKeyRef", true),
+            ("ClusterBuildPlane", "secretRef", true),
+            ("WorkflowPlane", "secretKeyRef", false),
+            ("DataPlane", "secretKeyRef", false),
+            ("BuildPlane", "secretRef", false),
+        ] {
+            let expected = told.then(|| ("ca-secret-namespace", field.to_owned()));
+            assert_eq!(found(&plane_of(kind, &spec(field))), Vec::from_iter(expected), "{kind}");
+        }
+        let none = found(&plane_of("DataPlane", "{clusterAgent: {clientCA: {}}}"));
+        assert_eq!(none, [("ca-source-missing", "clientCA".to_owned())]);
     }
 
     #[test]

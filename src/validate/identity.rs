@@ -6,9 +6,11 @@ use std::sync::LazyLock;
 
 use crate::manifest::{Node, Object};
 use crate::pki;
+use crate::plane::{Kind, Release, Scope};
 use crate::text::visible;
 
-/// What a plane can have in common with another, as hashes.
+/// What a plane can have in common with another, as hashes: with one of the same planeType, as the agents of other types
+/// do not meet it.
 #[derive(Clone, Debug)]
 pub(super) struct Identity {
     pub document: usize,
@@ -31,32 +33,44 @@ fn hash(parts: &[&[u8]]) -> u64 {
     hasher.finish()
 }
 
+/// A text that isn't empty, and where it is.
+fn text(node: Option<&Node>) -> Option<(&str, Range<usize>)> {
+    let node = node?;
+    Some((node.as_str().filter(|text| !text.is_empty())?, node.span.clone()))
+}
+
 impl Identity {
-    pub fn of(object: Object<'_>) -> Self {
+    pub fn of(object: Object<'_>, kind: &Kind) -> Self {
         let root = object.node;
-        let text = |node: Option<&Node>| {
-            let node = node?;
-            let text = node.as_str().filter(|text| !text.is_empty())?;
-            Some((hash(&[text.as_bytes()]), node.span.clone(), visible(text).chars().take(63).collect::<String>()))
+        let own = match kind.scope {
+            Scope::Cluster => Some(""),
+            // Of one that is left out, the context decides.
+            Scope::Namespaced => text(root.at(&["metadata", "namespace"])).map(|(namespace, _)| namespace),
         };
+        let of_type = kind.family.plane_type.as_bytes();
         let name = root.at(&["metadata", "name"]);
         let ca = root.at(&["spec", "clusterAgent"]).and_then(|agent| agent.entry("clientCA"));
         let source = |key| ca.and_then(|ca| ca.node.get(key));
         let value = source("value").and_then(Node::as_str).unwrap_or_default();
-        let secret = source("secretRef").map(|secret| {
-            let part = |key| secret.get(key).and_then(Node::as_str).unwrap_or_default().as_bytes();
-            hash(&[b"secret", part("namespace"), part("name"), part("key")])
+        let secret = Release::ALL.iter().find_map(|release| source(release.secret_field())).and_then(|secret| {
+            let part = |key| text(secret.get(key)).map(|(text, _)| text);
+            let namespace = part("namespace").or(own)?;
+            let [name, key] = ["name", "key"].map(|key| part(key).unwrap_or_default().as_bytes());
+            Some(hash(&[of_type, b"secret", namespace.as_bytes(), name, key]))
         });
         let by_secret = value.is_empty();
         let cas = if by_secret {
             secret.into_iter().collect()
         } else {
-            pki::certificates(value).iter().map(|der| hash(&[b"certificate", der])).collect()
+            pki::certificates(value).iter().map(|der| hash(&[of_type, b"certificate", der])).collect()
         };
         Self {
             document: object.document,
-            name: text(name).map(|(hash, span, _)| (hash, span)),
-            plane_id: text(root.at(&["spec", "planeID"]).or(name)),
+            name: text(name).map(|(name, span)| {
+                (hash(&[kind.plural.as_bytes(), own.unwrap_or_default().as_bytes(), name.as_bytes()]), span)
+            }),
+            plane_id: text(root.at(&["spec", "planeID"]).or(name))
+                .map(|(id, span)| (hash(&[of_type, id.as_bytes()]), span, visible(id).chars().take(63).collect())),
             cas,
             by_secret,
             ca: ca.map_or_else(|| root.span.clone(), |entry| entry.key_span.clone()),
@@ -72,10 +86,11 @@ impl Identity {
 mod tests {
     use super::*;
     use crate::manifest::{objects, parse};
+    use crate::plane::DEFAULT_KIND;
     use crate::validate::tests::{pems, plane};
 
     fn of(spec: &str) -> Identity {
-        Identity::of(objects(&parse("f".into(), plane(spec)))[0])
+        Identity::of(objects(&parse("f".into(), plane(spec)))[0], DEFAULT_KIND)
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod identity;
 mod memory;
 mod metadata;
 mod neighbours;
+mod releases;
 mod rules;
 mod schema;
 mod server;

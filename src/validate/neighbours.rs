@@ -63,8 +63,7 @@ impl Neighbours {
             (first != plane).then_some((first, span))
         });
         if let Some((first, span)) = twice {
-            let message =
-                format!("a plane of this name stands at {}, too: the one applied last wins", self.place(first));
+            let message = format!("this plane is also described at {}: the one applied last wins", self.place(first));
             tell(&PLANE_TWICE, span, "metadata.name", message, "again");
             // Both mean one plane, so what they have in common is no wonder.
             return;
@@ -145,13 +144,47 @@ mod tests {
         told(
             &plane("a", "b", "ca-b"),
             "plane-twice",
-            "a plane of this name stands at 0.yaml:4, too: the one applied last wins",
+            "this plane is also described at 0.yaml:4: the one applied last wins",
         );
         told(&plane("b", "a", "ca-b"), "plane-id-shared", &plane_id_shared("a", "the plane at 0.yaml:4"));
         told(&plane("b", "b", "ca-a"), "ca-shared", &ca_shared("the plane at 0.yaml:4"));
         for others in [plane("b", "b", "ca-b"), plane("b", "a", "ca-a")] {
             assert_eq!(met(&[&first, &others]), []);
         }
+    }
+
+    /// A plane of any kind, with a CA in a Secret.
+    fn of_kind(kind: &str, namespace: &str, name: &str, plane_id: &str, secret: &str) -> String {
+        let field = if kind.ends_with("BuildPlane") { "secretRef" } else { "secretKeyRef" };
+        let namespace = if namespace.is_empty() { String::new() } else { format!(", namespace: {namespace}") };
+        let observer = if kind.contains("Observ") { "observerURL: u, " } else { "" };
+        format!(
+            "apiVersion: openchoreo.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}{namespace}}}\nspec: {{{observer}planeID: {plane_id}, clusterAgent: {{clientCA: {{{field}: {secret}}}}}}}\n"
+        )
+    }
+
+    #[test]
+    fn planes_meet_within_a_type_in_both_scopes_and_all_namespaces() {
+        let ca = "{name: ca, key: k}";
+        let first = of_kind("DataPlane", "one", "a", "x", ca);
+        for (other, told) in [
+            (of_kind("DataPlane", "one", "a", "x", ca), Some("plane-twice")),
+            (of_kind("DataPlane", "two", "a", "x", ca), Some("plane-id-shared")),
+            (of_kind("DataPlane", "two", "a", "x", "{name: ca, namespace: one, key: k}"), None),
+            (of_kind("ClusterDataPlane", "", "a", "x", "{name: ca, namespace: two, key: k}"), Some("plane-id-shared")),
+            (of_kind("ClusterDataPlane", "", "a", "x", "{name: ca, namespace: one, key: k}"), None),
+            (of_kind("ClusterDataPlane", "", "a", "z", "{name: ca, namespace: one, key: k}"), Some("ca-shared")),
+            (of_kind("WorkflowPlane", "one", "a", "x", "{name: other, key: k}"), None),
+            (of_kind("ObservabilityPlane", "one", "a", "z", ca), None),
+            (of_kind("BuildPlane", "one", "a", "x", ca), None),
+        ] {
+            let found: Vec<_> = met(&[&first, &other]).into_iter().map(|(_, rule, _)| rule).collect();
+            assert_eq!(found, Vec::from_iter(told), "{other}");
+        }
+        // Both are meant for the namespace of the context.
+        let unplaced = of_kind("DataPlane", "", "a", "x", ca);
+        assert_eq!(met(&[&unplaced, &unplaced])[0].1, "plane-twice");
+        assert_eq!(met(&[&unplaced, &first]), []);
     }
 
     #[test]

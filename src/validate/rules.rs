@@ -85,8 +85,8 @@ rules! {
         bad "spec:\n  planeID: «.inf»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     DUPLICATE_KEY = "duplicate-key" Error Schema
-        "no key stands twice in one mapping",
-        "The API server refuses such a manifest when it validates strictly; otherwise, and with kubectl, the last one wins in silence. A merge (`<<`) brings keys, too.",
+        "no key is duplicated in a mapping",
+        "The API server refuses such a manifest when it validates strictly; otherwise, and with kubectl, the last one wins silently. A merge (`<<`) brings keys, too.",
         bad "spec:\n  planeID: shared-builder\n  «planeID»: shared-builder-2\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
         good "spec:\n  planeID: shared-builder-2\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     NOT_AN_OBJECT = "not-an-object" Error Schema
@@ -96,7 +96,7 @@ rules! {
         good "kind: List\napiVersion: v1\nitems: []\n";
     UNKNOWN_FIELD = "unknown-field" Error Schema
         "every field is one that the resource has",
-        "Strict validation refuses it. Without it the API server drops the field in silence, and what was meant doesn't happen. A field of another release is named with the release; one that differs in its letters' case only is mended by --fix.",
+        "Strict validation refuses it. Without it the API server drops the field silently, and what was meant doesn't happen. A field of another release is named with the release. --fix renames secretRef to secretKeyRef and back, as the release has it, and a field that differs in its letters' case only.",
         bad "spec:\n  «planeId»: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     WRONG_TYPE = "wrong-type" Error Schema
@@ -136,7 +136,7 @@ rules! {
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  builders: [a, b]\n";
     NOT_IN_ENUM = "not-in-enum" Error Schema
         "a value is one of those that its field allows",
-        "A cluster-scoped plane can only refer to a ClusterObservabilityPlane.",
+        "A cluster-scoped plane can only refer to a ClusterObservabilityPlane, a namespaced one to an ObservabilityPlane of its namespace, too.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  observabilityPlaneRef: {kind: «ObservabilityPlane», name: production}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  observabilityPlaneRef: {kind: ClusterObservabilityPlane, name: production}\n";
     OUT_OF_RANGE = "out-of-range" Error Schema
@@ -145,7 +145,7 @@ rules! {
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  parallel: «99»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  parallel: 4\n";
     NOT_UNIQUE = "not-unique" Error Schema
-        "nothing stands twice in a list that is a set or a map",
+        "nothing is duplicated in a list that is a set or a map",
         "Where the CRD has x-kubernetes-list-type set or map.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  builders: [a, «a»]\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  builders: [a, b]\n";
@@ -189,33 +189,38 @@ rules! {
         "What a server-side dry run (--server) found, in the server's words, brought to its line.",
         bad "metadata:\n  name: shared-builder\n",
         good "metadata:\n  name: shared-builder\n";
+    KIND_OF_OTHER_RELEASE = "kind-of-other-release" Error Schema
+        "the release has the kind",
+        "v1.0 renamed BuildPlane and ClusterBuildPlane to WorkflowPlane and ClusterWorkflowPlane. No release has both, and each kind is judged by a release that has it, unless --release names another one. --fix renames it.",
+        bad "kind: «ClusterBuildPlane»\napiVersion: openchoreo.dev/v1alpha1\nmetadata:\n  name: shared-builder\nspec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
+        good "kind: ClusterWorkflowPlane\napiVersion: openchoreo.dev/v1alpha1\nmetadata:\n  name: shared-builder\nspec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     PLANE_ID_MISSING = "plane-id-missing" Warning Schema
         "planeID is given, as the releases' CRDs require it",
-        "In the reference it defaults to the plane's name; the CRDs of v0.14 to v0.17 require it. create and apply fill it in, kubectl does not, and --fix writes it.",
+        "In the reference of ClusterBuildPlane it defaults to the plane's name; the CRDs of v0.14 to v0.17 require it. create and apply fill it in, kubectl does not, and --fix writes it.",
         bad "«spec»:\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     OBSERVABILITY_KIND_MISSING = "observability-kind-missing" Warning Schema
         "observabilityPlaneRef.kind is given, as the releases' CRDs require it",
-        "In the reference it defaults to ClusterObservabilityPlane; the CRDs of v0.15 to v0.17 require it. --fix writes it.",
+        "In the reference of ClusterBuildPlane it defaults to ClusterObservabilityPlane; the CRDs of v0.15 to v0.17 require it. --fix writes it.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  «observabilityPlaneRef»: {name: production}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  observabilityPlaneRef: {kind: ClusterObservabilityPlane, name: production}\n";
     CA_SOURCE_MISSING = "ca-source-missing" Error Gateway
-        "clientCA has a value or a secretRef",
-        "With neither the gateway skips the plane, and every agent gets `no buildplane CRs found`.",
+        "clientCA has a value or refers to a Secret",
+        "With neither the gateway skips the plane, and every agent is refused with `no ... CRs found`.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    «clientCA»: {}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA: {value: <a CA>}\n";
     CA_SOURCE_BOTH = "ca-source-both" Error Gateway
         "clientCA has one source only",
-        "With both the value wins in silence and the Secret is never read: whoever renews the CA in the Secret changes nothing.",
+        "With both the value wins silently and the Secret is never read: a new CA in the Secret changes nothing.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n      «secretRef»: {namespace: openchoreo-system, name: ca, key: ca.crt}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      secretRef: {namespace: openchoreo-system, name: ca, key: ca.crt}\n";
     CA_SECRET_NAMESPACE = "ca-secret-namespace" Error Gateway
-        "clientCA.secretRef has a namespace",
-        "A cluster-scoped plane has no namespace to fall back on. The CRDs accept it without, and the gateway's look-up then fails.",
+        "the reference to a Secret has a namespace, where the plane has none",
+        "A cluster-scoped plane has no namespace of its own. The CRDs accept secretRef (secretKeyRef from v1.0 on) without one, and the gateway's look-up then fails. In a namespaced plane it defaults to the plane's namespace.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      «secretRef»: {name: ca, key: ca.crt}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      secretRef: {namespace: openchoreo-system, name: ca, key: ca.crt}\n";
     CA_SECRET_NAME = "ca-secret-name" Error Gateway
-        "clientCA.secretRef names a Secret that can be",
+        "the reference to a Secret names one that can exist",
         "The CRDs take any text for its name, namespace and key; the gateway's look-up of one that no Secret can have fails.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      secretRef: {namespace: openchoreo-system, name: «The_CA», key: ca.crt}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      secretRef: {namespace: openchoreo-system, name: ca, key: ca.crt}\n";
@@ -265,13 +270,13 @@ rules! {
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a CA that expires soon>»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_PARTLY_USELESS = "ca-partly-useless" Warning Practice
-        "every certificate of the bundle is of use",
+        "every certificate of the bundle is usable",
         "One that has expired, isn't valid yet, can't be parsed or can't verify client certificates does nothing beside the others; left there it hides what counts.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a CA><an expired CA>»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_DOUBLED = "ca-doubled" Warning Practice
-        "no certificate stands twice in the bundle",
-        "It changes nothing today. After a rotation that removes one of them the other goes on trusting the old CA. `choreoctl certs bundle` leaves doubles out.",
+        "no certificate is duplicated in the bundle",
+        "It changes nothing today. After a rotation that removes one of them the other goes on trusting the old CA. `choreoctl certs bundle` leaves duplicates out.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a CA><a CA>»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_SHARED = "ca-shared" Warning Practice
@@ -281,12 +286,12 @@ rules! {
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n---\nmetadata:\n  name: other\nspec:\n  planeID: other\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: other-ca, key: ca.crt}}}\n";
     PLANE_ID_SHARED = "plane-id-shared" Warning Practice
         "planes that share a planeID share a CA",
-        "An agent is authorized for each plane by itself. With different CAs it is let in for some of them only, while the status of all says that it is connected.",
+        "An agent is authorized for each plane by itself. With different CAs it is authorized for some of them only. Planes are compared within a planeType, in all namespaces: the same planeID under two types is independent.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n---\nmetadata:\n  name: other\nspec:\n  planeID: «shared-builder»\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: other-ca, key: ca.crt}}}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n---\nmetadata:\n  name: other\nspec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n";
     PLANE_TWICE = "plane-twice" Warning Practice
         "each plane is described once",
-        "Of two manifests of one name the one that is applied last wins. apply refuses both.",
+        "Of two manifests of one kind, namespace and name the one that is applied last wins. apply refuses both.",
         bad "metadata:\n  name: shared-builder\n---\nmetadata:\n  name: «shared-builder»\n",
         good "metadata:\n  name: shared-builder\n";
     ANNOTATION_NEAR_MISS = "annotation-near-miss" Warning Practice
@@ -296,16 +301,16 @@ rules! {
         good "metadata:\n  name: shared-builder\n  annotations: {openchoreo.dev/display-name: Shared}\n";
     NAMESPACE_IGNORED = "namespace-ignored" Warning Practice
         "a cluster-scoped resource has no namespace",
-        "The API server accepts it and ignores it; it may have been meant for a namespaced BuildPlane.",
+        "The API server accepts it and ignores it; it may have been meant for the namespaced kind.",
         bad "metadata:\n  name: shared-builder\n  «namespace»: default\n",
         good "metadata:\n  name: shared-builder\n";
     KIND_NEAR_MISS = "kind-near-miss" Warning Practice
-        "what looks like a ClusterBuildPlane is one",
-        "Objects of other kinds are skipped, so a slip in kind or apiVersion would pass for a good file. BuildPlane is the namespaced kind, ClusterWorkflowPlane the kind's name in v1.0 and later.",
+        "what looks like a plane is one",
+        "Objects of other kinds are skipped, so a slip in kind or apiVersion would pass for a good file. So would a plane whose kind has no CRD among those that --crd gives.",
         bad "apiVersion: openchoreo.dev/v1alpha1\nkind: «ClusterBuildplane»\nmetadata:\n  name: shared-builder\n",
         good "metadata:\n  name: shared-builder\n";
     NO_PLANE = "no-plane" Warning Practice
-        "there is a ClusterBuildPlane to look at",
+        "there is a plane to judge",
         "Where no file holds a plane, something else was probably meant.",
         bad "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: shared-builder\n",
         good "metadata:\n  name: shared-builder\n";
@@ -315,8 +320,9 @@ rules! {
 mod tests {
     use super::*;
     use crate::manifest::{Entry, Node, Value, parse};
+    use crate::plane::Release;
     use crate::validate::neighbours::Neighbours;
-    use crate::validate::tests::{fork, judged, manifest_of, pems, reference, unmarked};
+    use crate::validate::tests::{fork, judged, manifest_of, now, pems, reference, unmarked};
     use crate::validate::validator::Validator;
     use std::collections::BTreeSet;
     use std::fmt::Write as _;
@@ -327,7 +333,12 @@ mod tests {
     const BY_A_FORK: [&str; 6] = ["format", "count", "out-of-range", "not-unique", "alternative", "cel-rule"];
 
     fn validator_of(rule: &Rule) -> Validator {
-        if BY_A_FORK.contains(&rule.id) || rule.id == "cel-unknown" { fork() } else { reference() }
+        match rule.id {
+            "cel-unknown" => fork(),
+            "kind-of-other-release" => Validator::of_release(Release::V1, now()),
+            id if BY_A_FORK.contains(&id) => fork(),
+            _ => reference(),
+        }
     }
 
     #[test]

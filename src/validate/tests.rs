@@ -14,7 +14,7 @@ use super::schema::Resource;
 use super::validator::Validator;
 use crate::manifest::{objects, parse};
 use crate::pki::{self, Bundle, KeyAlgorithm, PrivateKey};
-use crate::plane::{DEFAULT_KIND, Span};
+use crate::plane::{DEFAULT_KIND, Release, Span};
 
 /// When everything is judged here.
 pub fn now() -> Timestamp {
@@ -42,6 +42,12 @@ pub fn found(text: &str) -> Vec<(&'static str, String)> {
 
 pub fn plane(spec: &str) -> String {
     format!("apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\nmetadata:\n  name: a\nspec: {spec}\n")
+}
+
+/// A plane of any kind: a namespaced one in the namespace `team`.
+pub fn plane_of(kind: &str, spec: &str) -> String {
+    let namespace = if kind.starts_with("Cluster") { "" } else { ", namespace: team" };
+    format!("apiVersion: openchoreo.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: a{namespace}}}\nspec: {spec}\n")
 }
 
 pub const SECRET: &str = "clusterAgent: {clientCA: {secretRef: {name: ca, namespace: s, key: k}}}";

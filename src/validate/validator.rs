@@ -1,51 +1,71 @@
 //! The judges of a document in their order: its schema, the gateway, practice; and what is no plane at all.
 
+use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, LazyLock};
+use std::sync::{LazyLock, OnceLock};
 
 use jiff::Timestamp;
 
 use super::finding::{Found, Judgement, LIMIT};
 use super::identity::Identity;
 use super::schema::Resource;
-use super::{cel, gateway, metadata, rules};
+use super::{cel, gateway, metadata, releases, rules};
 use crate::manifest::{Document, Fault, Manifest, Object, Part, Value, parse, parse_part, unfolded};
-use crate::plane::{DEFAULT_KIND, KINDS, Kind};
+use crate::plane::{DEFAULT_KIND, KINDS, Kind, Release};
 use crate::text::visible;
 
-/// The resources of the reference, one for each kind that is handled.
-static REFERENCE: LazyLock<Vec<Arc<Resource>>> = LazyLock::new(|| {
-    let crds = KINDS.iter().filter_map(|kind| kind.crd(kind.release()));
-    let read = crds.filter_map(|crd| Resource::all_of(&parse("the reference".into(), crd)).ok());
-    read.flatten().map(Arc::new).collect()
+/// A definition that is read when a plane is first judged by it.
+type Own = OnceLock<Option<Resource>>;
+
+/// The definitions of each kind in each release.
+static OWN: LazyLock<HashMap<(&Kind, Release), Own>> = LazyLock::new(|| {
+    let pairs = KINDS.iter().flat_map(|kind| Release::ALL.map(|release| (kind, release)));
+    pairs.map(|pair| (pair, OnceLock::new())).collect()
 });
+
+/// By which CRDs planes are judged.
+#[derive(Debug)]
+enum Crds {
+    /// Those that the program carries: of a release, or each kind's own.
+    Own(Option<Release>),
+    Given(Vec<Resource>),
+    /// None: the API server is asked for its part.
+    Server,
+}
 
 /// By what planes are judged, and when.
 #[derive(Debug)]
 pub struct Validator {
-    resources: Vec<Arc<Resource>>,
-    /// Whether what releases demand beyond the reference is told.
-    releases: bool,
+    crds: Crds,
     at: Timestamp,
     outcomes: cel::Outcomes,
     remarks: gateway::Remarks,
 }
 
 impl Validator {
-    /// By the reference, with what the releases demand beyond it as warnings.
-    pub fn reference(at: Timestamp) -> Self {
-        Self {
-            resources: REFERENCE.clone(),
-            releases: true,
-            at,
-            outcomes: cel::Outcomes::default(),
-            remarks: gateway::Remarks::default(),
-        }
+    fn new(crds: Crds, at: Timestamp) -> Self {
+        Self { crds, at, outcomes: cel::Outcomes::default(), remarks: gateway::Remarks::default() }
     }
 
-    /// By CRDs instead of the reference's. None of them: the API server is asked for its part.
+    /// By each kind's own release; ClusterBuildPlanes by the reference, with what the releases demand beyond it as
+    /// warnings.
+    pub fn reference(at: Timestamp) -> Self {
+        Self::new(Crds::Own(None), at)
+    }
+
+    /// By a release, which may call a kind otherwise.
+    pub fn of_release(release: Release, at: Timestamp) -> Self {
+        Self::new(Crds::Own(Some(release)), at)
+    }
+
+    /// By other CRDs.
     pub fn of_crds(resources: Vec<Resource>, at: Timestamp) -> Self {
-        Self { resources: resources.into_iter().map(Arc::new).collect(), releases: false, ..Self::reference(at) }
+        Self::new(Crds::Given(resources), at)
+    }
+
+    /// By none: the API server is asked for its part.
+    pub fn of_server(at: Timestamp) -> Self {
+        Self::new(Crds::Server, at)
     }
 
     /// Judges every document of a file.
@@ -80,11 +100,28 @@ impl Validator {
     }
 
     fn plane_kind(&self, object: Object<'_>) -> Option<&'static Kind> {
-        if self.resources.is_empty() {
+        let Crds::Given(resources) = &self.crds else {
             return object.plane_kind();
-        }
-        let mut of_kind = self.resources.iter().filter(|resource| resource.kind.kind == object.kind());
+        };
+        let mut of_kind = resources.iter().filter(|resource| resource.kind.kind == object.kind());
         of_kind.find(|resource| resource.schema(object.api_version()).is_some()).map(|resource| resource.kind)
+    }
+
+    /// Returns the release that a kind is judged by, as far as that is known.
+    fn release(&self, kind: &Kind) -> Release {
+        match self.crds {
+            Crds::Own(Some(release)) => release,
+            _ => kind.release(),
+        }
+    }
+
+    /// Returns the definitions of a kind.
+    fn resources(&self, kind: &'static Kind) -> Vec<&Resource> {
+        match &self.crds {
+            Crds::Own(_) => Vec::from_iter(own(kind, self.release(kind))),
+            Crds::Given(resources) => resources.iter().filter(|resource| resource.kind == kind).collect(),
+            Crds::Server => Vec::new(),
+        }
     }
 
     fn judge_object(&self, object: Object<'_>, judgement: &mut Judgement) {
@@ -97,8 +134,14 @@ impl Validator {
         };
         if let Some(kind) = self.plane_kind(object) {
             judgement.planes += 1;
-            judgement.identities.push(Identity::of(object));
-            judgement.take(self.judge_plane(object, kind));
+            let release = self.release(kind);
+            let named = kind.in_release(release).unwrap_or(kind);
+            judgement.identities.push(Identity::of(object, named));
+            let mut found = self.judge_plane(object, named);
+            if named != kind {
+                releases::other_name(object, kind, named, release, &mut found);
+            }
+            judgement.take(found);
             return;
         }
         let place = ["kind", "apiVersion"].iter().find_map(|key| object.node.get(key)).map(|node| node.span.clone());
@@ -121,21 +164,26 @@ impl Validator {
     /// The judges one after the other; what one has told, the next ones don't tell again.
     fn judge_plane(&self, object: Object<'_>, kind: &'static Kind) -> Found {
         let mut found = Found::new(object.document);
-        let resources: Vec<_> = self.resources.iter().filter(|resource| resource.kind == kind).collect();
+        let resources = self.resources(kind);
         for resource in &resources {
-            if let Some(one) = resource.check(object, &self.outcomes) {
+            if let Some(mut one) = resource.check(object, &self.outcomes) {
+                releases::explain(object.node, resource, object.api_version(), &mut one);
                 found.absorb(one, (resources.len() > 1).then_some(&resource.file));
             }
         }
         if !resources.is_empty() {
-            metadata::check(object.node, &mut found);
+            metadata::check(object.node, kind, &mut found);
         }
-        gateway::fill_in(object.node, &mut found);
         found.later(|found| {
-            if self.releases {
-                gateway::releases(object.node, found);
+            if matches!(self.crds, Crds::Own(_)) && kind == DEFAULT_KIND {
+                releases::beyond_reference(object.node, found);
             }
-            gateway::check(object.node, &gateway::Judged { at: self.at, known: &self.remarks }, found);
+            let secret_field = self.release(kind).secret_field();
+            gateway::check(
+                object.node,
+                &gateway::Judged { kind, secret_field, at: self.at, known: &self.remarks },
+                found,
+            );
             metadata::practice(object.node, kind, found);
         });
         found
@@ -144,33 +192,49 @@ impl Validator {
     /// What looks like a plane and is none.
     fn near_miss(&self, object: Object<'_>) -> Option<(String, String)> {
         let (kind, api_version) = (object.kind(), object.api_version());
-        let (plane, version) = (nearest(kind).kind, self.api_version());
-        let seems = !kind.is_empty()
-            && kind.len() < 64
-            && strsim::damerau_levenshtein(&kind.to_lowercase(), &plane.to_lowercase()) <= 2;
-        if seems && kind != plane {
-            return Some((format!("there is no kind {}", visible(kind)), format!("`kind: {plane}` was meant?")));
+        let plane = nearest(kind)?;
+        let (name, version) = (plane.kind, self.api_version(plane));
+        if kind != name {
+            return Some((format!("there is no kind {}", visible(kind)), format!("`kind: {name}` was meant?")));
         }
-        if kind == plane {
-            let of = if api_version.is_empty() { "nothing".into() } else { format!("`{}`", visible(api_version)) };
-            return Some((format!("a {plane} is of {version}, not of {of}"), format!("write `apiVersion: {version}`")));
+        if api_version == version {
+            return Some((format!("no CRD of {name} is given, so it is not judged"), "add its CRD with --crd".into()));
         }
-        None
+        // Others have a kind of this name, too.
+        let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
+        if name == "DataPlane"
+            && !group.is_empty()
+            && !group.contains("choreo")
+            && strsim::levenshtein(group, plane.group) > 3
+        {
+            return None;
+        }
+        let of = if api_version.is_empty() { "nothing".into() } else { format!("`{}`", visible(api_version)) };
+        Some((format!("a {name} is of {version}, not of {of}"), format!("write `apiVersion: {version}`")))
     }
 
-    fn api_version(&self) -> String {
-        let first = self.resources.first().and_then(|resource| Some((resource, &resource.versions.first()?.0)));
-        first.map_or_else(|| DEFAULT_KIND.api_version(), |(resource, version)| format!("{}/{version}", resource.group))
+    /// Returns the API version that planes of a kind have.
+    fn api_version(&self, kind: &'static Kind) -> String {
+        let resources = self.resources(kind);
+        let first = resources.first().and_then(|resource| Some((resource, &resource.versions.first()?.0)));
+        first.map_or_else(|| kind.api_version(), |(resource, version)| format!("{}/{version}", resource.group))
     }
 }
 
-/// Returns the handled kind whose name is most like a word.
-fn nearest(word: &str) -> &'static Kind {
-    let distance = |kind: &&Kind| match word.len() {
-        ..64 => strsim::damerau_levenshtein(&word.to_lowercase(), &kind.kind.to_lowercase()),
-        _ => 0,
+/// Returns the definition of a kind in a release.
+fn own(kind: &'static Kind, release: Release) -> Option<&'static Resource> {
+    let read = || {
+        let manifest = parse(format!("{} of {release}", kind.kind), kind.crd(release)?);
+        Resource::all_of(&manifest).ok()?.pop()
     };
-    KINDS.iter().min_by_key(distance).unwrap_or(DEFAULT_KIND)
+    OWN.get(&(kind, release))?.get_or_init(read).as_ref()
+}
+
+/// Returns the kind whose name a word nearly is.
+fn nearest(word: &str) -> Option<&'static Kind> {
+    let distance = |kind: &&Kind| strsim::damerau_levenshtein(&word.to_lowercase(), &kind.kind.to_lowercase());
+    let near = KINDS.iter().filter(|_| (1..64).contains(&word.len())).min_by_key(distance);
+    near.filter(|kind| distance(kind) <= 2)
 }
 
 /// Judges a file by the reference, now.
@@ -188,12 +252,37 @@ mod tests {
         for (text, kind) in [
             ("kind: ClusterBuildplane\napiVersion: openchoreo.dev/v1alpha1", "ClusterBuildplane"),
             ("kind: ClusterBuildPlane\napiVersion: openchoreo.io/v1alpha1", "ClusterBuildPlane"),
-            ("kind: BuildPlane\napiVersion: openchoreo.dev/v1alpha1", "BuildPlane"),
-            ("kind: ClusterWorkflowPlane\napiVersion: openchoreo.dev/v1alpha1", "ClusterWorkflowPlane"),
+            ("kind: Dataplane\napiVersion: openchoreo.dev/v1alpha1", "Dataplane"),
+            ("kind: WorkflowPlanes\napiVersion: openchoreo.dev/v1alpha1", "WorkflowPlanes"),
+            ("kind: DataPlane\napiVersion: v1alpha1", "DataPlane"),
+            ("kind: DataPlane\napiVersion: openchoreo.io/v1alpha1", "DataPlane"),
+            ("kind: ObservabilityPlane\napiVersion: openchoreo.dev/v1", "ObservabilityPlane"),
         ] {
             assert_eq!(found(text), [("kind-near-miss", kind.to_owned())], "{text}");
         }
-        assert_eq!(found("kind: ConfigMap\napiVersion: v1"), []);
+        for text in ["kind: ConfigMap\napiVersion: v1", "kind: DataPlane\napiVersion: gateway.example.com/v1"] {
+            assert_eq!(found(text), [], "{text}");
+        }
+        let crd = Resource::all_of(&parse("f".into(), DEFAULT_KIND.crd(Release::V0).unwrap())).unwrap();
+        let (by_crd, text) = (Validator::of_crds(crd, now()), "kind: BuildPlane\napiVersion: openchoreo.dev/v1alpha1");
+        let findings = by_crd.judge(&parse("f".into(), text.into())).findings;
+        assert_eq!(findings[0].message, "no CRD of BuildPlane is given, so it is not judged");
+    }
+
+    #[test]
+    fn each_crd_that_the_program_carries_is_read() {
+        for (kind, release) in KINDS.iter().flat_map(|kind| Release::ALL.map(|release| (kind, release))) {
+            assert_eq!(own(kind, release).is_some(), kind.crd(release).is_some(), "{} {release}", kind.kind);
+        }
+    }
+
+    #[test]
+    fn the_examples_are_valid() {
+        for family in ["workflow", "data", "observability"] {
+            let path = format!("{}/examples/{family}-plane.yaml", env!("CARGO_MANIFEST_DIR"));
+            let judgement = reference().judge(&parse(path.clone(), std::fs::read_to_string(path).unwrap()));
+            assert_eq!((judgement.planes, judgement.findings), (1, vec![]), "{family}");
+        }
     }
 
     #[test]

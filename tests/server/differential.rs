@@ -1,4 +1,4 @@
-//! Mutants of good planes, judged by `validate --crd` and by a real API server under the same CRD.
+//! Mutants of good planes, judged by `validate` and by a real API server under the same CRD.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,6 +11,47 @@ use serde_json::Value;
 
 use crate::api::client;
 use crate::control_plane::ControlPlane;
+
+/// A kind in a release, whose planes are judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject {
+    pub kind: &'static str,
+    pub release: &'static str,
+}
+
+/// The namespace of the requests for namespaced kinds.
+const NAMESPACE: &str = "default";
+
+impl Subject {
+    /// Each kind in each release that has it, but for the reference's ClusterBuildPlane.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let both = ["DataPlane", "ClusterDataPlane", "ObservabilityPlane", "ClusterObservabilityPlane"];
+        let of = |release: &'static str, kinds: &'static [&'static str]| {
+            kinds.iter().copied().chain(both).map(move |kind| Self { kind, release })
+        };
+        of("v0.17", &["BuildPlane"]).chain(of("v1.2", &["WorkflowPlane", "ClusterWorkflowPlane"]))
+    }
+
+    pub fn plural(self) -> String {
+        format!("{}s", self.kind.to_lowercase())
+    }
+
+    fn is_namespaced(self) -> bool {
+        !self.kind.starts_with("Cluster")
+    }
+
+    /// The path of its planes on the API server.
+    pub fn path(self) -> String {
+        let namespace = if self.is_namespaced() { format!("namespaces/{NAMESPACE}/") } else { String::new() };
+        format!("/apis/openchoreo.dev/v1alpha1/{namespace}{}", self.plural())
+    }
+
+    fn is_plane(self, text: &str) -> bool {
+        let is = |line: &str, wanted: &str| line.replace('"', "").starts_with(wanted);
+        text.lines().any(|line| line.replace('"', "") == format!("kind: {}", self.kind))
+            && text.lines().any(|line| is(line, "apiVersion: openchoreo.dev/v1alpha1"))
+    }
+}
 
 /// A manifest in which every scalar is as it is written, and a key may stand twice.
 #[derive(Clone, Debug)]
@@ -172,6 +213,10 @@ fn spellings() -> Vec<String> {
         "\"a\\nb\"",
         "|-\n        block",
         ">\n        folded\n        text",
+        "\u{2028}",
+        "a\u{2028}",
+        "\u{85}",
+        "\"\u{2028}\"",
     ];
     let mut spellings: Vec<_> = words.map(str::to_owned).into();
     for length in [1, 3, 4, 8, 9, 62, 63, 64, 252, 253, 254, 316, 317] {
@@ -248,6 +293,7 @@ fn mutants(bases: &[Value], count: usize, seed: u64) -> Vec<String> {
     let (mut rng, spellings) = (Rng::with_seed(seed), spellings());
     let mut mutants: Vec<String> = bases.iter().map(|base| Tree::of(base).text()).collect();
     // Each spelling of each scalar, then changes at random, one or two at a time.
+    let mut spelled = Vec::new();
     for base in bases {
         let tree = Tree::of(base);
         let mut ways = Vec::new();
@@ -256,10 +302,11 @@ fn mutants(bases: &[Value], count: usize, seed: u64) -> Vec<String> {
             for spelling in rng.choose_multiple(spellings.iter(), 12) {
                 let mut mutant = tree.clone();
                 *mutant.at(&way) = Tree::Raw(spelling.clone());
-                mutants.push(mutant.text());
+                spelled.push(mutant.text());
             }
         }
     }
+    mutants.extend(rng.choose_multiple(spelled, count / 2));
     while mutants.len() < count {
         let mut tree = Tree::of(rng.choice(bases).unwrap());
         for _ in 0..rng.usize(1..=2) {
@@ -279,9 +326,11 @@ struct Verdict {
     messages: Vec<String>,
     /// Whether a CEL rule could not be evaluated.
     unknown: bool,
+    /// Whether it is of another namespace than the request.
+    elsewhere: bool,
 }
 
-fn ours(at: &ControlPlane, crd: &str, mutants: &[String]) -> Vec<Verdict> {
+fn ours(at: &ControlPlane, subject: Subject, by: &[&str], mutants: &[String]) -> Vec<Verdict> {
     let mut verdicts: Vec<Verdict> = mutants.iter().map(|_| Verdict::default()).collect();
     for (chunk, mutants) in mutants.chunks(500).enumerate() {
         let folder = format!("mutants-{chunk}");
@@ -289,7 +338,7 @@ fn ours(at: &ControlPlane, crd: &str, mutants: &[String]) -> Vec<Verdict> {
         for (index, mutant) in mutants.iter().enumerate() {
             fs::write(at.path().join(format!("{folder}/{index}.yaml")), mutant).unwrap();
         }
-        let judged = at.run(&["validate", "--crd", crd, "-o", "json", &folder]).json();
+        let judged = at.run(&[&["validate", "-o", "json", &folder], by].concat()).json();
         assert_eq!(judged["omitted"], 0);
         for finding in judged["findings"].as_array().unwrap() {
             let Some(file) = finding["file"].as_str() else {
@@ -310,7 +359,7 @@ fn ours(at: &ControlPlane, crd: &str, mutants: &[String]) -> Vec<Verdict> {
         let one = |file: &str| judged["findings"].as_array().unwrap().iter().any(|finding| finding["file"] == file);
         for index in 0..mutants.len() {
             let verdict = &mut verdicts[chunk * 500 + index];
-            if !verdict.rejected && !one(&format!("{folder}/{index}.yaml")) && !is_plane(&mutants[index]) {
+            if !verdict.rejected && !one(&format!("{folder}/{index}.yaml")) && !subject.is_plane(&mutants[index]) {
                 verdict.rejected = true;
             }
         }
@@ -318,17 +367,11 @@ fn ours(at: &ControlPlane, crd: &str, mutants: &[String]) -> Vec<Verdict> {
     verdicts
 }
 
-fn is_plane(text: &str) -> bool {
-    let line = |line: &str| text.lines().any(|other| other.replace('"', "") == line);
-    line("kind: ClusterBuildPlane")
-        && text.lines().any(|line| line.replace('"', "").starts_with("apiVersion: openchoreo.dev/v1alpha1"))
-}
-
-async fn theirs(at: &ControlPlane, mutants: &[String]) -> Vec<Verdict> {
+async fn theirs(at: &ControlPlane, subject: Subject, mutants: &[String]) -> Vec<Verdict> {
     let client = client(at).await;
-    let uri = "/apis/openchoreo.dev/v1alpha1/clusterbuildplanes?fieldValidation=Strict&dryRun=All";
+    let uri = format!("{}?fieldValidation=Strict&dryRun=All", subject.path());
     let ask = |mutant: &String| {
-        let request = http::Request::post(uri)
+        let request = http::Request::post(&uri)
             .header("content-type", "application/yaml")
             .body(mutant.clone().into_bytes())
             .unwrap();
@@ -342,6 +385,7 @@ async fn theirs(at: &ControlPlane, mutants: &[String]) -> Vec<Verdict> {
                     Verdict {
                         rejected: true,
                         fields: causes.into_iter().map(|cause| cause.field).collect(),
+                        elsewhere: status.message.contains("does not match the namespace"),
                         messages: vec![status.message],
                         unknown: false,
                     }
@@ -353,33 +397,38 @@ async fn theirs(at: &ControlPlane, mutants: &[String]) -> Vec<Verdict> {
     stream::iter(mutants).map(ask).buffered(8).collect().await
 }
 
-/// Judges mutants on both sides and fails where they differ.
-pub fn compare(at: &ControlPlane, crd: &str, bases: &[Value], count: usize, seed: u64) {
+/// Judges mutants on both sides, here as the options `by` say, and fails where they differ.
+pub fn compare(at: &ControlPlane, subject: Subject, by: &[&str], bases: &[Value], (count, seed): (usize, u64)) {
     let mutants = mutants(bases, count, seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let theirs = runtime.block_on(theirs(at, &mutants));
-    let ours = ours(at, crd, &mutants);
+    let theirs = runtime.block_on(theirs(at, subject, &mutants));
+    let ours = ours(at, subject, by, &mutants);
     let (mut rejected, mut unknown, mut differences) = (0, 0, Vec::new());
     for ((mutant, ours), theirs) in mutants.iter().zip(&ours).zip(&theirs) {
         rejected += usize::from(theirs.rejected);
+        if theirs.elsewhere {
+            continue;
+        }
         if ours.unknown {
             unknown += 1;
             continue;
         }
         let named = theirs.fields.iter().find(|field| !field.is_empty() && *field != "<nil>");
         // Of what is no plane nothing is told here: it is skipped.
-        let told =
-            !is_plane(mutant) || named.is_none_or(|field| ours.fields.iter().any(|path| same_field(path, field)));
+        let told = !subject.is_plane(mutant)
+            || named.is_none_or(|field| ours.fields.iter().any(|path| same_field(path, field)));
         if ours.rejected != theirs.rejected || !told {
             differences.push(format!("{mutant}ours: {ours:?}\ntheirs: {theirs:?}\n"));
         }
     }
+    let (kind, by) = (subject.kind, by.join(" "));
     println!(
-        "{} mutants by {crd}, seed {seed}: {rejected} rejected, {unknown} with rules that can't be evaluated",
-        mutants.len()
+        "{} mutants of {kind} by {by}, seed {seed}: {rejected} rejected, {unknown} with rules that can't be evaluated, {} differ",
+        mutants.len(),
+        differences.len()
     );
     if let Ok(path) = std::env::var("DIFFERENCES") {
-        fs::write(format!("{path}-{crd}"), differences.join("---\n")).unwrap();
+        fs::write(format!("{path}-{kind}-{by}"), differences.join("---\n")).unwrap();
     }
     for difference in differences.iter().take(5) {
         println!("{difference}");
@@ -418,6 +467,9 @@ pub fn planes() -> Vec<Value> {
     owned["metadata"]["ownerReferences"] =
         serde_json::json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": "b", "controller": true}]);
     owned["metadata"]["finalizers"] = serde_json::json!(["example.com/keep"]);
+    owned["metadata"]["managedFields"] = serde_json::json!([
+        {"manager": "kubectl", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {}}},
+    ]);
     owned["status"] = serde_json::json!({
         "observedGeneration": 1,
         "agentConnection": {"connected": true, "connectedAgents": 1, "lastHeartbeatTime": "2026-11-22T12:00:00Z"},
@@ -438,6 +490,59 @@ pub fn planes() -> Vec<Value> {
         owned,
         generated,
     ]
+}
+
+/// The same planes as those of a kind in a release, with its own fields.
+pub fn planes_of(subject: Subject) -> Vec<Value> {
+    let mut planes = planes();
+    for (index, plane) in planes.iter_mut().enumerate() {
+        plane["kind"] = subject.kind.into();
+        if subject.is_namespaced() && index == 0 {
+            plane["metadata"]["namespace"] = NAMESPACE.into();
+        }
+        let spec = plane["spec"].as_object_mut().unwrap();
+        if subject.kind.ends_with("ObservabilityPlane") {
+            spec.remove("secretStoreRef");
+            spec.remove("observabilityPlaneRef");
+            spec.insert("observerURL".into(), "https://observer.example.com".into());
+        }
+        let client_ca = spec["clusterAgent"]["clientCA"].as_object_mut().unwrap();
+        if subject.release == "v1.2"
+            && let Some(secret) = client_ca.remove("secretRef")
+        {
+            client_ca.insert("secretKeyRef".into(), secret);
+        }
+    }
+    let v1 = subject.release == "v1.2";
+    let more = match subject.kind.trim_start_matches("Cluster") {
+        "DataPlane" if v1 => DATA.into(),
+        "DataPlane" => format!("imagePullSecretRefs: [registry, other]\n{DATA}"),
+        "ObservabilityPlane" if v1 => "{rcaAgentURL: 'https://rca', finOpsAgentURL: 'https://finops'}".to_owned(),
+        "ObservabilityPlane" => "{rcaAgentURL: 'https://rca'}".to_owned(),
+        _ => "{}".to_owned(),
+    };
+    add(&mut planes[1], &more);
+    planes
+}
+
+const DATA: &str = "
+gateway:
+  ingress:
+    external:
+      name: outside
+      namespace: gateways
+      http: {listenerName: web, host: example.com, port: 80}
+      https: {host: example.com, port: 443}
+    internal: {name: inside, namespace: gateways}
+  egress:
+    external: {name: out, namespace: gateways, tls: {host: example.com, port: 8443}}
+";
+
+fn add(plane: &mut Value, fields: &str) {
+    let fields: BTreeMap<String, Value> = serde_yaml::from_str(fields).unwrap();
+    for (name, value) in fields {
+        plane["spec"][name] = value;
+    }
 }
 
 /// A stricter CRD, of every keyword that `validate` honours.
@@ -542,12 +647,6 @@ flags:
 /// Good planes by the stricter CRD.
 pub fn strict_planes() -> Vec<Value> {
     let mut planes = planes();
-    let add = |plane: &mut Value, fields: &str| {
-        let fields: BTreeMap<String, Value> = serde_yaml::from_str(fields).unwrap();
-        for (name, value) in fields {
-            plane["spec"][name] = value;
-        }
-    };
     add(
         &mut planes[0],
         "{builders: [a, b], pools: [{name: a, size: 1}, {name: a, zone: b}], limits: {least: 1, most: 2, step: 10}, ratio: 0.5, half: 1.5, port: 80}",

@@ -5,20 +5,62 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use crate::SOON;
 use crate::control_plane::ControlPlane;
-use crate::{SOON, differential};
+use crate::differential::{self, Subject};
 
 stories!(
     Server:
+        validate_judges_as_the_server_all_kinds_of_the_first_releases,
+        validate_judges_as_the_server_all_kinds_of_later_releases,
         validate_judges_as_the_server_by_the_reference,
         validate_judges_as_the_server_by_a_stricter_crd,
         the_server_is_asked_and_its_causes_have_their_lines;
 );
 
+/// How many mutants of each kind in each release are judged where nothing else is said.
+const MUTANTS_OF_A_KIND: u64 = 1000;
+const REFERENCE: Subject = Subject { kind: "ClusterBuildPlane", release: "v0.17" };
+
 /// How many mutants are judged by each CRD, and what they are made from. SEED and MUTANTS in the environment try others.
-fn mutants() -> (usize, u64) {
+fn mutants(default: u64) -> (usize, u64) {
     let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse::<u64>().unwrap());
-    (number("MUTANTS", 3000) as usize, number("SEED", 20_261_122))
+    (number("MUTANTS", default) as usize, number("SEED", 20_261_122))
+}
+
+fn validate_judges_as_the_server_all_kinds_of_the_first_releases() {
+    judge_all_kinds("v0.17");
+}
+
+fn validate_judges_as_the_server_all_kinds_of_later_releases() {
+    judge_all_kinds("v1.2");
+}
+
+/// With CRDS in the environment the server has those in that folder, as `v1.2-dataplanes.yaml`.
+fn judge_all_kinds(release: &str) {
+    let at = ControlPlane::start();
+    let subjects: Vec<_> = Subject::all().filter(|subject| subject.release == release).collect();
+    for subject in &subjects {
+        let plural = subject.plural();
+        let crd = match std::env::var("CRDS") {
+            Ok(folder) => fs::read_to_string(format!("{folder}/{release}-{plural}.yaml")).unwrap(),
+            Err(_) => at.run(&["crd", &plural, "--release", release, "-q"]).expect(0).stdout,
+        };
+        at.kubectl(&["apply", "--server-side", "-f", "-"], &crd);
+    }
+    let deadline = Instant::now() + SOON;
+    for subject in &subjects {
+        while at.api().get(&subject.path()).is_none() {
+            assert!(Instant::now() < deadline, "{subject:?} isn't served");
+        }
+        differential::compare(
+            &at,
+            *subject,
+            &["--release", release],
+            &differential::planes_of(*subject),
+            mutants(MUTANTS_OF_A_KIND),
+        );
+    }
 }
 
 /// Replaces the CRD, and waits until the new schema is served: until a plane of that planeID is refused.
@@ -34,7 +76,7 @@ fn install(at: &ControlPlane, crd: &str, refused: &str) {
 /// With CRD in the environment by the CRD in that file instead.
 fn validate_judges_as_the_server_by_the_reference() {
     let at = ControlPlane::start();
-    let (count, seed) = mutants();
+    let (count, seed) = mutants(3000);
     match std::env::var("CRD") {
         Ok(path) => {
             at.write("crd.yaml", &fs::read_to_string(path).unwrap());
@@ -43,15 +85,15 @@ fn validate_judges_as_the_server_by_the_reference() {
         }
         Err(_) => drop(at.write("crd.yaml", include_str!("../../src/plane/crd.yaml"))),
     }
-    differential::compare(&at, "crd.yaml", &differential::planes(), count, seed);
+    differential::compare(&at, REFERENCE, &["--crd", "crd.yaml"], &differential::planes(), (count, seed));
 }
 
 fn validate_judges_as_the_server_by_a_stricter_crd() {
     let at = ControlPlane::start();
-    let (count, seed) = mutants();
+    let (count, seed) = mutants(3000);
     at.write("strict.yaml", &differential::strict_crd());
     install(&at, "strict.yaml", "forbidden");
-    differential::compare(&at, "strict.yaml", &differential::strict_planes(), count, seed);
+    differential::compare(&at, REFERENCE, &["--crd", "strict.yaml"], &differential::strict_planes(), (count, seed));
 }
 
 fn the_server_is_asked_and_its_causes_have_their_lines() {

@@ -140,7 +140,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::plane::DEFAULT_KIND;
+    use crate::plane::{DEFAULT_KIND, Release};
     use crate::render::{self, report};
     use crate::validate::tests::whole;
     use crate::validate::{Neighbours, RULES, Resource, Severity, applied};
@@ -239,8 +239,7 @@ mod tests {
         let (count, seed) = (number("FUZZ", 2000), number("SEED", 4));
         let (mut rng, bases) = (Rng::with_seed(seed), bases());
         let at = "2026-11-22T12:00:00Z".parse().unwrap();
-        let crds =
-            Resource::all_of(&manifest::parse("crd".into(), DEFAULT_KIND.crd(Release::V0).unwrap().into())).unwrap();
+        let crds = Resource::all_of(&manifest::parse("crd".into(), DEFAULT_KIND.crd(Release::V0).unwrap())).unwrap();
         let validators = [Validator::reference(at), Validator::of_crds(crds, at)];
         let (mut read, mut found, mut fixed) = (0, 0, 0);
         for _ in 0..count {

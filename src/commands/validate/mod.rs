@@ -1,4 +1,4 @@
-//! `choreoctl validate`: what is wrong in manifests, without a cluster.
+//! `choreoctl validate`: judges manifests, without a cluster.
 
 mod judging;
 mod printing;
@@ -14,20 +14,23 @@ use super::refusals::Refusal;
 use crate::args::{AtArgs, OutputArgs, Session};
 use crate::complete;
 use crate::manifest::{self, Input, json_text};
-use crate::plane::{DryRun, closest, did_you_mean};
+use crate::plane::{DryRun, Release, closest, did_you_mean};
 use crate::render::{self, report};
 use crate::term::{Exit, Term};
 use crate::validate::{RULES, Resource, Rule, Validator};
 
-/// Validate manifests of build planes, without a cluster
+/// Validate manifests of planes, without a cluster
 ///
-/// Judges by the API reference: what the API server would reject, what it would accept although no agent could ever
-/// connect, and what hurts later. What the CRDs of releases demand beyond the reference is a warning that names them.
+/// Judges what the API server would reject, what it would accept although no agent could ever connect, and what hurts
+/// later. A ClusterBuildPlane is judged by the API reference, and what the CRDs of releases demand beyond it is a warning
+/// that names them. Other kinds are judged by the CRD of the latest release that has the kind: v0.17 for BuildPlane, v1.2
+/// for the others.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl validate planes.yaml
   choreoctl validate manifests/ --strict -o sarif
   choreoctl validate manifests/ --fix --dry-run client
+  choreoctl validate manifests/ --release v0.17
   choreoctl validate --explain ca-pinned-leaf
   helm template . | choreoctl validate --crd crd.yaml -")]
 pub struct Args {
@@ -39,11 +42,15 @@ pub struct Args {
     #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
     files: Vec<Input>,
 
-    /// CRD of ClusterBuildPlane to judge by instead of the reference (can be repeated)
+    /// CRD to judge by, instead of the release's (can be repeated)
     #[arg(long = "crd", value_name = "FILE", value_hint = ValueHint::FilePath)]
     crds: Vec<Input>,
 
-    /// Let the API server judge its part, in a dry run that stores nothing
+    /// Judge by a release [default: the latest that has the kind]
+    #[arg(long, value_name = "VERSION", conflicts_with_all = ["crds", "server"], add = ArgValueCandidates::new(complete::releases))]
+    release: Option<Release>,
+
+    /// Let the API server judge its part, in a server-side dry run
     #[arg(long, conflicts_with = "crds")]
     server: bool,
 
@@ -51,11 +58,11 @@ pub struct Args {
     #[arg(long)]
     strict: bool,
 
-    /// Write what is mended without a doubt, with comments and layout as they are
+    /// Apply unambiguous fixes to the files, keeping comments and layout
     #[arg(long)]
     fix: bool,
 
-    /// With --fix: none writes, client and server only show what would be written
+    /// Do not write: `client` and `server` show what --fix would change
     #[arg(long, value_name = "HOW", default_value = "none", requires = "fix", hide_possible_values = true)]
     dry_run: DryRun,
 
@@ -69,7 +76,7 @@ pub struct Args {
     #[arg(long)]
     list_rules: bool,
 
-    /// Tell why there is a rule, with examples
+    /// Explain a rule, with examples
     #[arg(long, value_name = "RULE", value_parser = rule, add = ArgValueCandidates::new(complete::rules))]
     explain: Option<&'static Rule>,
 }
@@ -96,9 +103,11 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     let at = args.at.from(Timestamp::now());
     let cluster = if args.server { Some(session.connect().await?) } else { None };
-    let validator = match (&cluster, args.crds.as_slice()) {
-        (None, []) => Validator::reference(at),
-        (_, crds) => Validator::of_crds(read_crds(crds)?, at),
+    let validator = match (&cluster, args.release, args.crds.as_slice()) {
+        (Some(_), ..) => Validator::of_server(at),
+        (None, Some(release), _) => Validator::of_release(release, at),
+        (None, None, []) => Validator::reference(at),
+        (None, None, crds) => Validator::of_crds(read_crds(crds)?, at),
     };
     let files = manifest::list_inputs(&inputs, true).once();
     let mut run = Run::new(args.output.format, files.inputs.len(), term);

@@ -124,7 +124,7 @@ impl<'t> Run<'t> {
             return Ok(file);
         }
         let noun = if count == 1 { "finding" } else { "findings" };
-        self.progress.aside(|| self.term.note(&format!("{}: {count} {noun} mended", file.manifest.file)));
+        self.progress.aside(|| self.term.note(&format!("{}: {count} {noun} fixed", file.manifest.file)));
         Ok(mended)
     }
 
@@ -132,7 +132,7 @@ impl<'t> Run<'t> {
     fn replace(&mut self, path: &Path, read: &Manifest, mended: &Manifest) -> bool {
         let file = &read.file;
         if manifest::read_bytes(&Input::Path(path.to_owned())).ok().as_deref() != Some(read.text.as_bytes()) {
-            let message = format!("{file} is not mended: it is not plain UTF-8, or was changed just now");
+            let message = format!("{file} is not fixed: it is not plain UTF-8, or was changed just now");
             self.progress.aside(|| self.term.warn(&message));
             return false;
         }
@@ -161,7 +161,7 @@ impl<'t> Run<'t> {
             self.tally.warnings += 1;
             self.tally.shown.admits(NO_PLANE.severity);
             // Something else was probably meant.
-            let finding = Finding::new(&NO_PLANE, 0, 0..0, "", "there is no ClusterBuildPlane in it", "");
+            let finding = Finding::new(&NO_PLANE, 0, 0..0, "", "there is no plane in it", "");
             self.show(None, &[finding])?;
         }
         let last = match self.format {

@@ -189,7 +189,7 @@ mod tests {
         root, secret,
     };
     use crate::plan::issuer::Issuer;
-    use crate::plane::{DEFAULT_KIND, DryRun};
+    use crate::plane::{DEFAULT_KIND, DryRun, Release};
 
     /// A control plane with the gateway's CA, and a build cluster.
     fn estate(build: Vec<Value>) -> Estate {

@@ -142,6 +142,12 @@ impl Resource {
         let same = |(name, _): &&(String, Schema)| name == version;
         self.versions.iter().find(same).filter(|_| group == self.group).map(|(_, schema)| schema)
     }
+
+    /// Whether a version has a field below another one.
+    pub fn has(&self, api_version: &str, above: &str, name: &str) -> bool {
+        let mut keys = above.split('.').chain([name]);
+        keys.try_fold(self.schema(api_version), |schema, key| Some(schema?.properties.get(key))).flatten().is_some()
+    }
 }
 
 impl Schema {

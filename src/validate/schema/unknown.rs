@@ -4,7 +4,6 @@ use super::model::{Additional, Schema};
 use super::place::Place;
 use crate::manifest::{Entry, Node, Value, json_path};
 use crate::text::visible;
-use crate::validate::fields;
 use crate::validate::finding::{Finding, Found};
 use crate::validate::fix::Fix;
 use crate::validate::rules::UNKNOWN_FIELD;
@@ -46,12 +45,16 @@ impl Schema {
     fn unknown_field<'f>(&self, entry: &Entry, parent: &str, found: &'f mut Found) -> &'f mut Finding {
         let path = json_path(parent, &entry.key);
         let nearest = self.nearest(&entry.key);
-        let help = fields::help(&path).or_else(|| nearest.map(|name| format!("`{name}` was meant?")));
+        let help = nearest.map(|name| format!("`{name}` was meant?"));
         let case_only = nearest.filter(|name| name.eq_ignore_ascii_case(&entry.key));
         let message = format!("there is no field {}", visible(&path));
         let finding = found.add(&UNKNOWN_FIELD, entry.key_span.clone(), &path, message, "unknown");
         finding.help = help;
-        finding.fix = case_only.map(|name| Fix::Rename { key: entry.key_span.clone(), name: name.to_owned() });
+        finding.fix = case_only.map(|name| Fix::Rename {
+            word: entry.key_span.clone(),
+            from: entry.key.clone(),
+            name: name.to_owned(),
+        });
         finding
     }
 }
@@ -116,10 +119,6 @@ mod tests {
             (format!("{{planeId: a, {SECRET}}}"), Some("`planeID` was meant?")),
             (format!("{{planeID: a, secretStoreRf: {{}}, {SECRET}}}"), Some("`secretStoreRef` was meant?")),
             (format!("{{planeID: a, colour: red, {SECRET}}}"), None),
-            (
-                "{planeID: a, clusterAgent: {clientCA: {secretKeyRef: {}}}}".to_owned(),
-                Some("it is the name of secretRef in v1.0 and later; to v0.17 write `secretRef`"),
-            ),
         ] {
             let findings = reference().judge(&parse("f".into(), plane(&spec))).findings;
             assert_eq!((findings[0].rule.id, findings[0].help.as_deref()), ("unknown-field", help), "{spec}");

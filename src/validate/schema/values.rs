@@ -136,13 +136,13 @@ impl Schema {
             let identity = identity(item);
             if !seen.insert(identity.clone()) && told.insert(identity) {
                 let what = if self.list_type == ListType::Set {
-                    "stands twice".into()
+                    "is duplicated".into()
                 } else {
                     format!("has the same {} as another", self.list_keys.join(" and "))
                 };
                 let place = place.item(index, item);
                 let message = format!("{} {what}", place.name());
-                found.add(&NOT_UNIQUE, item.span.clone(), &place.path(), message, "a double");
+                found.add(&NOT_UNIQUE, item.span.clone(), &place.path(), message, "duplicate");
             }
         }
     }
@@ -386,7 +386,7 @@ mod tests {
             (
                 "{type: array, items: {type: string}, x-kubernetes-list-type: set}",
                 "[a, b, a]",
-                &["spec[2] stands twice"],
+                &["spec[2] is duplicated"],
             ),
             (
                 "{type: array, items: {type: object, properties: {k: {type: string}, v: {type: string}}}, x-kubernetes-list-type: map, x-kubernetes-list-map-keys: [k]}",
