@@ -237,9 +237,15 @@ fn nearest(word: &str) -> Option<&'static Kind> {
     near.filter(|kind| distance(kind) <= 2)
 }
 
-/// Judges a file by the reference, now.
+/// Judges a file now: each kind by the reference or its latest release, unless only the one before finds no error.
 pub fn judge(manifest: &Manifest) -> Judgement {
-    Validator::reference(Timestamp::now()).judge(manifest)
+    let now = Timestamp::now();
+    let judged = Validator::reference(now).judge(manifest);
+    if judged.errors == 0 {
+        return judged;
+    }
+    let before = Validator::of_release(Release::V0, now).judge(manifest);
+    if before.errors == 0 { before } else { judged }
 }
 
 #[cfg(test)]

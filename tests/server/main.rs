@@ -100,8 +100,6 @@ pub enum Needs {
     Server,
     /// And Go: its own crypto judges, or a program in Go stands in for gateway and agents.
     Go,
-    /// And a binary that knows kinds which no release has (the feature `invented-kinds`).
-    Kinds,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -156,8 +154,6 @@ impl Missing {
         match needs {
             Needs::Server => self.server.clone(),
             Needs::Go => self.go.clone(),
-            Needs::Kinds if cfg!(feature = "invented-kinds") => self.server.clone(),
-            Needs::Kinds => Some("it needs --features invented-kinds".to_owned()),
         }
     }
 }

@@ -83,6 +83,10 @@ pub struct Args {
     #[arg(long, value_name = "VERSION")]
     pub chart_version: Option<String>,
 
+    /// File of further Helm values, such as a data plane's host name (can be repeated)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub values: Vec<PathBuf>,
+
     /// Wait until the agent is connected, and authorized for this plane; so does --install
     #[arg(long)]
     pub wait: bool,

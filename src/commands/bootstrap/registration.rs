@@ -207,7 +207,9 @@ impl Run<'_> {
             self.chart_version(),
             &plan.build_namespace,
         );
-        let mut words = Vec::new();
+        // What choreoctl sets comes last, and wins.
+        let values = args.values.iter().map(|path| ["--values".to_owned(), path.to_string_lossy().into_owned()]);
+        let mut words: Vec<_> = values.flatten().collect();
         match &self.folder {
             Some(folder) => words.extend(["--values".into(), folder.join(VALUES).to_string_lossy().into_owned()]),
             None => set(&made.values, "", &mut words),
