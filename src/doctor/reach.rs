@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::case::{BuildCase, Heard};
 use crate::estate::{Source, Unavailable, secret};
-use crate::gateway::{GatewayUrl, Identity, ProbeError, Question, count, presented, probe};
+use crate::gateway::{API_PORT, GatewayUrl, Identity, ProbeError, Question, count, presented, probe};
 use crate::pki::{Certificate, LEAF_PRIVATE_KEY, PrivateKey, Remaining};
 use crate::plane::{Family, Kind, Plane};
 
@@ -151,7 +151,7 @@ impl Gateways {
         let of_agent = build.and_then(|build| build.agent.agent.plane_id.as_deref());
         let reply = probe(question(of_agent.unwrap_or(plane.plane_id()), identity)).await.map_err(Arc::new);
         let counted = match &reply {
-            Ok(_) => count(question(plane.plane_id(), None), plane.name()).await.ok().flatten(),
+            Ok(_) => count(question(plane.plane_id(), None), &plane.key(), API_PORT).await.ok().flatten(),
             Err(error) => {
                 if error.is_away() {
                     self.learn(url, |once| once.away = Some(error.clone()));

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::plane_types::PlaneTypes;
 use crate::text::visible;
 
 /// What the gateway says.
@@ -15,8 +16,8 @@ pub enum Answer {
     NotTrusted,
     /// None arrived: something between terminates TLS, or none was sent.
     NoCertificate,
-    /// The gateway is of another release.
-    OtherRelease(String),
+    /// The gateway is of another release: it knows these plane types only.
+    OtherRelease(PlaneTypes),
     /// The gateway can't read the API server.
     Blind(String),
     /// Something else, quoted.
@@ -39,7 +40,7 @@ impl std::fmt::Display for Answer {
             Self::NoPlane => f.write_str("the gateway finds no plane of this planeID whose CA it can read"),
             Self::NotTrusted => f.write_str("no plane that the gateway knows trusts the agent's certificate"),
             Self::NoCertificate => f.write_str("the agent's certificate does not arrive at the gateway"),
-            Self::OtherRelease(text) => write!(f, "the gateway is of another release: {}", visible(text)),
+            Self::OtherRelease(types) => write!(f, "the gateway does not know this plane type: it is of {types}"),
             Self::Blind(text) => write!(f, "the gateway can't read the API server: {}", visible(text)),
             Self::Other { status, text } => {
                 write!(f, "the gateway, or something before it, answers {status}: {}", visible(text))
@@ -52,10 +53,12 @@ impl Answer {
     /// The gateway's answers by status and text.
     pub fn of(page: Page) -> Self {
         let Page { status, websocket, text, .. } = page;
+        if let (400, Some(types)) = (status, PlaneTypes::of_refusal(&text)) {
+            return Self::OtherRelease(types);
+        }
         let reason = text.split_once("verification failed: ").map(|(_, reason)| reason);
         match (status, reason) {
             (400, _) if websocket => Self::Authorized,
-            (400, _) if text.starts_with("invalid planeType") => Self::OtherRelease(text),
             (401, None) if text.contains("no client certificate") => Self::NoCertificate,
             (401, Some(reason)) if reason.starts_with("no ") && reason.contains("CRs found") => Self::NoPlane,
             (401, Some(reason)) if reason.starts_with("certificate not valid for any CR") => Self::NotTrusted,
@@ -76,11 +79,15 @@ mod tests {
         let refused = |reason: &str| of(401, false, &format!("client certificate verification failed: {reason}"));
         assert_eq!(of(400, true, "Bad Request"), Answer::Authorized);
         assert_eq!(of(401, false, "no client certificate presented"), Answer::NoCertificate);
-        assert_eq!(refused("no buildplane CRs found with planeID 'x'"), Answer::NoPlane);
+        for kind in crate::plane::KINDS {
+            let reason = format!("no {} CRs found with planeID 'x'", kind.family.plane_type);
+            assert_eq!(refused(&reason), Answer::NoPlane);
+        }
         assert_eq!(refused("certificate not valid for any CR with planeID 'x'"), Answer::NotTrusted);
         assert!(matches!(refused("failed to get client CA configurations: x"), Answer::Blind(_)));
         let other = "invalid planeType: must be 'dataplane', 'workflowplane', or 'observabilityplane'";
-        assert!(matches!(of(400, false, other), Answer::OtherRelease(_)));
+        let Answer::OtherRelease(types) = of(400, false, other) else { panic!() };
+        assert!(types.knows("workflowplane"));
         assert_eq!(of(404, false, "nothing"), Answer::Other { status: 404, text: "nothing".into() });
     }
 }

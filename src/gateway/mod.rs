@@ -2,12 +2,14 @@
 //! to an agent.
 
 mod answer;
+mod plane_types;
 mod presented;
 mod probe;
 mod url;
 mod witness;
 
 pub use answer::Answer;
+pub use plane_types::PlaneTypes;
 pub use presented::presented;
-pub use probe::{Counted, Identity, ProbeError, Question, Reply, count, probe};
+pub use probe::{API_PORT, Counted, Identity, ProbeError, Question, Reply, count, plane_types, probe};
 pub use url::GatewayUrl;

@@ -2,7 +2,7 @@
 //! has, where it tells that to anybody.
 //!
 //! A `GET /ws` over HTTP/1.1 and mutual TLS, with no Upgrade: the gateway decides first and upgrades after (OpenChoreo
-//! v0.15 to v0.17). A WebSocket connection would register an agent and be handed work, so none is ever made.
+//! v0.15 and later). A WebSocket connection would register an agent and be handed work, so none is ever made.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,13 +20,21 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::answer::{Answer, Page};
+use super::plane_types::PlaneTypes;
 use super::url::{GatewayUrl, authority};
 use super::witness::Witness;
 use crate::pki::{Bundle, PrivateKey, Reason, ServerFault, belong_together};
+use crate::plane::PlaneKey;
 use crate::text::visible;
 
 /// The largest answer that is read, in bytes.
 const LARGEST: usize = 4096;
+
+/// Where the gateway has its API for planes from OpenChoreo v1.0.2 and v1.1.2 on; before that, at the agents' port.
+pub const API_PORT: u16 = 8444;
+
+/// A plane type, and a planeID, of no release.
+const NONE: &str = "none";
 
 /// What an agent presents.
 pub struct Identity {
@@ -110,14 +118,35 @@ pub async fn probe(question: Question<'_>) -> Result<Reply, ProbeError> {
     Ok(Reply { date: page.date, answer: Answer::of(page) })
 }
 
-/// How many agents the gateway has for a plane, by the plane's name; none where it doesn't tell that to anybody, as from
-/// OpenChoreo v1.0 on.
+/// Asks a gateway which plane types it knows, which tells its releases; none where what answers lists none. It judges the
+/// type first, so that neither a certificate nor a plane is needed.
 ///
 /// # Errors
 /// [`ProbeError`].
-pub async fn count(question: Question<'_>, plane: &str) -> Result<Option<Counted>, ProbeError> {
-    let path = format!("/api/v1/planes/{}/{}/status?name={plane}", question.plane_type, question.plane_id);
-    let page = ask(question, &path).await?;
+pub async fn plane_types(url: &GatewayUrl, server_ca: &str, limit: Duration) -> Result<Option<PlaneTypes>, ProbeError> {
+    let question = Question { url, plane_type: NONE, plane_id: NONE, identity: None, server_ca, limit };
+    Ok(match probe(question).await?.answer {
+        Answer::OtherRelease(types) => Some(types),
+        _ => None,
+    })
+}
+
+/// Asks the gateway how many agents it has that a plane authorizes: at the agents' port, and where its API isn't there, at
+/// the port of its own, where the identity is presented. None where neither has that API.
+///
+/// # Errors
+/// [`ProbeError`]: of the agents' port, or why the API's own can't be asked. From v1.2.0 on it ends the handshake of
+/// clients that its own CA doesn't know.
+pub async fn count(question: Question<'_>, of: &PlaneKey, api_port: u16) -> Result<Option<Counted>, ProbeError> {
+    let Question { url, plane_type, plane_id, identity, server_ca, limit } = question;
+    let namespace = of.namespace.as_ref().map(|namespace| format!("namespace={namespace}&")).unwrap_or_default();
+    let path = format!("/api/v1/planes/{plane_type}/{plane_id}/status?{namespace}name={}", of.name);
+    let at = |url, identity| Question { url, plane_type, plane_id, identity, server_ca, limit };
+    let mut page = ask(at(url, None), &path).await?;
+    if page.status == 404 && api_port != url.port {
+        let url = GatewayUrl { port: api_port, ..url.clone() };
+        page = ask(at(&url, identity), &path).await?;
+    }
     Ok(if page.status == 200 { serde_json::from_str(&page.text).ok() } else { None })
 }
 
@@ -264,13 +293,15 @@ async fn get(stream: TlsStream<TcpStream>, path: &str, address: &str) -> Result<
 mod tests {
     use super::*;
 
-    /// What a probe of a gateway with this certificate gets, which answers as one that authorizes.
-    fn probed(
+    const AUTHORIZED: &str = "HTTP/1.1 400 Bad Request\r\nSec-Websocket-Version: 13\r\nContent-Length: 0\r\n\r\n";
+
+    /// Starts a server with this certificate, which answers one request; its port and what it is asked.
+    fn serve(
         certificate: &rcgen::Certificate,
         key: &rcgen::KeyPair,
-        ca: &str,
         tls12: bool,
-    ) -> Result<Reply, ProbeError> {
+        answer: &str,
+    ) -> (u16, std::thread::JoinHandle<String>) {
         let versions: &[_] = if tls12 { &[&rustls::version::TLS12] } else { &[&rustls::version::TLS13] };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider.clone());
@@ -280,21 +311,94 @@ mod tests {
         let certified = CertifiedKey::new(vec![certificate.der().clone()], key);
         let config = config.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("wss://localhost:{}/ws", listener.local_addr().unwrap().port()).parse().unwrap();
-        std::thread::spawn(move || {
+        let (port, answer) = (listener.local_addr().unwrap().port(), answer.to_owned());
+        let asked = std::thread::spawn(move || {
             use std::io::{Read as _, Write as _};
-            let Ok((tcp, _)) = listener.accept() else { return };
+            let (tcp, _) = listener.accept().unwrap();
             let connection = rustls::ServerConnection::new(Arc::new(config)).unwrap();
             let mut stream = rustls::StreamOwned::new(connection, tcp);
-            if stream.read(&mut [0; 4096]).is_ok() {
-                let answer = "HTTP/1.1 400 Bad Request\r\nSec-Websocket-Version: 13\r\nContent-Length: 0\r\n\r\n";
-                let _ = stream.write_all(answer.as_bytes());
-            }
+            let mut request = [0; 4096];
+            let Ok(length) = stream.read(&mut request) else { return String::new() };
+            let _ = stream.write_all(answer.as_bytes());
+            String::from_utf8_lossy(&request[..length]).lines().next().unwrap_or_default().to_owned()
         });
-        let limit = Duration::from_secs(20);
+        (port, asked)
+    }
+
+    fn url(port: u16) -> GatewayUrl {
+        format!("wss://localhost:{port}/ws").parse().unwrap()
+    }
+
+    fn wait<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    /// What a probe of a gateway with this certificate gets, which answers as one that authorizes.
+    fn probed(
+        certificate: &rcgen::Certificate,
+        key: &rcgen::KeyPair,
+        ca: &str,
+        tls12: bool,
+    ) -> Result<Reply, ProbeError> {
+        let url = url(serve(certificate, key, tls12, AUTHORIZED).0);
         let (plane_type, plane_id) = ("buildplane", "x");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(probe(Question { url: &url, plane_type, plane_id, identity: None, server_ca: ca, limit }))
+        wait(probe(Question { url: &url, plane_type, plane_id, identity: None, server_ca: ca, limit: LIMIT }))
+    }
+
+    /// A gateway's certificate and its key.
+    fn own() -> (rcgen::Certificate, rcgen::KeyPair) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        (rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap(), key)
+    }
+
+    fn answer(status: u16, text: &str) -> String {
+        format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{text}", text.len())
+    }
+
+    #[test]
+    fn a_gateway_is_asked_for_its_plane_types_without_a_certificate() {
+        use crate::plane::Release;
+        let (certificate, key) = own();
+        let told = |answer: &str| {
+            let (port, asked) = serve(&certificate, &key, false, answer);
+            let types = wait(plane_types(&url(port), &certificate.pem(), LIMIT)).unwrap();
+            assert_eq!(asked.join().unwrap(), "GET /ws?planeType=none&planeID=none HTTP/1.1");
+            types.map(|types| types.release())
+        };
+        let list = |kind: &str| {
+            answer(400, &format!("invalid planeType: must be 'dataplane', '{kind}', or 'observabilityplane'"))
+        };
+        assert_eq!(told(&list("buildplane")), Some(Some(Release::V0)));
+        assert_eq!(told(&list("workflowplane")), Some(Some(Release::V1)));
+        assert_eq!((told(&answer(404, "nothing")), told(AUTHORIZED)), (None, None));
+    }
+
+    #[test]
+    fn agents_are_counted_at_either_port() {
+        let (certificate, key) = own();
+        let counted = |first: &str, second: Option<&str>, namespace: Option<&str>| {
+            let (port, asked) = serve(&certificate, &key, false, first);
+            let api = second.map(|answer| serve(&certificate, &key, false, answer));
+            let (url, api_port) = (url(port), api.as_ref().map_or(port, |(port, _)| *port));
+            let of = PlaneKey { namespace: namespace.map(str::to_owned), name: "a".into(), ..PlaneKey::default() };
+            let (plane_type, plane_id, ca) = ("dataplane", "x", certificate.pem());
+            let question = Question { url: &url, plane_type, plane_id, identity: None, server_ca: &ca, limit: LIMIT };
+            let counted = wait(count(question, &of, api_port)).unwrap().map(|counted| counted.connected_agents);
+            let asked = asked.join().unwrap();
+            if let Some((_, again)) = api {
+                assert_eq!(again.join().unwrap(), asked);
+            }
+            (counted, asked.trim_end_matches(" HTTP/1.1").to_owned())
+        };
+        let (two, none) =
+            (answer(200, r#"{"connectedAgents": 2, "connected": true}"#), answer(404, "404 page not found"));
+        let path = "GET /api/v1/planes/dataplane/x/status?";
+        assert_eq!(counted(&two, None, None), (Some(2), format!("{path}name=a")));
+        assert_eq!(counted(&none, Some(&two), Some("team")), (Some(2), format!("{path}namespace=team&name=a")));
+        assert_eq!(counted(&none, None, None).0, None);
+        assert_eq!(counted(&none, Some(&none), None).0, None);
     }
 
     #[test]

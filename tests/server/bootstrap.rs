@@ -16,6 +16,7 @@ stories!(
         a_build_plane_is_registered_in_one_go,
         dry_runs_of_a_registration_change_nothing,
         nothing_is_registered_without_the_gateways_ca,
+        nothing_is_registered_at_a_gateway_of_another_release,
         a_second_registration_writes_nothing,
         files_of_a_registration_that_somebody_changed_are_asked_about,
         a_registration_stays_with_its_own_certificate_where_cert_manager_comes,
@@ -109,6 +110,14 @@ fn nothing_is_registered_without_the_gateways_ca() {
     let at = Estate::start("boot");
     at.control.kubectl(&["create", "namespace", CONTROL], "");
     bootstrap(&at, &[]).expect(2).says(&["cluster-gateway-ca does not exist"]);
+    at.control.run(&["get", "boot"]).expect(3);
+}
+
+fn nothing_is_registered_at_a_gateway_of_another_release() {
+    let at = prepared();
+    at.order("era v1");
+    let told = bootstrap(&at, &[]).expect(2);
+    told.says(&["OpenChoreo v1.0 and later, which has no ClusterBuildPlane", "register a ClusterWorkflowPlane"]);
     at.control.run(&["get", "boot"]).expect(3);
 }
 

@@ -1,5 +1,5 @@
-//! A control plane and a build plane, each an API server of its own, and between them the double of gateway, controller
-//! and agents.
+//! A control plane and a plane's cluster, each an API server of its own, and between them the double of gateway,
+//! controller and agents.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -36,35 +36,48 @@ pub struct Estate {
     answers: Receiver<String>,
     /// Where the double's gateway listens.
     pub port: u16,
+    /// Where it has its API for planes, unless it shares the agents' port.
+    pub api_port: u16,
 }
 
 impl Estate {
     /// Two API servers and an agent of this planeID, with a CA and a certificate in the folder `old`.
     pub fn start(plane_id: &str) -> Self {
+        Self::of(&[("buildplane", plane_id)])
+    }
+
+    /// Two API servers and in one of them an agent of each plane type and planeID, with the namespace and the names of its
+    /// chart. The first one's CA and certificate are in the folder `old`, the others' in folders of their plane types.
+    pub fn of(agents: &[(&str, &str)]) -> Self {
         let (control, build) = std::thread::scope(|scope| {
             let other = scope.spawn(ControlPlane::start);
             (ControlPlane::start(), other.join().unwrap())
         });
-        control.run(&["certs", "ca", "--out-dir", "old"]).expect(0);
-        control.run(&["certs", "client", "--plane-id", plane_id, "--ca-dir", "old"]).expect(0);
-        build.kubectl(&["create", "namespace", NAMESPACE], "");
-        let secret = control.run(&["certs", "secret", "old", "-n", NAMESPACE]).expect(0).stdout;
-        build.kubectl(&["apply", "-f", "-"], &secret);
-        build.kubectl(&["apply", "-f", "-"], &deployment(plane_id).to_string());
-        let mut double = Command::new(&*DOUBLE)
-            .args([control.path(), build.path()])
-            .args([NAMESPACE, DEPLOYMENT])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut double = Command::new(&*DOUBLE);
+        double.arg(control.path());
+        for (number, (plane_type, plane_id)) in agents.iter().enumerate() {
+            let folder = if number == 0 { "old" } else { plane_type };
+            let (namespace, deployment) = names(plane_type);
+            control.run(&["certs", "ca", "--out-dir", folder]).expect(0);
+            control.run(&["certs", "client", "--plane-id", plane_id, "--ca-dir", folder]).expect(0);
+            build.kubectl(&["create", "namespace", &namespace], "");
+            let secret = control.run(&["certs", "secret", folder, "-n", &namespace]).expect(0).stdout;
+            build.kubectl(&["apply", "-f", "-"], &secret);
+            build.kubectl(&["apply", "-f", "-"], &agent(plane_type, plane_id).to_string());
+            double.arg(build.path()).args([namespace, deployment]);
+        }
+        let mut double = double.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (sender, answers) = channel();
         let out = BufReader::new(double.stdout.take().unwrap());
         std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let orders = double.stdin.take().unwrap();
-        let mut estate = Self { control, build, double, orders, answers, port: 0 };
+        let mut estate = Self { control, build, double, orders, answers, port: 0, api_port: 0 };
         estate.port = estate.answer(|line| line.starts_with("ready "))[6..].parse().unwrap();
-        estate.trust_gateway();
+        estate.api_port = estate.answer(|line| line.starts_with("api "))[4..].parse().unwrap();
+        let ca = json!({"ca.crt": std::fs::read_to_string(estate.control.path().join("gateway.crt")).unwrap()});
+        for (plane_type, _) in agents {
+            estate.server_ca_in(&names(plane_type).0, &ca);
+        }
         estate
     }
 
@@ -76,9 +89,13 @@ impl Estate {
 
     /// Other keys in the ConfigMap that the agent reads.
     pub fn server_ca(&self, data: Value) {
-        let metadata = json!({"name": "cluster-gateway-ca", "namespace": NAMESPACE});
+        self.server_ca_in(NAMESPACE, &data);
+    }
+
+    fn server_ca_in(&self, namespace: &str, data: &Value) {
+        let metadata = json!({"name": "cluster-gateway-ca", "namespace": namespace});
         let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
-        self.build.api().write(SERVER_CA_PATH, &map);
+        self.build.api().write(&format!("/api/v1/namespaces/{namespace}/configmaps/cluster-gateway-ca"), &map);
     }
 
     /// Ends the double as a power cut would.
@@ -89,7 +106,7 @@ impl Estate {
 
     /// The agent's Deployment, with the gateway's URL among its arguments.
     pub fn agent(&self, plane_id: &str) -> Value {
-        let mut agent = deployment(plane_id);
+        let mut agent = agent("buildplane", plane_id);
         set_argument(&mut agent, &format!("--server-url=wss://localhost:{}/ws", self.port));
         agent
     }
@@ -129,7 +146,8 @@ impl Estate {
         self.numbers()["upgrades"].as_u64().unwrap()
     }
 
-    fn numbers(&self) -> Value {
+    /// The double's numbers.
+    pub fn numbers(&self) -> Value {
         writeln!(&self.orders, "count").unwrap();
         serde_json::from_str(&self.answer(|line| line.starts_with('{'))).unwrap()
     }
@@ -227,21 +245,28 @@ fn set_argument(agent: &mut Value, argument: &str) {
     old.for_each(|old| *old = argument.into());
 }
 
-/// The agent as OpenChoreo's chart makes it.
-fn deployment(plane_id: &str) -> Value {
+/// The namespace and the Deployment of an agent, as guides and charts have them.
+pub fn names(plane_type: &str) -> (String, String) {
+    let family = plane_type.trim_end_matches("plane");
+    (format!("openchoreo-{family}-plane"), format!("cluster-agent-{plane_type}"))
+}
+
+/// An agent as OpenChoreo's chart makes it.
+pub fn agent(plane_type: &str, plane_id: &str) -> Value {
+    let ((namespace, name), family) = (names(plane_type), plane_type.trim_end_matches("plane"));
     let labels = json!({
         "app": "cluster-agent",
         "app.kubernetes.io/component": "cluster-agent",
-        "app.kubernetes.io/name": "openchoreo-build-plane",
-        "app.kubernetes.io/instance": "build",
+        "app.kubernetes.io/name": namespace,
+        "app.kubernetes.io/instance": family,
     });
     json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": DEPLOYMENT, "namespace": NAMESPACE, "labels": labels},
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
         "spec": {
             "replicas": 1,
-            "selector": {"matchLabels": {"app": "cluster-agent", "app.kubernetes.io/instance": "build"}},
+            "selector": {"matchLabels": {"app": "cluster-agent", "app.kubernetes.io/instance": family}},
             "template": {
                 "metadata": {"labels": labels},
                 "spec": {
@@ -250,7 +275,7 @@ fn deployment(plane_id: &str) -> Value {
                         "image": "agent",
                         "args": [
                             "--server-url=wss://127.0.0.1:1/ws",
-                            "--plane-type=buildplane",
+                            format!("--plane-type={plane_type}"),
                             format!("--plane-id={plane_id}"),
                             "--tls-enabled=true",
                         ],

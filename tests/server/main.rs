@@ -26,6 +26,7 @@ mod corpus;
 mod delete;
 mod diagnosis;
 mod differential;
+mod double;
 mod errors;
 mod estate;
 mod faults;
@@ -60,13 +61,14 @@ use control_plane::ControlPlane;
 use libtest_mimic::{Arguments, Completion, Trial};
 
 /// All stories, those that take longest first.
-const STORIES: [&[Story]; 21] = [
+const STORIES: [&[Story]; 22] = [
     oddities::STORIES,
     faults::STORIES,
     helm::STORIES,
     rotation::STORIES,
     bootstrap::STORIES,
     diagnosis::STORIES,
+    double::STORIES,
     verdicts::STORIES,
     validate::STORIES,
     watch::STORIES,

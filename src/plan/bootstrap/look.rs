@@ -9,14 +9,14 @@ use super::facts::{Facts, Namespace, Observability, change, values};
 use super::wish::{Bootstrap, CHART_SECRET, CaIn, Given};
 use crate::cluster::{self, Agent, comparable, labelled};
 use crate::estate::client_cas;
-use crate::gateway::{Answer, GatewayUrl, Identity, ProbeError, Reply, probe};
+use crate::gateway::{Answer, GatewayUrl, Identity, PlaneTypes, ProbeError, Reply, plane_types, probe};
 use crate::manifest::to_yaml;
 use crate::pki::{self, Bundle, KeyAlgorithm, PrivateKey};
 use crate::plan::clusters::Clusters;
 use crate::plan::error::Error;
 use crate::plan::issuer::{AgentCertificate, Issuer};
 use crate::plan::observer::{Observer, Status};
-use crate::plane::{CA_KEY, CaSecret, DryRun, GATEWAY_CA, NamespacedName, Plane, Span};
+use crate::plane::{CA_KEY, CaSecret, DryRun, GATEWAY_CA, Kind, NamespacedName, Plane, Span};
 use crate::secrets::redacted;
 use crate::text::visible;
 
@@ -111,7 +111,10 @@ impl Run<'_> {
             self.tell(Status::Skipped, "no --gateway-url is given: it is not asked");
             return Ok(());
         };
-        match probe(self.plan.question(url, &self.facts.gateway_ca, None)).await {
+        match plane_types(url, &self.facts.gateway_ca, self.plan.limit).await {
+            Ok(Some(types)) if !types.knows(self.plan.plane.kind.family.plane_type) => {
+                Err(of_other_release(self.plan.plane.kind, &types).into())
+            }
             Ok(_) | Err(ProbeError::Dropped(_)) => {
                 let url = url.to_string();
                 self.tell(Status::Found, &format!("{} answers, with a valid certificate", visible(&url)));
@@ -333,6 +336,16 @@ impl Run<'_> {
         let hint = control.target().command(&format!("choreoctl doctor {}", plan.plane.key().words()));
         Err(Error::Gateway { why, hint }.into())
     }
+}
+
+/// Why planes of a kind can't be registered at a gateway that doesn't know their type, with what helps.
+fn of_other_release(kind: &Kind, types: &PlaneTypes) -> Error {
+    let renamed = types.release().and_then(|release| kind.in_release(release));
+    let hint = match renamed {
+        Some(renamed) => format!("register a {}: that is what it is called there", renamed.kind),
+        None => format!("is this the gateway of a control plane that has {}s?", kind.kind),
+    };
+    Error::Gateway { why: format!("it is of {types}, which has no {}", kind.kind), hint }
 }
 
 /// Why the gateway can't be used, with what helps.

@@ -9,7 +9,7 @@ use super::facts::{Facts, fits};
 use super::look::Run;
 use super::wish::Bootstrap;
 use crate::cluster::{self, Agent};
-use crate::gateway::count;
+use crate::gateway::{API_PORT, count};
 use crate::pki::{self, Bundle, LEAF_CERTIFICATE};
 use crate::plan::clusters::Clusters;
 use crate::plan::issuer::AgentCertificate;
@@ -166,7 +166,7 @@ pub async fn authorized(
             return Ok(Ok("an agent of the planeID is connected".to_owned()));
         };
         let question = plan.question(url, &made.gateway_ca, None);
-        Ok(match count(question, name).await.ok().flatten().map(|counted| counted.connected_agents) {
+        Ok(match count(question, &plane.key(), API_PORT).await.ok().flatten().map(|counted| counted.connected_agents) {
             None => Ok("an agent of the planeID is connected; the gateway doesn't tell for which plane".to_owned()),
             Some(0) => Err(format!("an agent of the planeID is connected, and none that {name} lets in")),
             Some(agents) => Ok(format!("connected, and the gateway counts {agents} for {name}")),

@@ -48,12 +48,12 @@ const (
 )
 
 // issueAll brings every Certificate of the namespace on. Without cert-manager's CRDs there is nothing to do.
-func (d *double) issueAll() error {
-	if d.idle.Load() {
+func (s *site) issueAll() error {
+	if s.idle.Load() {
 		return nil
 	}
 	var list struct{ Items []certificate }
-	err := d.build.call("GET", d.certificates, nil, &list)
+	err := s.build.call("GET", s.certificates, nil, &list)
 	if answered(err) == http.StatusNotFound {
 		return nil
 	}
@@ -61,20 +61,20 @@ func (d *double) issueAll() error {
 		return err
 	}
 	for _, wanted := range list.Items {
-		if err := d.issue(wanted); err != nil {
+		if err := s.issue(wanted); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (d *double) issue(wanted certificate) error {
+func (s *site) issue(wanted certificate) error {
 	var secret struct {
 		Metadata metadata
 		Data     map[string][]byte
 	}
-	path := d.secrets + url.PathEscape(wanted.Spec.SecretName)
-	err := d.build.call("GET", path, nil, &secret)
+	path := s.secrets + url.PathEscape(wanted.Spec.SecretName)
+	err := s.build.call("GET", path, nil, &secret)
 	missing := answered(err) == http.StatusNotFound
 	if err != nil && !missing {
 		return err
@@ -90,15 +90,15 @@ func (d *double) issue(wanted certificate) error {
 		}
 		// One that was deleted and made anew finds its Secret.
 		more := map[string]any{"renewalTime": held.NotAfter.Add(-before).Format(time.RFC3339)}
-		return d.build.call("PATCH", d.certificates+"/"+wanted.Metadata.Name+"/status", status(isReady(), more), nil)
+		return s.build.call("PATCH", s.certificates+"/"+wanted.Metadata.Name+"/status", status(isReady(), more), nil)
 	}
-	pair, made, err := d.sign(wanted)
+	pair, made, err := s.sign(wanted)
 	if err != nil {
 		ready := map[string]any{"type": "Ready", "status": "False", "reason": "DoesNotExist", "message": err.Error()}
-		return d.build.call("PATCH", d.certificates+"/"+wanted.Metadata.Name+"/status", status(ready, nil), nil)
+		return s.build.call("PATCH", s.certificates+"/"+wanted.Metadata.Name+"/status", status(ready, nil), nil)
 	}
 	wanted.Status.Revision++
-	if err := d.keepRequest(wanted, pair["tls.crt"]); err != nil {
+	if err := s.keepRequest(wanted, pair["tls.crt"]); err != nil {
 		return err
 	}
 	body := map[string]any{
@@ -112,9 +112,9 @@ func (d *double) issue(wanted certificate) error {
 		"data": pair,
 	}
 	if missing {
-		err = d.build.call("POST", d.secrets[:len(d.secrets)-1], body, nil)
+		err = s.build.call("POST", s.secrets[:len(s.secrets)-1], body, nil)
 	} else {
-		err = d.build.call("PATCH", path, body, nil)
+		err = s.build.call("PATCH", path, body, nil)
 	}
 	if err != nil {
 		return err
@@ -122,13 +122,13 @@ func (d *double) issue(wanted certificate) error {
 	more := map[string]any{
 		"revision": wanted.Status.Revision, "renewalTime": made.NotAfter.Add(-before).Format(time.RFC3339),
 	}
-	return d.build.call("PATCH", d.certificates+"/"+wanted.Metadata.Name+"/status", status(isReady(), more), nil)
+	return s.build.call("PATCH", s.certificates+"/"+wanted.Metadata.Name+"/status", status(isReady(), more), nil)
 }
 
 // sign makes a key and its certificate.
-func (d *double) sign(wanted certificate) (map[string][]byte, *x509.Certificate, error) {
+func (s *site) sign(wanted certificate) (map[string][]byte, *x509.Certificate, error) {
 	var by authority
-	if err := d.build.call("GET", d.issuers+"/"+wanted.Spec.IssuerRef.Name, nil, &by); err != nil {
+	if err := s.build.call("GET", s.issuers+"/"+wanted.Spec.IssuerRef.Name, nil, &by); err != nil {
 		return nil, nil, fmt.Errorf("issuer %s: %w", wanted.Spec.IssuerRef.Name, err)
 	}
 	lifetime, err := time.ParseDuration(cmp.Or(wanted.Spec.Duration, "2160h"))
@@ -149,7 +149,7 @@ func (d *double) sign(wanted certificate) (map[string][]byte, *x509.Certificate,
 	}
 	parent, signer := template, key
 	if by.Spec.CA != nil {
-		ca, err := d.build.secret(d.secrets, by.Spec.CA.SecretName)
+		ca, err := s.build.secret(s.secrets, by.Spec.CA.SecretName)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -178,7 +178,7 @@ func (d *double) sign(wanted certificate) (map[string][]byte, *x509.Certificate,
 }
 
 // keepRequest leaves the CertificateRequest of an issue.
-func (d *double) keepRequest(wanted certificate, text []byte) error {
+func (s *site) keepRequest(wanted certificate, text []byte) error {
 	name := fmt.Sprintf("%s-%d", wanted.Metadata.Name, wanted.Status.Revision)
 	body := map[string]any{
 		"apiVersion": "cert-manager.io/v1", "kind": "CertificateRequest",
@@ -186,10 +186,10 @@ func (d *double) keepRequest(wanted certificate, text []byte) error {
 			byCertificate: wanted.Metadata.Name, revision: fmt.Sprint(wanted.Status.Revision),
 		}},
 	}
-	if err := d.build.call("POST", d.requests, body, nil); err != nil && answered(err) != http.StatusConflict {
+	if err := s.build.call("POST", s.requests, body, nil); err != nil && answered(err) != http.StatusConflict {
 		return err
 	}
-	return d.build.call("PATCH", d.requests+"/"+name+"/status", status(isReady(), map[string]any{"certificate": text}), nil)
+	return s.build.call("PATCH", s.requests+"/"+name+"/status", status(isReady(), map[string]any{"certificate": text}), nil)
 }
 
 func isReady() map[string]any {
