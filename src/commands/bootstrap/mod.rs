@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use args::{given, refuse_one_agent_for_two};
 use registration::Registration;
 
-use crate::args::{Session, unless_swapped};
+use crate::args::{Session, swapped, unless_swapped};
 use crate::gateway::GatewayUrl;
 use crate::plane::{DryRun, Plane};
 use crate::term::{Exit, Term};
@@ -37,11 +37,15 @@ pub async fn run(mut args: Args, session: &Session) -> anyhow::Result<Exit> {
     let mut releases = BTreeMap::new();
     for plane in &planes {
         let control = control.around(&plane.key());
-        let found = control.plane_if_any::<Plane>(plane.name()).await;
-        unless_swapped(&control, Some(&build), found).await?;
+        // Another fault is reported by the step that meets it.
+        if let Err(error) = control.plane_if_any::<Plane>(plane.name()).await
+            && let Some(swapped) = swapped(&control, Some(&build), &error).await
+        {
+            return Err(swapped.into());
+        }
         if !releases.contains_key(plane.kind) {
             args.build.announce(&control, &build, plane.kind.family, session).await;
-            releases.insert(plane.kind, control.release().await?);
+            releases.insert(plane.kind, control.release().await.unwrap_or(plane.kind.release()));
         }
     }
     ask_for_url(&mut args, term)?;
