@@ -71,12 +71,11 @@ fn goals() -> Vec<clap_complete::CompletionCandidate> {
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let deadline = deadline(args.timeout);
-    let lookup = args.which.look(session.connect().await?, false).await?;
-    let cluster = &lookup.cluster;
-    let planes = match deadline {
-        None => args.which.keys(&lookup).await?,
-        Some(deadline) => match timeout_at(deadline, keys(&args, &lookup)).await {
-            Ok(planes) => planes?,
+    let chosen = chosen(&args, session);
+    let (lookup, planes) = match deadline {
+        None => chosen.await?,
+        Some(deadline) => match timeout_at(deadline, chosen).await {
+            Ok(chosen) => chosen?,
             Err(_) => {
                 session
                     .term
@@ -85,6 +84,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             }
         },
     };
+    let cluster = &lookup.cluster;
     let outcome = if planes.is_empty() {
         session.term.note("no plane is meant");
         let met = args.goals.iter().all(|goal| goal.holds(None));
@@ -111,6 +111,13 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         }
     }
     Ok(outcome.exit)
+}
+
+/// Where planes are looked for, and those that are meant.
+async fn chosen(args: &Args, session: &Session) -> anyhow::Result<(Lookup, Vec<PlaneKey>)> {
+    let lookup = args.which.look(session.connect().await?, false).await?;
+    let planes = if args.timeout.seconds() == 0 { args.which.keys(&lookup).await? } else { keys(args, &lookup).await? };
+    Ok((lookup, planes))
 }
 
 /// The planes that are meant; where they are to come into being, as soon as there are any.

@@ -275,7 +275,7 @@ fn several_planes_are_registered_at_once() {
         &json!({"apiVersion": "v1", "kind": "List", "items": [plane("one", "multi"), plane("two", "multi"), plane("boot", "multi")]}).to_string(),
     );
     let args = ["bootstrap", "-f", &file, "--agent-certificate", "cert-manager", "--yes", "--client-ca-in", "secret"];
-    at.run(&args).expect(1).says(&["has the agent of plane boot already", "--build-namespace"]);
+    at.run(&args).expect(1).says(&["has the agent of plane boot already", "--plane-namespace"]);
     at.control.run(&["get", "one"]).expect(3);
     let args = [&args[..], &["--build-namespace", "multi"]].concat();
     let told = at.run(&[&args[..], &["--gateway-url", &url]].concat()).expect(1);
@@ -459,7 +459,7 @@ fn nothing_is_registered_without_the_rights() {
 
 fn everything_is_written_for_a_cluster_elsewhere() {
     let at = &*SHARED;
-    at.run(&["bootstrap", "elsewhere"]).expect(2).says(&["--build-context"]);
+    at.run(&["bootstrap", "elsewhere"]).expect(2).says(&["--plane-context"]);
     let told =
         at.run(&["bootstrap", "elsewhere", "--out-dir", "elsewhere", "--gateway-url", "wss://g:8443/ws"]).expect(0);
     assert!(told.stdout.contains("README.md"), "{told:?}");
@@ -501,6 +501,6 @@ fn everything_is_written_for_a_cluster_elsewhere() {
     at.run(&["certs", "inspect", "plane/issued"]).expect(0);
     for flag in ["--install", "--wait"] {
         let told = at.run(&["bootstrap", "x", "--out-dir", "x", flag]).expect(2);
-        told.says(&[flag, "needs both clusters at hand", "--build-context"]);
+        told.says(&[flag, "needs both clusters at hand", "--plane-context"]);
     }
 }

@@ -35,12 +35,14 @@ fn names_complete() {
         (&["delete", "-l", "a=b,compl"], "a=b,completed=yes"),
         (&["certs", "inspect", "plane/completed"], "plane/completed-plane"),
         (&["certs", "verify", "--cert", "ag"], "agent"),
+        (&["get", "cd"], "cdp"),
+        (&["get", "-n", "kube-p"], "kube-public"),
         (&["get", "--state", "!nev"], "!NeverConnected"),
         (&["watch", "--state", "Late,sta"], "Late,Stale"),
         (&["get", "--sort-by", "hea"], "heartbeat"),
         (&["get", "--cluster", "contr"], "control"),
         (&["doctor", "--explain", "agent-tr"], "agent-trusted"),
-        (&["doctor", "--build-context", "gu"], "guest"),
+        (&["doctor", "--plane-context", "gu"], "guest"),
     ] {
         assert_eq!(complete(&[&["choreoctl"], words].concat()).trim(), found, "{words:?}");
     }

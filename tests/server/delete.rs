@@ -44,7 +44,7 @@ fn delete_tells_of_finalizers() {
     let file = at.write("held.yaml", &manifest("held", json!({})));
     let misspelt =
         at.write("misspelt.yaml", &manifest("held", json!({})).replace("ClusterBuildPlane", "ClusterBuildplane"));
-    assert!(at.run(&["delete", "-f", &misspelt, "--yes"]).expect(2).stderr.contains("holds no ClusterBuildPlane"));
+    assert!(at.run(&["delete", "-f", &misspelt, "--yes"]).expect(2).stderr.contains("holds no plane"));
     at.run(&["wait", "-f", &misspelt, "--for", "deleted"]).expect(2);
     at.run(&["delete", "-f", &file, "--yes"]).expect(0);
 }

@@ -173,7 +173,7 @@ fn a_missing_kind_is_told() {
     at.kubectl(&["apply", "-f", "-"], &renamed);
     let deadline = Instant::now() + SOON;
     loop {
-        let told = at.run(&["get"]).expect(2);
+        let told = at.run(&["get", "cbp"]).expect(2);
         if told.stderr.contains("ClusterWorkflowPlane") {
             break;
         }

@@ -24,7 +24,7 @@ const PLANE: &str = "chart";
 const CONTROL: &str = "openchoreo-control-plane";
 
 /// cert-manager's CRDs, as far as the double fills them in.
-fn cert_manager(at: &Estate) {
+pub fn cert_manager(at: &Estate) {
     for (plural, kind) in
         [("certificates", "Certificate"), ("certificaterequests", "CertificateRequest"), ("issuers", "Issuer")]
     {

@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::control_plane::{Output, finish};
 use super::estate::Estate;
 
-/// The chart's place, which can't be reached here.
-const CHART: &str = "oci://ghcr.io/openchoreo/helm-charts/openchoreo-build-plane";
+/// The charts' place, which can't be reached here.
+const CHARTS: &str = "oci://ghcr.io/openchoreo/helm-charts";
 
 /// Helm, built once.
 static HELM: LazyLock<std::path::PathBuf> = LazyLock::new(|| {
@@ -20,14 +20,37 @@ static HELM: LazyLock<std::path::PathBuf> = LazyLock::new(|| {
     program
 });
 
-/// A folder of programs for a shell: the binary, kubectl, and helm with the tests' chart in the place of the real one.
+/// Writes the chart of each family, which differ in their names, below a folder.
+fn charts(at: &Estate, folder: &str) {
+    let chart = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/helm/chart");
+    for family in ["build", "workflow", "data", "observability"] {
+        let own = format!("{folder}/openchoreo-{family}-plane");
+        std::fs::create_dir_all(at.control.path().join(&own).join("templates")).unwrap();
+        for part in ["", "templates"] {
+            for entry in std::fs::read_dir(chart.join(part)).unwrap().map(Result::unwrap) {
+                if entry.path().is_file() {
+                    let text = std::fs::read_to_string(entry.path()).unwrap();
+                    let text = text.replace("build-plane", &format!("{family}-plane"));
+                    let mut text = text.replace("buildplane", &format!("{family}plane"));
+                    if family != "build" {
+                        text = text.replace("0.17.0", "1.2.3");
+                    }
+                    at.control.write(&format!("{own}/{part}/{}", entry.file_name().to_string_lossy()), &text);
+                }
+            }
+        }
+    }
+}
+
+/// A folder of programs for a shell: the binary, kubectl, and helm with the tests' charts in the place of the real ones.
 pub fn programs(at: &Estate) -> String {
     let folder = at.control.path().join("programs");
     if !folder.exists() {
         std::fs::create_dir(&folder).unwrap();
+        charts(at, "programs/charts");
         let helm = format!(
-            "#!/bin/sh\nfor word; do\n  shift\n  [ \"$word\" = {CHART} ] && word={}/tests/helm/chart\n  set -- \"$@\" \"$word\"\ndone\nexec {} \"$@\"\n",
-            env!("CARGO_MANIFEST_DIR"),
+            "#!/bin/sh\nfor word; do\n  shift\n  case $word in {CHARTS}/*) word={}/charts/${{word##*/}} ;; esac\n  set -- \"$@\" \"$word\"\ndone\nexec {} \"$@\"\n",
+            folder.display(),
             HELM.display()
         );
         let helm = at.control.write("programs/helm", &helm);

@@ -29,6 +29,7 @@ mod differential;
 mod double;
 mod errors;
 mod estate;
+mod families;
 mod faults;
 mod get;
 mod helm;
@@ -61,9 +62,10 @@ use control_plane::ControlPlane;
 use libtest_mimic::{Arguments, Completion, Trial};
 
 /// All stories, those that take longest first.
-const STORIES: [&[Story]; 22] = [
+const STORIES: [&[Story]; 23] = [
     oddities::STORIES,
     faults::STORIES,
+    families::STORIES,
     helm::STORIES,
     rotation::STORIES,
     bootstrap::STORIES,

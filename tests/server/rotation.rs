@@ -306,7 +306,7 @@ fn a_pinned_leaf_is_led_out_of_its_outage() {
     let told = estate.run(&["forecast", "pinned", "-o", "json"]).expect(0).json();
     assert_eq!(told["planes"][0]["reason"], "certificate-expires");
     let metrics = estate.run(&["forecast", "-o", "prometheus"]).expect(0).stdout;
-    assert!(metrics.contains("{plane=\"pinned\",plane_id=\"pinned\",reason=\"ca-expires\"} "), "{metrics}");
+    assert!(metrics.contains("{plane=\"pinned\",kind=\"ClusterBuildPlane\",namespace=\"\",plane_id=\"pinned\",reason=\"ca-expires\"} "), "{metrics}");
 }
 
 fn a_rotation_leaves_to_others_what_is_theirs() {
@@ -437,12 +437,9 @@ fn a_rotation_minds_what_changes_beside_it() {
     rotate(&["--rollback"]).expect(0);
     assert!(estate.value("a") == format!("{new}{third}") && estate.value("late") == new);
 
-    // A namespaced BuildPlane lets the agent in, too.
+    // A namespaced BuildPlane authorizes the agent, too, and goes along.
     let at = &estate.control;
-    let crd = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/plane/crd.yaml")).unwrap();
-    let crd = crd.replace("ClusterBuildPlane", "BuildPlane").replace("clusterbuildplane", "buildplane");
-    let crd = crd.replace("scope: Cluster", "scope: Namespaced").replace("[cbp, cbps]", "[bp, bps]");
-    at.kubectl(&["apply", "-f", "-"], &crd);
+    at.kubectl(&["apply", "-f", "-"], &at.run(&["crd", "buildplane"]).expect(0).stdout);
     let namespaced = json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "BuildPlane", "metadata": {"name": "shared", "namespace": "default"},
         "spec": {"planeID": "shared", "clusterAgent": {"clientCA": {"value": new}}}});
     let path = at.write("namespaced.json", &namespaced.to_string());
@@ -452,7 +449,10 @@ fn a_rotation_minds_what_changes_beside_it() {
     {
         assert!(std::time::Instant::now() < deadline);
     }
-    rotate(&["--again"]).expect(2).says(&["BuildPlane default/shared", "namespaced BuildPlanes are not written here"]);
+    let told = rotate(&["--again"]).expect(0).stdout;
+    assert!(told.contains("default/shared trusts the new CA"), "{told}");
+    let object = at.kubectl(&["get", "buildplane", "shared", "-o", "json"], "").json();
+    assert_eq!(object["spec"]["clusterAgent"]["clientCA"]["value"], estate.value("late"));
     estate.nobody_was_refused();
 }
 

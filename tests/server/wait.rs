@@ -36,7 +36,7 @@ fn wait_ends_with_the_state() {
 
     at.run(&["create", "waited-twin", "--plane-id", "waited", "--client-ca-secret", "default/none"]).expect(0);
     let shared = at.run(&["wait", "waited", "--for", "connected", "-o", "json"]).expect(0);
-    assert_eq!(shared.json(), json!({"planes": [{"name": "waited", "met": true, "state": "Connected"}]}));
+    assert_eq!(shared.json(), json!({"planes": [{"name": "waited", "kind": "ClusterBuildPlane", "namespace": null, "met": true, "state": "Connected"}]}));
     assert!(shared.stderr.contains("waited-twin"), "{}", shared.stderr);
     at.run(&["wait", "waited", "waited-twin", "--for", "connected", "--any", "--timeout", "0"]).expect(0);
 
@@ -65,7 +65,7 @@ fn wait_ends_with_trust() {
     at.run(&["create", "trust", "--client-ca-file", &other]).expect(0);
     let wait = |timeout| ["wait", "trust", "--for", "trusted", "--cert", "trusted/tls.crt", "--timeout", timeout];
     at.run(&wait("0")).expect(124).says(&["trust: Unreported, not trusted", "was not issued by a CA of this plane"]);
-    at.run(&["wait", "trust", "--for", "trusted"]).expect(2).says(&["hint: name its context with --build-context"]);
+    at.run(&["wait", "trust", "--for", "trusted"]).expect(2).says(&["hint: name its context with --plane-context"]);
     at.run(&["wait", "none", "--for", "trusted", "--cert", "trusted/tls.crt"]).expect(3);
     let mut waiting = at.spawn(&[&wait("30s")[..], &["--for", "exists"]].concat());
     std::thread::sleep(Duration::from_millis(500));
