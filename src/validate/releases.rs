@@ -235,6 +235,21 @@ mod tests {
     }
 
     #[test]
+    fn a_kind_that_is_anchored_or_behind_an_alias_stays() {
+        let plane = plane_of("ClusterBuildPlane", "{planeID: a, clusterAgent: {clientCA: {value: x}}}");
+        let anchored = plane.replace("kind: ", "kind: &k ");
+        let aliased = plane
+            .replace("kind: ClusterBuildPlane\n", "")
+            .replace("{name: a", "{labels: {x: &k ClusterBuildPlane}, name: a")
+            .replace("spec:", "kind: *k\nspec:");
+        for text in [anchored, aliased] {
+            let findings = Validator::of_release(Release::V1, now()).judge(&parse("f".into(), text.clone())).findings;
+            assert_eq!(findings[0].rule.id, "kind-of-other-release", "{text}");
+            assert_eq!(fixed(&text, &findings), text);
+        }
+    }
+
+    #[test]
     fn what_is_missing_is_written_where_only_one_text_is_right() {
         let spec = "{clusterAgent: {clientCA: {secretKeyRef: @}}, observabilityPlaneRef: {name: o}}";
         for (kind, told) in [
