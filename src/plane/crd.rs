@@ -12,8 +12,8 @@ use super::release::Release;
 const REFERENCE: &str = include_str!("crd.yaml");
 /// What all planes have in their status.
 const STATUS: &str = include_str!("crds/status.yaml");
-/// Where a data plane is reached.
-const GATEWAY: &str = include_str!("crds/gateway.yaml");
+/// Where a gateway listens.
+const LISTENER: &str = include_str!("crds/listener.yaml");
 /// The syntax of planeIDs and of the names of observability planes.
 const LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 
@@ -153,7 +153,7 @@ fn own_field(kind: &Kind, field: Field, release: Release) -> String {
         .into(),
         Field::ObservabilityPlane => observability(kind),
         Field::Gateway => {
-            let mut text = GATEWAY.to_owned();
+            let mut text = gateway();
             if release == Release::V0 {
                 text += "imagePullSecretRefs:\n  description: Secrets for pulling images.\n  type: array\n  items:\n    type: string\n";
             }
@@ -167,6 +167,28 @@ fn own_field(kind: &Kind, field: Field, release: Release) -> String {
             text
         }
     }
+}
+
+/// Returns the gateways of a data plane: of each direction and side one.
+fn gateway() -> String {
+    let mut text = "gateway:
+  description: The gateways through which the data plane's workloads are reached, and reach others.
+  type: object
+  properties:
+"
+    .to_owned();
+    for direction in ["ingress", "egress"] {
+        push(&mut text, 4, &format!("{direction}:\n  type: object\n  properties:"));
+        for side in ["external", "internal"] {
+            push(&mut text, 8, &format!("{side}:\n  type: object\n  required: [name, namespace]\n  properties:"));
+            push(&mut text, 12, "name:\n  type: string\nnamespace:\n  type: string");
+            for protocol in ["http", "https", "tls"] {
+                push(&mut text, 12, &format!("{protocol}:"));
+                push(&mut text, 14, LISTENER);
+            }
+        }
+    }
+    text
 }
 
 fn observability(kind: &Kind) -> String {

@@ -34,8 +34,11 @@ impl Fix {
     pub fn edit(&self, text: &str) -> Option<Edit> {
         match self {
             Self::Rename { word, from, name } => {
-                // A merge stands for the keys that it brings, and an alias for what is elsewhere.
-                if text[word.clone()].trim_matches(['"', '\'']) != from {
+                // A merge stands for the keys that it brings, an alias for what is elsewhere, and what has an anchor may be
+                // meant elsewhere, too.
+                let anchored =
+                    text[..word.start].split_whitespace().next_back().is_some_and(|word| word.starts_with('&'));
+                if anchored || text[word.clone()].trim_matches(['"', '\'']) != from {
                     return None;
                 }
                 let quotes = text[word.clone()].starts_with(['"', '\'']).then(|| &text[word.start..=word.start]);

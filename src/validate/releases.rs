@@ -51,6 +51,14 @@ pub(super) fn beyond_reference(root: &Node, found: &mut Found) {
     }
 }
 
+/// Returns the release that has the fields of a plane, as far as one tells: the latest otherwise.
+pub(super) fn written_for(root: &Node, kind: &Kind) -> Release {
+    let has = |path: &[&str], field: &str| root.at(path).is_some_and(|node| node.get(field).is_some());
+    let ca = |release: Release| has(&["spec", "clusterAgent", "clientCA"], release.secret_field());
+    let former = (ca(Release::V0) && !ca(Release::V1)) || has(&["spec"], "imagePullSecretRefs");
+    if former && kind.in_release(Release::V0) == Some(kind) { Release::V0 } else { kind.release() }
+}
+
 /// Says that a release calls the object's kind otherwise.
 pub(super) fn other_name(object: Object<'_>, kind: &Kind, named: &Kind, release: Release, found: &mut Found) {
     let Some(node) = object.node.get("kind") else {
@@ -131,10 +139,11 @@ fn way<'n>(root: &'n Node, path: &str) -> Option<Vec<&'n Node>> {
 mod tests {
     use super::*;
     use crate::manifest::parse;
+    use crate::plane::KINDS;
     use crate::validate::applied;
     use crate::validate::finding::Finding;
     use crate::validate::tests::{now, plane_of, reference};
-    use crate::validate::validator::Validator;
+    use crate::validate::validator::{Validator, judge};
 
     /// What is found in a plane with a reference to a Secret for `@`, in which only errors of one rule are expected.
     fn judged(validator: &Validator, kind: &str, spec: &str) -> (String, Vec<Finding>) {
@@ -187,6 +196,24 @@ mod tests {
     }
 
     #[test]
+    fn a_plane_is_written_for_the_release_that_has_its_fields() {
+        for (kind, spec, release) in [
+            ("DataPlane", "{clusterAgent: {clientCA: {secretRef: @}}}", Release::V0),
+            ("DataPlane", "{clusterAgent: {clientCA: {secretKeyRef: @}}}", Release::V1),
+            ("DataPlane", "{clusterAgent: {clientCA: {value: x}}}", Release::V1),
+            ("DataPlane", "{clusterAgent: {clientCA: {value: x}}, imagePullSecretRefs: []}", Release::V0),
+            ("WorkflowPlane", "{clusterAgent: {clientCA: {secretRef: @}}}", Release::V1),
+            ("BuildPlane", "{clusterAgent: {clientCA: {secretKeyRef: @}}}", Release::V0),
+        ] {
+            let manifest = parse("f".into(), plane_of(kind, &spec.replace('@', "{}")));
+            let kind = KINDS.iter().find(|one| one.kind == kind).unwrap();
+            assert_eq!(written_for(&manifest.documents[0].root, kind), release, "{spec}");
+        }
+        let former = plane_of("DataPlane", "{clusterAgent: {clientCA: {secretRef: {name: ca, key: k}}}}");
+        assert_eq!(judge(&parse("f".into(), former)).findings, []);
+    }
+
+    #[test]
     fn a_kind_of_another_release_is_renamed_and_judged_under_its_name_there() {
         let spec = |field| format!("{{planeID: a, clusterAgent: {{clientCA: {{{field}: @}}}}}}");
         for (release, kind, field, named) in [
@@ -204,6 +231,21 @@ mod tests {
             assert!(text.contains(&format!("kind: {named}\n")), "{text}");
             assert_eq!(validator.judge(&parse("f".into(), text.clone())).findings, [], "{text}");
             assert_eq!(judged(&reference(), kind, &spec(field)).1, [], "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_kind_that_is_anchored_or_behind_an_alias_stays() {
+        let plane = plane_of("ClusterBuildPlane", "{planeID: a, clusterAgent: {clientCA: {value: x}}}");
+        let anchored = plane.replace("kind: ", "kind: &k ");
+        let aliased = plane
+            .replace("kind: ClusterBuildPlane\n", "")
+            .replace("{name: a", "{labels: {x: &k ClusterBuildPlane}, name: a")
+            .replace("spec:", "kind: *k\nspec:");
+        for text in [anchored, aliased] {
+            let findings = Validator::of_release(Release::V1, now()).judge(&parse("f".into(), text.clone())).findings;
+            assert_eq!(findings[0].rule.id, "kind-of-other-release", "{text}");
+            assert_eq!(fixed(&text, &findings), text);
         }
     }
 

@@ -10,7 +10,7 @@ use super::finding::{Found, Judgement, LIMIT};
 use super::identity::Identity;
 use super::schema::Resource;
 use super::{cel, gateway, metadata, releases, rules};
-use crate::manifest::{Document, Fault, Manifest, Object, Part, Value, parse, parse_part, unfolded};
+use crate::manifest::{Document, Fault, Manifest, Node, Object, Part, Value, parse, parse_part, unfolded};
 use crate::plane::{DEFAULT_KIND, KINDS, Kind, Release};
 use crate::text::visible;
 
@@ -26,8 +26,11 @@ static OWN: LazyLock<HashMap<(&Kind, Release), Own>> = LazyLock::new(|| {
 /// By which CRDs planes are judged.
 #[derive(Debug)]
 enum Crds {
-    /// Those that the program carries: of a release, or each kind's own.
-    Own(Option<Release>),
+    /// Those that the program carries, of the latest release that has the kind.
+    Latest,
+    /// Those of the release that the plane is written for.
+    Written,
+    Of(Release),
     Given(Vec<Resource>),
     /// None: the API server is asked for its part.
     Server,
@@ -47,15 +50,15 @@ impl Validator {
         Self { crds, at, outcomes: cel::Outcomes::default(), remarks: gateway::Remarks::default() }
     }
 
-    /// By each kind's own release; ClusterBuildPlanes by the reference, with what the releases demand beyond it as
-    /// warnings.
+    /// By the latest release that has the kind; ClusterBuildPlanes by the reference, with what the releases demand beyond
+    /// it as warnings.
     pub fn reference(at: Timestamp) -> Self {
-        Self::new(Crds::Own(None), at)
+        Self::new(Crds::Latest, at)
     }
 
     /// By a release, which may call a kind otherwise.
     pub fn of_release(release: Release, at: Timestamp) -> Self {
-        Self::new(Crds::Own(Some(release)), at)
+        Self::new(Crds::Of(release), at)
     }
 
     /// By other CRDs.
@@ -107,18 +110,19 @@ impl Validator {
         of_kind.find(|resource| resource.schema(object.api_version()).is_some()).map(|resource| resource.kind)
     }
 
-    /// Returns the release that a kind is judged by, as far as that is known.
-    fn release(&self, kind: &Kind) -> Release {
+    /// Returns the release that a plane is judged by, as far as that is known.
+    fn release(&self, kind: &Kind, root: &Node) -> Release {
         match self.crds {
-            Crds::Own(Some(release)) => release,
+            Crds::Of(release) => release,
+            Crds::Written => releases::written_for(root, kind),
             _ => kind.release(),
         }
     }
 
     /// Returns the definitions of a kind.
-    fn resources(&self, kind: &'static Kind) -> Vec<&Resource> {
+    fn resources(&self, kind: &'static Kind, release: Release) -> Vec<&Resource> {
         match &self.crds {
-            Crds::Own(_) => Vec::from_iter(own(kind, self.release(kind))),
+            Crds::Latest | Crds::Written | Crds::Of(_) => Vec::from_iter(own(kind, release)),
             Crds::Given(resources) => resources.iter().filter(|resource| resource.kind == kind).collect(),
             Crds::Server => Vec::new(),
         }
@@ -134,10 +138,10 @@ impl Validator {
         };
         if let Some(kind) = self.plane_kind(object) {
             judgement.planes += 1;
-            let release = self.release(kind);
+            let release = self.release(kind, object.node);
             let named = kind.in_release(release).unwrap_or(kind);
             judgement.identities.push(Identity::of(object, named));
-            let mut found = self.judge_plane(object, named);
+            let mut found = self.judge_plane(object, named, release);
             if named != kind {
                 releases::other_name(object, kind, named, release, &mut found);
             }
@@ -162,9 +166,9 @@ impl Validator {
     }
 
     /// The judges one after the other; what one has told, the next ones don't tell again.
-    fn judge_plane(&self, object: Object<'_>, kind: &'static Kind) -> Found {
+    fn judge_plane(&self, object: Object<'_>, kind: &'static Kind, release: Release) -> Found {
         let mut found = Found::new(object.document);
-        let resources = self.resources(kind);
+        let resources = self.resources(kind, release);
         for resource in &resources {
             if let Some(mut one) = resource.check(object, &self.outcomes) {
                 releases::explain(object.node, resource, object.api_version(), &mut one);
@@ -175,10 +179,10 @@ impl Validator {
             metadata::check(object.node, kind, &mut found);
         }
         found.later(|found| {
-            if matches!(self.crds, Crds::Own(_)) && kind == DEFAULT_KIND {
+            if !matches!(self.crds, Crds::Given(_) | Crds::Server) && kind == DEFAULT_KIND {
                 releases::beyond_reference(object.node, found);
             }
-            let secret_field = self.release(kind).secret_field();
+            let secret_field = release.secret_field();
             gateway::check(
                 object.node,
                 &gateway::Judged { kind, secret_field, at: self.at, known: &self.remarks },
@@ -215,7 +219,7 @@ impl Validator {
 
     /// Returns the API version that planes of a kind have.
     fn api_version(&self, kind: &'static Kind) -> String {
-        let resources = self.resources(kind);
+        let resources = self.resources(kind, kind.release());
         let first = resources.first().and_then(|resource| Some((resource, &resource.versions.first()?.0)));
         first.map_or_else(|| kind.api_version(), |(resource, version)| format!("{}/{version}", resource.group))
     }
@@ -237,15 +241,10 @@ fn nearest(word: &str) -> Option<&'static Kind> {
     near.filter(|kind| distance(kind) <= 2)
 }
 
-/// Judges a file now: each kind by the reference or its latest release, unless only the one before finds no error.
+/// Judges a file now, each plane by the release that it is written for: what the server that it goes to, or comes from,
+/// has is not known here.
 pub fn judge(manifest: &Manifest) -> Judgement {
-    let now = Timestamp::now();
-    let judged = Validator::reference(now).judge(manifest);
-    if judged.errors == 0 {
-        return judged;
-    }
-    let before = Validator::of_release(Release::V0, now).judge(manifest);
-    if before.errors == 0 { before } else { judged }
+    Validator::new(Crds::Written, Timestamp::now()).judge(manifest)
 }
 
 #[cfg(test)]

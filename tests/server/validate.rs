@@ -134,6 +134,20 @@ fn the_server_is_asked_and_its_causes_have_their_lines() {
         rejected("spec.planeID", 1, 157),
     ];
     assert_eq!(findings.iter().map(told).collect::<Vec<_>>(), expected, "{findings:#?}");
+    // A plane of another kind is sent to its own namespace.
+    let crd = at.run(&["crd", "dataplane", "-q"]).expect(0).stdout;
+    at.kubectl(&["apply", "--server-side", "-f", "-"], &crd);
+    at.kubectl(&["wait", "--for=condition=Established", "crd/dataplanes.openchoreo.dev"], "");
+    at.kubectl(&["create", "namespace", "team"], "");
+    let subject = Subject { kind: "DataPlane", release: "v1.2" };
+    let mut data = differential::planes_of(subject).remove(1);
+    data["metadata"]["namespace"] = "team".into();
+    at.write("data.json", &data.to_string());
+    at.run(&["validate", "--server", "data.json"]).expect(0);
+    data["spec"]["gateway"]["ingress"]["external"]["http"]["port"] = json!(0);
+    at.write("data.json", &data.to_string());
+    let judged = at.run(&["validate", "--server", "-o", "json", "data.json"]).expect(1).json();
+    assert_eq!(judged["findings"][0]["path"], "spec.gateway.ingress.external.http.port", "{judged}");
     // Nothing was stored, and one that exists already is judged all the same.
     assert_eq!(at.run(&["get", "--no-headers"]).expect(0).stdout, "");
     at.run(&["create", "good", "--client-ca-secret", "a/b"]).expect(0);

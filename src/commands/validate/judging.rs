@@ -240,7 +240,9 @@ mod tests {
         let (mut rng, bases) = (Rng::with_seed(seed), bases());
         let at = "2026-11-22T12:00:00Z".parse().unwrap();
         let crds = Resource::all_of(&manifest::parse("crd".into(), DEFAULT_KIND.crd(Release::V0).unwrap())).unwrap();
-        let validators = [Validator::reference(at), Validator::of_crds(crds, at)];
+        let of_releases = Release::ALL.map(|release| Validator::of_release(release, at));
+        let validators: Vec<_> =
+            of_releases.into_iter().chain([Validator::reference(at), Validator::of_crds(crds, at)]).collect();
         let (mut read, mut found, mut fixed) = (0, 0, 0);
         for _ in 0..count {
             let mut bytes = rng.choice(&bases).unwrap().clone();
