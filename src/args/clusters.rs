@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 use clap_complete::ArgValueCandidates;
 
+use super::namespaces::namespace;
 use super::planes::PlaneArgs;
 use super::session::Session;
 use crate::cluster::{self, Cluster};
 use crate::complete;
-use crate::plane::{Family, PlaneKey, is_dns_label};
+use crate::plane::{Family, PlaneKey};
 use crate::text::shell_quoted;
 
 /// The plane's cluster, for commands that need it beside the control plane's.
@@ -129,12 +130,6 @@ pub struct ControlArgs {
     /// Namespace of the control plane
     #[arg(long, value_name = "NAMESPACE", default_value = "openchoreo-control-plane", value_parser = namespace)]
     pub control_namespace: String,
-}
-
-/// The name of a namespace on the command line.
-pub fn namespace(text: &str) -> Result<String, String> {
-    let fits = is_dns_label(text).then(|| text.to_owned());
-    fits.ok_or_else(|| "a namespace has lower-case letters, digits and hyphens".into())
 }
 
 /// The two clusters were named in the place of each other.

@@ -3,17 +3,17 @@
 mod clusters;
 mod files;
 mod lookup;
+mod namespaces;
 mod planes;
 mod session;
 mod spec;
 mod write;
 
-pub use clusters::{
-    ControlArgs, NoPlaneCluster, PlaneCluster, PlaneClusterArgs, Swapped, namespace, swapped, unless_swapped,
-};
+pub use clusters::{ControlArgs, NoPlaneCluster, PlaneCluster, PlaneClusterArgs, Swapped, swapped, unless_swapped};
 pub use files::{AtArgs, FileArgs, FromFiles, SnapshotArgs, place, read_manifests};
 pub use lookup::{Chosen, Doubt, Lookup};
-pub use planes::{ChoiceArgs, NamedArgs, NamespaceArgs, NamespacesArgs, NotInFiles, PlaneArgs, PlanesArgs, WordsError};
+pub use namespaces::{NamespaceArgs, NamespacesArgs, namespace};
+pub use planes::{ChoiceArgs, NamedArgs, NotInFiles, PlaneArgs, PlanesArgs, WordsError};
 pub use session::{GlobalArgs, Session};
 pub use spec::{CaArgs, NotCa, SpecArgs, plane_id, read_ca, read_cas};
 pub use write::{ChangeArgs, KeyArgs, NewFilesArgs, ObjectFormat, OutputArgs, TextFormat, ValidityArgs, WriteArgs};

@@ -5,45 +5,14 @@ use std::collections::BTreeSet;
 use clap::{Args, ValueHint};
 use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
-use super::clusters::namespace;
 use super::files::read_manifests;
 use super::lookup::{Chosen, Lookup};
+use super::namespaces::{NamespaceArgs, NamespacesArgs};
 use super::session::Session;
-use crate::cluster::{self, Cluster, Namespaces, PlaneObject};
+use crate::cluster::{self, Cluster, PlaneObject};
 use crate::complete;
 use crate::manifest::{self, Input, Object, objects};
 use crate::plane::{DEFAULT_KIND, Plane, PlaneKey, PlaneName, Scope, Selector, Wanted, Word, closest, did_you_mean};
-
-/// The namespaces of planes of a namespaced kind.
-#[derive(Args, Clone, Debug, Default)]
-pub struct NamespaceArgs {
-    /// Namespace of namespaced planes [default: that of the context]
-    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace, add = ArgValueCandidates::new(complete::namespaces))]
-    namespace: Option<String>,
-}
-
-/// The same, of several planes.
-#[derive(Args, Clone, Debug, Default)]
-pub struct NamespacesArgs {
-    #[command(flatten)]
-    one: NamespaceArgs,
-
-    /// Namespaced planes of all namespaces
-    #[arg(short = 'A', long, conflicts_with = "namespace")]
-    all_namespaces: bool,
-}
-
-impl NamespaceArgs {
-    pub fn namespaces(&self) -> Namespaces {
-        self.namespace.clone().map_or(Namespaces::Context, Namespaces::Named)
-    }
-}
-
-impl NamespacesArgs {
-    pub fn namespaces(&self) -> Namespaces {
-        if self.all_namespaces { Namespaces::All } else { self.one.namespaces() }
-    }
-}
 
 /// Words that do not choose planes, or not in a way that the verb can use.
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +85,7 @@ impl ChoiceArgs {
         let kind = kinds.and_then(|kinds| kinds.first().copied()).unwrap_or_default();
         let key = |name: PlaneName| PlaneKey {
             kind: name.kind.unwrap_or(kind),
-            namespace: self.namespaces.one.namespace.clone(),
+            namespace: self.namespaces.one().clone(),
             name: name.to_string(),
         };
         Ok(names.into_iter().map(key).collect())
@@ -124,7 +93,7 @@ impl ChoiceArgs {
 
     /// Whether planes of all namespaces are meant.
     pub fn is_everywhere(&self) -> bool {
-        self.namespaces.all_namespaces
+        self.namespaces.are_all()
     }
 
     /// Connects to the cluster, and finds out which kinds are meant there.
@@ -135,7 +104,7 @@ impl ChoiceArgs {
     /// The same in a cluster.
     pub async fn look(&self, cluster: Cluster) -> anyhow::Result<Lookup> {
         let wanted = self.wanted()?;
-        if self.namespaces.all_namespaces && !wanted.names.is_empty() {
+        if self.namespaces.are_all() && !wanted.names.is_empty() {
             return Err(WordsError::NamedEverywhere.into());
         }
         Ok(Lookup::of(cluster, wanted, self.namespaces.namespaces()).await?)
@@ -154,7 +123,7 @@ impl ChoiceArgs {
     pub fn in_files(&self, planes: &[Plane]) -> anyhow::Result<(BTreeSet<PlaneKey>, Vec<anyhow::Error>)> {
         let wanted = self.wanted()?;
         let is_of_kind = |plane: &Plane| wanted.kinds.as_ref().is_none_or(|kinds| kinds.contains(&plane.kind));
-        let is_there = |plane: &Plane| match &self.namespaces.one.namespace {
+        let is_there = |plane: &Plane| match &self.namespaces.one() {
             Some(namespace) if plane.kind.scope == Scope::Namespaced => {
                 plane.metadata.namespace.as_ref() == Some(namespace)
             }
@@ -229,7 +198,7 @@ impl PlanesArgs {
         match (wanted.names.is_empty(), *all || selector.is_some()) {
             (false, true) => return Err(WordsError::NamesAndSelector.into()),
             (true, false) if files.is_empty() => return Err(WordsError::Nothing { wanted }.into()),
-            _ if self.namespaces.all_namespaces && !wanted.names.is_empty() => {
+            _ if self.namespaces.are_all() && !wanted.names.is_empty() => {
                 return Err(WordsError::NamedEverywhere.into());
             }
             _ => {}
@@ -283,7 +252,7 @@ impl NamedArgs {
     /// Finds out which kinds are meant in a cluster.
     pub async fn look(&self, cluster: Cluster) -> anyhow::Result<Lookup> {
         let wanted = wanted(&self.words)?;
-        if self.namespaces.all_namespaces && !wanted.names.is_empty() {
+        if self.namespaces.are_all() && !wanted.names.is_empty() {
             return Err(WordsError::NamedEverywhere.into());
         }
         Ok(Lookup::of(cluster, wanted, self.namespaces.namespaces()).await?)
@@ -333,7 +302,7 @@ impl PlaneArgs {
         let (name, wanted) = self.name()?;
         let name = name.ok_or(WordsError::NotOne { wanted })?;
         let kind = name.kind.unwrap_or(DEFAULT_KIND);
-        let namespace = self.namespace.namespace.clone().filter(|_| kind.scope == Scope::Namespaced);
+        let namespace = self.namespace.given().filter(|_| kind.scope == Scope::Namespaced);
         Ok(PlaneKey { kind, namespace, name: name.as_str().to_owned() })
     }
 

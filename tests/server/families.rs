@@ -98,7 +98,7 @@ fn planes_of_three_families_are_registered_and_one_is_rotated() {
     assert_eq!(connected.count(), 3, "{fleet}");
 
     at.settle();
-    let rotate = format!("choreoctl certs rotate {} --out-dir new -o json {build}", PLANES[1].words);
+    let rotate = format!("choreoctl certs rotate {} --again --out-dir new -o json {build}", PLANES[1].words);
     let told = paste(&at, &rotate).expect(0).stdout;
     assert!(told.contains("\"finish\""), "{told}");
     at.nobody_was_refused();

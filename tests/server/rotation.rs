@@ -306,7 +306,12 @@ fn a_pinned_leaf_is_led_out_of_its_outage() {
     let told = estate.run(&["forecast", "pinned", "-o", "json"]).expect(0).json();
     assert_eq!(told["planes"][0]["reason"], "certificate-expires");
     let metrics = estate.run(&["forecast", "-o", "prometheus"]).expect(0).stdout;
-    assert!(metrics.contains("{plane=\"pinned\",kind=\"ClusterBuildPlane\",namespace=\"\",plane_id=\"pinned\",reason=\"ca-expires\"} "), "{metrics}");
+    assert!(
+        metrics.contains(
+            "{plane=\"pinned\",kind=\"ClusterBuildPlane\",namespace=\"\",plane_id=\"pinned\",reason=\"ca-expires\"} "
+        ),
+        "{metrics}"
+    );
 }
 
 fn a_rotation_leaves_to_others_what_is_theirs() {

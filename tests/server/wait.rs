@@ -36,7 +36,10 @@ fn wait_ends_with_the_state() {
 
     at.run(&["create", "waited-twin", "--plane-id", "waited", "--client-ca-secret", "default/none"]).expect(0);
     let shared = at.run(&["wait", "waited", "--for", "connected", "-o", "json"]).expect(0);
-    assert_eq!(shared.json(), json!({"planes": [{"name": "waited", "kind": "ClusterBuildPlane", "namespace": null, "met": true, "state": "Connected"}]}));
+    assert_eq!(
+        shared.json(),
+        json!({"planes": [{"name": "waited", "kind": "ClusterBuildPlane", "namespace": null, "met": true, "state": "Connected"}]})
+    );
     assert!(shared.stderr.contains("waited-twin"), "{}", shared.stderr);
     at.run(&["wait", "waited", "waited-twin", "--for", "connected", "--any", "--timeout", "0"]).expect(0);
 

@@ -170,7 +170,8 @@ pub fn foreign(plane_id: &str, secret: &StoredSecret, now: Timestamp) -> Option<
 
 /// Makes a CA for the agents of a planeID; also in PEM, with its key.
 pub fn new_authority(plan: &Bootstrap, now: Timestamp) -> Result<(Authority, PemPair), IssueError> {
-    let name: String = format!("build plane agents of {}", plan.plane.plane_id()).chars().take(64).collect();
+    let noun = plan.plane.kind.family.noun();
+    let name: String = format!("{noun} agents of {}", plan.plane.plane_id()).chars().take(64).collect();
     let ca = PemPair::from(pki::ca(&name, plan.key_algorithm, CA_VALID_FOR, now)?);
     let authority = Authority::from_pem(&ca.certificate, &ca.key, now)?;
     Ok((authority, ca))

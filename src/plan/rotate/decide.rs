@@ -46,7 +46,7 @@ pub fn left_alone((plane, ca): &Trustee) -> String {
 pub fn issuer(rotation: &Rotation, pair: &Pair, concerned: &[Trustee], now: Timestamp) -> Option<Issuer> {
     let is_fresh = |(plane, ca): &Trustee| match ca.certificates().as_deref() {
         Ok([only]) => {
-            only.common_name == Some(ca_name(plane.plane_id()))
+            only.common_name == Some(ca_name(plane.kind.family, plane.plane_id()))
                 && FRESH.after(only.not_before) > now
                 && ca.verdict(&pair.presented, now).is_authorized()
         }
@@ -290,6 +290,7 @@ mod tests {
         BUILD, Root, agent, leaf, of_cert_manager, pair, pair_secret, plane, plane_object, root, rotation, stored,
     };
     use crate::plan::rotate::staged::staging;
+    use crate::plane::DEFAULT_KIND;
     use crate::plane::DryRun;
 
     fn now() -> Timestamp {
@@ -344,7 +345,7 @@ mod tests {
 
     #[test]
     fn nothing_is_to_be_done_just_after_a_rotation() {
-        let (fresh, plain) = (root(&ca_name("id"), now()), root("plain", now()));
+        let (fresh, plain) = (root(&ca_name(DEFAULT_KIND.family, "id"), now()), root("plain", now()));
         let secret = |root: &Root| pair_secret("s", &leaf("id", root, now()), "");
         let (ours, other) = (pair(&secret(&fresh)), pair(&secret(&plain)));
         let managed = pair(&of_cert_manager(secret(&fresh)));

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use crate::cluster::{Agent, StoredSecret, Writer};
 use crate::pki::{KeyAlgorithm, LEAF_CERTIFICATE};
 use crate::plan::issuer::Issuer;
-use crate::plane::{DryRun, NamespacedName, Plane, Span};
+use crate::plane::{DryRun, Family, NamespacedName, Plane, Span};
 
 /// How far a rotation goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -70,8 +70,8 @@ impl Rotation {
 }
 
 /// The common name of a CA that a rotation makes, as far as there is room (RFC 5280, `ub-common-name`).
-pub fn ca_name(plane_id: &str) -> String {
-    let name = format!("build plane agents of {plane_id}");
+pub fn ca_name(family: &Family, plane_id: &str) -> String {
+    let name = format!("{} agents of {plane_id}", family.noun());
     if name.len() > 64 { plane_id.to_owned() } else { name }
 }
 
@@ -114,6 +114,7 @@ pub trait Keeper {
 mod tests {
     use super::*;
     use crate::plan::fixtures::{leaf, of_cert_manager, pair_secret, root, rotation, stored, written_by};
+    use crate::plane::DEFAULT_KIND;
 
     #[test]
     fn a_secret_that_another_manager_would_put_back_stays_theirs() {
@@ -137,8 +138,8 @@ mod tests {
 
     #[test]
     fn a_name_that_is_too_long_for_a_certificate_is_the_plane_id_alone() {
-        assert_eq!(ca_name("id"), "build plane agents of id");
+        assert_eq!(ca_name(DEFAULT_KIND.family, "id"), "build plane agents of id");
         let long = "x".repeat(60);
-        assert_eq!(ca_name(&long), long);
+        assert_eq!(ca_name(DEFAULT_KIND.family, &long), long);
     }
 }

@@ -120,7 +120,8 @@ pub fn staging(
     now: Timestamp,
 ) -> anyhow::Result<Data> {
     let plane_id = rotation.plane.plane_id();
-    let ca = pki::ca(&ca_name(plane_id), rotation.key_algorithm, rotation.ca_valid_for, now)?;
+    let ca =
+        pki::ca(&ca_name(rotation.plane.kind.family, plane_id), rotation.key_algorithm, rotation.ca_valid_for, now)?;
     let ca_key = ca.key.to_pem();
     let mut data = Data::new();
     if issuer == Issuer::Own {
