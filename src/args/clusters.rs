@@ -38,6 +38,11 @@ pub struct PlaneCluster {
 }
 
 impl PlaneCluster {
+    #[cfg(test)]
+    pub fn new(cluster: Cluster, namespace: Option<&str>) -> Self {
+        Self { cluster, namespace: namespace.map(str::to_owned) }
+    }
+
     /// Returns the namespace of the agents of a family.
     pub fn namespace(&self, family: &Family) -> &str {
         self.namespace.as_deref().unwrap_or(family.helm_release)
@@ -218,15 +223,38 @@ pub async fn unless_swapped<T>(
 mod tests {
     use super::*;
     use crate::args::tests::{parse, session};
+    use crate::plane::Kind;
 
     #[tokio::test]
     async fn a_build_cluster_that_is_not_named_is_missing_only_where_it_is_needed() {
         let args: PlaneClusterArgs = parse(&[]).unwrap();
         assert!(!args.is_named() && args.connect(&session()).await.unwrap().is_none());
-        assert_eq!((args.namespace(), args.kubeconfig()), (DEFAULT_KIND.family.helm_release, None));
-        let error = args.connect_to_write(&session()).await.err().unwrap();
+        assert_eq!(args.kubeconfig(), None);
+        let plane: PlaneArgs = parse(&["a"]).unwrap();
+        let error = args.connect_to_write(&plane, &session()).await.err().unwrap();
         assert!(error.is::<NoPlaneCluster>(), "{error}");
-        assert!(parse::<PlaneClusterArgs>(&["--plane-kubeconfig", "b.yaml"]).unwrap().is_named());
+        for flag in ["--plane-kubeconfig", "--plane-context", "--build-kubeconfig", "--build-context"] {
+            assert!(parse::<PlaneClusterArgs>(&[flag, "b"]).unwrap().is_named(), "{flag}");
+        }
+    }
+
+    #[test]
+    fn agents_are_in_the_namespace_of_their_family_or_in_the_one_that_is_named() {
+        let namespaces = |words: &[&str]| -> Vec<_> {
+            let args: PlaneClusterArgs = parse(words).unwrap();
+            let cluster = cluster::Fake::default().cluster();
+            let cluster = PlaneCluster { cluster, namespace: args.plane_namespace.clone() };
+            let of_kind = |kind: &Kind| {
+                assert_eq!(args.namespace(kind.family), cluster.namespace(kind.family));
+                args.namespace(kind.family).to_owned()
+            };
+            ["cbp", "cwp", "dp"].map(|word| of_kind(Kind::of_word(word).unwrap())).to_vec()
+        };
+        let own = ["openchoreo-build-plane", "openchoreo-workflow-plane", "openchoreo-data-plane"];
+        assert_eq!(namespaces(&[]), own);
+        for flag in ["--plane-namespace", "--build-namespace"] {
+            assert_eq!(namespaces(&[flag, "n"]), ["n"; 3]);
+        }
     }
 
     #[test]
@@ -240,20 +268,20 @@ mod tests {
     fn flags_of_both_clusters_leave_the_line_in_either_spelling() {
         let words = ["get", "--context", "a", "-o", "json", "--plane-context=b", "--contexts", "--context"];
         let words = words.map(str::to_owned);
-        assert_eq!(without_flags(&words, &["context", "build-context"]), ["get", "-o", "json", "--contexts"]);
+        assert_eq!(without_flags(&words, &["context", "plane-context"]), ["get", "-o", "json", "--contexts"]);
     }
 
     #[tokio::test]
     async fn only_a_missing_kind_beside_a_build_cluster_can_be_a_swap() {
         let control = cluster::Fake::default().cluster();
-        let build = PlaneCluster { cluster: control.clone(), namespace: "n".into() };
+        let build = PlaneCluster { cluster: control.clone(), namespace: None };
         let missing = || cluster::Error::NoSuchKind { kind: "ClusterBuildPlane", renamed: None, command: "c".into() };
         assert!(swapped(&control, None, &missing()).await.is_none());
         assert!(swapped(&control, Some(&build), &cluster::Error::Changed).await.is_none());
         let answer: Result<(), _> = Err(missing());
         let error = unless_swapped(&control, None, answer).await.unwrap_err();
         assert!(error.is::<cluster::Error>(), "{error}");
-        assert_eq!(unless_swapped(&control, Some(&build), Ok(1)).await.unwrap(), 1);
+        assert_eq!(unless_swapped(&control, Some(&build), Ok::<_, cluster::Error>(1)).await.unwrap(), 1);
     }
 
     #[test]

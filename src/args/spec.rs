@@ -86,11 +86,11 @@ impl FromStr for ObservabilityName {
 /// A flag that a kind of planes has no use for, or lacks.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
-    #[error("a {kind} has no {field}: leave {flag} out")]
+    #[error("the kind {kind} has no {field}: leave {flag} out")]
     NoField { kind: &'static str, field: &'static str, flag: &'static str },
-    #[error("a {kind} must have an observerURL: name it with --observer-url")]
+    #[error("the kind {kind} requires an observerURL: name it with --observer-url")]
     NoObserver { kind: &'static str },
-    #[error("a {kind} can't refer to a {other}")]
+    #[error("the kind {kind} can't refer to the kind {other}")]
     OtherScope { kind: &'static str, other: &'static str },
 }
 
@@ -197,19 +197,68 @@ mod tests {
     use super::*;
     use crate::args::tests::{files, parse};
     use crate::pki;
+    use crate::plane::{KINDS, Scope};
+    use serde_json::json;
+
+    fn key(kind: &str) -> PlaneKey {
+        let kind = Kind::of_word(kind).unwrap();
+        let namespace = (kind.scope == Scope::Namespaced).then(|| "n".to_owned());
+        PlaneKey { kind, namespace, name: "a".into() }
+    }
 
     #[test]
     fn a_plane_says_its_plane_id_and_only_what_was_given() {
-        let name: PlaneName = "a".parse().unwrap();
-        let plane = parse::<SpecArgs>(&[]).unwrap().plane(Some(&name));
+        let plane = parse::<SpecArgs>(&[]).unwrap().plane(&key("cbp")).unwrap();
         assert_eq!((plane.name(), plane.spec.plane_id.as_deref()), ("a", Some("a")));
         assert!(plane.metadata.labels.is_none() && plane.metadata.annotations.is_none());
         let words = ["--plane-id", "x", "-l", "k=v,l=w", "--display-name", "A", "--annotations", "n/m=1"];
-        let plane = parse::<SpecArgs>(&words).unwrap().plane(Some(&name));
+        let plane = parse::<SpecArgs>(&words).unwrap().plane(&key("cbp")).unwrap();
         assert_eq!(plane.spec.plane_id.as_deref(), Some("x"));
         assert_eq!(plane.labels().len(), 2);
         let annotations = plane.metadata.annotations.unwrap();
         assert_eq!((annotations[DISPLAY_NAME].as_str(), annotations["n/m"].as_str()), ("A", "1"));
+    }
+
+    #[test]
+    fn each_kind_takes_the_flags_of_its_own_fields() {
+        let spec = |kind: &str, words: &[&str]| {
+            let plane = parse::<SpecArgs>(words).unwrap().plane(&key(kind)).map_err(|error| error.to_string())?;
+            let object = plane.manifest();
+            Ok::<_, String>((object["metadata"]["namespace"].clone(), object["spec"].clone()))
+        };
+        let (store, url) = (["--secret-store", "s"], ["--observer-url", "https://o"]);
+        let to = |name: &'static str| ["--observability-plane", name];
+        let referring = |kind: &str, name: &'static str| spec(kind, &to(name)).map(|(_, spec)| spec["observabilityPlaneRef"].clone());
+        let reference = |kind: &str| json!({"kind": kind, "name": "o"});
+        for kind in KINDS {
+            let (word, is_observability) = (kind.word(), kind.has(Field::Observer));
+            let (own, none) = if is_observability { (&url, &store) } else { (&store, &url) };
+            let (namespace, own) = spec(&word, own).unwrap();
+            assert_eq!(namespace.is_string(), kind.scope == Scope::Namespaced, "{word}");
+            let (field, value) =
+                if is_observability { ("observerURL", json!("https://o")) } else { ("secretStoreRef", json!({"name": "s"})) };
+            assert_eq!(own[field], value, "{word}");
+            let refused = spec(&word, none).unwrap_err();
+            assert!(refused.starts_with(&format!("the kind {} has no ", kind.kind)), "{refused}");
+            assert!(refused.ends_with(&format!("leave {} out", none[0])), "{refused}");
+            if is_observability {
+                assert!(spec(&word, &[]).unwrap_err().ends_with("name it with --observer-url"), "{word}");
+                assert!(referring(&word, "o").unwrap_err().contains("has no observabilityPlaneRef"), "{word}");
+                continue;
+            }
+            assert_eq!(referring(&word, "o"), Ok(reference("ClusterObservabilityPlane")), "{word}");
+            assert_eq!(referring(&word, "cop/o"), Ok(reference("ClusterObservabilityPlane")), "{word}");
+            let own = referring(&word, "observabilityplane/o");
+            match kind.scope {
+                Scope::Namespaced => assert_eq!(own, Ok(reference("ObservabilityPlane")), "{word}"),
+                Scope::Cluster => {
+                    assert_eq!(own, Err(format!("the kind {} can't refer to the kind ObservabilityPlane", kind.kind)), "{word}");
+                }
+            }
+        }
+        for name in ["dp/o", "pod/o", "cop/O", "cop/"] {
+            assert!(parse::<SpecArgs>(&to(name)).is_err(), "{name}");
+        }
     }
 
     #[test]

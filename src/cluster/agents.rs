@@ -464,6 +464,7 @@ impl Cluster {
 mod tests {
     use super::*;
     use crate::cluster::Fake;
+    use crate::plane::{DEFAULT_KIND, Kind};
 
     fn deployment(name: &str, plane_id: &str) -> Value {
         json!({
@@ -511,11 +512,44 @@ mod tests {
         assert_eq!((agent.plane_id.as_deref(), agent.server_url.as_deref()), (Some("one"), Some("wss://g/ws")));
         assert_eq!((agent.chart_version.as_deref(), agent.release.as_deref()), (Some("0.17.0"), Some("release")));
         assert_eq!((agent.pair().unwrap().to_string(), agent.server_ca.as_deref()), ("n/pair".into(), Some("ca")));
-        assert_eq!(cluster.agent("n", Some("two")).await.unwrap().name.name, "b");
-        let error = cluster.agent("n", Some("three")).await.unwrap_err();
+        let family = DEFAULT_KIND.family;
+        assert_eq!(cluster.agent("n", family, Some("two")).await.unwrap().name.name, "b");
+        let error = cluster.agent("n", family, Some("three")).await.unwrap_err();
         assert!(error.hint().unwrap().contains("one, two"), "{error:?}");
-        assert!(matches!(cluster.agent("n", None).await, Err(Error::SeveralAgents { .. })));
+        assert!(matches!(cluster.agent("n", family, None).await, Err(Error::SeveralAgents { .. })));
         assert_eq!(cluster.all_agents().await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn agents_of_one_plane_id_in_one_namespace_are_told_apart_by_their_plane_type() {
+        let of = |name: &str, plane_type: Option<&str>| {
+            let mut agent = deployment(name, "id");
+            let args = &mut agent["spec"]["template"]["spec"]["containers"][1]["args"];
+            args.as_array_mut().unwrap().retain(|arg| !arg.as_str().unwrap().starts_with("--plane-type"));
+            args.as_array_mut().unwrap().extend(plane_type.map(|name| format!("--plane-type={name}").into()));
+            agent
+        };
+        let family = |word: &str| Kind::of_word(word).unwrap().family;
+        let three = [of("w", Some("workflowplane")), of("d", Some("dataplane")), of("o", Some("observabilityplane"))];
+        let cluster = Fake::of(three).cluster();
+        for (word, name) in [("cwp", "w"), ("workflowplane", "w"), ("dp", "d"), ("cop", "o"), ("cbp", "w")] {
+            for plane_id in [Some("id"), None] {
+                assert_eq!(cluster.agent("n", family(word), plane_id).await.unwrap().name.name, name, "{word}");
+            }
+            assert!(matches!(cluster.agent("n", family(word), Some("other")).await, Err(Error::NoAgent { .. })));
+        }
+        // One that doesn't say its type, or says one that is not known, may be any; so may one that has the chart's name.
+        let agent = |name, plane_type| Agent::of(serde_json::from_value(of(name, plane_type)).unwrap());
+        for (agent, word, is_meant) in [
+            (agent("a", None), "dp", true),
+            (agent("a", Some("futureplane")), "dp", true),
+            (agent("a", Some("buildplane")), "dp", false),
+            (agent("a", Some("buildplane")), "cwp", true),
+            (agent("cluster-agent-dataplane", Some("buildplane")), "dp", true),
+            (agent("cluster-agent-dataplane", Some("buildplane")), "cop", false),
+        ] {
+            assert_eq!(agent.may_be_of(family(word)), is_meant, "{agent:?} {word}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::client::Observed;
 use super::connection::Cluster;
 use super::target::Target;
-use crate::plane::{DEFAULT_KIND, KINDS};
+use crate::plane::{DEFAULT_KIND, KINDS, Kind};
 use crate::term::{self, Term};
 
 /// The server. A clone is the same one.
@@ -27,6 +27,8 @@ struct State {
     answers: Vec<(String, u16, Value)>,
     asked: Vec<String>,
     writes: u64,
+    /// The kinds of planes that are not served.
+    unserved: Vec<&'static str>,
 }
 
 impl Fake {
@@ -46,6 +48,12 @@ impl Fake {
     /// Answers requests that begin with `METHOD PATH` in this way from now on; what was said last comes first.
     pub fn answer(&self, request: &str, code: u16, body: Value) {
         self.state().answers.push((request.to_owned(), code, body));
+    }
+
+    /// Serves planes of these kinds only from now on; of all kinds where this was never said.
+    pub fn serve(&self, kinds: &[&'static Kind]) {
+        let others = KINDS.iter().filter(|kind| !kinds.contains(kind));
+        self.state().unserved = others.map(|kind| kind.plural).collect();
     }
 
     pub fn forbid(&self, request: &str) {
@@ -168,9 +176,13 @@ impl State {
         let sent: Value = serde_json::from_slice(body).unwrap_or_default();
         let stored = !query.contains("dryRun=All");
         match (method.as_str(), &place.name) {
-            // Discovery: every kind is served.
+            _ if self.unserved.contains(&place.plural.as_str()) => {
+                (404, failure(404, "NotFound", "the server could not find the requested resource", "", ""))
+            }
+            // Discovery.
             ("GET", None) if place.plural.is_empty() => {
-                let resources = KINDS.iter().map(|kind| json!({"name": kind.plural, "kind": kind.kind, "namespaced": true, "singularName": "", "verbs": []}));
+                let served = KINDS.iter().filter(|kind| !self.unserved.contains(&kind.plural));
+                let resources = served.map(|kind| json!({"name": kind.plural, "kind": kind.kind, "namespaced": true, "singularName": "", "verbs": []}));
                 (
                     200,
                     json!({"kind": "APIResourceList", "groupVersion": "", "resources": resources.collect::<Vec<_>>()}),

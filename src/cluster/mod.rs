@@ -29,4 +29,6 @@ pub use planes::{Detail, ListOf, PlaneObject};
 pub use rights::{Right, grant};
 pub use soften::soften;
 pub use target::{Options, Target, clusters, contexts, users};
+#[cfg(test)]
+pub use watch::Listing;
 pub use watch::{Event, Watches};

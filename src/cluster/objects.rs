@@ -88,7 +88,7 @@ impl Cluster {
 mod tests {
     use super::*;
     use crate::cluster::Fake;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn named(name: &str) -> NamespacedName {
         NamespacedName { namespace: "n".into(), name: name.into() }

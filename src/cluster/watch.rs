@@ -55,6 +55,13 @@ pub struct Listing {
 }
 
 impl Listing {
+    /// Of all planes of all kinds.
+    #[cfg(test)]
+    pub fn of(planes: impl IntoIterator<Item = Plane>) -> Self {
+        let places = crate::plane::KINDS.iter().map(|kind| PlaneKey { kind, ..PlaneKey::default() }).collect();
+        Self { planes: planes.into_iter().map(|plane| (plane.key(), plane)).collect(), places, name: None }
+    }
+
     /// Whether a plane would be in it if it existed.
     pub fn covers(&self, plane: &PlaneKey) -> bool {
         let is_there = |place: &PlaneKey| {

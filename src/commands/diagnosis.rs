@@ -144,14 +144,20 @@ mod tests {
     async fn a_diagnosis_looks_where_its_flags_say() {
         let both: Both = parse(&["a", "--gateway-url", "wss://g:1/ws", "--control-namespace", "c"]).unwrap();
         let (cluster, session) = (Fake::default().cluster(), session());
-        let build = PlaneCluster { cluster: cluster.clone(), namespace: "n".into() };
-        let reach = both.diagnosis.reach(&cluster, Some(&build), Gateway::Word, &session);
+        let lookup = async |both: &Both| both.diagnosis.choice.look(cluster.clone()).await.unwrap();
+        let named = lookup(&both).await;
+        let build = PlaneCluster::new(cluster.clone(), Some("n"));
+        let reach = both.diagnosis.reach(&named, Some(&build), Gateway::Word, &session);
         assert_eq!((reach.control_namespace, reach.named), ("c", true));
-        assert_eq!(reach.build.and_then(|(_, namespace)| namespace), Some("n"));
+        assert_eq!(reach.build.map(|(_, agents_in)| agents_in), Some(AgentsIn::Named("n")));
+        let build = PlaneCluster::new(cluster.clone(), None);
+        let reach = both.diagnosis.reach(&named, Some(&build), Gateway::Word, &session);
+        assert_eq!(reach.build.map(|(_, agents_in)| agents_in), Some(AgentsIn::Default));
+        let reach = both.diagnosis.reach(&named, None, Gateway::Word, &session);
         let gateway = reach.gateway.unwrap();
         assert!(gateway.url.is_some() && gateway.identity.is_none());
         let all: Both = parse(&[]).unwrap();
-        assert!(!all.diagnosis.reach(&cluster, None, Gateway::Word, &session).named);
+        assert!(!all.diagnosis.reach(&lookup(&all).await, None, Gateway::Word, &session).named);
     }
 
     #[tokio::test]
@@ -160,7 +166,7 @@ mod tests {
         let both: Both = parse(&["a", "b", "-f", &inputs[0].to_string()]).unwrap();
         let term = session().term;
         let read = both.files.read(None, &term).unwrap();
-        let (gathered, missing, exit) = both.diagnosis.read_files(&read, Remaining::Share(0.0), &term).await;
+        let (gathered, missing, exit) = both.diagnosis.read_files(&read, Remaining::Share(0.0), &term).await.unwrap();
         assert_eq!((gathered.cases.len(), missing.len(), exit), (1, 1, Exit::Done));
         let both: Both = parse(&["-f", "x", "--plane-context", "b"]).unwrap();
         assert!(both.diagnosis.refuse_clusters().is_err());

@@ -169,26 +169,34 @@ mod tests {
     use super::*;
     use crate::args::tests::{parse, session};
     use crate::cluster::Fake;
+    use crate::plane::DEFAULT_KIND;
     use serde_json::json;
 
-    fn cluster() -> Cluster {
+    async fn lookup(fake: &Fake, args: &Args) -> Lookup {
+        args.choice.look(fake.cluster()).await.unwrap()
+    }
+
+    fn fake() -> Fake {
         let plane = |name: &str| {
             let ca = json!({"secretRef": {"namespace": "ns", "name": "ca", "key": "ca.crt"}});
             json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": name}, "spec": {"clusterAgent": {"clientCA": ca}}})
         };
-        Fake::of([plane("a"), plane("b")]).cluster()
+        Fake::of([plane("a"), plane("b")])
     }
 
     #[tokio::test]
     async fn only_the_wide_table_asks_for_cas() {
         for (words, asked) in [(&[] as &[&str], 1), (&["-o", "wide"], 2)] {
-            let fake = Fake::of([]);
+            let fake = fake();
+            fake.serve(&[DEFAULT_KIND]);
             let args: Args = parse(words).unwrap();
-            rows(&fake.cluster(), &args).await.unwrap();
-            assert!(fake.asked().len() <= asked, "{:?}", fake.asked());
+            let lookup = lookup(&fake, &args).await;
+            let before = fake.asked().len();
+            rows(&lookup, &args).await.unwrap();
+            assert_eq!(fake.asked().len() - before, asked, "{:?}", fake.asked());
         }
         let args: Args = parse(&["a", "c", "-o", "wide"]).unwrap();
-        let (rows, missing) = rows(&cluster(), &args).await.unwrap();
+        let (rows, missing) = rows(&lookup(&fake(), &args).await, &args).await.unwrap();
         assert_eq!((rows.len(), missing.len()), (1, 1));
     }
 

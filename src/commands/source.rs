@@ -139,9 +139,10 @@ mod tests {
     use crate::args::tests::session;
     use crate::cluster::Fake;
     use crate::commands::tests::write_pairs;
+    use crate::plane::DEFAULT_KIND;
 
     fn reader<'s>(session: &'s Session, cluster: Option<Cluster>) -> SourceReader<'s> {
-        SourceReader { session, cluster, build: None }
+        SourceReader { session, cluster, build: None, namespaces: Namespaces::Context }
     }
 
     #[tokio::test]
@@ -174,6 +175,6 @@ mod tests {
         let reader = reader(&session, None);
         assert_eq!(reader.cluster().err().unwrap().to_string(), "there is no cluster to ask");
         assert!(reader.presented(&Source::Agent, DEFAULT_KIND.family, None).await.unwrap_err().is::<NoPlaneCluster>());
-        assert!(reader.bytes(&Source::Planes, &[]).await.is_err());
+        assert!(reader.bytes(&"planes".parse().unwrap(), &[]).await.is_err());
     }
 }

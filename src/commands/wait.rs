@@ -194,10 +194,13 @@ mod tests {
 
     #[tokio::test]
     async fn planes_that_are_to_exist_are_awaited_and_others_are_not() {
-        let cluster = Fake::default().cluster();
-        assert!(keys(&parse(&["--all"]).unwrap(), &cluster).await.unwrap().is_empty());
-        let args: Args = parse(&["--all", "--for", "exists"]).unwrap();
-        let found = tokio::time::timeout(LOOK_AGAIN / 2, keys(&args, &cluster)).await;
+        let of = |words: &[&str]| parse::<Args>(words).unwrap();
+        let lookup = async |args: &Args| args.which.look(Fake::default().cluster(), false).await.unwrap();
+        let args = of(&["--all"]);
+        assert!(keys(&args, &lookup(&args).await).await.unwrap().is_empty());
+        let args = of(&["--all", "--for", "exists"]);
+        let lookup = lookup(&args).await;
+        let found = tokio::time::timeout(LOOK_AGAIN / 2, keys(&args, &lookup)).await;
         assert!(found.is_err());
     }
 

@@ -268,6 +268,7 @@ fn tell(waiting: Option<&mut Waiting>, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::Listing;
     use jiff::Timestamp;
     use serde_json::json;
 
@@ -292,7 +293,7 @@ mod tests {
 
     fn synced(wish: &Wish, planes: Vec<Plane>) -> Roll<'_> {
         let mut roll = Roll::new(wish);
-        roll.take(Event::Synced(planes.into_iter().map(|plane| (plane.key(), plane)).collect()), None);
+        roll.take(Event::Synced(Listing::of(planes)), None);
         roll
     }
 

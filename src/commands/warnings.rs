@@ -121,10 +121,12 @@ pub async fn of_lockout(cluster: &Cluster, manifests: &[Value], term: &Term) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plane::Kind;
 
     fn plane(name: &str, plane_id: &str, cas: &[u8]) -> Trusting {
         let cas = cas.iter().map(|ca| Ca::Certificate(vec![*ca])).collect();
-        Trusting { name: name.into(), plane_id: plane_id.into(), cas }
+        let key = PlaneKey { name: name.into(), ..PlaneKey::default() };
+        Trusting { key, plane_id: plane_id.into(), cas }
     }
 
     #[test]
@@ -134,6 +136,14 @@ mod tests {
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[0].starts_with("a trusts the same CA as b, d, which have other planeIDs"), "{told:?}");
         assert!(told[1].starts_with("a trusts the same CA as b, which has another planeID"), "{told:?}");
+        // Planes of another type are independent.
+        let of_kind = |word: &str, plane: Trusting| {
+            Trusting { key: PlaneKey { kind: Kind::of_word(word).unwrap(), ..plane.key }, ..plane }
+        };
+        let listed = [("buildplane", "b"), ("cdp", "c")].map(|(word, name)| of_kind(word, plane(name, name, &[1])));
+        let told = shared(&[plane("a", "a", &[1])], listed.into_iter());
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with("a trusts the same CA as b, which has another planeID"), "{told:?}");
         // Planes of one planeID have one CA by right.
         assert!(shared(&[plane("a", "x", &[1])], [plane("d", "x", &[1])].into_iter()).is_empty());
     }

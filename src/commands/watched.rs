@@ -149,6 +149,9 @@ impl Watched {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::ChoiceArgs;
+    use crate::args::tests::parse;
+    use crate::cluster::{Fake, Listing};
     use serde_json::json;
 
     const START: &str = "2026-01-01T00:00:00Z";
@@ -169,8 +172,7 @@ mod tests {
 
     fn synced(planes: Vec<Plane>) -> Watched {
         let mut watched = Watched::default();
-        let changes =
-            watched.take(Event::Synced(planes.into_iter().map(|plane| (plane.key(), plane)).collect()), at(0));
+        let changes = watched.take(Event::Synced(Listing::of(planes)), at(0));
         assert!(changes.iter().all(|change| matches!(change.kind, Kind::Present | Kind::Synced)));
         watched
     }
@@ -221,15 +223,16 @@ mod tests {
         let mut watched = synced(vec![plane("a", "1", 1, 0)]);
         let changes = watched.take(Event::Applied(Box::new(plane("a", "2", 2, 0))), at(1));
         assert_eq!(kinds(&changes), [Kind::Deleted, Kind::Added]);
-        let changes = watched.take(Event::Synced(BTreeMap::new()), at(2));
+        let changes = watched.take(Event::Synced(Listing::of([])), at(2));
         assert_eq!(kinds(&changes), [Kind::Deleted]);
     }
 
-    #[test]
-    fn only_what_was_named_is_watched_and_missed() {
-        let mut watched = Watched::new(vec!["b".parse().unwrap()], StateFilter::default());
-        let listed = plane("a", "1", 1, 0);
-        let changes = watched.take(Event::Synced([(listed.key(), listed)].into()), at(0));
+    #[tokio::test]
+    async fn only_what_was_named_is_watched_and_missed() {
+        let args: ChoiceArgs = parse(&["b"]).unwrap();
+        let lookup = args.look(Fake::default().cluster()).await.unwrap();
+        let mut watched = Watched::new(lookup, StateFilter::default());
+        let changes = watched.take(Event::Synced(Listing::of([plane("a", "1", 1, 0)])), at(0));
         assert_eq!(kinds(&changes), [Kind::Synced]);
         assert_eq!(watched.missing().unwrap().as_str(), "b");
         assert!(watched.missing().is_none(), "it is told once");

@@ -163,9 +163,10 @@ fn plane(object: &Value) -> Plane {
 mod tests {
     use super::*;
     use crate::cluster::Fake;
+    use crate::doctor::AgentsIn;
     use crate::estate::Files;
     use crate::pki::Remaining;
-    use crate::plane::{Snapshot, Span};
+    use crate::plane::{DEFAULT_KIND, Snapshot, Span};
 
     fn object(version: &str, kind: &str, name: &str, namespace: Option<&str>) -> Value {
         let mut object = json!({"apiVersion": version, "kind": kind, "metadata": {"name": name}});
@@ -188,6 +189,8 @@ mod tests {
             plane_of("ClusterBuildPlane", None, "stranger", "other"),
             plane_of("BuildPlane", Some("n"), "ours", "id"),
             plane_of("BuildPlane", Some("n"), "theirs", "other"),
+            plane_of("ClusterDataPlane", None, "a", "id"),
+            plane_of("DataPlane", Some("n"), "a", "id"),
         ]);
         fake.forbid("GET /api/v1/namespaces/control/secrets");
         fake
@@ -215,12 +218,14 @@ mod tests {
         let reach = Reach {
             control: &control,
             control_namespace: "control",
-            build: Some((&build, Some("build"))),
+            kinds: vec![DEFAULT_KIND],
+            build: Some((&build, AgentsIn::Named("build"))),
             named: true,
             soon: Remaining::Span(Span::default()),
             gateway: None,
         };
-        let (list, unread) = dump(&reach, &["a".to_owned()]).await.unwrap();
+        let meant = PlaneKey { name: "a".into(), ..PlaneKey::default() };
+        let (list, unread) = dump(&reach, &[meant]).await.unwrap();
         (list["items"].as_array().unwrap().clone(), unread)
     }
 
@@ -253,26 +258,29 @@ mod tests {
     async fn a_dump_is_read_as_the_clusters_were() {
         let (items, _) = dumped().await;
         let (planes, related): (Vec<_>, Vec<_>) =
-            items.into_iter().partition(|item| item["kind"] == "ClusterBuildPlane");
+            items.into_iter().partition(|item| KINDS.iter().any(|kind| item["kind"] == kind.kind));
         let planes: Vec<_> = planes.iter().map(plane).collect();
         let snapshot = Snapshot::of_files(planes, related, None);
         let (files, agents) = (Files::control(&snapshot), Files::build(&snapshot).unwrap());
         let reach = Reach {
             control: &files,
             control_namespace: "control",
-            build: Some((&agents, Some("build"))),
+            kinds: vec![DEFAULT_KIND],
+            build: Some((&agents, AgentsIn::Named("build"))),
             named: true,
             soon: Remaining::Span(Span::default()),
             gateway: None,
         };
         let planes = snapshot.planes[..1].to_vec();
-        let gathered = gather(&reach, planes, Extent::Some).await;
+        let gathered = gather(&reach, planes, &Extent::default()).await;
         let case = &gathered.cases[0];
         let agent = case.agent().unwrap();
         let pair = agent.pair.as_ref().unwrap_err();
         assert_eq!(pair.message, "Secret build/tls holds no certificate that can be parsed");
         assert_eq!(agent.issuance.as_ref().unwrap().as_ref().unwrap().name.name, "own");
-        assert_eq!(case.build_planes.as_ref().unwrap().as_slice(), ["n/ours"]);
+        let sharing = case.facts.shares_plane_id_with.as_ref().unwrap();
+        assert_eq!(sharing.names().collect::<Vec<_>>(), ["sibling", "n/ours"]);
+        assert_eq!(case.facts.other_scope, Ok(()));
         assert!(gathered.ground.forbidden.len() == 1 && gathered.ground.control_rights.len() > 5);
         assert!(!marks::is_cut_off(&snapshot));
     }

@@ -14,10 +14,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use snapbox::{assert_data_eq, file};
 
-use super::{CHECKS, Checked, Gathered, Reach, Status, checks, gather, is_healthy, root_cause};
+use super::{AgentsIn, CHECKS, Checked, Gathered, Reach, Status, checks, gather, is_healthy, root_cause};
 use crate::estate::{Cause, Extent, Files, Unavailable};
 use crate::gateway::{Answer, Counted, ProbeError, Reply};
-use crate::plane::{DUMPED, KEY_FITS, LOG, Plane, SIDE, Snapshot};
+use crate::plane::{DEFAULT_KIND, DUMPED, KEY_FITS, LOG, Plane, SIDE, Snapshot};
 
 const PLANE: &str = "sick";
 const AGENT: &str = "cluster-agent-buildplane";
@@ -210,13 +210,14 @@ impl Estate {
         let reach = Reach {
             control: &control,
             control_namespace: CONTROL,
-            build: build.as_ref().map(|build| (build, Some(BUILD))),
+            kinds: vec![DEFAULT_KIND],
+            build: build.as_ref().map(|build| (build, AgentsIn::Named(BUILD))),
             named: true,
             soon: "30d".parse().unwrap(),
             gateway: None,
         };
         let planes = snapshot.planes.iter().take(1).cloned().collect();
-        let mut gathered = gather(&reach, planes, Extent::Some).now_or_never().unwrap();
+        let mut gathered = gather(&reach, planes, &Extent::default()).now_or_never().unwrap();
         if let Some(live) = live {
             all_answer(&mut gathered);
             live(&mut gathered);
@@ -288,7 +289,7 @@ static FAULTS: &[Row] = &[
         |at| at.live = Some(|gathered| gathered.ground.api_server = Err(away())),
         "fail api-server",
     ),
-    row("a kind that is not served", |at| at.live = Some(|gathered| gathered.ground.crd = Err(gone())), "fail crd"),
+    row("a kind that is not served", |at| at.live = Some(|gathered| gathered.ground.crds[0].1 = Err(gone())), "fail crd"),
     row("an old CRD", old_crd, "warn crd"),
     row(
         "a Secret that may not be read",

@@ -190,10 +190,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::doctor::{Reach, gather};
+    use crate::doctor::{AgentsIn, Reach, gather};
     use crate::estate::{Extent, Files};
     use crate::pki::{Authority, KeyAlgorithm, PrivateKey, Remaining, ca, client};
-    use crate::plane::{Plane, Snapshot, Span};
+    use crate::plane::{DEFAULT_KIND, Plane, Snapshot, Span};
 
     const DAY: i64 = 86_400;
 
@@ -269,12 +269,13 @@ mod tests {
         let reach = Reach {
             control: &control,
             control_namespace: "control",
-            build: Some((&build, None)),
+            kinds: vec![DEFAULT_KIND],
+            build: Some((&build, AgentsIn::All)),
             named: true,
             soon: Remaining::Share(0.0),
             gateway: None,
         };
-        let gathered = gather(&reach, snapshot.planes.clone(), Extent::Some).now_or_never().unwrap();
+        let gathered = gather(&reach, snapshot.planes.clone(), &Extent::default()).now_or_never().unwrap();
         let told = forecast(&gathered.cases[0], day(at));
         let number = |date: Timestamp| (date.as_second() - day(0).as_second()).div_euclid(DAY);
         told.into_iter().map(|one| (number(one.date), one.reason.name())).collect()

@@ -280,7 +280,7 @@ mod tests {
     use super::*;
     use crate::cluster::{Cluster, Fake};
     use crate::pki::Remaining;
-    use crate::plane::Span;
+    use crate::plane::{DEFAULT_KIND, Span};
     use serde_json::{Value, json};
 
     fn plane(name: &str, plane_id: &str) -> Value {
@@ -304,7 +304,8 @@ mod tests {
         Reach {
             control,
             control_namespace: "control",
-            build: build.map(|build| (build, Some("n"))),
+            kinds: vec![DEFAULT_KIND],
+            build: build.map(|build| (build, AgentsIn::Named("n"))),
             named: false,
             soon: Remaining::Span(Span::default()),
             gateway: None,
@@ -315,7 +316,7 @@ mod tests {
     async fn found(planes: &[Value], agents: &[Value]) -> Vec<(String, usize)> {
         let (control, build) = (Fake::of(planes.to_vec()).cluster(), Fake::of(agents.to_vec()).cluster());
         let planes = control.planes(None).await.unwrap();
-        let gathered = gather(&reach(&control, Some(&build)), planes, Extent::All).await;
+        let gathered = gather(&reach(&control, Some(&build)), planes, &Extent(vec![DEFAULT_KIND])).await;
         let told = |case: &Case| match case.build.as_ref().unwrap() {
             Ok(build) => (build.agent.agent.name.name.clone(), 0),
             Err(why) => (why.message.clone(), case.elsewhere.as_ref().unwrap().len()),
@@ -329,7 +330,7 @@ mod tests {
             let fake = Fake::of((0..planes).map(|number| plane(&format!("p{number}"), "id")));
             let (control, build) = (fake.cluster(), Fake::of([agent("n", "a", "id")]));
             let planes = control.planes(None).await.unwrap();
-            let gathered = gather(&reach(&control, Some(&build.cluster())), planes, Extent::All).await;
+            let gathered = gather(&reach(&control, Some(&build.cluster())), planes, &Extent(vec![DEFAULT_KIND])).await;
             assert!(gathered.cases.iter().all(|case| Arc::ptr_eq(&case.shared, &gathered.cases[0].shared)));
             (fake.asked().len(), build.asked().len())
         };
@@ -353,6 +354,57 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn agents_of_several_families_in_one_namespace_are_told_apart() {
+        let of = |kind: &str, namespace: Option<&str>| {
+            let mut plane = plane("x", "x");
+            plane["kind"] = kind.into();
+            if let Some(namespace) = namespace {
+                plane["metadata"]["namespace"] = namespace.into();
+            }
+            plane
+        };
+        let planes = [
+            of("ClusterWorkflowPlane", None),
+            of("WorkflowPlane", Some("t")),
+            of("ClusterDataPlane", None),
+            of("ClusterObservabilityPlane", None),
+        ];
+        let typed = |name: &str, plane_type: &str| {
+            let mut agent = agent("n", name, "x");
+            let args = agent["spec"]["template"]["spec"]["containers"][0]["args"].as_array_mut().unwrap();
+            args.push(format!("--plane-type={plane_type}").into());
+            agent
+        };
+        let agents = [typed("w", "workflowplane"), typed("d", "dataplane")];
+        let (control, build) = (Fake::of(planes.clone()).cluster(), Fake::of(agents).cluster());
+        let planes: Vec<Plane> = planes.into_iter().map(|plane| serde_json::from_value(plane).unwrap()).collect();
+        let gathered = gather(&reach(&control, Some(&build)), planes, &Extent::default()).await;
+        let found: Vec<_> = gathered
+            .cases
+            .iter()
+            .map(|case| case.agent().map_or("none".to_owned(), |agent| agent.agent.name.name.clone()))
+            .collect();
+        assert_eq!(found, ["w", "w", "d", "none"]);
+        let why = gathered.cases[3].build.as_ref().unwrap().as_ref().err().unwrap();
+        assert_eq!(why.message, "there is no agent of planeID x in the namespace n");
+        assert!(gathered.cases[3].elsewhere.as_ref().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn each_family_has_a_namespace_of_its_own_where_none_is_named() {
+        let mut data = plane("x", "x");
+        data["kind"] = "ClusterDataPlane".into();
+        let planes = [plane("x", "x"), data];
+        let agents = [agent("openchoreo-build-plane", "b", "x"), agent("openchoreo-data-plane", "d", "x")];
+        let (control, build) = (Fake::of(planes.clone()).cluster(), Fake::of(agents).cluster());
+        let planes = planes.map(|plane| serde_json::from_value(plane).unwrap()).to_vec();
+        let reach = Reach { build: Some((&build, AgentsIn::Default)), ..reach(&control, None) };
+        let gathered = gather(&reach, planes, &Extent::default()).await;
+        let found: Vec<_> = gathered.cases.iter().map(|case| case.agent().unwrap().agent.name.name.as_str()).collect();
+        assert_eq!(found, ["b", "d"]);
+    }
+
+    #[tokio::test]
     async fn the_build_cluster_is_looked_at_without_the_control_plane() {
         let (control, build) = (Fake::default().cluster(), Fake::of([agent("n", "a", "x")]).cluster());
         let error = Error::Busy { server: "s".into(), wait: std::time::Duration::from_secs(9) };
@@ -360,6 +412,6 @@ mod tests {
         let case = &gathered.cases[0];
         assert_eq!((case.facts.plane.name(), case.plane.is_err()), ("x", true));
         assert_eq!(case.agent().unwrap().agent.name.name, "a");
-        assert!(gathered.ground.api_server.is_err() && gathered.ground.crd.is_err());
+        assert!(gathered.ground.api_server.is_err() && gathered.ground.no_crd().is_some());
     }
 }

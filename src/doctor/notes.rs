@@ -259,6 +259,7 @@ A8Beo0IXEy1I8uqKsr4eKJ3hLNcIHf7k56M5QCQKxcqfcSRUZF77jWrSNjGde7OI
             plane: serde_json::from_value::<Plane>(object).unwrap(),
             shares_plane_id_with: Ok(Peers::default()),
             same_ca: Few::default(),
+            other_scope: Ok(()),
             observability_exists: Ok(true),
             events: Ok(vec![]),
             now,

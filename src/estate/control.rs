@@ -183,6 +183,18 @@ mod tests {
         Snapshot::of_files(vec![serde_json::from_value(json!({"metadata": metadata})).unwrap()], objects.to_vec(), None)
     }
 
+    fn of(word: &str, namespace: Option<&str>, name: &str) -> PlaneKey {
+        PlaneKey {
+            kind: Kind::of_word(word).unwrap(),
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
+        }
+    }
+
+    fn key(name: &str) -> PlaneKey {
+        of("cbp", None, name)
+    }
+
     fn event(name: &str, time: &str, kind: &str) -> Value {
         json!({
             "apiVersion": "v1", "kind": "Event", "metadata": {"namespace": "default", "name": name},
@@ -198,28 +210,58 @@ mod tests {
             event("other", "2026-01-01T00:00:00Z", "Pod"),
         ];
         let reasons = |mut events: Events| {
-            let events = events.take("a").unwrap();
+            let events = events.take(&key("a")).unwrap();
             events.into_iter().map(|event| (event.reason, event.last.is_some())).collect::<Vec<_>>()
         };
         let snapshot = dumped(&objects);
-        let (fake, names) = (Fake::of(objects), BTreeSet::from(["a"]));
+        let fake = Fake::of(objects);
         for told in [
-            reasons(Events::about(&fake.cluster(), None, &names).await),
-            reasons(Events::about(&Files::control(&snapshot), None, &names).await),
+            reasons(Events::about(&fake.cluster(), [key("a")]).await),
+            reasons(Events::about(&Files::control(&snapshot), [key("a")]).await),
         ] {
             assert_eq!(told, [("early".to_owned(), true), ("late".to_owned(), true)]);
         }
-        let none = Events::about(&Files::control(&snapshot), None, &BTreeSet::from(["b"])).await.take("b");
+        let none = Events::about(&Files::control(&snapshot), [key("b")]).await.take(&key("b"));
         assert_eq!(none.unwrap_err().cause, Cause::NotInFiles);
+    }
+
+    #[tokio::test]
+    async fn events_are_those_of_the_plane_s_kind_and_namespace() {
+        let about = |reason: &str, kind: &str, namespace: &str| {
+            let mut event = event(reason, "2026-01-01T00:00:00Z", kind);
+            event["metadata"]["namespace"] = namespace.into();
+            event["involvedObject"]["namespace"] = namespace.into();
+            event
+        };
+        let objects = [
+            about("build", "ClusterBuildPlane", "default"),
+            about("cluster", "ClusterDataPlane", "default"),
+            about("one", "DataPlane", "one"),
+            about("two", "DataPlane", "two"),
+        ];
+        let planes = [("cbp", None), ("cdp", None), ("dp", Some("one")), ("dp", Some("two")), ("dp", Some("three"))];
+        let planes = planes.map(|(word, namespace)| of(word, namespace, "a"));
+        let snapshot = dumped(&objects);
+        let fake = Fake::of(objects);
+        for mut events in [
+            Events::about(&fake.cluster(), planes.clone()).await,
+            Events::about(&Files::control(&snapshot), planes.clone()).await,
+        ] {
+            let mut reasons = Vec::new();
+            for plane in &planes {
+                reasons.extend(events.take(plane).unwrap_or_default().into_iter().map(|event| event.reason));
+            }
+            assert_eq!(reasons, ["build", "cluster", "one", "two"]);
+        }
     }
 
     #[tokio::test]
     async fn the_events_of_many_planes_are_listed_once() {
         let fake = Fake::of([event("x", "2026-01-01T00:00:00Z", "ClusterBuildPlane")]);
-        let names: Vec<_> = (0..100).map(|number| format!("p{number}")).chain(["a".into()]).collect();
-        let names = names.iter().map(String::as_str).collect();
-        let mut events = Events::about(&fake.cluster(), None, &names).await;
-        assert_eq!((events.take("a").unwrap().len(), events.take("p1").unwrap().len(), fake.asked().len()), (1, 0, 1));
+        let names = (0..100).map(|number| key(&format!("p{number}"))).chain([key("a")]);
+        let mut events = Events::about(&fake.cluster(), names).await;
+        let mut count = |name: &str| events.take(&key(name)).unwrap().len();
+        assert_eq!((count("a"), count("p1"), fake.asked().len()), (1, 0, 1));
     }
 
     #[tokio::test]
@@ -228,12 +270,18 @@ mod tests {
             "apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterObservabilityPlane", "metadata": {"name": "there"},
         });
         let fake = Fake::of([plane]);
-        let names = ["there", "gone", "there"].map(str::to_owned);
-        let told = observability_planes(&fake.cluster(), names).await;
-        assert_eq!((&told["there"], &told["gone"], fake.asked().len()), (&Ok(true), &Ok(false), 2));
+        let [there, gone] = ["there", "gone"].map(|name| of("cop", None, name));
+        let told = observability_planes(&fake.cluster(), [there.clone(), gone.clone(), there.clone()]).await;
+        assert_eq!((&told[&there], &told[&gone], fake.asked().len()), (&Ok(true), &Ok(false), 2));
+        // One of the same name in a namespace is another one.
+        let namespaced = of("observabilityplane", Some("n"), "there");
+        assert_eq!(observability_planes(&fake.cluster(), [namespaced.clone()]).await[&namespaced], Ok(false));
         let snapshot = Snapshot::default();
-        let told = observability_planes(&Files::control(&snapshot), ["gone".to_owned()]).await;
-        assert_eq!(told["gone"].as_ref().unwrap_err().message, "unknown: not in the files");
+        let told = observability_planes(&Files::control(&snapshot), [gone.clone()]).await;
+        assert_eq!(told[&gone].as_ref().unwrap_err().message, "unknown: not in the files");
+        let plane = json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterObservabilityPlane", "metadata": {"name": "there"}});
+        let snapshot = Snapshot::of_files(vec![serde_json::from_value(plane).unwrap()], Vec::new(), None);
+        assert_eq!(observability_planes(&Files::control(&snapshot), [there.clone()]).await[&there], Ok(true));
     }
 
     #[tokio::test]
@@ -276,19 +324,5 @@ mod tests {
         );
         assert_eq!(lease(&cluster, "o").await, Ok(None));
         assert_eq!(gateway_ca(&cluster, "o").await.unwrap_err().message, "Secret o/cluster-gateway-ca does not exist");
-    }
-
-    #[tokio::test]
-    async fn planes_of_the_other_scope_are_found_by_plane_id() {
-        let plane = json!({
-            "apiVersion": "openchoreo.dev/v1alpha1", "kind": "BuildPlane", "metadata": {"namespace": "n", "name": "x"},
-        });
-        let snapshot = dumped(std::slice::from_ref(&plane));
-        let expected = OtherScope::from([("x".to_owned(), Arc::new(vec!["n/x".to_owned()]))]);
-        assert_eq!(other_scope(&Files::control(&snapshot)).await, Ok(expected.clone()));
-        assert_eq!(other_scope(&Fake::of([plane]).cluster()).await, Ok(expected));
-        let fake = Fake::default();
-        fake.forbid("GET /apis/openchoreo.dev/v1alpha1/buildplanes");
-        assert_eq!(other_scope(&fake.cluster()).await.unwrap_err().cause, Cause::Forbidden);
     }
 }

@@ -176,7 +176,7 @@ mod tests {
     use super::*;
     use crate::cluster::{Cluster, Fake};
     use crate::estate::{Cause, Files};
-    use crate::plane::Snapshot;
+    use crate::plane::{DEFAULT_KIND, Snapshot};
     use serde_json::{Value, json};
 
     fn plane(name: &str, plane_id: &str, client_ca: Value) -> Value {
@@ -201,8 +201,9 @@ mod tests {
         let cluster = fake.cluster();
         let planes = listed(&cluster).await;
         let before = fake.asked().len();
-        let told = facts(&cluster, planes, Extent::All).await;
-        assert_eq!((told.len(), fake.asked().len() - before), (300, 2), "{:?}", fake.asked());
+        let told = facts(&cluster, planes, &Extent(vec![DEFAULT_KIND])).await;
+        // Those of the other scope, the observability plane, and the events.
+        assert_eq!((told.len(), fake.asked().len() - before), (300, 3), "{:?}", fake.asked());
         assert_eq!(told[7].shares_plane_id_with.as_ref().unwrap().few().total, 299);
         assert_eq!((&told[7].observability_exists, &told[7].events), (&Ok(false), &Ok(Vec::new())));
     }
@@ -215,7 +216,7 @@ mod tests {
             let cluster = fake.cluster();
             let mut planes = listed(&cluster).await;
             planes.truncate(1);
-            let surroundings = Surroundings::of(&cluster, &planes, Extent::Some, secrets).await;
+            let surroundings = Surroundings::of(&cluster, &planes, &Extent::default(), secrets).await;
             let asked = fake.asked();
             let mut read: Vec<_> = asked.iter().filter_map(|asked| asked.split("/secrets/").nth(1)).collect();
             read.sort_unstable();
@@ -232,9 +233,75 @@ mod tests {
         let cluster = fake.cluster();
         let planes = listed(&cluster).await;
         fake.forbid("GET /apis/openchoreo.dev/v1alpha1/clusterbuildplanes?");
-        let told = facts(&cluster, planes, Extent::Some).await.remove(0);
+        let told = facts(&cluster, planes, &Extent::default()).await.remove(0);
         assert_eq!(told.shares_plane_id_with.unwrap_err().cause, Cause::Forbidden);
-        assert_eq!(told.client_ca.text(), Ok("x"));
+        assert_eq!((told.client_ca.text(), told.other_scope), (Ok("x"), Ok(())));
+        let fake = Fake::of([plane("a", "id", json!({"value": "x"})), plane("b", "id", json!({"value": "y"}))]);
+        let cluster = fake.cluster();
+        let planes = listed(&cluster).await;
+        fake.forbid("GET /apis/openchoreo.dev/v1alpha1/buildplanes?");
+        let told = facts(&cluster, planes, &Extent::default()).await.remove(0);
+        assert_eq!(told.shares_plane_id_with.unwrap().names().collect::<Vec<_>>(), ["b"]);
+        assert_eq!(told.other_scope.unwrap_err().cause, Cause::Forbidden);
+    }
+
+    #[tokio::test]
+    async fn planes_of_both_scopes_and_all_namespaces_are_neighbours_within_a_plane_type() {
+        let of = |kind: &str, namespace: Option<&str>| {
+            let mut plane = plane("a", "id", json!({"value": "x"}));
+            plane["kind"] = kind.into();
+            if let Some(namespace) = namespace {
+                plane["metadata"]["namespace"] = namespace.into();
+            }
+            plane
+        };
+        let all = [
+            of("ClusterWorkflowPlane", None),
+            of("WorkflowPlane", Some("one")),
+            of("WorkflowPlane", Some("two")),
+            of("ClusterDataPlane", None),
+            of("DataPlane", Some("one")),
+            of("ClusterBuildPlane", None),
+        ];
+        let fake = Fake::of(all.clone());
+        let planes: Vec<Plane> = all.iter().map(|plane| serde_json::from_value(plane.clone()).unwrap()).collect();
+        let snapshot = Snapshot::of_files(planes.clone(), Vec::new(), None);
+        let live = facts(&fake.cluster(), planes.clone(), &Extent::default()).await;
+        for told in [live, facts(&Files::control(&snapshot), planes, &Extent::default()).await] {
+            let sharing = told.iter().map(|facts| facts.shares_plane_id_with.as_ref().unwrap().names().collect());
+            let expected = [vec!["one/a", "two/a"], vec!["a", "two/a"], vec!["a", "one/a"], vec!["one/a"], vec!["a"], vec![]];
+            assert_eq!(sharing.collect::<Vec<Vec<_>>>(), expected);
+            assert!(told.iter().all(|facts| facts.other_scope == Ok(())));
+        }
+        // A kind that the server lacks has no planes, and that is known.
+        fake.serve(&[DEFAULT_KIND]);
+        let planes = listed(&fake.cluster()).await;
+        let told = facts(&fake.cluster(), planes, &Extent::default()).await.remove(0);
+        assert_eq!((told.shares_plane_id_with.unwrap().is_empty(), told.other_scope), (true, Ok(())));
+    }
+
+    #[tokio::test]
+    async fn a_namespaced_plane_may_have_an_observability_plane_of_either_scope() {
+        let mut namespaced = plane("a", "id", json!({"value": "x"}));
+        (namespaced["kind"], namespaced["metadata"]["namespace"]) = ("DataPlane".into(), "n".into());
+        let observability = |kind: &str, namespace: Option<&str>, name: &str| {
+            json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": kind, "metadata": {"name": name, "namespace": namespace}})
+        };
+        let exists = async |reference: Value, other: Value| {
+            let mut plane = namespaced.clone();
+            plane["spec"]["observabilityPlaneRef"] = reference;
+            let plane = serde_json::from_value(plane).unwrap();
+            let told = facts(&Fake::of([other]).cluster(), vec![plane], &Extent::default()).await.remove(0);
+            told.observability_exists.unwrap()
+        };
+        let (cluster, own) = ("ClusterObservabilityPlane", "ObservabilityPlane");
+        assert!(exists(Value::Null, observability(own, Some("n"), "default")).await);
+        assert!(exists(Value::Null, observability(cluster, None, "default")).await);
+        assert!(!exists(Value::Null, observability(own, Some("other"), "default")).await);
+        let named = |kind: &str| json!({"kind": kind, "name": "o"});
+        assert!(exists(named(own), observability(own, Some("n"), "o")).await);
+        assert!(!exists(named(own), observability(cluster, None, "o")).await);
+        assert!(exists(named(cluster), observability(cluster, None, "o")).await);
     }
 
     #[tokio::test]
@@ -242,7 +309,7 @@ mod tests {
         let planes = [plane("a", "id", json!({})), plane("b", "id", json!({})), plane("b", "id", json!({}))];
         let planes: Vec<Plane> = planes.map(|plane| serde_json::from_value(plane).unwrap()).into();
         let snapshot = Snapshot::of_files(planes.clone(), Vec::new(), None);
-        let told = facts(&Files::control(&snapshot), planes, Extent::Some).await;
+        let told = facts(&Files::control(&snapshot), planes, &Extent::default()).await;
         let others = |at: usize| told[at].shares_plane_id_with.as_ref().unwrap().names().collect::<Vec<_>>();
         assert_eq!((others(0), others(1)), (vec!["b"], vec!["a"]));
     }

@@ -233,7 +233,7 @@ impl Neighbours {
 mod tests {
     use super::*;
     use crate::pki::{KeyAlgorithm, ca};
-    use crate::plane::Span;
+    use crate::plane::{Kind, Span};
 
     fn authority(name: &str) -> String {
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
@@ -261,15 +261,52 @@ mod tests {
         let neighbours = Neighbours::new(known.chain([unread]));
         let sharing = neighbours.sharing(&key("a"), "a");
         assert_eq!((sharing.names().collect::<Vec<_>>(), sharing.few().total), (vec!["a2", "c"], 2));
-        assert_eq!(neighbours.rivals("a", &trusting(&one)), Few::of(&["a2"]));
-        let same = neighbours.same_ca("a", &trusting(&one));
+        assert_eq!(neighbours.rivals(&key("a"), "a", &trusting(&one)), Few::of(&["a2"]));
+        let same = neighbours.same_ca(&key("a"), "a", &trusting(&one));
         assert_eq!((same.total, same.to_string()), (21, "b, z00, z01, z02, z03 and 16 more".into()));
-        assert!(neighbours.rivals("b", &trusting(&both)).is_empty());
-        assert_eq!(neighbours.same_ca("b", &trusting(&both)).total, 22);
+        assert!(neighbours.rivals(&key("b"), "b", &trusting(&both)).is_empty());
+        assert_eq!(neighbours.same_ca(&key("b"), "b", &trusting(&both)).total, 22);
         let none = trusting("");
-        assert!(neighbours.same_ca("c", &none).is_empty() && neighbours.rivals("a", &none).is_empty());
-        assert!(neighbours.has_plane_id("z") && !neighbours.has_plane_id("y"));
+        assert!(neighbours.same_ca(&key("c"), "a", &none).is_empty() && neighbours.rivals(&key("a"), "a", &none).is_empty());
+        let has = |plane_type, id| neighbours.has_plane_id(plane_type, id);
+        assert!(has("buildplane", "z") && !has("buildplane", "y") && !has("dataplane", "z"));
         assert!(neighbours.sharing(&key("y"), "y").is_empty());
         assert_eq!(Few::of(&["x", "y"]).to_string(), "x, y");
+    }
+
+    #[test]
+    fn planes_of_both_scopes_are_compared_and_those_of_other_types_are_not() {
+        let (one, other) = (authority("one"), authority("other"));
+        let of = |word: &str, namespace: Option<&str>, plane_id: &str, ca: &str| {
+            let kind = Kind::of_word(word).unwrap();
+            let key = PlaneKey { kind, namespace: namespace.map(str::to_owned), name: "a".into() };
+            Neighbour { key, plane_id: plane_id.into(), ca: Some(trusting(ca)) }
+        };
+        let all = || {
+            [
+                of("cdp", None, "id", &one),
+                of("dp", Some("x"), "id", &other),
+                of("dp", Some("y"), "id", &one),
+                of("dp", Some("z"), "else", &one),
+                of("cwp", None, "id", &other),
+                of("cbp", None, "else", &one),
+            ]
+        };
+        let neighbours = Neighbours::new(all());
+        let told = |plane: &Neighbour| {
+            let ca = plane.ca.as_ref().unwrap();
+            let sharing = neighbours.sharing(&plane.key, &plane.plane_id).few();
+            [sharing, neighbours.rivals(&plane.key, &plane.plane_id, ca), neighbours.same_ca(&plane.key, &plane.plane_id, ca)]
+        };
+        let told: Vec<_> = all().iter().map(|plane| told(plane).map(|few| few.to_string())).collect();
+        let expected = [
+            ["x/a, y/a", "x/a", "z/a"],
+            ["a, y/a", "a, y/a", ""],
+            ["a, x/a", "x/a", "z/a"],
+            ["", "", "a, y/a"],
+            ["", "", ""],
+            ["", "", ""],
+        ];
+        assert_eq!(told, expected.map(|told| told.map(str::to_owned)));
     }
 }

@@ -157,7 +157,8 @@ mod tests {
     fn paths_are_those_of_the_api_server() {
         let name = NamespacedName { namespace: "a".into(), name: "b".into() };
         assert_eq!(ObjectRef::named(SECRET, &name).path(), "/api/v1/namespaces/a/secrets/b");
-        let plane = ObjectRef::of_cluster(OBSERVABILITY_PLANE, "x/../y?z");
+        let kind = Kind::of_word("cop").unwrap();
+        let plane = ObjectRef::of_cluster(kind.into(), "x/../y?z");
         let path = "/apis/openchoreo.dev/v1alpha1/clusterobservabilityplanes/x%2F..%2Fy%3Fz";
         assert_eq!(plane.path(), path, "a name leads nowhere else");
         assert_eq!(plane.title(), "ClusterObservabilityPlane x/../y?z");

@@ -12,7 +12,7 @@ use super::rotate::{Goal, Phase, Rotation};
 use crate::cluster::{Agent, Cluster, Fake, StoredSecret};
 use crate::estate::Pair;
 use crate::pki::{self, Authority, KeyAlgorithm, PemPair, PrivateKey};
-use crate::plane::{DryRun, Plane, Span};
+use crate::plane::{DryRun, Plane, Release, Span};
 
 pub const YEAR: Span = Span::from_seconds(365 * 86_400);
 /// The agent's namespace.
@@ -120,6 +120,7 @@ pub fn registration() -> Bootstrap {
     Bootstrap {
         control_namespace: CONTROL.into(),
         build_namespace: BUILD.into(),
+        release: Release::V0,
         plane: plane(&json!({
             "apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": "p"},
             "spec": {"planeID": "id", "clusterAgent": {"clientCA": {}}},

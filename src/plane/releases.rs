@@ -162,11 +162,11 @@ impl Difference {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plane::{DEFAULT_KIND, KINDS, Kind};
 
     #[test]
     fn each_field_in_the_table_is_one_of_the_reference() {
-        let crd: Value =
-            serde_yaml::from_str(&crate::plane::DEFAULT_KIND.crd(crate::plane::Release::V0).unwrap()).unwrap();
+        let crd: Value = serde_yaml::from_str(&DEFAULT_KIND.crd(Release::V0).unwrap()).unwrap();
         let schema = crd.pointer("/spec/versions/0/schema/openAPIV3Schema").unwrap();
         for difference in DIFFERENCES {
             let mut node = schema;
@@ -193,14 +193,19 @@ mod tests {
 
     #[test]
     fn a_crd_tells_what_it_serves() {
-        let mut crd: Value =
-            serde_yaml::from_str(&crate::plane::DEFAULT_KIND.crd(crate::plane::Release::V0).unwrap()).unwrap();
-        assert_eq!(Served::of(&crd, "v1alpha1"), Some(Served::default()));
+        let crd = |kind: &Kind, release| -> Value { serde_yaml::from_str(&kind.crd(release).unwrap()).unwrap() };
+        for kind in KINDS {
+            for release in kind.family.releases {
+                let served = Served { observability_by_name: false, plane_id_required: false, release: *release };
+                assert_eq!(Served::of(&crd(kind, *release), "v1alpha1"), Some(served), "{} {release}", kind.kind);
+            }
+        }
+        let mut crd = crd(DEFAULT_KIND, Release::V0);
         assert_eq!(Served::of(&crd, "v1"), None);
         let spec = crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/spec").unwrap();
         spec["properties"]["observabilityPlaneRef"] = serde_json::json!({"type": "string"});
         spec["required"] = serde_json::json!(["planeID"]);
-        let old = Served { observability_by_name: true, plane_id_required: true };
+        let old = Served { observability_by_name: true, plane_id_required: true, release: Release::V0 };
         assert_eq!(Served::of(&crd, "v1alpha1"), Some(old));
     }
 }

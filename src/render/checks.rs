@@ -191,7 +191,8 @@ mod tests {
             check: CHECKS.iter().find(|check| check.id == *id).unwrap(),
             outcome: Outcome::told(*status, message, *hint),
         });
-        Diagnosed { name: name.into(), checked: checked.collect() }
+        let key = PlaneKey { name: name.into(), ..PlaneKey::default() };
+        Diagnosed { key, checked: checked.collect() }
     }
 
     #[test]

@@ -276,7 +276,7 @@ mod tests {
             if let Some(connection) = plane.status.as_mut().and_then(|status| status.agent_connection.as_mut()) {
                 connection.last_connected_time.get_or_insert("2026-11-01T00:00:00Z".parse().unwrap());
             }
-            let row = plain(&table(&[Row::new(plane.clone(), None)], false, now()));
+            let row = plain(&table(&[Row::new(plane.clone(), None)], false, false, now()));
             let since = row.split_whitespace().nth(5).unwrap();
             let page = plain(&connection(plane, now()));
             let told = page.split_once(" for ").or_else(|| page.split_once(" since ")).map(|(_, rest)| rest);

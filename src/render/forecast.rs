@@ -91,8 +91,9 @@ mod tests {
             date("2027-01-20T03:12:00Z", Reason::RunningCertificateUnknown),
             date("2027-02-20T03:12:00Z", Reason::CertificateExpires),
         ];
-        let known = Forecast { name: "a\"b".into(), plane_id: "a".into(), breaks };
-        let all = [known, Forecast { name: "unknown".into(), plane_id: "u".into(), breaks: vec![] }];
+        let key = |name: &str| PlaneKey { name: name.into(), ..PlaneKey::default() };
+        let known = Forecast { key: key("a\"b"), plane_id: "a".into(), breaks };
+        let all = [known, Forecast { key: key("unknown"), plane_id: "u".into(), breaks: vec![] }];
         let table = crate::render::plain(&table(&all, |_| false, at));
         let expected = "\
 NAME     DATE              LEFT     REASON                       MESSAGE
@@ -107,11 +108,11 @@ unknown  -                 -        -                            no date is know
         assert_eq!(object["planes"][0]["next"][1]["date"], "2027-02-20T03:12:00Z");
         assert!(object["planes"][1]["date"].is_null());
         let expected = "\
-# HELP choreoctl_plane_breaks_timestamp_seconds When a build plane will lose its connection.
+# HELP choreoctl_plane_breaks_timestamp_seconds When a plane will lose its connection.
 # TYPE choreoctl_plane_breaks_timestamp_seconds gauge
-choreoctl_plane_breaks_timestamp_seconds{plane=\"a\\\"b\",plane_id=\"a\",reason=\"pinned-leaf-renewed\"} 1796353920
-choreoctl_plane_breaks_timestamp_seconds{plane=\"a\\\"b\",plane_id=\"a\",reason=\"running-certificate-unknown\"} 1800414720
-choreoctl_plane_breaks_timestamp_seconds{plane=\"a\\\"b\",plane_id=\"a\",reason=\"certificate-expires\"} 1803093120
+choreoctl_plane_breaks_timestamp_seconds{plane=\"a\\\"b\",kind=\"ClusterBuildPlane\",namespace=\"\",plane_id=\"a\",reason=\"pinned-leaf-renewed\"} 1796353920
+choreoctl_plane_breaks_timestamp_seconds{plane=\"a\\\"b\",kind=\"ClusterBuildPlane\",namespace=\"\",plane_id=\"a\",reason=\"running-certificate-unknown\"} 1800414720
+choreoctl_plane_breaks_timestamp_seconds{plane=\"a\\\"b\",kind=\"ClusterBuildPlane\",namespace=\"\",plane_id=\"a\",reason=\"certificate-expires\"} 1803093120
 ";
         assert_eq!(prometheus(&all), expected);
     }

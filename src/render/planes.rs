@@ -242,6 +242,7 @@ pub fn summary(planes: impl Iterator<Item = State>) -> String {
 pub(crate) mod tests {
     use super::*;
     use crate::estate::Unavailable;
+    use crate::plane::Kind;
     use crate::render::plain;
     use serde_json::json;
     use snapbox::{assert_data_eq, str};
@@ -292,7 +293,7 @@ pub(crate) mod tests {
         let mut rows = rows(None);
         sort(&mut rows, SortBy::STATE, now());
         assert_data_eq!(
-            plain(&table(&rows, true, now())),
+            plain(&table(&rows, true, false, now())),
             str![[r#"
 NAME    PLANE-ID   STATE           AGENTS  HEARTBEAT  SINCE  AGE
 stale   stale-id   Stale           1       2d         47h    9d
@@ -315,6 +316,8 @@ shared  shared-id  Connected       2       12s        3d4h   9d
         // The first two of each order; equal ones are by name.
         let cases = [
             ("name", ["late", "never"]),
+            ("kind", ["late", "never"]),
+            ("namespace", ["late", "never"]),
             ("plane-id", ["late", "never"]),
             ("state", ["stale", "secure"]),
             ("agents", ["shared", "late"]),
@@ -328,7 +331,43 @@ shared  shared-id  Connected       2       12s        3d4h   9d
             sort(&mut rows, name.to_uppercase().parse().unwrap(), now());
             assert_eq!([rows[0].key.name.as_str(), rows[1].key.name.as_str()], first, "{name}");
         }
-        assert!("message".parse::<SortBy>().unwrap_err().contains("one of name, plane-id, state"));
+        assert!("message".parse::<SortBy>().unwrap_err().contains("one of name, kind, namespace, plane-id, state"));
+    }
+
+    #[test]
+    fn kind_and_namespace_are_shown_and_sorted_by_where_they_differ() {
+        let of = |word: &str, namespace: Option<&str>| {
+            let mut plane = planes().remove(0);
+            plane.kind = Kind::of_word(word).unwrap();
+            plane.metadata.namespace = namespace.map(str::to_owned);
+            Row::new(plane, None)
+        };
+        let head = |rows: &[Row], everywhere| {
+            let text = plain(&table(rows, true, everywhere, now()));
+            let words: Vec<_> = text.lines().next().unwrap().split_whitespace().map(str::to_owned).collect();
+            words[..words.iter().position(|word| word == "PLANE-ID").unwrap()].join(" ")
+        };
+        let (cluster, one, two) = (of("cdp", None), of("dp", Some("one")), of("dp", Some("two")));
+        for (rows, everywhere, expected) in [
+            (vec![cluster.clone()], true, "NAME"),
+            (vec![one.clone()], false, "NAME"),
+            (vec![one.clone()], true, "NAMESPACE NAME"),
+            (vec![one.clone(), two.clone()], false, "NAMESPACE NAME"),
+            (vec![cluster.clone(), of("cwp", None)], false, "KIND NAME"),
+            (vec![cluster.clone(), one.clone()], false, "NAMESPACE KIND NAME"),
+        ] {
+            assert_eq!(head(&rows, everywhere), expected);
+        }
+        for (column, expected) in
+            [("kind", ["a", "one/a", "two/a", "zero/a"]), ("namespace", ["a", "one/a", "two/a", "zero/a"])]
+        {
+            let mut rows = [of("observabilityplane", Some("zero")), two.clone(), one.clone(), cluster.clone()];
+            rows.iter_mut().for_each(|row| row.key.name = "a".into());
+            sort(&mut rows, column.parse().unwrap(), now());
+            assert_eq!(rows.map(|row| row.key.to_string()), expected, "{column}");
+        }
+        let text = plain(&table(&[cluster, one], false, false, now()));
+        assert!(text.starts_with("-    ClusterDataPlane  shared"), "{text}");
     }
 
     #[test]
@@ -336,7 +375,7 @@ shared  shared-id  Connected       2       12s        3d4h   9d
         for (cause, word) in [(Cause::Forbidden, "forbidden"), (Cause::Missing, "missing")] {
             let problem = Unavailable::new(cause, "");
             let ca = ClientCa::new("secret/a/b:ca.crt".into(), Err(problem));
-            let text = plain(&table(&rows(Some(ca))[..1], false, now()));
+            let text = plain(&table(&rows(Some(ca))[..1], false, false, now()));
             assert!(text.contains(word) && text.contains("2 agents connected (HA mode)"), "{text}");
         }
     }
@@ -347,7 +386,7 @@ shared  shared-id  Connected       2       12s        3d4h   9d
         plane.metadata.name = Some("\u{1b}[2Jx\n\u{202e}y".into());
         plane.status.as_mut().unwrap().agent_connection.as_mut().unwrap().message = Some("m\n".repeat(1 << 20));
         let ca = ClientCa::new("value".into(), Ok(vec![]));
-        let text = plain(&table(&[Row::new(plane, Some(ca))], false, now()));
+        let text = plain(&table(&[Row::new(plane, Some(ca))], false, false, now()));
         assert_eq!(text.lines().count(), 1);
         assert!(text.starts_with(r"\u{1b}[2Jx\n\u{202e}y"), "{text}");
         assert!(text.len() < 400);

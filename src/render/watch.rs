@@ -106,7 +106,7 @@ mod tests {
         let change =
             Change { time: now(), kind: Kind::Changed, plane: Some(late), from: Some(State::Connected), message: None };
         assert_eq!(
-            plain(&line(&change).unwrap()),
+            plain(&line(&change, false).unwrap()),
             "2026-11-22T12:00:00Z late Connected -> Late agents=1 heartbeat=140s"
         );
         let object = json(&change);
@@ -115,9 +115,16 @@ mod tests {
             (&json!("Late"), &json!("Connected"), &json!(140))
         );
         let gone = Change { kind: Kind::Deleted, ..change.clone() };
-        assert_eq!(plain(&line(&gone).unwrap()), "2026-11-22T12:00:00Z late Connected -> deleted");
+        assert_eq!(plain(&line(&gone, false).unwrap()), "2026-11-22T12:00:00Z late Connected -> deleted");
         assert_eq!(json(&gone)["state"], Value::Null);
+        let mut namespaced = gone.clone();
+        let plane = namespaced.plane.as_mut().unwrap();
+        (plane.kind, plane.metadata.namespace) = (crate::plane::Kind::of_word("dp").unwrap(), Some("n".into()));
+        assert_eq!(plain(&line(&namespaced, true).unwrap()), "2026-11-22T12:00:00Z dp/n/late Connected -> deleted");
+        let object = json(&namespaced);
+        assert_eq!((&object["kind"], &object["namespace"]), (&json!("DataPlane"), &json!("n")));
+        assert_eq!((&json(&gone)["kind"], &json(&gone)["namespace"]), (&json!("ClusterBuildPlane"), &Value::Null));
         let lost = Change { kind: Kind::Lost, plane: None, from: None, message: Some("\u{1b}x".into()), ..change };
-        assert_eq!(plain(&line(&lost).unwrap()), r"2026-11-22T12:00:00Z lost the API server: \u{1b}x");
+        assert_eq!(plain(&line(&lost, false).unwrap()), r"2026-11-22T12:00:00Z lost the API server: \u{1b}x");
     }
 }

@@ -250,6 +250,7 @@ pub fn judge(manifest: &Manifest) -> Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plane::Release;
     use crate::validate::tests::{SECRET, found, now, plane, reference};
 
     #[test]

@@ -240,7 +240,7 @@ spec: {planeID: x}
 
     fn read(text: &str) -> anyhow::Result<Vec<Plane>> {
         let (_folder, inputs) = files(&[("planes.yaml", text)]);
-        planes(&parse(&["-f", &inputs[0].to_string()]).unwrap(), &session().term)
+        planes(&parse(&["-f", &inputs[0].to_string()]).unwrap(), None, &session().term)
     }
 
     #[test]
@@ -249,12 +249,33 @@ spec: {planeID: x}
         assert_eq!(planes.iter().map(Plane::plane_id).collect::<Vec<_>>(), ["a", "x"]);
         assert!(planes[0].metadata.generation.is_none() && planes[0].status.is_none());
         assert_eq!(planes[0].labels().len(), 1);
-        let error = refuse_one_agent_for_two(&planes).unwrap_err().to_string();
+        let args: Args = parse(&["-f", "x"]).unwrap();
+        let error = refuse_one_agent_for_two(&args, &planes).unwrap_err().to_string();
         assert!(
-            error.starts_with("a has the planeID a, and b x: a namespace of a build cluster has one agent"),
+            error.starts_with("a has the planeID a of buildplane, and b x of buildplane: a namespace has one agent"),
             "{error}"
         );
-        refuse_one_agent_for_two(&planes[..1]).unwrap();
+        refuse_one_agent_for_two(&args, &planes[..1]).unwrap();
+    }
+
+    #[test]
+    fn planes_of_several_families_have_agents_in_namespaces_of_their_own() {
+        let planes = read(&TWO.replace(
+            "kind: ClusterBuildPlane\nmetadata: {name: b}",
+            "kind: DataPlane\nmetadata: {name: b, namespace: n}",
+        ));
+        let planes = planes.unwrap();
+        assert_eq!(planes.iter().map(|plane| plane.key().to_string()).collect::<Vec<_>>(), ["a", "n/b"]);
+        refuse_one_agent_for_two(&parse(&["-f", "x"]).unwrap(), &planes).unwrap();
+        let one = parse(&["-f", "x", "--plane-namespace", "one"]).unwrap();
+        let error = refuse_one_agent_for_two(&one, &planes).unwrap_err().to_string();
+        assert!(error.starts_with("a has the planeID a of buildplane, and n/b x of dataplane:"), "{error}");
+        // One agent serves planes of both scopes.
+        let both = read(&TWO.replace("planeID: x", "planeID: a").replace(
+            "kind: ClusterBuildPlane\nmetadata: {name: b}",
+            "kind: BuildPlane\nmetadata: {name: a, namespace: n}",
+        ));
+        refuse_one_agent_for_two(&one, &both.unwrap()).unwrap();
     }
 
     #[test]
@@ -263,7 +284,7 @@ spec: {planeID: x}
             (TWO.replace("name: b", "name: a"), "the plane a is there twice"),
             (
                 TWO.replace("kind: ClusterBuildPlane\nmetadata: {name: b}", "kind: Secret\nmetadata: {name: b}"),
-                "b is no ClusterBuildPlane, and nothing else is registered",
+                "b is no plane, and nothing else is registered",
             ),
             (
                 TWO.replace("planeID: x", "planeID: x, clusterAgent: {clientCA: {value: x}}"),
@@ -278,7 +299,7 @@ spec: {planeID: x}
             assert!(error.ends_with(why), "{error}");
         }
         let args: Args = parse(&["-f", "x", "--plane-id", "y"]).unwrap();
-        assert!(planes(&args, &session().term).unwrap_err().to_string().contains("leave the flags out"));
+        assert!(planes(&args, None, &session().term).unwrap_err().to_string().contains("leave the flags out"));
     }
 
     #[test]
@@ -301,5 +322,8 @@ spec: {planeID: x}
         assert_eq!(folder(&args, &planes[1], true), Some("d/b".into()));
         assert_eq!(folder(&args, &planes[1], false), Some("d".into()));
         assert_eq!(folder(&parse(&["a"]).unwrap(), &planes[1], false), None);
+        let mut namespaced = planes[1].clone();
+        namespaced.metadata.namespace = Some("n".into());
+        assert_eq!(folder(&args, &namespaced, true), Some("d/n-b".into()));
     }
 }

@@ -255,9 +255,11 @@ mod tests {
     use super::*;
     use crate::args::tests::parse;
     use crate::cluster::Fake;
+    use crate::plane::{DEFAULT_KIND, Kind};
 
     fn outside<'r>(folder: Option<&std::path::Path>, args: &'r Args, target: &'r Target) -> Outside<'r> {
-        Outside { args, folder: folder.map(Folder::new), target, kubeconfig: None }
+        let family = DEFAULT_KIND.family;
+        Outside { args, family, folder: folder.map(Folder::new), target, kubeconfig: None }
     }
 
     #[tokio::test]
@@ -265,7 +267,8 @@ mod tests {
         let cluster = Fake::default().cluster();
         let clusters = Clusters { control: &cluster, build: &cluster };
         let words = ["a", "--plane-context", "b", "--out-dir", "a b", "--install", "--chart-version", "1", "--force"];
-        let text = resume(&parse(&words).unwrap(), clusters, "ns");
+        let key = PlaneKey { name: "a".into(), ..PlaneKey::default() };
+        let text = resume(&parse(&words).unwrap(), &key, clusters, "ns");
         let lines: Vec<_> = text.lines().collect();
         let line = "choreoctl certs rotate a --plane-namespace ns";
         assert_eq!(
@@ -276,6 +279,9 @@ mod tests {
                 format!("go back:  {line} --rollback"),
             ]
         );
+        let key = PlaneKey { kind: Kind::of_word("dp").unwrap(), namespace: Some("n".into()), name: "a".into() };
+        let text = resume(&parse(&["dp", "a", "-n", "n"]).unwrap(), &key, clusters, "ns");
+        assert!(text.contains("\ncontinue: choreoctl certs rotate dp/a -n n --plane-namespace ns\n"), "{text}");
     }
 
     #[test]

@@ -167,7 +167,7 @@ fn tell_rules(rule: Option<&Rule>, format: Format, term: &Term) -> anyhow::Resul
 mod tests {
     use super::*;
     use crate::args::tests::{files, parse, session};
-    use crate::plane::DEFAULT_KIND;
+    use crate::plane::{DEFAULT_KIND, Release};
     use crate::validate::CrdError;
 
     #[tokio::test]

@@ -471,7 +471,7 @@ mod tests {
         let elsewhere = |name, id| deployed("elsewhere", name, id, "s");
         assert!(matches!(name(&[], None), Ok(None)));
         assert!(matches!(name(&[elsewhere("x", "y")], None), Ok(None)));
-        assert_eq!(name(&[elsewhere(AGENT, "y")], None).unwrap().unwrap(), "cluster-agent-id");
+        assert_eq!(name(&[elsewhere("cluster-agent-buildplane", "y")], None).unwrap().unwrap(), "cluster-agent-id");
         let ours = name(&[elsewhere("x", "id")], None).unwrap_err();
         assert!(matches!(ours, Error::AgentElsewhere { namespace, .. } if namespace == "elsewhere"));
         let argo = |release: &str, namespace: &str| {
