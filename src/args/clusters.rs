@@ -238,8 +238,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn agents_are_in_the_namespace_of_their_family_or_in_the_one_that_is_named() {
+    #[tokio::test]
+    async fn agents_are_in_the_namespace_of_their_family_or_in_the_one_that_is_named() {
         let namespaces = |words: &[&str]| -> Vec<_> {
             let args: PlaneClusterArgs = parse(words).unwrap();
             let cluster = cluster::Fake::default().cluster();

@@ -228,15 +228,20 @@ mod tests {
         };
         let (store, url) = (["--secret-store", "s"], ["--observer-url", "https://o"]);
         let to = |name: &'static str| ["--observability-plane", name];
-        let referring = |kind: &str, name: &'static str| spec(kind, &to(name)).map(|(_, spec)| spec["observabilityPlaneRef"].clone());
+        let referring = |kind: &str, name: &'static str| {
+            spec(kind, &to(name)).map(|(_, spec)| spec["observabilityPlaneRef"].clone())
+        };
         let reference = |kind: &str| json!({"kind": kind, "name": "o"});
         for kind in KINDS {
             let (word, is_observability) = (kind.word(), kind.has(Field::Observer));
             let (own, none) = if is_observability { (&url, &store) } else { (&store, &url) };
             let (namespace, own) = spec(&word, own).unwrap();
             assert_eq!(namespace.is_string(), kind.scope == Scope::Namespaced, "{word}");
-            let (field, value) =
-                if is_observability { ("observerURL", json!("https://o")) } else { ("secretStoreRef", json!({"name": "s"})) };
+            let (field, value) = if is_observability {
+                ("observerURL", json!("https://o"))
+            } else {
+                ("secretStoreRef", json!({"name": "s"}))
+            };
             assert_eq!(own[field], value, "{word}");
             let refused = spec(&word, none).unwrap_err();
             assert!(refused.starts_with(&format!("the kind {} has no ", kind.kind)), "{refused}");
@@ -252,7 +257,11 @@ mod tests {
             match kind.scope {
                 Scope::Namespaced => assert_eq!(own, Ok(reference("ObservabilityPlane")), "{word}"),
                 Scope::Cluster => {
-                    assert_eq!(own, Err(format!("the kind {} can't refer to the kind ObservabilityPlane", kind.kind)), "{word}");
+                    assert_eq!(
+                        own,
+                        Err(format!("the kind {} can't refer to the kind ObservabilityPlane", kind.kind)),
+                        "{word}"
+                    );
                 }
             }
         }

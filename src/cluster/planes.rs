@@ -351,17 +351,32 @@ impl Cluster {
         Error::NoSuchKind { kind, renamed: renamed.map(|other| other.kind), command }
     }
 
-    /// Returns all planes of a kind's family, in both scopes and all namespaces. A kind that the server lacks has none.
+    /// Returns all planes of a kind's family, in both scopes and all namespaces. A kind that the server lacks has none; who
+    /// may not list those of the other scope can't be told of them.
     pub async fn family(&self) -> Result<Vec<Plane>, Error> {
         self.family_as(|plane| plane).await
     }
 
     /// The same, with each made into something smaller as soon as its page is there.
     pub async fn family_as<R>(&self, make: impl Fn(Plane) -> R) -> Result<Vec<R>, Error> {
+        self.family_unless(make, |kind, error| matches!(error, Error::Forbidden { .. }) && kind != self.kind).await
+    }
+
+    /// The same; an error where those of either scope can't be listed.
+    pub async fn whole_family_as<R>(&self, make: impl Fn(Plane) -> R) -> Result<Vec<R>, Error> {
+        self.family_unless(make, |_, _| false).await
+    }
+
+    async fn family_unless<R>(
+        &self,
+        make: impl Fn(Plane) -> R,
+        is_borne: impl Fn(&Kind, &Error) -> bool,
+    ) -> Result<Vec<R>, Error> {
         let mut all = Vec::new();
         for kind in self.kind.family.kinds() {
             match self.at(kind, &Namespaces::All).planes_as(None, &make).await {
                 Err(Error::NoSuchKind { .. }) => {}
+                Err(error) if is_borne(kind, &error) => {}
                 planes => all.extend(planes?),
             }
         }
@@ -433,6 +448,52 @@ mod tests {
         cluster.names().await;
         assert!(fake.asked()[0].starts_with("GET /apis/openchoreo.dev/v1alpha1/namespaces/default/dataplanes?"));
         assert_eq!(cluster.key("a").to_string(), "default/a");
+    }
+
+    #[tokio::test]
+    async fn a_family_is_the_planes_of_both_scopes_that_may_be_listed() {
+        let of = |kind: &str, namespace: Option<&str>| {
+            let mut plane = object("a");
+            plane["kind"] = kind.into();
+            if let Some(namespace) = namespace {
+                plane["metadata"]["namespace"] = namespace.into();
+            }
+            plane
+        };
+        let fake = Fake::of([
+            of("ClusterDataPlane", None),
+            of("DataPlane", Some("m")),
+            of("DataPlane", Some("n")),
+            of("ClusterBuildPlane", None),
+        ]);
+        let [own, cluster] = ["dp", "cdp"].map(|word| fake.cluster().of_kind(Kind::of_word(word).unwrap()));
+        let key = |plane: Plane| plane.key().to_string();
+        for asked in [&own, &cluster] {
+            assert_eq!(asked.family_as(key).await.unwrap(), ["a", "m/a", "n/a"]);
+        }
+        fake.forbid("GET /apis/openchoreo.dev/v1alpha1/dataplanes");
+        assert_eq!(cluster.family_as(key).await.unwrap(), ["a"]);
+        assert!(matches!(cluster.whole_family_as(key).await, Err(Error::Forbidden { .. })));
+        assert!(matches!(own.family_as(key).await, Err(Error::Forbidden { .. })), "its own are needed");
+        let fake = Fake::of([of("ClusterDataPlane", None)]);
+        fake.serve(&[cluster.kind()]);
+        let cluster = fake.cluster().of_kind(cluster.kind());
+        assert_eq!(cluster.whole_family_as(key).await.unwrap(), ["a"], "a kind that is not served has no planes");
+    }
+
+    #[tokio::test]
+    async fn the_kinds_that_are_served_are_known_and_so_is_what_a_missing_one_became() {
+        let fake = Fake::default();
+        let kinds = |words: &[&str]| words.iter().map(|word| Kind::of_word(word).unwrap()).collect::<Vec<_>>();
+        assert_eq!(fake.cluster().served_kinds().await.unwrap().len(), KINDS.len());
+        fake.serve(&kinds(&["dp", "cwp"]));
+        assert_eq!(fake.cluster().served_kinds().await.unwrap(), kinds(&["cwp", "dp"]));
+        let error = fake.cluster().plane::<Plane>("a").await.unwrap_err();
+        assert!(matches!(error, Error::NoSuchKind { renamed: Some("ClusterWorkflowPlane"), .. }), "{error:?}");
+        assert!(error.hint().unwrap().contains("`choreoctl get clusterworkflowplane`"), "{error:?}");
+        fake.serve(&kinds(&["dp"]));
+        let error = fake.cluster().plane::<Plane>("a").await.unwrap_err();
+        assert!(matches!(error, Error::NoSuchKind { renamed: None, .. }), "{error:?}");
     }
 
     #[tokio::test]

@@ -34,7 +34,7 @@ pub async fn note(cluster: &Cluster, build: Option<&Cluster>, deleted: &[Plane])
     for kind in families.into_values() {
         let stays = |plane: Plane| (!is_deleted(&plane)).then(|| Staying::of(&plane));
         // Without the right to list planes it isn't known what they use, and the note says so.
-        let listed = cluster.of_kind(kind).family_as(stays).await.ok();
+        let listed = cluster.of_kind(kind).whole_family_as(stays).await.ok();
         staying =
             staying.zip(listed).map(|(all, listed)| all.into_iter().chain(listed.into_iter().flatten()).collect());
     }

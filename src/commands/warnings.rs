@@ -137,8 +137,9 @@ mod tests {
         assert!(told[0].starts_with("a trusts the same CA as b, d, which have other planeIDs"), "{told:?}");
         assert!(told[1].starts_with("a trusts the same CA as b, which has another planeID"), "{told:?}");
         // Planes of another type are independent.
-        let of_kind = |word: &str, plane: Trusting| {
-            Trusting { key: PlaneKey { kind: Kind::of_word(word).unwrap(), ..plane.key }, ..plane }
+        let of_kind = |word: &str, plane: Trusting| Trusting {
+            key: PlaneKey { kind: Kind::of_word(word).unwrap(), ..plane.key },
+            ..plane
         };
         let listed = [("buildplane", "b"), ("cdp", "c")].map(|(word, name)| of_kind(word, plane(name, name, &[1])));
         let told = shared(&[plane("a", "a", &[1])], listed.into_iter());

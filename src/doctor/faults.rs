@@ -289,7 +289,11 @@ static FAULTS: &[Row] = &[
         |at| at.live = Some(|gathered| gathered.ground.api_server = Err(away())),
         "fail api-server",
     ),
-    row("a kind that is not served", |at| at.live = Some(|gathered| gathered.ground.crds[0].1 = Err(gone())), "fail crd"),
+    row(
+        "a kind that is not served",
+        |at| at.live = Some(|gathered| gathered.ground.crds[0].1 = Err(gone())),
+        "fail crd",
+    ),
     row("an old CRD", old_crd, "warn crd"),
     row(
         "a Secret that may not be read",

@@ -25,6 +25,8 @@ const METADATA: [&str; 9] = [
     "finalizers",
 ];
 const ANNOTATIONS: [&str; 6] = [DISPLAY_NAME, DESCRIPTION, CERT_MANAGER, REVISION, ISSUE, ROTATION];
+/// Fields of a plane's spec: earlier releases have credentials in others.
+const SPEC: [&str; 5] = ["planeID", "secretStoreRef", "observabilityPlaneRef", "observerURL", "gateway"];
 /// Arguments of the agent.
 const ARGUMENTS: [&str; 4] = ["--server-url", "--plane-type", "--plane-id", "--tls-enabled"];
 /// What stands in a dump for a text that holds no certificate.
@@ -42,7 +44,9 @@ pub fn kept(object: &Value, key: Option<&str>) -> Value {
             kept["metadata"]["managedFields"] = object["metadata"]["managedFields"].clone();
             // Of an observability plane that others refer to no more than its metadata was read.
             if !spec.is_null() {
-                kept["spec"] = with_certificates_only(spec.clone());
+                let mut own = fields(spec, &SPEC);
+                own["clusterAgent"] = fields(&spec["clusterAgent"], &["clientCA"]);
+                kept["spec"] = with_certificates_only(own);
                 kept["status"] = object["status"].clone();
             }
         }
@@ -349,6 +353,7 @@ mod tests {
             json!({"kind": "Secret", "data": {"tls.crt": encoded(&tls), "tls.key": encoded(&key), "token": encoded("SECRET"), "own": encoded(&tls)}}),
             json!({"kind": "ConfigMap", "data": {"ca.crt": tls, "token": "SECRET", "kubeconfig": "SECRET"}}),
             json!({"kind": "BuildPlane", "spec": auth}),
+            json!({"kind": "ClusterDataPlane", "spec": auth}),
             json!({"kind": "ClusterBuildPlane", "spec": {"clusterAgent": {"clientCA": {"value": tls}}}}),
             json!({"kind": "ClusterObservabilityPlane", "spec": {"basicAuth": {"password": "SECRET"}}}),
             json!({"kind": "Pod", "spec": pod, "status": {"containerStatuses": [agent, status], "initContainerStatuses": [status], "message": "SECRET"}}),

@@ -184,11 +184,7 @@ mod tests {
     }
 
     fn of(word: &str, namespace: Option<&str>, name: &str) -> PlaneKey {
-        PlaneKey {
-            kind: Kind::of_word(word).unwrap(),
-            namespace: namespace.map(str::to_owned),
-            name: name.to_owned(),
-        }
+        PlaneKey { kind: Kind::of_word(word).unwrap(), namespace: namespace.map(str::to_owned), name: name.to_owned() }
     }
 
     fn key(name: &str) -> PlaneKey {

@@ -269,7 +269,8 @@ mod tests {
         let live = facts(&fake.cluster(), planes.clone(), &Extent::default()).await;
         for told in [live, facts(&Files::control(&snapshot), planes, &Extent::default()).await] {
             let sharing = told.iter().map(|facts| facts.shares_plane_id_with.as_ref().unwrap().names().collect());
-            let expected = [vec!["one/a", "two/a"], vec!["a", "two/a"], vec!["a", "one/a"], vec!["one/a"], vec!["a"], vec![]];
+            let expected =
+                [vec!["one/a", "two/a"], vec!["a", "two/a"], vec!["a", "one/a"], vec!["one/a"], vec!["a"], vec![]];
             assert_eq!(sharing.collect::<Vec<Vec<_>>>(), expected);
             assert!(told.iter().all(|facts| facts.other_scope == Ok(())));
         }
@@ -284,9 +285,7 @@ mod tests {
     async fn a_namespaced_plane_may_have_an_observability_plane_of_either_scope() {
         let mut namespaced = plane("a", "id", json!({"value": "x"}));
         (namespaced["kind"], namespaced["metadata"]["namespace"]) = ("DataPlane".into(), "n".into());
-        let observability = |kind: &str, namespace: Option<&str>, name: &str| {
-            json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": kind, "metadata": {"name": name, "namespace": namespace}})
-        };
+        let observability = |kind: &str, namespace: Option<&str>, name: &str| json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": kind, "metadata": {"name": name, "namespace": namespace}});
         let exists = async |reference: Value, other: Value| {
             let mut plane = namespaced.clone();
             plane["spec"]["observabilityPlaneRef"] = reference;

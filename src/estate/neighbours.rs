@@ -267,7 +267,9 @@ mod tests {
         assert!(neighbours.rivals(&key("b"), "b", &trusting(&both)).is_empty());
         assert_eq!(neighbours.same_ca(&key("b"), "b", &trusting(&both)).total, 22);
         let none = trusting("");
-        assert!(neighbours.same_ca(&key("c"), "a", &none).is_empty() && neighbours.rivals(&key("a"), "a", &none).is_empty());
+        assert!(
+            neighbours.same_ca(&key("c"), "a", &none).is_empty() && neighbours.rivals(&key("a"), "a", &none).is_empty()
+        );
         let has = |plane_type, id| neighbours.has_plane_id(plane_type, id);
         assert!(has("buildplane", "z") && !has("buildplane", "y") && !has("dataplane", "z"));
         assert!(neighbours.sharing(&key("y"), "y").is_empty());
@@ -296,7 +298,11 @@ mod tests {
         let told = |plane: &Neighbour| {
             let ca = plane.ca.as_ref().unwrap();
             let sharing = neighbours.sharing(&plane.key, &plane.plane_id).few();
-            [sharing, neighbours.rivals(&plane.key, &plane.plane_id, ca), neighbours.same_ca(&plane.key, &plane.plane_id, ca)]
+            [
+                sharing,
+                neighbours.rivals(&plane.key, &plane.plane_id, ca),
+                neighbours.same_ca(&plane.key, &plane.plane_id, ca),
+            ]
         };
         let told: Vec<_> = all().iter().map(|plane| told(plane).map(|few| few.to_string())).collect();
         let expected = [

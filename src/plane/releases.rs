@@ -162,7 +162,7 @@ impl Difference {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plane::{DEFAULT_KIND, KINDS, Kind};
+    use crate::plane::{DEFAULT_KIND, KINDS, Kind, Scope};
 
     #[test]
     fn each_field_in_the_table_is_one_of_the_reference() {
@@ -196,7 +196,9 @@ mod tests {
         let crd = |kind: &Kind, release| -> Value { serde_yaml::from_str(&kind.crd(release).unwrap()).unwrap() };
         for kind in KINDS {
             for release in kind.family.releases {
-                let served = Served { observability_by_name: false, plane_id_required: false, release: *release };
+                // The API reference demands no planeID of the default kind.
+                let plane_id_required = kind.scope == Scope::Cluster && kind != DEFAULT_KIND;
+                let served = Served { observability_by_name: false, plane_id_required, release: *release };
                 assert_eq!(Served::of(&crd(kind, *release), "v1alpha1"), Some(served), "{} {release}", kind.kind);
             }
         }

@@ -262,18 +262,18 @@ spec: {planeID: x}
     fn planes_of_several_families_have_agents_in_namespaces_of_their_own() {
         let planes = read(&TWO.replace(
             "kind: ClusterBuildPlane\nmetadata: {name: b}",
-            "kind: DataPlane\nmetadata: {name: b, namespace: n}",
+            "kind: DataPlane\nmetadata: {name: b, namespace: team}",
         ));
         let planes = planes.unwrap();
-        assert_eq!(planes.iter().map(|plane| plane.key().to_string()).collect::<Vec<_>>(), ["a", "n/b"]);
+        assert_eq!(planes.iter().map(|plane| plane.key().to_string()).collect::<Vec<_>>(), ["a", "team/b"]);
         refuse_one_agent_for_two(&parse(&["-f", "x"]).unwrap(), &planes).unwrap();
         let one = parse(&["-f", "x", "--plane-namespace", "one"]).unwrap();
         let error = refuse_one_agent_for_two(&one, &planes).unwrap_err().to_string();
-        assert!(error.starts_with("a has the planeID a of buildplane, and n/b x of dataplane:"), "{error}");
+        assert!(error.starts_with("a has the planeID a of buildplane, and team/b x of dataplane:"), "{error}");
         // One agent serves planes of both scopes.
         let both = read(&TWO.replace("planeID: x", "planeID: a").replace(
             "kind: ClusterBuildPlane\nmetadata: {name: b}",
-            "kind: BuildPlane\nmetadata: {name: a, namespace: n}",
+            "kind: BuildPlane\nmetadata: {name: a, namespace: team}",
         ));
         refuse_one_agent_for_two(&one, &both.unwrap()).unwrap();
     }

@@ -161,9 +161,10 @@ mod tests {
         assert_eq!(std::fs::read(agent.path().join(LEAF_CERTIFICATE)).unwrap(), before);
     }
 
-    #[test]
-    fn a_renewal_is_of_a_plane_or_of_a_folder() {
-        assert!(parse::<Args>(&[]).unwrap_err().contains("required"));
+    #[tokio::test]
+    async fn a_renewal_is_of_a_plane_or_of_a_folder() {
+        let error = run(parse(&[]).unwrap(), &session()).await.unwrap_err().to_string();
+        assert_eq!(error, "name a plane, or a folder with --dir");
         assert!(parse::<Args>(&["a", "--dir", "d"]).unwrap_err().contains("cannot be used with"));
         assert!(parse::<Args>(&["--dir", "d", "--force"]).unwrap_err().contains("--out-dir"));
     }

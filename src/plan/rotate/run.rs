@@ -651,14 +651,13 @@ mod tests {
     #[tokio::test]
     async fn a_rotation_stops_before_its_first_write_where_it_could_not_go_on() {
         let at = estate(|held| held);
-        let now = jiff::Timestamp::now();
-        let mut namespaced = plane_object("b", "id", &cas(&at)[0], now);
-        namespaced["kind"] = "BuildPlane".into();
-        namespaced["metadata"]["namespace"] = "team".into();
+        let mut namespaced = plane_object("b", "id", &cas(&at)[0], jiff::Timestamp::now());
+        (namespaced["kind"], namespaced["metadata"]["namespace"]) = ("BuildPlane".into(), "team".into());
         at.control.put(namespaced);
+        at.control.forbid("PATCH /apis/openchoreo.dev/v1alpha1/namespaces/team/buildplanes/b");
         let (result, _) = run(&at, &rotation(), &mut Kept::default()).await;
         assert!(
-            matches!(result.unwrap_err().downcast_ref(), Some(Error::Unwritable { plane, .. }) if plane == "BuildPlane team/b")
+            matches!(result.unwrap_err().downcast_ref(), Some(Error::Unwritable { plane, .. }) if plane == "team/b")
         );
         at.control.forbid("GET /apis/openchoreo.dev/v1alpha1/buildplanes");
         let denied = serde_json::json!({"kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "metadata": {}, "spec": {}, "status": {"allowed": false}});
@@ -666,6 +665,42 @@ mod tests {
         let (result, _) = run(&at, &rotation(), &mut Kept::default()).await;
         assert!(matches!(result.unwrap_err().downcast_ref(), Some(Error::NoRight { rights, .. }) if rights.len() == 5));
         assert_eq!(at.writes(), 0);
+    }
+
+    #[tokio::test]
+    async fn namespaced_planes_are_taken_along_and_those_of_other_types_are_not() {
+        let at = estate(|held| held);
+        let [before, _] = cas(&at);
+        let of = |kind: &str, namespace: Option<&str>, plane_id: &str| {
+            let mut plane = plane_object("b", plane_id, &before, jiff::Timestamp::now());
+            plane["kind"] = kind.into();
+            if let Some(namespace) = namespace {
+                plane["metadata"]["namespace"] = namespace.into();
+            }
+            at.control.put(plane);
+        };
+        of("BuildPlane", Some("one"), "id");
+        of("BuildPlane", Some("two"), "id");
+        of("BuildPlane", Some("three"), "else");
+        of("DataPlane", Some("one"), "id");
+        of("ClusterWorkflowPlane", None, "id");
+        let value = |path: &str| {
+            let plane = at.control.object(path).unwrap();
+            plane["spec"]["clusterAgent"]["clientCA"]["value"].as_str().unwrap().to_owned()
+        };
+        let (result, told) = run(&at, &to(Goal::Until(Phase::Stage)), &mut Kept::default()).await;
+        result.unwrap();
+        assert!(told.says("stage", "one/b trusts the new CA") && told.says("stage", "two/b trusts the new CA"));
+        for namespace in ["one", "two"] {
+            let plane = at.control.object(&format!("{namespace}/buildplanes/b")).unwrap();
+            assert!(plane["metadata"]["annotations"][ROTATION].is_string(), "{namespace}");
+        }
+        run(&at, &rotation(), &mut Kept::default()).await.0.unwrap();
+        let [after, _] = cas(&at);
+        assert!(after != before && value("one/buildplanes/b") == after && value("two/buildplanes/b") == after);
+        for other in ["three/buildplanes/b", "dataplanes/b", "clusterworkflowplanes/b"] {
+            assert_eq!(value(other), before, "{other}");
+        }
     }
 
     #[tokio::test]
