@@ -45,7 +45,7 @@ pub enum Command {
     #[command(visible_alias = "list")]
     Get(commands::get::Args),
     Describe(commands::describe::Args),
-    Bootstrap(commands::bootstrap::Args),
+    Bootstrap(Box<commands::bootstrap::Args>),
     Doctor(commands::doctor::Args),
     Forecast(commands::forecast::Args),
     Dump(commands::dump::Args),
@@ -92,7 +92,7 @@ pub async fn run(command: Command, session: &Session) -> anyhow::Result<Exit> {
         Command::Validate(args) => commands::validate::run(args, session).await,
         Command::Get(args) => commands::get::run(args, session).await,
         Command::Describe(args) => commands::describe::run(args, session).await,
-        Command::Bootstrap(args) => commands::bootstrap::run(args, session).await,
+        Command::Bootstrap(args) => commands::bootstrap::run(*args, session).await,
         Command::Doctor(args) => commands::doctor::run(args, session).await,
         Command::Forecast(args) => commands::forecast::run(args, session).await,
         Command::Dump(args) => commands::dump::run(args, session).await,
