@@ -411,7 +411,7 @@ fn a_plugin_of_kubectl_names_itself_so() {
         String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
     };
     let help = said(&["get", "-h"]);
-    assert!(help.contains("Usage: kubectl choreoctl get ") && help.contains("\n  kubectl choreoctl get -o wide"));
+    assert!(help.contains("Usage: kubectl choreoctl get ") && help.contains("\n  kubectl choreoctl get planes -A"));
     assert!(help.contains("kubectl get cbp -o yaml | kubectl choreoctl get -f -"), "{help}");
     assert!(said(&["status"]).contains("`kubectl choreoctl doctor NAME`"));
     assert!(said(&["validate"]).contains("hint: kubectl choreoctl validate FILE"));

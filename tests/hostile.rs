@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_choreoctl");
+const DISCOVERY: &str = "/apis/openchoreo.dev/v1alpha1";
 const PLANES: &str = "/apis/openchoreo.dev/v1alpha1/clusterbuildplanes";
 
 /// A status line with headers, and a body.
@@ -24,7 +25,14 @@ struct Server {
 }
 
 impl Server {
+    /// One that says which kinds it has as an API server does.
     fn start(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
+        let resources = json!([{"name": "clusterbuildplanes", "kind": "ClusterBuildPlane"}]);
+        let kinds = json!({"kind": "APIResourceList", "apiVersion": "v1", "resources": resources});
+        Self::hostile(move |path| if path == DISCOVERY { ok(&kinds) } else { answer(path) })
+    }
+
+    fn hostile(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let folder = tempfile::tempdir().unwrap();
@@ -59,10 +67,11 @@ impl Server {
         Self { folder, requests }
     }
 
-    /// One that gives every request the same answer.
-    fn saying(head: &str, body: &str) -> Self {
+    /// One that gives every request the same answer, and one that does so but for what it has.
+    fn saying(head: &str, body: &str) -> [Self; 2] {
         let answer = (head.to_owned(), body.to_owned());
-        Self::start(move |_| answer.clone())
+        let same = move |_: &str| answer.clone();
+        [Self::hostile(same.clone()), Self::start(same)]
     }
 
     fn run(&self, args: &[&str]) -> Output {
@@ -122,21 +131,25 @@ fn what_answers_instead_of_an_api_server_is_named() {
         ),
         ("502 Bad Gateway\r\nContent-Type: text/html".into(), "<html>".into(), "text/html (502 Bad Gateway)"),
         ("429 Too Many Requests\r\nRetry-After: 3600".into(), String::new(), "is busy and asks to wait 1h"),
-        (format!("200 OK\r\n{json}"), secrets.to_string(), "a SecretList instead of a ClusterBuildPlaneList"),
-        (format!("200 OK\r\n{json}"), "{}".into(), "an object without a kind instead of a ClusterBuildPlaneList"),
+        (format!("200 OK\r\n{json}"), secrets.to_string(), "a SecretList instead of LIST"),
+        (format!("200 OK\r\n{json}"), "{}".into(), "an object without a kind instead of LIST"),
         (format!("200 OK\r\n{json}"), "{".into(), "can't be understood"),
     ] {
-        let server = Server::saying(&head, &body);
-        let started = Instant::now();
-        let (out, err) = server.ends(&["get", "--request-timeout", "5s"], 2);
-        assert!(out.is_empty() && err.contains(words), "{words}: {out}{err}");
-        assert!(err.contains("127.0.0.1") && started.elapsed() < Duration::from_secs(4), "{err}");
-        assert!(words.contains("understood") || err.contains("hint:"), "{err}");
-        for args in
-            [&["describe"][..], &["certs", "inspect"], &["wait", "--all", "--for", "connected", "--timeout", "9s"]]
+        for (server, list) in
+            Server::saying(&head, &body).into_iter().zip(["an APIResourceList", "a ClusterBuildPlaneList"])
         {
-            let (out, err) = server.ends(args, 2);
-            assert!(!out.contains('s') && err.contains(words), "{args:?}: {out}{err}");
+            let words = &words.replace("LIST", list);
+            let started = Instant::now();
+            let (out, err) = server.ends(&["get", "--request-timeout", "5s"], 2);
+            assert!(out.is_empty() && err.contains(words), "{words}: {out}{err}");
+            assert!(err.contains("127.0.0.1") && started.elapsed() < Duration::from_secs(4), "{err}");
+            assert!(words.contains("understood") || err.contains("hint:"), "{err}");
+            for args in
+                [&["describe"][..], &["certs", "inspect"], &["wait", "--all", "--for", "connected", "--timeout", "9s"]]
+            {
+                let (out, err) = server.ends(args, 2);
+                assert!(!out.contains('s') && err.contains(words), "{args:?}: {out}{err}");
+            }
         }
     }
 }

@@ -107,6 +107,12 @@ impl PlaneObject for Named {
     }
 }
 
+/// A kind with its article.
+fn one(kind: &str) -> String {
+    let article = if kind.starts_with(['A', 'E', 'I', 'O']) { "an" } else { "a" };
+    format!("{article} {kind}")
+}
+
 impl Cluster {
     pub(super) fn api(&self) -> Api<Plane> {
         match &self.namespace {
@@ -226,10 +232,10 @@ impl Cluster {
         }
         let found = match (version, kind) {
             (_, "") => "an object without a kind".to_owned(),
-            (version, kind) if kind == expected => format!("a {kind} of {}", visible(version)),
-            (_, kind) => format!("a {}", visible(kind)),
+            (version, kind) if kind == expected => format!("{} of {}", one(kind), visible(version)),
+            (_, kind) => one(&visible(kind)),
         };
-        Err(Error::other_answer(&self.target, found, format!("a {expected}")))
+        Err(Error::other_answer(&self.target, found, one(expected)))
     }
 
     /// Warns of the fields of a plane that can't be read, each once.
@@ -332,11 +338,14 @@ impl Cluster {
 
     /// Returns the kinds of planes that the server has.
     pub async fn served_kinds(&self) -> Result<Vec<&'static Kind>, Error> {
-        let list = match self.ask(self.client.list_api_group_resources(&self.kind.api_version())).await {
+        let list = match self.fetch(&format!("/apis/{}", self.kind.api_version()), Detail::Whole).await {
             Err(Error::NoSuchKind { .. } | Error::NoSource { .. } | Error::NotFound { .. }) => return Ok(Vec::new()),
             list => list?,
         };
-        let is_served = |kind: &&Kind| list.resources.iter().any(|resource| resource.name == kind.plural);
+        let (version, kind, _) = list.identity();
+        self.expect((version, kind), (version, "APIResourceList"))?;
+        let resources = list["resources"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let is_served = |kind: &&Kind| resources.iter().any(|resource| resource["name"] == kind.plural);
         Ok(KINDS.iter().filter(is_served).collect())
     }
 
