@@ -55,14 +55,24 @@ impl Lookup {
                 served(&cluster, &builds).await?
             }
         };
-        let places: Vec<_> = kinds.iter().map(|kind| cluster.at(kind, &namespaces)).collect();
+        Ok(Self { is_default, ..Self::new(cluster, &kinds, &names, &namespaces) })
+    }
+
+    /// The same of a cluster that can't tell which kinds it has.
+    pub fn unasked(cluster: Cluster, wanted: Wanted, namespaces: &Namespaces) -> Self {
+        let Wanted { kinds, names, .. } = wanted;
+        Self::new(cluster, &kinds.unwrap_or_else(|| vec![DEFAULT_KIND]), &names, namespaces)
+    }
+
+    fn new(cluster: Cluster, kinds: &[&'static Kind], names: &[PlaneName], namespaces: &Namespaces) -> Self {
+        let places: Vec<_> = kinds.iter().map(|kind| cluster.at(kind, namespaces)).collect();
         let of_name = |name: &PlaneName| match name.kind {
-            Some(kind) => (name.to_string(), vec![cluster.at(kind, &namespaces)]),
+            Some(kind) => (name.to_string(), vec![cluster.at(kind, namespaces)]),
             None => (name.to_string(), places.clone()),
         };
         let named: Vec<_> = names.iter().map(of_name).collect();
         let first = places.first().or_else(|| named.first()?.1.first()).cloned().unwrap_or(cluster);
-        Ok(Self { cluster: first, places, named: (!named.is_empty()).then_some(named), is_default })
+        Self { cluster: first, places, named: (!named.is_empty()).then_some(named), is_default: false }
     }
 
     /// Of planes that are known by what identifies them.
@@ -87,6 +97,12 @@ impl Lookup {
     /// Returns the names; none where all planes are meant.
     pub fn names(&self) -> Vec<String> {
         self.named.iter().flatten().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Returns what identifies the planes that are named, each where it is looked for first.
+    pub fn named_keys(&self) -> Vec<PlaneKey> {
+        let first = |(name, places): &(String, Vec<Cluster>)| places.first().unwrap_or(&self.cluster).key(name);
+        self.named.iter().flatten().map(first).collect()
     }
 
     /// Whether a plane is one of those that are meant, by what identifies it.
@@ -230,4 +246,197 @@ async fn served(cluster: &Cluster, kinds: &[&'static Kind]) -> Result<Vec<&'stat
     };
     let known: Vec<_> = kinds.iter().copied().filter(|kind| served.contains(kind)).collect();
     Ok(if known.is_empty() { vec![DEFAULT_KIND] } else { known })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{Error, Fake};
+    use crate::plane::{KINDS, Scope, Word};
+    use serde_json::{Value, json};
+
+    fn object(kind: &str, namespace: Option<&str>, name: &str) -> Value {
+        let mut object =
+            json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": {}});
+        if let Some(namespace) = namespace {
+            object["metadata"]["namespace"] = namespace.into();
+        }
+        object
+    }
+
+    fn kinds(words: &[&str]) -> Vec<&'static Kind> {
+        words.iter().map(|word| Kind::of_word(word).unwrap()).collect()
+    }
+
+    fn wanted(words: &[&str]) -> Wanted {
+        let words: Vec<Word> = words.iter().map(|word| word.parse().unwrap()).collect();
+        Wanted::of(&words).unwrap()
+    }
+
+    fn named(namespace: &str) -> Namespaces {
+        Namespaces::Named(namespace.into())
+    }
+
+    async fn look(fake: &Fake, words: &[&str], namespaces: Namespaces) -> Lookup {
+        Lookup::of(fake.cluster(), wanted(words), namespaces).await.unwrap()
+    }
+
+    /// The planes that are found, as `WORD/NAMESPACE/NAME`, and the errors.
+    async fn found(lookup: &Lookup) -> (Vec<String>, Vec<String>) {
+        let title = |plane: Plane| format!("{}/{}", plane.kind.word(), plane.key());
+        let (planes, missing) = lookup.planes_as(None, title).await.unwrap();
+        (planes, missing.iter().map(ToString::to_string).collect())
+    }
+
+    #[tokio::test]
+    async fn without_a_word_the_build_kind_that_is_served_is_meant() {
+        let fake = Fake::of([object("ClusterBuildPlane", None, "a"), object("ClusterWorkflowPlane", None, "a")]);
+        for (served, expected) in
+            [(&["cbp", "cdp"][..], "cbp/a"), (&["cwp", "workflowplane"], "cwp/a"), (&["buildplane", "cwp"], "cwp/a")]
+        {
+            fake.serve(&kinds(served));
+            for words in [&[][..], &["a"]] {
+                let lookup = look(&fake, words, Namespaces::Context).await;
+                assert_eq!(found(&lookup).await.0, [expected]);
+                lookup.refuse_doubt().unwrap();
+            }
+        }
+        fake.serve(&kinds(&["dp"]));
+        let lookup = look(&fake, &[], Namespaces::Context).await;
+        let error = lookup.planes_as(None, |plane: Plane| plane).await.err().unwrap();
+        assert!(matches!(error, Error::NoSuchKind { kind: "ClusterBuildPlane", .. }), "{error:?}");
+        // Who may not ask which kinds there are may be allowed to read planes.
+        fake.serve(&kinds(&["cbp"]));
+        fake.forbid("GET /apis/openchoreo.dev/v1alpha1");
+        assert_eq!(look(&fake, &[], Namespaces::Context).await.kinds(), kinds(&["cbp"]));
+    }
+
+    #[tokio::test]
+    async fn of_two_build_kinds_both_are_read_and_a_write_asks_for_the_word() {
+        let fake = Fake::of([
+            object("ClusterBuildPlane", None, "a"),
+            object("ClusterBuildPlane", None, "old"),
+            object("ClusterWorkflowPlane", None, "a"),
+        ]);
+        let (planes, missing) = found(&look(&fake, &[], Namespaces::Context).await).await;
+        assert_eq!((planes, missing), (vec!["cbp/a".into(), "cbp/old".into(), "cwp/a".into()], vec![]));
+        let lookup = look(&fake, &["a", "old", "gone"], Namespaces::Context).await;
+        let (planes, missing) = found(&lookup).await;
+        assert_eq!(planes, ["cbp/a", "cwp/a", "cbp/old"]);
+        assert_eq!(missing, ["plane gone does not exist"], "one error for both kinds");
+        let doubt = lookup.refuse_doubt().unwrap_err();
+        let told = "the server has ClusterBuildPlane and ClusterWorkflowPlane, and no word says which is meant";
+        assert_eq!(doubt.to_string(), told);
+        assert_eq!(doubt.hint().unwrap(), "name the kind: cbp/NAME or cwp/NAME");
+        assert!(look(&fake, &[], Namespaces::Context).await.refuse_doubt().is_err());
+        for words in [&["cbp/a"][..], &["cbp", "a"], &["cbp,cwp", "a"], &["planes"], &["cwp"]] {
+            look(&fake, words, Namespaces::Context).await.refuse_doubt().unwrap();
+        }
+        assert!(look(&fake, &["cbp/a", "a"], Namespaces::Context).await.refuse_doubt().is_err());
+        let name: PlaneName = "a".parse().unwrap();
+        assert!(lookup.only(&name).await.err().unwrap().is::<Doubt>());
+    }
+
+    #[tokio::test]
+    async fn namespaced_planes_are_those_of_the_context_of_a_namespace_or_of_all() {
+        let fake = Fake::of([
+            object("ClusterDataPlane", None, "a"),
+            object("DataPlane", Some("default"), "a"),
+            object("DataPlane", Some("team"), "a"),
+            object("DataPlane", Some("team"), "b"),
+            object("ObservabilityPlane", Some("team"), "b"),
+        ]);
+        let all = ["dp/default/a", "dp/team/a", "dp/team/b"];
+        for (words, namespaces, expected) in [
+            (&["dp"][..], Namespaces::Context, &all[..1]),
+            (&["dp"], named("team"), &all[1..]),
+            (&["dp"], Namespaces::All, &all),
+            (&["dp/b"], named("team"), &all[2..]),
+            (&["cdp,dp", "a"], named("team"), &["cdp/a", "dp/team/a"]),
+            (&["cdp"], named("team"), &["cdp/a"]),
+            (
+                &["planes"],
+                Namespaces::All,
+                &["cdp/a", "dp/default/a", "dp/team/a", "dp/team/b", "observabilityplane/team/b"],
+            ),
+        ] {
+            let lookup = look(&fake, words, namespaces.clone()).await;
+            assert_eq!(found(&lookup).await, (expected.iter().map(|plane| (*plane).to_owned()).collect(), vec![]));
+        }
+        let lookup = look(&fake, &["dp/b"], Namespaces::Context).await;
+        assert_eq!(found(&lookup).await.1.len(), 1);
+        assert_eq!(lookup.known().await, ["a"]);
+    }
+
+    #[tokio::test]
+    async fn names_with_their_kinds_cost_no_question_which_kinds_there_are() {
+        let fake = Fake::of([object("ClusterDataPlane", None, "a")]);
+        let lookup = look(&fake, &["cdp/a", "dp/b"], Namespaces::Context).await;
+        assert!(fake.asked().is_empty(), "{:?}", fake.asked());
+        assert_eq!((lookup.kinds(), lookup.has_kinds()), (kinds(&["cdp", "dp"]), true));
+        let keys: Vec<_> = lookup.named_keys().iter().map(ToString::to_string).collect();
+        assert_eq!(keys, ["a", "default/b"]);
+        assert_eq!(lookup.keys(None).await.unwrap(), lookup.named_keys());
+        assert_eq!(lookup.cluster.kind(), Kind::of_word("cdp").unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_plane_that_may_be_in_two_places_is_where_it_exists() {
+        let fake = Fake::of([object("ClusterWorkflowPlane", None, "new")]);
+        let keys = look(&fake, &["new", "gone"], Namespaces::Context).await.keys(None).await.unwrap();
+        let keys: Vec<_> = keys.iter().map(|key| format!("{}/{key}", key.kind.word())).collect();
+        assert_eq!(keys, ["cbp/gone", "cwp/new"]);
+    }
+
+    #[tokio::test]
+    async fn a_lookup_says_what_it_covers() {
+        let fake = Fake::default();
+        let key = |word: &str, namespace: Option<&str>, name: &str| PlaneKey {
+            kind: Kind::of_word(word).unwrap(),
+            namespace: namespace.map(str::to_owned),
+            name: name.into(),
+        };
+        let lookup = look(&fake, &["dp"], named("team")).await;
+        assert!(lookup.means(&key("dp", Some("team"), "a")) && lookup.whole(None).is_empty());
+        assert!(!lookup.means(&key("dp", Some("other"), "a")) && !lookup.means(&key("cdp", None, "a")));
+        let lookup = look(&fake, &["dp,cdp"], Namespaces::All).await;
+        assert!(lookup.means(&key("dp", Some("other"), "a")) && lookup.means(&key("cdp", None, "a")));
+        assert_eq!(lookup.whole(None), kinds(&["dp", "cdp"]));
+        assert!(lookup.whole(Some(&"a=b".parse().unwrap())).is_empty());
+        let lookup = look(&fake, &["cdp,dp", "a"], named("team")).await;
+        assert!(lookup.means(&key("cdp", None, "a")) && lookup.means(&key("dp", Some("team"), "a")));
+        assert!(!lookup.means(&key("cdp", None, "b")) && !lookup.means(&key("cwp", None, "a")));
+        assert!(lookup.whole(None).is_empty());
+        let all = look(&fake, &["planes"], Namespaces::Context).await;
+        let of_scope = |scope| KINDS.iter().filter(move |kind| kind.scope == scope).collect::<Vec<_>>();
+        assert_eq!((all.kinds().len(), all.whole(None)), (KINDS.len(), of_scope(Scope::Cluster)));
+    }
+
+    #[tokio::test]
+    async fn planes_that_are_known_by_what_identifies_them_are_found_again() {
+        let fake = Fake::of([object("DataPlane", Some("x"), "a"), object("DataPlane", Some("y"), "a")]);
+        let key = |namespace: Option<&str>| PlaneKey {
+            kind: Kind::of_word("dp").unwrap(),
+            namespace: namespace.map(str::to_owned),
+            name: "a".into(),
+        };
+        let lookup = Lookup::of_keys(fake.cluster(), vec![key(Some("x")), key(Some("y"))], &Namespaces::Context);
+        assert_eq!(found(&lookup).await.0, ["dp/x/a", "dp/y/a"]);
+        let lookup = Lookup::of_keys(fake.cluster(), vec![key(None)], &named("y"));
+        assert_eq!(found(&lookup).await.0, ["dp/y/a"]);
+    }
+
+    #[tokio::test]
+    async fn a_cluster_that_cannot_be_asked_still_has_the_kinds_that_are_meant() {
+        let fake = Fake::default();
+        let unasked = |words: &[&str]| Lookup::unasked(fake.cluster(), wanted(words), &named("n"));
+        for (words, expected) in [(&[][..], &["cbp"][..]), (&["a"], &["cbp"]), (&["dp,cop"], &["dp", "cop"])] {
+            let mut expected = kinds(expected);
+            expected.sort();
+            assert_eq!(unasked(words).kinds(), expected);
+        }
+        let keys: Vec<_> = unasked(&["dp/a", "cop/b"]).named_keys().iter().map(PlaneKey::words).collect();
+        assert_eq!(keys, ["dp/a -n n", "cop/b"]);
+        assert!(fake.asked().is_empty());
+    }
 }

@@ -76,21 +76,6 @@ impl ChoiceArgs {
         Ok(self.wanted()?.names)
     }
 
-    /// Returns what identifies the planes that are named, without a look at a cluster.
-    ///
-    /// # Errors
-    /// [`WordsError`].
-    pub fn keys(&self) -> Result<Vec<PlaneKey>, WordsError> {
-        let Wanted { names, kinds, .. } = self.wanted()?;
-        let kind = kinds.and_then(|kinds| kinds.first().copied()).unwrap_or_default();
-        let key = |name: PlaneName| PlaneKey {
-            kind: name.kind.unwrap_or(kind),
-            namespace: self.namespaces.one().clone(),
-            name: name.to_string(),
-        };
-        Ok(names.into_iter().map(key).collect())
-    }
-
     /// Whether planes of all namespaces are meant.
     pub fn is_everywhere(&self) -> bool {
         self.namespaces.are_all()
@@ -108,6 +93,11 @@ impl ChoiceArgs {
             return Err(WordsError::NamedEverywhere.into());
         }
         Ok(Lookup::of(cluster, wanted, self.namespaces.namespaces()).await?)
+    }
+
+    /// The same in a cluster that can't tell which kinds it has.
+    pub fn look_unasked(&self, cluster: Cluster) -> Result<Lookup, WordsError> {
+        Ok(Lookup::unasked(cluster, self.wanted()?, &self.namespaces.namespaces()))
     }
 
     /// The planes in a cluster, each made into what is needed of it as soon as it is there.
@@ -317,5 +307,169 @@ impl PlaneArgs {
         let cluster = lookup.only(&name).await?;
         let key = cluster.key(name.as_str());
         Ok((cluster, key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Doubt;
+    use crate::args::tests::{PLANE, files, parse};
+    use crate::cluster::Fake;
+    use crate::plane::Kind;
+    use serde_json::json;
+
+    fn plane(kind: &str, namespace: Option<&str>, name: &str) -> Plane {
+        let metadata = json!({"name": name, "namespace": namespace, "labels": {"team": name}});
+        serde_json::from_value(json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": kind, "metadata": metadata}))
+            .unwrap()
+    }
+
+    fn titles(keys: impl IntoIterator<Item = PlaneKey>) -> Vec<String> {
+        keys.into_iter().map(|key| format!("{}/{key}", key.kind.word())).collect()
+    }
+
+    #[test]
+    fn planes_in_files_are_chosen_by_kind_namespace_name_or_label() {
+        let planes = [
+            plane("ClusterBuildPlane", None, "shared-builder"),
+            plane("ClusterBuildPlane", None, "other"),
+            plane("ClusterDataPlane", None, "other"),
+            plane("DataPlane", Some("x"), "other"),
+            plane("DataPlane", Some("y"), "other"),
+        ];
+        let choose = |words: &[&str]| parse::<ChoiceArgs>(words).unwrap().in_files(&planes);
+        for (words, expected) in [
+            (&[][..], &["cbp/other", "cbp/shared-builder", "cdp/other", "dp/x/other", "dp/y/other"][..]),
+            (&["-l", "team=shared-builder"], &["cbp/shared-builder"]),
+            (&["other"], &["cbp/other", "cdp/other", "dp/x/other", "dp/y/other"]),
+            (&["dp"], &["dp/x/other", "dp/y/other"]),
+            (&["dp/other", "-n", "y"], &["dp/y/other"]),
+            (&["cbp,dp", "other", "-n", "x"], &["cbp/other", "dp/x/other"]),
+            (&["planes", "-A", "-l", "team=other"], &["cbp/other", "cdp/other", "dp/x/other", "dp/y/other"]),
+        ] {
+            let (found, missing) = choose(words).unwrap();
+            assert_eq!(
+                (titles(found), missing.len()),
+                (expected.iter().map(|one| (*one).to_owned()).collect(), 0),
+                "{words:?}"
+            );
+        }
+        let (found, missing) = choose(&["other", "shared-bilder"]).unwrap();
+        assert_eq!(found.len(), 4);
+        let missing = missing[0].downcast_ref::<NotInFiles>().unwrap();
+        assert_eq!(missing.to_string(), "there is no plane shared-bilder in the files");
+        assert_eq!(missing.hint().unwrap(), "did you mean shared-builder?");
+        assert_eq!(choose(&["cwp/other"]).unwrap().1.len(), 1);
+        let error = choose(&["a", "-l", "b=c"]).unwrap_err().to_string();
+        assert_eq!(error, "planes are chosen by names or by labels, not by both");
+        assert!(parse::<ChoiceArgs>(&["-A", "-n", "x"]).unwrap_err().contains("cannot be used with"));
+    }
+
+    #[tokio::test]
+    async fn planes_to_do_something_with_are_chosen_in_one_way() {
+        let look = async |words: &[&str], writes| {
+            parse::<PlanesArgs>(words).unwrap().look(Fake::default().cluster(), writes).await
+        };
+        let error = async |words: &[&str]| look(words, true).await.err().unwrap();
+        assert!(parse::<PlanesArgs>(&[]).unwrap_err().contains("required"));
+        let both = error(&["a", "--all"]).await.to_string();
+        assert_eq!(both, "planes are chosen by names or by labels, not by both");
+        assert!(error(&["dp/a", "-A"]).await.to_string().contains("leave --all-namespaces out"));
+        let nothing = error(&["dp"]).await;
+        assert_eq!(nothing.to_string(), "no plane is chosen");
+        let hint = nothing.downcast_ref::<WordsError>().unwrap().hint().unwrap();
+        assert!(hint.starts_with("name planes, or choose some with -l, --all or -f; "), "{hint}");
+        assert!(hint.ends_with("is named as TYPE/NAME, such as dp/dp"), "{hint}");
+        // The server has two kinds of which either may be meant.
+        for words in [&["a"][..], &["--all"], &["-l", "x=y"]] {
+            assert!(error(words).await.is::<Doubt>(), "{words:?}");
+            look(words, false).await.unwrap();
+        }
+        let args: PlanesArgs = parse(&["cbp", "b", "a", "b"]).unwrap();
+        let lookup = args.look(Fake::default().cluster(), true).await.unwrap();
+        assert_eq!(titles(args.keys(&lookup).await.unwrap()), ["cbp/a", "cbp/b"]);
+    }
+
+    #[tokio::test]
+    async fn manifests_name_planes_of_any_kind_and_a_misspelt_kind_is_an_error() {
+        let data = PLANE.replace("ClusterBuildPlane", "DataPlane");
+        let namespaced = data.replace("name: a", "name: a, namespace: x");
+        let misspelt = PLANE.replace("BuildPlane", "BuiltPlane");
+        let (_folder, inputs) =
+            files(&[("a.yaml", PLANE), ("b.yaml", &data), ("c.yaml", &namespaced), ("d.yaml", &misspelt)]);
+        let chosen = async |words: &[&str]| {
+            let args: PlanesArgs = parse(words).unwrap();
+            let lookup = args.look(Fake::default().cluster(), true).await?;
+            Ok::<_, anyhow::Error>(titles(args.keys(&lookup).await?))
+        };
+        let [a, b, c, d] = [0, 1, 2, 3].map(|at| inputs[at].to_string());
+        let all = ["-f", &a, "-f", &b, "-f", &c];
+        assert_eq!(chosen(&all).await.unwrap(), ["cbp/a", "dp/default/a", "dp/x/a"]);
+        assert_eq!(chosen(&["-f", &b, "-n", "team"]).await.unwrap(), ["dp/team/a"]);
+        let error = chosen(&["-f", &d]).await.unwrap_err().to_string();
+        assert!(error.contains("d.yaml") && error.contains("no"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn each_plane_that_does_not_exist_is_an_error_of_its_own() {
+        let object = json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": "a"}, "spec": {}});
+        let cluster = Fake::of([object]).cluster();
+        let found = async |words: &[&str]| {
+            let choice: ChoiceArgs = parse(words).unwrap();
+            let lookup = choice.look(cluster.clone()).await.unwrap();
+            choice.in_cluster(&lookup, |plane: Plane| plane.name().to_owned()).await.unwrap()
+        };
+        let (planes, missing) = found(&["a", "b", "c"]).await;
+        assert_eq!((planes, missing.len()), (vec!["a".to_owned()], 2));
+        assert_eq!(found(&[]).await.0.len(), 1);
+        let everywhere: ChoiceArgs = parse(&["a", "-A"]).unwrap();
+        let error = everywhere.look(cluster.clone()).await.err().unwrap().to_string();
+        assert!(error.contains("leave --all-namespaces out"), "{error}");
+        let named: NamedArgs = parse(&["a", "-A"]).unwrap();
+        assert!(named.look(cluster.clone()).await.is_err() && parse::<NamedArgs>(&[]).is_err());
+    }
+
+    #[tokio::test]
+    async fn one_plane_is_named_by_a_name_and_perhaps_its_kind() {
+        let of = |words: &[&str]| parse::<PlaneArgs>(words).unwrap();
+        for (words, expected) in [
+            (&["a"][..], "cbp/a"),
+            (&["cwp", "a"], "cwp/a"),
+            (&["ClusterDataPlanes/a"], "cdp/a"),
+            (&["dp", "a", "-n", "x"], "dp/x/a"),
+            (&["cdp", "a", "-n", "x"], "cdp/a"),
+            (&["dp/dp"], "dp/dp"),
+        ] {
+            assert_eq!(titles([of(words).key().unwrap()]), [expected], "{words:?}");
+        }
+        let mut asked = of(&["cop"]);
+        assert!(asked.is_given() && asked.name().unwrap().0.is_none());
+        asked.set_name("a");
+        assert_eq!(titles([asked.key().unwrap()]), ["cop/a"]);
+        for words in [&[][..], &["dp"], &["cbp,dp", "a"], &["planes", "a"], &["a", "b"]] {
+            let error = of(words).key().unwrap_err();
+            assert!(matches!(error, WordsError::NotOne { .. }), "{words:?}: {error}");
+            assert_eq!(error.hint().is_some(), words == ["dp"], "{words:?}");
+        }
+        assert!(matches!(of(&["dp", "dp/a"]).key(), Err(WordsError::Invalid(_))));
+        assert!(parse::<PlaneArgs>(&["a", "b", "c"]).is_err());
+    }
+
+    #[tokio::test]
+    async fn the_server_says_which_kind_one_plane_is_of() {
+        let at = async |words: &[&str], served: &[&str]| {
+            let fake = Fake::default();
+            fake.serve(&served.iter().map(|word| Kind::of_word(word).unwrap()).collect::<Vec<_>>());
+            let (cluster, key) = parse::<PlaneArgs>(words).unwrap().at(fake.cluster()).await?;
+            assert!(cluster.covers(&key), "{words:?}");
+            Ok::<_, anyhow::Error>(titles([key]).concat())
+        };
+        assert_eq!(at(&["a"], &["cbp"]).await.unwrap(), "cbp/a");
+        assert_eq!(at(&["a"], &["cwp"]).await.unwrap(), "cwp/a");
+        assert!(at(&["a"], &["cbp", "cwp"]).await.unwrap_err().is::<Doubt>());
+        assert_eq!(at(&["cwp/a"], &["cbp", "cwp"]).await.unwrap(), "cwp/a");
+        assert_eq!(at(&["dp", "a"], &["dp"]).await.unwrap(), "dp/default/a");
+        assert_eq!(at(&["dp/a", "-n", "x"], &["dp"]).await.unwrap(), "dp/x/a");
     }
 }

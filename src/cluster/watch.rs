@@ -422,6 +422,93 @@ impl Failures {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::{Fake, Namespaces};
+    use crate::plane::Kind;
+
+    fn key(word: &str, namespace: Option<&str>, name: &str) -> PlaneKey {
+        PlaneKey { kind: Kind::of_word(word).unwrap(), namespace: namespace.map(str::to_owned), name: name.to_owned() }
+    }
+
+    fn plane(word: &str, namespace: Option<&str>, name: &str) -> Plane {
+        let mut plane = Plane::new(Kind::of_word(word).unwrap(), name);
+        plane.metadata.namespace = namespace.map(str::to_owned);
+        plane
+    }
+
+    fn listing(places: &[PlaneKey], name: Option<&str>, planes: Vec<Plane>) -> Listing {
+        Listing { places: places.to_vec(), name: name.map(str::to_owned), ..Listing::of(planes) }
+    }
+
+    #[test]
+    fn a_listing_covers_the_planes_that_would_be_in_it() {
+        let places = [key("cdp", None, ""), key("dp", Some("x"), ""), key("observabilityplane", None, "")];
+        let all = listing(&places, None, vec![]);
+        let one = listing(&places, Some("a"), vec![]);
+        for (plane, is_covered) in [
+            (key("cdp", None, "a"), true),
+            (key("dp", Some("x"), "a"), true),
+            (key("dp", Some("y"), "a"), false),
+            (key("observabilityplane", Some("any"), "a"), true),
+            (key("cop", None, "a"), false),
+        ] {
+            assert_eq!((all.covers(&plane), one.covers(&plane)), (is_covered, is_covered), "{plane:?}");
+            let other = PlaneKey { name: "b".into(), ..plane };
+            assert_eq!((all.covers(&other), one.covers(&other)), (is_covered, false), "{other:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn several_watches_begin_as_one_once_all_have_listed() {
+        let places =
+            ["cdp", "dp"].map(|word| Fake::default().cluster().at(Kind::of_word(word).unwrap(), &Namespaces::All));
+        let mut watches = Watches::start(places.iter().map(|place| (place, None, None)));
+        let [first, second] = [key("cdp", None, ""), key("dp", None, "")];
+        let (a, b) = (plane("cdp", None, "a"), plane("cdp", None, "b"));
+        let synced = |place: &PlaneKey, planes| Event::Synced(listing(std::slice::from_ref(place), None, planes));
+        assert!(watches.take(synced(&first, vec![a.clone()]), 0).is_none());
+        assert!(watches.take(Event::Applied(Box::new(b.clone())), 0).is_none(), "it is in the first list, then");
+        assert!(watches.take(Event::Deleted(Box::new(a)), 0).is_none());
+        let Some(Event::Synced(all)) = watches.take(synced(&second, vec![plane("dp", Some("x"), "a")]), 1) else {
+            panic!("all have listed");
+        };
+        let keys: Vec<_> = all.planes.keys().map(ToString::to_string).collect();
+        assert_eq!(keys, ["b", "x/a"]);
+        assert!(all.covers(&key("cdp", None, "z")) && all.covers(&key("dp", Some("y"), "z")));
+        // From then on each speaks for itself.
+        assert!(matches!(watches.take(Event::Applied(Box::new(b)), 0), Some(Event::Applied(_))));
+        let Some(Event::Synced(again)) = watches.take(synced(&first, vec![]), 0) else {
+            panic!("one has listed again");
+        };
+        assert!(again.covers(&key("cdp", None, "b")) && !again.covers(&key("dp", Some("x"), "a")));
+    }
+
+    #[tokio::test]
+    async fn a_list_that_is_made_again_before_all_have_listed_takes_the_place_of_the_first() {
+        let places =
+            ["cdp", "dp"].map(|word| Fake::default().cluster().at(Kind::of_word(word).unwrap(), &Namespaces::All));
+        let mut watches = Watches::start(places.iter().map(|place| (place, None, None)));
+        let [first, second] = [key("cdp", None, ""), key("dp", None, "")];
+        let synced = |place: &PlaneKey, planes| Event::Synced(listing(std::slice::from_ref(place), None, planes));
+        assert!(watches.take(synced(&first, vec![plane("cdp", None, "gone")]), 0).is_none());
+        assert!(watches.take(synced(&first, vec![plane("cdp", None, "new")]), 0).is_none());
+        let Some(Event::Synced(all)) = watches.take(synced(&second, vec![]), 1) else {
+            panic!("all have listed");
+        };
+        assert_eq!(all.planes.into_keys().collect::<Vec<_>>(), [key("cdp", None, "new")]);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_several_watches_lose_is_lost_once_and_back_when_all_hear_it() {
+        let places =
+            ["cdp", "dp"].map(|word| Fake::default().cluster().at(Kind::of_word(word).unwrap(), &Namespaces::All));
+        let mut watches = Watches::start(places.iter().map(|place| (place, None, None)));
+        assert!(matches!(watches.take(Event::Lost(Error::Changed), 0), Some(Event::Lost(_))));
+        assert!(watches.take(Event::Lost(Error::Changed), 1).is_none());
+        assert!(watches.take(Event::Resumed, 0).is_none());
+        assert!(matches!(watches.take(Event::Resumed, 1), Some(Event::Resumed)));
+        assert!(watches.take(Event::Resumed, 1).is_none(), "it was not lost");
+        assert!(matches!(watches.take(Event::Lost(Error::Changed), 1), Some(Event::Lost(_))));
+    }
 
     #[test]
     fn pauses_grow_until_something_is_heard() {

@@ -10,8 +10,8 @@ use super::diagnosis::DiagnosisArgs;
 use super::error::{none_found, tell_missing};
 use super::error_text;
 use super::source::read;
-use crate::args::{Lookup, OutputArgs, Session, SnapshotArgs, TextFormat, swapped};
-use crate::cluster::{self, Namespaces};
+use crate::args::{OutputArgs, Session, SnapshotArgs, TextFormat, swapped};
+use crate::cluster;
 use crate::doctor::{
     self, CHECKS, Case, Checked, Gateway, GatewayReach, Gathered, Reach, Status, checks, explained, is_healthy,
     root_cause,
@@ -97,7 +97,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let looked = choice.look(control.clone()).await;
     let (lookup, failed) = match looked.map_err(anyhow::Error::downcast::<cluster::Error>) {
         Ok(lookup) => (lookup, None),
-        Err(Ok(error)) => (Lookup::of_keys(control.clone(), choice.keys()?, &Namespaces::Context), Some(error)),
+        Err(Ok(error)) => (choice.look_unasked(control.clone())?, Some(error)),
         Err(Err(error)) => return Err(error),
     };
     let reach = args.diagnosis.reach(&lookup, build.as_ref(), Gateway::Word, session);
@@ -117,7 +117,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
                 return Err(swapped.into());
             }
             // The agent's side is shown all the same.
-            let gathered = doctor::gather_without_control(&reach, &lookup.names(), &error).await;
+            let gathered = doctor::gather_without_control(&reach, &lookup.named_keys(), &error).await;
             term.error(&error_text(&error.into()));
             (gathered, Vec::new(), Exit::Failed)
         }

@@ -15,7 +15,7 @@ use crate::cluster::{Agent, Error};
 use crate::estate::{
     self, AT_ONCE, AgentFacts, Coverage, Extent, Facts, Neighbours, Secrets, Source, Surroundings, Unavailable, grouped,
 };
-use crate::plane::{Family, Kind, NamespacedName, Plane, rotation_secret};
+use crate::plane::{Family, Kind, NamespacedName, Plane, PlaneKey, rotation_secret};
 use crate::text::visible;
 
 /// What was gathered of planes, and what they stand on.
@@ -83,21 +83,25 @@ pub async fn gather<S: Source>(reach: &Reach<'_, S>, planes: Vec<Plane>, extent:
 
 /// What the planes' cluster has of planes where the control plane says nothing of them. Without names those of its agents'
 /// planeIDs are meant.
-pub async fn gather_without_control<S: Source>(reach: &Reach<'_, S>, names: &[String], error: &Error) -> Gathered {
+pub async fn gather_without_control<S: Source>(reach: &Reach<'_, S>, named: &[PlaneKey], error: &Error) -> Gathered {
     let why = &Unavailable::from(error);
     let agents = agents(reach, families(reach.kinds.iter().copied())).await;
-    let named = |kind: &'static Kind, name: &str| Plane::new(kind, name);
     let kind = reach.kinds.first().copied().unwrap_or_default();
-    let planes: Vec<_> = if names.is_empty() {
+    let planes: Vec<_> = if named.is_empty() {
         let known = agents.iter().flat_map(HashMap::values).filter_map(|agents| agents.as_ref().ok());
         let of_family = |agents: &Agents| {
             let kind = reach.kinds.iter().copied().find(|kind| kind.family == agents.family).unwrap_or(kind);
             let ids = agents.all.iter().filter_map(|build| build.agent.agent.plane_id.clone());
-            ids.map(|id| named(kind, &id)).collect::<Vec<_>>()
+            ids.map(|id| Plane::new(kind, &id)).collect::<Vec<_>>()
         };
         known.flat_map(of_family).collect()
     } else {
-        names.iter().map(|name| named(kind, name)).collect()
+        let plane = |key: &PlaneKey| {
+            let mut plane = Plane::new(key.kind, &key.name);
+            plane.metadata.namespace.clone_from(&key.namespace);
+            plane
+        };
+        named.iter().map(plane).collect()
     };
     let (neighbours, gateways) = (Neighbours::new([]), Gateways::default());
     let staged = staged(reach, agents.as_ref(), &neighbours, &planes).await;
@@ -413,5 +417,10 @@ mod tests {
         assert_eq!((case.facts.plane.name(), case.plane.is_err()), ("x", true));
         assert_eq!(case.agent().unwrap().agent.name.name, "a");
         assert!(gathered.ground.api_server.is_err() && gathered.ground.no_crd().is_some());
+        let key = PlaneKey { kind: Kind::of_word("dp").unwrap(), namespace: Some("t".into()), name: "x".into() };
+        let reach = Reach { kinds: vec![key.kind], ..reach(&control, Some(&build)) };
+        let gathered = gather_without_control(&reach, std::slice::from_ref(&key), &error).await;
+        let case = &gathered.cases[0];
+        assert_eq!((case.facts.plane.key(), case.agent().unwrap().agent.name.name.as_str()), (key, "a"));
     }
 }

@@ -84,6 +84,19 @@ mod tests {
         assert_eq!(PlaneKey::of_family(family, &key.to_string()), Some(key.clone()));
         assert_eq!(PlaneKey::of_family(family, "b").unwrap().kind.kind, "ClusterDataPlane");
         assert_eq!((key.words(), key.kubectl_words()), ("dp/b -n a".into(), "dataplane.openchoreo.dev b -n a".into()));
+        let build = Kind::of_word("cbp").unwrap();
+        assert_eq!(PlaneKey::of_family(build.family, "n/a").unwrap().kind.kind, "BuildPlane");
+        assert_eq!(
+            PlaneKey::of_family(build.family, "a"),
+            Some(PlaneKey { kind: build, namespace: None, name: "a".into() })
+        );
+        let odd = PlaneKey { name: "a b".into(), ..key.clone() };
+        assert_eq!(odd.words(), "dp/'a b' -n a");
+        let workflow = PlaneKey { kind: Kind::of_word("cwp").unwrap(), namespace: None, name: "b".into() };
+        assert_eq!(
+            (workflow.words(), workflow.path()),
+            ("cwp/b".into(), "/apis/openchoreo.dev/v1alpha1/clusterworkflowplanes/b".into())
+        );
         let other = PlaneKey::of_object(&json!({"metadata": {"name": "b"}}));
         assert_eq!(other.words(), "b");
         assert_eq!((other.kind.kind, other.to_string().as_str()), ("ClusterBuildPlane", "b"));

@@ -295,6 +295,39 @@ mod tests {
     }
 
     #[test]
+    fn families_know_their_agents_their_kin_and_their_fields() {
+        let of = |word: &str| Kind::of_word(word).unwrap();
+        let families = ["cbp", "cwp", "cdp", "cop"].map(|word| of(word).family);
+        let names = families.map(|family| (family.noun(), family.agent(), family.has_argo()));
+        let expected = [("build", true), ("workflow", true), ("data", false), ("observability", false)];
+        let expected =
+            expected.map(|(stem, argo)| (format!("{stem} plane"), format!("cluster-agent-{stem}plane"), argo));
+        assert_eq!(names, expected);
+        for (at, family) in families.into_iter().enumerate() {
+            let kinds: Vec<_> = family.kinds().map(|kind| kind.scope).collect();
+            assert_eq!(kinds, [Scope::Cluster, Scope::Namespaced]);
+            let kin: Vec<_> = families.into_iter().map(|other| family.is_kin(other)).collect();
+            let expected = [
+                [true, true, false, false],
+                [true, true, false, false],
+                [false, false, true, false],
+                [false, false, false, true],
+            ];
+            assert_eq!(kin, expected[at], "{}", family.plane_type);
+        }
+        let fields = [Field::SecretStore, Field::ObservabilityPlane, Field::Gateway, Field::Observer];
+        let has = |word: &str| fields.map(|field| of(word).has(field));
+        assert_eq!(has("buildplane"), [true, true, false, false]);
+        assert_eq!(has("cwp"), [true, true, false, false]);
+        assert_eq!(has("dp"), [true, true, true, false]);
+        assert_eq!(has("cop"), [false, false, false, true]);
+        assert_eq!(of("cdp").observability_kinds(), ["ClusterObservabilityPlane"]);
+        assert_eq!(of("dp").observability_kinds(), ["ObservabilityPlane", "ClusterObservabilityPlane"]);
+        assert_eq!(["cbp", "buildplane", "DPS"].map(|word| of(word).word()), ["cbp", "buildplane", "dp"]);
+        assert_eq!(of("buildplane").crd_name(), "buildplanes.openchoreo.dev");
+    }
+
+    #[test]
     fn a_family_and_a_scope_give_all_names() {
         let kind = Kind::of_word("dp").unwrap();
         assert_eq!(

@@ -111,6 +111,16 @@ impl fmt::Display for CaSecret {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plane::Kind;
+
+    #[test]
+    fn a_rotation_s_secret_is_its_family_s_own() {
+        let names =
+            ["cbp", "cwp", "dp"].map(|word| rotation_secret("n", Kind::of_word(word).unwrap().family, "id").name);
+        let expected =
+            ["choreoctl-rotation-id", "choreoctl-rotation-workflowplane-id", "choreoctl-rotation-dataplane-id"];
+        assert_eq!(names, expected);
+    }
 
     #[test]
     fn a_secret_key_defaults() {
