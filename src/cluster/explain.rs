@@ -208,13 +208,10 @@ mod tests {
             async move { cluster.planes::<Plane>(None).await.unwrap_err() }
         };
         let missing = json!({"status": "Failure", "code": 404, "reason": "NotFound", "message": "x", "details": {}});
-        fake.answer("GET /apis/openchoreo.dev", 404, missing.clone());
+        fake.answer("GET /apis/openchoreo.dev", 404, missing);
         assert!(error(&fake).await.hint().unwrap().contains("the control plane's context?"));
-        let resources = json!({"groupVersion": "openchoreo.dev/v1alpha1", "resources": [
-            {"name": "clusterworkflowplanes", "singularName": "", "namespaced": false, "kind": "ClusterWorkflowPlane", "verbs": []},
-        ]});
-        fake.answer("GET /apis/openchoreo.dev/v1alpha1", 200, resources);
-        fake.answer("GET /apis/openchoreo.dev/v1alpha1/", 404, missing);
+        let fake = Fake::default();
+        fake.serve(&Kind::of_words("cwp").unwrap());
         let hint = error(&fake).await.hint().unwrap();
         assert!(hint.contains("ClusterWorkflowPlane instead"), "{hint}");
     }
