@@ -30,7 +30,7 @@ cat <<EOF
 
 Next:
   control plane   choreoctl apply -f $folder/plane.yaml
-  build cluster   choreoctl certs secret $folder -n openchoreo-build-plane --name $name-agent-tls | kubectl --context BUILD apply -f -
+  plane's cluster   choreoctl certs secret $folder -n openchoreo-build-plane --name $name-agent-tls | kubectl --context BUILD apply -f -
                   and for the agent's chart: clusterAgent.planeID=$name, clusterAgent.tls.clientSecretName=$name-agent-tls
   then            choreoctl wait $name --for connected
 EOF

@@ -10,7 +10,7 @@ use crate::commands;
 use crate::term::Exit;
 use crate::text::{PLUGIN, is_plugin, program};
 
-/// Create, check and watch OpenChoreo build planes, and make their agents' certificates
+/// Create, check and watch OpenChoreo planes, and make their agents' certificates
 ///
 /// A ClusterBuildPlane registers a cluster that runs builds. An agent there dials the control plane's cluster gateway
 /// over mutual TLS. choreoctl serves those who run such planes: in a terminal, in scripts, and at night when one is not

@@ -1,4 +1,4 @@
-//! choreoctl: create, check and watch OpenChoreo build planes, and make their agents' certificates.
+//! choreoctl: create, check and watch OpenChoreo planes, and make their agents' certificates.
 //!
 //! # The map
 //! Data flows one way: command line -> commands -> (cluster | manifest | pki) gather -> plane, validate, doctor decide

@@ -1,4 +1,4 @@
-//! The clusters beside the one that a session reaches: the build cluster, and namespaces in both; and two that were named
+//! The clusters beside the one that a session reaches: the plane's cluster, and namespaces in both; and two that were named
 //! in the place of each other.
 
 use std::path::PathBuf;

@@ -253,7 +253,7 @@ impl NamedArgs {
 #[derive(Args, Clone, Debug)]
 pub struct PlaneArgs {
     /// Kind and name of the plane, or TYPE/NAME
-    #[arg(value_name = "[TYPE] NAME", num_args = 0..=2, add = ArgValueCandidates::new(complete::words))]
+    #[arg(value_name = "TYPE|NAME", num_args = 0..=2, add = ArgValueCandidates::new(complete::words))]
     words: Vec<Word>,
 
     #[command(flatten)]

@@ -16,7 +16,7 @@ const VERBS: [Verb; 29] = [
     (
         &["logs", "log"],
         "`kubectl logs --namespace openchoreo-build-plane --selector app=cluster-agent --context CONTEXT` shows the \
-         agent's log in the build cluster; `choreoctl doctor NAME --plane-context CONTEXT` explains what is wrong",
+         agent's log in the plane's cluster; `choreoctl doctor NAME --plane-context CONTEXT` explains what is wrong",
     ),
     (
         &["edit"],
@@ -46,25 +46,22 @@ const VERBS: [Verb; 29] = [
     (&["rm", "remove", "del", "unregister", "destroy"], "`choreoctl delete NAME` deletes a plane"),
     (
         &["new", "add"],
-        "`choreoctl create NAME` creates a plane, `choreoctl bootstrap NAME` registers a build cluster with all that it needs",
+        "`choreoctl create NAME` creates a plane, `choreoctl bootstrap NAME` registers a plane with all that it needs",
     ),
     (
         &["register", "init", "setup", "connect", "join", "onboard"],
-        "`choreoctl bootstrap NAME` registers a build cluster: certificates, Secrets, plane and Helm values",
+        "`choreoctl bootstrap NAME` registers a plane: certificates, Secrets, plane and Helm values",
     ),
-    (
-        &["install", "deploy"],
-        "`choreoctl bootstrap NAME --install` registers a build cluster and installs the agent's chart",
-    ),
+    (&["install", "deploy"], "`choreoctl bootstrap NAME --install` registers a plane and installs the agent's chart"),
     (
         &["uninstall"],
-        "`choreoctl delete NAME` deletes a plane and says what remains in the build cluster, with the commands to remove it",
+        "`choreoctl delete NAME` deletes a plane and says what remains in the plane's cluster, with the commands to remove it",
     ),
     (&["upgrade"], "`helm upgrade` upgrades the agent's chart; `choreoctl version` shows the versions in use"),
     (
         &["restart"],
         "`kubectl rollout restart deployment --namespace openchoreo-build-plane --selector app=cluster-agent \
-         --context CONTEXT` restarts the agent in the build cluster",
+         --context CONTEXT` restarts the agent in the plane's cluster",
     ),
     (&["rotate", "rollover"], "`choreoctl certs rotate NAME` replaces the CA of a plane"),
     (&["renew"], "`choreoctl certs renew NAME` replaces the agent's certificate under the same CA"),

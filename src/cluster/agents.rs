@@ -1,4 +1,4 @@
-//! Agents in a build cluster, found by the chart's labels, their pods, and the Secrets that they read.
+//! Agents in a plane's cluster, found by the chart's labels, their pods, and the Secrets that they read.
 
 use std::collections::BTreeMap;
 

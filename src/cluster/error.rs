@@ -49,7 +49,7 @@ pub enum Error {
     /// A Secret or ConfigMap that something was to be read from.
     #[error("{what} does not exist")]
     NoSource { what: String, command: String },
-    /// No agent in the build cluster, or none of the planeID.
+    /// No agent in the plane's cluster, or none of the planeID.
     #[error("there is no agent{} in the namespace {}", .plane_id.as_deref().map(|id| format!(" of planeID {}", visible(id))).unwrap_or_default(), visible(.namespace))]
     NoAgent { namespace: String, plane_id: Option<String>, there: Vec<String>, command: String },
     #[error("there are several agents: {}", .names.join(", "))]

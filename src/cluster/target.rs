@@ -127,7 +127,7 @@ impl Target {
         self.options.command("")
     }
 
-    /// The flags that lead to this cluster as the build cluster, each with a leading blank.
+    /// The flags that lead to this cluster as the plane's cluster, each with a leading blank.
     pub fn plane_flags(&self) -> String {
         self.flags().replace(" --context ", " --plane-context ").replace(" --kubeconfig ", " --plane-kubeconfig ")
     }

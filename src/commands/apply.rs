@@ -14,7 +14,7 @@ use crate::cluster::Change;
 use crate::plane::{DryRun, Plane, PlaneKey};
 use crate::term::Exit;
 
-/// Apply manifests of build planes
+/// Apply manifests of planes
 ///
 /// A server-side apply under the field manager choreoctl, which takes over what create or a client-side kubectl apply
 /// set. Manifests are validated before anything is sent. A field that somebody else owns is a conflict.

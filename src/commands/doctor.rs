@@ -71,7 +71,7 @@ pub struct Args {
     #[command(flatten)]
     files: SnapshotArgs,
 
-    /// With -f, the build cluster's objects, where they are in other files (can be repeated)
+    /// With -f, the plane's cluster's objects, where they are in other files (can be repeated)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath, requires = "files")]
     build_file: Vec<Input>,
 }

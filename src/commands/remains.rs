@@ -1,4 +1,4 @@
-//! What a deleted plane leaves behind: the agent's side in the build cluster, and the CA's Secret in the control plane.
+//! What a deleted plane leaves behind: the agent's side in the plane's cluster, and the CA's Secret in the control plane.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -22,7 +22,7 @@ pub struct SourceReader<'s> {
 }
 
 impl<'s> SourceReader<'s> {
-    /// Connects to what is needed, and to the build cluster where one is named.
+    /// Connects to what is needed, and to the plane's cluster where one is named.
     pub async fn to(cluster: bool, build: &PlaneClusterArgs, session: &'s Session) -> anyhow::Result<Self> {
         let build = build.connect(session).await?;
         let cluster = if cluster { Some(session.connect().await?) } else { None };
@@ -59,7 +59,7 @@ impl<'s> SourceReader<'s> {
         self.cluster.as_ref().ok_or_else(|| anyhow::anyhow!("there is no cluster to ask"))
     }
 
-    /// The API server's clock, the control plane's before the build cluster's; this machine's where neither is asked.
+    /// The API server's clock, the control plane's before the plane's cluster's; this machine's where neither is asked.
     pub fn now(&self) -> Timestamp {
         let build = || self.build.as_ref().map(|build| &build.cluster);
         self.cluster.as_ref().or_else(build).map_or_else(Timestamp::now, Cluster::now)

@@ -32,7 +32,7 @@ impl<'s> Files<'s> {
         Self::of(snapshot, Side::Control, coverage)
     }
 
-    /// The build cluster; none where the files tell nothing of it.
+    /// The plane's cluster; none where the files tell nothing of it.
     pub fn build(snapshot: &'s Snapshot) -> Option<Self> {
         let coverage = match marks::namespace(snapshot, Side::Build) {
             Some(_) => Coverage::Dump,

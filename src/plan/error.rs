@@ -41,7 +41,7 @@ pub enum Error {
     Gateway { why: String, hint: String },
     #[error("the namespace {} has the agent of plane {} already (planeID {}), and a namespace has one", visible(.namespace), visible(.plane), visible(.plane_id))]
     OtherAgent { namespace: String, plane: String, plane_id: String },
-    #[error("cert-manager does not work in the build cluster: {}", visible(.why))]
+    #[error("cert-manager does not work in the plane's cluster: {}", visible(.why))]
     NoCertManager { why: String, command: String },
     #[error("Helm release {} in the namespace {} has already installed {}, which the agent's chart installs too: Helm would refuse a second one in this cluster", visible(.release), visible(.namespace), .what)]
     InstalledOnce { release: String, namespace: String, what: &'static str, command: String },

@@ -26,7 +26,7 @@ impl Issuer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AgentCertificate {
     Issued(Issuer),
-    /// The certificate in the build cluster is used.
+    /// The certificate in the plane's cluster is used.
     Existing,
 }
 
@@ -40,7 +40,7 @@ impl ValueEnum for AgentCertificate {
             Self::Issued(Issuer::Own) => Issuer::Own.to_possible_value(),
             Self::Issued(issuer) => Some(issuer.to_possible_value()?.help("cert-manager, from a CA that is made here")),
             Self::Existing => {
-                let help = "Whoever did: the certificate in the build cluster is taken over";
+                let help = "Keep the certificate that is already in the plane's cluster";
                 Some(PossibleValue::new("existing").help(help))
             }
         }
@@ -61,7 +61,7 @@ mod tests {
         let own = "own: choreoctl, into a Secret of the operator's";
         assert_eq!(issuers, [own, "cert-manager: cert-manager, from the CA's Secret"]);
         let all = AgentCertificate::value_variants().iter().map(|value| shown(value.to_possible_value()));
-        let existing = "existing: Whoever did: the certificate in the build cluster is taken over";
+        let existing = "existing: Keep the certificate that is already in the plane's cluster";
         assert_eq!(all.collect::<Vec<_>>(), [own, "cert-manager: cert-manager, from a CA that is made here", existing]);
         assert!(Issuer::value_variants().iter().all(|issuer| Issuer::from_str(issuer.name(), false) == Ok(*issuer)));
     }

@@ -20,7 +20,7 @@ pub enum Source {
     Plane(PlaneName),
     /// The CAs of all planes of some kinds; without them of those that are meant without a word.
     Planes(Option<Vec<&'static Kind>>),
-    /// What an agent's Secret holds, in the build cluster.
+    /// What an agent's Secret holds, in the plane's cluster.
     Agent,
     /// What a TLS server presents.
     Server {

@@ -43,7 +43,7 @@ fn without_the_build_cluster_the_gateway_says_whether_an_agent_is_there() {
     let alone = ["doctor", PLANE, "--gateway-url", &url, "-o", "json"];
     let told = ask(|| at.control.run(&alone).json(), |plane| plane["rootCause"] == "agent-authorized");
     assert_eq!(told["planes"][0]["rootCause"], "agent-authorized", "{:#}", told["planes"][0]);
-    // With a certificate and no build cluster its word is told, too.
+    // With a certificate and no plane's cluster its word is told, too.
     let word = ["--cert", "old/tls.crt", "--key", "old/tls.key"];
     let told = at.control.run(&[&alone[..], &word].concat()).json();
     assert_eq!(status(&told, "gateway-answer"), "pass", "{told:#}");

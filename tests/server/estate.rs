@@ -14,7 +14,7 @@ use super::control_plane::{ControlPlane, Output, Running};
 pub const NAMESPACE: &str = "openchoreo-build-plane";
 pub const DEPLOYMENT: &str = "cluster-agent-buildplane";
 pub const SECRET: &str = "cluster-agent-tls";
-/// Where the build cluster's API has the agent's Deployment, its Secret, and the ConfigMap with the gateway's CA.
+/// Where the plane's cluster's API has the agent's Deployment, its Secret, and the ConfigMap with the gateway's CA.
 pub const AGENT_PATH: &str = "/apis/apps/v1/namespaces/openchoreo-build-plane/deployments/cluster-agent-buildplane";
 pub const SECRET_PATH: &str = "/api/v1/namespaces/openchoreo-build-plane/secrets/cluster-agent-tls";
 pub const SERVER_CA_PATH: &str = "/api/v1/namespaces/openchoreo-build-plane/configmaps/cluster-gateway-ca";

@@ -171,7 +171,7 @@ fn output_is_kubectls() {
     // What is printed can be read back, and piped on.
     let yaml = at.run(&["get", "same", "-o", "yaml"]).stdout;
     assert!(at.run_with(&["get", "-f", "-"], &yaml).expect(0).stdout.contains("Connected"));
-    assert!(at.run_with(&["describe", "-f", "-"], &yaml).expect(0).stdout.contains("build plane agents"));
+    assert!(at.run_with(&["describe", "-f", "-"], &yaml).expect(0).stdout.contains("plane agents"));
     let unchanged = at.run_with(&["apply", "-f", "-"], &yaml).expect(0);
     assert!(unchanged.stdout.contains("unchanged"), "{unchanged:?}");
     let name = at.run(&["get", "same", "-o", "name"]).stdout;

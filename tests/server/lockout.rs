@@ -37,7 +37,7 @@ fn whom_a_change_locks_out_is_told() {
     assert!(!apply(&both, &[]).expect(0).stderr.contains("warning"));
     // Nor does one that was renewed under its name and with its key.
     let mut openssl = Command::new("openssl");
-    openssl.args(["req", "-x509", "-new", "-key", "old/ca.key", "-subj", "/O=OpenChoreo/CN=build plane agents"]);
+    openssl.args(["req", "-x509", "-new", "-key", "old/ca.key", "-subj", "/O=OpenChoreo/CN=plane agents"]);
     openssl.args(["-utf8", "-out", "renewed.crt"]);
     finish(
         {

@@ -51,7 +51,7 @@ pub struct Args {
     pub gateway_url: Option<GatewayUrl>,
 
     /// Who issues the agent's certificate; unless given, whoever did where a CA is brought along, else cert-manager where
-    /// the build cluster has it
+    /// the plane's cluster has it
     #[arg(long, value_name = "WAY")]
     pub agent_certificate: Option<AgentCertificate>,
 

@@ -109,7 +109,7 @@ struct Run<'r> {
     plan: Bootstrap,
     clusters: Clusters<'r>,
     folder: Option<PathBuf>,
-    /// That of the build cluster, for helm.
+    /// That of the plane's cluster, for helm.
     kubeconfig: Option<PathBuf>,
     steps: Steps<'r>,
 }

@@ -24,7 +24,7 @@ pub struct Args {
     files: NewFilesArgs,
 
     /// Common name of the CA
-    #[arg(long, value_name = "CN", default_value = "build plane agents")]
+    #[arg(long, value_name = "CN", default_value = "plane agents")]
     name: String,
 
     #[command(flatten)]

@@ -22,7 +22,7 @@ use crate::text::shown;
 /// Renew an agent's client certificate under the same CA
 ///
 /// In files with --dir: tls.crt and tls.key are replaced as one, with a new key of the same kind and the same usages, and
-/// kept as *.old. With the name of a plane in the build cluster: the agent's Secret is replaced, the agent restarted,
+/// kept as *.old. With the name of a plane in the plane's cluster: the agent's Secret is replaced, the agent restarted,
 /// and its return awaited; the CA is then looked for among the Secrets beside the agent's, unless it is given.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:

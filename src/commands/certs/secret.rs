@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     dir: PathBuf,
 
-    /// Namespace of the Secret, in the build cluster
+    /// Namespace of the Secret, in the plane's cluster
     #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace)]
     namespace: String,
 

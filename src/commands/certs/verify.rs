@@ -38,7 +38,7 @@ pub struct Args {
     #[command(flatten)]
     namespace: NamespaceArgs,
 
-    /// What the agent presents, its own certificate first; agent for what its Secret holds in the build cluster
+    /// What the agent presents, its own certificate first; agent for what its Secret holds in the plane's cluster
     #[arg(long, value_name = "SOURCE", add = ArgValueCompleter::new(complete::sources))]
     cert: Source,
 

@@ -25,9 +25,9 @@ pub struct Action<'f> {
 
 /// A request that changes a cluster.
 pub enum Write<'f> {
-    /// A new object of the build cluster, in the collection at this path.
+    /// A new object of the plane's cluster, in the collection at this path.
     Object(String, Value),
-    /// Fields of the object of the build cluster at this path.
+    /// Fields of the object of the plane's cluster at this path.
     Fields(String, Value),
     /// A new Secret, with its type and what it is to hold.
     NewSecret(Side, NamespacedName, &'static str, Data),
@@ -77,7 +77,7 @@ pub fn rights(plan: &Bootstrap, namespace: Namespace) -> Vec<(Side, Right)> {
     needed
 }
 
-/// What is known of cert-manager in the build cluster.
+/// What is known of cert-manager in the plane's cluster.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CertManager {
     Missing,
@@ -104,9 +104,9 @@ impl CertManager {
         match self {
             Self::Missing => (
                 Status::Skipped,
-                "the build cluster has no cert-manager.io/v1: install it before the chart, which needs it".into(),
+                "the plane's cluster has no cert-manager.io/v1: install it before the chart, which needs it".into(),
             ),
-            Self::Works(how) => (Status::Found, format!("the build cluster has cert-manager.io/v1{how}")),
+            Self::Works(how) => (Status::Found, format!("the plane's cluster has cert-manager.io/v1{how}")),
             Self::Broken(why) => (Status::Skipped, format!("cert-manager does not work: {}", visible(why))),
         }
     }
@@ -416,9 +416,9 @@ mod tests {
             (
                 CertManager::Missing,
                 Status::Skipped,
-                "the build cluster has no cert-manager.io/v1: install it before the chart, which needs it",
+                "the plane's cluster has no cert-manager.io/v1: install it before the chart, which needs it",
             ),
-            (CertManager::Works("!"), Status::Found, "the build cluster has cert-manager.io/v1!"),
+            (CertManager::Works("!"), Status::Found, "the plane's cluster has cert-manager.io/v1!"),
             (CertManager::Broken("why".into()), Status::Skipped, "cert-manager does not work: why"),
         ];
         for (manager, status, told) in words {

@@ -53,7 +53,7 @@ impl Run<'_> {
     pub async fn contexts(&mut self) -> anyhow::Result<()> {
         let Clusters { control, build } = self.clusters;
         let (one, other) = tokio::join!(control.version(), build.version());
-        let told = format!("control plane {}, build cluster {}", one?, other?);
+        let told = format!("control plane {}, plane's cluster {}", one?, other?);
         let (one, other) = tokio::join!(control.identity(), build.identity());
         let same = if one.is_some() && one == other { "; both are one and the same cluster" } else { "" };
         self.tell(Status::Found, &format!("{told}{same}"));

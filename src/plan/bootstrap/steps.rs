@@ -53,7 +53,7 @@ static STEPS: &[Step] = &[
     look("crd", "the control plane serves the kind", |run| Box::pin(run.crd())),
     look("gateway-ca", "the gateway's CA is in its Secret", |run| Box::pin(run.gateway_ca())),
     look("gateway", "the gateway answers, with a certificate for its name", |run| Box::pin(run.gateway())),
-    look("cert-manager", "the build cluster has what the chart needs", |run| Box::pin(run.cert_manager())),
+    look("cert-manager", "the plane's cluster has what the chart needs", |run| Box::pin(run.cert_manager())),
     look("certificates", "a CA and the agent's certificate: made, or taken over", |run| Box::pin(run.certificates())),
     write("namespace", "the agent's namespace", decide::namespace),
     write("server-ca", "the ConfigMap with the gateway's CA beside the agent", decide::server_ca),
@@ -84,7 +84,7 @@ pub fn begin(step: &'static str, observer: &mut dyn Observer) {
     }
 }
 
-/// Registers a build cluster.
+/// Registers a plane.
 ///
 /// # Errors
 /// [`Error`](crate::plan::Error), and those of the clusters; what was written is right, and a rerun continues.
@@ -191,7 +191,7 @@ mod tests {
     use crate::plan::issuer::Issuer;
     use crate::plane::{DEFAULT_KIND, DryRun, Release};
 
-    /// A control plane with the gateway's CA, and a build cluster.
+    /// A control plane with the gateway's CA, and a plane's cluster.
     fn estate(build: Vec<Value>) -> Estate {
         let crd: Value = serde_yaml::from_str(&DEFAULT_KIND.crd(Release::V0).unwrap()).unwrap();
         let gateway = root("gateway-ca", Timestamp::now()).certificate;
@@ -217,7 +217,7 @@ rights: all that it takes is allowed
 crd: the control plane serves the kind
 gateway-ca: the gateway's CA is in its Secret
 gateway: the gateway answers, with a certificate for its name
-cert-manager: the build cluster has what the chart needs
+cert-manager: the plane's cluster has what the chart needs
 certificates: a CA and the agent's certificate: made, or taken over
 namespace: the agent's namespace
 server-ca: the ConfigMap with the gateway's CA beside the agent

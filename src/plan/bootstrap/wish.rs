@@ -42,7 +42,7 @@ pub struct Bootstrap {
     pub release: Release,
     /// The plane without its CA.
     pub plane: Plane,
-    /// As the build cluster suggests, unless given.
+    /// As the plane's cluster suggests, unless given.
     pub certificate: Option<AgentCertificate>,
     pub given: Option<Given>,
     pub ca_in: CaIn,

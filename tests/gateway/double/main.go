@@ -10,7 +10,7 @@
 //
 //   - `reset` begins the numbers anew.
 //   - `era v0` or `era v1` begins anew as a gateway and a controller of these releases, and as agents whose images have no
-//     tag. At first it is v0, which knows build planes; v1 knows workflow planes.
+//     tag. At first it is v0, which knows planes; v1 knows workflow planes.
 //   - `gateway MODE` gives the gateway one of its modes, as `gateway expired`.
 //   - `api shared`, `api open` or `api mutual` serves the API for planes at the agents' port, at a port of its own, or there
 //     to clients that the internal CA knows. An era begins with v0.17's or v1.2's.

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// The build cluster.
+// The plane's cluster.
 
 // roll brings the Deployment one step on: new pods first, then the old ones go.
 func (s *site) roll() error {
