@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::future::{join_all, try_join_all};
 
 use crate::cluster::{self, Cluster, Namespaces, PlaneObject, Watches};
-use crate::plane::{DEFAULT_KIND, Kind, Plane, PlaneKey, PlaneName, Selector, Wanted};
+use crate::plane::{DEFAULT_KIND, KINDS, Kind, Plane, PlaneKey, PlaneName, Selector, Wanted};
 
 /// Planes that were asked for, and an error for each that doesn't exist.
 pub type Chosen<T> = (Vec<T>, Vec<anyhow::Error>);
@@ -176,7 +176,11 @@ impl Lookup {
         missing.retain(|(name, _)| !found.contains(name));
         missing.dedup_by_key(|(name, _)| *name);
         // One list for all of them, and none where nothing is missing.
-        let known = if missing.is_empty() { Vec::new() } else { self.known().await };
+        let mut known = if missing.is_empty() { Vec::new() } else { self.known().await };
+        if self.is_default && !missing.is_empty() {
+            // A word that is nearly a kind's was taken for a name.
+            known.extend(KINDS.iter().flat_map(|kind| [kind.kind.to_lowercase(), kind.word()]));
+        }
         let missing = missing.into_iter().map(|(name, error)| error.with_similar(name, &known).into());
         Ok((planes, missing.collect()))
     }

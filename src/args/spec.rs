@@ -95,6 +95,16 @@ pub enum SpecError {
 }
 
 impl SpecArgs {
+    /// Whether a kind needs an Observer's URL that is not given.
+    pub fn lacks_observer(&self, kind: &Kind) -> bool {
+        kind.has(Field::Observer) && self.observer_url.is_none()
+    }
+
+    /// Takes the Observer's URL that was asked for.
+    pub fn set_observer(&mut self, url: String) {
+        self.observer_url = Some(url);
+    }
+
     /// The plane without a CA. planeID is always written.
     ///
     /// # Errors

@@ -138,6 +138,12 @@ fn complete(mut args: Args, term: &Term) -> anyhow::Result<Args> {
         };
         args.plane.set_name(&name);
     }
+    if term.asks() && args.spec.lacks_observer(args.plane.key()?.kind) {
+        let url = term.ask("URL of the Observer's API", None, |url| {
+            if url.is_empty() { Err("write a URL".into()) } else { Ok(()) }
+        })?;
+        args.spec.set_observer(url);
+    }
     if args.ca.client_ca_files.is_empty() && args.ca.client_ca_secret.is_none() {
         if !term.asks() {
             return Err(missing(
