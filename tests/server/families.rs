@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::bootstrap::gateway_ca;
+use super::control_plane::Output;
 use super::estate::{Estate, names};
 use super::helm::cert_manager;
 use super::hints::paste;
@@ -53,6 +54,13 @@ fn stored(at: &Estate, plane: &Plane) -> (Value, Value) {
     )
 }
 
+/// Registers a plane with a certificate of its own and installs its chart.
+fn register(at: &Estate, plane: &Plane, build: &str) -> Output {
+    let url = format!("wss://localhost:{}/ws", at.port);
+    let flags = format!("--plane-id one --gateway-url {url} --agent-certificate own --install --yes -o json {build}");
+    paste(at, &format!("choreoctl bootstrap {} {flags}{} --out-dir {}", plane.words, plane.more, plane.plane_type))
+}
+
 fn planes_of_three_families_are_registered_and_one_is_rotated() {
     let mut at = Estate::of(&PLANES.map(|plane| (plane.plane_type, "one")));
     at.order("era v1");
@@ -72,23 +80,15 @@ fn planes_of_three_families_are_registered_and_one_is_rotated() {
         at.build.kubectl(&["delete", "deployment,secret,configmap", "--all", "-n", &namespace], "");
     }
     let build = format!("--plane-kubeconfig {}", at.build.kubeconfig().display());
-    let register = |plane: &Plane, more: &str| {
-        let url = format!("wss://localhost:{}/ws", at.port);
-        let flags =
-            format!("--plane-id one --gateway-url {url} --agent-certificate own --install --yes -o json {build}");
-        let line =
-            format!("choreoctl bootstrap {} {flags}{} --out-dir {}{more}", plane.words, plane.more, plane.plane_type);
-        paste(&at, &line)
-    };
     for plane in &PLANES {
-        let told = register(plane, "").expect(0).stdout;
+        let told = register(&at, plane, &build).expect(0).stdout;
         let last: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
         assert_eq!([&last["step"], &last["status"]], ["wait", "done"], "{told}");
     }
     // Once more nothing is done.
     let before: Vec<_> = PLANES.iter().map(|plane| stored(&at, plane)).collect();
     for plane in &PLANES {
-        let again = register(plane, "").expect(0).stdout;
+        let again = register(&at, plane, &build).expect(0).stdout;
         assert!(!again.contains("\"done\""), "{again}");
     }
     assert_eq!(PLANES.iter().map(|plane| stored(&at, plane)).collect::<Vec<_>>(), before);
@@ -107,6 +107,8 @@ fn planes_of_three_families_are_registered_and_one_is_rotated() {
     assert_eq!([&after[0], &after[2]], [&before[0], &before[2]], "the others are as they were");
     let spec = json!(after[1].0["spec"]["clusterAgent"]["clientCA"]["value"]);
     assert_eq!(spec, json!(at.control.read("new/ca.crt")));
+    let again = register(&at, &PLANES[1], &build).expect(0).stdout;
+    assert!(!again.contains("\"done\""), "{again}");
     for plane in &PLANES {
         let verify = format!("choreoctl certs verify --cert agent --plane {} {build}", plane.words);
         paste(&at, &verify).expect(0);

@@ -233,6 +233,12 @@ fn a_rotation_from_ca_to_ca_goes_by_helm_and_back() {
     rotate("--again --install").expect(0);
     assert_ne!(at.value(PLANE), ca);
     is_well(&at);
+    // A registration that is run again knows the new CA: only its file of values is an old one.
+    let ca = at.value(PLANE);
+    bootstrap(&at, PLANE, "--install").expect(2).says(&["values.yaml", "--force"]);
+    bootstrap(&at, PLANE, "--install --force").expect(0);
+    assert_eq!(at.value(PLANE), ca);
+    is_well(&at);
     // Helm keeps its releases beside them.
     let names = || -> Vec<String> {
         at.secrets().lines().filter(|name| !name.contains("helm.release")).map(str::to_owned).collect()

@@ -268,7 +268,7 @@ pub fn agent_secret<'f>(plan: &Bootstrap, facts: &'f Facts) -> Action<'f> {
     let Certificates { issuer, new: Some(new), .. } = &facts.certificates else {
         return Action::new(Status::Found, "the agent's Secret is there");
     };
-    let (side, name, data) = (Side::Build, plan.secret_of(*issuer), new.data.clone());
+    let (side, name, data) = (Side::Build, facts.secret_of(plan, *issuer), new.data.clone());
     let (verb, write) = match &new.replaced {
         Some(there) => ("replaced", Write::Secret(side, there, data)),
         None => ("created", Write::NewSecret(side, name.clone(), "kubernetes.io/tls", data)),

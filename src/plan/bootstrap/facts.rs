@@ -37,6 +37,8 @@ pub struct Facts {
     pub gateway_ca: String,
     /// The agent of the planeID.
     pub agent: Option<Agent>,
+    /// Who issues that agent's certificate and the Secret that holds it, or its CA: a rotation gives it another name.
+    pub current: Option<(Issuer, String)>,
     /// What the chart is to call the agent, where that is another name than its default.
     pub agent_name: Option<String>,
     pub certificates: Certificates,
@@ -52,6 +54,12 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// The Secret that holds what an issuer makes, or is to.
+    pub fn secret_of(&self, plan: &Bootstrap, issuer: Issuer) -> NamespacedName {
+        let current = self.current.as_ref().filter(|(of, _)| *of == issuer);
+        current.map_or_else(|| plan.secret_of(issuer), |(_, name)| plan.beside(name))
+    }
+
     /// The existing plane, if its CA has all certificates of the one that it is to trust.
     pub fn trusting(&self) -> Option<&Plane> {
         let trusts = |held: &str| has_all(held, &self.certificates.ca);
@@ -115,7 +123,7 @@ pub fn values(plan: &Bootstrap, from: AgentCertificate, facts: &Facts) -> Value 
     let held = facts.agent.as_ref().and_then(|agent| agent.secret.as_deref());
     let tls = match from {
         AgentCertificate::Issued(issuer) => {
-            let secret = plan.secret_of(issuer).name;
+            let secret = facts.secret_of(plan, issuer).name;
             match issuer {
                 Issuer::Own => json!({"enabled": true, "clientSecretName": secret}),
                 Issuer::CertManager => json!({"enabled": true, "generateCerts": false, "caSecretName": secret}),

@@ -3,12 +3,12 @@
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::certificates::Certificates;
+use super::certificates::{Certificates, foreign};
 use super::decide::{self, CertManager, Difference, Question};
 use super::facts::{Facts, Namespace, Observability, change, values};
 use super::wish::{Bootstrap, CHART_SECRET, CaIn, Given};
 use crate::cluster::{self, Agent, comparable, labelled};
-use crate::estate::client_cas;
+use crate::estate::{self, client_cas};
 use crate::gateway::{Answer, GatewayUrl, Identity, PlaneTypes, ProbeError, Reply, plane_types, probe};
 use crate::manifest::to_yaml;
 use crate::pki::{self, Bundle, KeyAlgorithm, PrivateKey};
@@ -130,20 +130,39 @@ impl Run<'_> {
         let manager = self.manager().await;
         let (status, told) = manager.told();
         self.tell(status, &told);
+        self.facts.agent = self.agent().await?;
+        self.facts.current = self.current().await;
         let secrets = if plan.certificate.is_none() && plan.given.is_none() {
             let (own, ca) = (plan.secret_of(Issuer::Own), plan.secret_of(Issuer::CertManager));
             tokio::try_join!(build.secret(&own), build.secret(&ca))?
         } else {
             (None, None)
         };
-        self.from = decide::certificate(plan, &manager, secrets.0.as_ref(), secrets.1.as_ref(), control.now());
+        self.from = match (&self.facts.current, plan.certificate, &plan.given) {
+            (Some((issuer, _)), None, None) => AgentCertificate::Issued(*issuer),
+            _ => decide::certificate(plan, &manager, secrets.0.as_ref(), secrets.1.as_ref(), control.now()),
+        };
         if let (CertManager::Broken(why), AgentCertificate::Issued(Issuer::CertManager)) = (manager, self.from) {
             let command = build.target().command("kubectl get deployments -A -l app.kubernetes.io/name=cert-manager");
             return Err(Error::NoCertManager { why, command }.into());
         }
-        self.facts.agent = self.agent().await?;
         self.facts.agent_name = self.agent_name().await?;
         Ok(())
+    }
+
+    /// Who issues the certificate of an existing agent, and the Secret that holds it, or its CA, where a registration or a
+    /// rotation made that. A Secret that can't be read is reported where it is needed.
+    async fn current(&self) -> Option<(Issuer, String)> {
+        let (plan, Clusters { control, build }) = (self.plan, self.clusters);
+        let name = self.facts.agent.as_ref()?.pair()?;
+        let secret = build.secret(&name).await.ok()??;
+        if secret.certificate().is_some() {
+            let ca = estate::issuance(build, &name).await.ok()??.ca_secret?;
+            let is_made = ca.starts_with(&plan.secret_of(Issuer::CertManager).name);
+            return is_made.then_some((Issuer::CertManager, ca));
+        }
+        let is_ours = name.name != CHART_SECRET && foreign(plan.plane.plane_id(), &secret, control.now()).is_none();
+        is_ours.then_some((Issuer::Own, name.name))
     }
 
     /// Whether cert-manager works, beyond its CRDs: its controller is available, or its webhook at least admits an Issuer.
@@ -175,7 +194,11 @@ impl Run<'_> {
 
     async fn agent(&self) -> anyhow::Result<Option<Agent>> {
         let agents = match self.clusters.build.agents(&self.plan.build_namespace).await {
-            Err(cluster::Error::Forbidden { .. }) if self.from != AgentCertificate::Existing && !self.plan.install => {
+            Err(cluster::Error::Forbidden { .. })
+                if self.plan.certificate != Some(AgentCertificate::Existing)
+                    && self.plan.given.is_none()
+                    && !self.plan.install =>
+            {
                 return Ok(None);
             }
             agents => agents?,
@@ -212,7 +235,7 @@ impl Run<'_> {
         let (plan, Clusters { control, build }) = (self.plan, self.clusters);
         self.facts.certificates = match self.from {
             AgentCertificate::Issued(issuer) => {
-                let stored = build.secret(&plan.secret_of(issuer)).await?;
+                let stored = build.secret(&self.facts.secret_of(plan, issuer)).await?;
                 Certificates::issued(plan, issuer, stored, control.now())?
             }
             AgentCertificate::Existing => {
