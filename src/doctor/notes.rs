@@ -245,7 +245,7 @@ mod tests {
     use super::*;
     use crate::estate::{ClientCa, Few, Peers, Unavailable};
     use crate::pki::{KeyAlgorithm, ca};
-    use crate::plane::{Plane, Span};
+    use crate::plane::{Kind, Plane, Span};
     use rcgen::CertificateParams;
     use serde_json::json;
 
@@ -283,6 +283,7 @@ A8Beo0IXEy1I8uqKsr4eKJ3hLNcIHf7k56M5QCQKxcqfcSRUZF77jWrSNjGde7OI
             other_scope: Ok(()),
             observability_exists: Ok(true),
             events: Ok(vec![]),
+            successor: None,
             now,
         }
     }
@@ -398,5 +399,32 @@ A8Beo0IXEy1I8uqKsr4eKJ3hLNcIHf7k56M5QCQKxcqfcSRUZF77jWrSNjGde7OI
             text(json!({"metadata": {"finalizers": ["openchoreo.dev/clusterbuildplane-cleanup"]}})).contains("gateway")
         );
         assert!(text(json!({"metadata": {"creationTimestamp": "2026-01-02T00:00:00Z"}})).contains("minute"));
+    }
+
+    #[test]
+    fn a_later_controller_is_quiet_on_a_ca_that_cannot_be_read() {
+        let text = |word: &str, changed: serde_json::Value| {
+            let mut facts = facts(changed);
+            facts.plane.kind = Kind::of_word(word).unwrap();
+            let id = |note: &Note| note.id == "no-report" || note.id == "report-stale";
+            notes(&facts).into_iter().find(id).unwrap().text
+        };
+        let finalizer = |word: &str| json!({"finalizers": [Kind::of_word(word).unwrap().finalizer]});
+        let unreported = |word: &str, conditions: serde_json::Value| {
+            let status = json!({"agentConnection": null, "conditions": conditions});
+            text(word, json!({"metadata": finalizer(word), "status": status}))
+        };
+        let created = json!([{"type": "Created", "status": "True"}]);
+        assert!(unreported("cwp", json!([])).contains("the CA can't be read"));
+        assert!(!unreported("cwp", created).contains("the CA can't be read"));
+        assert!(!unreported("cbp", json!([])).contains("the CA can't be read"));
+        // A namespaced plane is looked at with each change.
+        let stale = json!({"agentConnection": {"lastHeartbeatTime": "2026-01-01T00:00:00Z"}, "observedGeneration": 1});
+        let stale = |word: &str, generation: i64| {
+            text(word, json!({"metadata": {"generation": generation}, "status": stale}))
+        };
+        assert!(stale("dp", 2).contains("could not take over the last change"));
+        assert!(!stale("dp", 1).contains("could not take over"));
+        assert!(!stale("cdp", 2).contains("could not take over"));
     }
 }
