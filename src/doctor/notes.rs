@@ -420,9 +420,8 @@ A8Beo0IXEy1I8uqKsr4eKJ3hLNcIHf7k56M5QCQKxcqfcSRUZF77jWrSNjGde7OI
         assert!(!unreported("cbp", json!([])).contains("the CA can't be read"));
         // A namespaced plane is looked at with each change.
         let stale = json!({"agentConnection": {"lastHeartbeatTime": "2026-01-01T00:00:00Z"}, "observedGeneration": 1});
-        let stale = |word: &str, generation: i64| {
-            text(word, json!({"metadata": {"generation": generation}, "status": stale}))
-        };
+        let stale =
+            |word: &str, generation: i64| text(word, json!({"metadata": {"generation": generation}, "status": stale}));
         assert!(stale("dp", 2).contains("could not take over the last change"));
         assert!(!stale("dp", 1).contains("could not take over"));
         assert!(!stale("cdp", 2).contains("could not take over"));

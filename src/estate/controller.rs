@@ -95,9 +95,10 @@ mod tests {
         let pods = [pod("old", old, PAIR_VOLUME), pod("new", new, PAIR_VOLUME), pod("other", old, "x")];
         let fake = Fake::of(pods.iter().cloned().chain([secret]));
         let known = Controller::of(&fake.cluster(), "n").await.unwrap().unwrap();
-        let ends: Vec<_> =
+        let mut ends: Vec<_> =
             known.running().map(|(pod, runs)| (pod.name.as_str(), runs.not_after().to_string())).collect();
-        assert_eq!(ends, [("old", "2026-04-01T00:00:00Z".into()), ("new", "2026-05-30T00:00:00Z".into())]);
+        ends.sort_unstable();
+        assert_eq!(ends, [("new", "2026-05-30T00:00:00Z".into()), ("old", "2026-04-01T00:00:00Z".into())]);
         // Without the Secret it is not known, and without the volume there is nothing to know.
         let without = Controller::of(&Fake::of(pods.clone()).cluster(), "n").await.unwrap().unwrap();
         assert_eq!(without.pair.as_ref().unwrap_err().message, "Secret n/tls does not exist");

@@ -47,7 +47,7 @@ static OF_DATA: &[Fault] = &[
     fault("a URL of https", |at| at.deploy(PLANE, "--server-url=https://localhost:1/ws"), "agent-server-url"),
     fault("still referenced by environments", blocked, "deletion"),
     fault("a change that the controller could not take over", not_taken_over, "controller"),
-    only_live("the gateway's certificate ended", |at| at.order("gateway expired"), "gateway-reachable"),
+    only_live("a gateway of another CA", |at| at.order("gateway stranger"), "gateway-reachable"),
 ];
 
 static OF_OBSERVABILITY: &[Fault] = &[
@@ -167,8 +167,9 @@ fn doctor_names_what_is_wrong_with_a_workflow_plane() {
     be_well(&at, "the forecast");
     controller(&at, 30, -5, 85);
     let told = run(&at, "forecast", &["-o", "json"]).expect(0).json();
-    let breaks = told["planes"][0]["breaks"].as_array().unwrap();
-    let of_controller = breaks.iter().find(|one| one["reason"] == "controller-certificate-expires").unwrap();
+    let plane = &told["planes"][0];
+    let mut breaks = std::iter::once(plane).chain(plane["next"].as_array().unwrap());
+    let of_controller = breaks.find(|one| one["reason"] == "controller-certificate-expires").unwrap();
     let date: jiff::Timestamp = of_controller["date"].as_str().unwrap().parse().unwrap();
     let days = date.duration_since(jiff::Timestamp::now()).as_hours() / 24;
     assert!((59..=60).contains(&days), "{of_controller}");
@@ -202,7 +203,7 @@ fn doctor_names_what_is_wrong_with_a_data_plane_of_a_namespace() {
     not_taken_over(&at);
     let told = diagnose(&at);
     assert!(message(&told, "controller").contains("could not take over the last change"), "{told:#}");
-    let page = run(&at, "describe", &[]).expect(0).stdout;
+    let page = at.control.run(&["describe", "dp/sick", "-n", "team"]).expect(0).stdout;
     assert!(page.contains("could not take over the last change"), "{page}");
 }
 

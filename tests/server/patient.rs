@@ -411,7 +411,8 @@ pub fn gateway_pod(at: &Estate, number: usize, arguments: &[&str]) {
     let name = format!("gateway-{number}");
     let mut spec = json!({"containers": [{"name": "cluster-gateway", "image": "gateway", "args": arguments}]});
     if at.subject.is_late() {
-        spec["nodeName"] = "double".into();
+        // Nothing there ends it.
+        (spec["nodeName"], spec["terminationGracePeriodSeconds"]) = ("double".into(), 0.into());
     }
     let status = json!({"conditions": [{"type": "Ready", "status": "True"}]});
     pod(at, &name, json!({"app": "gateway"}), spec, status);
