@@ -4,7 +4,7 @@
 use super::agents::{Pair, Running, secret};
 use super::issuance::{Issuance, issuance};
 use super::objects::{Collection, POD};
-use super::source::{Source, typed};
+use super::source::{Coverage, Source, typed};
 use super::unavailable::Unavailable;
 use crate::cluster::AgentPod;
 use crate::plane::NamespacedName;
@@ -35,8 +35,12 @@ impl Controller {
             Some((secret, AgentPod::of_container(typed(pod)?, CONTAINER)?))
         });
         let (names, pods): (Vec<_>, Vec<_>) = pods.await?.into_iter().unzip();
-        let Some(name) = names.into_iter().next() else {
-            return Ok(None);
+        let name = match names.into_iter().next() {
+            Some(name) => name,
+            None if source.coverage() == Coverage::Part => {
+                return Err(Unavailable::not_in_files("the controller's pods are not in the files"));
+            }
+            None => return Ok(None),
         };
         let name = NamespacedName { namespace: namespace.to_owned(), name };
         let (stored, issuance) = tokio::join!(secret(source, &name), issuance(source, &name));
@@ -63,6 +67,8 @@ mod tests {
 
     use super::*;
     use crate::cluster::Fake;
+    use crate::estate::Files;
+    use crate::plane::Snapshot;
 
     fn pod(name: &str, started: &str, volume: &str) -> Value {
         let statuses = json!([{
@@ -104,5 +110,6 @@ mod tests {
         assert_eq!(without.pair.as_ref().unwrap_err().message, "Secret n/tls does not exist");
         assert_eq!(without.running().count(), 0);
         assert!(Controller::of(&Fake::of(pods[2..].to_vec()).cluster(), "n").await.unwrap().is_none());
+        assert!(Controller::of(&Files::control(&Snapshot::default()), "n").await.is_err());
     }
 }
