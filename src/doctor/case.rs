@@ -16,7 +16,7 @@ pub struct Case {
     pub facts: Facts,
     /// Planes of the same planeID whose CA authorizes other agents.
     pub rivals: Few,
-    /// The build cluster's side; none where none was named.
+    /// What is in the agents' cluster; none where none was named.
     pub build: Option<Result<Arc<BuildCase>, Unavailable>>,
     /// Agents of the planeID in other namespaces there.
     pub elsewhere: Result<Vec<NamespacedName>, Unavailable>,
@@ -37,7 +37,7 @@ pub struct Shared {
     pub deployed: Result<Option<DeployedGateway>, Unavailable>,
     /// The connections that the gateway's logs tell of; read where the status does not count a plane's own agents.
     pub gateway_log: Result<GatewayLog, Unavailable>,
-    /// Whether an agent, of whatever planeID, was found in the build cluster at all.
+    /// Whether an agent, of whatever planeID, was found in the agents' cluster at all.
     pub has_agents: bool,
     /// Whether that cluster is the control plane's own.
     pub is_one_cluster: bool,
@@ -68,7 +68,7 @@ pub struct Heard {
     pub certificate: Option<Certificate>,
 }
 
-/// What a diagnosis knows of an agent in the build cluster.
+/// What a diagnosis knows of an agent in its cluster.
 pub struct BuildCase {
     pub agent: AgentFacts,
     /// The CA that the agent verifies the gateway against.
@@ -83,7 +83,7 @@ impl Case {
         self.shared.build_namespace.as_deref().unwrap_or(self.facts.plane.kind.family.helm_release)
     }
 
-    /// The build cluster's side, where it is known.
+    /// What is in the agents' cluster, where it is known.
     pub fn build(&self) -> Option<&BuildCase> {
         self.build.as_ref()?.as_deref().ok()
     }

@@ -66,7 +66,7 @@ pub static NOTES: &[Noted] = noted![
     "both-sources", Facts(both_sources), "The gateway reads the value, so a change of the Secret has no effect.";
     "status-shared", Facts(status_shared), "The status counts the agents of the planeID, not those of the plane.";
     "rotation-unfinished", Facts(rotation_unfinished), "The plane trusts the old CA and the new one. Run `choreoctl certs rotate` again to continue, or with --rollback to go back.";
-    "observability-missing", Facts(observability_missing), "The plane names an observability plane that does not exist: requests for logs and metrics of builds fail.";
+    "observability-missing", Facts(observability_missing), "The plane names an observability plane that does not exist: requests for logs and metrics fail.";
 ];
 
 /// What is no fault.

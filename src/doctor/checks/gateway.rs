@@ -163,12 +163,16 @@ pub fn gateway_api_exposed(case: &Case) -> Outcome {
     // Only the first Service ever has it.
     if first.has_api {
         let title = title(first.name, &first.by);
+        // What answered without a certificate needs no argument to show it.
+        let has_answered = matches!(&case.gateway.counted, Some(Ok(counted)) if !counted.is_shared);
         return match &gateway.arguments {
-            None => Outcome::skip(format!("{title} publishes the API, and the gateway's arguments are unknown")),
+            None if !has_answered => {
+                Outcome::skip(format!("{title} publishes the API, and the gateway's arguments are unknown"))
+            }
             Some(arguments) if arguments.is_mutual => {
                 Outcome::pass(format!("{title} publishes the API, which authenticates its clients (mutual TLS)"))
             }
-            Some(_) => exposed(
+            _ => exposed(
                 "without authentication",
                 "upgrade to OpenChoreo v1.2, or set clusterGateway.internalMtls.enabled=true (v1.0.3, v1.1.3 and later); until then limit who can reach the port",
             ),

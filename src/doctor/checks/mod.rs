@@ -94,13 +94,13 @@ macro_rules! checks {
 /// All checks, in the order of cause.
 pub static CHECKS: &[Check] = checks![
     "api-server" needs [], Ground(plane::api_server), "the control plane's API server answers",
-        "Nothing of the planes is known without it; the build cluster's side is told all the same.";
-    "crd" needs ["api-server"], Ground(plane::crd), "the control plane serves ClusterBuildPlane",
+        "Nothing of the planes is known without it; what is in the agents' cluster is told all the same.";
+    "crd" needs ["api-server"], Ground(plane::crd), "the control plane serves the kinds of the planes",
         "Helm never upgrades a CRD, so the one that is served may be of another release than the gateway; OpenChoreo 1.0 renamed the kind.";
     "rights" needs ["api-server"], Ground(plane::rights), "all that is looked at may be read",
         "What may not be read is never taken for healthy.";
     "plane-exists" needs ["api-server", "crd"], Plane(plane::plane_exists), "the plane can be read",
-        "Without the control plane only the build cluster's side is looked at.";
+        "Without the control plane only the agents' cluster is looked at.";
     "deletion" needs ["plane-exists"], Plane(plane::deletion), "the plane is not being deleted",
         "A plane that is being deleted waits for the controller, which waits for the gateway; with either of them down it hangs.";
     "client-ca-readable" needs ["plane-exists"], Plane(plane::client_ca_readable), "the CA that the plane names can be read",
@@ -118,10 +118,10 @@ pub static CHECKS: &[Check] = checks![
     "rotation" needs ["plane-exists"], Plane(plane::rotation), "no rotation of the CA is unfinished",
         "Between its stages the plane trusts the old CA and the new one. `choreoctl certs rotate` marks the plane with the annotation choreoctl.dev/rotation and keeps what it made in a Secret of the agent's namespace; run again it continues, and with --rollback it goes back.";
     "observability-plane" needs ["plane-exists"], Plane(plane::observability_plane), "the observability plane exists",
-        "A missing one shows nowhere in the status; requests for logs and metrics of builds fail later.";
+        "A missing one shows nowhere in the status; requests for logs and metrics fail later.";
     "plane-type-known" needs ["plane-exists"], Plane(plane::plane_type_known), "the gateway knows the plane's type",
         "OpenChoreo 1.0 renamed build planes to workflow planes: a gateway knows one of the two types and refuses agents of the other, and its controller looks after the kinds of its own release only. CRDs of both may be served.";
-    "agent-exists" needs [], Plane(agent::agent_exists), "the build cluster has an agent",
+    "agent-exists" needs [], Plane(agent::agent_exists), "the plane's cluster has an agent of the planeID",
         "The chart makes it a Deployment with the labels app=cluster-agent and app.kubernetes.io/component=cluster-agent.";
     "agent-plane-id" needs ["plane-exists", "agent-exists"], Agent(agent::agent_plane_id), "the agent runs as the plane's planeID",
         "Helm's clusterAgent accepts unknown keys: with planeId instead of planeID the agent runs as `default`.";
@@ -160,7 +160,7 @@ pub static CHECKS: &[Check] = checks![
     "controller" needs ["deletion", "plane-type-known", "gateway-running", "controller-certificate"], Plane(gateway::controller), "the controller reports on the plane",
         "Where it or the gateway is down the last report stays for ever; its lease and the gateway's pods tell which. From v1.0 on it reports nothing, either, on a plane whose CA can't be read when it first looks at it, or takes over a change of a namespaced one.";
     "connected" needs ["deletion", "controller"], Plane(gateway::connected), "an agent is connected",
-        "The controller tells of it once a minute. Builds that name no plane use the BuildPlane `default` of their namespace, then the ClusterBuildPlane `default`: any other has to be named.";
+        "The controller tells of it once a minute. What names no plane uses the one named `default`, of its namespace or of the cluster: any other has to be named.";
     "agent-authorized" needs ["connected", "gateway-reachable"], Plane(gateway::agent_authorized), "an agent is connected that this very plane lets in",
         "The status of a cluster-scoped plane counts the agents of the planeID: one whose CA trusts none of them says connected, too, and its requests get 403. Where the gateway's API can't be asked, its log tells whom it authorized.";
 ];
