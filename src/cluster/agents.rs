@@ -23,7 +23,7 @@ use crate::text::visible;
 
 /// By which the chart's agents are found, whatever the release is called.
 pub const LABELS: &str = "app=cluster-agent,app.kubernetes.io/component=cluster-agent";
-const CONTAINER: &str = "agent";
+pub const CONTAINER: &str = "agent";
 /// The agent's volume with its certificate and key.
 const PAIR_VOLUME: &str = "client-certs";
 /// The agent's volume with the gateway's CA.
@@ -146,13 +146,18 @@ pub struct AgentPod {
 impl AgentPod {
     /// Of a pod; none where it ended: it is a leftover then, and holds no connection.
     pub fn of(pod: Pod) -> Option<Self> {
+        Self::of_container(pod, CONTAINER)
+    }
+
+    /// The same of a pod that runs another program.
+    pub fn of_container(pod: Pod, container: &str) -> Option<Self> {
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         if matches!(phase, Some("Succeeded" | "Failed")) {
             return None;
         }
         let PodStatus { container_statuses, init_container_statuses, conditions, phase, .. } =
             pod.status.unwrap_or_default();
-        let status = container_statuses.into_iter().flatten().find(|status| status.name == CONTAINER);
+        let status = container_statuses.into_iter().flatten().find(|status| status.name == container);
         let status = status.unwrap_or_default();
         let ContainerState { running, waiting, terminated } = status.state.unwrap_or_default();
         let ended = status.last_state.and_then(|state| state.terminated);
@@ -303,20 +308,19 @@ impl Cluster {
         Ok(found.into_iter().filter_map(AgentPod::of).collect())
     }
 
-    /// The end of a pod's log.
-    pub async fn log(&self, agent: &Agent, pod: &AgentPod) -> Result<String, Error> {
-        self.log_part(agent, pod, LogParams { tail_lines: Some(50), ..LogParams::default() }).await
-    }
-
-    async fn log_part(&self, agent: &Agent, pod: &AgentPod, part: LogParams) -> Result<String, Error> {
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), &agent.name.namespace);
-        self.ask(api.logs(&pod.name, &LogParams { container: Some(CONTAINER.into()), ..part })).await
+    /// The last lines of a container's log.
+    pub async fn log(&self, pod: &NamespacedName, container: &str, lines: i64) -> Result<String, Error> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace);
+        let end = LogParams { container: Some(container.into()), tail_lines: Some(lines), ..LogParams::default() };
+        self.ask(api.logs(&pod.name, &end)).await
     }
 
     /// Whether an agent's pod logged that the gateway let it in; none where its log can't be read.
     pub async fn was_let_in(&self, agent: &Agent, pod: &AgentPod) -> Option<bool> {
-        let beginning = LogParams { limit_bytes: Some(1 << 20), ..LogParams::default() };
-        self.log_part(agent, pod, beginning).await.ok().map(|log| log.contains(LET_IN))
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &agent.name.namespace);
+        let container = Some(CONTAINER.into());
+        let beginning = LogParams { container, limit_bytes: Some(1 << 20), ..LogParams::default() };
+        self.ask(api.logs(&pod.name, &beginning)).await.ok().map(|log| log.contains(LET_IN))
     }
 
     /// Restarts an agent for a Secret as it stands. Where that was done already nothing happens.

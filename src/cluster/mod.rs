@@ -18,7 +18,7 @@ mod soften;
 mod target;
 mod watch;
 
-pub use agents::{Agent, AgentPod, CERT_MANAGER, LABELS, LET_IN, REVISION, StoredSecret, labelled};
+pub use agents::{Agent, AgentPod, CERT_MANAGER, CONTAINER, LABELS, LET_IN, REVISION, StoredSecret, labelled};
 pub use apply::{Change, comparable};
 pub use connection::{Cluster, Namespaces};
 pub use error::{Cause, Error, Rejection};

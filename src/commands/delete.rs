@@ -10,8 +10,8 @@ use super::objects::object_name;
 use super::{error_text, remains};
 use crate::args::{ChangeArgs, Lookup, PlaneClusterArgs, PlanesArgs, Session};
 use crate::cluster::{Cluster, Error, Event, Namespaces};
-use crate::doctor::lockout;
-use crate::plane::{DEFAULT_KIND, DryRun, Plane, Span};
+use crate::doctor::{held, lockout};
+use crate::plane::{DEFAULT_KIND, DryRun, Kind, Plane, Span};
 use crate::term::{Exit, Term, Waiting};
 use crate::text::visible;
 
@@ -108,6 +108,9 @@ async fn wait(cluster: &Cluster, mut planes: Vec<Plane>, timeout: Span, term: &T
     let started = Instant::now();
     let deadline = (timeout.seconds() > 0).then(|| started + timeout.duration());
     let mut waiting: Option<Waiting> = None;
+    // Only planes of kinds that have a successor can be left without a controller.
+    let is_old = planes.iter().any(|plane| plane.kind.successor().is_some());
+    let served = if is_old { cluster.served_kinds().await.unwrap_or_default() } else { Vec::new() };
     loop {
         let wake = if waiting.is_none() { started + PATIENCE } else { Instant::now() + Waiting::EVERY };
         let wake = deadline.map_or(wake, |deadline| wake.min(deadline));
@@ -130,29 +133,23 @@ async fn wait(cluster: &Cluster, mut planes: Vec<Plane>, timeout: Span, term: &T
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             drop(waiting);
-            term.error(&format!("the time ran out: {}", held(&planes)));
+            term.error(&format!("the time ran out: {}", told(&planes, &served)));
             return Ok(false);
         }
         match &mut waiting {
-            Some(waiting) => waiting.remind(&format!("still there: {}", held(&planes))),
-            None if started.elapsed() >= PATIENCE => waiting = Some(term.wait(&held(&planes))),
+            Some(waiting) => waiting.remind(&format!("still there: {}", told(&planes, &served))),
+            None if started.elapsed() >= PATIENCE => waiting = Some(term.wait(&told(&planes, &served))),
             None => {}
         }
     }
 }
 
-/// What holds planes that should be gone.
-fn held(planes: &[Plane]) -> String {
+/// What holds planes that should be gone. `served` are the kinds that the cluster has: with that which took the
+/// place of a plane's, no controller is taken to be left for the plane.
+fn told(planes: &[Plane], served: &[&'static Kind]) -> String {
     let words = planes.iter().map(|plane| {
-        let finalizers: Vec<_> =
-            plane.metadata.finalizers.iter().flatten().map(|finalizer| visible(finalizer)).collect();
-        let ours = finalizers.iter().any(|finalizer| finalizer == plane.kind.finalizer);
-        let why =
-            if ours { ", which the controller removes once the gateway has answered: are both running?" } else { "" };
-        match finalizers.as_slice() {
-            [] => format!("{} is going", visible(plane.name())),
-            finalizers => format!("{} is held by the finalizer {}{why}", visible(plane.name()), finalizers.join(", ")),
-        }
+        let replaced_by = plane.kind.successor().filter(|kind| served.contains(kind));
+        format!("{} {}", visible(plane.name()), held(plane, replaced_by))
     });
     words.collect::<Vec<_>>().join("; ")
 }
@@ -163,18 +160,15 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_holds_a_plane_is_named() {
-        let ours = Plane::default().kind.finalizer;
+    fn what_holds_each_plane_is_told() {
         let plane = |name: &str, finalizers: &[&str]| -> Plane {
             serde_json::from_value(json!({"metadata": {"name": name, "finalizers": finalizers}})).unwrap()
         };
-        let planes = [plane("a", &[]), plane("b", &["x/y"]), plane("c", &[ours])];
-        let told = held(&planes);
-        assert_eq!(
-            told,
-            format!(
-                "a is going; b is held by the finalizer x/y; c is held by the finalizer {ours}, which the controller removes once the gateway has answered: are both running?"
-            )
-        );
+        let planes = [plane("a", &[]), plane("b", &["x/y"]), plane("c", &[DEFAULT_KIND.finalizer])];
+        let running = told(&planes, &[]);
+        assert!(running.starts_with("a is going; b is held by the finalizer x/y; c is held by "), "{running}");
+        assert!(running.ends_with("are both running?"), "{running}");
+        let successors: Vec<_> = DEFAULT_KIND.successor().into_iter().collect();
+        assert!(told(&planes, &successors).contains("no controller removes it: ClusterWorkflowPlane"));
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::cluster::{AgentPod, LET_IN, Target};
-use crate::estate::{AgentFacts, Facts, Few, Pair, Running, ServicePods, Unavailable};
-use crate::gateway::{Counted, GatewayUrl, ProbeError, Reply};
+use crate::estate::{AgentFacts, Controller, DeployedGateway, Facts, Few, GatewayLog, Pair, Running, Unavailable};
+use crate::gateway::{Counted, GatewayUrl, PlaneTypes, ProbeError, Reply};
 use crate::pki::{Certificate, Remaining, Verdict};
-use crate::plane::NamespacedName;
+use crate::plane::{Kind, NamespacedName, Release};
 
 pub struct Case {
     /// Whether the plane itself could be read.
@@ -16,7 +16,7 @@ pub struct Case {
     pub facts: Facts,
     /// Planes of the same planeID whose CA authorizes other agents.
     pub rivals: Few,
-    /// The build cluster's side; none where none was named.
+    /// What is in the agents' cluster; none where none was named.
     pub build: Option<Result<Arc<BuildCase>, Unavailable>>,
     /// Agents of the planeID in other namespaces there.
     pub elsewhere: Result<Vec<NamespacedName>, Unavailable>,
@@ -31,9 +31,13 @@ pub struct Shared {
     pub gateway_ca: Result<String, Unavailable>,
     /// When the controller last renewed its lease; none where there is no lease.
     pub lease: Result<Option<Timestamp>, Unavailable>,
-    /// The gateway's pods; none where it has no Service here.
-    pub gateway_pods: Result<Option<ServicePods>, Unavailable>,
-    /// Whether an agent, of whatever planeID, was found in the build cluster at all.
+    /// The controller, where it presents a certificate to the gateway.
+    pub controller: Result<Option<Controller>, Unavailable>,
+    /// The gateway's Services and pods; none where it has no Service here.
+    pub deployed: Result<Option<DeployedGateway>, Unavailable>,
+    /// The connections that the gateway's logs tell of; read where the status does not count a plane's own agents.
+    pub gateway_log: Result<GatewayLog, Unavailable>,
+    /// Whether an agent, of whatever planeID, was found in the agents' cluster at all.
     pub has_agents: bool,
     /// Whether that cluster is the control plane's own.
     pub is_one_cluster: bool,
@@ -56,13 +60,15 @@ pub struct Heard {
     pub reply: Option<Result<Reply, Arc<ProbeError>>>,
     /// Whether a certificate was shown to it.
     pub presented: bool,
-    /// The agents that it has for this plane; none where it doesn't tell.
-    pub counted: Option<Counted>,
+    /// The plane types that it knows; none where it lists none.
+    pub types: Option<PlaneTypes>,
+    /// The agents that it has for this plane, or why it does not tell; none where it was not asked.
+    pub counted: Option<Result<Counted, String>>,
     /// Its own certificate.
     pub certificate: Option<Certificate>,
 }
 
-/// What a diagnosis knows of an agent in the build cluster.
+/// What a diagnosis knows of an agent in its cluster.
 pub struct BuildCase {
     pub agent: AgentFacts,
     /// The CA that the agent verifies the gateway against.
@@ -77,7 +83,7 @@ impl Case {
         self.shared.build_namespace.as_deref().unwrap_or(self.facts.plane.kind.family.helm_release)
     }
 
-    /// The build cluster's side, where it is known.
+    /// What is in the agents' cluster, where it is known.
     pub fn build(&self) -> Option<&BuildCase> {
         self.build.as_ref()?.as_deref().ok()
     }
@@ -131,6 +137,27 @@ impl Case {
         self.plane.is_err() || ca || build
     }
 
+    /// The gateway in the control plane's cluster.
+    pub fn deployed(&self) -> Option<&DeployedGateway> {
+        self.shared.deployed.as_ref().ok()?.as_ref()
+    }
+
+    /// The release of the gateway: by the plane types that it knows, otherwise by its chart's label.
+    pub fn release(&self) -> Option<Release> {
+        let told = self.gateway.types.as_ref().map(PlaneTypes::release);
+        told.unwrap_or_else(|| self.deployed()?.release)
+    }
+
+    /// What took the place of the plane's kind, where the control plane's release has no controller for it any more, or not
+    /// yet. Where the release is unknown, by what the cluster serves.
+    pub fn replaced_by(&self) -> Option<&'static Kind> {
+        let kind = self.facts.plane.kind;
+        match self.release() {
+            Some(release) => kind.in_release(release).filter(|other| *other != kind),
+            None => self.facts.successor,
+        }
+    }
+
     /// When the last certificate ends that the agent verifies the gateway against.
     pub fn server_ca_ends(&self) -> Option<Timestamp> {
         let text = self.build()?.server_ca.as_ref().ok()?;
@@ -152,10 +179,14 @@ pub fn complaint(line: &str) -> Option<&'static (&'static str, &'static str)> {
 /// What the agent logs, and what it means.
 static COMPLAINTS: &[(&str, &str)] = &[
     ("malformed ws or wss URL", "its server URL begins with https://"),
+    ("use wss://", "its server URL does not begin with wss://"),
+    ("plane-type must be", "its image is of another release, which has no such plane type"),
     ("failed to load client certificate", "key and certificate don't fit or don't parse"),
-    ("failed to create agent", "its plane type is of another release, or its certificate can't be used"),
+    // Up to v1.2.3 these are warnings; later agents don't start.
     ("failed to parse server CA certificate", "the ConfigMap with the gateway's CA holds no certificate"),
     ("failed to read server CA certificate", "the ConfigMap with the gateway's CA has no key ca.crt"),
+    ("no server CA is configured", "its arguments name no file with the gateway's CA"),
+    ("failed to create agent", "its plane type is of another release, or its certificate can't be used"),
     ("certificate signed by unknown authority", "it has another CA than the gateway's"),
     ("certificate is valid for", "the gateway's certificate lacks the name that it uses"),
     ("doesn't contain any IP SANs", "the gateway's certificate lacks the name that it uses"),
@@ -165,3 +196,28 @@ static COMPLAINTS: &[(&str, &str)] = &[
     ("i/o timeout", "the network doesn't lead to its server URL"),
     ("bad handshake", "the gateway refuses it"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_agents_complaints_are_told_apart() {
+        let failed = |error: &str| format!(r#"{{"level":"ERROR","msg":"failed to create agent","error":"{error}"}}"#);
+        let meaning = |line: &str| complaint(line).map(|(_, meaning)| *meaning).unwrap_or_default();
+        let parse = "failed to parse server CA certificate /ca-certs/ca.crt: no valid certificates found";
+        for (line, part) in [
+            (failed(parse), "holds no certificate"),
+            (failed("failed to read server CA certificate /ca-certs/ca.crt: no such file"), "no key ca.crt"),
+            (failed("TLS is enabled but no server CA is configured: set --server-ca-path"), "name no file"),
+            (failed("TLS is enabled but the server URL scheme is https: use wss:// instead"), "begin with wss://"),
+            (failed("something else"), "of another release, or its certificate"),
+            ("Error: plane-type must be 'dataplane' or 'workflowplane', got: buildplane".into(), "image is of another"),
+        ] {
+            assert!(meaning(&line).contains(part), "{line}: {}", meaning(&line));
+        }
+        for line in ["received GOAWAY from gateway, reconnecting", "reconnecting after GOAWAY", LET_IN] {
+            assert!(complaint(line).is_none(), "{line}");
+        }
+    }
+}

@@ -11,7 +11,9 @@ use super::gather::gather;
 use super::reach::Reach;
 use super::redact::{hide_tokens, kept};
 use crate::cluster::{CERT_MANAGER, Cluster, Error, LET_IN, Namespaces};
-use crate::estate::{CERTIFICATE, CERTIFICATE_REQUEST, Events, Extent, ISSUER, Record, Recording, Unavailable, marks};
+use crate::estate::{
+    CERTIFICATE, CERTIFICATE_REQUEST, Events, Extent, GatewayLog, ISSUER, Record, Recording, Unavailable, marks,
+};
 use crate::plane::{DUMPED, KINDS, Kind, LOG, Plane, PlaneKey, SIDE, Side};
 
 /// The objects around planes as one List, and what could not be read.
@@ -119,9 +121,13 @@ fn add(
     unread.into_iter().map(|(path, why)| format!("{path}: {why}")).collect()
 }
 
-/// Leaves out Certificates that write other Secrets than those that agents mount, and what belongs to these.
+/// Leaves out Certificates that write other Secrets than those that agents and the controller mount, and what belongs to
+/// these.
 fn only_concerned(objects: &mut Vec<Value>) {
-    let volumes = |object: &Value| object.pointer("/spec/template/spec/volumes").and_then(Value::as_array).cloned();
+    let volumes = |object: &Value| {
+        let volumes = object.pointer("/spec/template/spec/volumes").or(object.pointer("/spec/volumes"));
+        volumes.and_then(Value::as_array).cloned()
+    };
     let mounted: BTreeSet<_> = objects
         .iter()
         .flat_map(|object| volumes(object).unwrap_or_default())
@@ -149,7 +155,11 @@ fn finish(item: &mut Value, at: Timestamp) {
     };
     annotations[DUMPED] = at.to_string().into();
     if let Some(log) = annotations.get(LOG).and_then(Value::as_str) {
-        let told: Vec<_> = log.lines().filter(|line| complaint(line).is_some() || line.contains(LET_IN)).collect();
+        let told = log.lines().filter_map(|line| match GatewayLog::kept(line) {
+            None if complaint(line).is_some() || line.contains(LET_IN) => Some(line.to_owned()),
+            kept => kept,
+        });
+        let told: Vec<_> = told.collect();
         annotations[LOG] = told.join("\n").into();
     }
 }

@@ -16,7 +16,7 @@ use snapbox::{assert_data_eq, file};
 
 use super::{AgentsIn, CHECKS, Checked, Gathered, Reach, Status, checks, gather, is_healthy, root_cause};
 use crate::estate::{Cause, Extent, Files, Unavailable};
-use crate::gateway::{Answer, Counted, ProbeError, Reply};
+use crate::gateway::{Answer, Counted, PlaneTypes, ProbeError, Reply};
 use crate::plane::{DEFAULT_KIND, DUMPED, KEY_FITS, LOG, Plane, SIDE, Snapshot};
 
 const PLANE: &str = "sick";
@@ -180,6 +180,29 @@ impl Estate {
         metadata["deletionTimestamp"] = time;
     }
 
+    /// The controller's pod, which read this certificate for the gateway when it started, a day ago.
+    fn controller(&mut self, name: &str) {
+        let certificate = STANDARD.encode(self.certificate(name).as_str().unwrap());
+        let metadata = |name: &str| {
+            let labels = json!({"app.kubernetes.io/component": "controller-manager"});
+            json!({"name": name, "namespace": CONTROL, "labels": labels, "annotations": {}})
+        };
+        let running = json!({"running": {"startedAt": self.ago(86_400)}});
+        let container = json!({
+            "name": "manager", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": running,
+        });
+        let volume = json!({"name": "cluster-gateway-client-tls", "secret": {"secretName": "controller-tls"}});
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": metadata("controller-tls"), "data": {"tls.crt": certificate},
+        });
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": metadata("controller"),
+            "spec": {"containers": [], "volumes": [volume]}, "status": {"containerStatuses": [container]},
+        });
+        self.add("control", secret);
+        self.add("control", pod);
+    }
+
     /// Another plane, with a recorded CA or its own.
     fn twin(&mut self, plane_id: &str, ca: Option<&str>) {
         let mut twin = self.plane().clone();
@@ -236,9 +259,26 @@ fn all_answer(gathered: &mut Gathered) {
     gathered.ground.api_server = Ok("v1.36.3".into());
     for case in &mut gathered.cases {
         case.gateway.presented = true;
-        case.gateway.counted = Some(Counted { connected_agents: 1 });
+        case.gateway.counted = Some(Ok(counted(1)));
+        case.gateway.types = types("buildplane");
     }
     answers(gathered, Answer::Authorized, SignedDuration::ZERO);
+}
+
+/// At the agents' port, as in v0.x.
+fn counted(connected_agents: i64) -> Counted {
+    Counted { connected_agents, is_shared: true }
+}
+
+/// The plane types of a gateway of v0.x or v1.x.
+fn types(of_builds: &str) -> Option<PlaneTypes> {
+    let list = format!("invalid planeType: must be 'dataplane', '{of_builds}', or 'observabilityplane'");
+    PlaneTypes::of_refusal(&list)
+}
+
+/// The gateway is of v1.x.
+fn later(gathered: &mut Gathered) {
+    gathered.cases[0].gateway.types = types("workflowplane");
 }
 
 /// The gateway says so, by a clock that is so much ahead.
@@ -361,6 +401,15 @@ static FAULTS: &[Row] = &[
         "no observability plane",
         |at| at.plane()["spec"]["observabilityPlaneRef"] = json!({"name": "none"}),
         "warn observability-plane",
+    ),
+    row("a gateway of a later release", |at| at.live = Some(later), "fail plane-type-known"),
+    row(
+        "held by a finalizer of an older release",
+        |at| {
+            at.held();
+            at.live = Some(later);
+        },
+        "fail deletion, fail plane-type-known",
     ),
     // The agent.
     row("no agent", |at| at.remove("Deployment", AGENT), "fail agent-exists"),
@@ -485,6 +534,15 @@ static FAULTS: &[Row] = &[
         |at| at.live = Some(|gathered| answers(gathered, Answer::NoPlane, SignedDuration::ZERO)),
         "fail gateway-answer",
     ),
+    row(
+        "an API at the agents' port, which is published",
+        |at| {
+            at.object("Service", "cluster-gateway")["spec"]["type"] = "LoadBalancer".into();
+            at.live = Some(|_| ());
+        },
+        "warn gateway-api-exposed",
+    ),
+    row("the controller's certificate ended", |at| at.controller("leaf that ended"), "fail controller-certificate"),
     row("nobody reports", Estate::stale, "fail controller"),
     row(
         "the controller is down",
@@ -499,7 +557,7 @@ static FAULTS: &[Row] = &[
     row("an agent that was connected", disconnected, "fail connected"),
     row(
         "an agent that only another plane authorizes",
-        |at| at.live = Some(|gathered| gathered.cases[0].gateway.counted = Some(Counted { connected_agents: 0 })),
+        |at| at.live = Some(|gathered| gathered.cases[0].gateway.counted = Some(Ok(counted(0)))),
         "fail agent-authorized",
     ),
     // Of two faults the one that comes first in the order of cause.

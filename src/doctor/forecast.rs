@@ -47,6 +47,8 @@ reasons! {
     CaExpires = "ca-expires", "After the last certificate of the CA has expired the gateway refuses every agent.";
     /// The gateway's own certificate ends.
     GatewayCertificateExpires = "gateway-certificate-expires", "The gateway reads its certificate once, when it starts: agents refuse an expired one.";
+    /// What the controller presents to the gateway ends: it read it once, at its start.
+    ControllerCertificateExpires = "controller-certificate-expires", "The controller reads its client certificate for the gateway once, when it starts (v1.2.0 and later): after its end the gateway refuses it, so that nothing is reported and deletions hang, while agents stay connected. Restart it before.";
     /// What the agent verifies the gateway against ends.
     GatewayCaExpires = "gateway-ca-expires", "The agents verify the gateway against this CA, and refuse it once that has expired.";
 }
@@ -79,6 +81,7 @@ pub fn forecast(case: &Case, at: Timestamp) -> Vec<Break> {
         breaks.extend(of_secret(pair, verdict, at));
     }
     breaks.extend(of_gateway(case));
+    breaks.extend(of_controller(case));
     breaks.sort();
     let mut seen = BTreeSet::new();
     breaks.retain(|one| seen.insert(one.reason));
@@ -103,7 +106,7 @@ fn of_ca(case: &Case, at: Timestamp) -> Vec<Break> {
         let message = "the last CA certificate expires: no agent can connect after that";
         breaks.push(Break::new(last, Reason::CaExpires, message));
     }
-    // Whether cert-manager made what is pinned is known with the build cluster only.
+    // Whether cert-manager made what is pinned is known with the agents' cluster only.
     let renewed = |leaf: &&Certificate| {
         let presented = |pair: &Pair| pair.cert_manager.is_some() && pair.leaf().der == leaf.der;
         // One that ended beside a CA is a leftover.
@@ -170,6 +173,21 @@ fn of_secret(pair: &Pair, verdict: Verdict, at: Timestamp) -> Option<Break> {
         }
         Verdict::Unknown(_) => None,
     }
+}
+
+/// What the controller presents to the gateway.
+fn of_controller(case: &Case) -> Option<Break> {
+    let controller = case.shared.controller.as_ref().ok()?.as_ref()?;
+    let (_, running) = controller.running().min_by_key(|(_, running)| running.not_after())?;
+    let message = match running {
+        Running::Known(_) => {
+            "the certificate that the controller presents to the gateway expires: restart it before, once its Secret holds the next certificate"
+        }
+        Running::Unknown { .. } => {
+            "the certificate that the controller presents to the gateway expires at this date at the latest: restart the controller"
+        }
+    };
+    Some(Break::new(running.not_after(), Reason::ControllerCertificateExpires, message))
 }
 
 fn of_gateway(case: &Case) -> Vec<Break> {

@@ -13,9 +13,10 @@ use super::ground::Ground;
 use super::reach::{AgentsIn, Gateways, Reach};
 use crate::cluster::{Agent, Error};
 use crate::estate::{
-    self, AT_ONCE, AgentFacts, Coverage, Extent, Facts, Neighbours, Secrets, Source, Surroundings, Unavailable, grouped,
+    self, AT_ONCE, AgentFacts, Controller, Coverage, DeployedGateway, Extent, Facts, GatewayLog, Neighbours, Secrets,
+    Source, Surroundings, Unavailable, grouped,
 };
-use crate::plane::{Family, Kind, NamespacedName, Plane, PlaneKey, rotation_secret};
+use crate::plane::{Family, Kind, NamespacedName, Plane, PlaneKey, Scope, rotation_secret};
 use crate::text::visible;
 
 /// What was gathered of planes, and what they stand on.
@@ -62,23 +63,41 @@ struct Common {
 /// What there is to know of planes in a cluster.
 pub async fn gather<S: Source>(reach: &Reach<'_, S>, planes: Vec<Plane>, extent: &Extent) -> Gathered {
     let (control, namespace) = (reach.control, reach.control_namespace);
-    let (ground, surroundings, gateway_ca, lease, gateway_pods, agents) = tokio::join!(
+    // The status of a namespaced plane counts its own agents.
+    let needs_log = planes.iter().any(|plane| plane.kind.scope == Scope::Cluster);
+    let (ground, surroundings, gateway_ca, lease, gateway, controller, agents) = tokio::join!(
         Ground::of(control, &reach.kinds),
         Surroundings::of(control, &planes, extent, Secrets::OfTheirPlaneIds),
         estate::gateway_ca(control, namespace),
         estate::lease(control, namespace),
-        estate::gateway_pods(control, namespace),
+        gateway(control, namespace, needs_log),
+        Controller::of(control, namespace),
         agents(reach, families(planes.iter().map(|plane| plane.kind))),
     );
     let (everywhere, is_one_cluster) = everywhere(reach, agents.as_ref(), &planes).await;
     let staged = staged(reach, agents.as_ref(), &surroundings.neighbours, &planes).await;
     let facts: Vec<_> = planes.into_iter().map(|plane| surroundings.facts(plane)).collect();
     let unread = Shared::unread(reach, agents.as_ref(), &Unavailable::not_in_files("it was not read"));
-    let shared = Arc::new(Shared { gateway_ca, lease, gateway_pods, is_one_cluster, ..unread });
+    let (deployed, gateway_log) = gateway;
+    let shared = Arc::new(Shared { gateway_ca, lease, controller, deployed, gateway_log, is_one_cluster, ..unread });
     let (neighbours, gateways) = (surroundings.neighbours, Gateways::default());
     let common = Common { neighbours, agents, everywhere, staged, gateways, shared };
     let cases = stream::iter(facts).map(|facts| common.case(reach, facts)).buffered(AT_ONCE).collect().await;
     Gathered::new(ground, cases)
+}
+
+/// The gateway as the cluster runs it, and what its logs tell, where that is needed.
+async fn gateway(
+    control: &impl Source,
+    namespace: &str,
+    needs_log: bool,
+) -> (Result<Option<DeployedGateway>, Unavailable>, Result<GatewayLog, Unavailable>) {
+    let deployed = DeployedGateway::of(control, namespace).await;
+    let log = match &deployed {
+        Ok(Some(gateway)) if needs_log => GatewayLog::of(control, namespace, gateway).await,
+        _ => Ok(GatewayLog::default()),
+    };
+    (deployed, log)
 }
 
 /// What the planes' cluster has of planes where the control plane says nothing of them. Without names those of its agents'
@@ -134,7 +153,9 @@ impl Shared {
         Self {
             gateway_ca: Err(why.clone()),
             lease: Err(why.clone()),
-            gateway_pods: Err(why.clone()),
+            controller: Err(why.clone()),
+            deployed: Err(why.clone()),
+            gateway_log: Err(why.clone()),
             has_agents: agents.into_iter().flat_map(HashMap::values).flatten().any(|agents| !agents.all.is_empty()),
             is_one_cluster: false,
             is_named: reach.named,
@@ -164,7 +185,7 @@ impl Common {
             rivals: self.neighbours.rivals(&plane.key(), id, &facts.client_ca),
             elsewhere: elsewhere.map_err(Clone::clone),
             staged: self.staged.get(of_id).cloned(),
-            gateway: self.gateways.ask(reach, plane, known, &self.shared.gateway_ca).await,
+            gateway: self.gateways.ask(reach, plane, known, &self.shared).await,
             shared: self.shared.clone(),
             build,
             facts,

@@ -121,8 +121,11 @@ fn of_all<'c>(case: &'c Case, take: &mut Take<'_, 'c>) {
     let lease = ("get", "coordination.k8s.io", "leases", at);
     take(Side::Control, shared.gateway_ca.as_ref().err(), &[("get", "", "secrets", at)]);
     take(Side::Control, shared.lease.as_ref().err(), &[lease]);
-    let pods = [("get", "", "services", at), ("list", "", "pods", at)];
-    take(Side::Control, shared.gateway_pods.as_ref().err(), &pods);
+    let pods = ("list", "", "pods", at);
+    take(Side::Control, shared.deployed.as_ref().err(), &[("get", "", "services", at), pods]);
+    take(Side::Control, shared.gateway_log.as_ref().err(), &[("get", "", "pods/log", at)]);
+    let pair = shared.controller.as_ref().ok().and_then(Option::as_ref).and_then(|known| known.pair.as_ref().err());
+    take(Side::Control, shared.controller.as_ref().err().or(pair), &[pods, ("get", "", "secrets", at)]);
 }
 
 fn of_plane<'c>(case: &'c Case, take: &mut Take<'_, 'c>) {

@@ -5,6 +5,7 @@
 
 mod case;
 mod checks;
+mod deletion;
 mod dump;
 mod explained;
 #[cfg(test)]
@@ -21,6 +22,7 @@ pub use case::Case;
 pub use checks::{CHECKS, Checked, Hint, Status, checks, is_healthy, root_cause, unchecked, warnings};
 #[cfg(test)]
 pub use checks::{Outcome, Unchecked};
+pub use deletion::held;
 pub use dump::dump;
 pub use explained::explained;
 pub use forecast::{Break, Reason, forecast};

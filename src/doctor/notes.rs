@@ -5,9 +5,10 @@ use std::cell::LazyCell;
 
 use serde::Serialize;
 
+use super::deletion::held;
 use crate::estate::Facts;
 use crate::pki::{Defect, DefectKind, SOON};
-use crate::plane::{DEFAULT_OBSERVABILITY, ROTATION, Scope, State};
+use crate::plane::{DEFAULT_OBSERVABILITY, Plane, ROTATION, Release, Scope, State};
 use crate::text::visible;
 use crate::validate;
 
@@ -47,10 +48,10 @@ macro_rules! noted {
 
 /// Faults, the most pressing first.
 pub static NOTES: &[Noted] = noted![
-    "deletion-held", Facts(deletion_held), "The controller removes its finalizer once the gateway has answered; while one of them is down the deletion does not end.";
-    "report-stale", Facts(report_stale), "The controller reports once a minute. An old report says nothing about the agent now.";
+    "deletion-held", Facts(deletion_held), "The controller removes its finalizer once the gateway has answered; while one of them is down the deletion does not end. From OpenChoreo v1.0 on no controller removes that of a build plane.";
+    "report-stale", Facts(report_stale), "The controller reports once a minute. An old report says nothing about the agent now. From OpenChoreo v1.0 on nothing is reported on a namespaced plane, either, whose CA was changed to one that can't be read.";
     "never-connected", Facts(never_connected), "A registration fault: usually another planeID, or a CA that does not verify the agent's certificate. `choreoctl doctor` names it.";
-    "no-report", Facts(no_report), "The controller has not reported on the plane: it does not run, cannot reach the gateway, or the gateway cannot read the CA.";
+    "no-report", Facts(no_report), "The controller has not reported on the plane: it does not run, cannot reach the gateway's API, or the gateway cannot read the CA.";
     "heartbeat-ahead", Facts(heartbeat_ahead), "The gateway dates heartbeats by its own clock, and ages are counted by the API server's.";
     "ca-unreadable", Facts(ca_unreadable), "The gateway skips a plane whose CA it can't read.";
     DefectKind::Expired.id(), Ca(DefectKind::Expired), "The gateway verifies an agent's certificate at each connection; a connection that exists stays.";
@@ -65,7 +66,7 @@ pub static NOTES: &[Noted] = noted![
     "both-sources", Facts(both_sources), "The gateway reads the value, so a change of the Secret has no effect.";
     "status-shared", Facts(status_shared), "The status counts the agents of the planeID, not those of the plane.";
     "rotation-unfinished", Facts(rotation_unfinished), "The plane trusts the old CA and the new one. Run `choreoctl certs rotate` again to continue, or with --rollback to go back.";
-    "observability-missing", Facts(observability_missing), "The plane names an observability plane that does not exist: requests for logs and metrics of builds fail.";
+    "observability-missing", Facts(observability_missing), "The plane names an observability plane that does not exist: requests for logs and metrics fail.";
 ];
 
 /// What is no fault.
@@ -73,7 +74,7 @@ pub static REMARKS: &[Noted] = noted![
     "report-pending", Facts(report_pending), "The controller reports on a new plane after about a minute.";
     "plane-id-left-out", Facts(plane_id_left_out), "The reference takes the name for it; the CRDs of releases to v0.17 require it.";
     "observability-default-missing", Facts(observability_default_missing), "Without a reference the observability plane named default is used, where there is one.";
-    "generation-behind", Facts(generation_behind), "The controller looks at the spec once. The gateway reads the CA at each connection.";
+    "generation-behind", Facts(generation_behind), "The controller looks at the spec of a cluster-scoped plane once, and at that of a namespaced one at each change. The gateway reads the CA at each connection.";
 ];
 
 /// What is wrong with a plane.
@@ -100,17 +101,41 @@ fn state(facts: &Facts) -> State {
 }
 
 fn deletion_held(facts: &Facts) -> Option<String> {
-    (state(facts) == State::Deleting).then(|| {
-        let finalizers = facts.plane.metadata.finalizers.iter().flatten();
-        let held: Vec<_> = finalizers.map(|finalizer| visible(finalizer)).collect();
-        format!("its deletion waits for {}: the controller removes it once the gateway answered; with either of them down it hangs", held.join(", "))
-    })
+    (state(facts) == State::Deleting)
+        .then(|| format!("it is being deleted, and {}", held(&facts.plane, facts.successor)))
 }
 
 fn report_stale(facts: &Facts) -> Option<String> {
-    (state(facts) == State::Stale).then(|| {
-        "the last report is old: the controller or the gateway is down, and what the agent does is unknown".into()
+    let why = not_taken_over(&facts.plane).unwrap_or("the controller or the gateway is down");
+    (state(facts) == State::Stale).then(|| format!("the last report is old: {why}, and what the agent does is unknown"))
+}
+
+/// How far the controller is behind the spec: what it has seen, and what there is.
+fn behind(plane: &Plane) -> Option<(i64, i64)> {
+    let (observed, now) = (plane.status.as_ref()?.observed_generation?, plane.metadata.generation?);
+    (observed < now).then_some((observed, now))
+}
+
+/// Why a namespaced plane whose last change the controller has not taken over is not reported on, as from v1.0 on.
+pub fn not_taken_over(plane: &Plane) -> Option<&'static str> {
+    let is_meant = plane.kind.scope == Scope::Namespaced && plane.kind.family.releases.contains(&Release::V1);
+    behind(plane).filter(|_| is_meant).map(|_| {
+        "the controller could not take over the last change, as the CA can't be read, or the gateway's API can't be reached"
     })
+}
+
+/// Why there is no report on a plane, by what the controller has done so far.
+pub fn unreported(plane: &Plane) -> &'static str {
+    let is_held = plane.metadata.finalizers.iter().flatten().any(|one| one == plane.kind.finalizer);
+    let is_created = plane.status.iter().flat_map(|status| &status.conditions).any(|one| one.kind == "Created");
+    match (is_held, is_created) {
+        (false, _) => "no controller looks after this plane",
+        // Up to v0.17 the condition was set whatever the gateway answered.
+        (true, false) if plane.kind.release() == Release::V1 => {
+            "the CA can't be read, or the controller can't reach the gateway's API, so that it never set the condition Created"
+        }
+        (true, _) => "the controller can't reach the gateway, or the gateway can't parse the CA",
+    }
 }
 
 fn never_connected(facts: &Facts) -> Option<String> {
@@ -123,13 +148,8 @@ fn never_connected(facts: &Facts) -> Option<String> {
 }
 
 fn no_report(facts: &Facts) -> Option<String> {
-    let mut finalizers = facts.plane.metadata.finalizers.iter().flatten();
-    let why = if finalizers.any(|finalizer| finalizer.ends_with("-cleanup")) {
-        "no report: the controller can't reach the gateway, or the gateway can't parse the CA"
-    } else {
-        "no report and no finalizer: no controller looks after this plane"
-    };
-    (state(facts) == State::Unreported && !facts.is_new()).then(|| why.into())
+    let why = unreported(&facts.plane);
+    (state(facts) == State::Unreported && !facts.is_new()).then(|| format!("there is no report: {why}"))
 }
 
 fn report_pending(facts: &Facts) -> Option<String> {
@@ -210,13 +230,14 @@ fn observability_default_missing(facts: &Facts) -> Option<String> {
 }
 
 fn generation_behind(facts: &Facts) -> Option<String> {
-    let observed = facts.plane.status.as_ref()?.observed_generation?;
-    let generation = facts.plane.metadata.generation?;
-    (observed < generation).then(|| {
-        format!(
-            "observedGeneration is {observed} of {generation}: the controller looks at the spec once, and a changed CA applies from the agent's next connection on"
-        )
-    })
+    let (observed, generation) = behind(&facts.plane)?;
+    let why = match facts.plane.kind.scope {
+        Scope::Cluster => {
+            "the controller looks at the spec once, and a changed CA applies from the agent's next connection on"
+        }
+        Scope::Namespaced => "the controller has not taken over the last change yet",
+    };
+    Some(format!("observedGeneration is {observed} of {generation}: {why}"))
 }
 
 #[cfg(test)]
@@ -224,7 +245,7 @@ mod tests {
     use super::*;
     use crate::estate::{ClientCa, Few, Peers, Unavailable};
     use crate::pki::{KeyAlgorithm, ca};
-    use crate::plane::{Plane, Span};
+    use crate::plane::{Kind, Plane, Span};
     use rcgen::CertificateParams;
     use serde_json::json;
 
@@ -262,6 +283,7 @@ A8Beo0IXEy1I8uqKsr4eKJ3hLNcIHf7k56M5QCQKxcqfcSRUZF77jWrSNjGde7OI
             other_scope: Ok(()),
             observability_exists: Ok(true),
             events: Ok(vec![]),
+            successor: None,
             now,
         }
     }
@@ -377,5 +399,31 @@ A8Beo0IXEy1I8uqKsr4eKJ3hLNcIHf7k56M5QCQKxcqfcSRUZF77jWrSNjGde7OI
             text(json!({"metadata": {"finalizers": ["openchoreo.dev/clusterbuildplane-cleanup"]}})).contains("gateway")
         );
         assert!(text(json!({"metadata": {"creationTimestamp": "2026-01-02T00:00:00Z"}})).contains("minute"));
+    }
+
+    #[test]
+    fn a_later_controller_is_quiet_on_a_ca_that_cannot_be_read() {
+        let text = |word: &str, changed: serde_json::Value| {
+            let mut facts = facts(changed);
+            facts.plane.kind = Kind::of_word(word).unwrap();
+            let id = |note: &Note| note.id == "no-report" || note.id == "report-stale";
+            notes(&facts).into_iter().find(id).unwrap().text
+        };
+        let finalizer = |word: &str| json!({"finalizers": [Kind::of_word(word).unwrap().finalizer]});
+        let unreported = |word: &str, conditions: serde_json::Value| {
+            let status = json!({"agentConnection": null, "conditions": conditions});
+            text(word, json!({"metadata": finalizer(word), "status": status}))
+        };
+        let created = json!([{"type": "Created", "status": "True"}]);
+        assert!(unreported("cwp", json!([])).contains("the CA can't be read"));
+        assert!(!unreported("cwp", created).contains("the CA can't be read"));
+        assert!(!unreported("cbp", json!([])).contains("the CA can't be read"));
+        // A namespaced plane is looked at with each change.
+        let stale = json!({"agentConnection": {"lastHeartbeatTime": "2026-01-01T00:00:00Z"}, "observedGeneration": 1});
+        let stale =
+            |word: &str, generation: i64| text(word, json!({"metadata": {"generation": generation}, "status": stale}));
+        assert!(stale("dp", 2).contains("could not take over the last change"));
+        assert!(!stale("dp", 1).contains("could not take over"));
+        assert!(!stale("cdp", 2).contains("could not take over"));
     }
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::case::{BuildCase, Heard};
-use crate::estate::{Source, Unavailable, secret};
-use crate::gateway::{API_PORT, GatewayUrl, Identity, ProbeError, Question, count, presented, probe};
+use super::case::{BuildCase, Heard, Shared};
+use crate::estate::{Source, secret};
+use crate::gateway::{
+    API_PORT, Counted, GatewayUrl, Identity, PlaneTypes, ProbeError, Question, count, plane_types, presented, probe,
+};
 use crate::pki::{Certificate, LEAF_PRIVATE_KEY, PrivateKey, Remaining};
 use crate::plane::{Family, Kind, Plane};
 
@@ -81,6 +83,10 @@ struct Once {
     away: Option<Arc<ProbeError>>,
     /// Its own certificate, once it was looked at.
     certificate: Option<Option<Certificate>>,
+    /// The plane types that it knows.
+    types: Option<PlaneTypes>,
+    /// Why its API can't be asked.
+    no_api: Option<String>,
 }
 
 impl Gateways {
@@ -100,7 +106,7 @@ impl Gateways {
         reach: &Reach<'_, S>,
         plane: &Plane,
         build: Option<&BuildCase>,
-        gateway_ca: &Result<String, Unavailable>,
+        shared: &Shared,
     ) -> Heard {
         let of_agent = || build?.agent.agent.server_url.as_deref()?.parse().ok();
         let named = reach.gateway.as_ref().and_then(|gateway| gateway.url.cloned());
@@ -112,13 +118,7 @@ impl Gateways {
             Some(gateway) if gateway.question == Gateway::Certificate => {
                 Heard { certificate: self.certificate(&url, gateway).await, ..Heard::default() }
             }
-            Some(gateway) => match self.known(&url).away {
-                Some(away) => Heard { reply: Some(Err(away)), ..Heard::default() },
-                None => {
-                    let identity = identity(reach, gateway, build).await;
-                    self.word(&url, gateway, (plane, build), gateway_ca, identity).await
-                }
-            },
+            Some(gateway) => self.word(reach, &url, gateway, (plane, build), shared).await,
         };
         Heard { url: Some(url), ..heard }
     }
@@ -133,33 +133,93 @@ impl Gateways {
         certificate
     }
 
-    /// A gateway's answer to what an agent presents, and how many agents it has for a plane.
-    async fn word(
+    /// A gateway's answer to what an agent presents, which planes it knows, and how many agents it has for this one.
+    async fn word<S: Source>(
         &self,
+        reach: &Reach<'_, S>,
         url: &GatewayUrl,
         gateway: &GatewayReach<'_>,
         (plane, build): (&Plane, Option<&BuildCase>),
-        gateway_ca: &Result<String, Unavailable>,
-        identity: Option<Identity>,
+        shared: &Shared,
     ) -> Heard {
-        let ((Some(Ok(server_ca)), _) | (_, Ok(server_ca))) = (build.map(|build| &build.server_ca), gateway_ca) else {
+        let own = build.map(|build| &build.server_ca);
+        let ((Some(Ok(server_ca)), _) | (_, Ok(server_ca))) = (own, &shared.gateway_ca) else {
             return Heard::default();
         };
+        let types = match self.types(url, server_ca, gateway.limit).await {
+            Ok(types) => types,
+            Err(away) => return Heard { reply: Some(Err(away)), ..Heard::default() },
+        };
+        let identity = identity(reach, gateway, build).await;
         let (presented, plane_type) = (identity.is_some(), plane.kind.family.plane_type);
         let question =
             |plane_id, identity| Question { url, plane_type, plane_id, identity, server_ca, limit: gateway.limit };
         let of_agent = build.and_then(|build| build.agent.agent.plane_id.as_deref());
         let reply = probe(question(of_agent.unwrap_or(plane.plane_id()), identity)).await.map_err(Arc::new);
         let counted = match &reply {
-            Ok(_) => count(question(plane.plane_id(), None), &plane.key(), API_PORT).await.ok().flatten(),
+            Ok(_) => Some(self.count(question(plane.plane_id(), None), plane, shared).await),
             Err(error) => {
-                if error.is_away() {
-                    self.learn(url, |once| once.away = Some(error.clone()));
-                }
+                self.learn_away(url, error);
                 None
             }
         };
-        Heard { reply: Some(reply), presented, counted, ..Heard::default() }
+        Heard { reply: Some(reply), presented, types, counted, ..Heard::default() }
+    }
+
+    fn learn_away(&self, url: &GatewayUrl, error: &Arc<ProbeError>) {
+        if error.is_away() {
+            self.learn(url, |once| once.away = Some(error.clone()));
+        }
+    }
+
+    /// The plane types that a gateway knows; none where it lists none. An error is why it can't be reached at all.
+    async fn types(
+        &self,
+        url: &GatewayUrl,
+        server_ca: &str,
+        limit: Duration,
+    ) -> Result<Option<PlaneTypes>, Arc<ProbeError>> {
+        match self.known(url) {
+            Once { away: Some(away), .. } => return Err(away),
+            Once { types: Some(types), .. } => return Ok(Some(types)),
+            Once { .. } => {}
+        }
+        match plane_types(url, server_ca, limit).await.map_err(Arc::new) {
+            Ok(types) => {
+                self.learn(url, |once| once.types.clone_from(&types));
+                Ok(types)
+            }
+            Err(error) => {
+                self.learn_away(url, &error);
+                // What else is wrong is told by the answer to the agent.
+                if error.is_away() { Err(error) } else { Ok(None) }
+            }
+        }
+    }
+
+    /// How many agents a gateway has that a plane authorizes, or why it does not tell.
+    async fn count(&self, question: Question<'_>, plane: &Plane, shared: &Shared) -> Result<Counted, String> {
+        let url = question.url;
+        if let Some(why) = self.known(url).no_api {
+            return Err(why);
+        }
+        let deployed = shared.deployed.as_ref().ok().and_then(Option::as_ref);
+        let port = deployed.map_or(API_PORT, |gateway| gateway.api_port.unwrap_or(url.port));
+        let is_mutual = deployed.and_then(|gateway| gateway.arguments.as_ref()).is_some_and(|is| is.is_mutual);
+        let mutual = "its API takes clients of its own CA only (mutual TLS)";
+        // From v1.2.0 on that is the default, and the port is not published where agents come from.
+        let counted = if is_mutual {
+            Err(mutual.to_owned())
+        } else {
+            match count(question, &plane.key(), port).await {
+                Ok(Some(counted)) => return Ok(counted),
+                Ok(None) => Err("it has no API where it was looked for".to_owned()),
+                Err(ProbeError::Dropped(_)) => Err(mutual.to_owned()),
+                Err(error) => Err(format!("its API can't be reached: {error}")),
+            }
+        };
+        self.learn(url, |once| once.no_api = counted.as_ref().err().cloned());
+        counted
     }
 }
 

@@ -8,10 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use regex::{Captures, Regex};
 use serde_json::{Map, Value, json};
 
-use crate::cluster::{CERT_MANAGER, REVISION, StoredSecret};
+use crate::cluster::{CERT_MANAGER, CONTAINER, REVISION, StoredSecret};
 use crate::estate::{CERTIFICATE, CERTIFICATE_REQUEST, ISSUE, ISSUER, Pair};
 use crate::pki::{Bundle, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY};
-use crate::plane::{CA_KEY, DESCRIPTION, DISPLAY_NAME, KEY_FITS, KINDS, ROTATION};
+use crate::plane::{CA_KEY, DESCRIPTION, DISPLAY_NAME, GATEWAY_CONTAINER, KEY_FITS, KINDS, ROTATION};
 
 const METADATA: [&str; 9] = [
     "name",
@@ -27,8 +27,19 @@ const METADATA: [&str; 9] = [
 const ANNOTATIONS: [&str; 6] = [DISPLAY_NAME, DESCRIPTION, CERT_MANAGER, REVISION, ISSUE, ROTATION];
 /// Fields of a plane's spec: earlier releases have credentials in others.
 const SPEC: [&str; 5] = ["planeID", "secretStoreRef", "observabilityPlaneRef", "observerURL", "gateway"];
-/// Arguments of the agent.
-const ARGUMENTS: [&str; 4] = ["--server-url", "--plane-type", "--plane-id", "--tls-enabled"];
+/// Arguments of the agent and of the gateway.
+const ARGUMENTS: [&str; 8] = [
+    "--server-url",
+    "--plane-type",
+    "--plane-id",
+    "--tls-enabled",
+    "--internal-mtls",
+    "--internal-client-ca-cert",
+    "--agent-auth-mode",
+    "--forwarded-header-name",
+];
+/// The containers of the agent, the gateway and the controller.
+const CONTAINERS: [&str; 3] = [CONTAINER, GATEWAY_CONTAINER, "manager"];
 /// What stands in a dump for a text that holds no certificate.
 const LEFT_OUT: &str = "(left out of the dump: it holds no certificate)";
 
@@ -57,7 +68,11 @@ pub fn kept(object: &Value, key: Option<&str>) -> Value {
             }
         }
         "Lease" => kept["spec"] = fields(spec, &["renewTime"]),
-        "Service" => kept["spec"] = fields(spec, &["selector"]),
+        "Service" => {
+            kept["spec"] = fields(spec, &["selector", "type"]);
+            let ports = spec["ports"].as_array().into_iter().flatten();
+            kept["spec"]["ports"] = ports.map(|port| fields(port, &["name", "port"])).collect();
+        }
         "Event" => {
             let event = fields(object, &["type", "reason", "message", "lastTimestamp", "count"]);
             merge(&mut kept, event);
@@ -165,13 +180,17 @@ fn secret(object: &Value, key: Option<&str>, kept: &mut Value) {
     kept["metadata"]["managedFields"] = entries.collect();
 }
 
-/// Of a pod what the agent runs with: no environment, no other container, no argument that isn't known.
+/// Whether it is a container that is looked at.
+fn is_known(container: &&Value) -> bool {
+    CONTAINERS.iter().any(|name| container["name"] == *name)
+}
+
+/// Of a pod what its program runs with: no environment, no other container, no argument that isn't known.
 fn pod(spec: &Value) -> Value {
-    let agent = |container: &&Value| container["name"] == "agent";
-    let containers = spec["containers"].as_array().into_iter().flatten().filter(agent).map(|container| {
+    let containers = spec["containers"].as_array().into_iter().flatten().filter(is_known).map(|container| {
         let words = ["command", "args"].map(|field| container[field].as_array().cloned().unwrap_or_default()).concat();
         let words: Vec<_> = words.iter().filter_map(Value::as_str).collect();
-        json!({"name": "agent", "image": container["image"], "args": arguments(&words)})
+        json!({"name": container["name"], "image": container["image"], "args": arguments(&words)})
     });
     let volumes = spec["volumes"].as_array().into_iter().flatten().map(|volume| {
         let mut kept = fields(volume, &["name"]);
@@ -267,7 +286,7 @@ fn pod_status(status: &Value) -> Value {
         kept
     };
     let containers = |field: &str| status[field].as_array().into_iter().flatten();
-    let own = containers("containerStatuses").filter(|container| container["name"] == "agent").map(container);
+    let own = containers("containerStatuses").filter(is_known).map(container);
     let conditions = containers("conditions").map(|condition| fields(condition, &["type", "status", "reason"]));
     let mut kept = fields(status, &["phase"]);
     kept["conditions"] = conditions.collect();

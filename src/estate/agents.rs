@@ -10,13 +10,15 @@ use super::issuance::{Issuance, issuance};
 use super::objects::{CONFIG_MAP, Collection, DEPLOYMENT, ObjectRef, POD, SECRET};
 use super::source::{AT_ONCE, Coverage, Source, typed};
 use super::unavailable::{Unavailable, or_none};
-use crate::cluster::{Agent, AgentPod, LABELS, StoredSecret};
+use crate::cluster::{Agent, AgentPod, CONTAINER, LABELS, StoredSecret};
 use crate::pki::{self, CA_CERTIFICATE, Certificate, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey};
 use crate::plane::{CA_KEY, GATEWAY_CA, KEY_FITS, NamespacedName};
 use crate::text::visible;
 
 /// How many of an agent's pods are asked for their logs.
 const LOGS: usize = 3;
+/// How many lines of each of them.
+const LINES: i64 = 50;
 
 /// What is known of an agent beside its Deployment.
 pub struct AgentFacts {
@@ -136,6 +138,25 @@ impl Pair {
             Presents::This
         })
     }
+
+    /// The certificate that a pod presents, as cert-manager recorded it; otherwise, the former one that is known.
+    pub fn running<'a>(
+        &'a self,
+        pod: &AgentPod,
+        issuance: Option<&'a Issuance>,
+        former: impl FnOnce() -> Option<&'a Certificate>,
+    ) -> Option<Running<'a>> {
+        let (leaf, started) = (self.leaf(), pod.started?);
+        let former = match self.presented_by(pod)? {
+            Presents::This => return Some(Running::Known(leaf)),
+            // It read the Secret while that was replaced.
+            Presents::Unsure => return Some(Running::Unknown { latest: leaf.not_after }),
+            Presents::Older => issuance.and_then(|issuance| issuance.held_at(started)).or_else(former),
+        };
+        let lifetime = leaf.not_after.duration_since(leaf.not_before);
+        let latest = started.checked_add(lifetime).unwrap_or(Timestamp::MAX);
+        Some(former.map_or(Running::Unknown { latest }, Running::Known))
+    }
 }
 
 impl AgentFacts {
@@ -156,19 +177,8 @@ impl AgentFacts {
     /// What a pod presents; none where its agent doesn't run. `pinned` are the certificates in the plane's CA.
     pub fn running<'a>(&'a self, pod: &AgentPod, pinned: &'a [Certificate]) -> Option<Running<'a>> {
         let (pair, started) = (self.pair.as_ref().ok()?, pod.started?);
-        let leaf = pair.leaf();
-        let former = match pair.presented_by(pod)? {
-            Presents::This => return Some(Running::Known(leaf)),
-            // It read the Secret while that was replaced.
-            Presents::Unsure => return Some(Running::Unknown { latest: leaf.not_after }),
-            Presents::Older => {
-                let recorded = self.issuance().and_then(|issuance| issuance.held_at(started));
-                recorded.or_else(|| pinned.iter().find(|one| self.held(one, leaf, started)))
-            }
-        };
-        let lifetime = leaf.not_after.duration_since(leaf.not_before);
-        let latest = started.checked_add(lifetime).unwrap_or(Timestamp::MAX);
-        Some(former.map_or(Running::Unknown { latest }, Running::Known))
+        let former = || pinned.iter().find(|one| self.held(one, pair.leaf(), started));
+        pair.running(pod, self.issuance(), former)
     }
 
     /// Whether the Secret held a certificate of the plane's CA before this leaf, and still did at a pod's start: it was
@@ -275,7 +285,11 @@ pub async fn server_ca(source: &impl Source, agent: &Agent) -> Result<String, Un
 /// The ends of the logs of an agent's first pods; a problem where none of them can be read.
 pub async fn log(source: &impl Source, facts: &AgentFacts) -> Result<String, Unavailable> {
     let pods = facts.pods.as_deref().unwrap_or_default().iter().take(LOGS);
-    let logs = futures_util::future::join_all(pods.map(|pod| source.log(&facts.agent, pod))).await;
+    let log = async |pod: &AgentPod| {
+        let name = NamespacedName { namespace: facts.agent.name.namespace.clone(), name: pod.name.clone() };
+        source.log(&name, CONTAINER, LINES).await
+    };
+    let logs = futures_util::future::join_all(pods.map(log)).await;
     let (known, mut failed): (Vec<_>, Vec<_>) = logs.into_iter().partition(Result::is_ok);
     match failed.pop() {
         Some(Err(why)) if known.is_empty() => Err(why),

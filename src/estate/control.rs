@@ -1,5 +1,5 @@
-//! What is around planes in the control plane's cluster: the gateway's CA and pods, the controller's lease, observability
-//! planes, and events.
+//! What is around planes in the control plane's cluster: the gateway's CA, the controller's lease, observability planes,
+//! and events.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,11 +9,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::client_ca::key_of;
-use super::issuance::condition;
-use super::objects::{Collection, EVENT, LEASE, ObjectRef, POD, SECRET, SERVICE};
+use super::objects::{Collection, EVENT, LEASE, ObjectRef, SECRET};
 use super::source::{AT_ONCE, Coverage, Source, grouped, text, time};
 use super::unavailable::{Cause, Unavailable, or_none};
-use crate::plane::{self, CA_KEY, EVENT_NAMESPACE, GATEWAY_CA, GATEWAY_SERVICE, Kind, NamespacedName, PlaneKey};
+use crate::plane::{self, CA_KEY, EVENT_NAMESPACE, GATEWAY_CA, Kind, NamespacedName, PlaneKey};
 
 /// The gateway's CA, in PEM.
 pub async fn gateway_ca(source: &impl Source, namespace: &str) -> Result<String, Unavailable> {
@@ -27,39 +26,6 @@ pub async fn lease(source: &impl Source, namespace: &str) -> Result<Option<Times
     let what = ObjectRef::named(LEASE, &NamespacedName { namespace: namespace.into(), name: plane::LEASE.into() });
     let lease = or_none(source.get(&what).await)?;
     Ok(lease.and_then(|lease| time(text(&lease, "/spec/renewTime"))))
-}
-
-/// The pods behind a Service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServicePods {
-    /// Their labels, as `-l` takes them.
-    pub selector: String,
-    /// How many of them are ready.
-    pub ready: usize,
-}
-
-/// The gateway's pods; none where it has no Service here.
-pub async fn gateway_pods(source: &impl Source, namespace: &str) -> Result<Option<ServicePods>, Unavailable> {
-    let name = NamespacedName { namespace: namespace.into(), name: GATEWAY_SERVICE.into() };
-    let Some(service) = or_none(source.get(&ObjectRef::named(SERVICE, &name)).await)? else {
-        return Ok(None);
-    };
-    let labels = service["spec"]["selector"].as_object().into_iter().flatten();
-    let labels = labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
-    let selector = labels.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(",");
-    // A Service without a selector has no pods of its own.
-    let ready = if selector.is_empty() {
-        0
-    } else {
-        let pods = Collection::of(POD, Some(namespace)).labelled(&selector);
-        source.list(&pods, |pod| is_ready(pod).then_some(())).await?.len()
-    };
-    Ok(Some(ServicePods { selector, ready }))
-}
-
-fn is_ready(pod: &Value) -> bool {
-    pod["metadata"]["deletionTimestamp"].is_null()
-        && condition(pod, "Ready").is_some_and(|ready| ready["status"] == "True")
 }
 
 /// Whether observability planes exist, each asked for once.
@@ -278,28 +244,6 @@ mod tests {
         let plane = json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterObservabilityPlane", "metadata": {"name": "there"}});
         let snapshot = Snapshot::of_files(vec![serde_json::from_value(plane).unwrap()], Vec::new(), None);
         assert_eq!(observability_planes(&Files::control(&snapshot), [there.clone()]).await[&there], Ok(true));
-    }
-
-    #[tokio::test]
-    async fn the_ready_pods_of_the_gateway_are_counted() {
-        let pod = |name: &str, app: &str, ready: &str| {
-            json!({
-                "apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "n", "name": name, "labels": {"app": app}},
-                "status": {"conditions": [{"type": "Ready", "status": ready}]},
-            })
-        };
-        let service = json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "n", "name": GATEWAY_SERVICE},
-            "spec": {"selector": {"app": "g"}},
-        });
-        let objects = [service, pod("a", "g", "True"), pod("b", "g", "False"), pod("c", "other", "True")];
-        let snapshot = dumped(&objects);
-        let expected = Some(ServicePods { selector: "app=g".into(), ready: 1 });
-        assert_eq!(gateway_pods(&Fake::of(objects).cluster(), "n").await, Ok(expected.clone()));
-        assert_eq!(gateway_pods(&Files::control(&snapshot), "n").await, Ok(expected));
-        assert_eq!(gateway_pods(&Files::control(&dumped(&[])), "n").await, Ok(None));
-        let why = gateway_pods(&Files::control(&Snapshot::default()), "n").await.unwrap_err();
-        assert_eq!(why.message, "the gateway's Service n/cluster-gateway is not in the files");
     }
 
     #[tokio::test]

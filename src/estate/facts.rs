@@ -26,6 +26,9 @@ pub struct Facts {
     /// Whether the observability plane exists.
     pub observability_exists: Result<bool, Unavailable>,
     pub events: Result<Vec<PlaneEvent>, Unavailable>,
+    /// What took the place of the plane's kind in a later release, where the cluster serves that, too; looked for where the
+    /// plane is being deleted.
+    pub successor: Option<&'static Kind>,
     pub now: Timestamp,
 }
 
@@ -48,6 +51,7 @@ impl Facts {
             other_scope: Err(why.clone()),
             observability_exists: Err(why.clone()),
             events: Err(why.clone()),
+            successor: None,
             now,
             plane,
         }
@@ -74,12 +78,26 @@ pub struct Surroundings {
     unlisted: HashMap<&'static Kind, Unavailable>,
     cas: HashMap<CaPlace, ClientCa>,
     observability: HashMap<PlaneKey, Result<bool, Unavailable>>,
+    /// The kinds that took the place of others, and are served.
+    successors: Vec<&'static Kind>,
     now: Timestamp,
 }
 
 /// What is needed of a plane for its neighbours: its planeID, and where its CA is.
 fn neighbour(plane: &Plane) -> (PlaneKey, String, CaPlace) {
     (plane.key(), plane.plane_id().to_owned(), CaPlace::of(plane))
+}
+
+fn is_deleted(plane: &Plane) -> bool {
+    plane.metadata.deletion_timestamp.is_some()
+}
+
+/// The kinds that took the place of those of planes that are being deleted, and are served.
+async fn successors(source: &impl Source, planes: &[Plane]) -> Vec<&'static Kind> {
+    let kinds = planes.iter().filter(|plane| is_deleted(plane)).filter_map(|plane| plane.kind.successor());
+    let kinds: BTreeSet<_> = kinds.collect();
+    let served = async |kind: &'static Kind| source.served(kind).await.is_ok().then_some(kind);
+    join_all(kinds.into_iter().map(served)).await.into_iter().flatten().collect()
 }
 
 impl Surroundings {
@@ -98,7 +116,8 @@ impl Surroundings {
             (kind, listed)
         }));
         let observability = planes.iter().flat_map(Plane::observability_planes);
-        let (listed, observability) = tokio::join!(listed, observability_planes(source, observability));
+        let (listed, observability, successors) =
+            tokio::join!(listed, observability_planes(source, observability), successors(source, planes));
         let (mut all, mut unlisted) = (Vec::new(), HashMap::new());
         for (kind, listed) in listed {
             // Who may read some planes and not list them knows of these.
@@ -120,7 +139,7 @@ impl Surroundings {
         let planes = all.into_iter();
         let planes = planes.map(|(key, plane_id, place)| Neighbour { key, plane_id, ca: cas.get(&place).cloned() });
         let neighbours = Neighbours::new(planes);
-        Self { neighbours, unlisted, cas, observability, now: source.now() }
+        Self { neighbours, unlisted, cas, observability, successors, now: source.now() }
     }
 
     /// Whether all planes of a kind are known.
@@ -152,6 +171,7 @@ impl Surroundings {
             other_scope: self.listed(plane.kind.other_scope()),
             observability_exists: self.observability(&plane),
             events: Ok(Vec::new()),
+            successor: plane.kind.successor().filter(|kind| is_deleted(&plane) && self.successors.contains(kind)),
             now: self.now,
             plane,
         }

@@ -11,7 +11,7 @@ use super::marks;
 use super::objects::{CRD, Collection, DEPLOYMENT, ObjectRef, POD, SECRET};
 use super::source::{Coverage, Source, text};
 use super::unavailable::Unavailable;
-use crate::cluster::{Agent, AgentPod, Cluster};
+use crate::cluster::Cluster;
 use crate::plane::{Kind, LOG, NamespacedName, Plane, Served, Side, Snapshot};
 
 /// One of the two clusters, out of files. What doesn't say which one it is of may be of either.
@@ -116,9 +116,8 @@ impl Source for Files<'_> {
         Ok(self.snapshot.planes.iter().filter(|plane| plane.kind == kind).cloned().map(make).collect())
     }
 
-    async fn log(&self, agent: &Agent, pod: &AgentPod) -> Result<String, Unavailable> {
-        let name = NamespacedName { namespace: agent.name.namespace.clone(), name: pod.name.clone() };
-        let pod = self.get(&ObjectRef::named(POD, &name)).await?;
+    async fn log(&self, pod: &NamespacedName, _: &str, _: i64) -> Result<String, Unavailable> {
+        let pod = self.get(&ObjectRef::named(POD, pod)).await?;
         Ok(pod["metadata"]["annotations"][LOG].as_str().unwrap_or_default().to_owned())
     }
 

@@ -6,8 +6,10 @@
 mod agents;
 mod client_ca;
 mod control;
+mod controller;
 mod facts;
 mod files;
+mod gateway;
 mod issuance;
 pub mod marks;
 mod neighbours;
@@ -18,9 +20,11 @@ mod unavailable;
 
 pub use agents::{AgentFacts, Pair, Presents, Running, deployed, log, of_agents, secret, server_ca};
 pub use client_ca::{CaPlace, ClientCa, client_cas};
-pub use control::{Events, PlaneEvent, ServicePods, gateway_ca, gateway_pods, lease};
+pub use control::{Events, PlaneEvent, gateway_ca, lease};
+pub use controller::{CONTROLLER, Controller};
 pub use facts::{Extent, Facts, Secrets, Surroundings, facts};
 pub use files::Files;
+pub use gateway::{DeployedGateway, GatewayLog};
 pub use issuance::{ISSUE, Issuance, issuance, reissue};
 pub use neighbours::{Few, Neighbours, Peers};
 pub use objects::{CERTIFICATE, CERTIFICATE_REQUEST, ISSUER};

@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::objects::{CRD, Collection, ObjectRef, Resource};
 use super::source::{Coverage, Source, typed};
 use super::unavailable::Unavailable;
-use crate::cluster::{Agent, AgentPod, Cluster};
-use crate::plane::{Kind, LOG, Plane, SIDE, Served, Side};
+use crate::cluster::Cluster;
+use crate::plane::{Kind, LOG, NamespacedName, Plane, SIDE, Served, Side};
 
 /// What of an object is kept, with the key that was wanted of a Secret; none where nothing is.
 pub type Keep<'k> = dyn Fn(&Value, Option<&str>) -> Option<Value> + 'k;
@@ -68,12 +68,12 @@ impl<'k> Record<'k> {
     }
 
     /// Marks a pod with its log.
-    fn log(&self, agent: &Agent, pod: &AgentPod, log: &str) {
+    fn log(&self, pod: &NamespacedName, log: &str) {
         let is_pod = |object: &&mut Value| {
             let metadata = &object["metadata"];
             object["kind"] == "Pod"
                 && metadata["name"] == pod.name.as_str()
-                && metadata["namespace"] == agent.name.namespace.as_str()
+                && metadata["namespace"] == pod.namespace.as_str()
         };
         if let Some(pod) = self.read.borrow_mut().objects.iter_mut().find(is_pod) {
             pod["metadata"]["annotations"][LOG] = log.into();
@@ -121,9 +121,9 @@ impl<S: Source> Source for Recording<'_, S> {
         }
     }
 
-    async fn log(&self, agent: &Agent, pod: &AgentPod) -> Result<String, Unavailable> {
-        let log = self.inner.log(agent, pod).await;
-        self.record.log(agent, pod, log.as_deref().unwrap_or_default());
+    async fn log(&self, pod: &NamespacedName, container: &str, lines: i64) -> Result<String, Unavailable> {
+        let log = self.inner.log(pod, container, lines).await;
+        self.record.log(pod, log.as_deref().unwrap_or_default());
         log
     }
 

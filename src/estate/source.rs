@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::objects::{Collection, ObjectRef};
 use super::unavailable::Unavailable;
-use crate::cluster::{Agent, AgentPod, Cluster, Detail, Error, ListOf, Namespaces, Target, soften};
-use crate::plane::{Kind, Plane, Served, nearest_time};
+use crate::cluster::{Cluster, Detail, Error, ListOf, Namespaces, Target, soften};
+use crate::plane::{Kind, NamespacedName, Plane, Served, nearest_time};
 
 /// How many requests run at once.
 pub const AT_ONCE: usize = 16;
@@ -40,8 +40,8 @@ pub trait Source {
     /// cluster lacks has none.
     async fn planes<R>(&self, kind: &'static Kind, make: impl Fn(Plane) -> R) -> Result<Vec<R>, Unavailable>;
 
-    /// The end of a pod's log.
-    async fn log(&self, agent: &Agent, pod: &AgentPod) -> Result<String, Unavailable>;
+    /// The last lines of a container's log.
+    async fn log(&self, pod: &NamespacedName, container: &str, lines: i64) -> Result<String, Unavailable>;
 
     /// What the CRD of a kind says.
     async fn served(&self, kind: &'static Kind) -> Result<Served, Unavailable>;
@@ -109,8 +109,8 @@ impl Source for Cluster {
         }
     }
 
-    async fn log(&self, agent: &Agent, pod: &AgentPod) -> Result<String, Unavailable> {
-        unavailable(Self::log(self, agent, pod).await)
+    async fn log(&self, pod: &NamespacedName, container: &str, lines: i64) -> Result<String, Unavailable> {
+        unavailable(Self::log(self, pod, container, lines).await)
     }
 
     async fn served(&self, kind: &'static Kind) -> Result<Served, Unavailable> {

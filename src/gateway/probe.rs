@@ -68,6 +68,9 @@ pub struct Reply {
 pub struct Counted {
     /// Agents that are connected and authorized for the plane that was asked for.
     pub connected_agents: i64,
+    /// Whether its API answers at the agents' port, where nobody is authenticated.
+    #[serde(skip)]
+    pub is_shared: bool,
 }
 
 /// Why there is no answer.
@@ -143,11 +146,13 @@ pub async fn count(question: Question<'_>, of: &PlaneKey, api_port: u16) -> Resu
     let path = format!("/api/v1/planes/{plane_type}/{plane_id}/status?{namespace}name={}", of.name);
     let at = |url, identity| Question { url, plane_type, plane_id, identity, server_ca, limit };
     let mut page = ask(at(url, None), &path).await?;
-    if page.status == 404 && api_port != url.port {
+    let is_shared = page.status != 404;
+    if !is_shared && api_port != url.port {
         let url = GatewayUrl { port: api_port, ..url.clone() };
         page = ask(at(&url, identity), &path).await?;
     }
-    Ok(if page.status == 200 { serde_json::from_str(&page.text).ok() } else { None })
+    let counted = (page.status == 200).then(|| serde_json::from_str::<Counted>(&page.text).ok()).flatten();
+    Ok(counted.map(|counted| Counted { is_shared, ..counted }))
 }
 
 async fn ask(question: Question<'_>, path: &str) -> Result<Page, ProbeError> {
@@ -385,7 +390,9 @@ mod tests {
             let of = PlaneKey { namespace: namespace.map(str::to_owned), name: "a".into(), ..PlaneKey::default() };
             let (plane_type, plane_id, ca) = ("dataplane", "x", certificate.pem());
             let question = Question { url: &url, plane_type, plane_id, identity: None, server_ca: &ca, limit: LIMIT };
-            let counted = wait(count(question, &of, api_port)).unwrap().map(|counted| counted.connected_agents);
+            let counted = wait(count(question, &of, api_port)).unwrap();
+            assert!(counted.is_none_or(|counted| counted.is_shared == second.is_none()));
+            let counted = counted.map(|counted| counted.connected_agents);
             let asked = asked.join().unwrap();
             if let Some((_, again)) = api {
                 assert_eq!(again.join().unwrap(), asked);

@@ -26,5 +26,9 @@ pub const EVENT_NAMESPACE: &str = "default";
 pub const GATEWAY_CA: &str = "cluster-gateway-ca";
 /// The gateway's Service in the control plane's namespace.
 pub const GATEWAY_SERVICE: &str = "cluster-gateway";
+/// The one that agents of other clusters reach, from v1.2.0 on.
+pub const GATEWAY_EXTERNAL: &str = "cluster-gateway-external";
+/// The container in the gateway's pods.
+pub const GATEWAY_CONTAINER: &str = "cluster-gateway";
 /// The controller's leader election.
 pub const LEASE: &str = "43500532.openchoreo.dev";

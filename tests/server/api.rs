@@ -82,7 +82,9 @@ impl Api {
     /// Deletes an object at once, where it is there.
     #[track_caller]
     pub fn delete(&self, path: &str) {
-        let (code, answer) = self.send("DELETE", &format!("{path}?gracePeriodSeconds=0"), JSON, &Value::Null);
+        // With a body the server ignores what the query says.
+        let at_once = json!({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0});
+        let (code, answer) = self.send("DELETE", path, JSON, &at_once);
         assert!(matches!(code, 200 | 202 | 404), "{path}: {answer}");
     }
 }

@@ -14,10 +14,33 @@ use super::control_plane::{ControlPlane, Output, Running};
 pub const NAMESPACE: &str = "openchoreo-build-plane";
 pub const DEPLOYMENT: &str = "cluster-agent-buildplane";
 pub const SECRET: &str = "cluster-agent-tls";
-/// Where the plane's cluster's API has the agent's Deployment, its Secret, and the ConfigMap with the gateway's CA.
-pub const AGENT_PATH: &str = "/apis/apps/v1/namespaces/openchoreo-build-plane/deployments/cluster-agent-buildplane";
-pub const SECRET_PATH: &str = "/api/v1/namespaces/openchoreo-build-plane/secrets/cluster-agent-tls";
-pub const SERVER_CA_PATH: &str = "/api/v1/namespaces/openchoreo-build-plane/configmaps/cluster-gateway-ca";
+/// A kind of plane that a story is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject {
+    pub kind: &'static str,
+    /// Which names it on a command line.
+    pub word: &'static str,
+    pub plane_type: &'static str,
+    /// That of its planes, where they have one.
+    pub namespace: Option<&'static str>,
+}
+
+/// The kind of most stories.
+pub const BUILD: Subject =
+    Subject { kind: "ClusterBuildPlane", word: "cbp", plane_type: "buildplane", namespace: None };
+
+impl Subject {
+    /// Where the control plane's API has a plane of it.
+    pub fn path(&self, name: &str) -> String {
+        let namespace = self.namespace.map(|namespace| format!("namespaces/{namespace}/")).unwrap_or_default();
+        format!("/apis/openchoreo.dev/v1alpha1/{namespace}{}s/{name}", self.kind.to_lowercase())
+    }
+
+    /// Whether it is one of v1.0 and later.
+    pub fn is_late(&self) -> bool {
+        self.plane_type != BUILD.plane_type
+    }
+}
 
 /// The double, built once; its folder goes with the process's temporary ones.
 static DOUBLE: LazyLock<std::path::PathBuf> = LazyLock::new(|| {
@@ -31,6 +54,8 @@ static DOUBLE: LazyLock<std::path::PathBuf> = LazyLock::new(|| {
 pub struct Estate {
     pub control: ControlPlane,
     pub build: ControlPlane,
+    /// The kind of the plane that the story is about.
+    pub subject: Subject,
     double: Child,
     orders: ChildStdin,
     answers: Receiver<String>,
@@ -71,7 +96,7 @@ impl Estate {
         let out = BufReader::new(double.stdout.take().unwrap());
         std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let orders = double.stdin.take().unwrap();
-        let mut estate = Self { control, build, double, orders, answers, port: 0, api_port: 0 };
+        let mut estate = Self { control, build, subject: BUILD, double, orders, answers, port: 0, api_port: 0 };
         estate.port = estate.answer(|line| line.starts_with("ready "))[6..].parse().unwrap();
         estate.api_port = estate.answer(|line| line.starts_with("api "))[4..].parse().unwrap();
         let ca = json!({"ca.crt": std::fs::read_to_string(estate.control.path().join("gateway.crt")).unwrap()});
@@ -79,6 +104,28 @@ impl Estate {
             estate.server_ca_in(&names(plane_type).0, &ca);
         }
         estate
+    }
+
+    /// Where the API of the planes' cluster has what is in the namespace of the subject's agent.
+    fn place(&self, group: &str, rest: &str) -> String {
+        let (namespace, _) = names(self.subject.plane_type);
+        format!("/{group}/namespaces/{namespace}/{rest}")
+    }
+
+    pub fn agent_path(&self) -> String {
+        self.place("apis/apps/v1", &format!("deployments/{}", names(self.subject.plane_type).1))
+    }
+
+    pub fn pods_path(&self) -> String {
+        self.place("api/v1", "pods")
+    }
+
+    pub fn secret_path(&self) -> String {
+        self.place("api/v1", &format!("secrets/{SECRET}"))
+    }
+
+    pub fn server_ca_path(&self) -> String {
+        self.place("api/v1", "configmaps/cluster-gateway-ca")
     }
 
     /// The gateway's CA in the ConfigMap that the agent reads.
@@ -89,7 +136,7 @@ impl Estate {
 
     /// Other keys in the ConfigMap that the agent reads.
     pub fn server_ca(&self, data: Value) {
-        self.server_ca_in(NAMESPACE, &data);
+        self.server_ca_in(&names(self.subject.plane_type).0, &data);
     }
 
     fn server_ca_in(&self, namespace: &str, data: &Value) {
@@ -106,7 +153,7 @@ impl Estate {
 
     /// The agent's Deployment, with the gateway's URL among its arguments.
     pub fn agent(&self, plane_id: &str) -> Value {
-        let mut agent = agent("buildplane", plane_id);
+        let mut agent = agent(self.subject.plane_type, plane_id);
         set_argument(&mut agent, &format!("--server-url=wss://localhost:{}/ws", self.port));
         agent
     }
@@ -118,12 +165,12 @@ impl Estate {
         set_argument(&mut agent, argument);
         let time = jiff::Timestamp::now().to_string();
         agent["spec"]["template"]["metadata"]["annotations"] = json!({"restarted": time});
-        self.build.api().write(AGENT_PATH, &agent);
+        self.build.api().write(&self.agent_path(), &agent);
     }
 
     /// Waits until what starts has surely read what the agent's Secret holds now: times are whole seconds.
     pub fn a_second_later(&self) {
-        let secret = self.build.api().get(SECRET_PATH).unwrap_or_default();
+        let secret = self.build.api().get(&self.secret_path()).unwrap_or_default();
         let entries = secret["metadata"]["managedFields"].as_array();
         let times = entries.into_iter().flatten().filter_map(|entry| entry["time"].as_str()?.parse().ok());
         let Some(written): Option<jiff::Timestamp> = times.max() else { return };
@@ -260,6 +307,15 @@ pub fn agent(plane_type: &str, plane_id: &str) -> Value {
         "app.kubernetes.io/name": namespace,
         "app.kubernetes.io/instance": family,
     });
+    let mut arguments = vec![
+        "--server-url=wss://127.0.0.1:1/ws".to_owned(),
+        format!("--plane-type={plane_type}"),
+        format!("--plane-id={plane_id}"),
+    ];
+    // The chart of observability planes never passes it.
+    if plane_type != "observabilityplane" {
+        arguments.push("--tls-enabled=true".to_owned());
+    }
     json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -273,12 +329,7 @@ pub fn agent(plane_type: &str, plane_id: &str) -> Value {
                     "containers": [{
                         "name": "agent",
                         "image": "agent",
-                        "args": [
-                            "--server-url=wss://127.0.0.1:1/ws",
-                            format!("--plane-type={plane_type}"),
-                            format!("--plane-id={plane_id}"),
-                            "--tls-enabled=true",
-                        ],
+                        "args": arguments,
                         "volumeMounts": [
                             {"name": "client-certs", "mountPath": "/certs"},
                             {"name": "server-ca", "mountPath": "/ca-certs"},

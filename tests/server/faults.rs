@@ -18,7 +18,7 @@ stories!(
 );
 
 /// What is done to a healthy estate, and the check that is to name it.
-struct Fault {
+pub struct Fault {
     name: &'static str,
     inject: fn(&Estate),
     cause: &'static str,
@@ -27,26 +27,26 @@ struct Fault {
 
 /// Where a fault is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Seen {
+pub enum Seen {
     /// In a dump, too.
     InItsDump,
     /// Only where the gateway can be asked, or time goes on.
     OnlyLive,
 }
 
-const fn fault(name: &'static str, inject: fn(&Estate), cause: &'static str) -> Fault {
+pub const fn fault(name: &'static str, inject: fn(&Estate), cause: &'static str) -> Fault {
     Fault { name, inject, cause, seen: Seen::InItsDump }
 }
 
-const fn only_live(name: &'static str, inject: fn(&Estate), cause: &'static str) -> Fault {
+pub const fn only_live(name: &'static str, inject: fn(&Estate), cause: &'static str) -> Fault {
     Fault { name, inject, cause, seen: Seen::OnlyLive }
 }
 
 /// What is wrong with the plane and its CA.
 static OF_CA: &[Fault] = &[
     fault("clientCA is empty", |at| client_ca(at, json!({})), "client-ca-readable"),
-    fault("the CA's Secret is missing", |at| client_ca(at, secret("none", "ca.crt")), "client-ca-readable"),
-    fault("the CA's key is missing", |at| client_ca(at, secret("ca", "other")), "client-ca-readable"),
+    fault("the CA's Secret is missing", |at| in_secret(at, "none", "ca.crt"), "client-ca-readable"),
+    fault("the CA's key is missing", |at| in_secret(at, "ca", "other"), "client-ca-readable"),
     fault("the Secret's namespace is missing", without_namespace, "client-ca-readable"),
     fault("base64 of PEM", |at| value(at, &base64(&file(at, "old/ca.crt"))), "client-ca-usable"),
     fault("no PEM at all", |at| value(at, "hello"), "client-ca-usable"),
@@ -121,7 +121,7 @@ static OF_GATEWAY: &[Fault] = &[
     only_live("a silent port", |at| at.order("gateway silent"), "gateway-reachable"),
     only_live("TLS ends before the gateway", |at| at.order("gateway terminated"), "gateway-answer"),
     only_live("the handshake ends", |at| at.order("gateway dropping"), "gateway-answer"),
-    only_live("a gateway of another release", |at| at.order("gateway newer"), "gateway-answer"),
+    only_live("a gateway of another release", |at| at.order("gateway newer"), "plane-type-known"),
     only_live("a gateway that can't read", |at| at.order("gateway blind"), "gateway-answer"),
     only_live("no gateway at all", |at| at.order("gateway other"), "gateway-answer"),
     only_live("a gateway of another time", |at| at.order("gateway slow"), "gateway-clock"),
@@ -197,7 +197,7 @@ static OF_TWO: &[Fault] = &[
 ];
 
 /// What is done to a healthy estate that stays healthy, and the check that warns.
-type Warning = (&'static str, fn(&Estate), &'static str);
+pub type Warning = (&'static str, fn(&Estate), &'static str);
 
 static WARNINGS: &[Warning] = &[
     ("a CA for two planes", |at| twin(at, "other", "old"), "ca-shared"),
@@ -263,7 +263,7 @@ fn no_key_is_in(at: &Estate, dump: &str) {
 
 impl Fault {
     /// Puts the fault into the estate; what is wrong with what doctor says, by itself and by a dump, and with its hints.
-    fn find(&self, at: &Estate) -> Vec<String> {
+    pub fn find(&self, at: &Estate) -> Vec<String> {
         let Self { name, cause, .. } = self;
         be_well(at, name);
         (self.inject)(at);
@@ -283,7 +283,7 @@ impl Fault {
     }
 
     fn find_in_dump(&self, at: &Estate) -> Option<String> {
-        at.run(&["dump", PLANE, "-o", "dump.yaml", "--force"]).expect(0);
+        run(at, "dump", &["-o", "dump.yaml", "--force"]).expect(0);
         no_key_is_in(at, &file(at, "dump.yaml"));
         let told = at.control.run(&["doctor", "-f", "dump.yaml", "-o", "json"]).json();
         let root = &told["planes"][0]["rootCause"];
@@ -321,7 +321,7 @@ fn doctor_names_the_first_of_two_causes() {
 }
 
 /// What is wrong with the warning of something that is done to the estate, and with its hints.
-fn warning(at: &Estate, (name, inject, check): &Warning) -> Vec<String> {
+pub fn warning(at: &Estate, (name, inject, check): &Warning) -> Vec<String> {
     be_well(at, name);
     inject(at);
     let warns = |plane: &Value| {
@@ -332,8 +332,8 @@ fn warning(at: &Estate, (name, inject, check): &Warning) -> Vec<String> {
     if !warns(&told["planes"][0]) {
         return vec![format!("{name}: {:#?}", complaints(&told["planes"][0]))];
     }
-    at.run(&["doctor", PLANE, "-q"]).expect(0);
-    at.run(&["doctor", PLANE, "-q", "--strict"]).expect(1);
+    run(at, "doctor", &["-q"]).expect(0);
+    run(at, "doctor", &["-q", "--strict"]).expect(1);
     try_hints(at, name, *inject, check, "pass")
 }
 

@@ -27,6 +27,7 @@ mod delete;
 mod diagnosis;
 mod differential;
 mod double;
+mod eras;
 mod errors;
 mod estate;
 mod families;
@@ -62,10 +63,11 @@ use control_plane::ControlPlane;
 use libtest_mimic::{Arguments, Completion, Trial};
 
 /// All stories, those that take longest first.
-const STORIES: [&[Story]; 23] = [
+const STORIES: [&[Story]; 24] = [
     oddities::STORIES,
     faults::STORIES,
     families::STORIES,
+    eras::STORIES,
     helm::STORIES,
     rotation::STORIES,
     bootstrap::STORIES,

@@ -1,26 +1,20 @@
 //! An estate for a diagnosis: what can be done to it, how it gets well, and what doctor says of it.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 
-use super::control_plane::finish;
-use super::estate::{AGENT_PATH, Estate, NAMESPACE, SECRET, SECRET_PATH, SERVER_CA_PATH};
+use super::control_plane::{Output, finish};
+use super::estate::{BUILD, Estate, SECRET, Subject, names};
 
 pub const PLANE: &str = "sick";
 pub const CONTROL: &str = "openchoreo-control-plane";
-const PLANE_PATH: &str = "/apis/openchoreo.dev/v1alpha1/clusterbuildplanes/sick";
-const TWIN_PATH: &str = "/apis/openchoreo.dev/v1alpha1/clusterbuildplanes/twin";
-const SERVICE_PATH: &str = "/api/v1/namespaces/openchoreo-control-plane/services/cluster-gateway";
-const GATEWAY_PODS: [&str; 2] = [
-    "/api/v1/namespaces/openchoreo-control-plane/pods/gateway-0",
-    "/api/v1/namespaces/openchoreo-control-plane/pods/gateway-1",
-];
+const SERVICES: [&str; 2] = ["cluster-gateway", "cluster-gateway-external"];
 const LEASE_PATH: &str =
     "/apis/coordination.k8s.io/v1/namespaces/openchoreo-control-plane/leases/43500532.openchoreo.dev";
-const PODS_PATH: &str = "/api/v1/namespaces/openchoreo-build-plane/pods";
 
 /// How long doctor is asked again until it says what is expected.
 const SOON: Duration = Duration::from_secs(20);
@@ -33,7 +27,26 @@ const CLIENT: [&str; 7] = ["certs", "client", "--plane-id", "sick", "--ca-dir", 
 
 /// An estate in which every fault can be made.
 pub fn start() -> Estate {
-    let at = Estate::start(PLANE);
+    start_with(BUILD)
+}
+
+/// The same for a kind: of v1.x, the control plane has its kinds only, and the gateway's Services and pods are there.
+pub fn start_with(subject: Subject) -> Estate {
+    let mut at = Estate::of(&[(subject.plane_type, PLANE)]);
+    at.subject = subject;
+    if subject.is_late() {
+        at.control.kubectl(&["delete", "crd", "clusterbuildplanes.openchoreo.dev"], "");
+        at.control.kubectl(&["create", "namespace", "team"], "");
+        let family = subject.plane_type;
+        let kinds = [family, &format!("cluster{family}"), "observabilityplane", "clusterobservabilityplane"];
+        for kind in BTreeSet::from(kinds) {
+            let crd = at.control.run(&["crd", kind, "--release", "v1.2"]).expect(0).stdout;
+            at.control.kubectl(&["apply", "-f", "-"], &crd);
+        }
+        at.control.kubectl(&["wait", "--for=condition=Established", "crd", "--all"], "");
+        at.order("era v1");
+        at.order("logs on");
+    }
     at.control.run(&["certs", "ca", "--out-dir", "other", "--name", "other"]).expect(0);
     at.control.kubectl(&["create", "secret", "generic", "ca", "--from-file=ca.crt=old/ca.crt"], "");
     at.control.kubectl(&["create", "namespace", CONTROL], "");
@@ -53,43 +66,80 @@ pub fn base64(text: &str) -> String {
 
 // The plane.
 
+/// Its path on the control plane's API server.
+pub fn plane_path(at: &Estate) -> String {
+    at.subject.path(PLANE)
+}
+
+/// Words of a command line that name it.
+pub fn words(at: &Estate, name: &str) -> Vec<String> {
+    let namespace = at.subject.namespace.map(|namespace| ["-n".to_owned(), namespace.to_owned()]);
+    std::iter::once(format!("{}/{name}", at.subject.word)).chain(namespace.into_iter().flatten()).collect()
+}
+
+/// A command for the plane and both clusters.
+pub fn run(at: &Estate, verb: &str, more: &[&str]) -> Output {
+    let words = words(at, PLANE);
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    at.run(&[&[verb][..], &words, more].concat())
+}
+
+fn create(at: &Estate, name: &str, more: &[&str]) {
+    let words = words(at, name);
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let observer = ["--observer-url", "https://observer.example.com"];
+    let observer: &[&str] = if at.subject.plane_type == "observabilityplane" { &observer } else { &[] };
+    at.control.run(&[&["create"][..], &words, more, observer].concat()).expect(0);
+}
+
 pub fn spec(at: &Estate, spec: Value) {
-    at.control.api().merge(PLANE_PATH, &json!({"spec": spec}));
+    at.control.api().merge(&plane_path(at), &json!({"spec": spec}));
 }
 
 pub fn client_ca(at: &Estate, ca: Value) {
-    at.control.api().replace(PLANE_PATH, "/spec/clusterAgent/clientCA", &ca);
+    at.control.api().replace(&plane_path(at), "/spec/clusterAgent/clientCA", &ca);
 }
 
 pub fn value(at: &Estate, text: &str) {
     client_ca(at, json!({"value": text}));
 }
 
-pub fn secret(name: &str, key: &str) -> Value {
-    json!({"secretRef": {"name": name, "namespace": "default", "key": key}})
+/// What the release calls a reference to a Secret.
+fn secret_field(at: &Estate) -> &'static str {
+    if at.subject.is_late() { "secretKeyRef" } else { "secretRef" }
+}
+
+pub fn in_secret(at: &Estate, name: &str, key: &str) {
+    client_ca(at, json!({secret_field(at): {"name": name, "namespace": "default", "key": key}}));
 }
 
 pub fn without_namespace(at: &Estate) {
-    client_ca(at, json!({"secretRef": {"name": "ca", "key": "ca.crt"}}));
+    client_ca(at, json!({secret_field(at): {"name": "ca", "key": "ca.crt"}}));
 }
 
 /// Another plane.
 pub fn twin(at: &Estate, plane_id: &str, ca: &str) {
     let file = format!("{ca}/ca.crt");
-    at.control.run(&["create", "twin", "--plane-id", plane_id, "--client-ca-file", &file]).expect(0);
+    create(at, "twin", &["--plane-id", plane_id, "--client-ca-file", &file]);
 }
 
 pub fn held(at: &Estate) {
     let api = at.control.api();
-    api.merge(PLANE_PATH, &json!({"metadata": {"finalizers": ["openchoreo.dev/clusterbuildplane-cleanup"]}}));
-    api.delete(PLANE_PATH);
+    let finalizer = format!("openchoreo.dev/{}-cleanup", at.subject.kind.to_lowercase());
+    api.merge(&plane_path(at), &json!({"metadata": {"finalizers": [finalizer]}}));
+    api.delete(&plane_path(at));
 }
 
 /// Nobody reports any more, since hours.
 pub fn stale(at: &Estate) {
     at.order("reports off");
-    let times = [("lastConnectedTime", 9000), ("lastHeartbeatTime", 8000)];
-    at.control.status(PLANE, true, 1, &times, "1 agent connected");
+    let ago = |seconds| {
+        let time = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(seconds);
+        time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    };
+    let connection = json!({"connected": true, "connectedAgents": 1, "message": "1 agent connected",
+        "lastConnectedTime": ago(9000), "lastHeartbeatTime": ago(8000)});
+    at.control.api().merge(&format!("{}/status", plane_path(at)), &json!({"status": {"agentConnection": connection}}));
 }
 
 // Certificates.
@@ -182,14 +232,14 @@ pub fn pair(at: &Estate, more: &[&str], folder: &str) {
 }
 
 pub fn agent_secret(at: &Estate, certificate: &str, key: &str) {
-    at.build.api().write(SECRET_PATH, &pair_object(at, certificate, key));
+    at.build.api().write(&at.secret_path(), &pair_object(at, certificate, key));
 }
 
 fn pair_object(at: &Estate, certificate: &str, key: &str) -> Value {
     let ca = file(at, "old/ca.crt");
     let data = json!({"tls.crt": base64(certificate), "tls.key": base64(key), "ca.crt": base64(&ca)});
     json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
-        "metadata": {"name": SECRET, "namespace": NAMESPACE}, "data": data})
+        "metadata": {"name": SECRET, "namespace": names(at.subject.plane_type).0}, "data": data})
 }
 
 /// A certificate under the CA that the plane trusts, and its key.
@@ -237,23 +287,23 @@ pub fn garbage(at: &Estate) {
 }
 
 pub fn without_secret(at: &Estate) {
-    at.build.api().delete(SECRET_PATH);
+    at.build.api().delete(&at.secret_path());
 }
 
 /// Marks the agent's Secret as cert-manager does.
 pub fn mark(at: &Estate) {
     let mark = json!({"metadata": {"annotations": {"cert-manager.io/certificate-name": "agent"}}});
-    at.build.api().merge(SECRET_PATH, &mark);
+    at.build.api().merge(&at.secret_path(), &mark);
 }
 
 // The agent.
 
 pub fn without_agent(at: &Estate) {
-    at.build.api().delete(AGENT_PATH);
+    at.build.api().delete(&at.agent_path());
 }
 
 pub fn scaled_to_zero(at: &Estate) {
-    at.build.api().merge(AGENT_PATH, &json!({"spec": {"replicas": 0}}));
+    at.build.api().merge(&at.agent_path(), &json!({"spec": {"replicas": 0}}));
 }
 
 /// New pods, which surely read what the Secret holds.
@@ -263,12 +313,12 @@ pub fn restart(at: &Estate) {
 }
 
 pub fn other_secret(at: &Estate) {
-    at.build.api().replace(AGENT_PATH, "/spec/template/spec/volumes/0/secret/secretName", &"another".into());
+    at.build.api().replace(&at.agent_path(), "/spec/template/spec/volumes/0/secret/secretName", &"another".into());
 }
 
 /// An agent of another image, beside what runs.
 pub fn rolled(at: &Estate, image: &str) {
-    at.build.api().replace(AGENT_PATH, "/spec/template/spec/containers/0/image", &image.into());
+    at.build.api().replace(&at.agent_path(), "/spec/template/spec/containers/0/image", &image.into());
 }
 
 /// An agent of another image, and nothing else runs.
@@ -276,13 +326,13 @@ pub fn image(at: &Estate, image: &str) {
     scaled_to_zero(at);
     until_pods(at, <[Value]>::is_empty);
     rolled(at, image);
-    at.build.api().merge(AGENT_PATH, &json!({"spec": {"replicas": 1}}));
+    at.build.api().merge(&at.agent_path(), &json!({"spec": {"replicas": 1}}));
 }
 
 /// Waits until the agent's pods are so.
 fn until_pods(at: &Estate, fits: impl Fn(&[Value]) -> bool) {
     let deadline = Instant::now() + SOON;
-    let pods = || at.build.api().get(PODS_PATH).unwrap()["items"].as_array().unwrap().clone();
+    let pods = || at.build.api().get(&at.pods_path()).unwrap()["items"].as_array().unwrap().clone();
     while !fits(&pods()) {
         assert!(Instant::now() < deadline, "{:#?}", pods());
         std::thread::sleep(PAUSE);
@@ -292,7 +342,7 @@ fn until_pods(at: &Estate, fits: impl Fn(&[Value]) -> bool) {
 /// The pod goes on with a certificate that ended, while the Secret holds another one.
 pub fn running_ended(at: &Estate) {
     pair(at, &["--valid-for", "6s"], "brief");
-    let before = at.build.api().get(PODS_PATH).unwrap();
+    let before = at.build.api().get(&at.pods_path()).unwrap();
     let is_old = |pod: &Value| {
         before["items"].as_array().unwrap().iter().any(|old| old["metadata"]["name"] == pod["metadata"]["name"])
     };
@@ -308,7 +358,7 @@ pub fn server_ca(at: &Estate, text: &str) {
 }
 
 pub fn without_server_ca(at: &Estate) {
-    at.build.api().delete(SERVER_CA_PATH);
+    at.build.api().delete(&at.server_ca_path());
 }
 
 pub fn other_name(at: &Estate) {
@@ -325,20 +375,92 @@ pub fn no_tls(at: &Estate) {
 
 // The control plane's namespace.
 
+/// A namespaced object's path in the control plane's namespace.
+fn in_control(plural: &str, name: &str) -> String {
+    format!("/api/v1/namespaces/{CONTROL}/{plural}/{name}")
+}
+
 /// The gateway's Service, with so many pods that are ready.
 pub fn gateway_pods(at: &Estate, count: usize) {
-    let api = at.control.api();
-    let metadata = |name: &str| json!({"name": name, "namespace": CONTROL, "labels": {"app": "gateway"}});
-    let spec = json!({"selector": {"app": "gateway"}, "ports": [{"port": 8443}]});
-    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata("cluster-gateway"), "spec": spec});
-    api.write(SERVICE_PATH, &service);
-    let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
-    for (number, path) in GATEWAY_PODS.into_iter().take(count).enumerate() {
-        let spec = json!({"containers": [{"name": "gateway", "image": "gateway"}]});
-        let metadata = metadata(&format!("gateway-{number}"));
-        api.write(path, &json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}));
-        api.merge(&format!("{path}/status"), &ready);
+    service(at, SERVICES[0], "ClusterIP", &[("websocket", at.port), (API, at.api_port)]);
+    for number in 0..count {
+        gateway_pod(at, number, &MUTUAL);
     }
+}
+
+/// The name of the API's port in the gateway's Service.
+const API: &str = "internal-api";
+/// How the gateway of v1.2 is started by default.
+pub const MUTUAL: [&str; 2] = ["--internal-mtls=true", "--internal-client-ca-cert=/internal-ca/ca.crt"];
+
+/// A Service of the gateway: of v0.x it has the agents' port only, and says nothing of its release.
+pub fn service(at: &Estate, name: &str, kind: &str, ports: &[(&str, u16)]) {
+    let is_late = at.subject.is_late();
+    let ports = ports.iter().filter(|(name, _)| is_late || *name != API);
+    let ports: Vec<_> = ports.map(|(name, port)| json!({"name": name, "port": port})).collect();
+    let labels = if is_late { json!({"app.kubernetes.io/version": "v1.2.3"}) } else { json!({}) };
+    let metadata = json!({"name": name, "namespace": CONTROL, "labels": labels});
+    let spec = json!({"type": kind, "selector": {"app": "gateway"}, "ports": ports});
+    let path = in_control("services", name);
+    at.control.api().delete(&path);
+    at.control.api().write(&path, &json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}));
+}
+
+/// A pod of the gateway that is ready, with its log where the release is one of v1.x.
+pub fn gateway_pod(at: &Estate, number: usize, arguments: &[&str]) {
+    let name = format!("gateway-{number}");
+    let mut spec = json!({"containers": [{"name": "cluster-gateway", "image": "gateway", "args": arguments}]});
+    if at.subject.is_late() {
+        // Nothing there ends it.
+        (spec["nodeName"], spec["terminationGracePeriodSeconds"]) = ("double".into(), 0.into());
+    }
+    let status = json!({"conditions": [{"type": "Ready", "status": "True"}]});
+    pod(at, &name, json!({"app": "gateway"}), spec, status);
+}
+
+fn pod(at: &Estate, name: &str, labels: Value, spec: Value, status: Value) {
+    let (api, path) = (at.control.api(), in_control("pods", name));
+    let metadata = json!({"name": name, "namespace": CONTROL, "labels": labels});
+    api.delete(&path);
+    api.write(&path, &json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}));
+    api.merge(&format!("{path}/status"), &json!({"status": status}));
+}
+
+const CONTROLLER_SECRET: &str = "controller-manager-cluster-gateway-client-tls";
+
+pub fn without_controller_secret(at: &Estate) {
+    at.control.api().delete(&in_control("secrets", CONTROLLER_SECRET));
+}
+
+pub fn without_gateway(at: &Estate) {
+    at.control.api().delete(&in_control("pods", "gateway-0"));
+}
+
+/// The controller's pod, started so many days ago, and its certificate for the gateway, valid for days from now.
+pub fn controller(at: &Estate, started: i64, from: i64, to: i64) {
+    let key = KeyPair::generate().unwrap();
+    let certificate = client(days(from), days(to)).self_signed(&key).unwrap().pem();
+    let data = json!({"tls.crt": base64(&certificate), "tls.key": base64(&key.serialize_pem())});
+    let metadata = json!({"name": CONTROLLER_SECRET, "namespace": CONTROL});
+    let secret =
+        json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": metadata, "data": data});
+    let path = in_control("secrets", CONTROLLER_SECRET);
+    at.control.api().write(&path, &secret);
+    let hour_ago = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * started);
+    // The Secret was written when its certificate was issued.
+    let issued =
+        jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * -from) + jiff::SignedDuration::from_secs(1);
+    let time = |at: jiff::Timestamp| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let entry = json!({"manager": "cert-manager", "operation": "Update", "apiVersion": "v1", "time": time(issued),
+        "fieldsType": "FieldsV1", "fieldsV1": {"f:data": {".": {}, "f:tls.crt": {}, "f:tls.key": {}}, "f:type": {}}});
+    at.control.api().merge(&path, &json!({"metadata": {"managedFields": [entry]}}));
+    let volume = json!({"name": "cluster-gateway-client-tls", "secret": {"secretName": CONTROLLER_SECRET}});
+    let spec = json!({"containers": [{"name": "manager", "image": "manager"}], "volumes": [volume]});
+    let state = json!({"running": {"startedAt": time(hour_ago)}});
+    let container =
+        json!({"name": "manager", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": state});
+    let labels = json!({"app.kubernetes.io/component": "controller-manager"});
+    pod(at, "controller-0", labels, spec, json!({"phase": "Running", "containerStatuses": [container]}));
 }
 
 /// The controller's lease, last renewed so many seconds ago.
@@ -369,37 +491,60 @@ fn includes(object: &Value, wanted: &Value) -> bool {
 fn heal(at: &Estate) {
     at.order("gateway well");
     at.order("reports on");
-    for path in [&[TWIN_PATH, SERVICE_PATH, LEASE_PATH][..], &GATEWAY_PODS].concat() {
-        at.control.api().delete(path);
-    }
+    at.control.api().delete(LEASE_PATH);
+    at.control.api().delete(&at.subject.path("twin"));
+    heal_control(at);
     heal_plane(at);
     let secret = heal_secret(at);
     let server_ca = json!({"ca.crt": file(at, "gateway.crt")});
-    let map = at.build.api().get(SERVER_CA_PATH).is_some_and(|map| map["data"] == server_ca);
+    let map = at.build.api().get(&at.server_ca_path()).is_some_and(|map| map["data"] == server_ca);
     if !map {
         at.trust_gateway();
     }
     let deployed =
-        at.build.api().get(AGENT_PATH).is_some_and(|agent| includes(&agent["spec"], &at.agent(PLANE)["spec"]));
+        at.build.api().get(&at.agent_path()).is_some_and(|agent| includes(&agent["spec"], &at.agent(PLANE)["spec"]));
     if !(secret && map && deployed) {
         at.deploy(PLANE, "--x=y");
     }
 }
 
+/// The gateway's Services and pods, and the controller: of v0.x none is there, and of v1.x they are as v1.2 has them.
+fn heal_control(at: &Estate) {
+    let api = at.control.api();
+    if !at.subject.is_late() {
+        SERVICES.iter().for_each(|name| api.delete(&in_control("services", name)));
+        (0..2).for_each(|number| api.delete(&in_control("pods", &format!("gateway-{number}"))));
+        return;
+    }
+    at.order("api mutual");
+    api.delete(&in_control("pods", "gateway-1"));
+    gateway_pods(at, 1);
+    service(at, SERVICES[1], "LoadBalancer", &[("websocket", at.port)]);
+    controller(at, 10, -11, 79);
+}
+
 fn heal_plane(at: &Estate) {
     let api = at.control.api();
-    let spec = json!({"planeID": PLANE, "clusterAgent": {"clientCA": {"value": file(at, "old/ca.crt")}}});
-    match api.get(PLANE_PATH) {
+    let mut spec = json!({"planeID": PLANE, "clusterAgent": {"clientCA": {"value": file(at, "old/ca.crt")}}});
+    if at.subject.plane_type == "observabilityplane" {
+        spec["observerURL"] = "https://observer.example.com".into();
+    }
+    match api.get(&plane_path(at)) {
         Some(plane) if plane["metadata"]["deletionTimestamp"].is_null() => {
             if plane["spec"] != spec {
-                api.replace(PLANE_PATH, "/spec", &spec);
+                api.replace(&plane_path(at), "/spec", &spec);
             }
             return;
         }
-        Some(_) => drop(api.merge(PLANE_PATH, &json!({"metadata": {"finalizers": []}}))),
+        // The controller may do the same at this moment.
+        Some(_) => {
+            let none = json!({"metadata": {"finalizers": []}});
+            let (code, told) = api.send("PATCH", &plane_path(at), "application/merge-patch+json", &none);
+            assert!(matches!(code, 200 | 404), "{told}");
+        }
         None => {}
     }
-    at.control.run(&["create", PLANE, "--client-ca-file", "old/ca.crt"]).expect(0);
+    create(at, PLANE, &["--client-ca-file", "old/ca.crt"]);
 }
 
 /// Whether the agent's Secret was as it should be. One that is written anew is so since a minute, as the server tells:
@@ -408,16 +553,16 @@ fn heal_secret(at: &Estate) -> bool {
     let api = at.build.api();
     let wanted = pair_object(at, &file(at, "old/tls.crt"), &file(at, "old/tls.key"));
     let is_well = |secret: &Value| secret["data"] == wanted["data"] && secret["metadata"]["annotations"].is_null();
-    if api.get(SECRET_PATH).is_some_and(|secret| is_well(&secret)) {
+    if api.get(&at.secret_path()).is_some_and(|secret| is_well(&secret)) {
         return true;
     }
-    api.write(SECRET_PATH, &wanted);
+    api.write(&at.secret_path(), &wanted);
     let time = (jiff::Timestamp::now() - jiff::SignedDuration::from_mins(1)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     // The server ignores a patch of nothing but times: the manager is another, too.
     let fields = json!({"f:data": {".": {}, "f:ca.crt": {}, "f:tls.crt": {}, "f:tls.key": {}}, "f:type": {}});
     let entry = json!({"manager": "kubectl-create", "operation": "Update", "apiVersion": "v1", "time": time,
         "fieldsType": "FieldsV1", "fieldsV1": fields});
-    let aged = api.merge(SECRET_PATH, &json!({"metadata": {"managedFields": [entry]}}));
+    let aged = api.merge(&at.secret_path(), &json!({"metadata": {"managedFields": [entry]}}));
     assert_eq!(aged["metadata"]["managedFields"][0]["time"], time.as_str());
     false
 }
@@ -432,17 +577,22 @@ pub fn be_well(at: &Estate, before: &str) {
 
 /// An estate that is well.
 pub fn well() -> Estate {
-    let at = start();
+    well_with(BUILD)
+}
+
+/// The same for a kind.
+pub fn well_with(subject: Subject) -> Estate {
+    let at = start_with(subject);
     be_well(&at, "all");
     // Only a plane that the controller has seen has a status.
-    at.run(&["wait", PLANE, "--for", "connected", "--timeout", "60s"]).expect(0);
+    run(&at, "wait", &["--for", "connected", "--timeout", "60s"]).expect(0);
     at
 }
 
 // What doctor says.
 
 pub fn diagnose(at: &Estate) -> Value {
-    at.run(&["doctor", PLANE, "-o", "json"]).json()
+    run(at, "doctor", &["-o", "json"]).json()
 }
 
 /// What a plane's checks warn of, and what failed.

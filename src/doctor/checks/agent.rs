@@ -1,4 +1,4 @@
-//! Checks of the build cluster.
+//! Checks of what is in the agents' cluster.
 
 use jiff::Timestamp;
 
@@ -15,7 +15,7 @@ use crate::text::{shell_quoted, visible};
 /// How long a restart is told of, in seconds.
 const LATELY: i64 = 3600;
 
-/// The build cluster's side, or why a check of it is left out.
+/// What is in the agents' cluster, or why a check of it is left out.
 pub fn build(case: &Case) -> Result<&BuildCase, Outcome> {
     match &case.build {
         None => Err(Outcome::unchecked(Unchecked::AgentCluster, "the agent's cluster was not given: --plane-context")),
@@ -108,7 +108,7 @@ pub fn agent_plane_type(case: &Case, build: &BuildCase) -> Outcome {
         Some(kind) if kind == wanted => Outcome::pass(format!("it is {wanted}")),
         Some(kind) => {
             Outcome::fail(format!("the agent connects as {}, and this release knows {wanted}", visible(kind)))
-                .advice("install the chart of the control plane's release in the build cluster")
+                .advice("install the chart of the control plane's release in the agent's cluster")
         }
     }
 }

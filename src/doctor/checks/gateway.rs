@@ -1,10 +1,12 @@
 //! Checks of the gateway and of what the controller reports.
 
 use super::outcome::{Hint, Outcome, Unchecked};
+use crate::cluster::AgentPod;
 use crate::doctor::case::Case;
-use crate::estate::Peers;
+use crate::doctor::notes::{not_taken_over, unreported};
+use crate::estate::{CONTROLLER, Controller, DeployedGateway, Peers, Running};
 use crate::gateway::{Answer, ProbeError, Reply};
-use crate::plane::{DEFAULT_PLANE, GATEWAY_CA, GATEWAY_SERVICE, Span, State, age};
+use crate::plane::{DEFAULT_PLANE, GATEWAY_CA, GATEWAY_SERVICE, Release, Scope, Span, State, age};
 use crate::text::{shell_quoted, visible};
 
 /// How far two clocks may be apart, in seconds.
@@ -13,15 +15,15 @@ const APART: i64 = 60;
 const LEASE_AGE: i64 = 120;
 
 pub fn gateway_running(case: &Case) -> Outcome {
-    match &case.shared.gateway_pods {
+    match &case.shared.deployed {
         Err(problem) => Outcome::unchecked(Unchecked::Unread, problem.message.clone()),
         Ok(None) => Outcome::unchecked(
             Unchecked::GatewayPods,
             format!("the namespace {} has no Service {GATEWAY_SERVICE}", case.shared.control_namespace),
         ),
-        Ok(Some(pods)) => {
-            let look = case.kubectl(&format!("get pods -l {}", shell_quoted(&pods.selector)));
-            match pods.ready {
+        Ok(Some(gateway)) => {
+            let look = case.kubectl(&format!("get pods -l {}", shell_quoted(&gateway.selector)));
+            match gateway.ready.len() {
                 0 => Outcome::fail("no pod of the gateway is ready").look(look),
                 1 => Outcome::pass("1 pod of the gateway is ready"),
                 count => {
@@ -61,7 +63,10 @@ pub fn gateway_reachable(case: &Case) -> Outcome {
         // The agent may reach it over another network than this machine.
         Err(error) => Outcome::fail(format!("{error} (seen from this machine)"))
             .advice(format!("check that {url} is right and that the agent's cluster can reach it"))
-            .look(case.kubectl(&format!("get service {GATEWAY_SERVICE}"))),
+            .look(case.kubectl(&format!(
+                "get service {}",
+                case.deployed().map_or(GATEWAY_SERVICE, DeployedGateway::service)
+            ))),
     }
 }
 
@@ -109,12 +114,20 @@ pub fn gateway_answer(case: &Case) -> Outcome {
         Err(error) => return Outcome::fail(error.to_string()).look(log),
     };
     let failed = |advice: &str| Outcome::fail(answer.to_string()).advice(advice);
+    let arguments = case.deployed().and_then(|gateway| gateway.arguments.as_ref());
+    let header = arguments.and_then(|arguments| arguments.header.as_deref());
     match answer {
         Answer::Authorized => Outcome::pass(answer.to_string()),
         Answer::NoPlane => {
             failed("check that this is the gateway of this control plane, and that it can read the CA").look(log)
         }
         Answer::NotTrusted => failed("check that this is the gateway of this control plane").look(log),
+        // Past the proxy, nothing sets the header.
+        Answer::NoCertificate if header.is_some() && case.is_connected() => {
+            Outcome::unchecked(Unchecked::Gateway, format!("{}, and an agent is connected", by_header(header)))
+        }
+        Answer::NoCertificate if header.is_some() => Outcome::fail(by_header(header))
+            .advice("check that the URL leads to that proxy, and that the proxy verifies and forwards certificates"),
         Answer::NoCertificate => {
             failed("a proxy before the gateway terminates TLS: let TLS pass through it (TLSRoute, TCP load balancer)")
         }
@@ -122,6 +135,97 @@ pub fn gateway_answer(case: &Case) -> Outcome {
         Answer::Blind(_) => Outcome::fail(answer.to_string()).look(log),
         Answer::Other { .. } => failed("check that the URL leads to the cluster gateway").look(log),
     }
+}
+
+/// What a gateway says that takes agents' certificates out of a header, where it got none.
+fn by_header(header: Option<&str>) -> String {
+    let header = visible(header.unwrap_or_default()).into_owned();
+    format!(
+        "the gateway takes agents' certificates from the header {header} of a proxy (--agent-auth-mode=forwarded-header), and got none with this request"
+    )
+}
+
+/// Whether the gateway's API, by which requests are sent into planes' clusters, can be reached from outside without being
+/// authenticated.
+pub fn gateway_api_exposed(case: &Case) -> Outcome {
+    let Some(gateway) = case.deployed() else {
+        return Outcome::skip("the gateway's Service is unknown");
+    };
+    let Some(first) = gateway.published.first() else {
+        return Outcome::pass("the gateway's Services are not published outside of the cluster");
+    };
+    let title = |name: &str, by: &str| format!("the Service {name} of type {by}");
+    let exposed = |how: &str, advice: &str| {
+        let title = title(first.name, &first.by);
+        let why = format!("{title} publishes the gateway's API {how}: who reaches it can send requests to every agent");
+        Outcome::warn(why).advice(advice)
+    };
+    // Only the first Service ever has it.
+    if first.has_api {
+        let title = title(first.name, &first.by);
+        // What answered without a certificate needs no argument to show it.
+        let has_answered = matches!(&case.gateway.counted, Some(Ok(counted)) if !counted.is_shared);
+        return match &gateway.arguments {
+            None if !has_answered => {
+                Outcome::skip(format!("{title} publishes the API, and the gateway's arguments are unknown"))
+            }
+            Some(arguments) if arguments.is_mutual => {
+                Outcome::pass(format!("{title} publishes the API, which authenticates its clients (mutual TLS)"))
+            }
+            _ => exposed(
+                "without authentication",
+                "upgrade to OpenChoreo v1.2, or set clusterGateway.internalMtls.enabled=true (v1.0.3, v1.1.3 and later); until then limit who can reach the port",
+            ),
+        };
+    }
+    let is_shared = match &case.gateway.counted {
+        Some(Ok(counted)) => counted.is_shared,
+        // Without asking, only that of v0.x is known.
+        _ => gateway.api_port.is_none() && case.release() == Some(Release::V0),
+    };
+    if is_shared {
+        return exposed(
+            "at the agents' port, where nobody is authenticated",
+            "limit who can reach the port, for example to the addresses of the agents' clusters; from v1.2.0 on the API authenticates its clients",
+        );
+    }
+    Outcome::pass(format!("{} publishes the agents' port only", title(first.name, &first.by)))
+}
+
+pub fn controller_certificate(case: &Case) -> Outcome {
+    let controller = match &case.shared.controller {
+        Err(problem) => return Outcome::unchecked(Unchecked::Unread, problem.message.clone()),
+        Ok(None) => return Outcome::pass("no pod of the controller presents a certificate to the gateway"),
+        Ok(Some(controller)) => controller,
+    };
+    let pair = match &controller.pair {
+        Ok(pair) => pair,
+        Err(problem) if problem.is_fault() => {
+            let look = format!("get secret {}", shell_quoted(&controller.secret.name));
+            return Outcome::fail(problem.message.clone()).look(case.kubectl(&look));
+        }
+        Err(problem) => return Outcome::unchecked(Unchecked::Unread, problem.message.clone()),
+    };
+    let Some((pod, running)) = first_to_end(controller) else {
+        return Outcome::skip("the controller does not run");
+    };
+    let (name, ends, validity) = (visible(&pod.name), running.not_after(), running.validity());
+    let restart = Hint::Fix(case.kubectl(&format!("delete pods -l {CONTROLLER}")));
+    if ends < case.facts.now {
+        let why =
+            format!("the certificate that pod {name} of the controller presents to the gateway has expired ({ends})");
+        return Outcome::fail(format!("{why}: the gateway refuses its requests")).hint(restart);
+    }
+    if matches!(running, Running::Known(certificate) if certificate.der == pair.leaf().der) {
+        return Outcome::pass(format!("it presents the current certificate to the gateway, {validity}"));
+    }
+    let why = format!("pod {name} of the controller started before its certificate for the gateway was renewed");
+    Outcome::warn(format!("{why}, and presents an older one until it is restarted ({validity})")).hint(restart)
+}
+
+/// The pod of the controller whose certificate expires first.
+fn first_to_end(controller: &Controller) -> Option<(&AgentPod, Running<'_>)> {
+    controller.running().min_by_key(|(_, running)| running.not_after())
 }
 
 pub fn controller(case: &Case) -> Outcome {
@@ -138,6 +242,10 @@ pub fn controller(case: &Case) -> Outcome {
     let answers = matches!(case.gateway.reply, Some(Ok(_)));
     match facts.plane.state(facts.now) {
         State::Stale if down => Outcome::fail(format!("the last report is old, and {lease}: it is down")).look(look),
+        State::Stale if not_taken_over(&facts.plane).is_some() => {
+            let why = not_taken_over(&facts.plane).unwrap_or_default();
+            Outcome::fail(format!("the last report is old: {why}; {lease}")).look(look)
+        }
         State::Stale if answers => {
             let told = "the gateway answers, so the controller doesn't report";
             Outcome::fail(format!("the last report is old; {told}; {lease}")).look(look)
@@ -145,12 +253,7 @@ pub fn controller(case: &Case) -> Outcome {
         State::Stale => Outcome::fail(format!("the last report is old; {lease}: is the gateway down?")).look(look),
         State::Unreported if case.facts.is_new() => Outcome::pass("no report yet: the first one takes about a minute"),
         State::Unreported => {
-            let held = facts.plane.metadata.finalizers.iter().flatten().any(|one| one == facts.plane.kind.finalizer);
-            let why = if held {
-                "the controller can't reach the gateway, or the gateway can't parse the CA"
-            } else {
-                "no controller looks after this plane"
-            };
+            let why = unreported(&facts.plane);
             Outcome::fail(format!("there is no report: {why}; {lease}")).look(look)
         }
         _ if down => Outcome::warn(lease).look(look),
@@ -172,10 +275,16 @@ pub fn connected(case: &Case) -> Outcome {
     };
     match facts.plane.state(facts.now) {
         State::Connected if facts.plane.name() == DEFAULT_PLANE => Outcome::pass(connected_agents(agents)),
-        State::Connected => Outcome::pass(format!(
-            "{}; it is not the plane named default, so builds must name it",
-            connected_agents(agents)
-        )),
+        State::Connected => {
+            let users = match facts.plane.kind.family.plane_type {
+                "buildplane" => "builds",
+                "workflowplane" => "workflows",
+                "dataplane" => "environments",
+                _ => "other planes",
+            };
+            let agents = connected_agents(agents);
+            Outcome::pass(format!("{agents}; it is not the plane named default, so {users} must name it"))
+        }
         State::Late => Outcome::warn("the heartbeat is late"),
         State::Unreported => Outcome::skip("there is no report yet"),
         State::Disconnected => failed("no agent is connected, though one was"),
@@ -188,30 +297,51 @@ fn connected_agents(count: i64) -> String {
 }
 
 pub fn agent_authorized(case: &Case) -> Outcome {
-    match case.gateway.counted {
-        _ if case.facts.plane.state(case.facts.now) != State::Connected => Outcome::skip("none is connected"),
-        None => Outcome::unchecked(Unchecked::Gateway, "the gateway did not report its agents"),
-        Some(counted) if counted.connected_agents > 0 => {
-            Outcome::pass(format!("the gateway counts {} for this plane", counted.connected_agents))
-        }
-        Some(_) => {
-            let shared = case.facts.shares_plane_id_with.as_ref().map(Peers::few).unwrap_or_default();
-            let why = if shared.is_empty() {
-                "no agent is connected that this plane authorizes, although the status says so".to_owned()
-            } else {
-                format!("the connected agents are authorized only by other planes of the planeID ({})", shared)
-            };
-            Outcome::fail(why).hint(case.with_both("certs verify --cert agent --plane", "", Hint::Look))
-        }
+    let plane = &case.facts.plane;
+    if plane.state(case.facts.now) != State::Connected {
+        return Outcome::skip("none is connected");
     }
+    let unknown = match &case.gateway.counted {
+        Some(Ok(counted)) if counted.connected_agents > 0 => {
+            return Outcome::pass(format!("the gateway counts {} for this plane", counted.connected_agents));
+        }
+        Some(Ok(_)) => return authorizes_none(case),
+        Some(Err(why)) => format!("the gateway did not report its agents: {why}"),
+        None => "the gateway was not asked for its agents".to_owned(),
+    };
+    if plane.kind.scope == Scope::Namespaced {
+        return Outcome::pass("the status counts the agents of this plane alone");
+    }
+    let log = match &case.shared.gateway_log {
+        Ok(log) => match log.authorized(plane) {
+            Some(0) => return authorizes_none(case),
+            Some(count) => {
+                return Outcome::pass(format!("the gateway has authorized {count} for this plane, by its log"));
+            }
+            None => "its log was not found, or does not go back far enough".to_owned(),
+        },
+        Err(problem) => format!("its log can't be read: {}", problem.message),
+    };
+    Outcome::unchecked(Unchecked::Gateway, format!("{unknown}; {log}"))
+}
+
+/// An agent of the planeID is connected, and the plane authorizes none.
+fn authorizes_none(case: &Case) -> Outcome {
+    let shared = case.facts.shares_plane_id_with.as_ref().map(Peers::few).unwrap_or_default();
+    let why = if shared.is_empty() {
+        "no agent is connected that this plane authorizes, although the status says so".to_owned()
+    } else {
+        format!("the connected agents are authorized only by other planes of the planeID ({shared})")
+    };
+    Outcome::fail(why).hint(case.with_both("certs verify --cert agent --plane", "", Hint::Look))
 }
 
 impl Case {
     /// The command that restarts the gateway.
     fn restart_gateway(&self) -> Hint {
-        match &self.shared.gateway_pods {
-            Ok(Some(pods)) => Hint::Fix(self.kubectl(&format!("delete pods -l {}", shell_quoted(&pods.selector)))),
-            _ => Hint::Look(self.kubectl("get pods")),
+        match self.deployed() {
+            Some(gateway) => Hint::Fix(self.kubectl(&format!("delete pods -l {}", shell_quoted(&gateway.selector)))),
+            None => Hint::Look(self.kubectl("get pods")),
         }
     }
 }

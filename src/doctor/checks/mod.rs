@@ -59,8 +59,8 @@ impl Check {
     /// Where it looks, by its id.
     pub fn group(&self) -> Group {
         match self.id {
-            "controller" | "connected" | "agent-authorized" => Group::Connection,
-            id if id.starts_with("gateway-") => Group::Gateway,
+            "controller" | "controller-certificate" | "connected" | "agent-authorized" => Group::Connection,
+            id if id == "plane-type-known" || id.starts_with("gateway-") => Group::Gateway,
             id if id.starts_with("agent-") => Group::Agent,
             _ => Group::ControlPlane,
         }
@@ -94,13 +94,13 @@ macro_rules! checks {
 /// All checks, in the order of cause.
 pub static CHECKS: &[Check] = checks![
     "api-server" needs [], Ground(plane::api_server), "the control plane's API server answers",
-        "Nothing of the planes is known without it; the build cluster's side is told all the same.";
-    "crd" needs ["api-server"], Ground(plane::crd), "the control plane serves ClusterBuildPlane",
+        "Nothing of the planes is known without it; what is in the agents' cluster is told all the same.";
+    "crd" needs ["api-server"], Ground(plane::crd), "the control plane serves the kinds of the planes",
         "Helm never upgrades a CRD, so the one that is served may be of another release than the gateway; OpenChoreo 1.0 renamed the kind.";
     "rights" needs ["api-server"], Ground(plane::rights), "all that is looked at may be read",
         "What may not be read is never taken for healthy.";
     "plane-exists" needs ["api-server", "crd"], Plane(plane::plane_exists), "the plane can be read",
-        "Without the control plane only the build cluster's side is looked at.";
+        "Without the control plane only the agents' cluster is looked at.";
     "deletion" needs ["plane-exists"], Plane(plane::deletion), "the plane is not being deleted",
         "A plane that is being deleted waits for the controller, which waits for the gateway; with either of them down it hangs.";
     "client-ca-readable" needs ["plane-exists"], Plane(plane::client_ca_readable), "the CA that the plane names can be read",
@@ -118,12 +118,14 @@ pub static CHECKS: &[Check] = checks![
     "rotation" needs ["plane-exists"], Plane(plane::rotation), "no rotation of the CA is unfinished",
         "Between its stages the plane trusts the old CA and the new one. `choreoctl certs rotate` marks the plane with the annotation choreoctl.dev/rotation and keeps what it made in a Secret of the agent's namespace; run again it continues, and with --rollback it goes back.";
     "observability-plane" needs ["plane-exists"], Plane(plane::observability_plane), "the observability plane exists",
-        "A missing one shows nowhere in the status; requests for logs and metrics of builds fail later.";
-    "agent-exists" needs [], Plane(agent::agent_exists), "the build cluster has an agent",
+        "A missing one shows nowhere in the status; requests for logs and metrics fail later.";
+    "plane-type-known" needs ["plane-exists"], Plane(plane::plane_type_known), "the gateway knows the plane's type",
+        "OpenChoreo 1.0 renamed build planes to workflow planes: a gateway knows one of the two types and refuses agents of the other, and its controller looks after the kinds of its own release only. CRDs of both may be served.";
+    "agent-exists" needs [], Plane(agent::agent_exists), "the plane's cluster has an agent of the planeID",
         "The chart makes it a Deployment with the labels app=cluster-agent and app.kubernetes.io/component=cluster-agent.";
     "agent-plane-id" needs ["plane-exists", "agent-exists"], Agent(agent::agent_plane_id), "the agent runs as the plane's planeID",
         "Helm's clusterAgent accepts unknown keys: with planeId instead of planeID the agent runs as `default`.";
-    "agent-plane-type" needs ["agent-exists"], Agent(agent::agent_plane_type), "the agent's plane type is that of the release",
+    "agent-plane-type" needs ["plane-type-known", "agent-exists"], Agent(agent::agent_plane_type), "the agent's plane type is that of the release",
         "From OpenChoreo 1.0 on it is workflowplane: agent and gateway must be of the same release.";
     "agent-tls" needs ["agent-exists"], Agent(agent::agent_tls), "the agent presents a certificate",
         "With clusterAgent.tls.enabled false it presents none, and the gateway refuses it.";
@@ -149,14 +151,18 @@ pub static CHECKS: &[Check] = checks![
         "Its names come from clusterGateway.tls.dnsNames alone, and it reads its certificate once, at its start.";
     "gateway-clock" needs ["gateway-reachable"], Plane(gateway::gateway_clock), "the gateway's clock is the API server's",
         "It judges certificates and dates heartbeats by its own clock.";
-    "gateway-answer" needs ["gateway-reachable", "agent-trusted"], Plane(gateway::gateway_answer), "the gateway authorizes the agent's certificate",
+    "gateway-answer" needs ["plane-type-known", "gateway-reachable", "agent-trusted"], Plane(gateway::gateway_answer), "the gateway authorizes the agent's certificate",
         "Asked as an agent asks, without becoming one.";
-    "controller" needs ["deletion", "gateway-running"], Plane(gateway::controller), "the controller reports on the plane",
-        "Where it or the gateway is down the last report stays for ever; its lease and the gateway's pods tell which.";
+    "gateway-api-exposed" needs [], Plane(gateway::gateway_api_exposed), "the gateway's API is not published without authentication",
+        "By it requests are sent through the agents into their clusters. Up to v1.0.1 and v1.1.1 it is at the agents' port; v1.0.2 to v1.0.5 and v1.1.2 to v1.1.6 publish its own port, 8444, with a Service of type LoadBalancer or NodePort, and authenticate nobody by default; from v1.2.0 on that Service has the agents' port only.";
+    "controller-certificate" needs ["plane-exists"], Plane(gateway::controller_certificate), "the controller presents its current certificate to the gateway",
+        "From v1.2.0 on the controller presents a client certificate of 90 days to the gateway's API. cert-manager renews it, and the controller reads it once, when it starts: after its end nothing is reported and deletions hang, while agents stay connected.";
+    "controller" needs ["deletion", "plane-type-known", "gateway-running", "controller-certificate"], Plane(gateway::controller), "the controller reports on the plane",
+        "Where it or the gateway is down the last report stays for ever; its lease and the gateway's pods tell which. From v1.0 on it reports nothing, either, on a plane whose CA can't be read when it first looks at it, or takes over a change of a namespaced one.";
     "connected" needs ["deletion", "controller"], Plane(gateway::connected), "an agent is connected",
-        "The controller tells of it once a minute. Builds that name no plane use the BuildPlane `default` of their namespace, then the ClusterBuildPlane `default`: any other has to be named.";
+        "The controller tells of it once a minute. What names no plane uses the one named `default`, of its namespace or of the cluster: any other has to be named.";
     "agent-authorized" needs ["connected", "gateway-reachable"], Plane(gateway::agent_authorized), "an agent is connected that this very plane lets in",
-        "The status counts the agents of the planeID: a plane whose CA trusts none of them says connected, too, and its builds get 403.";
+        "The status of a cluster-scoped plane counts the agents of the planeID: one whose CA trusts none of them says connected, too, and its requests get 403. Where the gateway's API can't be asked, its log tells whom it authorized.";
 ];
 
 /// Every check, of a plane or of the ground alone; what follows from one that failed is skipped.

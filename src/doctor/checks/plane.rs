@@ -3,6 +3,7 @@
 use super::outcome::{Hint, Outcome, Unchecked};
 use crate::cluster::grant;
 use crate::doctor::case::Case;
+use crate::doctor::deletion::held;
 use crate::doctor::ground::Ground;
 use crate::estate::{Cause, Unavailable};
 use crate::manifest::{parse, to_yaml};
@@ -81,10 +82,43 @@ pub fn deletion(case: &Case) -> Outcome {
     if plane.metadata.deletion_timestamp.is_none() {
         return Outcome::pass("it is not being deleted");
     }
-    let held: Vec<_> = plane.metadata.finalizers.iter().flatten().map(|finalizer| visible(finalizer)).collect();
-    Outcome::fail(format!("it is being deleted, and held by {}", held.join(", "))).advice(
-        "start the controller and the gateway: the controller removes the finalizer once the gateway has answered",
-    )
+    let held = held(plane, case.replaced_by());
+    let outcome = Outcome::fail(format!("it is being deleted, and {}", held.why));
+    match held.remove {
+        Some(command) => outcome.fix(case.control(&command)),
+        None => outcome.look(case.kubectl("get pods")),
+    }
+}
+
+/// What a plane type's gateway of another release is, and what to do about it.
+pub fn plane_type_known(case: &Case) -> Outcome {
+    let (kind, label) = (case.facts.plane.kind, case.deployed().and_then(|gateway| gateway.release));
+    let plane_type = kind.family.plane_type;
+    let (is_known, gateway, release) = match (&case.gateway.types, label) {
+        (Some(types), _) => (types.knows(plane_type), types.to_string(), types.release()),
+        (None, Some(release)) => {
+            let by = format!("OpenChoreo {}, by the label of its Service", release.span());
+            (kind.family.releases.contains(&release), by, Some(release))
+        }
+        (None, None) => {
+            let why = "the gateway's release is unknown: it was not contacted, and its Service has no version";
+            return Outcome::unchecked(Unchecked::Gateway, why);
+        }
+    };
+    if is_known {
+        return Outcome::pass(format!("it knows {plane_type}: it is of {gateway}"));
+    }
+    let why = format!("the gateway does not know the plane type {plane_type}: it is of {gateway}");
+    match release.and_then(|release| kind.in_release(release)).filter(|other| *other != kind) {
+        None => Outcome::fail(why).advice("install planes, agents and the control plane of one release"),
+        Some(other) => {
+            let advice = format!(
+                "create a {} with the same planeID and CA, and install the agent with the chart {}",
+                other.kind, other.family.chart
+            );
+            Outcome::fail(format!("{why}, where the kind is called {}", other.kind)).advice(advice)
+        }
+    }
 }
 
 pub fn client_ca_readable(case: &Case) -> Outcome {

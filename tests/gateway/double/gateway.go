@@ -461,7 +461,7 @@ func (d *double) connected(planeType, planeID string) map[string]*session {
 			each.seen = time.Now()
 			each.beat = each.seen.Add(d.mode.Load().ahead)
 		case time.Since(each.seen) >= fresh:
-			delete(d.sessions, pod)
+			d.unregister(pod)
 			continue
 		}
 		if each.planeType == planeType && each.planeID == planeID {
@@ -477,9 +477,17 @@ func (d *double) disconnect(planeType, planeID string) int {
 	defer d.Unlock()
 	found := d.connected(planeType, planeID)
 	for pod := range found {
-		delete(d.sessions, pod)
+		d.unregister(pod)
 	}
 	return len(found)
+}
+
+// unregister ends a connection. The caller holds the lock.
+func (d *double) unregister(pod string) {
+	if each := d.sessions[pod]; each != nil {
+		delete(d.sessions, pod)
+		d.log.Info("agent unregistered", "planeIdentifier", each.planeType+"/"+each.planeID, "connectionID", pod)
+	}
 }
 
 // The API for planes.

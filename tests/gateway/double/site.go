@@ -234,7 +234,7 @@ func (s *site) halt(name string) {
 	}
 	s.Lock()
 	delete(s.running, name)
-	delete(s.sessions, name)
+	s.unregister(name)
 	s.Unlock()
 }
 
