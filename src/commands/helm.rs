@@ -10,6 +10,8 @@ use crate::plane::Family;
 use crate::term::Term;
 use crate::text::shell_quoted;
 
+pub const VALUES: &str = "values.yaml";
+
 /// A `helm upgrade` of an agent's release.
 #[derive(Clone, Debug)]
 pub struct Helm {

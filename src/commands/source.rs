@@ -34,6 +34,10 @@ impl<'s> SourceReader<'s> {
         Self { namespaces, ..self }
     }
 
+    pub fn warn(&self, text: &str) {
+        self.session.term.warn(text);
+    }
+
     /// Where a plane is looked for.
     pub async fn plane(&self, name: &PlaneName) -> anyhow::Result<Plane> {
         let wanted = Wanted { names: vec![name.clone()], ..Wanted::default() };

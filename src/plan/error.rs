@@ -37,6 +37,8 @@ pub enum Error {
     Differs { what: String },
     #[error("these rights are missing, and nothing was changed: {}", .rights.join(", "))]
     NoRight { rights: Vec<String>, command: String },
+    #[error("the control plane has no namespace {}", visible(.namespace))]
+    NoNamespace { namespace: String, command: String },
     #[error("the gateway can't be used: {}", visible(.why))]
     Gateway { why: String, hint: String },
     #[error("the namespace {} has the agent of plane {} already (planeID {}), and a namespace has one", visible(.namespace), visible(.plane), visible(.plane_id))]
@@ -65,6 +67,7 @@ impl Error {
             Self::CertManager { command, .. } => command.clone(),
             Self::Differs { .. } => "look at it, and add --force to replace it".into(),
             Self::Gateway { hint, .. } => hint.clone(),
+            Self::NoNamespace { command, .. } => command.clone(),
             Self::NoCa { .. } => "give the CA with --ca-dir, or move to a new one with `choreoctl certs rotate`".into(),
             Self::OtherCa { .. } => "give the CA that did, or move to a new one with `choreoctl certs rotate`".into(),
             Self::NoRight { command, .. } => format!("an administrator grants them to USER with\n{command}"),

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
+use crate::commands::helm::VALUES;
 use crate::gateway::GatewayUrl;
 use crate::manifest;
 use crate::pki::{
@@ -16,7 +17,6 @@ use crate::text::{shown, visible};
 
 /// Private keys, apart from what may be committed.
 pub const KEYS: &str = "private";
-pub const VALUES: &str = "values.yaml";
 
 /// The folder of private keys.
 pub fn keys(folder: &Path) -> Folder {

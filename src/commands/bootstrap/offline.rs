@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::args::{Args, folder, planned};
-use super::folder::{KEYS, VALUES, at_hand, keys, there, write as write_file};
+use super::folder::{KEYS, at_hand, keys, there, write as write_file};
 use crate::args::{NoPlaneCluster, Session, TextFormat};
+use crate::commands::helm::VALUES;
 use crate::commands::steps::{Steps, write_keys};
 use crate::manifest::to_yaml;
 use crate::plan::{self, AgentCertificate, Bootstrap, Files, Issuer, Observer as _, Status};

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use serde_json::Value;
 
 use super::args::{Args, folder, planned};
-use super::folder::{VALUES, at_hand, keys, there, url_of, write};
+use super::folder::{at_hand, keys, there, url_of, write};
 use crate::args::{PlaneCluster, Session, TextFormat};
 use crate::cluster::Cluster;
 use crate::commands::error_text;
-use crate::commands::helm::{self, Helm};
+use crate::commands::helm::{self, Helm, VALUES};
 use crate::commands::steps::Steps;
 use crate::commands::waiting::deadline;
 use crate::manifest::to_yaml;
@@ -187,7 +188,8 @@ impl Run<'_> {
         }
         if self.plan.dry_run.stores() {
             self.steps.give_way();
-            helm.run()?;
+            let advice = "the chart was not installed; if it asks for values, run this again with --values FILE";
+            helm.run().context(advice)?;
         }
         self.steps.tell("helm", Status::Done, &format!("the chart is installed{}", self.args.change.dry_run.suffix()));
         Ok(())

@@ -8,6 +8,7 @@ use futures_util::future::try_join_all;
 use rayon::prelude::*;
 
 use crate::args::{AtArgs, NamespacesArgs, OutputArgs, PlaneClusterArgs, Session};
+use crate::cluster::{self, Namespaces};
 use crate::commands::source::SourceReader;
 use crate::commands::source::read_key;
 use crate::complete;
@@ -27,7 +28,8 @@ use crate::term::Exit;
 ///
 /// SOURCE is a file, - (standard input), secret/NAMESPACE/NAME[:KEY], configmap/NAMESPACE/NAME[:KEY], plane/NAME or
 /// TYPE/NAME, plane/* or TYPE/* or planes/* (all kinds), https://HOST:PORT, or agent: the agents' certificates in the planes'
-/// cluster. Without one it is plane/* and, with --plane-context, agent; what expires first is listed first. Exits 1 when a certificate expires within
+/// cluster. Without one it is the planes of all kinds and namespaces and, with --plane-context, the agents; what expires
+/// first is listed first. Exits 1 when a certificate expires within
 /// --expires-within, and 2 when a source can't be read.
 #[derive(ClapArgs, Debug)]
 #[command(mut_arg("output", |format| format.default_value("table")), after_help = "Examples:
@@ -68,15 +70,19 @@ enum Format {
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let everything = args.sources.is_empty();
     let needed = everything || args.sources.iter().any(Source::needs_cluster);
-    let reader = SourceReader::to(needed, &args.build, session).await?.with_planes_in(args.namespaces.namespaces());
+    let namespaces = match args.namespaces.namespaces() {
+        Namespaces::Context if everything => Namespaces::All,
+        namespaces => namespaces,
+    };
+    let reader = SourceReader::to(needed, &args.build, session).await?.with_planes_in(namespaces);
     let mut sources = args.sources.clone();
     if everything {
-        sources.push(Source::Planes(None));
+        sources.push(Source::Planes(Some(KINDS.iter().collect())));
         sources.extend(reader.build.is_some().then_some(Source::Agent));
     }
     let mut read = Vec::new();
     for source in &sources {
-        read.extend(of_source(source, &reader).await?);
+        read.extend(of_source(source, &reader, everything).await?);
     }
     let now = args.at.from(reader.now());
     let (mut found, mut problems) = (Vec::new(), Vec::new());
@@ -121,14 +127,24 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     Ok(if expiring > 0 { exit.and(Exit::No) } else { exit })
 }
 
+fn is_forbidden(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(cluster::Error::Forbidden { .. }))
+}
+
 /// The certificates of one place, each with what there is to say of it there.
 type Read = anyhow::Result<Vec<(Certificate, Vec<Note>)>>;
 
 /// A source stands for one place or, as all planes and all agents do, for several.
-async fn of_source(source: &Source, reader: &SourceReader<'_>) -> anyhow::Result<Vec<(String, Read)>> {
+async fn of_source(source: &Source, reader: &SourceReader<'_>, is_all: bool) -> anyhow::Result<Vec<(String, Read)>> {
     match source {
         Source::Planes(kinds) => {
-            let planes = reader.planes(kinds.as_deref()).await?;
+            let planes = match reader.planes(kinds.as_deref()).await {
+                Err(error) if is_all && is_forbidden(&error) => {
+                    reader.warn(&format!("only some kinds of planes are shown: {error}"));
+                    reader.planes(None).await?
+                }
+                planes => planes?,
+            };
             let cas = estate::client_cas(reader.cluster()?, &planes).await;
             let title = |plane: &Plane| {
                 let kind = if plane.kind == DEFAULT_KIND { "plane".to_owned() } else { plane.kind.kind.to_lowercase() };

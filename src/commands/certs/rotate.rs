@@ -9,7 +9,7 @@ use crate::args::{
     ChangeArgs, KeyArgs, OutputArgs, PlaneArgs, PlaneClusterArgs, Session, TextFormat, ValidityArgs, unless_swapped,
 };
 use crate::cluster::{Agent, Target};
-use crate::commands::helm::{self, Helm};
+use crate::commands::helm::{self, Helm, VALUES};
 use crate::commands::source::{CA, new_pair, read, read_key};
 use crate::commands::steps::Steps;
 use crate::commands::waiting::deadline;
@@ -138,6 +138,11 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     steps.out_dir.clone_from(&args.out_dir);
     steps.resume = Some(resume(&args, &key, clusters, &rotation.namespace));
     let result = plan::rotate(clusters, &rotation, &mut keeper, &mut steps).await;
+    let values = args.out_dir.as_ref().map(|folder| folder.join(VALUES)).filter(|values| values.exists());
+    if let (Ok(()), Some(values)) = (&result, values) {
+        let again = "run bootstrap again with --force, which writes it anew";
+        term.warn(&format!("{} may name the former Secret: {again}", shown(&values)));
+    }
     steps.conclude(result)
 }
 

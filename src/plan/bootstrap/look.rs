@@ -18,7 +18,7 @@ use crate::plan::issuer::{AgentCertificate, Issuer};
 use crate::plan::observer::{Observer, Status};
 use crate::plane::{CA_KEY, CaSecret, DryRun, GATEWAY_CA, Kind, NamespacedName, Plane, Span};
 use crate::secrets::redacted;
-use crate::text::visible;
+use crate::text::{shell_quoted, visible};
 
 /// A CRD of Argo Workflows, which the chart brings along.
 const ARGO_CRD: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/workflows.argoproj.io";
@@ -69,6 +69,14 @@ impl Run<'_> {
             Ok(Some(_)) | Err(cluster::Error::Forbidden { .. }) => Namespace::Exists,
             Err(error) => return Err(error.into()),
         };
+        if let Some(namespace) = &self.plan.plane.metadata.namespace {
+            let path = format!("/api/v1/namespaces/{namespace}");
+            if let Ok(None) = self.clusters.control.object_if_any(&path).await {
+                let command = format!("kubectl create namespace {}", shell_quoted(namespace));
+                let command = self.clusters.control.target().command(&command);
+                return Err(Error::NoNamespace { namespace: namespace.clone(), command }.into());
+            }
+        }
         self.clusters.demand("bootstrap", &decide::rights(self.plan, self.facts.namespace)).await?;
         self.tell(Status::Found, "all that it takes is allowed");
         Ok(())

@@ -14,7 +14,7 @@ use crate::pki::{self, Bundle, LEAF_CERTIFICATE};
 use crate::plan::clusters::Clusters;
 use crate::plan::issuer::AgentCertificate;
 use crate::plan::observer::{Observer, Status, until};
-use crate::plane::{Plane, State};
+use crate::plane::{Plane, Scope, State};
 
 /// A step: its name, what it sees to, and what it does.
 struct Step {
@@ -162,13 +162,17 @@ pub async fn authorized(
         if state != State::Connected {
             return Ok(Err(format!("{name} is {}, and the control plane tells of it once a minute", state.name())));
         }
+        if plane.kind.scope == Scope::Namespaced {
+            // Its status counts the agents that it authorizes itself.
+            return Ok(Ok(format!("an agent is connected that {name} authorizes")));
+        }
         let Some(url) = &plan.gateway_url else {
             return Ok(Ok("an agent of the planeID is connected".to_owned()));
         };
         let question = plan.question(url, &made.gateway_ca, None);
         Ok(match count(question, &plane.key(), API_PORT).await.ok().flatten().map(|counted| counted.connected_agents) {
-            None => Ok("an agent of the planeID is connected; the gateway doesn't tell for which plane".to_owned()),
-            Some(0) => Err(format!("an agent of the planeID is connected, and none that {name} lets in")),
+            None => Ok("an agent of the planeID is connected; for which plane is not known: the gateway's API can't be asked from here".to_owned()),
+            Some(0) => Err(format!("an agent of the planeID is connected, and none that {name} authorizes")),
             Some(agents) => Ok(format!("connected, and the gateway counts {agents} for {name}")),
         })
     })
@@ -364,6 +368,6 @@ wait: the agent is connected, and authorized for this plane"#]]
         plan.gateway_url = Some(crate::gateway::GatewayUrl::of_agent("wss://localhost:1/ws").unwrap());
         let mut told = Told::default();
         wait(&plan, &mut told).await.unwrap();
-        assert!(told.says("wait", "the gateway doesn't tell for which plane"));
+        assert!(told.says("wait", "for which plane is not known"));
     }
 }
