@@ -25,6 +25,7 @@ mod helm;
 mod manifests;
 mod objects;
 mod remains;
+mod replaced;
 mod source;
 mod steps;
 mod waiting;
