@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod dump;
 pub mod forecast;
 pub mod get;
+pub mod migrate;
 pub mod validate;
 pub mod version;
 pub mod wait;
