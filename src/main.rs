@@ -14,6 +14,7 @@
 //! | `render` | pure: what is known, and the time -> text |
 //! | `plan` | changes of several steps over both clusters, each of which can be resumed: bootstrap, renewal, rotation |
 //! | `doctor` | what is known of a plane beside its object, each part with its own error; checks, notes, forecasts, dumps |
+//! | `migration` | manifests of v0.17 as those of v1.0: edits of planes and of what refers to them |
 //! | `validate` | rules over a document: any CRD's schema and its CEL, the gateway's demands, practice; fixes |
 //! | `estate` | what is known of the world: the objects of both clusters, read in one way from a cluster, files or a dump |
 //! | `cluster` | the Kubernetes client: target and connection, list, apply, watch; its errors and hints |
@@ -39,6 +40,7 @@ mod estate;
 mod files;
 mod gateway;
 mod manifest;
+mod migration;
 mod paint;
 mod pki;
 mod plan;

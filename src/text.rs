@@ -26,6 +26,11 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// Returns a number of things: `1 file`, `2 files`.
+pub fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 /// A path as [`visible`] text.
 pub fn shown(path: &Path) -> String {
     visible(&path.to_string_lossy()).into_owned()

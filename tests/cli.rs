@@ -223,6 +223,50 @@ fn files_are_mended_in_place() {
 }
 
 #[test]
+fn manifests_are_migrated_in_place_below_a_folder_or_through_a_pipe() {
+    let text = format!("{PLANE}{}", MENDABLE.replace("planeId", "planeID"));
+    let migrated = text.replace("ClusterBuildPlane", "ClusterWorkflowPlane").replace("secretRef", "secretKeyRef");
+    let marked = format!("\u{feff}{text}");
+    let folder = files(&[("a/a.yaml", &text), ("a/b/c.yml", &text), ("marked.yaml", &marked)]);
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    let migrate = |args: &[&str], input: &str| {
+        let mut command = Command::new(BINARY);
+        command.arg("migrate").args(args).current_dir(&folder);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    let (code, out, error) = migrate(&["-f", "-", "-q"], &text);
+    assert_eq!((code, out), (0, migrated.clone()));
+    assert!(error.contains("1 file, 1 changed: 2 changes"), "{error}");
+    assert_eq!(migrate(&["-f", "-", "--output", "json"], &migrated).1, migrated);
+    let (code, out, _) = migrate(&["-f", "a", "-R", "-f", "marked.yaml", "-o", "new"], "");
+    assert!(code == 0 && out.ends_with("3 files, 3 changed: 6 changes\n"), "{out}");
+    for (before, after) in
+        [("a/a.yaml", "new/a.yaml"), ("a/b/c.yml", "new/b/c.yml"), ("marked.yaml", "new/marked.yaml")]
+    {
+        assert_eq!((read(before).trim_start_matches('\u{feff}'), read(after)), (text.as_str(), migrated.clone()));
+    }
+    // Without -R only what is in the folder itself.
+    assert_eq!(migrate(&["-f", "a"], "").0, 0);
+    assert_eq!((read("a/a.yaml"), read("a/b/c.yml")), (migrated, text));
+    let (code, out, _) = migrate(&["-f", "marked.yaml", "-f", "a"], "");
+    assert!(
+        code == 1 && out.contains("marked.yaml:1: by hand: the file is left as it is") && read("marked.yaml") == marked,
+        "{out}"
+    );
+    std::fs::write(folder.path().join("a/bad.yaml"), b"\xff").unwrap();
+    let (code, out, error) = migrate(&["-f", "a", "-R"], "");
+    assert!(
+        code == 2 && out.contains("2 files, 1 changed") && error.contains("a/bad.yaml is not text"),
+        "{out}{error}"
+    );
+}
+
+#[test]
 #[cfg(unix)]
 fn a_file_with_other_hard_links_is_warned_of() {
     let text = format!("{PLANE}{MENDABLE}");

@@ -8,9 +8,28 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules, from the top down.
-const ORDER: [&str; 20] = [
-    "main", "cli", "commands", "args", "complete", "render", "plan", "doctor", "validate", "estate", "cluster",
-    "gateway", "pki", "manifest", "plane", "term", "paint", "text", "secrets", "files",
+const ORDER: [&str; 21] = [
+    "main",
+    "cli",
+    "commands",
+    "args",
+    "complete",
+    "render",
+    "plan",
+    "doctor",
+    "migration",
+    "validate",
+    "estate",
+    "cluster",
+    "gateway",
+    "pki",
+    "manifest",
+    "plane",
+    "term",
+    "paint",
+    "text",
+    "secrets",
+    "files",
 ];
 
 /// What stands in one place only, and where.
@@ -51,7 +70,8 @@ fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
 }
 
 /// The modules that know nothing of a terminal.
-const PURE: [&str; 9] = ["render", "plan", "doctor", "estate", "gateway", "validate", "pki", "manifest", "plane"];
+const PURE: [&str; 10] =
+    ["render", "plan", "doctor", "migration", "estate", "gateway", "validate", "pki", "manifest", "plane"];
 
 /// Every source file with its module and its text, tests and comments left out.
 fn modules() -> Vec<(String, PathBuf, String)> {

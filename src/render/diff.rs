@@ -35,10 +35,10 @@ pub fn unified(before: &str, after: &str, before_name: &str, after_name: &str) -
     text
 }
 
-/// What a manifest's text becomes, without the lines of private keys.
-pub fn of_manifests(before: &Manifest, after: &Manifest) -> String {
+/// What a manifest's text becomes when it is `done`, without the lines of private keys.
+pub fn of_manifests(before: &Manifest, after: &Manifest, done: &str) -> String {
     let name = visible(&before.file);
-    unified(&shown(&before.text), &shown(&after.text), &name, &format!("{name} (fixed)"))
+    unified(&shown(&before.text), &shown(&after.text), &name, &format!("{name} ({done})"))
 }
 
 /// A text with its hidden characters visible, and without the lines of private keys.
@@ -75,7 +75,7 @@ mod tests {
         ] {
             let text = format!("a: 1\n{secret}\nb: 1\n");
             let manifest = |text: String| Manifest::unread("f".into(), text);
-            let difference = of_manifests(&manifest(text.clone()), &manifest(text.replace("b: 1", "b: 2")));
+            let difference = of_manifests(&manifest(text.clone()), &manifest(text.replace("b: 1", "b: 2")), "fixed");
             assert!(
                 difference.contains("not shown") && secret.lines().all(|line| !difference.contains(line)),
                 "{difference}"

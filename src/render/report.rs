@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::manifest::Manifest;
 use crate::secrets::redacted;
+use crate::text::count;
 use crate::validate::{Finding, Judgement, Kept, Rule, Severity};
 
 /// The sums of a run.
@@ -43,7 +44,6 @@ impl Tally {
 
 /// `1 file, 3 planes: 1 error, 1 warning`.
 pub fn summary(tally: &Tally) -> String {
-    let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
     let mut text = format!("{}, {}: ", count(tally.files, "file"), count(tally.planes, "plane"));
     match (tally.errors, tally.warnings) {
         (0, 0) => text.push_str("no findings"),

@@ -20,6 +20,8 @@ pub enum Fix {
     },
     /// Another text as a value.
     Replace { key: Range<usize>, value: Range<usize>, mapping: Range<usize>, text: String },
+    /// No field, nor the comment in its last line. The mapping must have another one.
+    Remove { key: Range<usize>, name: String, value: Range<usize>, mapping: Range<usize> },
 }
 
 /// Bytes of a text and what should stand there.
@@ -35,9 +37,10 @@ impl Fix {
         match self {
             Self::Rename { word, from, name } => {
                 // A merge stands for the keys that it brings, an alias for what is elsewhere, and what has an anchor may be
-                // meant elsewhere, too.
-                let anchored =
-                    text[..word.start].split_whitespace().next_back().is_some_and(|word| word.starts_with('&'));
+                // meant elsewhere, too. An anchor in a line above a key is that of its mapping.
+                let is_key = text[word.end..].trim_start().starts_with(':');
+                let before = if is_key { indent(text, word.start).0 } else { &text[..word.start] };
+                let anchored = before.split_whitespace().next_back().is_some_and(|word| word.starts_with('&'));
                 if anchored || text[word.clone()].trim_matches(['"', '\'']) != from {
                     return None;
                 }
@@ -79,6 +82,27 @@ impl Fix {
                 let lines: Vec<_> = new.lines().map(|line| format!("{before}  {line}")).collect();
                 let range = key.end..value.end;
                 Some(Edit { range, text: format!(": |{end}{}", lines.join(end)) })
+            }
+            Self::Remove { key, name, value, mapping } => {
+                let end = value.end.max(key.end);
+                let own = mapping.start <= key.start && end <= mapping.end.max(key.end);
+                // What has an anchor may be meant elsewhere, too.
+                if !own || text[key.clone()].trim_matches(['"', '\'']) != name || text[key.start..end].contains('&') {
+                    return None;
+                }
+                if flow(text, mapping) {
+                    let range = match text[end..].trim_start().strip_prefix(',') {
+                        Some(next) => key.start..text.len() - next.trim_start().len(),
+                        None => text[..key.start].trim_end().strip_suffix(',')?.len()..end,
+                    };
+                    return Some(Edit { range, text: String::new() });
+                }
+                let (before, alone) = indent(text, key.start);
+                let line = text[end..].find('\n').map_or(text.len(), |at| end + at + 1);
+                // Nothing at all is a null.
+                let rest = text[end..line].trim_start_matches(':').trim();
+                let range = key.start - before.len()..line;
+                (alone && (rest.is_empty() || rest.starts_with('#'))).then(|| Edit { range, text: String::new() })
             }
         }
     }
@@ -213,6 +237,29 @@ mod tests {
         let mended = applied(&json, edits);
         assert_eq!(found(&mended), []);
         serde_json::from_str::<serde_json::Value>(&mended).unwrap();
+    }
+
+    #[test]
+    fn a_field_is_removed_with_its_line_or_its_comma() {
+        for (text, left) in [
+            ("a: 1\nb: [x] # c\nd: 1\n", Some("a: 1\nd: 1\n")),
+            ("a:\n  # kept\n  b:\n  - x\n  - y", Some("a:\n  # kept\n")),
+            ("b:\r\nd: 1\r\n", Some("d: 1\r\n")),
+            ("{a: 1, b: {x: 1}}", Some("{a: 1}")),
+            ("{\"b\": [\"x\"],\n  \"d\": 1}", Some("{\"d\": 1}")),
+            ("- b: 1\n  d: 1\n", None),
+            ("b: &x 1\nd: *x\n", None),
+            ("b: |\n  x\nd: 1", Some("d: 1")),
+        ] {
+            let root = parse("f".into(), text.into()).documents.remove(0).root;
+            let mut mappings = [&root].into_iter().chain(root.items()).chain(root.get("a"));
+            let mapping = mappings.rfind(|node| node.entry("b").is_some()).unwrap();
+            let entry = mapping.entry("b").unwrap();
+            let (key, value) = (entry.key_span.clone(), entry.node.span.clone());
+            let fix = Fix::Remove { key, name: "b".into(), value, mapping: mapping.span.clone() };
+            let removed = fix.edit(text).map(|edit| applied(text, vec![edit]));
+            assert_eq!(removed.as_deref(), left, "{text}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod validator;
 
 pub use crd::CrdError;
 pub use finding::{Finding, Judgement, Kept};
-pub use fix::applied;
+pub use fix::{Fix, applied};
 pub use neighbours::{Neighbours, ca_shared, plane_id_shared};
 pub use rules::{Judge, MARKS, NO_PLANE, RULES, Rule, Severity};
 pub use schema::Resource;

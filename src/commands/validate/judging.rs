@@ -3,7 +3,6 @@
 //! Not here: the rules, and how findings are shown.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::path::Path;
 
 use rayon::prelude::*;
 use serde_json::Value;
@@ -124,14 +123,6 @@ pub fn mended(validator: &Validator, file: &Judged) -> Option<(Judged, usize)> {
         best = Some(next);
     }
     best.map(|best| (best, count))
-}
-
-/// Returns how many names a file has.
-pub fn links(path: &Path) -> u64 {
-    #[cfg(unix)]
-    return path.metadata().map_or(1, |metadata| std::os::unix::fs::MetadataExt::nlink(&metadata));
-    #[cfg(not(unix))]
-    return 1;
 }
 
 #[cfg(test)]
@@ -304,11 +295,5 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_read_is_left_alone() {
         assert_eq!(mend("a: [b\n"), None);
-    }
-
-    #[test]
-    fn a_file_has_one_name() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        assert_eq!((links(file.path()), links(Path::new("/nowhere"))), (1, 1));
     }
 }

@@ -5,8 +5,9 @@ use std::path::Path;
 use clap::ValueEnum;
 use serde_json::Value;
 
-use super::judging::{Judged, links, mended};
+use super::judging::{Judged, mended};
 use crate::commands::error_text;
+use crate::commands::replaced::{Replaced, replace};
 use crate::manifest::{self, Input, Manifest, json_text};
 use crate::plane::DryRun;
 use crate::render::{self, report, report::Tally};
@@ -112,7 +113,7 @@ impl<'t> Run<'t> {
             return Ok(file);
         };
         if dry_run != DryRun::None {
-            let difference = render::diff::of_manifests(&file.manifest, &mended.manifest);
+            let difference = render::diff::of_manifests(&file.manifest, &mended.manifest, "fixed");
             if self.format == Format::Text {
                 self.print(&difference)?;
             } else {
@@ -130,22 +131,17 @@ impl<'t> Run<'t> {
 
     /// Writes a mended file in the place of the one that was read; whether it did.
     fn replace(&mut self, path: &Path, read: &Manifest, mended: &Manifest) -> bool {
-        let file = &read.file;
-        if manifest::read_bytes(&Input::Path(path.to_owned())).ok().as_deref() != Some(read.text.as_bytes()) {
-            let message = format!("{file} is not fixed: it is not plain UTF-8, or was changed just now");
-            self.progress.aside(|| self.term.warn(&message));
-            return false;
+        match replace(path, &read.text, &mended.text) {
+            Ok(replaced) => {
+                let warning = replaced.warning(&read.file, "fixed");
+                warning.iter().for_each(|warning| self.progress.aside(|| self.term.warn(warning)));
+                replaced != Replaced::Not
+            }
+            Err(error) => {
+                self.failed(&error.into());
+                false
+            }
         }
-        let links = links(path);
-        if let Err(error) = manifest::write(path, &mended.text) {
-            self.failed(&error.into());
-            return false;
-        }
-        if links > 1 {
-            let message = format!("{file} had {links} hard links: the others still have the old content");
-            self.progress.aside(|| self.term.warn(&message));
-        }
-        true
     }
 
     pub fn end(mut self, inputs: &[Input], strict: bool) -> anyhow::Result<Exit> {

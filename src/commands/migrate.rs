@@ -1,0 +1,218 @@
+//! `choreoctl migrate`: carries manifests over from OpenChoreo v0.17 to v1.0 and later.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::{Args as ClapArgs, ValueEnum as _, ValueHint};
+
+use super::error_text;
+use super::refusals::Refusal;
+use super::replaced::{Replaced, replace};
+use crate::args::{NewFilesArgs, Session, TextFormat};
+use crate::manifest::{self, Input, Manifest, json_text};
+use crate::migration::{Carried, Left, Survey, carry};
+use crate::pki::StoreError;
+use crate::plane::DryRun;
+use crate::render;
+use crate::term::{Exit, Term};
+use crate::text::{count, program, shell_quoted, shown};
+
+/// Migrate manifests from OpenChoreo v0.17 to v1.0 and later
+///
+/// Build planes become workflow planes, in every plane secretRef becomes secretKeyRef, and what refers to planes follows:
+/// Workflows, roles, labels, and the targets of Kustomize. Comments, layout and order stay. What takes a person is named
+/// with its line, and the exit code is 1 then. Other changes of v1.0 than those of planes are not made.
+///
+/// Files are rewritten in place, or written below --out-dir with all others that were read. The result of standard input
+/// goes to standard output, and the report to standard error.
+#[derive(ClapArgs, Debug)]
+#[command(
+    mut_arg("out_dir", |folder| folder.short('o').value_parser(out_dir).help("Folder for all files that were read [default: rewrite in place]")),
+    mut_arg("force", |force| force.requires("out_dir")),
+    after_help = "Examples:
+  choreoctl migrate -f manifests/ -R --dry-run client
+  choreoctl migrate -f manifests/ -R -o migrated
+  choreoctl validate migrated --release v1.2"
+)]
+pub struct Args {
+    /// Manifest, folder of manifests, or - for standard input (can be repeated)
+    #[arg(short, long = "filename", value_name = "FILE", required = true, value_hint = ValueHint::AnyPath)]
+    files: Vec<Input>,
+
+    /// Take manifests in folders below the folder, too
+    #[arg(short = 'R', long)]
+    recursive: bool,
+
+    #[command(flatten)]
+    new: NewFilesArgs,
+
+    /// Do not write: show the differences
+    #[arg(long, value_name = "HOW", default_value = "none", hide_possible_values = true)]
+    dry_run: DryRun,
+
+    /// Format of the report
+    #[arg(long = "output", value_name = "FORMAT", default_value = "text")]
+    output: TextFormat,
+}
+
+/// Everywhere else `-o` is the format of the output.
+fn out_dir(word: &str) -> Result<PathBuf, String> {
+    match TextFormat::from_str(word, true) {
+        Ok(_) => Err(format!("--output {word} is the format; a folder of this name is ./{word}")),
+        Err(_) => Ok(word.into()),
+    }
+}
+
+pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
+    let term = &session.term;
+    let listed = manifest::list_inputs(&args.files, args.recursive).once();
+    listed.missing.into_iter().next().map_or(Ok(()), Err)?;
+    let (mut read, mut exit) = (Vec::new(), Exit::Done);
+    for input in listed.inputs {
+        match manifest::read_text(&input) {
+            Ok(text) => {
+                let manifest = manifest::parse(input.to_string(), text);
+                read.push((input, manifest));
+            }
+            // The other files are migrated all the same.
+            Err(error) => {
+                exit = Exit::Failed;
+                term.error(&error_text(&error.into()));
+            }
+        }
+    }
+    let survey = Survey::of(read.iter().map(|(_, manifest)| manifest));
+    let mut files: Vec<_> = read
+        .into_iter()
+        .map(|(input, before)| {
+            let carried = carry(&before, &survey);
+            File { input, before, carried }
+        })
+        .collect();
+    if args.dry_run.stores() {
+        let targets = args.targets(&files)?;
+        for (file, target) in files.iter_mut().zip(targets) {
+            match file.write(target.as_deref(), term) {
+                Ok(()) => {}
+                Err(error) if file.input == Input::Stdin => return Err(error),
+                Err(error) => {
+                    exit = Exit::Failed;
+                    term.error(&error_text(&error));
+                }
+            }
+        }
+    } else {
+        let changed = files.iter().filter_map(|file| Some((&file.before, file.carried.after.as_ref()?)));
+        let differences = changed.map(|(before, after)| render::diff::of_manifests(before, after, "migrated"));
+        term.print(&differences.collect::<String>())?;
+    }
+    report(args, &files, term)?;
+    let is_left = files.iter().any(|file| !file.carried.left.is_empty());
+    Ok(if is_left { exit.and(Exit::No) } else { exit })
+}
+
+/// A file that was read, and what became of it.
+struct File {
+    input: Input,
+    before: Manifest,
+    carried: Carried,
+}
+
+impl File {
+    /// Writes it to a file of the new folder, in place where there is none, or to standard output.
+    fn write(&mut self, target: Option<&Path>, term: &Term) -> anyhow::Result<()> {
+        let after = self.carried.after.as_ref();
+        match (&self.input, target) {
+            (Input::Stdin, _) => return term.bytes(after.unwrap_or(&self.before).text.as_bytes()),
+            (Input::Path(_), Some(target)) => {
+                let folder = target.parent().unwrap_or(target);
+                std::fs::create_dir_all(folder).map_err(|source| StoreError::Write { path: shown(folder), source })?;
+                manifest::write(target, &after.unwrap_or(&self.before).text)?;
+            }
+            (Input::Path(path), None) => {
+                let Some(after) = after else {
+                    return Ok(());
+                };
+                match replace(path, &self.before.text, &after.text)? {
+                    Replaced::Not => {
+                        let message =
+                            "the file is left as it is: it is not plain UTF-8, or was changed just now".into();
+                        let help = "migrate it again, or with --out-dir".into();
+                        self.carried = Carried { left: vec![Left { line: 1, message, help }], ..Carried::default() };
+                    }
+                    replaced => replaced.warning(&self.before.file, "migrated").iter().for_each(|text| term.warn(text)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Args {
+    /// Where each file goes below the new folder, if there is one: as it is below the outermost folder that was read.
+    ///
+    /// # Errors
+    /// Before anything is written: two files would be one, or one exists and differs.
+    fn targets(&self, files: &[File]) -> anyhow::Result<Vec<Option<PathBuf>>> {
+        let mut taken = BTreeMap::new();
+        let mut targets = Vec::new();
+        for File { input, before, carried } in files {
+            let (Input::Path(path), Some(folder)) = (input, self.new.given()) else {
+                targets.push(None);
+                continue;
+            };
+            let roots = self.files.iter().filter_map(|root| match root {
+                Input::Path(root) => path.strip_prefix(root).ok(),
+                Input::Stdin => None,
+            });
+            let below = roots
+                .filter(|below| below.components().next().is_some())
+                .max_by_key(|below| below.components().count());
+            let target = folder.join(below.or(path.file_name().map(Path::new)).unwrap_or(path));
+            if let Some(first) = taken.insert(target.clone(), input.to_string()) {
+                return Err(Refusal::Twice { name: shown(&target), first, second: input.to_string() }.into());
+            }
+            let text = &carried.after.as_ref().unwrap_or(before).text;
+            let differs = || std::fs::read(&target).ok().as_deref() != Some(text.as_bytes());
+            if !self.new.force && target.exists() && differs() {
+                return Err(StoreError::Exists { path: shown(&target) }.into());
+            }
+            targets.push(Some(target));
+        }
+        Ok(targets)
+    }
+}
+
+fn report(args: &Args, files: &[File], term: &Term) -> anyhow::Result<()> {
+    let migrated: Vec<_> = files.iter().map(|file| (file.before.file.as_str(), &file.carried)).collect();
+    let suffix = if args.dry_run.stores() { "" } else { DryRun::Client.suffix() };
+    let report = match args.output {
+        TextFormat::Text => render::migration::text(&migrated, suffix),
+        TextFormat::Json => json_text(&render::migration::json(&migrated))? + "\n",
+    };
+    if args.files.contains(&Input::Stdin) {
+        term.error(report.trim_end());
+    } else {
+        term.print(&report)?;
+    }
+    let kept: usize = files.iter().map(|file| file.carried.kept).sum();
+    if kept > 0 {
+        let workflows = count(kept, "Workflow");
+        term.note(&format!(
+            "{workflows} with another plane than ClusterWorkflowPlane default: the API server never changes the reference \
+             of a stored Workflow, so create it anew once v1.0 runs: kubectl replace --force -f FILE"
+        ));
+    }
+    let changed = files.iter().any(|file| file.carried.after.is_some());
+    if changed && args.dry_run.stores() && !args.files.contains(&Input::Stdin) {
+        let written = args.new.given().map(|folder| vec![Input::Path(folder.to_owned())]);
+        let paths: String = written
+            .as_ref()
+            .unwrap_or(&args.files)
+            .iter()
+            .map(|path| format!(" {}", shell_quoted(&path.to_string())))
+            .collect();
+        term.note(&program(&format!("next: choreoctl validate{paths} --release v1.2")));
+    }
+    Ok(())
+}
