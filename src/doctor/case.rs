@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::cluster::{AgentPod, LET_IN, Target};
-use crate::estate::{AgentFacts, Controller, DeployedGateway, Facts, Few, GatewayLog, Pair, Running, Unavailable};
+use crate::estate::{
+    AgentFacts, Controller, DeployedGateway, Facts, Few, GatewayLog, Pair, Running, ServerCa, Unavailable,
+};
 use crate::gateway::{Counted, GatewayUrl, PlaneTypes, ProbeError, Reply};
 use crate::pki::{Certificate, Remaining, Verdict};
 use crate::plane::{Kind, NamespacedName, Release};
@@ -72,7 +75,7 @@ pub struct Heard {
 pub struct BuildCase {
     pub agent: AgentFacts,
     /// The CA that the agent verifies the gateway against.
-    pub server_ca: Result<String, Unavailable>,
+    pub server_ca: Result<ServerCa, Unavailable>,
     /// The end of its pods' logs.
     pub log: Result<String, Unavailable>,
 }
@@ -97,11 +100,15 @@ impl Case {
         self.build().map(|build| &build.agent)
     }
 
+    /// The last line of the agent's log about its connection.
+    pub fn last_word(&self) -> Option<LogLine<'_>> {
+        let log = self.build()?.log.as_ref().ok()?;
+        log.lines().rev().find_map(LogLine::of)
+    }
+
     /// The last thing that the agent's log complains of, explained.
     pub fn log(&self) -> Option<String> {
-        let log = self.build()?.log.as_ref().ok()?;
-        let (word, meaning) = log.lines().rev().take_while(|line| !line.contains(LET_IN)).find_map(complaint)?;
-        Some(format!("the agent logs `{word}`: {meaning}"))
+        self.last_word()?.complaint()
     }
 
     /// The certificate that a pod of the agent presents; none where its agent doesn't run.
@@ -160,8 +167,8 @@ impl Case {
 
     /// When the last certificate ends that the agent verifies the gateway against.
     pub fn server_ca_ends(&self) -> Option<Timestamp> {
-        let text = self.build()?.server_ca.as_ref().ok()?;
-        Certificate::all_in(text).iter().map(|certificate| certificate.not_after).max()
+        let ca = self.build()?.server_ca.as_ref().ok()?;
+        Certificate::all_in(&ca.text).iter().map(|certificate| certificate.not_after).max()
     }
 
     /// The gateway's verdict, foretold, on what an agent that starts now would present.
@@ -171,10 +178,49 @@ impl Case {
     }
 }
 
+/// A line of the agent's log about its connection.
+#[derive(Clone, Copy)]
+pub struct LogLine<'l> {
+    text: &'l str,
+    /// What it complains of; none where it says that the agent is connected.
+    complaint: Option<&'static (&'static str, &'static str)>,
+}
+
+impl<'l> LogLine<'l> {
+    fn of(text: &'l str) -> Option<Self> {
+        if text.contains(LET_IN) {
+            return Some(Self { text, complaint: None });
+        }
+        Some(Self { text, complaint: Some(complaint(text)?) })
+    }
+
+    /// When it was logged; none where the line does not say.
+    pub fn time(&self) -> Option<Timestamp> {
+        let fields: Value = serde_json::from_str(self.text).ok()?;
+        fields["time"].as_str()?.parse().ok()
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.complaint.is_none()
+    }
+
+    /// What it complains of, explained.
+    pub fn complaint(&self) -> Option<String> {
+        self.complaint.map(|(word, meaning)| format!("the agent logs `{word}`: {meaning}"))
+    }
+
+    /// Whether the agent does not trust the gateway's certificate.
+    pub fn is_other_ca(&self) -> bool {
+        self.complaint.is_some_and(|(word, _)| *word == UNKNOWN_AUTHORITY)
+    }
+}
+
 /// Returns the known complaint in a line of the log: its words, and what they mean.
 pub fn complaint(line: &str) -> Option<&'static (&'static str, &'static str)> {
     COMPLAINTS.iter().find(|(words, _)| line.contains(words))
 }
+
+const UNKNOWN_AUTHORITY: &str = "certificate signed by unknown authority";
 
 /// What the agent logs, and what it means.
 static COMPLAINTS: &[(&str, &str)] = &[
@@ -187,7 +233,7 @@ static COMPLAINTS: &[(&str, &str)] = &[
     ("failed to read server CA certificate", "the ConfigMap with the gateway's CA has no key ca.crt"),
     ("no server CA is configured", "its arguments name no file with the gateway's CA"),
     ("failed to create agent", "its plane type is of another release, or its certificate can't be used"),
-    ("certificate signed by unknown authority", "it has another CA than the gateway's"),
+    (UNKNOWN_AUTHORITY, "it has another CA than the gateway's"),
     ("certificate is valid for", "the gateway's certificate lacks the name that it uses"),
     ("doesn't contain any IP SANs", "the gateway's certificate lacks the name that it uses"),
     ("certificate has expired", "the gateway serves an old certificate"),

@@ -153,6 +153,26 @@ impl Estate {
         self.object("ConfigMap", GATEWAY_CA)["data"] = data;
     }
 
+    /// The gateway's CA is written after the agent's start; what the agent logs since.
+    fn later_server_ca(&mut self, failed: Option<&str>) {
+        let fields = json!({"manager": "kubectl", "operation": "Update", "apiVersion": "v1", "time": self.ago(0),
+            "fieldsType": "FieldsV1", "fieldsV1": {"f:data": {"f:ca.crt": {}}}});
+        self.object("ConfigMap", GATEWAY_CA)["metadata"]["managedFields"] = json!([fields]);
+        let started = self.ago(60);
+        self.pod()["status"]["containerStatuses"][0]["state"] = json!({"running": {"startedAt": started}});
+        self.logs(30, failed);
+    }
+
+    /// The agent logs so many seconds before the dump that its connection failed, or that it is connected.
+    fn logs(&mut self, ago: i64, failed: Option<&str>) {
+        let time = self.ago(ago);
+        let line = match failed {
+            Some(why) => json!({"time": time, "msg": "connection failed", "error": format!("dial failed: {why}")}),
+            None => json!({"time": time, "msg": "connected to control plane"}),
+        };
+        self.pod()["metadata"]["annotations"][LOG] = line.to_string().into();
+    }
+
     fn connection(&mut self) -> &mut Value {
         &mut self.plane()["status"]["agentConnection"]
     }
@@ -470,6 +490,15 @@ static FAULTS: &[Row] = &[
         },
         "fail agent-server-ca",
     ),
+    row("a CA that came after the agent's start", |at| at.later_server_ca(None), "warn agent-server-ca"),
+    row(
+        "an agent that still has another gateway's CA",
+        |at| {
+            at.later_server_ca(Some("tls: failed to verify certificate: x509: certificate signed by unknown authority"))
+        },
+        "fail agent-server-ca",
+    ),
+    row("an agent that has another CA than its ConfigMap", other_ca_than_its_config_map, "fail agent-server-ca"),
     row("an agent that crashes", |at| at.waits("CrashLoopBackOff"), "fail agent-running"),
     row("an image that can't be pulled", |at| at.waits("ImagePullBackOff"), "fail agent-running"),
     row("a crash beside a pod that runs", crash_beside, "warn agent-running"),
@@ -628,6 +657,11 @@ fn old_crd(at: &mut Estate) {
 fn staged(at: &mut Estate) {
     let metadata = json!({"name": "choreoctl-rotation-sick", "namespace": BUILD, "annotations": {}});
     at.add("build", json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {}}));
+}
+
+fn other_ca_than_its_config_map(at: &mut Estate) {
+    at.logs(30, Some("x509: certificate signed by unknown authority"));
+    at.live = Some(|_| ());
 }
 
 fn scaled_to_zero(at: &mut Estate) {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::outcome::{Hint, Outcome, Unchecked};
 use crate::cluster::{Agent, AgentPod, LABELS, Target};
-use crate::doctor::case::{BuildCase, Case};
+use crate::doctor::case::{BuildCase, Case, LogLine};
 use crate::doctor::redact::without_user;
 use crate::estate::{Few, Presents};
 use crate::gateway::{Answer, GatewayUrl};
@@ -242,7 +242,8 @@ pub fn agent_server_ca(case: &Case, build: &BuildCase) -> Outcome {
         let create = format!("create configmap {} --from-file=ca.crt=gateway-ca.crt", shell_quoted(map));
         let create = kubectl(case, build, &format!("{create} --dry-run=client -o yaml"));
         let apply = case.build_command("kubectl apply -f -");
-        outcome.fix(format!("{secret} {template} && {create} | {apply}"))
+        // It reads the CA once, when it starts.
+        outcome.fix(format!("{secret} {template} && {create} | {apply} && {}", restart(case, build)))
     };
     let map = visible(map);
     let own = match &build.server_ca {
@@ -250,7 +251,8 @@ pub fn agent_server_ca(case: &Case, build: &BuildCase) -> Outcome {
         Err(problem) if problem.is_missing() => return hint(Outcome::fail(problem.message.clone())),
         Err(problem) => return Outcome::unknown(problem.message.clone()),
     };
-    let own = Bundle::from(own.as_str());
+    let written = own.written;
+    let own = Bundle::from(own.text.as_str());
     if own.ders().is_empty() {
         return hint(Outcome::fail(format!("the ConfigMap {map} of the agent holds no certificate")));
     }
@@ -259,22 +261,55 @@ pub fn agent_server_ca(case: &Case, build: &BuildCase) -> Outcome {
     if let Some(ended) = ends.filter(|ends| *ends < case.facts.now) {
         return hint(Outcome::fail(format!("the gateway's CA in the ConfigMap {map} of the agent ended on {ended}")));
     }
+    let passed = |message: &str| old_server_ca(case, build, &map, written).unwrap_or_else(|| Outcome::pass(message));
     match &case.shared.gateway_ca {
         Ok(theirs) if Bundle::from(theirs.as_str()).ders().iter().any(|der| own.ders().contains(der)) => match ends {
             Some(ends) if case.shared.soon.covers(ends, case.facts.now) => {
                 Outcome::warn(format!("the gateway's CA ends in {}, at {ends}", age(ends, case.facts.now)))
             }
-            _ => Outcome::pass("the agent trusts the gateway's CA"),
+            _ => passed("the agent trusts the gateway's CA"),
         },
         Ok(_) => {
             hint(Outcome::fail(format!("the ConfigMap {map} of the agent holds another CA than the gateway's Secret")))
         }
-        Err(_) if matches!(case.gateway.reply, Some(Ok(_))) => Outcome::pass("the gateway's certificate is of this CA"),
+        Err(_) if matches!(case.gateway.reply, Some(Ok(_))) => passed("the gateway's certificate is of this CA"),
         Err(problem) => Outcome::unchecked(
             Unchecked::Unread,
             format!("the agent has a CA, and that of the gateway is unknown: {}", problem.message),
         ),
     }
+}
+
+/// The complaint about an agent that started before its ConfigMap got the CA that it holds now; none where it connected
+/// since.
+fn old_server_ca(case: &Case, build: &BuildCase, map: &str, written: Option<Timestamp>) -> Option<Outcome> {
+    let last = case.last_word();
+    let started = |pod: &AgentPod| Some((visible(&pod.name).into_owned(), pod.started?));
+    let pods = build.agent.pods.as_deref().unwrap_or_default();
+    let old = pods.iter().filter_map(started).find(|(_, started)| written.is_some_and(|written| *started < written));
+    let refuses = last.filter(LogLine::is_other_ca).and_then(|line| line.complaint());
+    let outcome = match (old, written, refuses) {
+        (Some((pod, since)), Some(written), refuses) => {
+            let told = format!("pod {pod} has been running since {since}, before the ConfigMap {map} was last written");
+            let told = format!("{told} ({written}): it verifies the gateway against the CA that it read then");
+            match refuses {
+                Some(why) => Outcome::fail(format!("{told}; {why}")),
+                None if last.is_some_and(|line| line.is_connected() && line.time() > Some(written)) => return None,
+                None => Outcome::warn(format!("{told}, and against this one only after a restart")),
+            }
+        }
+        // This CA verifies the gateway's certificate, so it is not the one that the agent read.
+        (_, _, Some(why)) if matches!(case.gateway.reply, Some(Ok(_))) => {
+            Outcome::fail(format!("the ConfigMap {map} holds the gateway's CA, but {why}, and needs a restart"))
+        }
+        _ => return None,
+    };
+    Some(outcome.fix(restart(case, build)))
+}
+
+/// The command that restarts the agent.
+fn restart(case: &Case, build: &BuildCase) -> String {
+    kubectl(case, build, &format!("rollout restart deployment {}", shell_quoted(&build.agent.agent.name.name)))
 }
 
 pub fn agent_running(case: &Case, build: &BuildCase) -> Outcome {
@@ -334,8 +369,7 @@ pub fn agent_current(case: &Case, build: &BuildCase) -> Outcome {
             if presents.contains(&Presents::Older) && !trusted {
                 return outcome.advice("do not restart it before the plane trusts what the Secret holds");
             }
-            let restart = format!("rollout restart deployment {}", shell_quoted(&build.agent.agent.name.name));
-            outcome.fix(kubectl(case, build, &restart))
+            outcome.fix(restart(case, build))
         }
     }
 }
