@@ -209,6 +209,11 @@ impl<'l> LogLine<'l> {
         self.complaint.map(|(word, meaning)| format!("the agent logs `{word}`: {meaning}"))
     }
 
+    /// Whether an attempt to connect failed: requests into its cluster, which it logs too, may fail all the same.
+    pub fn is_refusal(&self) -> bool {
+        self.complaint.is_some() && self.text.contains("dial failed")
+    }
+
     /// Whether the agent does not trust the gateway's certificate.
     pub fn is_other_ca(&self) -> bool {
         self.complaint.is_some_and(|(word, _)| *word == UNKNOWN_AUTHORITY)
@@ -237,10 +242,13 @@ static COMPLAINTS: &[(&str, &str)] = &[
     ("certificate is valid for", "the gateway's certificate lacks the name that it uses"),
     ("doesn't contain any IP SANs", "the gateway's certificate lacks the name that it uses"),
     ("certificate has expired", "the gateway serves an old certificate"),
+    // With the reason behind it: no such host, or a name server that refuses, fails, or does not answer.
+    ("dial tcp: lookup", "the host name of its server URL can't be resolved by the DNS of its cluster"),
     ("no such host", "the host name of its server URL can't be resolved"),
     ("connection refused", "nobody listens where its server URL leads"),
     ("i/o timeout", "the network doesn't lead to its server URL"),
     ("bad handshake", "the gateway refuses it"),
+    ("connection lost, reconnecting", "its connection to the gateway ended"),
 ];
 
 #[cfg(test)]
@@ -258,6 +266,14 @@ mod tests {
             (failed("TLS is enabled but no server CA is configured: set --server-ca-path"), "name no file"),
             (failed("TLS is enabled but the server URL scheme is https: use wss:// instead"), "begin with wss://"),
             (failed("something else"), "of another release, or its certificate"),
+            ("dial failed: dial tcp: lookup a.b: no such host".into(), "can't be resolved"),
+            (
+                "dial tcp: lookup a.b on 127.0.0.1:53: read udp 127.0.0.1:1: connection refused".into(),
+                "can't be resolved",
+            ),
+            ("dial tcp: lookup a.b on 10.0.0.10:53: server misbehaving".into(), "can't be resolved"),
+            ("dial tcp: lookup a.b: i/o timeout".into(), "can't be resolved"),
+            ("dial tcp 127.0.0.1:9: connect: connection refused".into(), "nobody listens"),
             ("Error: plane-type must be 'dataplane' or 'workflowplane', got: buildplane".into(), "image is of another"),
         ] {
             assert!(meaning(&line).contains(part), "{line}: {}", meaning(&line));

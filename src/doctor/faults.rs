@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use snapbox::{assert_data_eq, file};
 
-use super::{AgentsIn, CHECKS, Checked, Gathered, Reach, Status, checks, gather, is_healthy, root_cause};
+use super::{AgentsIn, CHECKS, Checked, Gathered, Reach, Status, checks, gather, is_healthy, root_cause, unchecked};
 use crate::estate::{Cause, Extent, Files, Unavailable};
 use crate::gateway::{Answer, Counted, PlaneTypes, ProbeError, Reply};
 use crate::plane::{DEFAULT_KIND, DUMPED, KEY_FITS, LOG, Plane, SIDE, Snapshot};
@@ -331,6 +331,7 @@ const fn row(name: &'static str, change: fn(&mut Estate), complaints: &'static s
 static HEALTHY: &[Row] = &[
     row("a CA of one's own", |_| (), ""),
     row("a CA of one's own, live", |at| at.live = Some(|_| ()), ""),
+    row("a refusal before the last report", |at| at.logs(600, Some("websocket: bad handshake")), ""),
     row("a CA in a Secret", |at| at.in_secret("ca", "ca.crt"), ""),
     row(
         "cert-manager under a CA",
@@ -585,6 +586,27 @@ static FAULTS: &[Row] = &[
     row("no report", unreported, "fail controller"),
     row("an agent that was connected", disconnected, "fail connected"),
     row(
+        "an agent that is refused since the last report",
+        |at| at.logs(0, Some("websocket: bad handshake")),
+        "warn connected",
+    ),
+    row(
+        "an agent that connected after the last report",
+        |at| {
+            disconnected(at);
+            at.logs(10, None);
+        },
+        "warn connected",
+    ),
+    row(
+        "an agent that connected long ago",
+        |at| {
+            disconnected(at);
+            at.logs(7200, None);
+        },
+        "fail connected",
+    ),
+    row(
         "an agent that only another plane authorizes",
         |at| at.live = Some(|gathered| gathered.cases[0].gateway.counted = Some(Ok(counted(0)))),
         "fail agent-authorized",
@@ -761,6 +783,17 @@ fn nothing_is_wrong_with_a_healthy_estate_and_each_check_passes_in_one() {
     }
     let never: Vec<_> = CHECKS.iter().map(|check| check.id).filter(|id| !passed.contains(id)).collect();
     assert!(never.is_empty(), "{never:?}");
+}
+
+#[test]
+fn what_the_gateway_did_not_tell_is_not_said_of_a_gateway_that_was_not_contacted() {
+    let mut at = Estate::healthy();
+    at.live = Some(|gathered| gathered.cases[0].gateway.counted = Some(Err("mutual TLS".into())));
+    let told = |at: Estate| unchecked(&at.checks()).into_iter().map(|why| why.to_string()).collect::<Vec<_>>();
+    assert_eq!(told(at), ["the gateway did not report its agents"]);
+    let mut at = Estate::healthy();
+    at.live = Some(|gathered| gathered.cases[0].gateway.presented = false);
+    assert_eq!(told(at), ["no certificate was presented to the gateway"]);
 }
 
 #[test]
