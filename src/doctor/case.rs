@@ -214,6 +214,11 @@ impl<'l> LogLine<'l> {
         self.complaint.is_some() && self.text.contains("dial failed")
     }
 
+    /// Whether the agent could not reach its server URL at all.
+    pub fn is_unreachable(&self) -> bool {
+        self.is_refusal() && self.text.contains("dial tcp")
+    }
+
     /// Whether the agent does not trust the gateway's certificate.
     pub fn is_other_ca(&self) -> bool {
         self.complaint.is_some_and(|(word, _)| *word == UNKNOWN_AUTHORITY)

@@ -139,6 +139,13 @@ impl Estate {
         old.for_each(|old| *old = argument.into());
     }
 
+    /// Helm installed version 1.2.3 of this chart.
+    fn chart(&mut self, name: &str) {
+        let labels = &mut self.deployment()["metadata"]["labels"];
+        labels["app.kubernetes.io/name"] = name.into();
+        labels["helm.sh/chart"] = format!("{name}-1.2.3").into();
+    }
+
     fn pod(&mut self) -> &mut Value {
         self.object("Pod", AGENT)
     }
@@ -437,6 +444,33 @@ static FAULTS: &[Row] = &[
     row("another planeID: Helm's planeId", |at| at.argument("--plane-id=default"), "fail agent-plane-id"),
     row("another planeID in the plane", |at| at.plane()["spec"]["planeID"] = "moved".into(), "fail agent-plane-id"),
     row("another plane type", |at| at.argument("--plane-type=workflowplane"), "fail agent-plane-type"),
+    row(
+        "another plane type by the chart of the plane's family",
+        |at| {
+            at.argument("--plane-type=dataplane");
+            at.chart("openchoreo-build-plane");
+            at.live = Some(|_| ());
+        },
+        "fail agent-plane-type",
+    ),
+    row(
+        "another plane type by the chart of another family",
+        |at| {
+            at.argument("--plane-type=workflowplane");
+            at.chart("openchoreo-workflow-plane");
+            at.live = Some(|_| ());
+        },
+        "fail agent-plane-type",
+    ),
+    row(
+        "a server URL that leads elsewhere than --gateway-url",
+        |at| {
+            at.logs(0, Some("dial tcp 127.0.0.1:1: connect: connection refused"));
+            at.chart("openchoreo-build-plane");
+            at.live = Some(|gathered| gathered.cases[0].gateway.url = "wss://gateway.example.com:8443/ws".parse().ok());
+        },
+        "fail agent-server-url, warn connected",
+    ),
     row("no TLS", |at| at.argument("--tls-enabled=false"), "fail agent-tls"),
     row("a URL without /ws", |at| at.argument("--server-url=wss://localhost:1"), "fail agent-server-url"),
     row("a URL of https", |at| at.argument("--server-url=https://localhost:1/ws"), "fail agent-server-url"),

@@ -107,8 +107,20 @@ pub fn agent_plane_type(case: &Case, build: &BuildCase) -> Outcome {
         None => Outcome::skip("its arguments name none"),
         Some(kind) if kind == wanted => Outcome::pass(format!("it is {wanted}")),
         Some(kind) => {
-            Outcome::fail(format!("the agent connects as {}, and this release knows {wanted}", visible(kind)))
-                .advice("install the chart of the control plane's release in the agent's cluster")
+            let family = case.facts.plane.kind.family;
+            let why = format!("the agent runs as {}, and the plane's type is {wanted}", visible(kind));
+            let outcome = Outcome::fail(match &case.gateway.types {
+                Some(types) if types.knows(kind) => format!("{why}: the gateway knows both"),
+                Some(_) => format!("{why}: the gateway does not know the agent's"),
+                None => why,
+            });
+            match build.agent.agent.chart.as_deref() {
+                Some(chart) if family.chart.rsplit('/').next() != Some(chart) => {
+                    let chart = visible(chart);
+                    outcome.advice(format!("its chart is {chart}: install {} in the agent's cluster", family.chart))
+                }
+                _ => outcome.hint(helm(case, &build.agent.agent, &format!("clusterAgent.planeType={wanted}"))),
+            }
         }
     }
 }
@@ -140,7 +152,16 @@ pub fn agent_server_url(case: &Case, build: &BuildCase) -> Outcome {
             let meant = GatewayUrl { scheme: "wss".into(), path: "/ws".into(), ..url };
             Outcome::fail(why).hint(right(&meant.to_string()))
         }
-        Ok(url) => Outcome::pass(format!("{}", visible(&url.to_string()))),
+        Ok(url) => match (&case.gateway.url, case.last_word().filter(LogLine::is_unreachable)) {
+            // What answers there is the gateway.
+            (Some(named), Some(line)) if url != *named && matches!(case.gateway.reply, Some(Ok(_))) => {
+                let [shown, named] = [&url, named].map(|url| visible(&url.to_string()).into_owned());
+                let why = line.complaint().unwrap_or_default();
+                let why = format!("the agent's server URL is {shown}, and the gateway answers at {named}; {why}");
+                Outcome::fail(why).hint(right(&named))
+            }
+            _ => Outcome::pass(format!("{}", visible(&url.to_string()))),
+        },
     }
 }
 
