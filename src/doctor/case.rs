@@ -34,6 +34,9 @@ pub struct Shared {
     pub gateway_ca: Result<String, Unavailable>,
     /// When the controller last renewed its lease; none where there is no lease.
     pub lease: Result<Option<Timestamp>, Unavailable>,
+    /// The Deployments of the gateway and of the controller, where one of them does not run because it is scaled to zero.
+    pub idle_gateway: Option<String>,
+    pub idle_controller: Option<String>,
     /// The controller, where it presents a certificate to the gateway.
     pub controller: Result<Option<Controller>, Unavailable>,
     /// The gateway's Services and pods; none where it has no Service here.
@@ -53,6 +56,17 @@ pub struct Shared {
     pub build_target: Option<Target>,
     /// The agents' namespace, where one was named.
     pub build_namespace: Option<String>,
+}
+
+/// How old the controller's lease may be, in seconds.
+const LEASE_AGE: i64 = 120;
+
+impl Shared {
+    /// Whether the controller has not renewed its lease for long: it does not run.
+    pub fn is_lease_old(&self, now: Timestamp) -> bool {
+        let renewed = self.lease.as_ref().ok().copied().flatten();
+        renewed.is_some_and(|renewed| now.duration_since(renewed).as_secs() > LEASE_AGE)
+    }
 }
 
 /// What the gateway tells.

@@ -200,6 +200,13 @@ impl Estate {
         self.object("Lease", "43500532")["spec"]["renewTime"] = self.ago(ago);
     }
 
+    /// A Deployment of the control plane without pods.
+    fn idle(&mut self, name: &str, labels: Value) {
+        let metadata = json!({"name": name, "namespace": CONTROL, "labels": labels, "annotations": {}});
+        let spec = json!({"replicas": 0, "selector": {"matchLabels": {}}, "template": {}});
+        self.add("control", json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}));
+    }
+
     fn held(&mut self) {
         let time = self.ago(600);
         let metadata = &mut self.plane()["metadata"];
@@ -536,10 +543,19 @@ static FAULTS: &[Row] = &[
     row("an agent that has another CA than its ConfigMap", other_ca_than_its_config_map, "fail agent-server-ca"),
     row("an agent that crashes", |at| at.waits("CrashLoopBackOff"), "fail agent-running"),
     row("an image that can't be pulled", |at| at.waits("ImagePullBackOff"), "fail agent-running"),
+    row("an agent that crashed once", crashed, "warn agent-running"),
     row("a crash beside a pod that runs", crash_beside, "warn agent-running"),
     row("a renewal without a restart", renewed, "warn agent-current"),
     // The gateway and the controller.
     row("no gateway runs", |at| at.remove("Pod", "gateway-0"), "fail gateway-running"),
+    row(
+        "a gateway that is scaled to zero",
+        |at| {
+            at.remove("Pod", "gateway-0");
+            at.idle("cluster-gateway", json!({"app": "gateway"}));
+        },
+        "fail gateway-running",
+    ),
     row("two gateways", second_gateway, "warn gateway-running"),
     row(
         "a closed port",
@@ -616,6 +632,15 @@ static FAULTS: &[Row] = &[
         },
         "fail controller",
     ),
+    row(
+        "a controller that is scaled to zero",
+        |at| {
+            at.stale();
+            at.lease(3600);
+            at.idle("controller-manager", json!({"app.kubernetes.io/component": "controller-manager"}));
+        },
+        "fail controller",
+    ),
     row("an old lease", |at| at.lease(3600), "warn controller"),
     row("no report", unreported, "fail controller"),
     row("an agent that was connected", disconnected, "fail connected"),
@@ -687,6 +712,16 @@ static FAULTS: &[Row] = &[
         "fail agent-server-url, fail agent-replicas",
     ),
     row(
+        "held while the controller is scaled to zero",
+        |at| {
+            at.stale();
+            at.held();
+            at.lease(3600);
+            at.idle("controller-manager", json!({"app.kubernetes.io/component": "controller-manager"}));
+        },
+        "fail deletion",
+    ),
+    row(
         "held while nobody reports",
         |at| {
             at.stale();
@@ -742,6 +777,12 @@ fn crash_beside(at: &mut Estate) {
     let mut runs = runs;
     runs["metadata"]["name"] = format!("{AGENT}-beside").into();
     at.items.insert(1, runs);
+}
+
+fn crashed(at: &mut Estate) {
+    let last = json!({"terminated": {"exitCode": 1, "finishedAt": at.ago(600)}});
+    let container = &mut at.pod()["status"]["containerStatuses"][0];
+    (container["lastState"], container["restartCount"]) = (last, 1.into());
 }
 
 /// The Secret was written after the pod's start.

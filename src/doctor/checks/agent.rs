@@ -360,7 +360,8 @@ pub fn agent_running(case: &Case, build: &BuildCase) -> Outcome {
 fn trouble(pod: &AgentPod, now: Timestamp) -> Option<String> {
     let name = visible(&pod.name);
     let ended = pod.ended.map(|(at, code)| format!("ended {} ago with exit code {code}", age(at, now)));
-    let ended = ended.map(|ended| format!(", {} restarts, last {ended}", pod.restarts)).unwrap_or_default();
+    let restarts = if pod.restarts == 1 { "restart" } else { "restarts" };
+    let ended = ended.map(|ended| format!(", {} {restarts}, last {ended}", pod.restarts)).unwrap_or_default();
     let lately = pod.ended.is_some_and(|(at, _)| now.duration_since(at).as_secs() < LATELY);
     match &pod.waiting {
         Some(reason) => Some(format!("{name} is in {}{ended}", visible(reason))),

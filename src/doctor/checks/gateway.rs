@@ -13,8 +13,6 @@ use crate::text::{shell_quoted, visible};
 const APART: i64 = 60;
 /// Within how many seconds the status follows what an agent logs.
 const REPORTED_WITHIN: i64 = 120;
-/// How old the controller's lease may be, in seconds.
-const LEASE_AGE: i64 = 120;
 
 pub fn gateway_running(case: &Case) -> Outcome {
     match &case.shared.deployed {
@@ -24,9 +22,15 @@ pub fn gateway_running(case: &Case) -> Outcome {
             format!("the namespace {} has no Service {GATEWAY_SERVICE}", case.shared.control_namespace),
         ),
         Ok(Some(gateway)) => {
-            let look = case.kubectl(&format!("get pods -l {}", shell_quoted(&gateway.selector)));
+            let look = case.kubectl(&format!("get deployments,pods -l {}", shell_quoted(&gateway.selector)));
             match gateway.ready.len() {
-                0 => Outcome::fail("no pod of the gateway is ready").look(look),
+                0 => match &case.shared.idle_gateway {
+                    Some(name) => {
+                        Outcome::fail(format!("the gateway's Deployment {} is scaled to zero", visible(name)))
+                            .hint(case.scale(name))
+                    }
+                    None => Outcome::fail("no pod of the gateway is ready").look(look),
+                },
                 1 => Outcome::pass("1 pod of the gateway is ready"),
                 count => {
                     let told = "an agent is connected to one of them only, and requests through the others fail";
@@ -232,15 +236,19 @@ fn first_to_end(controller: &Controller) -> Option<(&AgentPod, Running<'_>)> {
 
 pub fn controller(case: &Case) -> Outcome {
     let facts = &case.facts;
-    let (down, lease) = match &case.shared.lease {
-        Ok(Some(renewed)) => {
-            let old = facts.now.duration_since(*renewed).as_secs() > LEASE_AGE;
-            (old, format!("the controller last renewed its lease {} ago", age(*renewed, facts.now)))
-        }
-        Ok(None) => (false, "there is no lease of the controller".into()),
-        Err(problem) => (false, format!("of the controller's lease nothing is known: {}", problem.message)),
+    let down = case.shared.is_lease_old(facts.now);
+    let lease = match &case.shared.lease {
+        Ok(Some(renewed)) => format!("the controller last renewed its lease {} ago", age(*renewed, facts.now)),
+        Ok(None) => "there is no lease of the controller".into(),
+        Err(problem) => format!("of the controller's lease nothing is known: {}", problem.message),
     };
-    let look = case.kubectl("get pods");
+    if let Some(name) = &case.shared.idle_controller {
+        let why = format!("the controller's Deployment {} is scaled to zero, and {lease}", visible(name));
+        let is_stale = matches!(facts.plane.state(facts.now), State::Stale | State::Unreported);
+        let outcome = if is_stale { Outcome::fail(why) } else { Outcome::warn(why) };
+        return outcome.hint(case.scale(name));
+    }
+    let look = case.kubectl("get deployments,pods");
     let answers = matches!(case.gateway.reply, Some(Ok(_)));
     match facts.plane.state(facts.now) {
         State::Stale if down => Outcome::fail(format!("the last report is old, and {lease}: it is down")).look(look),
