@@ -102,9 +102,14 @@ impl Estate {
 
     /// Puts a recorded certificate into the agent's Secret, which its pods read a minute later.
     fn presents(&mut self, name: &str) {
-        let (certificate, time) = (self.certificate(name), self.ago(60));
+        let certificate = self.certificate(name);
+        self.presents_pem(certificate.as_str().unwrap());
+    }
+
+    fn presents_pem(&mut self, certificate: &str) {
+        let time = self.ago(60);
         let secret = self.object("Secret", SECRET);
-        secret["data"]["tls.crt"] = STANDARD.encode(certificate.as_str().unwrap()).into();
+        secret["data"]["tls.crt"] = STANDARD.encode(certificate).into();
         for entry in secret["metadata"]["managedFields"].as_array_mut().unwrap() {
             entry["time"] = time.clone();
         }
@@ -514,6 +519,7 @@ static FAULTS: &[Row] = &[
     row("a CA of the same name", |at| at.trusts("CA of the same name"), "fail agent-trusted"),
     row("the certificate of before, pinned", |at| at.trusts("leaf of before"), "warn ca-outlives, fail agent-trusted"),
     row("a certificate for servers", for_servers, "fail agent-trusted"),
+    row("a certificate for servers of the plane's CA", for_servers_of_its_ca, "fail agent-trusted"),
     row(
         "a certificate that isn't valid yet",
         |at| at.presents("leaf that begins later"),
@@ -769,6 +775,22 @@ fn for_servers(at: &mut Estate) {
     let both = format!("{}{}", at.own_ca(), at.certificate("CA for servers").as_str().unwrap());
     at.value(both);
     at.presents("CA for servers");
+}
+
+/// The CA's key makes one for clients, too.
+fn for_servers_of_its_ca(at: &mut Estate) {
+    let day = std::time::Duration::from_secs(86_400);
+    let now = std::time::SystemTime::from(at.now());
+    let mut params = rcgen::CertificateParams::default();
+    (params.not_before, params.not_after) = ((now - 2 * day).into(), (now + 400 * day).into());
+    let mut ca = params.clone();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    at.value(ca.self_signed(&key).unwrap().pem());
+    params.distinguished_name.push(rcgen::DnType::CommonName, "for servers");
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    let leaf = params.signed_by(&rcgen::KeyPair::generate().unwrap(), &rcgen::Issuer::new(ca, key)).unwrap();
+    at.presents_pem(&leaf.pem());
 }
 
 fn crash_beside(at: &mut Estate) {

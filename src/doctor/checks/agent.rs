@@ -8,7 +8,7 @@ use crate::doctor::case::{BuildCase, Case, LogLine};
 use crate::doctor::redact::without_user;
 use crate::estate::{Few, Presents};
 use crate::gateway::{Answer, GatewayUrl};
-use crate::pki::{Bundle, Reason, Verdict};
+use crate::pki::{self, Bundle, Reason, Verdict};
 use crate::plane::{GATEWAY_CA, age};
 use crate::text::{shell_quoted, visible};
 
@@ -249,7 +249,15 @@ pub fn agent_trusted(case: &Case, build: &BuildCase) -> Outcome {
         }
         Verdict::Refused(refusal) => {
             let outcome = Outcome::fail(refusal.message).hint(case.rotate());
-            if refusal.reason == Reason::Expired && !is_issued { outcome.hint(with_ca()) } else { outcome }
+            let renews = match refusal.reason {
+                Reason::Expired => true,
+                // A renewal adds it, where the plane's CA issued the certificate.
+                Reason::Usage if !pair.leaf().allows_clients() => {
+                    case.pinned().iter().any(|ca| ca.allows_clients() && pki::issued(&pair.leaf().der, &ca.der))
+                }
+                _ => false,
+            };
+            if renews && !is_issued { outcome.hint(with_ca()) } else { outcome }
         }
         Verdict::Unknown(why) => Outcome::unknown(why),
     }
