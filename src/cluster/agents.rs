@@ -57,6 +57,8 @@ pub struct Agent {
     pub revision: Option<String>,
     /// The Helm release that made it.
     pub release: Option<String>,
+    /// The name of its chart.
+    pub chart: Option<String>,
     /// The version of its chart.
     pub chart_version: Option<String>,
     /// Labels of its pods.
@@ -80,6 +82,7 @@ impl Agent {
         let version = chart.and_then(|(chart, name)| Some(chart.strip_prefix(&name)?.strip_prefix('-')?.to_owned()));
         Self {
             release: label("app.kubernetes.io/instance"),
+            chart: label("app.kubernetes.io/name"),
             chart_version: version,
             name: NamespacedName {
                 namespace: deployment.metadata.namespace.unwrap_or_default(),

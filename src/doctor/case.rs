@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::cluster::{AgentPod, LET_IN, Target};
-use crate::estate::{AgentFacts, Controller, DeployedGateway, Facts, Few, GatewayLog, Pair, Running, Unavailable};
+use crate::estate::{
+    AgentFacts, Controller, DeployedGateway, Facts, Few, GatewayLog, Pair, Running, ServerCa, Unavailable,
+};
 use crate::gateway::{Counted, GatewayUrl, PlaneTypes, ProbeError, Reply};
 use crate::pki::{Certificate, Remaining, Verdict};
 use crate::plane::{Kind, NamespacedName, Release};
@@ -31,6 +34,9 @@ pub struct Shared {
     pub gateway_ca: Result<String, Unavailable>,
     /// When the controller last renewed its lease; none where there is no lease.
     pub lease: Result<Option<Timestamp>, Unavailable>,
+    /// The Deployments of the gateway and of the controller, where one of them does not run because it is scaled to zero.
+    pub idle_gateway: Option<String>,
+    pub idle_controller: Option<String>,
     /// The controller, where it presents a certificate to the gateway.
     pub controller: Result<Option<Controller>, Unavailable>,
     /// The gateway's Services and pods; none where it has no Service here.
@@ -50,6 +56,17 @@ pub struct Shared {
     pub build_target: Option<Target>,
     /// The agents' namespace, where one was named.
     pub build_namespace: Option<String>,
+}
+
+/// How old the controller's lease may be, in seconds.
+const LEASE_AGE: i64 = 120;
+
+impl Shared {
+    /// Whether the controller has not renewed its lease for long: it does not run.
+    pub fn is_lease_old(&self, now: Timestamp) -> bool {
+        let renewed = self.lease.as_ref().ok().copied().flatten();
+        renewed.is_some_and(|renewed| now.duration_since(renewed).as_secs() > LEASE_AGE)
+    }
 }
 
 /// What the gateway tells.
@@ -72,7 +89,7 @@ pub struct Heard {
 pub struct BuildCase {
     pub agent: AgentFacts,
     /// The CA that the agent verifies the gateway against.
-    pub server_ca: Result<String, Unavailable>,
+    pub server_ca: Result<ServerCa, Unavailable>,
     /// The end of its pods' logs.
     pub log: Result<String, Unavailable>,
 }
@@ -97,11 +114,15 @@ impl Case {
         self.build().map(|build| &build.agent)
     }
 
+    /// The last line of the agent's log about its connection.
+    pub fn last_word(&self) -> Option<LogLine<'_>> {
+        let log = self.build()?.log.as_ref().ok()?;
+        log.lines().rev().find_map(LogLine::of)
+    }
+
     /// The last thing that the agent's log complains of, explained.
     pub fn log(&self) -> Option<String> {
-        let log = self.build()?.log.as_ref().ok()?;
-        let (word, meaning) = log.lines().rev().take_while(|line| !line.contains(LET_IN)).find_map(complaint)?;
-        Some(format!("the agent logs `{word}`: {meaning}"))
+        self.last_word()?.complaint()
     }
 
     /// The certificate that a pod of the agent presents; none where its agent doesn't run.
@@ -160,8 +181,8 @@ impl Case {
 
     /// When the last certificate ends that the agent verifies the gateway against.
     pub fn server_ca_ends(&self) -> Option<Timestamp> {
-        let text = self.build()?.server_ca.as_ref().ok()?;
-        Certificate::all_in(text).iter().map(|certificate| certificate.not_after).max()
+        let ca = self.build()?.server_ca.as_ref().ok()?;
+        Certificate::all_in(&ca.text).iter().map(|certificate| certificate.not_after).max()
     }
 
     /// The gateway's verdict, foretold, on what an agent that starts now would present.
@@ -171,10 +192,59 @@ impl Case {
     }
 }
 
+/// A line of the agent's log about its connection.
+#[derive(Clone, Copy)]
+pub struct LogLine<'l> {
+    text: &'l str,
+    /// What it complains of; none where it says that the agent is connected.
+    complaint: Option<&'static (&'static str, &'static str)>,
+}
+
+impl<'l> LogLine<'l> {
+    fn of(text: &'l str) -> Option<Self> {
+        if text.contains(LET_IN) {
+            return Some(Self { text, complaint: None });
+        }
+        Some(Self { text, complaint: Some(complaint(text)?) })
+    }
+
+    /// When it was logged; none where the line does not say.
+    pub fn time(&self) -> Option<Timestamp> {
+        let fields: Value = serde_json::from_str(self.text).ok()?;
+        fields["time"].as_str()?.parse().ok()
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.complaint.is_none()
+    }
+
+    /// What it complains of, explained.
+    pub fn complaint(&self) -> Option<String> {
+        self.complaint.map(|(word, meaning)| format!("the agent logs `{word}`: {meaning}"))
+    }
+
+    /// Whether an attempt to connect failed: requests into its cluster, which it logs too, may fail all the same.
+    pub fn is_refusal(&self) -> bool {
+        self.complaint.is_some() && self.text.contains("dial failed")
+    }
+
+    /// Whether the agent could not reach its server URL at all.
+    pub fn is_unreachable(&self) -> bool {
+        self.is_refusal() && self.text.contains("dial tcp")
+    }
+
+    /// Whether the agent does not trust the gateway's certificate.
+    pub fn is_other_ca(&self) -> bool {
+        self.complaint.is_some_and(|(word, _)| *word == UNKNOWN_AUTHORITY)
+    }
+}
+
 /// Returns the known complaint in a line of the log: its words, and what they mean.
 pub fn complaint(line: &str) -> Option<&'static (&'static str, &'static str)> {
     COMPLAINTS.iter().find(|(words, _)| line.contains(words))
 }
+
+const UNKNOWN_AUTHORITY: &str = "certificate signed by unknown authority";
 
 /// What the agent logs, and what it means.
 static COMPLAINTS: &[(&str, &str)] = &[
@@ -187,14 +257,17 @@ static COMPLAINTS: &[(&str, &str)] = &[
     ("failed to read server CA certificate", "the ConfigMap with the gateway's CA has no key ca.crt"),
     ("no server CA is configured", "its arguments name no file with the gateway's CA"),
     ("failed to create agent", "its plane type is of another release, or its certificate can't be used"),
-    ("certificate signed by unknown authority", "it has another CA than the gateway's"),
+    (UNKNOWN_AUTHORITY, "it has another CA than the gateway's"),
     ("certificate is valid for", "the gateway's certificate lacks the name that it uses"),
     ("doesn't contain any IP SANs", "the gateway's certificate lacks the name that it uses"),
     ("certificate has expired", "the gateway serves an old certificate"),
+    // With the reason behind it: no such host, or a name server that refuses, fails, or does not answer.
+    ("dial tcp: lookup", "the host name of its server URL can't be resolved by the DNS of its cluster"),
     ("no such host", "the host name of its server URL can't be resolved"),
     ("connection refused", "nobody listens where its server URL leads"),
     ("i/o timeout", "the network doesn't lead to its server URL"),
     ("bad handshake", "the gateway refuses it"),
+    ("connection lost, reconnecting", "its connection to the gateway ended"),
 ];
 
 #[cfg(test)]
@@ -212,6 +285,14 @@ mod tests {
             (failed("TLS is enabled but no server CA is configured: set --server-ca-path"), "name no file"),
             (failed("TLS is enabled but the server URL scheme is https: use wss:// instead"), "begin with wss://"),
             (failed("something else"), "of another release, or its certificate"),
+            ("dial failed: dial tcp: lookup a.b: no such host".into(), "can't be resolved"),
+            (
+                "dial tcp: lookup a.b on 127.0.0.1:53: read udp 127.0.0.1:1: connection refused".into(),
+                "can't be resolved",
+            ),
+            ("dial tcp: lookup a.b on 10.0.0.10:53: server misbehaving".into(), "can't be resolved"),
+            ("dial tcp: lookup a.b: i/o timeout".into(), "can't be resolved"),
+            ("dial tcp 127.0.0.1:9: connect: connection refused".into(), "nobody listens"),
             ("Error: plane-type must be 'dataplane' or 'workflowplane', got: buildplane".into(), "image is of another"),
         ] {
             assert!(meaning(&line).contains(part), "{line}: {}", meaning(&line));

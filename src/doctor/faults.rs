@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use snapbox::{assert_data_eq, file};
 
-use super::{AgentsIn, CHECKS, Checked, Gathered, Reach, Status, checks, gather, is_healthy, root_cause};
+use super::{AgentsIn, CHECKS, Checked, Gathered, Reach, Status, checks, gather, is_healthy, root_cause, unchecked};
 use crate::estate::{Cause, Extent, Files, Unavailable};
 use crate::gateway::{Answer, Counted, PlaneTypes, ProbeError, Reply};
 use crate::plane::{DEFAULT_KIND, DUMPED, KEY_FITS, LOG, Plane, SIDE, Snapshot};
@@ -102,9 +102,14 @@ impl Estate {
 
     /// Puts a recorded certificate into the agent's Secret, which its pods read a minute later.
     fn presents(&mut self, name: &str) {
-        let (certificate, time) = (self.certificate(name), self.ago(60));
+        let certificate = self.certificate(name);
+        self.presents_pem(certificate.as_str().unwrap());
+    }
+
+    fn presents_pem(&mut self, certificate: &str) {
+        let time = self.ago(60);
         let secret = self.object("Secret", SECRET);
-        secret["data"]["tls.crt"] = STANDARD.encode(certificate.as_str().unwrap()).into();
+        secret["data"]["tls.crt"] = STANDARD.encode(certificate).into();
         for entry in secret["metadata"]["managedFields"].as_array_mut().unwrap() {
             entry["time"] = time.clone();
         }
@@ -139,6 +144,13 @@ impl Estate {
         old.for_each(|old| *old = argument.into());
     }
 
+    /// Helm installed version 1.2.3 of this chart.
+    fn chart(&mut self, name: &str) {
+        let labels = &mut self.deployment()["metadata"]["labels"];
+        labels["app.kubernetes.io/name"] = name.into();
+        labels["helm.sh/chart"] = format!("{name}-1.2.3").into();
+    }
+
     fn pod(&mut self) -> &mut Value {
         self.object("Pod", AGENT)
     }
@@ -151,6 +163,26 @@ impl Estate {
 
     fn server_ca(&mut self, data: Value) {
         self.object("ConfigMap", GATEWAY_CA)["data"] = data;
+    }
+
+    /// The gateway's CA is written after the agent's start; what the agent logs since.
+    fn later_server_ca(&mut self, failed: Option<&str>) {
+        let fields = json!({"manager": "kubectl", "operation": "Update", "apiVersion": "v1", "time": self.ago(0),
+            "fieldsType": "FieldsV1", "fieldsV1": {"f:data": {"f:ca.crt": {}}}});
+        self.object("ConfigMap", GATEWAY_CA)["metadata"]["managedFields"] = json!([fields]);
+        let started = self.ago(60);
+        self.pod()["status"]["containerStatuses"][0]["state"] = json!({"running": {"startedAt": started}});
+        self.logs(30, failed);
+    }
+
+    /// The agent logs so many seconds before the dump that its connection failed, or that it is connected.
+    fn logs(&mut self, ago: i64, failed: Option<&str>) {
+        let time = self.ago(ago);
+        let line = match failed {
+            Some(why) => json!({"time": time, "msg": "connection failed", "error": format!("dial failed: {why}")}),
+            None => json!({"time": time, "msg": "connected to control plane"}),
+        };
+        self.pod()["metadata"]["annotations"][LOG] = line.to_string().into();
     }
 
     fn connection(&mut self) -> &mut Value {
@@ -171,6 +203,13 @@ impl Estate {
 
     fn lease(&mut self, ago: i64) {
         self.object("Lease", "43500532")["spec"]["renewTime"] = self.ago(ago);
+    }
+
+    /// A Deployment of the control plane without pods.
+    fn idle(&mut self, name: &str, labels: Value) {
+        let metadata = json!({"name": name, "namespace": CONTROL, "labels": labels, "annotations": {}});
+        let spec = json!({"replicas": 0, "selector": {"matchLabels": {}}, "template": {}});
+        self.add("control", json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}));
     }
 
     fn held(&mut self) {
@@ -311,6 +350,7 @@ const fn row(name: &'static str, change: fn(&mut Estate), complaints: &'static s
 static HEALTHY: &[Row] = &[
     row("a CA of one's own", |_| (), ""),
     row("a CA of one's own, live", |at| at.live = Some(|_| ()), ""),
+    row("a refusal before the last report", |at| at.logs(600, Some("websocket: bad handshake")), ""),
     row("a CA in a Secret", |at| at.in_secret("ca", "ca.crt"), ""),
     row(
         "cert-manager under a CA",
@@ -416,6 +456,33 @@ static FAULTS: &[Row] = &[
     row("another planeID: Helm's planeId", |at| at.argument("--plane-id=default"), "fail agent-plane-id"),
     row("another planeID in the plane", |at| at.plane()["spec"]["planeID"] = "moved".into(), "fail agent-plane-id"),
     row("another plane type", |at| at.argument("--plane-type=workflowplane"), "fail agent-plane-type"),
+    row(
+        "another plane type by the chart of the plane's family",
+        |at| {
+            at.argument("--plane-type=dataplane");
+            at.chart("openchoreo-build-plane");
+            at.live = Some(|_| ());
+        },
+        "fail agent-plane-type",
+    ),
+    row(
+        "another plane type by the chart of another family",
+        |at| {
+            at.argument("--plane-type=workflowplane");
+            at.chart("openchoreo-workflow-plane");
+            at.live = Some(|_| ());
+        },
+        "fail agent-plane-type",
+    ),
+    row(
+        "a server URL that leads elsewhere than --gateway-url",
+        |at| {
+            at.logs(0, Some("dial tcp 127.0.0.1:1: connect: connection refused"));
+            at.chart("openchoreo-build-plane");
+            at.live = Some(|gathered| gathered.cases[0].gateway.url = "wss://gateway.example.com:8443/ws".parse().ok());
+        },
+        "fail agent-server-url, warn connected",
+    ),
     row("no TLS", |at| at.argument("--tls-enabled=false"), "fail agent-tls"),
     row("a URL without /ws", |at| at.argument("--server-url=wss://localhost:1"), "fail agent-server-url"),
     row("a URL of https", |at| at.argument("--server-url=https://localhost:1/ws"), "fail agent-server-url"),
@@ -452,6 +519,7 @@ static FAULTS: &[Row] = &[
     row("a CA of the same name", |at| at.trusts("CA of the same name"), "fail agent-trusted"),
     row("the certificate of before, pinned", |at| at.trusts("leaf of before"), "warn ca-outlives, fail agent-trusted"),
     row("a certificate for servers", for_servers, "fail agent-trusted"),
+    row("a certificate for servers of the plane's CA", for_servers_of_its_ca, "fail agent-trusted"),
     row(
         "a certificate that isn't valid yet",
         |at| at.presents("leaf that begins later"),
@@ -470,12 +538,30 @@ static FAULTS: &[Row] = &[
         },
         "fail agent-server-ca",
     ),
+    row("a CA that came after the agent's start", |at| at.later_server_ca(None), "warn agent-server-ca"),
+    row(
+        "an agent that still has another gateway's CA",
+        |at| {
+            at.later_server_ca(Some("tls: failed to verify certificate: x509: certificate signed by unknown authority"))
+        },
+        "fail agent-server-ca",
+    ),
+    row("an agent that has another CA than its ConfigMap", other_ca_than_its_config_map, "fail agent-server-ca"),
     row("an agent that crashes", |at| at.waits("CrashLoopBackOff"), "fail agent-running"),
     row("an image that can't be pulled", |at| at.waits("ImagePullBackOff"), "fail agent-running"),
+    row("an agent that crashed once", crashed, "warn agent-running"),
     row("a crash beside a pod that runs", crash_beside, "warn agent-running"),
     row("a renewal without a restart", renewed, "warn agent-current"),
     // The gateway and the controller.
     row("no gateway runs", |at| at.remove("Pod", "gateway-0"), "fail gateway-running"),
+    row(
+        "a gateway that is scaled to zero",
+        |at| {
+            at.remove("Pod", "gateway-0");
+            at.idle("cluster-gateway", json!({"app": "gateway"}));
+        },
+        "fail gateway-running",
+    ),
     row("two gateways", second_gateway, "warn gateway-running"),
     row(
         "a closed port",
@@ -552,9 +638,39 @@ static FAULTS: &[Row] = &[
         },
         "fail controller",
     ),
+    row(
+        "a controller that is scaled to zero",
+        |at| {
+            at.stale();
+            at.lease(3600);
+            at.idle("controller-manager", json!({"app.kubernetes.io/component": "controller-manager"}));
+        },
+        "fail controller",
+    ),
     row("an old lease", |at| at.lease(3600), "warn controller"),
     row("no report", unreported, "fail controller"),
     row("an agent that was connected", disconnected, "fail connected"),
+    row(
+        "an agent that is refused since the last report",
+        |at| at.logs(0, Some("websocket: bad handshake")),
+        "warn connected",
+    ),
+    row(
+        "an agent that connected after the last report",
+        |at| {
+            disconnected(at);
+            at.logs(10, None);
+        },
+        "warn connected",
+    ),
+    row(
+        "an agent that connected long ago",
+        |at| {
+            disconnected(at);
+            at.logs(7200, None);
+        },
+        "fail connected",
+    ),
     row(
         "an agent that only another plane authorizes",
         |at| at.live = Some(|gathered| gathered.cases[0].gateway.counted = Some(Ok(counted(0)))),
@@ -602,6 +718,16 @@ static FAULTS: &[Row] = &[
         "fail agent-server-url, fail agent-replicas",
     ),
     row(
+        "held while the controller is scaled to zero",
+        |at| {
+            at.stale();
+            at.held();
+            at.lease(3600);
+            at.idle("controller-manager", json!({"app.kubernetes.io/component": "controller-manager"}));
+        },
+        "fail deletion",
+    ),
+    row(
         "held while nobody reports",
         |at| {
             at.stale();
@@ -630,6 +756,11 @@ fn staged(at: &mut Estate) {
     at.add("build", json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {}}));
 }
 
+fn other_ca_than_its_config_map(at: &mut Estate) {
+    at.logs(30, Some("x509: certificate signed by unknown authority"));
+    at.live = Some(|_| ());
+}
+
 fn scaled_to_zero(at: &mut Estate) {
     at.deployment()["spec"]["replicas"] = 0.into();
     at.remove("Pod", AGENT);
@@ -646,12 +777,34 @@ fn for_servers(at: &mut Estate) {
     at.presents("CA for servers");
 }
 
+/// The CA's key makes one for clients, too.
+fn for_servers_of_its_ca(at: &mut Estate) {
+    let day = std::time::Duration::from_secs(86_400);
+    let now = std::time::SystemTime::from(at.now());
+    let mut params = rcgen::CertificateParams::default();
+    (params.not_before, params.not_after) = ((now - 2 * day).into(), (now + 400 * day).into());
+    let mut ca = params.clone();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    at.value(ca.self_signed(&key).unwrap().pem());
+    params.distinguished_name.push(rcgen::DnType::CommonName, "for servers");
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    let leaf = params.signed_by(&rcgen::KeyPair::generate().unwrap(), &rcgen::Issuer::new(ca, key)).unwrap();
+    at.presents_pem(&leaf.pem());
+}
+
 fn crash_beside(at: &mut Estate) {
     let runs = at.pod().clone();
     at.waits("CrashLoopBackOff");
     let mut runs = runs;
     runs["metadata"]["name"] = format!("{AGENT}-beside").into();
     at.items.insert(1, runs);
+}
+
+fn crashed(at: &mut Estate) {
+    let last = json!({"terminated": {"exitCode": 1, "finishedAt": at.ago(600)}});
+    let container = &mut at.pod()["status"]["containerStatuses"][0];
+    (container["lastState"], container["restartCount"]) = (last, 1.into());
 }
 
 /// The Secret was written after the pod's start.
@@ -727,6 +880,17 @@ fn nothing_is_wrong_with_a_healthy_estate_and_each_check_passes_in_one() {
     }
     let never: Vec<_> = CHECKS.iter().map(|check| check.id).filter(|id| !passed.contains(id)).collect();
     assert!(never.is_empty(), "{never:?}");
+}
+
+#[test]
+fn what_the_gateway_did_not_tell_is_not_said_of_a_gateway_that_was_not_contacted() {
+    let mut at = Estate::healthy();
+    at.live = Some(|gathered| gathered.cases[0].gateway.counted = Some(Err("mutual TLS".into())));
+    let told = |at: Estate| unchecked(&at.checks()).into_iter().map(|why| why.to_string()).collect::<Vec<_>>();
+    assert_eq!(told(at), ["the gateway did not report its agents"]);
+    let mut at = Estate::healthy();
+    at.live = Some(|gathered| gathered.cases[0].gateway.presented = false);
+    assert_eq!(told(at), ["no certificate was presented to the gateway"]);
 }
 
 #[test]

@@ -13,8 +13,8 @@ use super::ground::Ground;
 use super::reach::{AgentsIn, Gateways, Reach};
 use crate::cluster::{Agent, Error};
 use crate::estate::{
-    self, AT_ONCE, AgentFacts, Controller, Coverage, DeployedGateway, Extent, Facts, GatewayLog, Neighbours, Secrets,
-    Source, Surroundings, Unavailable, grouped,
+    self, AT_ONCE, AgentFacts, CONTROLLER, Controller, Coverage, DeployedGateway, Extent, Facts, GatewayLog,
+    Neighbours, Secrets, Source, Surroundings, Unavailable, grouped,
 };
 use crate::plane::{Family, Kind, NamespacedName, Plane, PlaneKey, Scope, rotation_secret};
 use crate::text::visible;
@@ -79,7 +79,16 @@ pub async fn gather<S: Source>(reach: &Reach<'_, S>, planes: Vec<Plane>, extent:
     let facts: Vec<_> = planes.into_iter().map(|plane| surroundings.facts(plane)).collect();
     let unread = Shared::unread(reach, agents.as_ref(), &Unavailable::not_in_files("it was not read"));
     let (deployed, gateway_log) = gateway;
-    let shared = Arc::new(Shared { gateway_ca, lease, controller, deployed, gateway_log, is_one_cluster, ..unread });
+    let mut shared = Shared { gateway_ca, lease, controller, deployed, gateway_log, is_one_cluster, ..unread };
+    if let Ok(Some(gateway)) = &shared.deployed
+        && gateway.ready.is_empty()
+    {
+        shared.idle_gateway = estate::scaled_to_zero(control, namespace, &gateway.selector).await;
+    }
+    if shared.is_lease_old(control.now()) {
+        shared.idle_controller = estate::scaled_to_zero(control, namespace, CONTROLLER).await;
+    }
+    let shared = Arc::new(shared);
     let (neighbours, gateways) = (surroundings.neighbours, Gateways::default());
     let common = Common { neighbours, agents, everywhere, staged, gateways, shared };
     let cases = stream::iter(facts).map(|facts| common.case(reach, facts)).buffered(AT_ONCE).collect().await;
@@ -153,6 +162,8 @@ impl Shared {
         Self {
             gateway_ca: Err(why.clone()),
             lease: Err(why.clone()),
+            idle_gateway: None,
+            idle_controller: None,
             controller: Err(why.clone()),
             deployed: Err(why.clone()),
             gateway_log: Err(why.clone()),

@@ -142,8 +142,8 @@ impl Gateways {
         (plane, build): (&Plane, Option<&BuildCase>),
         shared: &Shared,
     ) -> Heard {
-        let own = build.map(|build| &build.server_ca);
-        let ((Some(Ok(server_ca)), _) | (_, Ok(server_ca))) = (own, &shared.gateway_ca) else {
+        let own = build.and_then(|build| Some(&build.server_ca.as_ref().ok()?.text));
+        let Some(server_ca) = own.or(shared.gateway_ca.as_ref().ok()) else {
             return Heard::default();
         };
         let types = match self.types(url, server_ca, gateway.limit).await {

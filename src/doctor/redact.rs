@@ -65,6 +65,7 @@ pub fn kept(object: &Value, key: Option<&str>) -> Value {
         "ConfigMap" => {
             if let Some(text) = object["data"][CA_KEY].as_str() {
                 kept["data"] = json!({CA_KEY: certificates(text)});
+                kept["metadata"]["managedFields"] = writers_of(object, CA_KEY);
             }
         }
         "Lease" => kept["spec"] = fields(spec, &["renewTime"]),
@@ -170,14 +171,20 @@ fn secret(object: &Value, key: Option<&str>, kept: &mut Value) {
         let fits = Pair::of(&secret).is_ok_and(|pair| pair.fits);
         kept["metadata"]["annotations"][KEY_FITS] = fits.to_string().into();
     }
-    let of_leaf = |entry: &&Value| entry.pointer("/fieldsV1/f:data/f:tls.crt").is_some();
-    let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten().filter(of_leaf);
+    kept["metadata"]["managedFields"] = writers_of(object, LEAF_CERTIFICATE);
+}
+
+/// Who wrote a key of a Secret or ConfigMap, and when.
+fn writers_of(object: &Value, key: &str) -> Value {
+    let field = format!("f:{key}");
+    let of_key = |entry: &&Value| entry["fieldsV1"]["f:data"].get(&field).is_some();
+    let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten().filter(of_key);
     let entries = entries.map(|entry| {
         let mut entry = fields(entry, &["manager", "operation", "apiVersion", "time", "fieldsType"]);
-        entry["fieldsV1"] = json!({"f:data": {"f:tls.crt": {}}});
+        entry["fieldsV1"] = json!({"f:data": {&field: {}}});
         entry
     });
-    kept["metadata"]["managedFields"] = entries.collect();
+    entries.collect()
 }
 
 /// Whether it is a container that is looked at.
@@ -346,6 +353,20 @@ mod tests {
         for text in harmless {
             assert_eq!(without_tokens(text), text);
         }
+    }
+
+    #[test]
+    fn who_wrote_a_ca_and_when_is_kept() {
+        let entry = |manager: &str, data: Value| {
+            json!({"manager": manager, "operation": "Update", "apiVersion": "v1", "time": "2026-01-01T00:00:00Z",
+                "fieldsType": "FieldsV1", "fieldsV1": {"f:data": data}})
+        };
+        let ours = entry("kubectl", json!({"f:ca.crt": {}}));
+        let written =
+            json!([entry("kubectl", json!({"f:ca.crt": {}, "f:other": {}})), entry("x", json!({"f:other": {}}))]);
+        let map =
+            json!({"kind": "ConfigMap", "metadata": {"name": "a", "managedFields": written}, "data": {"ca.crt": ""}});
+        assert_eq!(kept(&map, None)["metadata"]["managedFields"], json!([ours]));
     }
 
     #[test]

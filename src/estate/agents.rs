@@ -2,6 +2,7 @@
 
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 use zeroize::Zeroize as _;
 
@@ -10,7 +11,7 @@ use super::issuance::{Issuance, issuance};
 use super::objects::{CONFIG_MAP, Collection, DEPLOYMENT, ObjectRef, POD, SECRET};
 use super::source::{AT_ONCE, Coverage, Source, typed};
 use super::unavailable::{Unavailable, or_none};
-use crate::cluster::{Agent, AgentPod, CONTAINER, LABELS, StoredSecret};
+use crate::cluster::{Agent, AgentPod, CONTAINER, LABELS, StoredSecret, writers};
 use crate::pki::{self, CA_CERTIFICATE, Certificate, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, PrivateKey};
 use crate::plane::{CA_KEY, GATEWAY_CA, KEY_FITS, NamespacedName};
 use crate::text::visible;
@@ -274,12 +275,24 @@ pub async fn of_agents(source: &impl Source, agents: Vec<Agent>) -> Vec<AgentFac
     stream::iter(agents).map(|agent| AgentFacts::of(source, agent)).buffered(AT_ONCE).collect().await
 }
 
-/// The CA that an agent verifies the gateway against, in PEM.
-pub async fn server_ca(source: &impl Source, agent: &Agent) -> Result<String, Unavailable> {
+/// The CA that an agent verifies the gateway against, as its ConfigMap holds it now.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ServerCa {
+    /// In PEM.
+    pub text: String,
+    /// When it was last written, as the server recorded it.
+    pub written: Option<Timestamp>,
+}
+
+/// Reads the CA that an agent verifies the gateway against.
+pub async fn server_ca(source: &impl Source, agent: &Agent) -> Result<ServerCa, Unavailable> {
     let name = agent.server_ca.clone().unwrap_or_else(|| GATEWAY_CA.into());
     let what = ObjectRef::named(CONFIG_MAP, &NamespacedName { namespace: agent.name.namespace.clone(), name });
-    let bytes = key_of(&source.get(&what).await?, CA_KEY, &what)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let object = source.get(&what).await?;
+    let text = String::from_utf8_lossy(&key_of(&object, CA_KEY, &what)?).into_owned();
+    let metadata = typed::<ObjectMeta>(&object["metadata"]).unwrap_or_default();
+    let written = writers(&metadata, &format!("/f:data/f:{CA_KEY}")).into_iter().filter_map(|writer| writer.time).max();
+    Ok(ServerCa { text, written })
 }
 
 /// The ends of the logs of an agent's first pods; a problem where none of them can be read.
@@ -367,7 +380,7 @@ mod tests {
             Err(why) => format!("{}: {why}", why.cause.word()),
         };
         let pods = facts.pods.as_deref().unwrap().iter().map(|pod| pod.name.clone()).collect();
-        (pair, pods, server_ca(source, &facts.agent).await)
+        (pair, pods, server_ca(source, &facts.agent).await.map(|ca| ca.text))
     }
 
     #[tokio::test]

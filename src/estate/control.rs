@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::client_ca::key_of;
-use super::objects::{Collection, EVENT, LEASE, ObjectRef, SECRET};
+use super::objects::{Collection, DEPLOYMENT, EVENT, LEASE, ObjectRef, SECRET};
 use super::source::{AT_ONCE, Coverage, Source, grouped, text, time};
 use super::unavailable::{Cause, Unavailable, or_none};
 use crate::plane::{self, CA_KEY, EVENT_NAMESPACE, GATEWAY_CA, Kind, NamespacedName, PlaneKey};
@@ -26,6 +26,13 @@ pub async fn lease(source: &impl Source, namespace: &str) -> Result<Option<Times
     let what = ObjectRef::named(LEASE, &NamespacedName { namespace: namespace.into(), name: plane::LEASE.into() });
     let lease = or_none(source.get(&what).await)?;
     Ok(lease.and_then(|lease| time(text(&lease, "/spec/renewTime"))))
+}
+
+/// The Deployment with these labels that is scaled to zero; none where there is none, or where that can't be read.
+pub async fn scaled_to_zero(source: &impl Source, namespace: &str, labels: &str) -> Option<String> {
+    let all = Collection::of(DEPLOYMENT, Some(namespace)).labelled(labels);
+    let name = |object: &Value| (object["spec"]["replicas"] == 0).then(|| text(object, "/metadata/name").to_owned());
+    source.list(&all, name).await.ok()?.pop()
 }
 
 /// Whether observability planes exist, each asked for once.

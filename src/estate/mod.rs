@@ -18,9 +18,9 @@ mod recording;
 mod source;
 mod unavailable;
 
-pub use agents::{AgentFacts, Pair, Presents, Running, deployed, log, of_agents, secret, server_ca};
+pub use agents::{AgentFacts, Pair, Presents, Running, ServerCa, deployed, log, of_agents, secret, server_ca};
 pub use client_ca::{CaPlace, ClientCa, client_cas};
-pub use control::{Events, PlaneEvent, gateway_ca, lease};
+pub use control::{Events, PlaneEvent, gateway_ca, lease, scaled_to_zero};
 pub use controller::{CONTROLLER, Controller};
 pub use facts::{Extent, Facts, Secrets, Surroundings, facts};
 pub use files::Files;

@@ -193,6 +193,13 @@ fn key_usage(certificate: &X509Certificate<'_>) -> Vec<String> {
     set.map(|(_, name)| (*name).to_owned()).collect()
 }
 
+impl Certificate {
+    /// Whether its extended key usage allows client authentication; without one everything is allowed.
+    pub fn allows_clients(&self) -> bool {
+        self.ext_key_usage.is_empty() || self.ext_key_usage.iter().any(|name| name == "clientAuth" || name == "any")
+    }
+}
+
 fn ext_key_usage(certificate: &X509Certificate<'_>) -> Vec<String> {
     let Ok(Some(usage)) = certificate.extended_key_usage() else {
         return Vec::new();

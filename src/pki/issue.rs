@@ -133,6 +133,9 @@ pub fn renewed(
     let usages = KEY_USAGES.iter().zip(PURPOSES).filter(|(name, _)| old.key_usage.iter().any(|usage| usage == *name));
     params.key_usages = usages.map(|(_, purpose)| purpose).collect();
     params.extended_key_usages = old.ext_key_usage.iter().filter_map(|name| ext_key_usage(name)).collect();
+    if !old.allows_clients() {
+        params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+    }
     for name in &old.dns_names {
         let name = name.as_str().try_into().map_err(|error: rcgen::Error| IssueError::Sign(error.to_string()))?;
         params.subject_alt_names.push(SanType::DnsName(name));
@@ -360,6 +363,23 @@ mod tests {
             parsed.extensions().iter().any(|e| e.oid == x509_parser::oid_registry::OID_X509_EXT_SUBJECT_KEY_IDENTIFIER)
         );
         assert!(parsed.verify_signature(None).is_ok());
+    }
+
+    #[test]
+    fn a_renewed_certificate_is_for_client_authentication() {
+        use ExtendedKeyUsagePurpose::{Any, ServerAuth};
+        let (_, authority) = authority("A", 10);
+        for (usages, expected) in
+            [(vec![ServerAuth], vec!["serverAuth", "clientAuth"]), (vec![Any], vec!["any"]), (vec![], vec![])]
+        {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, "builder");
+            params.extended_key_usages = usages;
+            let old = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+            let old = Certificate::from_der(old.der()).unwrap();
+            let new = renewed(&old, &authority, key(), Span::from_seconds(DAY), now()).unwrap().pair;
+            assert_eq!(Certificate::from_der(&der(&new)).unwrap().ext_key_usage, expected);
+        }
     }
 
     #[test]

@@ -124,7 +124,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         Outside { args: &args, family: key.kind.family, folder, target: build.cluster.target(), kubeconfig };
     if args.change.dry_run == DryRun::None {
         if !args.rollback {
-            announce(&args, &plan::outlook(clusters, &rotation).await?, &keeper, term);
+            let outlook = plan::outlook(clusters, &rotation).await?;
+            outlook.iter().for_each(|outlook| announce(&args, outlook, &keeper, term));
         }
         let name = &key;
         let question = match args.until {

@@ -4,11 +4,11 @@ use jiff::Timestamp;
 
 use super::outcome::{Hint, Outcome, Unchecked};
 use crate::cluster::{Agent, AgentPod, LABELS, Target};
-use crate::doctor::case::{BuildCase, Case};
+use crate::doctor::case::{BuildCase, Case, LogLine};
 use crate::doctor::redact::without_user;
 use crate::estate::{Few, Presents};
 use crate::gateway::{Answer, GatewayUrl};
-use crate::pki::{Bundle, Reason, Verdict};
+use crate::pki::{self, Bundle, Reason, Verdict};
 use crate::plane::{GATEWAY_CA, age};
 use crate::text::{shell_quoted, visible};
 
@@ -107,8 +107,20 @@ pub fn agent_plane_type(case: &Case, build: &BuildCase) -> Outcome {
         None => Outcome::skip("its arguments name none"),
         Some(kind) if kind == wanted => Outcome::pass(format!("it is {wanted}")),
         Some(kind) => {
-            Outcome::fail(format!("the agent connects as {}, and this release knows {wanted}", visible(kind)))
-                .advice("install the chart of the control plane's release in the agent's cluster")
+            let family = case.facts.plane.kind.family;
+            let why = format!("the agent runs as {}, and the plane's type is {wanted}", visible(kind));
+            let outcome = Outcome::fail(match &case.gateway.types {
+                Some(types) if types.knows(kind) => format!("{why}: the gateway knows both"),
+                Some(_) => format!("{why}: the gateway does not know the agent's"),
+                None => why,
+            });
+            match build.agent.agent.chart.as_deref() {
+                Some(chart) if family.chart.rsplit('/').next() != Some(chart) => {
+                    let chart = visible(chart);
+                    outcome.advice(format!("its chart is {chart}: install {} in the agent's cluster", family.chart))
+                }
+                _ => outcome.hint(helm(case, &build.agent.agent, &format!("clusterAgent.planeType={wanted}"))),
+            }
         }
     }
 }
@@ -140,7 +152,16 @@ pub fn agent_server_url(case: &Case, build: &BuildCase) -> Outcome {
             let meant = GatewayUrl { scheme: "wss".into(), path: "/ws".into(), ..url };
             Outcome::fail(why).hint(right(&meant.to_string()))
         }
-        Ok(url) => Outcome::pass(format!("{}", visible(&url.to_string()))),
+        Ok(url) => match (&case.gateway.url, case.last_word().filter(LogLine::is_unreachable)) {
+            // What answers there is the gateway.
+            (Some(named), Some(line)) if url != *named && matches!(case.gateway.reply, Some(Ok(_))) => {
+                let [shown, named] = [&url, named].map(|url| visible(&url.to_string()).into_owned());
+                let why = line.complaint().unwrap_or_default();
+                let why = format!("the agent's server URL is {shown}, and the gateway answers at {named}; {why}");
+                Outcome::fail(why).hint(right(&named))
+            }
+            _ => Outcome::pass(format!("{}", visible(&url.to_string()))),
+        },
     }
 }
 
@@ -228,7 +249,15 @@ pub fn agent_trusted(case: &Case, build: &BuildCase) -> Outcome {
         }
         Verdict::Refused(refusal) => {
             let outcome = Outcome::fail(refusal.message).hint(case.rotate());
-            if refusal.reason == Reason::Expired && !is_issued { outcome.hint(with_ca()) } else { outcome }
+            let renews = match refusal.reason {
+                Reason::Expired => true,
+                // A renewal adds it, where the plane's CA issued the certificate.
+                Reason::Usage if !pair.leaf().allows_clients() => {
+                    case.pinned().iter().any(|ca| ca.allows_clients() && pki::issued(&pair.leaf().der, &ca.der))
+                }
+                _ => false,
+            };
+            if renews && !is_issued { outcome.hint(with_ca()) } else { outcome }
         }
         Verdict::Unknown(why) => Outcome::unknown(why),
     }
@@ -242,7 +271,8 @@ pub fn agent_server_ca(case: &Case, build: &BuildCase) -> Outcome {
         let create = format!("create configmap {} --from-file=ca.crt=gateway-ca.crt", shell_quoted(map));
         let create = kubectl(case, build, &format!("{create} --dry-run=client -o yaml"));
         let apply = case.build_command("kubectl apply -f -");
-        outcome.fix(format!("{secret} {template} && {create} | {apply}"))
+        // It reads the CA once, when it starts.
+        outcome.fix(format!("{secret} {template} && {create} | {apply} && {}", restart(case, build)))
     };
     let map = visible(map);
     let own = match &build.server_ca {
@@ -250,7 +280,8 @@ pub fn agent_server_ca(case: &Case, build: &BuildCase) -> Outcome {
         Err(problem) if problem.is_missing() => return hint(Outcome::fail(problem.message.clone())),
         Err(problem) => return Outcome::unknown(problem.message.clone()),
     };
-    let own = Bundle::from(own.as_str());
+    let written = own.written;
+    let own = Bundle::from(own.text.as_str());
     if own.ders().is_empty() {
         return hint(Outcome::fail(format!("the ConfigMap {map} of the agent holds no certificate")));
     }
@@ -259,22 +290,55 @@ pub fn agent_server_ca(case: &Case, build: &BuildCase) -> Outcome {
     if let Some(ended) = ends.filter(|ends| *ends < case.facts.now) {
         return hint(Outcome::fail(format!("the gateway's CA in the ConfigMap {map} of the agent ended on {ended}")));
     }
+    let passed = |message: &str| old_server_ca(case, build, &map, written).unwrap_or_else(|| Outcome::pass(message));
     match &case.shared.gateway_ca {
         Ok(theirs) if Bundle::from(theirs.as_str()).ders().iter().any(|der| own.ders().contains(der)) => match ends {
             Some(ends) if case.shared.soon.covers(ends, case.facts.now) => {
                 Outcome::warn(format!("the gateway's CA ends in {}, at {ends}", age(ends, case.facts.now)))
             }
-            _ => Outcome::pass("the agent trusts the gateway's CA"),
+            _ => passed("the agent trusts the gateway's CA"),
         },
         Ok(_) => {
             hint(Outcome::fail(format!("the ConfigMap {map} of the agent holds another CA than the gateway's Secret")))
         }
-        Err(_) if matches!(case.gateway.reply, Some(Ok(_))) => Outcome::pass("the gateway's certificate is of this CA"),
+        Err(_) if matches!(case.gateway.reply, Some(Ok(_))) => passed("the gateway's certificate is of this CA"),
         Err(problem) => Outcome::unchecked(
             Unchecked::Unread,
             format!("the agent has a CA, and that of the gateway is unknown: {}", problem.message),
         ),
     }
+}
+
+/// The complaint about an agent that started before its ConfigMap got the CA that it holds now; none where it connected
+/// since.
+fn old_server_ca(case: &Case, build: &BuildCase, map: &str, written: Option<Timestamp>) -> Option<Outcome> {
+    let last = case.last_word();
+    let started = |pod: &AgentPod| Some((visible(&pod.name).into_owned(), pod.started?));
+    let pods = build.agent.pods.as_deref().unwrap_or_default();
+    let old = pods.iter().filter_map(started).find(|(_, started)| written.is_some_and(|written| *started < written));
+    let refuses = last.filter(LogLine::is_other_ca).and_then(|line| line.complaint());
+    let outcome = match (old, written, refuses) {
+        (Some((pod, since)), Some(written), refuses) => {
+            let told = format!("pod {pod} has been running since {since}, before the ConfigMap {map} was last written");
+            let told = format!("{told} ({written}): it verifies the gateway against the CA that it read then");
+            match refuses {
+                Some(why) => Outcome::fail(format!("{told}; {why}")),
+                None if last.is_some_and(|line| line.is_connected() && line.time() > Some(written)) => return None,
+                None => Outcome::warn(format!("{told}, and against this one only after a restart")),
+            }
+        }
+        // This CA verifies the gateway's certificate, so it is not the one that the agent read.
+        (_, _, Some(why)) if matches!(case.gateway.reply, Some(Ok(_))) => {
+            Outcome::fail(format!("the ConfigMap {map} holds the gateway's CA, but {why}, and needs a restart"))
+        }
+        _ => return None,
+    };
+    Some(outcome.fix(restart(case, build)))
+}
+
+/// The command that restarts the agent.
+fn restart(case: &Case, build: &BuildCase) -> String {
+    kubectl(case, build, &format!("rollout restart deployment {}", shell_quoted(&build.agent.agent.name.name)))
 }
 
 pub fn agent_running(case: &Case, build: &BuildCase) -> Outcome {
@@ -304,7 +368,8 @@ pub fn agent_running(case: &Case, build: &BuildCase) -> Outcome {
 fn trouble(pod: &AgentPod, now: Timestamp) -> Option<String> {
     let name = visible(&pod.name);
     let ended = pod.ended.map(|(at, code)| format!("ended {} ago with exit code {code}", age(at, now)));
-    let ended = ended.map(|ended| format!(", {} restarts, last {ended}", pod.restarts)).unwrap_or_default();
+    let restarts = if pod.restarts == 1 { "restart" } else { "restarts" };
+    let ended = ended.map(|ended| format!(", {} {restarts}, last {ended}", pod.restarts)).unwrap_or_default();
     let lately = pod.ended.is_some_and(|(at, _)| now.duration_since(at).as_secs() < LATELY);
     match &pod.waiting {
         Some(reason) => Some(format!("{name} is in {}{ended}", visible(reason))),
@@ -334,8 +399,7 @@ pub fn agent_current(case: &Case, build: &BuildCase) -> Outcome {
             if presents.contains(&Presents::Older) && !trusted {
                 return outcome.advice("do not restart it before the plane trusts what the Secret holds");
             }
-            let restart = format!("rollout restart deployment {}", shell_quoted(&build.agent.agent.name.name));
-            outcome.fix(kubectl(case, build, &restart))
+            outcome.fix(restart(case, build))
         }
     }
 }

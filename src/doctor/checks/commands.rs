@@ -26,6 +26,11 @@ impl Case {
         self.control(&format!("kubectl -n {} {command}", shell_quoted(&self.shared.control_namespace)))
     }
 
+    /// The command that starts a pod of a Deployment of the control plane.
+    pub fn scale(&self, deployment: &str) -> Hint {
+        Hint::Fix(self.kubectl(&format!("scale deployment {} --replicas=1", shell_quoted(deployment))))
+    }
+
     pub fn build_command(&self, command: &str) -> String {
         self.shared.build_target.as_ref().map_or_else(|| command.to_owned(), |target| target.command(command))
     }

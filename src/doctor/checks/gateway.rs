@@ -2,7 +2,7 @@
 
 use super::outcome::{Hint, Outcome, Unchecked};
 use crate::cluster::AgentPod;
-use crate::doctor::case::Case;
+use crate::doctor::case::{Case, LogLine};
 use crate::doctor::notes::{not_taken_over, unreported};
 use crate::estate::{CONTROLLER, Controller, DeployedGateway, Peers, Running};
 use crate::gateway::{Answer, ProbeError, Reply};
@@ -11,8 +11,8 @@ use crate::text::{shell_quoted, visible};
 
 /// How far two clocks may be apart, in seconds.
 const APART: i64 = 60;
-/// How old the controller's lease may be, in seconds.
-const LEASE_AGE: i64 = 120;
+/// Within how many seconds the status follows what an agent logs.
+const REPORTED_WITHIN: i64 = 120;
 
 pub fn gateway_running(case: &Case) -> Outcome {
     match &case.shared.deployed {
@@ -22,9 +22,15 @@ pub fn gateway_running(case: &Case) -> Outcome {
             format!("the namespace {} has no Service {GATEWAY_SERVICE}", case.shared.control_namespace),
         ),
         Ok(Some(gateway)) => {
-            let look = case.kubectl(&format!("get pods -l {}", shell_quoted(&gateway.selector)));
+            let look = case.kubectl(&format!("get deployments,pods -l {}", shell_quoted(&gateway.selector)));
             match gateway.ready.len() {
-                0 => Outcome::fail("no pod of the gateway is ready").look(look),
+                0 => match &case.shared.idle_gateway {
+                    Some(name) => {
+                        Outcome::fail(format!("the gateway's Deployment {} is scaled to zero", visible(name)))
+                            .hint(case.scale(name))
+                    }
+                    None => Outcome::fail("no pod of the gateway is ready").look(look),
+                },
                 1 => Outcome::pass("1 pod of the gateway is ready"),
                 count => {
                     let told = "an agent is connected to one of them only, and requests through the others fail";
@@ -108,7 +114,7 @@ pub fn gateway_answer(case: &Case) -> Outcome {
     let answer = match probe {
         _ if !case.gateway.presented => {
             let why = "there is no certificate to present: --plane-context, or --cert and --key";
-            return Outcome::unchecked(Unchecked::Gateway, why);
+            return Outcome::unchecked(Unchecked::Presented, why);
         }
         Ok(reply) => &reply.answer,
         Err(error) => return Outcome::fail(error.to_string()).look(log),
@@ -124,7 +130,7 @@ pub fn gateway_answer(case: &Case) -> Outcome {
         Answer::NotTrusted => failed("check that this is the gateway of this control plane").look(log),
         // Past the proxy, nothing sets the header.
         Answer::NoCertificate if header.is_some() && case.is_connected() => {
-            Outcome::unchecked(Unchecked::Gateway, format!("{}, and an agent is connected", by_header(header)))
+            Outcome::unchecked(Unchecked::Presented, format!("{}, and an agent is connected", by_header(header)))
         }
         Answer::NoCertificate if header.is_some() => Outcome::fail(by_header(header))
             .advice("check that the URL leads to that proxy, and that the proxy verifies and forwards certificates"),
@@ -230,15 +236,19 @@ fn first_to_end(controller: &Controller) -> Option<(&AgentPod, Running<'_>)> {
 
 pub fn controller(case: &Case) -> Outcome {
     let facts = &case.facts;
-    let (down, lease) = match &case.shared.lease {
-        Ok(Some(renewed)) => {
-            let old = facts.now.duration_since(*renewed).as_secs() > LEASE_AGE;
-            (old, format!("the controller last renewed its lease {} ago", age(*renewed, facts.now)))
-        }
-        Ok(None) => (false, "there is no lease of the controller".into()),
-        Err(problem) => (false, format!("of the controller's lease nothing is known: {}", problem.message)),
+    let down = case.shared.is_lease_old(facts.now);
+    let lease = match &case.shared.lease {
+        Ok(Some(renewed)) => format!("the controller last renewed its lease {} ago", age(*renewed, facts.now)),
+        Ok(None) => "there is no lease of the controller".into(),
+        Err(problem) => format!("of the controller's lease nothing is known: {}", problem.message),
     };
-    let look = case.kubectl("get pods");
+    if let Some(name) = &case.shared.idle_controller {
+        let why = format!("the controller's Deployment {} is scaled to zero, and {lease}", visible(name));
+        let is_stale = matches!(facts.plane.state(facts.now), State::Stale | State::Unreported);
+        let outcome = if is_stale { Outcome::fail(why) } else { Outcome::warn(why) };
+        return outcome.hint(case.scale(name));
+    }
+    let look = case.kubectl("get deployments,pods");
     let answers = matches!(case.gateway.reply, Some(Ok(_)));
     match facts.plane.state(facts.now) {
         State::Stale if down => Outcome::fail(format!("the last report is old, and {lease}: it is down")).look(look),
@@ -264,16 +274,36 @@ pub fn controller(case: &Case) -> Outcome {
 pub fn connected(case: &Case) -> Outcome {
     let facts = &case.facts;
     let agents = facts.plane.connection().map_or(0, |connection| connection.connected_agents);
-    let why = case.log().map(|told| format!("; {told}")).unwrap_or_default();
+    let last = case.last_word();
+    let why = last.and_then(|line| line.complaint()).map(|told| format!("; {told}")).unwrap_or_default();
     let failed = |told: &str| {
-        let outcome = Outcome::fail(format!("{told}{why}"));
+        let outcome = match last.filter(LogLine::is_connected) {
+            None => Outcome::fail(format!("{told}{why}")),
+            Some(line) => {
+                let ago = line.time().map(|time| facts.now.duration_since(time).as_secs());
+                let at = line.time().map(|time| format!(" at {time}")).unwrap_or_default();
+                let why = format!("{told}, but the agent logged{at} that it is connected");
+                let outcome = match ago {
+                    Some(..REPORTED_WITHIN) => Outcome::warn(format!("{why}: the status follows within a minute")),
+                    Some(_) => Outcome::fail(format!("{why}, and the status follows within a minute")),
+                    None => Outcome::fail(format!("{why}: if it just did, the status follows within a minute")),
+                };
+                return outcome.look(case.control(&format!("choreoctl wait {} --for connected", case.words())));
+            }
+        };
         match &case.build {
             // The causes lie there.
             None => outcome.hint(case.with_both("doctor", "", Hint::Look)),
             Some(_) => outcome,
         }
     };
+    let heartbeat = facts.plane.connection().and_then(|connection| connection.last_heartbeat_time);
+    let is_newer = |line: &LogLine<'_>| line.is_refusal() && line.time().is_none_or(|time| Some(time) >= heartbeat);
     match facts.plane.state(facts.now) {
+        State::Connected if last.as_ref().is_some_and(is_newer) => {
+            let agents = connected_agents(agents);
+            Outcome::warn(format!("{agents} by the status, which is up to a minute old, but since then{}", &why[1..]))
+        }
         State::Connected if facts.plane.name() == DEFAULT_PLANE => Outcome::pass(connected_agents(agents)),
         State::Connected => {
             let users = match facts.plane.kind.family.plane_type {
@@ -322,7 +352,8 @@ pub fn agent_authorized(case: &Case) -> Outcome {
         },
         Err(problem) => format!("its log can't be read: {}", problem.message),
     };
-    Outcome::unchecked(Unchecked::Gateway, format!("{unknown}; {log}"))
+    let why = if case.gateway.counted.is_some() { Unchecked::Agents } else { Unchecked::Gateway };
+    Outcome::unchecked(why, format!("{unknown}; {log}"))
 }
 
 /// An agent of the planeID is connected, and the plane authorizes none.

@@ -50,6 +50,10 @@ pub enum Unchecked {
     AgentCluster,
     OtherCluster,
     Gateway,
+    /// It answered, but has not seen the agent's certificate.
+    Presented,
+    /// It answered, but its agents are unknown.
+    Agents,
     GatewayPods,
     Unread,
 }
@@ -60,6 +64,8 @@ impl fmt::Display for Unchecked {
             Self::AgentCluster => "the agent's cluster was not given",
             Self::OtherCluster => "the agent is not in the cluster that was given",
             Self::Gateway => "the gateway was not contacted",
+            Self::Presented => "no certificate was presented to the gateway",
+            Self::Agents => "the gateway did not report its agents",
             Self::GatewayPods => "the gateway's pods were not found",
             Self::Unread => "some objects could not be read",
         })

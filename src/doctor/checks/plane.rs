@@ -86,7 +86,11 @@ pub fn deletion(case: &Case) -> Outcome {
     let outcome = Outcome::fail(format!("it is being deleted, and {}", held.why));
     match held.remove {
         Some(command) => outcome.fix(case.control(&command)),
-        None => outcome.look(case.kubectl("get pods")),
+        None => {
+            let idle = [&case.shared.idle_gateway, &case.shared.idle_controller].into_iter().flatten();
+            let outcome = idle.fold(outcome, |outcome, name| outcome.hint(case.scale(name)));
+            outcome.look(case.kubectl("get deployments,pods"))
+        }
     }
 }
 

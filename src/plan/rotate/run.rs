@@ -4,10 +4,10 @@ use futures_util::future::LocalBoxFuture;
 use serde_json::json;
 
 use super::decide::{self, Course, Put, Toward};
-use super::rotation::{Keeper, Outlook, Phase, Rotation, values};
+use super::rotation::{Goal, Keeper, Outlook, Phase, Rotation, values};
 use super::staged::{Staged, staging, with_planes};
 use crate::cluster::{self, Agent, Cluster, StoredSecret};
-use crate::estate::{self, Issuance};
+use crate::estate::{self, Issuance, Pair, Presents};
 use crate::pki::{self, CA_CERTIFICATE, CA_PRIVATE_KEY, LEAF_CERTIFICATE};
 use crate::plan::agent::{Changeover, Data};
 use crate::plan::clusters::Clusters;
@@ -16,7 +16,7 @@ use crate::plan::issuer::Issuer;
 use crate::plan::observer::{Observer, Status, until};
 use crate::plan::trust::{Trustees, all_trust, back, is_home, name, with, without};
 use crate::plane::{DryRun, NamespacedName, Plane, PlaneKey, ROTATION, rotation_secret};
-use crate::text::shell_quoted;
+use crate::text::{shell_quoted, visible};
 
 /// What carries out a stage.
 type Stage = for<'a> fn(&'a mut Run<'_>, &'a Staged) -> LocalBoxFuture<'a, anyhow::Result<()>>;
@@ -39,9 +39,9 @@ struct Run<'r> {
     observer: &'r mut dyn Observer,
 }
 
-/// What a rotation is going to do, before it is begun or continued.
-pub async fn outlook(clusters: Clusters<'_>, rotation: &Rotation) -> anyhow::Result<Outlook> {
-    let (build, Rotation { plane, namespace, deadline, .. }) = (clusters.build, rotation);
+/// What a rotation is going to do, before it is begun or continued; none where it is to make no new CA.
+pub async fn outlook(clusters: Clusters<'_>, rotation: &Rotation) -> anyhow::Result<Option<Outlook>> {
+    let (Clusters { control, build }, Rotation { plane, namespace, deadline, .. }) = (clusters, rotation);
     let changeover = Changeover { clusters, namespace, plane, deadline: *deadline };
     let agent = changeover.agent().await?;
     let staged = build
@@ -50,12 +50,16 @@ pub async fn outlook(clusters: Clusters<'_>, rotation: &Rotation) -> anyhow::Res
         .map(Staged::of)
         .transpose()?;
     if let Some(staged) = staged {
-        return Ok(Outlook { agent, issuer: staged.issuer, values: staged.values(), is_under_way: true });
+        return Ok(Some(Outlook { agent, issuer: staged.issuer, values: staged.values(), is_under_way: true }));
     }
     let (secret, pair) = changeover.pair(&agent).await?;
-    let issuer = rotation.issuer.unwrap_or(decide::current(&pair));
-    let values = values(issuer, &secret.name.name, &rotation.target(issuer, &secret));
-    Ok(Outlook { agent, issuer, values, is_under_way: false })
+    let trustees = Trustees { control, deadline: *deadline, force: false, manifests: false };
+    let now = control.now();
+    let (concerned, _) = decide::concerned(trustees.all(plane.plane_id()).await?, plane, &pair, now);
+    Ok(decide::issuer(rotation, &pair, &concerned, now).map(|issuer| {
+        let values = values(issuer, &secret.name.name, &rotation.target(issuer, &secret));
+        Outlook { agent, issuer, values, is_under_way: false }
+    }))
 }
 
 /// Continues from where the clusters say that the rotation stands. The keeper gets the new CA and its key before the last
@@ -125,9 +129,7 @@ impl Run<'_> {
         let (concerned, others) = decide::concerned(all, &rotation.plane, &pair, now);
         others.iter().for_each(|other| self.tell("stage", Status::Skipped, &decide::left_alone(other)));
         let Some(issuer) = decide::issuer(rotation, &pair, &concerned, now) else {
-            let told =
-                "the CA was just made, and the agent's certificate is of it: nothing to do; --again makes another one";
-            self.tell("finish", Status::Found, told);
+            self.catch_up(agent, &secret.name, &pair).await?;
             return Ok(None);
         };
         self.keeper.check(None)?;
@@ -149,6 +151,24 @@ impl Run<'_> {
         };
         self.tell("stage", status, &format!("the new CA and certificate are in Secret {}", self.at));
         Ok(Some(Staged::of(staged)?))
+    }
+
+    /// Restarts an agent that runs with another certificate than its Secret holds, which the planes trust.
+    async fn catch_up(&mut self, agent: &Agent, secret: &NamespacedName, pair: &Pair) -> anyhow::Result<()> {
+        let told =
+            "the CA was just made, and the agent's certificate is of it: nothing to do; --again makes another one";
+        self.tell("finish", Status::Found, told);
+        let pods = self.clusters.build.agent_pods(agent).await?;
+        let is_behind = |pod| matches!(pair.presented_by(pod), Some(Presents::Older | Presents::Unsure));
+        let Some(pod) = pods.iter().find(|pod| is_behind(pod)) else {
+            return Ok(());
+        };
+        let told = format!("pod {} may present another certificate than Secret {secret} holds", visible(&pod.name));
+        if !self.rotation.dry_run.stores() || self.rotation.goal == Goal::Until(Phase::Stage) {
+            self.tell("restart", Status::Skipped, &format!("{told}, until the agent is restarted"));
+            return Ok(());
+        }
+        self.changeover.complete(agent, secret, self.observer).await
     }
 
     /// Takes along the planes that came to trust the agent since the rotation began.
@@ -469,7 +489,6 @@ mod tests {
     use crate::plan::fixtures::{
         BUILD, Estate, Told, deployment, leaf, of_cert_manager, pair_secret, plane_object, root, rotation, secret,
     };
-    use crate::plan::rotate::Goal;
 
     /// A folder and a Helm that remember what they got. Helm gives the agent a certificate of the new CA, as cert-manager
     /// does.
@@ -569,7 +588,7 @@ mod tests {
         assert!(told.is_unfinished && cas(&at).iter().all(|ca| ca.matches("BEGIN CERTIFICATE").count() == 2));
         let plane = at.control.object("clusterbuildplanes/p").unwrap();
         assert_eq!(plane["metadata"]["annotations"][ROTATION], "builders/choreoctl-rotation-id");
-        assert!(outlook(at.clusters(), &rotation()).await.unwrap().is_under_way);
+        assert!(outlook(at.clusters(), &rotation()).await.unwrap().unwrap().is_under_way);
         let (result, told) = run(&at, &to(Goal::Until(Phase::Switch)), &mut Kept::default()).await;
         result.unwrap();
         assert!(told.says("stage", "are in Secret builders/choreoctl-rotation-id") && told.says("stage", "p trusts"));
@@ -586,6 +605,22 @@ mod tests {
         let (result, told) = run(&at, &rotation(), &mut Kept::default()).await;
         result.unwrap();
         assert!(told.says("finish", "nothing to do; --again makes another one"), "{:?}", told.steps);
+        assert!(outlook(at.clusters(), &rotation()).await.unwrap().is_none(), "no command of Helm's is announced");
+        // A pod of before is restarted all the same.
+        let state = serde_json::json!({"running": {"startedAt": "2020-01-01T00:00:00Z"}});
+        at.build.put(serde_json::json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"namespace": BUILD, "name": "old", "labels": {"app": "cluster-agent"}},
+            "status": {"phase": "Running", "containerStatuses": [{"name": "agent", "state": state}]},
+        }));
+        let writes = at.writes();
+        let (result, told) = run(&at, &Rotation { dry_run: DryRun::Client, ..rotation() }, &mut Kept::default()).await;
+        result.unwrap();
+        assert!(told.says("restart", "pod old may present another certificate") && at.writes() == writes);
+        let now = Some(tokio::time::Instant::now());
+        let (result, told) = run(&at, &Rotation { deadline: now, ..rotation() }, &mut Kept::default()).await;
+        assert!(told.says("restart", "Deployment agent restarted") && at.writes() == writes + 1, "{:?}", told.steps);
+        assert!(result.unwrap_err().to_string().contains("1 others are there"));
     }
 
     #[tokio::test]
@@ -639,7 +674,10 @@ mod tests {
     async fn an_agent_of_cert_managers_moves_to_a_secret_of_the_operators_and_helm_is_told_of_it() {
         let at = estate(of_cert_manager);
         let to_own = Rotation { issuer: Some(Issuer::Own), ..rotation() };
-        assert_eq!(outlook(at.clusters(), &to_own).await.unwrap().values, ["clusterAgent.tls.clientSecretName=s-x1"]);
+        assert_eq!(
+            outlook(at.clusters(), &to_own).await.unwrap().unwrap().values,
+            ["clusterAgent.tls.clientSecretName=s-x1"]
+        );
         let mut keeper = Kept::default();
         let (result, told) = run(&at, &to_own, &mut keeper).await;
         result.unwrap();
