@@ -13,7 +13,7 @@ pub use clusters::{ControlArgs, NoPlaneCluster, PlaneCluster, PlaneClusterArgs, 
 pub use files::{AtArgs, FileArgs, FromFiles, SnapshotArgs, place, read_manifests};
 pub use lookup::{Chosen, Doubt, Lookup};
 pub use namespaces::{NamespaceArgs, NamespacesArgs, namespace};
-pub use planes::{ChoiceArgs, NamedArgs, NotInFiles, PlaneArgs, PlanesArgs, WordsError};
+pub use planes::{ChoiceArgs, NamedArgs, NotInFiles, PlaneArgs, PlanesArgs, WordsError, same_namespace};
 pub use session::{GlobalArgs, Session};
 pub use spec::{CaArgs, NotCa, SpecArgs, plane_id, read_ca, read_cas};
 pub use write::{ChangeArgs, KeyArgs, NewFilesArgs, ObjectFormat, OutputArgs, TextFormat, ValidityArgs, WriteArgs};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clap::{Args, ValueHint};
 use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
-use super::files::read_manifests;
+use super::files::{place, read_manifests};
 use super::lookup::{Chosen, Lookup};
 use super::namespaces::{NamespaceArgs, NamespacesArgs};
 use super::session::Session;
@@ -13,6 +13,7 @@ use crate::cluster::{self, Cluster, PlaneObject};
 use crate::complete;
 use crate::manifest::{self, Input, Object, objects};
 use crate::plane::{DEFAULT_KIND, Plane, PlaneKey, PlaneName, Scope, Selector, Wanted, Word, closest, did_you_mean};
+use crate::text::visible;
 
 /// Words that do not choose planes, or not in a way that the verb can use.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,8 @@ pub enum WordsError {
     NamesAndSelector,
     #[error("no plane is chosen")]
     Nothing { wanted: Wanted },
+    #[error("{place}: the plane's namespace is {}, and --namespace is {given}", visible(.own))]
+    OtherNamespace { place: String, own: String, given: String },
     #[error("one plane is to be named, as NAME, TYPE NAME or TYPE/NAME")]
     NotOne { wanted: Wanted },
 }
@@ -37,8 +40,19 @@ impl WordsError {
                 Some(wanted.explain().map_or_else(|| ways.to_owned(), |more| format!("{ways}; {more}")))
             }
             Self::NotOne { wanted } => wanted.explain(),
+            Self::OtherNamespace { .. } => Some("leave --namespace out, or change the manifest".into()),
             Self::Invalid(_) | Self::NamedEverywhere | Self::NamesAndSelector => None,
         }
+    }
+}
+
+/// Refuses a namespace on the command line that is not the manifest's.
+pub fn same_namespace(key: &PlaneKey, given: Option<String>, place: impl Fn() -> String) -> Result<(), WordsError> {
+    match (key.kind.scope, key.namespace.clone(), given) {
+        (Scope::Namespaced, Some(own), Some(given)) if own != given => {
+            Err(WordsError::OtherNamespace { place: place(), own, given })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -214,14 +228,20 @@ impl PlanesArgs {
         lookup.keys(self.which.selector.as_ref()).await
     }
 
-    fn in_manifests(&self) -> Result<Vec<PlaneKey>, manifest::Error> {
+    fn in_manifests(&self) -> anyhow::Result<Vec<PlaneKey>> {
         let files = &self.which.files;
         let manifests = read_manifests(files, false)?;
-        let planes = manifests.iter().flat_map(objects).filter(Object::is_plane);
-        let keys: BTreeSet<_> = planes.map(|object| PlaneKey::of_object(&object.node.to_json())).collect();
+        let mut keys = BTreeSet::new();
+        for manifest in &manifests {
+            for object in objects(manifest).into_iter().filter(Object::is_plane) {
+                let key = PlaneKey::of_object(&object.node.to_json());
+                same_namespace(&key, self.namespaces.one(), || place(manifest, object))?;
+                keys.insert(key);
+            }
+        }
         // A misspelt kind must not pass for nothing to do.
         match files.first() {
-            Some(file) if keys.is_empty() => Err(manifest::Error::NoPlane { file: file.to_string() }),
+            Some(file) if keys.is_empty() => Err(manifest::Error::NoPlane { file: file.to_string() }.into()),
             _ => Ok(keys.into_iter().collect()),
         }
     }
@@ -407,6 +427,8 @@ mod tests {
         let all = ["-f", &a, "-f", &b, "-f", &c];
         assert_eq!(chosen(&all).await.unwrap(), ["cbp/a", "dp/default/a", "dp/x/a"]);
         assert_eq!(chosen(&["-f", &b, "-n", "team"]).await.unwrap(), ["dp/team/a"]);
+        let other = chosen(&["-f", &c, "-n", "team"]).await.unwrap_err().to_string();
+        assert!(other.ends_with("c.yaml:1: the plane's namespace is x, and --namespace is team"), "{other}");
         let error = chosen(&["-f", &d]).await.unwrap_err().to_string();
         assert!(error.contains("d.yaml") && error.contains("no"), "{error}");
     }

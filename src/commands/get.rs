@@ -15,6 +15,7 @@ use crate::estate::{Files, client_cas};
 use crate::manifest::{json_text, to_yaml};
 use crate::plane::{Plane, PlaneKey, State, StateFilter};
 use crate::render;
+use crate::render::Identity;
 use crate::render::planes::{Row, SortBy};
 use crate::term::Exit;
 
@@ -87,17 +88,17 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 
 /// The planes as a table, or by name.
 async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
-    let (mut rows, now, missing): (Vec<_>, _, _) = if args.files.given() {
+    let (mut rows, now, missing, kinds): (Vec<_>, _, _, _) = if args.files.given() {
         let FromFiles { snapshot, .. } = args.files.read(&[], &session.term)?;
         let cas = client_cas(&Files::control(&snapshot), &snapshot.planes).await;
         let (chosen, missing) = args.choice.in_files(&snapshot.planes)?;
         let wide = args.output.format == Format::Wide;
         let rows = snapshot.planes.into_iter().zip(cas).map(|(plane, ca)| Row::new(plane, wide.then_some(ca)));
-        (rows.filter(|row| chosen.contains(&row.key)).collect(), snapshot.now, missing)
+        (rows.filter(|row| chosen.contains(&row.key)).collect(), snapshot.now, missing, false)
     } else {
         let lookup = args.choice.connect(session).await?;
         let (rows, missing) = rows(&lookup, args).await?;
-        (rows, lookup.cluster.now(), missing)
+        (rows, lookup.cluster.now(), missing, lookup.has_kinds())
     };
     let exit = tell_missing(&missing, &session.term);
     rows.retain(|row| keeps(args, row.state(now)));
@@ -110,7 +111,8 @@ async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         let names: String = rows.iter().map(|row| object_name(&row.key) + "\n").collect();
         session.term.print(&names)?;
     } else {
-        session.term.print(&render::planes::table(&rows, !args.no_headers, args.choice.is_everywhere(), now))?;
+        let asked = Identity { kind: kinds, namespace: args.choice.is_everywhere() };
+        session.term.print(&render::planes::table(&rows, !args.no_headers, asked, now))?;
         // A script reads the table alone.
         if rows.len() > 1 && !args.no_headers && session.term.shows_output() && !session.term.is_quiet() {
             session.term.line(&render::planes::summary(rows.iter().map(|row| row.state(now))))?;

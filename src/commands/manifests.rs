@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::objects::name;
 use super::refusals::Refusal;
-use crate::args::{NamespaceArgs, Session, place, read_manifests};
+use crate::args::{NamespaceArgs, Session, place, read_manifests, same_namespace};
 use crate::cluster::Namespaces;
 use crate::manifest::{Input, Manifest, drop_nulls, objects, parse, to_yaml};
 use crate::plane::{OBSERVABILITY_KIND, PlaneKey, Scope};
@@ -51,6 +51,7 @@ impl InputArgs {
                 }
                 let plane = self.placed(fill_in(object.node.to_json(), term));
                 let key = PlaneKey::of_object(&plane);
+                same_namespace(&key, self.namespace.given(), || place(file, object))?;
                 let name = key.to_string();
                 if let Some(first) = places.insert(key, place(file, object)).filter(|_| !object.name().is_empty()) {
                     return Err(Refusal::Twice { name, first, second: place(file, object) }.into());

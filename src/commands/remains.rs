@@ -30,7 +30,14 @@ impl Staying {
 pub async fn note(cluster: &Cluster, build: Option<&Cluster>, deleted: &[Plane]) -> Option<String> {
     let is_deleted = |plane: &Plane| deleted.iter().any(|deleted| deleted.is(plane));
     let mut staying = Some(Vec::new());
-    let families: BTreeMap<_, _> = deleted.iter().map(|plane| (plane.kind.family.plane_type, plane.kind)).collect();
+    let mut families: BTreeMap<_, _> = deleted.iter().map(|plane| (plane.kind.family.plane_type, plane.kind)).collect();
+    if deleted.iter().any(|plane| CaPlace::secret(plane).is_some()) {
+        // A CA's Secret may be that of planes of any type.
+        match cluster.served_kinds().await {
+            Ok(kinds) => families.extend(kinds.into_iter().map(|kind| (kind.family.plane_type, kind))),
+            Err(_) => staying = None,
+        }
+    }
     for kind in families.into_values() {
         let stays = |plane: Plane| (!is_deleted(&plane)).then(|| Staying::of(&plane));
         // Without the right to list planes it isn't known what they use, and the note says so.
@@ -146,6 +153,7 @@ fn some(ids: &[(&'static Family, &str)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::Fake;
     use serde_json::json;
 
     fn plane(name: &str, plane_id: &str, secret: Option<&str>) -> Plane {
@@ -205,6 +213,22 @@ mod tests {
         assert!(note.contains("helm") && !note.contains("in the control plane"), "{note}");
         assert_eq!(told(&gone, Some(&[plane("b", "x", Some("ca"))])), "");
         assert_eq!(told(&gone, None).matches(", unless another plane uses it. To ").count(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_planes_of_another_type_use_is_not_left() {
+        let other = json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "DataPlane", "metadata": {"name": "b", "namespace": "n"},
+            "spec": {"clusterAgent": {"clientCA": {"secretKeyRef": {"namespace": "ns", "name": "ca", "key": "ca.crt"}}}}});
+        let (used, unused) = (Fake::of([other]), Fake::default());
+        let deleted = [plane("a", "x", Some("ca"))];
+        let left = async |fake: &Fake| {
+            let note = note(&fake.cluster(), None, &deleted).await.unwrap();
+            (note.contains("kubectl delete secret ca "), note.contains("unless another plane uses it"))
+        };
+        assert_eq!(left(&used).await, (false, false));
+        assert_eq!(left(&unused).await, (true, false));
+        used.forbid("GET /apis/openchoreo.dev/v1alpha1/dataplanes");
+        assert_eq!(left(&used).await, (true, true));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::args::{ChoiceArgs, Session};
 use crate::cluster::Error;
 use crate::manifest::json_line;
 use crate::plane::{Span, StateFilter};
+use crate::render::Identity;
 use crate::render::planes::{Row, SortBy, sort, summary, table};
 use crate::render::watch::{Change, Kind, json, line};
 use crate::term::{Exit, Term, reader_gone};
@@ -134,7 +135,7 @@ impl View {
         let latest = self.latest.len().saturating_sub(room - planes.len());
         let server = if self.lost { ", not answering: what is shown is old" } else { "" };
         let mut text = format!("{}{server}, {}\n", self.title, now.strftime("%H:%M:%SZ"));
-        text.push_str(&table(&planes, true, self.everywhere, now));
+        text.push_str(&table(&planes, true, Identity { kind: self.with_kind, namespace: self.everywhere }, now));
         if hidden > 0 {
             text.push_str(&format!("and {hidden} more\n"));
         }

@@ -140,7 +140,7 @@ fn of_plane<'c>(case: &'c Case, take: &mut Take<'_, 'c>) {
     let observability = facts.plane.observability_planes();
     let observability: Vec<_> =
         observability.iter().map(|plane| ("get", kind.group, plane.kind.plural, None)).collect();
-    take(Side::Control, facts.observability_exists.as_ref().err(), &observability);
+    take(Side::Control, facts.observability_plane.as_ref().err(), &observability);
     let other = kind.other_scope().map(|other: &Kind| ("list", other.group, other.plural, None));
     take(Side::Control, facts.other_scope.as_ref().err(), other.as_slice());
 }

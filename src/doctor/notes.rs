@@ -213,7 +213,7 @@ fn status_shared(facts: &Facts) -> Option<String> {
 fn observability_missing(facts: &Facts) -> Option<String> {
     let planes = facts.plane.observability_planes();
     let named = planes.first().filter(|_| facts.plane.spec.observability_plane_ref.is_some())?;
-    (facts.observability_exists == Ok(false)).then(|| {
+    (facts.observability_plane == Ok(None)).then(|| {
         let (kind, name) = (named.kind.kind, named.to_string());
         format!("{kind} {} does not exist: requests for logs of the plane fail", visible(&name))
     })
@@ -222,7 +222,7 @@ fn observability_missing(facts: &Facts) -> Option<String> {
 fn observability_default_missing(facts: &Facts) -> Option<String> {
     let named = facts.plane.spec.observability_plane_ref.is_some();
     let planes = facts.plane.observability_planes();
-    (!named && !planes.is_empty() && facts.observability_exists == Ok(false)).then(|| {
+    (!named && !planes.is_empty() && facts.observability_plane == Ok(None)).then(|| {
         let kinds: Vec<_> = planes.iter().map(|plane| plane.kind.kind).collect();
         let kinds = kinds.join(" or ");
         format!("no observability plane is set, and there is no {kinds} named {DEFAULT_OBSERVABILITY}")
@@ -275,13 +275,14 @@ A8Beo0IXEy1I8uqKsr4eKJ3hLNcIHf7k56M5QCQKxcqfcSRUZF77jWrSNjGde7OI
         merge(&mut object, plane);
         let now = "2026-01-02T00:00:10Z".parse().unwrap();
         let root = ca("A", KeyAlgorithm::EcdsaP256, Span::from_seconds(86_400 * 400), now).unwrap();
+        let plane: Plane = serde_json::from_value(object).unwrap();
         Facts {
             client_ca: ClientCa::new("value".into(), Ok(root.certificate.into_bytes())),
-            plane: serde_json::from_value::<Plane>(object).unwrap(),
+            observability_plane: Ok(plane.observability_planes().pop()),
+            plane,
             shares_plane_id_with: Ok(Peers::default()),
             same_ca: Few::default(),
             other_scope: Ok(()),
-            observability_exists: Ok(true),
             events: Ok(vec![]),
             successor: None,
             now,
@@ -347,7 +348,7 @@ A8Beo0IXEy1I8uqKsr4eKJ3hLNcIHf7k56M5QCQKxcqfcSRUZF77jWrSNjGde7OI
         {
             let mut blind =
                 facts(if named == json!({}) { json!({}) } else { json!({"spec": {"observabilityPlaneRef": named}}) });
-            blind.observability_exists = Ok(false);
+            blind.observability_plane = Ok(None);
             expect(blind, id);
         }
         let mut twin = facts(json!({}));

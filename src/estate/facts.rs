@@ -23,8 +23,8 @@ pub struct Facts {
     pub same_ca: Few,
     /// Whether the planes of the other scope, which count like those of the plane's own, could be listed.
     pub other_scope: Result<(), Unavailable>,
-    /// Whether the observability plane exists.
-    pub observability_exists: Result<bool, Unavailable>,
+    /// The observability plane that is used, if it exists.
+    pub observability_plane: Result<Option<PlaneKey>, Unavailable>,
     pub events: Result<Vec<PlaneEvent>, Unavailable>,
     /// What took the place of the plane's kind in a later release, where the cluster serves that, too; looked for where the
     /// plane is being deleted.
@@ -49,7 +49,7 @@ impl Facts {
             shares_plane_id_with: Err(why.clone()),
             same_ca: Few::default(),
             other_scope: Err(why.clone()),
-            observability_exists: Err(why.clone()),
+            observability_plane: Err(why.clone()),
             events: Err(why.clone()),
             successor: None,
             now,
@@ -147,16 +147,16 @@ impl Surroundings {
         kind.and_then(|kind| self.unlisted.get(kind)).map_or(Ok(()), |why| Err(why.clone()))
     }
 
-    /// Whether one of the observability planes exists that may be a plane's.
-    fn observability(&self, plane: &Plane) -> Result<bool, Unavailable> {
-        let planes = plane.observability_planes();
-        let mut known = planes.iter().filter_map(|plane| self.observability.get(plane));
-        known
-            .clone()
-            .find(|exists| **exists == Ok(true))
-            .or_else(|| known.find(|exists| exists.is_err()))
-            .cloned()
-            .unwrap_or(Ok(false))
+    /// Returns the first that exists of the observability planes that may be a plane's.
+    fn observability(&self, plane: &Plane) -> Result<Option<PlaneKey>, Unavailable> {
+        for key in plane.observability_planes() {
+            match self.observability.get(&key) {
+                Some(Ok(true)) => return Ok(Some(key)),
+                Some(Err(why)) => return Err(why.clone()),
+                Some(Ok(false)) | None => {}
+            }
+        }
+        Ok(None)
     }
 
     /// What is known of one of the planes, but its events.
@@ -169,7 +169,7 @@ impl Surroundings {
             client_ca,
             shares_plane_id_with: listed.map(|()| self.neighbours.sharing(&key, plane.plane_id())),
             other_scope: self.listed(plane.kind.other_scope()),
-            observability_exists: self.observability(&plane),
+            observability_plane: self.observability(&plane),
             events: Ok(Vec::new()),
             successor: plane.kind.successor().filter(|kind| is_deleted(&plane) && self.successors.contains(kind)),
             now: self.now,
@@ -225,7 +225,7 @@ mod tests {
         // Those of the other scope, the observability plane, and the events.
         assert_eq!((told.len(), fake.asked().len() - before), (300, 3), "{:?}", fake.asked());
         assert_eq!(told[7].shares_plane_id_with.as_ref().unwrap().few().total, 299);
-        assert_eq!((&told[7].observability_exists, &told[7].events), (&Ok(false), &Ok(Vec::new())));
+        assert_eq!((&told[7].observability_plane, &told[7].events), (&Ok(None), &Ok(Vec::new())));
     }
 
     #[tokio::test]
@@ -306,21 +306,25 @@ mod tests {
         let mut namespaced = plane("a", "id", json!({"value": "x"}));
         (namespaced["kind"], namespaced["metadata"]["namespace"]) = ("DataPlane".into(), "n".into());
         let observability = |kind: &str, namespace: Option<&str>, name: &str| json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": kind, "metadata": {"name": name, "namespace": namespace}});
-        let exists = async |reference: Value, other: Value| {
+        let found = async |reference: Value, other: Value| {
             let mut plane = namespaced.clone();
             plane["spec"]["observabilityPlaneRef"] = reference;
             let plane = serde_json::from_value(plane).unwrap();
             let told = facts(&Fake::of([other]).cluster(), vec![plane], &Extent::default()).await.remove(0);
-            told.observability_exists.unwrap()
+            told.observability_plane.unwrap().map(|key| format!("{} {key}", key.kind.kind))
         };
         let (cluster, own) = ("ClusterObservabilityPlane", "ObservabilityPlane");
-        assert!(exists(Value::Null, observability(own, Some("n"), "default")).await);
-        assert!(exists(Value::Null, observability(cluster, None, "default")).await);
-        assert!(!exists(Value::Null, observability(own, Some("other"), "default")).await);
         let named = |kind: &str| json!({"kind": kind, "name": "o"});
-        assert!(exists(named(own), observability(own, Some("n"), "o")).await);
-        assert!(!exists(named(own), observability(cluster, None, "o")).await);
-        assert!(exists(named(cluster), observability(cluster, None, "o")).await);
+        for (reference, other, expected) in [
+            (Value::Null, observability(own, Some("n"), "default"), Some("ObservabilityPlane n/default")),
+            (Value::Null, observability(cluster, None, "default"), Some("ClusterObservabilityPlane default")),
+            (Value::Null, observability(own, Some("other"), "default"), None),
+            (named(own), observability(own, Some("n"), "o"), Some("ObservabilityPlane n/o")),
+            (named(own), observability(cluster, None, "o"), None),
+            (named(cluster), observability(cluster, None, "o"), Some("ClusterObservabilityPlane o")),
+        ] {
+            assert_eq!(found(reference, other).await.as_deref(), expected);
+        }
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use crate::doctor::{Note, notes, remarks};
 use crate::estate::{Facts, Peers, PlaneEvent, Unavailable};
 use crate::paint;
 use crate::pki::SOON;
-use crate::plane::{DESCRIPTION, DISPLAY_NAME, Field, ObservabilityPlaneRef, Plane, Scope, State, age, day};
+use crate::plane::{DESCRIPTION, DISPLAY_NAME, Field, ObservabilityPlaneRef, Plane, PlaneKey, Scope, State, age, day};
 use crate::text::visible;
 
 /// Longest text of a field, in columns; the JSON has it whole.
@@ -195,13 +195,19 @@ fn connection(plane: &Plane, now: Timestamp) -> String {
     }
 }
 
+/// The observability plane that is used, as far as it is known.
+fn used(facts: &Facts) -> Option<&PlaneKey> {
+    facts.observability_plane.as_ref().ok().and_then(Option::as_ref)
+}
+
 fn observability(facts: &Facts) -> String {
-    let planes = facts.plane.observability_planes();
-    let name = cell(&planes.first().map(ToString::to_string).unwrap_or_default());
+    let meant = facts.plane.observability_planes().into_iter().next();
+    let plane = used(facts).or(meant.as_ref());
+    let name = plane.map(|plane| format!("{} {}", plane.kind.kind, cell(&plane.to_string()))).unwrap_or_default();
     let named = if facts.plane.spec.observability_plane_ref.is_some() { "" } else { ", as none is named" };
-    let exists = match &facts.observability_exists {
-        Ok(true) => "exists".to_owned(),
-        Ok(false) => paint::warning("does not exist"),
+    let exists = match &facts.observability_plane {
+        Ok(Some(_)) => "exists".to_owned(),
+        Ok(None) => paint::warning("does not exist"),
         Err(problem) => cut(&problem.message, TEXT),
     };
     format!("{name}{named} ({exists})")
@@ -245,10 +251,10 @@ pub fn json(facts: &Facts) -> Value {
         "sharesPlaneIDWith": facts.shares_plane_id_with.as_ref().ok().map(|others| others.names().collect::<Vec<_>>()),
         "secretStore": plane.spec.secret_store_ref.as_ref().map(|store| &store.name),
         "observabilityPlane": observability.first().map(|first| json!({
-            "kind": reference.and_then(ObservabilityPlaneRef::kind),
+            "kind": used(facts).map(|plane| plane.kind.kind).or(reference.and_then(ObservabilityPlaneRef::kind)),
             "name": first.name,
             "named": reference.is_some(),
-            "exists": facts.observability_exists.as_ref().ok(),
+            "exists": facts.observability_plane.as_ref().ok().map(Option::is_some),
         })),
         "observerURL": plane.observer_url(),
         "conditions": plane.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default(),
@@ -265,9 +271,9 @@ pub fn json(facts: &Facts) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::plain;
     use crate::render::planes::tests::{now, planes};
     use crate::render::planes::{Row, table};
+    use crate::render::{Identity, plain};
 
     #[test]
     fn the_table_and_the_page_count_from_the_same_moment() {
@@ -276,7 +282,7 @@ mod tests {
             if let Some(connection) = plane.status.as_mut().and_then(|status| status.agent_connection.as_mut()) {
                 connection.last_connected_time.get_or_insert("2026-11-01T00:00:00Z".parse().unwrap());
             }
-            let row = plain(&table(&[Row::new(plane.clone(), None)], false, false, now()));
+            let row = plain(&table(&[Row::new(plane.clone(), None)], false, Identity::default(), now()));
             let since = row.split_whitespace().nth(5).unwrap();
             let page = plain(&connection(plane, now()));
             let told = page.split_once(" for ").or_else(|| page.split_once(" since ")).map(|(_, rest)| rest);

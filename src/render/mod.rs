@@ -71,7 +71,7 @@ impl<P> Serialize for PlanesJson<'_, P> {
 /// The columns that say which plane a row is about: kind and namespace only where they tell planes apart.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Identity {
-    kind: bool,
+    pub kind: bool,
     pub namespace: bool,
 }
 

@@ -212,11 +212,12 @@ pub fn sort(rows: &mut [Row], by: SortBy, now: Timestamp) {
     rows.sort_by(|a, b| by.0(a, b, now).then_with(|| by_name(a, b, now)));
 }
 
-/// The table. The namespace is shown where several are, or `everywhere` was looked.
-pub fn table(rows: &[Row], headers: bool, everywhere: bool, now: Timestamp) -> String {
-    let identity = Identity::of(rows.iter().map(|row| &row.key));
+/// The table. Kind and namespace are shown where rows differ in them, or where several were `asked` for.
+pub fn table(rows: &[Row], headers: bool, asked: Identity, now: Timestamp) -> String {
+    let found = Identity::of(rows.iter().map(|row| &row.key));
     let is_namespaced = rows.iter().any(|row| row.key.namespace.is_some());
-    let identity = Identity { namespace: identity.namespace || (everywhere && is_namespaced), ..identity };
+    let identity =
+        Identity { kind: found.kind || asked.kind, namespace: found.namespace || (asked.namespace && is_namespaced) };
     let wide = rows.first().is_some_and(|row| row.wide.is_some());
     let title = |column: &Column| match column {
         Column::Always(title, ..) => Some(*title),
@@ -293,7 +294,7 @@ pub(crate) mod tests {
         let mut rows = rows(None);
         sort(&mut rows, SortBy::STATE, now());
         assert_data_eq!(
-            plain(&table(&rows, true, false, now())),
+            plain(&table(&rows, true, Identity::default(), now())),
             str![[r#"
 NAME    PLANE-ID   STATE           AGENTS  HEARTBEAT  SINCE  AGE
 stale   stale-id   Stale           1       2d         47h    9d
@@ -342,21 +343,22 @@ shared  shared-id  Connected       2       12s        3d4h   9d
             plane.metadata.namespace = namespace.map(str::to_owned);
             Row::new(plane, None)
         };
-        let head = |rows: &[Row], everywhere| {
-            let text = plain(&table(rows, true, everywhere, now()));
+        let head = |rows: &[Row], kinds, everywhere| {
+            let text = plain(&table(rows, true, Identity { kind: kinds, namespace: everywhere }, now()));
             let words: Vec<_> = text.lines().next().unwrap().split_whitespace().map(str::to_owned).collect();
             words[..words.iter().position(|word| word == "PLANE-ID").unwrap()].join(" ")
         };
         let (cluster, one, two) = (of("cdp", None), of("dp", Some("one")), of("dp", Some("two")));
-        for (rows, everywhere, expected) in [
-            (vec![cluster.clone()], true, "NAME"),
-            (vec![one.clone()], false, "NAME"),
-            (vec![one.clone()], true, "NAMESPACE NAME"),
-            (vec![one.clone(), two.clone()], false, "NAMESPACE NAME"),
-            (vec![cluster.clone(), of("cwp", None)], false, "KIND NAME"),
-            (vec![cluster.clone(), one.clone()], false, "NAMESPACE KIND NAME"),
+        for (rows, kinds, everywhere, expected) in [
+            (vec![cluster.clone()], false, true, "NAME"),
+            (vec![cluster.clone()], true, true, "KIND NAME"),
+            (vec![one.clone()], false, false, "NAME"),
+            (vec![one.clone()], false, true, "NAMESPACE NAME"),
+            (vec![one.clone(), two.clone()], false, false, "NAMESPACE NAME"),
+            (vec![cluster.clone(), of("cwp", None)], false, false, "KIND NAME"),
+            (vec![cluster.clone(), one.clone()], false, false, "NAMESPACE KIND NAME"),
         ] {
-            assert_eq!(head(&rows, everywhere), expected);
+            assert_eq!(head(&rows, kinds, everywhere), expected);
         }
         for (column, expected) in
             [("kind", ["a", "one/a", "two/a", "zero/a"]), ("namespace", ["a", "one/a", "two/a", "zero/a"])]
@@ -366,7 +368,7 @@ shared  shared-id  Connected       2       12s        3d4h   9d
             sort(&mut rows, column.parse().unwrap(), now());
             assert_eq!(rows.map(|row| row.key.to_string()), expected, "{column}");
         }
-        let text = plain(&table(&[cluster, one], false, false, now()));
+        let text = plain(&table(&[cluster, one], false, Identity::default(), now()));
         assert!(text.starts_with("-    ClusterDataPlane  shared"), "{text}");
     }
 
@@ -375,7 +377,7 @@ shared  shared-id  Connected       2       12s        3d4h   9d
         for (cause, word) in [(Cause::Forbidden, "forbidden"), (Cause::Missing, "missing")] {
             let problem = Unavailable::new(cause, "");
             let ca = ClientCa::new("secret/a/b:ca.crt".into(), Err(problem));
-            let text = plain(&table(&rows(Some(ca))[..1], false, false, now()));
+            let text = plain(&table(&rows(Some(ca))[..1], false, Identity::default(), now()));
             assert!(text.contains(word) && text.contains("2 agents connected (HA mode)"), "{text}");
         }
     }
@@ -386,7 +388,7 @@ shared  shared-id  Connected       2       12s        3d4h   9d
         plane.metadata.name = Some("\u{1b}[2Jx\n\u{202e}y".into());
         plane.status.as_mut().unwrap().agent_connection.as_mut().unwrap().message = Some("m\n".repeat(1 << 20));
         let ca = ClientCa::new("value".into(), Ok(vec![]));
-        let text = plain(&table(&[Row::new(plane, Some(ca))], false, false, now()));
+        let text = plain(&table(&[Row::new(plane, Some(ca))], false, Identity::default(), now()));
         assert_eq!(text.lines().count(), 1);
         assert!(text.starts_with(r"\u{1b}[2Jx\n\u{202e}y"), "{text}");
         assert!(text.len() < 400);

@@ -294,12 +294,11 @@ pub fn observability_plane(case: &Case) -> Outcome {
     };
     let kinds: Vec<_> = planes.iter().map(|plane| plane.kind.kind).collect();
     let title = format!("{} {}", first.kind.kind, visible(&first.to_string()));
-    match &case.facts.observability_exists {
-        Ok(true) if named => Outcome::pass(format!("{title} exists")),
-        Ok(true) => Outcome::pass(format!("{} default exists", kinds.join(" or "))),
-        Ok(false) if named => Outcome::warn(format!("{title} does not exist"))
+    match &case.facts.observability_plane {
+        Ok(Some(found)) => Outcome::pass(format!("{} {} exists", found.kind.kind, visible(&found.to_string()))),
+        Ok(None) if named => Outcome::warn(format!("{title} does not exist"))
             .look(case.control(&format!("kubectl get {} -A", first.kind.plural))),
-        Ok(false) => Outcome::pass(format!(
+        Ok(None) => Outcome::pass(format!(
             "no observability plane is set, and there is no {} named default",
             kinds.join(" or ")
         )),
