@@ -9,7 +9,7 @@ use kube::config::KubeconfigError;
 use kube::core::response::StatusCause;
 use tower::BoxError;
 
-use crate::plane::{Span, closest, did_you_mean};
+use crate::plane::{Kind, Span, closest, did_you_mean};
 use crate::text::{shell_quoted, shown, visible};
 
 /// A failed request, or a cluster that could not be told or reached.
@@ -41,6 +41,8 @@ pub enum Error {
     Unauthorized { server: String, command: String },
     #[error("not allowed: {message}")]
     Forbidden { message: String, command: String },
+    #[error(transparent)]
+    Unlisted(#[from] Unlisted),
     #[error("the cluster has no {kind}")]
     NoSuchKind { kind: &'static str, renamed: Option<&'static str>, command: String },
     /// `similar` are names of existing objects that may be meant.
@@ -82,6 +84,25 @@ pub enum Error {
     Endless { server: String },
     #[error("the API server at {} is busy and asks to wait {}", visible(.server), Span::from_seconds(.wait.as_secs()))]
     Busy { server: String, wait: Duration },
+}
+
+/// The planes of a kind may not be listed: which of them exist is unknown.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("could not list {}s: not allowed: {message}", .kind.kind)]
+pub struct Unlisted {
+    pub kind: &'static Kind,
+    message: String,
+    command: String,
+}
+
+impl Unlisted {
+    /// Of a failed list; the error itself where it is no matter of rights.
+    pub(super) fn of(kind: &'static Kind, error: Error) -> Result<Self, Error> {
+        match error {
+            Error::Forbidden { message, command } => Ok(Self { kind, message, command }),
+            error => Err(error),
+        }
+    }
 }
 
 /// Why the API server would not take one object as it is written.
@@ -206,6 +227,9 @@ impl Error {
             Self::TimedOut { .. } => "try again, or allow more with --request-timeout 2m".into(),
             Self::Unauthorized { command, .. } => format!("has the token or certificate expired? {command}"),
             Self::Forbidden { command, .. } => format!("ask for the right, or see what is allowed: {command}"),
+            Self::Unlisted(Unlisted { kind, command, .. }) => {
+                format!("ask for the right to list {}, or see what is allowed: {command}", kind.crd_name())
+            }
             Self::NoSuchKind { renamed: Some(other), .. } => format!(
                 "it has {other} instead: OpenChoreo 1.0 renamed the kind. Name it before the planes, such as `choreoctl get {}`",
                 other.to_lowercase()

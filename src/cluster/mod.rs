@@ -21,11 +21,11 @@ mod watch;
 pub use agents::{Agent, AgentPod, CERT_MANAGER, CONTAINER, LABELS, LET_IN, REVISION, StoredSecret, labelled};
 pub use apply::{Change, comparable};
 pub use connection::{Cluster, Namespaces};
-pub use error::{Cause, Error, Rejection};
+pub use error::{Cause, Error, Rejection, Unlisted};
 #[cfg(test)]
 pub use fake::Fake;
 pub use fields::{Writer, writers};
-pub use planes::{Detail, ListOf, PlaneObject};
+pub use planes::{Detail, ListOf, Listed, PlaneObject};
 pub use rights::{Right, grant};
 pub use soften::soften;
 pub use target::{Options, Target, clusters, contexts, users};

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tower::BoxError;
 
 use super::connection::{Cluster, Namespaces};
-use super::error::{Error, Rejection};
+use super::error::{Error, Rejection, Unlisted};
 use crate::plane::{DryRun, KINDS, Kind, Plane, Selector, Unreadable};
 use crate::text::visible;
 
@@ -104,6 +104,43 @@ struct Named {
 impl PlaneObject for Named {
     fn identity(&self) -> (&str, &str, &str) {
         ("", "", self.metadata.name.as_deref().unwrap_or_default())
+    }
+}
+
+/// Planes of several kinds that were read, and the kinds that could not be.
+pub struct Listed<T> {
+    pub planes: Vec<T>,
+    pub unlisted: Vec<Unlisted>,
+}
+
+impl<T> Default for Listed<T> {
+    fn default() -> Self {
+        Self { planes: Vec::new(), unlisted: Vec::new() }
+    }
+}
+
+impl<T> Listed<T> {
+    /// Adds the planes of a kind, or the missing right to list them.
+    ///
+    /// # Errors
+    /// Any other error.
+    pub fn add(&mut self, kind: &'static Kind, list: Result<Vec<T>, Error>) -> Result<(), Error> {
+        match list {
+            Ok(planes) => self.planes.extend(planes),
+            Err(error) => self.unlisted.push(Unlisted::of(kind, error)?),
+        }
+        Ok(())
+    }
+
+    /// Returns the planes where all are known.
+    ///
+    /// # Errors
+    /// [`Error::Unlisted`].
+    pub fn all(self) -> Result<Vec<T>, Error> {
+        match self.unlisted.into_iter().next() {
+            None => Ok(self.planes),
+            Some(unlisted) => Err(unlisted.into()),
+        }
     }
 }
 
@@ -360,36 +397,37 @@ impl Cluster {
         Error::NoSuchKind { kind, renamed: renamed.map(|other| other.kind), command }
     }
 
-    /// Returns all planes of a kind's family, in both scopes and all namespaces. A kind that the server lacks has none; who
-    /// may not list those of the other scope can't be told of them.
-    pub async fn family(&self) -> Result<Vec<Plane>, Error> {
+    /// Returns all planes of a kind, in all namespaces, each made into something smaller as soon as its page is there. A kind
+    /// that the server lacks has none, also where RBAC, which comes first, knows no right to list it.
+    pub async fn every<R>(&self, kind: &'static Kind, make: impl Fn(Plane) -> R) -> Result<Vec<R>, Error> {
+        match self.at(kind, &Namespaces::All).planes_as(None, make).await {
+            Err(Error::NoSuchKind { .. }) => Ok(Vec::new()),
+            Err(Error::Forbidden { .. })
+                if self.served_kinds().await.is_ok_and(|served| !served.is_empty() && !served.contains(&kind)) =>
+            {
+                Ok(Vec::new())
+            }
+            planes => planes,
+        }
+    }
+
+    /// Returns all planes of a kind's family, in both scopes, as far as they may be listed.
+    pub async fn family(&self) -> Result<Listed<Plane>, Error> {
         self.family_as(|plane| plane).await
     }
 
     /// The same, with each made into something smaller as soon as its page is there.
-    pub async fn family_as<R>(&self, make: impl Fn(Plane) -> R) -> Result<Vec<R>, Error> {
-        self.family_unless(make, |kind, error| matches!(error, Error::Forbidden { .. }) && kind != self.kind).await
+    pub async fn family_as<R>(&self, make: impl Fn(Plane) -> R) -> Result<Listed<R>, Error> {
+        let mut all = Listed::default();
+        for kind in self.kind.family.kinds() {
+            all.add(kind, self.every(kind, &make).await)?;
+        }
+        Ok(all)
     }
 
     /// The same; an error where those of either scope can't be listed.
     pub async fn whole_family_as<R>(&self, make: impl Fn(Plane) -> R) -> Result<Vec<R>, Error> {
-        self.family_unless(make, |_, _| false).await
-    }
-
-    async fn family_unless<R>(
-        &self,
-        make: impl Fn(Plane) -> R,
-        is_borne: impl Fn(&Kind, &Error) -> bool,
-    ) -> Result<Vec<R>, Error> {
-        let mut all = Vec::new();
-        for kind in self.kind.family.kinds() {
-            match self.at(kind, &Namespaces::All).planes_as(None, &make).await {
-                Err(Error::NoSuchKind { .. }) => {}
-                Err(error) if is_borne(kind, &error) => {}
-                planes => all.extend(planes?),
-            }
-        }
-        Ok(all)
+        self.family_as(make).await?.all()
     }
 
     /// The server's version, as `v1.36.3`.
@@ -478,16 +516,22 @@ mod tests {
         let [own, cluster] = ["dp", "cdp"].map(|word| fake.cluster().of_kind(Kind::of_word(word).unwrap()));
         let key = |plane: Plane| plane.key().to_string();
         for asked in [&own, &cluster] {
-            assert_eq!(asked.family_as(key).await.unwrap(), ["a", "m/a", "n/a"]);
+            assert_eq!(asked.whole_family_as(key).await.unwrap(), ["a", "m/a", "n/a"]);
         }
         fake.forbid("GET /apis/openchoreo.dev/v1alpha1/dataplanes");
-        assert_eq!(cluster.family_as(key).await.unwrap(), ["a"]);
-        assert!(matches!(cluster.whole_family_as(key).await, Err(Error::Forbidden { .. })));
-        assert!(matches!(own.family_as(key).await, Err(Error::Forbidden { .. })), "its own are needed");
+        for asked in [&own, &cluster] {
+            let listed = asked.family_as(key).await.unwrap();
+            assert_eq!((listed.planes, listed.unlisted[0].kind), (vec!["a".to_owned()], own.kind()));
+            let error = asked.whole_family_as(key).await.unwrap_err();
+            assert!(error.to_string().starts_with("could not list DataPlanes: not allowed: "), "{error}");
+            assert!(error.hint().unwrap().starts_with("ask for the right to list dataplanes.openchoreo.dev"));
+        }
         let fake = Fake::of([of("ClusterDataPlane", None)]);
         fake.serve(&[cluster.kind()]);
         let cluster = fake.cluster().of_kind(cluster.kind());
         assert_eq!(cluster.whole_family_as(key).await.unwrap(), ["a"], "a kind that is not served has no planes");
+        fake.forbid("GET /apis/openchoreo.dev/v1alpha1/dataplanes");
+        assert_eq!(cluster.whole_family_as(key).await.unwrap(), ["a"], "nor has it where RBAC knows nothing of it");
     }
 
     #[tokio::test]

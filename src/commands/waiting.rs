@@ -245,7 +245,7 @@ impl<'w> Roll<'w> {
         for plane in self.planes.values().filter(|plane| plane.kind.scope == Scope::Cluster) {
             // Only a remark: what can't be listed is not worth an error.
             let shares = |other: Plane| plane.shares_plane_id_with(&other).then(|| other.key().to_string());
-            let others = cluster.of_kind(plane.kind).family_as(shares).await.unwrap_or_default();
+            let others = cluster.of_kind(plane.kind).family_as(shares).await.unwrap_or_default().planes;
             let others: Vec<_> = others.into_iter().flatten().map(|other| visible(&other).into_owned()).collect();
             if !others.is_empty() {
                 term.note(&format!(

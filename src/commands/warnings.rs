@@ -53,7 +53,7 @@ pub async fn of_sharing(cluster: &Cluster, planes: &[Plane], term: &Term) {
     let mut listed = Vec::new();
     let families: BTreeMap<_, _> = planes.iter().map(|plane| (plane.kind.family.plane_type, plane.kind)).collect();
     for kind in families.into_values() {
-        listed.extend(cluster.of_kind(kind).family_as(related).await.unwrap_or_default());
+        listed.extend(cluster.of_kind(kind).family_as(related).await.unwrap_or_default().planes);
     }
     shared(&written, listed.into_iter().flatten()).iter().for_each(|told| term.warn(told));
 }
@@ -110,7 +110,7 @@ pub async fn of_lockout(cluster: &Cluster, manifests: &[Value], term: &Term) -> 
             !told.is_empty()
         }
         // Where that kind isn't there, or nobody answers, applying says so better.
-        Err(error @ cluster::Error::Forbidden { .. }) => {
+        Err(error @ (cluster::Error::Forbidden { .. } | cluster::Error::Unlisted(_))) => {
             term.warn(&format!("whether agents are locked out can't be told: {error}"));
             false
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
-use crate::cluster::{Cluster, Error};
+use crate::cluster::{Cluster, Error, Listed};
 use crate::estate::{AT_ONCE, ClientCa, Unavailable, client_cas};
 use crate::pki::{self, Certificate, Verdict};
 use crate::plane::{Plane, State};
@@ -31,7 +31,7 @@ pub async fn of_apply(cluster: &Cluster, wanted: &[Plane]) -> Result<Vec<String>
     let standing: Vec<_> = changed.iter().filter_map(|(_, before)| before.clone()).collect();
     let mut old = client_cas(cluster, &standing).await.into_iter();
     let now = cluster.now();
-    let mut told = Vec::new();
+    let (mut told, mut unlisted) = (Vec::new(), Vec::new());
     for ((plane, before), new) in changed.iter().zip(&new) {
         if let Some((before, old)) = before.as_ref().zip(before.as_ref().and_then(|_| old.next()))
             && is_connected(before, now)
@@ -44,18 +44,24 @@ pub async fn of_apply(cluster: &Cluster, wanted: &[Plane]) -> Result<Vec<String>
             });
         }
         if let Some(problem) = unreadable(new) {
-            told.extend(disconnected(plane, problem, &concerned(cluster, wanted).await?, now));
+            let known = concerned(cluster, wanted).await?;
+            told.extend(disconnected(plane, problem, &known.planes, now));
+            unlisted.extend(known.unlisted);
         }
     }
-    Ok(told)
+    match unlisted.into_iter().next().filter(|_| told.is_empty()) {
+        None => Ok(told),
+        Some(unlisted) => Err(unlisted.into()),
+    }
 }
 
 /// Whom deleting these planes would lock out, or throw out for a while, in sentences.
 pub async fn of_delete(cluster: &Cluster, planes: &[Plane]) -> Result<Vec<String>, Error> {
     let now = cluster.now();
-    let all = concerned(cluster, planes).await?;
+    let Listed { planes: all, unlisted } = concerned(cluster, planes).await?;
     // Deleting one throws out the agents of all that have its planeID.
-    let is_heard = |plane: &&Plane| all.iter().any(|other| have_one_id(plane, other) && is_connected(other, now));
+    let is_heard =
+        |plane: &&Plane| planes.iter().chain(&all).any(|other| have_one_id(plane, other) && is_connected(other, now));
     let gone: Vec<_> = planes.iter().filter(is_heard).cloned().collect();
     let goes = |plane: &Plane| planes.iter().any(|gone| gone.is(plane));
     let stay: Vec<_> = all.iter().filter(|plane| !goes(plane)).cloned().collect();
@@ -68,12 +74,16 @@ pub async fn of_delete(cluster: &Cluster, planes: &[Plane]) -> Result<Vec<String
             those.map(|(other, _)| title(other)).collect::<Vec<_>>().join(", ")
         };
         let (name, id) = (title(plane), visible(plane.plane_id()));
+        let unlisted = unlisted.iter().find(|unlisted| unlisted.kind.family == plane.kind.family);
         told.push(match (that(Some(true)), that(None)) {
             (sure, _) if !sure.is_empty() => {
                 format!("all agents of planeID {id} are disconnected for some seconds: {sure} then lets them in")
             }
             (_, unknown) if !unknown.is_empty() => format!(
                 "all agents of planeID {id} are disconnected: whether {unknown} lets them in again can't be told"
+            ),
+            _ if let Some(unlisted) = unlisted => format!(
+                "the agents of planeID {id}, which are connected now, may be locked out: whether another plane trusts what {name} does is unknown: {unlisted}"
             ),
             _ => format!(
                 "the agents of planeID {id}, which are connected now, are locked out: no other plane trusts what {name} does"
@@ -93,14 +103,15 @@ fn title(plane: &Plane) -> String {
     visible(&plane.key().to_string()).into_owned()
 }
 
-/// All planes of the planeIDs of these, in both scopes and all namespaces.
-async fn concerned(cluster: &Cluster, planes: &[Plane]) -> Result<Vec<Plane>, Error> {
+/// All planes of the planeIDs of these, in both scopes and all namespaces, as far as they may be listed.
+async fn concerned(cluster: &Cluster, planes: &[Plane]) -> Result<Listed<Plane>, Error> {
     let is_concerned = |other: &Plane| planes.iter().any(|plane| have_one_id(plane, other));
     let families: BTreeMap<_, _> = planes.iter().map(|plane| (plane.kind.family.plane_type, plane.kind)).collect();
-    let mut concerned = Vec::new();
+    let mut concerned = Listed::default();
     for kind in families.into_values() {
         let listed = cluster.of_kind(kind).family_as(|plane| is_concerned(&plane).then_some(plane)).await?;
-        concerned.extend(listed.into_iter().flatten());
+        concerned.planes.extend(listed.planes.into_iter().flatten());
+        concerned.unlisted.extend(listed.unlisted);
     }
     Ok(concerned)
 }

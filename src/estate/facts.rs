@@ -42,6 +42,20 @@ impl Facts {
         created.is_some_and(|created| self.now.duration_since(created).as_secs() < PATIENCE_SECONDS)
     }
 
+    /// Says which planes, that may have the planeID or the CA, are unknown, and why.
+    ///
+    /// # Errors
+    /// That sentence.
+    pub fn all_known(&self) -> Result<(), String> {
+        let kind = self.plane.kind;
+        let unknown = |kind: &Kind, why: &Unavailable| format!("{}s are unknown: {}", kind.kind, why.message);
+        match (&self.shares_plane_id_with, &self.other_scope, kind.other_scope()) {
+            (Err(why), ..) => Err(unknown(kind, why)),
+            (_, Err(why), Some(other)) => Err(unknown(other, why)),
+            _ => Ok(()),
+        }
+    }
+
     /// Of a plane that can't be read, for one and the same reason.
     pub fn unread(plane: Plane, why: &Unavailable, now: Timestamp) -> Self {
         Self {
@@ -261,6 +275,7 @@ mod tests {
         let planes = listed(&cluster).await;
         fake.forbid("GET /apis/openchoreo.dev/v1alpha1/buildplanes?");
         let told = facts(&cluster, planes, &Extent::default()).await.remove(0);
+        assert_eq!(told.all_known().unwrap_err(), "BuildPlanes are unknown: not allowed: it is forbidden");
         assert_eq!(told.shares_plane_id_with.unwrap().names().collect::<Vec<_>>(), ["b"]);
         assert_eq!(told.other_scope.unwrap_err().cause, Cause::Forbidden);
     }
@@ -298,7 +313,7 @@ mod tests {
         fake.serve(&[DEFAULT_KIND]);
         let planes = listed(&fake.cluster()).await;
         let told = facts(&fake.cluster(), planes, &Extent::default()).await.remove(0);
-        assert_eq!((told.shares_plane_id_with.unwrap().is_empty(), told.other_scope), (true, Ok(())));
+        assert_eq!((told.shares_plane_id_with.unwrap().few().is_empty(), told.other_scope), (true, Ok(())));
     }
 
     #[tokio::test]

@@ -56,10 +56,6 @@ impl Peers {
         others.map(|(_, name)| name.as_str())
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.names().next().is_none()
-    }
-
     /// The first of them.
     pub fn few(&self) -> Few {
         let names = self.names().take(NAMED).map(str::to_owned).collect();
@@ -272,7 +268,7 @@ mod tests {
         );
         let has = |plane_type, id| neighbours.has_plane_id(plane_type, id);
         assert!(has("buildplane", "z") && !has("buildplane", "y") && !has("dataplane", "z"));
-        assert!(neighbours.sharing(&key("y"), "y").is_empty());
+        assert!(neighbours.sharing(&key("y"), "y").few().is_empty());
         assert_eq!(Few::of(&["x", "y"]).to_string(), "x, y");
     }
 

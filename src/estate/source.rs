@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::objects::{Collection, ObjectRef};
 use super::unavailable::Unavailable;
-use crate::cluster::{Cluster, Detail, Error, ListOf, Namespaces, Target, soften};
+use crate::cluster::{Cluster, Detail, Error, ListOf, Target, soften};
 use crate::plane::{Kind, NamespacedName, Plane, Served, nearest_time};
 
 /// How many requests run at once.
@@ -103,10 +103,7 @@ impl Source for Cluster {
     }
 
     async fn planes<R>(&self, kind: &'static Kind, make: impl Fn(Plane) -> R) -> Result<Vec<R>, Unavailable> {
-        match self.at(kind, &Namespaces::All).planes_as(None, make).await {
-            Err(Error::NoSuchKind { .. }) => Ok(Vec::new()),
-            planes => unavailable(planes),
-        }
+        unavailable(self.every(kind, make).await)
     }
 
     async fn log(&self, pod: &NamespacedName, container: &str, lines: i64) -> Result<String, Unavailable> {

@@ -79,7 +79,7 @@ impl fmt::Display for Unavailable {
 impl From<&Error> for Unavailable {
     fn from(error: &Error) -> Self {
         let cause = match error {
-            Error::Forbidden { .. } => Cause::Forbidden,
+            Error::Forbidden { .. } | Error::Unlisted(_) => Cause::Forbidden,
             Error::NotFound { .. }
             | Error::NoSource { .. }
             | Error::NoSuchKind { .. }

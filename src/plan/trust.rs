@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::Context as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -43,7 +44,10 @@ impl Trustees<'_> {
     /// The planes of a planeID in both scopes and all namespaces, each with its CA.
     pub async fn all(&self, plane_id: &str) -> anyhow::Result<Vec<Trustee>> {
         let of_id = |plane: Plane| (plane.plane_id() == plane_id).then_some(plane);
-        let planes: Vec<_> = self.control.family_as(of_id).await?.into_iter().flatten().collect();
+        // A plane that isn't written would refuse the agent with its new certificate.
+        let planes = self.control.whole_family_as(of_id).await;
+        let planes = planes.with_context(|| format!("could not find all planes of planeID {}", visible(plane_id)))?;
+        let planes: Vec<_> = planes.into_iter().flatten().collect();
         let cas = client_cas(self.control, &planes).await;
         Ok(planes.into_iter().zip(cas).collect())
     }
@@ -91,7 +95,7 @@ impl Trustees<'_> {
             let same = CaPlace::secret(&other).as_ref() == Some(at);
             (same && other.plane_id() != plane.plane_id()).then(|| name(&other))
         };
-        let others: Vec<_> = self.control.family_as(other).await?.into_iter().flatten().collect();
+        let others: Vec<_> = self.control.whole_family_as(other).await?.into_iter().flatten().collect();
         if others.is_empty() {
             return Ok(());
         }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::certificates::{left, object};
 use super::{NONE, cell, columns, cut, identity_json, state};
 use crate::doctor::{Note, notes, remarks};
-use crate::estate::{Facts, Peers, PlaneEvent, Unavailable};
+use crate::estate::{Facts, Peers, PlaneEvent};
 use crate::paint;
 use crate::pki::SOON;
 use crate::plane::{DESCRIPTION, DISPLAY_NAME, Field, ObservabilityPlaneRef, Plane, PlaneKey, Scope, State, age, day};
@@ -36,7 +36,7 @@ pub fn text(facts: &Facts) -> String {
     }
     let left_out = if plane.spec.plane_id.is_none() { " (left out: the name)" } else { "" };
     page.field("Plane ID", &format!("{}{left_out}", cell(plane.plane_id())));
-    page.field("Shared with", &shared(&facts.shares_plane_id_with));
+    page.field("Shared with", &shared(facts));
     if let Some(created) = plane.created() {
         page.field("Created", &format!("{created} ({} ago)", age(created, facts.now)));
     }
@@ -157,11 +157,13 @@ fn counted(plane: &Plane) -> &'static str {
     }
 }
 
-fn shared(others: &Result<Peers, Unavailable>) -> String {
-    match others {
-        Ok(others) if others.is_empty() => "no other plane".into(),
-        Ok(others) => others.few().to_string(),
-        Err(problem) => cut(&problem.message, TEXT),
+fn shared(facts: &Facts) -> String {
+    let known = facts.shares_plane_id_with.as_ref().map(Peers::few).unwrap_or_default();
+    match (facts.all_known(), known.is_empty()) {
+        (Ok(()), true) => "no other plane".into(),
+        (Ok(()), false) => known.to_string(),
+        (Err(unknown), true) => cut(&unknown, TEXT),
+        (Err(unknown), false) => cut(&format!("{known}; {unknown}"), TEXT),
     }
 }
 
@@ -226,6 +228,8 @@ pub fn json(facts: &Facts) -> Value {
         .collect();
     let reference = plane.spec.observability_plane_ref.as_ref();
     let observability = plane.observability_planes();
+    // Some of them would pass for all.
+    let shared = facts.all_known().ok().and(facts.shares_plane_id_with.as_ref().ok());
     let page = json!({
         "planeID": plane.plane_id(),
         "displayName": plane.annotation(DISPLAY_NAME),
@@ -248,7 +252,7 @@ pub fn json(facts: &Facts) -> Value {
             "certificates": certificates,
             "problem": ca.certificates().err().map(|problem| &problem.message),
         },
-        "sharesPlaneIDWith": facts.shares_plane_id_with.as_ref().ok().map(|others| others.names().collect::<Vec<_>>()),
+        "sharesPlaneIDWith": shared.map(|others| others.names().collect::<Vec<_>>()),
         "secretStore": plane.spec.secret_store_ref.as_ref().map(|store| &store.name),
         "observabilityPlane": observability.first().map(|first| json!({
             "kind": used(facts).map(|plane| plane.kind.kind).or(reference.and_then(ObservabilityPlaneRef::kind)),

@@ -3,21 +3,41 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::cluster::Unlisted;
 use crate::paint;
 use crate::pki::Verdict;
-use crate::plane::{PlaneKey, age};
+use crate::plane::{Kind, PlaneKey, age};
 use crate::text::visible;
 
-/// The verdict for one plane; of no plane where a CA alone was judged.
+/// What a certificate was judged by.
+pub enum Judge {
+    /// A CA alone.
+    Ca,
+    Plane(PlaneKey),
+    /// The planes of a kind, which could not be listed.
+    Kind(&'static Kind),
+}
+
+/// The verdict for one plane, or what stands in for it.
 pub struct PlaneVerdict {
-    pub plane: Option<PlaneKey>,
+    pub by: Judge,
     pub verdict: Verdict,
+}
+
+impl From<&Unlisted> for PlaneVerdict {
+    fn from(unlisted: &Unlisted) -> Self {
+        Self { by: Judge::Kind(unlisted.kind), verdict: Verdict::Unknown(unlisted.to_string()) }
+    }
 }
 
 /// A line each.
 pub fn text(verdicts: &[PlaneVerdict], at: Timestamp) -> String {
     let line = |one: &PlaneVerdict| {
-        let name = one.plane.as_ref().map_or("the CA".to_owned(), |plane| visible(&plane.to_string()).into_owned());
+        let name = match &one.by {
+            Judge::Ca => "the CA".to_owned(),
+            Judge::Plane(plane) => visible(&plane.to_string()).into_owned(),
+            Judge::Kind(kind) => format!("{}s", kind.kind),
+        };
         let told = match &one.verdict {
             Verdict::Authorized { until: Some(until) } => {
                 let left = age(*until, at);
@@ -40,10 +60,15 @@ pub fn json(plane_id: Option<&str>, verdicts: &[PlaneVerdict], authorized: bool)
             Verdict::Refused(refusal) => ("refused", Some(refusal.reason), Some(refusal.message.as_str()), None),
             Verdict::Unknown(why) => ("unknown", None, Some(why.as_str()), None),
         };
+        let (plane, kind) = match &one.by {
+            Judge::Ca => (None, None),
+            Judge::Plane(plane) => (Some(plane), Some(plane.kind)),
+            Judge::Kind(kind) => (None, Some(*kind)),
+        };
         json!({
-            "plane": one.plane.as_ref().map(|plane| &plane.name),
-            "kind": one.plane.as_ref().map(|plane| plane.kind.kind),
-            "namespace": one.plane.as_ref().and_then(|plane| plane.namespace.as_ref()),
+            "plane": plane.map(|plane| &plane.name),
+            "kind": kind.map(|kind| kind.kind),
+            "namespace": plane.and_then(|plane| plane.namespace.as_ref()),
             "verdict": word,
             "reason": reason,
             "message": message,

@@ -47,6 +47,7 @@ mod recorded;
 mod rotation;
 mod store;
 mod terminal;
+mod unlisted;
 mod validate;
 mod verdicts;
 mod wait;
@@ -63,7 +64,7 @@ use control_plane::ControlPlane;
 use libtest_mimic::{Arguments, Completion, Trial};
 
 /// All stories, those that take longest first.
-const STORIES: [&[Story]; 24] = [
+const STORIES: [&[Story]; 25] = [
     oddities::STORIES,
     faults::STORIES,
     families::STORIES,
@@ -88,6 +89,7 @@ const STORIES: [&[Story]; 24] = [
     apply::STORIES,
     wait::STORIES,
     kinds::STORIES,
+    unlisted::STORIES,
 ];
 
 /// How long something that is about to happen may take.

@@ -334,6 +334,13 @@ fn a_rotation_leaves_to_others_what_is_theirs() {
     at.kubectl(&["create", "clusterrolebinding", "reader", "--clusterrole=reader", "--user=guest"], "");
     let guest = estate.run(&[&ROTATE[..], &["--context", "guest", "--out-dir", "git"]].concat()).expect(2);
     guest.says(&["the CA of b can't be written", "not allowed"]);
+    // So is who may not list those of the other scope, once there can be some.
+    let crd = at.run(&["crd", "buildplane", "--release", "v0.17"]).expect(0).stdout;
+    at.kubectl(&["apply", "-f", "-"], &crd).expect(0);
+    at.kubectl(&["wait", "--for=condition=Established", "crd", "buildplanes.openchoreo.dev"], "").expect(0);
+    let guest = estate.run(&[&ROTATE[..], &["--context", "guest", "--until", "stage"]].concat()).expect(2);
+    guest.says(&["could not find all planes of planeID shared", "could not list BuildPlanes: not allowed"]);
+    guest.says(&["hint: ask for the right to list buildplanes.openchoreo.dev"]);
     assert_eq!(estate.secrets().trim(), format!("secret/{SECRET}"));
 
     let old = estate.value("a");

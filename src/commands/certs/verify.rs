@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rayon::prelude::*;
 
 use crate::args::{AtArgs, FileArgs, FromFiles, NamespaceArgs, OutputArgs, PlaneClusterArgs, Session, TextFormat};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Unlisted};
 use crate::commands::refusals::Refusal;
 use crate::commands::source::SourceReader;
 use crate::complete;
@@ -16,7 +16,7 @@ use crate::estate::{ClientCa, Files, client_cas};
 use crate::manifest::{Input, json_text};
 use crate::pki::{Bundle, CA_CERTIFICATE, Certificate, Verdict};
 use crate::plane::{DEFAULT_KIND, Kind, KindWord, Plane, PlaneName, Source};
-use crate::render::verdicts::{self, PlaneVerdict};
+use crate::render::verdicts::{self, Judge, PlaneVerdict};
 use crate::term::Exit;
 use crate::text::visible;
 
@@ -107,9 +107,12 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         Some(ca) => (None, vec![of_ca(ca, &presented, &reader, at).await?]),
         None => {
             let wanted = wanted(&args, &presented, session)?;
-            let planes = planes(&args, kind, wanted.as_deref(), named, reader.cluster.as_ref(), files).await?;
+            let (planes, unlisted) =
+                planes(&args, kind, wanted.as_deref(), named, reader.cluster.as_ref(), files).await?;
             let plane_id = wanted.or_else(|| planes.first().map(|(plane, _)| plane.plane_id().to_owned()));
-            (plane_id, judge(&planes, &presented, at))
+            let mut verdicts = judge(&planes, &presented, at);
+            verdicts.extend(unlisted.iter().map(PlaneVerdict::from));
+            (plane_id, verdicts)
         }
     };
     match args.output.format {
@@ -148,7 +151,7 @@ fn judge(planes: &[(Plane, ClientCa)], presented: &[Vec<u8>], at: Timestamp) -> 
     let texts: HashMap<_, _> =
         texts.into_par_iter().map(|text| (text, Bundle::from(text).verdict(presented, at))).collect();
     let verdict = |(plane, ca): &(Plane, ClientCa)| PlaneVerdict {
-        plane: Some(plane.key()),
+        by: Judge::Plane(plane.key()),
         verdict: match ca.text().ok().and_then(|text| texts.get(text)) {
             Some(verdict) => verdict.clone(),
             None => ca.verdict(presented, at),
@@ -174,7 +177,7 @@ async fn of_ca(
             Bundle::from(String::from_utf8_lossy(&bytes).into_owned()).verdict(presented, at)
         }
     };
-    Ok(PlaneVerdict { plane: None, verdict })
+    Ok(PlaneVerdict { by: Judge::Ca, verdict })
 }
 
 /// The planeID whose planes are looked at; none where one plane is named.
@@ -188,7 +191,7 @@ fn wanted(args: &Args, presented: &[Vec<u8>], session: &Session) -> anyhow::Resu
     Ok(Some(name))
 }
 
-/// The planes to look at, each with its CA.
+/// The planes to look at, each with its CA, and the kinds that could not be listed.
 async fn planes(
     args: &Args,
     kind: &'static Kind,
@@ -196,7 +199,8 @@ async fn planes(
     named: Option<Plane>,
     cluster: Option<&Cluster>,
     files: Option<FromFiles>,
-) -> anyhow::Result<Vec<(Plane, ClientCa)>> {
+) -> anyhow::Result<(Vec<(Plane, ClientCa)>, Vec<Unlisted>)> {
+    let mut unlisted = Vec::new();
     let of_files = files.is_some();
     let of_wanted = |plane: &Plane| match &args.plane {
         Some(name) => name.names(plane),
@@ -216,7 +220,9 @@ async fn planes(
                 Some(plane) => vec![plane],
                 None => {
                     let wanted = |plane: Plane| of_wanted(&plane).then_some(plane);
-                    cluster.of_kind(kind).family_as(wanted).await?.into_iter().flatten().collect()
+                    let family = cluster.of_kind(kind).family_as(wanted).await?;
+                    unlisted = family.unlisted;
+                    family.planes.into_iter().flatten().collect()
                 }
             };
             let cas = client_cas(cluster, &planes).await;
@@ -224,8 +230,8 @@ async fn planes(
         }
         (None, None) => anyhow::bail!("there is no cluster to ask"),
     };
-    match (found.is_empty(), &args.plane) {
-        (false, _) => Ok(found),
+    match (found.is_empty() && unlisted.is_empty(), &args.plane) {
+        (false, _) => Ok((found, unlisted)),
         (true, Some(name)) => anyhow::bail!("there is no plane {name} in the files"),
         (true, None) => Err(Refusal::UnknownPlaneId(wanted.unwrap_or_default().to_owned()).into()),
     }
@@ -241,7 +247,7 @@ mod tests {
 
     #[test]
     fn all_have_to_authorize_or_any_where_that_is_enough() {
-        let verdict = |verdict| PlaneVerdict { plane: None, verdict };
+        let verdict = |verdict| PlaneVerdict { by: Judge::Ca, verdict };
         let yes = || verdict(Verdict::Authorized { until: None });
         let unknown = || verdict(Verdict::Unknown("why".into()));
         let (_, ca, _) = authority();

@@ -259,31 +259,20 @@ pub fn rotation(case: &Case) -> Outcome {
 
 pub fn plane_id_shared(case: &Case) -> Outcome {
     let id = visible(case.facts.plane.plane_id());
-    if let Err(problem) = &case.facts.shares_plane_id_with {
-        let why = format!("the planes of planeID {id} are unknown: {}", problem.message);
-        return Outcome::unchecked(Unchecked::Unread, why);
-    }
-    match (&case.rivals, &case.facts.other_scope) {
-        (rivals, Ok(())) if rivals.is_empty() => {
-            Outcome::pass(format!("no other plane of planeID {id} has another CA"))
-        }
-        (rivals, Err(problem)) if rivals.is_empty() => {
-            let other = case.facts.plane.kind.other_scope().map(|kind| kind.kind).unwrap_or_default();
-            Outcome::unchecked(Unchecked::Unread, format!("{other}s are unknown: {}", problem.message))
-        }
-        (rivals, _) => Outcome::warn(validate::plane_id_shared(&id, &rivals.to_string())),
+    match (case.rivals.is_empty(), case.facts.all_known()) {
+        (false, _) => Outcome::warn(validate::plane_id_shared(&id, &case.rivals.to_string())),
+        (true, Ok(())) => Outcome::pass(format!("no other plane of planeID {id} has another CA")),
+        (true, Err(unknown)) => Outcome::unchecked(Unchecked::Unread, unknown),
     }
 }
 
 pub fn ca_shared(case: &Case) -> Outcome {
-    if let Err(problem) = &case.facts.shares_plane_id_with {
-        return Outcome::unchecked(Unchecked::Unread, format!("the other planes are unknown: {}", problem.message));
-    }
     let others = &case.facts.same_ca;
-    if others.is_empty() {
-        return Outcome::pass("no other plane that was looked at has its CA");
+    match (others.is_empty(), case.facts.all_known()) {
+        (false, _) => Outcome::warn(validate::ca_shared(&others.to_string())).hint(case.rotate()),
+        (true, Ok(())) => Outcome::pass("no other plane that was looked at has its CA"),
+        (true, Err(unknown)) => Outcome::unchecked(Unchecked::Unread, unknown),
     }
-    Outcome::warn(validate::ca_shared(&others.to_string())).hint(case.rotate())
 }
 
 pub fn observability_plane(case: &Case) -> Outcome {

@@ -216,7 +216,7 @@ impl Run<'_> {
             Err(None) => Ok(None),
             Err(Some(other)) => {
                 // Who may not list planes knows of none.
-                let planes = self.clusters.control.family().await.unwrap_or_default();
+                let planes = self.clusters.control.family().await.unwrap_or_default().planes;
                 decide::refuse_agent_of(self.plan, &other, &planes)?;
                 Ok(None)
             }

@@ -698,6 +698,13 @@ mod tests {
             matches!(result.unwrap_err().downcast_ref(), Some(Error::Unwritable { plane, .. }) if plane == "team/b")
         );
         at.control.forbid("GET /apis/openchoreo.dev/v1alpha1/buildplanes");
+        let (result, _) = run(&at, &rotation(), &mut Kept::default()).await;
+        let told = format!("{:#}", result.unwrap_err());
+        let expected = "could not find all planes of planeID id: could not list BuildPlanes: not allowed: ";
+        assert!(told.starts_with(expected), "{told}");
+        assert!(outlook(at.clusters(), &rotation()).await.is_err());
+        assert_eq!(at.writes(), 0);
+        let at = estate(|held| held);
         let denied = serde_json::json!({"kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "metadata": {}, "spec": {}, "status": {"allowed": false}});
         at.build.answer("POST /apis/authorization.k8s.io", 201, denied);
         let (result, _) = run(&at, &rotation(), &mut Kept::default()).await;
