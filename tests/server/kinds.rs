@@ -262,6 +262,11 @@ fn all_kinds_are_told_apart_side_by_side() {
     at.run(&["create", "two", "--client-ca-secret", "default/none"]).expect(2).says(&["no word says which is meant"]);
     at.run(&["create", "cwp", "two", "--client-ca-secret", "default/none"]).expect(0);
     at.run(&["get", "planes", "one", "-A"]).expect(2).says(&["leave --all-namespaces out"]);
+    let both = ["cbp/one: Unreported", "cwp/one: Unreported"];
+    at.run(&["wait", "one", "--for", "deleted", "--timeout", "0"]).expect(124).says(&both);
+    at.run(&["wait", "one", "--for", "exists", "--timeout", "0"]).expect(0);
+    at.run(&["wait", "three", "--for", "exists"]).expect(2).says(&["no word says which is meant"]);
+    at.run(&["wait", "cwp/three", "--for", "deleted", "--timeout", "0"]).expect(0);
 
     // What is deleted is that one only.
     at.run(&["delete", "dp/one", "-n", "team", "--yes"]).expect(0);
