@@ -1,5 +1,7 @@
 //! The gateway's verdicts, in words and as the JSON that scripts rely on.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -16,8 +18,14 @@ pub struct PlaneVerdict {
 
 /// A line each.
 pub fn text(verdicts: &[PlaneVerdict], at: Timestamp) -> String {
+    let families: HashSet<_> =
+        verdicts.iter().filter_map(|one| Some(one.plane.as_ref()?.kind.family.plane_type)).collect();
+    let has_families = families.len() > 1;
     let line = |one: &PlaneVerdict| {
-        let name = one.plane.as_ref().map_or("the CA".to_owned(), |plane| visible(&plane.to_string()).into_owned());
+        let name = one.plane.as_ref().map_or("the CA".to_owned(), |plane| {
+            let name = visible(&plane.to_string()).into_owned();
+            if has_families { format!("{}/{name}", plane.kind.word()) } else { name }
+        });
         let told = match &one.verdict {
             Verdict::Authorized { until: Some(until) } => {
                 let left = age(*until, at);
