@@ -10,9 +10,9 @@ use crate::plane::{DEFAULT_KIND, KINDS, Kind, Plane, PlaneKey, PlaneName, Select
 /// Planes that were asked for, and an error for each that doesn't exist.
 pub type Chosen<T> = (Vec<T>, Vec<anyhow::Error>);
 
-/// The server has two kinds of which either may be meant.
+/// The server has several kinds of which any may be meant.
 #[derive(Debug, thiserror::Error)]
-#[error("the server has {} and {}, and no word says which is meant", .kinds[0].kind, .kinds[1].kind)]
+#[error("the server has {}, and no word says which is meant", .kinds.iter().map(|kind| kind.kind).collect::<Vec<_>>().join(" and "))]
 pub struct Doubt {
     kinds: Vec<&'static Kind>,
 }
@@ -185,30 +185,31 @@ impl Lookup {
         Ok((planes, missing.collect()))
     }
 
-    /// Returns what identifies the planes that are meant, whether those that are named exist or not.
+    /// Returns what identifies the planes that are meant: of a name those of every kind that has it, or the first kind's
+    /// where none does.
     pub async fn keys(&self, selector: Option<&Selector>) -> Result<Vec<PlaneKey>, cluster::Error> {
         match &self.named {
             None => Ok(self.planes_as(selector, |plane: Plane| plane.key()).await?.0),
             Some(named) => {
                 let mut keys = BTreeSet::new();
                 for (name, places) in named {
-                    keys.insert(self.place_of(name, places).await?.key(name));
+                    let found = existing(name, places).await?;
+                    let first = || places.first().unwrap_or(&self.cluster).key(name);
+                    keys.extend(if found.is_empty() { vec![first()] } else { found });
                 }
                 Ok(keys.into_iter().collect())
             }
         }
     }
 
-    /// Returns where a plane is of several places where it may be; the first where it is in none.
-    async fn place_of<'p>(&'p self, name: &str, places: &'p [Cluster]) -> Result<&'p Cluster, cluster::Error> {
-        if places.len() > 1 {
-            for place in places {
-                if place.plane_if_any::<Plane>(name).await?.is_some() {
-                    return Ok(place);
-                }
+    /// Fails where a plane that is still to be created may become one of several kinds.
+    pub async fn refuse_unborn(&self) -> anyhow::Result<()> {
+        for (name, places) in self.named.iter().flatten().filter(|(_, places)| places.len() > 1) {
+            if existing(name, places).await?.is_empty() {
+                return Err(Doubt { kinds: places.iter().map(Cluster::kind).collect() }.into());
             }
         }
-        Ok(places.first().unwrap_or(&self.cluster))
+        Ok(())
     }
 
     /// Returns the names of the planes that there are where those that are meant were looked for.
@@ -239,6 +240,17 @@ impl Lookup {
             (place, None, only)
         }))
     }
+}
+
+/// Returns what identifies the planes of a name in several places where it may be; in one it need not exist.
+async fn existing(name: &str, places: &[Cluster]) -> Result<Vec<PlaneKey>, cluster::Error> {
+    let mut found = Vec::new();
+    for place in places {
+        if places.len() == 1 || place.plane_if_any::<Plane>(name).await?.is_some() {
+            found.push(place.key(name));
+        }
+    }
+    Ok(found)
 }
 
 /// Returns those of some kinds that the server has; the first, whose absence it then explains, where it has none.
@@ -385,11 +397,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_plane_that_may_be_in_two_places_is_where_it_exists() {
-        let fake = Fake::of([object("ClusterWorkflowPlane", None, "new")]);
-        let keys = look(&fake, &["new", "gone"], Namespaces::Context).await.keys(None).await.unwrap();
+    async fn a_plane_that_may_be_in_two_places_is_wherever_it_exists() {
+        let fake = Fake::of([
+            object("ClusterWorkflowPlane", None, "new"),
+            object("ClusterBuildPlane", None, "both"),
+            object("ClusterWorkflowPlane", None, "both"),
+        ]);
+        let lookup = look(&fake, &["new", "both", "gone"], Namespaces::Context).await;
+        let keys = lookup.keys(None).await.unwrap();
         let keys: Vec<_> = keys.iter().map(|key| format!("{}/{key}", key.kind.word())).collect();
-        assert_eq!(keys, ["cbp/gone", "cwp/new"]);
+        assert_eq!(keys, ["cbp/both", "cbp/gone", "cwp/both", "cwp/new"]);
+        assert!(lookup.refuse_unborn().await.unwrap_err().is::<Doubt>());
+        for words in [&["new", "both"][..], &["cwp/gone"], &["cwp", "gone"]] {
+            look(&fake, words, Namespaces::Context).await.refuse_unborn().await.unwrap();
+        }
     }
 
     #[tokio::test]

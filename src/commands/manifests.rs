@@ -190,7 +190,7 @@ mod tests {
         let many = ["A", "B", "C", "D", "E"].map(other).join("---\n");
         let refusal = refusal(&[PLANE, &many]);
         let text = refusal.to_string();
-        assert!(text.starts_with("only ClusterBuildPlanes are applied, and there is A in "), "{text}");
+        assert!(text.starts_with("only planes are applied, and there is A in "), "{text}");
         assert!(text.ends_with("1.yaml:7 and 2 more; nothing was sent"), "{text}");
         assert!(refusal.hint().unwrap().starts_with("kubectl apply -f "), "{:?}", refusal.hint());
     }

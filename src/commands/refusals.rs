@@ -1,6 +1,6 @@
 //! Why a command does not begin or has no answer: the errors that commands themselves raise, with their hints.
 
-use crate::plane::{DEFAULT_KIND, Release};
+use crate::plane::{Kind, Release};
 use crate::text::visible;
 
 /// Why something is not sent or printed, has no verdict, or can't be validated as asked.
@@ -12,7 +12,7 @@ pub enum Refusal {
     Invalid,
     #[error("the manifests are invalid, so nothing was sent")]
     InvalidFiles { command: String },
-    #[error("only {}s are applied, and there is {kinds}; nothing was sent", DEFAULT_KIND.kind)]
+    #[error("only planes are applied, and there is {kinds}; nothing was sent")]
     OtherKinds { kinds: String, command: String },
     #[error("the plane at {place} has no name, and what is applied must have one")]
     NoName { place: String },
@@ -26,8 +26,11 @@ pub enum Refusal {
     StdinTwice,
     #[error("the certificate names no planeID: it has no common name")]
     Unnamed,
-    #[error("no plane has the planeID {}", visible(.0))]
-    UnknownPlaneId(String),
+    /// `other` is a plane of another plane type that has it, and the command that judges by that type.
+    #[error("no {nouns} has the planeID {}{}", visible(.plane_id), .other.as_ref().map(|(plane, _)| format!("; {} has", visible(plane))).unwrap_or_default())]
+    UnknownPlaneId { plane_id: String, nouns: String, other: Option<(String, String)> },
+    #[error("there are agents of several plane types, which present different certificates")]
+    SeveralAgents { kinds: Vec<&'static Kind> },
     #[error("no manifest is named: give a file, a folder, or - for standard input")]
     NoManifest,
     #[error("standard input can't be fixed in place")]
@@ -49,7 +52,17 @@ impl Refusal {
             }
             Self::NoName { .. } => "write metadata.name",
             Self::Unnamed => "name it with --plane-id, or a plane with --plane",
-            Self::UnknownPlaneId(_) => "the agent would be refused; choreoctl get shows the planeIDs there are",
+            Self::UnknownPlaneId { other: Some((_, command)), .. } => command,
+            Self::SeveralAgents { kinds } => {
+                let words: Vec<_> = kinds.iter().map(|kind| kind.word()).collect();
+                return Some(format!(
+                    "name the kind, such as `choreoctl certs verify {}`",
+                    words.join("` or `choreoctl certs verify ")
+                ));
+            }
+            Self::UnknownPlaneId { other: None, .. } => {
+                "the agent would be refused; choreoctl get shows the planeIDs there are"
+            }
             Self::NoManifest => "choreoctl validate FILE",
             Self::FixStdin => "write it to a file first",
             Self::Invalid | Self::NoCertificate(_) | Self::StdinTwice => return None,
@@ -66,7 +79,11 @@ mod tests {
     fn untrusted_names_are_neutral_in_a_refusal() {
         let twice = Refusal::Twice { name: "a\u{1b}".into(), first: "f:1".into(), second: "f:2".into() };
         assert_eq!(twice.to_string(), "a\\u{1b} stands twice, in f:1 and in f:2");
-        assert_eq!(Refusal::UnknownPlaneId("a\n".into()).to_string(), "no plane has the planeID a\\n");
+        let unknown = |other| Refusal::UnknownPlaneId { plane_id: "a\n".into(), nouns: "build plane".into(), other };
+        assert_eq!(unknown(None).to_string(), "no build plane has the planeID a\\n");
+        let found = unknown(Some(("ClusterBuildPlane b".into(), "choreoctl x".into())));
+        assert_eq!(found.to_string(), "no build plane has the planeID a\\n; ClusterBuildPlane b has");
+        assert_eq!(found.hint().as_deref(), Some("choreoctl x"));
     }
 
     #[test]

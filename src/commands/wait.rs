@@ -116,6 +116,9 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 /// Where planes are looked for, and those that are meant.
 async fn chosen(args: &Args, session: &Session) -> anyhow::Result<(Lookup, Vec<PlaneKey>)> {
     let lookup = args.which.look(session.connect().await?, false).await?;
+    if args.goals.contains(&Goal::Exists) {
+        lookup.refuse_unborn().await?;
+    }
     let planes =
         if args.timeout.seconds() == 0 { args.which.keys(&lookup).await? } else { keys(args, &lookup).await? };
     Ok((lookup, planes))

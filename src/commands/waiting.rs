@@ -158,6 +158,13 @@ impl<'w> Roll<'w> {
         }
     }
 
+    /// Returns how a plane is called, with its kind where those of several kinds are waited for.
+    fn name(&self, plane: &PlaneKey) -> String {
+        let name = visible(&plane.to_string()).into_owned();
+        let has_kinds = self.wish.planes.iter().any(|other| other.kind != plane.kind);
+        if has_kinds { format!("{}/{name}", plane.kind.word()) } else { name }
+    }
+
     fn wanted(&self, plane: &PlaneKey) -> bool {
         self.wish.planes.contains(plane)
     }
@@ -213,7 +220,7 @@ impl<'w> Roll<'w> {
         };
         for (key, _, state) in planes {
             if self.told.insert(key.clone(), *state) != Some(*state) {
-                waiting.tell(&format!("{}: {}", visible(&key.to_string()), word(*state)));
+                waiting.tell(&format!("{}: {}", self.name(key), word(*state)));
             }
         }
         let open = planes.iter().filter(|(_, met, _)| !met).count();
@@ -229,7 +236,7 @@ impl<'w> Roll<'w> {
         };
         let line = |(key, _, state): &(PlaneKey, bool, Option<State>)| {
             let why = self.distrust.get(key).map(|why| format!(", not trusted: {}", visible(why)));
-            format!("  {}: {}{}", visible(&key.to_string()), word(*state), why.unwrap_or_default())
+            format!("  {}: {}{}", self.name(key), word(*state), why.unwrap_or_default())
         };
         let states: Vec<_> = planes.iter().map(line).collect();
         let meant = if exit == Exit::NotFound { meant(planes, cluster).await } else { String::new() };
@@ -306,6 +313,17 @@ mod tests {
         let wish = wish(&[Goal::Deleted]);
         assert_eq!(met(&Roll::new(&wish)), [false, false]);
         assert_eq!(met(&synced(&wish, vec![])), [true, true]);
+    }
+
+    #[test]
+    fn planes_of_several_kinds_are_called_by_their_kinds() {
+        let mut wish = wish(&[Goal::Deleted]);
+        assert_eq!(Roll::new(&wish).name(&wish.planes[0]), "a");
+        let kind = crate::plane::Kind::of_word("cwp").unwrap();
+        wish.planes.push(PlaneKey { kind, ..wish.planes[0].clone() });
+        let roll = synced(&wish, vec![Plane::new(kind, "a")]);
+        assert_eq!((met(&roll), roll.name(&wish.planes[0])), (vec![true, true, false], "cbp/a".into()));
+        assert_eq!(roll.name(&wish.planes[2]), "cwp/a");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The gateway's verdicts, in words and as the JSON that scripts rely on.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -32,9 +34,15 @@ impl From<&Unlisted> for PlaneVerdict {
 
 /// A line each.
 pub fn text(verdicts: &[PlaneVerdict], at: Timestamp) -> String {
+    let families = verdicts.iter().filter_map(|one| match &one.by {
+        Judge::Plane(plane) => Some(plane.kind.family.plane_type),
+        Judge::Ca | Judge::Kind(_) => None,
+    });
+    let has_families = families.collect::<HashSet<_>>().len() > 1;
     let line = |one: &PlaneVerdict| {
         let name = match &one.by {
             Judge::Ca => "the CA".to_owned(),
+            Judge::Plane(plane) if has_families => format!("{}/{}", plane.kind.word(), visible(&plane.to_string())),
             Judge::Plane(plane) => visible(&plane.to_string()).into_owned(),
             Judge::Kind(kind) => format!("{}s", kind.kind),
         };

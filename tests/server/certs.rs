@@ -107,7 +107,7 @@ fn verdicts_are_told_for_every_plane_of_a_plane_id() {
     ];
     assert_eq!(reasons, expected);
     verify(&["--any"]).expect(0);
-    verify(&["--plane-id", "none"]).expect(2).says(&["no plane has the planeID none", "hint:"]);
+    verify(&["--plane-id", "none"]).expect(2).says(&["no build plane has the planeID none", "hint:"]);
     verify(&["--plane", "none"]).expect(3);
 
     // Who may read planes and no Secrets knows of the inline one only.

@@ -262,6 +262,24 @@ fn all_kinds_are_told_apart_side_by_side() {
     at.run(&["create", "two", "--client-ca-secret", "default/none"]).expect(2).says(&["no word says which is meant"]);
     at.run(&["create", "cwp", "two", "--client-ca-secret", "default/none"]).expect(0);
     at.run(&["get", "planes", "one", "-A"]).expect(2).says(&["leave --all-namespaces out"]);
+    let both = ["cbp/one: Unreported", "cwp/one: Unreported"];
+    at.run(&["wait", "one", "--for", "deleted", "--timeout", "0"]).expect(124).says(&both);
+    at.run(&["wait", "one", "--for", "exists", "--timeout", "0"]).expect(0);
+    at.run(&["wait", "three", "--for", "exists"]).expect(2).says(&["no word says which is meant"]);
+    at.run(&["wait", "cwp/three", "--for", "deleted", "--timeout", "0"]).expect(0);
+    at.ca("ca");
+    at.run(&["certs", "client", "--plane-id", "id", "--ca-dir", "ca"]).expect(0);
+    let verify = |more: &[&str]| at.run(&[&["certs", "verify", "--cert", "ca/tls.crt"], more].concat());
+    let judged = verify(&[]).expect(1).stdout;
+    let expected = ["cbp/one: ", "buildplane/team/one: ", "cwp/one: ", "workflowplane/third/one: "];
+    assert!(judged.lines().count() == 8 && expected.iter().all(|one| judged.contains(one)), "{judged}");
+    at.run(&["create", "cdp", "far", "--client-ca-secret", "default/none"]).expect(0);
+    verify(&["--plane-id", "far"]).expect(2).says(&[
+        "no build plane or workflow plane has the planeID far; ClusterDataPlane far has",
+        "hint: choreoctl certs verify cdp --cert ca/tls.crt --plane-id far",
+    ]);
+    verify(&["cdp", "--plane-id", "far"]).expect(1);
+    at.run(&["delete", "cdp/far", "--yes"]).expect(0);
 
     // What is deleted is that one only.
     at.run(&["delete", "dp/one", "-n", "team", "--yes"]).expect(0);

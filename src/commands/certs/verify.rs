@@ -8,17 +8,17 @@ use jiff::Timestamp;
 use rayon::prelude::*;
 
 use crate::args::{AtArgs, FileArgs, FromFiles, NamespaceArgs, OutputArgs, PlaneClusterArgs, Session, TextFormat};
-use crate::cluster::{Cluster, Unlisted};
+use crate::cluster::{self, Cluster, Unlisted};
 use crate::commands::refusals::Refusal;
 use crate::commands::source::SourceReader;
 use crate::complete;
 use crate::estate::{ClientCa, Files, client_cas};
 use crate::manifest::{Input, json_text};
 use crate::pki::{Bundle, CA_CERTIFICATE, Certificate, Verdict};
-use crate::plane::{DEFAULT_KIND, Kind, KindWord, Plane, PlaneName, Source};
+use crate::plane::{DEFAULT_KIND, KINDS, Kind, KindWord, Plane, PlaneKey, PlaneName, Scope, Source};
 use crate::render::verdicts::{self, Judge, PlaneVerdict};
 use crate::term::Exit;
-use crate::text::visible;
+use crate::text::{shell_quoted, visible};
 
 /// Foretell the gateway's verdict on an agent's certificate
 ///
@@ -31,7 +31,7 @@ use crate::text::visible;
   choreoctl certs verify --cert certs/tls.crt --ca certs/ca.crt -o json
   choreoctl certs verify --cert agent --plane-context build")]
 pub struct Args {
-    /// Kind of the planes [default: ClusterBuildPlane, or ClusterWorkflowPlane where the server has that]
+    /// Kind of the planes [default: the build kinds that the server has]
     #[arg(value_name = "TYPE", conflicts_with = "plane")]
     kind: Option<KindWord>,
 
@@ -85,14 +85,14 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         (Some(name), Some(_)) if !args.files.given() => Some(reader.plane(name).await?),
         _ => None,
     };
-    let kind = match (&named, &args.kind, &reader.cluster) {
-        (Some(plane), ..) => plane.kind,
-        (None, Some(kind), _) => kind.0,
-        (None, None, Some(cluster)) if of_cluster => build_kind(cluster).await?,
-        _ => args.plane.as_ref().and_then(|name| name.kind).unwrap_or_default(),
+    let kinds = match (&named, &args.kind, &reader.cluster) {
+        (Some(plane), ..) => vec![plane.kind],
+        (None, Some(kind), _) => vec![kind.0],
+        (None, None, Some(cluster)) if of_cluster => build_kinds(cluster).await?,
+        _ => vec![args.plane.as_ref().and_then(|name| name.kind).unwrap_or_default()],
     };
     let plane_id = args.plane_id.as_deref().or(named.as_ref().map(Plane::plane_id));
-    let presented = reader.presented(&args.cert, kind.family, plane_id).await?;
+    let (presented, kinds) = presented(&reader, &args.cert, kinds, plane_id).await?;
     if presented.is_empty() {
         return Err(Refusal::NoCertificate(args.cert.to_string()).into());
     }
@@ -108,7 +108,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         None => {
             let wanted = wanted(&args, &presented, session)?;
             let (planes, unlisted) =
-                planes(&args, kind, wanted.as_deref(), named, reader.cluster.as_ref(), files).await?;
+                planes(&args, &kinds, wanted.as_deref(), named, reader.cluster.as_ref(), files).await?;
             let plane_id = wanted.or_else(|| planes.first().map(|(plane, _)| plane.plane_id().to_owned()));
             let mut verdicts = judge(&planes, &presented, at);
             verdicts.extend(unlisted.iter().map(PlaneVerdict::from));
@@ -128,11 +128,54 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     Ok(exit(&verdicts, args.any))
 }
 
-/// The build kind that a server has.
-async fn build_kind(cluster: &Cluster) -> anyhow::Result<&'static Kind> {
+/// The build kinds that a server has: both while it is being upgraded.
+async fn build_kinds(cluster: &Cluster) -> anyhow::Result<Vec<&'static Kind>> {
     let served = cluster.served_kinds().await?;
-    let later = DEFAULT_KIND.successor().filter(|later| served.contains(later) && !served.contains(&DEFAULT_KIND));
-    Ok(later.unwrap_or(DEFAULT_KIND))
+    let kinds = [Some(DEFAULT_KIND), DEFAULT_KIND.successor()].into_iter().flatten();
+    let kinds: Vec<_> = kinds.filter(|kind| served.contains(kind)).collect();
+    Ok(if kinds.is_empty() { vec![DEFAULT_KIND] } else { kinds })
+}
+
+/// What the agent presents, and the kinds whose agent it may be.
+async fn presented(
+    reader: &SourceReader<'_>,
+    cert: &Source,
+    kinds: Vec<&'static Kind>,
+    plane_id: Option<&str>,
+) -> anyhow::Result<(Vec<Vec<u8>>, Vec<&'static Kind>)> {
+    if *cert != Source::Agent || kinds.len() == 1 {
+        return Ok((reader.presented(cert, kinds[0].family, plane_id).await?, kinds));
+    }
+    let (mut found, mut missing) = (Vec::new(), None);
+    for kind in kinds {
+        match reader.presented(cert, kind.family, plane_id).await {
+            Ok(presented) => found.push((presented, kind)),
+            Err(error) if matches!(error.downcast_ref(), Some(cluster::Error::NoAgent { .. })) => missing = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    let kinds: Vec<_> = found.iter().map(|(_, kind)| *kind).collect();
+    if found.windows(2).any(|two| two[0].0 != two[1].0) {
+        return Err(Refusal::SeveralAgents { kinds }.into());
+    }
+    match (found.pop(), missing) {
+        (Some((presented, _)), _) => Ok((presented, kinds)),
+        (None, Some(missing)) => Err(missing),
+        (None, None) => anyhow::bail!("there is no kind of plane to look for"),
+    }
+}
+
+/// A plane of another plane type that has a planeID, if one is known.
+async fn elsewhere(cluster: &Cluster, kinds: &[&'static Kind], plane_id: &str) -> Option<PlaneKey> {
+    let is_other = |kind: &&Kind| kind.scope == Scope::Cluster && kinds.iter().all(|own| own.family != kind.family);
+    for kind in KINDS.iter().filter(is_other) {
+        let of_id = |plane: Plane| (plane.plane_id() == plane_id).then(|| plane.key());
+        let found = cluster.of_kind(kind).family_as(of_id).await.ok();
+        if let Some(key) = found.into_iter().flat_map(|family| family.planes).flatten().next() {
+            return Some(key);
+        }
+    }
+    None
 }
 
 fn exit(verdicts: &[PlaneVerdict], any: bool) -> Exit {
@@ -194,7 +237,7 @@ fn wanted(args: &Args, presented: &[Vec<u8>], session: &Session) -> anyhow::Resu
 /// The planes to look at, each with its CA, and the kinds that could not be listed.
 async fn planes(
     args: &Args,
-    kind: &'static Kind,
+    kinds: &[&'static Kind],
     wanted: Option<&str>,
     named: Option<Plane>,
     cluster: Option<&Cluster>,
@@ -206,7 +249,8 @@ async fn planes(
         Some(name) => name.names(plane),
         // The gateway knows planeIDs by their plane type. Files that no kind is named for hold those that are meant.
         None => {
-            let is_meant = plane.kind.family == kind.family || (of_files && args.kind.is_none());
+            let is_of_kind = kinds.iter().any(|kind| kind.family == plane.kind.family);
+            let is_meant = is_of_kind || (of_files && args.kind.is_none());
             wanted == Some(plane.plane_id()) && is_meant
         }
     };
@@ -220,9 +264,13 @@ async fn planes(
                 Some(plane) => vec![plane],
                 None => {
                     let wanted = |plane: Plane| of_wanted(&plane).then_some(plane);
-                    let family = cluster.of_kind(kind).family_as(wanted).await?;
-                    unlisted = family.unlisted;
-                    family.planes.into_iter().flatten().collect()
+                    let mut planes = Vec::new();
+                    for kind in kinds {
+                        let family = cluster.of_kind(kind).family_as(wanted).await?;
+                        unlisted.extend(family.unlisted);
+                        planes.extend(family.planes.into_iter().flatten());
+                    }
+                    planes
                 }
             };
             let cas = client_cas(cluster, &planes).await;
@@ -233,7 +281,27 @@ async fn planes(
     match (found.is_empty() && unlisted.is_empty(), &args.plane) {
         (false, _) => Ok((found, unlisted)),
         (true, Some(name)) => anyhow::bail!("there is no plane {name} in the files"),
-        (true, None) => Err(Refusal::UnknownPlaneId(wanted.unwrap_or_default().to_owned()).into()),
+        (true, None) => {
+            let plane_id = wanted.unwrap_or_default().to_owned();
+            let cluster = cluster.filter(|_| !of_files);
+            let (mut nouns, mut other) = ("plane".to_owned(), None);
+            if cluster.is_some() || args.kind.is_some() {
+                nouns = kinds.iter().map(|kind| kind.family.noun()).collect::<Vec<_>>().join(" or ");
+            }
+            if let Some(cluster) = cluster {
+                let key = elsewhere(cluster, kinds, &plane_id).await;
+                other = key.map(|key| {
+                    let cert = if args.cert == Source::Stdin { "-".into() } else { args.cert.to_string() };
+                    let (word, cert) = (key.kind.word(), shell_quoted(&cert).into_owned());
+                    let id = args.plane_id.as_ref().map(|id| format!(" --plane-id {id}")).unwrap_or_default();
+                    (
+                        format!("{} {key}", key.kind.kind),
+                        cluster.target().command(&format!("choreoctl certs verify {word} --cert {cert}{id}")),
+                    )
+                });
+            }
+            Err(Refusal::UnknownPlaneId { plane_id, nouns, other }.into())
+        }
     }
 }
 
@@ -241,6 +309,7 @@ async fn planes(
 mod tests {
     use super::*;
     use crate::args::tests::{parse, session};
+    use crate::cluster::Fake;
     use crate::commands::tests::{authority, client};
     use crate::estate::Unavailable;
     use crate::pki::certificates;
@@ -290,6 +359,22 @@ mod tests {
         assert_eq!(of(&["--plane", "p"]).unwrap(), None);
         let args = parse(&["--cert", "tls.crt"]).unwrap();
         assert!(wanted(&args, &[], &session()).unwrap_err().is::<Refusal>());
+    }
+
+    #[tokio::test]
+    async fn a_plane_id_of_another_plane_type_is_found_and_both_build_kinds_are_meant() {
+        let kind = |word: &str| Kind::of_word(word).unwrap();
+        let fake = Fake::of([serde_json::json!({
+            "apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterDataPlane", "metadata": {"name": "d"}, "spec": {"planeID": "x"},
+        })]);
+        let kinds = build_kinds(&fake.cluster()).await.unwrap();
+        assert_eq!(kinds, [kind("cbp"), kind("cwp")]);
+        let found = async |id: &str| elsewhere(&fake.cluster(), &kinds, id).await.map(|key| key.words());
+        assert_eq!((found("x").await.as_deref(), found("y").await), (Some("cdp/d"), None));
+        fake.serve(&[kind("cwp"), kind("dp")]);
+        assert_eq!(build_kinds(&fake.cluster()).await.unwrap(), [kind("cwp")]);
+        fake.serve(&[kind("dp")]);
+        assert_eq!(build_kinds(&fake.cluster()).await.unwrap(), [kind("cbp")]);
     }
 
     #[tokio::test]
