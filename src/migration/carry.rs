@@ -41,13 +41,15 @@ pub fn carry(before: &Manifest, survey: &Survey) -> Carried {
         return carried;
     }
     let wanted = all_wants(before);
+    // Several may be made by one edit, and a place may be wanted by several aliases.
     let mut edits = BTreeMap::new();
     for want in can_be_made(before, &wanted) {
         if let Some(edit) = want.fix.as_ref().and_then(|fix| fix.edit(&before.text)) {
-            edits.insert((edit.range.start, edit.range.end), (want, edit));
+            let (_, wants) = edits.entry((edit.range.start, edit.range.end)).or_insert((edit, BTreeMap::new()));
+            wants.insert(want.place.start, want);
         }
     }
-    let text = applied(&before.text, edits.values().map(|(_, edit)| edit.clone()).collect());
+    let text = applied(&before.text, edits.values().map(|(edit, _)| edit.clone()).collect());
     let after = parse(before.file.clone(), text);
     if edits.is_empty() || after.faults.len() > before.faults.len() {
         carried.left = left_in(before, survey);
@@ -56,11 +58,13 @@ pub fn carry(before: &Manifest, survey: &Survey) -> Carried {
     carried.kept = objects(before).into_iter().filter(|object| is_kept(*object)).count();
     carried.left = left_in(&after, survey);
     let mut lines_gone = 0;
-    for (want, edit) in edits.into_values() {
-        *carried.changes.entry(want.noun).or_default() += 1;
-        if let Some((message, help)) = &want.loss {
-            let line = before.position(edit.range.start).0 - lines_gone;
-            carried.left.push(Left { line, message: visible(message).into_owned(), help: (*help).to_owned() });
+    for (edit, wants) in edits.into_values() {
+        for want in wants.into_values() {
+            *carried.changes.entry(want.noun).or_default() += 1;
+            if let Some((message, help)) = &want.loss {
+                let line = before.position(edit.range.start).0 - lines_gone;
+                carried.left.push(Left { line, message: visible(message).into_owned(), help: (*help).to_owned() });
+            }
         }
         lines_gone += before.text[edit.range].matches('\n').count();
     }
@@ -259,6 +263,39 @@ mod tests {
         let twice =
             format!("{HEAD}kind: DataPlane\nspec: {{clusterAgent: {{clientCA: {{secretRef: a, secretKeyRef: b}}}}}}\n");
         check(&twice, &[], &[(3, "`secretRef` of DataPlane can't")]);
+    }
+
+    #[test]
+    fn what_belongs_to_the_stored_object_is_not_carried_to_another_kind() {
+        let cleanup = "openchoreo.dev/clusterbuildplane-cleanup";
+        let (old, rest) = (
+            format!("  creationTimestamp: x\n  finalizers:\n  - {cleanup}\n  generation: 2\n"),
+            "  resourceVersion: \"1\"\n  uid: x\n",
+        );
+        let plane = format!("{HEAD}kind: ClusterBuildPlane\nmetadata:\n{old}  name: a\n{rest}spec: {{planeID: a}}\n");
+        let status = "status:\n  conditions:\n  - type: Created\n";
+        let new = format!("{HEAD}kind: ClusterWorkflowPlane\nmetadata:\n  name: a\nspec: {{planeID: a}}\n");
+        assert_eq!(carried("f.yaml", &format!("{plane}{status}")), (new, Vec::new()));
+        let flow = format!(
+            "{{\"apiVersion\": \"openchoreo.dev/v1alpha1\", \"kind\": \"ClusterBuildPlane\", \"metadata\": {{\"finalizers\": \
+             [\"{cleanup}\", \"x/y\"], \"generation\": 1, \"name\": \"a\", \"resourceVersion\": \"1\", \"uid\": \"x\"}}, \
+             \"spec\": {{}}, \"status\": {{}}}}"
+        );
+        let (after, left) = carried("f.json", &flow);
+        let expected = r#"{"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterWorkflowPlane", "metadata": {"finalizers": ["x/y"], "name": "a"}, "spec": {}}"#;
+        assert_eq!((after.as_str(), left.len()), (expected, 0));
+        // The others keep what is theirs, and a plane that was carried before loses the finalizer alone.
+        let kept = format!(
+            "{HEAD}kind: DataPlane\nmetadata: {{name: a, uid: x, finalizers: [openchoreo.dev/dataplane-cleanup]}}\n"
+        );
+        check(&kept, &[], &[]);
+        let before =
+            format!("{HEAD}kind: ClusterWorkflowPlane\nmetadata:\n  uid: x\n  finalizers:\n  - x/y\n  - {cleanup}\n");
+        let (line, crlf) = (format!("  - {cleanup}\n"), format!("  - {cleanup}\r\n"));
+        check(&before, &[(&line, ""), (&crlf, "")], &[]);
+        let going = format!("{HEAD}kind: BuildPlane\nmetadata:\n  deletionTimestamp: x\n  name: a\n");
+        let (_, left) = carried("f.yaml", &going);
+        assert_eq!(left, [(4, "BuildPlane a was being deleted".to_owned())]);
     }
 
     #[test]

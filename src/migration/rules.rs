@@ -15,6 +15,18 @@ pub const REFERENCE: [&str; 2] = ["buildPlaneRef", "workflowPlaneRef"];
 /// The field of data planes that v1.0 removed.
 pub const PULL_SECRETS: &str = "imagePullSecretRefs";
 
+/// What the API server and controllers write about a stored object. It is wrong of an object of another kind.
+const OF_STORED: [&str; 8] = [
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+
 /// A change that an object needs.
 #[derive(Debug)]
 pub struct Want {
@@ -64,6 +76,35 @@ impl Want {
             by_hand: format!("remove it; {help}"),
         })
     }
+}
+
+/// Returns the removals of all entries of a mapping that are meant, each with its neighbours that are removed, too: in one
+/// line the commas of several would overlap.
+fn removals<'n>(mapping: &'n Node, is_meant: impl Fn(&Entry) -> bool) -> impl Iterator<Item = Want> + 'n {
+    let entries = mapping.entries();
+    let flags: Vec<_> = entries.iter().map(is_meant).collect();
+    let is_all = flags.iter().all(|is_meant| *is_meant);
+    let runs = entries.iter().zip(flags).collect::<Vec<_>>();
+    let runs: Vec<Vec<&Entry>> = runs
+        .chunk_by(|a, b| a.1 == b.1)
+        .filter(|run| run[0].1)
+        .map(|run| run.iter().map(|(entry, _)| *entry).collect())
+        .collect();
+    runs.into_iter().flat_map(move |run| {
+        let fix = Fix::Remove {
+            key: run[0].key_span.clone(),
+            name: run[0].key.clone(),
+            value: run[run.len() - 1].node.span.clone(),
+            mapping: mapping.span.clone(),
+        };
+        run.into_iter().map(move |entry| Want {
+            noun: "removal",
+            place: entry.key_span.clone(),
+            fix: (!is_all).then(|| fix.clone()),
+            loss: None,
+            by_hand: "remove it: it is of the object of the old kind".into(),
+        })
+    })
 }
 
 /// Returns the kind that took the place of a kind of this name.
@@ -134,12 +175,52 @@ fn plane(object: Object<'_>, kind: &Kind, wants: &mut Vec<Want>) {
     if let (Some(successor), Some(name)) = (kind.successor(), node.get("kind")) {
         wants.push(Want::rename("kind", &name.span, kind.kind, successor.kind));
     }
+    stored(object, kind, wants);
     let fields = Release::ALL.map(Release::secret_field);
     let client_ca = node.at(&["spec", "clusterAgent", "clientCA"]);
     wants.extend(client_ca.and_then(|client_ca| Want::rename_key(fields[0], client_ca, fields)));
     if let Some(spec) = node.get("spec").filter(|_| kind.has(Field::Gateway)) {
         let help = "name the Secrets as imagePullSecrets in the Pod templates of your ComponentTypes";
         wants.extend(Want::remove(object, spec, PULL_SECRETS, help));
+    }
+}
+
+/// What a stored plane has and one of another kind can't take over. No controller would ever remove the finalizer of another
+/// kind.
+fn stored(object: Object<'_>, kind: &Kind, wants: &mut Vec<Want>) {
+    let own = kind.successor().unwrap_or(kind);
+    let is_renamed = own != kind;
+    let is_foreign = |finalizer: &Node| finalizer.as_str().is_some_and(|text| own.is_foreign_finalizer(text));
+    let all_foreign = |list: &Node| !list.items().is_empty() && list.items().iter().all(is_foreign);
+    if let Some(metadata) = object.node.get("metadata") {
+        let at = wants.len();
+        wants.extend(removals(metadata, |entry| match entry.key.as_str() {
+            "finalizers" => all_foreign(&entry.node),
+            key => is_renamed && OF_STORED.contains(&key),
+        }));
+        if let Some(going) = metadata.entry("deletionTimestamp").filter(|_| is_renamed)
+            && let Some(want) = wants[at..].iter_mut().find(|want| want.place == going.key_span)
+        {
+            let loss = format!("{} was being deleted", title(object));
+            want.loss = Some((loss, "remove it from the manifests where it is not wanted any more"));
+        }
+        if let Some(list) = metadata.get("finalizers").filter(|list| !all_foreign(list)) {
+            wants.extend(list.items().iter().filter(|item| is_foreign(item)).map(|item| Want {
+                noun: "removal",
+                place: item.span.clone(),
+                fix: Some(Fix::Remove {
+                    key: item.span.clone(),
+                    name: item.as_str().unwrap_or_default().to_owned(),
+                    value: item.span.clone(),
+                    mapping: list.span.clone(),
+                }),
+                loss: None,
+                by_hand: "remove it: no controller removes the finalizer of another kind".into(),
+            }));
+        }
+    }
+    if is_renamed {
+        wants.extend(removals(object.node, |entry| entry.key == "status"));
     }
 }
 

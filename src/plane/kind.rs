@@ -199,6 +199,11 @@ impl Kind {
         self.family.fields.contains(&field)
     }
 
+    /// Whether a finalizer is that of planes of another kind, which no controller removes from one of this kind.
+    pub fn is_foreign_finalizer(&self, finalizer: &str) -> bool {
+        self.finalizer != finalizer && KINDS.iter().any(|kind| kind.finalizer == finalizer)
+    }
+
     pub fn api_version(&self) -> String {
         format!("{}/{}", self.group, self.version)
     }

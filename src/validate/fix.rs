@@ -20,7 +20,7 @@ pub enum Fix {
     },
     /// Another text as a value.
     Replace { key: Range<usize>, value: Range<usize>, mapping: Range<usize>, text: String },
-    /// No field, nor the comment in its last line. The mapping must have another one.
+    /// No field, or no item of a list, nor the comment in its last line. The mapping or list must have another one.
     Remove { key: Range<usize>, name: String, value: Range<usize>, mapping: Range<usize> },
 }
 
@@ -97,7 +97,12 @@ impl Fix {
                     };
                     return Some(Edit { range, text: String::new() });
                 }
-                let (before, alone) = indent(text, key.start);
+                let (before, mut alone) = indent(text, key.start);
+                if key == value
+                    && let Some(spaces) = before.trim_end().strip_suffix('-')
+                {
+                    alone = spaces.bytes().all(|b| b == b' ');
+                }
                 let line = text[end..].find('\n').map_or(text.len(), |at| end + at + 1);
                 // Nothing at all is a null.
                 let rest = text[end..line].trim_start_matches(':').trim();
@@ -155,8 +160,8 @@ pub(super) fn quoted(text: &str) -> String {
     if plain { text.to_owned() } else { format!("{text:?}") }
 }
 
-fn flow(text: &str, mapping: &Range<usize>) -> bool {
-    text[mapping.clone()].starts_with('{')
+fn flow(text: &str, collection: &Range<usize>) -> bool {
+    text[collection.clone()].starts_with(['{', '['])
 }
 
 /// What stands before a place in its line, and whether that is white space only.

@@ -9,8 +9,8 @@ use serde_json::Value as Json;
 
 use super::finding::Found;
 use super::rules::{
-    ANNOTATION_FORMAT, ANNOTATION_NEAR_MISS, LABEL_FORMAT, NAME_FORMAT, NAMESPACE_IGNORED, OWNER_REFERENCE,
-    REQUIRED_FIELD, Rule, UNKNOWN_FIELD, WRONG_TYPE,
+    ANNOTATION_FORMAT, ANNOTATION_NEAR_MISS, FOREIGN_FINALIZER, LABEL_FORMAT, NAME_FORMAT, NAMESPACE_IGNORED,
+    OWNER_REFERENCE, REQUIRED_FIELD, Rule, UNKNOWN_FIELD, WRONG_TYPE,
 };
 use crate::manifest::{Entry, Node, Value, json_path};
 use crate::plane::{
@@ -98,10 +98,25 @@ pub(super) fn practice(root: &Node, kind: &Kind, found: &mut Found) {
             found.add(&NAMESPACE_IGNORED, field.key_span.clone(), &path, message, "ignored").help =
                 Some("leave it out".into());
         }
+        if field.key == "finalizers" {
+            foreign_finalizers(field, &path, kind, found);
+        }
         if field.key == "annotations" {
             for entry in field.node.entries() {
                 near_miss(entry, &json_path(&path, &entry.key), found);
             }
+        }
+    }
+}
+
+fn foreign_finalizers(field: &Entry, path: &str, kind: &Kind, found: &mut Found) {
+    for (index, item) in field.node.items().iter().enumerate() {
+        if item.as_str().is_some_and(|text| kind.is_foreign_finalizer(text)) {
+            let message =
+                format!("no controller removes this finalizer from a {}: it could never be deleted", kind.kind);
+            let path = format!("{path}[{index}]");
+            found.add(&FOREIGN_FINALIZER, item.span.clone(), &path, message, "that of another kind").help =
+                Some("leave it out".into());
         }
     }
 }

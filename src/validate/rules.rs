@@ -299,6 +299,11 @@ rules! {
         "OpenChoreo reads openchoreo.dev/display-name and openchoreo.dev/description of a plane, and nothing that is nearly so.",
         bad "metadata:\n  name: shared-builder\n  annotations: {«openchoreo.dev/displayname»: Shared}\n",
         good "metadata:\n  name: shared-builder\n  annotations: {openchoreo.dev/display-name: Shared}\n";
+    FOREIGN_FINALIZER = "foreign-finalizer" Warning Practice
+        "a finalizer of OpenChoreo is that of the plane's kind",
+        "A controller removes the finalizer of its own kind only, so that the deletion of this plane would never end. `kubectl get -o yaml` of a plane of v0.x brings it along; `choreoctl migrate` leaves it out.",
+        bad "metadata:\n  name: shared-builder\n  finalizers: [«openchoreo.dev/clusterdataplane-cleanup»]\n",
+        good "metadata:\n  name: shared-builder\n  finalizers: [openchoreo.dev/clusterbuildplane-cleanup]\n";
     NAMESPACE_IGNORED = "namespace-ignored" Warning Practice
         "a cluster-scoped resource has no namespace",
         "The API server accepts it and ignores it; it may have been meant for the namespaced kind.",
