@@ -134,6 +134,8 @@ fn argument(container: &Container, name: &str) -> Option<String> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct AgentPod {
     pub name: String,
+    /// `--plane-id`, which a pod that the Deployment has yet to replace may have another one of.
+    pub plane_id: Option<String>,
     /// Since when its agent runs; none where it doesn't.
     pub started: Option<Timestamp>,
     /// The revision of the Secret that it was started for, where a restart from here made it.
@@ -164,6 +166,8 @@ impl AgentPod {
         let status = status.unwrap_or_default();
         let ContainerState { running, waiting, terminated } = status.state.unwrap_or_default();
         let ended = status.last_state.and_then(|state| state.terminated);
+        let spec = pod.spec.unwrap_or_default();
+        let program = spec.containers.iter().find(|one| one.name == container);
         // What comes before it may hold it up.
         let before = init_container_statuses.into_iter().flatten().find_map(|status| status.state?.waiting?.reason);
         let unscheduled = |condition: PodCondition| {
@@ -177,6 +181,7 @@ impl AgentPod {
             .or(phase);
         Some(Self {
             name: pod.metadata.name.unwrap_or_default(),
+            plane_id: program.and_then(|program| argument(program, "--plane-id")),
             revision: pod.metadata.annotations.and_then(|mut annotations| annotations.remove(REVISION)),
             waiting: waiting.filter(|_| running.is_none()),
             started: running.and_then(|running| running.started_at).map(|time| time.0),

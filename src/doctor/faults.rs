@@ -454,6 +454,11 @@ static FAULTS: &[Row] = &[
     // The agent.
     row("no agent", |at| at.remove("Deployment", AGENT), "fail agent-exists"),
     row("another planeID: Helm's planeId", |at| at.argument("--plane-id=default"), "fail agent-plane-id"),
+    row(
+        "a pod that still has another planeID",
+        |at| at.pod()["spec"]["containers"][0]["args"][2] = "--plane-id=other".into(),
+        "fail agent-plane-id",
+    ),
     row("another planeID in the plane", |at| at.plane()["spec"]["planeID"] = "moved".into(), "fail agent-plane-id"),
     row("another plane type", |at| at.argument("--plane-type=workflowplane"), "fail agent-plane-type"),
     row(

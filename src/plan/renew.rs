@@ -197,6 +197,7 @@ mod tests {
         let of = |made: Timestamp| pair_secret("s", &leaf("id", &ca, made), "");
         let pod = |started| AgentPod {
             name: "pod".into(),
+            plane_id: None,
             revision: None,
             waiting: None,
             started: Some(started),

@@ -89,7 +89,20 @@ fn helm(case: &Case, agent: &Agent, value: &str) -> Hint {
 pub fn agent_plane_id(case: &Case, build: &BuildCase) -> Outcome {
     let (agent, wanted) = (&build.agent.agent, case.facts.plane.plane_id());
     match agent.plane_id.as_deref() {
-        Some(id) if id == wanted => Outcome::pass(format!("it runs as planeID {}", visible(id))),
+        Some(id) if id == wanted => match replaced_late(build, wanted) {
+            Some((pod, id)) => Outcome::fail(format!(
+                "pod {} still runs as planeID {}: the Deployment, which has {}, has yet to replace it",
+                visible(pod),
+                visible(id),
+                visible(wanted)
+            ))
+            .look(kubectl(
+                case,
+                build,
+                &format!("rollout status deployment {}", shell_quoted(&build.agent.agent.name.name)),
+            )),
+            None => Outcome::pass(format!("it runs as planeID {}", visible(id))),
+        },
         id => {
             let id = id.map_or("none".into(), visible);
             Outcome::fail(format!("the agent runs as planeID {id}, and the plane's is {}", visible(wanted))).hint(helm(
@@ -99,6 +112,14 @@ pub fn agent_plane_id(case: &Case, build: &BuildCase) -> Outcome {
             ))
         }
     }
+}
+
+/// A running pod with another planeID, where none has the one that is wanted, and its planeID.
+fn replaced_late<'b>(build: &'b BuildCase, wanted: &'b str) -> Option<(&'b str, &'b str)> {
+    let pods = build.agent.pods.as_deref().unwrap_or_default();
+    let running = pods.iter().filter(|pod| pod.started.is_some());
+    let ids: Vec<_> = running.map(|pod| (&*pod.name, pod.plane_id.as_deref().unwrap_or(wanted))).collect();
+    ids.first().copied().filter(|_| ids.iter().all(|(_, id)| *id != wanted))
 }
 
 pub fn agent_plane_type(case: &Case, build: &BuildCase) -> Outcome {

@@ -506,6 +506,7 @@ mod tests {
         let (secret_old, secret_new) = (pair_secret("s", &leaf("id", &old, now()), ""), new_pair(&staged));
         let pod = |revision: Option<String>| AgentPod {
             name: "pod".into(),
+            plane_id: None,
             revision,
             waiting: None,
             started: Some(now() - jiff::SignedDuration::from_hours(1)),
