@@ -2,13 +2,29 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 
-use crate::cluster::{self, Cluster, Namespaces, PlaneObject, Watches};
+use crate::cluster::{self, Cluster, Listed, Namespaces, PlaneObject, Watches};
 use crate::plane::{DEFAULT_KIND, KINDS, Kind, Plane, PlaneKey, PlaneName, Selector, Wanted};
 
-/// Planes that were asked for, and an error for each that doesn't exist.
+/// Planes that were asked for, and an error for each that doesn't exist and for what may not be read.
 pub type Chosen<T> = (Vec<T>, Vec<anyhow::Error>);
+
+/// Returns the error for what may not be read, where a part of the planes is not enough.
+///
+/// # Errors
+/// That error.
+pub fn all_read<T>((planes, mut errors): Chosen<T>) -> anyhow::Result<Chosen<T>> {
+    match errors.iter().position(|error| !is_not_found(error)) {
+        Some(at) => Err(errors.swap_remove(at)),
+        None => Ok((planes, errors)),
+    }
+}
+
+/// Whether a plane doesn't exist, as opposed to not being known.
+pub fn is_not_found(error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_none_or(cluster::Error::is_not_found)
+}
 
 /// The server has several kinds of which any may be meant.
 #[derive(Debug, thiserror::Error)]
@@ -86,12 +102,17 @@ impl Lookup {
         Self { cluster, places: Vec::new(), named: Some(named), is_default: false }
     }
 
-    /// Returns the kinds of which all planes, in all namespaces, are meant.
-    pub fn whole(&self, selector: Option<&Selector>) -> Vec<&'static Kind> {
+    /// Returns the kinds of which all planes, in all namespaces, are meant, and were listed without one of these errors.
+    pub fn whole(&self, selector: Option<&Selector>, errors: &[anyhow::Error]) -> Vec<&'static Kind> {
         if self.named.is_some() || selector.is_some() {
             return Vec::new();
         }
-        self.places.iter().filter(|place| place.is_everywhere()).map(Cluster::kind).collect()
+        let unlisted = |kind: &Kind| {
+            let of_kind = |error: &cluster::Error| matches!(error, cluster::Error::Unlisted(why) if why.kind == kind);
+            errors.iter().any(|error| error.downcast_ref().is_some_and(of_kind))
+        };
+        let everywhere = self.places.iter().filter(|place| place.is_everywhere()).map(Cluster::kind);
+        everywhere.filter(|kind| !unlisted(kind)).collect()
     }
 
     /// Returns the names; none where all planes are meant.
@@ -147,21 +168,30 @@ impl Lookup {
         Ok(place.and_then(|(_, places)| places.first()).unwrap_or(&self.cluster).clone())
     }
 
-    /// Returns the planes, each made into what is needed of it as soon as it is there.
+    /// Returns the planes, each made into what is needed of it as soon as it is there. Where none may be read, that is an error.
     pub async fn planes_as<T: PlaneObject, R>(
         &self,
         selector: Option<&Selector>,
         make: impl Fn(T) -> R,
     ) -> Result<Chosen<R>, cluster::Error> {
         let Some(named) = &self.named else {
-            let lists = try_join_all(self.places.iter().map(|place| place.planes_as(selector, &make))).await?;
-            return Ok((lists.into_iter().flatten().collect(), Vec::new()));
+            let lists = join_all(self.places.iter().map(|place| place.planes_as(selector, &make))).await;
+            let mut all = Listed::default();
+            for (place, list) in self.places.iter().zip(lists) {
+                all.add(place.kind(), list)?;
+            }
+            if all.unlisted.len() == self.places.len() {
+                return Ok((all.all()?, Vec::new()));
+            }
+            let unlisted = all.unlisted.into_iter().map(|unlisted| cluster::Error::from(unlisted).into());
+            return Ok((all.planes, unlisted.collect()));
         };
         let distinct: BTreeSet<_> = named
             .iter()
             .flat_map(|(name, places)| places.iter().map(move |place| (name.as_str(), place.key(name))))
             .collect();
         let (mut planes, mut missing, mut found) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let mut denied = Vec::new();
         for (name, key) in distinct {
             match self.cluster.around(&key).exact_plane(name).await {
                 Ok(plane) => {
@@ -169,10 +199,17 @@ impl Lookup {
                     planes.push(make(plane));
                 }
                 Err(error) if error.is_not_found() => missing.push((name, error)),
+                Err(error @ cluster::Error::Forbidden { .. }) if self.has_kinds() => {
+                    found.insert(name);
+                    denied.push(error);
+                }
                 Err(error) => return Err(error),
             }
         }
-        // A name that one of several kinds has is found.
+        if planes.is_empty() && missing.is_empty() && !denied.is_empty() {
+            return Err(denied.swap_remove(0));
+        }
+        // A name that one of several kinds has, or may have, is found.
         missing.retain(|(name, _)| !found.contains(name));
         missing.dedup_by_key(|(name, _)| *name);
         // One list for all of them, and none where nothing is missing.
@@ -182,14 +219,14 @@ impl Lookup {
             known.extend(KINDS.iter().flat_map(|kind| [kind.kind.to_lowercase(), kind.word()]));
         }
         let missing = missing.into_iter().map(|(name, error)| error.with_similar(name, &known).into());
-        Ok((planes, missing.collect()))
+        Ok((planes, missing.chain(denied.into_iter().map(Into::into)).collect()))
     }
 
     /// Returns what identifies the planes that are meant: of a name those of every kind that has it, or the first kind's
     /// where none does.
-    pub async fn keys(&self, selector: Option<&Selector>) -> Result<Vec<PlaneKey>, cluster::Error> {
+    pub async fn keys(&self, selector: Option<&Selector>) -> anyhow::Result<Vec<PlaneKey>> {
         match &self.named {
-            None => Ok(self.planes_as(selector, |plane: Plane| plane.key()).await?.0),
+            None => Ok(all_read(self.planes_as(selector, |plane: Plane| plane.key()).await?)?.0),
             Some(named) => {
                 let mut keys = BTreeSet::new();
                 for (name, places) in named {
@@ -385,6 +422,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_may_be_read_is_found_beside_an_error_for_the_rest() {
+        let fake = Fake::of([
+            object("ClusterBuildPlane", None, "a"),
+            object("ClusterDataPlane", None, "a"),
+            object("DataPlane", Some("team"), "b"),
+        ]);
+        fake.forbid("GET /apis/openchoreo.dev/v1alpha1/clusterdataplanes");
+        let lookup = look(&fake, &["planes"], Namespaces::All).await;
+        let (planes, errors) = lookup.planes_as(None, |plane: Plane| plane.key().to_string()).await.unwrap();
+        assert_eq!((planes, errors.len()), (vec!["a".to_owned(), "team/b".to_owned()], 1));
+        assert!(errors[0].to_string().starts_with("could not list ClusterDataPlanes: not allowed: "), "{}", errors[0]);
+        let whole = lookup.whole(None, &errors);
+        assert!(whole.len() == KINDS.len() - 1 && !whole.contains(&Kind::of_word("cdp").unwrap()), "{whole:?}");
+        // A part is not enough where something is to be done with all of them.
+        assert!(lookup.keys(None).await.is_err());
+        // A name that one kind has is found, and one that a kind may have is not denied.
+        let (planes, errors) = found(&look(&fake, &["cbp,cdp", "a", "gone"], Namespaces::Context).await).await;
+        assert_eq!((planes, errors.len()), (vec!["cbp/a".to_owned()], 2));
+        assert!(errors.iter().all(|error| error.starts_with("not allowed: ")), "{errors:?}");
+        for words in [&["cdp"][..], &["cdp/a"], &["cdp", "a"]] {
+            let lookup = look(&fake, words, Namespaces::Context).await;
+            assert!(lookup.planes_as(None, |plane: Plane| plane).await.is_err(), "{words:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn names_with_their_kinds_cost_no_question_which_kinds_there_are() {
         let fake = Fake::of([object("ClusterDataPlane", None, "a")]);
         let lookup = look(&fake, &["cdp/a", "dp/b"], Namespaces::Context).await;
@@ -422,19 +485,19 @@ mod tests {
             name: name.into(),
         };
         let lookup = look(&fake, &["dp"], named("team")).await;
-        assert!(lookup.means(&key("dp", Some("team"), "a")) && lookup.whole(None).is_empty());
+        assert!(lookup.means(&key("dp", Some("team"), "a")) && lookup.whole(None, &[]).is_empty());
         assert!(!lookup.means(&key("dp", Some("other"), "a")) && !lookup.means(&key("cdp", None, "a")));
         let lookup = look(&fake, &["dp,cdp"], Namespaces::All).await;
         assert!(lookup.means(&key("dp", Some("other"), "a")) && lookup.means(&key("cdp", None, "a")));
-        assert_eq!(lookup.whole(None), kinds(&["dp", "cdp"]));
-        assert!(lookup.whole(Some(&"a=b".parse().unwrap())).is_empty());
+        assert_eq!(lookup.whole(None, &[]), kinds(&["dp", "cdp"]));
+        assert!(lookup.whole(Some(&"a=b".parse().unwrap()), &[]).is_empty());
         let lookup = look(&fake, &["cdp,dp", "a"], named("team")).await;
         assert!(lookup.means(&key("cdp", None, "a")) && lookup.means(&key("dp", Some("team"), "a")));
         assert!(!lookup.means(&key("cdp", None, "b")) && !lookup.means(&key("cwp", None, "a")));
-        assert!(lookup.whole(None).is_empty());
+        assert!(lookup.whole(None, &[]).is_empty());
         let all = look(&fake, &["planes"], Namespaces::Context).await;
         let of_scope = |scope| KINDS.iter().filter(move |kind| kind.scope == scope).collect::<Vec<_>>();
-        assert_eq!((all.kinds().len(), all.whole(None)), (KINDS.len(), of_scope(Scope::Cluster)));
+        assert_eq!((all.kinds().len(), all.whole(None, &[])), (KINDS.len(), of_scope(Scope::Cluster)));
     }
 
     #[tokio::test]

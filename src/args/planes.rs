@@ -6,7 +6,7 @@ use clap::{Args, ValueHint};
 use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
 use super::files::{place, read_manifests};
-use super::lookup::{Chosen, Lookup};
+use super::lookup::{Chosen, Lookup, all_read};
 use super::namespaces::{NamespaceArgs, NamespacesArgs};
 use super::session::Session;
 use crate::cluster::{self, Cluster, PlaneObject};
@@ -218,13 +218,13 @@ impl PlanesArgs {
         Ok(lookup)
     }
 
-    /// The planes that exist, and an error for each that is named and doesn't.
-    pub async fn planes(&self, lookup: &Lookup) -> Result<Chosen<Plane>, cluster::Error> {
-        lookup.planes_as(self.which.selector.as_ref(), |plane| plane).await
+    /// The planes that exist, and an error for each that is named and doesn't; all of them have to be readable.
+    pub async fn planes(&self, lookup: &Lookup) -> anyhow::Result<Chosen<Plane>> {
+        all_read(lookup.planes_as(self.which.selector.as_ref(), |plane| plane).await?)
     }
 
     /// What identifies them, whether they exist or not.
-    pub async fn keys(&self, lookup: &Lookup) -> Result<Vec<PlaneKey>, cluster::Error> {
+    pub async fn keys(&self, lookup: &Lookup) -> anyhow::Result<Vec<PlaneKey>> {
         lookup.keys(self.which.selector.as_ref()).await
     }
 

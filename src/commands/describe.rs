@@ -56,6 +56,6 @@ async fn gather(args: &Args, session: &Session) -> anyhow::Result<(Vec<Facts>, V
     }
     let lookup = args.choice.connect(session).await?;
     let (planes, missing) = args.choice.in_cluster(&lookup, Plane::without_history).await?;
-    let extent = Extent(lookup.whole(args.choice.selector.as_ref()));
+    let extent = Extent(lookup.whole(args.choice.selector.as_ref(), &missing));
     Ok((estate::facts(&lookup.cluster, planes, &extent).await, missing))
 }

@@ -8,7 +8,6 @@ use rayon::prelude::*;
 
 use super::diagnosis::DiagnosisArgs;
 use super::error::{none_found, tell_missing};
-use super::error_text;
 use super::source::read;
 use crate::args::{OutputArgs, Session, SnapshotArgs, TextFormat, swapped};
 use crate::cluster;
@@ -109,7 +108,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     };
     let (gathered, missing, exit) = match chosen {
         Ok((planes, missing)) => {
-            let extent = Extent(lookup.whole(choice.selector.as_ref()));
+            let extent = Extent(lookup.whole(choice.selector.as_ref(), &missing));
             (doctor::gather(&reach, planes, &extent).await, missing, Exit::Done)
         }
         Err(error) => {
@@ -118,8 +117,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             }
             // The agent's side is shown all the same.
             let gathered = doctor::gather_without_control(&reach, &lookup.named_keys(), &error).await;
-            term.error(&error_text(&error.into()));
-            (gathered, Vec::new(), Exit::Failed)
+            (gathered, vec![error.into()], Exit::Failed)
         }
     };
     Ok(exit.and(conclude(&args, gathered, missing, term)?))

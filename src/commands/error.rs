@@ -1,6 +1,7 @@
 //! Errors as text, with the hint of the one that has it.
 
 use super::refusals::Refusal;
+use crate::args::is_not_found;
 use crate::paint;
 use crate::term::{Exit, Term};
 use crate::text::{program, visible};
@@ -24,10 +25,11 @@ pub fn text(error: &anyhow::Error) -> String {
     text
 }
 
-/// Tells of the planes that don't exist, and how that ends.
+/// Tells of the planes that don't exist or may not be read, and how that ends.
 pub fn tell_missing(missing: &[anyhow::Error], term: &Term) -> Exit {
     missing.iter().for_each(|error| term.error(&text(error)));
-    if missing.is_empty() { Exit::Done } else { Exit::NotFound }
+    let exit = |error| if is_not_found(error) { Exit::NotFound } else { Exit::Failed };
+    missing.iter().map(exit).fold(Exit::Done, Exit::and)
 }
 
 /// Says that there is nothing to show, as kubectl does.

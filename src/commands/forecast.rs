@@ -129,7 +129,7 @@ async fn gather(args: &Args, session: &Session) -> anyhow::Result<Gathered> {
     let chosen = choice.in_cluster(&lookup, Plane::without_history).await;
     let (planes, missing) = unless_swapped(&control, build.as_ref(), chosen).await?;
     let reach = args.diagnosis.reach(&lookup, build.as_ref(), Gateway::Certificate, session);
-    let extent = Extent(lookup.whole(choice.selector.as_ref()));
+    let extent = Extent(lookup.whole(choice.selector.as_ref(), &missing));
     let cases = doctor::gather(&reach, planes, &extent).await.cases;
     Ok((cases, missing, control.now(), Exit::Done))
 }

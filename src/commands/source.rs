@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use crate::args::{Lookup, NoPlaneCluster, PlaneCluster, PlaneClusterArgs, Session};
+use crate::args::{Chosen, Lookup, NoPlaneCluster, PlaneCluster, PlaneClusterArgs, Session};
 use crate::cluster::{Cluster, Namespaces};
 use crate::estate::AgentFacts;
 use crate::gateway;
@@ -34,10 +34,6 @@ impl<'s> SourceReader<'s> {
         Self { namespaces, ..self }
     }
 
-    pub fn warn(&self, text: &str) {
-        self.session.term.warn(text);
-    }
-
     /// Where a plane is looked for.
     pub async fn plane(&self, name: &PlaneName) -> anyhow::Result<Plane> {
         let wanted = Wanted { names: vec![name.clone()], ..Wanted::default() };
@@ -50,12 +46,13 @@ impl<'s> SourceReader<'s> {
         }
     }
 
-    /// The planes of some kinds; without them of those that are meant without a word.
-    pub async fn planes(&self, kinds: Option<&[&'static Kind]>) -> anyhow::Result<Vec<Plane>> {
+    /// The planes of some kinds, and the errors of those that may not be listed; without kinds of those that are meant
+    /// without a word.
+    pub async fn planes(&self, kinds: Option<&[&'static Kind]>) -> anyhow::Result<Chosen<Plane>> {
         let is_all = kinds.is_some_and(|kinds| kinds.len() == KINDS.len());
         let wanted = Wanted { kinds: kinds.map(<[_]>::to_vec), is_all, names: Vec::new() };
         let lookup = Lookup::of(self.cluster()?.clone(), wanted, self.namespaces.clone()).await?;
-        Ok(lookup.planes_as(None, |plane| plane).await?.0)
+        Ok(lookup.planes_as(None, |plane| plane).await?)
     }
 
     /// The control plane's cluster.

@@ -70,4 +70,29 @@ fn planes_that_may_not_be_listed_are_not_taken_for_none() {
         assert_eq!(check["status"], "skip", "{check}");
         assert!(check["message"].as_str().unwrap().starts_with("DataPlanes are unknown: "), "{check}");
     }
+
+    // All verbs that read show what may be read, and an error for each kind that may not.
+    let told = at.run(&["get", "planes", "-A", "--context", "guest"]).expect(2);
+    told.says(&["error: could not list ClusterBuildPlanes: not allowed", &format!("error: {unlisted}")]);
+    assert!(told.stdout.contains("boot") && !told.stderr.contains("No resources found"), "{told:?}");
+    let names = at.run(&["get", "planes", "-A", "-o", "name", "--context", "guest"]).expect(2).stdout;
+    assert_eq!(names, "clusterdataplane.openchoreo.dev/boot\n");
+    for verb in ["get", "describe", "doctor", "forecast"] {
+        let told = at.run(&[verb, "planes", "-A", "-o", "json", "--context", "guest"]).expect(2);
+        assert!(told.stderr.contains(unlisted) && !told.stderr.contains("No resources found"), "{verb}: {told:?}");
+        let told = told.json();
+        let planes = if verb == "get" { &told["items"] } else { &told["planes"] };
+        assert_eq!(planes.as_array().unwrap().len(), 1, "{verb}: {told}");
+        assert!(verb != "describe" || planes[0]["sharesPlaneIDWith"].is_null(), "{told}");
+        assert!(verb != "doctor" || told["healthy"] == false, "{told}");
+    }
+    let told = at.run(&["certs", "inspect", "-o", "json", "--context", "guest"]).expect(2).json();
+    assert_eq!(told["certificates"].as_array().unwrap().len(), 1, "{told}");
+    let sources: Vec<_> = told["problems"].as_array().unwrap().iter().map(|problem| &problem["source"]).collect();
+    assert_eq!(sources, ["cbp/*", "dp/*"]);
+    // A part of them is not enough for those that act on all.
+    for verb in [&["wait", "--for", "connected", "--timeout", "0"][..], &["delete", "--dry-run", "client"]] {
+        let told = at.run(&[verb, &["planes", "--all", "-A", "--context", "guest"]].concat()).expect(2);
+        assert!(told.stdout.is_empty() && told.stderr.contains("could not list"), "{told:?}");
+    }
 }

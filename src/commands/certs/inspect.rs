@@ -82,7 +82,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     let mut read = Vec::new();
     for source in &sources {
-        read.extend(of_source(source, &reader, everything).await?);
+        read.extend(of_source(source, &reader).await?);
     }
     let now = args.at.from(reader.now());
     let (mut found, mut problems) = (Vec::new(), Vec::new());
@@ -127,30 +127,28 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     Ok(if expiring > 0 { exit.and(Exit::No) } else { exit })
 }
 
-fn is_forbidden(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(cluster::Error::Forbidden { .. }))
-}
-
 /// The certificates of one place, each with what there is to say of it there.
 type Read = anyhow::Result<Vec<(Certificate, Vec<Note>)>>;
 
 /// A source stands for one place or, as all planes and all agents do, for several.
-async fn of_source(source: &Source, reader: &SourceReader<'_>, is_all: bool) -> anyhow::Result<Vec<(String, Read)>> {
+async fn of_source(source: &Source, reader: &SourceReader<'_>) -> anyhow::Result<Vec<(String, Read)>> {
     match source {
         Source::Planes(kinds) => {
-            let planes = match reader.planes(kinds.as_deref()).await {
-                Err(error) if is_all && is_forbidden(&error) => {
-                    reader.warn(&format!("only some kinds of planes are shown: {error}"));
-                    reader.planes(None).await?
-                }
-                planes => planes?,
-            };
+            let (planes, unlisted) = reader.planes(kinds.as_deref()).await?;
             let cas = estate::client_cas(reader.cluster()?, &planes).await;
             let title = |plane: &Plane| {
                 let kind = if plane.kind == DEFAULT_KIND { "plane".to_owned() } else { plane.kind.kind.to_lowercase() };
                 format!("{kind}/{}", plane.key())
             };
-            Ok(planes.iter().zip(cas).map(|(plane, ca)| (title(plane), of_plane(ca))).collect())
+            let known = planes.iter().zip(cas).map(|(plane, ca)| (title(plane), of_plane(ca)));
+            let unknown = unlisted.into_iter().map(|error| {
+                let source = match error.downcast_ref() {
+                    Some(cluster::Error::Unlisted(unlisted)) => Source::Planes(Some(vec![unlisted.kind])),
+                    _ => source.clone(),
+                };
+                (source.to_string(), Err(error))
+            });
+            Ok(known.chain(unknown).collect())
         }
         Source::Agent => {
             let build = reader.build.as_ref().ok_or(crate::args::NoPlaneCluster)?;
