@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 
 use crate::cluster::{self, Cluster, Listed, Namespaces, PlaneObject, Watches};
 use crate::plane::{DEFAULT_KIND, KINDS, Kind, Plane, PlaneKey, PlaneName, Selector, Wanted};
+use crate::text::visible;
 
 /// Planes that were asked for, and an error for each that doesn't exist and for what may not be read.
 pub type Chosen<T> = (Vec<T>, Vec<anyhow::Error>);
@@ -34,6 +35,10 @@ pub struct Doubt {
 }
 
 impl Doubt {
+    pub fn of(kinds: impl IntoIterator<Item = &'static Kind>) -> Self {
+        Self { kinds: kinds.into_iter().collect() }
+    }
+
     pub fn hint(&self) -> Option<String> {
         let words: Vec<_> = self.kinds.iter().map(|kind| format!("{}/NAME", kind.word())).collect();
         Some(format!("name the kind: {}", words.join(" or ")))
@@ -61,29 +66,44 @@ impl Lookup {
     pub async fn of(cluster: Cluster, wanted: Wanted, namespaces: Namespaces) -> Result<Self, cluster::Error> {
         let Wanted { kinds, is_all, names } = wanted;
         let is_default = kinds.is_none();
+        let any = if names.iter().any(|name| name.is_any) {
+            served(&cluster, &KINDS.iter().collect::<Vec<_>>()).await?
+        } else {
+            Vec::new()
+        };
         let kinds = match kinds {
             Some(kinds) if is_all => served(&cluster, &kinds).await?,
             Some(kinds) => kinds,
             // Nothing is left to find out.
-            None if !names.is_empty() && names.iter().all(|name| name.kind.is_some()) => Vec::new(),
+            None if !names.is_empty() && names.iter().all(|name| name.kind.is_some() || name.is_any) => Vec::new(),
             None => {
                 let builds: Vec<_> = [Some(DEFAULT_KIND), DEFAULT_KIND.successor()].into_iter().flatten().collect();
                 served(&cluster, &builds).await?
             }
         };
-        Ok(Self { is_default, ..Self::new(cluster, &kinds, &names, &namespaces) })
+        Ok(Self { is_default, ..Self::new(cluster, &kinds, &any, &names, &namespaces) })
     }
 
     /// The same of a cluster that can't tell which kinds it has.
     pub fn unasked(cluster: Cluster, wanted: Wanted, namespaces: &Namespaces) -> Self {
         let Wanted { kinds, names, .. } = wanted;
-        Self::new(cluster, &kinds.unwrap_or_else(|| vec![DEFAULT_KIND]), &names, namespaces)
+        let any: Vec<_> = KINDS.iter().collect();
+        Self::new(cluster, &kinds.unwrap_or_else(|| vec![DEFAULT_KIND]), &any, &names, namespaces)
     }
 
-    fn new(cluster: Cluster, kinds: &[&'static Kind], names: &[PlaneName], namespaces: &Namespaces) -> Self {
-        let places: Vec<_> = kinds.iter().map(|kind| cluster.at(kind, namespaces)).collect();
+    /// `any` are the kinds of the names that are of any.
+    fn new(
+        cluster: Cluster,
+        kinds: &[&'static Kind],
+        any: &[&'static Kind],
+        names: &[PlaneName],
+        namespaces: &Namespaces,
+    ) -> Self {
+        let places_of = |kinds: &[&'static Kind]| kinds.iter().map(|kind| cluster.at(kind, namespaces)).collect();
+        let places: Vec<Cluster> = places_of(kinds);
         let of_name = |name: &PlaneName| match name.kind {
             Some(kind) => (name.to_string(), vec![cluster.at(kind, namespaces)]),
+            None if name.is_any => (name.to_string(), places_of(any)),
             None => (name.to_string(), places.clone()),
         };
         let named: Vec<_> = names.iter().map(of_name).collect();
@@ -156,7 +176,7 @@ impl Lookup {
     pub fn refuse_doubt(&self) -> Result<(), Doubt> {
         let unsaid = self.named.as_ref().is_none_or(|named| named.iter().any(|(_, places)| places.len() > 1));
         if self.is_default && self.places.len() > 1 && unsaid {
-            return Err(Doubt { kinds: self.places.iter().map(Cluster::kind).collect() });
+            return Err(Doubt::of(self.places.iter().map(Cluster::kind)));
         }
         Ok(())
     }
@@ -218,8 +238,29 @@ impl Lookup {
             // A word that is nearly a kind's was taken for a name.
             known.extend(KINDS.iter().flat_map(|kind| [kind.kind.to_lowercase(), kind.word()]));
         }
-        let missing = missing.into_iter().map(|(name, error)| error.with_similar(name, &known).into());
+        let missing =
+            missing.into_iter().map(|(name, error)| self.of_kinds(name, error).with_similar(name, &known).into());
         Ok((planes, missing.chain(denied.into_iter().map(Into::into)).collect()))
+    }
+
+    /// Returns the error of a plane that doesn't exist; of one that was looked for among several kinds it names none of them.
+    fn of_kinds(&self, name: &str, error: cluster::Error) -> cluster::Error {
+        let places: Vec<_> =
+            self.named.iter().flatten().filter(|(named, _)| named == name).flat_map(|(_, at)| at).collect();
+        let are_builds = places.iter().all(|place| place.kind().family.is_kin(DEFAULT_KIND.family));
+        if are_builds || places.len() < 2 {
+            return error;
+        }
+        let what = format!("plane {}", visible(name));
+        let command = self.cluster.target().command("choreoctl get planes -A");
+        cluster::Error::NotFound { what, similar: Vec::new(), command }
+    }
+
+    /// Returns the error of a plane that is named and doesn't exist, with similar names.
+    pub async fn missing(&self, name: &str) -> cluster::Error {
+        let place = self.named.iter().flatten().find(|(named, _)| named == name).and_then(|(_, places)| places.first());
+        let error = place.unwrap_or(&self.cluster).no_plane(name);
+        self.of_kinds(name, error).with_similar(name, &self.known().await)
     }
 
     /// Returns what identifies the planes that are meant: of a name those of every kind that has it, or the first kind's
@@ -243,7 +284,7 @@ impl Lookup {
     pub async fn refuse_unborn(&self) -> anyhow::Result<()> {
         for (name, places) in self.named.iter().flatten().filter(|(_, places)| places.len() > 1) {
             if existing(name, places).await?.is_empty() {
-                return Err(Doubt { kinds: places.iter().map(Cluster::kind).collect() }.into());
+                return Err(Doubt::of(places.iter().map(Cluster::kind)).into());
             }
         }
         Ok(())
@@ -298,6 +339,9 @@ async fn served(cluster: &Cluster, kinds: &[&'static Kind]) -> Result<Vec<&'stat
         served => served?,
     };
     let known: Vec<_> = kinds.iter().copied().filter(|kind| served.contains(kind)).collect();
+    if known.is_empty() && kinds.len() == KINDS.len() {
+        return Err(cluster.no_kinds());
+    }
     Ok(if known.is_empty() { vec![DEFAULT_KIND] } else { known })
 }
 
@@ -358,6 +402,31 @@ mod tests {
         let lookup = look(&fake, &[], Namespaces::Context).await;
         let error = lookup.planes_as(None, |plane: Plane| plane).await.err().unwrap();
         assert!(matches!(error, Error::NoSuchKind { kind: "ClusterBuildPlane", .. }), "{error:?}");
+        let missing = lookup.missing("a").await.to_string();
+        assert_eq!(missing, "plane a does not exist");
+        let lookup = look(&fake, &["planes/a", "dp/b"], named("team")).await;
+        let (_, missing) = found(&lookup).await;
+        assert_eq!(
+            missing,
+            ["DataPlane a in the namespace team does not exist", "DataPlane b in the namespace team does not exist"]
+        );
+        for name in ["a", "b"] {
+            assert_eq!(
+                lookup.missing(name).await.to_string(),
+                format!("DataPlane {name} in the namespace team does not exist")
+            );
+        }
+        fake.serve(&kinds(&["dp", "cdp"]));
+        let lookup = look(&fake, &["planes", "a"], named("team")).await;
+        assert_eq!(found(&lookup).await.1, ["plane a does not exist"]);
+        let missing = lookup.missing("a").await;
+        assert_eq!(
+            (missing.to_string().as_str(), missing.hint().unwrap().contains("get planes -A")),
+            ("plane a does not exist", true)
+        );
+        fake.serve(&[]);
+        let none = Lookup::of(fake.cluster(), wanted(&["planes"]), Namespaces::All).await.err().unwrap();
+        assert_eq!(none.to_string(), "the cluster has no CRD of a plane");
         // Who may not ask which kinds there are may be allowed to read planes.
         fake.serve(&kinds(&["cbp"]));
         fake.forbid("GET /apis/openchoreo.dev/v1alpha1");
@@ -386,6 +455,9 @@ mod tests {
             look(&fake, words, Namespaces::Context).await.refuse_doubt().unwrap();
         }
         assert!(look(&fake, &["cbp/a", "a"], Namespaces::Context).await.refuse_doubt().is_err());
+        let any = look(&fake, &["planes/a"], Namespaces::Context).await;
+        assert_eq!(found(&any).await, (vec!["cbp/a".to_owned(), "cwp/a".to_owned()], vec![]));
+        any.refuse_doubt().unwrap();
         let name: PlaneName = "a".parse().unwrap();
         assert!(lookup.only(&name).await.err().unwrap().is::<Doubt>());
     }

@@ -299,6 +299,7 @@ impl PlaneArgs {
         match wanted.names.as_slice() {
             _ if wanted.kinds.as_ref().is_some_and(|kinds| kinds.len() != 1) => Err(WordsError::NotOne { wanted }),
             [] => Ok((None, wanted)),
+            [name] if name.is_any => Err(WordsError::NotOne { wanted }),
             [name] => Ok((Some(name.clone()), wanted)),
             _ => Err(WordsError::NotOne { wanted }),
         }
@@ -469,7 +470,7 @@ mod tests {
         assert!(asked.is_given() && asked.name().unwrap().0.is_none());
         asked.set_name("a");
         assert_eq!(titles([asked.key().unwrap()]), ["cop/a"]);
-        for words in [&[][..], &["dp"], &["cbp,dp", "a"], &["planes", "a"], &["a", "b"]] {
+        for words in [&[][..], &["dp"], &["cbp,dp", "a"], &["planes", "a"], &["planes/a"], &["a", "b"]] {
             let error = of(words).key().unwrap_err();
             assert!(matches!(error, WordsError::NotOne { .. }), "{words:?}: {error}");
             assert_eq!(error.hint().is_some(), words == ["dp"], "{words:?}");

@@ -231,7 +231,7 @@ impl Error {
                 format!("ask for the right to list {}, or see what is allowed: {command}", kind.crd_name())
             }
             Self::NoSuchKind { renamed: Some(other), .. } => format!(
-                "it has {other} instead: OpenChoreo 1.0 renamed the kind. Name it before the planes, such as `choreoctl get {}`",
+                "it has {other} instead: OpenChoreo 1.0 renamed the kind. Name it before the planes, such as `choreoctl get {}`, and rewrite manifests with `choreoctl migrate -f FILE`",
                 other.to_lowercase()
             ),
             Self::NoSuchKind { command, .. } => {

@@ -15,7 +15,7 @@ use crate::plane::{DEFAULT_KIND, Kind, Scope};
 use crate::text::visible;
 
 /// The kind that a status means, which names it by its plural.
-fn singular(plural: &str, kind: &Kind) -> String {
+pub(super) fn singular(plural: &str, kind: &Kind) -> String {
     match plural == kind.plural {
         true if kind == DEFAULT_KIND => "plane".into(),
         true => kind.kind.into(),
@@ -78,6 +78,16 @@ impl Error {
         Self::NoSuchKind { kind: kind.kind, renamed: None, command }
     }
 
+    /// A plane of a kind that doesn't exist.
+    pub(super) fn no_plane(target: &Target, kind: &'static Kind, what: String) -> Self {
+        let command = match (kind == DEFAULT_KIND, kind.scope) {
+            (true, _) => "choreoctl get".to_owned(),
+            (false, Scope::Cluster) => format!("choreoctl get {}", kind.word()),
+            (false, Scope::Namespaced) => format!("choreoctl get {} -A", kind.word()),
+        };
+        Self::NotFound { what, similar: Vec::new(), command: target.command(&command) }
+    }
+
     fn of_status(status: Status, target: &Target, kind: &'static Kind) -> Self {
         let message = visible(&status.message).into_owned();
         let (name, of, causes) =
@@ -91,14 +101,7 @@ impl Error {
             }
             (403, _) => Self::Forbidden { message, command: target.command("kubectl auth can-i --list") },
             (404, _) if name.is_empty() => Self::no_such_kind(target, kind),
-            (404, _) if of == kind.plural => {
-                let command = match (kind == DEFAULT_KIND, kind.scope) {
-                    (true, _) => "choreoctl get".to_owned(),
-                    (false, Scope::Cluster) => format!("choreoctl get {}", kind.word()),
-                    (false, Scope::Namespaced) => format!("choreoctl get {} -A", kind.word()),
-                };
-                Self::NotFound { what: what(), similar: Vec::new(), command: target.command(&command) }
-            }
+            (404, _) if of == kind.plural => Self::no_plane(target, kind, what()),
             (404, _) => Self::NoSource { what: what(), command: target.command("kubectl get namespaces") },
             (409, "AlreadyExists") => Self::Exists { what: what() },
             (409, _) if causes.iter().any(|cause| cause.reason == "FieldManagerConflict") => {

@@ -10,6 +10,7 @@ use tower::BoxError;
 
 use super::connection::{Cluster, Namespaces};
 use super::error::{Error, Rejection, Unlisted};
+use super::explain::singular;
 use crate::plane::{DryRun, KINDS, Kind, Plane, Selector, Unreadable};
 use crate::text::visible;
 
@@ -239,13 +240,7 @@ impl Cluster {
     /// Like [`Cluster::plane`], without a look for similar names.
     pub async fn exact_plane<T: PlaneObject>(&self, name: &str) -> Result<T, Error> {
         let answer = self.request(Request::get(format!("{}/{name}", self.path())).body(Vec::new())).await;
-        let plane: T = answer.map_err(|error| match (error, &self.namespace) {
-            (Error::NotFound { what, similar, command }, Some(namespace)) => {
-                let what = format!("{what} in the namespace {}", visible(namespace));
-                Error::NotFound { what, similar, command }
-            }
-            (error, _) => error,
-        })?;
+        let plane: T = answer.map_err(|error| if error.is_not_found() { self.no_plane(name) } else { error })?;
         self.recognize(&plane)?;
         let (.., found) = plane.identity();
         if found != name {
@@ -254,6 +249,19 @@ impl Cluster {
         }
         self.heed(&plane);
         Ok(plane)
+    }
+
+    /// Returns the error of a plane of this name that doesn't exist.
+    pub fn no_plane(&self, name: &str) -> Error {
+        let place = self.namespace.as_ref().map(|namespace| format!(" in the namespace {}", visible(namespace)));
+        let what = format!("{} {}{}", singular(self.kind.plural, self.kind), visible(name), place.unwrap_or_default());
+        Error::no_plane(&self.target, self.kind, what)
+    }
+
+    /// Returns the error of a cluster that has none of the kinds.
+    pub fn no_kinds(&self) -> Error {
+        let command = self.target.command("kubectl get crd");
+        Error::NoSuchKind { kind: "CRD of a plane", renamed: None, command }
     }
 
     /// Fails where an object is no plane.

@@ -242,7 +242,7 @@ impl Watch {
             return Ok(None);
         }
         if !self.synced {
-            return Err(error);
+            return Err(self.cluster.explain(error).await);
         }
         if matches!(error, Error::Unauthorized { .. })
             && let Ok(cluster) = self.cluster.reconnect().await

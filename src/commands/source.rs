@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use crate::args::{Chosen, Lookup, NoPlaneCluster, PlaneCluster, PlaneClusterArgs, Session};
+use crate::args::{Chosen, Doubt, Lookup, NoPlaneCluster, PlaneCluster, PlaneClusterArgs, Session};
 use crate::cluster::{Cluster, Namespaces};
 use crate::estate::AgentFacts;
 use crate::gateway;
@@ -39,7 +39,9 @@ impl<'s> SourceReader<'s> {
         let wanted = Wanted { names: vec![name.clone()], ..Wanted::default() };
         let lookup = Lookup::of(self.cluster()?.clone(), wanted, self.namespaces.clone()).await?;
         let (mut planes, mut missing) = lookup.planes_as(None, |plane: Plane| plane).await?;
-        lookup.refuse_doubt().or_else(|doubt| if planes.len() > 1 { Err(doubt) } else { Ok(()) })?;
+        if planes.len() > 1 {
+            return Err(Doubt::of(planes.iter().map(|plane| plane.kind)).into());
+        }
         match planes.pop() {
             Some(plane) => Ok(plane),
             None => Err(missing.pop().unwrap_or_else(|| anyhow::anyhow!("there is no plane {name}"))),

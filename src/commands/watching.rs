@@ -10,7 +10,6 @@ use tokio::time::Instant;
 use super::error::tell_missing;
 use super::watched::Watched;
 use crate::args::{ChoiceArgs, Session};
-use crate::cluster::Error;
 use crate::manifest::json_line;
 use crate::plane::{Span, StateFilter};
 use crate::render::Identity;
@@ -68,10 +67,7 @@ pub async fn watch(
         };
         view.show(&changes, &watched, watch.now())?;
         if let Some(missing) = watched.missing() {
-            let command = lookup.cluster.target().command("choreoctl get planes");
-            let error = Error::NotFound { what: format!("plane {missing}"), similar: Vec::new(), command };
-            let error = error.with_similar(&missing, &lookup.known().await);
-            return Ok(tell_missing(&[error.into()], &session.term));
+            return Ok(tell_missing(&[lookup.missing(&missing).await.into()], &session.term));
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Ok(Exit::TimedOut);

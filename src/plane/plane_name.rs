@@ -17,6 +17,8 @@ const ANY: &str = "plane";
 pub struct PlaneName {
     /// None where no word tells.
     pub kind: Option<&'static Kind>,
+    /// Whether a plane of any kind is meant, as the word for all kinds says.
+    pub is_any: bool,
     name: String,
 }
 
@@ -40,13 +42,14 @@ impl FromStr for PlaneName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        let is_any = text.split_once('/').is_some_and(|(word, _)| word.eq_ignore_ascii_case(ALL));
         let (kind, name) = match text.split_once('/') {
             None => (None, text),
-            Some((ANY | ALL, name)) => (None, name),
+            Some((word, name)) if word == ANY || is_any => (None, name),
             Some((word, name)) => (Some(Kind::of_word(word).ok_or_else(|| no_kind(word))?), name),
         };
         if is_dns_subdomain(name) {
-            Ok(Self { kind, name: name.to_owned() })
+            Ok(Self { kind, is_any, name: name.to_owned() })
         } else {
             Err("a name has lower-case letters, digits, hyphens and dots, and a letter or digit at both ends".into())
         }
@@ -60,8 +63,11 @@ impl fmt::Display for PlaneName {
 }
 
 fn no_kind(word: &str) -> String {
-    let kinds: Vec<_> = KINDS.iter().map(|kind| kind.kind.to_lowercase()).collect();
-    format!("{} is no kind of plane: one of {}", crate::text::visible(word), kinds.join(", "))
+    let kinds = KINDS.iter().map(|kind| kind.kind.to_lowercase()).collect::<Vec<_>>().join(", ");
+    if word.eq_ignore_ascii_case(ALL) {
+        return format!("{ALL} means all kinds, and one is needed: one of {kinds}");
+    }
+    format!("{} is no kind of plane: one of {kinds}", crate::text::visible(word))
 }
 
 /// A word on the command line: kinds, or a plane's name.
@@ -72,15 +78,19 @@ impl Word {
     fn kinds(&self) -> Option<Vec<&'static Kind>> {
         Kind::of_words(&self.0)
     }
+
+    /// Whether it means all kinds.
+    fn is_all(&self) -> bool {
+        self.kinds().is_some_and(|kinds| kinds.len() == KINDS.len())
+    }
 }
 
 impl Kind {
     /// Returns the kinds that words joined by commas name; none where one of them names none.
     pub fn of_words(words: &str) -> Option<Vec<&'static Self>> {
-        if words.eq_ignore_ascii_case(ALL) {
-            return Some(KINDS.iter().collect());
-        }
-        words.split(',').map(Self::of_word).collect()
+        let is_all = |word: &str| word.eq_ignore_ascii_case(ALL);
+        let named: Option<Vec<_>> = words.split(',').filter(|word| !is_all(word)).map(Self::of_word).collect();
+        if words.split(',').any(is_all) { named.map(|_| KINDS.iter().collect()) } else { named }
     }
 }
 
@@ -92,7 +102,7 @@ impl FromStr for Word {
         if word.kinds().is_none() {
             match text.split_once(',') {
                 Some(_) if !text.contains('/') => {
-                    let unknown = text.split(',').find(|word| Kind::of_word(word).is_none()).unwrap_or_default();
+                    let unknown = text.split(',').find(|word| Kind::of_words(word).is_none()).unwrap_or_default();
                     return Err(no_kind(unknown));
                 }
                 _ => drop(text.parse::<PlaneName>()?),
@@ -132,7 +142,7 @@ impl Wanted {
     pub fn of(words: &[Word]) -> Result<Self, String> {
         let kinds = words.first().and_then(Word::kinds);
         let names = if kinds.is_some() { &words[1..] } else { words };
-        let is_all = kinds.is_some() && words[0].0.eq_ignore_ascii_case(ALL);
+        let is_all = words.first().is_some_and(Word::is_all);
         let only = match kinds.as_deref() {
             Some([only]) => Some(*only),
             _ => None,
@@ -194,6 +204,10 @@ mod tests {
         assert_eq!((kinds(&two).unwrap().len(), two.names[0].kind), (2, None));
         let all = wanted(&["planes"]).unwrap();
         assert!(all.is_all && all.names.is_empty() && all.kinds.unwrap().len() == KINDS.len());
+        assert!(wanted(&["cdp,Planes"]).unwrap().is_all && Kind::of_words("pods,planes").is_none());
+        assert!("planes".parse::<KindWord>().unwrap_err().starts_with("planes means all kinds, and one is needed"));
+        let any = wanted(&["Planes/a", "plane/b"]).unwrap().names;
+        assert_eq!([(any[0].kind, any[0].is_any), (any[1].kind, any[1].is_any)], [(None, true), (None, false)]);
         let none = wanted(&["a", "dp"]).unwrap();
         assert_eq!((none.kinds.clone(), none.names.len()), (None, 2));
         assert_eq!(wanted(&["a", "dp/b"]).unwrap().names[1].kind.unwrap().kind, "DataPlane");

@@ -111,6 +111,7 @@ fn of_release(release: &str) {
         every_verb(at, kind, release);
     }
     let other = if release == "v0.17" { ("cwp", "ClusterBuildPlane") } else { ("cbp", "ClusterWorkflowPlane") };
+    at.run(&["wait", other.0, "x", "--timeout", "5s"]).expect(2).says(&[&format!("it has {} instead", other.1)]);
     at.run(&["get", other.0]).expect(2).says(&["the cluster has no Cluster", &format!("it has {} instead", other.1)]);
 }
 
@@ -262,6 +263,18 @@ fn all_kinds_are_told_apart_side_by_side() {
     at.run(&["create", "two", "--client-ca-secret", "default/none"]).expect(2).says(&["no word says which is meant"]);
     at.run(&["create", "cwp", "two", "--client-ca-secret", "default/none"]).expect(0);
     at.run(&["get", "planes", "one", "-A"]).expect(2).says(&["leave --all-namespaces out"]);
+    assert_eq!(at.run(&["get", "planes/one", "-o", "name"]).expect(0).stdout.lines().count(), 4);
+    assert_eq!(at.run(&["get", "planes,cdp", "one", "-o", "name"]).expect(0).stdout.lines().count(), 4);
+    let deleted = at.run(&["delete", "planes/one", "--dry-run", "client"]).expect(0).stdout;
+    assert_eq!(deleted.lines().filter(|line| line.contains("/one deleted")).count(), 4, "{deleted}");
+    for verb in [&["create", "planes/two", "--client-ca-secret", "default/none"][..], &["bootstrap", "planes/two"]] {
+        at.run(verb).expect(2).says(&["one plane is to be named"]);
+    }
+    let missing = "error: plane none does not exist";
+    at.run(&["get", "planes", "none", "-n", "team"]).expect(3).says(&[missing, "choreoctl get planes -A"]);
+    at.run(&["watch", "planes/none"]).expect(3).says(&[missing, "choreoctl get planes -A"]);
+    let missing = "error: DataPlane none in the namespace team does not exist";
+    at.run(&["watch", "dp/none", "-n", "team"]).expect(3).says(&[missing, "choreoctl get dp -A"]);
     let both = ["cbp/one: Unreported", "cwp/one: Unreported"];
     at.run(&["wait", "one", "--for", "deleted", "--timeout", "0"]).expect(124).says(&both);
     at.run(&["wait", "one", "--for", "exists", "--timeout", "0"]).expect(0);
