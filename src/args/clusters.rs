@@ -11,7 +11,7 @@ use super::planes::PlaneArgs;
 use super::session::Session;
 use crate::cluster::{self, Cluster};
 use crate::complete;
-use crate::plane::{Family, PlaneKey};
+use crate::plane::{CONTROL_NAMESPACE, Family, PlaneKey};
 use crate::text::shell_quoted;
 
 /// The plane's cluster, for commands that need it beside the control plane's.
@@ -133,7 +133,7 @@ impl PlaneClusterArgs {
 #[derive(Args, Clone, Debug)]
 pub struct ControlArgs {
     /// Namespace of the control plane
-    #[arg(long, value_name = "NAMESPACE", default_value = "openchoreo-control-plane", value_parser = namespace)]
+    #[arg(long, value_name = "NAMESPACE", default_value = CONTROL_NAMESPACE, value_parser = namespace)]
     pub control_namespace: String,
 }
 

@@ -11,7 +11,8 @@ use super::{error_text, remains};
 use crate::args::{ChangeArgs, Lookup, PlaneClusterArgs, PlanesArgs, Session};
 use crate::cluster::{Cluster, Error, Event, Namespaces};
 use crate::doctor::{held, lockout};
-use crate::plane::{DEFAULT_KIND, DryRun, Kind, Plane, Span};
+use crate::estate::{Remover, running_release};
+use crate::plane::{CONTROL_NAMESPACE, DEFAULT_KIND, DryRun, Kind, Plane, Span};
 use crate::term::{Exit, Term, Waiting};
 use crate::text::visible;
 
@@ -108,9 +109,14 @@ async fn wait(cluster: &Cluster, mut planes: Vec<Plane>, timeout: Span, term: &T
     let started = Instant::now();
     let deadline = (timeout.seconds() > 0).then(|| started + timeout.duration());
     let mut waiting: Option<Waiting> = None;
-    // Only planes of kinds that have a successor can be left without a controller.
-    let is_old = planes.iter().any(|plane| plane.kind.successor().is_some());
-    let served = if is_old { cluster.served_kinds().await.unwrap_or_default() } else { Vec::new() };
+    // Only planes of kinds that not all releases have can be left without a controller.
+    let (served, running) = if planes.iter().any(|plane| plane.kind.family.releases.len() == 1) {
+        tokio::join!(cluster.served_kinds(), running_release(cluster, CONTROL_NAMESPACE))
+    } else {
+        (Ok(Vec::new()), None)
+    };
+    let served = served.unwrap_or_default();
+    let remover = |kind: &Kind| Remover::of(kind, running, &served);
     loop {
         let wake = if waiting.is_none() { started + PATIENCE } else { Instant::now() + Waiting::EVERY };
         let wake = deadline.map_or(wake, |deadline| wake.min(deadline));
@@ -133,24 +139,22 @@ async fn wait(cluster: &Cluster, mut planes: Vec<Plane>, timeout: Span, term: &T
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             drop(waiting);
-            term.error(&format!("the time ran out: {}", told(&planes, &served)));
+            term.error(&format!("the time ran out: {}", told(&planes, remover)));
             return Ok(false);
         }
         match &mut waiting {
-            Some(waiting) => waiting.remind(&format!("still there: {}", told(&planes, &served))),
-            None if started.elapsed() >= PATIENCE => waiting = Some(term.wait(&told(&planes, &served))),
+            Some(waiting) => waiting.remind(&format!("still there: {}", told(&planes, remover))),
+            None if started.elapsed() >= PATIENCE => waiting = Some(term.wait(&told(&planes, remover))),
             None => {}
         }
     }
 }
 
-/// What holds planes that should be gone. `served` are the kinds that the cluster has: with that which took the
-/// place of a plane's, no controller is taken to be left for the plane.
-fn told(planes: &[Plane], served: &[&'static Kind]) -> String {
-    let words = planes.iter().map(|plane| {
-        let replaced_by = plane.kind.successor().filter(|kind| served.contains(kind));
-        format!("{} {}", visible(plane.name()), held(plane, replaced_by))
-    });
+/// What holds planes that should be gone. `remover` says who removes the finalizer of a kind.
+fn told(planes: &[Plane], remover: impl Fn(&Kind) -> Remover) -> String {
+    let words = planes
+        .iter()
+        .map(|plane| format!("{} {}", visible(plane.name()), held(plane, remover(plane.kind), CONTROL_NAMESPACE)));
     words.collect::<Vec<_>>().join("; ")
 }
 
@@ -165,10 +169,11 @@ mod tests {
             serde_json::from_value(json!({"metadata": {"name": name, "finalizers": finalizers}})).unwrap()
         };
         let planes = [plane("a", &[]), plane("b", &["x/y"]), plane("c", &[DEFAULT_KIND.finalizer])];
-        let running = told(&planes, &[]);
+        let running = told(&planes, |_| Remover::Controller);
         assert!(running.starts_with("a is going; b is held by the finalizer x/y; c is held by "), "{running}");
         assert!(running.ends_with("are both running?"), "{running}");
         let successors: Vec<_> = DEFAULT_KIND.successor().into_iter().collect();
-        assert!(told(&planes, &successors).contains("no controller removes it: ClusterWorkflowPlane"));
+        let unknown = told(&planes, |kind| Remover::of(kind, None, &successors));
+        assert!(unknown.contains("if OpenChoreo is v1.0 or later, no controller removes it"), "{unknown}");
     }
 }

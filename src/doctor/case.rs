@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use crate::cluster::{AgentPod, LET_IN, Target};
 use crate::estate::{
-    AgentFacts, Controller, DeployedGateway, Facts, Few, GatewayLog, Pair, Running, ServerCa, Unavailable,
+    AgentFacts, Controller, DeployedGateway, Facts, Few, GatewayLog, Pair, Remover, Running, ServerCa, Unavailable,
 };
 use crate::gateway::{Counted, GatewayUrl, PlaneTypes, ProbeError, Reply};
 use crate::pki::{Certificate, Remaining, Verdict};
-use crate::plane::{Kind, NamespacedName, Release};
+use crate::plane::{NamespacedName, Release};
 
 pub struct Case {
     /// Whether the plane itself could be read.
@@ -37,6 +37,8 @@ pub struct Shared {
     /// The Deployments of the gateway and of the controller, where one of them does not run because it is scaled to zero.
     pub idle_gateway: Option<String>,
     pub idle_controller: Option<String>,
+    /// The release of the controller; looked for where a plane is being deleted.
+    pub running: Option<Release>,
     /// The controller, where it presents a certificate to the gateway.
     pub controller: Result<Option<Controller>, Unavailable>,
     /// The gateway's Services and pods; none where it has no Service here.
@@ -169,13 +171,12 @@ impl Case {
         told.unwrap_or_else(|| self.deployed()?.release)
     }
 
-    /// What took the place of the plane's kind, where the control plane's release has no controller for it any more, or not
-    /// yet. Where the release is unknown, by what the cluster serves.
-    pub fn replaced_by(&self) -> Option<&'static Kind> {
-        let kind = self.facts.plane.kind;
-        match self.release() {
-            Some(release) => kind.in_release(release).filter(|other| *other != kind),
-            None => self.facts.successor,
+    /// Who removes the plane's finalizer: by the release of the controller, else of the gateway, else by what the cluster
+    /// serves.
+    pub fn remover(&self) -> Remover {
+        match self.shared.running.or_else(|| self.release()) {
+            Some(release) => Remover::of(self.facts.plane.kind, Some(release), &[]),
+            None => self.facts.remover,
         }
     }
 

@@ -733,6 +733,20 @@ static FAULTS: &[Row] = &[
         "fail deletion",
     ),
     row(
+        "held by the finalizer of a controller that an upgrade has not replaced yet",
+        |at| {
+            at.held();
+            let labels = json!({"app.kubernetes.io/component": "controller-manager"});
+            let metadata = json!({"name": "controller", "namespace": CONTROL, "labels": labels, "annotations": {}});
+            let containers = json!([{"name": "manager", "image": "example.com/controller:v0.17.0"}]);
+            let pod =
+                json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": containers}});
+            at.add("control", pod);
+            at.live = Some(later);
+        },
+        "fail deletion, fail plane-type-known",
+    ),
+    row(
         "held while nobody reports",
         |at| {
             at.stale();

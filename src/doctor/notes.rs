@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::deletion::held;
 use crate::estate::Facts;
 use crate::pki::{Defect, DefectKind, SOON};
-use crate::plane::{DEFAULT_OBSERVABILITY, Plane, ROTATION, Release, Scope, State};
+use crate::plane::{CONTROL_NAMESPACE, DEFAULT_OBSERVABILITY, Plane, ROTATION, Release, Scope, State};
 use crate::text::visible;
 use crate::validate;
 
@@ -102,7 +102,7 @@ fn state(facts: &Facts) -> State {
 
 fn deletion_held(facts: &Facts) -> Option<String> {
     (state(facts) == State::Deleting)
-        .then(|| format!("it is being deleted, and {}", held(&facts.plane, facts.successor)))
+        .then(|| format!("it is being deleted, and {}", held(&facts.plane, facts.remover, CONTROL_NAMESPACE)))
 }
 
 fn report_stale(facts: &Facts) -> Option<String> {
@@ -243,7 +243,7 @@ fn generation_behind(facts: &Facts) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::estate::{ClientCa, Few, Peers, Unavailable};
+    use crate::estate::{ClientCa, Few, Peers, Remover, Unavailable};
     use crate::pki::{KeyAlgorithm, ca};
     use crate::plane::{Kind, Plane, Span};
     use rcgen::CertificateParams;
@@ -284,7 +284,7 @@ A8Beo0IXEy1I8uqKsr4eKJ3hLNcIHf7k56M5QCQKxcqfcSRUZF77jWrSNjGde7OI
             same_ca: Few::default(),
             other_scope: Ok(()),
             events: Ok(vec![]),
-            successor: None,
+            remover: Remover::default(),
             now,
         }
     }

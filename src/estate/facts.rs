@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use super::client_ca::{CaPlace, ClientCa, read_cas};
 use super::control::{Events, PlaneEvent, observability_planes};
 use super::neighbours::{Few, Neighbour, Neighbours, Peers};
+use super::remover::{Remover, running_release};
 use super::source::Source;
 use super::unavailable::Unavailable;
-use crate::plane::{KINDS, Kind, Plane, PlaneKey};
+use crate::plane::{CONTROL_NAMESPACE, KINDS, Kind, Plane, PlaneKey};
 
 /// All that is known of one plane in the control plane.
 #[derive(Clone, Debug)]
@@ -26,9 +27,8 @@ pub struct Facts {
     /// The observability plane that is used, if it exists.
     pub observability_plane: Result<Option<PlaneKey>, Unavailable>,
     pub events: Result<Vec<PlaneEvent>, Unavailable>,
-    /// What took the place of the plane's kind in a later release, where the cluster serves that, too; looked for where the
-    /// plane is being deleted.
-    pub successor: Option<&'static Kind>,
+    /// Who removes the plane's finalizer; looked for where the plane is being deleted.
+    pub remover: Remover,
     pub now: Timestamp,
 }
 
@@ -65,7 +65,7 @@ impl Facts {
             other_scope: Err(why.clone()),
             observability_plane: Err(why.clone()),
             events: Err(why.clone()),
-            successor: None,
+            remover: Remover::default(),
             now,
             plane,
         }
@@ -92,8 +92,8 @@ pub struct Surroundings {
     unlisted: HashMap<&'static Kind, Unavailable>,
     cas: HashMap<CaPlace, ClientCa>,
     observability: HashMap<PlaneKey, Result<bool, Unavailable>>,
-    /// The kinds that took the place of others, and are served.
-    successors: Vec<&'static Kind>,
+    /// Who removes the finalizers of the kinds of planes that are being deleted.
+    removers: HashMap<&'static Kind, Remover>,
     now: Timestamp,
 }
 
@@ -106,12 +106,18 @@ fn is_deleted(plane: &Plane) -> bool {
     plane.metadata.deletion_timestamp.is_some()
 }
 
-/// The kinds that took the place of those of planes that are being deleted, and are served.
-async fn successors(source: &impl Source, planes: &[Plane]) -> Vec<&'static Kind> {
-    let kinds = planes.iter().filter(|plane| is_deleted(plane)).filter_map(|plane| plane.kind.successor());
-    let kinds: BTreeSet<_> = kinds.collect();
+/// Who removes the finalizers of planes that are being deleted, where their kind has another name in another release.
+async fn removers(source: &impl Source, planes: &[Plane]) -> HashMap<&'static Kind, Remover> {
+    let going = planes.iter().filter(|plane| is_deleted(plane)).map(|plane| plane.kind);
+    let kinds: BTreeSet<_> = going.filter(|kind| kind.family.releases.len() == 1).collect();
+    if kinds.is_empty() {
+        return HashMap::new();
+    }
     let served = async |kind: &'static Kind| source.served(kind).await.is_ok().then_some(kind);
-    join_all(kinds.into_iter().map(served)).await.into_iter().flatten().collect()
+    let successors = join_all(kinds.iter().filter_map(|kind| kind.successor()).map(served));
+    let (running, served) = tokio::join!(running_release(source, CONTROL_NAMESPACE), successors);
+    let served: Vec<_> = served.into_iter().flatten().collect();
+    kinds.into_iter().map(|kind| (kind, Remover::of(kind, running, &served))).collect()
 }
 
 impl Surroundings {
@@ -130,8 +136,8 @@ impl Surroundings {
             (kind, listed)
         }));
         let observability = planes.iter().flat_map(Plane::observability_planes);
-        let (listed, observability, successors) =
-            tokio::join!(listed, observability_planes(source, observability), successors(source, planes));
+        let (listed, observability, removers) =
+            tokio::join!(listed, observability_planes(source, observability), removers(source, planes));
         let (mut all, mut unlisted) = (Vec::new(), HashMap::new());
         for (kind, listed) in listed {
             // Who may read some planes and not list them knows of these.
@@ -153,7 +159,7 @@ impl Surroundings {
         let planes = all.into_iter();
         let planes = planes.map(|(key, plane_id, place)| Neighbour { key, plane_id, ca: cas.get(&place).cloned() });
         let neighbours = Neighbours::new(planes);
-        Self { neighbours, unlisted, cas, observability, successors, now: source.now() }
+        Self { neighbours, unlisted, cas, observability, removers, now: source.now() }
     }
 
     /// Whether all planes of a kind are known.
@@ -185,7 +191,7 @@ impl Surroundings {
             other_scope: self.listed(plane.kind.other_scope()),
             observability_plane: self.observability(&plane),
             events: Ok(Vec::new()),
-            successor: plane.kind.successor().filter(|kind| is_deleted(&plane) && self.successors.contains(kind)),
+            remover: self.removers.get(plane.kind).copied().unwrap_or_default(),
             now: self.now,
             plane,
         }

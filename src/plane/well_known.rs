@@ -31,4 +31,5 @@ pub const GATEWAY_EXTERNAL: &str = "cluster-gateway-external";
 /// The container in the gateway's pods.
 pub const GATEWAY_CONTAINER: &str = "cluster-gateway";
 /// The controller's leader election.
+pub const CONTROL_NAMESPACE: &str = "openchoreo-control-plane";
 pub const LEASE: &str = "43500532.openchoreo.dev";

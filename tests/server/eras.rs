@@ -253,6 +253,16 @@ fn planes_of_an_older_release_are_told_what_became_of_their_kind() {
     deleted.says(&words);
     let page = at.control.run(&["describe", "cbp/old"]).expect(0).stdout;
     assert!(words.iter().all(|word| page.contains(word)), "{page}");
+    // Where a controller of v0.x still runs, it lets go of it, whatever is served.
+    let manager = "/api/v1/namespaces/openchoreo-control-plane/pods/former-manager";
+    let container = json!({"name": "manager", "image": "example.com/controller:v0.17.0"});
+    let labels = json!({"app.kubernetes.io/component": "controller-manager"});
+    let metadata = json!({"name": "former-manager", "namespace": "openchoreo-control-plane", "labels": labels});
+    let spec = json!({"containers": [container]});
+    at.control.api().write(manager, &json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}));
+    let page = at.control.run(&["describe", "cbp/old"]).expect(0).stdout;
+    assert!(page.contains("are both running?") && !page.contains("kubectl patch"), "{page}");
+    at.control.api().delete(manager);
     let told = doctor().expect(1).json();
     assert_eq!(told["planes"][0]["rootCause"], "deletion", "{told:#}");
     let checks = told["planes"][0]["checks"].as_array().unwrap();

@@ -3,7 +3,7 @@
 use super::outcome::{Hint, Outcome, Unchecked};
 use crate::cluster::grant;
 use crate::doctor::case::Case;
-use crate::doctor::deletion::held;
+use crate::doctor::deletion::{End, either, held};
 use crate::doctor::ground::Ground;
 use crate::estate::{Cause, Unavailable};
 use crate::manifest::{parse, to_yaml};
@@ -82,10 +82,11 @@ pub fn deletion(case: &Case) -> Outcome {
     if plane.metadata.deletion_timestamp.is_none() {
         return Outcome::pass("it is not being deleted");
     }
-    let held = held(plane, case.replaced_by());
+    let held = held(plane, case.remover(), &case.shared.control_namespace);
     let outcome = Outcome::fail(format!("it is being deleted, and {}", held.why));
-    match held.remove {
-        Some(command) => outcome.fix(case.control(&command)),
+    match held.end {
+        Some(End::Remove(command)) => outcome.fix(case.control(&command)),
+        Some(End::Depends { remove, start }) => outcome.advice(either(&case.control(&remove), &case.control(&start))),
         None => {
             let idle = [&case.shared.idle_gateway, &case.shared.idle_controller].into_iter().flatten();
             let outcome = idle.fold(outcome, |outcome, name| outcome.hint(case.scale(name)));
