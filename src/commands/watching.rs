@@ -42,6 +42,10 @@ pub async fn watch(
 ) -> anyhow::Result<Exit> {
     let lookup = choice.connect(session).await?;
     let mut watch = lookup.watch(choice.selector.as_ref());
+    if choice.names()?.is_empty() {
+        watch = watch.of_what_may_be_listed();
+    }
+    let mut exit = Exit::Done;
     let format = format.unwrap_or(if session.term.redraws() { Format::Table } else { Format::Lines });
     let mut view = View {
         term: session.term.clone(),
@@ -63,8 +67,11 @@ pub async fn watch(
         let changes = tokio::select! {
             event = watch.next() => watched.take(event?, watch.now()),
             () = tokio::time::sleep_until(wake) => watched.pass(watch.now()),
-            () = &mut gone => return Ok(Exit::Done),
+            () = &mut gone => return Ok(exit),
         };
+        for unlisted in watch.take_unlisted() {
+            exit = tell_missing(&[Error::from(unlisted).into()], &session.term);
+        }
         view.show(&changes, &watched, watch.now())?;
         if let Some(missing) = watched.missing() {
             return Ok(tell_missing(&[lookup.missing(&missing).await.into()], &session.term));
