@@ -255,15 +255,29 @@ fn manifests_are_migrated_in_place_below_a_folder_or_through_a_pipe() {
     assert_eq!((read("a/a.yaml"), read("a/b/c.yml")), (migrated, text));
     let (code, out, _) = migrate(&["-f", "marked.yaml", "-f", "a"], "");
     assert!(
-        code == 1 && out.contains("marked.yaml:1: by hand: the file is left as it is") && read("marked.yaml") == marked,
+        code == 1
+            && out.contains("marked.yaml:1: by hand: the file is left as it is: it begins with a byte order mark")
+            && read("marked.yaml") == marked,
         "{out}"
     );
+    let (code, _, error) = migrate(&["-f", "marked.yaml", "-o", "a/a.yaml"], "");
+    assert!(code == 2 && error.contains("a/a.yaml is not a folder"), "{error}");
+    let (_, _, error) = migrate(&["-f", "a/b/c.yml", "-f", "a/b/c.yml"], "");
+    assert!(error.ends_with("next: choreoctl validate a/b/c.yml --release v1.2\n"), "{error}");
+    std::fs::remove_dir_all(folder.path().join("a/b")).unwrap();
     std::fs::write(folder.path().join("a/bad.yaml"), b"\xff").unwrap();
     let (code, out, error) = migrate(&["-f", "a", "-R"], "");
     assert!(
-        code == 2 && out.contains("2 files, 1 changed") && error.contains("a/bad.yaml is not text"),
+        code == 2 && out.contains("1 file, nothing to change") && error.contains("a/bad.yaml is not text"),
         "{out}{error}"
     );
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("nowhere", folder.path().join("a/link.yaml")).unwrap();
+        std::os::unix::fs::symlink("user@host.1", folder.path().join("a/.#a.yaml")).unwrap();
+        let (code, _, error) = migrate(&["-f", "a"], "");
+        assert!(code == 2 && error.contains("a/link.yaml does not exist") && !error.contains(".#a"), "{error}");
+    }
 }
 
 #[test]

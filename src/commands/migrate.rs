@@ -1,13 +1,14 @@
 //! `choreoctl migrate`: carries manifests over from OpenChoreo v0.17 to v1.0 and later.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, ValueEnum as _, ValueHint};
 
 use super::error_text;
 use super::refusals::Refusal;
-use super::replaced::{Replaced, replace};
+use super::replaced::{Reason, Replaced, replace};
 use crate::args::{NewFilesArgs, Session, TextFormat};
 use crate::manifest::{self, Input, Manifest, json_text};
 use crate::migration::{Carried, Left, Survey, carry};
@@ -126,7 +127,12 @@ impl File {
             (Input::Stdin, _) => return term.bytes(after.unwrap_or(&self.before).text.as_bytes()),
             (Input::Path(_), Some(target)) => {
                 let folder = target.parent().unwrap_or(target);
-                std::fs::create_dir_all(folder).map_err(|source| StoreError::Write { path: shown(folder), source })?;
+                std::fs::create_dir_all(folder).map_err(|source| match source.kind() {
+                    ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+                        StoreError::NotFolder { path: shown(folder) }
+                    }
+                    _ => StoreError::Write { path: shown(folder), source },
+                })?;
                 manifest::write(target, &after.unwrap_or(&self.before).text)?;
             }
             (Input::Path(path), None) => {
@@ -134,10 +140,14 @@ impl File {
                     return Ok(());
                 };
                 match replace(path, &self.before.text, &after.text)? {
-                    Replaced::Not => {
-                        let message =
-                            "the file is left as it is: it is not plain UTF-8, or was changed just now".into();
-                        let help = "migrate it again, or with --out-dir".into();
+                    Replaced::Not(reason) => {
+                        let message = format!("the file is left as it is: {}", reason.text());
+                        let help = match reason {
+                            Reason::Encoding(_) => "migrate it with --out-dir, which writes plain UTF-8",
+                            Reason::ReadOnly => "make it writable, or migrate it with --out-dir",
+                            Reason::Changed => "migrate it again",
+                        };
+                        let help = help.into();
                         self.carried = Carried { left: vec![Left { line: 1, message, help }], ..Carried::default() };
                     }
                     replaced => replaced.warning(&self.before.file, "migrated").iter().for_each(|text| term.warn(text)),
@@ -152,8 +162,11 @@ impl Args {
     /// Where each file goes below the new folder, if there is one: as it is below the outermost folder that was read.
     ///
     /// # Errors
-    /// Before anything is written: two files would be one, or one exists and differs.
+    /// Before anything is written: the new folder is none, two files would be one, or one exists and differs.
     fn targets(&self, files: &[File]) -> anyhow::Result<Vec<Option<PathBuf>>> {
+        if let Some(folder) = self.new.given().filter(|folder| folder.exists() && !folder.is_dir()) {
+            return Err(StoreError::NotFolder { path: shown(folder) }.into());
+        }
         let mut taken = BTreeMap::new();
         let mut targets = Vec::new();
         for File { input, before, carried } in files {
@@ -206,10 +219,12 @@ fn report(args: &Args, files: &[File], term: &Term) -> anyhow::Result<()> {
     let changed = files.iter().any(|file| file.carried.after.is_some());
     if changed && args.dry_run.stores() && !args.files.contains(&Input::Stdin) {
         let written = args.new.given().map(|folder| vec![Input::Path(folder.to_owned())]);
+        let mut seen = HashSet::new();
         let paths: String = written
             .as_ref()
             .unwrap_or(&args.files)
             .iter()
+            .filter(|input| seen.insert(input.to_string()))
             .map(|path| format!(" {}", shell_quoted(&path.to_string())))
             .collect();
         term.note(&program(&format!("next: choreoctl validate{paths} --release v1.2")));

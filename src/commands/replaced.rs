@@ -10,14 +10,49 @@ pub enum Replaced {
     Done,
     /// It had this many hard links, of which the others still lead to the old content.
     Unlinked(u64),
-    /// It is as it was: it is not plain UTF-8, or was changed since it was read.
-    Not,
+    /// It is as it was.
+    Not(Reason),
+}
+
+/// Why a file is left as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// What was read is not byte by byte what the file has.
+    Encoding(&'static str),
+    ReadOnly,
+    Changed,
+}
+
+impl Reason {
+    /// Returns a clause whose subject is the file.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Encoding(text) => text,
+            Self::ReadOnly => "it is read-only",
+            Self::Changed => "it was changed just now",
+        }
+    }
+
+    fn of(path: &Path, read: &str) -> Option<Self> {
+        let input = Input::Path(path.to_owned());
+        let bytes = manifest::read_bytes(&input).unwrap_or_default();
+        if bytes == read.as_bytes() {
+            return path.metadata().is_ok_and(|there| there.permissions().readonly()).then_some(Self::ReadOnly);
+        }
+        let encoding = match bytes.as_slice() {
+            [0xef, 0xbb, 0xbf, ..] => "it begins with a byte order mark",
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "it is UTF-16",
+            _ => "it has carriage returns without a line feed",
+        };
+        let is_as_read = manifest::read_text(&input).is_ok_and(|text| text == read);
+        Some(if is_as_read { Self::Encoding(encoding) } else { Self::Changed })
+    }
 }
 
 /// Writes an edited text in the place of the one that was read.
 pub fn replace(path: &Path, read: &str, edited: &str) -> Result<Replaced, manifest::Error> {
-    if manifest::read_bytes(&Input::Path(path.to_owned())).ok().as_deref() != Some(read.as_bytes()) {
-        return Ok(Replaced::Not);
+    if let Some(reason) = Reason::of(path, read) {
+        return Ok(Replaced::Not(reason));
     }
     let links = links(path);
     manifest::write(path, edited)?;
@@ -32,7 +67,7 @@ impl Replaced {
             Self::Unlinked(links) => {
                 Some(format!("{file} had {links} hard links: the others still have the old content"))
             }
-            Self::Not => Some(format!("{file} is not {done}: it is not plain UTF-8, or was changed just now")),
+            Self::Not(reason) => Some(format!("{file} is not {done}: {}", reason.text())),
         }
     }
 }
@@ -54,10 +89,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.yaml");
         std::fs::write(&file, "old").unwrap();
-        assert_eq!(replace(&file, "other", "new").unwrap(), Replaced::Not);
+        assert_eq!(replace(&file, "other", "new").unwrap(), Replaced::Not(Reason::Changed));
         std::fs::hard_link(&file, folder.path().join("b.yaml")).unwrap();
         assert_eq!(replace(&file, "old", "new").unwrap(), Replaced::Unlinked(2));
         assert_eq!(replace(&file, "new", "newer").unwrap(), Replaced::Done);
+        for (bytes, part) in [
+            (&b"\xef\xbb\xbfold"[..], "a byte order mark"),
+            (b"\xff\xfeo\0l\0d\0", "UTF-16"),
+            (b"\xef\xbb\xbfother", "changed just now"),
+        ] {
+            std::fs::write(&file, bytes).unwrap();
+            let told = replace(&file, "old", "new").unwrap().warning("f", "fixed").unwrap();
+            assert!(told.starts_with("f is not fixed: it ") && told.ends_with(part), "{told}");
+            assert_eq!(std::fs::read(&file).unwrap(), bytes);
+        }
+        std::fs::write(&file, "old").unwrap();
+        let mut rights = file.metadata().unwrap().permissions();
+        rights.set_readonly(true);
+        std::fs::set_permissions(&file, rights).unwrap();
+        assert_eq!(replace(&file, "old", "new").unwrap(), Replaced::Not(Reason::ReadOnly));
         assert_eq!(links(Path::new("/nowhere")), 1);
     }
 }

@@ -130,11 +130,17 @@ fn walk(folder: &Path, recursive: bool, listed: &mut Listed) {
             if recursive {
                 walk(&path, recursive, listed);
             }
-        } else if is_manifest(&path) && (kind.is_file() || path.is_file()) {
+        // A link that leads nowhere is told when it is read; Emacs locks a file with one.
+        } else if is_manifest(&path) && (kind.is_file() || path.is_file() || is_dangling(&path, kind)) {
             listed.several |= kind.is_symlink();
             listed.inputs.push(Input::Path(path));
         }
     }
+}
+
+fn is_dangling(path: &Path, kind: FileType) -> bool {
+    let is_lock = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".#"));
+    kind.is_symlink() && !is_lock && path.metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// A file's text, decoded.

@@ -135,7 +135,7 @@ impl<'t> Run<'t> {
             Ok(replaced) => {
                 let warning = replaced.warning(&read.file, "fixed");
                 warning.iter().for_each(|warning| self.progress.aside(|| self.term.warn(warning)));
-                replaced != Replaced::Not
+                !matches!(replaced, Replaced::Not(_))
             }
             Err(error) => {
                 self.failed(&error.into());
