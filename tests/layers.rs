@@ -57,13 +57,18 @@ const ROOMS: [(&str, &[&str]); 18] = [
 /// Crates and calls that write to a stream or to the terminal.
 const WRITERS: [&str; 7] = ["io::stdout", "io::stderr", "println!", "eprintln!", "print!(", "indicatif::", "colored::"];
 
-/// The sources below a folder. What several tests of a room share stands in its `tests.rs`.
+/// Files of tests alone: what several tests of a room share, and doctor's table of faults.
+const TESTS: [&str; 2] = ["tests.rs", "faults.rs"];
+
+/// The sources below a folder.
 fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             sources(&path, files);
-        } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tests.rs") {
+        } else if path.extension().is_some_and(|ending| ending == "rs")
+            && !TESTS.iter().any(|tests| path.ends_with(tests))
+        {
             files.push(path);
         }
     }
