@@ -12,7 +12,7 @@ use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 
 use super::connection::Cluster;
-use super::error::Error;
+use super::error::{Error, Unlisted};
 use crate::plane::{Plane, PlaneKey, Selector};
 
 /// How long the server keeps one watch open; the bound on noticing that a connection went dead in silence is 5 s more.
@@ -290,13 +290,28 @@ pub struct Watches {
     begun: Option<Vec<Listing>>,
     /// Those that have lost the server.
     lost: BTreeSet<usize>,
+    /// Those whose planes may not be listed, where the others are shown all the same.
+    denied: BTreeSet<usize>,
+    is_part_enough: bool,
+    unlisted: Vec<Unlisted>,
 }
 
 impl Watches {
     /// Starts a watch in each place, on the planes that the selector chooses; on one only, where there is a name.
     pub fn start<'p>(places: impl Iterator<Item = (&'p Cluster, Option<Selector>, Option<String>)>) -> Self {
         let watches = places.map(|(cluster, selector, name)| Watch::start(cluster, selector, name)).collect();
-        Self { watches, begun: Some(Vec::new()), lost: BTreeSet::new() }
+        let (lost, denied) = (BTreeSet::new(), BTreeSet::new());
+        Self { watches, begun: Some(Vec::new()), lost, denied, is_part_enough: false, unlisted: Vec::new() }
+    }
+
+    /// The same, which goes on without the kinds that may not be listed.
+    pub fn of_what_may_be_listed(self) -> Self {
+        Self { is_part_enough: true, ..self }
+    }
+
+    /// Takes the kinds that were found not to be listable since the last call.
+    pub fn take_unlisted(&mut self) -> Vec<Unlisted> {
+        std::mem::take(&mut self.unlisted)
     }
 
     /// The API server's clock.
@@ -310,12 +325,34 @@ impl Watches {
     /// Those of the first lists.
     pub async fn next(&mut self) -> Result<Event, Error> {
         loop {
-            let events = self.watches.iter_mut().map(|watch| Box::pin(watch.next()));
-            let (event, from, _) = select_all(events).await;
-            if let Some(event) = self.take(event?, from) {
+            let watches = self.watches.iter_mut().enumerate().filter(|(at, _)| !self.denied.contains(at));
+            let events = watches.map(|(at, watch)| Box::pin(async move { (at, watch.next().await) }));
+            let ((from, event), ..) = select_all(events).await;
+            let event = match event {
+                Err(error) if self.is_part_enough && self.denied.len() + 1 < self.watches.len() => {
+                    self.unlisted.push(Unlisted::of(self.watches[from].cluster.kind(), error)?);
+                    self.denied.insert(from);
+                    self.begin()
+                }
+                event => self.take(event?, from),
+            };
+            if let Some(event) = event {
                 return Ok(event);
             }
         }
+    }
+
+    /// Returns the first lists as one, once all of them are there.
+    fn begin(&mut self) -> Option<Event> {
+        let begun = self.begun.take_if(|begun| begun.len() + self.denied.len() >= self.watches.len())?;
+        let mut listings = begun.into_iter();
+        let mut all = listings.next()?;
+        for listing in listings {
+            all.planes.extend(listing.planes);
+            all.places.extend(listing.places);
+            all.name = None;
+        }
+        Some(Event::Synced(all))
     }
 
     fn take(&mut self, event: Event, from: usize) -> Option<Event> {
@@ -328,17 +365,7 @@ impl Watches {
                 (Some(begun), Event::Synced(listing)) => {
                     begun.retain(|before| before.places != listing.places);
                     begun.push(listing);
-                    if begun.len() < self.watches.len() {
-                        return None;
-                    }
-                    let mut listings = self.begun.take()?.into_iter();
-                    let mut all = listings.next()?;
-                    for listing in listings {
-                        all.planes.extend(listing.planes);
-                        all.places.extend(listing.places);
-                        all.name = None;
-                    }
-                    Some(Event::Synced(all))
+                    self.begin()
                 }
                 (Some(begun), Event::Applied(plane)) => {
                     let key = plane.key();

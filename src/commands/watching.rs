@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::error::tell_missing;
 use super::watched::Watched;
 use crate::args::{ChoiceArgs, Session};
+use crate::cluster;
 use crate::manifest::json_line;
 use crate::plane::{Span, StateFilter};
 use crate::render::Identity;
@@ -42,6 +43,10 @@ pub async fn watch(
 ) -> anyhow::Result<Exit> {
     let lookup = choice.connect(session).await?;
     let mut watch = lookup.watch(choice.selector.as_ref());
+    if choice.names()?.is_empty() {
+        watch = watch.of_what_may_be_listed();
+    }
+    let mut exit = Exit::Done;
     let format = format.unwrap_or(if session.term.redraws() { Format::Table } else { Format::Lines });
     let mut view = View {
         term: session.term.clone(),
@@ -63,8 +68,11 @@ pub async fn watch(
         let changes = tokio::select! {
             event = watch.next() => watched.take(event?, watch.now()),
             () = tokio::time::sleep_until(wake) => watched.pass(watch.now()),
-            () = &mut gone => return Ok(Exit::Done),
+            () = &mut gone => return Ok(exit),
         };
+        for unlisted in watch.take_unlisted() {
+            exit = tell_missing(&[cluster::Error::from(unlisted).into()], &session.term);
+        }
         view.show(&changes, &watched, watch.now())?;
         if let Some(missing) = watched.missing() {
             return Ok(tell_missing(&[lookup.missing(&missing).await.into()], &session.term));

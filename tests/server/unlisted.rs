@@ -86,6 +86,8 @@ fn planes_that_may_not_be_listed_are_not_taken_for_none() {
         assert!(verb != "describe" || planes[0]["sharesPlaneIDWith"].is_null(), "{told}");
         assert!(verb != "doctor" || told["healthy"] == false, "{told}");
     }
+    let told = at.run(&["watch", "planes", "-A", "--timeout", "1s", "--context", "guest"]).expect(124);
+    assert!(told.stdout.contains("boot") && told.stderr.contains(unlisted), "{told:?}");
     let told = at.run(&["certs", "inspect", "-o", "json", "--context", "guest"]).expect(2).json();
     assert_eq!(told["certificates"].as_array().unwrap().len(), 1, "{told}");
     let sources: Vec<_> = told["problems"].as_array().unwrap().iter().map(|problem| &problem["source"]).collect();
