@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::error::tell_missing;
 use super::watched::Watched;
 use crate::args::{ChoiceArgs, Session};
+use crate::cluster::Error;
 use crate::manifest::json_line;
 use crate::plane::{Span, StateFilter};
 use crate::render::Identity;
