@@ -285,6 +285,11 @@ impl PlaneArgs {
         !self.words.is_empty()
     }
 
+    /// Whether a word says which kind the plane is of.
+    pub fn names_kind(&self) -> bool {
+        matches!(self.name(), Ok((Some(PlaneName { kind: Some(_), .. }), _)))
+    }
+
     /// Adds a name that was asked for.
     pub fn set_name(&mut self, name: &str) {
         self.words.extend(name.parse());
@@ -465,6 +470,7 @@ mod tests {
             (&["dp/dp"], "dp/dp"),
         ] {
             assert_eq!(titles([of(words).key().unwrap()]), [expected], "{words:?}");
+            assert_eq!(of(words).names_kind(), words != ["a"], "{words:?}");
         }
         let mut asked = of(&["cop"]);
         assert!(asked.is_given() && asked.name().unwrap().0.is_none());

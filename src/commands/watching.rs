@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::error::tell_missing;
 use super::watched::Watched;
 use crate::args::{ChoiceArgs, Session};
-use crate::cluster;
+use crate::cluster::Error;
 use crate::manifest::json_line;
 use crate::plane::{Span, StateFilter};
 use crate::render::Identity;
@@ -71,7 +71,7 @@ pub async fn watch(
             () = &mut gone => return Ok(exit),
         };
         for unlisted in watch.take_unlisted() {
-            exit = tell_missing(&[cluster::Error::from(unlisted).into()], &session.term);
+            exit = tell_missing(&[Error::from(unlisted).into()], &session.term);
         }
         view.show(&changes, &watched, watch.now())?;
         if let Some(missing) = watched.missing() {

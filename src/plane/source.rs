@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::kind::Kind;
+use super::kind::{KINDS, Kind};
 use super::name::NamespacedName;
 use super::plane_name::PlaneName;
 use crate::text::{shown, visible};
@@ -50,7 +50,8 @@ impl FromStr for Source {
             return server(authority.trim_end_matches('/'));
         }
         let Some((kind, rest)) = text.split_once('/') else {
-            return Ok(Self::File(text.into()));
+            // As other verbs take the words; a file of that name is `./dp`.
+            return Ok(Kind::of_words(text).map_or_else(|| Self::File(text.into()), |kinds| Self::Planes(Some(kinds))));
         };
         match kind {
             "secret" | "configmap" => {
@@ -104,6 +105,7 @@ impl fmt::Display for Source {
                 Some(kind) => write!(f, "{}/{name}", kind.kind.to_lowercase()),
             },
             Self::Planes(None) => f.write_str("plane/*"),
+            Self::Planes(Some(kinds)) if kinds.len() == KINDS.len() => f.write_str("planes/*"),
             Self::Planes(Some(kinds)) => {
                 let words: Vec<_> = kinds.iter().map(|kind| kind.word()).collect();
                 write!(f, "{}/*", words.join(","))
@@ -140,6 +142,9 @@ mod tests {
         }
         assert_eq!("https://a/".parse::<Source>().unwrap().to_string(), "https://a:443");
         assert_eq!("-".parse::<Source>().unwrap(), Source::Stdin);
+        for (word, all) in [("planes", "planes/*"), ("dp", "dp/*"), ("cdp,DataPlanes", "cdp,dp/*"), ("./dp", "./dp")] {
+            assert_eq!(word.parse::<Source>().unwrap().to_string(), all);
+        }
         for text in
             ["secret/ca", "https://", "https://a:99999", "https://a:", "https://u@h", "plane/A", "configmap/a/b/c"]
         {

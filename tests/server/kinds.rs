@@ -286,6 +286,11 @@ fn all_kinds_are_told_apart_side_by_side() {
     let judged = verify(&[]).expect(1).stdout;
     let expected = ["cbp/one: ", "buildplane/team/one: ", "cwp/one: ", "workflowplane/third/one: "];
     assert!(judged.lines().count() == 8 && expected.iter().all(|one| judged.contains(one)), "{judged}");
+    for (words, planes) in [(&["dp", "-A"][..], 3), (&["cdp"], 1), (&["planes", "-A"], 17)] {
+        let told = at.run(&[&["certs", "inspect", "-o", "json"], words].concat()).expect(2).json();
+        assert_eq!(told["problems"].as_array().map(Vec::len), Some(planes), "{words:?}: {told}");
+    }
+    at.run(&["certs", "inspect", "./dp"]).expect(2).says(&["dp does not exist"]);
     at.run(&["create", "cdp", "far", "--client-ca-secret", "default/none"]).expect(0);
     verify(&["--plane-id", "far"]).expect(2).says(&[
         "no build plane or workflow plane has the planeID far; ClusterDataPlane far has",

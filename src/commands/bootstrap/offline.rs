@@ -13,7 +13,7 @@ use crate::commands::helm::VALUES;
 use crate::commands::steps::{Steps, write_keys};
 use crate::manifest::to_yaml;
 use crate::plan::{self, AgentCertificate, Bootstrap, Files, Issuer, Observer as _, Status};
-use crate::plane::{DryRun, Plane};
+use crate::plane::{DEFAULT_KIND, DryRun, Plane};
 use crate::term::Exit;
 use crate::text::{shell_quoted, shown, visible};
 
@@ -37,6 +37,19 @@ pub fn write(args: &Args, planes: &[Plane], session: &Session) -> anyhow::Result
             "two planes have the planeID {}, and so one agent: register them with both clusters at hand",
             visible(plane.plane_id())
         );
+    }
+    if let ([plane], true, Some(later)) = (planes, args.files.is_empty(), DEFAULT_KIND.successor())
+        && !args.plane.names_kind()
+    {
+        session.term.note(&format!(
+            "no cluster was asked: {} becomes a {}, the kind of {}; for 1.0 and later it is {}: choreoctl bootstrap {}/{}",
+            visible(plane.name()),
+            plane.kind.kind,
+            plane.kind.release(),
+            later.kind,
+            later.word(),
+            shell_quoted(plane.name())
+        ));
     }
     let mut steps = Steps::new(&session.term, args.output.format);
     for plane in planes {

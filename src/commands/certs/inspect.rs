@@ -27,8 +27,8 @@ use crate::term::Exit;
 /// Show certificates, and find those that expire
 ///
 /// SOURCE is a file, - (standard input), secret/NAMESPACE/NAME[:KEY], configmap/NAMESPACE/NAME[:KEY], plane/NAME or
-/// TYPE/NAME, plane/* or TYPE/* or planes/* (all kinds), https://HOST:PORT, or agent: the agents' certificates in the planes'
-/// cluster. Without one it is the planes of all kinds and namespaces and, with --plane-context, the agents; what expires
+/// TYPE/NAME, plane/* or TYPE/* or planes/* (all kinds; TYPE and planes are the same), https://HOST:PORT, or agent: the
+/// agents' certificates in the planes' cluster. Without one it is the planes of all kinds and namespaces and, with --plane-context, the agents; what expires
 /// first is listed first. Exits 1 when a certificate expires within
 /// --expires-within, and 2 when a source can't be read.
 #[derive(ClapArgs, Debug)]
