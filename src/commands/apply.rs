@@ -41,13 +41,15 @@ pub struct Args {
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let Session { term, .. } = session;
-    let manifests = args.inputs.read(session, "kubectl apply")?;
+    let read = args.inputs.read(session, "kubectl apply")?;
     if args.write.dry_run == DryRun::Client {
-        let all: Vec<_> = manifests.into_iter().map(|manifest| (manifest, "applied")).collect();
+        let all: Vec<_> = read.planes.into_iter().map(|manifest| (manifest, "applied")).collect();
         report(term, &args.write, &all)?;
         return Ok(Exit::Done);
     }
     let cluster = session.connect_to_write().await?;
+    args.inputs.refuse_other_release(&read, &cluster, session).await?;
+    let manifests = read.planes;
     let around = |manifest: &Value| cluster.around(&PlaneKey::of_object(manifest));
     let locked_out = warnings::of_lockout(&cluster, &manifests, term).await;
     if locked_out && args.write.dry_run == DryRun::None && !args.allow_lockout {

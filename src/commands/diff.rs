@@ -30,8 +30,10 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
-    let manifests = args.inputs.read(session, "kubectl diff")?;
+    let read = args.inputs.read(session, "kubectl diff")?;
     let cluster = session.connect().await?;
+    args.inputs.refuse_other_release(&read, &cluster, session).await?;
+    let manifests = read.planes;
     warnings::of_lockout(&cluster, &manifests, &session.term).await;
     let mut exit = Exit::Done;
     for manifest in &manifests {

@@ -1,6 +1,6 @@
 //! Manifests that are to be written: planes only, valid, each once, and with what the releases require.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, ValueHint};
 use serde_json::Value;
@@ -8,13 +8,13 @@ use serde_json::Value;
 use super::objects::name;
 use super::refusals::Refusal;
 use crate::args::{NamespaceArgs, Session, place, read_manifests, same_namespace};
-use crate::cluster::Namespaces;
-use crate::manifest::{Input, Manifest, drop_nulls, objects, parse, to_yaml};
-use crate::plane::{OBSERVABILITY_KIND, PlaneKey, Scope};
+use crate::cluster::{Cluster, Namespaces};
+use crate::manifest::{Input, Manifest, Object, drop_nulls, objects, parse, to_yaml};
+use crate::plane::{OBSERVABILITY_KIND, PlaneKey, Release, Scope};
 use crate::render;
 use crate::term::Term;
 use crate::text::{shell_quoted, visible};
-use crate::validate::{Severity, judge};
+use crate::validate::{Severity, Validator, judge};
 
 /// Manifests to write.
 #[derive(Args, Debug)]
@@ -31,13 +31,20 @@ pub struct InputArgs {
     namespace: NamespaceArgs,
 }
 
+/// Manifests that were read.
+pub struct Manifests {
+    /// The planes, valid and with what the releases require filled in.
+    pub planes: Vec<Value>,
+    files: Vec<Manifest>,
+}
+
 impl InputArgs {
     /// The planes in the files, valid and with what the releases require filled in. `other_kinds` is the command that
     /// is proposed for objects of other kinds.
     ///
     /// # Errors
     /// [`Refusal`] before anything is sent: invalid, of another kind, or the same plane twice.
-    pub fn read(&self, session: &Session, other_kinds: &str) -> anyhow::Result<Vec<Value>> {
+    pub fn read(&self, session: &Session, other_kinds: &str) -> anyhow::Result<Manifests> {
         let Session { term, options } = session;
         let files = read_manifests(&self.files, self.recursive)?;
         let flags: String = self.files.iter().map(|file| format!(" -f {}", path_word(file))).collect();
@@ -60,7 +67,7 @@ impl InputArgs {
             }
         }
         if errors.is_empty() {
-            return Ok(planes);
+            return Ok(Manifests { planes, files });
         }
         term.error(errors.trim_end());
         let paths: String = self.files.iter().map(|file| format!(" {}", path_word(file))).collect();
@@ -69,6 +76,45 @@ impl InputArgs {
 }
 
 impl InputArgs {
+    /// Refuses planes whose reference to a Secret is called otherwise in the release of the CRD that the cluster serves: the
+    /// API server names neither the line nor the release.
+    pub async fn refuse_other_release(
+        &self,
+        manifests: &Manifests,
+        cluster: &Cluster,
+        session: &Session,
+    ) -> anyhow::Result<()> {
+        let objects = manifests.files.iter().flat_map(objects);
+        let kinds: BTreeSet<_> = objects.filter(|one| names_secret(*one)).filter_map(|one| one.plane_kind()).collect();
+        let mut releases = BTreeSet::new();
+        for kind in kinds.into_iter().filter(|kind| kind.family.releases.len() > 1) {
+            // Where that can't be told, the API server judges.
+            releases.extend(cluster.of_kind(kind).release().await);
+        }
+        for release in releases {
+            let validator = Validator::of_release(release, cluster.now());
+            let found = |file: &Manifest| {
+                let mut findings = validator.judge(file).findings;
+                let path = format!("spec.clusterAgent.clientCA.{}", release.other().secret_field());
+                findings.retain(|finding| finding.path == path && finding.rule.severity == Severity::Error);
+                render::snippet::findings(file, &findings)
+            };
+            let errors: String = manifests.files.iter().map(found).collect();
+            if errors.is_empty() {
+                continue;
+            }
+            session.term.error(errors.trim_end());
+            let words =
+                |flag: &str| self.files.iter().map(|file| format!(" {flag}{}", path_word(file))).collect::<String>();
+            let command = match release {
+                Release::V0 => format!("choreoctl validate{} --release {release} --fix", words("")),
+                Release::V1 => format!("choreoctl migrate{}", words("-f ")),
+            };
+            return Err(Refusal::InvalidFiles { command }.into());
+        }
+        Ok(())
+    }
+
     /// Puts a plane of a namespaced kind that names no namespace into the one that is given.
     fn placed(&self, mut plane: Value) -> Value {
         if let Namespaces::Named(namespace) = self.namespace.namespaces()
@@ -79,6 +125,12 @@ impl InputArgs {
         }
         plane
     }
+}
+
+/// Whether it names a Secret, as any release does.
+fn names_secret(object: Object<'_>) -> bool {
+    let ca = object.node.at(&["spec", "clusterAgent", "clientCA"]);
+    ca.is_some_and(|ca| Release::ALL.iter().any(|release| ca.entry(release.secret_field()).is_some()))
 }
 
 fn errors_in(file: &Manifest) -> String {
@@ -165,7 +217,7 @@ mod tests {
         let (_folder, inputs) = files(&texts);
         let words: Vec<_> = inputs.iter().flat_map(|input| ["-f".to_owned(), input.to_string()]).collect();
         let words: Vec<_> = words.iter().map(String::as_str).collect();
-        parse::<InputArgs>(&words).unwrap().read(&session(), "kubectl apply")
+        parse::<InputArgs>(&words).unwrap().read(&session(), "kubectl apply").map(|read| read.planes)
     }
 
     fn refusal(texts: &[&str]) -> Refusal {

@@ -117,7 +117,15 @@ impl CaPlace {
             return Self::Value(value.clone());
         }
         let Some((release, secret)) = &ca.secret_ref else {
-            return Self::Unusable("none".into(), Unavailable::missing("the plane names no CA"));
+            let why = match plane.pruned_secret() {
+                None => "the plane names no CA".to_owned(),
+                Some(release) => {
+                    let (other, field) = (release.other(), release.secret_field());
+                    let (span, name) = (other.span(), other.secret_field());
+                    format!("the plane names no CA: its {field} was dropped by the CRD of {span}; write it as {name}")
+                }
+            };
+            return Self::Unusable("none".into(), Unavailable::missing(why));
         };
         let field = release.secret_field();
         // The gateway looks for that of a namespaced plane in the plane's own namespace (plane_client_ca.go).
@@ -210,6 +218,18 @@ mod tests {
         assert_eq!(place(json!({"value": "x", "secretRef": named})), "x", "the gateway reads the value");
         assert_eq!(place(json!({"value": "", "secretRef": named})), "n/s:k");
         assert_eq!(place(json!({})), "none, missing: the plane names no CA");
+        let mut pruned = plane(json!({}));
+        let fields = json!({"f:spec": {"f:clusterAgent": {"f:clientCA": {"f:secretRef": {".": {}, "f:name": {}}}}}});
+        pruned.metadata.managed_fields =
+            serde_json::from_value(json!([{"manager": "m", "operation": "Update", "fieldsV1": fields}])).unwrap();
+        let CaPlace::Unusable(_, why) = CaPlace::of(&pruned.clone().without_history()) else { panic!("it has none") };
+        let why = why.to_string();
+        assert!(
+            why.ends_with("its secretRef was dropped by the CRD of v1.0 and later; write it as secretKeyRef"),
+            "{why}"
+        );
+        pruned.spec.cluster_agent.client_ca.value = Some("x".into());
+        assert!(pruned.pruned_secret().is_none() && pruned.without_history().metadata.managed_fields.is_none());
         let told = "secret//s:k, invalid: its secretRef has no namespace";
         assert_eq!(place(json!({"secretRef": {"name": "s", "key": "k"}})), told);
         let told = "secret/n/S:k, invalid: its secretRef can't name a Secret";

@@ -196,10 +196,23 @@ impl Plane {
         }
     }
 
-    /// Without who wrote which field, which is most of what a listed plane holds.
+    /// Without who wrote which field, which is most of what a listed plane holds, unless that tells what became of its CA.
     pub fn without_history(mut self) -> Self {
-        self.metadata.managed_fields = None;
+        if self.pruned_secret().is_none() {
+            self.metadata.managed_fields = None;
+        }
         self
+    }
+
+    /// Returns the release whose reference to a Secret was written into a plane that has no CA. The CRD of another release
+    /// prunes the field from stored planes when they are read, and keeps who wrote it.
+    pub fn pruned_secret(&self) -> Option<Release> {
+        let ca = &self.spec.cluster_agent.client_ca;
+        let has_none = ca.value.as_ref().is_none_or(String::is_empty) && ca.secret_ref.is_none();
+        let written = self.metadata.managed_fields.iter().flatten().filter_map(|entry| entry.fields_v1.as_ref());
+        let written = written.filter_map(|fields| fields.0.pointer("/f:spec/f:clusterAgent/f:clientCA"));
+        let of = |ca: &Value| Release::ALL.into_iter().find(|one| !ca[format!("f:{}", one.secret_field())].is_null());
+        written.filter_map(of).next().filter(|_| has_none)
     }
 
     pub fn connection(&self) -> Option<&AgentConnection> {

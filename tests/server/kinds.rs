@@ -110,6 +110,15 @@ fn of_release(release: &str) {
     for kind in kinds {
         every_verb(at, kind, release);
     }
+    if release == "v0.17" {
+        // An upgrade's CRD prunes what it does not know, and says nothing.
+        at.run(&["create", "cdp", "pruned", "--client-ca-secret", "default/none"]).expect(0);
+        KINDS[4].install(at, "v1.2");
+        let told = "its secretRef was dropped by the CRD of v1.0 and later; write it as secretKeyRef";
+        let is_told = || at.run(&["describe", "cdp/pruned"]).expect(0).stdout.contains(told);
+        assert!((0..100).any(|_| is_told() || (std::thread::sleep(Duration::from_millis(100)), false).1));
+        assert!(at.run(&["doctor", "cdp/pruned"]).stdout.contains(told));
+    }
     let other = if release == "v0.17" { ("cwp", "ClusterBuildPlane") } else { ("cbp", "ClusterWorkflowPlane") };
     at.run(&["wait", other.0, "x", "--timeout", "5s"]).expect(2).says(&[&format!("it has {} instead", other.1)]);
     at.run(&["get", other.0]).expect(2).says(&["the cluster has no Cluster", &format!("it has {} instead", other.1)]);
@@ -135,6 +144,18 @@ fn every_verb(at: &ControlPlane, kind: &Kind, release: &str) {
     at.run(&["diff", "-f", &file]).expect(1);
     at.run(&["apply", "-f", &file]).expect(0);
     assert!(at.run(&["apply", "-f", &file]).expect(0).stdout.contains("b unchanged"));
+    if kind.releases == BOTH {
+        // The reference to a Secret as the other release calls it: the line and the way out, instead of the server's word.
+        let (other, next) = match release {
+            "v0.17" => ("v1.2", "--release v0.17 --fix"),
+            _ => ("v0.17", "choreoctl migrate -f "),
+        };
+        let former = at.write(&format!("{}-other.json", kind.lower()), &kind.manifest(other, "c", "c").to_string());
+        for verb in ["apply", "diff"] {
+            let refused = at.run(&[verb, "-f", &former]).expect(2);
+            refused.says(&[Kind::secret_field(other), &format!("write `{field}`"), "-other.json:1:", next]);
+        }
+    }
     let wrong = at.write(&format!("{}-wrong.json", kind.lower()), &kind.manifest(release, "b", "B").to_string());
     let found = at.run(&["validate", &wrong, "--release", release, "-o", "json"]).expect(1);
     assert!(found.stdout.contains("spec.planeID"), "{found:?}");
