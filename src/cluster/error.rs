@@ -9,7 +9,7 @@ use kube::config::KubeconfigError;
 use kube::core::response::StatusCause;
 use tower::BoxError;
 
-use crate::plane::{Kind, Span, closest, did_you_mean};
+use crate::plane::{Kind, Release, Span, closest, did_you_mean};
 use crate::text::{shell_quoted, shown, visible};
 
 /// A failed request, or a cluster that could not be told or reached.
@@ -230,10 +230,15 @@ impl Error {
             Self::Unlisted(Unlisted { kind, command, .. }) => {
                 format!("ask for the right to list {}, or see what is allowed: {command}", kind.crd_name())
             }
-            Self::NoSuchKind { renamed: Some(other), .. } => format!(
-                "it has {other} instead: OpenChoreo 1.0 renamed the kind. Name it before the planes, such as `choreoctl get {}`, and rewrite manifests with `choreoctl migrate -f FILE`",
-                other.to_lowercase()
-            ),
+            Self::NoSuchKind { renamed: Some(other), .. } => {
+                // Manifests are migrated to later releases only.
+                let is_later = Kind::of_word(other).is_some_and(|other| other.release() == Release::V1);
+                let rewrite = if is_later { "; rewrite manifests with `choreoctl migrate -f FILE`" } else { "" };
+                let word = other.to_lowercase();
+                format!(
+                    "it has {other} instead: OpenChoreo 1.0 renamed the kind. Name it before the planes, such as `choreoctl get {word}`{rewrite}"
+                )
+            }
             Self::NoSuchKind { command, .. } => {
                 format!("is this the control plane's context? OpenChoreo's chart installs the CRD: {command}")
             }
