@@ -380,7 +380,7 @@ mod tests {
 
     /// The planes that are found, as `WORD/NAMESPACE/NAME`, and the errors.
     async fn found(lookup: &Lookup) -> (Vec<String>, Vec<String>) {
-        let title = |plane: Plane| format!("{}/{}", plane.kind.word(), plane.key());
+        let title = |plane: Plane| plane.key().with_word();
         let (planes, missing) = lookup.planes_as(None, title).await.unwrap();
         (planes, missing.iter().map(ToString::to_string).collect())
     }
@@ -540,7 +540,7 @@ mod tests {
         ]);
         let lookup = look(&fake, &["new", "both", "gone"], Namespaces::Context).await;
         let keys = lookup.keys(None).await.unwrap();
-        let keys: Vec<_> = keys.iter().map(|key| format!("{}/{key}", key.kind.word())).collect();
+        let keys: Vec<_> = keys.iter().map(PlaneKey::with_word).collect();
         assert_eq!(keys, ["cbp/both", "cbp/gone", "cwp/both", "cwp/new"]);
         assert!(lookup.refuse_unborn().await.unwrap_err().is::<Doubt>());
         for words in [&["new", "both"][..], &["cwp/gone"], &["cwp", "gone"]] {

@@ -352,7 +352,7 @@ mod tests {
     }
 
     fn titles(keys: impl IntoIterator<Item = PlaneKey>) -> Vec<String> {
-        keys.into_iter().map(|key| format!("{}/{key}", key.kind.word())).collect()
+        keys.into_iter().map(|key| key.with_word()).collect()
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{error_text, remains};
 use crate::args::{ChangeArgs, Lookup, PlaneClusterArgs, PlanesArgs, Session};
 use crate::cluster::{Cluster, Error, Event, Namespaces};
 use crate::doctor::{held, lockout};
-use crate::estate::{Remover, running_release};
+use crate::estate::{Remover, removers};
 use crate::plane::{CONTROL_NAMESPACE, DEFAULT_KIND, DryRun, Kind, Plane, Span};
 use crate::term::{Exit, Term, Waiting};
 use crate::text::visible;
@@ -110,13 +110,8 @@ async fn wait(cluster: &Cluster, mut planes: Vec<Plane>, timeout: Span, term: &T
     let deadline = (timeout.seconds() > 0).then(|| started + timeout.duration());
     let mut waiting: Option<Waiting> = None;
     // Only planes of kinds that not all releases have can be left without a controller.
-    let (served, running) = if planes.iter().any(|plane| plane.kind.family.releases.len() == 1) {
-        tokio::join!(cluster.served_kinds(), running_release(cluster, CONTROL_NAMESPACE))
-    } else {
-        (Ok(Vec::new()), None)
-    };
-    let served = served.unwrap_or_default();
-    let remover = |kind: &Kind| Remover::of(kind, running, &served);
+    let removers = removers(cluster, planes.iter().map(|plane| plane.kind)).await;
+    let remover = |kind: &Kind| removers.get(kind).copied().unwrap_or_default();
     loop {
         let wake = if waiting.is_none() { started + PATIENCE } else { Instant::now() + Waiting::EVERY };
         let wake = deadline.map_or(wake, |deadline| wake.min(deadline));

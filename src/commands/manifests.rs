@@ -11,7 +11,7 @@ use super::refusals::Refusal;
 use crate::args::{NamespaceArgs, Session, place, read_manifests, same_namespace};
 use crate::cluster::{Cluster, Namespaces};
 use crate::manifest::{Input, Manifest, Object, drop_nulls, objects, parse, to_yaml};
-use crate::plane::{Kind, OBSERVABILITY_KIND, PlaneKey, Release, Scope};
+use crate::plane::{OBSERVABILITY_KIND, PlaneKey, Release, Scope};
 use crate::render;
 use crate::term::Term;
 use crate::text::{shell_quoted, visible};
@@ -88,7 +88,7 @@ impl InputArgs {
         let read = manifests.files.iter().flat_map(objects);
         let kinds: BTreeSet<_> = read.filter(|one| names_secret(*one)).filter_map(|one| one.plane_kind()).collect();
         let mut releases = BTreeSet::new();
-        for kind in kinds.into_iter().filter(|kind| is_of_both(Some(kind))) {
+        for kind in kinds.into_iter().filter(|kind| kind.family.is_of_all_releases()) {
             // Where that can't be told, the API server judges.
             releases.extend(cluster.of_kind(kind).release().await);
         }
@@ -98,7 +98,9 @@ impl InputArgs {
                 let mut findings = validator.judge(file).findings;
                 let path = format!("spec.clusterAgent.clientCA.{}", release.other().secret_field());
                 // A kind of one release only is written as that release has it.
-                let objects = objects(file).into_iter().filter(|object| is_of_both(object.plane_kind()));
+                let objects = objects(file)
+                    .into_iter()
+                    .filter(|object| object.plane_kind().is_some_and(|kind| kind.family.is_of_all_releases()));
                 let places: Vec<_> = objects.map(|object| object.node.span.clone()).collect();
                 findings.retain(|finding| {
                     let is_in = |place: &Range<usize>| place.contains(&finding.span.start);
@@ -132,11 +134,6 @@ impl InputArgs {
         }
         plane
     }
-}
-
-/// Whether both releases have a kind.
-fn is_of_both(kind: Option<&Kind>) -> bool {
-    kind.is_some_and(|kind| kind.family.releases.len() > 1)
 }
 
 /// Whether it names a Secret, as any release does.

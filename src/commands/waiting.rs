@@ -160,9 +160,8 @@ impl<'w> Roll<'w> {
 
     /// Returns how a plane is called, with its kind where those of several kinds are waited for.
     fn name(&self, plane: &PlaneKey) -> String {
-        let name = visible(&plane.to_string()).into_owned();
         let has_kinds = self.wish.planes.iter().any(|other| other.kind != plane.kind);
-        if has_kinds { format!("{}/{name}", plane.kind.word()) } else { name }
+        visible(&if has_kinds { plane.with_word() } else { plane.to_string() }).into_owned()
     }
 
     fn wanted(&self, plane: &PlaneKey) -> bool {

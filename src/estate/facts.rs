@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use super::client_ca::{CaPlace, ClientCa, read_cas};
 use super::control::{Events, PlaneEvent, observability_planes};
 use super::neighbours::{Few, Neighbour, Neighbours, Peers};
-use super::remover::{Remover, running_release};
+use super::remover::{Remover, removers};
 use super::source::Source;
 use super::unavailable::Unavailable;
-use crate::plane::{CONTROL_NAMESPACE, KINDS, Kind, Plane, PlaneKey};
+use crate::plane::{KINDS, Kind, Plane, PlaneKey};
 
 /// All that is known of one plane in the control plane.
 #[derive(Clone, Debug)]
@@ -106,20 +106,6 @@ fn is_deleted(plane: &Plane) -> bool {
     plane.metadata.deletion_timestamp.is_some()
 }
 
-/// Who removes the finalizers of planes that are being deleted, where their kind has another name in another release.
-async fn removers(source: &impl Source, planes: &[Plane]) -> HashMap<&'static Kind, Remover> {
-    let going = planes.iter().filter(|plane| is_deleted(plane)).map(|plane| plane.kind);
-    let kinds: BTreeSet<_> = going.filter(|kind| kind.family.releases.len() == 1).collect();
-    if kinds.is_empty() {
-        return HashMap::new();
-    }
-    let served = async |kind: &'static Kind| source.served(kind).await.is_ok().then_some(kind);
-    let successors = join_all(kinds.iter().filter_map(|kind| kind.successor()).map(served));
-    let (running, served) = tokio::join!(running_release(source, CONTROL_NAMESPACE), successors);
-    let served: Vec<_> = served.into_iter().flatten().collect();
-    kinds.into_iter().map(|kind| (kind, Remover::of(kind, running, &served))).collect()
-}
-
 impl Surroundings {
     pub async fn of(source: &impl Source, planes: &[Plane], extent: &Extent, secrets: Secrets) -> Self {
         let of_kind = |kind: &'static Kind| {
@@ -136,8 +122,9 @@ impl Surroundings {
             (kind, listed)
         }));
         let observability = planes.iter().flat_map(Plane::observability_planes);
+        let going = planes.iter().filter(|plane| is_deleted(plane)).map(|plane| plane.kind);
         let (listed, observability, removers) =
-            tokio::join!(listed, observability_planes(source, observability), removers(source, planes));
+            tokio::join!(listed, observability_planes(source, observability), removers(source, going));
         let (mut all, mut unlisted) = (Vec::new(), HashMap::new());
         for (kind, listed) in listed {
             // Who may read some planes and not list them knows of these.

@@ -30,6 +30,6 @@ pub use issuance::{ISSUE, Issuance, issuance, reissue};
 pub use neighbours::{Few, Neighbours, Peers};
 pub use objects::{CERTIFICATE, CERTIFICATE_REQUEST, ISSUER};
 pub use recording::{Record, Recording};
-pub use remover::{Remover, running_release};
+pub use remover::{Remover, removers, running_release};
 pub use source::{AT_ONCE, Coverage, Source, grouped};
 pub use unavailable::{Cause, Unavailable};

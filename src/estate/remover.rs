@@ -1,11 +1,14 @@
 //! Whether a controller runs that removes the finalizer of planes of a kind.
 
+use std::collections::{BTreeSet, HashMap};
+
+use futures_util::future::join_all;
 use serde_json::Value;
 
 use super::controller::CONTROLLER;
 use super::objects::{Collection, DEPLOYMENT, ObjectRef, POD, SERVICE};
 use super::source::{Source, text};
-use crate::plane::{GATEWAY_SERVICE, Kind, NamespacedName, Release};
+use crate::plane::{CONTROL_NAMESPACE, GATEWAY_SERVICE, Kind, NamespacedName, Release};
 
 /// Who removes the finalizer of a kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +37,22 @@ impl Remover {
             },
         }
     }
+}
+
+/// Who removes the finalizers of kinds; of those that every release has it is the controller, and they are left out.
+pub async fn removers(
+    source: &impl Source,
+    kinds: impl IntoIterator<Item = &'static Kind>,
+) -> HashMap<&'static Kind, Remover> {
+    let kinds: BTreeSet<_> = kinds.into_iter().filter(|kind| !kind.family.is_of_all_releases()).collect();
+    if kinds.is_empty() {
+        return HashMap::new();
+    }
+    let served = async |kind: &'static Kind| source.served(kind).await.is_ok().then_some(kind);
+    let successors = join_all(kinds.iter().filter_map(|kind| kind.successor()).map(served));
+    let (running, served) = tokio::join!(running_release(source, CONTROL_NAMESPACE), successors);
+    let served: Vec<_> = served.into_iter().flatten().collect();
+    kinds.into_iter().map(|kind| (kind, Remover::of(kind, running, &served))).collect()
 }
 
 /// The release of the controller in a namespace: by its pods, else by its Deployment, else by the gateway's Service. None

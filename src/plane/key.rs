@@ -44,6 +44,11 @@ impl PlaneKey {
         if self.kind == DEFAULT_KIND { name.into_owned() } else { format!("{}/{name}{namespace}", self.kind.word()) }
     }
 
+    /// Returns `TYPE/NAME`, or `TYPE/NAMESPACE/NAME`, with the short word of the kind: planes of several kinds are told apart.
+    pub fn with_word(&self) -> String {
+        format!("{}/{self}", self.kind.word())
+    }
+
     /// Returns the plane as the words of a kubectl command: `TYPE NAME`, or `TYPE NAME -n NAMESPACE`.
     pub fn kubectl_words(&self) -> String {
         let namespace = self.namespace.as_deref().map(|namespace| format!(" -n {}", shell_quoted(namespace)));

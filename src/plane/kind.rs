@@ -133,6 +133,11 @@ impl Family {
         format!("cluster-agent-{}", self.plane_type)
     }
 
+    /// Whether every release has its kinds: one that another release lacks has another name there.
+    pub fn is_of_all_releases(&self) -> bool {
+        self.releases.len() == Release::ALL.len()
+    }
+
     /// Whether its chart brings Argo Workflows along.
     pub fn has_argo(&self) -> bool {
         matches!(self.plane_type, "buildplane" | "workflowplane")

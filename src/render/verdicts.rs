@@ -42,7 +42,7 @@ pub fn text(verdicts: &[PlaneVerdict], at: Timestamp) -> String {
     let line = |one: &PlaneVerdict| {
         let name = match &one.by {
             Judge::Ca => "the CA".to_owned(),
-            Judge::Plane(plane) if has_families => format!("{}/{}", plane.kind.word(), visible(&plane.to_string())),
+            Judge::Plane(plane) if has_families => visible(&plane.with_word()).into_owned(),
             Judge::Plane(plane) => visible(&plane.to_string()).into_owned(),
             Judge::Kind(kind) => format!("{}s", kind.kind),
         };
