@@ -91,7 +91,7 @@ pub async fn run(command: Command, session: &Session) -> anyhow::Result<Exit> {
         Command::Diff(args) => commands::diff::run(args, session).await,
         Command::Delete(args) => commands::delete::run(args, session).await,
         Command::Validate(args) => commands::validate::run(args, session).await,
-        Command::Migrate(args) => commands::migrate::run(&args, session),
+        Command::Migrate(args) => commands::migrate::run(args, session).await,
         Command::Get(args) => commands::get::run(args, session).await,
         Command::Describe(args) => commands::describe::run(args, session).await,
         Command::Bootstrap(args) => commands::bootstrap::run(*args, session).await,

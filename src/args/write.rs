@@ -1,6 +1,6 @@
 //! How a change is made, what new files are like, and how results are printed.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::builder::EnumValueParser;
 use clap::{Args, ValueEnum, ValueHint};
@@ -96,11 +96,6 @@ pub struct NewFilesArgs {
 }
 
 impl NewFilesArgs {
-    /// The folder that is given.
-    pub fn given(&self) -> Option<&Path> {
-        self.out_dir.as_deref()
-    }
-
     /// The folder, or another one where none is given.
     pub fn folder(&self, otherwise: impl FnOnce() -> PathBuf) -> Folder {
         Folder::new(&self.out_dir.clone().unwrap_or_else(otherwise))

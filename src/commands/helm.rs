@@ -28,6 +28,12 @@ impl Helm {
         Self { words }
     }
 
+    /// One that puts another chart in the place of a release's: with the values that it was given, and that chart's defaults.
+    pub fn replace(release: &str, chart: &str, version: &str, namespace: &str) -> Self {
+        let words = ["upgrade", "--install", release, "--reset-then-reuse-values", chart, "--version", version];
+        Self { words: words.into_iter().chain(["--namespace", namespace]).map(str::to_owned).collect() }
+    }
+
     /// One of the release of an agent; none where the agent's labels do not name it and its chart's version.
     pub fn of_agent(agent: &Agent, family: &Family, chart: &str, version: Option<&str>) -> Option<Self> {
         let version = version.or(agent.chart_version.as_deref())?;

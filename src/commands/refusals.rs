@@ -37,6 +37,12 @@ pub enum Refusal {
     FixStdin,
     #[error("{release} has no {kind}: the kind is called {named} there")]
     NotInRelease { release: Release, kind: &'static str, named: &'static str, command: String },
+    #[error("could not begin the migration: it keeps a record in a folder, and none is named")]
+    NoFolder,
+    #[error("{folder} holds the record of another control plane")]
+    OtherControlPlane { folder: String },
+    #[error("could not delete the old planes: {why}")]
+    OldController { why: &'static str },
 }
 
 impl Refusal {
@@ -65,6 +71,9 @@ impl Refusal {
             }
             Self::NoManifest => "choreoctl validate FILE",
             Self::FixStdin => "write it to a file first",
+            Self::NoFolder => "name one with --out-dir, or manifests with -f",
+            Self::OtherControlPlane { .. } => "name another folder with --out-dir, or the right cluster with --context",
+            Self::OldController { .. } => "upgrade the control plane first",
             Self::Invalid | Self::NoCertificate(_) | Self::StdinTwice => return None,
         };
         Some(hint.to_owned())

@@ -1,11 +1,7 @@
 //! Which planes run builds or workflows, as far as files show it: what a Workflow that names none depends on.
 
 use crate::manifest::{Manifest, Node, Object, objects};
-use crate::plane::{Kind, Scope};
-
-/// What a plane is called that needs no reference.
-const DEFAULT: &str = "default";
-
+use crate::plane::{DEFAULT_PLANE, Kind, Scope};
 /// The build and workflow planes in files.
 #[derive(Debug, Default)]
 pub struct Survey {
@@ -35,7 +31,7 @@ impl Survey {
 
     /// Returns why a Workflow without a reference runs elsewhere from v1.0 on or not at all, and what to write.
     pub fn other_default(&self, workflow: Object<'_>) -> Option<(&'static str, &'static str)> {
-        let mut defaults = self.planes.iter().filter(|plane| plane.name == DEFAULT);
+        let mut defaults = self.planes.iter().filter(|plane| plane.name == DEFAULT_PLANE);
         // One that names no namespace may be put into any.
         let meets = |plane: &Found| match (plane.namespace.as_deref(), namespace(workflow)) {
             (Some(plane), Some(workflow)) => plane == workflow,

@@ -61,7 +61,14 @@ impl Changeover<'_> {
         observer: &mut dyn Observer,
     ) -> anyhow::Result<()> {
         self.restart(agent, secret, observer).await?;
-        self.reconnected(agent, observer).await
+        if agent.replicas == 0 {
+            let name = visible(&agent.name.name);
+            observer.tell("reconnect", Status::Skipped, &format!("Deployment {name} is scaled to zero"));
+            return Ok(());
+        }
+        let how = self.reconnected(agent, observer).await?;
+        observer.tell("reconnect", Status::Done, &how);
+        Ok(())
     }
 
     /// Restarts the agent for what a Secret holds, unless all its pods present that, and waits until they do.
@@ -102,15 +109,11 @@ impl Changeover<'_> {
         .await
     }
 
-    /// Waits until a pod was let in: by its log, or by a heartbeat that only one of now can have sent.
-    async fn reconnected(&self, agent: &Agent, observer: &mut dyn Observer) -> anyhow::Result<()> {
-        if agent.replicas == 0 {
-            let name = visible(&agent.name.name);
-            observer.tell("reconnect", Status::Skipped, &format!("Deployment {name} is scaled to zero"));
-            return Ok(());
-        }
+    /// Waits until a pod is connected, by its log, or by a heartbeat that only one of now can have sent. Returns how that is
+    /// known.
+    pub async fn reconnected(&self, agent: &Agent, observer: &mut dyn Observer) -> anyhow::Result<String> {
         let since = self.clusters.control.now();
-        let how = until(self.deadline, observer, async || {
+        until(self.deadline, observer, async || {
             for pod in self.clusters.build.agent_pods(agent).await? {
                 if self.clusters.build.was_let_in(agent, &pod).await == Some(true) {
                     return Ok(Ok(format!("pod {} logged that it is connected", visible(&pod.name))));
@@ -124,9 +127,7 @@ impl Changeover<'_> {
                 None => Err("the agent is not connected again yet; the control plane tells of it once a minute".into()),
             })
         })
-        .await?;
-        observer.tell("reconnect", Status::Done, &how);
-        Ok(())
+        .await
     }
 }
 

@@ -1,4 +1,5 @@
-//! Changes of several steps over two clusters: registering one, renewing and rotating what its agent presents. Each
+//! Changes of several steps over two clusters: registering one, renewing and rotating what its agent presents, and the way
+//! from v0.17 to v1.0. Each
 //! step looks first, acts where something is to be done and looks again, so that a run that was cut off is finished by
 //! the next one. What is to be done is decided apart, by what was found.
 //!
@@ -11,6 +12,7 @@ mod error;
 #[cfg(test)]
 mod fixtures;
 mod issuer;
+pub mod migrate;
 mod observer;
 mod renew;
 mod rotate;

@@ -1,11 +1,15 @@
-//! What became of manifests that were migrated, file by file.
+//! What became of manifests that were migrated, file by file, and what a migration breaks on a running platform.
 
 use serde_json::{Value, json};
 
+use jiff::Timestamp;
+
+use super::redacted_json;
 use crate::migration::{Carried, Left};
 use crate::paint;
+use crate::plan::migrate::Problem;
 use crate::secrets::redacted;
-use crate::text::count;
+use crate::text::{count, program};
 
 /// A file and what became of it.
 pub type Migrated<'c> = (&'c str, &'c Carried);
@@ -53,4 +57,21 @@ pub fn json(files: &[Migrated<'_>]) -> Value {
     let told = files.iter().filter(|(_, carried)| carried.after.is_some() || !carried.left.is_empty());
     let told: Vec<_> = told.map(file).collect();
     json!({"read": files.len(), "changed": changed, "changes": changes, "left": left, "files": told})
+}
+
+/// Something that breaks, and what helps.
+pub fn problem(problem: &Problem) -> String {
+    let Problem { message, fix, .. } = problem;
+    format!("{} {message}\n    {} {}\n", paint::bad("breaks:"), paint::good("fix:"), program(fix))
+}
+
+/// The same as one object, like a step.
+pub fn problem_json(problem: &Problem, at: Timestamp) -> Value {
+    let Problem { id, plane, message, fix, .. } = problem;
+    let plane =
+        plane.as_ref().map(|plane| json!({"kind": plane.kind.kind, "namespace": plane.namespace, "name": plane.name}));
+    let time = at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    redacted_json(json!({
+        "time": time, "step": "breaks", "status": "failed", "id": id, "plane": plane, "message": message, "fix": fix,
+    }))
 }

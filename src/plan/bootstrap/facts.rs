@@ -143,7 +143,7 @@ pub fn values(plan: &Bootstrap, from: AgentCertificate, facts: &Facts) -> Value 
 
 /// The values that name an existing Secret. One that cert-manager doesn't write has to be kept from the chart's
 /// Certificate, which writes another one then, unused.
-fn tls_of_existing(secret: Option<&str>, issuer: Issuer) -> Value {
+pub fn tls_of_existing(secret: Option<&str>, issuer: Issuer) -> Value {
     let secret = secret.unwrap_or(CHART_SECRET);
     let mut tls = json!({"enabled": true});
     if issuer == Issuer::Own || secret != CHART_SECRET {

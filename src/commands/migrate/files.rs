@@ -1,15 +1,14 @@
-//! `choreoctl migrate`: carries manifests over from OpenChoreo v0.17 to v1.0 and later.
+//! A migration of manifests, for Git.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use clap::{Args as ClapArgs, ValueEnum as _, ValueHint};
-
-use super::error_text;
-use super::refusals::Refusal;
-use super::replaced::{Reason, Replaced, replace};
-use crate::args::{NewFilesArgs, Session, TextFormat};
+use super::Args;
+use crate::args::{Session, TextFormat};
+use crate::commands::error_text;
+use crate::commands::refusals::Refusal;
+use crate::commands::replaced::{Reason, Replaced, replace};
 use crate::manifest::{self, Input, Manifest, json_text};
 use crate::migration::{Carried, Left, Survey, carry};
 use crate::pki::StoreError;
@@ -17,52 +16,6 @@ use crate::plane::DryRun;
 use crate::render;
 use crate::term::{Exit, Term};
 use crate::text::{count, program, shell_quoted, shown};
-
-/// Migrate manifests from OpenChoreo v0.17 to v1.0 and later
-///
-/// Build planes become workflow planes, in every plane secretRef becomes secretKeyRef, and what refers to planes follows:
-/// Workflows, roles, labels, and the targets of Kustomize. Comments, layout and order stay. What takes a person is named
-/// with its line, and the exit code is 1 then. Other changes of v1.0 than those of planes are not made.
-///
-/// Files are rewritten in place, or written below --out-dir with all others that were read. The result of standard input
-/// goes to standard output, and the report to standard error.
-#[derive(ClapArgs, Debug)]
-#[command(
-    mut_arg("out_dir", |folder| folder.short('o').value_parser(out_dir).help("Folder for all files that were read [default: rewrite in place]")),
-    mut_arg("force", |force| force.requires("out_dir")),
-    after_help = "Examples:
-  choreoctl migrate -f manifests/ -R --dry-run client
-  choreoctl migrate -f manifests/ -R -o migrated
-  choreoctl validate migrated --release v1.2"
-)]
-pub struct Args {
-    /// Manifest, folder of manifests, or - for standard input (can be repeated)
-    #[arg(short, long = "filename", value_name = "FILE", required = true, value_hint = ValueHint::AnyPath)]
-    files: Vec<Input>,
-
-    /// Take manifests in folders below the folder, too
-    #[arg(short = 'R', long)]
-    recursive: bool,
-
-    #[command(flatten)]
-    new: NewFilesArgs,
-
-    /// Do not write: show the differences
-    #[arg(long, value_name = "HOW", default_value = "none", hide_possible_values = true)]
-    dry_run: DryRun,
-
-    /// Format of the report
-    #[arg(long = "output", value_name = "FORMAT", default_value = "text")]
-    output: TextFormat,
-}
-
-/// Everywhere else `-o` is the format of the output.
-fn out_dir(word: &str) -> Result<PathBuf, String> {
-    match TextFormat::from_str(word, true) {
-        Ok(_) => Err(format!("--output {word} is the format; a folder of this name is ./{word}")),
-        Err(_) => Ok(word.into()),
-    }
-}
 
 pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let term = &session.term;
@@ -90,7 +43,7 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
             File { input, before, carried }
         })
         .collect();
-    if args.dry_run.stores() {
+    if args.change.dry_run.stores() {
         let targets = args.targets(&files)?;
         for (file, target) in files.iter_mut().zip(targets) {
             match file.write(target.as_deref(), term) {
@@ -164,13 +117,13 @@ impl Args {
     /// # Errors
     /// Before anything is written: the new folder is none, two files would be one, or one exists and differs.
     fn targets(&self, files: &[File]) -> anyhow::Result<Vec<Option<PathBuf>>> {
-        if let Some(folder) = self.new.given().filter(|folder| folder.exists() && !folder.is_dir()) {
+        if let Some(folder) = self.out_dir.as_deref().filter(|folder| folder.exists() && !folder.is_dir()) {
             return Err(StoreError::NotFolder { path: shown(folder) }.into());
         }
         let mut taken = BTreeMap::new();
         let mut targets = Vec::new();
         for File { input, before, carried } in files {
-            let (Input::Path(path), Some(folder)) = (input, self.new.given()) else {
+            let (Input::Path(path), Some(folder)) = (input, self.out_dir.as_deref()) else {
                 targets.push(None);
                 continue;
             };
@@ -187,7 +140,7 @@ impl Args {
             }
             let text = &carried.after.as_ref().unwrap_or(before).text;
             let differs = || std::fs::read(&target).ok().as_deref() != Some(text.as_bytes());
-            if !self.new.force && target.exists() && differs() {
+            if !self.force && target.exists() && differs() {
                 return Err(StoreError::Exists { path: shown(&target) }.into());
             }
             targets.push(Some(target));
@@ -198,8 +151,8 @@ impl Args {
 
 fn report(args: &Args, files: &[File], term: &Term) -> anyhow::Result<()> {
     let migrated: Vec<_> = files.iter().map(|file| (file.before.file.as_str(), &file.carried)).collect();
-    let suffix = if args.dry_run.stores() { "" } else { DryRun::Client.suffix() };
-    let report = match args.output {
+    let suffix = if args.change.dry_run.stores() { "" } else { DryRun::Client.suffix() };
+    let report = match args.format() {
         TextFormat::Text => render::migration::text(&migrated, suffix),
         TextFormat::Json => json_text(&render::migration::json(&migrated))? + "\n",
     };
@@ -217,8 +170,8 @@ fn report(args: &Args, files: &[File], term: &Term) -> anyhow::Result<()> {
         ));
     }
     let changed = files.iter().any(|file| file.carried.after.is_some());
-    if changed && args.dry_run.stores() && !args.files.contains(&Input::Stdin) {
-        let written = args.new.given().map(|folder| vec![Input::Path(folder.to_owned())]);
+    if changed && args.change.dry_run.stores() && !args.files.contains(&Input::Stdin) {
+        let written = args.out_dir.as_deref().map(|folder| vec![Input::Path(folder.to_owned())]);
         let mut seen = HashSet::new();
         let paths: String = written
             .as_ref()

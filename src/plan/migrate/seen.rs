@@ -1,0 +1,142 @@
+//! What a migration reads of both clusters.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::cluster::{Agent, Cluster, Error, ListOf, Namespaces};
+use crate::estate::{self, AgentFacts, of_agents, running_release};
+use crate::gateway::{GatewayUrl, plane_types};
+use crate::plane::{DEFAULT_KIND, Kind, Plane, PlaneKey, Release};
+use crate::text::visible;
+
+/// Kinds of objects that may refer to planes: API version, kind and plural.
+const REFERRERS: [[&str; 3]; 7] = [
+    ["openchoreo.dev/v1alpha1", "Workflow", "workflows"],
+    ["openchoreo.dev/v1alpha1", "Project", "projects"],
+    ["openchoreo.dev/v1alpha1", "AuthzRole", "authzroles"],
+    ["openchoreo.dev/v1alpha1", "AuthzClusterRole", "authzclusterroles"],
+    ["openchoreo.dev/v1alpha1", "ClusterAuthzRole", "clusterauthzroles"],
+    ["rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles"],
+    ["rbac.authorization.k8s.io/v1", "Role", "roles"],
+];
+
+/// Where to look.
+pub struct Look<'l> {
+    pub control: &'l Cluster,
+    pub control_namespace: &'l str,
+    /// The plane's cluster, and the namespace of its agents where that is given.
+    pub build: Option<(&'l Cluster, Option<&'l str>)>,
+    pub gateway_url: Option<&'l GatewayUrl>,
+    /// Longest time for the gateway's answer.
+    pub limit: Duration,
+}
+
+/// What is there.
+pub struct Seen {
+    /// The kinds that the control plane serves.
+    pub served: Vec<&'static Kind>,
+    pub planes: Vec<Plane>,
+    /// All planes, and what may refer to them, as the server has them.
+    pub objects: Vec<Value>,
+    /// What could not be read, in sentences.
+    pub unread: Vec<String>,
+    /// The release of the control plane, and what shows it; none where nothing does.
+    pub running: Option<(Release, &'static str)>,
+    /// The release of the controller, which removes finalizers.
+    pub controller: Option<Release>,
+    /// None where no plane's cluster was named.
+    pub agents: Option<Vec<AgentFacts>>,
+}
+
+impl Seen {
+    /// Whether the CRDs of v1.0 are there.
+    pub fn is_pruned(&self) -> bool {
+        self.served.iter().any(|kind| kind.family.releases == [Release::V1])
+    }
+
+    /// Whether the control plane is of v1.0 or later.
+    pub fn is_late(&self) -> bool {
+        self.running.is_some_and(|(release, _)| release == Release::V1)
+    }
+
+    pub fn plane(&self, key: &PlaneKey) -> Option<&Plane> {
+        self.planes.iter().find(|plane| plane.key() == *key)
+    }
+}
+
+/// Reads both clusters.
+///
+/// # Errors
+/// Where planes of any kind, or the agents, can't be read.
+pub async fn look(at: &Look<'_>) -> anyhow::Result<Seen> {
+    let served = at.control.served_kinds().await?;
+    if served.is_empty() {
+        return Err(at.control.no_kinds().into());
+    }
+    let (mut objects, mut unread) = (Vec::new(), Vec::new());
+    for kind in &served {
+        let planes: Vec<Value> = at.control.at(kind, &Namespaces::All).planes(None).await?;
+        objects.extend(planes.into_iter().map(|object| of_kind(object, &kind.api_version(), kind.kind)));
+    }
+    let planes = objects.iter().filter_map(|object| serde_json::from_value(object.clone()).ok()).collect();
+    for [api_version, kind, plural] in REFERRERS {
+        match referrers(at.control, api_version, kind, plural).await {
+            Ok(found) => objects.extend(found.into_iter().map(|object| of_kind(object, api_version, kind))),
+            Err(Error::NoSuchKind { .. } | Error::NotFound { .. } | Error::NoSource { .. }) => {}
+            Err(Error::Forbidden { message, .. }) => {
+                unread.push(format!("{kind}s were not searched for references to planes: {}", visible(&message)));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let agents = match at.build {
+        None => None,
+        Some((build, namespace)) => {
+            let agents = match namespace {
+                Some(namespace) => build.agents(namespace).await?,
+                None => build.all_agents().await?,
+            };
+            let is_meant = |agent: &Agent| agent.may_be_of(DEFAULT_KIND.family);
+            Some(of_agents(build, agents.into_iter().filter(is_meant).collect()).await)
+        }
+    };
+    let controller = running_release(at.control, at.control_namespace).await;
+    let running = match gateway(at, &mut unread).await {
+        Some(release) => Some((release, "by the plane types that its gateway accepts")),
+        None => controller.map(|release| (release, "by the controller's image")),
+    };
+    Ok(Seen { served, planes, objects, unread, running, controller, agents })
+}
+
+/// An item of a list, which does not say itself what it is.
+fn of_kind(mut object: Value, api_version: &str, kind: &str) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert("apiVersion".into(), api_version.into());
+        fields.insert("kind".into(), kind.into());
+    }
+    object
+}
+
+async fn referrers(control: &Cluster, api_version: &str, kind: &str, plural: &str) -> Result<Vec<Value>, Error> {
+    let path = format!("/apis/{api_version}/{plural}");
+    let list = ListOf { path: &path, api_version, kind, labels: "", fields: "" };
+    control.collection(&list, |object: Value| object).await
+}
+
+/// The release of the gateway; none where it was not asked, or tells none that is known. Why it can't be asked is added to
+/// what is unread: it may just be replaced.
+async fn gateway(at: &Look<'_>, unread: &mut Vec<String>) -> Option<Release> {
+    let url = at.gateway_url?;
+    let types = match estate::gateway_ca(at.control, at.control_namespace).await {
+        Ok(ca) => plane_types(url, &ca, at.limit).await.map_err(|error| error.to_string()),
+        Err(why) => Err(why.to_string()),
+    };
+    match types {
+        Ok(types) => types.and_then(|types| types.release()),
+        Err(why) => {
+            unread.push(format!("the gateway was not contacted: {}", visible(&why)));
+            None
+        }
+    }
+}
