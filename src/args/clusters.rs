@@ -11,7 +11,8 @@ use super::planes::PlaneArgs;
 use super::session::Session;
 use crate::cluster::{self, Cluster};
 use crate::complete;
-use crate::plane::{CONTROL_NAMESPACE, Family, PlaneKey};
+use crate::doctor::AgentsIn;
+use crate::plane::{CONTROL_NAMESPACE, DEFAULT_KIND, Family, PlaneKey};
 use crate::text::shell_quoted;
 
 /// The plane's cluster, for commands that need it beside the control plane's.
@@ -35,17 +36,24 @@ pub struct PlaneCluster {
     pub cluster: Cluster,
     /// The namespace that was named.
     namespace: Option<String>,
+    /// The family whose agents' namespace has those of its successor: a migration leaves them where they are.
+    former: Option<&'static Family>,
 }
 
 impl PlaneCluster {
     #[cfg(test)]
     pub fn new(cluster: Cluster, namespace: Option<&str>) -> Self {
-        Self { cluster, namespace: namespace.map(str::to_owned) }
+        Self { cluster, namespace: namespace.map(str::to_owned), former: None }
+    }
+
+    /// Returns the namespaces of the agents.
+    pub fn agents_in(&self) -> AgentsIn<'_> {
+        self.namespace.as_deref().map_or(AgentsIn::Default(self.former), AgentsIn::Named)
     }
 
     /// Returns the namespace of the agents of a family.
     pub fn namespace(&self, family: &Family) -> &str {
-        self.namespace.as_deref().unwrap_or(family.helm_release)
+        self.agents_in().namespace(family).unwrap_or(family.helm_release)
     }
 
     /// Returns the namespace that was named.
@@ -92,7 +100,9 @@ impl PlaneClusterArgs {
             ..cluster::Options::default()
         };
         let cluster = Cluster::connect(options, &session.term).await?;
-        Ok(Some(PlaneCluster { cluster, namespace: self.plane_namespace.clone() }))
+        let namespace = self.plane_namespace.clone();
+        let former = if namespace.is_none() { former(&cluster).await } else { None };
+        Ok(Some(PlaneCluster { cluster, namespace, former }))
     }
 
     /// Connects to both clusters for a command that changes a plane, and reports to which.
@@ -127,6 +137,18 @@ impl PlaneClusterArgs {
             session.term.note("both contexts reach one and the same cluster");
         }
     }
+}
+
+/// The family whose agents' namespace has agents of its successor, while that one's own has none. Without the right to look
+/// nothing is known of it.
+async fn former(cluster: &Cluster) -> Option<&'static Family> {
+    let family = DEFAULT_KIND.family;
+    let successor = family.successor?;
+    let has = async |namespace: &str| {
+        let agents = cluster.agents(namespace).await.unwrap_or_default();
+        agents.iter().any(|agent| agent.plane_type.as_deref() == Some(successor.plane_type))
+    };
+    (has(family.helm_release).await && !has(successor.helm_release).await).then_some(family)
 }
 
 /// Where the control plane has what it runs on.
@@ -243,7 +265,7 @@ mod tests {
         let namespaces = |words: &[&str]| -> Vec<_> {
             let args: PlaneClusterArgs = parse(words).unwrap();
             let cluster = cluster::Fake::default().cluster();
-            let cluster = PlaneCluster { cluster, namespace: args.plane_namespace.clone() };
+            let cluster = PlaneCluster::new(cluster, args.plane_namespace.as_deref());
             let of_kind = |kind: &Kind| {
                 assert_eq!(args.namespace(kind.family), cluster.namespace(kind.family));
                 args.namespace(kind.family).to_owned()
@@ -274,7 +296,7 @@ mod tests {
     #[tokio::test]
     async fn only_a_missing_kind_beside_a_build_cluster_can_be_a_swap() {
         let control = cluster::Fake::default().cluster();
-        let build = PlaneCluster { cluster: control.clone(), namespace: None };
+        let build = PlaneCluster::new(control.clone(), None);
         let missing = || cluster::Error::NoSuchKind { kind: "ClusterBuildPlane", renamed: None, command: "c".into() };
         assert!(swapped(&control, None, &missing()).await.is_none());
         assert!(swapped(&control, Some(&build), &cluster::Error::Changed).await.is_none());

@@ -10,7 +10,7 @@ use crate::doctor::{self, AgentsIn, Gateway, GatewayReach, Gathered, Reach};
 use crate::estate::{Extent, Files, marks};
 use crate::gateway::GatewayUrl;
 use crate::pki::Remaining;
-use crate::plane::{Kind, Side, Snapshot};
+use crate::plane::{DEFAULT_KIND, Family, Kind, Side, Snapshot};
 use crate::term::{Exit, Term};
 
 /// The clusters of a diagnosis.
@@ -35,7 +35,7 @@ impl ClusterArgs {
             control,
             control_namespace: &self.control.control_namespace,
             kinds,
-            build: build.map(|build| (&build.cluster, AgentsIn::of(build.named()))),
+            build: build.map(|build| (&build.cluster, build.agents_in())),
             named: true,
             soon: Remaining::Share(0.0),
             gateway: None,
@@ -119,7 +119,11 @@ fn agents_in(snapshot: &Snapshot) -> AgentsIn<'_> {
     match marks::namespaces(snapshot, Side::Build).as_slice() {
         [] => AgentsIn::All,
         [one] => AgentsIn::Named(one),
-        _ => AgentsIn::Default,
+        all => {
+            let family = DEFAULT_KIND.family;
+            let has = |family: &Family| all.contains(&family.helm_release);
+            AgentsIn::Default(Some(family).filter(|family| has(family) && !family.successor.is_some_and(has)))
+        }
     }
 }
 
@@ -152,7 +156,7 @@ mod tests {
         assert_eq!(reach.build.map(|(_, agents_in)| agents_in), Some(AgentsIn::Named("n")));
         let build = PlaneCluster::new(cluster.clone(), None);
         let reach = both.diagnosis.reach(&named, Some(&build), Gateway::Word, &session);
-        assert_eq!(reach.build.map(|(_, agents_in)| agents_in), Some(AgentsIn::Default));
+        assert_eq!(reach.build.map(|(_, agents_in)| agents_in), Some(AgentsIn::Default(None)));
         let reach = both.diagnosis.reach(&named, None, Gateway::Word, &session);
         let gateway = reach.gateway.unwrap();
         assert!(gateway.url.is_some() && gateway.identity.is_none());

@@ -439,7 +439,7 @@ mod tests {
         let agents = [agent("openchoreo-build-plane", "b", "x"), agent("openchoreo-data-plane", "d", "x")];
         let (control, build) = (Fake::of(planes.clone()).cluster(), Fake::of(agents).cluster());
         let planes = planes.map(|plane| serde_json::from_value(plane).unwrap()).to_vec();
-        let reach = Reach { build: Some((&build, AgentsIn::Default)), ..reach(&control, None) };
+        let reach = Reach { build: Some((&build, AgentsIn::Default(None))), ..reach(&control, None) };
         let gathered = gather(&reach, planes, &Extent::default()).await;
         let found: Vec<_> = gathered.cases.iter().map(|case| case.agent().unwrap().agent.name.name.as_str()).collect();
         assert_eq!(found, ["b", "d"]);

@@ -31,23 +31,22 @@ pub struct Reach<'r, S> {
 /// The namespaces of agents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AgentsIn<'r> {
-    /// Each family's in its own, by the names of the guides.
-    Default,
+    /// Each family's in its own, by the names of the guides; but those of the successor of a family where a migration left
+    /// them.
+    Default(Option<&'static Family>),
     Named(&'r str),
     /// Wherever they are.
     All,
 }
 
 impl<'r> AgentsIn<'r> {
-    /// Returns the one that was named, or that of each family.
-    pub fn of(named: Option<&'r str>) -> Self {
-        named.map_or(Self::Default, Self::Named)
-    }
-
     /// Returns the namespace of a family's agents; none for all of them.
     pub fn namespace(self, family: &Family) -> Option<&'r str> {
         match self {
-            Self::Default => Some(family.helm_release),
+            Self::Default(former) => {
+                let former = former.filter(|former| former.successor == Some(family));
+                Some(former.unwrap_or(family).helm_release)
+            }
             Self::Named(namespace) => Some(namespace),
             Self::All => None,
         }

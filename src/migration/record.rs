@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::rules::{PULL_SECRETS, REFERENCE, wants};
 use crate::manifest::{Manifest, objects, parse, to_yaml};
-use crate::plane::{DEFAULT_KIND, DUMPED, Kind, Plane, PlaneKey};
+use crate::plane::{DEFAULT_KIND, DUMPED, Kind, Plane, PlaneKey, Release};
 
 /// The first object of a record: of which control plane it is.
 const MARK: [&str; 2] = ["choreoctl.dev/v1", "Migration"];
@@ -61,9 +61,12 @@ pub fn is_of_chart(object: &Value) -> bool {
     !text(object, "/metadata/annotations/meta.helm.sh~1release-name").is_empty()
 }
 
-/// Whether it belongs to a record.
+/// Whether it belongs to a record: planes that v0.17 can have, Workflows, and what refers to planes by their old names.
 fn is_recorded(object: &Value) -> bool {
-    is_plane(object) || is_own(object, "Workflow") || (is_outdated(object) && !is_of_chart(object))
+    match Kind::of_object(text(object, "/apiVersion"), text(object, "/kind")) {
+        Some(kind) => kind.family.releases.contains(&Release::V0),
+        None => is_own(object, "Workflow") || (is_outdated(object) && !is_of_chart(object)),
+    }
 }
 
 /// An object without what a server wrote.

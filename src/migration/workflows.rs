@@ -88,11 +88,10 @@ pub fn is_right(moved: &Moved, stored: &[Value]) -> bool {
 /// Returns the plane that could be ClusterWorkflowPlane `default`, too: that of all Workflows that need one, where none has
 /// the name.
 pub fn could_be_default<'m>(moved: &'m [Moved], record: &Record) -> Option<&'m PlaneKey> {
-    let new = default_plane();
-    let old = PlaneKey { kind: DEFAULT_KIND, ..new.clone() };
+    let old = PlaneKey { kind: DEFAULT_KIND, ..default_plane() };
     let first = &moved.first()?.plane;
     let fits = first.kind.scope == Scope::Cluster && moved.iter().all(|one| one.plane == *first);
-    (fits && !record.has(&new) && !record.has(&old)).then_some(first)
+    (fits && !record.has(&old)).then_some(first)
 }
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ use crate::commands::waiting::deadline;
 use crate::manifest::to_yaml;
 use crate::migration::{Record, documents};
 use crate::plan::migrate::{
-    Commands, DEFAULT_PLANE_FILE, Look, Meant, PLANES_FILE, Prepared, Problem, RECORD_FILE, Seen, Stage, Swap,
-    WORKFLOWS_FILE, connected, controller_of_old, finish, leftovers, look, old_planes, pending, prepare, problems,
+    Commands, DEFAULT_PLANE_FILE, Look, Meant, Old, PLANES_FILE, Prepared, Problem, RECORD_FILE, Running, Seen, Stage,
+    Swap, WORKFLOWS_FILE, connected, finish, leftovers, look, old_planes, pending, prepare, problems, running,
     write_planes,
 };
 use crate::plan::{Clusters, Observer as _, Status};
@@ -87,16 +87,14 @@ impl Run<'_> {
         let until = self.args.clusters.until;
         let mut known = self.look().await?;
         self.prepare(&known)?;
-        let mut goes_on = until != Some(Stage::Prepare) && known.seen.is_late();
+        let goes_on = until != Some(Stage::Prepare) && known.seen.running.is_late();
         self.report(&known, goes_on)?;
         if !goes_on {
             self.write(&known, false, &[]).await?;
-            if until == Some(Stage::Prepare) || !self.upgraded(&known).await? {
+            if until == Some(Stage::Prepare) || !self.upgraded(known.seen.running).await? {
                 return Ok(());
             }
             known = self.look().await?;
-            goes_on = known.seen.is_late();
-            anyhow::ensure!(goes_on, "the control plane is of v0.x again");
         }
         self.exit = Exit::Done;
         known = self.switch(known).await?;
@@ -106,18 +104,22 @@ impl Run<'_> {
         if until == Some(Stage::Switch) { Ok(()) } else { self.cleanup(&known).await }
     }
 
-    /// Reads both clusters and the record.
-    async fn look(&mut self) -> anyhow::Result<Known> {
+    fn place(&self) -> Look<'_> {
         let Args { clusters, .. } = self.args;
-        self.steps.begin("look", "both clusters");
-        let at = Look {
+        Look {
             control: self.control,
             control_namespace: &clusters.control.control_namespace,
             build: self.build.map(|build| (&build.cluster, build.named())),
             gateway_url: clusters.gateway_url.as_ref(),
             limit: self.session.patience(),
-        };
-        let seen = unless_swapped(self.control, self.build, look(&at).await).await?;
+        }
+    }
+
+    /// Reads both clusters and the record.
+    async fn look(&mut self) -> anyhow::Result<Known> {
+        let Args { clusters, .. } = self.args;
+        self.steps.begin("look", "both clusters");
+        let seen = unless_swapped(self.control, self.build, look(&self.place()).await).await?;
         let mut record = self.folder.record(self.control.identity().await)?;
         record.update(&seen.objects, seen.is_pruned());
         if !clusters.records.is_empty() {
@@ -137,7 +139,7 @@ impl Run<'_> {
         self.steps.give_way();
         let agents =
             seen.agents.as_ref().map(|agents| format!(", {}", count(agents.len(), "agent"))).unwrap_or_default();
-        let release = match seen.running {
+        let release = match seen.running.release {
             Some((release, by)) => format!("the control plane is of OpenChoreo {}, {by}", release.span()),
             None => "the control plane's release is unknown: name the gateway with --gateway-url".into(),
         };
@@ -215,25 +217,34 @@ impl Run<'_> {
     }
 
     /// Waits for the control plane's upgrade where that is asked for, and says otherwise what comes next; whether it is done.
-    async fn upgraded(&mut self, known: &Known) -> anyhow::Result<bool> {
-        let Args { clusters, change, .. } = self.args;
-        let told = "next: upgrade the control plane, then run this again";
-        if !clusters.wait || !change.dry_run.stores() {
-            self.steps.tell("switch", Status::Skipped, &format!("{}; {told}", waiting(&known.seen)));
+    async fn upgraded(&mut self, running: Running) -> anyhow::Result<bool> {
+        if !self.waits() {
+            let told = format!("{}; next: upgrade the control plane, then run this again", old_release(running));
+            self.steps.tell("switch", Status::Skipped, &told);
             return Ok(false);
         }
-        let until = deadline(change.timeout);
         self.steps.begin("switch", "the control plane's upgrade");
+        self.until(Running::is_late, old_release).await?;
+        self.steps.tell("switch", Status::Done, "the control plane is of v1.0 or later");
+        Ok(true)
+    }
+
+    fn waits(&self) -> bool {
+        self.args.clusters.wait && self.args.change.dry_run.stores()
+    }
+
+    /// Waits until what runs is such.
+    async fn until(&mut self, fits: impl Fn(Running) -> bool, told: impl Fn(Running) -> String) -> anyhow::Result<()> {
+        let until = deadline(self.args.change.timeout);
         loop {
-            let seen = self.look().await?.seen;
-            if seen.is_late() {
-                self.steps.tell("switch", Status::Done, "the control plane is of v1.0 or later");
-                return Ok(true);
+            let running = running(&self.place(), &mut Vec::new()).await;
+            if fits(running) {
+                return Ok(());
             }
             if until.is_some_and(|until| Instant::now() >= until) {
-                return Err(crate::plan::Error::TimedOut { waiting: waiting(&seen) }.into());
+                return Err(crate::plan::Error::TimedOut { waiting: told(running) }.into());
             }
-            self.steps.wait(&waiting(&seen));
+            self.steps.wait(&told(running));
             tokio::time::sleep(EVERY).await;
         }
     }
@@ -304,14 +315,20 @@ impl Run<'_> {
             insists || awaited.contains(&new.key()) || matches!(new.state(now), State::Connected | State::Late)
         };
         let old = old_planes(&known.seen, &self.meant, is_connected);
-        if let Some(why) = controller_of_old(&known.seen).filter(|_| !old.is_empty()) {
-            if insists {
-                return Err(Refusal::OldController { why }.into());
+        match known.seen.running.keeps_old().filter(|_| !old.is_empty()) {
+            Some(why) if self.waits() => {
+                self.steps.begin("delete", "the old controller's end");
+                let told = |running: Running| running.keeps_old().unwrap_or(why).to_owned();
+                self.until(|running| running.keeps_old().is_none(), told).await?;
             }
-            self.steps.tell("delete", Status::Skipped, &format!("the old planes stay: {why}"));
-            return Ok(());
+            Some(why) if insists => return Err(Refusal::OldController { why }.into()),
+            Some(why) => {
+                self.steps.tell("delete", Status::Skipped, &format!("the old planes stay: {why}"));
+                return Ok(());
+            }
+            None => {}
         }
-        let goes = |old: &&crate::plan::migrate::Old| old.kept.is_none();
+        let goes = |old: &&Old| old.kept.is_none();
         let names: Vec<_> = old
             .iter()
             .filter(goes)
@@ -345,8 +362,8 @@ impl Run<'_> {
 }
 
 /// Why the switch can't be made yet.
-fn waiting(seen: &Seen) -> String {
-    match seen.running {
+fn old_release(running: Running) -> String {
+    match running.release {
         Some((release, _)) => format!("the control plane is of OpenChoreo {}", release.span()),
         None => "the control plane's release is unknown".into(),
     }

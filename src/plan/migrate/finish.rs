@@ -7,7 +7,7 @@ use super::seen::Seen;
 use crate::cluster::{Cluster, Error, Target};
 use crate::migration::renamed;
 use crate::plan::observer::{Observer, Status};
-use crate::plane::{DEFAULT_KIND, DryRun, Plane, Release};
+use crate::plane::{DEFAULT_KIND, DryRun, Plane};
 use crate::text::{shell_quoted, visible};
 
 /// An old plane.
@@ -34,17 +34,6 @@ pub fn old_planes(seen: &Seen, meant: &Meant, is_connected: impl Fn(&Plane) -> b
         Old { plane: plane.clone(), kept }
     };
     old.map(judged).collect()
-}
-
-/// Whether a controller of v1.0 runs, and none of v0.x.
-pub fn controller_of_old(seen: &Seen) -> Option<&'static str> {
-    match seen.controller {
-        Some(Release::V1) => None,
-        Some(Release::V0) => Some("a controller of v0.x runs, which uses these planes"),
-        None => Some(
-            "the release of the controller is unknown: its pods, its Deployment and the gateway's Service can't be read",
-        ),
-    }
 }
 
 /// Removes the finalizer of old planes and deletes them.

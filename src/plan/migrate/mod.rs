@@ -12,10 +12,10 @@ mod write;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
-pub use finish::{Old, controller_of_old, finish, leftovers, old_planes};
+pub use finish::{Old, finish, leftovers, old_planes};
 pub use prepare::{Meant, Prepared, Swap, prepare};
 pub use problems::{Commands, DEFAULT_PLANE_FILE, PLANES_FILE, Problem, RECORD_FILE, WORKFLOWS_FILE, problems};
-pub use seen::{Look, Seen, look};
+pub use seen::{Look, Running, Seen, look, running};
 pub use write::{connected, pending, write_planes};
 
 /// How far a migration goes.

@@ -13,7 +13,7 @@ use crate::migration::{
 };
 use crate::plan::bootstrap::{CHART_SECRET, tls_of_existing};
 use crate::plan::issuer::Issuer;
-use crate::plane::{Family, GATEWAY_CA, Kind, Plane, PlaneKey, PlaneName, Release};
+use crate::plane::{Family, GATEWAY_CA, Plane, PlaneKey, PlaneName};
 
 /// What is to be done for a plane that was there before.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,16 +109,20 @@ pub fn prepare(
     gateway_url: Option<&GatewayUrl>,
     meant: &Meant,
 ) -> anyhow::Result<Prepared> {
-    let is_old = |kind: &Kind| kind.family.releases.contains(&Release::V0);
-    let (old, before): (Vec<_>, Vec<_>) = record.planes().filter(|(plane, _)| is_old(plane.kind)).unzip();
+    let (old, before): (Vec<_>, Vec<_>) = record.planes().unzip();
     let before = parse("planes".into(), documents(before)?);
     let carried = carry(&before, &Survey::of([&before].into_iter()));
     let after = carried.after.as_ref().unwrap_or(&before);
     let manifests: Vec<_> = objects(after).iter().map(|object| object.node.to_json()).collect();
     let changes = old.iter().zip(&manifests).map(|(plane, manifest)| change(seen, &plane.key(), manifest));
     let all: Vec<_> = changes.collect();
-    let moved: Vec<_> = moved(record).into_iter().filter(|moved| !is_right(moved, &seen.objects)).collect();
-    let default = could_be_default(&moved, record).filter(|_| seen.plane(&default_plane()).is_none());
+    // A plane of the same planeID has the same agents.
+    let default_id = seen.plane(&default_plane()).map(Plane::plane_id);
+    let id_of = |key: &PlaneKey| old.iter().find(|plane| plane.key() == *key).map(Plane::plane_id);
+    let runs_there = |moved: &Moved| default_id.is_some() && default_id == id_of(&moved.on);
+    let moved: Vec<_> =
+        moved(record).into_iter().filter(|moved| !is_right(moved, &seen.objects) && !runs_there(moved)).collect();
+    let default = could_be_default(&moved, record).filter(|_| default_id.is_none());
     let of_default = default.and_then(|plane| manifests.iter().find(|one| PlaneKey::of_object(one) == *plane));
     let default_plane = of_default.map(|manifest| {
         let mut manifest = manifest.clone();

@@ -41,23 +41,40 @@ pub struct Seen {
     pub objects: Vec<Value>,
     /// What could not be read, in sentences.
     pub unread: Vec<String>,
-    /// The release of the control plane, and what shows it; none where nothing does.
-    pub running: Option<(Release, &'static str)>,
-    /// The release of the controller, which removes finalizers.
-    pub controller: Option<Release>,
+    pub running: Running,
     /// None where no plane's cluster was named.
     pub agents: Option<Vec<AgentFacts>>,
+}
+
+/// The release that runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Running {
+    /// That of the control plane, and what shows it; none where nothing does.
+    pub release: Option<(Release, &'static str)>,
+    /// That of the controller, which removes finalizers.
+    pub controller: Option<Release>,
+}
+
+impl Running {
+    /// Whether the control plane is of v1.0 or later.
+    pub fn is_late(self) -> bool {
+        self.release.is_some_and(|(release, _)| release == Release::V1)
+    }
+
+    /// Returns why old planes can't be deleted: only where no controller uses them they can.
+    pub fn keeps_old(self) -> Option<&'static str> {
+        match self.controller {
+            Some(Release::V1) => None,
+            Some(Release::V0) => Some("a controller of v0.x runs, which uses them"),
+            None => Some("the controller's release is unknown: neither its pods nor its Deployment show it"),
+        }
+    }
 }
 
 impl Seen {
     /// Whether the CRDs of v1.0 are there.
     pub fn is_pruned(&self) -> bool {
         self.served.iter().any(|kind| kind.family.releases == [Release::V1])
-    }
-
-    /// Whether the control plane is of v1.0 or later.
-    pub fn is_late(&self) -> bool {
-        self.running.is_some_and(|(release, _)| release == Release::V1)
     }
 
     pub fn plane(&self, key: &PlaneKey) -> Option<&Plane> {
@@ -101,12 +118,17 @@ pub async fn look(at: &Look<'_>) -> anyhow::Result<Seen> {
             Some(of_agents(build, agents.into_iter().filter(is_meant).collect()).await)
         }
     };
+    Ok(Seen { served, planes, objects, running: running(at, &mut unread).await, unread, agents })
+}
+
+/// Finds out which release runs. Why the gateway can't be asked is added to what is unread: it may just be replaced.
+pub async fn running(at: &Look<'_>, unread: &mut Vec<String>) -> Running {
     let controller = running_release(at.control, at.control_namespace).await;
-    let running = match gateway(at, &mut unread).await {
+    let release = match gateway(at, unread).await {
         Some(release) => Some((release, "by the plane types that its gateway accepts")),
         None => controller.map(|release| (release, "by the controller's image")),
     };
-    Ok(Seen { served, planes, objects, unread, running, controller, agents })
+    Running { release, controller }
 }
 
 /// An item of a list, which does not say itself what it is.
@@ -124,8 +146,7 @@ async fn referrers(control: &Cluster, api_version: &str, kind: &str, plural: &st
     control.collection(&list, |object: Value| object).await
 }
 
-/// The release of the gateway; none where it was not asked, or tells none that is known. Why it can't be asked is added to
-/// what is unread: it may just be replaced.
+/// The release of the gateway; none where it was not asked, or tells none that is known.
 async fn gateway(at: &Look<'_>, unread: &mut Vec<String>) -> Option<Release> {
     let url = at.gateway_url?;
     let types = match estate::gateway_ca(at.control, at.control_namespace).await {
