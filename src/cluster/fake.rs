@@ -259,7 +259,11 @@ impl State {
         let items = items.map(|(_, object)| object).filter(|object| selected(object, query));
         let group = version.trim_start_matches("/apis/").trim_start_matches("/api/").split("/namespaces").next();
         let other = || match plural {
+            "authzclusterroles" => "AuthzClusterRole".to_owned(),
+            "authzroles" => "AuthzRole".to_owned(),
             "certificaterequests" => "CertificateRequest".to_owned(),
+            "clusterauthzroles" => "ClusterAuthzRole".to_owned(),
+            "clusterroles" => "ClusterRole".to_owned(),
             plural => format!("{}{}", plural[..1].to_uppercase(), plural[1..].trim_end_matches('s')),
         };
         json!({

@@ -8,10 +8,10 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::Args;
+use super::args::Args;
 use super::folder::{Folder, read, values_file};
 use crate::args::{PlaneCluster, Session, TextFormat, unless_swapped};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Right};
 use crate::commands::helm::{self, Helm};
 use crate::commands::refusals::Refusal;
 use crate::commands::steps::Steps;
@@ -20,11 +20,11 @@ use crate::manifest::to_yaml;
 use crate::migration::{Record, documents};
 use crate::plan::migrate::{
     Commands, DEFAULT_PLANE_FILE, Look, Meant, Old, PLANES_FILE, Prepared, Problem, RECORD_FILE, Running, Seen, Stage,
-    Swap, WORKFLOWS_FILE, connected, finish, leftovers, look, old_planes, pending, prepare, problems, running,
-    write_planes,
+    Swap, WORKFLOWS_FILE, connected, finish, leftovers, look, old_planes, pending, prepare, problems, right, rights,
+    running, write_planes,
 };
-use crate::plan::{Clusters, Observer as _, Status};
-use crate::plane::{DEFAULT_KIND, DryRun, Plane, PlaneKey, Release, State};
+use crate::plan::{self, Clusters, Observer as _, Status};
+use crate::plane::{DEFAULT_KIND, DryRun, Plane, PlaneKey, Release, Side, State};
 use crate::render;
 use crate::term::Exit;
 use crate::text::{count, program, shell_quoted, shown, visible};
@@ -44,6 +44,9 @@ pub async fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let mut steps = Steps::new(&session.term, args.format());
     steps.yes = args.change.yes;
     steps.dry_run = args.change.dry_run != DryRun::None;
+    let words: Vec<_> = std::env::args().skip(1).map(|word| shell_quoted(&word).into_owned()).collect();
+    steps.resume =
+        Some(program(&format!("the migration is unfinished\ncontinue: choreoctl {}", words.join(" "))).into());
     let mut run = Run {
         args,
         session,
@@ -210,10 +213,17 @@ impl Run<'_> {
         let agent = |swap: &&Swap| format!("replace the agent {}", visible(&swap.agent.name.to_string()));
         let words: Vec<_> = pending(changes, restores).into_iter().chain(swaps.iter().map(agent)).collect();
         if !words.is_empty() && self.args.change.dry_run.stores() {
+            self.demand(&rights(changes, restores)).await?;
             self.steps.give_way();
             self.session.term.confirm(&words.join(", "), self.args.change.yes)?;
         }
         write_planes(self.control, changes, restores, self.args.change.dry_run, &mut self.steps).await
+    }
+
+    /// Fails where rights are missing, before anything is written.
+    async fn demand(&self, needed: &[(Side, Right)]) -> Result<(), plan::Error> {
+        let build = self.build.map_or(self.control, |build| &build.cluster);
+        Clusters { control: self.control, build }.demand("migrate", needed).await
     }
 
     /// Waits for the control plane's upgrade where that is asked for, and says otherwise what comes next; whether it is done.
@@ -242,7 +252,7 @@ impl Run<'_> {
                 return Ok(());
             }
             if until.is_some_and(|until| Instant::now() >= until) {
-                return Err(crate::plan::Error::TimedOut { waiting: told(running) }.into());
+                return Err(plan::Error::TimedOut { waiting: told(running) }.into());
             }
             self.steps.wait(&told(running));
             tokio::time::sleep(EVERY).await;
@@ -255,6 +265,7 @@ impl Run<'_> {
         let swaps = &known.prepared.swaps;
         let pending: Vec<_> = swaps.iter().filter(|swap| !swap.is_done).collect();
         self.write(&known, true, if clusters.install { &pending } else { &[] }).await?;
+        self.steps.unfinished(change.dry_run.stores() && clusters.install && !pending.is_empty());
         self.steps.begin("helm", "the agents' chart");
         for swap in swaps {
             let name = visible(&swap.agent.name.to_string()).into_owned();
@@ -263,6 +274,8 @@ impl Run<'_> {
                 self.steps.tell("helm", Status::Found, &format!("the agent {name} is of v1.0 or later"));
             } else if clusters.install {
                 if change.dry_run.stores() {
+                    // It may have got another certificate since the first look.
+                    self.folder.write(&values_file(swap), &to_yaml(&swap.values)?)?;
                     self.steps.give_way();
                     let advice = "the chart was not replaced; a value of the old chart that the new one lacks is removed by `KEY: null` in a file that --values names";
                     helm.run().context(advice)?;
@@ -284,6 +297,7 @@ impl Run<'_> {
             let why = "the agents are in the planes' clusters: name each with --plane-context, one after another";
             self.steps.tell("helm", Status::Skipped, why);
         }
+        self.steps.unfinished(false);
         if change.dry_run.stores() { self.look().await } else { Ok(known) }
     }
 
@@ -338,6 +352,9 @@ impl Run<'_> {
             })
             .collect();
         if !names.is_empty() && change.dry_run.stores() {
+            let goes = old.iter().filter(goes).map(|old| old.plane.key());
+            let needed: Vec<_> = goes.flat_map(|key| ["patch", "delete"].map(|verb| right(verb, &key))).collect();
+            self.demand(&needed).await?;
             self.steps.give_way();
             let what = format!("delete {} in {}", names.join(", "), self.control.target().title());
             self.session.term.confirm(&what, change.yes)?;

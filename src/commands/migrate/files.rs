@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::Args;
+use super::args::Args;
 use crate::args::{Session, TextFormat};
 use crate::commands::error_text;
 use crate::commands::refusals::Refusal;

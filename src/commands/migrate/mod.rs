@@ -1,175 +1,20 @@
 //! `choreoctl migrate`: from OpenChoreo v0.17 to v1.0 and later, in manifests or on a running platform.
 
+mod args;
 mod clusters;
 mod files;
 mod folder;
 
-use std::path::PathBuf;
+pub use args::Args;
 
-use clap::{Args as ClapArgs, ValueEnum as _, ValueHint};
-
-use crate::args::{ChangeArgs, ControlArgs, NamespaceArgs, PlaneClusterArgs, Session, TextFormat};
-use crate::gateway::GatewayUrl;
-use crate::manifest::Input;
-use crate::plan::migrate::Stage;
-use crate::plane::PlaneName;
+use crate::args::Session;
 use crate::term::Exit;
-
-/// Migrate planes from OpenChoreo v0.17 to v1.0 and later
-///
-/// With -f it rewrites manifests: build planes become workflow planes, in every plane secretRef becomes secretKeyRef, and
-/// what refers to planes follows: Workflows, roles, labels, and the targets of Kustomize. Comments, layout and order stay.
-/// What takes a person is named with its line, and the exit code is 1 then.
-///
-/// Without -f it migrates the planes of a control plane, in three stages as far as its release allows. `prepare`, before the
-/// upgrade, records in --out-dir what the CRDs of v1.0 would drop, writes the new manifests and Helm values, and lists what
-/// breaks, with exit code 1. `switch`, after it, creates the new planes, restores references to Secrets and replaces the
-/// agents. `cleanup` deletes the old planes. Run again it changes nothing that is right, and continues where it was
-/// interrupted.
-#[derive(ClapArgs, Debug)]
-#[command(after_help = "Examples:
-  choreoctl migrate -f manifests/ -R --dry-run client
-  choreoctl migrate -f manifests/ -R -o migrated
-  choreoctl migrate --plane-context build --out-dir migration --until prepare
-  choreoctl migrate --plane-context build --out-dir migration --install --wait
-  choreoctl migrate cbp/shared --out-dir migration --until cleanup")]
-pub struct Args {
-    /// Planes to migrate [default: all planes of all kinds]
-    #[arg(value_name = "NAME|TYPE/NAME", conflicts_with = "files")]
-    names: Vec<PlaneName>,
-
-    #[command(flatten)]
-    namespace: NamespaceArgs,
-
-    /// Manifest, folder of manifests, or - for standard input (can be repeated)
-    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath, conflicts_with_all = ["Clusters", "PlaneClusterArgs", "NamespaceArgs"])]
-    files: Vec<Input>,
-
-    /// With -f, take manifests in folders below the folder, too
-    #[arg(short = 'R', long, requires = "files")]
-    recursive: bool,
-
-    /// Folder for the files, or with text or json the format of the report
-    #[arg(short = 'o', value_name = "DIR|FORMAT", value_hint = ValueHint::DirPath)]
-    short: Vec<String>,
-
-    /// Folder for the migrated files [default: rewrite in place], or for the record and what is made of it
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, value_parser = out_dir)]
-    out_dir: Option<PathBuf>,
-
-    /// With -f, replace files that exist
-    #[arg(long, requires = "files")]
-    force: bool,
-
-    /// Format of the report
-    #[arg(long, value_name = "FORMAT")]
-    output: Option<TextFormat>,
-
-    #[command(flatten)]
-    clusters: Clusters,
-
-    #[command(flatten)]
-    change: ChangeArgs,
-
-    #[command(flatten)]
-    build: PlaneClusterArgs,
-}
-
-/// What only a migration in clusters takes.
-#[derive(ClapArgs, Debug)]
-struct Clusters {
-    /// Last stage [default: as far as the control plane's release allows]
-    #[arg(long, value_name = "STAGE")]
-    until: Option<Stage>,
-
-    /// Wait for the control plane's upgrade, then go on
-    #[arg(long)]
-    wait: bool,
-
-    /// Dump, folder or manifest with what the record lacks (can be repeated)
-    #[arg(long = "record", value_name = "FILE", value_hint = ValueHint::AnyPath)]
-    records: Vec<Input>,
-
-    /// Where agents reach the gateway, which is asked for its release
-    #[arg(long, value_name = "URL", value_parser = GatewayUrl::of_agent)]
-    gateway_url: Option<GatewayUrl>,
-
-    /// Run helm, which must be on the PATH
-    #[arg(long)]
-    install: bool,
-
-    /// Chart of the workflow plane's agent [default: OpenChoreo's]
-    #[arg(long, value_name = "CHART")]
-    chart: Option<String>,
-
-    /// Version of the chart [default: 1.2.3]
-    #[arg(long, value_name = "VERSION")]
-    chart_version: Option<String>,
-
-    /// File of further Helm values (can be repeated)
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    values: Vec<PathBuf>,
-
-    #[command(flatten)]
-    control: ControlArgs,
-}
-
-/// Everywhere else `-o` is the format of the output.
-fn out_dir(word: &str) -> Result<PathBuf, String> {
-    match TextFormat::from_str(word, true) {
-        Ok(_) => Err(format!("--output {word} is the format; a folder of this name is ./{word}")),
-        Err(_) => Ok(word.into()),
-    }
-}
-
-impl Args {
-    /// Sorts the words of `-o`: a format, or a folder.
-    fn settle(&mut self) {
-        for word in std::mem::take(&mut self.short) {
-            match TextFormat::from_str(&word, true) {
-                Ok(format) => self.output = Some(format),
-                Err(_) => self.out_dir = Some(word.into()),
-            }
-        }
-    }
-
-    fn format(&self) -> TextFormat {
-        self.output.unwrap_or(TextFormat::Text)
-    }
-}
 
 pub async fn run(mut args: Args, session: &Session) -> anyhow::Result<Exit> {
     args.settle();
+    anyhow::ensure!(
+        !args.force || args.out_dir.is_some(),
+        "--force replaces files of a folder: name it with --out-dir"
+    );
     if args.files.is_empty() { clusters::run(&args, session).await } else { files::run(&args, session) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::args::tests::parse;
-
-    #[test]
-    fn a_word_of_o_is_a_format_or_a_folder() {
-        let settled = |words: &[&str]| {
-            let mut args: Args = parse(words).unwrap();
-            args.settle();
-            (args.format(), args.out_dir)
-        };
-        assert_eq!(settled(&[]), (TextFormat::Text, None));
-        assert_eq!(settled(&["-o", "json", "--out-dir", "d"]), (TextFormat::Json, Some("d".into())));
-        assert_eq!(settled(&["-f", "x", "-o", "d", "-o", "json"]), (TextFormat::Json, Some("d".into())));
-        assert_eq!(settled(&["-o", "./json"]), (TextFormat::Text, Some("./json".into())));
-        assert!(parse::<Args>(&["--out-dir", "json"]).unwrap_err().contains("a folder of this name is ./json"));
-    }
-
-    #[test]
-    fn manifests_and_clusters_are_migrated_apart() {
-        for words in [&["a"][..], &["--until", "switch"], &["--plane-context", "c"], &["-n", "n"], &["--record", "f"]] {
-            let error = parse::<Args>(&[&["-f", "x"], words].concat()).unwrap_err();
-            assert!(error.contains("cannot be used with"), "{error}");
-        }
-        for words in [["-R"], ["--force"]] {
-            assert!(parse::<Args>(&words).unwrap_err().contains("--filename"));
-        }
-    }
 }

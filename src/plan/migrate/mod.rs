@@ -7,6 +7,8 @@ mod finish;
 mod prepare;
 mod problems;
 mod seen;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use clap::ValueEnum;
@@ -16,7 +18,7 @@ pub use finish::{Old, finish, leftovers, old_planes};
 pub use prepare::{Meant, Prepared, Swap, prepare};
 pub use problems::{Commands, DEFAULT_PLANE_FILE, PLANES_FILE, Problem, RECORD_FILE, WORKFLOWS_FILE, problems};
 pub use seen::{Look, Running, Seen, look, running};
-pub use write::{connected, pending, write_planes};
+pub use write::{connected, pending, right, rights, write_planes};
 
 /// How far a migration goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,11 +4,11 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::prepare::{Change, Swap, Work};
-use crate::cluster::{self, Cluster, Error};
+use crate::cluster::{self, Cluster, Error, Right};
 use crate::plan::agent::Changeover;
 use crate::plan::clusters::Clusters;
 use crate::plan::observer::{Observer, Status, until};
-use crate::plane::{DryRun, Plane, PlaneKey, age};
+use crate::plane::{DryRun, Plane, PlaneKey, Side, age};
 use crate::text::visible;
 
 /// How often a write is tried again when another client writes in between.
@@ -27,6 +27,24 @@ pub fn pending(changes: &[Change], restores: bool) -> Vec<String> {
         _ => None,
     };
     changes.iter().filter_map(words).collect()
+}
+
+/// Returns the rights that [`write_planes`] needs.
+pub fn rights(changes: &[Change], restores: bool) -> Vec<(Side, Right)> {
+    let needed = |change: &Change| {
+        let verb = match change.work {
+            Work::Create(_) => "create",
+            Work::Restore(_) if restores => "patch",
+            _ => return None,
+        };
+        Some(right(verb, &change.new))
+    };
+    changes.iter().filter_map(needed).collect()
+}
+
+/// A right to do something with a plane.
+pub fn right(verb: &'static str, plane: &PlaneKey) -> (Side, Right) {
+    (Side::Control, Right::new(verb, plane.kind.group, plane.kind.plural, plane.namespace.as_deref()))
 }
 
 /// Creates the new planes, and where `restores`, gives those their CA again that lost it.
