@@ -84,8 +84,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         session.term.warn(&format!("the certificate of {url} could not be seen"));
         exit = exit.and(Exit::Failed);
     }
-    // So may an agent whose certificates were not looked at.
-    for case in &cases {
+    // So may an agent whose certificates were not looked at; of two planes in migration it is that of the one in use.
+    for case in cases.iter().filter(|case| case.used_instead().is_none()) {
         let name = crate::text::visible(&case.facts.plane.key().to_string()).into_owned();
         match (&case.build, &case.elsewhere) {
             (Some(Err(problem)), Ok(agents)) if problem.is_missing() && !agents.is_empty() => {
@@ -108,7 +108,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         session.term.note("the agents' certificates are not included: --plane-context");
     }
     // What can't be read may break at any time.
-    let unread = cases.iter().filter(|case| case.is_unread());
+    let unread = cases.iter().filter(|case| case.is_unread() && case.used_instead().is_none());
     for case in unread {
         let name = crate::text::visible(&case.facts.plane.key().to_string()).into_owned();
         session.term.warn(&format!("{name}: a part of it can't be read, so an earlier date may be missing"));

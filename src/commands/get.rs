@@ -9,7 +9,7 @@ use super::error::{none_found, tell_missing};
 use super::objects::{list, object_name, without_managed_fields};
 use super::watching::watch;
 use crate::args::{ChoiceArgs, Chosen, FromFiles, Lookup, OutputArgs, Session, SnapshotArgs};
-use crate::cluster::Error;
+use crate::cluster::{Error, Target};
 use crate::complete;
 use crate::estate::{Files, client_cas};
 use crate::manifest::{json_text, to_yaml};
@@ -18,6 +18,7 @@ use crate::render;
 use crate::render::Identity;
 use crate::render::planes::{Row, SortBy};
 use crate::term::Exit;
+use crate::text::{program, visible};
 
 /// Show planes
 ///
@@ -88,17 +89,17 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 
 /// The planes as a table, or by name.
 async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
-    let (mut rows, now, missing, kinds): (Vec<_>, _, _, _) = if args.files.given() {
+    let (mut rows, now, missing, kinds, target): (Vec<_>, _, _, _, _) = if args.files.given() {
         let FromFiles { snapshot, .. } = args.files.read(&[], &session.term)?;
         let cas = client_cas(&Files::control(&snapshot), &snapshot.planes).await;
         let (chosen, missing) = args.choice.in_files(&snapshot.planes)?;
         let wide = args.output.format == Format::Wide;
         let rows = snapshot.planes.into_iter().zip(cas).map(|(plane, ca)| Row::new(plane, wide.then_some(ca)));
-        (rows.filter(|row| chosen.contains(&row.key)).collect(), snapshot.now, missing, false)
+        (rows.filter(|row| chosen.contains(&row.key)).collect(), snapshot.now, missing, false, Target::default())
     } else {
         let lookup = args.choice.connect(session).await?;
         let (rows, missing) = rows(&lookup, args).await?;
-        (rows, lookup.cluster.now(), missing, lookup.has_kinds())
+        (rows, lookup.cluster.now(), missing, lookup.has_kinds(), lookup.cluster.target().clone())
     };
     let exit = tell_missing(&missing, &session.term);
     rows.retain(|row| keeps(args, row.state(now)));
@@ -117,8 +118,24 @@ async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         if rows.len() > 1 && !args.no_headers && session.term.shows_output() && !session.term.is_quiet() {
             session.term.line(&render::planes::summary(rows.iter().map(|row| row.state(now))))?;
         }
+        if let Some(note) = in_migration(&rows, &target) {
+            session.term.note(&program(&note));
+        }
     }
     Ok(exit)
+}
+
+/// Says of the first plane of v0.17 and its counterpart that they are one.
+fn in_migration(rows: &[Row], target: &Target) -> Option<String> {
+    let all = render::planes::in_migration(rows);
+    let (row, other) = all.first()?;
+    let [old, new] = [&row.key, *other].map(|key| format!("{} {}", key.kind.kind, visible(&key.to_string())));
+    let (more, next) = match all.len() - 1 {
+        0 => (String::new(), row.key.migrate_command()),
+        more => (format!(", as are {more} more"), "choreoctl migrate".to_owned()),
+    };
+    let (id, next) = (visible(&row.plane_id), target.command(&next));
+    Some(format!("{old} and {new} have the planeID {id}: one plane in migration{more}; next: {next} --out-dir DIR"))
 }
 
 async fn rows(lookup: &Lookup, args: &Args) -> Result<Chosen<Row>, Error> {
@@ -171,7 +188,7 @@ mod tests {
     use super::*;
     use crate::args::tests::{parse, session};
     use crate::cluster::Fake;
-    use crate::plane::DEFAULT_KIND;
+    use crate::plane::{DEFAULT_KIND, Kind};
     use serde_json::json;
 
     async fn lookup(fake: &Fake, args: &Args) -> Lookup {
@@ -209,6 +226,27 @@ mod tests {
         assert!(!keeps(&args(&["--state", "!Stale"]), State::Stale));
         assert!(keeps(&args(&["--state", "connected,stale"]), State::Stale));
         assert!(!columns().is_empty());
+    }
+
+    #[test]
+    fn a_plane_and_its_counterpart_are_one_plane() {
+        let row = |kind: &str, namespace: Option<&str>, name: &str| {
+            let metadata = json!({"name": name, "namespace": namespace});
+            let plane = json!({"metadata": metadata, "spec": {"planeID": "id", "clusterAgent": {"clientCA": {}}}});
+            let mut plane: Plane = serde_json::from_value(plane).unwrap();
+            plane.kind = Kind::of_word(kind).unwrap();
+            Row::new(plane, None)
+        };
+        let told = |rows: &[Row]| in_migration(rows, &Target::default());
+        let mut rows = vec![row("cbp", None, "a"), row("workflowplane", Some("n"), "a"), row("cdp", None, "a")];
+        assert_eq!(told(&rows), None);
+        rows.push(row("cwp", None, "b"));
+        let pair = "ClusterBuildPlane a and ClusterWorkflowPlane b have the planeID id: one plane in migration";
+        let next =
+            |more: &str, words: &str| Some(format!("{pair}{more}; next: choreoctl migrate{words} --out-dir DIR"));
+        assert_eq!(told(&rows), next("", " cbp/a"));
+        rows.extend([row("buildplane", Some("m"), "a"), row("buildplane", Some("n"), "a")]);
+        assert_eq!(told(&rows), next(", as are 1 more", ""));
     }
 
     #[tokio::test]

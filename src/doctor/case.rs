@@ -11,7 +11,7 @@ use crate::estate::{
 };
 use crate::gateway::{Counted, GatewayUrl, PlaneTypes, ProbeError, Reply};
 use crate::pki::{Certificate, Remaining, Verdict};
-use crate::plane::{NamespacedName, Release};
+use crate::plane::{Kind, NamespacedName, PlaneKey, Release};
 
 pub struct Case {
     /// Whether the plane itself could be read.
@@ -37,7 +37,7 @@ pub struct Shared {
     /// The Deployments of the gateway and of the controller, where one of them does not run because it is scaled to zero.
     pub idle_gateway: Option<String>,
     pub idle_controller: Option<String>,
-    /// The release of the controller; looked for where a plane is being deleted.
+    /// The release of the controller; looked for where a plane is being deleted or has a counterpart.
     pub running: Option<Release>,
     /// The controller, where it presents a certificate to the gateway.
     pub controller: Result<Option<Controller>, Unavailable>,
@@ -169,6 +169,30 @@ impl Case {
     pub fn release(&self) -> Option<Release> {
         let told = self.gateway.types.as_ref().map(PlaneTypes::release);
         told.unwrap_or_else(|| self.deployed()?.release)
+    }
+
+    /// Whether the gateway knows the type of a kind of planes; none where its release is unknown.
+    pub fn knows(&self, kind: &Kind) -> Option<bool> {
+        match &self.gateway.types {
+            Some(types) => Some(types.knows(kind.family.plane_type)),
+            None => self.release().or(self.shared.running).map(|release| kind.family.releases.contains(&release)),
+        }
+    }
+
+    /// The counterpart that the control plane uses instead of this plane, which is of another release.
+    pub fn used_instead(&self) -> Option<&PlaneKey> {
+        let is_used = |other: &&PlaneKey| self.knows(other.kind) == Some(true);
+        self.facts.counterpart.as_ref().filter(is_used).filter(|_| self.knows(self.facts.plane.kind) == Some(false))
+    }
+
+    /// Whether another plane has taken its place for good.
+    pub fn is_replaced(&self) -> bool {
+        self.used_instead().is_some() && self.facts.plane.kind.successor().is_some()
+    }
+
+    /// The plane of v0.17 whose place this plane takes.
+    pub fn predecessor(&self) -> Option<&PlaneKey> {
+        self.facts.counterpart.as_ref().filter(|other| other.kind.successor().is_some())
     }
 
     /// Who removes the plane's finalizer: by the release of the controller, else of the gateway, else by what the cluster

@@ -20,7 +20,7 @@ use crate::plane::{DUMPED, KINDS, Kind, LOG, Plane, PlaneKey, SIDE, Side};
 pub async fn dump(reach: &Reach<'_, Cluster>, meant: &[PlaneKey]) -> Result<(Value, Vec<String>), Error> {
     let (control, at) = (reach.control, reach.control.now());
     let kinds: Vec<_> =
-        KINDS.iter().filter(|kind| meant.iter().any(|plane| plane.kind.family == kind.family)).collect();
+        KINDS.iter().filter(|kind| meant.iter().any(|plane| plane.kind.family.is_kin(kind.family))).collect();
     let (planes, mut items, unlisted) = planes(control, &kinds, meant).await?;
     let keep = |object: &Value, key: Option<&str>| Some(kept(object, key));
     let records = [Side::Control, Side::Build].map(|side| Record::new(side, &keep));
@@ -31,7 +31,7 @@ pub async fn dump(reach: &Reach<'_, Cluster>, meant: &[PlaneKey]) -> Result<(Val
     items.insert(0, marks::place(Side::Control, reach.control_namespace));
     unread.extend(add(&mut items, Side::Control, control_record));
     if let Some((_, agents_in)) = reach.build {
-        let families: BTreeSet<_> = meant.iter().filter_map(|plane| agents_in.namespace(plane.kind.family)).collect();
+        let families: BTreeSet<_> = planes.iter().filter_map(|plane| agents_in.namespace(plane.kind.family)).collect();
         items.extend(families.into_iter().map(|namespace| marks::place(Side::Build, namespace)));
         unread.extend(add(&mut items, Side::Build, build_record));
     }
@@ -44,14 +44,14 @@ pub async fn dump(reach: &Reach<'_, Cluster>, meant: &[PlaneKey]) -> Result<(Val
 
 type Unlisted = Vec<(String, Unavailable)>;
 
-/// The planes that are meant, those of their planeIDs, and those with the same CA; each also as what is kept of it. And the
+/// The planes that are meant, those of their planeIDs, which may be planes in migration, and those with the same CA; each also as what is kept of it. And the
 /// collections that could not be listed: those of kinds of which none is meant.
 async fn planes(
     control: &Cluster,
     kinds: &[&'static Kind],
     meant: &[PlaneKey],
 ) -> Result<(Vec<Plane>, Vec<Value>, Unlisted), Error> {
-    let (mut objects, mut unlisted) = (Vec::<Value>::new(), Vec::new());
+    let (mut objects, mut unlisted) = (Vec::<Value>::new(), Vec::<(&Kind, _)>::new());
     for kind in kinds {
         let is_meant = meant.iter().any(|plane| plane.kind == *kind);
         match control.at(kind, &Namespaces::All).planes::<Value>(None).await {
@@ -61,16 +61,16 @@ async fn planes(
             })),
             Err(Error::NoSuchKind { .. }) if !is_meant => {}
             Err(error) if is_meant => return Err(error),
-            Err(error) => unlisted.push((kind.path(None), Unavailable::from(&error))),
+            Err(error) => unlisted.push((*kind, Unavailable::from(&error))),
         }
     }
     let all: Vec<_> = objects.iter().map(plane).collect();
     let meant: Vec<_> = all.iter().filter(|plane| meant.contains(&plane.key())).collect();
     let is_concerned = |plane: &Plane| {
         meant.iter().any(|meant| {
-            meant.kind.family == plane.kind.family
-                && (meant.plane_id() == plane.plane_id()
-                    || meant.spec.cluster_agent.client_ca == plane.spec.cluster_agent.client_ca)
+            let (family, other) = (meant.kind.family, plane.kind.family);
+            (family.is_kin(other) && meant.plane_id() == plane.plane_id())
+                || (family == other && meant.spec.cluster_agent.client_ca == plane.spec.cluster_agent.client_ca)
         })
     };
     let concerned = objects.iter().zip(&all).filter(|(_, plane)| is_concerned(plane));
@@ -79,7 +79,10 @@ async fn planes(
         object["metadata"]["annotations"][SIDE] = Side::Control.name().into();
         (plane.clone(), object)
     };
-    let (planes, items) = concerned.map(as_kept).unzip();
+    let (planes, items): (Vec<Plane>, _) = concerned.map(as_kept).unzip();
+    // Of a family without any plane here nothing depends on it.
+    unlisted.retain(|(kind, _)| planes.iter().any(|plane| plane.kind.family == kind.family));
+    let unlisted = unlisted.into_iter().map(|(kind, why)| (kind.path(None), why)).collect();
     Ok((planes, items, unlisted))
 }
 
@@ -199,6 +202,9 @@ mod tests {
             plane_of("ClusterBuildPlane", None, "stranger", "other"),
             plane_of("BuildPlane", Some("n"), "ours", "id"),
             plane_of("BuildPlane", Some("n"), "theirs", "other"),
+            plane_of("ClusterWorkflowPlane", None, "next", "id"),
+            plane_of("ClusterWorkflowPlane", None, "stranger", "other"),
+            plane_of("WorkflowPlane", Some("n"), "ours", "id"),
             plane_of("ClusterDataPlane", None, "a", "id"),
             plane_of("DataPlane", Some("n"), "a", "id"),
         ]);
@@ -251,6 +257,8 @@ mod tests {
             "ClusterBuildPlane a",
             "ClusterBuildPlane sibling",
             "BuildPlane ours",
+            "ClusterWorkflowPlane next",
+            "WorkflowPlane ours",
             "Unread /api/v1/namespaces/control/secrets/cluster-gateway-ca",
             "BuildCluster build",
             "Certificate own",
@@ -291,6 +299,7 @@ mod tests {
         let sharing = case.facts.shares_plane_id_with.as_ref().unwrap();
         assert_eq!(sharing.names().collect::<Vec<_>>(), ["sibling", "n/ours"]);
         assert_eq!(case.facts.other_scope, Ok(()));
+        assert_eq!(case.facts.counterpart.as_ref().map(PlaneKey::with_word).as_deref(), Some("cwp/next"));
         assert!(gathered.ground.forbidden.len() == 1 && gathered.ground.control_rights.len() > 5);
         assert!(!marks::is_cut_off(&snapshot));
     }

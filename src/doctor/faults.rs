@@ -17,7 +17,7 @@ use snapbox::{assert_data_eq, file};
 use super::{AgentsIn, CHECKS, Checked, Gathered, Reach, Status, checks, gather, is_healthy, root_cause, unchecked};
 use crate::estate::{Cause, Extent, Files, Unavailable};
 use crate::gateway::{Answer, Counted, PlaneTypes, ProbeError, Reply};
-use crate::plane::{DEFAULT_KIND, DUMPED, KEY_FITS, LOG, Plane, SIDE, Snapshot};
+use crate::plane::{DEFAULT_KIND, DUMPED, KEY_FITS, KINDS, LOG, Plane, SIDE, Snapshot};
 
 const PLANE: &str = "sick";
 const AGENT: &str = "cluster-agent-buildplane";
@@ -242,6 +242,15 @@ impl Estate {
         self.add("control", pod);
     }
 
+    /// The controller's pod is of v0.17.
+    fn former_controller(&mut self) {
+        let labels = json!({"app.kubernetes.io/component": "controller-manager"});
+        let metadata = json!({"name": "controller", "namespace": CONTROL, "labels": labels, "annotations": {}});
+        let containers = json!([{"name": "manager", "image": "example.com/controller:v0.17.0"}]);
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": containers}});
+        self.add("control", pod);
+    }
+
     /// Another plane, with a recorded CA or its own.
     fn twin(&mut self, plane_id: &str, ca: Option<&str>) {
         let mut twin = self.plane().clone();
@@ -252,6 +261,14 @@ impl Estate {
         self.items.push(twin);
     }
 
+    /// The plane's counterpart of v1.x, which is diagnosed instead if that is said.
+    fn migrates(&mut self, is_meant: bool) {
+        let mut next = self.plane().clone();
+        next["kind"] = "ClusterWorkflowPlane".into();
+        let at = if is_meant { 1 } else { self.items.len() };
+        self.items.insert(at, next);
+    }
+
     /// What the dump could not read.
     fn unread(&mut self, path: &str) {
         self.items.push(json!({"apiVersion": "choreoctl.dev/v1", "kind": "Unread", "metadata": {"name": path},
@@ -260,7 +277,7 @@ impl Estate {
 
     fn snapshot(self) -> Snapshot {
         let (planes, related): (Vec<_>, Vec<_>) =
-            self.items.into_iter().partition(|item| item["kind"] == "ClusterBuildPlane");
+            self.items.into_iter().partition(|item| KINDS.iter().any(|kind| item["kind"] == kind.kind));
         let planes = planes.into_iter().map(|plane| serde_json::from_value::<Plane>(plane).unwrap()).collect();
         Snapshot::of_files(planes, related, None)
     }
@@ -360,6 +377,14 @@ static HEALTHY: &[Row] = &[
         },
         "",
     ),
+    row(
+        "a build plane before the control plane's upgrade",
+        |at| {
+            at.migrates(false);
+            at.live = Some(|_| ());
+        },
+        "",
+    ),
 ];
 
 static FAULTS: &[Row] = &[
@@ -450,6 +475,41 @@ static FAULTS: &[Row] = &[
             at.live = Some(later);
         },
         "fail deletion, fail plane-type-known",
+    ),
+    row(
+        "a build plane whose place a workflow plane has taken",
+        |at| {
+            at.trusts("CA that ended");
+            at.migrates(false);
+            at.remove("Deployment", AGENT);
+            at.live = Some(later);
+        },
+        "warn plane-type-known",
+    ),
+    row(
+        "a workflow plane before the control plane's upgrade",
+        |at| {
+            at.migrates(true);
+            at.former_controller();
+        },
+        "warn plane-type-known",
+    ),
+    row(
+        "a workflow plane with the agent of v0.17",
+        |at| {
+            at.migrates(true);
+            at.live = Some(later);
+        },
+        "fail agent-plane-type",
+    ),
+    row(
+        "a reference to a Secret that the CRD of v1.0 dropped",
+        |at| {
+            let written = json!({"f:spec": {"f:clusterAgent": {"f:clientCA": {"f:secretRef": {}}}}});
+            at.client_ca(json!({}));
+            at.plane()["metadata"]["managedFields"] = json!([{"fieldsV1": written}]);
+        },
+        "fail client-ca-readable",
     ),
     // The agent.
     row("no agent", |at| at.remove("Deployment", AGENT), "fail agent-exists"),
@@ -736,12 +796,7 @@ static FAULTS: &[Row] = &[
         "held by the finalizer of a controller that an upgrade has not replaced yet",
         |at| {
             at.held();
-            let labels = json!({"app.kubernetes.io/component": "controller-manager"});
-            let metadata = json!({"name": "controller", "namespace": CONTROL, "labels": labels, "annotations": {}});
-            let containers = json!([{"name": "manager", "image": "example.com/controller:v0.17.0"}]);
-            let pod =
-                json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": containers}});
-            at.add("control", pod);
+            at.former_controller();
             at.live = Some(later);
         },
         "fail deletion, fail plane-type-known",

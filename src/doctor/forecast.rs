@@ -73,6 +73,10 @@ impl Break {
 
 /// The dates on which a plane breaks, seen from a moment, the first one first; a past one is why it is broken.
 pub fn forecast(case: &Case, at: Timestamp) -> Vec<Break> {
+    // Nobody connects through a plane that was replaced.
+    if case.is_replaced() {
+        return Vec::new();
+    }
     let mut breaks = of_ca(case, at);
     breaks.extend(of_broken_pair(case, at));
     if let Some(pair) = case.pair() {

@@ -76,7 +76,7 @@ pub async fn gather<S: Source>(reach: &Reach<'_, S>, planes: Vec<Plane>, extent:
     );
     let (everywhere, is_one_cluster) = everywhere(reach, agents.as_ref(), &planes).await;
     let staged = staged(reach, agents.as_ref(), &surroundings.neighbours, &planes).await;
-    let is_going = planes.iter().any(|plane| plane.metadata.deletion_timestamp.is_some());
+    let is_going = |facts: &Facts| facts.plane.metadata.deletion_timestamp.is_some();
     let facts: Vec<_> = planes.into_iter().map(|plane| surroundings.facts(plane)).collect();
     let unread = Shared::unread(reach, agents.as_ref(), &Unavailable::not_in_files("it was not read"));
     let (deployed, gateway_log) = gateway;
@@ -89,7 +89,7 @@ pub async fn gather<S: Source>(reach: &Reach<'_, S>, planes: Vec<Plane>, extent:
     if shared.is_lease_old(control.now()) {
         shared.idle_controller = estate::scaled_to_zero(control, namespace, CONTROLLER).await;
     }
-    if is_going {
+    if facts.iter().any(|facts| is_going(facts) || facts.counterpart.is_some()) {
         shared.running = estate::running_release(control, namespace).await;
     }
     let shared = Arc::new(shared);

@@ -66,6 +66,7 @@ pub static NOTES: &[Noted] = noted![
     "both-sources", Facts(both_sources), "The gateway reads the value, so a change of the Secret has no effect.";
     "status-shared", Facts(status_shared), "The status counts the agents of the planeID, not those of the plane.";
     "rotation-unfinished", Facts(rotation_unfinished), "The plane trusts the old CA and the new one. Run `choreoctl certs rotate` again to continue, or with --rollback to go back.";
+    "migration-unfinished", Facts(migration_unfinished), "OpenChoreo v1.0 and later has workflow planes instead of build planes. The control plane uses the one of its own release: `choreoctl doctor` says which that is, and `choreoctl migrate` continues.";
     "observability-missing", Facts(observability_missing), "The plane names an observability plane that does not exist: requests for logs and metrics fail.";
 ];
 
@@ -188,6 +189,18 @@ fn rotation_unfinished(facts: &Facts) -> Option<String> {
     ))
 }
 
+fn migration_unfinished(facts: &Facts) -> Option<String> {
+    let other = facts.counterpart.as_ref()?;
+    let own = facts.plane.key();
+    let old = if own.kind.successor().is_some() { &own } else { other };
+    Some(format!(
+        "{} {} has the same planeID, and both are one plane in migration: continue with `{} --out-dir DIR`",
+        other.kind.kind,
+        visible(&other.to_string()),
+        old.migrate_command()
+    ))
+}
+
 fn both_sources(facts: &Facts) -> Option<String> {
     let ca = &facts.plane.spec.cluster_agent.client_ca;
     (ca.secret_ref.is_some() && ca.value.as_ref().is_some_and(|value| !value.is_empty()))
@@ -245,7 +258,7 @@ mod tests {
     use super::*;
     use crate::estate::{ClientCa, Few, Peers, Remover, Unavailable};
     use crate::pki::{KeyAlgorithm, ca};
-    use crate::plane::{Kind, Plane, Span};
+    use crate::plane::{Kind, Plane, PlaneKey, Span};
     use rcgen::CertificateParams;
     use serde_json::json;
 
@@ -283,6 +296,7 @@ A8Beo0IXEy1I8uqKsr4eKJ3hLNcIHf7k56M5QCQKxcqfcSRUZF77jWrSNjGde7OI
             shares_plane_id_with: Ok(Peers::default()),
             same_ca: Few::default(),
             other_scope: Ok(()),
+            counterpart: None,
             events: Ok(vec![]),
             remover: Remover::default(),
             now,
@@ -354,6 +368,9 @@ A8Beo0IXEy1I8uqKsr4eKJ3hLNcIHf7k56M5QCQKxcqfcSRUZF77jWrSNjGde7OI
         let mut twin = facts(json!({}));
         twin.same_ca = Few::of(&["b"]);
         expect(twin, "ca-shared");
+        let mut migrated = facts(json!({}));
+        migrated.counterpart = PlaneKey::of_family(Kind::of_word("cwp").unwrap().family, "b");
+        expect(migrated, "migration-unfinished");
         expect(facts(json!({"metadata": {"annotations": {ROTATION: "n/s"}}})), "rotation-unfinished");
         expect(unreported(json!({"metadata": {"creationTimestamp": "2026-01-02T00:00:00Z"}})), "report-pending");
         let mut unreadable = facts(json!({}));

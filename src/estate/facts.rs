@@ -24,6 +24,9 @@ pub struct Facts {
     pub same_ca: Few,
     /// Whether the planes of the other scope, which count like those of the plane's own, could be listed.
     pub other_scope: Result<(), Unavailable>,
+    /// The plane of the same planeID and the kind that another release has instead: both are one plane in migration. None
+    /// where those can't be listed, too.
+    pub counterpart: Option<PlaneKey>,
     /// The observability plane that is used, if it exists.
     pub observability_plane: Result<Option<PlaneKey>, Unavailable>,
     pub events: Result<Vec<PlaneEvent>, Unavailable>,
@@ -63,6 +66,7 @@ impl Facts {
             shares_plane_id_with: Err(why.clone()),
             same_ca: Few::default(),
             other_scope: Err(why.clone()),
+            counterpart: None,
             observability_plane: Err(why.clone()),
             events: Err(why.clone()),
             remover: Remover::default(),
@@ -91,6 +95,8 @@ pub struct Surroundings {
     /// Why not all planes of some kinds are known.
     unlisted: HashMap<&'static Kind, Unavailable>,
     cas: HashMap<CaPlace, ClientCa>,
+    /// The names of planes that may be counterparts, by kind, namespace and planeID.
+    counterparts: HashMap<(&'static Kind, Option<String>, String), BTreeSet<String>>,
     observability: HashMap<PlaneKey, Result<bool, Unavailable>>,
     /// Who removes the finalizers of the kinds of planes that are being deleted.
     removers: HashMap<&'static Kind, Remover>,
@@ -113,7 +119,9 @@ impl Surroundings {
         };
         // The gateway counts planes of both scopes alike, and knows planeIDs by their plane type.
         let families: BTreeSet<_> = planes.iter().map(|plane| plane.kind.family.plane_type).collect();
-        let kinds = KINDS.iter().filter(|kind| families.contains(kind.family.plane_type));
+        let is_of_family = |kind: &Kind| families.contains(kind.family.plane_type);
+        let others: BTreeSet<_> = planes.iter().filter_map(|plane| plane.kind.counterpart()).collect();
+        let kinds = KINDS.iter().filter(|kind| is_of_family(kind) || others.contains(kind));
         let listed = join_all(kinds.map(async |kind| {
             let listed = match extent.0.contains(&kind) {
                 true => Ok(of_kind(kind)),
@@ -133,6 +141,12 @@ impl Surroundings {
                 of_kind(kind)
             }));
         }
+        let mut counterparts = HashMap::<_, BTreeSet<_>>::new();
+        for (key, plane_id, _) in all.iter().filter(|(key, ..)| others.contains(key.kind)) {
+            let of = (key.kind, key.namespace.clone(), plane_id.clone());
+            counterparts.entry(of).or_default().insert(key.name.clone());
+        }
+        all.retain(|(key, ..)| is_of_family(key.kind));
         let id = |key: &PlaneKey, plane_id: &str| (key.kind.family.plane_type, plane_id.to_owned());
         let (keys, ids): (BTreeSet<_>, BTreeSet<_>) =
             planes.iter().map(|plane| (plane.key(), id(&plane.key(), plane.plane_id()))).unzip();
@@ -146,7 +160,16 @@ impl Surroundings {
         let planes = all.into_iter();
         let planes = planes.map(|(key, plane_id, place)| Neighbour { key, plane_id, ca: cas.get(&place).cloned() });
         let neighbours = Neighbours::new(planes);
-        Self { neighbours, unlisted, cas, observability, removers, now: source.now() }
+        Self { neighbours, unlisted, cas, counterparts, observability, removers, now: source.now() }
+    }
+
+    /// Returns a plane's counterpart: of several, the one of its name.
+    fn counterpart(&self, plane: &Plane) -> Option<PlaneKey> {
+        let (kind, namespace) = (plane.kind.counterpart()?, plane.metadata.namespace.clone());
+        let of = (kind, namespace.clone(), plane.plane_id().to_owned());
+        let names = self.counterparts.get(&of)?;
+        let name = names.get(plane.name()).or_else(|| names.first())?.clone();
+        Some(PlaneKey { kind, namespace, name })
     }
 
     /// Whether all planes of a kind are known.
@@ -176,6 +199,7 @@ impl Surroundings {
             client_ca,
             shares_plane_id_with: listed.map(|()| self.neighbours.sharing(&key, plane.plane_id())),
             other_scope: self.listed(plane.kind.other_scope()),
+            counterpart: self.counterpart(&plane),
             observability_plane: self.observability(&plane),
             events: Ok(Vec::new()),
             remover: self.removers.get(plane.kind).copied().unwrap_or_default(),
@@ -229,8 +253,8 @@ mod tests {
         let planes = listed(&cluster).await;
         let before = fake.asked().len();
         let told = facts(&cluster, planes, &Extent(vec![DEFAULT_KIND])).await;
-        // Those of the other scope, the observability plane, and the events.
-        assert_eq!((told.len(), fake.asked().len() - before), (300, 3), "{:?}", fake.asked());
+        // Those of the other scope and of the later kind, the observability plane, and the events.
+        assert_eq!((told.len(), fake.asked().len() - before), (300, 4), "{:?}", fake.asked());
         assert_eq!(told[7].shares_plane_id_with.as_ref().unwrap().few().total, 299);
         assert_eq!((&told[7].observability_plane, &told[7].events), (&Ok(None), &Ok(Vec::new())));
     }
@@ -307,6 +331,39 @@ mod tests {
         let planes = listed(&fake.cluster()).await;
         let told = facts(&fake.cluster(), planes, &Extent::default()).await.remove(0);
         assert_eq!((told.shares_plane_id_with.unwrap().few().is_empty(), told.other_scope), (true, Ok(())));
+    }
+
+    #[tokio::test]
+    async fn the_counterpart_of_a_plane_has_its_plane_id_and_its_namespace() {
+        let of = |kind: &str, namespace: Option<&str>, name: &str, plane_id: &str| {
+            let mut plane = plane(name, plane_id, json!({"value": "x"}));
+            (plane["kind"], plane["metadata"]["namespace"]) = (kind.into(), json!(namespace));
+            plane
+        };
+        let all = [
+            of("ClusterBuildPlane", None, "a", "id"),
+            of("ClusterBuildPlane", None, "c", "id"),
+            of("ClusterBuildPlane", None, "alone", "alone"),
+            of("ClusterWorkflowPlane", None, "b", "id"),
+            of("ClusterWorkflowPlane", None, "c", "id"),
+            of("BuildPlane", Some("one"), "a", "id"),
+            of("WorkflowPlane", Some("one"), "a", "id"),
+            of("WorkflowPlane", Some("two"), "a", "id"),
+            of("DataPlane", Some("one"), "a", "id"),
+        ];
+        let planes: Vec<Plane> = all.iter().map(|plane| serde_json::from_value(plane.clone()).unwrap()).collect();
+        let fake = Fake::of(all);
+        let told = facts(&fake.cluster(), planes.clone(), &Extent::default()).await;
+        let names = |told: &[Facts]| {
+            let name = |facts: &Facts| facts.counterpart.as_ref().map(PlaneKey::with_word).unwrap_or_default();
+            told.iter().map(name).collect::<Vec<_>>()
+        };
+        let one = ["workflowplane/one/a", "buildplane/one/a"];
+        assert_eq!(names(&told), ["cwp/b", "cwp/c", "", "cbp/a", "cbp/c", one[0], one[1], "", ""]);
+        // Who may not list the others knows of none.
+        fake.forbid("GET /apis/openchoreo.dev/v1alpha1/clusterworkflowplanes?");
+        let told = facts(&fake.cluster(), planes[..1].to_vec(), &Extent::default()).await;
+        assert_eq!((names(&told), told[0].all_known()), (vec![String::new()], Ok(())));
     }
 
     #[tokio::test]

@@ -38,10 +38,18 @@ impl PlaneKey {
 
     /// Returns the plane as the words of a command line: `NAME`, `cwp/NAME`, or `dp/NAME -n NAMESPACE`.
     pub fn words(&self) -> String {
-        let name = shell_quoted(&self.name);
+        if self.kind == DEFAULT_KIND { shell_quoted(&self.name).into_owned() } else { self.kind_words() }
+    }
+
+    /// Returns the same with the kind in any case: `cbp/NAME`.
+    pub fn kind_words(&self) -> String {
         let namespace = self.namespace.as_deref().map(|namespace| format!(" -n {}", shell_quoted(namespace)));
-        let namespace = namespace.unwrap_or_default();
-        if self.kind == DEFAULT_KIND { name.into_owned() } else { format!("{}/{name}{namespace}", self.kind.word()) }
+        format!("{}/{}{}", self.kind.word(), shell_quoted(&self.name), namespace.unwrap_or_default())
+    }
+
+    /// Returns the command that migrates a plane of v0.17, as far as it is the same at any stage.
+    pub fn migrate_command(&self) -> String {
+        format!("choreoctl migrate {}", self.kind_words())
     }
 
     /// Returns `TYPE/NAME`, or `TYPE/NAMESPACE/NAME`, with the short word of the kind: planes of several kinds are told apart.
@@ -103,7 +111,7 @@ mod tests {
             ("cwp/b".into(), "/apis/openchoreo.dev/v1alpha1/clusterworkflowplanes/b".into())
         );
         let other = PlaneKey::of_object(&json!({"metadata": {"name": "b"}}));
-        assert_eq!(other.words(), "b");
+        assert_eq!((other.words(), other.migrate_command()), ("b".into(), "choreoctl migrate cbp/b".into()));
         assert_eq!((other.kind.kind, other.to_string().as_str()), ("ClusterBuildPlane", "b"));
         assert_ne!(key, other);
     }

@@ -179,6 +179,12 @@ impl Kind {
         KINDS.iter().find(|kind| Some(kind.family) == self.family.successor && kind.scope == self.scope)
     }
 
+    /// Returns the kind of the other release that is the same thing by another name: its planes are the counterparts of planes
+    /// of this kind.
+    pub fn counterpart(&self) -> Option<&'static Self> {
+        Release::ALL.into_iter().filter_map(|release| self.in_release(release)).find(|other| *other != self)
+    }
+
     /// Returns what the kind is called in another release, where it has another name there.
     pub fn in_release(&self, release: Release) -> Option<&'static Self> {
         let stem = |family: &'static Family| family.successor.unwrap_or(family);
@@ -300,6 +306,12 @@ mod tests {
         assert_eq!((later.kind, later.successor()), ("ClusterWorkflowPlane", None));
         assert_eq!(later.in_release(Release::V0).unwrap().kind, "ClusterBuildPlane");
         assert_eq!(later.in_release(Release::V1), Some(later));
+        let counterpart = |word: &str| Kind::of_word(word).unwrap().counterpart().map(|kind| kind.kind);
+        let counterparts = ["cbp", "cwp", "buildplane", "dp"].map(counterpart);
+        assert_eq!(
+            counterparts,
+            [Some("ClusterWorkflowPlane"), Some("ClusterBuildPlane"), Some("WorkflowPlane"), None]
+        );
         let data = Kind::of_word("dp").unwrap();
         assert_eq!((data.in_release(Release::V0), data.release()), (Some(data), Release::V1));
     }

@@ -1,6 +1,7 @@
 //! Planes as a table, a row each.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::str::FromStr;
 
 use jiff::Timestamp;
@@ -102,11 +103,20 @@ fn by_state(a: &Row, b: &Row, now: Timestamp) -> Ordering {
 #[derive(Clone, Debug)]
 pub struct Row {
     pub key: PlaneKey,
-    plane_id: String,
+    pub plane_id: String,
     created: Option<Timestamp>,
     deleted: Option<Timestamp>,
     connection: Option<AgentConnection>,
     wide: Option<Box<Wide>>,
+}
+
+/// The planes of older kinds in a table that have a counterpart there, each with that.
+pub fn in_migration(rows: &[Row]) -> Vec<(&Row, &PlaneKey)> {
+    let of = |row: &Row, kind| (kind, row.key.namespace.clone(), row.plane_id.clone());
+    let may_be = rows.iter().filter(|row| row.key.kind.counterpart().is_some());
+    let all: HashMap<_, _> = may_be.map(|row| (of(row, row.key.kind), &row.key)).collect();
+    let old = rows.iter().filter_map(|row| Some((row, row.key.kind.successor()?)));
+    old.filter_map(|(row, kind)| Some((row, *all.get(&of(row, kind))?))).collect()
 }
 
 /// What only the wide table shows.

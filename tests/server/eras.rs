@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::control_plane::Output;
-use super::estate::{Estate, Subject};
+use super::estate::{Estate, Subject, agent, names};
 use super::faults::{Fault, Warning, fault, only_live, warning};
 use super::hints::paste;
 use super::patient::*;
@@ -14,7 +14,8 @@ stories!(
         doctor_names_what_is_wrong_with_a_workflow_plane,
         doctor_names_what_is_wrong_with_a_data_plane_of_a_namespace,
         doctor_names_what_is_wrong_with_an_observability_plane,
-        planes_of_an_older_release_are_told_what_became_of_their_kind;
+        planes_of_an_older_release_are_told_what_became_of_their_kind,
+        two_planes_in_migration_are_one_at_each_stage;
 );
 
 const WORKFLOW: Subject =
@@ -214,29 +215,42 @@ fn doctor_names_what_is_wrong_with_an_observability_plane() {
     assert!(message(&told, "gateway-answer").contains("from the header X-Forwarded-Client-Cert"), "{told:#}");
 }
 
-fn planes_of_an_older_release_are_told_what_became_of_their_kind() {
-    let at = well_with(WORKFLOW);
+/// How a build plane is held.
+const FINALIZER: &str = "openchoreo.dev/clusterbuildplane-cleanup";
+
+/// A build plane that is left of the time before.
+fn left(at: &Estate, name: &str, finalizers: &[&str]) {
     let crd = at.control.run(&["crd", "cbp", "--release", "v0.17"]).expect(0).stdout;
     at.control.kubectl(&["apply", "-f", "-"], &crd);
     at.control.kubectl(&["wait", "--for=condition=Established", "crd", "--all"], "");
-    let finalizer = "openchoreo.dev/clusterbuildplane-cleanup";
-    let left = |name: &str| {
-        let path = format!("/apis/openchoreo.dev/v1alpha1/clusterbuildplanes/{name}");
-        let spec = json!({"planeID": PLANE, "clusterAgent": {"clientCA": {"value": file(&at, "old/ca.crt")}}});
-        let plane = json!({
-            "apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane",
-            "metadata": {"name": name, "finalizers": [finalizer, "example.com/kept"]}, "spec": spec,
-        });
-        at.control.api().write(&path, &plane);
-        path
-    };
-    left("old");
+    let spec = json!({"planeID": name, "clusterAgent": {"clientCA": {"value": file(at, "old/ca.crt")}}});
+    let plane = json!({
+        "apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane",
+        "metadata": {"name": name, "finalizers": finalizers}, "spec": spec,
+    });
+    at.control.api().write(&format!("/apis/openchoreo.dev/v1alpha1/clusterbuildplanes/{name}"), &plane);
+}
+
+/// The first hint of a check, with its kind.
+#[track_caller]
+fn hint(told: &Value, id: &str) -> (String, String) {
+    let checks = told["planes"][0]["checks"].as_array().unwrap();
+    let hint = &checks.iter().find(|check| check["id"] == id).unwrap()["hints"][0];
+    (hint["kind"].as_str().unwrap().to_owned(), hint["text"].as_str().unwrap().to_owned())
+}
+
+fn planes_of_an_older_release_are_told_what_became_of_their_kind() {
+    let at = well_with(WORKFLOW);
+    left(&at, "old", &[FINALIZER, "example.com/kept"]);
     let url = format!("wss://localhost:{}/ws", at.port);
     let doctor = || at.run(&["doctor", "cbp/old", "--gateway-url", &url, "-o", "json"]);
     let told = doctor().expect(1).json();
     assert_eq!(told["planes"][0]["rootCause"], "plane-type-known", "{told:#}");
     let why = message(&told, "plane-type-known");
     assert!(why.ends_with("OpenChoreo v1.0 and later, where the kind is called ClusterWorkflowPlane"), "{why}");
+    let (kind, line) = hint(&told, "plane-type-known");
+    assert!(kind == "advice" && line.starts_with("choreoctl migrate cbp/old "), "{line}");
+    assert!(line.contains(" --plane-kubeconfig ") && line.ends_with(" --out-dir DIR"), "{line}");
     at.run(&["dump", "cbp/old", "-o", "dump.yaml"]).expect(0);
     let told = at.control.run(&["doctor", "-f", "dump.yaml", "-o", "json"]).expect(1).json();
     assert_eq!(told["planes"][0]["rootCause"], "plane-type-known", "{told:#}");
@@ -248,7 +262,7 @@ fn planes_of_an_older_release_are_told_what_became_of_their_kind() {
     at.order("gateway well");
 
     // Nobody lets go of it, whatever is started.
-    let words = ["is held by the finalizer", finalizer, "no controller removes it", "kubectl patch"];
+    let words = ["is held by the finalizer", FINALIZER, "no controller removes it", "kubectl patch"];
     let deleted: Output = at.control.run(&["delete", "cbp/old", "--yes", "--timeout", "4s"]).expect(124);
     deleted.says(&words);
     let page = at.control.run(&["describe", "cbp/old"]).expect(0).stdout;
@@ -265,13 +279,107 @@ fn planes_of_an_older_release_are_told_what_became_of_their_kind() {
     at.control.api().delete(manager);
     let told = doctor().expect(1).json();
     assert_eq!(told["planes"][0]["rootCause"], "deletion", "{told:#}");
-    let checks = told["planes"][0]["checks"].as_array().unwrap();
-    let fix = &checks.iter().find(|check| check["id"] == "deletion").unwrap()["hints"][0];
-    assert_eq!(fix["kind"], "fix", "{fix}");
-    paste(&at, fix["text"].as_str().unwrap()).expect(0);
+    let (kind, fix) = hint(&told, "deletion");
+    assert_eq!(kind, "fix", "{fix}");
+    paste(&at, &fix).expect(0);
     let path = "/apis/openchoreo.dev/v1alpha1/clusterbuildplanes/old";
     let rest = at.control.api().get(path).unwrap()["metadata"]["finalizers"].clone();
     assert_eq!(rest, json!(["example.com/kept"]), "only that one is removed");
     at.control.api().merge(path, &json!({"metadata": {"finalizers": []}}));
     at.control.run(&["get", "cbp/old"]).expect(3);
+}
+
+/// Doctor's verdict on a plane of the two, which is healthy with one warning: what that says, and how many checks wait.
+#[track_caller]
+fn waits(told: &Value) -> (String, usize) {
+    let plane = &told["planes"][0];
+    let checks = plane["checks"].as_array().unwrap();
+    let warned = checks.iter().filter(|check| check["status"] == "warn").map(|check| &check["id"]);
+    assert_eq!(warned.collect::<Vec<_>>(), ["plane-type-known"], "{told:#}");
+    assert!(plane["healthy"] == true && plane["unchecked"] == json!([]), "{told:#}");
+    let is_waiting = |check: &&Value| check["message"] == "depends on plane-type-known";
+    (message(told, "plane-type-known"), checks.iter().filter(is_waiting).count())
+}
+
+fn two_planes_in_migration_are_one_at_each_stage() {
+    let at = well_with(WORKFLOW);
+    left(&at, PLANE, &[FINALIZER]);
+    let doctor = |plane: &str| {
+        let url = format!("wss://localhost:{}/ws", at.port);
+        at.run(&["doctor", plane, "--gateway-url", &url, "-o", "json"]).json()
+    };
+
+    // The control plane is of v1.x. Of the former plane nothing matters any more, not even its CA.
+    let bad = json!({"spec": {"clusterAgent": {"clientCA": {"value": "hello"}}}});
+    at.control.api().merge("/apis/openchoreo.dev/v1alpha1/clusterbuildplanes/sick", &bad);
+    let told = ask(|| doctor("cbp/sick"), |plane| plane["healthy"] == true);
+    let (why, waiting) = waits(&told);
+    assert!(why.starts_with("ClusterWorkflowPlane sick has taken its place: ") && waiting > 20, "{why}: {waiting}");
+    let (kind, line) = hint(&told, "plane-type-known");
+    assert!(kind == "advice" && line.starts_with("choreoctl migrate cbp/sick "), "{line}");
+    assert!(line.ends_with(" --out-dir DIR --until cleanup"), "{line}");
+    let cleanup = line;
+    be_well(&at, "the new one is judged in full");
+    let forecast = |plane: &str| at.run(&["forecast", plane, "-o", "json"]).expect(0).json()["planes"][0].clone();
+    assert_eq!((&forecast("cbp/sick")["date"], forecast("cwp/sick")["date"].is_string()), (&Value::Null, true));
+
+    // All verbs that show planes say that the two are one.
+    let pair = "ClusterBuildPlane sick and ClusterWorkflowPlane sick have the planeID sick: one plane in migration";
+    let next = "next: choreoctl migrate cbp/sick";
+    let get = |more: &[&str]| at.control.run(&[&["get"], more].concat()).expect(0).stderr;
+    for more in [&[][..], &["-o", "wide"], &["cbp/sick", "cwp/sick"]] {
+        let note = get(more);
+        assert!(note.starts_with(pair) && note.contains(next) && note.ends_with(" --out-dir DIR\n"), "{note}");
+    }
+    for more in [&["-q"][..], &["-o", "name"], &["-o", "json"], &["cbp"]] {
+        assert_eq!(get(more), "", "{more:?}");
+    }
+    for (plane, other) in [("cbp/sick", "ClusterWorkflowPlane sick"), ("cwp/sick", "ClusterBuildPlane sick")] {
+        let page = at.control.run(&["describe", plane]).expect(0).stdout;
+        assert!(page.contains(&format!("{other} has the same planeID, and both are one plane in migration")), "{page}");
+    }
+
+    // A dump of one of them has the other, too.
+    for plane in ["cbp/sick", "cwp/sick"] {
+        at.run(&["dump", plane, "-o", "dump.yaml", "--force"]).expect(0);
+        let told = at.control.run(&["doctor", "-f", "dump.yaml", "cbp/sick", "-o", "json"]).expect(0).json();
+        assert!(waits(&told).0.contains("by the label of its Service"), "{told:#}");
+        let told = at.control.run(&["doctor", "-f", "dump.yaml", "cwp/sick", "-o", "json"]).expect(0).json();
+        assert_eq!(message(&told, "agent-plane-type"), "it is workflowplane", "{plane}: {told:#}");
+    }
+
+    // The agent is still the former one: in its place, and in the namespace of the former chart.
+    at.deploy(PLANE, "--plane-type=buildplane");
+    let told = until(&at, |plane| plane["rootCause"] == "agent-plane-type");
+    let (kind, line) = hint(&told, "agent-plane-type");
+    assert!(kind == "advice" && line.starts_with("choreoctl migrate cbp/sick "), "{line}");
+    let flags = " --out-dir DIR --plane-namespace openchoreo-workflow-plane --install";
+    assert!(line.contains(" --plane-kubeconfig ") && line.ends_with(flags), "{line}");
+
+    without_agent(&at);
+    let (namespace, name) = names("buildplane");
+    at.build.kubectl(&["create", "namespace", &namespace], "");
+    let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments/{name}");
+    at.build.api().write(&path, &agent("buildplane", PLANE));
+    let told = until(&at, |plane| plane["rootCause"] == "agent-exists");
+    let (kind, line) = hint(&told, "agent-exists");
+    assert!(kind == "advice" && line.ends_with(" --out-dir DIR --install"), "{line}");
+    at.build.api().delete(&path);
+
+    // The control plane is still of v0.x.
+    be_well(&at, "before the upgrade");
+    at.order("gateway newer");
+    let told = ask(|| doctor("cwp/sick"), |plane| plane["healthy"] == true);
+    let (why, waiting) = waits(&told);
+    assert!(why.contains("takes effect once the control plane is of v1.0 or later"), "{why}");
+    assert!(why.ends_with("and until then ClusterBuildPlane sick is used") && waiting > 10, "{why}: {waiting}");
+    let told = doctor("cbp/sick");
+    assert!(message(&told, "plane-type-known").starts_with("it knows buildplane"), "{told:#}");
+    assert_eq!(told["planes"][0]["rootCause"], "client-ca-usable", "{told:#}");
+
+    // What doctor hints at ends the migration.
+    be_well(&at, "the end");
+    paste(&at, &format!("{cleanup} --yes")).expect(0);
+    at.control.run(&["get", "cbp/sick"]).expect(3);
+    assert_eq!(diagnose(&at)["planes"][0]["healthy"], true);
 }

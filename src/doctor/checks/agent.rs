@@ -9,7 +9,7 @@ use crate::doctor::redact::without_user;
 use crate::estate::{Few, Presents};
 use crate::gateway::{Answer, GatewayUrl};
 use crate::pki::{self, Bundle, Reason, Verdict};
-use crate::plane::{GATEWAY_CA, age};
+use crate::plane::{GATEWAY_CA, PlaneKey, age};
 use crate::text::{shell_quoted, visible};
 
 /// How long a restart is told of, in seconds.
@@ -46,7 +46,12 @@ fn no_agent(case: &Case, why: &str) -> Outcome {
             let flags = format!(" --plane-namespace {namespace}");
             let doctor = case.control(&format!("choreoctl doctor {}", case.words()));
             let build = case.shared.build_target.as_ref().map(Target::plane_flags).unwrap_or_default();
-            Outcome::fail(format!("{why}: the agent of planeID {id} is {}", Few::of(&names)))
+            let outcome = Outcome::fail(format!("{why}: the agent of planeID {id} is {}", Few::of(&names)));
+            // By the name that the chart gives it.
+            let is_old = |old: &&PlaneKey| agents.iter().all(|agent| agent.name.ends_with(old.kind.family.plane_type));
+            let old = case.predecessor().filter(is_old).zip(agents.first());
+            old.into_iter()
+                .fold(outcome, |outcome, (old, agent)| outcome.hint(case.replace_agent(old, &agent.namespace)))
                 .fix(format!("{doctor}{build}{flags}"))
         }
         _ if case.shared.is_one_cluster => Outcome::fail(format!(
@@ -135,6 +140,9 @@ pub fn agent_plane_type(case: &Case, build: &BuildCase) -> Outcome {
                 Some(_) => format!("{why}: the gateway does not know the agent's"),
                 None => why,
             });
+            if let Some(old) = case.predecessor().filter(|old| old.kind.family.plane_type == kind) {
+                return outcome.hint(case.replace_agent(old, &build.agent.agent.name.namespace));
+            }
             match build.agent.agent.chart.as_deref() {
                 Some(chart) if family.chart.rsplit('/').next() != Some(chart) => {
                     let chart = visible(chart);

@@ -1,8 +1,9 @@
 //! The commands that hints hold, for the clusters that were looked at.
 
 use super::outcome::Hint;
+use crate::cluster::Target;
 use crate::doctor::case::Case;
-use crate::plane::State;
+use crate::plane::{PlaneKey, State};
 use crate::text::shell_quoted;
 
 impl Case {
@@ -49,6 +50,19 @@ impl Case {
             }
             _ => Hint::Advice(format!("{line} --plane-context CONTEXT")),
         }
+    }
+
+    /// The command that migrates a plane of v0.17, with a placeholder for the folder of its record.
+    pub fn migrate(&self, plane: &PlaneKey, flags: &str) -> Hint {
+        let build = self.shared.build_target.as_ref().map(Target::plane_flags).unwrap_or_default();
+        Hint::Advice(format!("{}{build} --out-dir DIR{flags}", self.control(&plane.migrate_command())))
+    }
+
+    /// The same, and replaces an agent of v0.17 in its cluster.
+    pub fn replace_agent(&self, plane: &PlaneKey, namespace: &str) -> Hint {
+        let named = Some(namespace).filter(|namespace| *namespace != plane.kind.family.helm_release);
+        let named = named.map(|namespace| format!(" --plane-namespace {}", shell_quoted(namespace)));
+        self.migrate(plane, &format!("{} --install", named.unwrap_or_default()))
     }
 
     /// The command that gives the plane and its agent a new CA, and keeps the CA's key.

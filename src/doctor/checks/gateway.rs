@@ -137,7 +137,10 @@ pub fn gateway_answer(case: &Case) -> Outcome {
         Answer::NoCertificate => {
             failed("a proxy before the gateway terminates TLS: let TLS pass through it (TLSRoute, TCP load balancer)")
         }
-        Answer::OtherRelease(_) => failed("install the chart of the control plane's release in the agent's cluster"),
+        Answer::OtherRelease(_) => match case.predecessor() {
+            Some(old) => Outcome::fail(answer.to_string()).hint(case.migrate(old, "")),
+            None => failed("install the chart of the control plane's release in the agent's cluster"),
+        },
         Answer::Blind(_) => Outcome::fail(answer.to_string()).look(log),
         Answer::Other { .. } => failed("check that the URL leads to the cluster gateway").look(log),
     }

@@ -120,7 +120,7 @@ pub static CHECKS: &[Check] = checks![
     "observability-plane" needs ["plane-exists"], Plane(plane::observability_plane), "the observability plane exists",
         "A missing one shows nowhere in the status; requests for logs and metrics fail later.";
     "plane-type-known" needs ["plane-exists"], Plane(plane::plane_type_known), "the gateway knows the plane's type",
-        "OpenChoreo 1.0 renamed build planes to workflow planes: a gateway knows one of the two types and refuses agents of the other, and its controller looks after the kinds of its own release only. CRDs of both may be served.";
+        "OpenChoreo 1.0 renamed build planes to workflow planes: a gateway knows one of the two types and refuses agents of the other, and its controller looks after the kinds of its own release only. CRDs of both may be served. A build plane and a workflow plane of the same planeID are one plane in migration: only a warning says which of them is used.";
     "agent-exists" needs [], Plane(agent::agent_exists), "the plane's cluster has an agent of the planeID",
         "The chart makes it a Deployment with the labels app=cluster-agent and app.kubernetes.io/component=cluster-agent.";
     "agent-plane-id" needs ["plane-exists", "agent-exists"], Agent(agent::agent_plane_id), "the agent runs as the plane's planeID",
@@ -165,6 +165,16 @@ pub static CHECKS: &[Check] = checks![
         "The status of a cluster-scoped plane counts the agents of the planeID: one whose CA trusts none of them says connected, too, and its requests get 403. Where the gateway's API can't be asked, its log tells whom it authorized.";
 ];
 
+/// Whether a check tells nothing of a plane as long as its counterpart is used instead: of one that was replaced nothing
+/// matters any more but its deletion, and of one that takes effect later there is no agent yet.
+fn has_to_wait(check: &Check, case: &Case) -> bool {
+    let is_of_plane = match check.id {
+        "plane-exists" | "deletion" | "plane-type-known" => true,
+        _ => !case.is_replaced() && check.group() == Group::ControlPlane,
+    };
+    case.used_instead().is_some() && !check.is_of_ground() && !is_of_plane
+}
+
 /// Every check, of a plane or of the ground alone; what follows from one that failed is skipped.
 pub fn checks(ground: &Ground, case: Option<&Case>) -> Vec<Checked> {
     let mut done: Vec<Checked> = Vec::new();
@@ -172,6 +182,7 @@ pub fn checks(ground: &Ground, case: Option<&Case>) -> Vec<Checked> {
         let missing =
             check.needs.iter().find(|need| done.iter().any(|one| one.check.id == **need && one.outcome.blocks));
         let outcome = match (missing, &check.run, case) {
+            (_, _, Some(case)) if has_to_wait(check, case) => Outcome::depends_on("plane-type-known"),
             (Some(need), ..) => Outcome::depends_on(need),
             (None, Run::Ground(run), _) => run(ground),
             (None, Run::Plane(run), Some(case)) => run(case),

@@ -8,7 +8,7 @@ use crate::doctor::ground::Ground;
 use crate::estate::{Cause, Unavailable};
 use crate::manifest::{parse, to_yaml};
 use crate::pki::{self, Bundle, CA_CERTIFICATE, Certificate, DefectKind, LEAF_CERTIFICATE};
-use crate::plane::{Kind, Plane, ROTATION, Served};
+use crate::plane::{Kind, Plane, PlaneKey, ROTATION, Release, Served};
 use crate::text::{shell_quoted, visible};
 use crate::validate::{self, Severity, judge};
 
@@ -99,31 +99,49 @@ pub fn deletion(case: &Case) -> Outcome {
 pub fn plane_type_known(case: &Case) -> Outcome {
     let (kind, label) = (case.facts.plane.kind, case.deployed().and_then(|gateway| gateway.release));
     let plane_type = kind.family.plane_type;
-    let (is_known, gateway, release) = match (&case.gateway.types, label) {
-        (Some(types), _) => (types.knows(plane_type), types.to_string(), types.release()),
-        (None, Some(release)) => {
-            let by = format!("OpenChoreo {}, by the label of its Service", release.span());
-            (kind.family.releases.contains(&release), by, Some(release))
-        }
-        (None, None) => {
+    let of = |release: Release, by: &str| (format!("OpenChoreo {}, by {by}", release.span()), Some(release));
+    let (gateway, release) = match (&case.gateway.types, label, case.shared.running) {
+        (Some(types), ..) => (types.to_string(), types.release()),
+        (None, Some(release), _) => of(release, "the label of its Service"),
+        (None, None, Some(release)) => of(release, "the image of the controller"),
+        (None, None, None) => {
             let why = "the gateway's release is unknown: it was not contacted, and its Service has no version";
             return Outcome::unchecked(Unchecked::Gateway, why);
         }
     };
-    if is_known {
+    if case.knows(kind) == Some(true) {
         return Outcome::pass(format!("it knows {plane_type}: it is of {gateway}"));
     }
     let why = format!("the gateway does not know the plane type {plane_type}: it is of {gateway}");
+    if let Some(other) = case.used_instead() {
+        return in_migration(case, other, &why);
+    }
     match release.and_then(|release| kind.in_release(release)).filter(|other| *other != kind) {
         None => Outcome::fail(why).advice("install planes, agents and the control plane of one release"),
         Some(other) => {
-            let advice = format!(
+            let outcome = Outcome::fail(format!("{why}, where the kind is called {}", other.kind));
+            if kind.successor() == Some(other) {
+                return outcome.hint(case.migrate(&case.facts.plane.key(), ""));
+            }
+            outcome.advice(format!(
                 "create a {} with the same planeID and CA, and install the agent with the chart {}",
                 other.kind, other.family.chart
-            );
-            Outcome::fail(format!("{why}, where the kind is called {}", other.kind)).advice(advice)
+            ))
         }
     }
+}
+
+/// Says of a plane that its counterpart is used: what is no fault, and which checks have to wait for it.
+fn in_migration(case: &Case, other: &PlaneKey, why: &str) -> Outcome {
+    let title = format!("{} {}", other.kind.kind, visible(&other.to_string()));
+    let outcome = if case.is_replaced() {
+        let hint = case.migrate(&case.facts.plane.key(), " --until cleanup");
+        Outcome::warn(format!("{title} has taken its place: {why}")).hint(hint)
+    } else {
+        let when = "the plane takes effect once the control plane is of v1.0 or later";
+        Outcome::warn(format!("{why}; {when}, and until then {title} is used"))
+    };
+    Outcome { blocks: true, ..outcome }
 }
 
 pub fn client_ca_readable(case: &Case) -> Outcome {
@@ -137,8 +155,8 @@ pub fn client_ca_readable(case: &Case) -> Outcome {
         _ => case.control(&format!("choreoctl describe {}", case.words())),
     };
     let failed = |why: String| {
-        let outcome = Outcome::fail(why);
-        trust_agent(case).into_iter().fold(outcome, Outcome::hint).look(look())
+        let hint = trust_agent(case).or_else(|| restore(case));
+        hint.into_iter().fold(Outcome::fail(why), Outcome::hint).look(look())
     };
     match ca.text() {
         Ok(text) if text.trim().is_empty() => failed(format!("{} is empty", visible(ca.source()))),
@@ -146,6 +164,12 @@ pub fn client_ca_readable(case: &Case) -> Outcome {
         Err(problem) if problem.is_fault() => failed(problem.message.clone()),
         Err(problem) => Outcome::unknown(problem.message.clone()),
     }
+}
+
+/// The command that writes a reference to a Secret again that the CRDs of v1.x dropped.
+fn restore(case: &Case) -> Option<Hint> {
+    let is_lost = case.facts.plane.pruned_secret() == Some(Release::V0);
+    is_lost.then(|| Hint::Advice(format!("{} --out-dir DIR", case.control("choreoctl migrate"))))
 }
 
 /// The command that writes the CA of the agent's certificate, or the certificate itself where it is self-signed, into the
