@@ -24,7 +24,7 @@ use crate::plan::migrate::{
     running, write_planes,
 };
 use crate::plan::{self, Clusters, Observer as _, Status};
-use crate::plane::{DEFAULT_KIND, DryRun, Plane, PlaneKey, Release, Side, State};
+use crate::plane::{DEFAULT_KIND, DryRun, Plane, Release, Side, State};
 use crate::render;
 use crate::term::Exit;
 use crate::text::{count, program, shell_quoted, shown, visible};
@@ -80,8 +80,8 @@ struct Run<'r> {
     path: &'r Path,
     meant: Meant,
     steps: Steps<'r>,
-    /// The new planes whose agents this run has seen connected.
-    awaited: BTreeSet<PlaneKey>,
+    /// The planeIDs whose agents this run has seen connected.
+    awaited: BTreeSet<String>,
     exit: Exit,
 }
 
@@ -291,7 +291,7 @@ impl Run<'_> {
             };
             let both = Clusters { control: self.control, build: &build.cluster };
             connected(both, swap, !swap.is_done, deadline(change.timeout), &mut self.steps).await?;
-            self.awaited.insert(swap.plane.clone());
+            self.awaited.extend(swap.agent.plane_id.clone());
         }
         if self.build.is_none() && known.prepared.changes.iter().any(|change| change.old != change.new) {
             let why = "the agents are in the planes' clusters: name each with --plane-context, one after another";
@@ -326,7 +326,7 @@ impl Run<'_> {
         let now = self.control.now();
         let awaited = &self.awaited;
         let is_connected = |new: &Plane| {
-            insists || awaited.contains(&new.key()) || matches!(new.state(now), State::Connected | State::Late)
+            insists || awaited.contains(new.plane_id()) || matches!(new.state(now), State::Connected | State::Late)
         };
         let old = old_planes(&known.seen, &self.meant, is_connected);
         match known.seen.running.keeps_old().filter(|_| !old.is_empty()) {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::prepare::{Change, Meant, Prepared, Swap, Work};
 use super::seen::Seen;
 use crate::cluster::Target;
-use crate::estate::{AgentFacts, CaPlace, Few};
+use crate::estate::{CaPlace, Few};
 use crate::migration::{PULL_SECRETS, REFERENCE, Record, default_plane, is_of_chart, is_outdated, is_own, renamed};
 use crate::plane::{DEFAULT_KIND, PlaneKey, day};
 use crate::text::{count, shell_quoted, visible};
@@ -126,35 +126,34 @@ fn of_planes(seen: &Seen, prepared: &Prepared, at: &Commands<'_>) -> Vec<Problem
     prepared.changes.iter().filter(|change| change.old == change.new).filter_map(of_change).collect()
 }
 
-/// Certificates that the chart's cert-manager signed by themselves, of agents that are yet to be replaced.
+/// Self-signed certificates of agents, which a plane trusts one by one. cert-manager would issue another one for the new
+/// chart, so the values keep the one there is.
 fn of_certificates(seen: &Seen, prepared: &Prepared, at: &Commands<'_>) -> Vec<Problem> {
-    let pinned = |facts: &AgentFacts| {
-        let pair = facts.pair.as_ref().ok()?;
-        let leaf = pair.certificates.first()?;
-        let is_issued =
-            facts.issuance.as_ref().is_ok_and(|issuance| issuance.as_ref().is_some_and(|one| one.ca_secret.is_none()));
-        (is_issued && leaf.subject == leaf.issuer).then_some(leaf.not_after)
-    };
-    let pending = prepared.swaps.iter().filter(|swap| !swap.is_done);
     let of_swap = |swap: &Swap| {
         let facts = seen.agents.iter().flatten().find(|facts| facts.agent.name == swap.agent.name)?;
-        let until = pinned(facts)?;
-        let old = prepared.changes.iter().find(|change| change.new == swap.plane)?;
-        let namespace = format!(" --plane-namespace {}", shell_quoted(&swap.agent.name.namespace));
-        let rotate = at.both(&format!("choreoctl certs rotate {} --to own", old.old.words()));
+        let leaf = facts.pair.as_ref().ok()?.certificates.first()?;
+        if leaf.subject != leaf.issuer {
+            return None;
+        }
+        let change = prepared.changes.iter().find(|change| change.new == swap.plane)?;
+        let is_late = swap.is_done || seen.running.is_late();
+        let plane = if is_late { &change.new } else { &change.old };
+        let namespace = shell_quoted(&swap.agent.name.namespace);
+        let rotate = at.both(&format!("choreoctl certs rotate {} --to own", plane.words()));
+        let first = if is_late && !swap.is_done { "once the agent is of v1.0: " } else { "" };
         Some(Problem {
             id: "pinned-certificate",
             plane: Some(swap.plane.clone()),
             message: format!(
-                "{} trusts one self-signed certificate of its agent, and refuses the one that cert-manager issues for the new chart; the values keep the old one, which nothing renews: it is valid until {}",
-                title(&old.old),
-                day(until)
+                "{} trusts one self-signed certificate of its agent, and would refuse the one that cert-manager issues for the new chart; the agent keeps the old one, which nothing renews: it is valid until {}",
+                title(plane),
+                day(leaf.not_after)
             ),
-            fix: format!("{rotate}{namespace}"),
+            fix: format!("{first}{rotate} --plane-namespace {namespace}"),
             is_solved_by_switch: false,
         })
     };
-    pending.filter_map(of_swap).collect()
+    prepared.swaps.iter().filter_map(of_swap).collect()
 }
 
 /// Workflows, by the plane that they need.
