@@ -62,6 +62,19 @@ pub fn problems(seen: &Seen, record: &Record, prepared: &Prepared, meant: &Meant
     problems.extend(of_certificates(seen, prepared, at));
     problems.extend(of_workflows(seen, record, prepared, at));
     problems.extend(of_others(seen, at));
+    problems.extend(seen.secrets.iter().map(|left| Problem {
+        id: "run-secrets",
+        plane: None,
+        message: format!(
+            "{} for workflow runs ({}) in the namespace {} of the plane's cluster, and v1.0 runs workflows in {}",
+            count(left.names.len(), "Secret"),
+            Few::of(&left.names),
+            visible(&left.namespace),
+            visible(&left.since)
+        ),
+        fix: format!("create them in the namespace {}, too", visible(&left.since)),
+        is_solved_by_switch: false,
+    }));
     problems.extend(pull_secrets(seen, prepared));
     let is_named = !meant.names.is_empty() || prepared.swaps.is_empty();
     problems.extend(prepared.without_agent.iter().filter(|_| is_named).map(|plane| Problem {

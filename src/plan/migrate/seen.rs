@@ -21,6 +21,10 @@ const REFERRERS: [[&str; 3]; 7] = [
     ["rbac.authorization.k8s.io/v1", "Role", "roles"],
 ];
 
+/// How namespaces begin in which workflows run in a plane's cluster, in v0.17 and since v1.0
+/// (internal/pipeline/workflow/pipeline.go).
+const RUNS: [&str; 2] = ["openchoreo-ci-", "workflows-"];
+
 /// Where to look.
 pub struct Look<'l> {
     pub control: &'l Cluster,
@@ -44,6 +48,15 @@ pub struct Seen {
     pub running: Running,
     /// None where no plane's cluster was named.
     pub agents: Option<Vec<AgentFacts>>,
+    /// Secrets of runs in the plane's cluster that v1.0 looks for elsewhere.
+    pub secrets: Vec<LeftSecrets>,
+}
+
+/// Secrets in a namespace of v0.17 for runs, that the namespace of v1.0 lacks.
+pub struct LeftSecrets {
+    pub namespace: String,
+    pub since: String,
+    pub names: Vec<String>,
 }
 
 /// The release that runs.
@@ -118,7 +131,35 @@ pub async fn look(at: &Look<'_>) -> anyhow::Result<Seen> {
             Some(of_agents(build, agents.into_iter().filter(is_meant).collect()).await)
         }
     };
-    Ok(Seen { served, planes, objects, running: running(at, &mut unread).await, unread, agents })
+    let secrets = match at.build {
+        None => Ok(Vec::new()),
+        Some((build, _)) => left_secrets(build).await,
+    };
+    let secrets = secrets.unwrap_or_else(|error| {
+        unread.push(format!("Secrets of workflow runs were not looked for: {}", visible(&error.to_string())));
+        Vec::new()
+    });
+    Ok(Seen { served, planes, objects, running: running(at, &mut unread).await, unread, agents, secrets })
+}
+
+async fn left_secrets(build: &Cluster) -> Result<Vec<LeftSecrets>, Error> {
+    let mut left = Vec::new();
+    for namespace in build.namespaces().await? {
+        let Some(rest) = namespace.strip_prefix(RUNS[0]) else {
+            continue;
+        };
+        let since = format!("{}{rest}", RUNS[1]);
+        let names = async |namespace: &str| {
+            let secrets = build.secrets(namespace).await?;
+            Ok::<Vec<_>, Error>(secrets.iter().map(|secret| secret.name.name.clone()).collect())
+        };
+        let (mut old, new) = (names(&namespace).await?, names(&since).await?);
+        old.retain(|name| !new.contains(name));
+        if !old.is_empty() {
+            left.push(LeftSecrets { namespace, since, names: old });
+        }
+    }
+    Ok(left)
 }
 
 /// Finds out which release runs. Why the gateway can't be asked is added to what is unread: it may just be replaced.

@@ -10,7 +10,7 @@ use crate::migration::Record;
 use crate::plan::Status;
 use crate::plan::clusters::Clusters;
 use crate::plan::fixtures::{
-    BUILD, CONTROL, Told, deployment, leaf, of_cert_manager, pair_secret, plane_object, root, secret,
+    BUILD, CONTROL, Told, deployment, leaf, namespace, of_cert_manager, pair_secret, plane_object, root, secret,
 };
 use crate::plane::{DryRun, KINDS, Kind, PlaneKey, Release};
 
@@ -309,6 +309,25 @@ async fn a_certificate_that_cert_manager_signed_by_itself_is_kept_and_told() {
         *tls,
         json!({"enabled": true, "clientSecretName": "cluster-agent-tls", "secretName": "cluster-agent-unused-tls"})
     );
+}
+
+#[tokio::test]
+async fn secrets_of_runs_that_v1_0_looks_for_elsewhere_are_told() {
+    let build = Fake::of([
+        namespace("openchoreo-ci-team"),
+        secret("openchoreo-ci-team", "git", &[]),
+        secret("openchoreo-ci-team", "both", &[]),
+        secret("workflows-team", "both", &[]),
+        namespace("other"),
+    ]);
+    let found = seen(&control(&[Release::V0]), Some(&build)).await;
+    let left = &found.secrets[0];
+    assert_eq!((left.since.as_str(), left.names.as_slice()), ("workflows-team", &["git".to_owned()][..]));
+    let record = recorded(&found, &Record::default());
+    assert!(told(&found, &record, &Meant::default()).contains(&"run-secrets".to_owned()));
+    build.forbid("GET /api/v1/namespaces/openchoreo-ci-team/secrets");
+    let found = seen(&control(&[Release::V0]), Some(&build)).await;
+    assert!(found.unread[0].starts_with("Secrets of workflow runs were not looked for"), "{:?}", found.unread);
 }
 
 #[tokio::test]
