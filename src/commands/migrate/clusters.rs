@@ -56,6 +56,7 @@ pub async fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         path: folder,
         meant: Meant { names: args.names.clone(), namespace: args.namespace.given() },
         steps,
+        agreed: false,
         awaited: BTreeSet::new(),
         exit: Exit::Done,
     };
@@ -80,6 +81,8 @@ struct Run<'r> {
     path: &'r Path,
     meant: Meant,
     steps: Steps<'r>,
+    /// Whether the switch was agreed to before the upgrade.
+    agreed: bool,
     /// The planeIDs whose agents this run has seen connected.
     awaited: BTreeSet<String>,
     exit: Exit,
@@ -94,7 +97,7 @@ impl Run<'_> {
         self.report(&known, goes_on)?;
         if !goes_on {
             self.write(&known, false, &[]).await?;
-            if until == Some(Stage::Prepare) || !self.upgraded(known.seen.running).await? {
+            if until == Some(Stage::Prepare) || !self.upgraded(&known).await? {
                 return Ok(());
             }
             known = self.look().await?;
@@ -215,7 +218,7 @@ impl Run<'_> {
         if !words.is_empty() && self.args.change.dry_run.stores() {
             self.demand(&rights(changes, restores)).await?;
             self.steps.give_way();
-            self.session.term.confirm(&words.join(", "), self.args.change.yes)?;
+            self.session.term.confirm(&words.join(", "), self.args.change.yes || self.agreed)?;
         }
         write_planes(self.control, changes, restores, self.args.change.dry_run, &mut self.steps).await
     }
@@ -227,12 +230,19 @@ impl Run<'_> {
     }
 
     /// Waits for the control plane's upgrade where that is asked for, and says otherwise what comes next; whether it is done.
-    async fn upgraded(&mut self, running: Running) -> anyhow::Result<bool> {
+    async fn upgraded(&mut self, Known { seen, prepared, .. }: &Known) -> anyhow::Result<bool> {
         if !self.waits() {
-            let told = format!("{}; next: upgrade the control plane, then run this again", old_release(running));
+            let told = format!("{}; next: upgrade the control plane, then run this again", old_release(seen.running));
             self.steps.tell("switch", Status::Skipped, &told);
             return Ok(false);
         }
+        // Once the gateway is replaced, agents wait for every second that a question takes.
+        let swaps = prepared.swaps.iter().filter(|swap| !swap.is_done && self.args.clusters.install).count();
+        let agents = if swaps == 0 { String::new() } else { format!(" and replace {}", count(swaps, "agent")) };
+        let what =
+            format!("migrate {}{agents} once the control plane is upgraded", count(prepared.changes.len(), "plane"));
+        self.session.term.confirm(&what, self.args.change.yes)?;
+        self.agreed = true;
         self.steps.begin("switch", "the control plane's upgrade");
         self.until(Running::is_late, old_release).await?;
         self.steps.tell("switch", Status::Done, "the control plane is of v1.0 or later");
