@@ -1,6 +1,7 @@
 //! A control plane and a plane's cluster, each an API server of its own, and between them the double of gateway,
 //! controller and agents.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::LazyLock;
@@ -74,21 +75,39 @@ impl Estate {
     /// Two API servers and in one of them an agent of each plane type and planeID, with the namespace and the names of its
     /// chart. The first one's CA and certificate are in the folder `old`, the others' in folders of their plane types.
     pub fn of(agents: &[(&str, &str)]) -> Self {
-        let (control, build) = std::thread::scope(|scope| {
-            let other = scope.spawn(ControlPlane::start);
-            (ControlPlane::start(), other.join().unwrap())
-        });
-        let mut double = Command::new(&*DOUBLE);
-        double.arg(control.path());
+        let (control, build) = servers();
         for (number, (plane_type, plane_id)) in agents.iter().enumerate() {
             let folder = if number == 0 { "old" } else { plane_type };
-            let (namespace, deployment) = names(plane_type);
+            let (namespace, _) = names(plane_type);
             control.run(&["certs", "ca", "--out-dir", folder]).expect(0);
             control.run(&["certs", "client", "--plane-id", plane_id, "--ca-dir", folder]).expect(0);
             build.kubectl(&["create", "namespace", &namespace], "");
             let secret = control.run(&["certs", "secret", folder, "-n", &namespace]).expect(0).stdout;
             build.kubectl(&["apply", "-f", "-"], &secret);
             build.kubectl(&["apply", "-f", "-"], &agent(plane_type, plane_id).to_string());
+        }
+        Self::with_double(control, build, agents.iter().map(|(plane_type, _)| names(plane_type)))
+    }
+
+    /// Two API servers and in one of them namespaces, in which agents run as soon as they are installed by these names.
+    pub fn for_agents(places: &[(&str, &str)]) -> Self {
+        let (control, build) = servers();
+        let namespaces: BTreeSet<_> = places.iter().map(|(namespace, _)| namespace).collect();
+        for namespace in namespaces {
+            build.kubectl(&["create", "namespace", namespace], "");
+        }
+        Self::with_double(control, build, places.iter().map(|(namespace, name)| ((*namespace).into(), (*name).into())))
+    }
+
+    /// Starts the double for the agents' namespaces and Deployments.
+    fn with_double(
+        control: ControlPlane,
+        build: ControlPlane,
+        places: impl Iterator<Item = (String, String)> + Clone,
+    ) -> Self {
+        let mut double = Command::new(&*DOUBLE);
+        double.arg(control.path());
+        for (namespace, deployment) in places.clone() {
             double.arg(build.path()).args([namespace, deployment]);
         }
         let mut double = double.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -100,8 +119,8 @@ impl Estate {
         estate.port = estate.answer(|line| line.starts_with("ready "))[6..].parse().unwrap();
         estate.api_port = estate.answer(|line| line.starts_with("api "))[4..].parse().unwrap();
         let ca = json!({"ca.crt": std::fs::read_to_string(estate.control.path().join("gateway.crt")).unwrap()});
-        for (plane_type, _) in agents {
-            estate.server_ca_in(&names(plane_type).0, &ca);
+        for (namespace, _) in places {
+            estate.server_ca_in(&namespace, &ca);
         }
         estate
     }
@@ -282,6 +301,14 @@ impl Drop for Estate {
         let _ = self.double.kill();
         let _ = self.double.wait();
     }
+}
+
+/// A control plane, and a plane's cluster.
+fn servers() -> (ControlPlane, ControlPlane) {
+    std::thread::scope(|scope| {
+        let other = scope.spawn(ControlPlane::start);
+        (ControlPlane::start(), other.join().unwrap())
+    })
 }
 
 /// Puts an argument in the place of the one of its name.

@@ -37,6 +37,7 @@ mod helm;
 mod hints;
 mod kinds;
 mod lockout;
+mod migration;
 mod oddities;
 mod patient;
 mod peers;
@@ -64,10 +65,11 @@ use control_plane::ControlPlane;
 use libtest_mimic::{Arguments, Completion, Trial};
 
 /// All stories, those that take longest first.
-const STORIES: [&[Story]; 25] = [
+const STORIES: [&[Story]; 26] = [
     oddities::STORIES,
     faults::STORIES,
     families::STORIES,
+    migration::STORIES,
     eras::STORIES,
     helm::STORIES,
     rotation::STORIES,
