@@ -109,9 +109,11 @@ fn can_be_made<'w>(manifest: &Manifest, wants: &'w [Want]) -> impl Iterator<Item
     wants.iter().filter(move |want| wanted.get(&want.place) == places.get(&want.place))
 }
 
-/// Counts how often each place is in a tree.
+/// Counts how often each place is in a tree. A sequence of one item may have the item's, and is none of its own.
 fn count(node: &Node, places: &mut HashMap<Range<usize>, usize>) {
-    *places.entry(node.span.clone()).or_default() += 1;
+    if !matches!(node.value, Value::Sequence(_)) {
+        *places.entry(node.span.clone()).or_default() += 1;
+    }
     node.items().iter().for_each(|item| count(item, places));
     for entry in node.entries() {
         *places.entry(entry.key_span.clone()).or_default() += 1;
@@ -374,7 +376,10 @@ mod tests {
         let role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nrules:\n- apiGroups: [openchoreo.dev]\n  resources: [buildplanes, workflowplanes]\n";
         check(role, &[], &[(5, "`buildplanes` of Role can't")]);
         check(&role.replace("openchoreo.dev", "example.com"), &[], &[(5, "mentions buildplanes")]);
-        check(&role.replace(", workflow", ", data"), &[("buildplanes", "workflowplanes")], &[]);
+        let changes = [("buildplanes", "workflowplanes")];
+        check(&role.replace(", workflow", ", data"), &changes, &[]);
+        // As kubectl prints it.
+        check(&role.replace("[buildplanes, workflowplanes]", "\n  - buildplanes"), &changes, &[]);
     }
 
     #[test]
