@@ -13,7 +13,7 @@ use crate::migration::{
 };
 use crate::plan::bootstrap::{CHART_SECRET, tls_of_existing};
 use crate::plan::issuer::Issuer;
-use crate::plane::{Family, GATEWAY_CA, Plane, PlaneKey, PlaneName};
+use crate::plane::{DEFAULT_KIND, Family, GATEWAY_CA, Plane, PlaneKey, PlaneName};
 
 /// What is to be done for a plane that was there before.
 #[derive(Clone, Debug, PartialEq)]
@@ -205,12 +205,14 @@ fn values(facts: &AgentFacts, family: &Family, gateway_url: Option<&GatewayUrl>,
     if let Some(map) = agent.server_ca.as_deref().filter(|map| *map != GATEWAY_CA) {
         tls["serverCAConfigMap"] = map.into();
     }
-    // A Deployment of the same name could not be changed into one of the other chart, whose selector differs.
+    // A Deployment of the same name could not be changed into one of the other chart, whose selector differs. ClusterRoles
+    // have the agent's name, so that agents of one cluster have different ones.
     let own = family.agent();
     let is_taken =
         all.iter().any(|other| other.agent.name.name == own && other.agent.name.namespace != agent.name.namespace);
     let id = agent.plane_id.as_deref().unwrap_or_default();
-    let name = if is_taken { format!("cluster-agent-workflow-{id}").chars().take(50).collect() } else { own };
+    let is_first = agent.name.name == DEFAULT_KIND.family.agent() && !is_taken;
+    let name = if is_first { own } else { format!("cluster-agent-workflow-{id}").chars().take(50).collect() };
     let mut values = json!({
         "name": name, "planeType": family.plane_type, "planeID": id, "image": {"tag": ""}, "tls": tls,
     });

@@ -251,7 +251,7 @@ async fn an_agent_keeps_its_certificate_url_and_plane_id() {
         "spec": {"ca": {"secretName": "own-agent-ca"}},
     });
     let build = Fake::of([
-        deployment(BUILD, "agent", "shared", "own"),
+        deployment(BUILD, "cluster-agent-buildplane", "shared", "own"),
         own,
         by_cert_manager,
         moved(chart),
@@ -272,12 +272,12 @@ async fn an_agent_keeps_its_certificate_url_and_plane_id() {
     };
     let of_own = json!({"enabled": true, "clientSecretName": "own"});
     let of_ca = json!({"enabled": true, "generateCerts": false, "caSecretName": "own-agent-ca"});
-    // The name of the first one's Deployment is taken in the other namespace.
+    // The name of the chart's Deployment is taken in the other namespace, and there it is one of the old chart.
     assert_eq!(
         values,
         [
             ("shared".to_owned(), expected("cluster-agent-workflow-shared", "shared", of_own)),
-            ("team/own".to_owned(), expected("cluster-agent-workflowplane", "own", of_ca)),
+            ("team/own".to_owned(), expected("cluster-agent-workflow-own", "own", of_ca)),
         ]
     );
     assert!(prepared.without_agent.is_empty() && prepared.swaps.iter().all(|swap| !swap.is_done));
@@ -299,14 +299,16 @@ async fn a_certificate_that_cert_manager_signed_by_itself_is_kept_and_told() {
         "apiVersion": "cert-manager.io/v1", "kind": "Certificate", "metadata": {"namespace": BUILD, "name": "agent"},
         "spec": {"secretName": "cluster-agent-tls", "issuerRef": {"name": "self"}},
     });
-    let build = Fake::of([deployment(BUILD, "agent", "shared", "cluster-agent-tls"), held, certificate]);
+    let build =
+        Fake::of([deployment(BUILD, "cluster-agent-buildplane", "shared", "cluster-agent-tls"), held, certificate]);
     let found = seen(&control(&[Release::V0]), Some(&build)).await;
     let record = recorded(&found, &Record::default());
     assert!(told(&found, &record, &Meant::default()).contains(&"pinned-certificate shared".to_owned()));
     let prepared = prepare(&found, &record, None, &Meant::default()).unwrap();
-    let tls = &prepared.swaps[0].values["clusterAgent"]["tls"];
+    let agent = &prepared.swaps[0].values["clusterAgent"];
+    assert_eq!(agent["name"], "cluster-agent-workflowplane");
     assert_eq!(
-        *tls,
+        agent["tls"],
         json!({"enabled": true, "clientSecretName": "cluster-agent-tls", "secretName": "cluster-agent-unused-tls"})
     );
 }
