@@ -97,7 +97,12 @@ fn wish(object: &Value) -> Value {
 
 /// Puts back into an object what the CRDs of v1.0 prune, as far as an older version of it has it.
 fn unpruned(object: &mut Value, older: &Value) {
-    if is_plane(object) && !has_ca(object) && has_ca(older) {
+    let secret = |plane: &Value, release: Release| {
+        plane.pointer(CLIENT_CA).and_then(|ca| ca.get(release.secret_field())).cloned()
+    };
+    // What the migration itself has restored is what the record has.
+    let is_restored = secret(object, Release::V1).is_some_and(|now| secret(older, Release::V0) == Some(now));
+    if is_plane(object) && has_ca(older) && (is_restored || !has_ca(object)) {
         object["spec"]["clusterAgent"]["clientCA"] = older.pointer(CLIENT_CA).cloned().unwrap_or_default();
     }
     for field in [PULL_SECRETS, REFERENCE[0]] {
@@ -239,6 +244,14 @@ mod tests {
         assert_eq!(recorded["spec"]["imagePullSecretRefs"], json!(["x"]));
         assert_eq!(recorded["metadata"]["annotations"], json!({"mine": "new"}));
         assert_eq!(after.others().next().unwrap()["spec"]["buildPlaneRef"]["name"], "a");
+        // What was restored from it does not change it, and what was written otherwise does.
+        let mut reference = secret.clone();
+        reference["secretKeyRef"] = reference["secretRef"].take();
+        reference.as_object_mut().unwrap().remove("secretRef");
+        let of_ca = |record: &Record| record.planes().next().unwrap().1["spec"]["clusterAgent"]["clientCA"].clone();
+        assert_eq!(of_ca(&updated(&[plane("ClusterDataPlane", reference.clone())], true, &before)), secret);
+        reference["secretKeyRef"]["key"] = "other".into();
+        assert_eq!(of_ca(&updated(&[plane("ClusterDataPlane", reference.clone())], true, &before)), reference);
         // A server that prunes nothing is right.
         let changed = updated(&[plane("ClusterDataPlane", json!({"value": "x"}))], false, &before);
         assert_eq!(changed.planes().next().unwrap().1["spec"].get("imagePullSecretRefs"), None);
