@@ -276,8 +276,8 @@ impl Run<'_> {
         let pending: Vec<_> = swaps.iter().filter(|swap| !swap.is_done).collect();
         self.write(&known, true, if clusters.install { &pending } else { &[] }).await?;
         self.steps.unfinished(change.dry_run.stores() && clusters.install && !pending.is_empty());
-        self.steps.begin("helm", "the agents' chart");
         for swap in swaps {
+            self.steps.begin("helm", "the agent's chart");
             let name = visible(&swap.agent.name.to_string()).into_owned();
             let helm = self.helm(swap)?;
             if swap.is_done {
