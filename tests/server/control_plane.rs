@@ -330,6 +330,24 @@ impl Running {
         }
     }
 
+    /// Whether there is another line that fits before the end; fails after the time.
+    #[track_caller]
+    pub fn comes_to(&mut self, limit: Duration, fits: impl Fn(&str) -> bool) -> bool {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if fits(&line) {
+                        return true;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => panic!("no end within {limit:?}; seen: {:#?}", self.seen),
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+    }
+
     /// Reads JSON lines until one has a type and a name; fails after the time.
     #[track_caller]
     pub fn event(&mut self, kind: &str, name: &str, limit: Duration) -> Value {

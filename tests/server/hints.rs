@@ -65,11 +65,16 @@ pub fn programs(at: &Estate) -> String {
 /// Runs a command line as a person would who answers its question with yes.
 pub fn paste(at: &Estate, line: &str) -> Output {
     let confirmed = if line.starts_with("choreoctl certs rotate") { format!("{line} --yes") } else { line.to_owned() };
+    finish(shell(at, &confirmed), "")
+}
+
+/// A shell with all programs and the control plane's kubeconfig.
+pub fn shell(at: &Estate, line: &str) -> Command {
     let mut shell = Command::new("sh");
-    shell.args(["-c", &confirmed]).current_dir(at.control.path());
+    shell.args(["-c", line]).current_dir(at.control.path());
     shell.env("PATH", format!("{}:/usr/bin:/bin", programs(at))).env("KUBECONFIG", at.control.kubeconfig());
     shell.env("HOME", at.control.path());
-    finish(shell, "")
+    shell
 }
 
 /// The hints of a check, by kind.

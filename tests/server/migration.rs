@@ -7,13 +7,19 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::bootstrap::gateway_ca;
+use super::control_plane::{Output, Running};
 use super::estate::Estate;
 use super::helm::cert_manager;
-use super::hints::paste;
+use super::hints::{paste, shell};
 
 stories!(
     Go:
-        an_upgrade_takes_away_references_and_the_agents_of_build_planes;
+        an_upgrade_takes_away_references_and_the_agents_of_build_planes,
+        planes_and_agents_are_migrated_and_every_stage_can_be_run_again,
+        a_migration_that_is_cut_off_after_each_step_goes_on,
+        a_migration_waits_for_the_upgrade_and_goes_on,
+        references_that_were_lost_come_back_out_of_another_record,
+        what_a_migration_must_not_do_is_refused_before_anything_is_written;
 );
 
 /// How long something may take that takes several reports of the controller.
@@ -30,14 +36,19 @@ const GROUP: &str = "/apis/openchoreo.dev/v1alpha1";
 /// certificates is called, too.
 const AGENTS: [[&str; 4]; 4] = [
     ["openchoreo-build-plane", "cluster-agent-buildplane", "buildplane", "shared"],
-    // A second one in the cluster has a name of its own.
+    // A second one in the cluster has a name of its own; it is installed as guides say.
     ["builds", "cluster-agent-own", "buildplane", "own"],
     ["openchoreo-data-plane", "cluster-agent-dataplane", "dataplane", "data"],
     ["openchoreo-observability-plane", "cluster-agent-observabilityplane", "observabilityplane", "obs"],
 ];
 
-/// Where an agent of a workflow plane is that was a build plane's.
-const LATE: [[&str; 2]; 1] = [["openchoreo-build-plane", "cluster-agent-workflowplane"]];
+/// Where agents of workflow planes are that were build planes'.
+const LATE: [[&str; 2]; 4] = [
+    ["openchoreo-build-plane", "cluster-agent-workflowplane"],
+    ["openchoreo-build-plane", "cluster-agent-workflow-shared"],
+    ["builds", "cluster-agent-workflowplane"],
+    ["builds", "cluster-agent-workflow-own"],
+];
 
 /// A plane: its kind in v0.17, its namespace, its name, which is its planeID, and where a Secret has its CA.
 struct Plane {
@@ -71,6 +82,11 @@ fn path(kind: &str, namespace: Option<&str>, name: &str) -> String {
 impl Plane {
     fn path(&self) -> String {
         path(self.kind, self.namespace, self.name)
+    }
+
+    /// Where it is in v1.2.
+    fn late_path(&self) -> String {
+        path(&self.kind.replace("Build", "Workflow"), self.namespace, self.name)
     }
 
     /// Its object in v0.17.
@@ -156,25 +172,29 @@ fn show_gateway(at: &Estate, release: &str) {
     write_in_control(at, "services", json!({"kind": "Service", "metadata": metadata, "spec": spec}));
 }
 
-/// Installs an agent with a certificate of its own.
+/// Installs an agent: with a certificate of its own, or with the chart's self-signed one, which its plane trusts then.
 fn install(at: &Estate, [namespace, deployment, plane_type, plane_id]: [&str; 4]) {
-    at.control.run(&["certs", "ca", "--out-dir", plane_id]).expect(0);
-    at.control.run(&["certs", "client", "--plane-id", plane_id, "--ca-dir", plane_id]).expect(0);
-    let secret = at.control.run(&["certs", "secret", plane_id, "-n", namespace, "--name", "agent-tls"]).expect(0);
-    at.build.kubectl(&["apply", "-f", "-"], &secret.stdout);
     let release = format!("openchoreo-{}-plane", plane_type.trim_end_matches("plane"));
-    let mut values = vec![
-        format!("planeID={plane_id}"),
-        format!("serverUrl=wss://localhost:{}/ws", at.port),
-        "tls.clientSecretName=agent-tls".to_owned(),
-    ];
-    if namespace != release {
-        values.push(format!("name={deployment}"));
-    }
-    let values: String = values.iter().map(|value| format!(" --set clusterAgent.{value}")).collect();
+    let build = format!("--namespace {namespace} --kubeconfig {}", at.build.kubeconfig().display());
+    let url = format!("wss://localhost:{}/ws", at.port);
+    let is_pinned = namespace != release;
+    let more = if is_pinned {
+        format!("name={deployment}")
+    } else {
+        at.control.run(&["certs", "ca", "--out-dir", plane_id]).expect(0);
+        at.control.run(&["certs", "client", "--plane-id", plane_id, "--ca-dir", plane_id]).expect(0);
+        let secret = at.control.run(&["certs", "secret", plane_id, "-n", namespace, "--name", "agent-tls"]).expect(0);
+        at.build.kubectl(&["apply", "-f", "-"], &secret.stdout);
+        "tls.clientSecretName=agent-tls".to_owned()
+    };
+    let values = format!("clusterAgent.planeID={plane_id},clusterAgent.serverUrl={url},clusterAgent.{more}");
     let chart = format!("oci://ghcr.io/openchoreo/helm-charts/{release}");
-    let place = format!("--namespace {namespace} --kubeconfig {}", at.build.kubeconfig().display());
-    paste(at, &format!("helm install {release} {chart} {place}{values}")).expect(0);
+    paste(at, &format!("helm install {release} {chart} {build} --set {values}")).expect(0);
+    if is_pinned {
+        at.build.kubectl(&["wait", "--for=create", "secret/cluster-agent-tls", "-n", namespace], "");
+        let certificate = "kubectl get secret cluster-agent-tls -o 'jsonpath={.data.tls\\.crt}'";
+        paste(at, &format!("mkdir {plane_id} && {certificate} {build} | base64 -d > {plane_id}/ca.crt")).expect(0);
+    }
 }
 
 /// A control plane of v0.17 with all planes and what refers to them, and their agents, all of which are connected.
@@ -326,4 +346,345 @@ fn an_upgrade_takes_away_references_and_the_agents_of_build_planes() {
     let left = get(&at, &PLANES[0].path())["metadata"].clone();
     assert!(left["deletionTimestamp"].is_string(), "{left}");
     assert_eq!(left["finalizers"], json!(["openchoreo.dev/clusterbuildplane-cleanup"]));
+}
+
+// Migrations.
+
+/// A command line that migrates all planes, and finds all agents.
+fn line(at: &Estate, more: &str) -> String {
+    let (port, build) = (at.port, at.build.kubeconfig());
+    let both = format!("--gateway-url wss://localhost:{port}/ws --plane-kubeconfig {}", build.display());
+    format!("choreoctl migrate --out-dir out {both} --yes --timeout 60s -o json {more}")
+}
+
+fn migrate(at: &Estate, more: &str) -> Output {
+    paste(at, &line(at, more))
+}
+
+fn lines(told: &Output) -> impl Iterator<Item = Value> {
+    told.stdout.lines().map(|line| serde_json::from_str(line).unwrap())
+}
+
+/// What breaks: ids, and what fixes it.
+fn problems(told: &Output) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let breaks = lines(told).filter(|line| line["step"] == "breaks");
+    breaks.map(|line| (text(&line["id"]), text(&line["fix"]))).collect()
+}
+
+/// The command of a fix, without when it is to be run.
+fn command(fix: &str) -> &str {
+    fix.rsplit(": ").next().unwrap()
+}
+
+fn ids(told: &Output) -> BTreeSet<String> {
+    problems(told).into_iter().map(|(id, _)| id).collect()
+}
+
+/// The files of the record, and all that `migrate` may write in both clusters, without what others write all the time.
+fn all(at: &Estate) -> Value {
+    let entries = std::fs::read_dir(at.control.path().join("out")).into_iter().flatten();
+    let files: serde_json::Map<String, Value> = entries
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.display().to_string(), std::fs::read_to_string(&path).unwrap().into()))
+        .collect();
+    let kinds = PLANES.iter().flat_map(|plane| [plane.kind.to_owned(), plane.kind.replace("Build", "Workflow")]);
+    let kinds: BTreeSet<_> = kinds.chain(["Workflow", "Project"].map(str::to_owned)).collect();
+    let control = kinds.iter().map(|kind| get(at, &format!("{GROUP}/{}s", kind.to_lowercase())));
+    let build =
+        ["/apis/apps/v1/deployments", "/api/v1/secrets", "/api/v1/configmaps", "/apis/cert-manager.io/v1/issuers"];
+    let build = build.map(|path| at.build.api().get(path).unwrap());
+    let items = control.chain(build).flat_map(|list| list["items"].as_array().cloned().unwrap_or_default());
+    let without_status = |mut object: Value| {
+        object.as_object_mut().unwrap().remove("status");
+        let metadata = object["metadata"].as_object_mut().unwrap();
+        metadata.remove("resourceVersion");
+        if let Some(writers) = metadata.get_mut("managedFields").and_then(Value::as_array_mut) {
+            writers.retain(|writer| writer["subresource"] != "status");
+        }
+        object
+    };
+    json!({"files": files, "objects": items.map(without_status).collect::<Vec<_>>()})
+}
+
+/// Migrates, and once more, which changes nothing.
+fn twice(at: &Estate, more: &str) -> Output {
+    let first = migrate(at, more);
+    let before = all(at);
+    let second = migrate(at, more);
+    let both = format!("{more}: {}\nand then: {}", steps(&first), steps(&second));
+    is_unchanged(at, &before, &both);
+    // How a certificate is replaced depends on the agent.
+    let is_same =
+        if more.contains("install") { ids(&first) == ids(&second) } else { problems(&first) == problems(&second) };
+    assert!(is_same && first.code == second.code, "{both}");
+    assert!(lines(&second).all(|line| line["status"] != "done"), "{both}");
+    second
+}
+
+/// Where two values differ; in texts, by which line.
+fn first_difference(one: &Value, other: &Value, place: String) -> Option<String> {
+    match (one, other) {
+        (Value::Object(fields), Value::Object(others)) if fields.keys().eq(others.keys()) => {
+            fields.iter().find_map(|(name, value)| first_difference(value, &others[name], format!("{place}.{name}")))
+        }
+        (Value::Array(items), Value::Array(others)) if items.len() == others.len() => {
+            let mut pairs = items.iter().zip(others).enumerate();
+            pairs.find_map(|(number, (one, other))| first_difference(one, other, format!("{place}[{number}]")))
+        }
+        (Value::String(one), Value::String(other)) => {
+            let pair = one.lines().zip(other.lines()).find(|(one, other)| one != other);
+            (one != other).then(|| format!("{place}: {:?}", pair.unwrap_or(("one is longer", ""))))
+        }
+        _ => (one != other).then(|| format!("{place}: {one} and {other}")),
+    }
+}
+
+/// The steps without their times, for a person.
+fn steps(told: &Output) -> String {
+    let words = |line: Value| {
+        ["step", "status", "id", "message", "fix"].map(|field| line[field].as_str().unwrap_or_default().to_owned())
+    };
+    let lines: Vec<_> = lines(told).map(|line| words(line).join("  ")).collect();
+    format!("exit code {}\n{}\n{}", told.code, lines.join("\n"), told.stderr)
+}
+
+/// Fails where anything is not as it was.
+#[track_caller]
+fn is_unchanged(at: &Estate, before: &Value, after: &str) {
+    assert_eq!(first_difference(before, &all(at), String::new()), None, "after {after}");
+}
+
+/// Migrates, killed after the first line, then after the second, until it comes to its end.
+fn cut_off(at: &Estate, more: &str) -> Output {
+    for count in 1.. {
+        let mut run = Running::start(shell(at, &format!("exec {}", line(at, more))));
+        if !(0..count).all(|_| run.comes_to(SOON, |_| true)) {
+            assert!(count > 5, "{more}: {:#?}", run.seen);
+            println!("cut off {} times: {more}", count - 1);
+            break;
+        }
+        run.signal("-9");
+    }
+    migrate(at, more)
+}
+
+/// Fails unless the exit code is the one that is expected.
+#[track_caller]
+fn ends(told: Output, code: i32) -> Output {
+    assert_eq!(told.code, code, "{}", steps(&told));
+    told
+}
+
+/// Goes all the way by a function that migrates with more words; the agents are replaced by those of `installs`.
+fn upgrade(at: &mut Estate, installs: &[&str], migrate: fn(&Estate, &str) -> Output) {
+    let before: Vec<_> = PLANES.iter().map(|plane| get(at, &plane.path())).collect();
+    at.reset();
+    let told = ends(migrate(at, ""), 1);
+    for id in ["secret-ref", "pinned-certificate", "workflow-plane-missing", "project-plane", "role", "pull-secrets"] {
+        assert!(ids(&told).contains(id), "{id}: {}", steps(&told));
+    }
+    let record = at.control.read("out/before.yaml");
+    assert!(record.contains("secretRef") && record.contains("buildPlaneRef"), "{record}");
+    let mode = std::fs::metadata(at.control.path().join("out/before.yaml")).unwrap();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777, 0o600);
+
+    upgrade_crds(at);
+    ends(migrate(at, ""), 1);
+    let pruned =
+        |record: &str| ["secretRef", "buildPlaneRef", "imagePullSecretRefs"].map(|field| record.matches(field).count());
+    assert_eq!(pruned(&at.control.read("out/before.yaml")), pruned(&record), "what is pruned stays in the record");
+    for plane in &PLANES {
+        assert!(!get(at, &plane.late_path()).is_null(), "{} is created beforehand", plane.late_path());
+    }
+    at.nobody_was_refused();
+
+    let started = Instant::now();
+    upgrade_gateway(at);
+    at.reset();
+    for install in installs {
+        ends(migrate(at, &format!("--until switch --install {install}")), 1);
+    }
+    for plane in &PLANES {
+        until_connected(at, &plane.late_path());
+    }
+    let (_, _, refused) = at.count();
+    println!("{:.1} s from the gateway to the last agent", started.elapsed().as_secs_f32());
+    let is_known = |one: &Value| one["text"].as_str().unwrap().starts_with("invalid planeType");
+    assert!(refused.as_array().unwrap().iter().all(is_known), "{refused:#}");
+    at.settle();
+
+    // What is left to a person.
+    let told = ends(super::migration::migrate(at, "--until switch"), 1);
+    let fix = |id: &str| {
+        let fixes = problems(&told).into_iter().filter(|(of, _)| of == id);
+        for fix in fixes.map(|(_, fix)| fix).collect::<BTreeSet<_>>() {
+            paste(at, command(&fix)).expect(0);
+        }
+    };
+    fix("workflow-plane-missing");
+    fix("role");
+    at.control.api().merge(&path("Project", TEAM, "shop"), &json!({"spec": {"buildPlaneRef": null}}));
+    let told = ends(migrate(at, ""), 1);
+    assert_eq!(ids(&told), ["pinned-certificate".to_owned()].into(), "{}", steps(&told));
+    at.nobody_was_refused();
+
+    for (plane, before) in PLANES.iter().zip(before) {
+        let after = get(at, &plane.late_path());
+        let mut spec = before["spec"].clone();
+        spec.as_object_mut().unwrap().remove("imagePullSecretRefs");
+        let client_ca = spec["clusterAgent"]["clientCA"].as_object_mut().unwrap();
+        if let Some(reference) = client_ca.remove("secretRef") {
+            client_ca.insert("secretKeyRef".into(), reference);
+        }
+        assert_eq!(first_difference(&spec, &after["spec"], String::new()), None, "{}", plane.late_path());
+        for field in ["labels", "annotations"] {
+            assert_eq!(after["metadata"][field], before["metadata"][field], "{}", plane.late_path());
+        }
+        if plane.path() == plane.late_path() {
+            assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"]);
+        } else {
+            assert_eq!(get(at, &plane.path()), Value::Null, "the old plane is deleted");
+        }
+        until_connected(at, &plane.late_path());
+    }
+    let role = at.control.kubectl(&["get", "clusterrole", "builders", "-o", "yaml"], "").stdout;
+    assert!(role.contains("clusterworkflowplanes"), "{role}");
+    assert_eq!(workflow_of(at, "shared")["x"], "2");
+}
+
+fn planes_and_agents_are_migrated_and_every_stage_can_be_run_again() {
+    let mut at = v0_17();
+    upgrade(&mut at, &[""], twice);
+    for (name, kind) in [("shared", "ClusterWorkflowPlane"), ("own", "WorkflowPlane")] {
+        assert_eq!(workflow_of(&at, name)["workflowPlaneRef"], json!({"kind": kind, "name": name}));
+    }
+    let (_, fix) = problems(&migrate(&at, "")).remove(0);
+    paste(&at, command(&fix)).expect(0);
+    ends(migrate(&at, ""), 0);
+    at.nobody_was_refused();
+}
+
+/// Here the agents are replaced one by one, and as all Workflows run on one plane, it gets the name of the default, too.
+fn a_migration_that_is_cut_off_after_each_step_goes_on() {
+    let mut at = v0_17();
+    at.control.api().delete(&path("Workflow", TEAM, "own"));
+    let installs = ["--plane-namespace openchoreo-build-plane", "--plane-namespace builds"];
+    upgrade(&mut at, &installs, cut_off);
+    let default = path("ClusterWorkflowPlane", None, "default");
+    assert_eq!(get(&at, &default)["spec"], get(&at, &PLANES[0].late_path())["spec"]);
+    until_connected(&at, &default);
+    assert_eq!(workflow_of(&at, "shared")["workflowPlaneRef"]["name"], "default");
+}
+
+/// One command before the upgrade is enough, once what it told of certificates was followed.
+fn a_migration_waits_for_the_upgrade_and_goes_on() {
+    let mut at = v0_17();
+    let pinned = |told: &Output| problems(told).into_iter().find(|(id, _)| id == "pinned-certificate");
+    let (_, fix) = pinned(&migrate(&at, "--until prepare")).unwrap();
+    paste(&at, command(&fix)).expect(0);
+    assert_eq!(pinned(&migrate(&at, "--until prepare")), None);
+    at.nobody_was_refused();
+    let mut run = Running::start(shell(&at, &format!("exec {}", line(&at, "--wait --install"))));
+    run.until("record", SOON, |line| line.contains("before.yaml"));
+    std::thread::sleep(A_WHILE);
+    upgrade_crds(&at);
+    upgrade_gateway(&at);
+    let started = Instant::now();
+    assert!(!run.comes_to(2 * SOON, |_| false));
+    assert_eq!(run.wait(), 1, "Workflows, the Project and the role are left: {:#?}", run.seen);
+    println!("{:.1} s from the gateway to the end", started.elapsed().as_secs_f32());
+    for plane in &PLANES {
+        until_connected(&at, &plane.late_path());
+        if plane.path() != plane.late_path() {
+            assert_eq!(get(&at, &plane.path()), Value::Null);
+        }
+    }
+}
+
+fn references_that_were_lost_come_back_out_of_another_record() {
+    let at = v0_17();
+    let kinds = "dataplanes,clusterdataplanes,observabilityplanes,clusterobservabilityplanes";
+    let dump = at.control.kubectl(&["get", kinds, "-A", "-o", "yaml"], "").stdout;
+    at.control.write("planes-of-before.yaml", &dump);
+    let lost = |told: &Output| problems(told).iter().filter(|(id, _)| id == "reference-lost").count();
+    upgrade_crds(&at);
+    let told = ends(migrate(&at, ""), 1);
+    assert_eq!(lost(&told), 2, "{}", steps(&told));
+    assert_eq!(problems(&told)[0].0, "reference-lost", "the worst comes first");
+    upgrade_gateway(&at);
+    let told = ends(migrate(&at, "--until switch"), 1);
+    assert_eq!(lost(&told), 2, "{}", steps(&told));
+    let references = [2, 5].map(|number| &PLANES[number]);
+    assert_eq!(references.map(|plane| client_ca(&at, plane)), [json!({}), json!({})]);
+    let told = ends(migrate(&at, "--until switch --record planes-of-before.yaml"), 1);
+    assert_eq!(lost(&told), 0, "{}", steps(&told));
+    let secret = |name: &str| json!({"secretKeyRef": {"name": name, "namespace": "team", "key": "ca.crt"}});
+    assert_eq!(references.map(|plane| client_ca(&at, plane)), ["data-ca", "obs-ca"].map(secret));
+    until_connected(&at, &references[1].path());
+    // From then on the folder has it, too.
+    assert_eq!(lost(&ends(migrate(&at, "--until switch"), 1)), 0);
+}
+
+fn what_a_migration_must_not_do_is_refused_before_anything_is_written() {
+    let at = v0_17();
+    let run = |words: &[&str]| at.control.run(&[&["migrate"], words].concat());
+    run(&[]).expect(2).says(&["--out-dir"]);
+    run(&["cbp/none", "--out-dir", "none"]).expect(3).says(&["none"]);
+    assert!(!at.control.path().join("none").exists());
+    let guest = run(&["--out-dir", "guest", "--context", "guest"]).expect(2);
+    guest.says(&["list", "clusterbuildplanes"]);
+    assert!(!at.control.path().join("guest").exists());
+
+    // A record belongs to one control plane.
+    ends(migrate(&at, ""), 1);
+    let before = all(&at);
+    at.build.plane("elsewhere");
+    let out = at.control.path().join("out").display().to_string();
+    at.build.run(&["migrate", "--out-dir", &out]).expect(2).says(&["another control plane"]);
+    at.build.run(&["delete", "elsewhere", "--yes"]).expect(0);
+    is_unchanged(&at, &before, "another control plane");
+
+    // Who may only read is told what is missing.
+    upgrade_crds(&at);
+    let groups = ["openchoreo.dev", "rbac.authorization.k8s.io"];
+    let rule = json!({"apiGroups": groups, "resources": ["*"], "verbs": ["get", "list"]});
+    let mut role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "rules": [rule]});
+    role["metadata"] = json!({"name": "readers"});
+    at.control.api().write("/apis/rbac.authorization.k8s.io/v1/clusterroles/readers", &role);
+    at.control.kubectl(&["create", "clusterrolebinding", "readers", "--clusterrole=readers", "--user=guest"], "");
+    let guest = run(&["--out-dir", "guest", "--context", "guest", "--yes"]).expect(2);
+    guest.says(&["create", "clusterworkflowplanes"]);
+
+    // Nothing is created without a yes; the files are no more than notes.
+    let before = all(&at)["objects"].take();
+    run(&["--out-dir", "out"]).expect(2).says(&["--yes"]);
+    assert_eq!(first_difference(&before, &all(&at)["objects"], String::new()), None);
+    let before = all(&at);
+    for dry_run in ["client", "server"] {
+        migrate(&at, &format!("--dry-run {dry_run}"));
+        is_unchanged(&at, &before, dry_run);
+    }
+
+    // A chart that is not there leaves the agents as they are.
+    upgrade_gateway(&at);
+    ends(migrate(&at, "--until switch"), 1);
+    let before = all(&at);
+    for dry_run in ["client", "server"] {
+        migrate(&at, &format!("--install --dry-run {dry_run}"));
+        is_unchanged(&at, &before, dry_run);
+    }
+    let told = ends(migrate(&at, "--until switch --install --chart ./none"), 2);
+    let last = lines(&told).last().unwrap();
+    assert_eq!([&last["step"], &last["status"]], ["helm", "failed"], "{}", steps(&told));
+    told.says(&["helm upgrade --install openchoreo-build-plane"]);
+    is_unchanged(&at, &before, "a chart that is not there");
+
+    // While a controller of v0.17 is left, its planes are.
+    show_controller(&at, "v0.17.0");
+    let told = ends(migrate(&at, "--install --until cleanup"), 2);
+    told.says(&["a controller of v0.x runs"]);
+    for plane in &PLANES {
+        assert!(get(&at, &plane.path())["metadata"]["deletionTimestamp"].is_null(), "{}", plane.path());
+    }
 }
