@@ -54,6 +54,7 @@ pub enum Command {
     Wait(commands::wait::Args),
     Certs(commands::certs::Args),
     Crd(commands::crd::Args),
+    Config(commands::config::Args),
     #[command(visible_alias = "completion")]
     Completions(CompletionsArgs),
     Version(commands::version::Args),
@@ -102,6 +103,7 @@ pub async fn run(command: Command, session: &Session) -> anyhow::Result<Exit> {
         Command::Wait(args) => commands::wait::run(args, session).await,
         Command::Certs(args) => commands::certs::run(args, session).await,
         Command::Crd(args) => commands::crd::run(&args, session),
+        Command::Config(args) => commands::config::run(args, session).await,
         Command::Completions(args) => completions(&args, session),
         Command::Version(args) => commands::version::run(args, session).await,
     }

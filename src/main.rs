@@ -17,6 +17,7 @@
 //! | `migration` | manifests of v0.17 as those of v1.0: edits of planes and of what refers to them |
 //! | `validate` | rules over a document: any CRD's schema and its CEL, the gateway's demands, practice; fixes |
 //! | `estate` | what is known of the world: the objects of both clusters, read in one way from a cluster, files or a dump |
+//! | `config` | the configuration file: where planes' clusters are |
 //! | `cluster` | the Kubernetes client: target and connection, list, apply, watch; its errors and hints |
 //! | `gateway` | what a TLS server presents, and what the cluster gateway says to an agent's certificate |
 //! | `pki` | keys and certificates: made, read, verified as the gateway does, kept in files |
@@ -35,6 +36,7 @@ mod cli;
 mod cluster;
 mod commands;
 mod complete;
+mod config;
 mod doctor;
 mod estate;
 mod files;
@@ -70,7 +72,8 @@ fn main() -> ExitCode {
     keep_memory_private();
     CompleteEnv::with_factory(cli::command).complete();
     let cli = cli::parse().unwrap_or_else(|error| error.exit());
-    let session = Session { term: cli.global.term(), options: cli.global.cluster_options() };
+    let (term, options) = (cli.global.term(), cli.global.cluster_options());
+    let session = Session { term, options, no_config: cli.global.no_config };
     let term = session.term.clone();
     let (sender, result) = oneshot::channel();
     let work = move || drop(sender.send(run(cli.command, &session)));

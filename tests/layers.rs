@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules, from the top down.
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 22] = [
     "main",
     "cli",
     "commands",
@@ -20,6 +20,7 @@ const ORDER: [&str; 21] = [
     "migration",
     "validate",
     "estate",
+    "config",
     "cluster",
     "gateway",
     "pki",

@@ -11,6 +11,7 @@ use super::planes::PlaneArgs;
 use super::session::Session;
 use crate::cluster::{self, Cluster};
 use crate::complete;
+use crate::config::Place;
 use crate::doctor::AgentsIn;
 use crate::plane::{CONTROL_NAMESPACE, DEFAULT_KIND, Family, PlaneKey};
 use crate::text::shell_quoted;
@@ -84,25 +85,44 @@ impl PlaneClusterArgs {
         self.plane_namespace.as_deref().unwrap_or(family.helm_release)
     }
 
-    pub fn kubeconfig(&self) -> Option<&std::path::Path> {
-        self.plane_kubeconfig.as_deref()
-    }
-
     /// Connects where one is named.
     pub async fn connect(&self, session: &Session) -> anyhow::Result<Option<PlaneCluster>> {
         if !self.is_named() {
             return Ok(None);
         }
+        let (context, kubeconfig) = (self.plane_context.clone(), self.plane_kubeconfig.clone());
+        let place = Place { context, kubeconfig, ..Place::default() };
+        self.connect_to(&place, session).await.map(Some)
+    }
+
+    /// Returns where the options lead, to be kept: with absolute paths, and with the cluster's identity.
+    pub async fn place(&self, session: &Session) -> anyhow::Result<Place> {
+        let place = Place { namespace: self.plane_namespace.clone(), ..Place::default() };
+        let Some(build) = self.connect(session).await? else {
+            return Ok(place);
+        };
+        let kubeconfig = self.plane_kubeconfig.as_ref().or(session.options.kubeconfig.as_ref());
+        let kubeconfig = kubeconfig.map(std::path::absolute).transpose()?;
+        let context = build.cluster.target().context.clone();
+        Ok(Place { context, kubeconfig, identity: build.cluster.identity().await, ..place })
+    }
+
+    /// Connects to a place. A namespace that is named by a flag comes first.
+    pub async fn connect_to(&self, place: &Place, session: &Session) -> anyhow::Result<PlaneCluster> {
         let options = cluster::Options {
-            kubeconfig: self.plane_kubeconfig.clone().or_else(|| session.options.kubeconfig.clone()),
-            context: self.plane_context.clone(),
+            kubeconfig: place.kubeconfig.clone().or_else(|| session.options.kubeconfig.clone()),
+            context: place.context.clone(),
             request_timeout: session.options.request_timeout,
             ..cluster::Options::default()
         };
         let cluster = Cluster::connect(options, &session.term).await?;
-        let namespace = self.plane_namespace.clone();
-        let former = if namespace.is_none() { former(&cluster).await } else { None };
-        Ok(Some(PlaneCluster { cluster, namespace, former }))
+        let namespace = self.plane_namespace.clone().or_else(|| place.namespace.clone());
+        let former = match namespace {
+            Some(_) => None,
+            // What is needed of it is waited for longer, and its error told.
+            None => tokio::time::timeout(session.patience(), former(&cluster)).await.ok().flatten(),
+        };
+        Ok(PlaneCluster { cluster, namespace, former })
     }
 
     /// Connects to both clusters for a command that changes a plane, and reports to which.
@@ -111,8 +131,17 @@ impl PlaneClusterArgs {
         plane: &PlaneArgs,
         session: &Session,
     ) -> anyhow::Result<(Cluster, PlaneCluster, PlaneKey)> {
-        let (control, build) = self.connect_both(session).await?;
-        let (control, key) = unless_swapped(&control, Some(&build), plane.at(control.clone()).await).await?;
+        // A wrong flag is told before anything is asked.
+        let named = self.connect(session).await?;
+        if named.is_none() && session.config()?.control_planes.is_empty() {
+            return Err(NoPlaneCluster.into());
+        }
+        let control = session.connect().await?;
+        let (control, key) = unless_swapped(&control, named.as_ref(), plane.at(control.clone()).await).await?;
+        let build = match named {
+            Some(build) => build,
+            None => self.of_planes(session, &control, std::slice::from_ref(&key)).await?.ok_or(NoPlaneCluster)?,
+        };
         self.announce(&control, &build, key.kind.family, session).await;
         Ok((control, build, key))
     }
@@ -251,7 +280,6 @@ mod tests {
     async fn a_build_cluster_that_is_not_named_is_missing_only_where_it_is_needed() {
         let args: PlaneClusterArgs = parse(&[]).unwrap();
         assert!(!args.is_named() && args.connect(&session()).await.unwrap().is_none());
-        assert_eq!(args.kubeconfig(), None);
         let plane: PlaneArgs = parse(&["a"]).unwrap();
         let error = args.connect_to_write(&plane, &session()).await.err().unwrap();
         assert!(error.is::<NoPlaneCluster>(), "{error}");

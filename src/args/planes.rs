@@ -285,6 +285,11 @@ impl PlaneArgs {
         !self.words.is_empty()
     }
 
+    /// Returns the namespace that is given.
+    pub fn namespace(&self) -> Option<String> {
+        self.namespace.given()
+    }
+
     /// Whether a word says which kind the plane is of.
     pub fn names_kind(&self) -> bool {
         matches!(self.name(), Ok((Some(PlaneName { kind: Some(_), .. }), _)))

@@ -8,6 +8,7 @@ use clap_complete::ArgValueCandidates;
 
 use crate::cluster::{self, Cluster};
 use crate::complete;
+use crate::config::{self, Config};
 use crate::plane::Span;
 use crate::term::{self, Term};
 
@@ -42,6 +43,10 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "DURATION", default_value = "30s", help_heading = "Global options")]
     request_timeout: Span,
 
+    /// Ignore the configuration file
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub no_config: bool,
+
     #[command(flatten)]
     term: term::Options,
 }
@@ -69,6 +74,8 @@ impl GlobalArgs {
 pub struct Session {
     pub term: Term,
     pub options: cluster::Options,
+    /// Whether the configuration file is ignored.
+    pub no_config: bool,
 }
 
 /// How long a TLS server may take.
@@ -78,6 +85,17 @@ impl Session {
     /// How long a server that is no API server may take.
     pub fn patience(&self) -> Duration {
         self.options.request_timeout.map_or(PATIENCE, |limit| limit.min(PATIENCE))
+    }
+
+    /// Returns what the configuration file says; nothing where it is to be ignored.
+    pub fn config(&self) -> anyhow::Result<Config> {
+        if self.no_config {
+            return Ok(Config::default());
+        }
+        match config::path() {
+            Ok(path) => Config::read(&path),
+            Err(_) => Ok(Config::default()),
+        }
     }
 
     pub async fn connect(&self) -> anyhow::Result<Cluster> {

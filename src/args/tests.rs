@@ -21,7 +21,7 @@ pub fn parse<A: Args>(words: &[&str]) -> Result<A, String> {
 
 pub fn session() -> Session {
     let term = Term::new(term::Options { quiet: true, no_input: true, ..term::Options::default() });
-    Session { term, options: cluster::Options::default() }
+    Session { term, options: cluster::Options::default(), no_config: true }
 }
 
 /// A folder with files of these names and texts, and each as an input.

@@ -77,7 +77,7 @@ const VERBS: [Verb; 29] = [
     ),
     (&["follow", "monitor", "tail"], "`choreoctl watch` shows planes as they change"),
     (
-        &["login", "auth", "config", "context", "contexts", "use-context"],
+        &["login", "auth", "context", "contexts", "use-context"],
         "choreoctl uses kubectl's kubeconfig: `kubectl config get-contexts` lists contexts, --context chooses one",
     ),
 ];

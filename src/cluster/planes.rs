@@ -35,12 +35,16 @@ pub(super) fn patch_params(dry_run: DryRun) -> PatchParams {
 
 /// What the server is asked for where an object's metadata will do.
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+/// The same for a list.
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
 /// How much of an object is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
     Whole,
     Metadata,
+    /// That of each object of a list.
+    MetadataList,
 }
 
 #[derive(Deserialize)]
@@ -373,6 +377,7 @@ impl Cluster {
         let request = match detail {
             Detail::Whole => request,
             Detail::Metadata => request.header(http::header::ACCEPT, METADATA),
+            Detail::MetadataList => request.header(http::header::ACCEPT, METADATA_LIST),
         };
         self.send(request.body(Vec::new())).await
     }

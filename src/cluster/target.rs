@@ -1,6 +1,6 @@
 //! Which cluster is meant: the kubeconfig as kubectl reads it, or the service account of a pod.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
@@ -139,6 +139,16 @@ impl Target {
         let kubeconfig = self.kubeconfig.as_deref().map(|path| named("kubeconfig", &path.to_string_lossy()));
         let context = self.context.as_deref().map(|context| named("context", context));
         kubeconfig.into_iter().chain(context).collect()
+    }
+
+    /// The kubeconfig that was named, unlike one of the environment.
+    pub fn named_kubeconfig(&self) -> Option<&Path> {
+        self.options.kubeconfig.as_deref()
+    }
+
+    #[cfg(test)]
+    pub fn name_kubeconfig(&mut self, path: &str) {
+        self.options.kubeconfig = Some(path.into());
     }
 
     /// How the cluster is named in prompts and first lines.

@@ -51,7 +51,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let Session { term, .. } = session;
     let lookup = args.which.look(session.connect_to_write().await?, true).await?;
     let cluster = &lookup.cluster;
-    let build = args.build.connect(session).await?;
+    let named = args.build.connect(session).await?;
     let (planes, missing) = args.which.planes(&lookup).await?;
     let mut exit = if args.ignore_not_found { Exit::Done } else { tell_missing(&missing, term) };
     if planes.is_empty() {
@@ -60,6 +60,11 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         }
         return Ok(exit);
     }
+    let keys: Vec<_> = planes.iter().map(Plane::key).collect();
+    let build = match named {
+        Some(build) => Some(build),
+        None => args.build.of_planes(session, cluster, &keys).await?,
+    };
     // Only a remark: what can't be listed is not worth an error.
     lockout::of_delete(cluster, &planes).await.iter().flatten().for_each(|told| term.warn(told));
     if args.change.dry_run == DryRun::None {

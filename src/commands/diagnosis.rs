@@ -1,16 +1,16 @@
 //! What a diagnosis looks at: planes, the clusters around them and the gateway, or files.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use clap::Args;
 
-use crate::args::{ChoiceArgs, ControlArgs, FromFiles, Lookup, PlaneCluster, PlaneClusterArgs, Session};
+use crate::args::{ChoiceArgs, ControlArgs, FromFiles, Group, Lookup, PlaneCluster, PlaneClusterArgs, Session};
 use crate::cluster::Cluster;
 use crate::doctor::{self, AgentsIn, Gateway, GatewayReach, Gathered, Reach};
-use crate::estate::{Extent, Files, marks};
+use crate::estate::{Cause, Extent, Files, Unavailable, marks};
 use crate::gateway::GatewayUrl;
 use crate::pki::Remaining;
-use crate::plane::{DEFAULT_KIND, Family, Kind, Side, Snapshot};
+use crate::plane::{DEFAULT_KIND, Family, Kind, Plane, Side, Snapshot};
 use crate::term::{Exit, Term};
 
 /// The clusters of a diagnosis.
@@ -63,18 +63,43 @@ impl DiagnosisArgs {
     }
 
     /// Where their diagnosis may look, with nothing that soon expires.
-    pub fn reach<'r>(
-        &'r self,
-        lookup: &'r Lookup,
-        build: Option<&'r PlaneCluster>,
-        question: Gateway,
-        session: &Session,
-    ) -> Reach<'r, Cluster> {
+    pub fn reach<'r>(&'r self, lookup: &'r Lookup, question: Gateway, session: &Session) -> Reach<'r, Cluster> {
         let gateway =
             GatewayReach { url: self.gateway_url.as_ref(), identity: None, limit: session.patience(), question };
         let named = !lookup.names().is_empty();
-        let reach = self.clusters.reach(&lookup.cluster, lookup.kinds(), build);
+        let reach = self.clusters.reach(&lookup.cluster, lookup.kinds(), None);
         Reach { named, gateway: Some(gateway), ..reach }
+    }
+
+    /// Gathers what there is to diagnose of planes, each with the agents of its cluster: that which is named, else that of the
+    /// configuration.
+    pub async fn gather(
+        &self,
+        reach: &Reach<'_, Cluster>,
+        planes: Vec<Plane>,
+        extent: &Extent,
+        fleet: &[Group],
+    ) -> Gathered {
+        let order: HashMap<_, _> = planes.iter().enumerate().map(|(at, plane)| (plane.key(), at)).collect();
+        let of_plane: HashMap<_, _> =
+            fleet.iter().enumerate().flat_map(|(at, group)| group.planes.iter().map(move |key| (key, at))).collect();
+        let mut groups: Vec<_> = fleet
+            .iter()
+            .map(|group| {
+                let build = group.cluster.as_ref().map(|cluster| match cluster {
+                    Ok(build) => Ok((&build.cluster, build.agents_in())),
+                    Err(error) => Err(Unavailable::new(Cause::Unknown, format!("{error:#}"))),
+                });
+                doctor::Group { build, gateway_url: group.place.gateway_url.clone(), planes: Vec::new() }
+            })
+            .collect();
+        for plane in planes {
+            let at = of_plane.get(&plane.key()).copied().unwrap_or_default();
+            groups[at].planes.push(plane);
+        }
+        let mut gathered = doctor::gather_groups(reach, groups, extent).await;
+        gathered.cases.sort_by_key(|case| order.get(&case.facts.plane.key()).copied());
+        gathered
     }
 
     /// Gathers from files what there is to diagnose; with an error for each plane that is missing, and with whether they
@@ -133,6 +158,8 @@ mod tests {
     use crate::args::FileArgs;
     use crate::args::tests::{PLANE, files, parse, session};
     use crate::cluster::Fake;
+    use crate::config::Place;
+    use serde_json::json;
 
     /// The flags of a verb that reads files, too.
     #[derive(Args, Debug)]
@@ -150,18 +177,54 @@ mod tests {
         let (cluster, session) = (Fake::default().cluster(), session());
         let lookup = async |both: &Both| both.diagnosis.choice.look(cluster.clone()).await.unwrap();
         let named = lookup(&both).await;
-        let build = PlaneCluster::new(cluster.clone(), Some("n"));
-        let reach = both.diagnosis.reach(&named, Some(&build), Gateway::Word, &session);
-        assert_eq!((reach.control_namespace, reach.named), ("c", true));
-        assert_eq!(reach.build.map(|(_, agents_in)| agents_in), Some(AgentsIn::Named("n")));
-        let build = PlaneCluster::new(cluster.clone(), None);
-        let reach = both.diagnosis.reach(&named, Some(&build), Gateway::Word, &session);
-        assert_eq!(reach.build.map(|(_, agents_in)| agents_in), Some(AgentsIn::Default(None)));
-        let reach = both.diagnosis.reach(&named, None, Gateway::Word, &session);
+        let agents_in =
+            |namespace| PlaneCluster::new(cluster.clone(), namespace).agents_in() == AgentsIn::Default(None);
+        assert!(agents_in(None) && !agents_in(Some("n")));
+        let reach = both.diagnosis.reach(&named, Gateway::Word, &session);
+        assert_eq!((reach.control_namespace, reach.named, reach.build.is_none()), ("c", true, true));
         let gateway = reach.gateway.unwrap();
         assert!(gateway.url.is_some() && gateway.identity.is_none());
         let all: Both = parse(&[]).unwrap();
-        assert!(!all.diagnosis.reach(&lookup(&all).await, None, Gateway::Word, &session).named);
+        assert!(!all.diagnosis.reach(&lookup(&all).await, Gateway::Word, &session).named);
+    }
+
+    #[tokio::test]
+    async fn a_cluster_that_cannot_be_used_hides_only_its_own_agents() {
+        let plane = |name: &str| -> Plane {
+            let spec = json!({"planeID": name, "clusterAgent": {"clientCA": {"value": "x"}}});
+            serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).unwrap()
+        };
+        let labels = json!({"app": "cluster-agent", "app.kubernetes.io/component": "cluster-agent"});
+        let container = json!({"name": "agent", "args": ["--plane-id=b"]});
+        let agent = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"namespace": "n", "name": "agent", "labels": labels},
+            "spec": {"selector": {}, "template": {"spec": {"containers": [container]}}},
+        });
+        let (control, build) = (Fake::default(), Fake::of([agent]));
+        let both: Both = parse(&[]).unwrap();
+        let cluster = control.cluster();
+        let lookup = both.diagnosis.choice.look(cluster.clone()).await.unwrap();
+        let reach = both.diagnosis.reach(&lookup, Gateway::Word, &session());
+        let group = |cluster, name: &str| Group { cluster, planes: vec![plane(name).key()], place: Place::default() };
+        let fleet = [
+            group(Some(Ok(PlaneCluster::new(build.cluster(), Some("n")))), "b"),
+            group(Some(Err(anyhow::anyhow!("it is another cluster"))), "a"),
+            group(None, "c"),
+        ];
+        let planes = ["a", "b", "c"].map(plane).to_vec();
+        let gathered = both.diagnosis.gather(&reach, planes, &Extent::default(), &fleet).await;
+        let told = |case: &doctor::Case| match &case.build {
+            None => "unknown".to_owned(),
+            Some(Ok(build)) => build.agent.agent.name.name.clone(),
+            Some(Err(why)) => why.message.clone(),
+        };
+        let told: Vec<_> = gathered.cases.iter().map(told).collect();
+        assert_eq!(told, ["it is another cluster", "agent", "unknown"]);
+        // What is served explains each CRD that is missing here.
+        let asked: Vec<_> = control.asked().into_iter().filter(|path| !path.ends_with("/v1alpha1")).collect();
+        let once: BTreeSet<_> = asked.iter().collect();
+        assert_eq!(once.len(), asked.len(), "nothing is asked twice: {asked:#?}");
     }
 
     #[tokio::test]

@@ -99,7 +99,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         Err(Ok(error)) => (choice.look_unasked(control.clone())?, Some(error)),
         Err(Err(error)) => return Err(error),
     };
-    let reach = args.diagnosis.reach(&lookup, build.as_ref(), Gateway::Word, session);
+    let reach = args.diagnosis.reach(&lookup, Gateway::Word, session);
     let gateway = reach.gateway.map(|gateway| GatewayReach { identity, ..gateway });
     let reach = Reach { gateway, soon: args.expires_within, ..reach };
     let chosen = match failed {
@@ -109,13 +109,16 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let (gathered, missing, exit) = match chosen {
         Ok((planes, missing)) => {
             let extent = Extent(lookup.whole(choice.selector.as_ref(), &missing));
-            (doctor::gather(&reach, planes, &extent).await, missing, Exit::Done)
+            let keys = planes.iter().map(Plane::key).collect();
+            let fleet = args.diagnosis.build().groups(session, &control, build, keys).await?;
+            (args.diagnosis.gather(&reach, planes, &extent, &fleet).await, missing, Exit::Done)
         }
         Err(error) => {
             if let Some(swapped) = swapped(&control, build.as_ref(), &error).await {
                 return Err(swapped.into());
             }
             // The agent's side is shown all the same.
+            let reach = Reach { build: build.as_ref().map(|build| (&build.cluster, build.agents_in())), ..reach };
             let gathered = doctor::gather_without_control(&reach, &lookup.named_keys(), &error).await;
             (gathered, vec![error.into()], Exit::Failed)
         }

@@ -44,6 +44,7 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     first!(
         cluster::Error,
+        crate::config::Error,
         manifest::Error,
         plan::Error,
         crate::args::NoPlaneCluster,

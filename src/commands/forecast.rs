@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::diagnosis::DiagnosisArgs;
 use super::error::{none_found, tell_missing};
 use crate::args::{AtArgs, FileArgs, OutputArgs, Session, unless_swapped};
-use crate::doctor::{self, Break, Case, Gateway, forecast};
+use crate::doctor::{Break, Case, Gateway, forecast};
 use crate::estate::{Extent, Few};
 use crate::manifest::json_text;
 use crate::pki::Remaining;
@@ -104,7 +104,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             _ => {}
         }
     }
-    if !args.files.given() && !args.diagnosis.build().is_named() && !cases.is_empty() {
+    if !args.files.given() && cases.iter().any(|case| case.build.is_none()) {
         session.term.note("the agents' certificates are not included: --plane-context");
     }
     // What can't be read may break at any time.
@@ -128,8 +128,10 @@ async fn gather(args: &Args, session: &Session) -> anyhow::Result<Gathered> {
     let lookup = choice.look(control.clone()).await?;
     let chosen = choice.in_cluster(&lookup, Plane::without_history).await;
     let (planes, missing) = unless_swapped(&control, build.as_ref(), chosen).await?;
-    let reach = args.diagnosis.reach(&lookup, build.as_ref(), Gateway::Certificate, session);
+    let reach = args.diagnosis.reach(&lookup, Gateway::Certificate, session);
     let extent = Extent(lookup.whole(choice.selector.as_ref(), &missing));
-    let cases = doctor::gather(&reach, planes, &extent).await.cases;
+    let keys = planes.iter().map(Plane::key).collect();
+    let fleet = args.diagnosis.build().groups(session, &control, build, keys).await?;
+    let cases = args.diagnosis.gather(&reach, planes, &extent, &fleet).await.cases;
     Ok((cases, missing, control.now(), Exit::Done))
 }

@@ -1,10 +1,7 @@
 //! Helm's command line for the agent's chart: printed for people, or run.
 
-use std::path::{Path, PathBuf};
-
 use anyhow::Context as _;
 
-use crate::args::{PlaneClusterArgs, Session};
 use crate::cluster::{Agent, Target};
 use crate::plane::Family;
 use crate::term::Term;
@@ -47,7 +44,8 @@ impl Helm {
     }
 
     /// In the cluster of a target, by the kubeconfig that was named.
-    pub fn in_cluster(self, target: &Target, kubeconfig: Option<&Path>) -> Self {
+    pub fn in_cluster(self, target: &Target) -> Self {
+        let kubeconfig = target.named_kubeconfig();
         let context = target.context.iter().flat_map(|context| ["--kube-context".to_owned(), context.clone()]);
         let kubeconfig = kubeconfig.map(|path| format!("--kubeconfig={}", path.to_string_lossy()));
         self.with(context.chain(kubeconfig))
@@ -71,11 +69,6 @@ impl Helm {
     }
 }
 
-/// The kubeconfig by which the agent's cluster is reached, where one was named.
-pub fn kubeconfig(build: &PlaneClusterArgs, session: &Session) -> Option<PathBuf> {
-    build.kubeconfig().or(session.options.kubeconfig.as_deref()).map(Path::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,9 +78,10 @@ mod tests {
     fn a_release_keeps_its_values_and_words_are_quoted() {
         let mut target = Target::default();
         target.context = Some("a b".into());
+        target.name_kubeconfig("k");
         let line = |release| {
             let helm = Helm::upgrade(DEFAULT_KIND.family, release, "chart", "1.2.3", "ns");
-            helm.with(["--set".into(), "a=b c".into()]).in_cluster(&target, Some(Path::new("k"))).line()
+            helm.with(["--set".into(), "a=b c".into()]).in_cluster(&target).line()
         };
         let rest = "chart --version 1.2.3 --namespace ns --set 'a=b c' --kube-context 'a b' --kubeconfig=k";
         assert_eq!(line(Some("r")), format!("helm upgrade --install r --reuse-values {rest}"));

@@ -46,7 +46,7 @@ impl InputArgs {
     /// # Errors
     /// [`Refusal`] before anything is sent: invalid, of another kind, or the same plane twice.
     pub fn read(&self, session: &Session, other_kinds: &str) -> anyhow::Result<Manifests> {
-        let Session { term, options } = session;
+        let Session { term, options, .. } = session;
         let files = read_manifests(&self.files, self.recursive)?;
         let flags: String = self.files.iter().map(|file| format!(" -f {}", path_word(file))).collect();
         refuse_other_kinds(&files, || options.command(&format!("{other_kinds}{flags}")))?;

@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod bootstrap;
 pub mod certs;
+pub mod config;
 pub mod crd;
 pub mod create;
 pub mod delete;
@@ -26,6 +27,7 @@ mod helm;
 mod manifests;
 mod objects;
 mod remains;
+mod remembered;
 mod replaced;
 mod source;
 mod steps;

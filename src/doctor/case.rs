@@ -66,9 +66,14 @@ const LEASE_AGE: i64 = 120;
 impl Shared {
     /// Whether the controller has not renewed its lease for long: it does not run.
     pub fn is_lease_old(&self, now: Timestamp) -> bool {
-        let renewed = self.lease.as_ref().ok().copied().flatten();
-        renewed.is_some_and(|renewed| now.duration_since(renewed).as_secs() > LEASE_AGE)
+        is_lease_old(&self.lease, now)
     }
+}
+
+/// Whether a lease was not renewed for long.
+pub fn is_lease_old(lease: &Result<Option<Timestamp>, Unavailable>, now: Timestamp) -> bool {
+    let renewed = lease.as_ref().ok().copied().flatten();
+    renewed.is_some_and(|renewed| now.duration_since(renewed).as_secs() > LEASE_AGE)
 }
 
 /// What the gateway tells.

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 
-use super::case::{BuildCase, Case, Shared};
+use super::case::{BuildCase, Case, Shared, is_lease_old};
 use super::ground::Ground;
 use super::reach::{AgentsIn, Gateways, Reach};
 use crate::cluster::{Agent, Error};
@@ -16,6 +16,7 @@ use crate::estate::{
     self, AT_ONCE, AgentFacts, CONTROLLER, Controller, Coverage, DeployedGateway, Extent, Facts, GatewayLog,
     Neighbours, Secrets, Source, Surroundings, Unavailable, grouped,
 };
+use crate::gateway::GatewayUrl;
 use crate::plane::{Family, Kind, NamespacedName, Plane, PlaneKey, Scope, rotation_secret};
 use crate::text::visible;
 
@@ -43,28 +44,71 @@ struct Agents {
     family: &'static Family,
 }
 
+/// The planes' cluster, and where in it the agents are.
+type Build<'r, S> = Option<(&'r S, AgentsIn<'r>)>;
+
+/// Planes whose agents are in one cluster.
+pub struct Group<'r, S> {
+    /// That cluster, or why it can't be asked; none where it is unknown.
+    pub build: Option<Result<(&'r S, AgentsIn<'r>), Unavailable>>,
+    /// Where their agents reach the gateway, where that is known.
+    pub gateway_url: Option<GatewayUrl>,
+    pub planes: Vec<Plane>,
+}
+
 /// The agents of each family, by its plane type; none where no cluster was named.
 type AllAgents = Option<HashMap<&'static str, Result<Agents, Unavailable>>>;
 /// Something of a planeID, by its plane type, too.
 type OfPlaneId<T> = HashMap<(&'static str, String), T>;
 
 /// What the cases are made of, beside the facts of each plane.
-struct Common {
-    neighbours: Neighbours,
+struct Common<'r, S> {
+    build: Build<'r, S>,
+    url: Option<GatewayUrl>,
+    neighbours: Arc<Neighbours>,
     agents: AllAgents,
     /// Agents in all namespaces, where some plane's was not found.
     everywhere: Result<OfPlaneId<Vec<NamespacedName>>, Unavailable>,
     /// Whether the Secret of an unfinished rotation is there.
     staged: OfPlaneId<Result<bool, Unavailable>>,
-    gateways: Gateways,
+    gateways: Arc<Gateways>,
     shared: Arc<Shared>,
 }
 
-/// What there is to know of planes in a cluster.
+/// What there is to know of planes, whose agents are in one cluster.
 pub async fn gather<S: Source>(reach: &Reach<'_, S>, planes: Vec<Plane>, extent: &Extent) -> Gathered {
+    gather_groups(reach, vec![Group { build: reach.build.map(Ok), gateway_url: None, planes }], extent).await
+}
+
+/// The same of planes whose agents are in several clusters. The control plane is asked once for all of them, and a cluster
+/// that does not answer hides only its own agents.
+pub async fn gather_groups<S: Source>(reach: &Reach<'_, S>, groups: Vec<Group<'_, S>>, extent: &Extent) -> Gathered {
     let (control, namespace) = (reach.control, reach.control_namespace);
+    let (mut builds, mut urls, mut planes) = (Vec::new(), Vec::new(), Vec::new());
+    for group in groups {
+        builds.push(group.build);
+        urls.push(group.gateway_url);
+        planes.push(group.planes);
+    }
+    let mut end = 0;
+    let ranges: Vec<_> = planes
+        .iter()
+        .map(|planes| {
+            end += planes.len();
+            end - planes.len()..end
+        })
+        .collect();
+    let planes = planes.concat();
     // The status of a namespaced plane counts its own agents.
     let needs_log = planes.iter().any(|plane| plane.kind.scope == Scope::Cluster);
+    let of_groups = builds.iter().zip(&ranges).map(async |(build, range)| {
+        let families = families(planes[range.clone()].iter().map(|plane| plane.kind));
+        match build {
+            Some(Err(why)) => Some(families.iter().map(|family| (family.plane_type, Err(why.clone()))).collect()),
+            Some(Ok(build)) => agents(Some(*build), families).await,
+            None => None,
+        }
+    });
     let (ground, surroundings, gateway_ca, lease, gateway, controller, agents) = tokio::join!(
         Ground::of(control, &reach.kinds),
         Surroundings::of(control, &planes, extent, Secrets::OfTheirPlaneIds),
@@ -72,31 +116,58 @@ pub async fn gather<S: Source>(reach: &Reach<'_, S>, planes: Vec<Plane>, extent:
         estate::lease(control, namespace),
         gateway(control, namespace, needs_log),
         Controller::of(control, namespace),
-        agents(reach, families(planes.iter().map(|plane| plane.kind))),
+        join_all(of_groups),
     );
-    let (everywhere, is_one_cluster) = everywhere(reach, agents.as_ref(), &planes).await;
-    let staged = staged(reach, agents.as_ref(), &surroundings.neighbours, &planes).await;
-    let is_going = |facts: &Facts| facts.plane.metadata.deletion_timestamp.is_some();
-    let facts: Vec<_> = planes.into_iter().map(|plane| surroundings.facts(plane)).collect();
-    let unread = Shared::unread(reach, agents.as_ref(), &Unavailable::not_in_files("it was not read"));
     let (deployed, gateway_log) = gateway;
-    let mut shared = Shared { gateway_ca, lease, controller, deployed, gateway_log, is_one_cluster, ..unread };
-    if let Ok(Some(gateway)) = &shared.deployed
+    let is_going = |plane: &Plane| plane.metadata.deletion_timestamp.is_some();
+    let (mut idle_gateway, mut idle_controller, mut running) = (None, None, None);
+    if let Ok(Some(gateway)) = &deployed
         && gateway.ready.is_empty()
     {
-        shared.idle_gateway = estate::scaled_to_zero(control, namespace, &gateway.selector).await;
+        idle_gateway = estate::scaled_to_zero(control, namespace, &gateway.selector).await;
     }
-    if shared.is_lease_old(control.now()) {
-        shared.idle_controller = estate::scaled_to_zero(control, namespace, CONTROLLER).await;
+    if is_lease_old(&lease, control.now()) {
+        idle_controller = estate::scaled_to_zero(control, namespace, CONTROLLER).await;
     }
-    if facts.iter().any(|facts| is_going(facts) || facts.counterpart.is_some()) {
-        shared.running = estate::running_release(control, namespace).await;
+    let builds: Vec<_> = builds.into_iter().map(|build| build.and_then(Result::ok)).collect();
+    let looked = builds.iter().zip(&agents).zip(&ranges).map(async |((build, agents), range)| {
+        let (agents, planes) = (agents.as_ref(), &planes[range.clone()]);
+        let everywhere = everywhere(control, *build, agents, planes).await;
+        (everywhere, staged(*build, agents, &surroundings.neighbours, planes).await)
+    });
+    let looked = join_all(looked).await;
+    let has_going = planes.iter().any(is_going);
+    let facts: Vec<_> = planes.into_iter().map(|plane| surroundings.facts(plane)).collect();
+    if has_going || facts.iter().any(|facts| facts.counterpart.is_some()) {
+        running = estate::running_release(control, namespace).await;
     }
-    let shared = Arc::new(shared);
-    let (neighbours, gateways) = (surroundings.neighbours, Gateways::default());
-    let common = Common { neighbours, agents, everywhere, staged, gateways, shared };
-    let cases = stream::iter(facts).map(|facts| common.case(reach, facts)).buffered(AT_ONCE).collect().await;
-    Gathered::new(ground, cases)
+    let (neighbours, gateways) = (Arc::new(surroundings.neighbours), Arc::new(Gateways::default()));
+    let (mut facts, mut all) = (facts.into_iter(), Vec::new());
+    for ((((build, url), agents), range), ((everywhere, is_one_cluster), staged)) in
+        builds.into_iter().zip(urls).zip(agents).zip(ranges).zip(looked)
+    {
+        let unread = Shared::unread(reach, build, agents.as_ref(), &Unavailable::not_in_files("it was not read"));
+        let shared = Arc::new(Shared {
+            gateway_ca: gateway_ca.clone(),
+            lease: lease.clone(),
+            controller: controller.clone(),
+            deployed: deployed.clone(),
+            gateway_log: gateway_log.clone(),
+            idle_gateway: idle_gateway.clone(),
+            idle_controller: idle_controller.clone(),
+            running,
+            is_one_cluster,
+            ..unread
+        });
+        let (neighbours, gateways) = (neighbours.clone(), gateways.clone());
+        let common = Common { build, url, neighbours, agents, everywhere, staged, gateways, shared };
+        all.push((common, facts.by_ref().take(range.len()).collect::<Vec<_>>()));
+    }
+    let cases = all.into_iter().map(async |(common, facts)| {
+        let cases = stream::iter(facts).map(|facts| common.case(reach, facts)).buffered(AT_ONCE);
+        cases.collect::<Vec<_>>().await
+    });
+    Gathered::new(ground, join_all(cases).await.into_iter().flatten().collect())
 }
 
 /// The gateway as the cluster runs it, and what its logs tell, where that is needed.
@@ -117,7 +188,8 @@ async fn gateway(
 /// planeIDs are meant.
 pub async fn gather_without_control<S: Source>(reach: &Reach<'_, S>, named: &[PlaneKey], error: &Error) -> Gathered {
     let why = &Unavailable::from(error);
-    let agents = agents(reach, families(reach.kinds.iter().copied())).await;
+    let build = reach.build;
+    let agents = agents(build, families(reach.kinds.iter().copied())).await;
     let kind = reach.kinds.first().copied().unwrap_or_default();
     let planes: Vec<_> = if named.is_empty() {
         let known = agents.iter().flat_map(HashMap::values).filter_map(|agents| agents.as_ref().ok());
@@ -135,11 +207,11 @@ pub async fn gather_without_control<S: Source>(reach: &Reach<'_, S>, named: &[Pl
         };
         named.iter().map(plane).collect()
     };
-    let (neighbours, gateways) = (Neighbours::new([]), Gateways::default());
-    let staged = staged(reach, agents.as_ref(), &neighbours, &planes).await;
-    let shared = Arc::new(Shared::unread(reach, agents.as_ref(), why));
+    let (neighbours, gateways) = (Arc::new(Neighbours::new([])), Arc::default());
+    let staged = staged(build, agents.as_ref(), &neighbours, &planes).await;
+    let shared = Arc::new(Shared::unread(reach, build, agents.as_ref(), why));
     let everywhere = Ok(HashMap::new());
-    let common = &Common { neighbours, agents, everywhere, staged, gateways, shared };
+    let common = &Common { build, url: None, neighbours, agents, everywhere, staged, gateways, shared };
     let cases = stream::iter(planes).map(async |plane| {
         let facts = Facts::unread(plane, why, Timestamp::now());
         Case { plane: Err(why.clone()), ..common.case(reach, facts).await }
@@ -160,6 +232,7 @@ impl Shared {
     /// Of a control plane of which nothing is read.
     fn unread<S: Source>(
         reach: &Reach<'_, S>,
+        build: Build<'_, S>,
         agents: Option<&HashMap<&'static str, Result<Agents, Unavailable>>>,
         why: &Unavailable,
     ) -> Self {
@@ -178,8 +251,8 @@ impl Shared {
             soon: reach.soon,
             control: reach.control.target().cloned().unwrap_or_default(),
             control_namespace: reach.control_namespace.to_owned(),
-            build_target: reach.build.and_then(|(build, _)| build.target().cloned()),
-            build_namespace: match reach.build {
+            build_target: build.and_then(|(build, _)| build.target().cloned()),
+            build_namespace: match build {
                 Some((_, AgentsIn::Named(namespace))) => Some(namespace.to_owned()),
                 _ => None,
             },
@@ -187,8 +260,8 @@ impl Shared {
     }
 }
 
-impl Common {
-    async fn case<S: Source>(&self, reach: &Reach<'_, S>, facts: Facts) -> Case {
+impl<S: Source> Common<'_, S> {
+    async fn case(&self, reach: &Reach<'_, S>, facts: Facts) -> Case {
         let plane = &facts.plane;
         let (id, plane_type) = (plane.plane_id(), plane.kind.family.plane_type);
         let agents = self.agents.as_ref().and_then(|agents| agents.get(plane_type));
@@ -201,7 +274,10 @@ impl Common {
             rivals: self.neighbours.rivals(&plane.key(), id, &facts.client_ca),
             elsewhere: elsewhere.map_err(Clone::clone),
             staged: self.staged.get(of_id).cloned(),
-            gateway: self.gateways.ask(reach, plane, known, &self.shared).await,
+            gateway: self
+                .gateways
+                .ask(reach, (self.url.as_ref(), self.build.map(|(build, _)| build)), plane, known, &self.shared)
+                .await,
             shared: self.shared.clone(),
             build,
             facts,
@@ -239,8 +315,8 @@ impl Agents {
 }
 
 /// The agents of families, where their cluster was named. In one namespace there may be agents of several families.
-async fn agents<S: Source>(reach: &Reach<'_, S>, families: Vec<&'static Family>) -> AllAgents {
-    let (source, agents_in) = reach.build?;
+async fn agents<S: Source>(build: Build<'_, S>, families: Vec<&'static Family>) -> AllAgents {
+    let (source, agents_in) = build?;
     let of_family = async |family: &'static Family| {
         let namespace = agents_in.namespace(family);
         let mut agents = match estate::deployed(source, namespace).await {
@@ -267,11 +343,12 @@ async fn build_case(source: &impl Source, agent: Agent) -> BuildCase {
 /// Where a family's namespace lacks a plane's agent: the agents of all namespaces of the planes' cluster, and whether that is
 /// the control plane's own.
 async fn everywhere<S: Source>(
-    reach: &Reach<'_, S>,
+    control: &S,
+    build: Build<'_, S>,
     agents: Option<&HashMap<&'static str, Result<Agents, Unavailable>>>,
     planes: &[Plane],
 ) -> (Result<OfPlaneId<Vec<NamespacedName>>, Unavailable>, bool) {
-    let (Some((build, _)), Some(agents)) = (reach.build, agents) else {
+    let (Some((build, _)), Some(agents)) = (build, agents) else {
         return (Ok(HashMap::new()), false);
     };
     let lacks = |plane: &Plane| {
@@ -282,7 +359,7 @@ async fn everywhere<S: Source>(
     if lacking.is_empty() {
         return (Ok(HashMap::new()), false);
     }
-    let (agents, one, other) = tokio::join!(estate::deployed(build, None), reach.control.identity(), build.identity());
+    let (agents, one, other) = tokio::join!(estate::deployed(build, None), control.identity(), build.identity());
     let by_plane_id = |agents: Vec<Agent>| {
         grouped(agents.into_iter().flat_map(|agent| {
             let of = lacking.iter().filter(|family| agent.may_be_of(family)).collect::<Vec<_>>();
@@ -295,12 +372,12 @@ async fn everywhere<S: Source>(
 
 /// Whether Secrets of unfinished rotations are there, for the planeIDs that have an agent.
 async fn staged<S: Source>(
-    reach: &Reach<'_, S>,
+    build: Build<'_, S>,
     agents: Option<&HashMap<&'static str, Result<Agents, Unavailable>>>,
     neighbours: &Neighbours,
     planes: &[Plane],
 ) -> OfPlaneId<Result<bool, Unavailable>> {
-    let (Some((build, _)), Some(agents)) = (reach.build, agents) else {
+    let (Some((build, _)), Some(agents)) = (build, agents) else {
         return HashMap::new();
     };
     let ids: BTreeSet<_> = planes.iter().map(|plane| (plane.kind.family.plane_type, plane.plane_id())).collect();

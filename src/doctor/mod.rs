@@ -26,6 +26,6 @@ pub use deletion::held;
 pub use dump::dump;
 pub use explained::explained;
 pub use forecast::{Break, Reason, forecast};
-pub use gather::{Gathered, gather, gather_without_control};
+pub use gather::{Gathered, Group, gather, gather_groups, gather_without_control};
 pub use notes::{Note, notes, remarks};
 pub use reach::{AgentsIn, Gateway, GatewayReach, Reach};

@@ -99,16 +99,18 @@ impl Gateways {
         change(known.entry(url.to_string()).or_default());
     }
 
-    /// Asks the gateway of a plane: as its agent does it, where that is known.
+    /// Asks the gateway of a plane: as its agent does it, where that is known. `url` is where the gateway is, if nothing else
+    /// says so, and `source` the agent's cluster.
     pub async fn ask<S: Source>(
         &self,
         reach: &Reach<'_, S>,
+        (url, source): (Option<&GatewayUrl>, Option<&S>),
         plane: &Plane,
         build: Option<&BuildCase>,
         shared: &Shared,
     ) -> Heard {
         let of_agent = || build?.agent.agent.server_url.as_deref()?.parse().ok();
-        let named = reach.gateway.as_ref().and_then(|gateway| gateway.url.cloned());
+        let named = reach.gateway.as_ref().and_then(|gateway| gateway.url.or(url).cloned());
         let (Some(url), gateway) = (named.or_else(of_agent), &reach.gateway) else {
             return Heard::default();
         };
@@ -117,7 +119,7 @@ impl Gateways {
             Some(gateway) if gateway.question == Gateway::Certificate => {
                 Heard { certificate: self.certificate(&url, gateway).await, ..Heard::default() }
             }
-            Some(gateway) => self.word(reach, &url, gateway, (plane, build), shared).await,
+            Some(gateway) => self.word(source, &url, gateway, (plane, build), shared).await,
         };
         Heard { url: Some(url), ..heard }
     }
@@ -135,7 +137,7 @@ impl Gateways {
     /// A gateway's answer to what an agent presents, which planes it knows, and how many agents it has for this one.
     async fn word<S: Source>(
         &self,
-        reach: &Reach<'_, S>,
+        source: Option<&S>,
         url: &GatewayUrl,
         gateway: &GatewayReach<'_>,
         (plane, build): (&Plane, Option<&BuildCase>),
@@ -149,7 +151,7 @@ impl Gateways {
             Ok(types) => types,
             Err(away) => return Heard { reply: Some(Err(away)), ..Heard::default() },
         };
-        let identity = identity(reach, gateway, build).await;
+        let identity = identity(source, gateway, build).await;
         let (presented, plane_type) = (identity.is_some(), plane.kind.family.plane_type);
         let question =
             |plane_id, identity| Question { url, plane_type, plane_id, identity, server_ca, limit: gateway.limit };
@@ -224,14 +226,14 @@ impl Gateways {
 
 /// What is presented to a gateway: what was given, or what the agent's Secret holds.
 async fn identity<S: Source>(
-    reach: &Reach<'_, S>,
+    source: Option<&S>,
     gateway: &GatewayReach<'_>,
     build: Option<&BuildCase>,
 ) -> Option<Identity> {
     if let Some((presented, key)) = &gateway.identity {
         return Some(Identity { presented: presented.clone(), key: PrivateKey::from_pem(key).ok()? });
     }
-    let ((source, _), agent) = (reach.build?, &build?.agent);
+    let (source, agent) = (source?, &build?.agent);
     let pair = agent.pair.as_ref().ok()?;
     let secret = secret(source, &agent.agent.pair()?).await.ok()??;
     let key = PrivateKey::from_pem(&secret.text(LEAF_PRIVATE_KEY)).ok()?;

@@ -17,6 +17,7 @@ const CONTAINER: &str = "manager";
 const PAIR_VOLUME: &str = "cluster-gateway-client-tls";
 
 /// The controller, where it presents a certificate to the gateway.
+#[derive(Clone)]
 pub struct Controller {
     pub secret: NamespacedName,
     pub pods: Vec<AgentPod>,

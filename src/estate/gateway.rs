@@ -151,10 +151,10 @@ fn is_ready(pod: &Value) -> bool {
 }
 
 /// The connections that the gateway's logs tell of.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct GatewayLog(HashMap<String, Connection>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Connection {
     plane_type: String,
     plane_id: String,

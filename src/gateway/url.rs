@@ -6,7 +6,7 @@ pub fn authority(host: &str, port: u16) -> String {
 }
 
 /// Where the gateway is, as an agent's `--server-url` has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GatewayUrl {
     pub scheme: String,
     pub host: String,

@@ -19,7 +19,8 @@ stories!(
         a_migration_that_is_cut_off_after_each_step_goes_on,
         a_migration_waits_for_the_upgrade_and_goes_on,
         references_that_were_lost_come_back_out_of_another_record,
-        what_a_migration_must_not_do_is_refused_before_anything_is_written;
+        what_a_migration_must_not_do_is_refused_before_anything_is_written,
+        each_stage_reads_as_in_its_transcript;
 );
 
 /// How long something may take that takes several reports of the controller.
@@ -687,4 +688,51 @@ fn what_a_migration_must_not_do_is_refused_before_anything_is_written() {
     for plane in &PLANES {
         assert!(get(&at, &plane.path())["metadata"]["deletionTimestamp"].is_null(), "{}", plane.path());
     }
+}
+
+/// Compares what a stage prints with its transcript; `SNAPSHOTS=overwrite` writes that anew.
+fn transcript(at: &Estate, stage: &str, told: &Output) {
+    let kubeconfig = |cluster: &super::control_plane::ControlPlane| cluster.kubeconfig().display().to_string();
+    let mut text = told.stdout.clone();
+    for (found, shown) in [
+        (format!(" --plane-kubeconfig {} --plane-context control", kubeconfig(&at.build)), " --plane-context build"),
+        (format!(" --kubeconfig={}", kubeconfig(&at.build)), ""),
+        (format!(" --kubeconfig {}", kubeconfig(&at.control)), ""),
+        (at.control.path().display().to_string(), "."),
+    ] {
+        text = text.replace(&found, shown);
+    }
+    // Helm's own words and dates are not for a transcript.
+    let is_ours = |line: &&str| line.starts_with("    fix: ") || line.split(' ').next().unwrap().ends_with(':');
+    let is_date = |word: &str| word.len() == 10 && word.parse::<jiff::civil::Date>().is_ok();
+    let word = |word: &str| if is_date(word) { "DATE".to_owned() } else { word.to_owned() };
+    let shown = |line: &str| match line.rsplit_once(" [") {
+        // What is seen first, the log or the heartbeat, and when.
+        Some((_, status)) if line.starts_with("wait: ") => format!("wait: the agent is connected [{status}\n"),
+        _ => line.split(' ').map(word).collect::<Vec<_>>().join(" ") + "\n",
+    };
+    let helm = ["NAME:", "LAST", "NAMESPACE:", "STATUS:", "REVISION:", "TEST", "NOTES:", "DESCRIPTION:"];
+    let lines = text.lines().filter(is_ours).filter(|line| !helm.iter().any(|word| line.starts_with(word)));
+    let lines = lines.map(shown);
+    let path = format!("{}/tests/server/transcripts/{stage}.txt", env!("CARGO_MANIFEST_DIR"));
+    snapbox::assert_data_eq!(lines.collect::<String>(), snapbox::Data::read_from(path.as_ref(), None));
+}
+
+fn each_stage_reads_as_in_its_transcript() {
+    let at = v0_17();
+    let run = |more: &str| {
+        let (port, build) = (at.port, at.build.kubeconfig());
+        let both = format!("--gateway-url wss://localhost:{port}/ws --plane-kubeconfig {}", build.display());
+        paste(&at, &format!("choreoctl migrate --out-dir migration {both} --yes --timeout 60s {more}"))
+    };
+    transcript(&at, "prepare", &run("--until prepare").expect(1));
+    upgrade_crds(&at);
+    upgrade_gateway(&at);
+    transcript(&at, "switch", &run("--until switch --install").expect(1));
+    transcript(&at, "cleanup", &run("--until cleanup").expect(1));
+    let readme = include_str!("../../README.md");
+    let block = readme.split("```text\nbreaks: ").nth(1).unwrap().split("```").next().unwrap();
+    let transcript =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/server/transcripts/prepare.txt"));
+    assert!(transcript.unwrap().contains(block), "the README shows what is not printed: {block}");
 }

@@ -91,6 +91,10 @@ pub struct Args {
     #[arg(long)]
     pub wait: bool,
 
+    /// Remember the plane's cluster in the configuration, without asking
+    #[arg(long)]
+    pub remember: bool,
+
     #[command(flatten)]
     pub control: ControlArgs,
 

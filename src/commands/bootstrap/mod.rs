@@ -12,10 +12,13 @@ use std::collections::BTreeMap;
 use args::{given, refuse_one_agent_for_two};
 use registration::Registration;
 
-use crate::args::{Session, swapped, unless_swapped};
+use crate::args::{PlaneCluster, Session, swapped, unless_swapped};
+use crate::cluster::Cluster;
+use crate::commands::remembered::{is_remembered, remember};
+use crate::config::Place;
 use crate::gateway::GatewayUrl;
-use crate::plane::{DryRun, Plane};
-use crate::term::{Exit, Term};
+use crate::plane::{DryRun, Plane, PlaneKey};
+use crate::term::{Exit, PromptError, Term};
 use crate::text::visible;
 
 pub async fn run(mut args: Args, session: &Session) -> anyhow::Result<Exit> {
@@ -23,10 +26,9 @@ pub async fn run(mut args: Args, session: &Session) -> anyhow::Result<Exit> {
     let guess = if args.files.is_empty() { Some(args.plane.key()?) } else { None };
     let mut planes = args::planes(&args, guess.as_ref(), term)?;
     let given = given(&args, planes.len() > 1)?;
-    if !args.build.is_named() {
+    let Some((control, build)) = clusters(&mut args, &planes, session).await? else {
         return offline::write(&args, &planes, session);
-    }
-    let (control, build) = args.build.connect_both(session).await?;
+    };
     // Only the server says which kind and namespace are meant where no word does.
     if guess.is_some() {
         let found = unless_swapped(&control, Some(&build), args.plane.at(control.clone()).await).await?;
@@ -50,6 +52,7 @@ pub async fn run(mut args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     ask_for_url(&mut args, term)?;
     let several = planes.len() > 1;
+    let place = args.build.place(session).await?;
     let registration = Registration { args: &args, control, build, releases, given, several, session };
     if args.change.dry_run == DryRun::None {
         if term.asks() && !args.change.yes {
@@ -58,7 +61,68 @@ pub async fn run(mut args: Args, session: &Session) -> anyhow::Result<Exit> {
         let names: Vec<_> = planes.iter().map(|plane| visible(&plane.key().to_string()).into_owned()).collect();
         term.confirm(&format!("register {}", names.join(", ")), args.change.yes)?;
     }
-    registration.of_all(planes).await
+    let keys: Vec<_> = planes.iter().map(Plane::key).collect();
+    let exit = registration.of_all(planes).await?;
+    if exit == Exit::Done && args.change.dry_run.stores() {
+        let place = Place { gateway_url: args.gateway_url.clone(), ..place };
+        remember_all(&args, &registration.control, &keys, &place, session).await?;
+    }
+    Ok(exit)
+}
+
+/// Both clusters: that of the agents by a flag, or by the configuration, where it has the plane; none where neither names it.
+async fn clusters(
+    args: &mut Args,
+    planes: &[Plane],
+    session: &Session,
+) -> anyhow::Result<Option<(Cluster, PlaneCluster)>> {
+    if args.build.is_named() {
+        return args.build.connect_both(session).await.map(Some);
+    }
+    let config = session.config()?;
+    // Files for others are written without any cluster.
+    let Some(control) = session.connect().await.ok().filter(|_| !config.control_planes.is_empty()) else {
+        return Ok(None);
+    };
+    let known = config.control_plane(control.target().context.as_deref(), None)?;
+    let place = |plane: &Plane| known.and_then(|known| known.place(&plane.key())).filter(|place| place.is_named());
+    let Some(places) = planes.iter().map(place).collect::<Option<Vec<_>>>() else {
+        return Ok(None);
+    };
+    if let Some(url) = places.iter().find_map(|place| place.gateway_url.clone()) {
+        args.gateway_url.get_or_insert(url);
+    }
+    let keys: Vec<_> = planes.iter().map(Plane::key).collect();
+    let build = args.build.of_planes(session, &control, &keys).await?;
+    Ok(build.map(|build| (control, build)))
+}
+
+/// Writes into the configuration where the agents are, if that is wanted.
+async fn remember_all(
+    args: &Args,
+    control: &Cluster,
+    keys: &[PlaneKey],
+    place: &Place,
+    session: &Session,
+) -> anyhow::Result<()> {
+    let term = &session.term;
+    if !place.is_named() || session.no_config || !(args.remember || (term.asks() && !args.change.yes)) {
+        return Ok(());
+    }
+    for key in keys {
+        if is_remembered(control, key, place).await? {
+            continue;
+        }
+        let question = format!("remember the cluster of the agent of {}", visible(&key.with_word()));
+        match term.confirm(&question, args.remember) {
+            Err(error) if error.is::<PromptError>() => {}
+            answer => {
+                answer?;
+                term.note(&remember(control, key, place.clone()).await?);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Asks where the gateway is, unless that is given or nothing may be asked.

@@ -11,7 +11,7 @@ use super::folder::{at_hand, keys, there, url_of, write};
 use crate::args::{PlaneCluster, Session, TextFormat};
 use crate::cluster::Cluster;
 use crate::commands::error_text;
-use crate::commands::helm::{self, Helm, VALUES};
+use crate::commands::helm::{Helm, VALUES};
 use crate::commands::steps::Steps;
 use crate::commands::waiting::deadline;
 use crate::manifest::to_yaml;
@@ -98,7 +98,6 @@ impl Registration<'_> {
             steps,
             plan: planned(self.args, plane, release, self.given.clone(), self.session),
             clusters: Clusters { control, build: &self.build.cluster },
-            kubeconfig: helm::kubeconfig(&self.args.build, self.session),
             args: self.args,
         }
     }
@@ -110,8 +109,6 @@ struct Run<'r> {
     plan: Bootstrap,
     clusters: Clusters<'r>,
     folder: Option<PathBuf>,
-    /// That of the plane's cluster, for helm.
-    kubeconfig: Option<PathBuf>,
     steps: Steps<'r>,
 }
 
@@ -216,7 +213,7 @@ impl Run<'_> {
             Some(folder) => words.extend(["--values".into(), folder.join(VALUES).to_string_lossy().into_owned()]),
             None => set(&made.values, "", &mut words),
         }
-        helm.with(words).in_cluster(self.clusters.build.target(), self.kubeconfig.as_deref())
+        helm.with(words).in_cluster(self.clusters.build.target())
     }
 }
 

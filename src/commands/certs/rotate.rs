@@ -9,7 +9,7 @@ use crate::args::{
     ChangeArgs, KeyArgs, OutputArgs, PlaneArgs, PlaneClusterArgs, Session, TextFormat, ValidityArgs, unless_swapped,
 };
 use crate::cluster::{Agent, Target};
-use crate::commands::helm::{self, Helm, VALUES};
+use crate::commands::helm::{Helm, VALUES};
 use crate::commands::source::{CA, new_pair, read, read_key};
 use crate::commands::steps::Steps;
 use crate::commands::waiting::deadline;
@@ -119,9 +119,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         dry_run: args.change.dry_run,
         deadline: deadline(args.change.timeout),
     };
-    let kubeconfig = helm::kubeconfig(&args.build, session);
-    let mut keeper =
-        Outside { args: &args, family: key.kind.family, folder, target: build.cluster.target(), kubeconfig };
+    let mut keeper = Outside { args: &args, family: key.kind.family, folder, target: build.cluster.target() };
     if args.change.dry_run == DryRun::None {
         if !args.rollback {
             let outlook = plan::outlook(clusters, &rotation).await?;
@@ -200,7 +198,6 @@ struct Outside<'r> {
     family: &'static Family,
     folder: Option<Folder>,
     target: &'r Target,
-    kubeconfig: Option<PathBuf>,
 }
 
 impl Outside<'_> {
@@ -213,7 +210,7 @@ impl Outside<'_> {
         let chart = chart.as_deref().unwrap_or(self.family.chart);
         let helm = Helm::of_agent(agent, self.family, chart, chart_version.as_deref())?;
         let values = values.iter().flat_map(|value| ["--set".to_owned(), value.clone()]);
-        Some(helm.with(values).in_cluster(self.target, self.kubeconfig.as_deref()))
+        Some(helm.with(values).in_cluster(self.target))
     }
 }
 
@@ -265,7 +262,7 @@ mod tests {
 
     fn outside<'r>(folder: Option<&std::path::Path>, args: &'r Args, target: &'r Target) -> Outside<'r> {
         let family = DEFAULT_KIND.family;
-        Outside { args, family, folder: folder.map(Folder::new), target, kubeconfig: None }
+        Outside { args, family, folder: folder.map(Folder::new), target }
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use super::args::Args;
 use super::folder::{Folder, read, values_file};
 use crate::args::{PlaneCluster, Session, TextFormat, unless_swapped};
 use crate::cluster::{Cluster, Right};
-use crate::commands::helm::{self, Helm};
+use crate::commands::helm::Helm;
 use crate::commands::refusals::Refusal;
 use crate::commands::steps::Steps;
 use crate::commands::waiting::deadline;
@@ -35,7 +35,17 @@ const EVERY: Duration = Duration::from_secs(1);
 pub async fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let folder = args.out_dir.as_deref().ok_or(Refusal::NoFolder)?;
     let control = session.connect().await?;
-    let build = args.build.connect(session).await?;
+    let meant = Meant { names: args.names.clone(), namespace: args.namespace.given() };
+    let build = match args.build.connect(session).await? {
+        Some(build) => Some(build),
+        None => {
+            // The agents of other kinds are not replaced.
+            let known = args.build.configured(session, &control).await?.unwrap_or_default().planes;
+            let keys = known.into_iter().map(|(key, _)| key);
+            let keys: Vec<_> = keys.filter(|key| key.kind.family.has_argo() && meant.means(key)).collect();
+            args.build.of_planes(session, &control, &keys).await?
+        }
+    };
     session.term.note(&format!(
         "control plane in {}{}",
         control.target().title(),
@@ -54,7 +64,7 @@ pub async fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         build: build.as_ref(),
         folder: Folder::new(folder, args.change.dry_run),
         path: folder,
-        meant: Meant { names: args.names.clone(), namespace: args.namespace.given() },
+        meant,
         steps,
         agreed: false,
         awaited: BTreeSet::new(),
@@ -287,7 +297,7 @@ impl Run<'_> {
                     // It may have got another certificate since the first look.
                     self.folder.write(&values_file(swap), &to_yaml(&swap.values)?)?;
                     self.steps.give_way();
-                    let advice = "the chart was not replaced; a value of the old chart that the new one lacks is removed by `KEY: null` in a file that --values names";
+                    let advice = "the chart was not replaced; where Helm names a value that the new chart lacks, give it a file with KEY: null by --values";
                     helm.run().context(advice)?;
                 }
                 let told = format!("the chart of {name} is replaced{}", change.dry_run.suffix());
@@ -325,8 +335,7 @@ impl Run<'_> {
         // What choreoctl sets comes last, and wins.
         let files = clusters.values.iter().cloned().chain([self.folder.file(&values_file(swap))]);
         let words = files.flat_map(|path: PathBuf| ["--values".to_owned(), path.to_string_lossy().into_owned()]);
-        let kubeconfig = helm::kubeconfig(&self.args.build, self.session);
-        Ok(helm.with(words).in_cluster(build.cluster.target(), kubeconfig.as_deref()))
+        Ok(helm.with(words).in_cluster(build.cluster.target()))
     }
 
     /// The stage in which the old planes go.

@@ -59,6 +59,23 @@ fn title(plane: &PlaneKey) -> String {
 pub fn problems(seen: &Seen, record: &Record, prepared: &Prepared, meant: &Meant, at: &Commands<'_>) -> Vec<Problem> {
     let mut problems = of_planes(seen, prepared, at);
     problems.sort_by_key(|problem| problem.is_solved_by_switch);
+    problems.extend(seen.pending.iter().map(|release| {
+        let (name, namespace) = (shell_quoted(&release.name), shell_quoted(&release.namespace));
+        let rollback = format!("helm rollback {name} --namespace {namespace}");
+        Problem {
+            id: "helm-pending",
+            plane: None,
+            message: format!(
+                "an upgrade of Helm release {} was interrupted: Helm refuses every other one",
+                visible(&release.to_string())
+            ),
+            fix: format!(
+                "{}, then run this again",
+                at.build.map_or(rollback.clone(), |build| build.command(&rollback))
+            ),
+            is_solved_by_switch: false,
+        }
+    }));
     problems.extend(of_certificates(seen, prepared, at));
     problems.extend(of_workflows(seen, record, prepared, at));
     problems.extend(of_others(seen, at));

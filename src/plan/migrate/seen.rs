@@ -1,13 +1,14 @@
 //! What a migration reads of both clusters.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::cluster::{Agent, Cluster, Error, ListOf, Namespaces};
+use crate::cluster::{Agent, Cluster, Detail, Error, ListOf, Namespaces, labelled};
 use crate::estate::{self, AgentFacts, of_agents, running_release};
 use crate::gateway::{GatewayUrl, plane_types};
-use crate::plane::{DEFAULT_KIND, Kind, Plane, PlaneKey, Release};
+use crate::plane::{DEFAULT_KIND, Kind, NamespacedName, Plane, PlaneKey, Release};
 use crate::text::visible;
 
 /// Kinds of objects that may refer to planes: API version, kind and plural.
@@ -48,6 +49,8 @@ pub struct Seen {
     pub running: Running,
     /// None where no plane's cluster was named.
     pub agents: Option<Vec<AgentFacts>>,
+    /// Helm releases of agents whose upgrade was interrupted.
+    pub pending: Vec<NamespacedName>,
     /// Secrets of runs in the plane's cluster that v1.0 looks for elsewhere.
     pub secrets: Vec<LeftSecrets>,
 }
@@ -131,6 +134,10 @@ pub async fn look(at: &Look<'_>) -> anyhow::Result<Seen> {
             Some(of_agents(build, agents.into_iter().filter(is_meant).collect()).await)
         }
     };
+    let pending = match at.build {
+        None => Vec::new(),
+        Some((build, _)) => pending_releases(build, agents.iter().flatten()).await,
+    };
     let secrets = match at.build {
         None => Ok(Vec::new()),
         Some((build, _)) => left_secrets(build).await,
@@ -139,7 +146,27 @@ pub async fn look(at: &Look<'_>) -> anyhow::Result<Seen> {
         unread.push(format!("Secrets of workflow runs were not looked for: {}", visible(&error.to_string())));
         Vec::new()
     });
-    Ok(Seen { served, planes, objects, running: running(at, &mut unread).await, unread, agents, secrets })
+    Ok(Seen { served, planes, objects, running: running(at, &mut unread).await, unread, agents, pending, secrets })
+}
+
+/// The releases of agents that Helm began to upgrade and did not end. Without the right to look nothing is known of them:
+/// Helm tells of it itself.
+async fn pending_releases(build: &Cluster, agents: impl Iterator<Item = &AgentFacts>) -> Vec<NamespacedName> {
+    let of_agent = |facts: &AgentFacts| {
+        Some(NamespacedName { namespace: facts.agent.name.namespace.clone(), name: facts.agent.release.clone()? })
+    };
+    let releases: BTreeSet<_> = agents.filter_map(of_agent).collect();
+    let mut pending = Vec::new();
+    for release in releases {
+        let path = format!("/api/v1/namespaces/{}/secrets", release.namespace);
+        let labels = format!("owner=helm,name={},status=pending-upgrade", release.name);
+        // What the release holds is nobody's concern here.
+        let found = build.fetch(&labelled(&path, &labels), Detail::MetadataList).await.unwrap_or_default();
+        if found["items"].as_array().is_some_and(|items| !items.is_empty()) {
+            pending.push(release);
+        }
+    }
+    pending
 }
 
 async fn left_secrets(build: &Cluster) -> Result<Vec<LeftSecrets>, Error> {

@@ -314,6 +314,19 @@ async fn a_certificate_that_cert_manager_signed_by_itself_is_kept_and_told() {
 }
 
 #[tokio::test]
+async fn an_upgrade_of_helm_that_was_interrupted_is_told() {
+    let mut release = secret(BUILD, "sh.helm.release.v1.release.v2", &[]);
+    release["metadata"]["labels"] = json!({"owner": "helm", "name": "release", "status": "deployed"});
+    let build = Fake::of([deployment(BUILD, "agent", "shared", "own"), release.clone()]);
+    assert!(seen(&control(&[Release::V0]), Some(&build)).await.pending.is_empty());
+    release["metadata"]["labels"]["status"] = "pending-upgrade".into();
+    build.put(release);
+    let found = seen(&control(&[Release::V0]), Some(&build)).await;
+    let record = recorded(&found, &Record::default());
+    assert!(told(&found, &record, &Meant::default()).contains(&"helm-pending".to_owned()));
+}
+
+#[tokio::test]
 async fn secrets_of_runs_that_v1_0_looks_for_elsewhere_are_told() {
     let build = Fake::of([
         namespace("openchoreo-ci-team"),
