@@ -11,10 +11,10 @@ use super::planes::PlaneArgs;
 use super::session::Session;
 use crate::cluster::{self, Cluster};
 use crate::complete;
-use crate::config::Place;
+use crate::config::{self, Place};
 use crate::doctor::AgentsIn;
 use crate::plane::{CONTROL_NAMESPACE, DEFAULT_KIND, Family, PlaneKey};
-use crate::text::shell_quoted;
+use crate::text::{shell_quoted, visible};
 
 /// The plane's cluster, for commands that need it beside the control plane's.
 #[derive(Args, Clone, Debug)]
@@ -117,11 +117,29 @@ impl PlaneClusterArgs {
         };
         let cluster = Cluster::connect(options, &session.term).await?;
         let namespace = self.plane_namespace.clone().or_else(|| place.namespace.clone());
-        let former = match namespace {
-            Some(_) => None,
-            // What is needed of it is waited for longer, and its error told.
-            None => tokio::time::timeout(session.patience(), former(&cluster)).await.ok().flatten(),
+        let limit = session.patience();
+        // Without an identity to compare with, what is needed of the cluster is waited for longer, and its error told.
+        let identity = async {
+            match &place.identity {
+                None => Ok(None),
+                Some(_) => tokio::time::timeout(limit, cluster.identity()).await,
+            }
         };
+        let former = async {
+            match namespace {
+                Some(_) => None,
+                None => tokio::time::timeout(limit, former(&cluster)).await.ok().flatten(),
+            }
+        };
+        let (identity, former) = tokio::join!(identity, former);
+        let Ok(identity) = identity else {
+            anyhow::bail!("{} did not answer within {} s", cluster.target().title(), limit.as_secs());
+        };
+        if let (Some(known), Some(now)) = (&place.identity, identity)
+            && *known != now
+        {
+            return Err(other_cluster(cluster.target()).into());
+        }
         Ok(PlaneCluster { cluster, namespace, former })
     }
 
@@ -166,6 +184,13 @@ impl PlaneClusterArgs {
             session.term.note("both contexts reach one and the same cluster");
         }
     }
+}
+
+/// The error of a context that means another cluster than when the configuration was written.
+fn other_cluster(target: &cluster::Target) -> config::Error {
+    let context = target.context.as_deref().map(|context| format!("context {}", visible(context)));
+    let command = format!("choreoctl config set NAME{}", target.by_context("plane-"));
+    config::Error::OtherCluster { what: context.unwrap_or_else(|| target.title()), command }
 }
 
 /// The family whose agents' namespace has agents of its successor, while that one's own has none. Without the right to look

@@ -8,16 +8,17 @@ use super::clusters::{PlaneCluster, PlaneClusterArgs};
 use super::session::Session;
 use crate::cluster::Cluster;
 use crate::config::{self, ControlPlane, Place};
+use crate::gateway::GatewayUrl;
 use crate::plane::PlaneKey;
-use crate::text::{count, program, shown, visible};
+use crate::text::{count, shown};
 
 /// Planes of one cluster.
 pub struct Group {
     /// Their cluster, or why it can't be used; none where it is unknown.
     pub cluster: Option<anyhow::Result<PlaneCluster>>,
     pub planes: Vec<PlaneKey>,
-    /// Where the configuration says that they are.
-    pub place: Place,
+    /// Where the configuration says that the gateway is.
+    pub gateway_url: Option<GatewayUrl>,
 }
 
 impl PlaneClusterArgs {
@@ -49,16 +50,20 @@ impl PlaneClusterArgs {
     ) -> anyhow::Result<Vec<Group>> {
         let known = if named.is_none() { self.configured(session, control).await? } else { None };
         let Some(known) = known else {
-            return Ok(vec![Group { cluster: named.map(Ok), planes, place: Place::default() }]);
+            return Ok(vec![Group { cluster: named.map(Ok), planes, gateway_url: None }]);
         };
-        let mut by_place = BTreeMap::<Place, Vec<PlaneKey>>::new();
+        // Planes of one cluster are looked at together, wherever the gateway is said to be.
+        let mut by_place = BTreeMap::<Place, (Option<GatewayUrl>, Vec<PlaneKey>)>::new();
         for plane in planes {
-            let place = known.place(&plane).cloned().unwrap_or_default();
-            by_place.entry(place).or_default().push(plane);
+            let mut place = known.place(&plane).cloned().unwrap_or_default();
+            let gateway_url = place.gateway_url.take();
+            let (url, planes) = by_place.entry(place).or_default();
+            *url = url.take().or(gateway_url);
+            planes.push(plane);
         }
-        let group = async |(place, planes): (Place, Vec<PlaneKey>)| {
-            let cluster = if place.is_named() { Some(self.at(&place, &planes, session).await) } else { None };
-            Group { cluster, planes, place }
+        let group = async |(place, (gateway_url, planes)): (Place, (Option<GatewayUrl>, Vec<PlaneKey>))| {
+            let cluster = if place.is_named() { Some(self.connect_to(&place, session).await) } else { None };
+            Group { cluster, planes, gateway_url }
         };
         let groups = join_all(by_place.into_iter().map(group)).await;
         let clusters = groups.iter().filter_map(|group| Some((group.cluster.as_ref()?.as_ref().ok()?, &group.planes)));
@@ -82,22 +87,6 @@ impl PlaneClusterArgs {
             return Ok(None);
         }
         groups.pop().and_then(|group| group.cluster).transpose()
-    }
-
-    /// Connects to a place, and fails where its context means another cluster than it did.
-    async fn at(&self, place: &Place, planes: &[PlaneKey], session: &Session) -> anyhow::Result<PlaneCluster> {
-        let cluster = self.connect_to(place, session).await?;
-        if let (Some(known), Some(now)) = (&place.identity, cluster.cluster.identity().await)
-            && *known != now
-        {
-            let name = planes.first().map(|plane| plane.with_word()).unwrap_or_default();
-            let target = cluster.cluster.target();
-            let what = target.context.as_deref().map(|context| format!("context {}", visible(context)));
-            let what = what.unwrap_or_else(|| target.title());
-            let command = program(&format!("choreoctl config set {name}{}", target.by_context("plane-"))).into_owned();
-            return Err(config::Error::OtherCluster { what, command }.into());
-        }
-        Ok(cluster)
     }
 }
 

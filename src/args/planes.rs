@@ -9,10 +9,12 @@ use super::files::{place, read_manifests};
 use super::lookup::{Chosen, Lookup, all_read};
 use super::namespaces::{NamespaceArgs, NamespacesArgs};
 use super::session::Session;
-use crate::cluster::{self, Cluster, PlaneObject};
+use crate::cluster::{self, Cluster, Namespaces, PlaneObject};
 use crate::complete;
 use crate::manifest::{self, Input, Object, objects};
-use crate::plane::{DEFAULT_KIND, Plane, PlaneKey, PlaneName, Scope, Selector, Wanted, Word, closest, did_you_mean};
+use crate::plane::{
+    DEFAULT_KIND, KINDS, Plane, PlaneKey, PlaneName, Scope, Selector, Wanted, Word, closest, did_you_mean,
+};
 use crate::text::visible;
 
 /// Words that do not choose planes, or not in a way that the verb can use.
@@ -107,6 +109,17 @@ impl ChoiceArgs {
             return Err(WordsError::NamedEverywhere.into());
         }
         Ok(Lookup::of(cluster, wanted, self.namespaces.namespaces()).await?)
+    }
+
+    /// The same, where without words planes of all kinds are meant, in all namespaces.
+    pub async fn look_everywhere(&self, cluster: Cluster) -> anyhow::Result<Lookup> {
+        let wanted = self.wanted()?;
+        if wanted != Wanted::default() {
+            return self.look(cluster).await;
+        }
+        let wanted = Wanted { kinds: Some(KINDS.iter().collect()), is_all: true, names: Vec::new() };
+        let namespaces = self.namespaces.one().map_or(Namespaces::All, Namespaces::Named);
+        Ok(Lookup::of(cluster, wanted, namespaces).await?)
     }
 
     /// The same in a cluster that can't tell which kinds it has.

@@ -9,10 +9,7 @@ type Verb = (&'static [&'static str], &'static str);
 
 /// Words in the place of a command.
 const VERBS: [Verb; 29] = [
-    (
-        &["status", "state", "health"],
-        "`choreoctl get` shows the state of planes, `choreoctl doctor NAME` finds out why one is not connected",
-    ),
+    (&["state", "health"], "`choreoctl status` shows which planes need attention, `choreoctl get` the state of all"),
     (
         &["logs", "log"],
         "`kubectl logs --namespace openchoreo-build-plane --selector app=cluster-agent --context CONTEXT` shows the \

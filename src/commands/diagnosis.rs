@@ -39,6 +39,7 @@ impl ClusterArgs {
             named: true,
             soon: Remaining::Share(0.0),
             gateway: None,
+            bound: None,
         }
     }
 }
@@ -90,7 +91,7 @@ impl DiagnosisArgs {
                     Ok(build) => Ok((&build.cluster, build.agents_in())),
                     Err(error) => Err(Unavailable::new(Cause::Unknown, format!("{error:#}"))),
                 });
-                doctor::Group { build, gateway_url: group.place.gateway_url.clone(), planes: Vec::new() }
+                doctor::Group { build, gateway_url: group.gateway_url.clone(), planes: Vec::new() }
             })
             .collect();
         for plane in planes {
@@ -123,6 +124,7 @@ impl DiagnosisArgs {
             named: !self.choice.names()?.is_empty(),
             soon,
             gateway: None,
+            bound: None,
         };
         let gathered = doctor::gather(&reach, planes, &Extent::default()).await;
         if !marks::is_cut_off(snapshot) {
@@ -158,7 +160,6 @@ mod tests {
     use crate::args::FileArgs;
     use crate::args::tests::{PLANE, files, parse, session};
     use crate::cluster::Fake;
-    use crate::config::Place;
     use serde_json::json;
 
     /// The flags of a verb that reads files, too.
@@ -206,7 +207,7 @@ mod tests {
         let cluster = control.cluster();
         let lookup = both.diagnosis.choice.look(cluster.clone()).await.unwrap();
         let reach = both.diagnosis.reach(&lookup, Gateway::Word, &session());
-        let group = |cluster, name: &str| Group { cluster, planes: vec![plane(name).key()], place: Place::default() };
+        let group = |cluster, name: &str| Group { cluster, planes: vec![plane(name).key()], gateway_url: None };
         let fleet = [
             group(Some(Ok(PlaneCluster::new(build.cluster(), Some("n")))), "b"),
             group(Some(Err(anyhow::anyhow!("it is another cluster"))), "a"),

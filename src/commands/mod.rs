@@ -17,6 +17,7 @@ pub mod dump;
 pub mod forecast;
 pub mod get;
 pub mod migrate;
+pub mod status;
 pub mod validate;
 pub mod version;
 pub mod wait;

@@ -103,6 +103,7 @@ async fn read(
         named: reach.named,
         soon: reach.soon,
         gateway: None,
+        bound: None,
     };
     gather(&reach, planes.to_vec(), &Extent(kinds)).await;
     Events::about(&recorded, planes.iter().map(Plane::key)).await;
@@ -239,6 +240,7 @@ mod tests {
             named: true,
             soon: Remaining::Span(Span::default()),
             gateway: None,
+            bound: None,
         };
         let meant = PlaneKey { name: "a".into(), ..PlaneKey::default() };
         let (list, unread) = dump(&reach, &[meant]).await.unwrap();
@@ -288,6 +290,7 @@ mod tests {
             named: true,
             soon: Remaining::Span(Span::default()),
             gateway: None,
+            bound: None,
         };
         let planes = snapshot.planes[..1].to_vec();
         let gathered = gather(&reach, planes, &Extent::default()).await;

@@ -294,6 +294,7 @@ impl Estate {
             named: true,
             soon: "30d".parse().unwrap(),
             gateway: None,
+            bound: None,
         };
         let planes = snapshot.planes.iter().take(1).cloned().collect();
         let mut gathered = gather(&reach, planes, &Extent::default()).now_or_never().unwrap();

@@ -296,6 +296,7 @@ mod tests {
             named: true,
             soon: Remaining::Share(0.0),
             gateway: None,
+            bound: None,
         };
         let gathered = gather(&reach, snapshot.planes.clone(), &Extent::default()).now_or_never().unwrap();
         let told = forecast(&gathered.cases[0], day(at));

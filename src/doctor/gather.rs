@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use super::case::{BuildCase, Case, Shared, is_lease_old};
 use super::ground::Ground;
 use super::reach::{AgentsIn, Gateways, Reach};
-use crate::cluster::{Agent, Error};
+use crate::cluster::{Agent, Error, Target};
 use crate::estate::{
-    self, AT_ONCE, AgentFacts, CONTROLLER, Controller, Coverage, DeployedGateway, Extent, Facts, GatewayLog,
+    self, AT_ONCE, AgentFacts, CONTROLLER, Cause, Controller, Coverage, DeployedGateway, Extent, Facts, GatewayLog,
     Neighbours, Secrets, Source, Surroundings, Unavailable, grouped,
 };
 use crate::gateway::GatewayUrl;
@@ -62,8 +62,7 @@ type AllAgents = Option<HashMap<&'static str, Result<Agents, Unavailable>>>;
 type OfPlaneId<T> = HashMap<(&'static str, String), T>;
 
 /// What the cases are made of, beside the facts of each plane.
-struct Common<'r, S> {
-    build: Build<'r, S>,
+struct Common {
     url: Option<GatewayUrl>,
     neighbours: Arc<Neighbours>,
     agents: AllAgents,
@@ -105,7 +104,21 @@ pub async fn gather_groups<S: Source>(reach: &Reach<'_, S>, groups: Vec<Group<'_
         let families = families(planes[range.clone()].iter().map(|plane| plane.kind));
         match build {
             Some(Err(why)) => Some(families.iter().map(|family| (family.plane_type, Err(why.clone()))).collect()),
-            Some(Ok(build)) => agents(Some(*build), families).await,
+            Some(Ok(build)) => {
+                let found = agents(Some(*build), families.clone());
+                let Some(bound) = reach.bound else {
+                    return found.await;
+                };
+                let late = |_| {
+                    let title = build.0.target().map(Target::title).unwrap_or_default();
+                    let why = Unavailable::new(
+                        Cause::Unknown,
+                        format!("{title} did not answer within {} s", bound.as_secs()),
+                    );
+                    Some(families.iter().map(|family| (family.plane_type, Err(why.clone()))).collect())
+                };
+                tokio::time::timeout(bound, found).await.unwrap_or_else(late)
+            }
             None => None,
         }
     });
@@ -160,7 +173,7 @@ pub async fn gather_groups<S: Source>(reach: &Reach<'_, S>, groups: Vec<Group<'_
             ..unread
         });
         let (neighbours, gateways) = (neighbours.clone(), gateways.clone());
-        let common = Common { build, url, neighbours, agents, everywhere, staged, gateways, shared };
+        let common = Common { url, neighbours, agents, everywhere, staged, gateways, shared };
         all.push((common, facts.by_ref().take(range.len()).collect::<Vec<_>>()));
     }
     let cases = all.into_iter().map(async |(common, facts)| {
@@ -211,7 +224,7 @@ pub async fn gather_without_control<S: Source>(reach: &Reach<'_, S>, named: &[Pl
     let staged = staged(build, agents.as_ref(), &neighbours, &planes).await;
     let shared = Arc::new(Shared::unread(reach, build, agents.as_ref(), why));
     let everywhere = Ok(HashMap::new());
-    let common = &Common { build, url: None, neighbours, agents, everywhere, staged, gateways, shared };
+    let common = &Common { url: None, neighbours, agents, everywhere, staged, gateways, shared };
     let cases = stream::iter(planes).map(async |plane| {
         let facts = Facts::unread(plane, why, Timestamp::now());
         Case { plane: Err(why.clone()), ..common.case(reach, facts).await }
@@ -260,8 +273,8 @@ impl Shared {
     }
 }
 
-impl<S: Source> Common<'_, S> {
-    async fn case(&self, reach: &Reach<'_, S>, facts: Facts) -> Case {
+impl Common {
+    async fn case<S: Source>(&self, reach: &Reach<'_, S>, facts: Facts) -> Case {
         let plane = &facts.plane;
         let (id, plane_type) = (plane.plane_id(), plane.kind.family.plane_type);
         let agents = self.agents.as_ref().and_then(|agents| agents.get(plane_type));
@@ -274,10 +287,7 @@ impl<S: Source> Common<'_, S> {
             rivals: self.neighbours.rivals(&plane.key(), id, &facts.client_ca),
             elsewhere: elsewhere.map_err(Clone::clone),
             staged: self.staged.get(of_id).cloned(),
-            gateway: self
-                .gateways
-                .ask(reach, (self.url.as_ref(), self.build.map(|(build, _)| build)), plane, known, &self.shared)
-                .await,
+            gateway: self.gateways.ask(reach, self.url.as_ref(), plane, known, &self.shared).await,
             shared: self.shared.clone(),
             build,
             facts,
@@ -427,6 +437,7 @@ mod tests {
             named: false,
             soon: Remaining::Span(Span::default()),
             gateway: None,
+            bound: None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::case::{BuildCase, Heard, Shared};
-use crate::estate::{Source, secret};
+use crate::estate::Source;
 use crate::gateway::{
     API_PORT, Counted, GatewayUrl, Identity, PlaneTypes, ProbeError, Question, count, plane_types, presented, probe,
 };
@@ -26,6 +26,8 @@ pub struct Reach<'r, S> {
     pub soon: Remaining,
     /// How the gateway is asked; none where it is not to be.
     pub gateway: Option<GatewayReach<'r>>,
+    /// Longest time for each cluster of agents; none for no limit but that of requests.
+    pub bound: Option<Duration>,
 }
 
 /// The namespaces of agents.
@@ -70,6 +72,8 @@ pub enum Gateway {
     Word,
     /// Its own certificate.
     Certificate,
+    /// Both.
+    All,
 }
 
 /// What is known of gateways from the planes before, by URL: each of many planes would wait for it again.
@@ -100,11 +104,11 @@ impl Gateways {
     }
 
     /// Asks the gateway of a plane: as its agent does it, where that is known. `url` is where the gateway is, if nothing else
-    /// says so, and `source` the agent's cluster.
+    /// says so.
     pub async fn ask<S: Source>(
         &self,
         reach: &Reach<'_, S>,
-        (url, source): (Option<&GatewayUrl>, Option<&S>),
+        url: Option<&GatewayUrl>,
         plane: &Plane,
         build: Option<&BuildCase>,
         shared: &Shared,
@@ -119,7 +123,14 @@ impl Gateways {
             Some(gateway) if gateway.question == Gateway::Certificate => {
                 Heard { certificate: self.certificate(&url, gateway).await, ..Heard::default() }
             }
-            Some(gateway) => self.word(source, &url, gateway, (plane, build), shared).await,
+            Some(gateway) => {
+                let word = self.word(&url, gateway, (plane, build), shared).await;
+                let away = word.reply.as_ref().is_some_and(|reply| reply.as_ref().is_err_and(|error| error.is_away()));
+                match gateway.question == Gateway::All && !away {
+                    true => Heard { certificate: self.certificate(&url, gateway).await, ..word },
+                    false => word,
+                }
+            }
         };
         Heard { url: Some(url), ..heard }
     }
@@ -135,9 +146,8 @@ impl Gateways {
     }
 
     /// A gateway's answer to what an agent presents, which planes it knows, and how many agents it has for this one.
-    async fn word<S: Source>(
+    async fn word(
         &self,
-        source: Option<&S>,
         url: &GatewayUrl,
         gateway: &GatewayReach<'_>,
         (plane, build): (&Plane, Option<&BuildCase>),
@@ -151,7 +161,7 @@ impl Gateways {
             Ok(types) => types,
             Err(away) => return Heard { reply: Some(Err(away)), ..Heard::default() },
         };
-        let identity = identity(source, gateway, build).await;
+        let identity = identity(gateway, build);
         let (presented, plane_type) = (identity.is_some(), plane.kind.family.plane_type);
         let question =
             |plane_id, identity| Question { url, plane_type, plane_id, identity, server_ca, limit: gateway.limit };
@@ -225,17 +235,12 @@ impl Gateways {
 }
 
 /// What is presented to a gateway: what was given, or what the agent's Secret holds.
-async fn identity<S: Source>(
-    source: Option<&S>,
-    gateway: &GatewayReach<'_>,
-    build: Option<&BuildCase>,
-) -> Option<Identity> {
+fn identity(gateway: &GatewayReach<'_>, build: Option<&BuildCase>) -> Option<Identity> {
     if let Some((presented, key)) = &gateway.identity {
         return Some(Identity { presented: presented.clone(), key: PrivateKey::from_pem(key).ok()? });
     }
-    let (source, agent) = (source?, &build?.agent);
+    let agent = &build?.agent;
     let pair = agent.pair.as_ref().ok()?;
-    let secret = secret(source, &agent.agent.pair()?).await.ok()??;
-    let key = PrivateKey::from_pem(&secret.text(LEAF_PRIVATE_KEY)).ok()?;
+    let key = PrivateKey::from_pem(&agent.secret.as_ref()?.text(LEAF_PRIVATE_KEY)).ok()?;
     Some(Identity { presented: pair.presented.clone(), key })
 }

@@ -25,6 +25,8 @@ const LINES: i64 = 50;
 pub struct AgentFacts {
     pub agent: Agent,
     pub pair: Result<Pair, Unavailable>,
+    /// The Secret that the pair is in, with the key: it is wiped when it goes, and never printed.
+    pub secret: Option<StoredSecret>,
     pub pods: Result<Vec<AgentPod>, Unavailable>,
     /// The Certificate of cert-manager that writes its Secret; none where there is no such Certificate.
     pub issuance: Result<Option<Issuance>, Unavailable>,
@@ -163,11 +165,12 @@ impl Pair {
 impl AgentFacts {
     pub async fn of(source: &impl Source, agent: Agent) -> Self {
         let (pair, pods) = tokio::join!(pair(source, &agent), pods(source, &agent));
+        let (pair, secret) = pair.map_or_else(|why| (Err(why), None), |(pair, secret)| (Ok(pair), Some(secret)));
         let issuance = match (agent.pair(), &pair) {
             (Some(name), pair) if is_issued(pair) => issuance(source, &name).await,
             _ => Ok(None),
         };
-        Self { pair, pods, issuance, agent }
+        Self { pair, secret, pods, issuance, agent }
     }
 
     /// The Certificate of cert-manager that writes the agent's Secret.
@@ -226,7 +229,7 @@ fn is_issued(pair: &Result<Pair, Unavailable>) -> bool {
     }
 }
 
-async fn pair(source: &impl Source, agent: &Agent) -> Result<Pair, Unavailable> {
+async fn pair(source: &impl Source, agent: &Agent) -> Result<(Pair, StoredSecret), Unavailable> {
     let Some(name) = agent.pair() else {
         let name = agent.name.to_string();
         return Err(Unavailable::missing(format!("the agent {} mounts no Secret as client-certs", visible(&name))));
@@ -240,7 +243,7 @@ async fn pair(source: &impl Source, agent: &Agent) -> Result<Pair, Unavailable> 
         // The key stayed where it is; a dump says what it was like.
         pair.fits = told;
     }
-    Ok(pair)
+    Ok((pair, secret))
 }
 
 /// A Secret out of an object, whose text is wiped.

@@ -10,6 +10,7 @@ pub mod planes;
 pub mod report;
 pub mod sarif;
 pub mod snippet;
+pub mod status;
 pub mod verdicts;
 pub mod watch;
 

@@ -172,8 +172,13 @@ impl Estate {
 
     /// The agent's Deployment, with the gateway's URL among its arguments.
     pub fn agent(&self, plane_id: &str) -> Value {
-        let mut agent = agent(self.subject.plane_type, plane_id);
-        set_argument(&mut agent, &format!("--server-url=wss://localhost:{}/ws", self.port));
+        Self::agent_of(self.subject.plane_type, plane_id, self.port)
+    }
+
+    /// An agent of a plane type at the gateway of this port.
+    pub fn agent_of(plane_type: &str, plane_id: &str, port: u16) -> Value {
+        let mut agent = agent(plane_type, plane_id);
+        set_argument(&mut agent, &format!("--server-url=wss://localhost:{port}/ws"));
         agent
     }
 

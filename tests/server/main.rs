@@ -32,6 +32,7 @@ mod errors;
 mod estate;
 mod families;
 mod faults;
+mod fleet;
 mod get;
 mod helm;
 mod hints;
@@ -65,10 +66,11 @@ use control_plane::ControlPlane;
 use libtest_mimic::{Arguments, Completion, Trial};
 
 /// All stories, those that take longest first.
-const STORIES: [&[Story]; 26] = [
+const STORIES: [&[Story]; 27] = [
     oddities::STORIES,
     faults::STORIES,
     families::STORIES,
+    fleet::STORIES,
     migration::STORIES,
     eras::STORIES,
     helm::STORIES,
