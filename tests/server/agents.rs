@@ -108,7 +108,10 @@ fn logs_of_all_pods_and_of_the_gateway_are_read() {
     let merged = logs(&at, &["--gateway", "--tail", "2"]).expect(0);
     let told: Vec<_> = merged.stdout.lines().map(|line| line.split(" planeType").next().unwrap()).collect();
     let told: Vec<_> = told.iter().filter(|line| line.contains("WARN")).collect();
-    assert!(told.len() == 4 && told[0].starts_with("gateway/gateway-0 ") && told[0].ends_with(" WARN  one"), "{merged:?}");
+    assert!(
+        told.len() == 4 && told[0].starts_with("gateway/gateway-0 ") && told[0].ends_with(" WARN  one"),
+        "{merged:?}"
+    );
     assert!(told[1..3].iter().all(|line| line.starts_with("agent/") && line.ends_with(" two")), "{merged:?}");
     assert!(told[3].ends_with(" three") && !merged.stdout.contains("four"), "{merged:?}");
     assert!(!merged.stdout.contains("goroutine"), "{merged:?}");
@@ -117,7 +120,9 @@ fn logs_of_all_pods_and_of_the_gateway_are_read() {
     assert!(times.is_sorted() && times.len() == json.len(), "{json:#?}");
     let of_gateway: Vec<_> = json.iter().filter(|line| line["source"] == "gateway").collect();
     assert!(of_gateway.iter().any(|line| line["message"] == "agent connected successfully"), "{json:#?}");
-    let own = |line: &&Value| line["fields"]["planeID"] == "shared" || line["fields"]["planeIdentifier"] == "buildplane/shared";
+    let own = |line: &&Value| {
+        line["fields"]["planeID"] == "shared" || line["fields"]["planeIdentifier"] == "buildplane/shared"
+    };
     assert!(of_gateway.iter().all(own), "{of_gateway:#?}");
 
     // What belongs to nobody who reads a log.
@@ -182,7 +187,8 @@ fn logs_are_followed_over_a_restart() {
     let seen: Vec<Value> = run.seen.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     let distinct: BTreeSet<_> = seen.iter().map(Value::to_string).collect();
     assert_eq!(distinct.len(), seen.len(), "{seen:#?}");
-    let of_new: Vec<_> = seen.iter().filter(|line| line["pod"] == new.as_str()).map(|line| line["message"].clone()).collect();
+    let of_new: Vec<_> =
+        seen.iter().filter(|line| line["pod"] == new.as_str()).map(|line| line["message"].clone()).collect();
     assert_eq!(of_new, ["connecting to control plane", "connected to control plane", "after"]);
     let told = run.stderr();
     assert!(told.contains(&format!("pod {new} of the agent started")), "{told}");
@@ -220,7 +226,8 @@ fn an_agent_is_restarted_and_its_certificate_reported() {
     for _ in 0..2 {
         let before = pods(&at);
         let told = lines(&at.run(&["restart", "a", "-o", "json"]).expect(0));
-        let steps: Vec<_> = told.iter().map(|step| (step["step"].as_str().unwrap(), step["status"].as_str().unwrap())).collect();
+        let steps: Vec<_> =
+            told.iter().map(|step| (step["step"].as_str().unwrap(), step["status"].as_str().unwrap())).collect();
         assert_eq!(steps, [("restart", "done"), ("reconnect", "done"), ("certificate", "done")]);
         for field in ["subject", "sha256", "notAfter"] {
             assert_eq!(told[2][field], leaf[field], "{told:#?}");
@@ -257,7 +264,11 @@ fn a_restart_that_would_end_the_connection_is_confirmed() {
     at.build.kubectl(&["patch", "secret", SECRET, "-n", NAMESPACE, "-p", &patch], "");
     at.reset();
     let refused = at.run(&["restart", "a", "-o", "json"]).expect(2);
-    refused.says(&["warning: plane a would refuse the certificate in secret/", "confirmation is needed", "hint: add --yes"]);
+    refused.says(&[
+        "warning: plane a would refuse the certificate in secret/",
+        "confirmation is needed",
+        "hint: add --yes",
+    ]);
     assert!(!refused.stderr.contains("plane b") && refused.stdout.is_empty(), "{refused:?}");
     at.run(&["restart", "a", "--dry-run", "server"]).expect(0).says(&["warning: plane a would refuse"]);
     // The other plane authorizes it, but the first one would lose it.

@@ -15,6 +15,7 @@ macro_rules! stories {
     };
 }
 
+mod agents;
 mod api;
 mod apply;
 mod bootstrap;
@@ -65,7 +66,7 @@ use control_plane::ControlPlane;
 use libtest_mimic::{Arguments, Completion, Trial};
 
 /// All stories, those that take longest first.
-const STORIES: [&[Story]; 26] = [
+const STORIES: [&[Story]; 27] = [
     oddities::STORIES,
     faults::STORIES,
     families::STORIES,
@@ -73,6 +74,7 @@ const STORIES: [&[Story]; 26] = [
     eras::STORIES,
     helm::STORIES,
     rotation::STORIES,
+    agents::STORIES,
     bootstrap::STORIES,
     diagnosis::STORIES,
     double::STORIES,

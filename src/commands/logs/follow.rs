@@ -8,7 +8,7 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc::Sender;
 
-use super::reader::{Found, Reader, Side};
+use super::reader::{Found, Reader, Side, is_gone};
 use crate::cluster::Error;
 use crate::render::logs::Entry;
 use crate::text::visible;
@@ -115,12 +115,9 @@ impl Following {
 
     /// A log ended: that of a container which did, too, or which is about to be started again.
     async fn ended(&mut self, reader: Reader, result: Result<(), Error>) {
-        match result {
-            Ok(()) | Err(Error::NoSource { .. } | Error::NotFound { .. } | Error::NoSuchKind { .. }) => {}
-            Err(error) => {
-                let told = format!("could not read the log of {}: {error}", reader.title());
-                self.tell_once(Told::Warning(told.clone()), told).await;
-            }
+        if let Err(error) = result.or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) }) {
+            let told = format!("could not read the log of {}: {error}", reader.title());
+            self.tell_once(Told::Warning(told.clone()), told).await;
         }
         // Of a pod that is gone nothing more is to be read.
         if let Some(place) = self.pods.get_mut(&reader.source.pod) {

@@ -22,7 +22,7 @@ use crate::render::logs::{Entry, LogSource, Prefix, json, sort, text};
 use crate::term::{Exit, Term, reader_gone};
 use crate::text::{shell_quoted, visible};
 use follow::{Following, Told};
-use reader::{Pods, Reader, Side};
+use reader::{Pods, Reader, Side, is_gone};
 
 /// Lines of several logs that are written within this time are shown in the order of their times.
 const TOGETHER: Duration = Duration::from_millis(200);
@@ -108,6 +108,9 @@ async fn show(args: &Args, sides: Vec<Side>, name: &NamespacedName, mut view: Vi
                 exit = Exit::Failed;
             }
             (Ok(pods), _) => {
+                if pods.is_empty() && (args.follow || args.gateway) {
+                    term.note(&format!("the {} has no pod at the moment", side.noun()));
+                }
                 // Whoever follows reads those that are not running yet as soon as they are.
                 let read = pods.iter().filter(|pod| !args.follow || pod.waiting.is_none());
                 readers.extend(read.map(|pod| Reader::of(side, &pod.name)));
@@ -120,39 +123,34 @@ async fn show(args: &Args, sides: Vec<Side>, name: &NamespacedName, mut view: Vi
         }
     }
     view.pods.extend(readers.iter().map(|reader| reader.source.clone()));
-    if !args.follow && readers.is_empty() {
-        let describe = format!("kubectl -n {} describe deployment {}", name.namespace, shell_quoted(&name.name));
-        let command = sides.first().map(|side| side.cluster.target().command(&describe)).unwrap_or_default();
-        return Err(Refusal::NoPods { agent: name.to_string(), command }.into());
-    }
     let range = LogRange { since: args.since, tail: args.tail, previous: args.previous, ..LogRange::default() };
     let logs = join_all(readers.iter_mut().map(|reader| reader.read(range))).await;
     let (mut known, mut failed) = (Vec::new(), Vec::new());
     for (reader, log) in readers.iter().zip(logs) {
         match log {
             Ok(log) => known.push(log),
+            Err(error) if is_gone(&error) => {}
             Err(error) => {
                 let context = format!("could not read the log of {}", reader.title());
                 failed.push(anyhow::Error::new(error).context(context));
             }
         }
     }
-    if !args.follow {
-        match failed.pop() {
-            Some(error) if known.is_empty() => return Err(error),
-            Some(error) => {
-                failed.push(error);
-                failed.iter().for_each(|error| term.warn(&format!("{error:#}")));
-                exit = Exit::Failed;
-            }
-            None => {}
-        }
+    if !args.follow && known.is_empty() && failed.is_empty() {
+        let describe = format!("kubectl -n {} describe deployment {}", name.namespace, shell_quoted(&name.name));
+        let command = sides.first().map(|side| side.cluster.target().command(&describe)).unwrap_or_default();
+        return Err(Refusal::NoPods { agent: name.to_string(), command }.into());
+    }
+    if known.is_empty() && !failed.is_empty() {
+        return Err(failed.swap_remove(0));
     }
     view.print(sort(known))?;
-    if !args.follow {
-        return Ok(exit);
+    if args.follow {
+        // What failed is tried again there, and told.
+        return follow(sides, readers, view).await;
     }
-    follow(sides, readers, view).await
+    failed.iter().for_each(|error| term.warn(&format!("{error:#}")));
+    Ok(if failed.is_empty() { exit } else { Exit::Failed })
 }
 
 /// Shows lines as they are written, until nobody reads them.

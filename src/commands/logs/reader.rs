@@ -147,6 +147,11 @@ impl Reader {
     }
 }
 
+/// Whether a log is gone with its pod.
+pub fn is_gone(error: &Error) -> bool {
+    matches!(error, Error::NoSource { .. } | Error::NotFound { .. } | Error::NoSuchKind { .. })
+}
+
 /// Which lines of a log were seen: their times are not unique, and a log can be asked for by whole seconds only.
 #[derive(Debug, Default)]
 struct Seen {
