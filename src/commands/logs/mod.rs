@@ -223,3 +223,77 @@ impl View {
         if shown.is_empty() { Ok(()) } else { self.term.print(&shown) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::args::tests::{parse, session};
+    use crate::cluster::Fake;
+
+    fn agent() -> Value {
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"namespace": "n", "name": "agent"},
+            "spec": {"selector": {"matchLabels": {"of": "x"}}, "template": {"spec": {"containers": []}}},
+        })
+    }
+
+    fn pod(name: &str) -> Value {
+        let metadata = json!({"namespace": "n", "name": name, "labels": {"of": "x"}});
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": []}})
+    }
+
+    /// How it ends in a cluster, with the gateway's side in another one.
+    async fn ends(fake: &Fake, gateway: Option<&Fake>, words: &[&str]) -> anyhow::Result<Exit> {
+        let agent = crate::cluster::Agent::of(serde_json::from_value(agent())?);
+        let name = agent.name.clone();
+        let side = |fake: &Fake, program| Side { cluster: fake.cluster(), namespace: "n".into(), program };
+        let plane: Plane = serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {"planeID": "x"}}))?;
+        let of_gateway = gateway.map(|fake| side(fake, Pods::Gateway(GatewayLines::about(&plane))));
+        let sides = [side(fake, Pods::Agent(Box::new(agent)))].into_iter().chain(of_gateway).collect();
+        let view =
+            View { term: session().term, format: TextFormat::Json, gateway: gateway.is_some(), pods: BTreeSet::new() };
+        show(&parse(&[&["p"], words].concat()).map_err(anyhow::Error::msg)?, sides, &name, view).await
+    }
+
+    #[tokio::test]
+    async fn what_can_be_read_is_shown_and_what_cannot_is_no_success() {
+        let error = ends(&Fake::default(), None, &[]).await.unwrap_err();
+        let refusal: &Refusal = error.downcast_ref().unwrap();
+        assert_eq!(refusal.to_string(), "there is no log: the agent n/agent has no pod");
+        assert_eq!(refusal.hint().unwrap(), "kubectl -n n describe deployment agent");
+
+        let fake = Fake::of([pod("a"), pod("b")]);
+        let log = |name: &str| format!("GET /api/v1/namespaces/n/pods/{name}/log");
+        let answer = |name: &str| fake.answer(&log(name), 200, json!("x\n"));
+        answer("a");
+        fake.forbid(&log("b"));
+        assert_eq!(ends(&fake, None, &[]).await.unwrap(), Exit::Failed);
+        // Without any of them there is nothing to follow either.
+        fake.forbid(&log("a"));
+        for words in [&[][..], &["-f"]] {
+            let error = format!("{:#}", ends(&fake, None, words).await.unwrap_err());
+            assert!(error.starts_with("could not read the log of pod a: not allowed"), "{error}");
+        }
+        answer("a");
+        answer("b");
+        assert_eq!(ends(&fake, None, &["--previous"]).await.unwrap(), Exit::Done);
+        assert!(fake.asked().last().unwrap().contains("previous=true"));
+        // A gateway that is not there, or may not be looked for, hides nothing of the agent.
+        let forbidden = Fake::default();
+        forbidden.forbid("GET /api/v1/namespaces/n/services");
+        for gateway in [Fake::default(), forbidden] {
+            assert_eq!(ends(&fake, Some(&gateway), &["--gateway"]).await.unwrap(), Exit::Failed);
+        }
+        fake.forbid("GET /api/v1/namespaces/n/pods?");
+        let error = format!("{:#}", ends(&fake, None, &[]).await.unwrap_err());
+        assert!(error.starts_with("could not look for pods of the agent: not allowed"), "{error}");
+    }
+
+    #[test]
+    fn what_was_written_before_a_restart_is_not_followed() {
+        assert!(parse::<Args>(&["a", "-f", "-p"]).unwrap_err().contains("cannot be used with"));
+        assert!(parse::<Args>(&["a", "--tail", "-1"]).is_err());
+    }
+}
