@@ -79,8 +79,7 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
-    let (control, build) = args.build.connect_both(session).await?;
-    let (control, key) = unless_swapped(&control, Some(&build), args.plane.at(control.clone()).await).await?;
+    let (control, build, key) = args.build.connect_for(&args.plane, session).await?;
     let plane: Plane = unless_swapped(&control, Some(&build), control.plane(&key.name).await).await?;
     let namespace = build.namespace(key.kind.family).to_owned();
     let agent = build.cluster.agent(&namespace, key.kind.family, Some(plane.plane_id())).await?;
