@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::control_plane::{Output, Running};
+use super::control_plane::{Output, Running, finish};
 use super::estate::{DEPLOYMENT, Estate, NAMESPACE, SECRET};
 use super::hints::paste;
 
@@ -239,6 +239,18 @@ fn an_agent_is_restarted_and_its_certificate_reported() {
     let told = at.run(&["restart", "a"]).expect(0);
     assert!(told.stdout.contains(&format!("1 pod presents {}", leaf["subject"].as_str().unwrap())), "{told:?}");
     at.nobody_was_refused();
+
+    // The configuration names the plane's cluster as the flags do.
+    let kubeconfig = at.build.kubeconfig().to_string_lossy().into_owned();
+    let configured = |args: &[&str]| {
+        let mut command = at.control.command(args);
+        command.env("CHOREOCTL_CONFIG", at.control.path().join("config.yaml"));
+        finish(command, "")
+    };
+    configured(&["config", "set", "a", "--plane-kubeconfig", &kubeconfig]).expect(0);
+    configured(&["restart", "a"]).expect(0);
+    let log = configured(&["logs", "a"]).expect(0);
+    assert!(log.stdout.contains("connected to control plane"), "{log:?}");
 
     at.build.kubectl(&["rollout", "pause", "deployment", DEPLOYMENT, "-n", NAMESPACE], "");
     let paused = at.run(&["restart", "a"]).expect(2);
