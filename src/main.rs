@@ -26,7 +26,7 @@
 //! | `term` | the only writer: streams, colour, prompts, progress, redraw, exit codes |
 //! | `paint` | the few colours |
 //! | `text` | text that is neutral in a terminal, words of a shell, the program's name in commands |
-//! | `secrets` | private keys in untrusted text |
+//! | `secrets` | private keys, tokens and certificates in untrusted text |
 //! | `files` | files, written whole or not at all |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]

@@ -1,7 +1,11 @@
-//! Private keys in untrusted text, in every encoding that they are written in: found, and left out.
+//! Secrets in untrusted text, found and left out: private keys in every encoding that they are written in, tokens, and in
+//! logs certificates, too.
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
 
 /// The places of private keys, each to its end or the text's: in PEM (RFC 7468, 10 and 11, and their forerunners), and in
 /// base64 or hexadecimal of PEM or of DER.
@@ -144,6 +148,94 @@ pub fn redacted(text: &str) -> Cow<'_, str> {
     shown
 }
 
+/// What is in the place of a token.
+const TOKEN: &str = "(token)";
+
+/// Text without tokens: bearer and basic credentials, JSON Web Tokens, and what is assigned to a name that says that it is
+/// secret.
+pub fn without_tokens(text: &str) -> Cow<'_, str> {
+    static TOKENS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        let jwt = r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*";
+        let scheme = r"(?i:\b(?:bearer|basic))\s+[A-Za-z0-9._~+/-]{16,}=*";
+        let named = r#"(?i:\b[a-z_-]*(?:token|password|passwd|pass|pwd|secret|api[_-]?key|credential)s?)["']?[ \t]*[=:][ \t]*["']?[^\s"',;&]{4,}"#;
+        let user = r"://[^\s/@]+@";
+        // As GitHub and AWS begin theirs.
+        let marked = r"\b(?:gh[oprsu]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|AKIA[A-Z0-9]{12,})";
+        Regex::new(&format!("({user})|({jwt})|({scheme})|({named})|({marked})")).ok()
+    });
+    let Some(tokens) = &*TOKENS else {
+        return Cow::Borrowed(text);
+    };
+    tokens.replace_all(text, |found: &Captures<'_>| {
+        let found = &found[0];
+        // What comes before the token says what it was.
+        let kept = match found.find(['=', ':', ' ']) {
+            _ if found.starts_with("://") => return format!("://{TOKEN}@"),
+            Some(end) if !found.starts_with("eyJ") => &found[..=end],
+            _ => "",
+        };
+        format!("{kept}{TOKEN}")
+    })
+}
+
+/// Whether what is assigned to a name is secret.
+fn is_secret(name: &str) -> bool {
+    matches!(without_tokens(&format!("{name}=value")), Cow::Owned(_))
+}
+
+/// A value of a log without private keys, certificates and tokens; nothing of it where its name says that it is secret.
+pub fn logged<'t>(name: &str, value: &'t str) -> Cow<'t, str> {
+    if is_secret(name) { Cow::Borrowed(TOKEN) } else { without_secrets(value) }
+}
+
+/// Text of a log without private keys, certificates and tokens.
+pub fn without_secrets(text: &str) -> Cow<'_, str> {
+    static CERTIFICATES: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        // In PEM, to its end or the text's, and the base64 of that and of DER.
+        let pem = r"-----BEGIN [A-Z0-9 ]*CERTIFICATE[A-Z0-9 ]*-----(?s:.*?)(?:-----END [^-]*-----|\z)";
+        let base64 = r"(?:LS0tLS1CRUdJTi[A-Za-z0-9+/_-]{64,}|MII[A-Za-z0-9+/_-]{200,})=*";
+        Regex::new(&format!("{pem}|{base64}")).ok()
+    });
+    let mut text = redacted(text);
+    if let Some(certificates) = &*CERTIFICATES
+        && let Cow::Owned(shown) = certificates.replace_all(&text, "(certificate, not shown)")
+    {
+        text = Cow::Owned(shown);
+    }
+    if let Cow::Owned(shown) = without_tokens(&text) {
+        text = Cow::Owned(shown);
+    }
+    text
+}
+
+/// The lines of a log without the lines of PEM: each of them alone does not show what it is a part of.
+#[derive(Debug, Default)]
+pub struct Lines {
+    is_inside: bool,
+}
+
+impl Lines {
+    /// Returns a line without secrets; none for a line inside of PEM.
+    pub fn next<'t>(&mut self, line: &'t str) -> Option<Cow<'t, str>> {
+        let is_encoded = |least| {
+            let line = line.trim().trim_end_matches('=');
+            line.len() >= least && line.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '/'))
+        };
+        if self.is_inside {
+            self.is_inside = is_encoded(0);
+            if self.is_inside || line.trim_start().starts_with("-----END ") {
+                return None;
+            }
+        }
+        self.is_inside = line.rfind("-----BEGIN ").is_some_and(|at| !line[at..].contains("-----END "));
+        // The beginning of PEM may be in lines that were not read.
+        Some(if is_encoded(ENCODED) { Cow::Borrowed("(encoded text, not shown)") } else { without_secrets(line) })
+    }
+}
+
+/// From how many characters on a line of nothing but base64 is taken for a part of PEM: less than its lines have.
+const ENCODED: usize = 48;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,5 +278,49 @@ mod tests {
         assert_eq!(redacted(&"a/b-c".repeat(40)), "a/b-c".repeat(40));
         let public = "-----BEGIN PUBLIC KEY-----\nA\n-----END PUBLIC KEY----- and the words PRIVATE KEY";
         assert_eq!(redacted(public), public);
+    }
+
+    #[test]
+    fn a_log_shows_no_key_no_certificate_and_no_token() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap().pem();
+        let jwt = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl";
+        for (name, value, shown) in [
+            ("ca", certificate.as_str(), "(certificate, not shown)\n"),
+            ("cut", &certificate[..100], "(certificate, not shown)"),
+            (
+                "pair",
+                &format!("{certificate}{}", key.serialize_pem()),
+                "(certificate, not shown)\n(private key, not shown)\n",
+            ),
+            ("header", &format!("Bearer {jwt}"), "Bearer (token)"),
+            ("token", "two words", "(token)"),
+            ("apiKey", "1", "(token)"),
+            ("error", "dial failed: websocket: bad handshake", "dial failed: websocket: bad handshake"),
+            ("url", "wss://gateway.example.com:8443/ws", "wss://gateway.example.com:8443/ws"),
+        ] {
+            assert_eq!(logged(name, value), shown, "{name}");
+        }
+        use base64::Engine as _;
+        use base64::engine::general_purpose::STANDARD;
+        let (pem, der) = (STANDARD.encode(&certificate), certificate.lines().filter(|line| !line.starts_with('-')));
+        for encoded in [pem, der.collect()] {
+            assert_eq!(without_secrets(&format!("x {encoded} y")), "x (certificate, not shown) y");
+        }
+    }
+
+    #[test]
+    fn lines_of_pem_are_left_out_of_a_log() {
+        let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        let shown = |text: &str| {
+            let mut lines = Lines::default();
+            text.lines().filter_map(|line| lines.next(line).map(Cow::into_owned)).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&format!("before\n{key}after\nend")), ["before", "(private key, not shown)", "after", "end"]);
+        // From the middle, and one that has no end.
+        let lines: Vec<_> = key.lines().collect();
+        assert_eq!(shown(lines[1]), ["(encoded text, not shown)"]);
+        assert_eq!(shown(&format!("{}\n{}\nagent started: ok", lines[0], lines[1])).len(), 2);
+        assert_eq!(shown("connected\na=b"), ["connected", "a=b"]);
     }
 }

@@ -149,6 +149,17 @@ impl PlaneClusterArgs {
         plane: &PlaneArgs,
         session: &Session,
     ) -> anyhow::Result<(Cluster, PlaneCluster, PlaneKey)> {
+        let (control, build, key) = self.connect_for(plane, session).await?;
+        self.announce(&control, &build, key.kind.family, session).await;
+        Ok((control, build, key))
+    }
+
+    /// Connects to both clusters of a plane.
+    pub async fn connect_for(
+        &self,
+        plane: &PlaneArgs,
+        session: &Session,
+    ) -> anyhow::Result<(Cluster, PlaneCluster, PlaneKey)> {
         // A wrong flag is told before anything is asked.
         let named = self.connect(session).await?;
         if named.is_none() && session.config()?.control_planes.is_empty() {
@@ -160,7 +171,6 @@ impl PlaneClusterArgs {
             Some(build) => build,
             None => self.of_planes(session, &control, std::slice::from_ref(&key)).await?.ok_or(NoPlaneCluster)?,
         };
-        self.announce(&control, &build, key.kind.family, session).await;
         Ok((control, build, key))
     }
 

@@ -10,11 +10,7 @@ type Verb = (&'static [&'static str], &'static str);
 /// Words in the place of a command.
 const VERBS: [Verb; 29] = [
     (&["state", "health"], "`choreoctl status` shows which planes need attention, `choreoctl get` the state of all"),
-    (
-        &["logs", "log"],
-        "`kubectl logs --namespace openchoreo-build-plane --selector app=cluster-agent --context CONTEXT` shows the \
-         agent's log in the plane's cluster; `choreoctl doctor NAME --plane-context CONTEXT` explains what is wrong",
-    ),
+    (&["log", "tail"], "`choreoctl logs NAME --plane-context CONTEXT` shows the agent's log"),
     (
         &["edit"],
         "`kubectl edit clusterbuildplane NAME` edits a plane, `choreoctl apply -f FILE` applies an edited file",
@@ -55,11 +51,7 @@ const VERBS: [Verb; 29] = [
         "`choreoctl delete NAME` deletes a plane and says what remains in the plane's cluster, with the commands to remove it",
     ),
     (&["upgrade"], "`helm upgrade` upgrades the agent's chart; `choreoctl version` shows the versions in use"),
-    (
-        &["restart"],
-        "`kubectl rollout restart deployment --namespace openchoreo-build-plane --selector app=cluster-agent \
-         --context CONTEXT` restarts the agent in the plane's cluster",
-    ),
+    (&["rollout", "reload", "reboot"], "`choreoctl restart NAME --plane-context CONTEXT` restarts the agent"),
     (&["rotate", "rollover"], "`choreoctl certs rotate NAME` replaces the CA of a plane"),
     (&["renew"], "`choreoctl certs renew NAME` replaces the agent's certificate under the same CA"),
     (&["verify", "trust"], "`choreoctl certs verify --cert SOURCE` says whether planes authorize a certificate"),
@@ -72,7 +64,7 @@ const VERBS: [Verb; 29] = [
         &["export", "backup", "collect"],
         "`choreoctl get -o yaml` prints planes, `choreoctl dump NAME -o FILE` saves what `doctor` reads",
     ),
-    (&["follow", "monitor", "tail"], "`choreoctl watch` shows planes as they change"),
+    (&["follow", "monitor"], "`choreoctl watch` shows planes as they change"),
     (
         &["login", "auth", "context", "contexts", "use-context"],
         "choreoctl uses kubectl's kubeconfig: `kubectl config get-contexts` lists contexts, --context chooses one",

@@ -30,6 +30,8 @@ const PAIR_VOLUME: &str = "client-certs";
 const SERVER_CA_VOLUME: &str = "server-ca";
 /// Annotation of the pod template: the revision of the Secret that its pods were started for.
 pub const REVISION: &str = "choreoctl.dev/client-certs";
+/// Annotation of the pod template: when it was last restarted, as kubectl writes it.
+const RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
 /// Annotation by which cert-manager marks a Secret that it writes.
 pub const CERT_MANAGER: &str = "cert-manager.io/certificate-name";
 /// What the agent logs once the gateway let it in.
@@ -53,6 +55,8 @@ pub struct Agent {
     pub server_ca: Option<String>,
     /// How many pods are wanted.
     pub replicas: usize,
+    /// Whether changes start no new pods.
+    pub is_paused: bool,
     /// The revision of the Secret that it was last restarted for here.
     pub revision: Option<String>,
     /// The Helm release that made it.
@@ -94,6 +98,7 @@ impl Agent {
             tls_enabled: flag("--tls-enabled"),
             secret: volume(PAIR_VOLUME).and_then(secret),
             server_ca: volume(SERVER_CA_VOLUME).and_then(config_map),
+            is_paused: spec.paused == Some(true),
             replicas: spec.replicas.and_then(|count| usize::try_from(count).ok()).unwrap_or(1),
             revision: template.annotations.and_then(|mut annotations| annotations.remove(REVISION)),
             selector: labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(","),
@@ -140,6 +145,8 @@ pub struct AgentPod {
     pub started: Option<Timestamp>,
     /// The revision of the Secret that it was started for, where a restart from here made it.
     pub revision: Option<String>,
+    /// The restart that made it, where one did.
+    pub restarted: Option<String>,
     /// Why its agent doesn't run.
     pub waiting: Option<String>,
     /// How often its agent ended and was started again.
@@ -179,10 +186,12 @@ impl AgentPod {
             .or_else(|| terminated.and_then(|terminated| terminated.reason))
             .or_else(|| conditions.into_iter().flatten().find_map(unscheduled))
             .or(phase);
+        let mut annotations = pod.metadata.annotations.unwrap_or_default();
         Some(Self {
             name: pod.metadata.name.unwrap_or_default(),
             plane_id: program.and_then(|program| argument(program, "--plane-id")),
-            revision: pod.metadata.annotations.and_then(|mut annotations| annotations.remove(REVISION)),
+            revision: annotations.remove(REVISION),
+            restarted: annotations.remove(RESTARTED),
             waiting: waiting.filter(|_| running.is_none()),
             started: running.and_then(|running| running.started_at).map(|time| time.0),
             restarts: status.restart_count,
@@ -340,6 +349,23 @@ impl Cluster {
         }}});
         let params = patch_params(DryRun::None);
         self.ask(api.patch(&agent.name.name, &params, &Patch::Strategic(patch))).await.map(drop)
+    }
+
+    /// Restarts an agent as `kubectl rollout restart` does. The new pods have the mark, and the revision of their Secret.
+    pub async fn roll_out(
+        &self,
+        agent: &Agent,
+        mark: &str,
+        revision: Option<&str>,
+        dry_run: DryRun,
+    ) -> Result<(), Error> {
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), &agent.name.namespace);
+        let mut annotations = json!({RESTARTED: mark});
+        if let Some(revision) = revision {
+            annotations[REVISION] = revision.into();
+        }
+        let patch = json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});
+        self.ask(api.patch(&agent.name.name, &patch_params(dry_run), &Patch::Strategic(patch))).await.map(drop)
     }
 
     /// A Secret with all its keys, or none where it doesn't exist.

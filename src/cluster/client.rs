@@ -279,9 +279,14 @@ where
         // A watch is answered at once, so who is silent for long is not there.
         let mut pause = Duration::ZERO;
         let patience = timeout.unwrap_or(PATIENCE);
-        if request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "watch=true")) {
+        let asks_for =
+            |what: &str| request.uri().query().is_some_and(|query| query.split('&').any(|part| part == what));
+        if asks_for("watch=true") {
             timeout = Some(timeout.map_or(WATCH_ANSWER, |limit| limit.min(WATCH_ANSWER)));
             pause = observed.pause();
+        } else if asks_for("follow=true") {
+            // A log is answered with its first line, whenever that is written.
+            timeout = None;
         }
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let answer = self.inner.call(request);

@@ -11,6 +11,7 @@ mod explain;
 #[cfg(test)]
 mod fake;
 mod fields;
+mod logs;
 mod objects;
 mod planes;
 mod rights;
@@ -25,6 +26,7 @@ pub use error::{Cause, Error, Rejection, Unlisted};
 #[cfg(test)]
 pub use fake::Fake;
 pub use fields::{Writer, writers};
+pub use logs::{LogLine, LogRange};
 pub use planes::{Detail, ListOf, Listed, PlaneObject};
 pub use rights::{Right, grant};
 pub use soften::soften;

@@ -157,6 +157,8 @@ mod tests {
         }
         for error in [
             Plan::TimedOut { waiting: s("x") },
+            Plan::NotReconnected { waiting: s("x"), command: s("choreoctl") },
+            Plan::Paused { agent: s("x"), command: s("kubectl") },
             Plan::OtherManager { plane: s("x"), what: s("y"), manager: s("z") },
             Plan::StillNeeded { why: s("x") },
             Plan::Meddled { secret: s("x") },
@@ -201,6 +203,7 @@ mod tests {
             Refusal::UnknownPlaneId { plane_id: s("x"), nouns: s("plane"), other: None }.into(),
             Refusal::SeveralAgents { kinds: vec![crate::plane::DEFAULT_KIND] }.into(),
             Refusal::NoManifest.into(),
+            Refusal::NoPods { agent: s("x"), command: s("kubectl") }.into(),
             Refusal::FixStdin.into(),
             Refusal::NotInRelease { release: Release::V1, kind: "x", named: "y", command: s("z") }.into(),
             CrdError { place: s("x"), message: s("x"), hint: "x" }.into(),

@@ -43,6 +43,8 @@ pub enum Refusal {
     OtherControlPlane { folder: String },
     #[error("could not delete the old planes: {why}")]
     OldController { why: &'static str },
+    #[error("there is no log: the agent {} has no pod", visible(.agent))]
+    NoPods { agent: String, command: String },
 }
 
 impl Refusal {
@@ -51,6 +53,7 @@ impl Refusal {
             Self::InvalidFiles { command }
             | Self::OtherKinds { command, .. }
             | Self::ToTerminal { command }
+            | Self::NoPods { command, .. }
             | Self::NotInRelease { command, .. } => command,
             Self::Twice { .. } => "leave one of them out",
             Self::Lockout => {

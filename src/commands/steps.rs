@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::error_text;
 use super::source::{CA, LEAF, new_pair};
@@ -74,6 +74,47 @@ impl<'t> Steps<'t> {
         self.waiting = None;
     }
 
+    /// Tells of a step, in JSON with more fields. Nobody who reads is no reason to stop between two steps.
+    pub fn report(&mut self, step: &'static str, status: Status, message: &str, fields: Value) {
+        self.waiting = None;
+        self.last = step;
+        let took = std::mem::replace(&mut self.since, Instant::now()).elapsed();
+        if let Some(preview) = &mut self.preview {
+            if status == Status::Done || step == "helm" {
+                preview.push(format!("{step}: {}", message.trim_end_matches(" (dry run)")));
+            }
+            return;
+        }
+        let _ = match self.output {
+            TextFormat::Json => {
+                let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+                let mut line = json!({"time": time, "step": step, "status": status, "message": message});
+                if let Some(plane) = &self.plane {
+                    line["plane"] = plane.as_str().into();
+                }
+                if let (Some(line), Value::Object(mut fields)) = (line.as_object_mut(), fields) {
+                    line.append(&mut fields);
+                }
+                self.term.line(&redacted_json(line).to_string())
+            }
+            TextFormat::Text => {
+                let (word, paint): (&str, fn(&str) -> String) = match status {
+                    Status::Found => ("already", paint::faint),
+                    Status::Done => ("done", paint::good),
+                    Status::Skipped => ("skipped", paint::warning),
+                    Status::Failed => ("failed", paint::bad),
+                };
+                if self.term.redraws() {
+                    let took = if took < NOTICED { String::new() } else { format!(" {:.1}s", took.as_secs_f64()) };
+                    let word = paint(&format!("{word:<7}"));
+                    self.term.line(&format!("{word}  {step:<WIDTH$} {message}{}", paint::faint(&took)))
+                } else {
+                    self.term.line(&format!("{step}: {message} [{}]", paint(word)))
+                }
+            }
+        };
+    }
+
     /// How a plan ended, for the shell; what keeps it is told as a step, too.
     pub fn conclude(mut self, result: anyhow::Result<()>) -> anyhow::Result<Exit> {
         if let Some(resume) = self.resume.take().filter(|_| self.is_unfinished) {
@@ -90,7 +131,7 @@ impl<'t> Steps<'t> {
         }
         self.waiting = None;
         match error.downcast_ref::<plan::Error>() {
-            Some(plan::Error::TimedOut { .. }) => {
+            Some(plan::Error::TimedOut { .. } | plan::Error::NotReconnected { .. }) => {
                 self.term.error(&error_text(&error));
                 Ok(Exit::TimedOut)
             }
@@ -136,42 +177,8 @@ impl Observer for Steps<'_> {
         }
     }
 
-    // Nobody who reads is no reason to stop between two steps.
     fn tell(&mut self, step: &'static str, status: Status, message: &str) {
-        self.waiting = None;
-        self.last = step;
-        let took = std::mem::replace(&mut self.since, Instant::now()).elapsed();
-        if let Some(preview) = &mut self.preview {
-            if status == Status::Done || step == "helm" {
-                preview.push(format!("{step}: {}", message.trim_end_matches(" (dry run)")));
-            }
-            return;
-        }
-        let _ = match self.output {
-            TextFormat::Json => {
-                let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-                let mut line = json!({"time": time, "step": step, "status": status, "message": message});
-                if let Some(plane) = &self.plane {
-                    line["plane"] = plane.as_str().into();
-                }
-                self.term.line(&redacted_json(line).to_string())
-            }
-            TextFormat::Text => {
-                let (word, paint): (&str, fn(&str) -> String) = match status {
-                    Status::Found => ("already", paint::faint),
-                    Status::Done => ("done", paint::good),
-                    Status::Skipped => ("skipped", paint::warning),
-                    Status::Failed => ("failed", paint::bad),
-                };
-                if self.term.redraws() {
-                    let took = if took < NOTICED { String::new() } else { format!(" {:.1}s", took.as_secs_f64()) };
-                    let word = paint(&format!("{word:<7}"));
-                    self.term.line(&format!("{word}  {step:<WIDTH$} {message}{}", paint::faint(&took)))
-                } else {
-                    self.term.line(&format!("{step}: {message} [{}]", paint(word)))
-                }
-            }
-        };
+        self.report(step, status, message, json!({}));
     }
 
     fn keep(&mut self, ca: &PemPair, dry_run: DryRun) -> anyhow::Result<bool> {

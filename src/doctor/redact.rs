@@ -1,17 +1,16 @@
 //! What of an object goes into a dump: lists of what is kept, since anything may stand beside it.
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use regex::{Captures, Regex};
 use serde_json::{Map, Value, json};
 
 use crate::cluster::{CERT_MANAGER, CONTAINER, REVISION, StoredSecret};
 use crate::estate::{CERTIFICATE, CERTIFICATE_REQUEST, ISSUE, ISSUER, Pair};
 use crate::pki::{Bundle, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY};
 use crate::plane::{CA_KEY, DESCRIPTION, DISPLAY_NAME, GATEWAY_CONTAINER, KEY_FITS, KINDS, ROTATION};
+use crate::secrets::without_tokens;
 
 const METADATA: [&str; 9] = [
     "name",
@@ -226,9 +225,6 @@ fn arguments(words: &[&str]) -> Vec<String> {
     kept
 }
 
-/// What is in the place of a token.
-const TOKEN: &str = "(token)";
-
 /// Takes tokens out of every text of an object, wherever it came from: bearer and basic credentials, JSON Web Tokens, and
 /// what is assigned to a name that says that it is secret.
 pub fn hide_tokens(object: &mut Value) {
@@ -242,31 +238,6 @@ pub fn hide_tokens(object: &mut Value) {
         Value::Object(fields) => fields.iter_mut().for_each(|(_, value)| hide_tokens(value)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
-}
-
-fn without_tokens(text: &str) -> Cow<'_, str> {
-    static TOKENS: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        let jwt = r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*";
-        let scheme = r"(?i:\b(?:bearer|basic))\s+[A-Za-z0-9._~+/-]{16,}=*";
-        let named = r#"(?i:\b[a-z_-]*(?:token|password|passwd|pass|pwd|secret|api[_-]?key|credential)s?)["']?[ \t]*[=:][ \t]*["']?[^\s"',;&]{4,}"#;
-        let user = r"://[^\s/@]+@";
-        // As GitHub and AWS begin theirs.
-        let marked = r"\b(?:gh[oprsu]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|AKIA[A-Z0-9]{12,})";
-        Regex::new(&format!("({user})|({jwt})|({scheme})|({named})|({marked})")).ok()
-    });
-    let Some(tokens) = &*TOKENS else {
-        return Cow::Borrowed(text);
-    };
-    tokens.replace_all(text, |found: &Captures<'_>| {
-        let found = &found[0];
-        // What comes before the token says what it was.
-        let kept = match found.find(['=', ':', ' ']) {
-            _ if found.starts_with("://") => return format!("://{TOKEN}@"),
-            Some(end) if !found.starts_with("eyJ") => &found[..=end],
-            _ => "",
-        };
-        format!("{kept}{TOKEN}")
-    })
 }
 
 /// A URL whose user, and password, nobody else may see.

@@ -123,6 +123,11 @@ impl Pair {
         self.created == Some(started) && self.created == self.written
     }
 
+    /// The revision of the Secret.
+    pub fn revision(&self) -> &str {
+        &self.revision
+    }
+
     pub fn leaf(&self) -> &Certificate {
         &self.certificates[0]
     }

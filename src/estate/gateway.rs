@@ -1,7 +1,7 @@
 //! The cluster gateway as the control plane's cluster runs it: its Services, its pods with their arguments, and what their
 //! logs tell of connections.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -239,6 +239,54 @@ impl GatewayLog {
     }
 }
 
+/// Which lines of the gateway's logs are about a plane: by its planeID, by what the gateway calls it, and by connections
+/// that are known to be its agent's.
+#[derive(Clone, Debug)]
+pub struct GatewayLines {
+    plane_type: &'static str,
+    plane_id: String,
+    namespace: String,
+    name: String,
+    connections: HashSet<String>,
+}
+
+impl GatewayLines {
+    pub fn about(plane: &Plane) -> Self {
+        Self {
+            plane_type: plane.kind.family.plane_type,
+            plane_id: plane.plane_id().to_owned(),
+            namespace: plane.metadata.namespace.clone().unwrap_or_default(),
+            name: plane.name().to_owned(),
+            connections: HashSet::new(),
+        }
+    }
+
+    /// Whether a line is; of lines in the order of the log.
+    pub fn have(&mut self, line: &str) -> bool {
+        let Ok(fields) = serde_json::from_str::<Value>(line) else {
+            return false;
+        };
+        let text = |name: &str| fields[name].as_str();
+        if text("planeType").is_some_and(|plane_type| plane_type != self.plane_type) {
+            return false;
+        }
+        let key = format!("{}/{}", self.namespace, self.name);
+        let is_key = |value: &Value| value.as_str() == Some(&key);
+        let identifier = format!("{}/{}", self.plane_type, self.plane_id);
+        let is_of_id = text("planeID") == Some(&self.plane_id) || text("planeIdentifier") == Some(&identifier);
+        let connection = text("connectionID");
+        if let Some(connection) = connection.filter(|_| is_of_id) {
+            self.connections.insert(connection.to_owned());
+        }
+        // Planes of several plane types may have one name.
+        let is_of_type = fields["planeType"].is_string();
+        is_of_id
+            || connection.is_some_and(|connection| self.connections.contains(connection))
+            || is_of_type && fields["validCRs"].as_array().into_iter().flatten().chain([&fields["cr"]]).any(is_key)
+            || is_of_type && text("name") == Some(&self.name) && text("namespace") == Some(&self.namespace)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,5 +392,30 @@ mod tests {
         let kept: Vec<_> = lines.iter().filter_map(|line| GatewayLog::kept(line)).collect();
         assert!(kept.len() == lines.len() - 1 && !kept.concat().contains("secret"), "{kept:?}");
         assert_eq!(told(&kept, &own), Some(2));
+    }
+
+    #[test]
+    fn lines_about_a_plane_are_told_from_those_about_others() {
+        let mut plane: Plane =
+            serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {"planeID": "x"}})).unwrap();
+        plane.kind = Kind::of_word("cdp").unwrap();
+        let mut lines = GatewayLines::about(&plane);
+        let granted = json!({"msg": "CR authorization granted to connection", "connectionID": "1", "cr": "/p"});
+        for (line, expected) in [
+            (granted.clone(), false),
+            (json!({"planeType": "dataplane", "planeID": "x", "connectionID": "1"}), true),
+            (granted, true),
+            (json!({"planeIdentifier": "dataplane/x", "connectionID": "2"}), true),
+            (json!({"planeIdentifier": "dataplane/xy", "connectionID": "3"}), false),
+            (json!({"planeType": "workflowplane", "planeID": "x"}), false),
+            (json!({"planeType": "dataplane", "planeID": "y", "validCRs": ["n/p"]}), false),
+            (json!({"planeType": "dataplane", "namespace": "", "name": "p"}), true),
+            (json!({"planeType": "dataplane", "namespace": "n", "name": "p"}), false),
+            (json!({"planeType": "dataplane", "cr": "/p"}), true),
+            (json!({"msg": "server started"}), false),
+        ] {
+            assert_eq!(lines.have(&line.to_string()), expected, "{line}");
+        }
+        assert!(!lines.have("panic: x"));
     }
 }

@@ -25,7 +25,7 @@ pub use control::{Events, PlaneEvent, gateway_ca, lease, scaled_to_zero};
 pub use controller::{CONTROLLER, Controller};
 pub use facts::{Extent, Facts, Secrets, Surroundings, facts};
 pub use files::Files;
-pub use gateway::{DeployedGateway, GatewayLog};
+pub use gateway::{DeployedGateway, GatewayLines, GatewayLog};
 pub use issuance::{ISSUE, Issuance, issuance, reissue};
 pub use neighbours::{Few, Neighbours, Peers};
 pub use objects::{CERTIFICATE, CERTIFICATE_REQUEST, ISSUER};

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::clusters::Clusters;
 use super::error::Error;
 use super::observer::{Observer, Status, until};
-use crate::cluster::{Agent, StoredSecret};
+use crate::cluster::{Agent, AgentPod, StoredSecret};
 use crate::estate::{Pair, Presents};
 use crate::pki::{CA_CERTIFICATE, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY};
 use crate::plane::{NamespacedName, Plane, State};
@@ -84,26 +84,29 @@ impl Changeover<'_> {
         }
         self.clusters.build.restart(agent, &stored).await?;
         observer.tell("restart", Status::Done, &format!("Deployment {name} restarted"));
-        self.replaced(&pair, observer).await
+        let presents = |pod: &_| pair.presented_by(pod) == Some(Presents::This);
+        self.replaced("with the new certificate", presents, observer).await
     }
 
-    /// Waits until every pod presents this pair.
-    async fn replaced(&self, pair: &Pair, observer: &mut dyn Observer) -> anyhow::Result<()> {
+    /// Waits until every pod is a new one; `how` says how new ones run.
+    pub async fn replaced(
+        &self,
+        how: &str,
+        is_new: impl Fn(&AgentPod) -> bool,
+        observer: &mut dyn Observer,
+    ) -> anyhow::Result<()> {
         until(self.deadline, observer, async || {
             // It may have been scaled since.
             let agent = &self.agent().await?;
             let pods = self.clusters.build.agent_pods(agent).await?;
-            let fresh = |pod: &&_| pair.presented_by(pod) == Some(Presents::This);
-            let (new, old) = (pods.iter().filter(fresh).count(), pods.iter().filter(|pod| !fresh(pod)).count());
+            let new = pods.iter().filter(|pod| is_new(pod)).count();
+            let old = pods.len() - new;
             let reasons: Vec<_> = pods.iter().filter_map(|pod| pod.waiting.as_deref()).map(visible).collect();
             let why = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
             Ok(if new >= agent.replicas && old == 0 {
                 Ok(())
             } else {
-                Err(format!(
-                    "{new} of {} pods run with the new certificate, {old} others are there{why}",
-                    agent.replicas
-                ))
+                Err(format!("{new} of {} pods run {how}, {old} others are there{why}", agent.replicas))
             })
         })
         .await

@@ -7,6 +7,10 @@ use crate::text::{shell_quoted, visible};
 pub enum Error {
     #[error("the time ran out: {waiting}")]
     TimedOut { waiting: String },
+    #[error("the agent has not reconnected in time: {waiting}")]
+    NotReconnected { waiting: String, command: String },
+    #[error("the agent {} can't be restarted: its Deployment is paused", visible(.agent))]
+    Paused { agent: String, command: String },
     #[error("the CA of {} can't be written: {}", visible(.plane), visible(.why))]
     Unwritable { plane: String, why: String },
     #[error("{} of {} belongs to {}", .what, visible(.plane), visible(.manager))]
@@ -57,6 +61,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::TimedOut { .. } => "run it again: it goes on from where it stands".into(),
+            Self::NotReconnected { command, .. } | Self::Paused { command, .. } => command.clone(),
             Self::OtherManager { .. } => {
                 "name a folder for the manifest with --out-dir, or take the field over with --force-conflicts".into()
             }

@@ -15,6 +15,7 @@ mod issuer;
 pub mod migrate;
 mod observer;
 mod renew;
+mod restart;
 mod rotate;
 mod trust;
 
@@ -26,4 +27,5 @@ pub use error::Error;
 pub use issuer::{AgentCertificate, Issuer};
 pub use observer::{Observer, Status};
 pub use renew::{Renewal, renew};
+pub use restart::Restart;
 pub use rotate::{Goal, Keeper, Outlook, Phase, Rotation, outlook, rotate};

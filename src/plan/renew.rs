@@ -199,6 +199,7 @@ mod tests {
             name: "pod".into(),
             plane_id: None,
             revision: None,
+            restarted: None,
             waiting: None,
             started: Some(started),
             restarts: 0,

@@ -5,6 +5,7 @@ pub mod checks;
 pub mod describe;
 pub mod diff;
 pub mod forecast;
+pub mod logs;
 pub mod migration;
 pub mod planes;
 pub mod report;

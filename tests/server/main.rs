@@ -15,6 +15,7 @@ macro_rules! stories {
     };
 }
 
+mod agents;
 mod api;
 mod apply;
 mod bootstrap;
@@ -66,7 +67,7 @@ use control_plane::ControlPlane;
 use libtest_mimic::{Arguments, Completion, Trial};
 
 /// All stories, those that take longest first.
-const STORIES: [&[Story]; 27] = [
+const STORIES: &[&[Story]] = &[
     oddities::STORIES,
     faults::STORIES,
     families::STORIES,
@@ -75,6 +76,7 @@ const STORIES: [&[Story]; 27] = [
     eras::STORIES,
     helm::STORIES,
     rotation::STORIES,
+    agents::STORIES,
     bootstrap::STORIES,
     diagnosis::STORIES,
     double::STORIES,
@@ -123,7 +125,7 @@ pub struct Story {
 }
 
 fn stories() -> impl Iterator<Item = Story> {
-    STORIES.into_iter().flatten().copied()
+    STORIES.iter().copied().flatten().copied()
 }
 
 /// Functions without arguments and results, as stories are: the names of those in a source file.

@@ -508,6 +508,7 @@ mod tests {
             name: "pod".into(),
             plane_id: None,
             revision,
+            restarted: None,
             waiting: None,
             started: Some(now() - jiff::SignedDuration::from_hours(1)),
             restarts: 0,

@@ -21,6 +21,7 @@
 //   - `issuing on` or `off`: whether cert-manager does.
 //   - `logs on`: both API servers get the node `double`, which serves the agents' logs, and the gateway's as that of any
 //     container of another name. New pods of agents are on it.
+//   - `say agents TEXT` or `say gateway TEXT` writes a line into the logs of all agents, or of the gateway.
 //
 // A container of the image `crashes` or `unpullable` never runs, and neither does one of a tag `v0` or `v1` that doesn't
 // know its plane type.
@@ -346,6 +347,9 @@ func (d *double) order(word, value string) error {
 		return nil
 	case "era":
 		return d.begin(value, next)
+	case "say":
+		who, text, _ := strings.Cut(value, " ")
+		return d.say(who, text)
 	}
 	// No report is on its way when the next are answered.
 	d.reports.Lock()
