@@ -70,7 +70,7 @@ pub struct NoPlaneCluster;
 
 impl NoPlaneCluster {
     pub fn hint(&self) -> Option<String> {
-        Some("name its context with --plane-context, or its kubeconfig with --plane-kubeconfig".into())
+        Some("name its context with --plane-context, or its kubeconfig with --plane-kubeconfig; `choreoctl config set` remembers it".into())
     }
 }
 
