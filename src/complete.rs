@@ -9,8 +9,9 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 
 use crate::cluster::{self, Cluster, Namespaces, Options};
+use crate::config::{self, Config, Place};
 use crate::doctor::explained;
-use crate::plane::{DEFAULT_KIND, KINDS, Kind, Plane, Release, State};
+use crate::plane::{DEFAULT_KIND, KINDS, Kind, Plane, PlaneKey, Release, State};
 use crate::term::{self, Term};
 use crate::validate::RULES;
 
@@ -69,8 +70,20 @@ pub fn words() -> Vec<CompletionCandidate> {
         let candidate = |kind: &Kind| CompletionCandidate::new(kind.word()).help(Some(kind.kind.into()));
         words.extend(KINDS.iter().map(candidate));
         words.push(CompletionCandidate::new("planes").help(Some("all kinds".into())));
+        words.extend(configured());
     }
     words
+}
+
+/// The planes of the configuration, also those of a cluster that does not answer.
+fn configured() -> Vec<CompletionCandidate> {
+    let config = config::path().ok().and_then(|path| Config::read(&path).ok()).unwrap_or_default();
+    let planes = config.control_planes.into_iter().flat_map(|control| control.planes);
+    let candidate = |(key, place): (PlaneKey, Place)| {
+        let help = place.context.map(|context| format!("agent in context {}", crate::text::visible(&context)).into());
+        CompletionCandidate::new(format!("{}/{}", key.kind.word(), key.name)).help(help)
+    };
+    planes.map(candidate).collect()
 }
 
 /// Namespaces of the cluster that the line so far means.
