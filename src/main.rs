@@ -160,6 +160,7 @@ fn fail(term: &Term, error: &anyhow::Error) -> Exit {
     term.error(&commands::error_text(error));
     match error.downcast_ref::<cluster::Error>() {
         Some(error) if error.is_not_found() => Exit::NotFound,
+        None if error.is::<args::NotInFiles>() => Exit::NotFound,
         _ => Exit::Failed,
     }
 }

@@ -6,7 +6,7 @@ use clap::{Args, ValueHint};
 use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
 use super::files::{place, read_manifests};
-use super::lookup::{Chosen, Lookup, all_read};
+use super::lookup::{Chosen, Doubt, Lookup, all_read};
 use super::namespaces::{NamespaceArgs, NamespacesArgs};
 use super::session::Session;
 use crate::cluster::{self, Cluster, Namespaces, PlaneObject};
@@ -328,6 +328,42 @@ impl PlaneArgs {
         }
     }
 
+    /// Returns the plane in a cluster, for a verb that only reads: a name that planes of two kinds have is in doubt.
+    ///
+    /// # Errors
+    /// [`WordsError`], [`super::Doubt`], and that it doesn't exist.
+    pub async fn read(&self, cluster: Cluster) -> anyhow::Result<Plane> {
+        let (name, wanted) = self.name()?;
+        if name.is_none() {
+            return Err(WordsError::NotOne { wanted }.into());
+        }
+        let lookup = Lookup::of(cluster, wanted, self.namespace.namespaces()).await?;
+        let (mut planes, mut errors) = lookup.planes_as(None, |plane: Plane| plane).await?;
+        match (planes.pop(), planes.is_empty(), errors.pop()) {
+            (Some(plane), true, _) => Ok(plane),
+            (None, _, Some(error)) => Err(error),
+            (last, ..) => Err(Doubt::of(planes.iter().chain(&last).map(|plane| plane.kind)).into()),
+        }
+    }
+
+    /// Returns the plane out of files.
+    ///
+    /// # Errors
+    /// [`WordsError`], [`super::Doubt`], and that it isn't there.
+    pub fn in_files(&self, planes: &[Plane]) -> anyhow::Result<Plane> {
+        let (name, wanted) = self.name()?;
+        let name = name.ok_or(WordsError::NotOne { wanted })?;
+        let is_there = |plane: &&Plane| {
+            let namespace = self.namespace.given().filter(|_| plane.kind.scope == Scope::Namespaced);
+            name.names(plane) && (namespace.is_none() || namespace == plane.metadata.namespace)
+        };
+        match planes.iter().filter(is_there).collect::<Vec<_>>().as_slice() {
+            [] => Err(NotInFiles::new(&name, planes).into()),
+            [one] => Ok((*one).clone()),
+            several => Err(Doubt::of(several.iter().map(|plane| plane.kind)).into()),
+        }
+    }
+
     /// Returns what identifies a plane that is made without a look at a cluster.
     ///
     /// # Errors
@@ -357,7 +393,6 @@ impl PlaneArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::Doubt;
     use crate::args::tests::{PLANE, files, parse};
     use crate::cluster::Fake;
     use crate::plane::Kind;

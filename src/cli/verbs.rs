@@ -21,7 +21,10 @@ const VERBS: [Verb; 29] = [
     ),
     (&["label"], "`kubectl label clusterbuildplane NAME KEY=VALUE` labels a plane"),
     (&["annotate"], "`kubectl annotate clusterbuildplane NAME KEY=VALUE` annotates a plane"),
-    (&["event", "events"], "`choreoctl describe NAME` shows the events of a plane"),
+    (
+        &["event", "events", "history", "changes"],
+        "`choreoctl describe NAME` shows the events of a plane, `choreoctl timeline NAME` what changed around it",
+    ),
     (&["top"], "`kubectl top pods --namespace openchoreo-build-plane --context CONTEXT` shows what the agent uses"),
     (&["check", "test"], "`choreoctl doctor NAME` checks a plane, `choreoctl validate FILE` checks a manifest"),
     (

@@ -78,7 +78,11 @@ impl Fake {
             async move {
                 let (parts, body) = request.into_parts();
                 let body = body.collect_bytes().await?;
-                let (code, answer) = fake.state().take(&parts.method, &parts.uri, &body);
+                let (code, mut answer) = fake.state().take(&parts.method, &parts.uri, &body);
+                let accepted = parts.headers.get(http::header::ACCEPT).and_then(|accepted| accepted.to_str().ok());
+                if accepted.is_some_and(|accepted| accepted.contains("as=PartialObjectMetadataList")) {
+                    only_metadata(&mut answer);
+                }
                 let text = answer.as_str().map_or_else(|| answer.to_string(), str::to_owned);
                 Ok::<_, kube::Error>(Response::builder().status(code).body(Body::from(text.into_bytes())).unwrap())
             }
@@ -130,6 +134,14 @@ fn failure(code: u16, reason: &str, message: &str, name: &str, plural: &str) -> 
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": reason, "message": message,
         "details": {"name": name, "kind": plural}, "code": code,
     })
+}
+
+/// Leaves of a list what a server sends to who asks for metadata alone.
+fn only_metadata(list: &mut Value) {
+    if let Some(items) = list.get_mut("items").and_then(Value::as_array_mut) {
+        items.iter_mut().for_each(|item| *item = json!({"metadata": item["metadata"]}));
+        (list["apiVersion"], list["kind"]) = ("meta.k8s.io/v1".into(), "PartialObjectMetadataList".into());
+    }
 }
 
 /// A merge patch (RFC 7396).

@@ -35,16 +35,15 @@ pub(super) fn patch_params(dry_run: DryRun) -> PatchParams {
 
 /// What the server is asked for where an object's metadata will do.
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
-/// The same for a list.
-const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+/// What the server answers with then, for a list.
+const METADATA_LIST: &str = "PartialObjectMetadataList";
+const METADATA_VERSION: &str = "meta.k8s.io/v1";
 
 /// How much of an object is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
     Whole,
     Metadata,
-    /// That of each object of a list.
-    MetadataList,
 }
 
 #[derive(Deserialize)]
@@ -69,6 +68,7 @@ pub struct ListOf<'l> {
     /// Labels and fields that they have, as the API server's selectors; empty for any.
     pub labels: &'l str,
     pub fields: &'l str,
+    pub detail: Detail,
 }
 
 /// What a plane is read as: typed, or the server's own object.
@@ -180,6 +180,7 @@ impl Cluster {
             kind: self.kind.kind,
             labels: selector.map(Selector::as_str).unwrap_or_default(),
             fields: "",
+            detail: Detail::Whole,
         };
         let heeded = |plane: T| {
             self.heed(&plane);
@@ -215,9 +216,13 @@ impl Cluster {
         let mut params = ListParams { limit, label_selector, field_selector, ..ListParams::default() };
         let mut objects = Vec::new();
         for _ in 0..MOST_PAGES {
-            let page: Page<T> = self.send(kube::core::Request::new(list.path).list(&params)).await?;
-            let kind = format!("{}List", list.kind);
-            self.expect((&page.api_version, &page.kind), (list.api_version, &kind))?;
+            let request = kube::core::Request::new(list.path);
+            let (request, version, kind) = match list.detail {
+                Detail::Whole => (request.list(&params), list.api_version, format!("{}List", list.kind)),
+                Detail::Metadata => (request.list_metadata(&params), METADATA_VERSION, METADATA_LIST.to_owned()),
+            };
+            let page: Page<T> = self.send(request).await?;
+            self.expect((&page.api_version, &page.kind), (version, &kind))?;
             objects.extend(page.items.into_iter().flatten().map(&make));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params.continue_token = Some(token),
@@ -377,7 +382,6 @@ impl Cluster {
         let request = match detail {
             Detail::Whole => request,
             Detail::Metadata => request.header(http::header::ACCEPT, METADATA),
-            Detail::MetadataList => request.header(http::header::ACCEPT, METADATA_LIST),
         };
         self.send(request.body(Vec::new())).await
     }

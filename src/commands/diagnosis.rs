@@ -142,7 +142,7 @@ impl DiagnosisArgs {
 }
 
 /// Where agents are in files: in the namespace of a dump, or wherever they are.
-fn agents_in(snapshot: &Snapshot) -> AgentsIn<'_> {
+pub fn agents_in(snapshot: &Snapshot) -> AgentsIn<'_> {
     match marks::namespaces(snapshot, Side::Build).as_slice() {
         [] => AgentsIn::All,
         [one] => AgentsIn::Named(one),

@@ -20,6 +20,7 @@ pub mod logs;
 pub mod migrate;
 pub mod restart;
 pub mod status;
+pub mod timeline;
 pub mod validate;
 pub mod version;
 pub mod wait;

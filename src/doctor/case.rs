@@ -61,7 +61,7 @@ pub struct Shared {
 }
 
 /// How old the controller's lease may be, in seconds.
-const LEASE_AGE: i64 = 120;
+pub(super) const LEASE_AGE: i64 = 120;
 
 impl Shared {
     /// Whether the controller has not renewed its lease for long: it does not run.

@@ -17,6 +17,7 @@ pub mod lockout;
 mod notes;
 mod reach;
 mod redact;
+mod timeline;
 
 pub use case::Case;
 pub use checks::{CHECKS, Checked, Hint, Status, checks, is_healthy, root_cause, unchecked, warnings};
@@ -29,3 +30,4 @@ pub use forecast::{Break, Reason, forecast};
 pub use gather::{Gathered, Group, gather, gather_groups, gather_without_control};
 pub use notes::{Note, notes, remarks};
 pub use reach::{AgentsIn, Gateway, GatewayReach, Reach};
+pub use timeline::{Entry, Timeline};

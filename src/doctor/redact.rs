@@ -23,7 +23,9 @@ const METADATA: [&str; 9] = [
     "labels",
     "finalizers",
 ];
-const ANNOTATIONS: [&str; 6] = [DISPLAY_NAME, DESCRIPTION, CERT_MANAGER, REVISION, ISSUE, ROTATION];
+/// Annotation of a pod template by which `kubectl rollout restart` makes new pods.
+const RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
+const ANNOTATIONS: [&str; 7] = [DISPLAY_NAME, DESCRIPTION, CERT_MANAGER, REVISION, ISSUE, ROTATION, RESTARTED];
 /// Fields of a plane's spec: earlier releases have credentials in others.
 const SPEC: [&str; 5] = ["planeID", "secretStoreRef", "observabilityPlaneRef", "observerURL", "gateway"];
 /// Arguments of the agent and of the gateway.
@@ -64,23 +66,25 @@ pub fn kept(object: &Value, key: Option<&str>) -> Value {
         "ConfigMap" => {
             if let Some(text) = object["data"][CA_KEY].as_str() {
                 kept["data"] = json!({CA_KEY: certificates(text)});
-                kept["metadata"]["managedFields"] = writers_of(object, CA_KEY);
+                kept["metadata"]["managedFields"] = writers_of(object, &[CA_KEY]);
             }
         }
-        "Lease" => kept["spec"] = fields(spec, &["renewTime"]),
+        "Lease" => kept["spec"] = fields(spec, &["renewTime", "acquireTime"]),
         "Service" => {
             kept["spec"] = fields(spec, &["selector", "type"]);
             let ports = spec["ports"].as_array().into_iter().flatten();
             kept["spec"]["ports"] = ports.map(|port| fields(port, &["name", "port"])).collect();
         }
         "Event" => {
-            let event = fields(object, &["type", "reason", "message", "lastTimestamp", "count"]);
+            let event = fields(object, &["type", "reason", "message", "lastTimestamp", "eventTime", "count"]);
             merge(&mut kept, event);
-            kept["involvedObject"] = fields(&object["involvedObject"], &["kind", "name"]);
+            kept["involvedObject"] = fields(&object["involvedObject"], &["kind", "namespace", "name"]);
+            kept["source"] = fields(&object["source"], &["component"]);
         }
         "Deployment" => {
             let template = &spec["template"];
             kept["spec"] = fields(spec, &["replicas", "selector"]);
+            kept["metadata"]["managedFields"] = writers_of_parts(object);
             kept["spec"]["template"] = json!({"metadata": metadata(template), "spec": pod(&template["spec"])});
         }
         "Pod" => {
@@ -159,10 +163,11 @@ fn secret(object: &Value, key: Option<&str>, kept: &mut Value) {
     let Some(secret) = StoredSecret::of_object(object) else {
         return;
     };
-    let mut data = Map::new();
+    let (mut data, mut names) = (Map::new(), Vec::new());
     for name in [LEAF_CERTIFICATE, CA_KEY].into_iter().chain(key) {
         if object["data"].get(name).is_some() && name != LEAF_PRIVATE_KEY {
             data.insert(name.to_owned(), STANDARD.encode(certificates(&secret.text(name))).into());
+            names.push(name);
         }
     }
     kept["data"] = data.into();
@@ -170,18 +175,36 @@ fn secret(object: &Value, key: Option<&str>, kept: &mut Value) {
         let fits = Pair::of(&secret).is_ok_and(|pair| pair.fits);
         kept["metadata"]["annotations"][KEY_FITS] = fits.to_string().into();
     }
-    kept["metadata"]["managedFields"] = writers_of(object, LEAF_CERTIFICATE);
+    kept["metadata"]["managedFields"] = writers_of(object, &names);
 }
 
-/// Who wrote a key of a Secret or ConfigMap, and when.
-fn writers_of(object: &Value, key: &str) -> Value {
-    let field = format!("f:{key}");
-    let of_key = |entry: &&Value| entry["fieldsV1"]["f:data"].get(&field).is_some();
-    let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten().filter(of_key);
-    let entries = entries.map(|entry| {
-        let mut entry = fields(entry, &["manager", "operation", "apiVersion", "time", "fieldsType"]);
-        entry["fieldsV1"] = json!({"f:data": {&field: {}}});
-        entry
+/// Who wrote keys of a Secret or ConfigMap, and when.
+fn writers_of(object: &Value, keys: &[&str]) -> Value {
+    let names: Vec<_> = keys.iter().map(|key| format!("f:{key}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    writers(object, |owned| {
+        let data = fields(&owned["f:data"], &names);
+        data.as_object().is_some_and(|data| !data.is_empty()).then(|| json!({"f:data": data}))
+    })
+}
+
+/// Who wrote which parts of a spec, and when.
+fn writers_of_parts(object: &Value) -> Value {
+    writers(object, |owned| {
+        let parts = owned["f:spec"].as_object()?.keys();
+        let parts: Map<_, _> =
+            parts.filter(|part| part.starts_with("f:")).map(|part| (part.clone(), json!({}))).collect();
+        Some(json!({"f:spec": parts}))
+    })
+}
+
+/// Who wrote an object, and when, with what is kept of the fields that each owns.
+fn writers(object: &Value, of: impl Fn(&Value) -> Option<Value>) -> Value {
+    let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+    let entries = entries.filter_map(|entry| {
+        let mut kept = fields(entry, &["manager", "operation", "apiVersion", "time", "fieldsType"]);
+        kept["fieldsV1"] = of(&entry["fieldsV1"])?;
+        Some(kept)
     });
     entries.collect()
 }

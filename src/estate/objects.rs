@@ -1,5 +1,6 @@
 //! What can be asked for in a cluster: kinds, objects by their names, and collections; and where the API server has them.
 
+use crate::cluster::Detail;
 use crate::plane::{Kind, NamespacedName, PlaneKey};
 use crate::text::visible;
 
@@ -114,12 +115,15 @@ pub struct Collection {
     pub labels: String,
     /// Fields that they have, as `--field-selector` takes them; empty for any.
     pub fields: String,
+    /// How much of each object is asked for.
+    pub detail: Detail,
 }
 
 impl Collection {
     pub fn of(resource: impl Into<Resource>, namespace: Option<&str>) -> Self {
         let namespace = namespace.map(str::to_owned);
-        Self { resource: resource.into(), namespace, labels: String::new(), fields: String::new() }
+        let (labels, fields) = (String::new(), String::new());
+        Self { resource: resource.into(), namespace, labels, fields, detail: Detail::Whole }
     }
 
     pub fn labelled(self, labels: &str) -> Self {
@@ -128,6 +132,11 @@ impl Collection {
 
     pub fn with_fields(self, fields: String) -> Self {
         Self { fields, ..self }
+    }
+
+    /// The same without more than their metadata.
+    pub fn metadata(self) -> Self {
+        Self { detail: Detail::Metadata, ..self }
     }
 
     /// Where the API server has it, whatever is chosen of it.

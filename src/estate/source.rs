@@ -97,6 +97,7 @@ impl Source for Cluster {
             kind: what.resource.kind,
             labels: &what.labels,
             fields: &what.fields,
+            detail: what.detail,
         };
         let made = self.collection(&list, |object: Value| make(&object)).await;
         Ok(unavailable(made)?.into_iter().flatten().collect())

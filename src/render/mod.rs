@@ -12,6 +12,7 @@ pub mod report;
 pub mod sarif;
 pub mod snippet;
 pub mod status;
+pub mod timeline;
 pub mod verdicts;
 pub mod watch;
 

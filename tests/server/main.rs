@@ -50,6 +50,7 @@ mod recorded;
 mod rotation;
 mod store;
 mod terminal;
+mod timeline;
 mod unlisted;
 mod validate;
 mod verdicts;
@@ -77,6 +78,7 @@ const STORIES: &[&[Story]] = &[
     helm::STORIES,
     rotation::STORIES,
     agents::STORIES,
+    timeline::STORIES,
     bootstrap::STORIES,
     diagnosis::STORIES,
     double::STORIES,

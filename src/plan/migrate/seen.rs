@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::cluster::{Agent, Cluster, Detail, Error, ListOf, Namespaces, labelled};
+use crate::cluster::{Agent, Cluster, Detail, Error, ListOf, Namespaces};
 use crate::estate::{self, AgentFacts, of_agents, running_release};
 use crate::gateway::{GatewayUrl, plane_types};
 use crate::plane::{DEFAULT_KIND, Kind, NamespacedName, Plane, PlaneKey, Release};
@@ -161,8 +161,10 @@ async fn pending_releases(build: &Cluster, agents: impl Iterator<Item = &AgentFa
         let path = format!("/api/v1/namespaces/{}/secrets", release.namespace);
         let labels = format!("owner=helm,name={},status=pending-upgrade", release.name);
         // What the release holds is nobody's concern here.
-        let found = build.fetch(&labelled(&path, &labels), Detail::MetadataList).await.unwrap_or_default();
-        if found["items"].as_array().is_some_and(|items| !items.is_empty()) {
+        let detail = Detail::Metadata;
+        let list = ListOf { path: &path, api_version: "v1", kind: "Secret", labels: &labels, fields: "", detail };
+        let found = build.collection(&list, |_: Value| ()).await.unwrap_or_default();
+        if !found.is_empty() {
             pending.push(release);
         }
     }
@@ -210,7 +212,7 @@ fn of_kind(mut object: Value, api_version: &str, kind: &str) -> Value {
 
 async fn referrers(control: &Cluster, api_version: &str, kind: &str, plural: &str) -> Result<Vec<Value>, Error> {
     let path = format!("/apis/{api_version}/{plural}");
-    let list = ListOf { path: &path, api_version, kind, labels: "", fields: "" };
+    let list = ListOf { path: &path, api_version, kind, labels: "", fields: "", detail: Detail::Whole };
     control.collection(&list, |object: Value| object).await
 }
 

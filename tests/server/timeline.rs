@@ -1,0 +1,127 @@
+//! The timeline of a plane marks the change that broke its connection: ten of doctor's faults, each put into a plane that
+//! is connected.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::estate::{DEPLOYMENT, Estate, NAMESPACE};
+use super::patient::*;
+
+stories!(
+    Go:
+        the_change_that_broke_a_connection_is_marked;
+);
+
+/// How long the double has to report a loss.
+const SOON: Duration = Duration::from_secs(20);
+/// Of ten faults so many are found at least.
+const FOUND: usize = 9;
+
+const AGENT: &str = "Deployment openchoreo-build-plane/cluster-agent-buildplane";
+const SECRET: &str = "Secret openchoreo-build-plane/cluster-agent-tls";
+const ITSELF: &str = "ClusterBuildPlane sick";
+const NO_CA: &str = "clientCA of ClusterBuildPlane sick";
+const NO_AGENT: &str = "agent of planeID sick in the namespace openchoreo-build-plane";
+
+/// A fault, what puts it into the estate, and the object and the type of the change.
+type Fault = (&'static str, fn(&Estate), &'static str, &'static str);
+
+static FAULTS: [Fault; 10] = [
+    ("clientCA is empty", |at| client_ca(at, json!({})), NO_CA, "missing"),
+    ("the CA's Secret is missing", |at| in_secret(at, "none", "ca.crt"), ITSELF, "written"),
+    ("another CA", |at| value(at, &file(at, "other/ca.crt")), ITSELF, "written"),
+    ("another planeID in the plane", |at| spec(at, json!({"planeID": "moved"})), ITSELF, "written"),
+    ("another planeID: Helm's planeId", |at| at.deploy("default", "--x=y"), AGENT, "written"),
+    ("scaled to zero", scaled_to_zero, AGENT, "written"),
+    ("an agent that crashes", |at| image(at, "crashes"), AGENT, "written"),
+    ("an expired certificate", |at| with_new_pods(at, just_ended), SECRET, "written"),
+    ("the agent's Secret is missing", |at| with_new_pods(at, without_secret), SECRET, "missing"),
+    ("no agent", without_agent, NO_AGENT, "missing"),
+];
+
+/// Changes something, and has the pods replaced as a drained node does: an agent reads its Secret when it starts.
+fn with_new_pods(at: &Estate, change: fn(&Estate)) {
+    change(at);
+    let pods = at.build.api().get(&at.pods_path()).unwrap();
+    for pod in pods["items"].as_array().unwrap() {
+        at.build.api().delete(&format!("{}/{}", at.pods_path(), pod["metadata"]["name"].as_str().unwrap()));
+    }
+}
+
+fn timeline(at: &Estate) -> Value {
+    run(at, "timeline", &["-o", "json"]).expect(0).json()
+}
+
+fn marked(told: &Value) -> Vec<&Value> {
+    told["entries"].as_array().unwrap().iter().filter(|entry| entry["lastBeforeLoss"] == true).collect()
+}
+
+/// What is wrong with the timeline of a fault.
+fn find(at: &Estate, (name, inject, object, what): Fault) -> Option<String> {
+    be_well(at, name);
+    run(at, "wait", &["--for", "connected", "--timeout", "60s"]).expect(0);
+    let told = timeline(at);
+    assert!(told["lost"].is_null() && marked(&told).is_empty(), "before {name}: {told:#}");
+    // What healed it was written in other seconds than the fault.
+    std::thread::sleep(Duration::from_millis(1100));
+    let before = Timestamp::from_second(Timestamp::now().as_second()).unwrap();
+    inject(at);
+    let deadline = Instant::now() + SOON;
+    while timeline(at)["state"] != "Disconnected" {
+        assert!(Instant::now() < deadline, "{name}: no loss was reported");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let told = timeline(at);
+    let is_right = |entry: &Value| {
+        let time = entry["time"].as_str().map(|time| time.parse::<Timestamp>().unwrap());
+        entry["object"] == object && entry["type"] == what && time.is_none_or(|time| time >= before)
+    };
+    run(at, "dump", &["-o", "dump.yaml", "--force"]).expect(0);
+    let dumped = at.control.run(&["timeline", "cbp/sick", "-f", "dump.yaml", "-o", "json"]).json();
+    let losses = told["entries"].as_array().unwrap().iter().filter(|entry| entry["loss"] == true).count();
+    let is_found = |told: &Value| matches!(marked(told).as_slice(), [only] if is_right(only));
+    let is_found = losses == 1 && is_found(&told) && is_found(&dumped);
+    let in_dump = || at.control.run(&["timeline", "cbp/sick", "-f", "dump.yaml"]).stdout;
+    (!is_found).then(|| format!("{name}:\n{}by its dump:\n{}", run(at, "timeline", &[]).stdout, in_dump()))
+}
+
+/// Makes a revision of a Helm release and an event about the agent, and fails where the timeline lacks them, or asks for
+/// what the release holds.
+fn releases_and_events_are_told(at: &Estate) {
+    let metadata = |name: &str, labels: Value| json!({"namespace": NAMESPACE, "name": name, "labels": labels});
+    let labels = json!({"owner": "helm", "name": "build", "version": "7", "status": "deployed"});
+    let release = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "helm.sh/release.v1", "stringData": {"release": "HELD"},
+        "metadata": metadata("sh.helm.release.v1.build.v7", labels),
+    });
+    let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let event = json!({
+        "apiVersion": "v1", "kind": "Event", "metadata": metadata("scaled", json!({})), "type": "Normal",
+        "involvedObject": {"kind": "Deployment", "namespace": NAMESPACE, "name": DEPLOYMENT},
+        "reason": "ScalingReplicaSet", "message": "Scaled up", "count": 2, "lastTimestamp": time,
+        "source": {"component": "deployment-controller"},
+    });
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": [release, event]});
+    at.build.kubectl(&["create", "-f", "-"], &list.to_string());
+    let told = timeline(at);
+    let of = |what: &str| {
+        let entry = told["entries"].as_array().unwrap().iter().find(|entry| entry["type"] == what).unwrap();
+        ["cluster", "object", "text", "by"].map(|field| entry[field].as_str().unwrap())
+    };
+    let release = ["plane", "Helm release openchoreo-build-plane/build", "revision 7 (deployed)", "kubectl-create"];
+    assert_eq!(of("release"), release);
+    assert_eq!(of("event"), ["plane", AGENT, "ScalingReplicaSet: Scaled up (2 times)", "deployment-controller"]);
+    let requests = run(at, "timeline", &["-v"]).stderr;
+    let secrets = requests.lines().filter(|line| line.contains("/secrets?")).collect::<Vec<_>>();
+    assert!(secrets.len() == 2 && secrets.iter().all(|line| line.contains("helm")), "{requests}");
+}
+
+fn the_change_that_broke_a_connection_is_marked() {
+    let at = well();
+    releases_and_events_are_told(&at);
+    let missed: Vec<_> = FAULTS.into_iter().filter_map(|fault| find(&at, fault)).collect();
+    missed.iter().for_each(|told| println!("not marked: {told}"));
+    assert!(FAULTS.len() - missed.len() >= FOUND, "{} of {} are not marked", missed.len(), FAULTS.len());
+}
