@@ -471,6 +471,6 @@ fn a_plugin_of_kubectl_names_itself_so() {
     let help = said(&["get", "-h"]);
     assert!(help.contains("Usage: kubectl choreoctl get ") && help.contains("\n  kubectl choreoctl get planes -A"));
     assert!(help.contains("kubectl get cbp -o yaml | kubectl choreoctl get -f -"), "{help}");
-    assert!(said(&["status"]).contains("`kubectl choreoctl doctor NAME`"));
+    assert!(said(&["health"]).contains("`kubectl choreoctl status`"));
     assert!(said(&["validate"]).contains("hint: kubectl choreoctl validate FILE"));
 }
