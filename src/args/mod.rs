@@ -18,7 +18,9 @@ pub use namespaces::{NamespaceArgs, NamespacesArgs, namespace};
 pub use planes::{ChoiceArgs, NamedArgs, NotInFiles, PlaneArgs, PlanesArgs, WordsError, same_namespace};
 pub use session::{GlobalArgs, Session};
 pub use spec::{CaArgs, NotCa, SpecArgs, plane_id, read_ca, read_cas};
-pub use write::{ChangeArgs, KeyArgs, NewFilesArgs, ObjectFormat, OutputArgs, TextFormat, ValidityArgs, WriteArgs};
+pub use write::{
+    ChangeArgs, ChartArgs, KeyArgs, NewFilesArgs, ObjectFormat, OutputArgs, TextFormat, ValidityArgs, WriteArgs,
+};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -47,6 +47,26 @@ pub struct ChangeArgs {
     pub yes: bool,
 }
 
+/// The chart of an agent, and whether Helm is run.
+#[derive(Args, Clone, Debug)]
+pub struct ChartArgs {
+    /// Run helm, which must be on the PATH
+    #[arg(long)]
+    pub install: bool,
+
+    /// Chart that is installed [default: that of the plane's kind]
+    #[arg(long, value_name = "CHART")]
+    pub chart: Option<String>,
+
+    /// Version of the chart [default: 0.17.0 or 1.2.3, as the control plane's release has the kind]
+    #[arg(long, value_name = "VERSION")]
+    pub chart_version: Option<String>,
+
+    /// File of further Helm values, such as a data plane's host name (can be repeated)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub values: Vec<PathBuf>,
+}
+
 /// How planes are written.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct WriteArgs {

@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueHint};
 
 use crate::args::{
-    CaArgs, ChangeArgs, ControlArgs, KeyArgs, OutputArgs, PlaneArgs, PlaneClusterArgs, Session, SpecArgs, TextFormat,
-    read_cas, read_manifests,
+    CaArgs, ChangeArgs, ChartArgs, ControlArgs, KeyArgs, OutputArgs, PlaneArgs, PlaneClusterArgs, Session, SpecArgs,
+    TextFormat, read_cas, read_manifests,
 };
 use crate::commands::manifests::check_manifest;
 use crate::gateway::GatewayUrl;
@@ -71,21 +71,8 @@ pub struct Args {
     #[arg(long)]
     pub force: bool,
 
-    /// Run helm, which must be on the PATH
-    #[arg(long)]
-    pub install: bool,
-
-    /// Chart that is installed [default: that of the plane's kind]
-    #[arg(long, value_name = "CHART")]
-    pub chart: Option<String>,
-
-    /// Version of the chart [default: 0.17.0 or 1.2.3, as the control plane's release has the kind]
-    #[arg(long, value_name = "VERSION")]
-    pub chart_version: Option<String>,
-
-    /// File of further Helm values, such as a data plane's host name (can be repeated)
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub values: Vec<PathBuf>,
+    #[command(flatten)]
+    pub chart: ChartArgs,
 
     /// Wait until the agent is connected, and authorized for this plane; so does --install
     #[arg(long)]
@@ -218,7 +205,7 @@ pub fn planned(args: &Args, plane: Plane, release: Release, given: Option<Given>
         authority: None,
         pair: None,
         force: args.force,
-        install: args.install,
+        install: args.chart.install,
         values: None,
         dry_run: args.change.dry_run,
         limit: session.patience(),

@@ -20,7 +20,7 @@ use crate::text::{shell_quoted, shown, visible};
 pub fn write(args: &Args, planes: &[Plane], session: &Session) -> anyhow::Result<Exit> {
     let needs_cluster = [
         (args.out_dir.is_none(), "without --out-dir it"),
-        (args.install, "--install"),
+        (args.chart.install, "--install"),
         (args.wait, "--wait"),
         (args.change.dry_run == DryRun::Server, "--dry-run server"),
         (args.agent_certificate == Some(AgentCertificate::Existing), "--agent-certificate existing"),
@@ -158,8 +158,8 @@ fn readme(args: &Args, plane: &Plane, made: &Files) -> String {
 {url}
 {life}
 ",
-        chart = shell_quoted(args.chart.as_deref().unwrap_or(family.chart)),
-        version = shell_quoted(args.chart_version.as_deref().unwrap_or(plane.kind.release().chart_version())),
+        chart = shell_quoted(args.chart.chart.as_deref().unwrap_or(family.chart)),
+        version = shell_quoted(args.chart.chart_version.as_deref().unwrap_or(plane.kind.release().chart_version())),
     )
 }
 

@@ -131,7 +131,7 @@ impl Run<'_> {
         self.values(&made)?;
         self.helm(&made).await?;
         let name = self.plan.plane.key().words();
-        if self.plan.dry_run.stores() && (self.args.install || self.args.wait) {
+        if self.plan.dry_run.stores() && (self.args.chart.install || self.args.wait) {
             return plan::authorized(
                 self.clusters,
                 &self.plan,
@@ -171,7 +171,7 @@ impl Run<'_> {
     async fn helm(&mut self, made: &Made) -> anyhow::Result<()> {
         plan::begin("helm", &mut self.steps);
         let helm = self.helm_command(made);
-        if !self.args.install {
+        if !self.args.chart.install {
             self.steps.tell("helm", Status::Skipped, &format!("run: {}", helm.line()));
             return Ok(());
         }
@@ -193,7 +193,7 @@ impl Run<'_> {
     }
 
     fn chart_version(&self) -> &str {
-        self.args.chart_version.as_deref().unwrap_or(self.plan.release.chart_version())
+        self.args.chart.chart_version.as_deref().unwrap_or(self.plan.release.chart_version())
     }
 
     /// The command that installs the agent.
@@ -202,12 +202,12 @@ impl Run<'_> {
         let helm = Helm::upgrade(
             plan.plane.kind.family,
             made.release.as_deref(),
-            args.chart.as_deref().unwrap_or(plan.plane.kind.family.chart),
+            args.chart.chart.as_deref().unwrap_or(plan.plane.kind.family.chart),
             self.chart_version(),
             &plan.build_namespace,
         );
         // What choreoctl sets comes last, and wins.
-        let values = args.values.iter().map(|path| ["--values".to_owned(), path.to_string_lossy().into_owned()]);
+        let values = args.chart.values.iter().map(|path| ["--values".to_owned(), path.to_string_lossy().into_owned()]);
         let mut words: Vec<_> = values.flatten().collect();
         match &self.folder {
             Some(folder) => words.extend(["--values".into(), folder.join(VALUES).to_string_lossy().into_owned()]),

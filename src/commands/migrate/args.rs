@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, ValueEnum as _, ValueHint};
 
-use crate::args::{ChangeArgs, ControlArgs, NamespaceArgs, PlaneClusterArgs, TextFormat};
+use crate::args::{ChangeArgs, ChartArgs, ControlArgs, NamespaceArgs, PlaneClusterArgs, TextFormat};
 use crate::gateway::GatewayUrl;
 use crate::manifest::Input;
 use crate::plan::migrate::Stage;
@@ -106,21 +106,8 @@ pub struct Clusters {
     #[arg(long, value_name = "URL", value_parser = GatewayUrl::of_agent)]
     pub gateway_url: Option<GatewayUrl>,
 
-    /// Run helm, which must be on the PATH
-    #[arg(long)]
-    pub install: bool,
-
-    /// Chart of the workflow plane's agent [default: OpenChoreo's]
-    #[arg(long, value_name = "CHART")]
-    pub chart: Option<String>,
-
-    /// Version of the chart [default: 1.2.3]
-    #[arg(long, value_name = "VERSION")]
-    pub chart_version: Option<String>,
-
-    /// File of further Helm values (can be repeated)
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub values: Vec<PathBuf>,
+    #[command(flatten)]
+    pub chart: ChartArgs,
 
     #[command(flatten)]
     pub control: ControlArgs,

@@ -247,7 +247,7 @@ impl Run<'_> {
             return Ok(false);
         }
         // Once the gateway is replaced, agents wait for every second that a question takes.
-        let swaps = prepared.swaps.iter().filter(|swap| !swap.is_done && self.args.clusters.install).count();
+        let swaps = prepared.swaps.iter().filter(|swap| !swap.is_done && self.args.clusters.chart.install).count();
         let agents = if swaps == 0 { String::new() } else { format!(" and replace {}", count(swaps, "agent")) };
         let what =
             format!("migrate {}{agents} once the control plane is upgraded", count(prepared.changes.len(), "plane"));
@@ -284,15 +284,15 @@ impl Run<'_> {
         let Args { clusters, change, .. } = self.args;
         let swaps = &known.prepared.swaps;
         let pending: Vec<_> = swaps.iter().filter(|swap| !swap.is_done).collect();
-        self.write(&known, true, if clusters.install { &pending } else { &[] }).await?;
-        self.steps.unfinished(change.dry_run.stores() && clusters.install && !pending.is_empty());
+        self.write(&known, true, if clusters.chart.install { &pending } else { &[] }).await?;
+        self.steps.unfinished(change.dry_run.stores() && clusters.chart.install && !pending.is_empty());
         for swap in swaps {
             self.steps.begin("helm", "the agent's chart");
             let name = visible(&swap.agent.name.to_string()).into_owned();
             let helm = self.helm(swap)?;
             if swap.is_done {
                 self.steps.tell("helm", Status::Found, &format!("the agent {name} is of v1.0 or later"));
-            } else if clusters.install {
+            } else if clusters.chart.install {
                 if change.dry_run.stores() {
                     // It may have got another certificate since the first look.
                     self.folder.write(&values_file(swap), &to_yaml(&swap.values)?)?;
@@ -305,13 +305,14 @@ impl Run<'_> {
             } else {
                 self.steps.tell("helm", Status::Skipped, &format!("run: {}", helm.line()));
             }
-            let Some(build) = self.build.filter(|_| change.dry_run.stores() && (swap.is_done || clusters.install))
-            else {
-                continue;
-            };
+        }
+        // All are replaced before the first one is awaited: until then each is refused.
+        if let Some(build) = self.build.filter(|_| change.dry_run.stores()) {
             let both = Clusters { control: self.control, build: &build.cluster };
-            connected(both, swap, !swap.is_done, deadline(change.timeout), &mut self.steps).await?;
-            self.awaited.extend(swap.agent.plane_id.clone());
+            for swap in swaps.iter().filter(|swap| swap.is_done || clusters.chart.install) {
+                connected(both, swap, !swap.is_done, deadline(change.timeout), &mut self.steps).await?;
+                self.awaited.extend(swap.agent.plane_id.clone());
+            }
         }
         if self.build.is_none() && known.prepared.changes.iter().any(|change| change.old != change.new) {
             let why = "the agents are in the planes' clusters: name each with --plane-context, one after another";
@@ -325,7 +326,7 @@ impl Run<'_> {
         let Args { clusters, .. } = self.args;
         let build = self.build.context("an agent without a cluster")?;
         let family = swap.plane.kind.family;
-        let (chart, version) = (clusters.chart.as_deref(), clusters.chart_version.as_deref());
+        let (chart, version) = (clusters.chart.chart.as_deref(), clusters.chart.chart_version.as_deref());
         let helm = Helm::replace(
             swap.agent.release.as_deref().unwrap_or(family.helm_release),
             chart.unwrap_or(family.chart),
@@ -333,7 +334,7 @@ impl Run<'_> {
             &swap.agent.name.namespace,
         );
         // What choreoctl sets comes last, and wins.
-        let files = clusters.values.iter().cloned().chain([self.folder.file(&values_file(swap))]);
+        let files = clusters.chart.values.iter().cloned().chain([self.folder.file(&values_file(swap))]);
         let words = files.flat_map(|path: PathBuf| ["--values".to_owned(), path.to_string_lossy().into_owned()]);
         Ok(helm.with(words).in_cluster(build.cluster.target()))
     }
