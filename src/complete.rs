@@ -109,6 +109,15 @@ pub fn labels(current: &OsStr) -> Vec<CompletionCandidate> {
     labels.into_iter().map(|label| CompletionCandidate::new(format!("{before}{label}"))).collect()
 }
 
+/// Keys of the planes' labels; those before the last comma stay.
+pub fn label_keys(current: &OsStr) -> Vec<CompletionCandidate> {
+    let (before, word) = last_of_list(current);
+    let (planes, _) = listed(&kinds().0);
+    let keys = planes.iter().flat_map(|plane| plane.labels().keys());
+    let keys: std::collections::BTreeSet<_> = keys.filter(|key| key.starts_with(&word)).collect();
+    keys.into_iter().map(|key| CompletionCandidate::new(format!("{before}{key}"))).collect()
+}
+
 /// States as a filter takes them; those before the last comma, and a `!`, stay.
 pub fn states(current: &OsStr) -> Vec<CompletionCandidate> {
     let (before, word) = last_of_list(current);

@@ -34,7 +34,7 @@ const ORDER: [&str; 22] = [
 ];
 
 /// What stands in one place only, and where.
-const ROOMS: [(&str, &[&str]); 18] = [
+const ROOMS: [(&str, &[&str]); 19] = [
     ("kube::Client", &["cluster"]),
     ("kube::api", &["cluster"]),
     ("kube::runtime", &["cluster"]),
@@ -51,6 +51,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ("kube_cel", &["validate"]),
     ("rayon", &["commands"]),
     ("comfy_table", &["render"]),
+    ("jsonpath_rust", &["render"]),
     ("annotate_snippets", &["render"]),
     ("dialoguer", &["term"]),
 ];

@@ -1,7 +1,12 @@
 //! `choreoctl get`: planes as a table, or as the API server's objects.
 
-use clap::{Args as ClapArgs, ValueEnum};
+use std::ffi::OsStr;
+
+use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
+use clap::error::{ContextKind, ContextValue};
+use clap::{Arg, Args as ClapArgs, Command, ValueEnum};
 use clap_complete::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
+use jiff::Timestamp;
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -11,24 +16,35 @@ use super::watching::watch;
 use crate::args::{ChoiceArgs, Chosen, FromFiles, Lookup, OutputArgs, Session, SnapshotArgs};
 use crate::cluster::{Error, Target};
 use crate::complete;
-use crate::estate::{Files, client_cas};
+use crate::estate::{ClientCa, Files, client_cas};
 use crate::manifest::{json_text, to_yaml};
 use crate::plane::{Plane, PlaneKey, State, StateFilter};
 use crate::render;
-use crate::render::Identity;
-use crate::render::planes::{Row, SortBy};
+use crate::render::custom_columns::CustomColumns;
+use crate::render::describe::computed;
+use crate::render::planes::{LabelColumns, Row, SortBy};
+use crate::render::{Identity, redacted_json};
 use crate::term::Exit;
 use crate::text::{program, visible};
 
 /// Show planes
 ///
 /// As a table, or with -o json and yaml as the API server's own objects. With -f from files, without a cluster.
+///
+/// -o custom-columns=TITLE:PATH,... takes the paths of kubectl, such as .metadata.name or
+/// .status.conditions[?(@.type=="Created")].status. They also read the fields that --computed adds to each object of
+/// -o json and yaml: computed.planeID, and computed.connection with the fields that `describe -o json` has there (state,
+/// connected, connectedAgents, since, lastConnectedTime, lastDisconnectedTime, lastHeartbeatTime, heartbeatAgeSeconds,
+/// message, counts). In a path, .connection.state is short for .computed.connection.state.
 #[derive(ClapArgs, Debug)]
-#[command(mut_arg("output", |format| format.default_value("table")), after_help = "Examples:
+#[command(mut_arg("output", |format| format.value_parser(FormatParser).default_value("table")), after_help = "Examples:
   choreoctl get
   choreoctl get planes -A
   choreoctl get dp -n team -o wide --sort-by state
   choreoctl get --state '!Connected' -o name
+  choreoctl get -L team --show-labels
+  choreoctl get -o custom-columns=NAME:.metadata.name,STATE:.connection.state
+  choreoctl get -o json --computed | jq '.items[].computed.connection.state'
   kubectl get cbp -o yaml | choreoctl get -f -")]
 pub struct Args {
     #[command(flatten)]
@@ -41,6 +57,14 @@ pub struct Args {
     /// Column to sort by; by state the worst come first
     #[arg(long, value_name = "COLUMN", default_value = "name", add = ArgValueCandidates::new(columns))]
     sort_by: SortBy,
+
+    /// Labels to show as columns, joined by commas (can be repeated)
+    #[arg(short = 'L', long, value_name = "KEYS", value_delimiter = ',', conflicts_with = "watch", add = ArgValueCompleter::new(complete::label_keys))]
+    label_columns: Vec<String>,
+
+    /// Show all labels as the last column
+    #[arg(long, conflicts_with = "watch")]
+    show_labels: bool,
 
     /// Leave the table's header out
     #[arg(long)]
@@ -57,17 +81,51 @@ pub struct Args {
     #[arg(long)]
     show_managed_fields: bool,
 
+    /// With -o json and yaml, add state and connection as the field `computed`
+    #[arg(long)]
+    computed: bool,
+
     #[command(flatten)]
     files: SnapshotArgs,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Debug, PartialEq, ValueEnum)]
 enum Format {
     Table,
     Wide,
     Json,
     Yaml,
     Name,
+    #[value(skip)]
+    Custom(CustomColumns),
+}
+
+/// What is before the columns in the format that has some.
+const CUSTOM: &str = "custom-columns=";
+
+/// Reads a format by its name, or with its columns.
+#[derive(Clone, Debug)]
+struct FormatParser;
+
+impl TypedValueParser for FormatParser {
+    type Value = Format;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<Format, clap::Error> {
+        if value.to_str().is_some_and(|text| text.starts_with(CUSTOM)) {
+            let columns = |text: &str| text.trim_start_matches(CUSTOM).parse().map(Format::Custom);
+            return columns.parse_ref(command, arg, value);
+        }
+        EnumValueParser::<Format>::new().parse_ref(command, arg, value).map_err(|mut error| {
+            let names = self.possible_values().into_iter().flatten().map(|value| value.get_name().to_owned());
+            error.insert(ContextKind::ValidValue, ContextValue::Strings(names.collect()));
+            error
+        })
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue>>> {
+        let named = Format::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+        Some(Box::new(named.chain([PossibleValue::new(CUSTOM)])))
+    }
 }
 
 fn columns() -> Vec<CompletionCandidate> {
@@ -81,9 +139,17 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         }
         return watch(args.choice, args.state.unwrap_or_default(), None, None, session).await;
     }
-    match args.output.format {
+    let format = &args.output.format;
+    if (args.show_labels || !args.label_columns.is_empty()) && !matches!(format, Format::Table | Format::Wide) {
+        anyhow::bail!("--show-labels and --label-columns add columns to the table: leave them or -o out");
+    }
+    if args.computed && !matches!(format, Format::Json | Format::Yaml) {
+        anyhow::bail!("--computed adds a field to -o json and yaml; custom columns have it without the flag");
+    }
+    match format {
         Format::Table | Format::Wide | Format::Name => show(&args, session).await,
         Format::Json | Format::Yaml => print(&args, session).await,
+        Format::Custom(columns) => show_columns(&args, columns, session).await,
     }
 }
 
@@ -94,7 +160,7 @@ async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         let cas = client_cas(&Files::control(&snapshot), &snapshot.planes).await;
         let (chosen, missing) = args.choice.in_files(&snapshot.planes)?;
         let wide = args.output.format == Format::Wide;
-        let rows = snapshot.planes.into_iter().zip(cas).map(|(plane, ca)| Row::new(plane, wide.then_some(ca)));
+        let rows = snapshot.planes.into_iter().zip(cas).map(|(plane, ca)| row(args, plane, wide.then_some(ca)));
         (rows.filter(|row| chosen.contains(&row.key)).collect(), snapshot.now, missing, false, Target::default())
     } else {
         let lookup = args.choice.connect(session).await?;
@@ -113,7 +179,7 @@ async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         session.term.print(&names)?;
     } else {
         let asked = Identity { kind: kinds, namespace: args.choice.is_everywhere() };
-        session.term.print(&render::planes::table(&rows, !args.no_headers, asked, now))?;
+        session.term.print(&render::planes::table_with(&rows, !args.no_headers, asked, labels(args), now))?;
         // A script reads the table alone.
         if rows.len() > 1 && !args.no_headers && session.term.shows_output() && !session.term.is_quiet() {
             session.term.line(&render::planes::summary(rows.iter().map(|row| row.state(now))))?;
@@ -138,33 +204,71 @@ fn in_migration(rows: &[Row], target: &Target) -> Option<String> {
     Some(format!("{old} and {new} have the planeID {id}: one plane in migration{more}; next: {next} --out-dir DIR"))
 }
 
+fn labels(args: &Args) -> LabelColumns<'_> {
+    LabelColumns { keys: &args.label_columns, all: args.show_labels }
+}
+
+fn row(args: &Args, plane: Plane, ca: Option<ClientCa>) -> Row {
+    let labels = labels(args).cells(&plane);
+    Row::new(plane, ca).with_chosen(labels)
+}
+
 async fn rows(lookup: &Lookup, args: &Args) -> Result<Chosen<Row>, Error> {
     if args.output.format != Format::Wide {
-        return args.choice.in_cluster(lookup, |plane| Row::new(plane, None)).await;
+        return args.choice.in_cluster(lookup, |plane| row(args, plane, None)).await;
     }
     let (planes, missing) = args.choice.in_cluster(lookup, |plane: Plane| plane).await?;
     let cas = client_cas(&lookup.cluster, &planes).await;
-    Ok((planes.into_iter().zip(cas).map(|(plane, ca)| Row::new(plane, Some(ca))).collect(), missing))
+    Ok((planes.into_iter().zip(cas).map(|(plane, ca)| row(args, plane, Some(ca))).collect(), missing))
 }
 
-/// The planes as the API server has them.
-async fn print(args: &Args, session: &Session) -> anyhow::Result<Exit> {
-    let (mut objects, now, missing) = if args.files.given() {
+/// The planes as the API server has them, the time there, and an error for each that doesn't exist.
+async fn objects(args: &Args, session: &Session) -> anyhow::Result<(Vec<Value>, Timestamp, Vec<anyhow::Error>)> {
+    if args.files.given() {
         let FromFiles { values: objects, snapshot } = args.files.read(&[], &session.term)?;
         let (names, missing) = args.choice.in_files(&snapshot.planes)?;
         let chosen = objects.into_iter().filter(|object| names.contains(&PlaneKey::of_object(object))).collect();
-        (chosen, snapshot.now, missing)
-    } else {
-        let lookup = args.choice.connect(session).await?;
-        let (objects, missing) = args.choice.in_cluster(&lookup, |object: Value| object).await?;
-        (objects, lookup.cluster.now(), missing)
+        return Ok((chosen, snapshot.now, missing));
+    }
+    let lookup = args.choice.connect(session).await?;
+    let (objects, missing) = args.choice.in_cluster(&lookup, |object: Value| object).await?;
+    Ok((objects, lookup.cluster.now(), missing))
+}
+
+/// The planes as a table of the columns that the user chose.
+async fn show_columns(args: &Args, columns: &CustomColumns, session: &Session) -> anyhow::Result<Exit> {
+    let (objects, now, missing) = objects(args, session).await?;
+    let exit = tell_missing(&missing, &session.term);
+    let row = |object: Value| {
+        let plane = Plane::deserialize(&object)?;
+        let cells = columns.row(object, &computed(&plane, now));
+        Ok(Row::new(plane, None).with_chosen(cells))
     };
+    let mut rows = objects.into_iter().map(row).collect::<anyhow::Result<Vec<_>>>()?;
+    rows.retain(|row| keeps(args, row.state(now)));
+    render::planes::sort(&mut rows, args.sort_by, now);
+    if !rows.is_empty() {
+        session.term.print(&columns.table(rows.iter().map(Row::chosen), !args.no_headers))?;
+    } else if exit == Exit::Done {
+        none_found(&session.term);
+    }
+    Ok(exit)
+}
+
+/// The planes as the API server has them, with what is computed where that was asked for.
+async fn print(args: &Args, session: &Session) -> anyhow::Result<Exit> {
+    let (mut objects, now, missing) = objects(args, session).await?;
     let exit = tell_missing(&missing, &session.term);
     if args.state.is_some() {
         objects.retain(|object| Plane::deserialize(object).is_ok_and(|plane| keeps(args, plane.state(now))));
     }
     if !args.show_managed_fields {
         objects.iter_mut().for_each(without_managed_fields);
+    }
+    if args.computed {
+        for object in &mut objects {
+            object["computed"] = redacted_json(computed(&Plane::deserialize(&*object)?, now));
+        }
     }
     let names = args.choice.names()?;
     let result = match objects.as_slice() {
@@ -247,6 +351,24 @@ mod tests {
         assert_eq!(told(&rows), next("", " cbp/a"));
         rows.extend([row("buildplane", Some("m"), "a"), row("buildplane", Some("n"), "a")]);
         assert_eq!(told(&rows), next(", as are 1 more", ""));
+    }
+
+    #[tokio::test]
+    async fn a_flag_needs_the_format_that_it_changes() {
+        for (words, said) in [
+            (&["--show-labels", "-o", "json"][..], "columns to the table"),
+            (&["-L", "a", "-o", "custom-columns=A:.a"], "columns to the table"),
+            (&["--computed"], "-o json and yaml"),
+        ] {
+            let error = run(parse(words).unwrap(), &session()).await.unwrap_err().to_string();
+            assert!(error.contains(said), "{words:?}: {error}");
+        }
+        let error = parse::<Args>(&["-o", "tabel"]).unwrap_err();
+        assert!(error.contains("name, custom-columns=]") && error.contains("'table'"), "{error}");
+        let error = parse::<Args>(&["-o", "custom-columns=A"]).unwrap_err();
+        assert!(error.contains("column `A` must have the form TITLE:PATH"), "{error}");
+        let columns = parse::<Args>(&["-L", "a,b", "-L", "c"]).unwrap().label_columns;
+        assert_eq!(columns, ["a", "b", "c"]);
     }
 
     #[tokio::test]

@@ -215,10 +215,31 @@ fn observability(facts: &Facts) -> String {
     format!("{name}{named} ({exists})")
 }
 
-/// The same as an object.
+/// The connection as an object.
+fn connection_json(plane: &Plane, now: Timestamp) -> Value {
+    let connection = plane.connection();
+    json!({
+        "state": plane.state(now).name(),
+        "connected": connection.map(|connection| connection.connected),
+        "connectedAgents": connection.map(|connection| connection.connected_agents),
+        "since": plane.since(now),
+        "lastConnectedTime": connection.and_then(|connection| connection.last_connected_time),
+        "lastDisconnectedTime": connection.and_then(|connection| connection.last_disconnected_time),
+        "lastHeartbeatTime": connection.and_then(|connection| connection.last_heartbeat_time),
+        "heartbeatAgeSeconds": connection.and_then(|connection| connection.heartbeat_age(now)),
+        "message": connection.and_then(|connection| connection.message.as_deref()),
+        "counts": if plane.kind.scope == Scope::Cluster { "planeID" } else { "plane" },
+    })
+}
+
+/// Returns what is computed of a plane and is not in its object.
+pub fn computed(plane: &Plane, now: Timestamp) -> Value {
+    json!({"planeID": plane.plane_id(), "connection": connection_json(plane, now)})
+}
+
+/// The same page as an object.
 pub fn json(facts: &Facts) -> Value {
     let (plane, now) = (&facts.plane, facts.now);
-    let connection = plane.connection();
     let ca = &facts.client_ca;
     let certificates = ca.certificates().unwrap_or_default();
     let certificates: Vec<_> = certificates
@@ -235,18 +256,7 @@ pub fn json(facts: &Facts) -> Value {
         "displayName": plane.annotation(DISPLAY_NAME),
         "description": plane.annotation(DESCRIPTION),
         "labels": plane.labels(),
-        "connection": {
-            "state": plane.state(now).name(),
-            "connected": connection.map(|connection| connection.connected),
-            "connectedAgents": connection.map(|connection| connection.connected_agents),
-            "since": plane.since(now),
-            "lastConnectedTime": connection.and_then(|connection| connection.last_connected_time),
-            "lastDisconnectedTime": connection.and_then(|connection| connection.last_disconnected_time),
-            "lastHeartbeatTime": connection.and_then(|connection| connection.last_heartbeat_time),
-            "heartbeatAgeSeconds": connection.and_then(|connection| connection.heartbeat_age(now)),
-            "message": connection.and_then(|connection| connection.message.as_deref()),
-            "counts": if plane.kind.scope == Scope::Cluster { "planeID" } else { "plane" },
-        },
+        "connection": connection_json(plane, now),
         "clientCA": {
             "source": ca.source(),
             "certificates": certificates,

@@ -2,6 +2,7 @@
 
 pub mod certificates;
 pub mod checks;
+pub mod custom_columns;
 pub mod describe;
 pub mod diff;
 pub mod forecast;

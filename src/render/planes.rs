@@ -11,6 +11,7 @@ use crate::estate::{Cause, ClientCa};
 use crate::paint;
 use crate::pki::{DefectKind, SOON};
 use crate::plane::{AgentConnection, Plane, PlaneKey, ROTATION, State, age};
+use crate::text::visible;
 
 /// Widest message in a table.
 const MESSAGE: usize = 60;
@@ -108,6 +109,35 @@ pub struct Row {
     deleted: Option<Timestamp>,
     connection: Option<AgentConnection>,
     wide: Option<Box<Wide>>,
+    /// Cells of columns that the user chose.
+    chosen: Vec<String>,
+}
+
+/// Columns of labels, which are the last ones of the table.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LabelColumns<'a> {
+    /// Labels with a column each.
+    pub keys: &'a [String],
+    /// Whether one more column has all labels.
+    pub all: bool,
+}
+
+impl LabelColumns<'_> {
+    /// Returns a plane's cells.
+    pub fn cells(self, plane: &Plane) -> Vec<String> {
+        let labels = plane.labels();
+        let one = |key: &String| labels.get(key).map_or_else(|| NONE.into(), |value| cell(value));
+        let pair = |(key, value)| format!("{key}={value}");
+        let all = labels.iter().map(pair).collect::<Vec<_>>().join(",");
+        let all = Some(visible(&all).into_owned()).filter(|all| !all.is_empty()).unwrap_or_else(|| NONE.into());
+        self.keys.iter().map(one).chain(self.all.then_some(all)).collect()
+    }
+
+    /// Returns the columns' titles: what kubectl makes of a key, the upper-case part after its prefix.
+    fn titles(self) -> impl Iterator<Item = String> {
+        let title = |key: &String| cell(&key.rsplit('/').next().unwrap_or(key).to_uppercase());
+        self.keys.iter().map(title).chain(self.all.then(|| "LABELS".into()))
+    }
 }
 
 /// The planes of older kinds in a table that have a counterpart there, each with that.
@@ -159,7 +189,18 @@ impl Row {
                 ..connection
             }),
             wide,
+            chosen: Vec::new(),
         }
+    }
+
+    /// Adds the cells of columns that the user chose.
+    pub fn with_chosen(self, chosen: Vec<String>) -> Self {
+        Self { chosen, ..self }
+    }
+
+    /// Returns the cells of columns that the user chose.
+    pub fn chosen(&self) -> &[String] {
+        &self.chosen
     }
 
     pub fn state(&self, now: Timestamp) -> State {
@@ -183,7 +224,8 @@ impl Row {
             Column::Always(_, cell, _) => Some(cell(self, now)),
             Column::Wide(_, cell) => Some(cell(self, self.wide.as_ref()?, now)),
         };
-        identity.cells(&self.key).into_iter().chain(COLUMNS.iter().filter_map(cell)).collect()
+        let cells = identity.cells(&self.key).into_iter().chain(COLUMNS.iter().filter_map(cell));
+        cells.chain(self.chosen.iter().cloned()).collect()
     }
 }
 
@@ -224,6 +266,11 @@ pub fn sort(rows: &mut [Row], by: SortBy, now: Timestamp) {
 
 /// The table. Kind and namespace are shown where rows differ in them, or where several were `asked` for.
 pub fn table(rows: &[Row], headers: bool, asked: Identity, now: Timestamp) -> String {
+    table_with(rows, headers, asked, LabelColumns::default(), now)
+}
+
+/// The same with columns of labels, whose cells the rows have.
+pub fn table_with(rows: &[Row], headers: bool, asked: Identity, labels: LabelColumns, now: Timestamp) -> String {
     let found = Identity::of(rows.iter().map(|row| &row.key));
     let is_namespaced = rows.iter().any(|row| row.key.namespace.is_some());
     let identity =
@@ -233,7 +280,9 @@ pub fn table(rows: &[Row], headers: bool, asked: Identity, now: Timestamp) -> St
         Column::Always(title, ..) => Some(*title),
         Column::Wide(title, _) => wide.then_some(*title),
     };
-    let header: Vec<_> = identity.titles().into_iter().chain(COLUMNS.iter().filter_map(title)).collect();
+    let labels: Vec<_> = labels.titles().collect();
+    let header = identity.titles().into_iter().chain(COLUMNS.iter().filter_map(title));
+    let header: Vec<_> = header.chain(labels.iter().map(String::as_str)).collect();
     columns(headers.then_some(&header), rows.iter().map(|row| row.cells(identity, now)))
 }
 
@@ -320,6 +369,24 @@ shared  shared-id  Connected       2       12s        3d4h   9d
             plain(&summary(rows.iter().map(|row| row.state(now())))),
             str!["6 planes: 1 Connected, 1 Late, 1 Unreported, 1 NeverConnected, 1 Disconnected, 1 Stale"]
         );
+    }
+
+    #[test]
+    fn labels_are_the_last_columns() {
+        let mut plane = planes().remove(4);
+        let labels = [("team", "ci"), ("app.kubernetes.io/name", "\u{1b}[2J")];
+        plane.metadata.labels = Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+        let keys = ["app.kubernetes.io/name", "none"].map(str::to_owned);
+        let labels = LabelColumns { keys: &keys, all: true };
+        let rows = [plane, planes().remove(5)].map(|plane| {
+            let cells = labels.cells(&plane);
+            Row::new(plane, None).with_chosen(cells)
+        });
+        let text = plain(&table_with(&rows, true, Identity::default(), labels, now()));
+        let last = |line: &str| line.split_whitespace().skip(7).map(str::to_owned).collect::<Vec<_>>();
+        let lines: Vec<_> = text.lines().map(last).collect();
+        let all = r"app.kubernetes.io/name=\u{1b}[2J,team=ci";
+        assert_eq!(lines, [["NAME", "NONE", "LABELS"], [r"\u{1b}[2J", NONE, all], [NONE; 3]]);
     }
 
     #[test]

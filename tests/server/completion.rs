@@ -33,6 +33,8 @@ fn names_complete() {
     for (words, found) in [
         (&["get", "-l", "compl"][..], "completed=yes"),
         (&["delete", "-l", "a=b,compl"], "a=b,completed=yes"),
+        (&["get", "-L", "a,compl"], "a,completed"),
+        (&["get", "-o", "cust"], "custom-columns="),
         (&["certs", "inspect", "plane/completed"], "plane/completed-plane"),
         (&["certs", "verify", "--cert", "ag"], "agent"),
         (&["get", "cd"], "cdp"),
