@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::error::{none_found, tell_missing};
 use super::objects::object_name;
 use super::{error_text, remains};
-use crate::args::{ChangeArgs, Lookup, PlaneClusterArgs, PlanesArgs, Session};
+use crate::args::{ChangeArgs, Lookup, OutputArgs, PlaneClusterArgs, PlanesArgs, Session, TextFormat};
 use crate::cluster::{Cluster, Error, Event, Namespaces};
 use crate::doctor::{held, lockout};
 use crate::estate::{Remover, removers};
+use crate::manifest::json_text;
 use crate::plane::{CONTROL_NAMESPACE, DEFAULT_KIND, DryRun, Kind, Plane, Span};
+use crate::render::{PlanesJson, identity_json};
 use crate::term::{Exit, Term, Waiting};
 use crate::text::visible;
 
@@ -24,10 +27,14 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Asks first, and waits until they are gone. A plane is held by its finalizer until the controller has told the
 /// gateway; with either of them down that hangs, and it is said so. What remains in the agent's cluster is printed with
 /// the commands that remove it, exactly with --plane-context.
+///
+/// -o json prints one object at the end: {"dryRun", "planes": [{"name", "kind", "namespace", "deleted", "gone"}]}. deleted
+/// is whether the API server accepted the deletion; gone is null where it was not awaited.
 #[derive(ClapArgs, Debug)]
 #[command(mut_arg("timeout", |timeout| timeout.default_value("0")), after_help = "Examples:
   choreoctl delete shared-builder
-  choreoctl delete -l team=old --yes --timeout 2m")]
+  choreoctl delete -l team=old --yes --timeout 2m
+  choreoctl delete --all --yes -o json")]
 pub struct Args {
     #[command(flatten)]
     which: PlanesArgs,
@@ -44,10 +51,35 @@ pub struct Args {
     change: ChangeArgs,
 
     #[command(flatten)]
+    output: OutputArgs<TextFormat>,
+
+    #[command(flatten)]
     build: PlaneClusterArgs,
 }
 
+/// What became of a plane.
+struct Outcome {
+    plane: Plane,
+    deleted: bool,
+    /// None where that was not awaited.
+    gone: Option<bool>,
+}
+
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
+    let mut outcomes = Vec::new();
+    let result = delete(&args, session, &mut outcomes).await;
+    // What an error leaves undone is reported, too.
+    if args.output.format == TextFormat::Json && (result.is_ok() || !outcomes.is_empty()) {
+        let before = vec![("dryRun", json!(!args.change.dry_run.stores()))];
+        let json = |outcome: &Outcome| {
+            identity_json(&outcome.plane.key(), json!({"deleted": outcome.deleted, "gone": outcome.gone}))
+        };
+        session.term.line(&json_text(&PlanesJson { before, planes: &outcomes, json })?)?;
+    }
+    result
+}
+
+async fn delete(args: &Args, session: &Session, outcomes: &mut Vec<Outcome>) -> anyhow::Result<Exit> {
     let Session { term, .. } = session;
     let lookup = args.which.look(session.connect_to_write().await?, true).await?;
     let cluster = &lookup.cluster;
@@ -80,10 +112,10 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         };
         term.confirm(&format!("delete {what} in {}", cluster.target().title()), args.change.yes)?;
     }
-    let mut deleted = Vec::new();
-    for plane in planes {
+    outcomes.extend(planes.into_iter().map(|plane| Outcome { plane, deleted: false, gone: None }));
+    for Outcome { plane, deleted, .. } in outcomes.iter_mut() {
         if args.change.dry_run != DryRun::Client {
-            match cluster.delete(&plane, args.change.dry_run).await {
+            match cluster.delete(plane, args.change.dry_run).await {
                 Ok(()) => {}
                 Err(Error::NotFound { .. }) if args.ignore_not_found => continue,
                 Err(error @ Error::NotFound { .. }) => {
@@ -94,21 +126,28 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
                 Err(error) => return Err(error.into()),
             }
         }
-        term.line(&format!("{} deleted{}", object_name(&plane.key()), args.change.dry_run.suffix()))?;
-        deleted.push(plane);
+        *deleted = true;
+        if args.output.format == TextFormat::Text {
+            term.line(&format!("{} deleted{}", object_name(&plane.key()), args.change.dry_run.suffix()))?;
+        }
     }
-    if !deleted.is_empty() && !term.is_quiet() {
+    let mut left: Vec<_> = outcomes.iter().filter(|one| one.deleted).map(|one| one.plane.clone()).collect();
+    if !left.is_empty() && !term.is_quiet() {
         let build = build.as_ref().map(|build| &build.cluster);
-        remains::note(cluster, build, &deleted).await.iter().for_each(|told| term.note(told));
+        remains::note(cluster, build, &left).await.iter().for_each(|told| term.note(told));
     }
-    if args.wait && args.change.dry_run == DryRun::None && !wait(cluster, deleted, args.change.timeout, term).await? {
-        return Ok(Exit::TimedOut);
+    if !args.wait || !args.change.dry_run.stores() {
+        return Ok(exit);
     }
-    Ok(exit)
+    let in_time = wait(cluster, &mut left, args.change.timeout, term).await?;
+    for one in outcomes.iter_mut().filter(|one| one.deleted) {
+        one.gone = Some(!left.iter().any(|plane| plane.is(&one.plane)));
+    }
+    Ok(if in_time { exit } else { Exit::TimedOut })
 }
 
-/// Waits until these very planes are gone; whether they are in time.
-async fn wait(cluster: &Cluster, mut planes: Vec<Plane>, timeout: Span, term: &Term) -> anyhow::Result<bool> {
+/// Waits until these very planes are gone, and keeps those that are not; whether they are in time.
+async fn wait(cluster: &Cluster, planes: &mut Vec<Plane>, timeout: Span, term: &Term) -> anyhow::Result<bool> {
     let keys = planes.iter().map(Plane::key).collect();
     let mut watch = Lookup::of_keys(cluster.clone(), keys, &Namespaces::Context).watch(None);
     let started = Instant::now();
@@ -139,12 +178,12 @@ async fn wait(cluster: &Cluster, mut planes: Vec<Plane>, timeout: Span, term: &T
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             drop(waiting);
-            term.error(&format!("the time ran out: {}", told(&planes, remover)));
+            term.error(&format!("the time ran out: {}", told(planes, remover)));
             return Ok(false);
         }
         match &mut waiting {
-            Some(waiting) => waiting.remind(&format!("still there: {}", told(&planes, remover))),
-            None if started.elapsed() >= PATIENCE => waiting = Some(term.wait(&told(&planes, remover))),
+            Some(waiting) => waiting.remind(&format!("still there: {}", told(planes, remover))),
+            None if started.elapsed() >= PATIENCE => waiting = Some(term.wait(&told(planes, remover))),
             None => {}
         }
     }

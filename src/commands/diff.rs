@@ -1,25 +1,29 @@
 //! `choreoctl diff`: what apply would change.
 
 use clap::Args as ClapArgs;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::manifests::InputArgs;
 use super::objects::object_name;
 use super::{error_text, warnings};
-use crate::args::Session;
+use crate::args::{OutputArgs, Session, TextFormat};
 use crate::cluster::{Change, comparable};
-use crate::manifest::to_yaml;
+use crate::manifest::{json_text, to_yaml};
 use crate::plane::{DryRun, PlaneKey};
-use crate::render;
+use crate::render::{self, PlanesJson, identity_json};
 use crate::secrets::redacted;
 use crate::term::Exit;
 
 /// Show what apply would change
 ///
 /// Exits 0 when nothing would change, 1 when something would, and 2 when that can't be told.
+///
+/// -o json prints one object: {"planes": [{"name", "kind", "namespace", "change", "diff"}]}. change is created, configured
+/// or unchanged, and diff the unified text, null where nothing would change. What can't be compared is an error only.
 #[derive(ClapArgs, Debug)]
-#[command(after_help = "Example:
-  choreoctl diff -f planes.yaml")]
+#[command(after_help = "Examples:
+  choreoctl diff -f planes.yaml
+  choreoctl diff -f planes.yaml -o json | jq -r '.planes[] | select(.diff) | .name'")]
 pub struct Args {
     #[command(flatten)]
     inputs: InputArgs,
@@ -27,6 +31,9 @@ pub struct Args {
     /// Show it as if fields were taken over from other managers
     #[arg(long)]
     force_conflicts: bool,
+
+    #[command(flatten)]
+    output: OutputArgs<TextFormat>,
 }
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
@@ -36,6 +43,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let manifests = read.planes;
     warnings::of_lockout(&cluster, &manifests, &session.term).await;
     let mut exit = Exit::Done;
+    let mut compared = Vec::new();
     for manifest in &manifests {
         let key = PlaneKey::of_object(manifest);
         let title = object_name(&key);
@@ -52,14 +60,26 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
                 continue;
             }
         };
-        if applied.change == Change::Unchanged {
-            continue;
+        let diff = if applied.change == Change::Unchanged {
+            None
+        } else {
+            exit = exit.and(Exit::No);
+            let before = applied.before.as_ref().map(text).transpose()?.unwrap_or_default();
+            let after = text(&applied.after)?;
+            let from = if applied.before.is_some() { format!("{title} (in the cluster)") } else { "/dev/null".into() };
+            Some(render::diff::unified(&before, &after, &from, &format!("{title} (to be applied)")))
+        };
+        match (args.output.format, diff) {
+            (TextFormat::Json, diff) => {
+                let fields = json!({"change": applied.change.word(), "diff": diff.as_deref().map(render::plain)});
+                compared.push(identity_json(&key, fields));
+            }
+            (TextFormat::Text, Some(diff)) => session.term.print(&diff)?,
+            (TextFormat::Text, None) => {}
         }
-        exit = exit.and(Exit::No);
-        let before = applied.before.as_ref().map(text).transpose()?.unwrap_or_default();
-        let after = text(&applied.after)?;
-        let from = if applied.before.is_some() { format!("{title} (in the cluster)") } else { "/dev/null".into() };
-        session.term.print(&render::diff::unified(&before, &after, &from, &format!("{title} (to be applied)")))?;
+    }
+    if args.output.format == TextFormat::Json {
+        session.term.line(&json_text(&PlanesJson { before: Vec::new(), planes: &compared, json: Value::clone })?)?;
     }
     Ok(exit)
 }

@@ -185,8 +185,8 @@ pub fn state(state: State) -> String {
     }
 }
 
-#[cfg(test)]
-pub(crate) fn plain(text: &str) -> String {
+/// Returns a view's text without its colours.
+pub fn plain(text: &str) -> String {
     console::strip_ansi_codes(text).into_owned()
 }
 

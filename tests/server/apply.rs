@@ -145,6 +145,12 @@ fn differences_are_told() {
     let new = at.run_with(&["diff", "-f", "-"], &spec("none").replace("diffed", "diffed-new")).expect(1);
     assert!(new.stdout.starts_with("--- /dev/null"), "{}", new.stdout);
     at.run_with(&["diff", "-f", "-"], "kind: Other\napiVersion: v1\n").expect(2);
+    let both = format!("{}\n---\n{}", spec("none"), spec("none").replace("diffed", "diffed-new"));
+    let told = at.run_with(&["diff", "-f", "-", "-o", "json", "--color", "always"], &both).expect(1).json();
+    let [same, made] = told["planes"].as_array().unwrap().as_slice() else { panic!("{told}") };
+    assert_eq!((&same["change"], &same["diff"]), (&json!("unchanged"), &json!(null)), "{told}");
+    assert_eq!((&made["name"], &made["change"]), (&json!("diffed-new"), &json!("created")), "{told}");
+    assert!(made["diff"].as_str().unwrap().starts_with("--- /dev/null\n+++ "), "{told}");
 }
 
 fn an_existing_plane_is_left_as_it_is() {

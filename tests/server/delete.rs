@@ -11,6 +11,7 @@ use crate::terminal::Terminal;
 stories!(
     Server:
         delete_tells_of_finalizers,
+        delete_in_json_tells_what_is_gone,
         what_a_deleted_plane_leaves_is_told,
         a_question_takes_no_answer_from_before;
 );
@@ -47,6 +48,29 @@ fn delete_tells_of_finalizers() {
     assert!(at.run(&["delete", "-f", &misspelt, "--yes"]).expect(2).stderr.contains("holds no plane"));
     at.run(&["wait", "-f", &misspelt, "--for", "deleted"]).expect(2);
     at.run(&["delete", "-f", &file, "--yes"]).expect(0);
+}
+
+fn delete_in_json_tells_what_is_gone() {
+    let at = &*SHARED;
+    at.plane("json-gone");
+    at.plane("json-held");
+    let held = r#"{"metadata":{"finalizers":["example.com/held"]}}"#;
+    at.kubectl(&["patch", "cbp", "json-held", "--type=merge", "-p", held], "");
+    let delete = |more: &[&str], code: i32| {
+        let words = ["delete", "json-gone", "json-held", "--yes", "-o", "json"];
+        at.run(&[&words[..], more].concat()).expect(code).json()
+    };
+    let plane = |name: &str, gone: serde_json::Value| json!({"name": name, "kind": "ClusterBuildPlane", "namespace": null, "deleted": true, "gone": gone});
+    let planes = |gone: [serde_json::Value; 2]| {
+        let [one, other] = gone;
+        json!([plane("json-gone", one), plane("json-held", other)])
+    };
+    let tried = delete(&["--dry-run", "server"], 0);
+    assert_eq!(tried, json!({"dryRun": true, "planes": planes([json!(null), json!(null)])}));
+    let told = delete(&["--timeout", "2s"], 124);
+    assert_eq!(told, json!({"dryRun": false, "planes": planes([json!(true), json!(false)])}));
+    at.kubectl(&["patch", "cbp", "json-held", "--type=merge", "-p", r#"{"metadata":{"finalizers":[]}}"#], "");
+    assert_eq!(delete(&[], 3), json!({"dryRun": false, "planes": []}));
 }
 
 fn what_a_deleted_plane_leaves_is_told() {

@@ -16,7 +16,9 @@ stories!(
         a_terminal_has_a_summary,
         similar_planes_are_proposed,
         lists_come_in_pages,
-        output_is_kubectls;
+        output_is_kubectls,
+        custom_columns_are_kubectls,
+        computed_fields_are_those_of_describe;
 );
 
 /// The examples and some more, with a plane in every state.
@@ -181,4 +183,74 @@ fn output_is_kubectls() {
         (&version["client"]["version"], version["server"]["version"].as_str().map(|v| v.starts_with('v'))),
         (&json!(env!("CARGO_PKG_VERSION")), Some(true))
     );
+}
+
+/// Each path has the value that kubectl finds for it.
+fn custom_columns_are_kubectls() {
+    let at = &*SHARED;
+    let labels = "example.com/part-of=ci,my-team=a";
+    at.run(&["create", "columns", "--client-ca-file", &at.ca("columns"), "-l", labels]).expect(0);
+    at.connect("columns");
+    let condition = |kind: &str| {
+        let time = "2026-11-22T12:00:00Z";
+        json!({"type": kind, "status": "True", "reason": "R", "message": "m", "lastTransitionTime": time})
+    };
+    let status = json!({"status": {"conditions": [condition("Created"), condition("Ready")]}}).to_string();
+    at.kubectl(&["patch", "cbp", "columns", "--subresource=status", "--type=merge", "-p", &status], "");
+    let paths = [
+        ".metadata.name",
+        "metadata.name",
+        "{.metadata.name}",
+        r".metadata.labels.example\.com/part-of",
+        ".metadata.labels['my-team']",
+        ".metadata.labels.my-team",
+        ".metadata.labels",
+        ".metadata.nothing",
+        ".spec.clusterAgent.nothing.deeper",
+        ".status.agentConnection.connected",
+        ".status.agentConnection.connectedAgents",
+        ".status.conditions[0].type",
+        ".status.conditions[-1].type",
+        ".status.conditions[0:1].type",
+        ".status.conditions[1]",
+        r#".status.conditions[?(@.type=="Ready")].status"#,
+        ".status.conditions[*].type",
+        r#".status.conditions[?(@.type=="None")].status"#,
+    ];
+    for path in paths {
+        let format = format!("custom-columns=A:{path},B:.spec.planeID");
+        let ours = at.run(&["get", "columns", "-o", &format]).expect(0).stdout;
+        let theirs = at.kubectl(&["get", "cbp", "columns", "-o", &format], "").stdout;
+        // kubectl puts one more blank between two columns.
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&ours), words(&theirs), "{path}");
+    }
+    let labels = ["-L", "my-team,example.com/part-of"];
+    let ours = at.run(&[&["get", "columns"][..], &labels].concat()).expect(0).stdout;
+    let theirs = at.kubectl(&[&["get", "cbp", "columns"][..], &labels].concat(), "").stdout;
+    let last = |text: &str| {
+        let two = |line: &str| line.split_whitespace().rev().take(2).map(str::to_owned).collect::<Vec<_>>();
+        text.lines().map(two).collect::<Vec<_>>()
+    };
+    assert_eq!(last(&ours), last(&theirs));
+}
+
+fn computed_fields_are_those_of_describe() {
+    let at = &*SHARED;
+    at.plane("computed");
+    at.connect("computed");
+    let mut computed = at.run(&["get", "computed", "-o", "json", "--computed"]).expect(0).json();
+    let mut described = at.run(&["describe", "computed", "-o", "json"]).expect(0).json()["planes"][0].clone();
+    // It passes between the two.
+    for connection in [&mut computed["computed"]["connection"], &mut described["connection"]] {
+        connection["heartbeatAgeSeconds"].take();
+    }
+    assert_eq!(computed["computed"]["connection"], described["connection"]);
+    assert_eq!(computed["computed"]["connection"]["state"], "Connected");
+    let columns = "custom-columns=ID:.planeID,STATE:.connection.state,AGENTS:.computed.connection.connectedAgents";
+    let table = at.run(&["get", "computed", "-o", columns]).expect(0).stdout;
+    assert!(table.starts_with("ID        STATE      AGENTS\ncomputed  Connected  "), "{table}");
+    // Nothing is asked but the plane.
+    let asked = at.run(&["get", "computed", "-o", "json", "--computed", "-v"]).expect(0).stderr;
+    assert_eq!(asked.matches("/clusterbuildplanes").count(), 1, "{asked}");
 }

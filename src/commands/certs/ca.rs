@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 use jiff::Timestamp;
 
-use super::signer::write;
-use crate::args::{KeyArgs, NewFilesArgs, ValidityArgs};
+use super::signer::write_as;
+use crate::args::{KeyArgs, NewFilesArgs, OutputArgs, TextFormat, ValidityArgs};
 use crate::commands::source::{CA, new_pair};
 use crate::pki;
 use crate::plane::day;
@@ -16,6 +16,8 @@ use crate::text::visible;
 /// Make a CA for agents' client certificates
 ///
 /// Writes ca.crt, which goes into the plane, and ca.key, which only you can read and which stays with you.
+///
+/// -o json prints one object: {"files": [{"path", "private"}], "certificate"}, the certificate as in `certs inspect -o json`.
 #[derive(ClapArgs, Debug)]
 #[command(mut_arg("out_dir", |folder| folder.required(true)), mut_arg("valid_for", |time| time.default_value("5y")), after_help = "Example:
   choreoctl certs ca --out-dir certs")]
@@ -32,6 +34,9 @@ pub struct Args {
 
     #[command(flatten)]
     validity: ValidityArgs,
+
+    #[command(flatten)]
+    output: OutputArgs<TextFormat>,
 }
 
 pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
@@ -42,6 +47,6 @@ pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
     let key = made.key.to_pem();
     let files = new_pair(CA, &made.certificate, &key);
     let about = format!("CA {}, valid until {}", visible(&args.name), day(made.not_after));
-    write(&folder, &files, &args.files, &about, Some(algorithm), term)?;
+    write_as(args.output.format, &folder, &files, &args.files, (&about, algorithm), term)?;
     Ok(Exit::Done)
 }

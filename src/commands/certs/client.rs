@@ -3,8 +3,8 @@
 use clap::{ArgGroup, Args as ClapArgs};
 use jiff::Timestamp;
 
-use super::signer::{SignerArgs, ca_beside, folder_of, write};
-use crate::args::{KeyArgs, NewFilesArgs, ValidityArgs, plane_id};
+use super::signer::{SignerArgs, ca_beside, folder_of, write_as};
+use crate::args::{KeyArgs, NewFilesArgs, OutputArgs, TextFormat, ValidityArgs, plane_id};
 use crate::commands::source::{LEAF, new_pair};
 use crate::pki::{self, PrivateKey};
 use crate::plane::day;
@@ -13,6 +13,8 @@ use crate::term::{Exit, Term};
 /// Make an agent's client certificate
 ///
 /// Writes tls.crt and tls.key: CN = planeID, O = OpenChoreo, for client authentication. It never outlives its CA.
+///
+/// -o json prints one object: {"files": [{"path", "private"}], "certificate"}, the certificate as in `certs inspect -o json`.
 #[derive(ClapArgs, Debug)]
 #[command(mut_arg("out_dir", |folder| folder.help("Folder for the new files [default: that of the CA]")), group = ArgGroup::new("signer").args(["ca_dir", "ca_cert"]).required(true), after_help = "Examples:
   choreoctl certs client --plane-id shared-builder --ca-dir certs
@@ -33,6 +35,9 @@ pub struct Args {
 
     #[command(flatten)]
     validity: ValidityArgs,
+
+    #[command(flatten)]
+    output: OutputArgs<TextFormat>,
 }
 
 pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
@@ -50,7 +55,7 @@ pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
     files.extend(ca_beside(&folder, &certificate_path, &ca));
     let until = day(issued.pair.not_after);
     let about = format!("client certificate of planeID {}, valid until {until}", args.plane_id);
-    write(&folder, &files, &args.files, &about, Some(algorithm), term)?;
+    write_as(args.output.format, &folder, &files, &args.files, (&about, algorithm), term)?;
     if issued.shortened {
         term.warn(&format!("it ends with its CA, at {}, sooner than was asked for", issued.pair.not_after));
     }

@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 use jiff::Timestamp;
+use serde_json::json;
 
-use crate::args::NewFilesArgs;
+use crate::args::{NewFilesArgs, TextFormat};
 use crate::commands::source::{read, read_key};
-use crate::pki::{self, Authority, Bundle, CA_CERTIFICATE, CA_PRIVATE_KEY, Folder, KeyAlgorithm, NewFile};
+use crate::manifest::json_text;
+use crate::pki::{self, Authority, Bundle, CA_CERTIFICATE, CA_PRIVATE_KEY, Certificate, Folder, KeyAlgorithm, NewFile};
+use crate::render;
 use crate::term::Term;
 use crate::text::shown;
 
@@ -86,6 +89,31 @@ pub fn write(
         term.line(&format!("{}: its private key, {}, for you only", shown(&folder.file(name(true))), key.name()))?;
     }
     Ok(())
+}
+
+/// The same, said in a format that scripts read as one object: the files, and the certificate as `certs inspect` has it.
+pub fn write_as(
+    format: TextFormat,
+    folder: &Folder,
+    files: &[NewFile<'_>],
+    args: &NewFilesArgs,
+    (about, key): (&str, KeyAlgorithm),
+    term: &Term,
+) -> anyhow::Result<()> {
+    if format == TextFormat::Text {
+        return write(folder, files, args, about, Some(key), term);
+    }
+    folder.write(files, args.force)?;
+    folder.remarks().iter().for_each(|remark| term.warn(remark));
+    let path = |file: &NewFile<'_>| folder.file(file.name).to_string_lossy().into_owned();
+    let written = files.iter().map(|file| json!({"path": path(file), "private": file.secret}));
+    // Of the files without a key the new certificate is the first.
+    let certificate = files.iter().find(|file| !file.secret).and_then(|file| {
+        let certificate = Certificate::all_in(file.content).into_iter().next()?;
+        Some(render::certificates::object(&path(file), 0, &certificate, Timestamp::now()))
+    });
+    let object = json!({"files": written.collect::<Vec<_>>(), "certificate": certificate});
+    term.line(&json_text(&render::redacted_json(object))?)
 }
 
 #[cfg(test)]
