@@ -39,7 +39,10 @@ const VERBS: [Verb; 29] = [
     ),
     (&["ls", "ps", "planes"], "`choreoctl get` lists planes"),
     (&["show", "inspect", "info"], "`choreoctl describe NAME` shows a plane, `choreoctl certs inspect` certificates"),
-    (&["rm", "remove", "del", "unregister", "destroy"], "`choreoctl delete NAME` deletes a plane"),
+    (
+        &["rm", "remove", "del", "destroy"],
+        "`choreoctl delete NAME` deletes a plane, `choreoctl unregister NAME` also what was registered for it",
+    ),
     (
         &["new", "add"],
         "`choreoctl create NAME` creates a plane, `choreoctl bootstrap NAME` registers a plane with all that it needs",
@@ -49,10 +52,7 @@ const VERBS: [Verb; 29] = [
         "`choreoctl bootstrap NAME` registers a plane: certificates, Secrets, plane and Helm values",
     ),
     (&["install", "deploy"], "`choreoctl bootstrap NAME --install` registers a plane and installs the agent's chart"),
-    (
-        &["uninstall"],
-        "`choreoctl delete NAME` deletes a plane and says what remains in the plane's cluster, with the commands to remove it",
-    ),
+    (&["uninstall"], "`choreoctl unregister NAME --helm` removes a plane, its agent and what was registered for it"),
     (&["upgrade"], "`helm upgrade` upgrades the agent's chart; `choreoctl version` shows the versions in use"),
     (&["rollout", "reload", "reboot"], "`choreoctl restart NAME --plane-context CONTEXT` restarts the agent"),
     (&["rotate", "rollover"], "`choreoctl certs rotate NAME` replaces the CA of a plane"),

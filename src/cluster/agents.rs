@@ -238,6 +238,14 @@ impl StoredSecret {
         self.object.metadata.annotations.as_ref()?.get(CERT_MANAGER).map(String::as_str)
     }
 
+    pub fn uid(&self) -> &str {
+        self.object.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.object.metadata.labels.as_ref()?.get(key).map(String::as_str)
+    }
+
     /// Who wrote a key.
     pub fn writers(&self, key: &str) -> Vec<Writer> {
         writers(&self.object.metadata, &format!("/f:data/f:{key}"))
@@ -482,6 +490,24 @@ impl Cluster {
         let request = http::Request::patch(written(path, dry_run));
         let request = request.header(http::header::CONTENT_TYPE, "application/merge-patch+json");
         self.request(request.body(fields.to_string().into_bytes())).await
+    }
+
+    /// Deletes an object by its path, if it is still the one of this UID. That it is gone already is no error.
+    pub async fn delete_object(&self, path: &str, uid: &str, dry_run: DryRun) -> Result<(), Error> {
+        // With options in the body the API server ignores those in the query, also `dryRun`.
+        let mut options = json!({
+            "apiVersion": "v1", "kind": "DeleteOptions",
+            "propagationPolicy": "Background", "preconditions": {"uid": uid},
+        });
+        if !dry_run.stores() {
+            options["dryRun"] = json!(["All"]);
+        }
+        let request = http::Request::delete(path);
+        let request = request.header(http::header::CONTENT_TYPE, "application/json");
+        match self.request::<Value>(request.body(options.to_string().into_bytes())).await {
+            Ok(_) | Err(Error::NoSource { .. } | Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns the names of all namespaces.

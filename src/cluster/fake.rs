@@ -3,7 +3,7 @@
 //!
 //! Not here: validation, ownership of fields, watches. Those are tested on a real API server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use http::{Method, Request, Response};
@@ -186,12 +186,23 @@ impl State {
         }
         let place = Place::of(uri.path());
         let sent: Value = serde_json::from_slice(body).unwrap_or_default();
-        let stored = !query.contains("dryRun=All");
+        let stored = !query.contains("dryRun=All") && sent["dryRun"].is_null();
         match (method.as_str(), &place.name) {
             _ if self.unserved.contains(&place.plural.as_str()) => {
                 (404, failure(404, "NotFound", "the server could not find the requested resource", "", ""))
             }
             // Discovery.
+            ("GET", None) if uri.path() == "/apis" => {
+                let versions: BTreeSet<_> = self.kinds().map(|(version, ..)| version).collect();
+                let versions = versions.iter().filter_map(|version| version.strip_prefix("/apis/"));
+                let group = |version: &str| json!({"name": version, "versions": [{"groupVersion": version}]});
+                (200, json!({"kind": "APIGroupList", "groups": versions.map(group).collect::<Vec<_>>()}))
+            }
+            ("GET", None) if place.plural.is_empty() && !uri.path().starts_with("/apis/openchoreo.dev/") => {
+                let here = self.kinds().filter(|(version, ..)| version == uri.path());
+                let resource = |(_, plural, kind): (String, String, String)| json!({"name": plural, "kind": kind, "namespaced": true, "verbs": ["list"]});
+                (200, json!({"kind": "APIResourceList", "resources": here.map(resource).collect::<Vec<_>>()}))
+            }
             ("GET", None) if place.plural.is_empty() => {
                 let served = KINDS.iter().filter(|kind| !self.unserved.contains(&kind.plural));
                 let resources = served.map(|kind| json!({"name": kind.plural, "kind": kind.kind, "namespaced": true, "singularName": "", "verbs": []}));
@@ -223,6 +234,15 @@ impl State {
             },
             _ => (405, failure(405, "MethodNotAllowed", "it is not allowed", "", "")),
         }
+    }
+
+    /// The kinds of the namespaced objects that it has: each with its API's path and its plural.
+    fn kinds(&self) -> impl Iterator<Item = (String, String, String)> {
+        let kind = |(path, object): (&String, &Value)| {
+            let (version, _) = path.split_once("/namespaces/")?;
+            Some((version.to_owned(), Place::of(path).plural, object["kind"].as_str()?.to_owned()))
+        };
+        self.objects.iter().filter_map(kind).collect::<BTreeSet<_>>().into_iter()
     }
 
     fn create(&mut self, place: &Place, mut object: Value, stored: bool) -> (u16, Value) {

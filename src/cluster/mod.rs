@@ -6,6 +6,7 @@ mod agents;
 mod apply;
 mod client;
 mod connection;
+mod contents;
 mod error;
 mod explain;
 #[cfg(test)]
@@ -22,12 +23,13 @@ mod watch;
 pub use agents::{Agent, AgentPod, CERT_MANAGER, CONTAINER, LABELS, LET_IN, REVISION, StoredSecret, labelled};
 pub use apply::{Change, comparable};
 pub use connection::{Cluster, Namespaces};
+pub use contents::HELM_RELEASE;
 pub use error::{Cause, Error, Rejection, Unlisted};
 #[cfg(test)]
 pub use fake::Fake;
 pub use fields::{Writer, writers};
 pub use logs::{LogLine, LogRange};
-pub use planes::{Detail, ListOf, Listed, PlaneObject};
+pub use planes::{Detail, ListOf, Listed, MANAGER, PlaneObject};
 pub use rights::{Right, grant};
 pub use soften::soften;
 pub use target::{Options, Target, clusters, contexts, users};

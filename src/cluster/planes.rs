@@ -21,7 +21,7 @@ const PAGE: u32 = 500;
 const MOST_PAGES: usize = 2_000;
 
 /// Who owns the fields that are written here.
-pub(super) const MANAGER: &str = "choreoctl";
+pub const MANAGER: &str = "choreoctl";
 
 /// A path that something is written to, with the manager of the fields.
 pub(super) fn written(path: &str, dry_run: DryRun) -> String {

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 
 use crate::cluster::{Agent, Target};
-use crate::plane::Family;
+use crate::plane::{Family, Span};
 use crate::term::Term;
 use crate::text::shell_quoted;
 
@@ -29,6 +29,14 @@ impl Helm {
     pub fn replace(release: &str, chart: &str, version: &str, namespace: &str) -> Self {
         let words = ["upgrade", "--install", release, "--reset-then-reuse-values", chart, "--version", version];
         Self { words: words.into_iter().chain(["--namespace", namespace]).map(str::to_owned).collect() }
+    }
+
+    /// One that uninstalls a release, and waits until what it had is gone.
+    pub fn uninstall(release: &str, namespace: &str, timeout: Span) -> Self {
+        let words = ["uninstall", release, "--namespace", namespace, "--ignore-not-found", "--wait"];
+        // Helm knows no endless wait.
+        let limit = if timeout.seconds() > 0 { timeout.seconds() } else { 365 * 86_400 };
+        Self { words: words.into_iter().map(str::to_owned).chain([format!("--timeout={limit}s")]).collect() }
     }
 
     /// One of the release of an agent; none where the agent's labels do not name it and its chart's version.
@@ -85,6 +93,9 @@ mod tests {
         };
         let rest = "chart --version 1.2.3 --namespace ns --set 'a=b c' --kube-context 'a b' --kubeconfig=k";
         assert_eq!(line(Some("r")), format!("helm upgrade --install r --reuse-values {rest}"));
+        let line_of = |timeout| Helm::uninstall("a b", "ns", Span::from_seconds(timeout)).line();
+        let uninstall = "helm uninstall 'a b' --namespace ns --ignore-not-found --wait --timeout=";
+        assert_eq!((line_of(60), line_of(0)), (format!("{uninstall}60s"), format!("{uninstall}31536000s")));
         let release = DEFAULT_KIND.family.helm_release;
         assert_eq!(line(None), format!("helm upgrade --install {release} {rest}"));
     }

@@ -21,6 +21,7 @@ pub mod migrate;
 pub mod restart;
 pub mod status;
 pub mod timeline;
+pub mod unregister;
 pub mod validate;
 pub mod version;
 pub mod wait;

@@ -4,47 +4,26 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::{Agent, Cluster, LABELS, Target};
 use crate::estate::{CaPlace, Few};
-use crate::plan::AGENT_SECRETS;
-use crate::plane::{CaSecret, Family, GATEWAY_CA, NamespacedName, Plane};
+use crate::plan::{AGENT_SECRETS, Staying, staying};
+use crate::plane::{Family, GATEWAY_CA, NamespacedName, Plane};
 use crate::text::{shell_quoted, visible};
-
-/// A plane that stays.
-struct Staying {
-    plane_type: &'static str,
-    plane_id: String,
-    secret: Option<CaSecret>,
-}
-
-impl Staying {
-    fn of(plane: &Plane) -> Self {
-        Self {
-            plane_type: plane.kind.family.plane_type,
-            plane_id: plane.plane_id().to_owned(),
-            secret: CaPlace::secret(plane),
-        }
-    }
-}
 
 /// Returns a note on what these planes leave behind, with the commands that remove it; none where other planes use all
 /// of it. The commands are exact where the agents' cluster is given.
 pub async fn note(cluster: &Cluster, build: Option<&Cluster>, deleted: &[Plane]) -> Option<String> {
     let is_deleted = |plane: &Plane| deleted.iter().any(|deleted| deleted.is(plane));
-    let mut staying = Some(Vec::new());
-    let mut families: BTreeMap<_, _> = deleted.iter().map(|plane| (plane.kind.family.plane_type, plane.kind)).collect();
+    let mut kinds: Vec<_> = deleted.iter().map(|plane| plane.kind).collect();
+    let mut known = true;
     if deleted.iter().any(|plane| CaPlace::secret(plane).is_some()) {
         // A CA's Secret may be that of planes of any type.
         match cluster.served_kinds().await {
-            Ok(kinds) => families.extend(kinds.into_iter().map(|kind| (kind.family.plane_type, kind))),
-            Err(_) => staying = None,
+            Ok(served) => kinds.extend(served),
+            Err(_) => known = false,
         }
     }
-    for kind in families.into_values() {
-        let stays = |plane: Plane| (!is_deleted(&plane)).then(|| Staying::of(&plane));
-        // Without the right to list planes it isn't known what they use, and the note says so.
-        let listed = cluster.of_kind(kind).whole_family_as(stays).await.ok();
-        staying =
-            staying.zip(listed).map(|(all, listed)| all.into_iter().chain(listed.into_iter().flatten()).collect());
-    }
+    let stays = |plane: Plane| (!is_deleted(&plane)).then(|| Staying::of(&plane));
+    // Without the right to list planes it isn't known what they use, and the note says so.
+    let staying = if known { staying(cluster, kinds, stays).await.ok() } else { None };
     let agents = match build {
         Some(build) => build.all_agents().await.ok().map(|agents| (build.target(), agents)),
         None => None,
@@ -59,14 +38,12 @@ fn text(
     agents: Option<(&Target, &[Agent])>,
 ) -> Option<String> {
     let known = staying.unwrap_or_default();
-    let ids: BTreeSet<_> = deleted.iter().map(|plane| (plane.kind.family.plane_type, plane.plane_id())).collect();
-    let ids = ids.into_iter().filter(|id| known.iter().all(|plane| (plane.plane_type, &*plane.plane_id) != *id));
-    let families = deleted.iter().map(|plane| plane.kind.family);
-    let families: BTreeMap<_, _> = families.map(|family| (family.plane_type, family)).collect();
-    let ids: Vec<_> = ids.filter_map(|(plane_type, id)| Some((*families.get(plane_type)?, id))).collect();
+    let id = |plane: &'_ Plane| (plane.kind.family.plane_type, plane.plane_id().to_owned());
+    let ids: BTreeMap<_, _> = deleted.iter().map(|plane| (id(plane), (plane.kind.family, plane.plane_id()))).collect();
+    let is_unused = |(family, id): &(&Family, &str)| !known.iter().any(|plane| plane.uses_agents(family, id));
+    let ids: Vec<_> = ids.into_values().filter(is_unused).collect();
     let secrets: BTreeSet<_> = deleted.iter().filter_map(CaPlace::secret).map(|ca| ca.secret).collect();
-    let is_used =
-        |name: &NamespacedName| known.iter().any(|plane| plane.secret.as_ref().is_some_and(|ca| ca.secret == *name));
+    let is_used = |name: &NamespacedName| known.iter().any(|plane| plane.uses_secret(name));
     let secrets: Vec<_> = secrets.into_iter().filter(|name| !is_used(name)).collect();
     let caution = if staying.is_some() { "" } else { ", unless another plane uses it" };
     let mut lines = Vec::new();

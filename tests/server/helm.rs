@@ -114,7 +114,7 @@ fn date_of(forecast: &[(String, String)], reason: &str) -> Option<String> {
 }
 
 /// An estate with cert-manager, and without an agent.
-fn prepared() -> Estate {
+pub fn prepared() -> Estate {
     let at = Estate::start(PLANE);
     at.build.kubectl(&["delete", "deployment", DEPLOYMENT, "-n", NAMESPACE], "");
     at.build.kubectl(&["delete", "secret", SECRET, "-n", NAMESPACE], "");

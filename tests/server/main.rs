@@ -52,6 +52,7 @@ mod store;
 mod terminal;
 mod timeline;
 mod unlisted;
+mod unregister;
 mod validate;
 mod verdicts;
 mod wait;
@@ -76,6 +77,7 @@ const STORIES: &[&[Story]] = &[
     migration::STORIES,
     eras::STORIES,
     helm::STORIES,
+    unregister::STORIES,
     rotation::STORIES,
     agents::STORIES,
     timeline::STORIES,

@@ -14,5 +14,5 @@ mod wish;
 pub(super) use facts::tls_of_existing;
 pub use facts::{Files, offline};
 pub use steps::{Made, authorized, begin, bootstrap, installed};
-pub(super) use wish::CHART_SECRET;
 pub use wish::{AGENT_SECRETS, Bootstrap, CaIn, Given};
+pub(super) use wish::{CHART_SECRET, ca_name, client_ca_secret};

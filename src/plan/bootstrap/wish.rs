@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::gateway::{GatewayUrl, Identity, Question};
 use crate::pki::{Authority, KeyAlgorithm, PemPair};
 use crate::plan::issuer::{AgentCertificate, Issuer};
-use crate::plane::{CaSecret, DEFAULT_KIND, DryRun, NamespacedName, Plane, Release};
+use crate::plane::{CaSecret, DEFAULT_KIND, DryRun, NamespacedName, Plane, PlaneKey, Release};
 
 /// The Secret of an agent's own pair: another one than the chart's cert-manager writes.
 pub const OWN_SECRET: &str = "cluster-agent-own-tls";
@@ -63,6 +63,22 @@ pub struct Bootstrap {
     pub limit: Duration,
 }
 
+/// The name of the Secret that holds the CA of a planeID's agents for cert-manager.
+pub fn ca_name(plane_id: &str) -> String {
+    format!("{plane_id}-agent-ca")
+}
+
+/// The Secret beside the gateway that holds a plane's CA, where one does.
+pub fn client_ca_secret(key: &PlaneKey, namespace: &str) -> NamespacedName {
+    // Planes of several kinds may have one name.
+    let name = match &key.namespace {
+        _ if key.kind == DEFAULT_KIND => format!("{}-client-ca", key.name),
+        None => format!("{}-{}-client-ca", key.kind.kind.to_lowercase(), key.name),
+        Some(namespace) => format!("{}-{namespace}-{}-client-ca", key.kind.kind.to_lowercase(), key.name),
+    };
+    NamespacedName { namespace: namespace.to_owned(), name }
+}
+
 impl Bootstrap {
     /// A name in the agent's namespace.
     pub fn beside(&self, name: &str) -> NamespacedName {
@@ -73,20 +89,13 @@ impl Bootstrap {
     pub fn secret_of(&self, issuer: Issuer) -> NamespacedName {
         match issuer {
             Issuer::Own => self.beside(OWN_SECRET),
-            Issuer::CertManager => self.beside(&format!("{}-agent-ca", self.plane.plane_id())),
+            Issuer::CertManager => self.beside(&ca_name(self.plane.plane_id())),
         }
     }
 
     /// The Secret beside the gateway that holds the plane's CA, where one does.
     pub fn client_ca_secret(&self) -> NamespacedName {
-        // Planes of several kinds may have one name.
-        let key = self.plane.key();
-        let name = match &key.namespace {
-            _ if key.kind == DEFAULT_KIND => format!("{}-client-ca", key.name),
-            None => format!("{}-{}-client-ca", key.kind.kind.to_lowercase(), key.name),
-            Some(namespace) => format!("{}-{namespace}-{}-client-ca", key.kind.kind.to_lowercase(), key.name),
-        };
-        NamespacedName { namespace: self.control_namespace.clone(), name }
+        client_ca_secret(&self.plane.key(), &self.control_namespace)
     }
 
     /// A question to the gateway. `server_ca` is in PEM.

@@ -182,9 +182,16 @@ func (s *site) keepRequest(wanted certificate, text []byte) error {
 	name := fmt.Sprintf("%s-%d", wanted.Metadata.Name, wanted.Status.Revision)
 	body := map[string]any{
 		"apiVersion": "cert-manager.io/v1", "kind": "CertificateRequest",
-		"metadata": map[string]any{"name": name, "annotations": map[string]string{
-			byCertificate: wanted.Metadata.Name, revision: fmt.Sprint(wanted.Status.Revision),
-		}},
+		"metadata": map[string]any{
+			"name": name,
+			"annotations": map[string]string{
+				byCertificate: wanted.Metadata.Name, revision: fmt.Sprint(wanted.Status.Revision),
+			},
+			"ownerReferences": []any{map[string]any{
+				"apiVersion": "cert-manager.io/v1", "kind": "Certificate", "controller": true,
+				"name": wanted.Metadata.Name, "uid": wanted.Metadata.UID,
+			}},
+		},
 	}
 	if err := s.build.call("POST", s.requests, body, nil); err != nil && answered(err) != http.StatusConflict {
 		return err

@@ -1,0 +1,167 @@
+//! `choreoctl unregister`: remove a plane and what was registered for it, in both clusters.
+
+use anyhow::Context as _;
+use clap::Args as ClapArgs;
+
+use super::helm::Helm;
+use super::steps::Steps;
+use super::waiting::deadline;
+use crate::args::{ChangeArgs, ControlArgs, OutputArgs, PlaneArgs, PlaneClusterArgs, Session, TextFormat};
+use crate::doctor::lockout;
+use crate::plan::{self, Clusters, Inventory, Item, Observer as _, Status, Unregister};
+use crate::plane::Side;
+use crate::term::Exit;
+use crate::text::visible;
+
+/// Remove a plane and what was registered for it
+///
+/// The reverse of `bootstrap`: the agent's Helm release, the ConfigMap and the Secrets beside the agent, the namespace if
+/// `bootstrap` created it and nothing else is in it, the plane, and the Secret with its CA in the control plane. It shows
+/// first what is removed and what stays because others use it. Files stay. Run again it continues.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "Examples:
+  choreoctl unregister shared-builder --plane-context build --dry-run client
+  choreoctl unregister shared-builder --plane-context build --helm")]
+pub struct Args {
+    #[command(flatten)]
+    plane: PlaneArgs,
+
+    /// Uninstall the agent's Helm release; otherwise print the command
+    #[arg(long)]
+    helm: bool,
+
+    /// Keep the Secrets that hold a CA
+    #[arg(long)]
+    keep_ca: bool,
+
+    #[command(flatten)]
+    control: ControlArgs,
+
+    #[command(flatten)]
+    build: PlaneClusterArgs,
+
+    #[command(flatten)]
+    output: OutputArgs<TextFormat>,
+
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
+    let term = &session.term;
+    let (control, build, key) = args.build.connect_to_write(&args.plane, session).await?;
+    let clusters = Clusters { control: &control, build: &build.cluster };
+    let plan = Unregister {
+        control_namespace: args.control.control_namespace.clone(),
+        build_namespace: build.namespace(key.kind.family).to_owned(),
+        key,
+        keep_ca: args.keep_ca,
+        helm: args.helm,
+        dry_run: args.change.dry_run,
+        deadline: deadline(args.change.timeout),
+    };
+    let inventory = plan::inventory(clusters, &plan).await?;
+    let titles = [(Side::Control, control.target().title()), (Side::Build, build.cluster.target().title())];
+    term.note(&preview(&inventory, &titles));
+    // Only a remark: what can't be listed is not worth an error.
+    let told = lockout::of_delete(&control, inventory.plane.as_slice()).await;
+    told.iter().flatten().for_each(|told| term.warn(told));
+    if plan.dry_run.stores() {
+        term.confirm(&format!("unregister {}", visible(&plan.key.to_string())), args.change.yes)?;
+    }
+    let mut steps = Steps::new(term, args.output.format);
+    let result = match uninstall(&args, &plan, &inventory, clusters, &mut steps) {
+        Ok(()) => plan::remove(clusters, &plan, &mut steps).await,
+        error => error,
+    };
+    steps.conclude(result)
+}
+
+/// What is removed from which cluster, and what stays.
+fn preview(inventory: &Inventory, titles: &[(Side, String); 2]) -> String {
+    let line = |item: &Item| match &item.stays {
+        None => format!("  {}", item.title),
+        Some(why) => format!("  {}: {why}", item.title),
+    };
+    let part = |verb: &str, stay: bool, (side, title): &(Side, String)| {
+        let lines: Vec<_> = inventory.of(stay).filter(|item| item.side == *side).map(line).collect();
+        (!lines.is_empty()).then(|| format!("this {verb} in {title}:\n{}", lines.join("\n")))
+    };
+    let parts = titles.iter().flat_map(|title| [part("is removed", false, title), part("stays", true, title)]);
+    parts.flatten().collect::<Vec<_>>().join("\n")
+}
+
+/// Uninstalls the agent's Helm release, or says how to.
+fn uninstall(
+    args: &Args,
+    plan: &Unregister,
+    inventory: &Inventory,
+    clusters: Clusters<'_>,
+    steps: &mut Steps<'_>,
+) -> anyhow::Result<()> {
+    steps.begin("helm", "the agent's Helm release");
+    for release in &inventory.releases {
+        let helm = Helm::uninstall(release, &plan.build_namespace, args.change.timeout);
+        let helm = helm.in_cluster(clusters.build.target());
+        if !plan.helm {
+            let told = format!("run: {}, then this again for what it leaves", helm.line());
+            steps.tell("helm", Status::Skipped, &told);
+            continue;
+        }
+        if plan.dry_run.stores() {
+            steps.give_way();
+            helm.run().context("the agent's Helm release was not uninstalled")?;
+        }
+        let told = format!("Helm release {} uninstalled{}", visible(release), plan.dry_run.suffix());
+        steps.tell("helm", Status::Done, &told);
+    }
+    let others = inventory.of(true).filter(|item| item.step == "helm");
+    let others: Vec<_> = if inventory.releases.is_empty() { others.collect() } else { Vec::new() };
+    for Item { title, stays, .. } in &others {
+        let why = stays.as_deref().unwrap_or_default();
+        steps.tell("helm", Status::Skipped, &format!("{title} stays: {why}"));
+    }
+    if others.is_empty() && inventory.releases.is_empty() {
+        steps.tell("helm", Status::Found, "no Helm release of the agent is there");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Fake;
+    use crate::plane::{DEFAULT_KIND, DryRun, PlaneKey};
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn what_goes_and_what_stays_is_shown_by_cluster() {
+        let plane = json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane",
+            "metadata": {"name": "a"}, "spec": {"planeID": "a", "clusterAgent": {"clientCA": {
+                "secretRef": {"namespace": "n", "name": "mine", "key": "ca.crt"}}}}});
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}});
+        let (control, build) = (Fake::of([plane]).cluster(), Fake::of([namespace]).cluster());
+        let plan = Unregister {
+            key: PlaneKey { kind: DEFAULT_KIND, namespace: None, name: "a".into() },
+            control_namespace: "c".into(),
+            build_namespace: "n".into(),
+            keep_ca: false,
+            helm: false,
+            dry_run: DryRun::Client,
+            deadline: None,
+        };
+        let inventory = plan::inventory(Clusters { control: &control, build: &build }, &plan).await.unwrap();
+        let titles = [(Side::Control, "one".to_owned()), (Side::Build, "two".to_owned())];
+        snapbox::assert_data_eq!(
+            preview(&inventory, &titles),
+            snapbox::str![[r#"
+this is removed in one:
+  ClusterBuildPlane a
+this stays in one:
+  Secret n/mine: a registration did not create it
+this stays in two:
+  Namespace n: choreoctl did not create it
+"#]]
+        );
+    }
+}
