@@ -1,5 +1,6 @@
 //! The cluster of a plane's agent, as the configuration keeps it.
 
+use crate::args::Session;
 use crate::cluster::Cluster;
 use crate::config::{self, Config, Place};
 use crate::plane::PlaneKey;
@@ -37,4 +38,22 @@ pub async fn is_remembered(control: &Cluster, key: &PlaneKey, place: &Place) -> 
         fits && known.identity == place.identity && (place.namespace.is_none() || known.namespace == place.namespace)
     };
     Ok(known.and_then(|known| known.place(key)).is_some_and(covers))
+}
+
+/// Forgets the cluster of a plane's agent; in words, where it was known.
+pub async fn forget(session: &Session, control: &Cluster, key: &PlaneKey) -> anyhow::Result<Option<String>> {
+    let mut config = session.config()?;
+    if config.control_planes.is_empty() {
+        return Ok(None);
+    }
+    let identity = control.identity().await;
+    let known = config.control_plane(control.target().context.as_deref(), identity.as_deref())?;
+    let Some(context) = known.filter(|known| known.planes.iter().any(|(known, _)| known == key)) else {
+        return Ok(None);
+    };
+    let context = context.context.clone();
+    config.unset(context.as_deref(), std::slice::from_ref(key));
+    let path = config::path()?;
+    config.write(&path)?;
+    Ok(Some(format!("{} removed from {}", visible(&key.with_word()), shown(&path))))
 }

@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use clap::Args as ClapArgs;
 
 use super::helm::Helm;
+use super::remembered::forget;
 use super::steps::Steps;
 use super::waiting::deadline;
 use crate::args::{ChangeArgs, ControlArgs, OutputArgs, PlaneArgs, PlaneClusterArgs, Session, TextFormat};
@@ -74,7 +75,12 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         Ok(()) => plan::remove(clusters, &plan, &mut steps).await,
         error => error,
     };
-    steps.conclude(result)
+    let exit = steps.conclude(result)?;
+    // Without Helm it is to be run again.
+    if exit == Exit::Done && plan.dry_run.stores() && (plan.helm || inventory.releases.is_empty()) {
+        forget(session, &control, &plan.key).await?.iter().for_each(|told| term.note(told));
+    }
+    Ok(exit)
 }
 
 /// What is removed from which cluster, and what stays.

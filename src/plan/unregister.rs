@@ -298,9 +298,11 @@ impl Look<'_> {
         let owner = metadata["annotations"][HELM_RELEASE].as_str();
         let owner = owner.filter(|name| !beside.leaving.iter().any(|leaving| leaving == name));
         let agent = beside.agents.iter().find(|agent| agent.server_ca.as_deref() == Some(GATEWAY_CA));
-        // One that is registered and not installed yet needs it, too.
-        let is_other =
-            |pair: Pair| self.others.iter().any(|other| pair.leaf().common_name.as_deref() == Some(other.plane_id()));
+        // One that is registered and not installed yet needs it, too. A plane of another family may have the same planeID.
+        let is_other = |pair: Pair| {
+            let name = pair.leaf().common_name.clone().filter(|name| name != self.plane_id);
+            self.others.iter().any(|other| name.as_deref() == Some(other.plane_id()))
+        };
         let other = secrets.iter().find(|secret| Pair::of(secret).is_ok_and(is_other));
         let stays = owner
             .map(|name| format!("Helm release {} has it", visible(name)))
@@ -528,6 +530,10 @@ mod tests {
     #[tokio::test]
     async fn all_that_was_registered_is_removed_and_nothing_in_a_dry_run() {
         let at = estate(&registered());
+        // A plane of another family is independent of it, whatever its planeID.
+        let mut other = plane_object("p", "id", "", jiff::Timestamp::now());
+        other["kind"] = "ClusterDataPlane".into();
+        at.control.put(other);
         for dry_run in [DryRun::Client, DryRun::Server] {
             let mut told = Told::default();
             remove(at.clusters(), &Unregister { dry_run, ..plan() }, &mut told).await.unwrap();

@@ -366,8 +366,14 @@ fn a_person_registers_a_build_plane() {
     terminal.sees("already  contexts");
     terminal.sees("done     agent-secret");
     terminal.sees("the gateway authorizes the agent's certificate");
+    terminal.sees("choreoctl wait boot --for connected");
+    // Its cluster is remembered, and not asked about again.
+    terminal.sees("Do you want to remember the cluster of the agent of cbp/boot?");
+    terminal.types("y\r");
     let (code, screen) = terminal.ends();
-    assert!(code == 0 && screen.contains("choreoctl wait boot --for connected"), "{screen}");
+    assert!(code == 0 && screen.contains("cbp/boot set in "), "{screen}");
+    let config = std::fs::read_to_string(Terminal::config(&at.control)).unwrap();
+    assert!(config.contains(&kubeconfig) && config.contains("name: boot"), "{config}");
 
     // What differs is shown and asked about.
     let other = std::fs::read_to_string(at.control.path().join("old/ca.crt")).unwrap();

@@ -23,6 +23,11 @@ impl Terminal {
         Command::new("script").arg("--version").stdout(Stdio::null()).status().is_ok()
     }
 
+    /// The configuration of the person at the terminal.
+    pub fn config(at: &ControlPlane) -> std::path::PathBuf {
+        at.path().join("choreoctl.yaml")
+    }
+
     /// The binary with these words, which need no quotes.
     pub fn start(at: &ControlPlane, args: &[&str]) -> Self {
         Self::start_after(at, "true", args)
@@ -35,6 +40,7 @@ impl Terminal {
         let mut command = Command::new("script");
         command.args(["-qefc", &line, "/dev/null"]).current_dir(at.path());
         command.env("KUBECONFIG", at.kubeconfig()).env("NO_COLOR", "1").env("TERM", "xterm");
+        command.env("CHOREOCTL_CONFIG", Self::config(at));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let screen = Arc::<Mutex<Vec<u8>>>::default();
         let (mut out, seen) = (child.stdout.take().unwrap(), screen.clone());
