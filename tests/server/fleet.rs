@@ -133,6 +133,13 @@ fn the_status_of_a_fleet_is_one_screen() {
         assert!(screen.contains(words), "no {words} in {screen}");
     }
 
+    if Command::new("jq").arg("--version").output().is_ok() {
+        let told = run(&at, &super::planes::example("fleet.sh")).expect(2).stdout;
+        assert!(told.contains("ClusterDataPlane wrong: ") && told.contains("[agent-trusted]\n  choreoctl "), "{told}");
+    } else {
+        println!("there is no jq: the example for cron is not run");
+    }
+
     // Nothing is asked twice.
     let requests = run(&at, "choreoctl status -v").stderr;
     let asked =
