@@ -9,8 +9,8 @@ fleet=$("${CHOREOCTL:-choreoctl}" status --no-input -o json) || status=$?
 [ -n "$fleet" ] || exit 2
 
 jq --raw-output '.attention[] | "\(.kind) \(.name): \(.message) [\(.rootCause)]\n  \(.hints[0].text // "choreoctl doctor")"' <<<"$fleet"
-soon=$(jq --raw-output --arg end "$(date --utc --date '30 days' +%FT%TZ)" \
-  '.next[] | select(.date < $end) | "\(.date): \(.message) (\([.planes[].name] | join(", ")))"' <<<"$fleet")
+soon=$(jq --raw-output --arg latest "$(date --utc --date '30 days' +%FT%TZ)" \
+  '.next[] | select(.date < $latest) | "\(.date): \(.message) (\([.planes[].name] | join(", ")))"' <<<"$fleet")
 if [ -n "$soon" ]; then
   echo "$soon"
   [ "$status" != 0 ] || status=1
