@@ -167,10 +167,8 @@ impl PlaneClusterArgs {
         }
         let control = session.connect().await?;
         let (control, key) = unless_swapped(&control, named.as_ref(), plane.at(control.clone()).await).await?;
-        let build = match named {
-            Some(build) => build,
-            None => self.of_planes(session, &control, std::slice::from_ref(&key)).await?.ok_or(NoPlaneCluster)?,
-        };
+        let build =
+            self.of_planes(session, &control, named, std::slice::from_ref(&key)).await?.ok_or(NoPlaneCluster)?;
         Ok((control, build, key))
     }
 

@@ -26,7 +26,7 @@ impl PlaneClusterArgs {
     ///
     /// # Errors
     /// [`config::Error`]: also where the context means another cluster than it did.
-    pub async fn configured(&self, session: &Session, control: &Cluster) -> anyhow::Result<Option<ControlPlane>> {
+    async fn configured(&self, session: &Session, control: &Cluster) -> anyhow::Result<Option<ControlPlane>> {
         if self.is_named() {
             return Ok(None);
         }
@@ -49,6 +49,16 @@ impl PlaneClusterArgs {
         planes: Vec<PlaneKey>,
     ) -> anyhow::Result<Vec<Group>> {
         let known = if named.is_none() { self.configured(session, control).await? } else { None };
+        self.groups_of(session, known, named, planes).await
+    }
+
+    async fn groups_of(
+        &self,
+        session: &Session,
+        known: Option<ControlPlane>,
+        named: Option<PlaneCluster>,
+        planes: Vec<PlaneKey>,
+    ) -> anyhow::Result<Vec<Group>> {
         let Some(known) = known else {
             return Ok(vec![Group { cluster: named.map(Ok), planes, gateway_url: None }]);
         };
@@ -74,20 +84,38 @@ impl PlaneClusterArgs {
         Ok(groups)
     }
 
-    /// Connects to the cluster of planes that are all of one: to the one that is named, else to that of the configuration.
+    /// The cluster of planes that are all of one: that which was named, else that of the configuration.
     pub async fn of_planes(
         &self,
         session: &Session,
         control: &Cluster,
+        named: Option<PlaneCluster>,
         planes: &[PlaneKey],
     ) -> anyhow::Result<Option<PlaneCluster>> {
-        let named = self.connect(session).await?;
-        let mut groups = self.groups(session, control, named, planes.to_vec()).await?;
-        if groups.len() > 1 {
-            return Ok(None);
-        }
-        groups.pop().and_then(|group| group.cluster).transpose()
+        only(self.groups(session, control, named, planes.to_vec()).await?)
     }
+
+    /// The same of all planes of the configuration that are meant, where which planes there are is not known yet.
+    pub async fn of_configured(
+        &self,
+        session: &Session,
+        control: &Cluster,
+        named: Option<PlaneCluster>,
+        is_meant: impl Fn(&PlaneKey) -> bool,
+    ) -> anyhow::Result<Option<PlaneCluster>> {
+        let known = if named.is_none() { self.configured(session, control).await? } else { None };
+        let planes = known.iter().flat_map(|known| &known.planes).map(|(key, _)| key);
+        let planes = planes.filter(|key| is_meant(key)).cloned().collect();
+        only(self.groups_of(session, known, named, planes).await?)
+    }
+}
+
+/// The cluster of the only group; none where there are several.
+fn only(mut groups: Vec<Group>) -> anyhow::Result<Option<PlaneCluster>> {
+    if groups.len() > 1 {
+        return Ok(None);
+    }
+    groups.pop().and_then(|group| group.cluster).transpose()
 }
 
 /// Says which clusters the configuration names.

@@ -93,10 +93,7 @@ async fn delete(args: &Args, session: &Session, outcomes: &mut Vec<Outcome>) -> 
         return Ok(exit);
     }
     let keys: Vec<_> = planes.iter().map(Plane::key).collect();
-    let build = match named {
-        Some(build) => Some(build),
-        None => args.build.of_planes(session, cluster, &keys).await?,
-    };
+    let build = args.build.of_planes(session, cluster, named, &keys).await?;
     // Only a remark: what can't be listed is not worth an error.
     lockout::of_delete(cluster, &planes).await.iter().flatten().for_each(|told| term.warn(told));
     if args.change.dry_run == DryRun::None {

@@ -50,10 +50,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     if let Some(error) = missing.pop() {
         return Err(error);
     }
-    let build = match build {
-        Some(build) => Some(build),
-        None => args.clusters.build.of_planes(session, &control, &planes).await?,
-    };
+    let build = args.clusters.build.of_planes(session, &control, build, &planes).await?;
     let reach = args.clusters.reach(&lookup.cluster, lookup.kinds(), build.as_ref());
     let (list, unread) = doctor::dump(&reach, &planes).await?;
     for told in &unread {

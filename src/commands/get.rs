@@ -195,7 +195,7 @@ async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
 fn in_migration(rows: &[Row], target: &Target) -> Option<String> {
     let all = render::planes::in_migration(rows);
     let (row, other) = all.first()?;
-    let [old, new] = [&row.key, *other].map(|key| format!("{} {}", key.kind.kind, visible(&key.to_string())));
+    let [old, new] = [&row.key, *other].map(PlaneKey::title);
     let (more, next) = match all.len() - 1 {
         0 => (String::new(), row.key.migrate_command()),
         more => (format!(", as are {more} more"), "choreoctl migrate".to_owned()),

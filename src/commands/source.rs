@@ -25,14 +25,11 @@ impl<'s> SourceReader<'s> {
     /// Connects to what is needed, and to the plane's cluster where one is named.
     pub async fn to(cluster: bool, build: &PlaneClusterArgs, session: &'s Session) -> anyhow::Result<Self> {
         let cluster = if cluster { Some(session.connect().await?) } else { None };
-        let build = match (build.connect(session).await?, &cluster) {
-            (None, Some(control)) => {
-                // Which plane is meant may not be known yet: they have to be all of one cluster.
-                let known = build.configured(session, control).await?.unwrap_or_default().planes;
-                let keys: Vec<_> = known.into_iter().map(|(key, _)| key).collect();
-                build.of_planes(session, control, &keys).await?
-            }
-            (build, _) => build,
+        let named = build.connect(session).await?;
+        let build = match &cluster {
+            // Which plane is meant may not be known yet: they have to be all of one cluster.
+            Some(control) => build.of_configured(session, control, named, |_| true).await?,
+            None => named,
         };
         Ok(Self { session, cluster, build, namespaces: Namespaces::Context })
     }

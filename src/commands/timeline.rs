@@ -84,10 +84,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 async fn read(args: &Args, session: &Session) -> anyhow::Result<History> {
     let (control, build) = (session.connect().await?, args.build.connect(session).await?);
     let plane = unless_swapped(&control, build.as_ref(), args.plane.read(control.clone()).await).await?;
-    let build = match build {
-        Some(build) => Some(build),
-        None => args.build.of_planes(session, &control, &[plane.key()]).await?,
-    };
+    let build = args.build.of_planes(session, &control, build, &[plane.key()]).await?;
     if build.is_none() {
         session.term.note("changes in the plane's cluster are not included: --plane-context");
     }

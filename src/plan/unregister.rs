@@ -395,7 +395,7 @@ impl Beside<'_> {
 
 /// A plane as it is named in reasons.
 fn title(plane: &Plane) -> String {
-    format!("{} {}", plane.kind.kind, visible(&plane.key().to_string()))
+    plane.key().title()
 }
 
 /// Removes what there is of a plane and nobody else uses, once Helm is done.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::kind::{DEFAULT_KIND, Family, Kind, Scope};
 use super::name::NamespacedName;
-use crate::text::shell_quoted;
+use crate::text::{shell_quoted, visible};
 
 /// What identifies a plane: its kind, its namespace where the kind has one, and its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +55,11 @@ impl PlaneKey {
     /// Returns `TYPE/NAME`, or `TYPE/NAMESPACE/NAME`, with the short word of the kind: planes of several kinds are told apart.
     pub fn with_word(&self) -> String {
         format!("{}/{self}", self.kind.word())
+    }
+
+    /// Returns the plane as it is named in sentences: `KIND NAME`, or `KIND NAMESPACE/NAME`.
+    pub fn title(&self) -> String {
+        format!("{} {}", self.kind.kind, visible(&self.to_string()))
     }
 
     /// Returns the plane as the words of a kubectl command: `TYPE NAME`, or `TYPE NAME -n NAMESPACE`.

@@ -45,8 +45,7 @@ impl Member {
     }
 
     fn title(&self) -> String {
-        let namespace = self.key.namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
-        visible(&format!("{}/{namespace}{}", self.key.kind.word(), self.key.name)).into_owned()
+        visible(&self.key.with_word()).into_owned()
     }
 }
 

@@ -310,22 +310,12 @@ impl Running {
     /// Reads lines until one fits; fails after the time.
     #[track_caller]
     pub fn until(&mut self, what: &str, limit: Duration, fits: impl Fn(&str) -> bool) -> String {
-        let deadline = Instant::now() + limit;
-        loop {
-            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => {
-                    self.seen.push(line.clone());
-                    if fits(&line) {
-                        return line;
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    panic!("no {what} within {limit:?}; seen: {:#?}", self.seen)
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    let stderr = self.stderr();
-                    panic!("ended without {what}; seen: {:#?}\n{stderr}", self.seen);
-                }
+        match self.next_that(limit, fits) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => panic!("no {what} within {limit:?}; seen: {:#?}", self.seen),
+            Err(RecvTimeoutError::Disconnected) => {
+                let stderr = self.stderr();
+                panic!("ended without {what}; seen: {:#?}\n{stderr}", self.seen);
             }
         }
     }
@@ -333,17 +323,20 @@ impl Running {
     /// Whether there is another line that fits before the end; fails after the time.
     #[track_caller]
     pub fn comes_to(&mut self, limit: Duration, fits: impl Fn(&str) -> bool) -> bool {
+        match self.next_that(limit, fits) {
+            Ok(_) => true,
+            Err(RecvTimeoutError::Timeout) => panic!("no end within {limit:?}; seen: {:#?}", self.seen),
+            Err(RecvTimeoutError::Disconnected) => false,
+        }
+    }
+
+    fn next_that(&mut self, limit: Duration, fits: impl Fn(&str) -> bool) -> Result<String, RecvTimeoutError> {
         let deadline = Instant::now() + limit;
         loop {
-            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => {
-                    self.seen.push(line.clone());
-                    if fits(&line) {
-                        return true;
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => panic!("no end within {limit:?}; seen: {:#?}", self.seen),
-                Err(RecvTimeoutError::Disconnected) => return false,
+            let line = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now()))?;
+            self.seen.push(line.clone());
+            if fits(&line) {
+                return Ok(line);
             }
         }
     }

@@ -93,7 +93,7 @@ async fn clusters(
         args.gateway_url.get_or_insert(url);
     }
     let keys: Vec<_> = planes.iter().map(Plane::key).collect();
-    let build = args.build.of_planes(session, &control, &keys).await?;
+    let build = args.build.of_planes(session, &control, None, &keys).await?;
     Ok(build.map(|build| (control, build)))
 }
 

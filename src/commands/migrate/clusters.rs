@@ -24,7 +24,7 @@ use crate::plan::migrate::{
     running, write_planes,
 };
 use crate::plan::{self, Clusters, Observer as _, Status};
-use crate::plane::{DEFAULT_KIND, DryRun, Plane, Release, Side, State};
+use crate::plane::{DEFAULT_KIND, DryRun, Plane, PlaneKey, Release, Side, State};
 use crate::render;
 use crate::term::Exit;
 use crate::text::{count, program, shell_quoted, shown, visible};
@@ -36,16 +36,10 @@ pub async fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let folder = args.out_dir.as_deref().ok_or(Refusal::NoFolder)?;
     let control = session.connect().await?;
     let meant = Meant { names: args.names.clone(), namespace: args.namespace.given() };
-    let build = match args.build.connect(session).await? {
-        Some(build) => Some(build),
-        None => {
-            // The agents of other kinds are not replaced.
-            let known = args.build.configured(session, &control).await?.unwrap_or_default().planes;
-            let keys = known.into_iter().map(|(key, _)| key);
-            let keys: Vec<_> = keys.filter(|key| key.kind.family.has_argo() && meant.means(key)).collect();
-            args.build.of_planes(session, &control, &keys).await?
-        }
-    };
+    // The agents of other kinds are not replaced.
+    let is_meant = |key: &PlaneKey| key.kind.family.has_argo() && meant.means(key);
+    let named = args.build.connect(session).await?;
+    let build = args.build.of_configured(session, &control, named, is_meant).await?;
     session.term.note(&format!(
         "control plane in {}{}",
         control.target().title(),
@@ -363,14 +357,7 @@ impl Run<'_> {
             None => {}
         }
         let goes = |old: &&Old| old.kept.is_none();
-        let names: Vec<_> = old
-            .iter()
-            .filter(goes)
-            .map(|old| {
-                let key = old.plane.key();
-                format!("{} {}", key.kind.kind, visible(&key.to_string()))
-            })
-            .collect();
+        let names: Vec<_> = old.iter().filter(goes).map(|old| old.plane.key().title()).collect();
         if !names.is_empty() && change.dry_run.stores() {
             let goes = old.iter().filter(goes).map(|old| old.plane.key());
             let needed: Vec<_> = goes.flat_map(|key| ["patch", "delete"].map(|verb| right(verb, &key))).collect();

@@ -17,12 +17,13 @@ pub struct Old {
     pub kept: Option<String>,
 }
 
-/// Returns the old planes that are meant. `is_connected` tells of a new one whether its agent is known to be connected.
+/// Returns the old planes that are meant. `is_connected` is whether the agent of a new one is known to be
+/// connected.
 pub fn old_planes(seen: &Seen, meant: &Meant, is_connected: impl Fn(&Plane) -> bool) -> Vec<Old> {
     let old = seen.planes.iter().filter(|plane| plane.kind.successor().is_some() && meant.means(&plane.key()));
     let judged = |plane: &Plane| {
         let key = renamed(&plane.key());
-        let name = format!("{} {}", key.kind.kind, visible(&key.to_string()));
+        let name = key.title();
         let kept = match seen.plane(&key) {
             None => Some(format!("{name} does not exist")),
             Some(new) if new.plane_id() != plane.plane_id() => {
@@ -49,7 +50,7 @@ pub async fn finish(
     observer.begin("delete", "the old planes");
     for Old { plane, kept } in old {
         let key = plane.key();
-        let name = format!("{} {}", key.kind.kind, visible(&key.to_string()));
+        let name = key.title();
         if let Some(why) = kept {
             observer.tell("delete", Status::Skipped, &format!("{name} stays: {why}"));
             continue;

@@ -51,10 +51,6 @@ impl Commands<'_> {
     }
 }
 
-fn title(plane: &PlaneKey) -> String {
-    format!("{} {}", plane.kind.kind, visible(&plane.to_string()))
-}
-
 /// Lists all of them, worst first.
 pub fn problems(seen: &Seen, record: &Record, prepared: &Prepared, meant: &Meant, at: &Commands<'_>) -> Vec<Problem> {
     let mut problems = of_planes(seen, prepared, at);
@@ -99,7 +95,7 @@ pub fn problems(seen: &Seen, record: &Record, prepared: &Prepared, meant: &Meant
         plane: Some(plane.clone()),
         message: format!(
             "the agent of {} was not found in {}",
-            title(plane),
+            plane.title(),
             at.build.map(Target::title).unwrap_or_default()
         ),
         fix: "name the cluster of its agent with --plane-context, and its namespace with --plane-namespace".into(),
@@ -120,7 +116,7 @@ fn of_planes(seen: &Seen, prepared: &Prepared, at: &Commands<'_>) -> Vec<Problem
     };
     let of_change = |change: &Change| {
         let plane = &change.new;
-        let name = title(plane);
+        let name = plane.title();
         match (&change.work, seen.plane(plane)) {
             (Work::Lost, _) => Some(problem(
                 "reference-lost",
@@ -176,7 +172,7 @@ fn of_certificates(seen: &Seen, prepared: &Prepared, at: &Commands<'_>) -> Vec<P
             plane: Some(swap.plane.clone()),
             message: format!(
                 "{} trusts one self-signed certificate of its agent, and would refuse the one that cert-manager issues for the new chart; the agent keeps the old one, which nothing renews: it is valid until {}",
-                title(plane),
+                plane.title(),
                 day(leaf.not_after)
             ),
             fix: format!("{first}{rotate} --plane-namespace {namespace}"),
@@ -206,7 +202,11 @@ fn of_workflows(seen: &Seen, record: &Record, prepared: &Prepared, at: &Commands
         Problem {
             id: if exists { "workflow-moved" } else { "workflow-plane-missing" },
             plane: Some(renamed(plane)),
-            message: format!("{workflows} {verb} on {}, and v1.0 runs {it} on {}{rest}", title(plane), title(&default)),
+            message: format!(
+                "{workflows} {verb} on {}, and v1.0 runs {it} on {}{rest}",
+                plane.title(),
+                default.title()
+            ),
             fix: format!("once the CRDs are of v1.0: {}", at.control(&command)),
             is_solved_by_switch: false,
         }
@@ -258,7 +258,7 @@ fn pull_secrets(seen: &Seen, prepared: &Prepared) -> Vec<Problem> {
             plane: Some(change.old.clone()),
             message: format!(
                 "{} has {PULL_SECRETS} {}, a field that v1.0 removed",
-                title(&change.old),
+                change.old.title(),
                 visible(&names.to_string())
             ),
             fix: "name the Secrets as imagePullSecrets in the Pod templates of your ComponentTypes".into(),

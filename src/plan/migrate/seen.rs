@@ -150,7 +150,7 @@ pub async fn look(at: &Look<'_>) -> anyhow::Result<Seen> {
 }
 
 /// The releases of agents that Helm began to upgrade and did not end. Without the right to look nothing is known of them:
-/// Helm tells of it itself.
+/// Helm reports it itself.
 async fn pending_releases(build: &Cluster, agents: impl Iterator<Item = &AgentFacts>) -> Vec<NamespacedName> {
     let of_agent = |facts: &AgentFacts| {
         Some(NamespacedName { namespace: facts.agent.name.namespace.clone(), name: facts.agent.release.clone()? })

@@ -15,15 +15,11 @@ use crate::text::visible;
 const TRIES: usize = 5;
 const CLIENT_CA: &str = "/f:spec/f:clusterAgent/f:clientCA";
 
-fn title(plane: &PlaneKey) -> String {
-    format!("{} {}", plane.kind.kind, visible(&plane.to_string()))
-}
-
 /// Returns what [`write_planes`] would do, in words.
 pub fn pending(changes: &[Change], restores: bool) -> Vec<String> {
     let words = |change: &Change| match &change.work {
-        Work::Create(_) => Some(format!("create {}", title(&change.new))),
-        Work::Restore(_) if restores => Some(format!("restore the CA of {}", title(&change.new))),
+        Work::Create(_) => Some(format!("create {}", change.new.title())),
+        Work::Restore(_) if restores => Some(format!("restore the CA of {}", change.new.title())),
         _ => None,
     };
     changes.iter().filter_map(words).collect()
@@ -60,7 +56,7 @@ pub async fn write_planes(
 ) -> anyhow::Result<()> {
     observer.begin("plane", "the planes as v1.0 has them");
     for change in changes {
-        let name = title(&change.new);
+        let name = change.new.title();
         let suffix = dry_run.suffix();
         match &change.work {
             Work::None if change.old != change.new => {
@@ -71,7 +67,7 @@ pub async fn write_planes(
                 observer.tell(
                     "plane",
                     Status::Skipped,
-                    &format!("{} is recorded and does not exist any more", title(&change.old)),
+                    &format!("{} is recorded and does not exist any more", change.old.title()),
                 );
             }
             Work::Create(manifest) => {
