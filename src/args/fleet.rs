@@ -8,6 +8,7 @@ use super::clusters::{PlaneCluster, PlaneClusterArgs};
 use super::session::Session;
 use crate::cluster::Cluster;
 use crate::config::{self, ControlPlane, Place};
+use crate::estate::Few;
 use crate::gateway::GatewayUrl;
 use crate::plane::PlaneKey;
 use crate::text::{count, shown};
@@ -19,6 +20,31 @@ pub struct Group {
     pub planes: Vec<PlaneKey>,
     /// Where the configuration says that the gateway is.
     pub gateway_url: Option<GatewayUrl>,
+}
+
+/// The planes are in several clusters, and a command looks at one.
+#[derive(Debug, thiserror::Error)]
+#[error("the agents are in several clusters, and this command reads one: {}", .0.join("; "))]
+pub struct SeveralClusters(Vec<String>);
+
+impl SeveralClusters {
+    /// Names each cluster with its planes.
+    pub fn of(groups: &[Group]) -> Self {
+        let title = |group: &Group| {
+            let names: Vec<_> = group.planes.iter().map(PlaneKey::with_word).collect();
+            let names = Few::of(&names.iter().map(String::as_str).collect::<Vec<_>>());
+            match &group.cluster {
+                Some(Ok(cluster)) => format!("{names} in {}", cluster.cluster.target().title()),
+                Some(Err(_)) => format!("{names} in a cluster that could not be used"),
+                None => format!("{names} in an unknown cluster"),
+            }
+        };
+        Self(groups.iter().map(title).collect())
+    }
+
+    pub fn hint(&self) -> Option<String> {
+        Some("name planes of one cluster, or their cluster with --plane-context".into())
+    }
 }
 
 impl PlaneClusterArgs {
@@ -84,7 +110,10 @@ impl PlaneClusterArgs {
         Ok(groups)
     }
 
-    /// The cluster of planes that are all of one: that which was named, else that of the configuration.
+    /// Returns the cluster of planes that are all in one: the one that a flag named, else that of the configuration.
+    ///
+    /// # Errors
+    /// [`SeveralClusters`]
     pub async fn of_planes(
         &self,
         session: &Session,
@@ -95,7 +124,10 @@ impl PlaneClusterArgs {
         only(self.groups(session, control, named, planes.to_vec()).await?)
     }
 
-    /// The same of all planes of the configuration that are meant, where which planes there are is not known yet.
+    /// Returns the cluster of those planes of the configuration that are meant, before it is known which planes exist.
+    ///
+    /// # Errors
+    /// [`SeveralClusters`]
     pub async fn of_configured(
         &self,
         session: &Session,
@@ -103,17 +135,28 @@ impl PlaneClusterArgs {
         named: Option<PlaneCluster>,
         is_meant: impl Fn(&PlaneKey) -> bool,
     ) -> anyhow::Result<Option<PlaneCluster>> {
+        only(self.configured_groups(session, control, named, is_meant).await?)
+    }
+
+    /// Connects to the clusters of those planes of the configuration that are meant.
+    pub async fn configured_groups(
+        &self,
+        session: &Session,
+        control: &Cluster,
+        named: Option<PlaneCluster>,
+        is_meant: impl Fn(&PlaneKey) -> bool,
+    ) -> anyhow::Result<Vec<Group>> {
         let known = if named.is_none() { self.configured(session, control).await? } else { None };
         let planes = known.iter().flat_map(|known| &known.planes).map(|(key, _)| key);
         let planes = planes.filter(|key| is_meant(key)).cloned().collect();
-        only(self.groups_of(session, known, named, planes).await?)
+        self.groups_of(session, known, named, planes).await
     }
 }
 
-/// The cluster of the only group; none where there are several.
+/// The cluster of the only group.
 fn only(mut groups: Vec<Group>) -> anyhow::Result<Option<PlaneCluster>> {
     if groups.len() > 1 {
-        return Ok(None);
+        return Err(SeveralClusters::of(&groups).into());
     }
     groups.pop().and_then(|group| group.cluster).transpose()
 }

@@ -12,7 +12,7 @@ mod write;
 
 pub use clusters::{ControlArgs, NoPlaneCluster, PlaneCluster, PlaneClusterArgs, Swapped, swapped, unless_swapped};
 pub use files::{AtArgs, FileArgs, FromFiles, SnapshotArgs, place, read_manifests};
-pub use fleet::Group;
+pub use fleet::{Group, SeveralClusters};
 pub use lookup::{Chosen, Doubt, Lookup, is_not_found};
 pub use namespaces::{NamespaceArgs, NamespacesArgs, namespace};
 pub use planes::{ChoiceArgs, NamedArgs, NotInFiles, PlaneArgs, PlanesArgs, WordsError, same_namespace};

@@ -93,7 +93,10 @@ async fn delete(args: &Args, session: &Session, outcomes: &mut Vec<Outcome>) -> 
         return Ok(exit);
     }
     let keys: Vec<_> = planes.iter().map(Plane::key).collect();
-    let build = args.build.of_planes(session, cluster, named, &keys).await?;
+    let fleet = args.build.groups(session, cluster, named, keys).await?;
+    // What remains there is only described.
+    let unusable = fleet.iter().filter_map(|group| group.cluster.as_ref()?.as_ref().err());
+    unusable.for_each(|error| term.warn(&format!("{error:#}")));
     // Only a remark: what can't be listed is not worth an error.
     lockout::of_delete(cluster, &planes).await.iter().flatten().for_each(|told| term.warn(told));
     if args.change.dry_run == DryRun::None {
@@ -130,8 +133,9 @@ async fn delete(args: &Args, session: &Session, outcomes: &mut Vec<Outcome>) -> 
     }
     let mut left: Vec<_> = outcomes.iter().filter(|one| one.deleted).map(|one| one.plane.clone()).collect();
     if !left.is_empty() && !term.is_quiet() {
-        let build = build.as_ref().map(|build| &build.cluster);
-        remains::note(cluster, build, &left).await.iter().for_each(|told| term.note(told));
+        let agents_in = fleet.iter().filter_map(|group| group.cluster.as_ref());
+        let agents_in: Vec<_> = agents_in.filter_map(|build| Some(&build.as_ref().ok()?.cluster)).collect();
+        remains::note(cluster, &agents_in, &left).await.iter().for_each(|told| term.note(told));
     }
     if !args.wait || !args.change.dry_run.stores() {
         return Ok(exit);

@@ -48,6 +48,7 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
         manifest::Error,
         plan::Error,
         crate::args::NoPlaneCluster,
+        crate::args::SeveralClusters,
         crate::args::Swapped,
         crate::args::NotInFiles,
         crate::args::Doubt,
@@ -180,6 +181,7 @@ mod tests {
             all.push(error.into());
         }
         all.push(crate::args::NoPlaneCluster.into());
+        all.push(crate::args::SeveralClusters::of(&[]).into());
         all.push(crate::args::Swapped::of(&Target::default(), &Target::default(), "x").into());
         all.push(crate::args::NotInFiles { name: s("x"), similar: vec![s("y")] }.into());
         all.extend([

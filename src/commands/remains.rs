@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::join_all;
+
 use crate::cluster::{Agent, Cluster, LABELS, Target};
 use crate::estate::{CaPlace, Few};
 use crate::plan::{AGENT_SECRETS, Staying, staying};
@@ -9,8 +11,8 @@ use crate::plane::{Family, GATEWAY_CA, NamespacedName, Plane};
 use crate::text::{shell_quoted, visible};
 
 /// Returns a note on what these planes leave behind, with the commands that remove it; none where other planes use all
-/// of it. The commands are exact where the agents' cluster is given.
-pub async fn note(cluster: &Cluster, build: Option<&Cluster>, deleted: &[Plane]) -> Option<String> {
+/// of it. The commands are exact where the agents' clusters are given.
+pub async fn note(cluster: &Cluster, builds: &[&Cluster], deleted: &[Plane]) -> Option<String> {
     let is_deleted = |plane: &Plane| deleted.iter().any(|deleted| deleted.is(plane));
     let mut kinds: Vec<_> = deleted.iter().map(|plane| plane.kind).collect();
     let mut known = true;
@@ -24,18 +26,16 @@ pub async fn note(cluster: &Cluster, build: Option<&Cluster>, deleted: &[Plane])
     let stays = |plane: Plane| (!is_deleted(&plane)).then(|| Staying::of(&plane));
     // Without the right to list planes it isn't known what they use, and the note says so.
     let staying = if known { staying(cluster, kinds, stays).await.ok() } else { None };
-    let agents = match build {
-        Some(build) => build.all_agents().await.ok().map(|agents| (build.target(), agents)),
-        None => None,
-    };
-    text(deleted, staying.as_deref(), cluster.target(), agents.as_ref().map(|(target, agents)| (*target, &agents[..])))
+    let agents = builds.iter().map(async |build| Some((build.target(), build.all_agents().await.ok()?)));
+    let agents: Vec<_> = join_all(agents).await.into_iter().flatten().collect();
+    text(deleted, staying.as_deref(), cluster.target(), &agents)
 }
 
 fn text(
     deleted: &[Plane],
     staying: Option<&[Staying]>,
     control: &Target,
-    agents: Option<(&Target, &[Agent])>,
+    agents: &[(&Target, Vec<Agent>)],
 ) -> Option<String> {
     let known = staying.unwrap_or_default();
     let id = |plane: &'_ Plane| (plane.kind.family.plane_type, plane.plane_id().to_owned());
@@ -49,8 +49,8 @@ fn text(
     let mut lines = Vec::new();
     match agents {
         _ if ids.is_empty() => {}
-        Some((build, all)) => lines.extend(of_agents(&ids, build, all)),
-        None => {
+        [_, ..] => lines.extend(of_agents(&ids, agents)),
+        [] => {
             let (ids, cluster) = (some(&ids), if ids.len() == 1 { "cluster" } else { "clusters" });
             lines.push(format!(
                 "the agent of {ids}, if one was installed, remains in its {cluster}{caution}. To find and remove it:"
@@ -70,20 +70,25 @@ fn text(
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
-/// The commands for the agents of planeIDs that a cluster has.
-fn of_agents(ids: &[(&'static Family, &str)], build: &Target, all: &[Agent]) -> Vec<String> {
-    let commands = ids.iter().flat_map(|(family, id)| {
-        let is_of = |agent: &&Agent| agent.plane_id.as_deref() == Some(id) && agent.may_be_of(family);
-        all.iter().filter(is_of).map(|agent| {
+/// The commands for the agents of planeIDs that clusters have.
+fn of_agents(ids: &[(&'static Family, &str)], clusters: &[(&Target, Vec<Agent>)]) -> Vec<String> {
+    let of_cluster = |(build, all): &(&Target, Vec<Agent>)| {
+        let found = ids.iter().flat_map(|(family, id)| {
+            let is_of = move |agent: &&Agent| agent.plane_id.as_deref() == Some(id) && agent.may_be_of(family);
+            all.iter().filter(is_of).map(move |agent| (agent, *id))
+        });
+        let command = |(agent, id): (&Agent, &str)| {
             let alone = all.iter().filter(|other| other.name.namespace == agent.name.namespace).count() == 1;
             let lines = of_agent(agent, id, alone).map(|command| format!("  {}", build.command(&command)));
             let name = visible(&agent.name.to_string()).into_owned();
             format!("the agent {name} remains. To remove it:\n{}", lines.collect::<Vec<_>>().join("\n"))
-        })
-    });
-    let commands: Vec<_> = commands.collect();
+        };
+        found.map(command).collect::<Vec<_>>()
+    };
+    let commands: Vec<_> = clusters.iter().flat_map(of_cluster).collect();
     if commands.is_empty() {
-        return vec![format!("{} has no agent of {}", build.title(), some(ids))];
+        let titles: Vec<_> = clusters.iter().map(|(build, _)| build.title()).collect();
+        return vec![format!("no agent of {} is in {}", some(ids), titles.join(", "))];
     }
     commands
 }
@@ -144,7 +149,7 @@ mod tests {
 
     fn told(deleted: &[Plane], staying: Option<&[Plane]>) -> String {
         let staying: Option<Vec<_>> = staying.map(|planes| planes.iter().map(Staying::of).collect());
-        text(deleted, staying.as_deref(), &Target::default(), None).unwrap_or_default()
+        text(deleted, staying.as_deref(), &Target::default(), &[]).unwrap_or_default()
     }
 
     #[test]
@@ -171,14 +176,15 @@ mod tests {
                 "spec": {"selector": {}, "template": {"spec": {"containers": [container]}}}})
         };
         let agents = [agent("one", "x"), agent("two", "y"), agent("two", "z")];
-        let agents = agents.map(|agent| Agent::of(serde_json::from_value(agent).unwrap()));
+        let [one, others @ ..] = agents.map(|agent| Agent::of(serde_json::from_value(agent).unwrap()));
         let target = Target::default();
-        let note = |id: &str| text(&[plane("a", id, None)], Some(&[]), &target, Some((&target, &agents))).unwrap();
+        let clusters = [(&target, vec![one]), (&target, others.to_vec())];
+        let note = |id: &str| text(&[plane("a", id, None)], Some(&[]), &target, &clusters).unwrap();
         let told = note("x");
         assert!(told.contains("  kubectl delete deployment agent --namespace one\n"), "{told}");
         assert!(told.contains(" x-agent-ca ") && told.ends_with("  kubectl delete namespace one"), "{told}");
         assert!(!note("y").contains("delete namespace"), "{}", note("y"));
-        assert!(note("nobody").contains("has no agent of planeID nobody"));
+        assert!(note("nobody").contains("no agent of planeID nobody is in "));
     }
 
     #[test]
@@ -199,7 +205,7 @@ mod tests {
         let (used, unused) = (Fake::of([other]), Fake::default());
         let deleted = [plane("a", "x", Some("ca"))];
         let left = async |fake: &Fake| {
-            let note = note(&fake.cluster(), None, &deleted).await.unwrap();
+            let note = note(&fake.cluster(), &[], &deleted).await.unwrap();
             (note.contains("kubectl delete secret ca "), note.contains("unless another plane uses it"))
         };
         assert_eq!(left(&used).await, (false, false));

@@ -5,36 +5,74 @@ use std::path::Path;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use crate::args::{Chosen, Doubt, Lookup, NoPlaneCluster, PlaneCluster, PlaneClusterArgs, Session};
+use crate::args::{
+    Chosen, Doubt, Group, Lookup, NoPlaneCluster, PlaneCluster, PlaneClusterArgs, Session, SeveralClusters,
+};
 use crate::cluster::{Cluster, Namespaces};
 use crate::estate::AgentFacts;
 use crate::gateway;
 use crate::manifest::{self, Input};
 use crate::pki::{Bundle, CA_CERTIFICATE, CA_PRIVATE_KEY, LEAF_CERTIFICATE, LEAF_PRIVATE_KEY, NewFile};
-use crate::plane::{Family, KINDS, Kind, Plane, PlaneName, Source, Wanted};
+use crate::plane::{Family, KINDS, Kind, Plane, PlaneKey, PlaneName, Source, Wanted};
 
 /// Where sources lead to: the clusters that they need, and servers.
 pub struct SourceReader<'s> {
     session: &'s Session,
     pub cluster: Option<Cluster>,
-    pub build: Option<PlaneCluster>,
+    /// The clusters of the agents.
+    pub fleet: Vec<Group>,
     namespaces: Namespaces,
 }
 
 impl<'s> SourceReader<'s> {
-    /// Connects to what is needed, and to the plane's cluster where one is named.
-    pub async fn to(cluster: bool, build: &PlaneClusterArgs, session: &'s Session) -> anyhow::Result<Self> {
+    /// Connects to the control plane's cluster where it is needed.
+    pub async fn to(cluster: bool, session: &'s Session) -> anyhow::Result<Self> {
         let cluster = if cluster { Some(session.connect().await?) } else { None };
-        let named = build.connect(session).await?;
-        let build = match &cluster {
-            // Which plane is meant may not be known yet: they have to be all of one cluster.
-            Some(control) => build.of_configured(session, control, named, |_| true).await?,
-            None => named,
-        };
-        Ok(Self { session, cluster, build, namespaces: Namespaces::Context })
+        Ok(Self { session, cluster, fleet: Vec::new(), namespaces: Namespaces::Context })
     }
 
-    /// The same, with planes of a namespaced kind in these namespaces.
+    /// Connects to the cluster of the agents that a flag names, else to those of the configuration with planes that are
+    /// meant.
+    pub async fn with_agents(
+        mut self,
+        build: &PlaneClusterArgs,
+        is_meant: impl Fn(&PlaneKey) -> bool,
+    ) -> anyhow::Result<Self> {
+        let named = build.connect(self.session).await?;
+        let has_config = !self.session.config()?.control_planes.is_empty();
+        if named.is_none() && has_config && self.cluster.is_none() {
+            self.cluster = Some(self.session.connect().await?);
+        }
+        self.fleet = match &self.cluster {
+            Some(control) => build.configured_groups(self.session, control, named, is_meant).await?,
+            None => vec![Group { cluster: named.map(Ok), planes: Vec::new(), gateway_url: None }],
+        };
+        self.fleet.retain(|group| group.cluster.is_some());
+        match self.fleet.as_mut_slice() {
+            [Group { cluster: cluster @ Some(Err(_)), .. }] => {
+                Err(cluster.take().and_then(Result::err).unwrap_or_else(|| NoPlaneCluster.into()))
+            }
+            _ => Ok(self),
+        }
+    }
+
+    /// Returns the cluster of a plane's agent; without a plane the only one.
+    fn build(&self, plane: Option<&PlaneKey>) -> anyhow::Result<&PlaneCluster> {
+        let group = match self.fleet.as_slice() {
+            [] => return Err(NoPlaneCluster.into()),
+            [only] => only,
+            several => plane
+                .and_then(|plane| several.iter().find(|group| group.planes.contains(plane)))
+                .ok_or_else(|| SeveralClusters::of(several))?,
+        };
+        match &group.cluster {
+            Some(Ok(build)) => Ok(build),
+            Some(Err(error)) => Err(anyhow::anyhow!("{error:#}")),
+            None => Err(NoPlaneCluster.into()),
+        }
+    }
+
+    /// Looks for planes of a namespaced kind in these namespaces.
     pub fn with_planes_in(self, namespaces: Namespaces) -> Self {
         Self { namespaces, ..self }
     }
@@ -69,7 +107,7 @@ impl<'s> SourceReader<'s> {
 
     /// The API server's clock, the control plane's before the plane's cluster's; this machine's where neither is asked.
     pub fn now(&self) -> Timestamp {
-        let build = || self.build.as_ref().map(|build| &build.cluster);
+        let build = || self.build(None).ok().map(|build| &build.cluster);
         self.cluster.as_ref().or_else(build).map_or_else(Timestamp::now, Cluster::now)
     }
 
@@ -93,11 +131,12 @@ impl<'s> SourceReader<'s> {
     }
 
     /// The certificates that an agent with this source would present, or that a server does, in DER and their order. The
-    /// agent is one of a family, and of a planeID where there is one.
+    /// agent is one of a family, and of a plane or a planeID where there is one.
     pub async fn presented(
         &self,
         source: &Source,
         family: &'static Family,
+        plane: Option<&PlaneKey>,
         plane_id: Option<&str>,
     ) -> anyhow::Result<Vec<Vec<u8>>> {
         match source {
@@ -105,7 +144,7 @@ impl<'s> SourceReader<'s> {
                 return Ok(gateway::presented(host, *port, self.session.patience()).await?);
             }
             Source::Agent => {
-                let build = self.build.as_ref().ok_or(NoPlaneCluster)?;
+                let build = self.build(plane)?;
                 let agent = build.cluster.agent(build.namespace(family), family, plane_id).await?;
                 let facts = AgentFacts::of(&build.cluster, agent).await;
                 facts.behind(&[]).iter().for_each(|told| self.session.term.warn(told));
@@ -150,7 +189,7 @@ mod tests {
     use crate::plane::DEFAULT_KIND;
 
     fn reader<'s>(session: &'s Session, cluster: Option<Cluster>) -> SourceReader<'s> {
-        SourceReader { session, cluster, build: None, namespaces: Namespaces::Context }
+        SourceReader { session, cluster, fleet: Vec::new(), namespaces: Namespaces::Context }
     }
 
     #[tokio::test]
@@ -160,9 +199,9 @@ mod tests {
         let session = session();
         let source = |name: &str| Source::File(folder.path().join(name));
         let presented =
-            reader(&session, None).presented(&source(LEAF_CERTIFICATE), DEFAULT_KIND.family, None).await.unwrap();
+            reader(&session, None).presented(&source(LEAF_CERTIFICATE), DEFAULT_KIND.family, None, None).await.unwrap();
         assert_eq!(presented.len(), 1);
-        assert!(reader(&session, None).presented(&source("none"), DEFAULT_KIND.family, None).await.is_err());
+        assert!(reader(&session, None).presented(&source("none"), DEFAULT_KIND.family, None, None).await.is_err());
     }
 
     #[tokio::test]
@@ -182,7 +221,9 @@ mod tests {
         let session = session();
         let reader = reader(&session, None);
         assert_eq!(reader.cluster().err().unwrap().to_string(), "there is no cluster to ask");
-        assert!(reader.presented(&Source::Agent, DEFAULT_KIND.family, None).await.unwrap_err().is::<NoPlaneCluster>());
+        assert!(
+            reader.presented(&Source::Agent, DEFAULT_KIND.family, None, None).await.unwrap_err().is::<NoPlaneCluster>()
+        );
         assert!(reader.bytes(&"planes".parse().unwrap(), &[]).await.is_err());
     }
 }

@@ -103,9 +103,12 @@ async fn from_files(args: &Args, session: &Session) -> anyhow::Result<History> {
     let mut history = History::of(&control, namespace, agents, plane).await;
     // Files need not hold everything, which is said once and not for each object.
     history.unread.clear();
-    let is_cut_off = marks::is_cut_off(&snapshot);
-    let why = if is_cut_off { "the dump is cut off" } else { "files may lack a part of the objects" };
-    term.warn(&format!("{why}: changes of what is not in them are missing"));
+    let whole = marks::is_dump(&snapshot) && !marks::is_cut_off(&snapshot);
+    if !whole {
+        let why =
+            if marks::is_dump(&snapshot) { "the dump is cut off" } else { "files may lack a part of the objects" };
+        term.warn(&format!("{why}: changes of what is not in them are missing"));
+    }
     Ok(history)
 }
 

@@ -90,7 +90,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         let met = args.goals.iter().all(|goal| goal.holds(None));
         Outcome { exit: if met { Exit::Done } else { Exit::NotFound }, planes: Vec::new() }
     } else {
-        let trust = if args.goals.contains(&Goal::Trusted) { Some(Trust::new(&args, session).await?) } else { None };
+        let trust =
+            if args.goals.contains(&Goal::Trusted) { Some(Trust::new(&args, &lookup, session).await?) } else { None };
         let trusts = async |plane: &Plane| match &trust {
             Some(trust) => trust.verdict(cluster, plane).await,
             None => Ok(()),
@@ -144,15 +145,16 @@ struct Trust<'s> {
 }
 
 impl<'s> Trust<'s> {
-    async fn new(args: &Args, session: &'s Session) -> anyhow::Result<Self> {
+    async fn new(args: &Args, lookup: &Lookup, session: &'s Session) -> anyhow::Result<Self> {
         let source = args.cert.clone().unwrap_or(Source::Agent);
-        let reader = SourceReader::to(source.needs_cluster(), &args.build, session).await?;
-        if source == Source::Agent && reader.build.is_none() {
-            return Err(NoPlaneCluster.into());
+        let mut reader = SourceReader::to(source.needs_cluster(), session).await?;
+        if source == Source::Agent {
+            reader = reader.with_agents(&args.build, |plane| lookup.means(plane)).await?;
+            anyhow::ensure!(!reader.fleet.is_empty(), NoPlaneCluster);
         }
         let stays = matches!(source, Source::File(_) | Source::Stdin);
         let family = DEFAULT_KIND.family;
-        let presented = if stays { Some(reader.presented(&source, family, None).await?) } else { None };
+        let presented = if stays { Some(reader.presented(&source, family, None, None).await?) } else { None };
         Ok(Self { reader, source, presented })
     }
 
@@ -160,7 +162,9 @@ impl<'s> Trust<'s> {
     async fn verdict(&self, cluster: &Cluster, plane: &Plane) -> Result<(), String> {
         let read = match &self.presented {
             Some(presented) => Ok(presented.clone()),
-            None => self.reader.presented(&self.source, plane.kind.family, Some(plane.plane_id())).await,
+            None => {
+                self.reader.presented(&self.source, plane.kind.family, Some(&plane.key()), Some(plane.plane_id())).await
+            }
         };
         let presented = read.map_err(|error| format!("{error:#}"))?;
         let cas = estate::client_cas(cluster, std::slice::from_ref(plane)).await;
@@ -214,12 +218,13 @@ mod tests {
         let cert = one.path().join("tls.crt");
         let args: Args = parse(&["a", "--for", "trusted", "--cert", &cert.to_string_lossy()]).unwrap();
         let session = session();
-        let trust = Trust::new(&args, &session).await.unwrap();
         let cluster = Fake::default().cluster();
+        let lookup = args.which.look(cluster.clone(), false).await.unwrap();
+        let trust = Trust::new(&args, &lookup, &session).await.unwrap();
         let verdict = async |ca: &str| trust.verdict(&cluster, &serde_json::from_value(plane(ca)).unwrap()).await;
         assert_eq!(verdict(&ca).await, Ok(()));
         assert!(verdict(&foreign).await.is_err());
         let args: Args = parse(&["a", "--for", "trusted"]).unwrap();
-        assert!(Trust::new(&args, &session).await.err().unwrap().is::<NoPlaneCluster>());
+        assert!(Trust::new(&args, &lookup, &session).await.err().unwrap().is::<NoPlaneCluster>());
     }
 }

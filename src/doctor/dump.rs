@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::future::join_all;
+
 use jiff::Timestamp;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -12,7 +14,8 @@ use super::reach::Reach;
 use super::redact::{hide_tokens, kept};
 use crate::cluster::{CERT_MANAGER, Cluster, Error, LET_IN, Namespaces};
 use crate::estate::{
-    CERTIFICATE, CERTIFICATE_REQUEST, Events, Extent, GatewayLog, ISSUER, Record, Recording, Unavailable, marks,
+    CERTIFICATE, CERTIFICATE_REQUEST, Events, Extent, GatewayLog, History, ISSUER, Record, Recording, Unavailable,
+    marks,
 };
 use crate::plane::{DUMPED, KINDS, Kind, LOG, Plane, PlaneKey, SIDE, Side};
 
@@ -107,6 +110,12 @@ async fn read(
     };
     gather(&reach, planes.to_vec(), &Extent(kinds)).await;
     Events::about(&recorded, planes.iter().map(Plane::key)).await;
+    drop(History::around(&recorded, reach.control_namespace).await);
+    if let Some((recorded, agents_in)) = reach.build {
+        let namespaces: BTreeSet<_> =
+            planes.iter().filter_map(|plane| agents_in.namespace(plane.kind.family)).collect();
+        drop(join_all(namespaces.into_iter().map(|namespace| History::around(recorded, namespace))).await);
+    }
 }
 
 /// Adds what was read of a cluster, in an order that stays, and returns what could not be read.
@@ -126,7 +135,7 @@ fn add(
 }
 
 /// Leaves out Certificates that write other Secrets than those that agents and the controller mount, and what belongs to
-/// these.
+/// these; and events about other objects.
 fn only_concerned(objects: &mut Vec<Value>) {
     let volumes = |object: &Value| {
         let volumes = object.pointer("/spec/template/spec/volumes").or(object.pointer("/spec/volumes"));
@@ -144,7 +153,16 @@ fn only_concerned(objects: &mut Vec<Value>) {
     let of_these = |object: &Value| {
         object["metadata"]["annotations"][CERT_MANAGER].as_str().is_some_and(|name| names.contains(name))
     };
+    let known: BTreeSet<_> =
+        objects.iter().filter_map(|object| object["metadata"]["name"].as_str().map(str::to_owned)).collect();
+    let is_about_known = |event: &Value| {
+        let about = &event["involvedObject"];
+        KINDS.iter().any(|kind| about["kind"] == kind.kind)
+            || about["name"].as_str().is_some_and(|name| known.contains(name))
+            || History::is_about_programs(event)
+    };
     objects.retain(|object| match object["kind"].as_str().unwrap_or_default() {
+        "Event" => is_about_known(object),
         kind if kind == CERTIFICATE.kind => is_meant(object),
         kind if kind == CERTIFICATE_REQUEST.kind => of_these(object),
         kind if kind == ISSUER.kind => !names.is_empty(),
@@ -262,6 +280,7 @@ mod tests {
             "ClusterWorkflowPlane next",
             "WorkflowPlane ours",
             "Unread /api/v1/namespaces/control/secrets/cluster-gateway-ca",
+            "Unread /api/v1/namespaces/control/secrets?labelSelector=owner%3Dhelm&fieldSelector=type%3Dhelm.sh/release.v1",
             "BuildCluster build",
             "Certificate own",
             "Deployment agent",
@@ -269,7 +288,7 @@ mod tests {
             "End end",
         ];
         assert_eq!(titles, expected);
-        assert_eq!(unread.len(), 1, "{unread:?}");
+        assert_eq!(unread.len(), 2, "{unread:?}");
         let text = Value::from(items).to_string();
         assert!(!text.contains("U0VDUkVU") && !text.contains("SECRET"), "{text}");
     }

@@ -93,6 +93,7 @@ pub fn kept(object: &Value, key: Option<&str>) -> Value {
         }
         _ if kind == CERTIFICATE.kind => {
             kept["spec"] = fields(spec, &["secretName", "issuerRef"]);
+            kept["metadata"]["managedFields"] = writers_of_parts(object);
             kept["status"] = fields(&object["status"], &["conditions", "renewalTime"]);
         }
         _ if kind == ISSUER.kind => {
@@ -175,7 +176,10 @@ fn secret(object: &Value, key: Option<&str>, kept: &mut Value) {
         let fits = Pair::of(&secret).is_ok_and(|pair| pair.fits);
         kept["metadata"]["annotations"][KEY_FITS] = fits.to_string().into();
     }
-    kept["metadata"]["managedFields"] = writers_of(object, &names);
+    // Of a revision of a Helm release nothing is kept but when it was made and by whom.
+    let is_release = object["metadata"]["labels"]["owner"] == "helm";
+    kept["metadata"]["managedFields"] =
+        if is_release { writers(object, |_| Some(json!({"f:metadata": {}}))) } else { writers_of(object, &names) };
 }
 
 /// Who wrote keys of a Secret or ConfigMap, and when.

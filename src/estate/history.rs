@@ -82,6 +82,21 @@ impl History {
         }
         history
     }
+
+    /// Reads the revisions of the Helm releases in a namespace, and the events there.
+    pub async fn around(
+        source: &impl Source,
+        namespace: &str,
+    ) -> (Result<Vec<Value>, Unavailable>, Result<Vec<Value>, Unavailable>) {
+        let (releases, events) = (helm(namespace), Collection::of(EVENT, Some(namespace)));
+        tokio::join!(all(source, &releases), all(source, &events))
+    }
+
+    /// Whether an event is about an agent or the gateway, by the chart's names of what it concerns.
+    pub fn is_about_programs(event: &Value) -> bool {
+        let name = text(event, "/involvedObject/name");
+        name.starts_with(AGENT) || name.starts_with(GATEWAY_SERVICE)
+    }
 }
 
 impl Read {
@@ -158,10 +173,7 @@ impl Read {
             read.agent(source, &agent).await;
             read.objects.push(object);
         }
-        let around = namespaces.iter().map(async |namespace| {
-            let (releases, events) = (helm(namespace), Collection::of(EVENT, Some(namespace)));
-            tokio::join!(all(source, &releases), all(source, &events))
-        });
+        let around = namespaces.iter().map(|namespace| History::around(source, namespace));
         for (helm, events) in join_all(around).await {
             read.list(helm);
             let events = events.map(|events| events.into_iter().filter(|event| read.knows(event)).collect());

@@ -15,7 +15,8 @@ use super::hints::shell;
 stories!(
     Go:
         the_status_of_a_fleet_is_one_screen,
-        a_context_of_another_cluster_is_noticed;
+        a_context_of_another_cluster_is_noticed,
+        commands_find_the_cluster_of_each_plane;
 );
 
 /// The planes, each with the plane type of its agent, and the folder of the CA that it trusts.
@@ -155,6 +156,44 @@ fn the_status_of_a_fleet_is_one_screen() {
     assert_eq!(told["planes"][0]["rootCause"], "agent-trusted");
     let ignored = run(&at, "choreoctl doctor cdp/wrong -o json --no-config").json();
     assert_ne!(ignored["planes"][0]["rootCause"], "agent-trusted");
+}
+
+/// Planes in two clusters, both up, and nothing but the configuration that says where.
+fn commands_find_the_cluster_of_each_plane() {
+    let (at, other) = fleet();
+    let agent = Estate::agent_of("dataplane", "gone", at.port);
+    let (namespace, _) = super::estate::names("dataplane");
+    other.kubectl(&["create", "namespace", &namespace], "");
+    at.control.run(&["certs", "client", "--plane-id", "gone", "--ca-dir", "old", "--out-dir", "gone"]).expect(0);
+    let secret = at.control.run(&["certs", "secret", "gone", "-n", &namespace]).expect(0).stdout;
+    other.kubectl(&["apply", "-f", "-"], &secret);
+    other.kubectl(&["apply", "-f", "-"], &agent.to_string());
+
+    // All agents of both clusters, each with its cluster.
+    let told = run(&at, "choreoctl certs inspect -o json").json();
+    let sources: Vec<_> = told["certificates"].as_array().unwrap().iter().map(|one| one["source"].clone()).collect();
+    let agents = sources.iter().filter(|source| source.as_str().unwrap().starts_with("agent in ")).count();
+    assert_eq!(agents, 4, "{sources:?}");
+    // A plane has the certificate of its own agent.
+    let told = run(&at, "choreoctl certs verify --cert agent --plane cdp/gone").expect(0);
+    assert!(told.stdout.contains("gone"), "{}", told.stdout);
+    run(&at, "choreoctl wait cdp/gone cwp/well --for trusted --timeout 20s").expect(0);
+    // Of several clusters none is chosen.
+    let several = "the agents are in several clusters, and this command reads one: ";
+    let told = run(&at, "choreoctl dump planes -o - --all-namespaces");
+    told.expect(2).says(&[several, "cdp/gone", "hint: name planes of one cluster"]);
+    run(&at, "choreoctl dump cdp/gone -o gone.yaml").expect(0);
+    let told = run(&at, "choreoctl get -f gone.yaml").expect(0);
+    assert!(told.stdout.contains("gone"), "{}", told.stdout);
+    // What remains of planes is named with the cluster of each.
+    let told = run(&at, "choreoctl delete cdp/gone cwp/well --yes --wait=false").expect(0).stderr;
+    let kubeconfigs = [&at.build, &other].map(|cluster| cluster.kubeconfig().display().to_string());
+    for kubeconfig in kubeconfigs {
+        assert!(told.contains(&format!("--kubeconfig {kubeconfig}")), "no {kubeconfig} in {told}");
+    }
+    // A cluster that is down is no reason not to delete.
+    other.kill();
+    run(&at, "choreoctl delete cdp/wrong --yes --wait=false --request-timeout 2s").expect(0);
 }
 
 fn a_context_of_another_cluster_is_noticed() {

@@ -113,6 +113,18 @@ fn releases_and_events_are_told(at: &Estate) {
     let release = ["plane", "Helm release openchoreo-build-plane/build", "revision 7 (deployed)", "kubectl-create"];
     assert_eq!(of("release"), release);
     assert_eq!(of("event"), ["plane", AGENT, "ScalingReplicaSet: Scaled up (2 times)", "deployment-controller"]);
+    // A dump of this moment has the same changes, and nothing of what the release holds.
+    run(at, "dump", &["-o", "dump.yaml", "--force"]).expect(0);
+    let dumped = at.control.run(&["timeline", "cbp/sick", "-f", "dump.yaml", "-o", "json"]).expect(0).json();
+    let changes = |told: &Value| {
+        let is_change = |what: &str| ["release", "event", "written", "created"].contains(&what);
+        let entries = told["entries"].as_array().unwrap().iter();
+        let entries = entries.filter(|entry| is_change(entry["type"].as_str().unwrap()));
+        // Of a write, a dump has no more than the fields that matter.
+        entries.map(|entry| ["time", "object", "type", "by"].map(|field| entry[field].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(changes(&dumped), changes(&told));
+    assert!(!at.control.read("dump.yaml").contains("SEVMRA"), "{}", at.control.read("dump.yaml"));
     let requests = run(at, "timeline", &["-v"]).stderr;
     let secrets = requests.lines().filter(|line| line.contains("/secrets?")).collect::<Vec<_>>();
     assert!(secrets.len() == 2 && secrets.iter().all(|line| line.contains("helm")), "{requests}");

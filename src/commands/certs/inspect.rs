@@ -7,7 +7,7 @@ use clap_complete::ArgValueCompleter;
 use futures_util::future::try_join_all;
 use rayon::prelude::*;
 
-use crate::args::{AtArgs, NamespacesArgs, OutputArgs, PlaneClusterArgs, Session};
+use crate::args::{AtArgs, NamespacesArgs, NoPlaneCluster, OutputArgs, PlaneCluster, PlaneClusterArgs, Session};
 use crate::cluster::{self, Namespaces};
 use crate::commands::source::SourceReader;
 use crate::commands::source::read_key;
@@ -19,7 +19,7 @@ use crate::pki::{
     self, Bundle, CA_CERTIFICATE, CA_PRIVATE_KEY, Certificate, DefectKind, Issuer, Issuers, LEAF_CERTIFICATE,
     LEAF_PRIVATE_KEY, PrivateKey, Remaining,
 };
-use crate::plane::{DEFAULT_KIND, KINDS, NamespacedName, Plane, Source};
+use crate::plane::{DEFAULT_KIND, KINDS, NamespacedName, Plane, PlaneKey, Source};
 use crate::render::certificates::{Sourced, Unread, json, table};
 use crate::render::redacted_json;
 use crate::term::Exit;
@@ -74,11 +74,14 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         Namespaces::Context if everything => Namespaces::All,
         namespaces => namespaces,
     };
-    let reader = SourceReader::to(needed, &args.build, session).await?.with_planes_in(namespaces);
+    let mut reader = SourceReader::to(needed, session).await?.with_planes_in(namespaces);
+    if everything || args.sources.contains(&Source::Agent) {
+        reader = reader.with_agents(&args.build, |_| true).await?;
+    }
     let mut sources = args.sources.clone();
     if everything {
         sources.push(Source::Planes(Some(KINDS.iter().collect())));
-        sources.extend(reader.build.is_some().then_some(Source::Agent));
+        sources.extend((!reader.fleet.is_empty()).then_some(Source::Agent));
     }
     let mut read = Vec::new();
     for source in &sources {
@@ -151,20 +154,41 @@ async fn of_source(source: &Source, reader: &SourceReader<'_>) -> anyhow::Result
             Ok(known.chain(unknown).collect())
         }
         Source::Agent => {
-            let build = reader.build.as_ref().ok_or(crate::args::NoPlaneCluster)?;
-            let namespaces: BTreeSet<_> = KINDS.iter().map(|kind| build.namespace(kind.family)).collect();
-            let lists = namespaces.into_iter().map(|namespace| build.cluster.agents(namespace));
-            let agents = try_join_all(lists).await?.concat();
-            if agents.is_empty() {
-                // The error says what there is instead.
-                let family = DEFAULT_KIND.family;
-                build.cluster.agent(build.namespace(family), family, None).await?;
-            }
-            let agents = estate::of_agents(&build.cluster, agents).await;
-            Ok(agents.into_iter().map(|facts| (format!("agent/{}", facts.agent.name.name), of_agent(facts))).collect())
+            anyhow::ensure!(!reader.fleet.is_empty(), NoPlaneCluster);
+            // An agent's name says in which cluster it is only where there are several.
+            let is_one = reader.fleet.len() == 1;
+            let read = reader.fleet.iter().map(async |group| match group.cluster.as_ref() {
+                Some(Ok(build)) if is_one => of_agents(build, "agent").await,
+                Some(Ok(build)) => {
+                    let title = format!("agent in {}", build.cluster.target().title());
+                    let read = of_agents(build, &title).await;
+                    Ok(read.unwrap_or_else(|error| vec![(title, Err(error))]))
+                }
+                unusable => {
+                    let planes: Vec<_> = group.planes.iter().map(PlaneKey::with_word).collect();
+                    let why = unusable.and_then(|cluster| cluster.as_ref().err());
+                    let error = why.map_or_else(|| NoPlaneCluster.into(), |why| anyhow::anyhow!("{why:#}"));
+                    Ok(vec![(format!("agent of {}", planes.join(", ")), Err(error))])
+                }
+            });
+            Ok(try_join_all(read).await?.into_iter().flatten().collect())
         }
         source => Ok(vec![(source.to_string(), of_place(source, reader).await)]),
     }
+}
+
+/// The certificates of all agents in a cluster.
+async fn of_agents(build: &PlaneCluster, title: &str) -> anyhow::Result<Vec<(String, Read)>> {
+    let namespaces: BTreeSet<_> = KINDS.iter().map(|kind| build.namespace(kind.family)).collect();
+    let lists = namespaces.into_iter().map(|namespace| build.cluster.agents(namespace));
+    let agents = try_join_all(lists).await?.concat();
+    if agents.is_empty() {
+        // The error says what there is instead.
+        let family = DEFAULT_KIND.family;
+        build.cluster.agent(build.namespace(family), family, None).await?;
+    }
+    let agents = estate::of_agents(&build.cluster, agents).await;
+    Ok(agents.into_iter().map(|facts| (format!("{title}/{}", facts.agent.name.name), of_agent(facts))).collect())
 }
 
 async fn of_place(source: &Source, reader: &SourceReader<'_>) -> Read {
@@ -179,7 +203,7 @@ async fn of_place(source: &Source, reader: &SourceReader<'_>) -> Read {
                     .map(|certificate| (certificate, Vec::new()))
                     .ok_or_else(|| anyhow::anyhow!("a certificate that it presents can't be parsed"))
             };
-            reader.presented(source, DEFAULT_KIND.family, None).await?.iter().map(parse).collect()
+            reader.presented(source, DEFAULT_KIND.family, None, None).await?.iter().map(parse).collect()
         }
         Source::Secret(name, None) => of_secret(name, reader).await,
         Source::File(path) => {

@@ -71,6 +71,17 @@ pub struct Args {
     build: PlaneClusterArgs,
 }
 
+impl Args {
+    /// Whether the agent of a plane of the configuration may be the one to judge.
+    fn means(&self, key: &PlaneKey) -> bool {
+        let is_named = |name: &PlaneName| name.as_str() == key.name && name.kind.is_none_or(|kind| kind == key.kind);
+        let namespace = self.namespace.given();
+        let is_there = key.namespace.is_none() || namespace.is_none() || namespace == key.namespace;
+        let is_of_kind = |kind: &KindWord| kind.0.family == key.kind.family;
+        is_there && self.plane.as_ref().is_none_or(is_named) && self.kind.as_ref().is_none_or(is_of_kind)
+    }
+}
+
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let of_stdin = args.ca.iter().chain([&args.cert]).filter(|source| **source == Source::Stdin).count()
         + args.files.files.iter().filter(|file| **file == Input::Stdin).count();
@@ -79,8 +90,10 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     let of_cluster = !args.files.given() && args.ca.is_none();
     let needed = of_cluster || args.cert.needs_cluster() || args.ca.as_ref().is_some_and(Source::needs_cluster);
-    let reader = SourceReader::to(needed, &args.build, session).await?;
-    let reader = reader.with_planes_in(args.namespace.namespaces());
+    let mut reader = SourceReader::to(needed, session).await?.with_planes_in(args.namespace.namespaces());
+    if args.cert == Source::Agent {
+        reader = reader.with_agents(&args.build, |plane| args.means(plane)).await?;
+    }
     let named: Option<Plane> = match (&args.plane, &reader.cluster) {
         (Some(name), Some(_)) if !args.files.given() => Some(reader.plane(name).await?),
         _ => None,
@@ -92,7 +105,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         _ => vec![args.plane.as_ref().and_then(|name| name.kind).unwrap_or_default()],
     };
     let plane_id = args.plane_id.as_deref().or(named.as_ref().map(Plane::plane_id));
-    let (presented, kinds) = presented(&reader, &args.cert, kinds, plane_id).await?;
+    let key = named.as_ref().map(Plane::key);
+    let (presented, kinds) = presented(&reader, &args.cert, kinds, key.as_ref(), plane_id).await?;
     if presented.is_empty() {
         return Err(Refusal::NoCertificate(args.cert.to_string()).into());
     }
@@ -141,14 +155,15 @@ async fn presented(
     reader: &SourceReader<'_>,
     cert: &Source,
     kinds: Vec<&'static Kind>,
+    plane: Option<&PlaneKey>,
     plane_id: Option<&str>,
 ) -> anyhow::Result<(Vec<Vec<u8>>, Vec<&'static Kind>)> {
     if *cert != Source::Agent || kinds.len() == 1 {
-        return Ok((reader.presented(cert, kinds[0].family, plane_id).await?, kinds));
+        return Ok((reader.presented(cert, kinds[0].family, plane, plane_id).await?, kinds));
     }
     let (mut found, mut missing) = (Vec::new(), None);
     for kind in kinds {
-        match reader.presented(cert, kind.family, plane_id).await {
+        match reader.presented(cert, kind.family, plane, plane_id).await {
             Ok(presented) => found.push((presented, kind)),
             Err(error) if matches!(error.downcast_ref(), Some(cluster::Error::NoAgent { .. })) => missing = Some(error),
             Err(error) => return Err(error),
