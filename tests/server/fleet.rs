@@ -142,7 +142,12 @@ fn the_status_of_a_fleet_is_one_screen() {
     }
 
     // Nothing is asked twice.
+    let started = Instant::now();
     let requests = run(&at, "choreoctl status -v").stderr;
+    let took = started.elapsed().as_millis();
+    let answered =
+        requests.lines().filter_map(|line| line.strip_suffix(" ms")?.rsplit(' ').next()?.parse::<u128>().ok());
+    println!("status of three clusters: {took} ms, of which its slowest answer {} ms", answered.max().unwrap());
     let asked =
         requests.lines().filter_map(|line| Some(line.split_once("GET ")?.1.split(' ').next().unwrap().to_owned()));
     let mut counts = BTreeMap::<_, usize>::new();
