@@ -8,7 +8,7 @@ use clap_complete::env::Shells;
 use crate::args::{GlobalArgs, Session};
 use crate::commands;
 use crate::term::Exit;
-use crate::text::{PLUGIN, is_plugin, program};
+use crate::text::{plugin, program};
 
 /// Create, check and watch OpenChoreo planes, and make their agents' certificates
 ///
@@ -65,9 +65,12 @@ pub enum Command {
     Version(commands::version::Args),
 }
 
-/// Returns the command tree. Its usage and examples name the program as it was called: `kubectl choreoctl` for a plugin.
+/// Returns the command tree. Its usage and examples name the program as it was called: `kubectl choreo` for a plugin.
 pub fn command() -> clap::Command {
-    if is_plugin() { as_plugin(Cli::command().bin_name(PLUGIN)) } else { Cli::command() }
+    match plugin() {
+        Some(plugin) => as_plugin(Cli::command().bin_name(plugin)),
+        None => Cli::command(),
+    }
 }
 
 fn as_plugin(command: clap::Command) -> clap::Command {

@@ -83,25 +83,31 @@ pub fn shell_quoted(text: &str) -> Cow<'_, str> {
     Cow::Owned(quoted)
 }
 
-/// How users call the program as a plugin of kubectl, which looks for `kubectl-choreoctl` on the PATH.
-pub const PLUGIN: &str = "kubectl choreoctl";
-
-/// Whether kubectl called the program as its plugin.
-pub fn is_plugin() -> bool {
-    static CALLED: LazyLock<bool> = LazyLock::new(|| {
-        let name = std::env::args_os().next().map(PathBuf::from);
-        name.as_deref().and_then(Path::file_stem).is_some_and(|name| name == "kubectl-choreoctl")
+/// Returns how users call the program as a plugin of kubectl, such as `kubectl choreo`; none where kubectl did not start it.
+pub fn plugin() -> Option<&'static str> {
+    static CALLED: LazyLock<Option<String>> = LazyLock::new(|| {
+        let program = std::env::args_os().next().map(PathBuf::from)?;
+        plugin_of(program.file_stem()?.to_str()?)
     });
-    *CALLED
+    CALLED.as_deref()
+}
+
+/// Reads the name of a plugin's file: kubectl separates its words by `-`, and takes `_` for a `-` within a word.
+fn plugin_of(file: &str) -> Option<String> {
+    Some(format!("kubectl {}", file.strip_prefix("kubectl-")?.replace('-', " ").replace('_', "-")))
 }
 
 /// Returns a text whose command lines name the program as it was called.
 pub fn program(text: &str) -> Cow<'_, str> {
-    if is_plugin() { as_plugin(text).into() } else { text.into() }
+    match plugin() {
+        Some(plugin) => as_plugin(text, plugin).into(),
+        None => text.into(),
+    }
 }
 
-fn as_plugin(text: &str) -> String {
-    text.replace("choreoctl ", "kubectl choreoctl ").replace("kubectl kubectl choreoctl ", "kubectl choreoctl ")
+fn as_plugin(text: &str, plugin: &str) -> String {
+    // A hint may be made of texts that name the plugin already.
+    text.replace(plugin, "choreoctl").replace("choreoctl ", &format!("{plugin} "))
 }
 
 #[cfg(test)]
@@ -112,6 +118,15 @@ mod tests {
     fn hidden_characters_are_spelled_out() {
         assert_eq!(visible("a\u{1b}[31mb\n\u{202e}c\u{9b}"), r"a\u{1b}[31mb\n\u{202e}c\u{9b}");
         assert!(matches!(visible("größe 日本"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_plugin_is_named_as_kubectl_calls_it() {
+        assert_eq!(plugin_of("choreoctl"), None);
+        assert_eq!(plugin_of("kubectl-choreo").as_deref(), Some("kubectl choreo"));
+        assert_eq!(plugin_of("kubectl-oc_plane-ctl").as_deref(), Some("kubectl oc-plane ctl"));
+        let text = "kubectl get cbp | choreoctl get -f -; kubectl choreo get";
+        assert_eq!(as_plugin(text, "kubectl choreo"), "kubectl get cbp | kubectl choreo get -f -; kubectl choreo get");
     }
 
     #[test]

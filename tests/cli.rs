@@ -462,15 +462,46 @@ fn the_hooks_commands_run() {
 #[test]
 fn a_plugin_of_kubectl_names_itself_so() {
     let folder = tempfile::tempdir().unwrap();
-    let plugin = folder.path().join("kubectl-choreoctl");
+    let plugin = folder.path().join("kubectl-choreo");
     std::os::unix::fs::symlink(BINARY, &plugin).unwrap();
     let said = |args: &[&str]| {
         let output = Command::new(&plugin).args(args).env("KUBECONFIG", "/nothing").output().unwrap();
         String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
     };
     let help = said(&["get", "-h"]);
-    assert!(help.contains("Usage: kubectl choreoctl get ") && help.contains("\n  kubectl choreoctl get planes -A"));
-    assert!(help.contains("kubectl get cbp -o yaml | kubectl choreoctl get -f -"), "{help}");
-    assert!(said(&["health"]).contains("`kubectl choreoctl status`"));
-    assert!(said(&["validate"]).contains("hint: kubectl choreoctl validate FILE"));
+    assert!(help.contains("Usage: kubectl choreo get ") && help.contains("\n  kubectl choreo get planes -A"));
+    assert!(help.contains("kubectl get cbp -o yaml | kubectl choreo get -f -"), "{help}");
+    assert!(said(&["health"]).contains("`kubectl choreo status`"));
+    assert!(said(&["validate"]).contains("hint: kubectl choreo validate FILE"));
+}
+
+#[test]
+fn the_index_of_a_release_has_the_sums_of_its_archives() {
+    let folder = tempfile::tempdir().unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    for target in ["x86_64-unknown-linux-musl", "aarch64-apple-darwin"] {
+        std::fs::write(folder.path().join(format!("choreoctl-{version}-{target}.tar.gz")), target).unwrap();
+    }
+    let mut build = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/packages/build"));
+    build.arg("index").env("OUT_DIR", folder.path());
+    assert!(!build.env_remove("REPOSITORY").output().unwrap().status.success(), "links need an address");
+    let done = build.env("REPOSITORY", "https://example.com/choreoctl").output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    let sums = read("SHA256SUMS");
+    let sum = |target: &str| {
+        let name = format!("choreoctl-{version}-{target}.tar.gz");
+        sums.lines().find_map(|line| line.strip_suffix(&name)).unwrap().trim().to_owned()
+    };
+    let plugin: serde_json::Value = serde_yaml::from_str(&read("choreo.yaml")).unwrap();
+    let platforms = plugin["spec"]["platforms"].as_array().unwrap();
+    let listed: Vec<_> = platforms.iter().map(|one| one["sha256"].as_str().unwrap()).collect();
+    assert_eq!(listed, [sum("x86_64-unknown-linux-musl"), sum("aarch64-apple-darwin")]);
+    let base = format!("https://example.com/choreoctl/releases/download/v{version}");
+    assert_eq!(platforms[0]["uri"], format!("{base}/choreoctl-{version}-x86_64-unknown-linux-musl.tar.gz"));
+    let formula = read("choreoctl.rb");
+    for target in ["x86_64-unknown-linux-musl", "aarch64-apple-darwin"] {
+        assert!(formula.contains(&format!("sha256 \"{}\"", sum(target))), "{formula}");
+    }
+    assert_eq!(formula.matches("url \"").count(), 2);
 }

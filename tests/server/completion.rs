@@ -6,7 +6,8 @@ use crate::control_plane::{SHARED, finish};
 
 stories!(
     Server:
-        names_complete;
+        names_complete,
+        names_complete_in_real_shells;
 );
 
 fn names_complete() {
@@ -48,4 +49,73 @@ fn names_complete() {
     ] {
         assert_eq!(complete(&[&["choreoctl"], words].concat()).trim(), found, "{words:?}");
     }
+}
+
+/// What a shell offers for a line, in each shell that is on this machine: planes and namespaces of the cluster, and contexts.
+fn names_complete_in_real_shells() {
+    let at = &*SHARED;
+    at.plane("shell-completed");
+    let bin = at.path().join("plugin");
+    std::fs::create_dir_all(&bin).unwrap();
+    let program = env!("CARGO_BIN_EXE_choreoctl");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/packages/kubectl_complete-choreo");
+    for (link, to) in [("choreoctl", program), ("kubectl-choreo", program), ("kubectl_complete-choreo", script)] {
+        std::os::unix::fs::symlink(to, bin.join(link)).unwrap();
+    }
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let said = |mut command: Command| {
+        command.env("PATH", &path).env("KUBECONFIG", at.kubeconfig()).env("TERM", "dumb");
+        finish(command, "").stdout
+    };
+    let shells: [(&str, &dyn Fn(&str) -> Vec<String>); 3] = [
+        ("bash", &|line| {
+            let script = format!(
+                "source <(choreoctl completions bash); COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+                 COMP_TYPE=9; _clap_complete_choreoctl choreoctl \"${{COMP_WORDS[COMP_CWORD]}}\"; \
+                 printf '%s\\n' \"${{COMPREPLY[@]}}\""
+            );
+            vec!["-c".into(), script]
+        }),
+        ("fish", &|line| {
+            vec![
+                "--no-config".into(),
+                "-c".into(),
+                format!("choreoctl completions fish | source; complete -C '{line}'"),
+            ]
+        }),
+        ("zsh", &|line| {
+            // A zsh of its own on a pseudo terminal, whose Tab key is pressed.
+            let script = format!(
+                "zmodload zsh/zpty; zpty z zsh -f -i; \
+                 zpty -w z 'PS1=; autoload -Uz compinit; compinit -D -u; source <(choreoctl completions zsh)'; \
+                 sleep 1; zpty -w -n z $'{line}\\t'; sleep 2; zpty -w -n z $'\\n'; sleep 1; zpty -r -t z; \
+                 while zpty -r -t z text; do print -r -- $text; done"
+            );
+            vec!["-f".into(), "-c".into(), script]
+        }),
+    ];
+    for (shell, script) in shells {
+        if Command::new(shell).arg("--version").output().is_err() {
+            println!("{shell} is not on this machine: its completion is not run");
+            continue;
+        }
+        for (line, found) in [
+            ("choreoctl get shell-c", "shell-completed"),
+            ("choreoctl doctor --plane-context gue", "guest"),
+            ("choreoctl get -n kube-pub", "kube-public"),
+        ] {
+            let mut command = Command::new(shell);
+            command.args(script(line));
+            let offered = said(command);
+            assert!(offered.contains(found), "{shell}: {line}: {offered:?}");
+        }
+    }
+
+    // kubectl completes its plugin.
+    let completed = said(at.kubectl_command(&["__complete", "choreo", "get", "shell-c"]));
+    assert!(
+        completed.lines().any(|line| line.starts_with("shell-completed")) && completed.contains(":4"),
+        "{completed}"
+    );
+    assert!(said(at.kubectl_command(&["choreo", "get", "shell-completed"])).contains("shell-completed"));
 }
