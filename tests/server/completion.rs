@@ -51,6 +51,9 @@ fn names_complete() {
     }
 }
 
+/// The arguments by which a shell completes a line.
+type Script = fn(&str) -> Vec<String>;
+
 /// What a shell offers for a line, in each shell that is on this machine: planes and namespaces of the cluster, and contexts.
 fn names_complete_in_real_shells() {
     let at = &*SHARED;
@@ -67,8 +70,8 @@ fn names_complete_in_real_shells() {
         command.env("PATH", &path).env("KUBECONFIG", at.kubeconfig()).env("TERM", "dumb");
         finish(command, "").stdout
     };
-    let shells: [(&str, &dyn Fn(&str) -> Vec<String>); 3] = [
-        ("bash", &|line| {
+    let shells: [(&str, Script); 3] = [
+        ("bash", |line| {
             let script = format!(
                 "source <(choreoctl completions bash); COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
                  COMP_TYPE=9; _clap_complete_choreoctl choreoctl \"${{COMP_WORDS[COMP_CWORD]}}\"; \
@@ -76,14 +79,14 @@ fn names_complete_in_real_shells() {
             );
             vec!["-c".into(), script]
         }),
-        ("fish", &|line| {
+        ("fish", |line| {
             vec![
                 "--no-config".into(),
                 "-c".into(),
                 format!("choreoctl completions fish | source; complete -C '{line}'"),
             ]
         }),
-        ("zsh", &|line| {
+        ("zsh", |line| {
             // A zsh of its own on a pseudo terminal, whose Tab key is pressed.
             let script = format!(
                 "zmodload zsh/zpty; zpty z zsh -f -i; \
