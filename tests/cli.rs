@@ -14,7 +14,8 @@ fn transcripts() {
         .env("HOME", "/nothing")
         .env("COLUMNS", "100")
         .case("tests/cmd/*.trycmd")
-        .case("README.md");
+        .case("README.md")
+        .case("docs/*.md");
 }
 
 #[test]
@@ -504,4 +505,23 @@ fn the_index_of_a_release_has_the_sums_of_its_archives() {
         assert!(formula.contains(&format!("sha256 \"{}\"", sum(target))), "{formula}");
     }
     assert_eq!(formula.matches("url \"").count(), 2);
+}
+
+/// Draws the README's picture from a real run, for light and for dark pages. `SNAPSHOTS=overwrite` writes them anew.
+#[test]
+fn the_pictures_show_what_doctor_prints() {
+    use anstyle_svg::Term;
+    use snapbox::{assert_data_eq, file};
+    let command = "choreoctl doctor shared-builder -f examples/dump.yaml";
+    let mut doctor = Command::new(BINARY);
+    doctor.args(command.split(' ').skip(1)).arg("-q").env("CLICOLOR_FORCE", "1").env("COLUMNS", "100");
+    let printed = doctor.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap().stdout;
+    // A command that does not fit is cut off, as in a terminal without wrapping.
+    let printed = String::from_utf8(printed).unwrap();
+    let lines = printed.lines().map(|line| console::truncate_str(line, 100, "…").into_owned());
+    let text = format!("$ {command}\n{}", lines.collect::<Vec<_>>().join("\n"));
+    let [black, white] = [anstyle::AnsiColor::Black, anstyle::AnsiColor::BrightWhite].map(anstyle::Color::Ansi);
+    let drawn = |term: Term| term.min_width_px(840).render_svg(&text);
+    assert_data_eq!(drawn(Term::new().fg_color(black).bg_color(white)), file!["../docs/doctor-light.svg": Text]);
+    assert_data_eq!(drawn(Term::new().fg_color(white).bg_color(black)), file!["../docs/doctor-dark.svg": Text]);
 }

@@ -730,9 +730,9 @@ fn each_stage_reads_as_in_its_transcript() {
     upgrade_gateway(&at);
     transcript(&at, "switch", &run("--until switch --install").expect(1));
     transcript(&at, "cleanup", &run("--until cleanup").expect(1));
-    let readme = include_str!("../../README.md");
-    let block = readme.split("```text\nbreaks: ").nth(1).unwrap().split("```").next().unwrap();
+    let guide = include_str!("../../docs/migrate.md");
+    let block = guide.split("```text\nbreaks: ").nth(1).unwrap().split("```").next().unwrap();
     let transcript =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/server/transcripts/prepare.txt"));
-    assert!(transcript.unwrap().contains(block), "the README shows what is not printed: {block}");
+    assert!(transcript.unwrap().contains(block), "the guide shows other text than is printed: {block}");
 }
