@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::estate::Estate;
+use super::estate::{Estate, Subject};
 use super::hints::try_out;
 use super::patient::*;
 
@@ -296,6 +296,18 @@ impl Fault {
 
 fn doctor_names(faults: &[Fault]) {
     let at = start();
+    let wrong: Vec<_> = faults.iter().flat_map(|fault| fault.find(&at)).collect();
+    assert!(wrong.is_empty(), "{} of {}: {}", wrong.len(), faults.len(), wrong.join("\n"));
+}
+
+/// Faults that OpenChoreo's own programs can't be given: of the gateway, and what an image of the double's does.
+const ONLY_ON_THE_DOUBLE: &[&str] = &["an expired gateway and another CA"];
+
+/// The tables on OpenChoreo's own programs.
+pub fn on_programs(subject: Subject) {
+    let at = well_with(subject);
+    let faults = [OF_CA, OF_CERTIFICATE, OF_AGENT, OF_TWO].into_iter().flatten();
+    let faults: Vec<_> = faults.filter(|fault| !ONLY_ON_THE_DOUBLE.contains(&fault.name)).collect();
     let wrong: Vec<_> = faults.iter().flat_map(|fault| fault.find(&at)).collect();
     assert!(wrong.is_empty(), "{} of {}: {}", wrong.len(), faults.len(), wrong.join("\n"));
 }

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::bootstrap::gateway_ca;
 use super::control_plane::Output;
 use super::estate::{DEPLOYMENT, Estate, NAMESPACE, SECRET};
 use super::hints::{paste, try_out};
@@ -21,10 +20,12 @@ stories!(
 );
 
 const PLANE: &str = "chart";
-const CONTROL: &str = "openchoreo-control-plane";
 
-/// cert-manager's CRDs, as far as the double fills them in.
+/// cert-manager's CRDs, as far as the double fills them in. OpenChoreo's programs come with the real ones.
 pub fn cert_manager(at: &Estate) {
+    if at.is_real() {
+        return;
+    }
     for (plural, kind) in
         [("certificates", "Certificate"), ("certificaterequests", "CertificateRequest"), ("issuers", "Issuer")]
     {
@@ -118,8 +119,7 @@ pub fn prepared() -> Estate {
     let at = Estate::start(PLANE);
     at.build.kubectl(&["delete", "deployment", DEPLOYMENT, "-n", NAMESPACE], "");
     at.build.kubectl(&["delete", "secret", SECRET, "-n", NAMESPACE], "");
-    at.control.kubectl(&["create", "namespace", CONTROL], "");
-    gateway_ca(&at);
+    at.control_namespace();
     cert_manager(&at);
     at
 }
@@ -196,7 +196,7 @@ fn a_second_agent_in_the_cluster_is_installed_and_removed() {
     is_well(&at);
 }
 
-fn what_helm_was_told_wrongly_is_put_right_by_the_command_that_is_printed() {
+pub fn what_helm_was_told_wrongly_is_put_right_by_the_command_that_is_printed() {
     let at = installed();
     for (values, id) in [
         (&["planeID=wrong"][..], "agent-plane-id"),
@@ -226,7 +226,7 @@ fn the_charts_own_certificate_is_led_to_a_ca() {
 }
 
 /// From one CA to the next the Issuer stays, so cert-manager is asked to issue anew; and back again, once Helm is.
-fn a_rotation_from_ca_to_ca_goes_by_helm_and_back() {
+pub fn a_rotation_from_ca_to_ca_goes_by_helm_and_back() {
     let at = installed();
     let rotate = |more: &str| with_build(&at, &format!("choreoctl certs rotate {PLANE} {more}"));
     let ca = at.value(PLANE);

@@ -7,12 +7,13 @@ use serde_json::Value;
 
 use super::control_plane::{Output, finish};
 use super::estate::Estate;
+use super::openchoreo;
 
 /// The charts' place, which can't be reached here.
 const CHARTS: &str = "oci://ghcr.io/openchoreo/helm-charts";
 
 /// Helm, built once.
-static HELM: LazyLock<std::path::PathBuf> = LazyLock::new(|| {
+pub static HELM: LazyLock<std::path::PathBuf> = LazyLock::new(|| {
     let program = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/helm");
     let mut build = Command::new("go");
     build.args(["build", "-trimpath", "-buildvcs=false", "-o"]).arg(&program).arg("helm.sh/helm/v3/cmd/helm");
@@ -20,8 +21,17 @@ static HELM: LazyLock<std::path::PathBuf> = LazyLock::new(|| {
     program
 });
 
-/// Writes the chart of each family, which differ in their names, below a folder.
+/// Writes the chart of each family, which differ in their names, below a folder. On OpenChoreo's programs they are its own:
+/// of build planes those of the last release that has any.
 fn charts(at: &Estate, folder: &str) {
+    if let Some(release) = openchoreo::release() {
+        let folder = at.control.path().join(folder);
+        std::fs::create_dir(&folder).unwrap();
+        for entry in std::fs::read_dir(release.path("charts")).unwrap().map(Result::unwrap) {
+            std::os::unix::fs::symlink(entry.path(), folder.join(entry.file_name())).unwrap();
+        }
+        return;
+    }
     let chart = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/helm/chart");
     for family in ["build", "workflow", "data", "observability"] {
         let own = format!("{folder}/openchoreo-{family}-plane");
