@@ -423,6 +423,9 @@ pub fn agent(plane_type: &str, plane_id: &str) -> Value {
         format!("--server-url={}", openchoreo::release().map_or("wss://127.0.0.1:1/ws", |_| openchoreo::URL)),
         format!("--plane-type={plane_type}"),
         format!("--plane-id={plane_id}"),
+        "--client-cert=/certs/tls.crt".to_owned(),
+        "--client-key=/certs/tls.key".to_owned(),
+        "--server-ca=/ca-certs/ca.crt".to_owned(),
     ];
     // The chart of observability planes never passes it.
     if plane_type != "observabilityplane" {

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::sync::LazyLock;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::control_plane::{Output, finish};
 use super::estate::Estate;
@@ -30,6 +30,12 @@ fn charts(at: &Estate, folder: &str) {
         for entry in std::fs::read_dir(release.path("charts")).unwrap().map(Result::unwrap) {
             std::os::unix::fs::symlink(entry.path(), folder.join(entry.file_name())).unwrap();
         }
+        // What two of them demand, and have no default for.
+        let gateway = json!({"gateway": {"tls": {"hostname": "*.example.com"}}});
+        let url = json!([{"name": "OBSERVER_BASE_URL", "value": "http://observer.example.com"}]);
+        let observer = json!({"observer": {"controlPlaneApiUrl": "http://api.example.com", "extraEnvs": url}});
+        std::fs::write(folder.join("openchoreo-data-plane.json"), gateway.to_string()).unwrap();
+        std::fs::write(folder.join("openchoreo-observability-plane.json"), observer.to_string()).unwrap();
         return;
     }
     let chart = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/helm/chart");
@@ -59,7 +65,7 @@ pub fn programs(at: &Estate) -> String {
         std::fs::create_dir(&folder).unwrap();
         charts(at, "programs/charts");
         let helm = format!(
-            "#!/bin/sh\nfor word; do\n  shift\n  case $word in {CHARTS}/*) word={}/charts/${{word##*/}} ;; esac\n  set -- \"$@\" \"$word\"\ndone\nexec {} \"$@\"\n",
+            "#!/bin/sh\nfor word; do\n  shift\n  case $word in {CHARTS}/*) word={}/charts/${{word##*/}} chart=$word ;; esac\n  set -- \"$@\" \"$word\"\ndone\n[ ! -f \"$chart.json\" ] || set -- \"$@\" --values \"$chart.json\"\nexec {} \"$@\"\n",
             folder.display(),
             HELM.display()
         );

@@ -21,6 +21,7 @@ mod apply;
 mod bootstrap;
 mod certs;
 mod completion;
+mod conformance;
 mod control_plane;
 #[allow(dead_code, reason = "the verdicts on servers are compared where they are made, in src/pki")]
 mod corpus;
@@ -72,6 +73,7 @@ use libtest_mimic::{Arguments, Completion, Trial};
 /// All stories, those that take longest first.
 const STORIES: &[&[Story]] = &[
     openchoreo::STORIES,
+    conformance::STORIES,
     oddities::STORIES,
     faults::STORIES,
     families::STORIES,

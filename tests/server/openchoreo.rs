@@ -8,21 +8,30 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::control_plane::{ControlPlane, finish};
 use super::eras::WORKFLOW;
-use super::estate::BUILD;
-use super::hints::HELM;
-use super::{faults, helm};
+use super::estate::{BUILD, DEPLOYMENT, NAMESPACE, SECRET};
+use super::helm::{PLANE, check, diagnose};
+use super::hints::{HELM, paste};
+use super::{families, faults, helm, rotation, unregister};
 
 stories!(
     OpenChoreo:
         the_agent_is_installed_and_repaired_on_v0_17,
         a_rotation_goes_by_helm_and_back_on_v0_17,
+        the_charts_own_certificate_is_led_to_a_ca_on_v0_17,
+        a_certificate_that_is_not_issued_is_the_cause_on_v0_17,
+        a_pinned_certificate_is_renewed_and_its_agent_refused,
+        a_rotation_refuses_nobody_on_v0_17,
+        a_rotation_can_be_rolled_back_on_v0_17,
+        a_pinned_leaf_is_led_out_of_its_outage_on_v0_17,
+        both_clusters_return_to_the_state_before_on_v0_17,
+        planes_of_three_families_are_registered_and_one_is_rotated_on_v1_2,
         doctor_names_what_is_wrong_on_v0_17,
         doctor_names_what_is_wrong_on_v1_2;
 );
@@ -86,16 +95,21 @@ pub fn release() -> Option<Release> {
     RELEASE.get()
 }
 
+/// Waits until no other story has a gateway.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Runs a story on the programs of a release.
 pub fn on<T>(release: Release, story: impl FnOnce() -> T) -> T {
-    static ALONE: Mutex<()> = Mutex::new(());
     struct Back;
     impl Drop for Back {
         fn drop(&mut self) {
             RELEASE.set(None);
         }
     }
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let _back = Back;
     RELEASE.set(Some(release));
     story()
@@ -265,7 +279,7 @@ fn cert_manager(at: &ControlPlane) -> Child {
 }
 
 /// Starts a program in a cluster's folder, where it leaves its log.
-fn spawn(at: &ControlPlane, name: &str, mut command: Command) -> Child {
+pub fn spawn(at: &ControlPlane, name: &str, mut command: Command) -> Child {
     let log = File::create(at.path().join(format!("{name}.log"))).unwrap();
     command.current_dir(at.path()).stdin(Stdio::piped()).stdout(log.try_clone().unwrap()).stderr(log);
     command.spawn().unwrap()
@@ -277,6 +291,94 @@ fn the_agent_is_installed_and_repaired_on_v0_17() {
 
 fn a_rotation_goes_by_helm_and_back_on_v0_17() {
     on(V0_17, helm::a_rotation_from_ca_to_ca_goes_by_helm_and_back);
+}
+
+fn the_charts_own_certificate_is_led_to_a_ca_on_v0_17() {
+    on(V0_17, helm::the_charts_own_certificate_is_led_to_a_ca);
+}
+
+fn a_certificate_that_is_not_issued_is_the_cause_on_v0_17() {
+    on(V0_17, helm::a_certificate_that_is_not_issued_is_the_cause);
+}
+
+/// What happens on day 75 of a plane that was registered as the guides have it, in two minutes: cert-manager renews the
+/// certificate that the plane pins, and the agent is refused when it starts again.
+fn a_pinned_certificate_is_renewed_and_its_agent_refused() {
+    on(V0_17, || {
+        let mut at = helm::prepared();
+        let chart = "oci://ghcr.io/openchoreo/helm-charts/openchoreo-build-plane --version 0.17.0";
+        let kubeconfig = at.build.kubeconfig();
+        let sets = format!("serverUrl={URL} planeID={PLANE} tls.duration=1h tls.renewBefore=59m");
+        let sets: String = sets.split(' ').map(|set| format!(" --set clusterAgent.{set}")).collect();
+        let install = format!("helm install openchoreo-build-plane {chart} --namespace {NAMESPACE}");
+        paste(&at, &format!("{install} --kubeconfig {}{sets}", kubeconfig.display())).expect(0);
+        let deadline = Instant::now() + SOON;
+        while !at.secrets().contains(SECRET) {
+            assert!(Instant::now() < deadline, "no certificate is issued");
+        }
+        let pinned = at.secret(SECRET)["tls.crt"].clone();
+        at.control.write("pinned.crt", &pinned);
+        at.control.run(&["create", PLANE, "--client-ca-file", "pinned.crt"]).expect(0);
+        let plane = helm::until(&at, |plane| plane["healthy"] == true);
+        let trusts = |plane: &Value| check(plane, "agent-trusted")["status"].clone();
+        assert!(plane["healthy"] == true && trusts(&plane) != "fail", "{plane:#}");
+        let renewal = helm::date_of(&helm::forecast(&at), "pinned-leaf-renewed").unwrap();
+        while at.secret(SECRET)["tls.crt"] == pinned {
+            assert!(Instant::now() < deadline, "the certificate is not renewed");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        let [predicted, now] = [renewal.parse().unwrap(), jiff::Timestamp::now()];
+        assert!(now.duration_since(predicted).abs() < jiff::SignedDuration::from_secs(20), "{predicted} and {now}");
+
+        // The agent stays, and the next one is refused.
+        let plane = diagnose(&at);
+        assert_eq!(
+            (&plane["rootCause"], check(&plane, "connected")["status"].as_str()),
+            (&json!("agent-trusted"), Some("pass"))
+        );
+        assert_eq!(helm::forecast(&at)[0].0, "refused");
+        at.reset();
+        at.build.kubectl(&["rollout", "restart", "deployment", DEPLOYMENT, "-n", NAMESPACE], "");
+        let plane = helm::until(&at, |plane| check(plane, "connected")["status"] == "fail");
+        assert_eq!(plane["rootCause"], "agent-trusted", "{plane:#}");
+        assert!(at.count().1 > 0);
+        helm::repair(&at, "a pinned certificate that was renewed", "agent-trusted", "fail");
+        let plane = helm::until(&at, |plane| plane["healthy"] == true);
+        assert_eq!(plane["healthy"], true, "{plane:#}");
+
+        // From now on a renewal changes nothing.
+        let (led, deadline) = (at.secret(SECRET)["tls.crt"].clone(), Instant::now() + SOON);
+        while at.secret(SECRET)["tls.crt"] == led {
+            assert!(Instant::now() < deadline, "the certificate is not renewed");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        at.reset();
+        at.build.kubectl(&["rollout", "restart", "deployment", DEPLOYMENT, "-n", NAMESPACE], "");
+        at.build.kubectl(&["rollout", "status", "deployment", DEPLOYMENT, "-n", NAMESPACE], "");
+        let plane = helm::until(&at, |plane| check(plane, "connected")["status"] == "pass");
+        assert_eq!(trusts(&plane), "pass", "{plane:#}");
+        at.nobody_was_refused();
+    });
+}
+
+fn a_rotation_refuses_nobody_on_v0_17() {
+    on(V0_17, rotation::a_rotation_refuses_nobody);
+}
+
+fn a_rotation_can_be_rolled_back_on_v0_17() {
+    on(V0_17, rotation::a_rotation_can_be_rolled_back);
+}
+
+fn a_pinned_leaf_is_led_out_of_its_outage_on_v0_17() {
+    on(V0_17, rotation::a_pinned_leaf_is_led_out_of_its_outage);
+}
+
+fn both_clusters_return_to_the_state_before_on_v0_17() {
+    on(V0_17, unregister::both_clusters_return_to_the_state_before);
+}
+
+fn planes_of_three_families_are_registered_and_one_is_rotated_on_v1_2() {
+    on(V1_2, families::planes_of_three_families_are_registered_and_one_is_rotated);
 }
 
 fn doctor_names_what_is_wrong_on_v0_17() {

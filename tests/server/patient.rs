@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::control_plane::{Output, finish};
 use super::estate::{BUILD, Estate, SECRET, Subject, names};
+use super::openchoreo;
 
 pub const PLANE: &str = "sick";
 pub const CONTROL: &str = "openchoreo-control-plane";
@@ -16,8 +17,10 @@ const SERVICES: [&str; 2] = ["cluster-gateway", "cluster-gateway-external"];
 const LEASE_PATH: &str =
     "/apis/coordination.k8s.io/v1/namespaces/openchoreo-control-plane/leases/43500532.openchoreo.dev";
 
-/// How long doctor is asked again until it says what is expected; OpenChoreo's own agents try once in five seconds.
+/// How long doctor is asked again until it says what is expected.
 const SOON: Duration = Duration::from_secs(20);
+/// The same on OpenChoreo's own programs: its agents try once in five seconds, and its controller starts for twenty.
+const LATER: Duration = Duration::from_secs(90);
 /// Between two diagnoses, or two looks at an API server.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -124,6 +127,10 @@ pub fn twin(at: &Estate, plane_id: &str, ca: &str) {
 }
 
 pub fn held(at: &Estate) {
+    if at.is_real() {
+        // It would let go of the plane at once.
+        at.order("reports off");
+    }
     let api = at.control.api();
     let finalizer = format!("openchoreo.dev/{}-cleanup", at.subject.kind.to_lowercase());
     api.merge(&plane_path(at), &json!({"metadata": {"finalizers": [finalizer]}}));
@@ -609,7 +616,7 @@ pub fn is_well(plane: &Value) -> bool {
 
 /// Asks until the answer fits, or for too long; the last one.
 pub fn ask(diagnose: impl Fn() -> Value, fits: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + SOON;
+    let deadline = Instant::now() + if openchoreo::release().is_some() { LATER } else { SOON };
     loop {
         let told = diagnose();
         if fits(&told["planes"][0]) || Instant::now() > deadline {

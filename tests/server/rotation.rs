@@ -63,7 +63,7 @@ fn rotated(estate: &Estate, old: &str) -> String {
     new
 }
 
-fn a_rotation_refuses_nobody() {
+pub fn a_rotation_refuses_nobody() {
     let mut estate = three_planes();
     let old = estate.value("a");
     let told = estate.run(&ROTATE).expect(0);
@@ -131,7 +131,7 @@ fn a_rotation_that_is_cut_off_goes_on() {
     }
 }
 
-fn a_rotation_can_be_rolled_back() {
+pub fn a_rotation_can_be_rolled_back() {
     let mut estate = three_planes();
     let (by_value, by_secret, pair) = (estate.value("a"), of_secret(&estate), estate.secret(SECRET));
     estate.run(&["certs", "rotate", "a", "--yes", "--rollback"]).expect(0);
@@ -240,7 +240,7 @@ fn pinned_leaf(estate: &Estate, serial: u8) -> String {
     format!("{name}.crt")
 }
 
-fn a_pinned_leaf_is_led_out_of_its_outage() {
+pub fn a_pinned_leaf_is_led_out_of_its_outage() {
     let mut estate = Estate::start("pinned");
     let leaf = pinned_leaf(&estate, 1);
     let restart = ["rollout", "restart", "deployment", DEPLOYMENT, "-n", NAMESPACE];
