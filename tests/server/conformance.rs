@@ -189,7 +189,7 @@ impl Drop for Both {
 
 /// Times, and what a client says of an API server that is gone.
 static VARYING: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r#"("lastSeen":")20[^"]*|(failed to get (?:client CA configurations|CRs): )[^"\n]*connection refused"#)
+    Regex::new(r#"("lastSeen":")20[^"]*|(failed to get (?:client CA configurations|CRs): ).*connection refused"#)
         .unwrap()
 });
 

@@ -294,11 +294,14 @@ impl Estate {
         }
     }
 
-    /// Fails where an agent was refused, or where none tried.
+    /// Fails where an agent was refused, or where none tried: those of OpenChoreo keep a connection that they have.
     #[track_caller]
     pub fn nobody_was_refused(&mut self) {
         let (authorized, refused, told) = self.count();
-        assert!(authorized > 0 && refused == 0, "{authorized} authorized, {refused} refused: {told:#}");
+        assert!(
+            (authorized > 0 || self.is_real()) && refused == 0,
+            "{authorized} authorized, {refused} refused: {told:#}"
+        );
     }
 
     fn args<'a>(&'a self, args: &[&'a str], kubeconfig: &'a str) -> Vec<&'a str> {

@@ -87,8 +87,7 @@ static OF_AGENT: &[Fault] = &[
     fault(
         "no agent, and a report of before",
         |at| {
-            at.order("reports off");
-            at.control.connect(PLANE);
+            last_report(at, 60, 1);
             without_agent(at)
         },
         "agent-exists",
@@ -300,8 +299,9 @@ fn doctor_names(faults: &[Fault]) {
     assert!(wrong.is_empty(), "{} of {}: {}", wrong.len(), faults.len(), wrong.join("\n"));
 }
 
-/// Faults that OpenChoreo's own programs can't be given: of the gateway, and what an image of the double's does.
-const ONLY_ON_THE_DOUBLE: &[&str] = &["an expired gateway and another CA"];
+/// Faults that OpenChoreo's own programs don't have: its gateway can't be made to present an old certificate, and an agent
+/// keeps the connection that it has when its certificate ends.
+const ONLY_ON_THE_DOUBLE: &[&str] = &["an expired gateway and another CA", "the running certificate ended"];
 
 /// The tables on OpenChoreo's own programs.
 pub fn on_programs(subject: Subject) {

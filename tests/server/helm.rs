@@ -132,7 +132,7 @@ fn bootstrap(at: &Estate, plane: &str, more: &str) -> Output {
 }
 
 /// From nothing to connected.
-fn installed() -> Estate {
+pub fn installed() -> Estate {
     let at = prepared();
     let told = bootstrap(&at, PLANE, "--install").expect(0);
     assert!(told.stdout.lines().last().unwrap().contains("counts 1 for chart"), "{told:?}");

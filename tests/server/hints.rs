@@ -21,14 +21,19 @@ pub static HELM: LazyLock<std::path::PathBuf> = LazyLock::new(|| {
     program
 });
 
-/// Writes the chart of each family, which differ in their names, below a folder. On OpenChoreo's programs they are its own:
-/// of build planes those of the last release that has any.
+/// Writes the chart of each family, which differ in their names, below a folder. On OpenChoreo's programs they are its own,
+/// of that release or of the one that has the family.
 fn charts(at: &Estate, folder: &str) {
     if let Some(release) = openchoreo::release() {
         let folder = at.control.path().join(folder);
         std::fs::create_dir(&folder).unwrap();
-        for entry in std::fs::read_dir(release.path("charts")).unwrap().map(Result::unwrap) {
-            std::os::unix::fs::symlink(entry.path(), folder.join(entry.file_name())).unwrap();
+        for release in [release, openchoreo::V0_17, openchoreo::V1_2] {
+            for entry in std::fs::read_dir(release.path("charts")).unwrap().map(Result::unwrap) {
+                let own = folder.join(entry.file_name());
+                if !own.exists() {
+                    std::os::unix::fs::symlink(entry.path(), own).unwrap();
+                }
+            }
         }
         // What two of them demand, and have no default for.
         let gateway = json!({"gateway": {"tls": {"hostname": "*.example.com"}}});

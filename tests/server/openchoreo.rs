@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 
 use super::control_plane::{ControlPlane, finish};
 use super::eras::WORKFLOW;
-use super::estate::{BUILD, DEPLOYMENT, NAMESPACE, SECRET};
+use super::estate::{BUILD, DEPLOYMENT, Estate, NAMESPACE, SECRET, Subject};
 use super::helm::{PLANE, check, diagnose};
 use super::hints::{HELM, paste};
-use super::{families, faults, helm, rotation, unregister};
+use super::{families, faults, helm, patient, rotation, unregister};
 
 stories!(
     OpenChoreo:
@@ -29,9 +29,11 @@ stories!(
         a_pinned_certificate_is_renewed_and_its_agent_refused,
         a_rotation_refuses_nobody_on_v0_17,
         a_rotation_can_be_rolled_back_on_v0_17,
-        a_pinned_leaf_is_led_out_of_its_outage_on_v0_17,
         both_clusters_return_to_the_state_before_on_v0_17,
         planes_of_three_families_are_registered_and_one_is_rotated_on_v1_2,
+        a_plane_is_migrated_with_its_control_plane,
+        an_agent_is_looked_after_on_v0_17,
+        an_agent_is_looked_after_on_v1_2,
         doctor_names_what_is_wrong_on_v0_17,
         doctor_names_what_is_wrong_on_v1_2;
 );
@@ -119,7 +121,7 @@ pub fn on<T>(release: Release, story: impl FnOnce() -> T) -> T {
 pub struct Programs {
     running: BTreeMap<String, Child>,
     cert_manager: Mutex<Option<Child>>,
-    release: Release,
+    release: Cell<Release>,
     /// From when on connections are counted.
     since: Mutex<jiff::Timestamp>,
 }
@@ -146,6 +148,7 @@ impl Programs {
         }
         running.insert("cert-manager of control".into(), cert_manager(control));
         let since = Mutex::new(jiff::Timestamp::now());
+        let release = Cell::new(release);
         let programs = Self { running, cert_manager: Mutex::new(Some(cert_manager(plane))), release, since };
         programs.install(control);
         programs
@@ -153,9 +156,9 @@ impl Programs {
 
     /// The control plane's chart, with the ports of this machine in mind.
     fn install(&self, control: &ControlPlane) {
-        let chart = self.release.path("charts/openchoreo-control-plane");
+        let chart = self.release.get().path("charts/openchoreo-control-plane");
         let crds = chart.join("crds");
-        control.kubectl(&["apply", "--server-side", "-f", &crds.to_string_lossy()], "");
+        control.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &crds.to_string_lossy()], "");
         control.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"], "");
         let names = [
             "localhost".to_owned(),
@@ -211,8 +214,11 @@ impl Programs {
         };
         match order {
             "gateway well" | "logs on" | "finalizers on" | "api mutual" => {}
-            "era v0" => assert_eq!(self.release, V0_17),
-            "era v1" => assert_eq!(self.release, V1_2),
+            "era v1" if self.release.get() == V1_2 => {}
+            "era v1" => {
+                self.release.set(V1_2);
+                self.install(control);
+            }
             "reset" => *self.since.lock().unwrap() = jiff::Timestamp::now(),
             "reports on" => replicas("1"),
             "reports off" => {
@@ -369,16 +375,70 @@ fn a_rotation_can_be_rolled_back_on_v0_17() {
     on(V0_17, rotation::a_rotation_can_be_rolled_back);
 }
 
-fn a_pinned_leaf_is_led_out_of_its_outage_on_v0_17() {
-    on(V0_17, rotation::a_pinned_leaf_is_led_out_of_its_outage);
-}
-
 fn both_clusters_return_to_the_state_before_on_v0_17() {
     on(V0_17, unregister::both_clusters_return_to_the_state_before);
 }
 
 fn planes_of_three_families_are_registered_and_one_is_rotated_on_v1_2() {
     on(V1_2, families::planes_of_three_families_are_registered_and_one_is_rotated);
+}
+
+fn a_plane_is_migrated_with_its_control_plane() {
+    on(V0_17, || {
+        let mut at = helm::installed();
+        let kubeconfig = at.build.kubeconfig().display().to_string();
+        let both = format!("--plane-kubeconfig {kubeconfig}");
+        let migrate = |at: &Estate, more: &str| {
+            paste(at, &format!("choreoctl migrate cbp/{PLANE} {both} --out-dir migrated --install --yes {more}"))
+        };
+        migrate(&at, "--until prepare").expect(0);
+        at.order("era v1");
+        at.settle();
+        migrate(&at, "").expect(0);
+        paste(&at, &format!("choreoctl wait cwp/{PLANE} --for connected --timeout 150s {both}")).expect(0);
+        paste(&at, &format!("choreoctl doctor cwp/{PLANE} {both}")).expect(0);
+        paste(&at, &format!("choreoctl get cbp/{PLANE}")).expect(3);
+        at.reset();
+        at.build.kubectl(
+            &["rollout", "restart", "deployment", "cluster-agent-workflowplane", "-n", "openchoreo-workflow-plane"],
+            "",
+        );
+        at.settle();
+    });
+}
+
+/// Waits, reads logs, restarts, renews, rotates and deletes.
+fn an_agent_is_looked_after(subject: Subject) {
+    let mut at = patient::well_with(subject);
+    let plane = format!("{}/{}", subject.word, patient::PLANE);
+    let run =
+        |at: &Estate, words: &str| at.run(&words.replace("PLANE", &plane).split(' ').collect::<Vec<_>>()).expect(0);
+    let log = run(&at, "logs PLANE --gateway -o json").stdout;
+    for message in ["connected to control plane", "agent connected successfully"] {
+        assert!(log.contains(message), "{message} in {log}");
+    }
+    at.reset();
+    assert!(run(&at, "restart PLANE -o json").stdout.contains("\"reconnect\""));
+    run(&at, "certs renew PLANE --ca-dir old --yes");
+    run(&at, "certs rotate PLANE --again --yes --out-dir new");
+    run(&at, "certs verify --cert agent --plane PLANE");
+    run(&at, "wait PLANE --for connected");
+    at.nobody_was_refused();
+    // The controller lets go of it, and the agent is refused from then on.
+    run(&at, "delete PLANE --yes --timeout 60s");
+    let deadline = Instant::now() + SOON;
+    while at.count().1 == 0 {
+        assert!(Instant::now() < deadline, "the agent of no plane is not refused");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn an_agent_is_looked_after_on_v0_17() {
+    on(V0_17, || an_agent_is_looked_after(BUILD));
+}
+
+fn an_agent_is_looked_after_on_v1_2() {
+    on(V1_2, || an_agent_is_looked_after(WORKFLOW));
 }
 
 fn doctor_names_what_is_wrong_on_v0_17() {

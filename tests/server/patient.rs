@@ -139,13 +139,18 @@ pub fn held(at: &Estate) {
 
 /// Nobody reports any more, since hours.
 pub fn stale(at: &Estate) {
+    last_report(at, 9000, 8000);
+}
+
+/// The last report is of an agent that connected, and was heard of, so many seconds ago.
+pub fn last_report(at: &Estate, connected: i64, heard: i64) {
     at.order("reports off");
     let ago = |seconds| {
         let time = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(seconds);
         time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
     };
     let connection = json!({"connected": true, "connectedAgents": 1, "message": "1 agent connected",
-        "lastConnectedTime": ago(9000), "lastHeartbeatTime": ago(8000)});
+        "lastConnectedTime": ago(connected), "lastHeartbeatTime": ago(heard)});
     at.control.api().merge(&format!("{}/status", plane_path(at)), &json!({"status": {"agentConnection": connection}}));
 }
 

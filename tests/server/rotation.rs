@@ -240,7 +240,7 @@ fn pinned_leaf(estate: &Estate, serial: u8) -> String {
     format!("{name}.crt")
 }
 
-pub fn a_pinned_leaf_is_led_out_of_its_outage() {
+fn a_pinned_leaf_is_led_out_of_its_outage() {
     let mut estate = Estate::start("pinned");
     let leaf = pinned_leaf(&estate, 1);
     let restart = ["rollout", "restart", "deployment", DEPLOYMENT, "-n", NAMESPACE];
