@@ -92,7 +92,7 @@ static OF_AGENT: &[Fault] = &[
         },
         "agent-exists",
     ),
-    fault("another plane type", |at| at.deploy("sick", "--plane-type=workflowplane"), "agent-plane-type"),
+    fault("another plane type", of_the_other_release, "agent-plane-type"),
     fault("no TLS", |at| at.deploy("sick", "--tls-enabled=false"), "agent-tls"),
     fault("a URL without /ws", |at| at.deploy("sick", "--server-url=wss://localhost:1"), "agent-server-url"),
     fault("a URL of https", |at| at.deploy("sick", "--server-url=https://localhost:1/ws"), "agent-server-url"),
@@ -106,6 +106,12 @@ static OF_AGENT: &[Fault] = &[
     fault("an agent that crashes", |at| image(at, "crashes"), "agent-running"),
     fault("an image that can't be pulled", |at| image(at, "unpullable"), "agent-running"),
 ];
+
+/// An agent connects as what planes of builds are called in another release.
+fn of_the_other_release(at: &Estate) {
+    let other = if at.subject.is_late() { "buildplane" } else { "workflowplane" };
+    at.deploy(PLANE, &format!("--plane-type={other}"));
+}
 
 /// What is wrong with the gateway and the controller.
 static OF_GATEWAY: &[Fault] = &[

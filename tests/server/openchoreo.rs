@@ -393,7 +393,6 @@ fn a_plane_is_migrated_with_its_control_plane() {
         };
         migrate(&at, "--until prepare").expect(0);
         at.order("era v1");
-        at.settle();
         migrate(&at, "").expect(0);
         paste(&at, &format!("choreoctl wait cwp/{PLANE} --for connected --timeout 150s {both}")).expect(0);
         paste(&at, &format!("choreoctl doctor cwp/{PLANE} {both}")).expect(0);
