@@ -393,16 +393,14 @@ fn a_plane_is_migrated_with_its_control_plane() {
         };
         migrate(&at, "--until prepare").expect(0);
         at.order("era v1");
-        migrate(&at, "").expect(0);
-        paste(&at, &format!("choreoctl wait cwp/{PLANE} --for connected --timeout 150s {both}")).expect(0);
-        paste(&at, &format!("choreoctl doctor cwp/{PLANE} {both}")).expect(0);
-        paste(&at, &format!("choreoctl get cbp/{PLANE}")).expect(3);
+        let told = migrate(&at, "").expect(0);
+        let waited = paste(&at, &format!("choreoctl wait cwp/{PLANE} --for connected --timeout 150s {both}"));
+        let doctor = paste(&at, &format!("choreoctl doctor cwp/{PLANE} {both}"));
+        assert!(waited.code == 0 && doctor.code == 0, "{told:#?}\n{waited:#?}\n{doctor:#?}");
         at.reset();
-        at.build.kubectl(
-            &["rollout", "restart", "deployment", "cluster-agent-workflowplane", "-n", "openchoreo-workflow-plane"],
-            "",
-        );
-        at.settle();
+        paste(&at, &format!("choreoctl get cbp/{PLANE}")).expect(3);
+        paste(&at, &format!("choreoctl restart cwp/{PLANE} {both}")).expect(0);
+        at.nobody_was_refused();
     });
 }
 
