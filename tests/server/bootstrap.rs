@@ -64,8 +64,7 @@ fn clear(at: &Estate) {
 /// An estate in which nothing is registered yet.
 fn prepared() -> Estate {
     let at = Estate::start("boot");
-    at.control.kubectl(&["create", "namespace", CONTROL], "");
-    gateway_ca(&at);
+    at.control_namespace();
     clear(&at);
     at
 }
@@ -327,19 +326,13 @@ fn a_ca_that_is_brought_along_must_let_in_the_agent() {
 const CONTROL: &str = "openchoreo-control-plane";
 
 /// The gateway's CA where OpenChoreo has it.
-pub fn gateway_ca(at: &Estate) {
-    let gateway = ["create", "secret", "generic", "cluster-gateway-ca", "--from-file=ca.crt=gateway.crt"];
-    at.control.kubectl(&[&gateway[..], &["-n", CONTROL]].concat(), "");
-}
-
 fn a_person_registers_a_build_plane() {
     if !Terminal::available() {
         println!("there is no `script` to make a pseudo-terminal: prompts are not answered");
         return;
     }
     let at = Estate::start("boot");
-    at.control.kubectl(&["create", "namespace", CONTROL], "");
-    gateway_ca(&at);
+    at.control_namespace();
     let kubeconfig = at.build.kubeconfig().to_string_lossy().into_owned();
     let words = ["bootstrap", "boot", "--build-kubeconfig", &kubeconfig, "--out-dir", "out"];
     // No is an answer.
@@ -403,8 +396,7 @@ fn a_person_registers_a_build_plane() {
 
 fn nothing_is_registered_without_the_rights() {
     let at = Estate::start("boot");
-    at.control.kubectl(&["create", "namespace", CONTROL], "");
-    gateway_ca(&at);
+    at.control_namespace();
     at.server_ca(json!({"ca.crt": ""}));
     let as_guest = ["bootstrap", "boot", "--yes", "--context", "guest", "--build-context", "guest"];
     let before = versions(&at);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
 
@@ -28,30 +29,30 @@ const SOON: Duration = Duration::from_secs(20);
 const A_WHILE: Duration = Duration::from_millis(1500);
 
 /// An era of the double, the plane types that it knows, and the field of `clientCA` that names a Secret.
-struct Era {
-    name: &'static str,
-    types: [&'static str; 3],
-    secret: &'static str,
+pub struct Era {
+    pub name: &'static str,
+    pub types: [&'static str; 3],
+    pub secret: &'static str,
 }
 
-static V0: Era = Era { name: "v0", types: ["dataplane", "buildplane", "observabilityplane"], secret: "secretRef" };
-static V1: Era =
+pub static V0: Era = Era { name: "v0", types: ["dataplane", "buildplane", "observabilityplane"], secret: "secretRef" };
+pub static V1: Era =
     Era { name: "v1", types: ["dataplane", "workflowplane", "observabilityplane"], secret: "secretKeyRef" };
 
-const TYPES: [&str; 4] = ["dataplane", "buildplane", "workflowplane", "observabilityplane"];
+pub const TYPES: [&str; 4] = ["dataplane", "buildplane", "workflowplane", "observabilityplane"];
 
 const REFUSED: &str = "client certificate verification failed: ";
 
 // Planes, in a namespace called team or in none.
 
-fn kind(plane_type: &str, is_cluster: bool) -> String {
+pub fn kind(plane_type: &str, is_cluster: bool) -> String {
     let family = plane_type.trim_end_matches("plane");
     let family = format!("{}{}Plane", family[..1].to_uppercase(), &family[1..]);
     if is_cluster { format!("Cluster{family}") } else { family }
 }
 
 /// The path of a plane, which is named as `NAMESPACE/NAME` or `/NAME`.
-fn path(plane_type: &str, key: &str) -> String {
+pub fn path(plane_type: &str, key: &str) -> String {
     let (namespace, name) = key.split_once('/').unwrap();
     let (scope, prefix) =
         if namespace.is_empty() { (String::new(), "cluster") } else { (format!("namespaces/{namespace}/"), "") };
@@ -59,7 +60,7 @@ fn path(plane_type: &str, key: &str) -> String {
 }
 
 /// Installs all eight kinds with schemas that take anything: what differs between releases is for other stories.
-fn install(at: &Estate) {
+pub fn install(at: &Estate) {
     let kinds = TYPES.iter().flat_map(|of| [(*of, true), (*of, false)]);
     let kinds = kinds.filter(|(of, is_cluster)| kind(of, *is_cluster) != "ClusterBuildPlane");
     let crds = kinds.map(|(of, is_cluster)| {
@@ -91,11 +92,11 @@ fn estate(agents: &[(&str, &str)], era: &Era) -> Estate {
     at
 }
 
-fn client_ca(at: &Estate, plane_type: &str, key: &str, ca: Value) {
+pub fn client_ca(at: &Estate, plane_type: &str, key: &str, ca: Value) {
     at.control.api().replace(&path(plane_type, key), "/spec/clusterAgent/clientCA", &ca);
 }
 
-fn create(at: &Estate, plane_type: &str, key: &str, plane_id: Option<&str>, ca: &Value) {
+pub fn create(at: &Estate, plane_type: &str, key: &str, plane_id: Option<&str>, ca: &Value) {
     let (namespace, name) = key.split_once('/').unwrap();
     let mut plane = json!({
         "apiVersion": "openchoreo.dev/v1alpha1", "kind": kind(plane_type, namespace.is_empty()),
@@ -127,7 +128,7 @@ fn until(at: &Estate, plane_type: &str, key: &str, fits: impl Fn(&Value) -> bool
 
 /// Deletes a plane, and waits until it is gone.
 #[track_caller]
-fn delete(at: &Estate, plane_type: &str, key: &str) {
+pub fn delete(at: &Estate, plane_type: &str, key: &str) {
     at.control.api().delete(&path(plane_type, key));
     until(at, plane_type, key, Value::is_null);
 }
@@ -142,29 +143,46 @@ fn agents(plane: &Value) -> Option<i64> {
 
 // Requests.
 
-/// Asks one of the double's ports, with the certificate and the key in these files. An answer is its status and its text;
-/// what says that a WebSocket would have been opened is `authorized`.
-fn ask(at: &Estate, port: u16, what: &str, pair: Option<[&str; 2]>, body: &str) -> Result<(u16, String), String> {
+/// Asks a gateway's port, whose CA is in a file, with the certificates and the key in these files; the head and the body
+/// of the answer.
+pub fn exchange(
+    at: &Estate,
+    (ca, port): (&str, u16),
+    request: &str,
+    pair: Option<[&str; 2]>,
+    body: &str,
+) -> Result<(String, String), String> {
     let mut roots = RootCertStore::empty();
-    let pem = |file: &str| CertificateDer::from_pem_file(at.control.path().join(file)).unwrap();
-    roots.add(pem("gateway.crt")).unwrap();
+    let pem = |file: &str| -> Vec<_> {
+        CertificateDer::pem_file_iter(at.control.path().join(file)).unwrap().map(Result::unwrap).collect()
+    };
+    roots.add_parsable_certificates(pem(ca));
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
     let config = config.with_root_certificates(roots);
     let config = match pair {
         None => config.with_no_client_auth(),
         Some([certificate, key]) => {
             let key = PrivateKeyDer::from_pem_file(at.control.path().join(key)).unwrap();
-            config.with_client_auth_cert(vec![pem(certificate)], key).unwrap()
+            // It is presented as it is, be it one that rustls itself doesn't take.
+            let key = CertifiedKey::new(pem(certificate), provider.key_provider.load_private_key(key).unwrap());
+            config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)))
         }
     };
     let connection = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
     let mut stream = StreamOwned::new(connection, TcpStream::connect(("127.0.0.1", port)).unwrap());
-    let request = format!("{what} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let request = format!("{request}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     stream.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).map_err(|error| error.to_string())?;
-    let (head, text) = answer.split_once("\r\n\r\n").unwrap();
+    let (head, text) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
+    Ok((head.to_owned(), text.to_owned()))
+}
+
+/// Asks one of the double's ports. An answer is its status and its text; what says that a WebSocket would have been opened
+/// is `authorized`.
+fn ask(at: &Estate, port: u16, what: &str, pair: Option<[&str; 2]>, body: &str) -> Result<(u16, String), String> {
+    let (head, text) = exchange(at, ("gateway.crt", port), &format!("{what} HTTP/1.0"), pair, body)?;
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     let is_websocket = head.contains("Sec-Websocket-Version: 13");
     Ok((status, if is_websocket { "authorized".into() } else { text.trim().to_owned() }))
@@ -175,9 +193,9 @@ fn socket(at: &Estate, query: &str, pair: Option<[&str; 2]>) -> (u16, String) {
     ask(at, at.port, &format!("GET /ws?{query}"), pair, "").unwrap()
 }
 
-const AGENT: Option<[&str; 2]> = Some(["old/tls.crt", "old/tls.key"]);
-const STRANGER: Option<[&str; 2]> = Some(["other/tls.crt", "other/tls.key"]);
-const CONTROLLER: Option<[&str; 2]> = Some(["controller.crt", "controller.key"]);
+pub const AGENT: Option<[&str; 2]> = Some(["old/tls.crt", "old/tls.key"]);
+pub const STRANGER: Option<[&str; 2]> = Some(["other/tls.crt", "other/tls.key"]);
+pub const CONTROLLER: Option<[&str; 2]> = Some(["controller.crt", "controller.key"]);
 
 /// What the API for planes answers to the controller: the status, and the JSON or the text.
 fn api(at: &Estate, what: &str, body: &Value) -> (u16, Value) {

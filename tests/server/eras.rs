@@ -18,7 +18,7 @@ stories!(
         two_planes_in_migration_are_one_at_each_stage;
 );
 
-const WORKFLOW: Subject =
+pub const WORKFLOW: Subject =
     Subject { kind: "ClusterWorkflowPlane", word: "cwp", plane_type: "workflowplane", namespace: None };
 const DATA: Subject = Subject { kind: "DataPlane", word: "dp", plane_type: "dataplane", namespace: Some("team") };
 const OBSERVABILITY: Subject =

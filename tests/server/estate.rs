@@ -1,5 +1,5 @@
 //! A control plane and a plane's cluster, each an API server of its own, and between them the double of gateway,
-//! controller and agents.
+//! controller and agents; or OpenChoreo's own programs, where a story is run on a release of them.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::control_plane::{ControlPlane, Output, Running};
+use super::openchoreo::{self, Programs};
 
 pub const NAMESPACE: &str = "openchoreo-build-plane";
 pub const DEPLOYMENT: &str = "cluster-agent-buildplane";
@@ -52,17 +53,27 @@ static DOUBLE: LazyLock<std::path::PathBuf> = LazyLock::new(|| {
     program
 });
 
+/// What is between the clusters.
+enum Around {
+    Double(Double),
+    Programs(Programs),
+}
+
+struct Double {
+    process: Child,
+    orders: ChildStdin,
+    answers: Receiver<String>,
+}
+
 pub struct Estate {
     pub control: ControlPlane,
     pub build: ControlPlane,
     /// The kind of the plane that the story is about.
     pub subject: Subject,
-    double: Child,
-    orders: ChildStdin,
-    answers: Receiver<String>,
-    /// Where the double's gateway listens.
+    around: Around,
+    /// Where the gateway listens.
     pub port: u16,
-    /// Where it has its API for planes, unless it shares the agents' port.
+    /// Where it has its API for planes, unless that shares the agents' port.
     pub api_port: u16,
 }
 
@@ -99,25 +110,23 @@ impl Estate {
         Self::with_double(control, build, places.iter().map(|(namespace, name)| ((*namespace).into(), (*name).into())))
     }
 
-    /// Starts the double for the agents' namespaces and Deployments.
+    /// Starts the double for the agents' namespaces and Deployments, or the programs of the story's release.
     fn with_double(
         control: ControlPlane,
         build: ControlPlane,
         places: impl Iterator<Item = (String, String)> + Clone,
     ) -> Self {
-        let mut double = Command::new(&*DOUBLE);
-        double.arg(control.path());
-        for (namespace, deployment) in places.clone() {
-            double.arg(build.path()).args([namespace, deployment]);
-        }
-        let mut double = double.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (sender, answers) = channel();
-        let out = BufReader::new(double.stdout.take().unwrap());
-        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let orders = double.stdin.take().unwrap();
-        let mut estate = Self { control, build, subject: BUILD, double, orders, answers, port: 0, api_port: 0 };
-        estate.port = estate.answer(|line| line.starts_with("ready "))[6..].parse().unwrap();
-        estate.api_port = estate.answer(|line| line.starts_with("api "))[4..].parse().unwrap();
+        let estate = match openchoreo::release() {
+            Some(release) => {
+                let programs = Programs::start(&control, &build, release);
+                let (port, api_port) = openchoreo::PORTS;
+                Self { control, build, subject: BUILD, around: Around::Programs(programs), port, api_port }
+            }
+            None => {
+                let (double, port, api_port) = Double::start(&control, &build, places.clone());
+                Self { control, build, subject: BUILD, around: Around::Double(double), port, api_port }
+            }
+        };
         let ca = json!({"ca.crt": std::fs::read_to_string(estate.control.path().join("gateway.crt")).unwrap()});
         for (namespace, _) in places {
             estate.server_ca_in(&namespace, &ca);
@@ -166,8 +175,36 @@ impl Estate {
 
     /// Ends the double as a power cut would.
     pub fn kill_double(&mut self) {
-        self.double.kill().unwrap();
-        self.double.wait().unwrap();
+        self.double_mut().end();
+    }
+
+    fn double(&self) -> &Double {
+        match &self.around {
+            Around::Double(double) => double,
+            Around::Programs(_) => panic!("only the double does that"),
+        }
+    }
+
+    fn double_mut(&mut self) -> &mut Double {
+        match &mut self.around {
+            Around::Double(double) => double,
+            Around::Programs(_) => panic!("only the double does that"),
+        }
+    }
+
+    /// Whether OpenChoreo's own programs run.
+    pub fn is_real(&self) -> bool {
+        matches!(self.around, Around::Programs(_))
+    }
+
+    /// The control plane's namespace with the gateway's CA, which OpenChoreo's charts bring with them.
+    pub fn control_namespace(&self) {
+        if !self.is_real() {
+            let namespace = "openchoreo-control-plane";
+            self.control.kubectl(&["create", "namespace", namespace], "");
+            let ca = ["create", "secret", "generic", "cluster-gateway-ca", "--from-file=ca.crt=gateway.crt"];
+            self.control.kubectl(&[&ca[..], &["-n", namespace]].concat(), "");
+        }
     }
 
     /// The agent's Deployment, with the gateway's URL among its arguments.
@@ -203,15 +240,6 @@ impl Estate {
         std::thread::sleep(left.try_into().unwrap_or_default());
     }
 
-    fn answer(&self, fits: impl Fn(&str) -> bool) -> String {
-        loop {
-            let line = self.answers.recv_timeout(Duration::from_secs(30)).unwrap();
-            if fits(&line) {
-                return line;
-            }
-        }
-    }
-
     /// How many connections asked to become an agent.
     pub fn upgrades(&self) -> u64 {
         self.numbers()["upgrades"].as_u64().unwrap()
@@ -219,12 +247,16 @@ impl Estate {
 
     /// The double's numbers.
     pub fn numbers(&self) -> Value {
-        writeln!(&self.orders, "count").unwrap();
-        serde_json::from_str(&self.answer(|line| line.starts_with('{'))).unwrap()
+        let double = self.double();
+        writeln!(&double.orders, "count").unwrap();
+        serde_json::from_str(&double.answer(|line| line.starts_with('{'))).unwrap()
     }
 
     /// How many attempts of the agents were authorized and refused since the last reset, and what was refused.
     pub fn count(&mut self) -> (u64, u64, Value) {
+        if let Around::Programs(programs) = &self.around {
+            return programs.count(&self.control);
+        }
         let counts = self.numbers();
         let sum = |outcome: &str| -> u64 {
             ["pod", "restless"].iter().map(|kind| counts["attempts"][*kind][outcome].as_u64().unwrap()).sum()
@@ -238,29 +270,38 @@ impl Estate {
 
     /// Tells the double to be otherwise from now on: `gateway expired`, `reports off`.
     pub fn order(&self, order: &str) {
-        writeln!(&self.orders, "{order}").unwrap();
-        self.answer(|line| line == "ok");
+        match &self.around {
+            Around::Double(double) => double.order(order),
+            Around::Programs(programs) => programs.order(order, &self.control, &self.build),
+        }
     }
 
     /// Waits until agents are let in, and counts from then on.
     pub fn settle(&mut self) {
+        if let Around::Programs(programs) = &self.around {
+            programs.settle(&self.control);
+        }
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             self.reset();
             std::thread::sleep(Duration::from_millis(1200));
             let (authorized, refused, told) = self.count();
-            if authorized > 10 && refused == 0 {
+            // An agent of OpenChoreo's keeps the connection that it has.
+            if (authorized > 10 || self.is_real()) && refused == 0 {
                 return self.reset();
             }
             assert!(Instant::now() < deadline, "the agents are not let in: {told}");
         }
     }
 
-    /// Fails where an agent was refused, or where none tried.
+    /// Fails where an agent was refused, or where none tried: those of OpenChoreo keep a connection that they have.
     #[track_caller]
     pub fn nobody_was_refused(&mut self) {
         let (authorized, refused, told) = self.count();
-        assert!(authorized > 0 && refused == 0, "{authorized} authorized, {refused} refused: {told:#}");
+        assert!(
+            (authorized > 0 || self.is_real()) && refused == 0,
+            "{authorized} authorized, {refused} refused: {told:#}"
+        );
     }
 
     fn args<'a>(&'a self, args: &[&'a str], kubeconfig: &'a str) -> Vec<&'a str> {
@@ -301,10 +342,52 @@ impl Estate {
     }
 }
 
-impl Drop for Estate {
+impl Double {
+    /// The double, and the ports of its gateway and its API.
+    fn start(
+        control: &ControlPlane,
+        build: &ControlPlane,
+        places: impl Iterator<Item = (String, String)>,
+    ) -> (Self, u16, u16) {
+        let mut command = Command::new(&*DOUBLE);
+        command.arg(control.path());
+        for (namespace, deployment) in places {
+            command.arg(build.path()).args([namespace, deployment]);
+        }
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (sender, answers) = channel();
+        let out = BufReader::new(process.stdout.take().unwrap());
+        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let orders = process.stdin.take().unwrap();
+        let double = Self { process, orders, answers };
+        let port = double.answer(|line| line.starts_with("ready "))[6..].parse().unwrap();
+        let api_port = double.answer(|line| line.starts_with("api "))[4..].parse().unwrap();
+        (double, port, api_port)
+    }
+
+    fn answer(&self, fits: impl Fn(&str) -> bool) -> String {
+        loop {
+            let line = self.answers.recv_timeout(Duration::from_secs(30)).unwrap();
+            if fits(&line) {
+                return line;
+            }
+        }
+    }
+
+    fn order(&self, order: &str) {
+        writeln!(&self.orders, "{order}").unwrap();
+        self.answer(|line| line == "ok");
+    }
+
+    fn end(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Double {
     fn drop(&mut self) {
-        let _ = self.double.kill();
-        let _ = self.double.wait();
+        self.end();
     }
 }
 
@@ -340,9 +423,12 @@ pub fn agent(plane_type: &str, plane_id: &str) -> Value {
         "app.kubernetes.io/instance": family,
     });
     let mut arguments = vec![
-        "--server-url=wss://127.0.0.1:1/ws".to_owned(),
+        format!("--server-url={}", openchoreo::release().map_or("wss://127.0.0.1:1/ws", |_| openchoreo::URL)),
         format!("--plane-type={plane_type}"),
         format!("--plane-id={plane_id}"),
+        "--client-cert=/certs/tls.crt".to_owned(),
+        "--client-key=/certs/tls.key".to_owned(),
+        "--server-ca=/ca-certs/ca.crt".to_owned(),
     ];
     // The chart of observability planes never passes it.
     if plane_type != "observabilityplane" {
@@ -360,7 +446,7 @@ pub fn agent(plane_type: &str, plane_id: &str) -> Value {
                 "spec": {
                     "containers": [{
                         "name": "agent",
-                        "image": "agent",
+                        "image": openchoreo::release().map_or("agent".into(), openchoreo::Release::agent),
                         "args": arguments,
                         "volumeMounts": [
                             {"name": "client-certs", "mountPath": "/certs"},

@@ -3,7 +3,6 @@
 
 use serde_json::{Value, json};
 
-use super::bootstrap::gateway_ca;
 use super::control_plane::Output;
 use super::estate::{Estate, names};
 use super::helm::cert_manager;
@@ -61,14 +60,13 @@ fn register(at: &Estate, plane: &Plane, build: &str) -> Output {
     paste(at, &format!("choreoctl bootstrap {} {flags}{} --out-dir {}", plane.words, plane.more, plane.plane_type))
 }
 
-fn planes_of_three_families_are_registered_and_one_is_rotated() {
+pub fn planes_of_three_families_are_registered_and_one_is_rotated() {
     let mut at = Estate::of(&PLANES.map(|plane| (plane.plane_type, "one")));
     at.order("era v1");
-    for namespace in ["openchoreo-control-plane", "team"] {
-        at.control.kubectl(&["create", "namespace", namespace], "");
-    }
-    gateway_ca(&at);
-    for kind in ["cwp", "workflowplane", "cdp", "dp", "cop", "observabilityplane"] {
+    at.control.kubectl(&["create", "namespace", "team"], "");
+    at.control_namespace();
+    let kinds = ["cwp", "workflowplane", "cdp", "dp", "cop", "observabilityplane"];
+    for kind in kinds.into_iter().filter(|_| !at.is_real()) {
         let crd = at.control.run(&["crd", kind, "--release", "v1.2"]).expect(0).stdout;
         at.control.kubectl(&["apply", "-f", "-"], &crd);
     }

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::bootstrap::gateway_ca;
 use super::control_plane::{ControlPlane, Output, finish};
 use super::estate::Estate;
 use super::hints::shell;
@@ -52,8 +51,7 @@ fn fleet() -> (Estate, ControlPlane) {
     let at = Estate::of(&agents);
     let other = ControlPlane::start();
     at.order("era v1");
-    at.control.kubectl(&["create", "namespace", "openchoreo-control-plane"], "");
-    gateway_ca(&at);
+    at.control_namespace();
     for kind in ["cwp", "workflowplane", "cdp", "dp", "cop", "observabilityplane"] {
         let crd = at.control.run(&["crd", kind, "--release", "v1.2"]).expect(0).stdout;
         at.control.kubectl(&["apply", "-f", "-"], &crd);

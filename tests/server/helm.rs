@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::bootstrap::gateway_ca;
 use super::control_plane::Output;
 use super::estate::{DEPLOYMENT, Estate, NAMESPACE, SECRET};
 use super::hints::{paste, try_out};
@@ -20,11 +19,13 @@ stories!(
         the_certificate_in_the_running_pod_stays_in_sight;
 );
 
-const PLANE: &str = "chart";
-const CONTROL: &str = "openchoreo-control-plane";
+pub const PLANE: &str = "chart";
 
-/// cert-manager's CRDs, as far as the double fills them in.
+/// cert-manager's CRDs, as far as the double fills them in. OpenChoreo's programs come with the real ones.
 pub fn cert_manager(at: &Estate) {
+    if at.is_real() {
+        return;
+    }
     for (plural, kind) in
         [("certificates", "Certificate"), ("certificaterequests", "CertificateRequest"), ("issuers", "Issuer")]
     {
@@ -41,7 +42,7 @@ pub fn cert_manager(at: &Estate) {
 }
 
 /// A command line with the flags of the agent's cluster.
-fn with_build(at: &Estate, line: &str) -> Output {
+pub fn with_build(at: &Estate, line: &str) -> Output {
     paste(at, &format!("{line} --build-kubeconfig {}", at.build.kubeconfig().display()))
 }
 
@@ -54,18 +55,19 @@ fn helm(at: &Estate, values: &[&str]) {
     paste(at, &line).expect(0);
 }
 
-fn diagnose(at: &Estate) -> Value {
+pub fn diagnose(at: &Estate) -> Value {
     let told = with_build(at, &format!("choreoctl doctor {PLANE} -o json"));
     told.json()["planes"][0].clone()
 }
 
-fn check(plane: &Value, id: &str) -> Value {
+pub fn check(plane: &Value, id: &str) -> Value {
     plane["checks"].as_array().unwrap().iter().find(|check| check["id"] == id).unwrap().clone()
 }
 
 /// The diagnosis once it fits, or the last one.
-fn until(at: &Estate, fits: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + Duration::from_secs(30);
+pub fn until(at: &Estate, fits: impl Fn(&Value) -> bool) -> Value {
+    // OpenChoreo's controller asks once a minute.
+    let deadline = Instant::now() + Duration::from_secs(if at.is_real() { 90 } else { 30 });
     loop {
         let plane = diagnose(at);
         if fits(&plane) || Instant::now() > deadline {
@@ -91,7 +93,7 @@ fn is_well(at: &Estate) {
 
 /// Waits until a check has a status, and pastes its hints.
 #[track_caller]
-fn repair(at: &Estate, situation: &str, id: &str, status: &str) {
+pub fn repair(at: &Estate, situation: &str, id: &str, status: &str) {
     let has = |plane: &Value| check(plane, id)["status"] == status;
     let plane = until(at, has);
     assert!(has(&plane), "{situation}: {plane:#}");
@@ -101,7 +103,7 @@ fn repair(at: &Estate, situation: &str, id: &str, status: &str) {
 }
 
 /// Reason and date of what is predicted.
-fn forecast(at: &Estate) -> Vec<(String, String)> {
+pub fn forecast(at: &Estate) -> Vec<(String, String)> {
     let told = with_build(at, &format!("choreoctl forecast {PLANE} -o json")).json();
     let first = &told["planes"][0];
     let all = std::iter::once(first).chain(first["next"].as_array().unwrap());
@@ -109,7 +111,7 @@ fn forecast(at: &Estate) -> Vec<(String, String)> {
     all.map(|one| (text(&one["reason"]), text(&one["date"]))).collect()
 }
 
-fn date_of(forecast: &[(String, String)], reason: &str) -> Option<String> {
+pub fn date_of(forecast: &[(String, String)], reason: &str) -> Option<String> {
     forecast.iter().find(|(of, _)| of == reason).map(|(_, date)| date.clone())
 }
 
@@ -118,8 +120,7 @@ pub fn prepared() -> Estate {
     let at = Estate::start(PLANE);
     at.build.kubectl(&["delete", "deployment", DEPLOYMENT, "-n", NAMESPACE], "");
     at.build.kubectl(&["delete", "secret", SECRET, "-n", NAMESPACE], "");
-    at.control.kubectl(&["create", "namespace", CONTROL], "");
-    gateway_ca(&at);
+    at.control_namespace();
     cert_manager(&at);
     at
 }
@@ -131,7 +132,7 @@ fn bootstrap(at: &Estate, plane: &str, more: &str) -> Output {
 }
 
 /// From nothing to connected.
-fn installed() -> Estate {
+pub fn installed() -> Estate {
     let at = prepared();
     let told = bootstrap(&at, PLANE, "--install").expect(0);
     assert!(told.stdout.lines().last().unwrap().contains("counts 1 for chart"), "{told:?}");
@@ -196,7 +197,7 @@ fn a_second_agent_in_the_cluster_is_installed_and_removed() {
     is_well(&at);
 }
 
-fn what_helm_was_told_wrongly_is_put_right_by_the_command_that_is_printed() {
+pub fn what_helm_was_told_wrongly_is_put_right_by_the_command_that_is_printed() {
     let at = installed();
     for (values, id) in [
         (&["planeID=wrong"][..], "agent-plane-id"),
@@ -211,7 +212,7 @@ fn what_helm_was_told_wrongly_is_put_right_by_the_command_that_is_printed() {
 }
 
 /// It is refused, then pinned by hand, and led to a CA; Helm is run for it.
-fn the_charts_own_certificate_is_led_to_a_ca() {
+pub fn the_charts_own_certificate_is_led_to_a_ca() {
     let at = installed();
     helm(&at, &["tls.generateCerts=true"]);
     repair(&at, "the chart's self-signed certificate", "agent-trusted", "fail");
@@ -226,7 +227,7 @@ fn the_charts_own_certificate_is_led_to_a_ca() {
 }
 
 /// From one CA to the next the Issuer stays, so cert-manager is asked to issue anew; and back again, once Helm is.
-fn a_rotation_from_ca_to_ca_goes_by_helm_and_back() {
+pub fn a_rotation_from_ca_to_ca_goes_by_helm_and_back() {
     let at = installed();
     let rotate = |more: &str| with_build(&at, &format!("choreoctl certs rotate {PLANE} {more}"));
     let ca = at.value(PLANE);
@@ -255,7 +256,7 @@ fn a_rotation_from_ca_to_ca_goes_by_helm_and_back() {
 }
 
 /// With what its condition says, be it old.
-fn a_certificate_that_is_not_issued_is_the_cause() {
+pub fn a_certificate_that_is_not_issued_is_the_cause() {
     let at = installed();
     at.order("issuing off");
     at.build.kubectl(&["delete", "secret", SECRET, "-n", NAMESPACE], "");

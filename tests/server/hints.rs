@@ -3,16 +3,17 @@
 use std::process::Command;
 use std::sync::LazyLock;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::control_plane::{Output, finish};
 use super::estate::Estate;
+use super::openchoreo;
 
 /// The charts' place, which can't be reached here.
 const CHARTS: &str = "oci://ghcr.io/openchoreo/helm-charts";
 
 /// Helm, built once.
-static HELM: LazyLock<std::path::PathBuf> = LazyLock::new(|| {
+pub static HELM: LazyLock<std::path::PathBuf> = LazyLock::new(|| {
     let program = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/helm");
     let mut build = Command::new("go");
     build.args(["build", "-trimpath", "-buildvcs=false", "-o"]).arg(&program).arg("helm.sh/helm/v3/cmd/helm");
@@ -20,8 +21,28 @@ static HELM: LazyLock<std::path::PathBuf> = LazyLock::new(|| {
     program
 });
 
-/// Writes the chart of each family, which differ in their names, below a folder.
+/// Writes the chart of each family, which differ in their names, below a folder. On OpenChoreo's programs they are its own,
+/// of that release or of the one that has the family.
 fn charts(at: &Estate, folder: &str) {
+    if let Some(release) = openchoreo::release() {
+        let folder = at.control.path().join(folder);
+        std::fs::create_dir(&folder).unwrap();
+        for release in [release, openchoreo::V0_17, openchoreo::V1_2] {
+            for entry in std::fs::read_dir(release.path("charts")).unwrap().map(Result::unwrap) {
+                let own = folder.join(entry.file_name());
+                if !own.exists() {
+                    std::os::unix::fs::symlink(entry.path(), own).unwrap();
+                }
+            }
+        }
+        // What two of them demand, and have no default for.
+        let gateway = json!({"gateway": {"tls": {"hostname": "*.example.com"}}});
+        let url = json!([{"name": "OBSERVER_BASE_URL", "value": "http://observer.example.com"}]);
+        let observer = json!({"observer": {"controlPlaneApiUrl": "http://api.example.com", "extraEnvs": url}});
+        std::fs::write(folder.join("openchoreo-data-plane.json"), gateway.to_string()).unwrap();
+        std::fs::write(folder.join("openchoreo-observability-plane.json"), observer.to_string()).unwrap();
+        return;
+    }
     let chart = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/helm/chart");
     for family in ["build", "workflow", "data", "observability"] {
         let own = format!("{folder}/openchoreo-{family}-plane");
@@ -49,7 +70,7 @@ pub fn programs(at: &Estate) -> String {
         std::fs::create_dir(&folder).unwrap();
         charts(at, "programs/charts");
         let helm = format!(
-            "#!/bin/sh\nfor word; do\n  shift\n  case $word in {CHARTS}/*) word={}/charts/${{word##*/}} ;; esac\n  set -- \"$@\" \"$word\"\ndone\nexec {} \"$@\"\n",
+            "#!/bin/sh\nfor word; do\n  shift\n  case $word in {CHARTS}/*) word={}/charts/${{word##*/}} chart=$word ;; esac\n  set -- \"$@\" \"$word\"\ndone\n[ ! -f \"$chart.json\" ] || set -- \"$@\" --values \"$chart.json\"\nexec {} \"$@\"\n",
             folder.display(),
             HELM.display()
         );

@@ -21,6 +21,7 @@ mod apply;
 mod bootstrap;
 mod certs;
 mod completion;
+mod conformance;
 mod control_plane;
 #[allow(dead_code, reason = "the verdicts on servers are compared where they are made, in src/pki")]
 mod corpus;
@@ -41,6 +42,7 @@ mod kinds;
 mod lockout;
 mod migration;
 mod oddities;
+mod openchoreo;
 mod patient;
 mod peers;
 mod planes;
@@ -70,6 +72,8 @@ use libtest_mimic::{Arguments, Completion, Trial};
 
 /// All stories, those that take longest first.
 const STORIES: &[&[Story]] = &[
+    openchoreo::STORIES,
+    conformance::STORIES,
     oddities::STORIES,
     faults::STORIES,
     families::STORIES,
@@ -118,6 +122,8 @@ pub enum Needs {
     Server,
     /// And Go: its own crypto judges, or a program in Go stands in for gateway and agents.
     Go,
+    /// And OpenChoreo's own programs, which tests/openchoreo/build builds.
+    OpenChoreo,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -163,19 +169,22 @@ fn every_story_is_in_the_list() {
 struct Missing {
     server: Option<String>,
     go: Option<String>,
+    openchoreo: Option<String>,
 }
 
 impl Missing {
     fn look() -> Self {
         let server = control_plane::available().err();
         let go = Command::new("go").arg("version").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
-        Self { go: server.clone().or_else(|| (!go).then(|| "Go is not on this machine".to_owned())), server }
+        let go = server.clone().or_else(|| (!go).then(|| "Go is not on this machine".to_owned()));
+        Self { openchoreo: go.clone().or_else(|| openchoreo::available().err()), go, server }
     }
 
     fn of(&self, needs: Needs) -> Option<String> {
         match needs {
             Needs::Server => self.server.clone(),
             Needs::Go => self.go.clone(),
+            Needs::OpenChoreo => self.openchoreo.clone(),
         }
     }
 }
@@ -208,9 +217,11 @@ fn main() {
     let mut args = Arguments::from_args();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     args.test_threads.get_or_insert(AT_ONCE * processors);
-    let missing = if args.list { Missing { server: None, go: None } } else { Missing::look() };
+    let missing = if args.list { Missing { server: None, go: None, openchoreo: None } } else { Missing::look() };
     if let Some(why) = &missing.server {
         println!("skipped, {why}");
+    } else if let Some(why) = &missing.openchoreo {
+        println!("skipped on OpenChoreo's own programs, {why}");
     }
     let times = Times::default();
     let list = Trial::test("every_story_is_in_the_list", || {

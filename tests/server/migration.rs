@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::bootstrap::gateway_ca;
 use super::control_plane::{Output, Running};
 use super::estate::Estate;
 use super::helm::cert_manager;
@@ -203,10 +202,8 @@ fn v0_17() -> Estate {
     let places: Vec<_> =
         AGENTS.iter().map(|agent| (agent[0], agent[1])).chain(LATE.map(|late| (late[0], late[1]))).collect();
     let mut at = Estate::for_agents(&places);
-    for namespace in [CONTROL, "team"] {
-        at.control.kubectl(&["create", "namespace", namespace], "");
-    }
-    gateway_ca(&at);
+    at.control.kubectl(&["create", "namespace", "team"], "");
+    at.control_namespace();
     let referred = reference(&["BuildPlane", "ClusterBuildPlane"]);
     let workflow = crd("Workflow", &json!({"x": {"type": "string"}, "buildPlaneRef": referred}));
     let project = crd("Project", &json!({"buildPlaneRef": referred}));

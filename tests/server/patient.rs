@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::control_plane::{Output, finish};
 use super::estate::{BUILD, Estate, SECRET, Subject, names};
+use super::openchoreo;
 
 pub const PLANE: &str = "sick";
 pub const CONTROL: &str = "openchoreo-control-plane";
@@ -18,6 +19,8 @@ const LEASE_PATH: &str =
 
 /// How long doctor is asked again until it says what is expected.
 const SOON: Duration = Duration::from_secs(20);
+/// The same on OpenChoreo's own programs: its agents try once in five seconds, and its controller starts for twenty.
+const LATER: Duration = Duration::from_secs(90);
 /// Between two diagnoses, or two looks at an API server.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -34,7 +37,9 @@ pub fn start() -> Estate {
 pub fn start_with(subject: Subject) -> Estate {
     let mut at = Estate::of(&[(subject.plane_type, PLANE)]);
     at.subject = subject;
-    if subject.is_late() {
+    if subject.is_late() && at.is_real() {
+        at.control.kubectl(&["create", "namespace", "team"], "");
+    } else if subject.is_late() {
         at.control.kubectl(&["delete", "crd", "clusterbuildplanes.openchoreo.dev"], "");
         at.control.kubectl(&["create", "namespace", "team"], "");
         let family = subject.plane_type;
@@ -49,9 +54,7 @@ pub fn start_with(subject: Subject) -> Estate {
     }
     at.control.run(&["certs", "ca", "--out-dir", "other", "--name", "other"]).expect(0);
     at.control.kubectl(&["create", "secret", "generic", "ca", "--from-file=ca.crt=old/ca.crt"], "");
-    at.control.kubectl(&["create", "namespace", CONTROL], "");
-    let gateway = ["create", "secret", "generic", "cluster-gateway-ca", "--from-file=ca.crt=gateway.crt"];
-    at.control.kubectl(&[&gateway[..], &["-n", CONTROL]].concat(), "");
+    at.control_namespace();
     at
 }
 
@@ -124,6 +127,10 @@ pub fn twin(at: &Estate, plane_id: &str, ca: &str) {
 }
 
 pub fn held(at: &Estate) {
+    if at.is_real() {
+        // It would let go of the plane at once.
+        at.order("reports off");
+    }
     let api = at.control.api();
     let finalizer = format!("openchoreo.dev/{}-cleanup", at.subject.kind.to_lowercase());
     api.merge(&plane_path(at), &json!({"metadata": {"finalizers": [finalizer]}}));
@@ -132,13 +139,18 @@ pub fn held(at: &Estate) {
 
 /// Nobody reports any more, since hours.
 pub fn stale(at: &Estate) {
+    last_report(at, 9000, 8000);
+}
+
+/// The last report is of an agent that connected, and was heard of, so many seconds ago.
+pub fn last_report(at: &Estate, connected: i64, heard: i64) {
     at.order("reports off");
     let ago = |seconds| {
         let time = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(seconds);
         time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
     };
     let connection = json!({"connected": true, "connectedAgents": 1, "message": "1 agent connected",
-        "lastConnectedTime": ago(9000), "lastHeartbeatTime": ago(8000)});
+        "lastConnectedTime": ago(connected), "lastHeartbeatTime": ago(heard)});
     at.control.api().merge(&format!("{}/status", plane_path(at)), &json!({"status": {"agentConnection": connection}}));
 }
 
@@ -491,9 +503,11 @@ fn includes(object: &Value, wanted: &Value) -> bool {
 fn heal(at: &Estate) {
     at.order("gateway well");
     at.order("reports on");
-    at.control.api().delete(LEASE_PATH);
     at.control.api().delete(&at.subject.path("twin"));
-    heal_control(at);
+    if !at.is_real() {
+        at.control.api().delete(LEASE_PATH);
+        heal_control(at);
+    }
     heal_plane(at);
     let secret = heal_secret(at);
     let server_ca = json!({"ca.crt": file(at, "gateway.crt")});
@@ -607,7 +621,7 @@ pub fn is_well(plane: &Value) -> bool {
 
 /// Asks until the answer fits, or for too long; the last one.
 pub fn ask(diagnose: impl Fn() -> Value, fits: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + SOON;
+    let deadline = Instant::now() + if openchoreo::release().is_some() { LATER } else { SOON };
     loop {
         let told = diagnose();
         if fits(&told["planes"][0]) || Instant::now() > deadline {
@@ -617,9 +631,18 @@ pub fn ask(diagnose: impl Fn() -> Value, fits: impl Fn(&Value) -> bool) -> Value
     }
 }
 
-/// Waits until doctor says so; what it says in the end.
+/// Waits until doctor says so; what it says in the end. OpenChoreo's controller asks once a minute, and when a plane is
+/// written: it is written again and again.
 pub fn until(at: &Estate, fits: impl Fn(&Value) -> bool) -> Value {
-    ask(|| diagnose(at), fits)
+    let diagnose = || {
+        if at.is_real() {
+            std::thread::sleep(Duration::from_secs(1));
+            let time = json!({"metadata": {"annotations": {"example.com/time": jiff::Timestamp::now().to_string()}}});
+            let _ = at.control.api().send("PATCH", &plane_path(at), "application/merge-patch+json", &time);
+        }
+        diagnose(at)
+    };
+    ask(diagnose, fits)
 }
 
 /// How a check of the first plane came out.

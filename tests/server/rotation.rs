@@ -63,7 +63,7 @@ fn rotated(estate: &Estate, old: &str) -> String {
     new
 }
 
-fn a_rotation_refuses_nobody() {
+pub fn a_rotation_refuses_nobody() {
     let mut estate = three_planes();
     let old = estate.value("a");
     let told = estate.run(&ROTATE).expect(0);
@@ -131,7 +131,7 @@ fn a_rotation_that_is_cut_off_goes_on() {
     }
 }
 
-fn a_rotation_can_be_rolled_back() {
+pub fn a_rotation_can_be_rolled_back() {
     let mut estate = three_planes();
     let (by_value, by_secret, pair) = (estate.value("a"), of_secret(&estate), estate.secret(SECRET));
     estate.run(&["certs", "rotate", "a", "--yes", "--rollback"]).expect(0);

@@ -105,7 +105,7 @@ fn register_elsewhere(at: &Estate, namespace: &str) {
     paste(at, helm["message"].as_str().unwrap().strip_prefix("run: ").unwrap()).expect(0);
 }
 
-fn both_clusters_return_to_the_state_before() {
+pub fn both_clusters_return_to_the_state_before() {
     let at = empty();
     let before = both(&at);
     for certificate in ["own", "cert-manager"] {

@@ -542,10 +542,29 @@ func (d *double) planeRoutes() http.Handler {
 	})
 	mux.HandleFunc("POST /api/v1/planes/{type}/{id}/reconnect", func(w http.ResponseWriter, r *http.Request) {
 		count := d.disconnect(r.PathValue("type"), r.PathValue("id"))
-		reply(w, map[string]any{"success": true, "disconnectedAgents": count})
+		reply(w, done{Success: true, DisconnectedAgents: &count})
 	})
 	mux.HandleFunc("POST /api/v1/planes/notify", d.notified)
 	return mux
+}
+
+// PlaneNotification is what the controller sends: its name is in what the gateway says of one that it can't read.
+type PlaneNotification struct {
+	PlaneType string `json:"planeType"`
+	PlaneID   string `json:"planeID"`
+	Event     string `json:"event"`
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+}
+
+// done is what the gateway says of a change, in its order.
+type done struct {
+	Success               bool   `json:"success"`
+	Action                string `json:"action,omitempty"`
+	DisconnectedAgents    *int   `json:"disconnectedAgents,omitempty"`
+	AuthorizationsGranted *int   `json:"authorizationsGranted,omitempty"`
+	AuthorizationsRevoked *int   `json:"authorizationsRevoked,omitempty"`
+	Error                 string `json:"error,omitempty"`
 }
 
 func reply(w http.ResponseWriter, body any) {
@@ -555,9 +574,10 @@ func reply(w http.ResponseWriter, body any) {
 
 // notified is what the gateway does when the controller says that a plane changed.
 func (d *double) notified(w http.ResponseWriter, r *http.Request) {
-	var of struct{ PlaneType, PlaneID, Event, Namespace, Name string }
+	var of PlaneNotification
 	if err := json.NewDecoder(r.Body).Decode(&of); err != nil {
-		http.Error(w, "invalid payload: "+err.Error(), http.StatusBadRequest)
+		reason := strings.Replace(err.Error(), "main.", "clustergateway.", 1)
+		http.Error(w, "invalid payload: "+reason, http.StatusBadRequest)
 		return
 	}
 	if of.PlaneType == "" || of.PlaneID == "" || of.Event == "" {
@@ -568,7 +588,7 @@ func (d *double) notified(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case of.Event == "deleted", of.Event == "created" && early:
 		count := d.disconnect(of.PlaneType, of.PlaneID)
-		reply(w, map[string]any{"success": true, "action": "disconnect", "disconnectedAgents": count})
+		reply(w, done{Success: true, Action: "disconnect", DisconnectedAgents: &count})
 		return
 	case of.Event != "created" && of.Event != "updated":
 		http.Error(w, "unknown event type: "+of.Event, http.StatusBadRequest)
@@ -586,9 +606,7 @@ func (d *double) notified(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err != nil && early:
 		count := d.disconnect(of.PlaneType, of.PlaneID)
-		reply(w, map[string]any{
-			"success": true, "action": "disconnect_fallback", "disconnectedAgents": count, "error": err.Error(),
-		})
+		reply(w, done{Success: true, Action: "disconnect_fallback", DisconnectedAgents: &count, Error: err.Error()})
 	case err != nil:
 		text := "failed to fetch CR CA for re-validation: " + err.Error()
 		http.Error(w, text, http.StatusServiceUnavailable)
@@ -598,8 +616,8 @@ func (d *double) notified(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "re-validation failed: "+err.Error(), http.StatusInternalServerError)
 			return
 		}
-		reply(w, map[string]any{
-			"success": true, "action": "revalidate", "authorizationsGranted": granted, "authorizationsRevoked": revoked,
+		reply(w, done{
+			Success: true, Action: "revalidate", AuthorizationsGranted: &granted, AuthorizationsRevoked: &revoked,
 		})
 	}
 }
@@ -616,7 +634,11 @@ func (d *double) revalidate(planeType, planeID, key string, ca []byte) (granted,
 		return 0, 0, errors.New("failed to parse new CA certificate")
 	}
 	for pod, each := range found {
-		before, now := slices.Contains(each.valid, key), d.trusts(ca, each.presented)
+		presented := each.presented
+		if d.settings.Load().era == v0 {
+			presented = presented[:1] // the intermediates are forgotten
+		}
+		before, now := slices.Contains(each.valid, key), d.trusts(ca, presented)
 		switch {
 		case now && !before:
 			granted++
