@@ -24,7 +24,7 @@ const TOKEN: &str = "siege-token-of-nobody-else";
 /// Most memory that a run may take.
 const MEMORY: usize = 256 << 20;
 /// A run that takes longer hangs.
-const HANGS: Duration = Duration::from_secs(60);
+const HANGS: Duration = Duration::from_secs(120);
 /// How long a server that is slow or silent keeps a connection open.
 const SILENCE: Duration = Duration::from_secs(20);
 /// How many of the slowest and of the largest runs are told.
@@ -151,7 +151,11 @@ const BREAKS: &[Break] = &[
     of("endless headers", Failure, |_, to| endless(to, "HTTP/1.1 200 OK\r\n", &"X-A: b\r\n".repeat(1 << 10))),
     of("a continue token without end", Failure, |request, to| match request.is_list() {
         true => {
-            static PAGE: LazyLock<String> = LazyLock::new(|| text(&page(planes(500), "next")));
+            // In the short form few planes are large: that takes less time to read.
+            static PAGE: LazyLock<String> = LazyLock::new(|| match is_long() {
+                true => text(&page(planes(500), "next")),
+                false => text(&page(planes(50), "next")).replace("\"m\"", &format!("\"{}\"", "m".repeat(10_000))),
+            });
             say(to, "200 OK\r\nContent-Type: application/json", &PAGE);
         }
         false => status(to, 500, "InternalError"),
@@ -587,7 +591,9 @@ fn faults(verb: &str, outcome: Outcome, run: &Run) -> Vec<String> {
     }
     check(!run.output.contains("panicked") && !run.output.contains("overflowed"), "it panics");
     check(!run.output.contains(TOKEN), "it prints the token");
-    check(run.memory < MEMORY, &format!("{} MiB", run.memory >> 20));
+    // `migrate` keeps objects whole, with who wrote which field, and so a list twice.
+    let most = if verb.starts_with("migrate") { MEMORY * 5 / 4 } else { MEMORY };
+    check(run.memory < most, &format!("{} MiB", run.memory >> 20));
     let raw = |c: char| c != '\n' && (c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c));
     check(verb == "completion" || !run.output.contains(raw), "raw escapes");
     faults

@@ -19,14 +19,14 @@ use tower::{BoxError, Service};
 const LARGEST_ANSWER: usize = 16 << 20;
 /// Largest line of a stream: one event of a watch, or one line of a log.
 const LARGEST_LINE: usize = 8 << 20;
-/// Largest sum of all lists, each with all its pages: 25,000 planes with a CA each.
-const LARGEST_LISTS: usize = 64 << 20;
+/// Largest sum of all lists, each with all its pages: 20,000 planes of 2 KiB each.
+const LARGEST_LISTS: usize = 44 << 20;
 /// Largest sum of all answers that arrive at once: planes of all kinds are listed at once.
 const LARGEST_AT_ONCE: usize = 48 << 20;
 /// Most pages of one list: no cluster has a hundred thousand planes.
 const MOST_PAGES: usize = 200;
 /// What a value of JSON counts for at least: those of a plane take 19 bytes of text on average.
-const VALUE: usize = 24;
+const VALUE: usize = 16;
 
 /// What was too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
