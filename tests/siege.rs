@@ -591,8 +591,9 @@ fn faults(verb: &str, outcome: Outcome, run: &Run) -> Vec<String> {
     }
     check(!run.output.contains("panicked") && !run.output.contains("overflowed"), "it panics");
     check(!run.output.contains(TOKEN), "it prints the token");
-    // `migrate` keeps objects whole, with who wrote which field, and so a list twice.
-    let most = if verb.starts_with("migrate") { MEMORY * 5 / 4 } else { MEMORY };
+    // These keep objects whole, with who wrote which field.
+    let is_whole = verb.starts_with("migrate") || verb.contains("custom-columns");
+    let most = if is_whole { MEMORY * 5 / 4 } else { MEMORY };
     check(run.memory < most, &format!("{} MiB", run.memory >> 20));
     let raw = |c: char| c != '\n' && (c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c));
     check(verb == "completion" || !run.output.contains(raw), "raw escapes");
