@@ -40,14 +40,15 @@ pub enum Existing {
 
 /// Writes a file through a link to it. What exists and is no file, such as a pipe, gets the text.
 pub fn write(path: &Path, text: &str, rights: Rights, existing: Existing) -> io::Result<()> {
-    let _writing = writing();
+    // A pipe may never be read: nothing of it could be finished before the process ends.
+    let _writing = if is_stream(path) { None } else { Some(writing()) };
     put(path, text, rights, existing)
 }
 
 /// Writes a file as [`write()`] does, for one who holds off the process's end.
 pub fn put(path: &Path, text: &str, rights: Rights, existing: Existing) -> io::Result<()> {
     let there = path.metadata().ok();
-    if there.as_ref().is_some_and(|there| !there.is_file()) {
+    if is_stream(path) {
         return OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes());
     }
     let path = if there.is_some() { path.canonicalize()? } else { path.to_owned() };
@@ -72,6 +73,11 @@ pub fn put(path: &Path, text: &str, rights: Rights, existing: Existing) -> io::R
     }
     .map(drop)
     .map_err(|error| error.error)
+}
+
+/// Whether something exists that is no file, such as a pipe.
+fn is_stream(path: &Path) -> bool {
+    path.metadata().is_ok_and(|there| !there.is_file())
 }
 
 /// Gives a file the owner and the rights of another one.

@@ -40,6 +40,8 @@ mod config;
 mod doctor;
 mod estate;
 mod files;
+#[cfg(test)]
+mod fuzz;
 mod gateway;
 mod manifest;
 mod migration;

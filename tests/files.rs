@@ -131,3 +131,128 @@ fn links_and_folders_of_others_are_refused() {
         assert!(code == Some(2) && error.contains("belongs to somebody else"), "{error}");
     }
 }
+
+/// Verbs that write files into a folder, as a shell takes them. C is the program, and S holds what they read.
+const WRITERS: [&str; 6] = [
+    "C certs ca --out-dir D/new --force",
+    "C certs ca --out-dir D --force",
+    "C certs client --plane-id a --ca-dir S --out-dir D --force",
+    "C certs request --plane-id a --out-dir D --force",
+    "C migrate -f S/plane.yaml --out-dir D --force",
+    "C bootstrap a --out-dir D --gateway-url wss://localhost/ws --yes",
+];
+
+const PLANE: &str = "apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\nmetadata: {name: a}\nspec:\n  planeID: A_b\n  clusterAgent: {clientCA: {secretRef: {name: ca, namespace: s, key: k}}}\n";
+
+/// Runs a line of shell in which C, D and S are meant; its exit code, and what it printed. It fails where that hangs.
+fn shell(line: &str, root: &std::path::Path) -> (Option<i32>, String) {
+    let place = |name: &str| root.join(name).to_str().unwrap().to_owned();
+    let words = line.split(' ').map(|word| match word {
+        "C" => format!("timeout -k 1 20 {BINARY}"),
+        word if word == "D" || word == "S" || word.starts_with("D/") || word.starts_with("S/") => place(word),
+        word => word.to_owned(),
+    });
+    let line = words.collect::<Vec<_>>().join(" ");
+    let output = Command::new("sh").args(["-c", &line]).stdin(Stdio::null()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(!text.contains("panicked") && !matches!(output.status.code(), Some(124 | 137)), "{line}: {text}");
+    (output.status.code(), text)
+}
+
+/// A root with S, what verbs read, and D, a folder that holds the same.
+fn ground() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for folder in ["S", "D"] {
+        fs::create_dir(root.path().join(folder)).unwrap();
+        fs::write(root.path().join(folder).join("plane.yaml"), PLANE).unwrap();
+    }
+    assert_eq!(shell("C certs ca --out-dir S", root.path()).0, Some(0));
+    root
+}
+
+#[test]
+fn what_cannot_be_written_is_told_and_leaves_nothing_half_written() {
+    // Within namespaces of its own, a user may mount.
+    let mounted = |options: &str, line: &str| {
+        format!(
+            "unshare -rm sh -c \"mount -t tmpfs -o size=16k,{options} none D && {{ cp S/plane.yaml D/ ; {line} ; }}\""
+        )
+        .replace(" D ", " DIR ")
+        .replace(" D/ ", " DIR/ ")
+    };
+    let can_mount = shell("unshare -rm mount -t tmpfs none /mnt", tempfile::tempdir().unwrap().path()).0 == Some(0);
+    if !can_mount {
+        println!("skipped: full and read-only disks need the right to mount");
+    }
+    let mut count = 0;
+    for writer in WRITERS {
+        for (circumstance, is_told) in [
+            ("full", true),
+            ("read-only", true),
+            ("no HOME", false),
+            ("umask 000", false),
+            ("closed", false),
+            ("1 column", false),
+        ] {
+            let root = ground();
+            let place = root.path().join("D").to_str().unwrap().to_owned();
+            let line = match circumstance {
+                "full" | "read-only" if !can_mount => continue,
+                "full" => mounted("rw", &format!("cat /dev/zero > D/fill 2> /dev/null ; {writer}")),
+                "read-only" => mounted("rw", &format!("mount -o remount,ro D ; {writer}")),
+                "no HOME" => format!("unset HOME XDG_CONFIG_HOME ; {writer}"),
+                "umask 000" => format!("umask 000 ; {writer}"),
+                "closed" => format!("{writer} >&- 2>&-"),
+                _ => format!("export COLUMNS=1 ; {writer}"),
+            };
+            let line = line
+                .replace("DIR", &place)
+                .replace("> D/fill", &format!("> {place}/fill"))
+                .replace("remount,ro D", &format!("remount,ro {place}"));
+            let (code, text) = shell(&line, root.path());
+            count += 1;
+            if is_told {
+                assert_eq!(code, Some(2), "{circumstance}: {line}: {text}");
+            } else {
+                assert_eq!(code, Some(0), "{circumstance}: {line}: {text}");
+            }
+            for (path, text) in files(&root.path().join("D")) {
+                use std::os::unix::fs::PermissionsExt as _;
+                let mode = fs::metadata(&path).unwrap().permissions().mode();
+                assert!(
+                    !text.contains("PRIVATE KEY") || mode & 0o077 == 0,
+                    "{circumstance}: {writer}: {}",
+                    path.display()
+                );
+                assert!(
+                    !path.to_string_lossy().contains(".choreoctl-"),
+                    "{circumstance}: {writer}: {} stays",
+                    path.display()
+                );
+            }
+        }
+    }
+    println!("{count} pairs of a writing verb and a circumstance");
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_does_not_keep_the_program_from_ending() {
+    let root = ground();
+    let at = |name: &str| root.path().join(name);
+    assert!(Command::new("mkfifo").arg(at("D/out.yaml")).status().unwrap().success());
+    fs::rename(at("D/out.yaml"), at("D/plane.yaml")).unwrap();
+    let mut command = Command::new(BINARY);
+    command.args(["migrate", "--force", "-f"]).arg(at("S/plane.yaml")).arg("--out-dir").arg(at("D"));
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert!(child.try_wait().unwrap().is_none(), "it waits for a reader");
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    for _ in 0..100 {
+        if let Some(status) = child.try_wait().unwrap() {
+            return assert_eq!(status.code(), Some(143));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    child.kill().unwrap();
+    panic!("it does not end");
+}

@@ -59,8 +59,8 @@ const ROOMS: [(&str, &[&str]); 19] = [
 /// Crates and calls that write to a stream or to the terminal.
 const WRITERS: [&str; 7] = ["io::stdout", "io::stderr", "println!", "eprintln!", "print!(", "indicatif::", "colored::"];
 
-/// Files of tests alone: what several tests of a room share, and doctor's table of faults.
-const TESTS: [&str; 2] = ["tests.rs", "faults.rs"];
+/// Files of tests alone: what several tests of a room share, doctor's table of faults, and what readers are fuzzed with.
+const TESTS: [&str; 3] = ["tests.rs", "faults.rs", "fuzz.rs"];
 
 /// The sources below a folder.
 fn sources(folder: &Path, files: &mut Vec<PathBuf>) {

@@ -4,13 +4,13 @@
 //! for minutes, and takes the proxy's own address for what NO_PROXY is about; so the parts are put together here.
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher as _, RandomState};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Request, Response, Uri};
-use http_body_util::Limited;
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
@@ -25,8 +25,9 @@ use tower::retry::RetryLayer;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt as _};
 use tower_http::decompression::DecompressionLayer;
 
-use super::error::{Error, LARGEST_ANSWER};
-use super::explain::{NoAnswer, Unusable};
+use super::bounds::{Bounds, Ledger, NoAnswer};
+use super::error::Error;
+use super::explain::Unusable;
 use crate::term::Term;
 use crate::text::visible;
 
@@ -44,6 +45,10 @@ const HEEDED: usize = 20;
 const SHORT_WATCH: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The shortest pause that is worth a warning.
+const TOLD_PAUSE: Duration = Duration::from_secs(1);
+/// How many different warnings are printed: a server may have a new one with every answer.
+const MOST_WARNINGS: usize = 200;
 
 /// A client for `config`, whose answers `observed` listens to.
 pub(super) fn client(
@@ -114,7 +119,7 @@ where
     let retry = RetryPolicy::new(FIRST_RETRY, LAST_RETRY, RETRIES, true).ok().map(RetryLayer::new);
     let service = ServiceBuilder::new()
         // Outermost, so that it counts what a compressed answer becomes.
-        .map_response(|answer: Response<_>| answer.map(|body| Limited::new(body, LARGEST_ANSWER)))
+        .layer_fn(|inner| Bounds { inner, ledger: observed.ledger.clone(), limit: timeout })
         .layer(config.base_uri_layer())
         .layer(DecompressionLayer::new().gzip(!config.disable_compression))
         .option_layer(retry)
@@ -134,6 +139,8 @@ pub struct Observed {
     warned: Mutex<BTreeSet<String>>,
     heeded: Mutex<BTreeSet<String>>,
     watches: Mutex<Pace>,
+    /// What the answers hold.
+    ledger: Arc<Mutex<Ledger>>,
 }
 
 /// The server's time at an instant of this machine's steady clock.
@@ -169,6 +176,7 @@ impl Observed {
             warned: Mutex::default(),
             heeded: Mutex::default(),
             watches: Mutex::default(),
+            ledger: Arc::default(),
         }
     }
 
@@ -184,6 +192,7 @@ impl Observed {
     /// Prints a warning that was not printed before.
     pub(super) fn warn_once(&self, text: &str) {
         if let Ok(mut warned) = self.warned.lock()
+            && warned.len() < MOST_WARNINGS
             && warned.insert(text.to_owned())
         {
             self.term.warn(text);
@@ -204,9 +213,16 @@ impl Observed {
         }
     }
 
-    /// Returns how long to wait before the next watch.
+    /// Returns how long to wait before the next watch, and says so where that is noticed.
     fn pause(&self) -> Duration {
-        self.watches.lock().map_or(LONGEST_PAUSE, |mut pace| pace.next(Instant::now()))
+        let pause = self.watches.lock().map_or(LONGEST_PAUSE, |mut pace| pace.next(Instant::now()));
+        if pause >= TOLD_PAUSE {
+            self.warn_once(&format!(
+                "the API server ends each watch at once; the next ones begin after pauses of up to {} s",
+                LONGEST_PAUSE.as_secs()
+            ));
+        }
+        jittered(pause)
     }
 
     fn hear(&self, headers: &HeaderMap, good: bool) {
@@ -232,6 +248,12 @@ fn warning_text(header: &str) -> String {
         (Some(start), Some(end)) if start < end => header[start + 1..end].replace("\\\"", "\"").replace("\\\\", "\\"),
         _ => header.to_owned(),
     }
+}
+
+/// Returns a pause of three quarters of this length at least, so that many clients do not come back at the same moment.
+pub(super) fn jittered(pause: Duration) -> Duration {
+    let random = RandomState::new().hash_one(());
+    pause - pause.mul_f64(f64::from(random as u16) / f64::from(u16::MAX) / 4.0)
 }
 
 /// How fast watches follow each other. A server that ends each of them at once would be asked without a pause.
@@ -355,6 +377,13 @@ mod tests {
         }
         assert_eq!(pauses, [0, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
         assert_eq!(pace.next(now + Duration::from_secs(2)), Duration::ZERO);
+    }
+
+    #[test]
+    fn pauses_differ_and_are_never_longer() {
+        let pause = Duration::from_secs(4);
+        let pauses: BTreeSet<_> = (0..100).map(|_| jittered(pause)).collect();
+        assert!(pauses.len() > 50 && pauses.iter().all(|made| (pause * 3 / 4..=pause).contains(made)), "{pauses:?}");
     }
 
     #[test]

@@ -78,10 +78,8 @@ pub enum Error {
     Answer { server: String, source: BoxError },
     #[error("the API server at {} answered with {found} instead of {expected}", visible(.server))]
     OtherAnswer { server: String, found: String, expected: String, command: String },
-    #[error("the answer of the API server at {} is larger than {} MiB", visible(.server), LARGEST_ANSWER >> 20)]
-    TooLarge { server: String },
-    #[error("the list of the API server at {} does not end", visible(.server))]
-    Endless { server: String },
+    #[error("the API server at {} sent {excess}", visible(.server))]
+    TooLarge { server: String, excess: String },
     #[error("the API server at {} is busy and asks to wait {}", visible(.server), Span::from_seconds(.wait.as_secs()))]
     Busy { server: String, wait: Duration },
 }
@@ -136,9 +134,6 @@ fn conflicts(owned: &[Cause]) -> String {
 fn listed(names: &[String]) -> String {
     names.iter().map(|name| visible(name)).collect::<Vec<_>>().join(", ")
 }
-
-/// Largest answer, in bytes: a page of 500 planes of 1 MiB each fits.
-pub(super) const LARGEST_ANSWER: usize = 512 << 20;
 
 /// How many contexts are listed.
 const LISTED: usize = 10;
@@ -220,7 +215,7 @@ impl Error {
             Self::OtherAnswer { command, .. } => {
                 format!("does the kubeconfig name the API server itself, and not a proxy or another service? {command}")
             }
-            Self::TooLarge { .. } | Self::Endless { .. } => {
+            Self::TooLarge { .. } => {
                 "does the kubeconfig name the API server? If so, name planes, or choose some with -l".into()
             }
             Self::Busy { .. } => "try again then".into(),

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use http::{Response, StatusCode};
-use http_body_util::LengthLimitError;
 use kube::client::AuthError;
 use kube::core::Status;
 use tower::BoxError;
 
+use super::bounds::{Excess, NoAnswer};
 use super::error::{Error, find};
 use super::target::Target;
 use crate::plane::{DEFAULT_KIND, Kind, Scope};
@@ -26,8 +26,11 @@ pub(super) fn singular(plural: &str, kind: &Kind) -> String {
 impl Error {
     pub(super) fn of(error: kube::Error, target: &Target, kind: &'static Kind) -> Self {
         let server = target.server.clone();
-        if find::<LengthLimitError>(&error).is_some() {
-            return Self::TooLarge { server };
+        if let Some(excess) = find::<Excess>(&error) {
+            return Self::TooLarge { server, excess: excess.to_string() };
+        }
+        if let Some(NoAnswer(limit)) = find(&error) {
+            return Self::TimedOut { server, limit: *limit };
         }
         match error {
             kube::Error::Api(status) => Self::of_status(*status, target, kind),
@@ -43,10 +46,9 @@ impl Error {
     fn of_service(source: BoxError, server: String, target: &Target) -> Self {
         match source.downcast::<AuthError>() {
             Ok(error) => Self::of_auth(&error),
-            Err(source) => match (find::<NoAnswer>(source.as_ref()), find::<Unusable>(source.as_ref())) {
-                (Some(NoAnswer(limit)), _) => Self::TimedOut { server, limit: *limit },
-                (None, Some(answer)) => Self::of_unusable(answer, target),
-                (None, None) => Self::unreachable(source, server, target),
+            Err(source) => match find::<Unusable>(source.as_ref()) {
+                Some(answer) => Self::of_unusable(answer, target),
+                None => Self::unreachable(source, server, target),
             },
         }
     }
@@ -150,11 +152,6 @@ impl Unusable {
         foreign.then_some(Self::NotJson { status, content_type })
     }
 }
-
-/// The server's answer did not begin in time.
-#[derive(Debug, thiserror::Error)]
-#[error("no answer within {} s", .0.as_secs())]
-pub(super) struct NoAnswer(pub Duration);
 
 #[cfg(test)]
 mod tests {

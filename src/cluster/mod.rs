@@ -4,6 +4,7 @@
 
 mod agents;
 mod apply;
+mod bounds;
 mod client;
 mod connection;
 mod contents;

@@ -17,9 +17,6 @@ use crate::text::visible;
 /// Objects in one page of a list: few enough to keep memory low, many enough to keep the requests few.
 const PAGE: u32 = 500;
 
-/// Most pages of a list: no cluster has a million planes.
-const MOST_PAGES: usize = 2_000;
-
 /// Who owns the fields that are written here.
 pub const MANAGER: &str = "choreoctl";
 
@@ -76,6 +73,11 @@ pub trait PlaneObject: DeserializeOwned {
     /// Returns the API version, the kind and the name that the object says it has.
     fn identity(&self) -> (&str, &str, &str);
 
+    /// Leaves out what is not needed of one of many.
+    fn of_many(self) -> Self {
+        self
+    }
+
     /// Returns the fields that are treated as unknown.
     fn unreadable(&self) -> &[Unreadable] {
         &[]
@@ -86,6 +88,10 @@ impl PlaneObject for Plane {
     fn identity(&self) -> (&str, &str, &str) {
         let text = |field| self.other.get(field).and_then(Value::as_str).unwrap_or_default();
         (text("apiVersion"), text("kind"), self.name())
+    }
+
+    fn of_many(self) -> Self {
+        self.without_history()
     }
 
     fn unreadable(&self) -> &[Unreadable] {
@@ -184,7 +190,7 @@ impl Cluster {
         };
         let heeded = |plane: T| {
             self.heed(&plane);
-            make(plane)
+            make(plane.of_many())
         };
         match self.collection(&list, heeded).await {
             Ok(planes) => Ok(planes),
@@ -198,11 +204,14 @@ impl Cluster {
         list: &ListOf<'_>,
         make: impl Fn(T) -> R,
     ) -> Result<Vec<R>, Error> {
-        match self.pages(list, Some(PAGE), &make).await {
-            // The list changed for so long that the server forgot how it was: ask for all of it at once.
-            Err(Error::Refused { code: 410, .. }) => self.pages(list, None, &make).await,
-            objects => objects,
+        // The list changed for so long that the server forgot how it was: begin anew, and at last ask for all of it at once.
+        for limit in [PAGE, PAGE] {
+            match self.pages(list, Some(limit), &make).await {
+                Err(Error::Refused { code: 410, .. }) => {}
+                objects => return objects,
+            }
         }
+        self.pages(list, None, &make).await
     }
 
     async fn pages<T: DeserializeOwned, R>(
@@ -215,7 +224,8 @@ impl Cluster {
         let (label_selector, field_selector) = (chosen(list.labels), chosen(list.fields));
         let mut params = ListParams { limit, label_selector, field_selector, ..ListParams::default() };
         let mut objects = Vec::new();
-        for _ in 0..MOST_PAGES {
+        // The client bounds how many there are.
+        loop {
             let request = kube::core::Request::new(list.path);
             let (request, version, kind) = match list.detail {
                 Detail::Whole => (request.list(&params), list.api_version, format!("{}List", list.kind)),
@@ -229,7 +239,6 @@ impl Cluster {
                 None => return Ok(objects),
             }
         }
-        Err(Error::Endless { server: self.target.server.clone() })
     }
 
     /// One plane, typed or as the server's own object. Where it doesn't exist, the error has similar names.
@@ -311,7 +320,9 @@ impl Cluster {
     pub async fn create(&self, manifest: &Value, dry_run: DryRun) -> Result<Value, Error> {
         let uri = format!("{}&fieldValidation=Strict", written(&self.path(), dry_run));
         let request = Request::post(uri).header(http::header::CONTENT_TYPE, "application/json");
-        self.request(request.body(manifest.to_string().into_bytes())).await
+        let created = self.request(request.body(manifest.to_string().into_bytes())).await?;
+        self.recognize(&created)?;
+        Ok(created)
     }
 
     /// Whether the API server would take a manifest as it is written, in YAML or JSON, strictly: the reasons why not
@@ -322,7 +333,7 @@ impl Cluster {
         let request = request.body(manifest.as_bytes().to_vec());
         let request = request.map_err(|source| self.unsendable(source))?;
         match self.limited(self.client.request::<Value>(request)).await? {
-            Ok(_) => Ok(None),
+            Ok(taken) => self.recognize(&taken).map(|()| None),
             Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422) => {
                 let causes = status.details.map(|details| details.causes).unwrap_or_default();
                 let causes = causes.into_iter().map(Into::into).collect();
@@ -469,6 +480,46 @@ mod tests {
 
     const PLANES: &str = "GET /apis/openchoreo.dev/v1alpha1/clusterbuildplanes";
 
+    #[test]
+    fn fuzzed_answers_are_read_or_refused() {
+        let mut odd = object("b");
+        odd["status"] = json!({"agentConnection": {"connected": true, "connectedAgents": 2, "lastHeartbeatTime": "2026-01-01T00:00:00Z",
+            "lastDisconnectedTime": "9999-12-31T23:59:59Z", "message": "m"}, "observedGeneration": 1,
+            "conditions": [{"type": "Created", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+        odd["metadata"]["managedFields"] =
+            json!([{"time": "2026-01-01T00:00:00Z", "fieldsV1": {"f:spec": {"f:clusterAgent": {"f:clientCA": {}}}}}]);
+        odd["metadata"]["labels"] = json!({"a": "b"});
+        odd["spec"]["clusterAgent"] = json!({"clientCA": {"secretRef": {"name": "a", "key": "b"}, "value": ""}});
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let take = |plane: Plane| {
+            let (state, key) = (plane.state(now), plane.key().to_string());
+            let told =
+                (state, key, plane.next_change(now), plane.since(now), plane.times().count(), plane.pruned_secret());
+            // What is written is read as the same.
+            let again: Plane = serde_json::from_value(plane.manifest()).unwrap();
+            assert_eq!((again.state(now), again.key().to_string()), (told.0, told.1));
+        };
+        let items =
+            serde_json::to_vec(&json!({"kind": "L", "metadata": {"continue": "x"}, "items": [object("a"), odd]}))
+                .unwrap();
+        let event = serde_json::to_vec(&json!({"type": "MODIFIED", "object": odd})).unwrap();
+        let status = json!({"kind": "Status", "code": 410, "message": "m", "details": {"causes": [{"field": "a", "message": "b"}]}});
+        let error = serde_json::to_vec(&json!({"type": "ERROR", "object": status})).unwrap();
+        crate::fuzz::fuzz(&[&items, &event, &error], |answer| {
+            if let Ok(page) = serde_json::from_slice::<Page<Plane>>(answer) {
+                page.items.into_iter().flatten().for_each(take);
+            }
+            if let Ok(kube::api::WatchEvent::Modified(plane)) =
+                serde_json::from_slice::<kube::api::WatchEvent<Plane>>(answer)
+            {
+                take(plane);
+            }
+            if let Ok(mut value) = serde_json::from_slice::<Value>(answer) {
+                crate::cluster::soften(&mut value);
+            }
+        });
+    }
+
     #[tokio::test]
     async fn a_list_comes_in_pages() {
         let fake = Fake::default();
@@ -577,6 +628,18 @@ mod tests {
         assert_eq!(stored["spec"]["clusterAgent"]["clientCA"]["value"], "pem");
         let error = cluster.set_client_ca(&plane, "late", DryRun::None).await.unwrap_err();
         assert!(matches!(error, Error::Changed), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_another_kind_is_no_success() {
+        let fake = Fake::default();
+        for answer in [json!({}), json!([]), json!({"kind": "Status", "apiVersion": "v1", "status": "Failure"})] {
+            fake.answer("POST ", 200, answer);
+            let error = fake.cluster().create(&object("a"), DryRun::None).await.unwrap_err();
+            assert!(matches!(error, Error::OtherAnswer { .. }), "{error:?}");
+            let error = fake.cluster().would_take("{}", "application/json").await.unwrap_err();
+            assert!(matches!(error, Error::OtherAnswer { .. }), "{error:?}");
+        }
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use kube::runtime::watcher::{self, watcher};
 use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 
+use super::client::jittered;
 use super::connection::Cluster;
 use super::error::{Error, Unlisted};
 use crate::plane::{Plane, PlaneKey, Selector};
@@ -23,6 +24,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE_AFTER_GONE: Duration = Duration::from_secs(30);
 /// How often in a row the server may forget before it counts as lost.
 const GONE: u32 = 3;
+/// How often all planes are listed at most, once they are known.
+const LIST_INTERVAL: Duration = Duration::from_secs(5);
 /// A server that forgot longer ago than this forgets as every server does.
 const FORGIVEN: Duration = Duration::from_secs(120);
 /// How often planes are listed where they may not be watched: one of them, or all.
@@ -85,6 +88,9 @@ struct Watch {
     failures: Failures,
     /// No request is sent before this moment.
     rest: Option<Instant>,
+    is_listing: bool,
+    /// When the server last answered a list, with one or without.
+    listed: Option<Instant>,
 }
 
 /// Why the server counts as lost, and so what ends that.
@@ -123,6 +129,8 @@ impl Watch {
             means: Means::Watch,
             failures: Failures::default(),
             rest: None,
+            is_listing: false,
+            listed: None,
         }
     }
 
@@ -175,6 +183,8 @@ impl Watch {
         Ok(match event {
             watcher::Event::Init => {
                 self.listing.clear();
+                self.is_listing = true;
+                self.space_lists();
                 None
             }
             watcher::Event::InitApply(plane) => {
@@ -184,6 +194,8 @@ impl Watch {
             }
             watcher::Event::InitDone => {
                 self.synced = true;
+                self.is_listing = false;
+                self.listed = Some(Instant::now());
                 self.failures.listed();
                 if self.lost == Some(Loss::Useless) {
                     self.lost = None;
@@ -236,7 +248,12 @@ impl Watch {
         }
         let gone = matches!(error, Error::Refused { code: 410, .. });
         let (pause, failures) = self.failures.next(gone);
-        self.rest = Some(Instant::now() + pause);
+        self.rest = Some(Instant::now() + jittered(pause));
+        let is_answer =
+            !matches!(error, Error::Unreachable { .. } | Error::TimedOut { .. } | Error::Unauthorized { .. });
+        if self.is_listing && is_answer {
+            self.listed = Some(Instant::now());
+        }
         // The watcher begins anew by itself: nothing is lost.
         if gone && failures < GONE {
             return Ok(None);
@@ -259,6 +276,19 @@ impl Watch {
         }
         let loss = if gone || misunderstood { Loss::Useless } else { Loss::Silent };
         Ok(self.lost.replace(loss).is_none().then_some(Event::Lost(error)))
+    }
+
+    /// Keeps lists apart where the server makes the watch begin anew again and again, and says so.
+    fn space_lists(&mut self) {
+        let next = self.listed.map(|listed| listed + LIST_INTERVAL).filter(|next| *next > Instant::now());
+        if self.synced && self.means == Means::Watch && next.is_some() {
+            self.rest = self.rest.max(next);
+            self.cluster.observed.warn_once(&format!(
+                "the API server makes the watch begin anew again and again; {} are listed every {} s at most",
+                self.cluster.kind().plural,
+                LIST_INTERVAL.as_secs()
+            ));
+        }
     }
 
     /// Goes on by listing, and says so.

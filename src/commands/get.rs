@@ -231,7 +231,14 @@ async fn objects(args: &Args, session: &Session) -> anyhow::Result<(Vec<Value>, 
         return Ok((chosen, snapshot.now, missing));
     }
     let lookup = args.choice.connect(session).await?;
-    let (objects, missing) = args.choice.in_cluster(&lookup, |object: Value| object).await?;
+    let make = |mut object: Value| {
+        // Most of a listed plane; it need not be held until it is printed.
+        if !args.show_managed_fields && !matches!(args.output.format, Format::Custom(_)) {
+            without_managed_fields(&mut object);
+        }
+        object
+    };
+    let (objects, missing) = args.choice.in_cluster(&lookup, make).await?;
     Ok((objects, lookup.cluster.now(), missing))
 }
 

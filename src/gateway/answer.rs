@@ -73,6 +73,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn fuzzed_answers_are_told_without_what_a_terminal_obeys() {
+        let seeds: [&[u8]; 5] = [
+            b"client certificate verification failed: no dataplane CRs found with planeID 'x'",
+            b"client certificate verification failed: certificate not valid for any CR with planeID 'x'",
+            b"client certificate verification failed: failed to get client CA configurations: x",
+            b"invalid planeType: must be 'dataplane', 'workflowplane', or 'observabilityplane'",
+            br#"{"connected":true,"connectedAgents":2}"#,
+        ];
+        crate::fuzz::fuzz(&seeds, |bytes| {
+            let text = String::from_utf8_lossy(bytes).trim().to_owned();
+            let _ = serde_json::from_str::<crate::gateway::Counted>(&text);
+            for status in [200, 400, 401] {
+                let told = Answer::of(Page { status, websocket: false, date: None, text: text.clone() }).to_string();
+                assert!(!told.contains(|c: char| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c)), "{told:?}");
+            }
+        });
+    }
+
+    #[test]
     fn answers_are_understood() {
         let of =
             |status, websocket, text: &str| Answer::of(Page { status, websocket, date: None, text: text.to_owned() });

@@ -185,6 +185,48 @@ mod tests {
     }
 
     #[test]
+    fn fuzzed_certificates_keys_and_requests_are_read_or_refused() {
+        use crate::pki::request::Request;
+        use crate::pki::{KeyAlgorithm, PrivateKey};
+        let own = |ca: bool| {
+            let mut params = rcgen::CertificateParams::new(vec!["a.b".into()]).unwrap();
+            if ca {
+                params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(1));
+                let subtree = rcgen::GeneralSubtree::DnsName("b".into());
+                let excluded_subtrees = Vec::new();
+                params.name_constraints =
+                    Some(rcgen::NameConstraints { permitted_subtrees: vec![subtree], excluded_subtrees });
+            }
+            params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+            params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap()
+        };
+        let (ca, leaf) = (own(true), own(false));
+        let request = rcgen::CertificateParams::default().serialize_request(&rcgen::KeyPair::generate().unwrap());
+        let request = request.unwrap().pem().unwrap();
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let (pem, key_pem, key_der) = (ca.pem() + &leaf.pem(), key.to_pem(), key.to_der());
+        let seeds = [pem.as_bytes(), ca.der(), leaf.der(), key_pem.as_bytes(), &key_der, request.as_bytes()];
+        let at = Timestamp::UNIX_EPOCH;
+        crate::fuzz::fuzz(&seeds, |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            let _ = (Request::from_pem(&text), pem::holds_private_key(&text), Bundle::normalized(bytes));
+            // A key that is read is one that can be written and read again.
+            if let Ok(key) = PrivateKey::from_pem(&text) {
+                assert!(PrivateKey::from_pem(&key.to_pem()).is_ok());
+            }
+            // Changed bytes of DER are no PEM, and are tried as such.
+            for bundle in Bundle::read(bytes).into_iter().chain([[bytes].into_iter().collect()]) {
+                let presented = bundle.ders().iter().take(3).cloned().collect::<Vec<_>>();
+                let _ = (bundle.verdict(&presented, at), bundle.accepts_server(&presented, "a.b", at).is_ok());
+                crate::pki::appraise(&bundle, at, crate::pki::SOON);
+                for certificate in bundle.certificates() {
+                    assert!(!certificate.to_pem().is_empty() && !certificate.lifetime_used(at).is_nan());
+                }
+            }
+        });
+    }
+
+    #[test]
     fn a_text_is_kept_as_it_came() {
         let der = certificate();
         let text = format!("# a CA\n{}trailing", certificate_pem(&der));

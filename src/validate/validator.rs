@@ -312,6 +312,31 @@ mod tests {
     }
 
     #[test]
+    fn fuzzed_manifests_are_judged() {
+        let seeds = [
+            plane(&format!("{{planeID: a, {SECRET}, <<: &m {{planeId: a}}, other: *m}}")),
+            plane("\n  planeID: &id \"Bad\\u0041\"\n  clusterAgent:\n    clientCA:\n      value: |-\n        -----BEGIN CERTIFICATE-----\n        MIIB\n"),
+            format!("# a\n---\nkind: List\nitems:\n- kind: X\n- {}", plane("~").replace('\n', "\n  ")),
+            r#"{"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterDataPlane", "metadata": {"name": "a"}, "spec": {"planeID": 1e3}}"#.into(),
+        ];
+        let validator = reference();
+        crate::fuzz::fuzz(&seeds.each_ref().map(String::as_bytes), |bytes| {
+            let Ok(text) = crate::manifest::decode(bytes.to_vec(), "f") else { return };
+            let manifest = parse("f".into(), text);
+            let judgement = validator.judge(&manifest);
+            for finding in &judgement.findings {
+                assert!(manifest.text.get(finding.span.clone()).is_some(), "{finding:?}");
+                manifest.position(finding.span.start);
+            }
+            let mut joined = Judgement::default();
+            for part in crate::manifest::parts(&manifest.text) {
+                joined.join(validator.judge_part(&manifest.text, part));
+            }
+            assert_eq!(joined.findings, judgement.findings);
+        });
+    }
+
+    #[test]
     fn several_crds_judge_together() {
         let crd = |pattern: &str| {
             let crd =
