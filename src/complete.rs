@@ -1,4 +1,4 @@
-//! Live candidates for completion. The completer is told only the word under the cursor, so the flags before it are read here.
+//! Live candidates for completion. The completer only gets the word under the cursor, so the flags before it are read here.
 
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -91,7 +91,7 @@ pub fn namespaces() -> Vec<CompletionCandidate> {
     candidates(asked(async |cluster| cluster.namespaces().await.ok()).unwrap_or_default())
 }
 
-/// A plane's name behind a prefix. Its planeID is told where it is another word.
+/// A plane's name behind a prefix. With its planeID where that differs.
 fn plane_candidate(plane: &Plane, prefix: &str, now: Timestamp) -> CompletionCandidate {
     let mut help = plane.state(now).name().to_owned();
     if plane.plane_id() != plane.name() {
@@ -127,7 +127,7 @@ pub fn states(current: &OsStr) -> Vec<CompletionCandidate> {
     states.map(|state| CompletionCandidate::new(format!("{before}{not}{}", state.name()))).collect()
 }
 
-/// What stands before the last item of a list that commas join, and the item.
+/// What is before the last item of a list that commas join, and the item.
 fn last_of_list(current: &OsStr) -> (String, String) {
     let text = current.to_string_lossy();
     let start = text.rfind(',').map_or(0, |comma| comma + 1);
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_is_told_beside_a_name() {
+    fn the_state_is_reported_beside_a_name() {
         let mut plane = Plane::default();
         plane.metadata.name = Some("a".into());
         let help =

@@ -3,7 +3,7 @@
 //! ```yaml
 //! controlPlanes:
 //! - context: prod                 # as it was called when it was written
-//!   identity: 6b8f8c1e-...        # UID of the namespace kube-system, which tells clusters apart
+//!   identity: 6b8f8c1e-...        # UID of the namespace kube-system, which distinguishes clusters
 //!   planes:
 //!   - kind: DataPlane
 //!     namespace: team             # of a namespaced kind
@@ -395,9 +395,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_place() {
+    fn what_is_wrong_is_reported_with_its_place() {
         let plane = |fields: &str| format!("controlPlanes:\n- planes:\n  - {fields}\n");
-        for (text, told) in [
+        for (text, reported) in [
             ("x: 1\n".to_owned(), ":1:1: there is no field x"),
             ("controlPlanes: 1\n".to_owned(), ":1:16: controlPlanes must be a list"),
             ("- a\n".to_owned(), "must be a mapping"),
@@ -411,7 +411,7 @@ mod tests {
             (plane("{kind: cwp, name: a, gatewayURL: ftp://x}"), ":3:38: gatewayURL: "),
         ] {
             let error = read(&text).unwrap_err().to_string();
-            assert!(error.contains(told), "{text}{error}");
+            assert!(error.contains(reported), "{text}{error}");
         }
         assert_eq!(read("").unwrap(), Config::default());
     }

@@ -151,7 +151,7 @@ async fn signalled() -> Exit {
     }
 }
 
-/// Tells of an error, and with which code to end.
+/// Reports an error, and with which code to end.
 fn fail(term: &Term, error: &anyhow::Error) -> Exit {
     if error.is::<term::ClosedPipe>() {
         return Exit::Done;

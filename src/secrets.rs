@@ -30,7 +30,7 @@ pub fn private_keys(text: &str) -> Vec<Range<usize>> {
         if let Some(start) = key_in(&text[word.clone()])
             && !found[..pem].iter().any(|key| key.contains(&word.start))
         {
-            // The rest of it stands in the lines below, where it was wrapped.
+            // The rest of it is in the lines below, where it was wrapped.
             let mut end = word.end;
             while let Some((more, next)) = next_word(text, end)
                 && text[end..more.start].chars().all(|c| c.is_whitespace() || c == '=')
@@ -63,7 +63,7 @@ fn next_word(text: &str, from: usize) -> Option<(Range<usize>, usize)> {
     Some((start..end, end))
 }
 
-/// The fewest characters by whose beginning a private key is told: 16 octets in base64.
+/// The fewest characters by whose beginning a private key is recognized: 16 octets in base64.
 const SHORTEST_KEY: usize = 22;
 
 /// Where in a word a private key begins: at its beginning, or behind a prefix such as `key-` or `0x`.

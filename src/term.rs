@@ -1,6 +1,6 @@
 //! The only writer: the two streams, their colour and width, prompts, progress, redraw, and the exit codes.
 //!
-//! Text is rendered in colour by whoever makes it; each stream here keeps or strips the colour for itself.
+//! Text is rendered in colour by its author; each stream here keeps or strips the colour for itself.
 //! What comes from a file or a cluster goes through [`crate::text::visible`] before it is rendered, never after.
 
 use std::borrow::Cow;
@@ -206,7 +206,7 @@ impl Term {
         self.options.quiet
     }
 
-    /// Tells of progress on standard error, unless `--quiet`.
+    /// Reports progress on standard error, unless `--quiet`.
     pub fn note(&self, text: &str) {
         if !self.options.quiet {
             self.error(text);
@@ -218,7 +218,7 @@ impl Term {
         self.error(&format!("{} {text}", paint::warning("warning:")));
     }
 
-    /// Tells what is asked of which server, with `-v`.
+    /// Reports what is asked of which server, with `-v`.
     pub fn trace(&self, text: impl FnOnce() -> String) {
         if self.options.verbose > 0 {
             self.error(&text());
@@ -243,7 +243,7 @@ impl Term {
         self.options.verbose > 0
     }
 
-    /// Writes a line to standard error. Nobody can be told when that fails.
+    /// Writes a line to standard error. Nobody can be informed when that fails.
     pub fn error(&self, text: &str) {
         let above = if self.err.terminal { self.drawn.swap(0, Ordering::Relaxed) } else { 0 };
         let clear = if above > 0 { CLEAR_BELOW } else { "" };
@@ -261,7 +261,7 @@ impl Term {
         self.out.terminal
     }
 
-    /// Puts right what an interrupted prompt leaves behind: it hides the cursor, and the cursor stands behind it.
+    /// Puts right what an interrupted prompt leaves behind: it hides the cursor, and the cursor is behind it.
     pub fn recover(&self) {
         if self.err.terminal {
             let _ = writeln!(io::stderr(), "\u{1b}[?25h");
@@ -389,7 +389,7 @@ impl Term {
         if spinner.is_none() {
             self.note(text);
         }
-        Waiting { term: self.clone(), spinner, told: Instant::now(), started: Instant::now() }
+        Waiting { term: self.clone(), spinner, reported: Instant::now(), started: Instant::now() }
     }
 }
 
@@ -402,7 +402,7 @@ pub struct Progress {
 impl Progress {
     const PATIENCE: Duration = Duration::from_secs(1);
 
-    /// Tells that one more of them is done.
+    /// Reports that one more of them is done.
     pub fn advance(&self) {
         let Some(bar) = &self.bar else {
             return;
@@ -439,7 +439,7 @@ impl Drop for Progress {
 pub struct Waiting {
     term: Term,
     spinner: Option<indicatif::ProgressBar>,
-    told: Instant,
+    reported: Instant,
     started: Instant,
 }
 
@@ -447,9 +447,9 @@ impl Waiting {
     /// How often a line is written where there is no spinner.
     pub const EVERY: Duration = Duration::from_secs(30);
 
-    /// Tells of a change.
+    /// Reports a change.
     pub fn tell(&mut self, text: &str) {
-        self.told = Instant::now();
+        self.reported = Instant::now();
         match &self.spinner {
             Some(spinner) => spinner.set_message(text.to_owned()),
             None => self.term.note(text),
@@ -465,8 +465,8 @@ impl Waiting {
 
     /// Says that it still waits, when nothing was said for 30 s.
     pub fn remind(&mut self, text: &str) {
-        if self.spinner.is_none() && self.told.elapsed() >= Self::EVERY {
-            self.told = Instant::now();
+        if self.spinner.is_none() && self.reported.elapsed() >= Self::EVERY {
+            self.reported = Instant::now();
             self.term.note(&format!("{text} ({}s)", self.started.elapsed().as_secs()));
         }
     }
@@ -485,8 +485,8 @@ pub async fn reader_gone() {
     #[cfg(unix)]
     {
         use rustix::event::{PollFd, PollFlags, poll};
-        let (gone, told) = tokio::sync::oneshot::channel();
-        // A thread of its own, that ends with the process: nothing tells it to stop waiting.
+        let (gone, reported) = tokio::sync::oneshot::channel();
+        // A thread of its own, that ends with the process: nothing asks it to stop waiting.
         std::thread::spawn(move || {
             let out = io::stdout();
             let mut fds = [PollFd::new(&out, PollFlags::empty())];
@@ -497,7 +497,7 @@ pub async fn reader_gone() {
             }
             None
         });
-        if told.await.is_ok() {
+        if reported.await.is_ok() {
             return;
         }
     }

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use crate::secrets::redacted;
 
-/// Whether a character can change how a terminal shows what stands around it: control and escape characters,
+/// Whether a character can change how a terminal shows what is around it: control and escape characters,
 /// line and paragraph separators, and what reorders or hides text (Unicode TR36, bidirectional controls and tags).
 pub fn hidden(c: char) -> bool {
     c.is_control()

@@ -91,7 +91,7 @@ fn a_hostile_subject_is_harmless() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_told() {
+fn a_folder_that_cannot_be_written_is_reported() {
     for folder in ["/proc/choreoctl", "/dev/null", "/dev/null/below"] {
         let output = Command::new(BINARY).args(["certs", "ca", "--out-dir", folder]).output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
@@ -172,7 +172,7 @@ fn files(files: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 const PLANE: &str = "apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\nmetadata:\n  name: a\n";
-const MENDABLE: &str = "spec:\n  # as in the agent's values\n  planeId: a\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: a, key: k}}}\n";
+const FIXABLE: &str = "spec:\n  # as in the agent's values\n  planeId: a\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: a, key: k}}}\n";
 
 fn validate(folder: &tempfile::TempDir, args: &[&str]) -> (i32, String, String) {
     let output = Command::new(BINARY).arg("validate").args(args).current_dir(folder).output().unwrap();
@@ -197,8 +197,8 @@ fn many_files_are_judged_in_order() {
 }
 
 #[test]
-fn files_are_mended_in_place() {
-    let text = format!("{PLANE}{MENDABLE}");
+fn files_are_fixed_in_place() {
+    let text = format!("{PLANE}{FIXABLE}");
     let marked = format!("\u{feff}{text}");
     let folder = files(&[
         ("a.yaml", &text),
@@ -213,9 +213,9 @@ fn files_are_mended_in_place() {
     let (code, shown, _) = validate(&folder, &["--fix", "--dry-run", "server", "a.yaml"]);
     assert!(code == 1 && shown.contains("-  planeId: a\n+  planeID: a\n") && read("a.yaml") == text, "{shown}");
     let (_, _, error) = validate(&folder, &["--fix", "a.yaml", "b", "good.yaml", "marked.yaml"]);
-    let mended = text.replace("planeId", "planeID");
+    let fixed = text.replace("planeId", "planeID");
     assert!(error.contains("a.yaml: 1 finding fixed") && error.contains("marked.yaml is not fixed"), "{error}");
-    assert_eq!((read("a.yaml"), read("b/c.yml"), read("good.yaml")), (mended.clone(), mended.clone(), mended));
+    assert_eq!((read("a.yaml"), read("b/c.yml"), read("good.yaml")), (fixed.clone(), fixed.clone(), fixed));
     assert_eq!(read("marked.yaml"), marked);
     assert!(path("b/link.yaml").is_symlink());
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path("a.yaml")).unwrap().permissions());
@@ -225,7 +225,7 @@ fn files_are_mended_in_place() {
 
 #[test]
 fn manifests_are_migrated_in_place_below_a_folder_or_through_a_pipe() {
-    let text = format!("{PLANE}{}", MENDABLE.replace("planeId", "planeID"));
+    let text = format!("{PLANE}{}", FIXABLE.replace("planeId", "planeID"));
     let migrated = text.replace("ClusterBuildPlane", "ClusterWorkflowPlane").replace("secretRef", "secretKeyRef");
     let marked = format!("\u{feff}{text}");
     let folder = files(&[("a/a.yaml", &text), ("a/b/c.yml", &text), ("marked.yaml", &marked)]);
@@ -284,7 +284,7 @@ fn manifests_are_migrated_in_place_below_a_folder_or_through_a_pipe() {
 #[test]
 #[cfg(unix)]
 fn a_file_with_other_hard_links_is_warned_of() {
-    let text = format!("{PLANE}{MENDABLE}");
+    let text = format!("{PLANE}{FIXABLE}");
     let folder = files(&[("a.yaml", &text), ("alone.yaml", &text)]);
     std::fs::hard_link(folder.path().join("a.yaml"), folder.path().join("same")).unwrap();
     let (_, _, error) = validate(&folder, &["--fix", "a.yaml", "alone.yaml"]);
@@ -319,11 +319,11 @@ fn memory_with_keys_is_not_dumped() {
 
 #[test]
 fn mending_goes_on_when_nobody_reads() {
-    let text = format!("{PLANE}{MENDABLE}");
+    let text = format!("{PLANE}{FIXABLE}");
     let names: Vec<_> = (0..40).map(|number| format!("{number}.yaml")).collect();
     let folder = files(&names.iter().map(|name| (name.as_str(), text.as_str())).collect::<Vec<_>>());
     // Findings that stay, so that there is something to print.
-    std::fs::write(folder.path().join("00.yaml"), format!("{PLANE}  colour: a\n{MENDABLE}")).unwrap();
+    std::fs::write(folder.path().join("00.yaml"), format!("{PLANE}  colour: a\n{FIXABLE}")).unwrap();
     let script = format!("{BINARY} validate --fix . | true; exit ${{PIPESTATUS[0]}}");
     let status = Command::new("bash").args(["-c", &script]).current_dir(folder.path()).output().unwrap().status;
     assert_eq!(status.code(), Some(1));
@@ -333,7 +333,7 @@ fn mending_goes_on_when_nobody_reads() {
 }
 
 #[test]
-fn what_mending_brings_to_light_is_mended_too() {
+fn what_mending_brings_to_light_is_fixed_too() {
     let text = "apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\nMetadata: {name: 'on'}\nspec:\n  ClusterAgent: {clientCA: {SecretRef: {name: a, namespace: b, key: c}}}\n";
     let folder = files(&[(
         "a.yaml",
@@ -342,12 +342,12 @@ fn what_mending_brings_to_light_is_mended_too() {
     let (code, out, _) = validate(&folder, &["--fix", "--dry-run", "client", "-o", "json", "a.yaml"]);
     assert!(code == 1 && serde_json::from_str::<serde_json::Value>(&out).is_ok(), "{out}");
     let (code, out, _) = validate(&folder, &["--fix", "a.yaml"]);
-    let mended = std::fs::read_to_string(folder.path().join("a.yaml")).unwrap();
-    assert!(mended.contains("  planeID: \"on\"\n  clusterAgent: {clientCA: {secretRef"), "{mended}");
+    let fixed = std::fs::read_to_string(folder.path().join("a.yaml")).unwrap();
+    assert!(fixed.contains("  planeID: \"on\"\n  clusterAgent: {clientCA: {secretRef"), "{fixed}");
     // What is not a slip stays: a planeID that is a boolean.
     assert!(
-        code == 1 && mended.contains("  planeID: on\n") && out.contains("1 file, 2 planes: 1 error"),
-        "{out}{mended}"
+        code == 1 && fixed.contains("  planeID: on\n") && out.contains("1 file, 2 planes: 1 error"),
+        "{out}{fixed}"
     );
     let (_, _, error) = validate(&folder, &["--fix", "a.yaml"]);
     assert!(!error.contains("fixed"), "{error}");
@@ -356,7 +356,7 @@ fn what_mending_brings_to_light_is_mended_too() {
 #[test]
 fn files_are_found_once_and_pipes_left_alone() {
     let folder =
-        files(&[("d/a.yaml", &format!("{PLANE}{}", MENDABLE.replace("planeId", "planeID"))), ("d/x/b.txt", "")]);
+        files(&[("d/a.yaml", &format!("{PLANE}{}", FIXABLE.replace("planeId", "planeID"))), ("d/x/b.txt", "")]);
     std::os::unix::fs::symlink("a.yaml", folder.path().join("d/link.yaml")).unwrap();
     assert!(Command::new("mkfifo").arg(folder.path().join("d/pipe.yaml")).status().unwrap().success());
     let (code, out, _) = validate(&folder, &["d", "d/a.yaml", "./d/../d/a.yaml", "--strict"]);
@@ -367,7 +367,7 @@ fn files_are_found_once_and_pipes_left_alone() {
 
 #[test]
 fn sarif_is_sarif() {
-    let folder = files(&[("größe.yaml", &format!("{PLANE}{MENDABLE}")), ("none.yaml", "kind: ConfigMap\n")]);
+    let folder = files(&[("größe.yaml", &format!("{PLANE}{FIXABLE}")), ("none.yaml", "kind: ConfigMap\n")]);
     for (args, results) in [(&["größe.yaml"][..], 1), (&["none.yaml"], 1), (&["--list-rules"], 0)] {
         let (_, out, _) = validate(&folder, &[&["-o", "sarif"], args].concat());
         let log: serde_json::Value = serde_json::from_str(&out).unwrap();
@@ -429,8 +429,8 @@ fn hostile_files_end_soon_and_in_little_memory() {
         let script = format!("ulimit -v 3145728; exec timeout 120 {BINARY} validate {name}");
         let output = Command::new("bash").args(["-c", &script]).current_dir(&folder).output().unwrap();
         let shown = String::from_utf8_lossy(&output.stdout);
-        let told = shown.lines().last().unwrap_or_default();
-        assert!(matches!(output.status.code(), Some(0 | 1)) && told.starts_with("1 file, "), "{name}: {output:?}");
+        let reported = shown.lines().last().unwrap_or_default();
+        assert!(matches!(output.status.code(), Some(0 | 1)) && reported.starts_with("1 file, "), "{name}: {output:?}");
         assert!(shown.len() < 16 << 20, "{name}: {}", shown.len());
     }
 }
@@ -440,7 +440,7 @@ fn hostile_files_end_soon_and_in_little_memory() {
 fn the_hooks_commands_run() {
     let read = |name: &str| std::fs::read_to_string(format!("{}/examples/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let yaml = |name: &str| serde_yaml::from_str::<serde_json::Value>(&read(name)).unwrap();
-    let folder = files(&[("clusters/a.yaml", &format!("{PLANE}{MENDABLE}"))]);
+    let folder = files(&[("clusters/a.yaml", &format!("{PLANE}{FIXABLE}"))]);
     let run = |command: &str| {
         let path =
             format!("{}:{}", std::path::Path::new(BINARY).parent().unwrap().display(), std::env::var("PATH").unwrap());

@@ -171,7 +171,7 @@ fn ground() -> tempfile::TempDir {
 }
 
 #[test]
-fn what_cannot_be_written_is_told_and_leaves_nothing_half_written() {
+fn what_cannot_be_written_is_reported_and_leaves_nothing_half_written() {
     // Within namespaces of its own, a user may mount.
     let mounted = |options: &str, line: &str| {
         format!(
@@ -186,7 +186,7 @@ fn what_cannot_be_written_is_told_and_leaves_nothing_half_written() {
     }
     let mut count = 0;
     for writer in WRITERS {
-        for (circumstance, is_told) in [
+        for (circumstance, is_reported) in [
             ("full", true),
             ("read-only", true),
             ("no HOME", false),
@@ -211,7 +211,7 @@ fn what_cannot_be_written_is_told_and_leaves_nothing_half_written() {
                 .replace("remount,ro D", &format!("remount,ro {place}"));
             let (code, text) = shell(&line, root.path());
             count += 1;
-            if is_told {
+            if is_reported {
                 assert_eq!(code, Some(2), "{circumstance}: {line}: {text}");
             } else {
                 assert_eq!(code, Some(0), "{circumstance}: {line}: {text}");

@@ -189,7 +189,7 @@ fn null_items_are_none() {
 }
 
 #[test]
-fn a_value_that_cannot_be_read_is_told_once_and_costs_one_field() {
+fn a_value_that_cannot_be_read_is_reported_once_and_costs_one_field() {
     let mut odd = plane("odd");
     odd["status"] =
         json!({"agentConnection": {"connected": true, "connectedAgents": 1e30, "lastHeartbeatTime": "never"}});
@@ -225,7 +225,7 @@ fn a_server_that_ends_every_watch_is_not_flooded() {
 }
 
 #[test]
-fn a_continue_token_that_always_expires_is_told_and_not_asked_for_in_a_loop() {
+fn a_continue_token_that_always_expires_is_reported_and_not_asked_for_in_a_loop() {
     let server = Server::start(|path| {
         match path.contains("continue=") {
         true => (
@@ -267,8 +267,8 @@ fn who_may_list_but_not_watch_sees_changes_by_polling() {
     });
     let (out, err) = server.ends(&["wait", "a", "--for", "disconnected", "--timeout", "20s"], 0);
     assert!(out.contains("Disconnected"), "{out}");
-    let told = "not allowed to watch clusterbuildplanes; polling every 2 s";
-    assert_eq!(err.matches(told).count(), 1, "{err}");
+    let reported = "not allowed to watch clusterbuildplanes; polling every 2 s";
+    assert_eq!(err.matches(reported).count(), 1, "{err}");
 }
 
 #[test]
@@ -297,6 +297,6 @@ fn certificates_are_judged_by_the_servers_clock() {
     at(0).ends(&["certs", "inspect", "--expires-within", "30d"], 0);
     at(390).ends(&["certs", "inspect", "--expires-within", "30d"], 1);
     let (out, _) = at(390).ends(&["certs", "inspect", "-o", "json"], 0);
-    let told: Value = serde_json::from_str(&out).unwrap();
-    assert!(told["certificates"][0]["lifetimeUsed"].as_f64().unwrap() > 0.9, "{told}");
+    let reported: Value = serde_json::from_str(&out).unwrap();
+    assert!(reported["certificates"][0]["lifetimeUsed"].as_f64().unwrap() > 0.9, "{reported}");
 }

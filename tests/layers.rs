@@ -33,7 +33,7 @@ const ORDER: [&str; 22] = [
     "files",
 ];
 
-/// What stands in one place only, and where.
+/// What is in one place only, and where.
 const ROOMS: [(&str, &[&str]); 19] = [
     ("kube::Client", &["cluster"]),
     ("kube::api", &["cluster"]),
@@ -198,7 +198,7 @@ fn written_out(tree: &str) -> Vec<String> {
     paths
 }
 
-/// What stands before a statement's `use`, and the paths that it imports.
+/// What is before a statement's `use`, and the paths that it imports.
 fn import_of(statement: &str) -> Option<(&str, &str)> {
     let (before, tree) = statement.strip_suffix(';')?.rsplit_once("use ")?;
     let end = before.trim_end().trim_end_matches("pub(crate)").trim_end_matches("pub").trim_end();

@@ -27,7 +27,7 @@ const MEMORY: usize = 256 << 20;
 const HANGS: Duration = Duration::from_secs(120);
 /// How long a server that is slow or silent keeps a connection open.
 const SILENCE: Duration = Duration::from_secs(20);
-/// How many of the slowest and of the largest runs are told.
+/// How many of the slowest and of the largest runs are reported.
 const TOLD: usize = 12;
 /// How many runs there are at once: most of their time they wait.
 const AT_ONCE: usize = 12;
@@ -80,7 +80,7 @@ const VERBS: &[&str] = &[
 enum Outcome {
     /// Nothing that a verb was asked for can be known.
     Failure,
-    /// The answers are odd, and can be told.
+    /// The answers are odd, and can be represented.
     Odd,
 }
 use Outcome::{Failure, Odd};
@@ -363,7 +363,7 @@ fn event(kind: &str, object: &Value) -> String {
     json!({"type": kind, "object": object}).to_string() + "\n"
 }
 
-/// Writes an answer; its length is not told where the head has one.
+/// Writes an answer; its length is not reported where the head has one.
 fn say(mut to: TcpStream, head: &str, body: &str) {
     let _ = write!(to, "HTTP/1.1 {head}\r\nConnection: close\r\n\r\n{body}");
 }
@@ -613,7 +613,7 @@ fn jobs() -> Vec<(&'static Break, Target, &'static str)> {
     for (row, breakage) in BREAKS.iter().enumerate() {
         let own = [breakage.target];
         for target in if breakage.target == Target::Planes { targets } else { &own } {
-            let verbs = VERBS.iter().enumerate().filter(|(column, _)| is_long() || (row + column) % 3 == 0);
+            let verbs = VERBS.iter().enumerate().filter(|(column, _)| is_long() || (row + column) % 9 == 0);
             jobs.extend(verbs.map(|(_, verb)| (breakage, *target, *verb)));
         }
     }

@@ -118,7 +118,7 @@ impl PlaneClusterArgs {
         let cluster = Cluster::connect(options, &session.term).await?;
         let namespace = self.plane_namespace.clone().or_else(|| place.namespace.clone());
         let limit = session.patience();
-        // Without an identity to compare with, what is needed of the cluster is waited for longer, and its error told.
+        // Without an identity to compare with, what is needed of the cluster is waited for longer, and its error reported.
         let identity = async {
             match &place.identity {
                 None => Ok(None),
@@ -160,7 +160,7 @@ impl PlaneClusterArgs {
         plane: &PlaneArgs,
         session: &Session,
     ) -> anyhow::Result<(Cluster, PlaneCluster, PlaneKey)> {
-        // A wrong flag is told before anything is asked.
+        // A wrong flag is reported before anything is asked.
         let named = self.connect(session).await?;
         if named.is_none() && session.config()?.control_planes.is_empty() {
             return Err(NoPlaneCluster.into());

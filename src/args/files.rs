@@ -1,4 +1,4 @@
-//! Planes and what stands around them, read from files in the place of a cluster.
+//! Planes and what is around them, read from files in the place of a cluster.
 
 use std::collections::BTreeSet;
 
@@ -72,8 +72,8 @@ impl FileArgs {
         !self.files.is_empty()
     }
 
-    /// The planes in the files as their own objects, and what stands around them, at the newest time in them unless one is
-    /// given. A field that can't be read is told, and counts as unknown.
+    /// The planes in the files as their own objects, and what is around them, at the newest time in them unless one is
+    /// given. A field that can't be read is reported, and counts as unknown.
     pub fn read(&self, at: Option<Timestamp>, term: &Term) -> anyhow::Result<FromFiles> {
         let manifests = read_manifests(&self.files, false)?;
         let (mut values, mut planes, mut related) = (Vec::new(), Vec::new(), Vec::new());
@@ -102,7 +102,7 @@ impl FileArgs {
     }
 }
 
-/// Where an object stands, for an error: `FILE:LINE`.
+/// Where an object is, for an error: `FILE:LINE`.
 pub fn place(manifest: &Manifest, object: Object<'_>) -> String {
     format!("{}:{}", manifest.file, manifest.position(object.node.span.start).0)
 }

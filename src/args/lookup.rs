@@ -447,8 +447,8 @@ mod tests {
         assert_eq!(planes, ["cbp/a", "cwp/a", "cbp/old"]);
         assert_eq!(missing, ["plane gone does not exist"], "one error for both kinds");
         let doubt = lookup.refuse_doubt().unwrap_err();
-        let told = "the server has ClusterBuildPlane and ClusterWorkflowPlane, and no word says which is meant";
-        assert_eq!(doubt.to_string(), told);
+        let reported = "the server has ClusterBuildPlane and ClusterWorkflowPlane, and no word says which is meant";
+        assert_eq!(doubt.to_string(), reported);
         assert_eq!(doubt.hint().unwrap(), "name the kind: cbp/NAME or cwp/NAME");
         assert!(look(&fake, &[], Namespaces::Context).await.refuse_doubt().is_err());
         for words in [&["cbp/a"][..], &["cbp", "a"], &["cbp,cwp", "a"], &["planes"], &["cwp"]] {

@@ -313,7 +313,7 @@ impl PlaneArgs {
         self.words.extend(name.parse());
     }
 
-    /// Returns the name, with its kind where a word tells it; none where there are no words, or only a kind's.
+    /// Returns the name, with its kind where a word names it; none where there are no words, or only a kind's.
     ///
     /// # Errors
     /// [`WordsError`].

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn no_verb_is_a_command_or_stands_twice() {
+    fn no_verb_is_a_command_or_is_twice() {
         for (verbs, command) in
             [(&VERBS[..], Cli::command()), (&CERTS_VERBS, Cli::command().find_subcommand("certs").unwrap().clone())]
         {

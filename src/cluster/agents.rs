@@ -35,7 +35,7 @@ const RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
 /// Annotation by which cert-manager marks a Secret that it writes.
 pub const CERT_MANAGER: &str = "cert-manager.io/certificate-name";
 /// What the agent logs once the gateway let it in.
-pub const LET_IN: &str = "connected to control plane";
+pub const AUTHORIZED: &str = "connected to control plane";
 
 /// An agent: a Deployment of the chart, and what its arguments and volumes say.
 #[derive(Clone, Debug, PartialEq)]
@@ -200,7 +200,7 @@ impl AgentPod {
     }
 }
 
-/// A Secret as it stands. What it holds is wiped when it goes, and never printed.
+/// A Secret as it is. What it holds is wiped when it goes, and never printed.
 pub struct StoredSecret {
     pub name: NamespacedName,
     object: Secret,
@@ -341,14 +341,14 @@ impl Cluster {
     }
 
     /// Whether an agent's pod logged that the gateway let it in; none where its log can't be read.
-    pub async fn was_let_in(&self, agent: &Agent, pod: &AgentPod) -> Option<bool> {
+    pub async fn was_authorized(&self, agent: &Agent, pod: &AgentPod) -> Option<bool> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &agent.name.namespace);
         let container = Some(CONTAINER.into());
         let beginning = LogParams { container, limit_bytes: Some(1 << 20), ..LogParams::default() };
-        self.ask(api.logs(&pod.name, &beginning)).await.ok().map(|log| log.contains(LET_IN))
+        self.ask(api.logs(&pod.name, &beginning)).await.ok().map(|log| log.contains(AUTHORIZED))
     }
 
-    /// Restarts an agent for a Secret as it stands. Where that was done already nothing happens.
+    /// Restarts an agent for a Secret as it is. Where that was done already nothing happens.
     pub async fn restart(&self, agent: &Agent, secret: &StoredSecret) -> Result<(), Error> {
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), &agent.name.namespace);
         let patch = json!({"spec": {"template": {
@@ -449,7 +449,7 @@ impl Cluster {
         }
     }
 
-    /// Whether something may be done here (SelfSubjectAccessReview); true where that can't be told.
+    /// Whether something may be done here (SelfSubjectAccessReview); true where that is unknown.
     pub async fn may(&self, right: &Right) -> bool {
         let mut review = SelfSubjectAccessReview::default();
         review.spec.resource_attributes = Some(ResourceAttributes {
@@ -517,7 +517,7 @@ impl Cluster {
         Ok(list.items.into_iter().filter_map(|namespace| namespace.metadata.name).collect())
     }
 
-    /// What tells this cluster from any other: the UID of its first namespace; none where that may not be read.
+    /// Identifies this cluster by the UID of its namespace kube-system; none where that may not be read.
     pub async fn identity(&self) -> Option<String> {
         let api: Api<Namespace> = Api::all(self.client.clone());
         self.ask(api.get_metadata("kube-system")).await.ok()?.metadata.uid
@@ -585,7 +585,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn agents_of_one_plane_id_in_one_namespace_are_told_apart_by_their_plane_type() {
+    async fn agents_of_one_plane_id_in_one_namespace_are_distinguished_by_their_plane_type() {
         let of = |name: &str, plane_type: Option<&str>| {
             let mut agent = deployment(name, "id");
             let args = &mut agent["spec"]["template"]["spec"]["containers"][1]["args"];
@@ -617,7 +617,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_tells_why_its_agent_does_not_run() {
+    fn a_pod_says_why_its_agent_does_not_run() {
         let waits = |status: Value| {
             let pod = serde_json::from_value(pod("p", "a", status)).unwrap();
             AgentPod::of(pod).map(|pod| pod.waiting)

@@ -327,9 +327,9 @@ where
                 observed.hear(response.headers(), response.status().is_success());
             }
             observed.term.trace(|| {
-                let told =
+                let reported =
                     answer.as_ref().map_or_else(|_| "no answer".into(), |response| response.status().to_string());
-                format!("{method} {} {told} {} ms", visible(&uri.to_string()), started.elapsed().as_millis())
+                format!("{method} {} {reported} {} ms", visible(&uri.to_string()), started.elapsed().as_millis())
             });
             match answer {
                 Ok(response) => match Unusable::of(&response, uri.path(), patience) {

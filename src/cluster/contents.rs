@@ -99,10 +99,10 @@ mod tests {
             json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "other", "name": "s"}}),
         ]);
         let contents = fake.cluster().contents("n").await.unwrap();
-        let told: Vec<_> =
+        let reported: Vec<_> =
             contents.iter().map(|it| (it.kind.as_str(), it.name.as_str(), it.release.as_deref())).collect();
         let expected = [("Secret", "h.v1", Some("r")), ("Deployment", "d", Some("r")), ("Widget", "w", None)];
-        assert_eq!(told, expected);
+        assert_eq!(reported, expected);
         fake.forbid("GET /apis/example.com/v1/namespaces/n/widgets");
         assert!(matches!(fake.cluster().contents("n").await, Err(Error::Forbidden { .. })));
     }

@@ -12,7 +12,7 @@ use tower::BoxError;
 use crate::plane::{Kind, Release, Span, closest, did_you_mean};
 use crate::text::{shell_quoted, shown, visible};
 
-/// A failed request, or a cluster that could not be told or reached.
+/// A failed request, or a cluster that could not be found or reached.
 ///
 /// Texts of the server are made visible here, once. `command` is a command line for the same cluster.
 #[derive(Debug, thiserror::Error)]
@@ -149,9 +149,9 @@ fn some(contexts: &[String]) -> String {
 }
 
 impl Error {
-    /// A parser's error shows the text that it stumbled over, which may be a token: so only the place is told.
+    /// A parser's error shows the text that it stumbled over, which may be a token: so only the place is reported.
     pub(super) fn of_kubeconfig(error: &KubeconfigError, path: Option<&Path>) -> Self {
-        let told = match error {
+        let reported = match error {
             KubeconfigError::Parse(error) => match error.location() {
                 Some(at) => format!("it is not valid at line {}, column {}", at.line(), at.column()),
                 None => "it is not valid".into(),
@@ -160,7 +160,7 @@ impl Error {
             other => other.to_string(),
         };
         let file = path.map(|path| format!("{}: ", path.display())).unwrap_or_default();
-        Self::Kubeconfig { reason: visible(&format!("{file}{told}")).into_owned() }
+        Self::Kubeconfig { reason: visible(&format!("{file}{reported}")).into_owned() }
     }
 
     pub(super) fn of_setup(source: kube::Error) -> Self {
@@ -170,7 +170,7 @@ impl Error {
         }
     }
 
-    /// What a credential plugin printed, or was given, may be a token, so only its own complaints are told.
+    /// What a credential plugin printed, or was given, may be a token, so only its own messages are reported.
     pub(super) fn of_auth(error: &AuthError) -> Self {
         let reason = match error {
             AuthError::AuthExecStart(error) => format!("the plugin of the kubeconfig can't be started: {error}"),

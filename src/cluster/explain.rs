@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_of_other_servers_are_told_apart() {
+    fn answers_of_other_servers_are_distinguished() {
         let judge = |status: u16, headers: &[(&str, &str)], path: &str| {
             let mut response = Response::builder().status(status);
             for (name, value) in headers {

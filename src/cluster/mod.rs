@@ -21,7 +21,7 @@ mod soften;
 mod target;
 mod watch;
 
-pub use agents::{Agent, AgentPod, CERT_MANAGER, CONTAINER, LABELS, LET_IN, REVISION, StoredSecret, labelled};
+pub use agents::{AUTHORIZED, Agent, AgentPod, CERT_MANAGER, CONTAINER, LABELS, REVISION, StoredSecret, labelled};
 pub use apply::{Change, comparable};
 pub use connection::{Cluster, Namespaces};
 pub use contents::HELM_RELEASE;

@@ -1,4 +1,4 @@
-//! What stands around planes: Secrets and ConfigMaps with CAs, observability planes, events.
+//! What is around planes: Secrets and ConfigMaps with CAs, observability planes, events.
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 

@@ -493,11 +493,11 @@ mod tests {
         let now = jiff::Timestamp::UNIX_EPOCH;
         let take = |plane: Plane| {
             let (state, key) = (plane.state(now), plane.key().to_string());
-            let told =
+            let reported =
                 (state, key, plane.next_change(now), plane.since(now), plane.times().count(), plane.pruned_secret());
             // What is written is read as the same.
             let again: Plane = serde_json::from_value(plane.manifest()).unwrap();
-            assert_eq!((again.state(now), again.key().to_string()), (told.0, told.1));
+            assert_eq!((again.state(now), again.key().to_string()), (reported.0, reported.1));
         };
         let items =
             serde_json::to_vec(&json!({"kind": "L", "metadata": {"continue": "x"}, "items": [object("a"), odd]}))

@@ -34,7 +34,7 @@ const POLL_ALL: Duration = Duration::from_secs(5);
 
 type Stream = BoxStream<'static, watcher::Result<watcher::Event<Plane>>>;
 
-/// What a watch tells.
+/// What a watch says.
 #[derive(Debug)]
 pub enum Event {
     /// All planes as they are now, at the start and whenever the watch had to begin anew.
@@ -137,7 +137,7 @@ impl Watch {
     /// The next thing to tell.
     ///
     /// # Errors
-    /// Those of the first list: who can't begin is told at once, who has begun goes on.
+    /// Those of the first list: an error of the first list is returned at once, a later one is retried.
     async fn next(&mut self) -> Result<Event, Error> {
         loop {
             if let Some(rest) = self.rest {
@@ -155,9 +155,9 @@ impl Watch {
                 }
                 item = self.stream.next() => item,
             };
-            let told = match item {
+            let reported = match item {
                 Some(Ok(event)) => match self.take(event) {
-                    Ok(told) => told,
+                    Ok(reported) => reported,
                     Err(error) => self.failed(error).await?,
                 },
                 Some(Err(error)) => {
@@ -169,8 +169,8 @@ impl Watch {
                     None
                 }
             };
-            if let Some(told) = told {
-                return Ok(told);
+            if let Some(reported) = reported {
+                return Ok(reported);
             }
         }
     }
@@ -199,7 +199,7 @@ impl Watch {
                 self.failures.listed();
                 if self.lost == Some(Loss::Useless) {
                     self.lost = None;
-                    // The list is told by the next turn.
+                    // The list is reported by the next turn.
                     let rest = std::mem::replace(&mut self.stream, stream::pending().boxed());
                     self.stream = stream::iter([Ok(watcher::Event::InitDone)]).chain(rest).boxed();
                     return Ok(Some(Event::Resumed));
@@ -271,7 +271,7 @@ impl Watch {
         self.answers.mark_unchanged();
         let misunderstood = matches!(error, Error::OtherAnswer { .. } | Error::Answer { .. });
         if misunderstood {
-            // A change may have been told in it: only a new list makes up for that.
+            // A change may have been reported in it: only a new list makes up for that.
             self.restart();
         }
         let loss = if gone || misunderstood { Loss::Useless } else { Loss::Silent };
@@ -420,7 +420,7 @@ fn watched(cluster: &Cluster, chosen: &ListParams) -> Stream {
     watcher(cluster.api(), watcher::Config { label_selector, field_selector, ..config }).boxed()
 }
 
-/// Lists the planes again and again, and tells each list as a watch that begins anew does.
+/// Lists the planes again and again, and reports each list as a watch that begins again does.
 fn polled(cluster: &Cluster, chosen: &ListParams, every: Duration) -> Stream {
     let start = (cluster.api(), chosen.clone(), None);
     let lists = stream::unfold(start, move |(api, params, next)| async move {
@@ -445,7 +445,7 @@ fn polled(cluster: &Cluster, chosen: &ListParams, every: Duration) -> Stream {
 struct Failures {
     /// Since anything else was heard.
     any: u32,
-    /// Since a change was told, or for long: the server answers, and forgets what it answered before.
+    /// Since a change was reported, or for long: the server answers, and forgets what it answered before.
     gone: u32,
     last_gone: Option<Instant>,
 }
@@ -470,7 +470,7 @@ impl Failures {
         self.any = 0;
     }
 
-    /// A change was told.
+    /// A change was reported.
     fn heard(&mut self) {
         *self = Self::default();
     }

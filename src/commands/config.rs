@@ -107,8 +107,8 @@ async fn set(args: &SetArgs, session: &Session) -> anyhow::Result<Exit> {
         place.is_named() || args.gateway_url.is_some(),
         "nothing is set: name --plane-context or another option"
     );
-    let told = remember(&control, &plane.key(), Place { gateway_url: args.gateway_url.clone(), ..place }).await?;
-    session.term.line(&told)?;
+    let reported = remember(&control, &plane.key(), Place { gateway_url: args.gateway_url.clone(), ..place }).await?;
+    session.term.line(&reported)?;
     Ok(Exit::Done)
 }
 

@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn a_kind_that_a_release_does_not_have_is_refused_with_its_name_there() {
-        for (words, told, hint) in [
+        for (words, reported, hint) in [
             (
                 &["--release", "v1.0"][..],
                 "v1.2 has no ClusterBuildPlane: the kind is called ClusterWorkflowPlane there",
@@ -62,7 +62,7 @@ mod tests {
             ),
         ] {
             let error = run(&parse(words).unwrap(), &session()).unwrap_err();
-            assert_eq!(error.to_string(), told);
+            assert_eq!(error.to_string(), reported);
             assert_eq!(error.downcast_ref::<Refusal>().unwrap().hint().as_deref(), Some(hint));
         }
     }

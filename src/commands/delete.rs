@@ -19,12 +19,12 @@ use crate::render::{PlanesJson, identity_json};
 use crate::term::{Exit, Term, Waiting};
 use crate::text::visible;
 
-/// How long a finalizer may take before it is told of.
+/// How long a finalizer may take before it is reported.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Delete planes
 ///
-/// Asks first, and waits until they are gone. A plane is held by its finalizer until the controller has told the
+/// Asks first, and waits until they are gone. A plane is held by its finalizer until the controller has notified the
 /// gateway; with either of them down that hangs, and it is said so. What remains in the agent's cluster is printed with
 /// the commands that remove it, exactly with --plane-context.
 ///
@@ -98,7 +98,7 @@ async fn delete(args: &Args, session: &Session, outcomes: &mut Vec<Outcome>) -> 
     let unusable = fleet.iter().filter_map(|group| group.cluster.as_ref()?.as_ref().err());
     unusable.for_each(|error| term.warn(&format!("{error:#}")));
     // Only a remark: what can't be listed is not worth an error.
-    lockout::of_delete(cluster, &planes).await.iter().flatten().for_each(|told| term.warn(told));
+    lockout::of_delete(cluster, &planes).await.iter().flatten().for_each(|reported| term.warn(reported));
     if args.change.dry_run == DryRun::None {
         let title = |plane: &Plane| match plane.kind == DEFAULT_KIND {
             true => visible(plane.name()).into_owned(),
@@ -135,7 +135,7 @@ async fn delete(args: &Args, session: &Session, outcomes: &mut Vec<Outcome>) -> 
     if !left.is_empty() && !term.is_quiet() {
         let agents_in = fleet.iter().filter_map(|group| group.cluster.as_ref());
         let agents_in: Vec<_> = agents_in.filter_map(|build| Some(&build.as_ref().ok()?.cluster)).collect();
-        remains::note(cluster, &agents_in, &left).await.iter().for_each(|told| term.note(told));
+        remains::note(cluster, &agents_in, &left).await.iter().for_each(|reported| term.note(reported));
     }
     if !args.wait || !args.change.dry_run.stores() {
         return Ok(exit);
@@ -179,19 +179,19 @@ async fn wait(cluster: &Cluster, planes: &mut Vec<Plane>, timeout: Span, term: &
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             drop(waiting);
-            term.error(&format!("the time ran out: {}", told(planes, remover)));
+            term.error(&format!("the time ran out: {}", reported(planes, remover)));
             return Ok(false);
         }
         match &mut waiting {
-            Some(waiting) => waiting.remind(&format!("still there: {}", told(planes, remover))),
-            None if started.elapsed() >= PATIENCE => waiting = Some(term.wait(&told(planes, remover))),
+            Some(waiting) => waiting.remind(&format!("still there: {}", reported(planes, remover))),
+            None if started.elapsed() >= PATIENCE => waiting = Some(term.wait(&reported(planes, remover))),
             None => {}
         }
     }
 }
 
 /// What holds planes that should be gone. `remover` says who removes the finalizer of a kind.
-fn told(planes: &[Plane], remover: impl Fn(&Kind) -> Remover) -> String {
+fn reported(planes: &[Plane], remover: impl Fn(&Kind) -> Remover) -> String {
     let words = planes
         .iter()
         .map(|plane| format!("{} {}", visible(plane.name()), held(plane, remover(plane.kind), CONTROL_NAMESPACE)));
@@ -204,16 +204,16 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_holds_each_plane_is_told() {
+    fn what_holds_each_plane_is_reported() {
         let plane = |name: &str, finalizers: &[&str]| -> Plane {
             serde_json::from_value(json!({"metadata": {"name": name, "finalizers": finalizers}})).unwrap()
         };
         let planes = [plane("a", &[]), plane("b", &["x/y"]), plane("c", &[DEFAULT_KIND.finalizer])];
-        let running = told(&planes, |_| Remover::Controller);
+        let running = reported(&planes, |_| Remover::Controller);
         assert!(running.starts_with("a is going; b is held by the finalizer x/y; c is held by "), "{running}");
         assert!(running.ends_with("are both running?"), "{running}");
         let successors: Vec<_> = DEFAULT_KIND.successor().into_iter().collect();
-        let unknown = told(&planes, |kind| Remover::of(kind, None, &successors));
+        let unknown = reported(&planes, |kind| Remover::of(kind, None, &successors));
         assert!(unknown.contains("if OpenChoreo is v1.0 or later, no controller removes it"), "{unknown}");
     }
 }

@@ -50,7 +50,7 @@ pub struct DiagnosisArgs {
     #[command(flatten)]
     pub choice: ChoiceArgs,
 
-    /// Where the gateway is; where the agent's arguments say, unless given
+    /// URL of the gateway [default: the agent's]
     #[arg(long, value_name = "URL", value_parser = GatewayUrl::of_agent, conflicts_with = "files")]
     pub gateway_url: Option<GatewayUrl>,
 
@@ -215,13 +215,13 @@ mod tests {
         ];
         let planes = ["a", "b", "c"].map(plane).to_vec();
         let gathered = both.diagnosis.gather(&reach, planes, &Extent::default(), &fleet).await;
-        let told = |case: &doctor::Case| match &case.build {
+        let reported = |case: &doctor::Case| match &case.build {
             None => "unknown".to_owned(),
             Some(Ok(build)) => build.agent.agent.name.name.clone(),
             Some(Err(why)) => why.message.clone(),
         };
-        let told: Vec<_> = gathered.cases.iter().map(told).collect();
-        assert_eq!(told, ["it is another cluster", "agent", "unknown"]);
+        let reported: Vec<_> = gathered.cases.iter().map(reported).collect();
+        assert_eq!(reported, ["it is another cluster", "agent", "unknown"]);
         // What is served explains each CRD that is missing here.
         let asked: Vec<_> = control.asked().into_iter().filter(|path| !path.ends_with("/v1alpha1")).collect();
         let once: BTreeSet<_> = asked.iter().collect();

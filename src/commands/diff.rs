@@ -16,7 +16,7 @@ use crate::term::Exit;
 
 /// Show what apply would change
 ///
-/// Exits 0 when nothing would change, 1 when something would, and 2 when that can't be told.
+/// Exits 0 when nothing would change, 1 when something would, and 2 when that is unknown.
 ///
 /// -o json prints one object: {"planes": [{"name", "kind", "namespace", "change", "diff"}]}. change is created, configured
 /// or unchanged, and diff the unified text, null where nothing would change. What can't be compared is an error only.

@@ -40,7 +40,7 @@ pub struct Args {
     #[command(flatten)]
     diagnosis: DiagnosisArgs,
 
-    /// Certificate to show to the gateway; what the agent's Secret holds, unless given
+    /// Certificate to present to the gateway [default: that in the agent's Secret]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "key", conflicts_with = "files")]
     cert: Option<PathBuf>,
 
@@ -154,9 +154,9 @@ fn conclude(args: &Args, gathered: Gathered, missing: Vec<anyhow::Error>, term: 
             [] => term.print(&render::checks::list(&ground, true))?,
             planes if is_table => {
                 term.print(&render::checks::table(planes))?;
-                let told: Vec<_> = ground.into_iter().filter(|one| one.is_problem()).collect();
-                if !told.is_empty() {
-                    term.print(&format!("\n{}", render::checks::list(&told, true)))?;
+                let reported: Vec<_> = ground.into_iter().filter(|one| one.is_problem()).collect();
+                if !reported.is_empty() {
+                    term.print(&format!("\n{}", render::checks::list(&reported, true)))?;
                 }
             }
             planes => {
@@ -220,7 +220,8 @@ mod tests {
     #[test]
     fn failures_are_a_no_and_warnings_only_where_they_count() {
         let checked = |statuses: &[Status]| -> Vec<Checked> {
-            let outcome = |status: &Status| Checked { check: &CHECKS[0], outcome: Outcome::told(*status, "", None) };
+            let outcome =
+                |status: &Status| Checked { check: &CHECKS[0], outcome: Outcome::reported(*status, "", None) };
             statuses.iter().map(outcome).collect()
         };
         assert_eq!(exit_of(&checked(&[]), true), Exit::Done);

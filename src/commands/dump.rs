@@ -53,8 +53,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let build = args.clusters.build.of_planes(session, &control, build, &planes).await?;
     let reach = args.clusters.reach(&lookup.cluster, lookup.kinds(), build.as_ref());
     let (list, unread) = doctor::dump(&reach, &planes).await?;
-    for told in &unread {
-        session.term.warn(&format!("not in the dump: {}", visible(told)));
+    for reported in &unread {
+        session.term.warn(&format!("not in the dump: {}", visible(reported)));
     }
     let list = redacted_json(list);
     let count = list["items"].as_array().map_or(0, Vec::len);

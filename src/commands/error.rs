@@ -12,12 +12,12 @@ pub fn text(error: &anyhow::Error) -> String {
     let mut text = format!("{} {}", paint::bad("error:"), visible(&error.to_string()));
     let mut last = error.to_string();
     for cause in error.chain().skip(1) {
-        let told = cause.to_string();
+        let reported = cause.to_string();
         // Many libraries repeat their cause in their own words.
-        if !last.contains(&told) {
-            text.push_str(&format!("\n{} {}", paint::faint("caused by:"), visible(&told)));
+        if !last.contains(&reported) {
+            text.push_str(&format!("\n{} {}", paint::faint("caused by:"), visible(&reported)));
         }
-        last = told;
+        last = reported;
     }
     if let Some(hint) = error.chain().find_map(hint) {
         text.push_str(&format!("\n\n{} {}", paint::good("hint:"), program(&hint)));
@@ -25,7 +25,7 @@ pub fn text(error: &anyhow::Error) -> String {
     text
 }
 
-/// Tells of the planes that don't exist or may not be read, and how that ends.
+/// Reports the planes that don't exist or may not be read, and how that ends.
 pub fn tell_missing(missing: &[anyhow::Error], term: &Term) -> Exit {
     missing.iter().for_each(|error| term.error(&text(error)));
     let exit = |error| if is_not_found(error) { Exit::NotFound } else { Exit::Failed };
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_told_once_and_visibly() {
+    fn causes_are_reported_once_and_visibly() {
         let error =
             anyhow::Error::new(io::Error::other("deep\u{1b}[2J")).context("outer: deep\u{1b}[2J").context("top\nline");
         let plain = crate::render::plain(&text(&error));

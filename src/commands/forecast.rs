@@ -42,7 +42,7 @@ pub struct Args {
     files: FileArgs,
 }
 
-/// What ends soon is no matter here: dates are told.
+/// What ends soon is no matter here: dates are reported.
 const SOON: Remaining = Remaining::Share(0.0);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

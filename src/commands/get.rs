@@ -348,16 +348,16 @@ mod tests {
             plane.kind = Kind::of_word(kind).unwrap();
             Row::new(plane, None)
         };
-        let told = |rows: &[Row]| in_migration(rows, &Target::default());
+        let reported = |rows: &[Row]| in_migration(rows, &Target::default());
         let mut rows = vec![row("cbp", None, "a"), row("workflowplane", Some("n"), "a"), row("cdp", None, "a")];
-        assert_eq!(told(&rows), None);
+        assert_eq!(reported(&rows), None);
         rows.push(row("cwp", None, "b"));
         let pair = "ClusterBuildPlane a and ClusterWorkflowPlane b have the planeID id: one plane in migration";
         let next =
             |more: &str, words: &str| Some(format!("{pair}{more}; next: choreoctl migrate{words} --out-dir DIR"));
-        assert_eq!(told(&rows), next("", " cbp/a"));
+        assert_eq!(reported(&rows), next("", " cbp/a"));
         rows.extend([row("buildplane", Some("m"), "a"), row("buildplane", Some("n"), "a")]);
-        assert_eq!(told(&rows), next(", as are 1 more", ""));
+        assert_eq!(reported(&rows), next(", as are 1 more", ""));
     }
 
     #[tokio::test]

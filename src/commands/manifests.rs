@@ -89,7 +89,7 @@ impl InputArgs {
         let kinds: BTreeSet<_> = read.filter(|one| names_secret(*one)).filter_map(|one| one.plane_kind()).collect();
         let mut releases = BTreeSet::new();
         for kind in kinds.into_iter().filter(|kind| kind.family.is_of_all_releases()) {
-            // Where that can't be told, the API server judges.
+            // Where that is unknown, the API server judges.
             releases.extend(cluster.of_kind(kind).release().await);
         }
         for release in releases {

@@ -16,7 +16,7 @@ pub enum Refusal {
     OtherKinds { kinds: String, command: String },
     #[error("the plane at {place} has no name, and what is applied must have one")]
     NoName { place: String },
-    #[error("{} stands twice, in {first} and in {second}", visible(.name))]
+    #[error("{} is duplicated, in {first} and in {second}", visible(.name))]
     Twice { name: String, first: String, second: String },
     #[error("the Secret holds a private key, which is not printed to a terminal")]
     ToTerminal { command: String },
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn untrusted_names_are_neutral_in_a_refusal() {
         let twice = Refusal::Twice { name: "a\u{1b}".into(), first: "f:1".into(), second: "f:2".into() };
-        assert_eq!(twice.to_string(), "a\\u{1b} stands twice, in f:1 and in f:2");
+        assert_eq!(twice.to_string(), "a\\u{1b} is duplicated, in f:1 and in f:2");
         let unknown = |other| Refusal::UnknownPlaneId { plane_id: "a\n".into(), nouns: "build plane".into(), other };
         assert_eq!(unknown(None).to_string(), "no build plane has the planeID a\\n");
         let found = unknown(Some(("ClusterBuildPlane b".into(), "choreoctl x".into())));

@@ -147,14 +147,14 @@ mod tests {
         serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).unwrap()
     }
 
-    fn told(deleted: &[Plane], staying: Option<&[Plane]>) -> String {
+    fn reported(deleted: &[Plane], staying: Option<&[Plane]>) -> String {
         let staying: Option<Vec<_>> = staying.map(|planes| planes.iter().map(Staying::of).collect());
         text(deleted, staying.as_deref(), &Target::default(), &[]).unwrap_or_default()
     }
 
     #[test]
-    fn what_is_left_is_told_with_commands() {
-        let note = told(&[plane("a", "x", Some("ca"))], Some(&[plane("b", "y", None)]));
+    fn what_is_left_is_reported_with_commands() {
+        let note = reported(&[plane("a", "x", Some("ca"))], Some(&[plane("b", "y", None)]));
         for line in [
             "the agent of planeID x, if one was installed, remains in its cluster. To find and remove it:",
             "  helm uninstall RELEASE --namespace NAMESPACE --kube-context CONTEXT",
@@ -180,9 +180,12 @@ mod tests {
         let target = Target::default();
         let clusters = [(&target, vec![one]), (&target, others.to_vec())];
         let note = |id: &str| text(&[plane("a", id, None)], Some(&[]), &target, &clusters).unwrap();
-        let told = note("x");
-        assert!(told.contains("  kubectl delete deployment agent --namespace one\n"), "{told}");
-        assert!(told.contains(" x-agent-ca ") && told.ends_with("  kubectl delete namespace one"), "{told}");
+        let reported = note("x");
+        assert!(reported.contains("  kubectl delete deployment agent --namespace one\n"), "{reported}");
+        assert!(
+            reported.contains(" x-agent-ca ") && reported.ends_with("  kubectl delete namespace one"),
+            "{reported}"
+        );
         assert!(!note("y").contains("delete namespace"), "{}", note("y"));
         assert!(note("nobody").contains("no agent of planeID nobody is in "));
     }
@@ -190,12 +193,12 @@ mod tests {
     #[test]
     fn what_others_use_is_not_left() {
         let gone = [plane("a", "x", Some("ca"))];
-        let note = told(&gone, Some(&[plane("b", "x", Some("other"))]));
+        let note = reported(&gone, Some(&[plane("b", "x", Some("other"))]));
         assert!(!note.contains("helm") && note.contains("kubectl delete secret ca "), "{note}");
-        let note = told(&gone, Some(&[plane("b", "y", Some("ca"))]));
+        let note = reported(&gone, Some(&[plane("b", "y", Some("ca"))]));
         assert!(note.contains("helm") && !note.contains("in the control plane"), "{note}");
-        assert_eq!(told(&gone, Some(&[plane("b", "x", Some("ca"))])), "");
-        assert_eq!(told(&gone, None).matches(", unless another plane uses it. To ").count(), 2);
+        assert_eq!(reported(&gone, Some(&[plane("b", "x", Some("ca"))])), "");
+        assert_eq!(reported(&gone, None).matches(", unless another plane uses it. To ").count(), 2);
     }
 
     #[tokio::test]
@@ -217,7 +220,7 @@ mod tests {
     #[test]
     fn long_lists_say_how_many_are_left_out() {
         let many: Vec<_> = (0..9).map(|i| plane(&format!("p{i}"), &format!("id{i}"), None)).collect();
-        assert!(told(&many, Some(&[])).contains(
+        assert!(reported(&many, Some(&[])).contains(
             "the agent of planeIDs id0, id1, id2, id3, id4 and 4 more, if one was installed, remains in its clusters"
         ));
     }

@@ -99,8 +99,8 @@ mod tests {
             (b"\xef\xbb\xbfother", "changed just now"),
         ] {
             std::fs::write(&file, bytes).unwrap();
-            let told = replace(&file, "old", "new").unwrap().warning("f", "fixed").unwrap();
-            assert!(told.starts_with("f is not fixed: it ") && told.ends_with(part), "{told}");
+            let reported = replace(&file, "old", "new").unwrap().warning("f", "fixed").unwrap();
+            assert!(reported.starts_with("f is not fixed: it ") && reported.ends_with(part), "{reported}");
             assert_eq!(std::fs::read(&file).unwrap(), bytes);
         }
         std::fs::write(&file, "old").unwrap();

@@ -1,4 +1,4 @@
-//! What stands in a [`Source`] and in files, for the verbs that read certificates and keys.
+//! What is in a [`Source`] and in files, for the verbs that read certificates and keys.
 
 use std::path::Path;
 
@@ -147,7 +147,7 @@ impl<'s> SourceReader<'s> {
                 let build = self.build(plane)?;
                 let agent = build.cluster.agent(build.namespace(family), family, plane_id).await?;
                 let facts = AgentFacts::of(&build.cluster, agent).await;
-                facts.behind(&[]).iter().for_each(|told| self.session.term.warn(told));
+                facts.behind(&[]).iter().for_each(|reported| self.session.term.warn(reported));
                 return Ok(facts.pair.map_err(|problem| anyhow::Error::msg(problem.message))?.presented);
             }
             _ => {}

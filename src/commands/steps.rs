@@ -1,4 +1,4 @@
-//! Steps of a plan as they are told: a line each, for people or in JSON.
+//! Steps of a plan as they are reported: a line each, for people or in JSON.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use crate::text::{shown, visible};
 /// The first line of manifests for others.
 const MARK: &str = "# written by choreoctl, to be applied in the place of what is there";
 
-/// Tells of steps on standard output, and of what is waited for on standard error.
+/// Reports steps on standard output, and of what is waited for on standard error.
 pub struct Steps<'t> {
     pub term: &'t Term,
     pub output: TextFormat,
@@ -74,7 +74,7 @@ impl<'t> Steps<'t> {
         self.waiting = None;
     }
 
-    /// Tells of a step, in JSON with more fields. Nobody who reads is no reason to stop between two steps.
+    /// Reports a step, in JSON with more fields. Nobody who reads is no reason to stop between two steps.
     pub fn report(&mut self, step: &'static str, status: Status, message: &str, fields: Value) {
         self.waiting = None;
         self.last = step;
@@ -115,7 +115,7 @@ impl<'t> Steps<'t> {
         };
     }
 
-    /// How a plan ended, for the shell; what keeps it is told as a step, too.
+    /// How a plan ended, for the shell; what keeps it is reported as a step, too.
     pub fn conclude(mut self, result: anyhow::Result<()>) -> anyhow::Result<Exit> {
         if let Some(resume) = self.resume.take().filter(|_| self.is_unfinished) {
             self.waiting = None;

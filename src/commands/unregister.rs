@@ -65,8 +65,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let titles = [(Side::Control, control.target().title()), (Side::Build, build.cluster.target().title())];
     term.note(&preview(&inventory, &titles));
     // Only a remark: what can't be listed is not worth an error.
-    let told = lockout::of_delete(&control, inventory.plane.as_slice()).await;
-    told.iter().flatten().for_each(|told| term.warn(told));
+    let reported = lockout::of_delete(&control, inventory.plane.as_slice()).await;
+    reported.iter().flatten().for_each(|reported| term.warn(reported));
     if plan.dry_run.stores() {
         term.confirm(&format!("unregister {}", visible(&plan.key.to_string())), args.change.yes)?;
     }
@@ -78,7 +78,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let exit = steps.conclude(result)?;
     // Without Helm it is to be run again.
     if exit == Exit::Done && plan.dry_run.stores() && (plan.helm || inventory.releases.is_empty()) {
-        forget(session, &control, &plan.key).await?.iter().for_each(|told| term.note(told));
+        forget(session, &control, &plan.key).await?.iter().for_each(|reported| term.note(reported));
     }
     Ok(exit)
 }
@@ -110,16 +110,16 @@ fn uninstall(
         let helm = Helm::uninstall(release, &plan.build_namespace, args.change.timeout);
         let helm = helm.in_cluster(clusters.build.target());
         if !plan.helm {
-            let told = format!("run: {}, then this again for what it leaves", helm.line());
-            steps.tell("helm", Status::Skipped, &told);
+            let reported = format!("run: {}, then this again for what it leaves", helm.line());
+            steps.tell("helm", Status::Skipped, &reported);
             continue;
         }
         if plan.dry_run.stores() {
             steps.give_way();
             helm.run().context("the agent's Helm release was not uninstalled")?;
         }
-        let told = format!("Helm release {} uninstalled{}", visible(release), plan.dry_run.suffix());
-        steps.tell("helm", Status::Done, &told);
+        let reported = format!("Helm release {} uninstalled{}", visible(release), plan.dry_run.suffix());
+        steps.tell("helm", Status::Done, &reported);
     }
     let others = inventory.of(true).filter(|item| item.step == "helm");
     let others: Vec<_> = if inventory.releases.is_empty() { others.collect() } else { Vec::new() };

@@ -44,7 +44,7 @@ pub struct Args {
     #[arg(long)]
     any: bool,
 
-    /// With --for trusted, what the agent presents; what its Secret holds in the plane's cluster, unless given
+    /// With --for trusted, the agent's certificate [default: that in its Secret]
     #[arg(long, value_name = "SOURCE", add = ArgValueCompleter::new(complete::sources))]
     cert: Option<Source>,
 

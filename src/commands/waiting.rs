@@ -1,6 +1,6 @@
 //! Waiting until planes reach their goals, for every verb that waits.
 //!
-//! Not here: what a plane trusts; whoever waits for that says how to find out.
+//! Not here: what a plane trusts; the caller says how to find out.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::render;
 use crate::term::{Exit, Term, Waiting};
 use crate::text::visible;
 
-/// How long till the next look at what no event tells of.
+/// How long till the next look at what no event reports.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What is waited for.
@@ -54,7 +54,7 @@ pub fn word(state: Option<State>) -> String {
 }
 
 /// Waits until the wish is true, a plane is missing, or the time has run out. Where planes are to trust a certificate,
-/// `trusts` says whether one does now, or why not; nothing tells when that changes.
+/// `trusts` says whether one does now, or why not; nothing says when that changes.
 pub async fn until(
     cluster: &Cluster,
     wish: &Wish,
@@ -128,7 +128,7 @@ struct Roll<'w> {
     planes: BTreeMap<PlaneKey, Plane>,
     /// The object that had each name first: another one of the same name means that it was deleted.
     first: BTreeMap<PlaneKey, Option<String>>,
-    told: BTreeMap<PlaneKey, Option<State>>,
+    reported: BTreeMap<PlaneKey, Option<State>>,
     /// Why the planes that don't trust the certificate don't.
     distrust: BTreeMap<PlaneKey, String>,
     synced: bool,
@@ -140,7 +140,7 @@ impl<'w> Roll<'w> {
             wish,
             planes: BTreeMap::new(),
             first: BTreeMap::new(),
-            told: BTreeMap::new(),
+            reported: BTreeMap::new(),
             distrust: BTreeMap::new(),
             synced: false,
         }
@@ -212,13 +212,13 @@ impl<'w> Roll<'w> {
         self.wish.planes.iter().map(judge).collect()
     }
 
-    /// Tells each change of a state, once.
+    /// Reports each change of a state, once.
     fn tell(&mut self, planes: &[(PlaneKey, bool, Option<State>)], waiting: Option<&mut Waiting>) {
         let Some(waiting) = waiting else {
             return;
         };
         for (key, _, state) in planes {
-            if self.told.insert(key.clone(), *state) != Some(*state) {
+            if self.reported.insert(key.clone(), *state) != Some(*state) {
                 waiting.tell(&format!("{}: {}", self.name(key), word(*state)));
             }
         }
@@ -229,7 +229,7 @@ impl<'w> Roll<'w> {
     /// Says what is missing.
     async fn fail(&self, exit: Exit, planes: &[(PlaneKey, bool, Option<State>)], cluster: &Cluster, term: &Term) {
         let why = match exit {
-            Exit::TimedOut if !self.synced => "the time ran out before the API server told of any plane",
+            Exit::TimedOut if !self.synced => "the time ran out before the API server listed any plane",
             Exit::TimedOut => "the time ran out",
             _ => "not all planes are there",
         };

@@ -55,7 +55,7 @@ pub async fn of_sharing(cluster: &Cluster, planes: &[Plane], term: &Term) {
     for kind in families.into_values() {
         listed.extend(cluster.of_kind(kind).family_as(related).await.unwrap_or_default().planes);
     }
-    shared(&written, listed.into_iter().flatten()).iter().for_each(|told| term.warn(told));
+    shared(&written, listed.into_iter().flatten()).iter().for_each(|reported| term.warn(reported));
 }
 
 /// Returns a sentence for each group of planes that share a CA and not the planeID, and of which one was written.
@@ -70,7 +70,7 @@ fn shared(written: &[Trusting], listed: impl Iterator<Item = Trusting>) -> Vec<S
             groups.entry((plane.key.kind.family.plane_type, ca)).or_default().push(plane);
         }
     }
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for group in groups.into_values() {
         let (ours, others): (Vec<_>, Vec<_>) = group.iter().partition(|plane| is_written(&plane.key));
         let is_one = group.iter().all(|plane| plane.plane_id == group[0].plane_id);
@@ -78,11 +78,11 @@ fn shared(written: &[Trusting], listed: impl Iterator<Item = Trusting>) -> Vec<S
             continue;
         }
         let sentence = sentence(&ours, &others);
-        if !told.contains(&sentence) {
-            told.push(sentence);
+        if !reported.contains(&sentence) {
+            reported.push(sentence);
         }
     }
-    told
+    reported
 }
 
 fn sentence(ours: &[&Trusting], others: &[&Trusting]) -> String {
@@ -105,13 +105,13 @@ fn some(planes: &[&Trusting]) -> Few {
 pub async fn of_lockout(cluster: &Cluster, manifests: &[Value], term: &Term) -> bool {
     let planes: Vec<Plane> = manifests.iter().filter_map(|manifest| Plane::deserialize(manifest).ok()).collect();
     match lockout::of_apply(cluster, &planes).await {
-        Ok(told) => {
-            told.iter().for_each(|told| term.warn(told));
-            !told.is_empty()
+        Ok(reported) => {
+            reported.iter().for_each(|reported| term.warn(reported));
+            !reported.is_empty()
         }
         // Where that kind isn't there, or nobody answers, applying says so better.
         Err(error @ (cluster::Error::Forbidden { .. } | cluster::Error::Unlisted(_))) => {
-            term.warn(&format!("whether agents are locked out can't be told: {error}"));
+            term.warn(&format!("it is unknown whether agents would lose access: {error}"));
             false
         }
         Err(_) => false,
@@ -130,21 +130,21 @@ mod tests {
     }
 
     #[test]
-    fn other_plane_ids_are_told_once() {
+    fn other_plane_ids_are_reported_once() {
         let listed = [plane("a", "a", &[9]), plane("b", "b", &[1, 2]), plane("c", "c", &[3]), plane("d", "x", &[1])];
-        let told = shared(&[plane("a", "a", &[1, 2])], listed.into_iter());
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].starts_with("a trusts the same CA as b, d, which have other planeIDs"), "{told:?}");
-        assert!(told[1].starts_with("a trusts the same CA as b, which has another planeID"), "{told:?}");
+        let reported = shared(&[plane("a", "a", &[1, 2])], listed.into_iter());
+        assert_eq!(reported.len(), 2, "{reported:?}");
+        assert!(reported[0].starts_with("a trusts the same CA as b, d, which have other planeIDs"), "{reported:?}");
+        assert!(reported[1].starts_with("a trusts the same CA as b, which has another planeID"), "{reported:?}");
         // Planes of another type are independent.
         let of_kind = |word: &str, plane: Trusting| Trusting {
             key: PlaneKey { kind: Kind::of_word(word).unwrap(), ..plane.key },
             ..plane
         };
         let listed = [("buildplane", "b"), ("cdp", "c")].map(|(word, name)| of_kind(word, plane(name, name, &[1])));
-        let told = shared(&[plane("a", "a", &[1])], listed.into_iter());
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].starts_with("a trusts the same CA as b, which has another planeID"), "{told:?}");
+        let reported = shared(&[plane("a", "a", &[1])], listed.into_iter());
+        assert_eq!(reported.len(), 1, "{reported:?}");
+        assert!(reported[0].starts_with("a trusts the same CA as b, which has another planeID"), "{reported:?}");
         // Planes of one planeID have one CA by right.
         assert!(shared(&[plane("a", "x", &[1])], [plane("d", "x", &[1])].into_iter()).is_empty());
     }
@@ -153,13 +153,16 @@ mod tests {
     fn long_lists_say_how_many_are_left_out() {
         let many = |letter: &str| (0..20).map(|i| plane(&format!("{letter}{i:02}"), &i.to_string(), &[1])).collect();
         let (ours, others): (Vec<_>, Vec<_>) = (many("a"), many("b"));
-        let told = shared(&ours, others.into_iter());
-        assert_eq!(told.len(), 1);
+        let reported = shared(&ours, others.into_iter());
+        assert_eq!(reported.len(), 1);
         let start =
             "a00, a01, a02, a03, a04 and 15 more trust the same CA as b00, b01, b02, b03, b04 and 15 more, and not all";
-        assert!(told[0].starts_with(start), "{told:?}");
-        let told = shared(&ours, std::iter::empty());
-        assert!(told[0].starts_with("a00, a01, a02, a03, a04 and 15 more trust the same CA, and not all"), "{told:?}");
+        assert!(reported[0].starts_with(start), "{reported:?}");
+        let reported = shared(&ours, std::iter::empty());
+        assert!(
+            reported[0].starts_with("a00, a01, a02, a03, a04 and 15 more trust the same CA, and not all"),
+            "{reported:?}"
+        );
     }
 
     #[test]

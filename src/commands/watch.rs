@@ -30,7 +30,7 @@ pub struct Args {
     #[arg(long, value_name = "DURATION")]
     timeout: Option<Span>,
 
-    /// How to print it; a table on a terminal and lines elsewhere, unless given
+    /// Output format [default: a table on a terminal, lines elsewhere]
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
 }

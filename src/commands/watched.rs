@@ -235,6 +235,6 @@ mod tests {
         let changes = watched.take(Event::Synced(Listing::of([plane("a", "1", 1, 0)])), at(0));
         assert_eq!(kinds(&changes), [Kind::Synced]);
         assert_eq!(watched.missing().unwrap().as_str(), "b");
-        assert!(watched.missing().is_none(), "it is told once");
+        assert!(watched.missing().is_none(), "it is reported once");
     }
 }

@@ -130,7 +130,7 @@ impl View {
         let mut planes: Vec<_> = watched.shown().map(|plane| Row::new(plane.clone(), None)).collect();
         let summary = summary(planes.iter().map(|plane| plane.state(now)));
         let (columns, lines) = self.term.size().unwrap_or((usize::MAX, usize::MAX));
-        // The title, the header, the summary, a line on what is hidden, and the line that the cursor stands in.
+        // The title, the header, the summary, a line on what is hidden, and the line that the cursor is in.
         let room = lines.saturating_sub(5).max(1);
         let hidden = planes.len().saturating_sub(room);
         // Where not all fit, those that need a look do.

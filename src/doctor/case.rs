@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::cluster::{AgentPod, LET_IN, Target};
+use crate::cluster::{AUTHORIZED, AgentPod, Target};
 use crate::estate::{
     AgentFacts, Controller, DeployedGateway, Facts, Few, GatewayLog, Pair, Remover, Running, ServerCa, Unavailable,
 };
@@ -76,7 +76,7 @@ pub fn is_lease_old(lease: &Result<Option<Timestamp>, Unavailable>, now: Timesta
     renewed.is_some_and(|renewed| now.duration_since(renewed).as_secs() > LEASE_AGE)
 }
 
-/// What the gateway tells.
+/// What the gateway says.
 #[derive(Default)]
 pub struct Heard {
     pub url: Option<GatewayUrl>,
@@ -172,8 +172,8 @@ impl Case {
 
     /// The release of the gateway: by the plane types that it knows, otherwise by its chart's label.
     pub fn release(&self) -> Option<Release> {
-        let told = self.gateway.types.as_ref().map(PlaneTypes::release);
-        told.unwrap_or_else(|| self.deployed()?.release)
+        let reported = self.gateway.types.as_ref().map(PlaneTypes::release);
+        reported.unwrap_or_else(|| self.deployed()?.release)
     }
 
     /// Whether the gateway knows the type of a kind of planes; none where its release is unknown.
@@ -215,7 +215,7 @@ impl Case {
         Certificate::all_in(&ca.text).iter().map(|certificate| certificate.not_after).max()
     }
 
-    /// The gateway's verdict, foretold, on what an agent that starts now would present.
+    /// The gateway's verdict, predicted, on what an agent that starts now would present.
     pub fn verdict(&self) -> Option<Verdict> {
         let pair = self.pair()?;
         Some(self.facts.client_ca.verdict(&pair.presented, self.facts.now))
@@ -232,7 +232,7 @@ pub struct LogLine<'l> {
 
 impl<'l> LogLine<'l> {
     fn of(text: &'l str) -> Option<Self> {
-        if text.contains(LET_IN) {
+        if text.contains(AUTHORIZED) {
             return Some(Self { text, complaint: None });
         }
         Some(Self { text, complaint: Some(complaint(text)?) })
@@ -305,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_agents_complaints_are_told_apart() {
+    fn the_agents_complaints_are_distinguished() {
         let failed = |error: &str| format!(r#"{{"level":"ERROR","msg":"failed to create agent","error":"{error}"}}"#);
         let meaning = |line: &str| complaint(line).map(|(_, meaning)| *meaning).unwrap_or_default();
         let parse = "failed to parse server CA certificate /ca-certs/ca.crt: no valid certificates found";
@@ -327,7 +327,7 @@ mod tests {
         ] {
             assert!(meaning(&line).contains(part), "{line}: {}", meaning(&line));
         }
-        for line in ["received GOAWAY from gateway, reconnecting", "reconnecting after GOAWAY", LET_IN] {
+        for line in ["received GOAWAY from gateway, reconnecting", "reconnecting after GOAWAY", AUTHORIZED] {
             assert!(complaint(line).is_none(), "{line}");
         }
     }

@@ -123,14 +123,14 @@ mod tests {
     fn what_holds_a_plane_is_named() {
         let kind = |word: &str| Kind::of_word(word).unwrap();
         let ours = |word: &str| kind(word).finalizer;
-        let told = |plane: &Plane, remover: Remover| held(plane, remover, "n").to_string();
+        let reported = |plane: &Plane, remover: Remover| held(plane, remover, "n").to_string();
         let (nobody, unknown) =
             (Remover::Nobody { release: Release::V1, instead: kind("cwp") }, Remover::Unknown { instead: kind("cwp") });
-        assert_eq!(told(&plane("cbp", &[], ""), Remover::Controller), "is going");
-        assert_eq!(told(&plane("cbp", &["x/y"], ""), nobody), "is held by the finalizer x/y");
+        assert_eq!(reported(&plane("cbp", &[], ""), Remover::Controller), "is going");
+        assert_eq!(reported(&plane("cbp", &["x/y"], ""), nobody), "is held by the finalizer x/y");
         let old = ours("cbp");
         assert_eq!(
-            told(&plane("cbp", &[old], ""), Remover::Controller),
+            reported(&plane("cbp", &[old], ""), Remover::Controller),
             format!(
                 "is held by the finalizer {old}, which the controller removes once the gateway has answered: are both running?"
             )
@@ -141,7 +141,7 @@ mod tests {
             )
         };
         assert_eq!(
-            told(&plane("cbp", &["x/y", old], ""), nobody),
+            reported(&plane("cbp", &["x/y", old], ""), nobody),
             format!(
                 "is held by the finalizer x/y, {old}, and no controller removes it: OpenChoreo v1.0 and later has \
                  ClusterWorkflowPlane instead of ClusterBuildPlane; remove it with {}",
@@ -149,7 +149,7 @@ mod tests {
             )
         );
         assert_eq!(
-            told(&plane("cbp", &[old], ""), unknown),
+            reported(&plane("cbp", &[old], ""), unknown),
             format!(
                 "is held by the finalizer {old}, and ClusterWorkflowPlane may have taken the place of ClusterBuildPlane; if \
                  OpenChoreo is v1.0 or later, no controller removes it: use {}; otherwise start the controller, which removes \
@@ -159,14 +159,14 @@ mod tests {
         );
         // One that migrated manifests brought along.
         let new = ours("cwp");
-        let foreign = told(&plane("cwp", &[new, old], ""), Remover::Controller);
+        let foreign = reported(&plane("cwp", &[new, old], ""), Remover::Controller);
         let why =
             format!("and no controller removes {old} from a ClusterWorkflowPlane: it is that of a ClusterBuildPlane");
         assert!(foreign.contains(&why), "{foreign}");
         assert!(foreign.ends_with(&format!("'{{\"metadata\":{{\"finalizers\":[\"{new}\"]}}}}'`")), "{foreign}");
         let data = ours("dp");
         assert_eq!(
-            told(&plane("dp", &[data], BLOCKED), Remover::Controller),
+            reported(&plane("dp", &[data], BLOCKED), Remover::Controller),
             format!(
                 "is held by the finalizer {data}: Deletion blocked: dataplane is still referenced by 2 environment(s)"
             )

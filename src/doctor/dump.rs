@@ -12,7 +12,7 @@ use super::case::complaint;
 use super::gather::gather;
 use super::reach::Reach;
 use super::redact::{hide_tokens, kept};
-use crate::cluster::{CERT_MANAGER, Cluster, Error, LET_IN, Namespaces};
+use crate::cluster::{AUTHORIZED, CERT_MANAGER, Cluster, Error, Namespaces};
 use crate::estate::{
     CERTIFICATE, CERTIFICATE_REQUEST, Events, Extent, GatewayLog, History, ISSUER, Record, Recording, Unavailable,
     marks,
@@ -177,12 +177,12 @@ fn finish(item: &mut Value, at: Timestamp) {
     };
     annotations[DUMPED] = at.to_string().into();
     if let Some(log) = annotations.get(LOG).and_then(Value::as_str) {
-        let told = log.lines().filter_map(|line| match GatewayLog::kept(line) {
-            None if complaint(line).is_some() || line.contains(LET_IN) => Some(line.to_owned()),
+        let reported = log.lines().filter_map(|line| match GatewayLog::kept(line) {
+            None if complaint(line).is_some() || line.contains(AUTHORIZED) => Some(line.to_owned()),
             kept => kept,
         });
-        let told: Vec<_> = told.collect();
-        annotations[LOG] = told.join("\n").into();
+        let reported: Vec<_> = reported.collect();
+        annotations[LOG] = reported.join("\n").into();
     }
 }
 

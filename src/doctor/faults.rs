@@ -933,7 +933,7 @@ fn complaint(checked: &Checked) -> Option<&'static str> {
 }
 
 /// What is said of a row: its complaints with their messages and hints.
-fn told(row: &Row, checked: &[Checked]) -> String {
+fn reported(row: &Row, checked: &[Checked]) -> String {
     let mut text = format!("# {}\n", row.name);
     for (one, word) in checked.iter().filter_map(|one| Some((one, complaint(one)?))) {
         let _ = writeln!(text, "{word} {}: {}", one.check.id, one.outcome.message);
@@ -949,7 +949,7 @@ fn nothing_is_wrong_with_a_healthy_estate_and_each_check_passes_in_one() {
     let mut passed = BTreeSet::new();
     for row in HEALTHY {
         let checked = row.checks();
-        assert_eq!(told(row, &checked), format!("# {}\n", row.name));
+        assert_eq!(reported(row, &checked), format!("# {}\n", row.name));
         assert!(is_healthy(&checked) && root_cause(&checked).is_none());
         passed.extend(checked.iter().filter(|one| one.outcome.status == Status::Pass).map(|one| one.check.id));
     }
@@ -961,11 +961,11 @@ fn nothing_is_wrong_with_a_healthy_estate_and_each_check_passes_in_one() {
 fn what_the_gateway_did_not_tell_is_not_said_of_a_gateway_that_was_not_contacted() {
     let mut at = Estate::healthy();
     at.live = Some(|gathered| gathered.cases[0].gateway.counted = Some(Err("mutual TLS".into())));
-    let told = |at: Estate| unchecked(&at.checks()).into_iter().map(|why| why.to_string()).collect::<Vec<_>>();
-    assert_eq!(told(at), ["the gateway did not report its agents"]);
+    let reported = |at: Estate| unchecked(&at.checks()).into_iter().map(|why| why.to_string()).collect::<Vec<_>>();
+    assert_eq!(reported(at), ["the gateway did not report its agents"]);
     let mut at = Estate::healthy();
     at.live = Some(|gathered| gathered.cases[0].gateway.presented = false);
-    assert_eq!(told(at), ["no certificate was presented to the gateway"]);
+    assert_eq!(reported(at), ["no certificate was presented to the gateway"]);
 }
 
 #[test]
@@ -991,7 +991,7 @@ fn each_check_complains_of_a_fault() {
 }
 
 #[test]
-fn each_fault_is_told_with_its_hints() {
-    let all: Vec<_> = FAULTS.iter().map(|row| told(row, &row.checks())).collect();
+fn each_fault_is_reported_with_its_hints() {
+    let all: Vec<_> = FAULTS.iter().map(|row| reported(row, &row.checks())).collect();
     assert_data_eq!(all.join("\n"), file!["../../tests/estates/verdicts.txt"].raw());
 }

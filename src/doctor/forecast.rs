@@ -42,7 +42,7 @@ reasons! {
     /// What the running agent presents ends: it read it once, at its start.
     RunningCertificateExpires = "running-certificate-expires", "The agent reads its certificate once, when it starts. Restart it before, once its Secret holds the next one.";
     /// The same of a certificate that is not known: the date is the latest possible one.
-    RunningCertificateUnknown = "running-certificate-unknown", "The pod started before the present certificate was issued, and no CertificateRequest or pinned certificate tells which one it read. The date is the latest possible one.";
+    RunningCertificateUnknown = "running-certificate-unknown", "The pod started before the present certificate was issued, and no CertificateRequest or pinned certificate shows which one it read. The date is the latest possible one.";
     /// The last certificate of the CA ends that lets the agent in, or any agent.
     CaExpires = "ca-expires", "After the last certificate of the CA has expired the gateway refuses every agent.";
     /// The gateway's own certificate ends.
@@ -138,7 +138,7 @@ fn of_broken_pair(case: &Case, at: Timestamp) -> Option<Break> {
 /// What the running agents present: what their Secret holds, or held at their start.
 fn of_running(case: &Case, pair: &Pair, verdict: &Verdict) -> Vec<Break> {
     let pods = case.agent().and_then(|agent| agent.pods.as_deref().ok()).unwrap_or_default();
-    // One that nobody renews ends for whoever starts, too.
+    // One that nobody renews expires for agents that start later, too.
     let is_renewed = pair.cert_manager.is_some() && verdict.is_authorized();
     let ends = |running: Running| {
         let (reason, message) = match running {
@@ -299,27 +299,27 @@ mod tests {
             bound: None,
         };
         let gathered = gather(&reach, snapshot.planes.clone(), &Extent::default()).now_or_never().unwrap();
-        let told = forecast(&gathered.cases[0], day(at));
+        let reported = forecast(&gathered.cases[0], day(at));
         let number = |date: Timestamp| (date.as_second() - day(0).as_second()).div_euclid(DAY);
-        told.into_iter().map(|one| (number(one.date), one.reason.name())).collect()
+        reported.into_iter().map(|one| (number(one.date), one.reason.name())).collect()
     }
 
     #[test]
     fn a_pinned_leaf_breaks_on_day_75_and_day_90() {
         let (first, second) = (chart_leaf(0), chart_leaf(75));
-        let told = [(75, "pinned-leaf-renewed"), (90, "running-certificate-expires"), (90, "ca-expires")];
+        let reported = [(75, "pinned-leaf-renewed"), (90, "running-certificate-expires"), (90, "ca-expires")];
         for at in [1, 60, 74, 80] {
-            assert_eq!(breaks(&first, &first, true, at, 0), told, "on day {at}");
+            assert_eq!(breaks(&first, &first, true, at, 0), reported, "on day {at}");
         }
         // Renewed on day 75: the pod goes on with the first one, and whatever starts presents the second one.
         for at in [76, 89] {
-            let told = [(at, "refused"), (90, "running-certificate-expires"), (90, "ca-expires")];
-            assert_eq!(breaks(&first, &second, true, at, 0), told, "on day {at}");
+            let reported = [(at, "refused"), (90, "running-certificate-expires"), (90, "ca-expires")];
+            assert_eq!(breaks(&first, &second, true, at, 0), reported, "on day {at}");
         }
         // Past its end the former one is still known; between two later ones it is not what the pod read.
         assert_eq!(breaks(&first, &second, true, 95, 0)[0], (90, "running-certificate-expires"));
-        let told = breaks(&first, &chart_leaf(150), true, 160, 80);
-        assert!(told.contains(&(170, "running-certificate-unknown")), "{told:?}");
+        let reported = breaks(&first, &chart_leaf(150), true, 160, 80);
+        assert!(reported.contains(&(170, "running-certificate-unknown")), "{reported:?}");
         // The pod was restarted.
         assert_eq!(breaks(&first, &second, true, 77, 76), [(77, "refused"), (90, "ca-expires")]);
         // One that nobody renews has its end only.
@@ -358,19 +358,19 @@ mod tests {
         };
         let (first, second, third) = (leaf(0), leaf(75), leaf(150));
         let end = (1825, "ca-expires");
-        let told = |kept: &[(u64, i64, &str)], at, started| {
+        let reported = |kept: &[(u64, i64, &str)], at, started| {
             breaks_with(&issuance(225, kept), &made.certificate, &third, true, at, started)
         };
         // Recorded, it is known to the day.
         let all = [(1, 0, first.as_str()), (2, 75, second.as_str()), (3, 150, third.as_str())];
-        assert_eq!(told(&all, 160, 1), [(90, "running-certificate-expires"), end]);
-        assert_eq!(told(&all, 160, 80), [(165, "running-certificate-expires"), end]);
-        assert_eq!(told(&all, 160, 151), [(240, "running-certificate-expires"), end]);
+        assert_eq!(reported(&all, 160, 1), [(90, "running-certificate-expires"), end]);
+        assert_eq!(reported(&all, 160, 80), [(165, "running-certificate-expires"), end]);
+        assert_eq!(reported(&all, 160, 151), [(240, "running-certificate-expires"), end]);
         // A gap, or only the latest one, leaves the latest possible date.
         for kept in [&all[2..], &[all[0], all[2]], &[]] {
-            assert_eq!(told(kept, 160, 80), [(170, "running-certificate-unknown"), end]);
+            assert_eq!(reported(kept, 160, 80), [(170, "running-certificate-unknown"), end]);
         }
-        assert_eq!(told(&all[1..], 160, 1), [(91, "running-certificate-unknown"), end]);
+        assert_eq!(reported(&all[1..], 160, 1), [(91, "running-certificate-unknown"), end]);
     }
 
     #[test]
@@ -383,11 +383,11 @@ mod tests {
     #[test]
     fn a_pinned_leaf_is_renewed_when_cert_manager_says_so() {
         let leaf = chart_leaf(0);
-        let told = breaks_with(&issuance(60, &[]), &leaf, &leaf, true, 1, 0);
-        assert_eq!(told[0], (60, "pinned-leaf-renewed"));
+        let reported = breaks_with(&issuance(60, &[]), &leaf, &leaf, true, 1, 0);
+        assert_eq!(reported[0], (60, "pinned-leaf-renewed"));
         // Another Certificate than that of the pinned one says nothing of it.
-        let told = breaks_with(&issuance(60, &[]), &leaf, &chart_leaf(75), true, 76, 0);
-        assert!(told.iter().all(|(date, _)| *date != 60), "{told:?}");
+        let reported = breaks_with(&issuance(60, &[]), &leaf, &chart_leaf(75), true, 76, 0);
+        assert!(reported.iter().all(|(date, _)| *date != 60), "{reported:?}");
     }
 
     #[test]

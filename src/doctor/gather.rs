@@ -446,11 +446,11 @@ mod tests {
         let (control, build) = (Fake::of(planes.to_vec()).cluster(), Fake::of(agents.to_vec()).cluster());
         let planes = control.planes(None).await.unwrap();
         let gathered = gather(&reach(&control, Some(&build)), planes, &Extent(vec![DEFAULT_KIND])).await;
-        let told = |case: &Case| match case.build.as_ref().unwrap() {
+        let reported = |case: &Case| match case.build.as_ref().unwrap() {
             Ok(build) => (build.agent.agent.name.name.clone(), 0),
             Err(why) => (why.message.clone(), case.elsewhere.as_ref().unwrap().len()),
         };
-        gathered.cases.iter().map(told).collect()
+        gathered.cases.iter().map(reported).collect()
     }
 
     #[tokio::test]
@@ -469,21 +469,21 @@ mod tests {
     #[tokio::test]
     async fn the_agent_of_a_plane_is_the_one_of_its_plane_id() {
         let planes = [plane("x", "x"), plane("y", "y")];
-        let told = found(&planes, &[agent("n", "a", "x"), agent("n", "b", "y")]).await;
-        assert_eq!(told, [("a".into(), 0), ("b".into(), 0)]);
+        let reported = found(&planes, &[agent("n", "a", "x"), agent("n", "b", "y")]).await;
+        assert_eq!(reported, [("a".into(), 0), ("b".into(), 0)]);
         // One of another planeID is meant only where it is nobody else's, and alone.
         let gone = |id: &str| format!("there is no agent of planeID {id} in the namespace n");
         assert_eq!(found(&planes, &[agent("n", "a", "x")]).await[1], (gone("y"), 0));
         assert_eq!(found(&planes[1..], &[agent("n", "a", "default")]).await, [("a".into(), 0)]);
-        let told = found(&planes[1..], &[agent("n", "a", "default"), agent("n", "b", "default")]).await;
-        assert_eq!(told, [(gone("y"), 0)]);
-        let told = found(&planes[..1], &[agent("n", "a", "x"), agent("n", "b", "x")]).await;
-        assert_eq!(told, [("there are several agents: n/a, n/b".into(), 0)]);
+        let reported = found(&planes[1..], &[agent("n", "a", "default"), agent("n", "b", "default")]).await;
+        assert_eq!(reported, [(gone("y"), 0)]);
+        let reported = found(&planes[..1], &[agent("n", "a", "x"), agent("n", "b", "x")]).await;
+        assert_eq!(reported, [("there are several agents: n/a, n/b".into(), 0)]);
         assert_eq!(found(&planes[..1], &[agent("o", "a", "x")]).await, [(gone("x"), 1)], "it is elsewhere");
     }
 
     #[tokio::test]
-    async fn agents_of_several_families_in_one_namespace_are_told_apart() {
+    async fn agents_of_several_families_in_one_namespace_are_distinguished() {
         let of = |kind: &str, namespace: Option<&str>| {
             let mut plane = plane("x", "x");
             plane["kind"] = kind.into();

@@ -1,4 +1,4 @@
-//! Whom a change would lock out: agents that are let in now, and would not be at their next connection.
+//! Whom a change would lock out: agents that are authorized now, and would not be at their next connection.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub async fn of_apply(cluster: &Cluster, wanted: &[Plane]) -> Result<Vec<String>
     let read = async |plane: &Plane| cluster.around(&plane.key()).plane_if_any::<Plane>(plane.name()).await;
     let read = stream::iter(wanted).map(read).buffered(AT_ONCE);
     let before: Vec<_> = read.try_collect().await?;
-    // A plane whose CA stays as it is lets in whom it let in.
+    // A plane whose CA does not change authorizes the same agents as before.
     let changed: Vec<_> = wanted
         .iter()
         .zip(before)
@@ -31,26 +31,26 @@ pub async fn of_apply(cluster: &Cluster, wanted: &[Plane]) -> Result<Vec<String>
     let standing: Vec<_> = changed.iter().filter_map(|(_, before)| before.clone()).collect();
     let mut old = client_cas(cluster, &standing).await.into_iter();
     let now = cluster.now();
-    let (mut told, mut unlisted) = (Vec::new(), Vec::new());
+    let (mut reported, mut unlisted) = (Vec::new(), Vec::new());
     for ((plane, before), new) in changed.iter().zip(&new) {
         if let Some((before, old)) = before.as_ref().zip(before.as_ref().and_then(|_| old.next()))
             && is_connected(before, now)
         {
-            told.extend(if before.plane_id() == plane.plane_id() {
+            reported.extend(if before.plane_id() == plane.plane_id() {
                 left_out(plane, &old, new, now)
             } else {
                 let (name, from, to) = (title(plane), visible(before.plane_id()), visible(plane.plane_id()));
-                Some(format!("the agents of planeID {from} are let in by {name} no more: its planeID becomes {to}"))
+                Some(format!("{name} no longer authorizes the agents of planeID {from}: its planeID becomes {to}"))
             });
         }
         if let Some(problem) = unreadable(new) {
             let known = concerned(cluster, wanted).await?;
-            told.extend(disconnected(plane, problem, &known.planes, now));
+            reported.extend(disconnected(plane, problem, &known.planes, now));
             unlisted.extend(known.unlisted);
         }
     }
-    match unlisted.into_iter().next().filter(|_| told.is_empty()) {
-        None => Ok(told),
+    match unlisted.into_iter().next().filter(|_| reported.is_empty()) {
+        None => Ok(reported),
         Some(unlisted) => Err(unlisted.into()),
     }
 }
@@ -66,7 +66,7 @@ pub async fn of_delete(cluster: &Cluster, planes: &[Plane]) -> Result<Vec<String
     let goes = |plane: &Plane| planes.iter().any(|gone| gone.is(plane));
     let stay: Vec<_> = all.iter().filter(|plane| !goes(plane)).cloned().collect();
     let (old, rest) = (client_cas(cluster, &gone).await, client_cas(cluster, &stay).await);
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for (plane, old) in gone.iter().zip(&old) {
         let others: Vec<_> = stay.iter().zip(&rest).filter(|(other, _)| have_one_id(plane, other)).collect();
         let that = |wanted: Option<bool>| {
@@ -75,12 +75,12 @@ pub async fn of_delete(cluster: &Cluster, planes: &[Plane]) -> Result<Vec<String
         };
         let (name, id) = (title(plane), visible(plane.plane_id()));
         let unlisted = unlisted.iter().find(|unlisted| unlisted.kind.family == plane.kind.family);
-        told.push(match (that(Some(true)), that(None)) {
+        reported.push(match (that(Some(true)), that(None)) {
             (sure, _) if !sure.is_empty() => {
                 format!("all agents of planeID {id} are disconnected for some seconds: {sure} then lets them in")
             }
             (_, unknown) if !unknown.is_empty() => format!(
-                "all agents of planeID {id} are disconnected: whether {unknown} lets them in again can't be told"
+                "all agents of planeID {id} are disconnected: it is unknown whether {unknown} authorizes them again"
             ),
             _ if let Some(unlisted) = unlisted => format!(
                 "the agents of planeID {id}, which are connected now, may be locked out: whether another plane trusts what {name} does is unknown: {unlisted}"
@@ -90,7 +90,7 @@ pub async fn of_delete(cluster: &Cluster, planes: &[Plane]) -> Result<Vec<String
             ),
         });
     }
-    Ok(told)
+    Ok(reported)
 }
 
 /// Whether the gateway takes the agents of both planes for the same.
@@ -120,7 +120,7 @@ fn is_connected(plane: &Plane, now: Timestamp) -> bool {
     matches!(plane.state(now), State::Connected | State::Late | State::Stale)
 }
 
-/// Whether agents that one CA lets in are let in by another, too; none where that can't be told, as one can't be read or
+/// Whether another CA authorizes the agents that one CA authorizes; none where that is unknown, as one can't be read or
 /// lets nobody in anyway. A CA that stays, that keeps its name and key, or that issued what was pinned, is in common.
 fn common(old: &ClientCa, new: &ClientCa, now: Timestamp) -> Option<bool> {
     let of_use = |ca: &ClientCa| {

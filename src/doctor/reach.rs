@@ -22,7 +22,7 @@ pub struct Reach<'r, S> {
     pub build: Option<(&'r S, AgentsIn<'r>)>,
     /// Whether the planes were named one by one, so that each is to have its agent there.
     pub named: bool,
-    /// What is told of as expiring soon.
+    /// What is reported as expiring soon.
     pub soon: Remaining,
     /// How the gateway is asked; none where it is not to be.
     pub gateway: Option<GatewayReach<'r>>,
@@ -202,7 +202,7 @@ impl Gateways {
             }
             Err(error) => {
                 self.learn_away(url, &error);
-                // What else is wrong is told by the answer to the agent.
+                // What else is wrong is reported by the answer to the agent.
                 if error.is_away() { Err(error) } else { Ok(None) }
             }
         }

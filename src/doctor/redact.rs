@@ -41,7 +41,7 @@ const ARGUMENTS: [&str; 8] = [
 ];
 /// The containers of the agent, the gateway and the controller.
 const CONTAINERS: [&str; 3] = [CONTAINER, GATEWAY_CONTAINER, "manager"];
-/// What stands in a dump for a text that holds no certificate.
+/// What is in a dump for a text that holds no certificate.
 const LEFT_OUT: &str = "(left out of the dump: it holds no certificate)";
 
 /// An object as it goes into a dump; of a Secret or ConfigMap with certificates and with one more key.

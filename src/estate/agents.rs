@@ -241,12 +241,12 @@ async fn pair(source: &impl Source, agent: &Agent) -> Result<(Pair, StoredSecret
     };
     let what = ObjectRef::named(SECRET, &name);
     let object = source.get(&what).await?;
-    let told = object["metadata"]["annotations"][KEY_FITS] != "false";
+    let reported = object["metadata"]["annotations"][KEY_FITS] != "false";
     let secret = stored(object).ok_or_else(|| Unavailable::invalid(format!("{} can't be read", what.title())))?;
     let mut pair = Pair::of(&secret)?;
     if source.coverage() != Coverage::Whole && secret.bytes(LEAF_PRIVATE_KEY).is_empty() {
         // The key stayed where it is; a dump says what it was like.
-        pair.fits = told;
+        pair.fits = reported;
     }
     Ok((pair, secret))
 }
@@ -380,7 +380,7 @@ mod tests {
     }
 
     /// All that is read of the agent, in words.
-    async fn told(source: &impl Source) -> (String, Vec<String>, Result<String, Unavailable>) {
+    async fn reported(source: &impl Source) -> (String, Vec<String>, Result<String, Unavailable>) {
         let agents = deployed(source, Some("n")).await.unwrap();
         let facts = of_agents(source, agents).await.remove(0);
         let pair = match &facts.pair {
@@ -395,43 +395,43 @@ mod tests {
     async fn an_agent_is_read_the_same_from_a_cluster_and_from_files() {
         let snapshot = dumped(objects());
         let expected = ("secret/n/tls true".to_owned(), vec!["a".to_owned()], Ok("gateway".to_owned()));
-        assert_eq!(told(&Fake::of(objects()).cluster()).await, expected);
+        assert_eq!(reported(&Fake::of(objects()).cluster()).await, expected);
         let files = Files::build(&snapshot).unwrap();
-        assert_eq!(told(&files).await, expected);
+        assert_eq!(reported(&files).await, expected);
         let facts = AgentFacts::of(&files, deployed(&files, None).await.unwrap().remove(0)).await;
         assert_eq!(log(&files, &facts).await, Ok("log of a".into()));
     }
 
     #[tokio::test]
     async fn a_dump_says_of_a_key_that_stayed_whether_it_fits() {
-        for (told_by_dump, expected) in [("true", true), ("false", false)] {
+        for (reported_by_dump, expected) in [("true", true), ("false", false)] {
             let mut all = objects();
             all[1]["data"].as_object_mut().unwrap().shift_remove("tls.key");
-            all[1]["metadata"]["annotations"][KEY_FITS] = told_by_dump.into();
+            all[1]["metadata"]["annotations"][KEY_FITS] = reported_by_dump.into();
             let snapshot = dumped(all.clone());
-            assert_eq!(told(&Files::build(&snapshot).unwrap()).await.0, format!("secret/n/tls {expected}"));
-            assert_eq!(told(&Fake::of(all).cluster()).await.0, "secret/n/tls false", "a cluster has no such word");
+            assert_eq!(reported(&Files::build(&snapshot).unwrap()).await.0, format!("secret/n/tls {expected}"));
+            assert_eq!(reported(&Fake::of(all).cluster()).await.0, "secret/n/tls false", "a cluster has no such word");
         }
     }
 
     #[tokio::test]
-    async fn what_an_agent_lacks_is_told() {
+    async fn what_an_agent_lacks_is_reported() {
         let mut garbage = objects();
         garbage[1]["data"] = json!({"tls.crt": "AAAA"});
         garbage[5] = named("ConfigMap", "v1", "ca");
-        let (pair, _, ca) = told(&Fake::of(garbage).cluster()).await;
+        let (pair, _, ca) = reported(&Fake::of(garbage).cluster()).await;
         assert_eq!(pair, "invalid: Secret n/tls holds no certificate that can be parsed");
         assert_eq!(ca.unwrap_err().message, "ConfigMap n/ca has no key ca.crt");
         let fake = Fake::of([deployment()]);
-        let (pair, pods, ca) = told(&fake.cluster()).await;
+        let (pair, pods, ca) = reported(&fake.cluster()).await;
         assert_eq!((pair.as_str(), pods.len()), ("missing: Secret n/tls does not exist", 0));
         assert_eq!(ca.unwrap_err().cause, Cause::Missing);
         fake.forbid("GET /api/v1/namespaces/n/secrets/tls");
-        assert!(told(&fake.cluster()).await.0.starts_with("forbidden: "));
+        assert!(reported(&fake.cluster()).await.0.starts_with("forbidden: "));
         let mut without = deployment();
         without["spec"]["template"]["spec"]["volumes"] = json!([]);
-        let told = told(&Fake::of([without]).cluster()).await.0;
-        assert_eq!(told, "missing: the agent n/agent mounts no Secret as client-certs");
+        let reported = reported(&Fake::of([without]).cluster()).await.0;
+        assert_eq!(reported, "missing: the agent n/agent mounts no Secret as client-certs");
     }
 
     #[test]

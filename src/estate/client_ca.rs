@@ -230,10 +230,10 @@ mod tests {
         );
         pruned.spec.cluster_agent.client_ca.value = Some("x".into());
         assert!(pruned.pruned_secret().is_none() && pruned.without_history().metadata.managed_fields.is_none());
-        let told = "secret//s:k, invalid: its secretRef has no namespace";
-        assert_eq!(place(json!({"secretRef": {"name": "s", "key": "k"}})), told);
-        let told = "secret/n/S:k, invalid: its secretRef can't name a Secret";
-        assert_eq!(place(json!({"secretRef": {"namespace": "n", "name": "S", "key": "k"}})), told);
+        let reported = "secret//s:k, invalid: its secretRef has no namespace";
+        assert_eq!(place(json!({"secretRef": {"name": "s", "key": "k"}})), reported);
+        let reported = "secret/n/S:k, invalid: its secretRef can't name a Secret";
+        assert_eq!(place(json!({"secretRef": {"namespace": "n", "name": "S", "key": "k"}})), reported);
     }
 
     #[tokio::test]
@@ -260,10 +260,10 @@ mod tests {
         fake.forbid("GET /api/v1/namespaces/n/secrets/secret");
         let planes = [secret("gone", "k"), secret("s", "k"), secret("secret", "k")];
         let cas = client_cas(&fake.cluster(), &planes).await;
-        let told: Vec<_> = cas.iter().map(|ca| ca.text().unwrap_err().clone()).collect();
-        assert_eq!((told[0].cause, told[0].message.as_str()), (Cause::Missing, "Secret n/gone does not exist"));
-        assert_eq!((told[1].cause, told[1].message.as_str()), (Cause::Missing, "Secret n/s has no key k"));
-        assert_eq!(told[2].cause, Cause::Forbidden);
+        let reported: Vec<_> = cas.iter().map(|ca| ca.text().unwrap_err().clone()).collect();
+        assert_eq!((reported[0].cause, reported[0].message.as_str()), (Cause::Missing, "Secret n/gone does not exist"));
+        assert_eq!((reported[1].cause, reported[1].message.as_str()), (Cause::Missing, "Secret n/s has no key k"));
+        assert_eq!(reported[2].cause, Cause::Forbidden);
         let verdict = |ca: &ClientCa| ca.verdict(&[], Timestamp::UNIX_EPOCH);
         assert!(matches!(verdict(&cas[0]), Verdict::Refused(refusal) if refusal.reason == Reason::CaUnreadable));
         assert!(matches!(verdict(&cas[2]), Verdict::Unknown(_)));

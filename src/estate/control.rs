@@ -184,11 +184,11 @@ mod tests {
         };
         let snapshot = dumped(&objects);
         let fake = Fake::of(objects);
-        for told in [
+        for reported in [
             reasons(Events::about(&fake.cluster(), [key("a")]).await),
             reasons(Events::about(&Files::control(&snapshot), [key("a")]).await),
         ] {
-            assert_eq!(told, [("early".to_owned(), true), ("late".to_owned(), true)]);
+            assert_eq!(reported, [("early".to_owned(), true), ("late".to_owned(), true)]);
         }
         let none = Events::about(&Files::control(&snapshot), [key("b")]).await.take(&key("b"));
         assert_eq!(none.unwrap_err().cause, Cause::NotInFiles);
@@ -240,14 +240,14 @@ mod tests {
         });
         let fake = Fake::of([plane]);
         let [there, gone] = ["there", "gone"].map(|name| of("cop", None, name));
-        let told = observability_planes(&fake.cluster(), [there.clone(), gone.clone(), there.clone()]).await;
-        assert_eq!((&told[&there], &told[&gone], fake.asked().len()), (&Ok(true), &Ok(false), 2));
+        let reported = observability_planes(&fake.cluster(), [there.clone(), gone.clone(), there.clone()]).await;
+        assert_eq!((&reported[&there], &reported[&gone], fake.asked().len()), (&Ok(true), &Ok(false), 2));
         // One of the same name in a namespace is another one.
         let namespaced = of("observabilityplane", Some("n"), "there");
         assert_eq!(observability_planes(&fake.cluster(), [namespaced.clone()]).await[&namespaced], Ok(false));
         let snapshot = Snapshot::default();
-        let told = observability_planes(&Files::control(&snapshot), [gone.clone()]).await;
-        assert_eq!(told[&gone].as_ref().unwrap_err().message, "unknown: not in the files");
+        let reported = observability_planes(&Files::control(&snapshot), [gone.clone()]).await;
+        assert_eq!(reported[&gone].as_ref().unwrap_err().message, "unknown: not in the files");
         let plane = json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterObservabilityPlane", "metadata": {"name": "there"}});
         let snapshot = Snapshot::of_files(vec![serde_json::from_value(plane).unwrap()], Vec::new(), None);
         assert_eq!(observability_planes(&Files::control(&snapshot), [there.clone()]).await[&there], Ok(true));

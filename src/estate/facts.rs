@@ -252,11 +252,11 @@ mod tests {
         let cluster = fake.cluster();
         let planes = listed(&cluster).await;
         let before = fake.asked().len();
-        let told = facts(&cluster, planes, &Extent(vec![DEFAULT_KIND])).await;
+        let reported = facts(&cluster, planes, &Extent(vec![DEFAULT_KIND])).await;
         // Those of the other scope and of the later kind, the observability plane, and the events.
-        assert_eq!((told.len(), fake.asked().len() - before), (300, 4), "{:?}", fake.asked());
-        assert_eq!(told[7].shares_plane_id_with.as_ref().unwrap().few().total, 299);
-        assert_eq!((&told[7].observability_plane, &told[7].events), (&Ok(None), &Ok(Vec::new())));
+        assert_eq!((reported.len(), fake.asked().len() - before), (300, 4), "{:?}", fake.asked());
+        assert_eq!(reported[7].shares_plane_id_with.as_ref().unwrap().few().total, 299);
+        assert_eq!((&reported[7].observability_plane, &reported[7].events), (&Ok(None), &Ok(Vec::new())));
     }
 
     #[tokio::test]
@@ -272,9 +272,9 @@ mod tests {
             let mut read: Vec<_> = asked.iter().filter_map(|asked| asked.split("/secrets/").nth(1)).collect();
             read.sort_unstable();
             assert_eq!(read, expected);
-            let told = surroundings.facts(planes.remove(0));
-            assert_eq!(told.client_ca.text().unwrap_err().message, "Secret n/a does not exist");
-            assert_eq!(told.shares_plane_id_with.unwrap().names().collect::<Vec<_>>(), ["b"]);
+            let reported = surroundings.facts(planes.remove(0));
+            assert_eq!(reported.client_ca.text().unwrap_err().message, "Secret n/a does not exist");
+            assert_eq!(reported.shares_plane_id_with.unwrap().names().collect::<Vec<_>>(), ["b"]);
         }
     }
 
@@ -284,17 +284,17 @@ mod tests {
         let cluster = fake.cluster();
         let planes = listed(&cluster).await;
         fake.forbid("GET /apis/openchoreo.dev/v1alpha1/clusterbuildplanes?");
-        let told = facts(&cluster, planes, &Extent::default()).await.remove(0);
-        assert_eq!(told.shares_plane_id_with.unwrap_err().cause, Cause::Forbidden);
-        assert_eq!((told.client_ca.text(), told.other_scope), (Ok("x"), Ok(())));
+        let reported = facts(&cluster, planes, &Extent::default()).await.remove(0);
+        assert_eq!(reported.shares_plane_id_with.unwrap_err().cause, Cause::Forbidden);
+        assert_eq!((reported.client_ca.text(), reported.other_scope), (Ok("x"), Ok(())));
         let fake = Fake::of([plane("a", "id", json!({"value": "x"})), plane("b", "id", json!({"value": "y"}))]);
         let cluster = fake.cluster();
         let planes = listed(&cluster).await;
         fake.forbid("GET /apis/openchoreo.dev/v1alpha1/buildplanes?");
-        let told = facts(&cluster, planes, &Extent::default()).await.remove(0);
-        assert_eq!(told.all_known().unwrap_err(), "BuildPlanes are unknown: not allowed: it is forbidden");
-        assert_eq!(told.shares_plane_id_with.unwrap().names().collect::<Vec<_>>(), ["b"]);
-        assert_eq!(told.other_scope.unwrap_err().cause, Cause::Forbidden);
+        let reported = facts(&cluster, planes, &Extent::default()).await.remove(0);
+        assert_eq!(reported.all_known().unwrap_err(), "BuildPlanes are unknown: not allowed: it is forbidden");
+        assert_eq!(reported.shares_plane_id_with.unwrap().names().collect::<Vec<_>>(), ["b"]);
+        assert_eq!(reported.other_scope.unwrap_err().cause, Cause::Forbidden);
     }
 
     #[tokio::test]
@@ -319,18 +319,18 @@ mod tests {
         let planes: Vec<Plane> = all.iter().map(|plane| serde_json::from_value(plane.clone()).unwrap()).collect();
         let snapshot = Snapshot::of_files(planes.clone(), Vec::new(), None);
         let live = facts(&fake.cluster(), planes.clone(), &Extent::default()).await;
-        for told in [live, facts(&Files::control(&snapshot), planes, &Extent::default()).await] {
-            let sharing = told.iter().map(|facts| facts.shares_plane_id_with.as_ref().unwrap().names().collect());
+        for reported in [live, facts(&Files::control(&snapshot), planes, &Extent::default()).await] {
+            let sharing = reported.iter().map(|facts| facts.shares_plane_id_with.as_ref().unwrap().names().collect());
             let expected =
                 [vec!["one/a", "two/a"], vec!["a", "two/a"], vec!["a", "one/a"], vec!["one/a"], vec!["a"], vec![]];
             assert_eq!(sharing.collect::<Vec<Vec<_>>>(), expected);
-            assert!(told.iter().all(|facts| facts.other_scope == Ok(())));
+            assert!(reported.iter().all(|facts| facts.other_scope == Ok(())));
         }
         // A kind that the server lacks has no planes, and that is known.
         fake.serve(&[DEFAULT_KIND]);
         let planes = listed(&fake.cluster()).await;
-        let told = facts(&fake.cluster(), planes, &Extent::default()).await.remove(0);
-        assert_eq!((told.shares_plane_id_with.unwrap().few().is_empty(), told.other_scope), (true, Ok(())));
+        let reported = facts(&fake.cluster(), planes, &Extent::default()).await.remove(0);
+        assert_eq!((reported.shares_plane_id_with.unwrap().few().is_empty(), reported.other_scope), (true, Ok(())));
     }
 
     #[tokio::test]
@@ -353,17 +353,17 @@ mod tests {
         ];
         let planes: Vec<Plane> = all.iter().map(|plane| serde_json::from_value(plane.clone()).unwrap()).collect();
         let fake = Fake::of(all);
-        let told = facts(&fake.cluster(), planes.clone(), &Extent::default()).await;
-        let names = |told: &[Facts]| {
+        let reported = facts(&fake.cluster(), planes.clone(), &Extent::default()).await;
+        let names = |reported: &[Facts]| {
             let name = |facts: &Facts| facts.counterpart.as_ref().map(PlaneKey::with_word).unwrap_or_default();
-            told.iter().map(name).collect::<Vec<_>>()
+            reported.iter().map(name).collect::<Vec<_>>()
         };
         let one = ["workflowplane/one/a", "buildplane/one/a"];
-        assert_eq!(names(&told), ["cwp/b", "cwp/c", "", "cbp/a", "cbp/c", one[0], one[1], "", ""]);
+        assert_eq!(names(&reported), ["cwp/b", "cwp/c", "", "cbp/a", "cbp/c", one[0], one[1], "", ""]);
         // Who may not list the others knows of none.
         fake.forbid("GET /apis/openchoreo.dev/v1alpha1/clusterworkflowplanes?");
-        let told = facts(&fake.cluster(), planes[..1].to_vec(), &Extent::default()).await;
-        assert_eq!((names(&told), told[0].all_known()), (vec![String::new()], Ok(())));
+        let reported = facts(&fake.cluster(), planes[..1].to_vec(), &Extent::default()).await;
+        assert_eq!((names(&reported), reported[0].all_known()), (vec![String::new()], Ok(())));
     }
 
     #[tokio::test]
@@ -375,8 +375,8 @@ mod tests {
             let mut plane = namespaced.clone();
             plane["spec"]["observabilityPlaneRef"] = reference;
             let plane = serde_json::from_value(plane).unwrap();
-            let told = facts(&Fake::of([other]).cluster(), vec![plane], &Extent::default()).await.remove(0);
-            told.observability_plane.unwrap().map(|key| format!("{} {key}", key.kind.kind))
+            let reported = facts(&Fake::of([other]).cluster(), vec![plane], &Extent::default()).await.remove(0);
+            reported.observability_plane.unwrap().map(|key| format!("{} {key}", key.kind.kind))
         };
         let (cluster, own) = ("ClusterObservabilityPlane", "ObservabilityPlane");
         let named = |kind: &str| json!({"kind": kind, "name": "o"});
@@ -397,8 +397,8 @@ mod tests {
         let planes = [plane("a", "id", json!({})), plane("b", "id", json!({})), plane("b", "id", json!({}))];
         let planes: Vec<Plane> = planes.map(|plane| serde_json::from_value(plane).unwrap()).into();
         let snapshot = Snapshot::of_files(planes.clone(), Vec::new(), None);
-        let told = facts(&Files::control(&snapshot), planes, &Extent::default()).await;
-        let others = |at: usize| told[at].shares_plane_id_with.as_ref().unwrap().names().collect::<Vec<_>>();
+        let reported = facts(&Files::control(&snapshot), planes, &Extent::default()).await;
+        let others = |at: usize| reported[at].shares_plane_id_with.as_ref().unwrap().names().collect::<Vec<_>>();
         assert_eq!((others(0), others(1)), (vec!["b"], vec!["a"]));
     }
 }

@@ -161,18 +161,18 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_in_files_is_missing_only_where_it_was_looked_for() {
         let secret = ObjectRef::named(SECRET, &named("x"));
-        let told = async |snapshot: Snapshot| {
+        let reported = async |snapshot: Snapshot| {
             let why = Files::control(&snapshot).get(&secret).await.unwrap_err();
             (why.cause, why.message)
         };
-        let part = told(Snapshot::default()).await;
+        let part = reported(Snapshot::default()).await;
         assert_eq!(part, (Cause::NotInFiles, "Secret n/x is not in the files".into()));
-        assert_eq!(told(dump(vec![])).await, (Cause::Missing, "Secret n/x does not exist".into()));
+        assert_eq!(reported(dump(vec![])).await, (Cause::Missing, "Secret n/x does not exist".into()));
         let why = Unavailable::new(Cause::Forbidden, "not allowed");
         let unread = dump(vec![marks::unread(Side::Control, &secret.path(), &why)]);
-        assert_eq!(told(unread).await, (Cause::Forbidden, "it could not be read for the dump: not allowed".into()));
+        assert_eq!(reported(unread).await, (Cause::Forbidden, "it could not be read for the dump: not allowed".into()));
         let longer = dump(vec![marks::unread(Side::Control, &format!("{}y", secret.path()), &why)]);
-        assert_eq!(told(longer).await.0, Cause::Missing, "it is another one's path");
+        assert_eq!(reported(longer).await.0, Cause::Missing, "it is another one's path");
     }
 
     #[tokio::test]
@@ -183,11 +183,11 @@ mod tests {
         let snapshot = dump(vec![place, marks::unread(Side::Build, &agents.path(), &why)]);
         let build = Files::build(&snapshot).unwrap();
         assert_eq!(build.list(&agents, |_| Some(())).await.unwrap_err().cause, Cause::Unknown);
-        assert!(Files::build(&dump(vec![])).is_none(), "nothing is told of it");
+        assert!(Files::build(&dump(vec![])).is_none(), "nothing is known of it");
     }
 
     #[tokio::test]
-    async fn objects_are_told_apart_by_side_namespace_and_labels() {
+    async fn objects_are_distinguished_by_side_namespace_and_labels() {
         let deployment = |namespace: &str, label: &str, annotations: Value| {
             json!({"kind": "Deployment", "metadata": {
                 "namespace": namespace, "name": label, "labels": {"app": label}, "annotations": annotations,

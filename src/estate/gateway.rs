@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_tells_whose_agents_are_connected() {
+    fn the_log_says_whose_agents_are_connected() {
         let begins = |id: &str, planes: &[&str]| {
             let mut fields = json!({"msg": "agent connected successfully", "planeType": "dataplane", "planeID": "x"});
             (fields["connectionID"], fields["validCRs"], fields["clientCN"]) =
@@ -380,22 +380,22 @@ mod tests {
         let mut lines =
             vec!["no JSON".to_owned(), begins("1", &["/p", "n/p"]), begins("2", &["/p"]), begins("3", &["/p"])];
         lines.push(of("agent unregistered", "3", ""));
-        let told = |lines: &[String], plane: &Plane| GatewayLog::of_text(&lines.join("\n")).authorized(plane);
-        assert_eq!((told(&lines, &own), told(&lines, &other)), (Some(2), Some(1)));
+        let reported = |lines: &[String], plane: &Plane| GatewayLog::of_text(&lines.join("\n")).authorized(plane);
+        assert_eq!((reported(&lines, &own), reported(&lines, &other)), (Some(2), Some(1)));
         // Another type's plane of the same planeID, and a log that does not go back far enough.
-        assert_eq!((told(&lines, &plane("cwp", None, 1)), told(&lines[2..], &own)), (None, None));
+        assert_eq!((reported(&lines, &plane("cwp", None, 1)), reported(&lines[2..], &own)), (None, None));
         lines.push(of("CR authorization revoked from connection", "1", "/p"));
-        assert_eq!(told(&lines, &own), Some(1));
+        assert_eq!(reported(&lines, &own), Some(1));
         lines.push(of("CR authorization granted to connection", "1", "/p"));
-        assert_eq!(told(&lines, &own), Some(2));
+        assert_eq!(reported(&lines, &own), Some(2));
         // A dump keeps no more than that.
         let kept: Vec<_> = lines.iter().filter_map(|line| GatewayLog::kept(line)).collect();
         assert!(kept.len() == lines.len() - 1 && !kept.concat().contains("secret"), "{kept:?}");
-        assert_eq!(told(&kept, &own), Some(2));
+        assert_eq!(reported(&kept, &own), Some(2));
     }
 
     #[test]
-    fn lines_about_a_plane_are_told_from_those_about_others() {
+    fn lines_about_a_plane_are_reported_from_those_about_others() {
         let mut plane: Plane =
             serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {"planeID": "x"}})).unwrap();
         plane.kind = Kind::of_word("cdp").unwrap();

@@ -484,7 +484,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_missing_or_forbidden_is_told() {
+    async fn what_is_missing_or_forbidden_is_reported() {
         let control = Fake::default();
         control.forbid("GET /apis/coordination.k8s.io/");
         let build = Fake::of([event(("Pod", "cluster-agent-1"), "of-former"), event(("Pod", "x"), "of-stranger")]);

@@ -1,4 +1,4 @@
-//! What is known of the world: the objects of both clusters around planes, read in one way, whatever tells of them, each
+//! What is known of the world: the objects of both clusters around planes, read in one way, whatever reports them, each
 //! part with its own error.
 //!
 //! Not here: the requests (cluster), and what is made of what was read (doctor, plan, render).

@@ -291,7 +291,7 @@ mod tests {
             ]
         };
         let neighbours = Neighbours::new(all());
-        let told = |plane: &Neighbour| {
+        let reported = |plane: &Neighbour| {
             let ca = plane.ca.as_ref().unwrap();
             let sharing = neighbours.sharing(&plane.key, &plane.plane_id).few();
             [
@@ -300,7 +300,7 @@ mod tests {
                 neighbours.same_ca(&plane.key, &plane.plane_id, ca),
             ]
         };
-        let told: Vec<_> = all().iter().map(|plane| told(plane).map(|few| few.to_string())).collect();
+        let reported: Vec<_> = all().iter().map(|plane| reported(plane).map(|few| few.to_string())).collect();
         let expected = [
             ["x/a, y/a", "x/a", "z/a"],
             ["a, y/a", "a, y/a", ""],
@@ -309,6 +309,6 @@ mod tests {
             ["", "", ""],
             ["", "", ""],
         ];
-        assert_eq!(told, expected.map(|told| told.map(str::to_owned)));
+        assert_eq!(reported, expected.map(|reported| reported.map(str::to_owned)));
     }
 }

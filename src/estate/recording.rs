@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_read_is_kept_once_and_what_could_not_be_is_told() {
+    async fn what_was_read_is_kept_once_and_what_could_not_be_is_reported() {
         let fake = Fake::of([object("Secret", "s"), object("Pod", "p"), object("Pod", "left-out")]);
         fake.forbid("GET /api/v1/namespaces/n/secrets/t");
         let cluster = fake.cluster();

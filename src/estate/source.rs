@@ -1,4 +1,4 @@
-//! One way to read a cluster, whatever tells of it.
+//! One way to read a cluster, whatever reports it.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -48,7 +48,7 @@ pub trait Source {
 
     fn coverage(&self) -> Coverage;
 
-    /// The moment for which it tells.
+    /// The moment for which it says.
     fn now(&self) -> Timestamp;
 
     /// The cluster itself, where it is asked as things are read.
@@ -67,7 +67,7 @@ pub trait Source {
         }
     }
 
-    /// What tells the cluster from any other; none where that is unknown.
+    /// Identifies the cluster; none where that is unknown.
     async fn identity(&self) -> Option<String> {
         self.live()?.identity().await
     }

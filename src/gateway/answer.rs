@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fuzzed_answers_are_told_without_what_a_terminal_obeys() {
+    fn fuzzed_answers_are_reported_without_what_a_terminal_obeys() {
         let seeds: [&[u8]; 5] = [
             b"client certificate verification failed: no dataplane CRs found with planeID 'x'",
             b"client certificate verification failed: certificate not valid for any CR with planeID 'x'",
@@ -85,8 +85,12 @@ mod tests {
             let text = String::from_utf8_lossy(bytes).trim().to_owned();
             let _ = serde_json::from_str::<crate::gateway::Counted>(&text);
             for status in [200, 400, 401] {
-                let told = Answer::of(Page { status, websocket: false, date: None, text: text.clone() }).to_string();
-                assert!(!told.contains(|c: char| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c)), "{told:?}");
+                let reported =
+                    Answer::of(Page { status, websocket: false, date: None, text: text.clone() }).to_string();
+                assert!(
+                    !reported.contains(|c: char| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c)),
+                    "{reported:?}"
+                );
             }
         });
     }

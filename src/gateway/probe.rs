@@ -1,5 +1,5 @@
 //! The probe: what the cluster gateway says to an agent with this certificate, without becoming one; and which agents it
-//! has, where it tells that to anybody.
+//! has, where it answers that to anybody.
 //!
 //! A `GET /ws` over HTTP/1.1 and mutual TLS, with no Upgrade: the gateway decides first and upgrades after (OpenChoreo
 //! v0.15 and later). A WebSocket connection would register an agent and be handed work, so none is ever made.
@@ -88,7 +88,7 @@ pub enum ProbeError {
     NotTls(String),
     #[error("{} and an agent have no TLS version or cipher in common: an agent needs TLS 1.2 or 1.3", visible(.0))]
     Incompatible(String),
-    #[error("the gateway's certificate was not issued by the CA at hand")]
+    #[error("the gateway's certificate was not issued by the CA that was provided")]
     UnknownAuthority,
     #[error("the gateway's certificate can't be verified: {0}")]
     Unverified(String),
@@ -105,7 +105,7 @@ pub enum ProbeError {
 }
 
 impl ProbeError {
-    /// Whether there is no way to the gateway, whoever asks.
+    /// Whether nobody can reach the gateway.
     pub fn is_away(&self) -> bool {
         matches!(self, Self::Name(_) | Self::Refused(_) | Self::TimedOut(..) | Self::Unreachable(..))
     }
@@ -114,14 +114,14 @@ impl ProbeError {
 /// Asks the gateway whether it would let an agent in, and takes no longer than the limit.
 ///
 /// # Errors
-/// [`ProbeError`], each of which tells another cause.
+/// [`ProbeError`], each of which says another cause.
 pub async fn probe(question: Question<'_>) -> Result<Reply, ProbeError> {
     let path = format!("/ws?planeType={}&planeID={}", question.plane_type, question.plane_id);
     let page = ask(question, &path).await?;
     Ok(Reply { date: page.date, answer: Answer::of(page) })
 }
 
-/// Asks a gateway which plane types it knows, which tells its releases; none where what answers lists none. It judges the
+/// Asks a gateway which plane types it knows, which says its releases; none where what answers lists none. It judges the
 /// type first, so that neither a certificate nor a plane is needed.
 ///
 /// # Errors
@@ -229,7 +229,7 @@ fn of_fault(fault: ServerFault, host: &str) -> ProbeError {
     }
 }
 
-/// What a failed handshake tells, where the gateway's certificate is not the reason.
+/// What a failed handshake says, where the gateway's certificate is not the reason.
 fn of_handshake(error: &std::io::Error, accepted: bool, address: &str) -> ProbeError {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls {
@@ -366,7 +366,7 @@ mod tests {
     fn a_gateway_is_asked_for_its_plane_types_without_a_certificate() {
         use crate::plane::Release;
         let (certificate, key) = own();
-        let told = |answer: &str| {
+        let reported = |answer: &str| {
             let (port, asked) = serve(&certificate, &key, false, answer);
             let types = wait(plane_types(&url(port), &certificate.pem(), LIMIT)).unwrap();
             assert_eq!(asked.join().unwrap(), "GET /ws?planeType=none&planeID=none HTTP/1.1");
@@ -375,9 +375,9 @@ mod tests {
         let list = |kind: &str| {
             answer(400, &format!("invalid planeType: must be 'dataplane', '{kind}', or 'observabilityplane'"))
         };
-        assert_eq!(told(&list("buildplane")), Some(Some(Release::V0)));
-        assert_eq!(told(&list("workflowplane")), Some(Some(Release::V1)));
-        assert_eq!((told(&answer(404, "nothing")), told(AUTHORIZED)), (None, None));
+        assert_eq!(reported(&list("buildplane")), Some(Some(Release::V0)));
+        assert_eq!(reported(&list("workflowplane")), Some(Some(Release::V1)));
+        assert_eq!((reported(&answer(404, "nothing")), reported(AUTHORIZED)), (None, None));
     }
 
     #[test]
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_handshakes_are_told_apart() {
+    fn failed_handshakes_are_distinguished() {
         use ProbeError::{Dropped, Incompatible, NotTls, Unreachable, Unverified};
         use rustls::AlertDescription::{BadCertificate, HandshakeFailure, ProtocolVersion};
         use rustls::{Error, InvalidMessage, PeerIncompatible};

@@ -1,5 +1,5 @@
 //! Where YAML as the API server reads it (Go's yaml.v2, which is YAML 1.1 as libyaml has it) is narrower than what the
-//! parser takes. Each function looks at a piece of the text between or inside what the parser told of.
+//! parser takes. Each function looks at a piece of the text between or inside what the parser reported.
 //!
 //! A text that is JSON isn't looked at: kubectl sends it as such.
 
@@ -9,7 +9,7 @@ use std::ops::Range;
 /// What is wrong, and where.
 pub(super) type Failed = (Range<usize>, String);
 
-/// What stands before a gap.
+/// What is before a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Before {
     /// Nothing, or something after which a key may begin in the same line.
@@ -60,7 +60,7 @@ pub(super) fn passed_over(text: &str, at: usize, flow: usize) -> Vec<Range<usize
     tabs
 }
 
-/// What stands between two of the parser's events: blanks, comments, indicators, anchors and tags.
+/// What is between two of the parser's events: blanks, comments, indicators, anchors and tags.
 pub(super) fn gap(text: &str, gap: Range<usize>, before: Before, flow: bool) -> Result<(), Failed> {
     let bytes = text.as_bytes();
     // In flow style a line may be as long as the text, and nothing depends on its beginning.
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_between_events_is_narrower_than_the_parser_takes() {
+    fn what_is_between_events_is_narrower_than_the_parser_takes() {
         for (text, before, flow, wrong) in [
             ("a:\n\tb", Before::Other, false, Some("\t")),
             ("a:\n\tb", Before::Other, true, None),

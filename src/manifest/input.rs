@@ -130,7 +130,7 @@ fn walk(folder: &Path, recursive: bool, listed: &mut Listed) {
             if recursive {
                 walk(&path, recursive, listed);
             }
-        // A link that leads nowhere is told when it is read; Emacs locks a file with one.
+        // A link that leads nowhere is reported when it is read; Emacs locks a file with one.
         } else if is_manifest(&path) && (kind.is_file() || path.is_file() || is_dangling(&path, kind)) {
             listed.several |= kind.is_symlink();
             listed.inputs.push(Input::Path(path));
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn encodings_are_told_apart() {
+    fn encodings_are_distinguished() {
         let text = "a: ü\n";
         let utf16 = |order: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(order).collect::<Vec<_>>();
         let with = |mark: &[u8], bytes: Vec<u8>| [mark.to_vec(), bytes].concat();

@@ -1,8 +1,8 @@
-//! A document as a tree whose every key and value knows where it stands.
+//! A document as a tree whose every key and value knows where it is.
 
 use std::ops::Range;
 
-/// A value and the bytes of the text that it stands in.
+/// A value and the bytes of the text that it is in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     pub span: Range<usize>,

@@ -63,8 +63,8 @@ mod tests {
     fn lists_are_taken_apart_at_any_depth() {
         let text = "kind: List\nitems:\n- kind: ConfigMapList\n  items: [{kind: ConfigMap, metadata: {name: a}}]\n- kind: ClusterBuildPlane\n  apiVersion: openchoreo.dev/v1alpha1\n---\nkind: Pod\nitems: [{kind: x}]\n";
         let manifest = parse("f".into(), text.into());
-        let told: Vec<_> =
+        let reported: Vec<_> =
             objects(&manifest).iter().map(|object| (object.document, object.kind(), object.name())).collect();
-        assert_eq!(told, [(1, "ConfigMap", "a"), (1, "ClusterBuildPlane", ""), (2, "Pod", "")]);
+        assert_eq!(reported, [(1, "ConfigMap", "a"), (1, "ClusterBuildPlane", ""), (2, "Pod", "")]);
     }
 }

@@ -56,7 +56,7 @@ pub struct Fault {
 pub enum FaultKind {
     /// The document could not be read.
     Syntax,
-    /// A key stands twice; the API server refuses that, and kubectl takes the last in silence.
+    /// A key is duplicated; the API server refuses that, and kubectl takes the last in silence.
     Duplicate,
 }
 
@@ -148,7 +148,7 @@ pub fn parts(text: &str) -> Vec<Range<usize>> {
         return parts;
     }
     let (mut parts, mut start, mut mark) = (Vec::new(), 0, 0);
-    // A mark begins a line, so each stands behind a line feed or at the text's beginning.
+    // A mark begins a line, so each is behind a line feed or at the text's beginning.
     while mark < text.len() {
         let rest = &text[mark..];
         let marks = rest.as_bytes().get(3).is_none_or(u8::is_ascii_whitespace);
@@ -168,7 +168,7 @@ pub fn parts(text: &str) -> Vec<Range<usize>> {
     parts
 }
 
-/// Whether nothing but directives, comments and blank lines stands before a mark: these belong to what follows it.
+/// Whether nothing but directives, comments and blank lines is before a mark: these belong to what follows it.
 fn only_directives(text: &str) -> bool {
     text.lines().all(|line| line.starts_with('%') || line.trim_start().starts_with('#') || line.trim().is_empty())
 }
@@ -467,7 +467,7 @@ impl<'t> Reader<'t> {
             .checked_sub(anchored.weight)
             .ok_or_else(|| (range.clone(), "the aliases of this document make too much of it".to_owned()))?;
         let mut built = anchored.clone();
-        // The value stands here; what is inside it, where it is anchored.
+        // The value is here; what is inside it, where it is anchored.
         built.node.span = range;
         Ok(built)
     }

@@ -10,7 +10,7 @@ use super::error::Error;
 use crate::files::{self, Existing, Rights};
 use crate::text::{hidden, shown};
 
-/// Stands for a hidden character while the YAML is written; private use, so that the writer leaves it alone.
+/// Represents a hidden character while the YAML is written; private use, so that the writer leaves it alone.
 const MARK: char = '\u{f8ff}';
 
 /// Writes a text into a file, whether it exists or not: whole or not at all.
@@ -185,7 +185,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the text, another reader gets it back, and nothing hidden stands in the output.
+        /// Whatever the text, another reader gets it back, and nothing hidden is in the output.
         #[test]
         fn yaml_is_read_back(key in "\\PC{0,8}|[\\x00-\\x{2fff}]{0,6}", text in "(?s).{0,40}|[\\x00-\\x20\\x7f-\\xa0\u{202e}\u{2066}\u{f8ff}:#'\"\\\\ -]{0,12}") {
             let value = json!({"a": {key: [text]}});

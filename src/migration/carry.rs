@@ -301,15 +301,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_is_told() {
+    fn what_is_removed_is_reported() {
         let plane = format!("{HEAD}kind: DataPlane\nmetadata: {{name: a}}\nspec:\n  planeID: a\n");
         let removed = "  imagePullSecretRefs:\n  - x\n";
         let second = format!("---\n{plane}{removed}");
-        let told = "imagePullSecretRefs of DataPlane a is removed, because v1.0 has no such field; it was [\"x\"]";
+        let reported = "imagePullSecretRefs of DataPlane a is removed, because v1.0 has no such field; it was [\"x\"]";
         check(
             &format!("{plane}{removed}{second}"),
             &[(removed, ""), (&removed.replace('\n', "\r\n"), "")],
-            &[(6, told), (12, told)],
+            &[(6, reported), (12, reported)],
         );
         check(
             &format!("{HEAD}kind: Project\nspec: {{buildPlaneRef: {{name: a}}}}\n"),
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_are_no_more_are_told_where_they_mean_a_plane() {
+    fn words_that_are_no_more_are_reported_where_they_mean_a_plane() {
         for (line, word) in [
             ("kind: ClusterBuildPlane", Some("ClusterBuildPlane")),
             ("run: kubectl get buildplanes", Some("buildplanes")),
@@ -340,8 +340,9 @@ mod tests {
         ] {
             let (_, left) = carried("f.yaml", &format!("kind: Other\nspec:\n- a\n- {line}\n"));
             assert_eq!(left.len(), usize::from(word.is_some()), "{line} {left:?}");
-            let told = word.is_none_or(|word| left[0].0 == 4 && left[0].1.contains(&format!("Other mentions {word}")));
-            assert!(told, "{line} {left:?}");
+            let reported =
+                word.is_none_or(|word| left[0].0 == 4 && left[0].1.contains(&format!("Other mentions {word}")));
+            assert!(reported, "{line} {left:?}");
         }
         let crd = |name| {
             format!(
@@ -353,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_workflow_that_names_no_plane_is_told_and_a_patch_of_one_is_not() {
+    fn a_workflow_that_names_no_plane_is_reported_and_a_patch_of_one_is_not() {
         let plane = format!("{HEAD}kind: ClusterWorkflowPlane\nmetadata: {{name: a}}\n---\n");
         let workflow = |spec: &str| format!("{plane}{HEAD}kind: Workflow\nmetadata: {{name: w}}\nspec: {spec}\n");
         check(&workflow("{runTemplate: {}}"), &[], &[(8, "Workflow w names no plane")]);
@@ -392,14 +393,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_left_as_it_is() {
-        for (text, told) in [
+        for (text, reported) in [
             (format!("{HEAD}kind: ClusterBuildPlane\nname: {{{{ .Values.name }}}}\n"), Some("a Helm template")),
             ("name: {{ .Values.name }}\n".into(), None),
             (format!("{HEAD}kind: ClusterBuildPlane\n---\na: [\n"), Some("it can't be read: ")),
         ] {
             let (after, left) = carried("f.yaml", &text);
-            assert_eq!((after, left.len()), (text, usize::from(told.is_some())), "{left:?}");
-            assert!(told.is_none_or(|told| left[0].1.contains(told)), "{left:?}");
+            assert_eq!((after, left.len()), (text, usize::from(reported.is_some())), "{left:?}");
+            assert!(reported.is_none_or(|reported| left[0].1.contains(reported)), "{left:?}");
         }
     }
 }

@@ -126,7 +126,7 @@ impl Record {
         record
     }
 
-    /// Takes over the objects of a server. `is_pruned` tells whether it has the CRDs of v1.0: then what it lacks of the older
+    /// Takes over the objects of a server. `is_pruned` says whether it has the CRDs of v1.0: then what it lacks of the older
     /// version was pruned, and stays.
     pub fn update(&mut self, stored: &[Value], is_pruned: bool) {
         for object in stored.iter().filter(|object| is_recorded(object)) {

@@ -63,7 +63,7 @@ mod tests {
         };
         let cluster = plane("ClusterBuildPlane", "name: default");
         let own = |namespace: &str| plane("BuildPlane", &format!("name: default, namespace: {namespace}"));
-        for (planes, told) in [
+        for (planes, reported) in [
             (String::new(), None),
             (cluster.clone(), None),
             (plane("ClusterWorkflowPlane", "name: default"), None),
@@ -78,8 +78,8 @@ mod tests {
             let survey = Survey::of([&parse("f".into(), planes.clone())].into_iter());
             let workflow = parse("w".into(), "kind: Workflow\nmetadata: {name: w, namespace: a}\n".into());
             let reason = survey.other_default(objects(&workflow)[0]).map(|(reason, _)| reason);
-            assert_eq!(reason.is_some(), told.is_some(), "{planes}");
-            assert!(reason.is_none_or(|reason| reason.starts_with(told.unwrap())), "{planes}{reason:?}");
+            assert_eq!(reason.is_some(), reported.is_some(), "{planes}");
+            assert!(reason.is_none_or(|reason| reason.starts_with(reported.unwrap())), "{planes}{reason:?}");
         }
     }
 }

@@ -139,12 +139,12 @@ mod tests {
         ] {
             let record = record(&planes, spec.clone());
             let moved = moved(&record);
-            let told = moved.first().map(|one| {
+            let reported = moved.first().map(|one| {
                 assert_eq!(one.manifest["spec"].get("buildPlaneRef"), None);
                 assert!(is_right(one, std::slice::from_ref(&one.manifest)) && !is_right(one, &[]));
                 (one.plane.kind.kind, one.plane.name.as_str(), could_be_default(&moved, &record).is_some())
             });
-            assert_eq!(told, expected, "{planes:?} {spec}");
+            assert_eq!(reported, expected, "{planes:?} {spec}");
         }
     }
 }

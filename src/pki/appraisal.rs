@@ -142,10 +142,10 @@ pub fn appraise(bundle: &Bundle, at: Timestamp, soon: Remaining) -> Vec<Defect> 
     found
 }
 
-type Told = (DefectKind, String);
+type Reports = (DefectKind, String);
 
 /// What keeps the gateway from reading any certificate.
-fn unreadable(bundle: &Bundle) -> Option<Told> {
+fn unreadable(bundle: &Bundle) -> Option<Reports> {
     if !bundle.ders().is_empty() {
         return None;
     }
@@ -180,7 +180,7 @@ pub fn pinned(certificate: &Certificate, renewal: Option<Timestamp>) -> String {
 }
 
 /// Says of a certificate, of a CA or not, that its key is weak.
-pub fn weak_key(certificate: &Certificate) -> Option<Told> {
+pub fn weak_key(certificate: &Certificate) -> Option<Reports> {
     let algorithm = &certificate.key_algorithm;
     let bits = algorithm.strip_prefix("rsa-").and_then(|bits| bits.parse::<usize>().ok());
     let weak = bits.is_some_and(|bits| bits < SHORTEST_RSA) || algorithm == "ecdsa-p224";
@@ -188,7 +188,7 @@ pub fn weak_key(certificate: &Certificate) -> Option<Told> {
 }
 
 /// Says of certificates, of a CA or not, which share a subject with an earlier one of another key, by their numbers.
-pub fn same_name<'c>(certificates: impl Iterator<Item = (usize, &'c Certificate)>) -> Vec<(usize, Told)> {
+pub fn same_name<'c>(certificates: impl Iterator<Item = (usize, &'c Certificate)>) -> Vec<(usize, Reports)> {
     let mut keys: BTreeMap<&str, &str> = BTreeMap::new();
     let mut found = Vec::new();
     for (index, certificate) in certificates {
@@ -236,7 +236,7 @@ mod tests {
     }
 
     /// What is wrong on day 10: the kinds and the sentences.
-    fn told(bundle: &Bundle) -> Vec<(DefectKind, String)> {
+    fn reported(bundle: &Bundle) -> Vec<(DefectKind, String)> {
         let at = Timestamp::from_second(10 * DAY).unwrap();
         appraise(bundle, at, SOON).into_iter().map(|defect| (defect.kind, defect.to_string())).collect()
     }
@@ -288,7 +288,7 @@ mod tests {
         ];
         let mut reached: Vec<_> = cases.iter().map(|(_, kind, _)| *kind).collect();
         for (bundle, kind, sentence) in cases {
-            assert_eq!(told(&bundle), [(kind, sentence.to_owned())]);
+            assert_eq!(reported(&bundle), [(kind, sentence.to_owned())]);
         }
         let mut weak = Certificate::from_der(&good()).unwrap();
         assert_eq!(weak_key(&weak), None);
@@ -296,14 +296,14 @@ mod tests {
         assert_eq!(weak_key(&weak), Some((WeakKey, "has a weak key: rsa-1024".into())));
         reached.push(WeakKey);
         assert!(DefectKind::value_variants().iter().all(|kind| reached.contains(kind)), "{reached:?}");
-        assert_eq!(told(&text(&[good()])), []);
+        assert_eq!(reported(&text(&[good()])), []);
     }
 
     #[test]
     fn a_ca_of_several_certificates_is_usable_while_one_is() {
         use DefectKind::*;
         let bundle = |ders: &[Vec<u8>]| ders.iter().collect::<Bundle>();
-        let kinds = |bundle: &Bundle| told(bundle).into_iter().map(|(kind, _)| kind).collect::<Vec<_>>();
+        let kinds = |bundle: &Bundle| reported(bundle).into_iter().map(|(kind, _)| kind).collect::<Vec<_>>();
         assert_eq!(kinds(&bundle(&[made(|_| {}, 0..9), made(other, 11..99)])), [Expired, NotYetValid]);
         assert_eq!(kinds(&bundle(&[made(|_| {}, 0..20), made(other, 0..999)])), []);
         assert_eq!(kinds(&bundle(&[made(|_| {}, 0..20), made(other, 0..9)])), [PartlyUseless, ExpiresSoon]);

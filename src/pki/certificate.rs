@@ -79,13 +79,13 @@ impl std::fmt::Display for Remaining {
 }
 
 impl Certificate {
-    /// Reads DER; none where it can't be parsed, or its times can't be told.
+    /// Reads DER; none where it can't be parsed, or its times is unknown.
     pub fn from_der(der: &[u8]) -> Option<Self> {
         let (rest, parsed) = x509_parser::parse_x509_certificate(der).ok()?;
         if !rest.is_empty() {
             return None;
         }
-        // 99991231235959Z, which stands for no end (RFC 5280, 4.1.2.5), lies a day behind the last moment of a Timestamp.
+        // 99991231235959Z, which means no end (RFC 5280, 4.1.2.5), lies a day behind the last moment of a Timestamp.
         let last = Timestamp::MAX.as_second();
         let common_name = parsed.subject().iter_common_name().last();
         let time = |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp().min(last)).ok();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_and_spans_are_told_apart() {
+    fn shares_and_spans_are_distinguished() {
         assert_eq!("30d".parse(), Ok(Remaining::Span(Span::from_seconds(30 * 86_400))));
         assert_eq!("33%".parse(), Ok(Remaining::Share(0.33)));
         for wrong in ["", "101%", "-1%", "%", "nan%", "30"] {

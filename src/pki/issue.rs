@@ -55,9 +55,9 @@ pub enum IssueError {
     Key(#[from] KeyError),
     #[error(transparent)]
     Authority(#[from] AuthorityError),
-    #[error("the CA's subject can't be written into a certificate as it stands: it repeats an attribute")]
+    #[error("the CA's subject can't be written into a certificate unchanged: it repeats an attribute")]
     Subject,
-    #[error("the certificate's subject can't be written into another one as it stands: it repeats an attribute")]
+    #[error("the certificate's subject can't be written into another one unchanged: it repeats an attribute")]
     OldSubject,
     #[error("could not sign the request: {0}")]
     Request(#[from] RequestError),
@@ -232,7 +232,7 @@ impl PublicKeyData for RequestKey<'_> {
     }
 }
 
-/// One of the algorithms that a kind of key signs with, which tells rcgen the kind.
+/// One of the algorithms that a kind of key signs with, from which rcgen knows the kind.
 fn algorithm(key: &Key) -> Option<&'static SignatureAlgorithm> {
     Some(match key {
         Key::Rsa { .. } => &rcgen::PKCS_RSA_SHA256,
@@ -521,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_told() {
+    fn bounds_are_reported() {
         let (_, authority) = authority("A", 10);
         let error = |name: &str, seconds| {
             client(name, &authority, key(), Span::from_seconds(seconds), now()).map(|_| ()).unwrap_err()

@@ -21,7 +21,7 @@ pub enum Issuer {
     /// It isn't among them.
     Missing,
     /// There are more of its name than are tried.
-    Untold,
+    Unknown,
 }
 
 /// Certificates by name and key. Those that can't be parsed sign nothing.
@@ -73,7 +73,7 @@ impl Issuers {
         let mut candidates = own.iter().chain(of_id).chain(of_name.iter().take(self.most));
         match candidates.find(|parent| signed(parent)) {
             Some(parent) => Issuer::Found(self.first_of_key(*parent)),
-            None if of_name.len() > self.most => Issuer::Untold,
+            None if of_name.len() > self.most => Issuer::Unknown,
             None => Issuer::Missing,
         }
     }
@@ -151,6 +151,6 @@ mod tests {
         let found = all(&ders);
         assert_eq!(found[MANY - 1], Issuer::Found(MANY - 1));
         // Sixty-five keys are more than are tried for so many certificates, and that is said.
-        assert_eq!(found[1], Issuer::Untold);
+        assert_eq!(found[1], Issuer::Unknown);
     }
 }

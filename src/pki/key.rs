@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_told_apart() {
+    fn what_is_no_key_is_distinguished() {
         let error = |text: &str| PrivateKey::from_pem(text).map(|_| ()).unwrap_err();
         assert_eq!(error(""), KeyError::Missing);
         assert_eq!(error(&pem::encode("PRIVATE KEY", b"x")), KeyError::Unusable);

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::secrets::private_keys;
 
-/// One block: what stands between `-----BEGIN LABEL-----` and `-----END LABEL-----`.
+/// One block: what is between `-----BEGIN LABEL-----` and `-----END LABEL-----`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
     pub label: String,
@@ -24,7 +24,7 @@ const END: &str = "-----END ";
 const END_LINE: &str = "\n-----END ";
 const DASHES: &str = "-----";
 
-/// The whole blocks in a text; what stands around them, and blocks that are broken, is passed over.
+/// The whole blocks in a text; what is around them, and blocks that are broken, is passed over.
 ///
 /// As Go does since 1.24.8 and 1.25.2: the first end, and the last beginning before it (CVE-2025-61723).
 pub fn blocks(text: &str) -> Vec<Block> {
@@ -103,7 +103,7 @@ pub fn certificates(text: &str) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Whether a private key stands in it, in whatever encoding.
+/// Whether a private key is in it, in whatever encoding.
 pub fn holds_private_key(text: &str) -> bool {
     !private_keys(text).is_empty()
 }

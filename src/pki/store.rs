@@ -84,7 +84,7 @@ impl Folder {
         self.path.join(name)
     }
 
-    /// Fails where one of the files stands already, before anything is made for them; first finishes what an earlier run
+    /// Fails where one of the files is already, before anything is made for them; first finishes what an earlier run
     /// was cut off in.
     pub fn check(&self, names: &[&str], force: bool) -> Result<(), StoreError> {
         self.settle()?;

@@ -118,7 +118,7 @@ impl Changeover<'_> {
         let since = self.clusters.control.now();
         until(self.deadline, observer, async || {
             for pod in self.clusters.build.agent_pods(agent).await? {
-                if self.clusters.build.was_let_in(agent, &pod).await == Some(true) {
+                if self.clusters.build.was_authorized(agent, &pod).await == Some(true) {
                     return Ok(Ok(format!("pod {} logged that it is connected", visible(&pod.name))));
                 }
             }
@@ -127,7 +127,7 @@ impl Changeover<'_> {
             let connected = plane.state(self.clusters.control.now()) == State::Connected;
             Ok(match heartbeat.filter(|heartbeat| connected && *heartbeat > since) {
                 Some(heartbeat) => Ok(format!("{} heard of the agent at {heartbeat}", visible(plane.name()))),
-                None => Err("the agent is not connected again yet; the control plane tells of it once a minute".into()),
+                None => Err("the agent has not reconnected yet; the control plane reports it once a minute".into()),
             })
         })
         .await
@@ -139,7 +139,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::plan::fixtures::{BUILD, Estate, Told, deployment, leaf, pair_secret, plane_object, registration, root};
+    use crate::plan::fixtures::{
+        BUILD, Estate, Reports, deployment, leaf, pair_secret, plane_object, registration, root,
+    };
 
     /// A running pod of the agent that was started for a revision of its Secret.
     fn pod(name: &str, revision: &str, started: &str) -> Value {
@@ -164,31 +166,31 @@ mod tests {
             Changeover { clusters: at.clusters(), namespace: BUILD, plane: &plane, deadline: Some(Instant::now()) };
         let agent = changeover.agent().await.unwrap();
         let (secret, _) = changeover.pair(&agent).await.unwrap();
-        let complete = async |told: &mut Told| {
-            changeover.complete(&agent, &secret.name, told).await.err().map(|error| error.to_string())
+        let complete = async |reported: &mut Reports| {
+            changeover.complete(&agent, &secret.name, reported).await.err().map(|error| error.to_string())
         };
-        let mut told = Told::default();
-        assert!(complete(&mut told).await.unwrap().contains("0 of 1 pods run with the new certificate, 0 others"));
-        assert_eq!(told.outcomes(), [("restart", Status::Done)]);
+        let mut reported = Reports::default();
+        assert!(complete(&mut reported).await.unwrap().contains("0 of 1 pods run with the new certificate, 0 others"));
+        assert_eq!(reported.outcomes(), [("restart", Status::Done)]);
         at.build.put(pod("old", "s@0", "2020-01-01T00:00:00Z"));
         assert!(
-            complete(&mut Told::default())
+            complete(&mut Reports::default())
                 .await
                 .unwrap()
                 .contains("0 of 1 pods run with the new certificate, 1 others")
         );
         at.build.put(pod("old", &secret.revision(), "2020-01-01T00:00:00Z"));
-        let mut told = Told::default();
-        assert!(complete(&mut told).await.unwrap().contains("the agent is not connected again yet"));
-        assert_eq!(told.outcomes(), [("restart", Status::Found)]);
+        let mut reported = Reports::default();
+        assert!(complete(&mut reported).await.unwrap().contains("the agent has not reconnected yet"));
+        assert_eq!(reported.outcomes(), [("restart", Status::Found)]);
         at.build.answer(
             &format!("GET /api/v1/namespaces/{BUILD}/pods/old/log"),
             200,
             json!("connected to control plane"),
         );
-        let mut told = Told::default();
-        assert_eq!(complete(&mut told).await, None);
-        assert!(told.says("reconnect", "pod old logged that it is connected"));
+        let mut reported = Reports::default();
+        assert_eq!(complete(&mut reported).await, None);
+        assert!(reported.says("reconnect", "pod old logged that it is connected"));
     }
 
     #[tokio::test]

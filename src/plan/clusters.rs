@@ -37,11 +37,11 @@ impl<'c> Clusters<'c> {
             cluster::grant(&format!("choreoctl-{verb}"), cluster, needed.map(|(_, right)| right))
         };
         let command = clusters.iter().filter_map(grant).collect::<Vec<_>>().join("\n");
-        let told = |(side, Right { verb, resource, namespace, .. }): &(Side, Right)| {
+        let reported = |(side, Right { verb, resource, namespace, .. }): &(Side, Right)| {
             let place =
                 namespace.as_ref().map(|namespace| format!(" in the namespace {namespace}")).unwrap_or_default();
             format!("{verb} {resource}{place} of {}", self.of(*side).target().title())
         };
-        Err(Error::NoRight { rights: missing.into_iter().map(told).collect(), command })
+        Err(Error::NoRight { rights: missing.into_iter().map(reported).collect(), command })
     }
 }

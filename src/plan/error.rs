@@ -21,7 +21,7 @@ pub enum Error {
     UnderWay { staging: String },
     #[error("somebody else puts back what is in Secret {}: {}", visible(.secret), visible(.manager))]
     OtherOwner { secret: String, manager: String },
-    #[error("the plane {} would not let in an agent with the new certificate: {}", visible(.plane), visible(.why))]
+    #[error("the plane {} would not authorize an agent with the new certificate: {}", visible(.plane), visible(.why))]
     NotTrusted { plane: String, why: String },
     #[error("the old CA is still needed: {}", visible(.why))]
     StillNeeded { why: String },
@@ -33,7 +33,7 @@ pub enum Error {
     Pair { secret: String, why: String },
     #[error("cert-manager writes {} (Certificate {}), and would undo a renewal", visible(.secret), visible(.certificate))]
     CertManager { secret: String, certificate: String, command: String },
-    #[error("the CA at hand did not issue the agent's certificate in {}", visible(.secret))]
+    #[error("the CA that was provided did not issue the agent's certificate in {}", visible(.secret))]
     OtherCa { secret: String },
     #[error("no Secret in the namespace {} holds the CA of the agent's certificate with its key", visible(.namespace))]
     NoCa { namespace: String },
@@ -60,7 +60,7 @@ pub enum Error {
 impl Error {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::TimedOut { .. } => "run it again: it goes on from where it stands".into(),
+            Self::TimedOut { .. } => "run it again: it continues where it stopped".into(),
             Self::NotReconnected { command, .. } | Self::Paused { command, .. } => command.clone(),
             Self::OtherManager { .. } => {
                 "name a folder for the manifest with --out-dir, or take the field over with --force-conflicts".into()

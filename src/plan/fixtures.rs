@@ -191,9 +191,9 @@ impl Estate {
     }
 }
 
-/// What an observer was told, and how it answers.
+/// What was reported to an observer, and how it answers.
 #[derive(Default)]
-pub struct Told {
+pub struct Reports {
     pub steps: Vec<(&'static str, Status, String)>,
     pub begun: Vec<(&'static str, String)>,
     pub asked: Vec<String>,
@@ -206,18 +206,18 @@ pub struct Told {
     pub is_unfinished: bool,
 }
 
-impl Told {
+impl Reports {
     /// The steps with how they came out.
     pub fn outcomes(&self) -> Vec<(&'static str, Status)> {
         self.steps.iter().map(|(step, status, _)| (*step, *status)).collect()
     }
 
     pub fn says(&self, step: &str, words: &str) -> bool {
-        self.steps.iter().any(|(of, _, told)| *of == step && told.contains(words))
+        self.steps.iter().any(|(of, _, reported)| *of == step && reported.contains(words))
     }
 }
 
-impl Observer for Told {
+impl Observer for Reports {
     fn begin(&mut self, step: &'static str, about: &str) {
         self.begun.push((step, about.to_owned()));
     }

@@ -1,4 +1,4 @@
-//! Who is told of the steps of a plan, and the wait for what takes time.
+//! Who is reported the steps of a plan, and the wait for what takes time.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub trait Observer {
     /// A step begins: its name, and what it sees to.
     fn begin(&mut self, step: &'static str, about: &str);
 
-    /// Whether what is there is to be replaced, and by what, in words; fails where whoever was asked said no.
+    /// Whether what is there is to be replaced, and by what, in words; fails where the user declined.
     fn replaces(&mut self, what: &str, before: &str, after: &str) -> anyhow::Result<bool>;
 
     fn tell(&mut self, step: &'static str, status: Status, message: &str);
@@ -31,7 +31,7 @@ pub trait Observer {
     /// Keeps a CA with its key, unless it is only asked whether it would; whether there is a place for it.
     fn keep(&mut self, ca: &PemPair, dry_run: DryRun) -> anyhow::Result<bool>;
 
-    /// Something takes time; told again while it does.
+    /// Something takes time; repeated while it does.
     fn wait(&mut self, text: &str);
 
     /// A change of several runs is, or is no longer, unfinished.

@@ -23,11 +23,11 @@ pub struct Renewal {
     /// Where the agent is.
     pub namespace: String,
     pub plane: Plane,
-    /// Looked for beside the agent's Secret, unless given.
+    /// None: looked for next to the agent's Secret.
     pub authority: Option<Authority>,
-    /// That of the old key, unless given.
+    /// None: that of the old key.
     pub key_algorithm: Option<KeyAlgorithm>,
-    /// As long as the old one, unless given.
+    /// None: as long as the old one.
     pub valid_for: Option<Span>,
     pub dry_run: DryRun,
     pub deadline: Option<Instant>,
@@ -57,8 +57,8 @@ pub async fn renew(clusters: Clusters<'_>, renewal: &Renewal, observer: &mut dyn
     let name = &secret.name;
     match decide(&secret, &pair, authority, &build.agent_pods(&agent).await?, now)? {
         Step::Restart => {
-            let told = format!("Secret {name} was renewed, and the agent not restarted yet");
-            observer.tell("renew", Status::Found, &told);
+            let reported = format!("Secret {name} was renewed, and the agent not restarted yet");
+            observer.tell("renew", Status::Found, &reported);
         }
         Step::Renew => {
             let (data, presented, until) = renewed(renewal, &secret, &pair, authority, now)?;
@@ -71,12 +71,12 @@ pub async fn renew(clusters: Clusters<'_>, renewal: &Renewal, observer: &mut dyn
             }
             let until = day(until);
             if !dry_run.stores() {
-                let told = format!("Secret {name} would hold a certificate valid until {until} (dry run)");
-                observer.tell("renew", Status::Skipped, &told);
+                let reported = format!("Secret {name} would hold a certificate valid until {until} (dry run)");
+                observer.tell("renew", Status::Skipped, &reported);
                 return Ok(());
             }
-            let told = format!("Secret {name} holds a new certificate, valid until {until}");
-            observer.tell("renew", Status::Done, &told);
+            let reported = format!("Secret {name} holds a new certificate, valid until {until}");
+            observer.tell("renew", Status::Done, &reported);
         }
     }
     if dry_run.stores() { changeover.complete(&agent, name, observer).await } else { Ok(()) }
@@ -156,7 +156,7 @@ mod tests {
 
     use super::*;
     use crate::plan::fixtures::{
-        BUILD, Estate, Root, Told, agent, deployment, leaf, of_cert_manager, pair, pair_secret, plane_object,
+        BUILD, Estate, Reports, Root, agent, deployment, leaf, of_cert_manager, pair, pair_secret, plane_object,
         registration, root, secret, stored, written_by,
     };
 
@@ -243,14 +243,14 @@ mod tests {
         let held = || at.build.object("secrets/s").unwrap()["data"].clone();
         let before = held();
         for dry_run in [DryRun::Client, DryRun::Server] {
-            let mut told = Told::default();
-            renew(at.clusters(), &renewal(dry_run), &mut told).await.unwrap();
-            assert!(told.says("renew", "Secret builders/s would hold a certificate valid until"));
+            let mut reported = Reports::default();
+            renew(at.clusters(), &renewal(dry_run), &mut reported).await.unwrap();
+            assert!(reported.says("renew", "Secret builders/s would hold a certificate valid until"));
             assert_eq!((at.writes(), held()), (0, before.clone()));
         }
-        let mut told = Told::default();
-        renew(at.clusters(), &renewal(DryRun::None), &mut told).await.unwrap();
-        let steps: Vec<_> = told.steps.iter().map(|(step, ..)| *step).collect();
+        let mut reported = Reports::default();
+        renew(at.clusters(), &renewal(DryRun::None), &mut reported).await.unwrap();
+        let steps: Vec<_> = reported.steps.iter().map(|(step, ..)| *step).collect();
         assert_eq!(steps, ["renew", "restart", "reconnect"]);
         assert_ne!(held()["tls.crt"], before["tls.crt"]);
         assert_eq!(pair(&at.build.object("secrets/s").unwrap()).ca, old.certificate);
@@ -261,7 +261,7 @@ mod tests {
         let now = Timestamp::now();
         let old = root("old", now - jiff::SignedDuration::from_hours(72));
         let refused = async |at: &Estate, renewal: Renewal| {
-            renew(at.clusters(), &renewal, &mut Told::default()).await.unwrap_err().downcast::<Error>().unwrap()
+            renew(at.clusters(), &renewal, &mut Reports::default()).await.unwrap_err().downcast::<Error>().unwrap()
         };
         let at = estate(&old, now);
         at.build.put(secret(BUILD, "ca", &[]));

@@ -83,8 +83,8 @@ impl Restart {
             clusters.build.roll_out(agent, &self.mark, revision, self.dry_run).await?;
         }
         if !self.dry_run.stores() {
-            let told = format!("Deployment {shown} would be restarted{}", self.dry_run.suffix());
-            observer.tell("restart", Status::Skipped, &told);
+            let reported = format!("Deployment {shown} would be restarted{}", self.dry_run.suffix());
+            observer.tell("restart", Status::Skipped, &reported);
             return Ok(None);
         }
         observer.tell("restart", Status::Done, &format!("Deployment {shown} restarted"));
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
     use crate::cluster::REVISION;
     use crate::plan::fixtures::{
-        BUILD, Estate, Told, deployment, leaf, pair_secret, plane_object, registration, root, secret,
+        BUILD, Estate, Reports, deployment, leaf, pair_secret, plane_object, registration, root, secret,
     };
 
     const MARK: &str = "2026-01-01T00:00:00Z";
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_would_refuse_the_agent_after_the_restart_is_named() {
+    async fn anyone_would_refuse_the_agent_after_the_restart_is_named() {
         let now = Timestamp::now();
         let hours = |count| now - jiff::SignedDuration::from_hours(count);
         let (own, other) = (root("own", hours(9)), root("other", hours(9)));
@@ -250,16 +250,17 @@ mod tests {
         assert_eq!(objections_at(&at).await, [""; 0]);
         at.control.put(plane_object("q", "id", &old.certificate, now));
         at.build.put(pod("a", json!({}), hours(7)));
-        let told = objections_at(&at).await;
+        let reported = objections_at(&at).await;
         assert!(
-            told.len() == 1 && told[0].starts_with("plane q would refuse the certificate in secret/builders/s: "),
-            "{told:?}"
+            reported.len() == 1
+                && reported[0].starts_with("plane q would refuse the certificate in secret/builders/s: "),
+            "{reported:?}"
         );
         // The plane itself is named whatever its pods present.
         at.control.put(plane_object("p", "id", &old.certificate, now));
         at.build.put(pod("a", json!({}), hours(1)));
-        let told = objections_at(&at).await;
-        assert!(told.len() == 1 && told[0].starts_with("plane p would refuse "), "{told:?}");
+        let reported = objections_at(&at).await;
+        assert!(reported.len() == 1 && reported[0].starts_with("plane p would refuse "), "{reported:?}");
         at.build.put(secret(BUILD, "s", &[("tls.crt", &new.certificate), ("tls.key", &old.key)]));
         assert!(objections_at(&at).await[0].contains("does not belong to its certificate"));
         at.build.put(secret(BUILD, "s", &[]));
@@ -278,20 +279,22 @@ mod tests {
         let ca = root("ca", now);
         let pair = leaf("id", &ca, now);
         let at = Estate::of([plane_object("p", "id", &ca.certificate, now)], [agent(1), pair_secret("s", &pair, "")]);
-        let run = async |dry_run, told: &mut Told| {
+        let run = async |dry_run, reported: &mut Reports| {
             let restart = restart(dry_run);
             let agent = restart.check(at.clusters()).await.unwrap().agent;
-            restart.run(at.clusters(), &agent, told).await
+            restart.run(at.clusters(), &agent, reported).await
         };
         for (dry_run, asked) in [(DryRun::Client, false), (DryRun::Server, true)] {
-            let mut told = Told::default();
-            assert!(run(dry_run, &mut told).await.unwrap().is_none() && told.says("restart", "would be restarted"));
+            let mut reported = Reports::default();
+            assert!(
+                run(dry_run, &mut reported).await.unwrap().is_none() && reported.says("restart", "would be restarted")
+            );
             assert_eq!(at.build.asked().iter().any(|request| request.starts_with("PATCH")), asked);
         }
         assert_eq!(at.writes(), 0);
         // Pods of before are not waited for, whatever they present.
         at.build.put(pod("old", json!({}), now));
-        let error = run(DryRun::None, &mut Told::default()).await.err().unwrap();
+        let error = run(DryRun::None, &mut Reports::default()).await.err().unwrap();
         assert!(error.to_string().contains("0 of 1 pods run since the restart, 1 others are there"), "{error}");
         let hint = error.downcast_ref::<Error>().unwrap().hint().unwrap();
         assert!(hint.contains("choreoctl doctor"), "{hint}");
@@ -306,16 +309,16 @@ mod tests {
             200,
             json!("connected to control plane"),
         );
-        let mut told = Told::default();
-        let presented = run(DryRun::None, &mut told).await.unwrap().unwrap();
-        assert_eq!(told.outcomes(), [("restart", Status::Done), ("reconnect", Status::Done)]);
+        let mut reported = Reports::default();
+        let presented = run(DryRun::None, &mut reported).await.unwrap().unwrap();
+        assert_eq!(reported.outcomes(), [("restart", Status::Done), ("reconnect", Status::Done)]);
         assert_eq!(presented.pods, ["old"]);
         let text = presented.to_string();
         assert!(text.starts_with("1 pod presents ") && text.contains(&presented.certificate.sha256), "{text}");
 
         at.build.put(agent(0));
-        let mut told = Told::default();
-        assert!(run(DryRun::None, &mut told).await.unwrap().is_none());
-        assert!(told.says("reconnect", "scaled to zero"));
+        let mut reported = Reports::default();
+        assert!(run(DryRun::None, &mut reported).await.unwrap().is_none());
+        assert!(reported.says("reconnect", "scaled to zero"));
     }
 }

@@ -32,7 +32,7 @@ pub struct Trustees<'c> {
 /// A plane with its CA.
 pub type Trustee = (Plane, ClientCa);
 
-/// A plane as it is named here: by what tells it apart within its family.
+/// A plane as it is named here: by what distinguishes it within its family.
 pub fn name(plane: &Plane) -> String {
     plane.key().to_string()
 }
@@ -147,10 +147,10 @@ impl Trustees<'_> {
         for (name, waiting) in pending {
             until(self.deadline, observer, async || {
                 let now = self.of([&name]).await?;
-                let stands = |(plane, ca): &Trustee| {
+                let is = |(plane, ca): &Trustee| {
                     readable(plane, ca).is_ok_and(|text| wanted(&self::name(plane), &text) == text)
                 };
-                Ok(if now.iter().all(stands) { Ok(()) } else { Err(waiting.clone()) })
+                Ok(if now.iter().all(is) { Ok(()) } else { Err(waiting.clone()) })
             })
             .await?;
             observer.tell(step, Status::Done, &format!("{} {did}", visible(&name)));
@@ -206,7 +206,7 @@ impl Trustees<'_> {
     }
 }
 
-/// A plane's CA as it stands; empty where nothing is there, an error where that isn't known.
+/// A plane's CA as it is; empty where nothing is there, an error where that isn't known.
 fn readable(plane: &Plane, ca: &ClientCa) -> Result<String, Error> {
     match ca.text() {
         Ok(text) => Ok(text.to_owned()),
@@ -266,7 +266,7 @@ fn ders(ca: &Bundle) -> Vec<Vec<u8>> {
     ca.certificates().iter().map(|certificate| certificate.der.clone()).collect()
 }
 
-/// A text that holds just these certificates: as it is where it does, so that what stands around them stays.
+/// A text that holds just these certificates: as it is where it does, so that what is around them stays.
 fn holding(ca: &Bundle, ders: &[Vec<u8>]) -> String {
     if ca.ders() == ders { ca.pem().to_owned() } else { Bundle::from_iter(ders).pem().to_owned() }
 }
@@ -326,7 +326,7 @@ pub fn all_trust(planes: &[Trustee], presented: &[Vec<u8>], at: Timestamp) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::fixtures::{self, Estate, Root, Told, of_cert_manager, plane, plane_object, secret};
+    use crate::plan::fixtures::{self, Estate, Reports, Root, of_cert_manager, plane, plane_object, secret};
     use crate::plane::NamespacedName;
 
     fn now() -> Timestamp {
@@ -389,11 +389,11 @@ mod tests {
     }
 
     /// Runs `make` for the planes `p` and `gone`, so that they trust a CA beside their own.
-    async fn make(at: &Estate, force: bool, manifests: bool, new: &str, told: &mut Told) -> anyhow::Result<()> {
+    async fn make(at: &Estate, force: bool, manifests: bool, new: &str, reported: &mut Reports) -> anyhow::Result<()> {
         let deadline = Some(Instant::now());
         let trustees = Trustees { control: at.clusters().control, deadline, force, manifests };
         let names = ["gone".to_owned(), "p".to_owned()];
-        trustees.make("stage", names.iter(), &|_, text| with(text, new), "trusts the new CA", told).await
+        trustees.make("stage", names.iter(), &|_, text| with(text, new), "trusts the new CA", reported).await
     }
 
     #[tokio::test]
@@ -401,28 +401,28 @@ mod tests {
         let (old, new) = (root("old").certificate, root("new").certificate);
         let mut object = plane_object("p", "id", &old, now());
         let at = Estate::of([object.clone()], []);
-        let mut told = Told::default();
-        make(&at, false, false, &new, &mut told).await.unwrap();
-        make(&at, false, false, &new, &mut told).await.unwrap();
+        let mut reported = Reports::default();
+        make(&at, false, false, &new, &mut reported).await.unwrap();
+        make(&at, false, false, &new, &mut reported).await.unwrap();
         let gone = ("stage", Status::Skipped, "gone is gone".to_owned());
         let trusts = |status| ("stage", status, "p trusts the new CA".to_owned());
-        assert_eq!(told.steps, [gone.clone(), trusts(Status::Done), gone, trusts(Status::Found)]);
+        assert_eq!(reported.steps, [gone.clone(), trusts(Status::Done), gone, trusts(Status::Found)]);
 
         let fields = json!({"f:spec": {"f:clusterAgent": {"f:clientCA": {"f:value": {}}}}});
         object["metadata"]["managedFields"] = json!([{"manager": "argocd", "operation": "Apply", "apiVersion": "openchoreo.dev/v1alpha1", "fieldsType": "FieldsV1", "fieldsV1": fields}]);
         let at = Estate::of([object], []);
-        let refused = make(&at, false, false, &new, &mut Told::default()).await.unwrap_err();
+        let refused = make(&at, false, false, &new, &mut Reports::default()).await.unwrap_err();
         assert_eq!(refused.to_string(), "clientCA.value of p belongs to argocd");
-        let mut told = Told::default();
-        let waiting = make(&at, false, true, &new, &mut told).await.unwrap_err();
+        let mut reported = Reports::default();
+        let waiting = make(&at, false, true, &new, &mut reported).await.unwrap_err();
         let expected = "argocd owns clientCA.value of p: out/stage-p.yaml is to be applied by it";
         assert!(waiting.to_string().ends_with(expected), "{waiting}");
-        let (name, text) = &told.manifests[0];
+        let (name, text) = &reported.manifests[0];
         assert!(name == "stage-p.yaml" && text.contains("kind: ClusterBuildPlane") && text.contains("planeID: id"));
         assert_eq!(at.writes(), 0);
-        let mut told = Told::default();
-        make(&at, true, false, &new, &mut told).await.unwrap();
-        assert!(told.says("stage", "p trusts the new CA; argocd owns it: change its source, too"));
+        let mut reported = Reports::default();
+        make(&at, true, false, &new, &mut reported).await.unwrap();
+        assert!(reported.says("stage", "p trusts the new CA; argocd owns it: change its source, too"));
     }
 
     #[tokio::test]

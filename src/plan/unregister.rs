@@ -1,6 +1,6 @@
 //! The reverse of a registration: what of a plane is removed from both clusters, and what stays as others use it.
 //!
-//! The plane goes after what is beside its agent, as it tells the planeID; its CA goes after the plane, as a plane whose CA
+//! The plane goes after what is beside its agent, as it names the planeID; its CA goes after the plane, as a plane whose CA
 //! is missing disconnects the agents of its whole planeID (release v0.17).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -103,7 +103,7 @@ pub async fn inventory(clusters: Clusters<'_>, plan: &Unregister) -> anyhow::Res
     let look = Look { clusters, plan, plane_id: &plane_id, others: &others, is_one };
     let (mut items, releases) = look.beside_the_agent().await?;
     if items.iter().all(|item| item.step != "agent-secret" && item.step != "helm") && plane.is_none() {
-        // Nothing tells that what is left there is this plane's.
+        // Nothing shows that what is left there is this plane's.
         items.clear();
     }
     if let Some(plane) = &plane {
@@ -463,7 +463,8 @@ mod tests {
 
     use super::*;
     use crate::plan::fixtures::{
-        BUILD, CONTROL, Estate, Told, config_map, deployment, leaf, namespace, pair_secret, plane_object, root, secret,
+        BUILD, CONTROL, Estate, Reports, config_map, deployment, leaf, namespace, pair_secret, plane_object, root,
+        secret,
     };
 
     fn plan() -> Unregister {
@@ -523,8 +524,8 @@ mod tests {
 
     async fn stays(at: &Estate, plan: &Unregister) -> Vec<String> {
         let inventory = inventory(at.clusters(), plan).await.unwrap();
-        let told = |item: &Item| format!("{}: {}", item.title, item.stays.as_deref().unwrap_or_default());
-        inventory.of(true).map(told).collect()
+        let reported = |item: &Item| format!("{}: {}", item.title, item.stays.as_deref().unwrap_or_default());
+        inventory.of(true).map(reported).collect()
     }
 
     #[tokio::test]
@@ -535,16 +536,16 @@ mod tests {
         other["kind"] = "ClusterDataPlane".into();
         at.control.put(other);
         for dry_run in [DryRun::Client, DryRun::Server] {
-            let mut told = Told::default();
-            remove(at.clusters(), &Unregister { dry_run, ..plan() }, &mut told).await.unwrap();
-            assert!(told.steps.iter().all(|(_, status, _)| *status == Status::Done), "{:?}", told.steps);
+            let mut reported = Reports::default();
+            remove(at.clusters(), &Unregister { dry_run, ..plan() }, &mut reported).await.unwrap();
+            assert!(reported.steps.iter().all(|(_, status, _)| *status == Status::Done), "{:?}", reported.steps);
             assert_eq!(left(&at).len(), 6, "{dry_run:?}");
         }
-        let mut told = Told::default();
-        remove(at.clusters(), &plan(), &mut told).await.unwrap();
+        let mut reported = Reports::default();
+        remove(at.clusters(), &plan(), &mut reported).await.unwrap();
         assert_eq!(left(&at), [""; 0]);
-        assert!(told.says("agent-secret", "Secret builders/id-agent-ca deleted"), "{:?}", told.steps);
-        let error = remove(at.clusters(), &plan(), &mut told).await.unwrap_err();
+        assert!(reported.says("agent-secret", "Secret builders/id-agent-ca deleted"), "{:?}", reported.steps);
+        let error = remove(at.clusters(), &plan(), &mut reported).await.unwrap_err();
         assert!(error.downcast_ref::<cluster::Error>().is_some_and(cluster::Error::is_not_found), "{error}");
     }
 
@@ -561,13 +562,13 @@ mod tests {
                 let group =
                     if object["kind"] == "ClusterBuildPlane" { "apis/openchoreo.dev/v1alpha1" } else { "api/v1" };
                 fake.forbid(&format!("DELETE /{group}/{}{end}", space.unwrap_or_default()));
-                remove(at.clusters(), &plan(), &mut Told::default()).await.unwrap_err();
+                remove(at.clusters(), &plan(), &mut Reports::default()).await.unwrap_err();
                 let expected: Vec<_> = all[number..].iter().map(|(end, _)| *end).collect();
                 assert_eq!(left(&at), expected, "before {end}");
             }
             // As the next run finds it.
             let at = estate(&all[number..]);
-            remove(at.clusters(), &plan(), &mut Told::default()).await.unwrap();
+            remove(at.clusters(), &plan(), &mut Reports::default()).await.unwrap();
             assert_eq!(left(&at), [""; 0], "after {end}");
         }
     }
@@ -591,14 +592,14 @@ mod tests {
         let reference = json!({"namespace": CONTROL, "name": "p-client-ca", "key": "ca.crt"});
         sharer["spec"]["clusterAgent"]["clientCA"] = json!({"secretRef": reference});
         at.control.put(sharer);
-        let told = stays(&at, &plan()).await;
+        let reported = stays(&at, &plan()).await;
         let expected = [
             "Secret builders/cluster-agent-own-tls: the agent other presents it",
             "Secret builders/id-agent-ca: ClusterBuildPlane sharer trusts it",
             "Namespace builders: it has Secret cluster-agent-own-tls, Secret id-agent-ca, Deployment other",
             "Secret control/p-client-ca: ClusterBuildPlane sharer has its CA there",
         ];
-        assert_eq!(told, expected);
+        assert_eq!(reported, expected);
         // A namespace that others created, a CA that is kept, and what cert-manager would write again.
         let mut more = all.clone();
         more[3].1 = namespace(BUILD);
@@ -609,16 +610,20 @@ mod tests {
         let at = estate(&more);
         at.build.put(issuer);
         at.build.put(certificate);
-        let told = stays(&at, &plan()).await;
+        let reported = stays(&at, &plan()).await;
         let written = "cert-manager writes it for Certificate c, which is still there";
         let expected = [
             format!("Secret builders/cluster-agent-own-tls: {written}"),
             "Secret builders/id-agent-ca: Issuer i signs with it".into(),
             "Namespace builders: choreoctl did not create it".into(),
         ];
-        assert_eq!(told, expected);
-        let told = stays(&estate(&all), &Unregister { keep_ca: true, ..plan() }).await;
-        assert_eq!(told.iter().filter(|told| told.ends_with(": --keep-ca keeps it")).count(), 2, "{told:?}");
+        assert_eq!(reported, expected);
+        let reported = stays(&estate(&all), &Unregister { keep_ca: true, ..plan() }).await;
+        assert_eq!(
+            reported.iter().filter(|reported| reported.ends_with(": --keep-ca keeps it")).count(),
+            2,
+            "{reported:?}"
+        );
     }
 
     #[tokio::test]
@@ -630,9 +635,12 @@ mod tests {
         at.build.put(deployment(BUILD, "agent", "id", "cluster-agent-own-tls"));
         let helm = inventory(at.clusters(), &plan()).await.unwrap();
         assert_eq!(helm.releases, ["release"]);
-        let told = stays(&at, &Unregister { helm: false, ..plan() }).await;
-        assert!(told.contains(&"Helm release builders/release: Helm has to uninstall it".to_owned()), "{told:?}");
-        assert!(told.contains(&"ConfigMap builders/cluster-gateway-ca: Helm release release has it".to_owned()));
+        let reported = stays(&at, &Unregister { helm: false, ..plan() }).await;
+        assert!(
+            reported.contains(&"Helm release builders/release: Helm has to uninstall it".to_owned()),
+            "{reported:?}"
+        );
+        assert!(reported.contains(&"ConfigMap builders/cluster-gateway-ca: Helm release release has it".to_owned()));
         // An uninstallation that was cut off.
         let at = estate(&registered());
         let mut record = secret(BUILD, "sh.helm.release.v1.openchoreo-build-plane.v1", &[]);
@@ -645,8 +653,11 @@ mod tests {
         let mut agent = deployment(BUILD, "agent", "id", "s");
         agent["metadata"]["labels"].as_object_mut().unwrap().remove("app.kubernetes.io/instance");
         at.build.put(agent);
-        let told = stays(&at, &plan()).await;
-        assert!(told[0].contains("remove it with `kubectl delete deployment agent --namespace builders"), "{told:?}");
+        let reported = stays(&at, &plan()).await;
+        assert!(
+            reported[0].contains("remove it with `kubectl delete deployment agent --namespace builders"),
+            "{reported:?}"
+        );
     }
 
     #[tokio::test]

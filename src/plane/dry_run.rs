@@ -24,7 +24,7 @@ impl DryRun {
         self == Self::None
     }
 
-    /// What is put behind a line that tells what was done.
+    /// What is put behind a line that says what was done.
     pub fn suffix(self) -> &'static str {
         match self {
             Self::None => "",

@@ -16,7 +16,7 @@ pub enum Goal {
 }
 
 impl Goal {
-    /// Whether it holds; `state` is none where the plane doesn't exist. Whether a plane is trusted is not told by its
+    /// Whether it holds; `state` is none where the plane doesn't exist. Whether a plane is trusted is not reported by its
     /// state.
     pub fn holds(self, state: Option<State>) -> bool {
         match (self, state) {

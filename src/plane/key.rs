@@ -52,7 +52,7 @@ impl PlaneKey {
         format!("choreoctl migrate {}", self.kind_words())
     }
 
-    /// Returns `TYPE/NAME`, or `TYPE/NAMESPACE/NAME`, with the short word of the kind: planes of several kinds are told apart.
+    /// Returns `TYPE/NAME`, or `TYPE/NAMESPACE/NAME`, with the short word of the kind: planes of several kinds are distinguished.
     pub fn with_word(&self) -> String {
         format!("{}/{self}", self.kind.word())
     }
@@ -74,7 +74,7 @@ impl PlaneKey {
     }
 }
 
-/// As `NAME`, or `NAMESPACE/NAME`; the kind is told by what stands around it.
+/// As `NAME`, or `NAMESPACE/NAME`; the kind is clear from what is around it.
 impl fmt::Display for PlaneKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.namespace {

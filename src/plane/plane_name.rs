@@ -15,7 +15,7 @@ const ANY: &str = "plane";
 /// A plane's name, as `NAME` or `TYPE/NAME`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PlaneName {
-    /// None where no word tells.
+    /// None where no word says.
     pub kind: Option<&'static Kind>,
     /// Whether a plane of any kind is meant, as the word for all kinds says.
     pub is_any: bool,

@@ -239,8 +239,8 @@ mod tests {
             assert_eq!((plane.name(), plane.plane_id()), ("a", "a"), "{path}");
             let now = "2026-01-02T00:00:05Z".parse().unwrap();
             assert_eq!(plane.state(now), State::Connected, "{path}");
-            let told = plane.unreadable[0].warning(plane.name());
-            assert!(told.starts_with(&format!("plane a: {path} is not a")), "{told}");
+            let reported = plane.unreadable[0].warning(plane.name());
+            assert!(reported.starts_with(&format!("plane a: {path} is not a")), "{reported}");
         }
     }
 

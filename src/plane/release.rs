@@ -13,7 +13,7 @@ pub enum Release {
 impl Release {
     pub const ALL: [Self; 2] = [Self::V0, Self::V1];
 
-    /// Returns the last release that it stands for, as `v1.2`.
+    /// Returns the last release of the family, as `v1.2`.
     pub fn name(self) -> &'static str {
         match self {
             Self::V0 => "v0.17",
@@ -21,7 +21,7 @@ impl Release {
         }
     }
 
-    /// Returns all releases that it stands for, in words.
+    /// Returns all releases of the family, in words.
     pub fn span(self) -> &'static str {
         match self {
             Self::V0 => "v0.15 to v0.17",

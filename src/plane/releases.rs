@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crd_tells_what_it_serves() {
+    fn a_crd_says_what_it_serves() {
         let crd = |kind: &Kind, release| -> Value { serde_yaml::from_str(&kind.crd(release).unwrap()).unwrap() };
         for kind in KINDS {
             for release in kind.family.releases {

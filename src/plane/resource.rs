@@ -196,7 +196,7 @@ impl Plane {
         }
     }
 
-    /// Without who wrote which field, which is most of what a listed plane holds, unless that tells what became of its CA.
+    /// Without who wrote which field, which is most of what a listed plane holds, unless that says what became of its CA.
     pub fn without_history(mut self) -> Self {
         if self.pruned_secret().is_none() {
             self.metadata.managed_fields = None;
@@ -286,7 +286,7 @@ impl Plane {
         Value::Object(object)
     }
 
-    /// Every time that the object holds; what is newest tells when a dump was made.
+    /// Every time that the object holds; what is newest says when a dump was made.
     pub fn times(&self) -> impl Iterator<Item = Timestamp> {
         let meta = &self.metadata;
         let managed = meta.managed_fields.iter().flatten().filter_map(|entry| entry.time.as_ref());

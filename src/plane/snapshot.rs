@@ -1,4 +1,4 @@
-//! Planes and what stands around them, from a cluster or from files, and the moment that they are true for.
+//! Planes and what is around them, from a cluster or from files, and the moment that they are true for.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;

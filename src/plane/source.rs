@@ -69,7 +69,7 @@ impl FromStr for Source {
     }
 }
 
-/// Whether a word is a kind's in the singular and in lower case: what else stands before a `/` is more likely a folder.
+/// Whether a word is a kind's in the singular and in lower case: what else is before a `/` is more likely a folder.
 fn names_one_plane(word: &str) -> bool {
     !word.ends_with('s')
         && !word.contains(|c: char| c.is_ascii_uppercase())
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sources_are_told_apart() {
+    fn sources_are_distinguished() {
         for text in [
             "ca.crt",
             "./secret/x",

@@ -25,7 +25,7 @@ impl Span {
         Duration::from_secs(self.0)
     }
 
-    /// The instant this long after `time`, or the last one that can be told.
+    /// The instant this long after `time`, or the last one that can be represented.
     pub fn after(self, time: Timestamp) -> Timestamp {
         let seconds = i64::try_from(self.0).unwrap_or(i64::MAX);
         time.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::resource::{AgentConnection, Plane};
 
-/// How a plane's connection stands. The order is from the worst to the best.
+/// The state of a plane's connection. The order is from the worst to the best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
     /// `connected: true`, with a heartbeat over 180 s old or none: the reporting path is broken.
@@ -65,7 +65,7 @@ impl State {
             .find(|change| *change > now)
     }
 
-    /// When the present state began, where the status tells.
+    /// When the present state began, where the status says.
     pub fn since(connection: &AgentConnection, now: Timestamp) -> Option<Timestamp> {
         match Self::of(Some(connection), false, now) {
             Self::Connected => connection.last_connected_time,
@@ -152,7 +152,7 @@ impl Plane {
         State::next_change(self.connection()?, now)
     }
 
-    /// When the present state began, as far as the status tells.
+    /// When the present state began, as far as the status says.
     pub fn since(&self, now: Timestamp) -> Option<Timestamp> {
         let deleted = self.metadata.deletion_timestamp.as_ref().map(|time| time.0);
         deleted.or_else(|| State::since(self.connection()?, now))
@@ -211,7 +211,7 @@ mod tests {
     }
 
     proptest! {
-        /// Up to the foretold instant the state stays, and at it the state is another one that began just then.
+        /// Up to the predicted instant the state stays, and at it the state is another one that began just then.
         #[test]
         fn the_next_change_is_when_the_state_changes(age in -500_i64..500, nanos in 0_i32..1_000_000_000) {
             let connection = connected(Some(-age));

@@ -113,7 +113,7 @@ mod tests {
     use jiff::SignedDuration;
 
     #[test]
-    fn certificates_are_told_in_a_table_and_as_json() {
+    fn certificates_are_reported_in_a_table_and_as_json() {
         let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
         let later = |days: i64| now + SignedDuration::from_hours(24 * days);
         let pair = pki::ca("CA", pki::KeyAlgorithm::EcdsaP256, Span::from_seconds(100 * 86_400), now).unwrap();

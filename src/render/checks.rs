@@ -189,7 +189,7 @@ mod tests {
     fn diagnosed(name: &str, outcomes: &[(&str, Status, &str, Option<&str>)]) -> Diagnosed {
         let checked = outcomes.iter().map(|(id, status, message, hint)| Checked {
             check: CHECKS.iter().find(|check| check.id == *id).unwrap(),
-            outcome: Outcome::told(*status, message, *hint),
+            outcome: Outcome::reported(*status, message, *hint),
         });
         let key = PlaneKey { name: name.into(), ..PlaneKey::default() };
         Diagnosed { key, checked: checked.collect() }
@@ -252,7 +252,7 @@ well  healthy      -           0         -
 
     #[test]
     fn healthy_is_said_only_of_what_was_checked() {
-        let told = |outcomes: &[(&str, Status)], left_out: &[Unchecked]| {
+        let reported = |outcomes: &[(&str, Status)], left_out: &[Unchecked]| {
             let outcomes: Vec<_> = outcomes.iter().map(|(id, status)| (*id, *status, "", None)).collect();
             let mut plane = diagnosed("p", &outcomes);
             for (one, why) in plane.checked.iter_mut().zip(left_out) {
@@ -261,17 +261,20 @@ well  healthy      -           0         -
             crate::render::plain(&sentence(&plane.checked))
         };
         let (pass, warn, fail, skip) = (Status::Pass, Status::Warn, Status::Fail, Status::Skip);
-        assert_eq!(told(&[("crd", pass)], &[]), "healthy");
-        assert_eq!(told(&[("crd", pass), ("rights", warn), ("ca-shared", warn)], &[]), "healthy, 2 warnings");
+        assert_eq!(reported(&[("crd", pass)], &[]), "healthy");
+        assert_eq!(reported(&[("crd", pass), ("rights", warn), ("ca-shared", warn)], &[]), "healthy, 2 warnings");
         assert_eq!(
-            told(&[("agent-exists", skip), ("agent-tls", skip), ("rights", warn)], &[Unchecked::AgentCluster; 2]),
+            reported(&[("agent-exists", skip), ("agent-tls", skip), ("rights", warn)], &[Unchecked::AgentCluster; 2]),
             "healthy as far as checked, 1 warning: the agent's cluster was not given"
         );
         assert_eq!(
-            told(&[("gateway-answer", skip), ("agent-exists", skip)], &[Unchecked::Gateway, Unchecked::AgentCluster]),
+            reported(
+                &[("gateway-answer", skip), ("agent-exists", skip)],
+                &[Unchecked::Gateway, Unchecked::AgentCluster]
+            ),
             "healthy as far as checked: the agent's cluster was not given; the gateway was not contacted"
         );
-        assert_eq!(told(&[("agent-exists", skip), ("crd", fail)], &[Unchecked::AgentCluster]), "not healthy");
+        assert_eq!(reported(&[("agent-exists", skip), ("crd", fail)], &[Unchecked::AgentCluster]), "not healthy");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::columns;
 use crate::text::visible;
 
-/// Stands for a field that the object lacks.
+/// Represents a field that the object lacks.
 pub const MISSING: &str = "<none>";
 
 /// Columns, each with its title and the path of its field.

@@ -299,9 +299,9 @@ mod tests {
             let row = plain(&table(&[Row::new(plane.clone(), None)], false, Identity::default(), now()));
             let since = row.split_whitespace().nth(5).unwrap();
             let page = plain(&connection(plane, now()));
-            let told = page.split_once(" for ").or_else(|| page.split_once(" since ")).map(|(_, rest)| rest);
-            let told = told.map_or("-", |rest| rest.split([',', ' ', ':']).next().unwrap());
-            assert_eq!(told, since, "{row}{page}");
+            let reported = page.split_once(" for ").or_else(|| page.split_once(" since ")).map(|(_, rest)| rest);
+            let reported = reported.map_or("-", |rest| rest.split([',', ' ', ':']).next().unwrap());
+            assert_eq!(reported, since, "{row}{page}");
         }
     }
 

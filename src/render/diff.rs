@@ -67,7 +67,7 @@ mod tests {
     use crate::render::plain;
 
     #[test]
-    fn only_differences_are_told() {
+    fn only_differences_are_reported() {
         let key = rcgen::KeyPair::generate().unwrap();
         for secret in [
             key.serialize_pem(),

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_told_in_three_ways() {
+    fn dates_are_reported_in_three_ways() {
         let at: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
         let date = |text: &str, reason| Break { date: text.parse().unwrap(), reason, message: "it ends".into() };
         let breaks = vec![

@@ -54,9 +54,9 @@ pub fn json(files: &[Migrated<'_>]) -> Value {
             .map(|Left { line, message, help }| json!({"line": line, "message": redacted(message), "help": help}));
         json!({"file": file, "changes": carried.changes, "left": left.collect::<Vec<_>>()})
     };
-    let told = files.iter().filter(|(_, carried)| carried.after.is_some() || !carried.left.is_empty());
-    let told: Vec<_> = told.map(file).collect();
-    json!({"read": files.len(), "changed": changed, "changes": changes, "left": left, "files": told})
+    let reported = files.iter().filter(|(_, carried)| carried.after.is_some() || !carried.left.is_empty());
+    let reported: Vec<_> = reported.map(file).collect();
+    json!({"read": files.len(), "changed": changed, "changes": changes, "left": left, "files": reported})
 }
 
 /// Something that breaks, and what helps.

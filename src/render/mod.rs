@@ -28,7 +28,7 @@ use crate::text::visible;
 /// Widest text of a table's cell, in columns.
 const CELL: usize = 80;
 
-/// What stands where nothing is known.
+/// What is where nothing is known.
 pub const NONE: &str = "-";
 
 /// A view's JSON without the private keys that somebody put where none belongs.

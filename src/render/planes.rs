@@ -249,11 +249,11 @@ fn expires(ca: &ClientCa, now: Timestamp) -> String {
     }
 }
 
-/// The ids of what is wrong with the CA, but for what its expiry tells.
+/// The ids of what is wrong with the CA, but for what its expiry says.
 fn remarks(wide: &Wide, now: Timestamp) -> String {
-    let told = [DefectKind::PinnedLeaf, DefectKind::SameName, DefectKind::WeakKey];
+    let reported = [DefectKind::PinnedLeaf, DefectKind::SameName, DefectKind::WeakKey];
     let defects = wide.ca.defects(now, SOON);
-    let kinds = told.into_iter().filter(|kind| defects.iter().any(|defect| defect.kind == *kind));
+    let kinds = reported.into_iter().filter(|kind| defects.iter().any(|defect| defect.kind == *kind));
     let mut remarks: Vec<_> = kinds.map(DefectKind::id).collect();
     remarks.extend(wide.rotating.then_some("rotation-unfinished"));
     if remarks.is_empty() { NONE.to_owned() } else { paint::warning(&remarks.join(",")) }
@@ -450,7 +450,7 @@ shared  shared-id  Connected       2       12s        3d4h   9d
     }
 
     #[test]
-    fn the_wide_table_tells_what_could_not_be_read() {
+    fn the_wide_table_says_what_could_not_be_read() {
         for (cause, word) in [(Cause::Forbidden, "forbidden"), (Cause::Missing, "missing")] {
             let problem = Unavailable::new(cause, "");
             let ca = ClientCa::new("secret/a/b:ca.crt".into(), Err(problem));

@@ -166,7 +166,7 @@ mod tests {
     const TEXT: &str = "apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\nmetadata: {name: a}\nspec: {planeId: a}\n---\nkind: ConfigMap\n";
 
     #[test]
-    fn sums_are_told_in_a_line() {
+    fn sums_are_reported_in_a_line() {
         let mut tally = Tally::default();
         assert_eq!(summary(&tally), "0 files, 0 planes: no findings");
         tally.add(&judge(&parse("f".into(), TEXT.into())));

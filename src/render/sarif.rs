@@ -37,7 +37,7 @@ fn descriptor(rule: &Rule) -> Value {
     })
 }
 
-/// One finding as a result, with what would mend it.
+/// One finding as a result, with what would fix it.
 pub fn result(manifest: Option<&Manifest>, finding: &Finding) -> Value {
     let message = match &finding.help {
         Some(help) => format!("{}; {help}", finding.message),

@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn what_needs_attention_comes_first_and_what_is_well_is_counted() {
-        let failed = |text: &str| Some(Outcome::told(Status::Fail, text, Some("choreoctl certs rotate a")));
+        let failed = |text: &str| Some(Outcome::reported(Status::Fail, text, Some("choreoctl certs rotate a")));
         let fleet = Fleet {
             members: vec![
                 member("well", State::Connected, None, &["2026-02-01T00:00:00Z", "2027-01-01T00:00:00Z"]),

@@ -94,12 +94,12 @@ TIME                  CLUSTER  MARK         OBJECT               CHANGE         
 
     #[test]
     fn the_json_has_what_the_help_says() {
-        let told = json(&timeline());
+        let reported = json(&timeline());
         assert_eq!(
-            (&told["name"], &told["state"], &told["lost"]),
+            (&reported["name"], &reported["state"], &reported["lost"]),
             (&json!("p"), &json!("Disconnected"), &json!("2026-11-22T12:00:00Z"))
         );
-        let entries = told["entries"].as_array().unwrap();
+        let entries = reported["entries"].as_array().unwrap();
         assert_eq!(entries[2]["lastBeforeLoss"], true);
         let expected = json!({
             "time": null, "cluster": "plane", "object": "Secret n/tls", "type": "missing",

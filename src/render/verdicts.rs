@@ -20,7 +20,7 @@ pub enum Judge {
     Kind(&'static Kind),
 }
 
-/// The verdict for one plane, or what stands in for it.
+/// The verdict for one plane, or what replaces it.
 pub struct PlaneVerdict {
     pub by: Judge,
     pub verdict: Verdict,
@@ -46,7 +46,7 @@ pub fn text(verdicts: &[PlaneVerdict], at: Timestamp) -> String {
             Judge::Plane(plane) => visible(&plane.to_string()).into_owned(),
             Judge::Kind(kind) => format!("{}s", kind.kind),
         };
-        let told = match &one.verdict {
+        let reported = match &one.verdict {
             Verdict::Authorized { until: Some(until) } => {
                 let left = age(*until, at);
                 format!("{} until {until} ({left})", paint::good("authorized"))
@@ -55,7 +55,7 @@ pub fn text(verdicts: &[PlaneVerdict], at: Timestamp) -> String {
             Verdict::Refused(refusal) => format!("{}: {}", paint::bad("refused"), visible(&refusal.message)),
             Verdict::Unknown(why) => format!("{}: {}", paint::warning("unknown"), visible(why)),
         };
-        format!("{name}: {told}\n")
+        format!("{name}: {reported}\n")
     };
     verdicts.iter().map(line).collect()
 }

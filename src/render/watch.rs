@@ -1,4 +1,4 @@
-//! What a watch tells, as lines and as JSON.
+//! What a watch says, as lines and as JSON.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -48,7 +48,7 @@ fn seconds(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// `2026-11-22T12:01:22Z shared-buildplane Connected -> Late agents=2 heartbeat=121s`; nothing for what only JSON tells.
+/// `2026-11-22T12:01:22Z shared-buildplane Connected -> Late agents=2 heartbeat=121s`; nothing for what only JSON says.
 pub fn line(change: &Change, with_kind: bool) -> Option<String> {
     let time = seconds(change.time);
     let Some(plane) = &change.plane else {

@@ -1,6 +1,6 @@
 //! The CEL rules of one node of a schema (`x-kubernetes-validations`), evaluated by kube-cel.
 //!
-//! What can't be evaluated here is told as such and is no verdict: the API server may know more.
+//! What can't be evaluated here is reported as such and is no verdict: the API server may know more.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -65,8 +65,8 @@ impl Rules {
         let is_doubted = |rule: &str| doubted.iter().any(|(doubted, _)| *doubted == rule);
         let mut outcomes = Vec::new();
         if let Err(errors) = CEL.validate_compiled(compiled, value, None) {
-            let told = errors.as_slice().iter().filter(|error| !is_doubted(&error.rule));
-            outcomes.extend(told.map(|error| Outcome {
+            let reported = errors.as_slice().iter().filter(|error| !is_doubted(&error.rule));
+            outcomes.extend(reported.map(|error| Outcome {
                 fails: error.kind == ErrorKind::ValidationFailure,
                 message: error.message.clone(),
                 path: error.field_path.clone(),
@@ -183,17 +183,17 @@ mod tests {
         );
         rules.judge(&json!({"type": "object", "properties": {"a": {"type": "integer"}, "t": {"type": "string"}}}));
         let outcomes = Outcomes::default();
-        let told = |value: Json| {
+        let reported = |value: Json| {
             let found = rules.outcomes(&value, &outcomes);
             found.iter().map(|o| (o.fails, o.path.clone(), o.message.clone())).collect::<Vec<_>>()
         };
-        assert_eq!(told(json!({"a": 1}))[0], (true, ".a".into(), "a is too small".into()));
-        assert_eq!(told(json!({"a": 10}))[0], (true, String::new(), "a is 10".into()));
+        assert_eq!(reported(json!({"a": 1}))[0], (true, ".a".into(), "a is too small".into()));
+        assert_eq!(reported(json!({"a": 10}))[0], (true, String::new(), "a is 10".into()));
         for _ in 0..2 {
             // What can't be compiled, and what may be answered otherwise.
-            assert_eq!(told(json!({"a": 2})).iter().map(|told| told.0).collect::<Vec<_>>(), [false, false]);
-            assert!(told(json!({"a": 2, "t": "abc"}))[0].0);
-            assert!(told(json!({"a": 2, "t": "äöü"})).iter().all(|told| !told.0));
+            assert_eq!(reported(json!({"a": 2})).iter().map(|reported| reported.0).collect::<Vec<_>>(), [false, false]);
+            assert!(reported(json!({"a": 2, "t": "abc"}))[0].0);
+            assert!(reported(json!({"a": 2, "t": "äöü"})).iter().all(|reported| !reported.0));
         }
     }
 

@@ -61,7 +61,7 @@ impl Resource {
     }
 }
 
-/// Where in a schema a keyword stands.
+/// Where in a schema a keyword is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Level {
     Root,
@@ -210,7 +210,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// What can be told only once all keywords are there.
+    /// What can be known only once all keywords are there.
     fn complete(&self, mut schema: Schema, node: &Node, level: Level) -> Read<Schema> {
         let whole = |bound: Option<f64>| bound.is_none_or(|bound| bound.fract() == 0.0);
         if schema.kind == Type::Integer

@@ -54,7 +54,7 @@ pub struct Finding {
     /// A few words beside the underlined text.
     pub label: String,
     pub help: Option<String>,
-    /// What would mend it without a doubt.
+    /// What would fix it without a doubt.
     pub fix: Option<Fix>,
 }
 
@@ -199,17 +199,17 @@ impl Found {
         }
     }
 
-    /// Lets later judges add what no earlier one has told of the same field or one around it.
+    /// Lets later judges add what no earlier one has reported for the same field or one around it.
     pub fn later(&mut self, judge: impl FnOnce(&mut Self)) {
         let mut later = Self::new(self.document);
         judge(&mut later);
-        let told = |path: &str| {
+        let reported = |path: &str| {
             self.findings.iter().take(MANY).any(|known| {
                 known.rule.severity == Severity::Error
                     && (below(path, &known.path) || (path == CLIENT_CA && below(&known.path, path)))
             })
         };
-        later.findings.retain(|finding| !told(&finding.path));
+        later.findings.retain(|finding| !reported(&finding.path));
         for finding in &later.findings {
             *self.count(finding.rule.severity) += 1;
         }
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_is_told_once() {
+    fn a_fault_is_reported_once() {
         // Each of these has one reason, which two judges could give.
         for spec in [
             "{planeID: a, clusterAgent: {clientCA: {Value: x}}}",

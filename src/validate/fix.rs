@@ -1,4 +1,4 @@
-//! What mends a finding without a doubt, as edits of the text that leave its comments and layout alone.
+//! What fixes a finding without a doubt, as edits of the text that leave its comments and layout alone.
 
 use std::ops::Range;
 
@@ -36,7 +36,7 @@ impl Fix {
     pub fn edit(&self, text: &str) -> Option<Edit> {
         match self {
             Self::Rename { word, from, name } => {
-                // A merge stands for the keys that it brings, an alias for what is elsewhere, and what has an anchor may be
+                // A merge represents the keys that it brings, an alias for what is elsewhere, and what has an anchor may be
                 // meant elsewhere, too. An anchor in a line above a key is that of its mapping.
                 let is_key = text[word.end..].trim_start().starts_with(':');
                 let before = if is_key { indent(text, word.start).0 } else { &text[..word.start] };
@@ -57,7 +57,7 @@ impl Fix {
                     return Some(Edit { range: at, text });
                 }
                 let (indent, alone) = indent(text, before.start);
-                // Behind a `- ` or a `? `, and where an anchor stands before it, the next line must be as far in.
+                // Behind a `- ` or a `? `, and where an anchor is before it, the next line must be as far in.
                 let spaces = if alone { indent.to_owned() } else { " ".repeat(indent.chars().count()) };
                 Some(Edit { range: at, text: format!("{key}: {value}{}{spaces}", line_end(text, before.start)) })
             }
@@ -113,7 +113,7 @@ impl Fix {
     }
 }
 
-/// A field in front of the others of a mapping, if all on the way to it stands where it is written, and nothing but
+/// A field in front of the others of a mapping, if all on the way to it is where it is written, and nothing but
 /// the mapping's own text would change.
 pub(super) fn insertion(root: &Node, way: &[&Node], key: &str, value: &str) -> Option<Fix> {
     let last = way.last()?;
@@ -127,7 +127,7 @@ pub(super) fn insertion(root: &Node, way: &[&Node], key: &str, value: &str) -> O
     })
 }
 
-/// Whether each node stands inside the one above it, and none comes through an alias.
+/// Whether each node is inside the one above it, and none comes through an alias.
 pub(super) fn is_written_here(root: &Node, way: &[&Node]) -> bool {
     let mut above = root;
     way.iter().all(|node| {
@@ -164,7 +164,7 @@ fn flow(text: &str, collection: &Range<usize>) -> bool {
     text[collection.clone()].starts_with(['{', '['])
 }
 
-/// What stands before a place in its line, and whether that is white space only.
+/// What is before a place in its line, and whether that is white space only.
 fn indent(text: &str, at: usize) -> (&str, bool) {
     let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
     let before = &text[start..at];
@@ -187,7 +187,7 @@ mod tests {
     use crate::validate::validator::judge;
 
     #[test]
-    fn what_is_mended_has_no_findings_and_keeps_its_layout() {
+    fn what_is_fixed_has_no_findings_and_keeps_its_layout() {
         let base64 = pems().remove(0).1;
         let cases = [
             (
@@ -227,10 +227,10 @@ mod tests {
                 let judgement = reference().judge(&parse("f".into(), text.clone()));
                 let edits: Vec<_> = judgement.findings.iter().filter_map(|f| f.fix.as_ref()?.edit(&text)).collect();
                 assert_eq!(edits.len(), 1, "{text}");
-                let mended = applied(&text, edits);
-                assert_eq!(found(&mended), [], "{mended}");
-                assert!(mended.replace("\r\n", "\n").contains(expected), "{mended}");
-                assert_eq!(mended.contains("\r\n"), line_end == "\r\n");
+                let fixed = applied(&text, edits);
+                assert_eq!(found(&fixed), [], "{fixed}");
+                assert!(fixed.replace("\r\n", "\n").contains(expected), "{fixed}");
+                assert_eq!(fixed.contains("\r\n"), line_end == "\r\n");
             }
         }
         let json = serde_json::json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": "a"}, "spec": {"clusterAgent": {"clientCA": {"value": base64}}}}).to_string();
@@ -239,9 +239,9 @@ mod tests {
             .iter()
             .filter_map(|f| f.fix.as_ref()?.edit(&json))
             .collect();
-        let mended = applied(&json, edits);
-        assert_eq!(found(&mended), []);
-        serde_json::from_str::<serde_json::Value>(&mended).unwrap();
+        let fixed = applied(&json, edits);
+        assert_eq!(found(&fixed), []);
+        serde_json::from_str::<serde_json::Value>(&fixed).unwrap();
     }
 
     #[test]
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_safe_is_not_mended() {
+    fn what_is_not_safe_is_not_fixed() {
         let base64 = pems().remove(0).1;
         for text in [
             // Both spellings, a value behind a comment, one behind an alias, a merged key.
@@ -282,8 +282,8 @@ mod tests {
             plane(&format!("{{{SECRET}}}")).replace("name: a", "name: a.b"),
         ] {
             let findings = reference().judge(&parse("f".into(), text.clone())).findings;
-            let mendable = findings.iter().filter_map(|f| f.fix.as_ref()?.edit(&text)).count();
-            assert!(!findings.is_empty() && mendable == 0, "{text}{findings:#?}");
+            let fixable = findings.iter().filter_map(|f| f.fix.as_ref()?.edit(&text)).count();
+            assert!(!findings.is_empty() && fixable == 0, "{text}{findings:#?}");
         }
     }
 }

@@ -68,7 +68,7 @@ fn secret_names(secret: &Entry, found: &mut Found) {
     };
     let fits = |key: &str, text: &str| match key {
         "name" => is_dns_subdomain(text),
-        // One that is left empty is told as missing.
+        // One that is left empty is reported as missing.
         "namespace" => text.is_empty() || is_dns_label(text),
         _ => is_key(text),
     };
@@ -171,7 +171,7 @@ mod tests {
     use base64::Engine as _;
 
     #[test]
-    fn a_ca_that_lets_nobody_in_is_told() {
+    fn a_ca_that_authorizes_nobody_is_reported() {
         let made = |change: fn(&mut rcgen::CertificateParams)| {
             let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
             params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_key_is_told_in_every_encoding() {
+    fn a_private_key_is_reported_in_every_encoding() {
         let key = rcgen::KeyPair::generate().unwrap();
         let der = base64::engine::general_purpose::STANDARD.encode(key.serialize_der());
         let hex: String = key.serialize_der().iter().map(|octet| format!("{octet:02x}")).collect();
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn the_namespace_of_a_secret_is_the_own_one_of_a_namespaced_plane() {
         let spec = |field| format!("{{planeID: a, clusterAgent: {{clientCA: {{{field}: {{name: ca, key: k}}}}}}}}");
-        for (kind, field, told) in [
+        for (kind, field, reported) in [
             ("ClusterWorkflowPlane", "secretKeyRef", true),
             ("ClusterDataPlane", "secretKeyRef", true),
             ("ClusterBuildPlane", "secretRef", true),
@@ -228,7 +228,7 @@ mod tests {
             ("DataPlane", "secretKeyRef", false),
             ("BuildPlane", "secretRef", false),
         ] {
-            let expected = told.then(|| ("ca-secret-namespace", field.to_owned()));
+            let expected = reported.then(|| ("ca-secret-namespace", field.to_owned()));
             assert_eq!(found(&plane_of(kind, &spec(field))), Vec::from_iter(expected), "{kind}");
         }
         let none = found(&plane_of("DataPlane", "{clusterAgent: {clientCA: {}}}"));
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_ca_has_one_source_that_can_be_read() {
-        for (client_ca, told) in [
+        for (client_ca, reported) in [
             ("{}", Some(("ca-source-missing", "clientCA"))),
             ("{value: '', secretRef: ~}", Some(("ca-source-missing", "clientCA"))),
             ("{value: x, secretRef: {name: ca, namespace: s, key: k}}", Some(("ca-source-both", "secretRef"))),
@@ -247,8 +247,8 @@ mod tests {
             ("{secretRef: {name: ca.b, namespace: s, key: a_B-c.d}}", None),
         ] {
             let text = plane(&format!("{{planeID: a, clusterAgent: {{clientCA: {client_ca}}}}}"));
-            let told = told.map(|(rule, at): (_, &str)| (rule, at.to_owned()));
-            assert_eq!(found(&text), Vec::from_iter(told), "{client_ca}");
+            let reported = reported.map(|(rule, at): (_, &str)| (rule, at.to_owned()));
+            assert_eq!(found(&text), Vec::from_iter(reported), "{client_ca}");
         }
     }
 }

@@ -237,7 +237,7 @@ fn owner_references(field: &Entry, path: &str, found: &mut Found) {
     }
 }
 
-/// Whether a field has the type that ObjectMeta gives it; fields inside it that this doesn't have are told, too.
+/// Whether a field has the type that ObjectMeta gives it; fields inside it that this doesn't have are reported, too.
 fn typed(field: &Entry, path: &str, found: &mut Found) -> bool {
     let read = |value: Json| ObjectMeta::deserialize(serde_json::json!({field.key.clone(): value}));
     let known: &[&str] = match field.key.as_str() {
@@ -291,7 +291,7 @@ fn namespace(field: &Entry, path: &str, found: &mut Found) {
 }
 
 fn generate_name(field: &Entry, path: &str, found: &mut Found) {
-    // The API server masks a hyphen at the end with what stands before it, and appends five characters to 58 at most.
+    // The API server masks a hyphen at the end with what is before it, and appends five characters to 58 at most.
     let masked = |prefix: &str| match prefix.char_indices().nth_back(1) {
         Some((at, _)) if prefix.ends_with('-') => format!("{}a", &prefix[..at]),
         _ => prefix.to_owned(),

@@ -81,11 +81,11 @@ impl Neighbours {
             let sharing = Sharing { plane, by_secret: identity.by_secret, cas: identity.cas.clone() };
             self.plane_ids.insert(*plane_id, sharing);
         }
-        let mut told = false;
+        let mut reported = false;
         for ca in &identity.cas {
             let (owner, first) = *self.cas.entry(*ca).or_insert((*plane_id, plane));
-            if owner != *plane_id && !told {
-                told = true;
+            if owner != *plane_id && !reported {
+                reported = true;
                 let message = ca_shared(&format!("the plane at {}", self.place(first)));
                 tell(&CA_SHARED, &identity.ca, CLIENT_CA, message, "shared");
             }
@@ -120,34 +120,34 @@ mod tests {
         )
     }
 
-    /// What several files have in common, each finding with the file that it is told in.
+    /// What several files have in common, each finding with the file that it is reported in.
     fn met(files: &[&str]) -> Vec<(String, &'static str, String)> {
         let mut neighbours = Neighbours::default();
         let meet = |(number, text): (usize, &&str)| {
             let manifest = parse(format!("{number}.yaml"), (*text).to_owned());
             let mut judgement = reference().judge(&manifest);
             neighbours.meet(&manifest, &mut judgement);
-            let told = |finding: Finding| (manifest.file.clone(), finding.rule.id, finding.message);
-            judgement.findings.into_iter().map(told).collect::<Vec<_>>()
+            let reported = |finding: Finding| (manifest.file.clone(), finding.rule.id, finding.message);
+            judgement.findings.into_iter().map(reported).collect::<Vec<_>>()
         };
         files.iter().enumerate().flat_map(meet).collect()
     }
 
     #[test]
-    fn what_planes_have_in_common_is_told_of_the_later_one() {
+    fn what_planes_have_in_common_is_reported_of_the_later_one() {
         let first = plane("a", "a", "ca-a");
-        let told = |others: &str, rule: &'static str, message: &str| {
+        let reported = |others: &str, rule: &'static str, message: &str| {
             let found = met(&[&format!("# first\n{first}"), others]);
             let expected = ("1.yaml".to_owned(), rule, message.to_owned());
             assert_eq!(found, [expected]);
         };
-        told(
+        reported(
             &plane("a", "b", "ca-b"),
             "plane-twice",
             "this plane is also described at 0.yaml:4: the one applied last wins",
         );
-        told(&plane("b", "a", "ca-b"), "plane-id-shared", &plane_id_shared("a", "the plane at 0.yaml:4"));
-        told(&plane("b", "b", "ca-a"), "ca-shared", &ca_shared("the plane at 0.yaml:4"));
+        reported(&plane("b", "a", "ca-b"), "plane-id-shared", &plane_id_shared("a", "the plane at 0.yaml:4"));
+        reported(&plane("b", "b", "ca-a"), "ca-shared", &ca_shared("the plane at 0.yaml:4"));
         for others in [plane("b", "b", "ca-b"), plane("b", "a", "ca-a")] {
             assert_eq!(met(&[&first, &others]), []);
         }
@@ -167,7 +167,7 @@ mod tests {
     fn planes_meet_within_a_type_in_both_scopes_and_all_namespaces() {
         let ca = "{name: ca, key: k}";
         let first = of_kind("DataPlane", "one", "a", "x", ca);
-        for (other, told) in [
+        for (other, reported) in [
             (of_kind("DataPlane", "one", "a", "x", ca), Some("plane-twice")),
             (of_kind("DataPlane", "two", "a", "x", ca), Some("plane-id-shared")),
             (of_kind("DataPlane", "two", "a", "x", "{name: ca, namespace: one, key: k}"), None),
@@ -179,7 +179,7 @@ mod tests {
             (of_kind("BuildPlane", "one", "a", "x", ca), None),
         ] {
             let found: Vec<_> = met(&[&first, &other]).into_iter().map(|(_, rule, _)| rule).collect();
-            assert_eq!(found, Vec::from_iter(told), "{other}");
+            assert_eq!(found, Vec::from_iter(reported), "{other}");
         }
         // Both are meant for the namespace of the context.
         let unplaced = of_kind("DataPlane", "", "a", "x", ca);

@@ -19,7 +19,7 @@ pub(super) fn beyond_reference(root: &Node, found: &mut Found) {
     let Some(spec) = root.entry("spec") else {
         return;
     };
-    // One that differs in its letters' case only is told as unknown.
+    // One that differs in its letters' case only is reported as unknown.
     let left_out = |node: &Node, key: &str| {
         matches!(node.value, Value::Mapping(_))
             && node.get(key).is_none_or(Node::is_null)
@@ -51,7 +51,7 @@ pub(super) fn beyond_reference(root: &Node, found: &mut Found) {
     }
 }
 
-/// Returns the release that has the fields of a plane, as far as one tells: the latest otherwise.
+/// Returns the release that has the fields of a plane, as far as one says: the latest otherwise.
 pub(super) fn written_for(root: &Node, kind: &Kind) -> Release {
     let has = |path: &[&str], field: &str| root.at(path).is_some_and(|node| node.get(field).is_some());
     let ca = |release: Release| has(&["spec", "clusterAgent", "clientCA"], release.secret_field());
@@ -175,11 +175,11 @@ mod tests {
             (&own, "DataPlane", more(&by_key, "gateway: {publicVirtualHost: a}"), ": v0.17 replaced it by"),
             (&old, "ObservabilityPlane", more(&by_ref, "observerURL: u, finOpsAgentURL: u"), ": v1.1 introduced it"),
         ];
-        for (validator, kind, spec, told) in cases {
+        for (validator, kind, spec, reported) in cases {
             let (text, findings) = judged(validator, kind, &spec);
             assert_eq!((findings.len(), findings[0].rule.id), (1, "unknown-field"), "{text}{findings:#?}");
-            assert!(findings[0].message.contains(told), "{findings:#?}");
-            assert_eq!(findings[0].fix.is_some(), told.contains("secret"), "{findings:#?}");
+            assert!(findings[0].message.contains(reported), "{findings:#?}");
+            assert_eq!(findings[0].fix.is_some(), reported.contains("secret"), "{findings:#?}");
             if findings[0].fix.is_some() {
                 let text = fixed(&text, &findings);
                 assert_eq!(validator.judge(&parse("f".into(), text.clone())).findings, [], "{text}");
@@ -224,8 +224,8 @@ mod tests {
         ] {
             let validator = Validator::of_release(release, now());
             let (text, findings) = judged(&validator, kind, &spec(field));
-            let told: Vec<_> = findings.iter().map(|finding| finding.rule.id).collect();
-            assert_eq!(told, ["kind-of-other-release", "unknown-field"], "{findings:#?}");
+            let reported: Vec<_> = findings.iter().map(|finding| finding.rule.id).collect();
+            assert_eq!(reported, ["kind-of-other-release", "unknown-field"], "{findings:#?}");
             assert_eq!(findings[0].message, format!("{release} has no {kind}: the kind is called {named} there"));
             let text = fixed(&text, &findings);
             assert!(text.contains(&format!("kind: {named}\n")), "{text}");
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_written_where_only_one_text_is_right() {
         let spec = "{clusterAgent: {clientCA: {secretKeyRef: @}}, observabilityPlaneRef: {name: o}}";
-        for (kind, told) in [
+        for (kind, reported) in [
             (
                 "ClusterWorkflowPlane",
                 &[
@@ -270,8 +270,8 @@ mod tests {
             ),
         ] {
             let (_, findings) = judged(&reference(), kind, spec);
-            assert_eq!(findings.len(), told.len(), "{findings:#?}");
-            for (finding, (path, help, fix)) in findings.iter().zip(told) {
+            assert_eq!(findings.len(), reported.len(), "{findings:#?}");
+            for (finding, (path, help, fix)) in findings.iter().zip(reported) {
                 assert_eq!((finding.rule.id, finding.path.as_str()), ("required-field", *path));
                 assert!(finding.help.as_ref().unwrap().starts_with(help), "{finding:?}");
                 assert_eq!(finding.fix.is_some(), *fix, "{finding:?}");

@@ -10,7 +10,7 @@ pub enum Severity {
     Warning,
 }
 
-/// Whose verdict a rule foretells.
+/// Whose verdict a rule predicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Judge {
@@ -52,13 +52,13 @@ pub struct Rule {
     pub about: &'static str,
     /// Why, and what to do.
     pub why: &'static str,
-    /// A part of a manifest that breaks the rule. What is wrong stands between [`MARKS`]; `<...>` stands for a PEM.
+    /// A part of a manifest that breaks the rule. What is wrong is between [`MARKS`]; `<...>` represents a PEM.
     pub bad: &'static str,
-    /// The same part, mended.
+    /// The same part, fixed.
     pub good: &'static str,
 }
 
-/// What stands around the offending key or value in an example.
+/// What is around the offending key or value in an example.
 pub const MARKS: [char; 2] = ['«', '»'];
 
 macro_rules! rules {
@@ -151,7 +151,7 @@ rules! {
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  builders: [a, b]\n";
     ALTERNATIVE = "alternative" Error Schema
         "a value has one of the forms that its field allows",
-        "Where the CRD has anyOf, oneOf or not. What keeps the nearest form from fitting is told beside it.",
+        "Where the CRD has anyOf, oneOf or not. The reason why the nearest form does not match is reported with it.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  «cache»: {}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  cache: {path: /cache}\n";
     CEL_RULE = "cel-rule" Error Schema
@@ -226,7 +226,7 @@ rules! {
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      secretRef: {namespace: openchoreo-system, name: ca, key: ca.crt}\n";
     CA_PRIVATE_KEY = "ca-private-key" Error Gateway
         "clientCA.value holds no private key",
-        "Whoever may read the plane can read it, and with a CA's key make certificates for any agent. A key that stood in a manifest is no longer secret: make a new CA.",
+        "Everyone who may read the plane can read it, and with a CA's key make certificates for any agent. A key that was in a manifest is no longer secret: create a new CA.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a private key>»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_NOT_RAW_PEM = "ca-not-raw-pem" Error Gateway
@@ -332,7 +332,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::fmt::Write as _;
 
-    /// Rules that the end of a run tells (`tests/cmd/validate.trycmd`), or a server's answer (`server.rs`).
+    /// Rules that the end of a run says (`tests/cmd/validate.trycmd`), or a server's answer (`server.rs`).
     const ELSEWHERE: [&str; 2] = ["no-plane", "server-rejected"];
     /// Rules that the reference's CRD gives no reason for.
     const BY_A_FORK: [&str; 6] = ["format", "count", "out-of-range", "not-unique", "alternative", "cel-rule"];
@@ -351,7 +351,7 @@ mod tests {
         let pems = pems();
         let mut ids = BTreeSet::new();
         for rule in RULES {
-            assert!(ids.insert(rule.id), "{} stands twice", rule.id);
+            assert!(ids.insert(rule.id), "{} is duplicated", rule.id);
             assert!(rule.why.ends_with('.') && !rule.about.ends_with('.'), "{}", rule.id);
             if ELSEWHERE.contains(&rule.id) {
                 continue;
@@ -479,8 +479,8 @@ mod tests {
                 let manifest = parse("f".into(), text.clone());
                 let mut judgement = validator_of(rule).judge(&manifest);
                 Neighbours::default().meet(&manifest, &mut judgement);
-                let told: Vec<_> = judgement.findings.iter().map(|f| (f.rule.id, f.span.clone())).collect();
-                assert_eq!(told, [(rule.id, place.clone())], "{style:?}: {text}");
+                let reported: Vec<_> = judgement.findings.iter().map(|f| (f.rule.id, f.span.clone())).collect();
+                assert_eq!(reported, [(rule.id, place.clone())], "{style:?}: {text}");
                 let line = text[..place.start].matches('\n').count() + 1;
                 let column = text[..place.start].rsplit('\n').next().unwrap().chars().count() + 1;
                 assert_eq!(manifest.position(place.start), (line, column), "{} {style:?}", rule.id);

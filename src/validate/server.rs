@@ -15,7 +15,7 @@ impl Rejection {
     pub fn findings(&self, object: Object<'_>, text: &str, start: usize) -> Vec<Finding> {
         let mut found = Found::new(object.document);
         let (lines, others) = self.strict();
-        // What is about the whole is told only where nothing else is.
+        // What is about the whole is reported only where nothing else is.
         let whole = |cause: &&Cause| cause.field.is_empty() || cause.field == "<nil>";
         let all_whole = self.causes.iter().all(|cause| whole(&cause));
         for cause in self.causes.iter().chain(&others).filter(|cause| all_whole || !whole(cause)) {
@@ -59,7 +59,7 @@ impl Rejection {
     }
 }
 
-/// Where a field stands: its key, and its value where that is a scalar.
+/// Where a field is: its key, and its value where that is a scalar.
 struct Places {
     key: Range<usize>,
     value: Range<usize>,
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
     use crate::manifest::{objects, parse};
 
-    fn told(text: &str, rejection: &Rejection) -> Vec<(String, String, String)> {
+    fn reported(text: &str, rejection: &Rejection) -> Vec<(String, String, String)> {
         let manifest = parse("f".into(), text.into());
         let object = objects(&manifest)[0];
         let one = |finding: Finding| (text[finding.span].to_owned(), finding.path, finding.message);
@@ -121,7 +121,7 @@ mod tests {
         let cause = |field: &str| Cause { field: field.into(), message: "m".into() };
         let causes = ["spec.list[1].z", "spec.list[0]", "spec.none", "metadata.labels", "", "metadata.labels.a.b/c"];
         let rejection = Rejection { message: String::new(), causes: causes.map(cause).into() };
-        let places: Vec<_> = told(text, &rejection).into_iter().map(|told| told.0).collect();
+        let places: Vec<_> = reported(text, &rejection).into_iter().map(|reported| reported.0).collect();
         assert_eq!(places, ["2", "{x: 1}", "spec", "labels", "d"]);
     }
 
@@ -129,10 +129,10 @@ mod tests {
     fn strict_messages_are_taken_apart() {
         let text = "kind: X\nspec:\n  a: 1\n  a: 2\n";
         let message = "strict decoding error: yaml: unmarshal errors:\n  line 4: key \"a\" already set in map, unknown field \"spec.a\"";
-        let found = told(text, &Rejection { message: message.into(), causes: vec![] });
+        let found = reported(text, &Rejection { message: message.into(), causes: vec![] });
         assert_eq!(found[0].0, "a");
         assert_eq!((found[1].0.as_str(), found[1].2.as_str()), ("a: 2", "key \"a\" already set in map"));
-        let found = told(text, &Rejection { message: "no".into(), causes: vec![] });
+        let found = reported(text, &Rejection { message: "no".into(), causes: vec![] });
         assert_eq!((found[0].0.as_str(), found[0].2.as_str()), ("kind", "no"));
     }
 }

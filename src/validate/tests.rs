@@ -31,8 +31,8 @@ pub fn judged(validator: &Validator, text: &str) -> Vec<(&'static str, String)> 
     Neighbours::default().meet(&manifest, &mut judgement);
     let errors = judgement.findings.iter().filter(|finding| finding.rule.severity == Severity::Error).count();
     assert_eq!((judgement.errors, judgement.warnings), (errors, judgement.findings.len() - errors), "{text}");
-    let told = |finding: &Finding| (finding.rule.id, manifest.text[finding.span.clone()].to_owned());
-    judgement.findings.iter().map(told).collect()
+    let reported = |finding: &Finding| (finding.rule.id, manifest.text[finding.span.clone()].to_owned());
+    judgement.findings.iter().map(reported).collect()
 }
 
 /// The ids of what is found in a manifest, each with the text that it points at.
@@ -85,8 +85,8 @@ pub fn checked(schema: &str, spec: &str) -> Vec<(&'static str, String, String)> 
     let text = format!("apiVersion: g/v1\nkind: ClusterBuildPlane\nspec: {spec}\n");
     let manifest = parse("f".into(), text.clone());
     let found = crd(schema).unwrap().check(objects(&manifest)[0], &Outcomes::default()).unwrap();
-    let told = |finding: Finding| (finding.rule.id, text[finding.span].to_owned(), finding.message);
-    found.findings.into_iter().map(told).collect()
+    let reported = |finding: Finding| (finding.rule.id, text[finding.span].to_owned(), finding.message);
+    found.findings.into_iter().map(reported).collect()
 }
 
 /// The reference's CRD with fields for the rules that it has no use for.
@@ -141,7 +141,7 @@ pub fn manifest_of(example: &str, pems: &[(&str, String)]) -> String {
     pems.iter().fold(text, |text, (name, pem)| text.replace(name, &format!("{pem:?}")))
 }
 
-/// The text without its marks, and what stands between them.
+/// The text without its marks, and what is between them.
 pub fn unmarked(text: &str) -> (String, Option<Range<usize>>) {
     let plain = text.replace(MARKS, "");
     let place = text.find(MARKS[0]).zip(text.find(MARKS[1]));

@@ -165,7 +165,7 @@ impl Validator {
         judgement.take(found);
     }
 
-    /// The judges one after the other; what one has told, the next ones don't tell again.
+    /// The judges one after the other; what one has reported, the next ones don't report again.
     fn judge_plane(&self, object: Object<'_>, kind: &'static Kind, release: Release) -> Found {
         let mut found = Found::new(object.document);
         let resources = self.resources(kind, release);
@@ -254,7 +254,7 @@ mod tests {
     use crate::validate::tests::{SECRET, found, now, plane, reference};
 
     #[test]
-    fn near_misses_are_told() {
+    fn near_misses_are_reported() {
         for (text, kind) in [
             ("kind: ClusterBuildplane\napiVersion: openchoreo.dev/v1alpha1", "ClusterBuildplane"),
             ("kind: ClusterBuildPlane\napiVersion: openchoreo.io/v1alpha1", "ClusterBuildPlane"),
@@ -348,9 +348,9 @@ mod tests {
             [("too-long", "4 characters (by 4.yaml)"), ("much-too-long", "9 characters (by 9.yaml, 4.yaml)")]
         {
             let manifest = parse("f".into(), plane(&format!("{{planeID: {plane_id}, {SECRET}}}")));
-            let told = validator.judge(&manifest).findings;
-            assert_eq!(told.len(), 1);
-            assert!(told[0].message.ends_with(by), "{}", told[0].message);
+            let reported = validator.judge(&manifest).findings;
+            assert_eq!(reported.len(), 1);
+            assert!(reported[0].message.ends_with(by), "{}", reported[0].message);
         }
     }
 

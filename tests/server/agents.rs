@@ -106,14 +106,14 @@ fn logs_of_all_pods_and_of_the_gateway_are_read() {
     say("gateway", &line("another", "four"));
     say("gateway", "goroutine 1 [running]:");
     let merged = logs(&at, &["--gateway", "--tail", "2"]).expect(0);
-    let told: Vec<_> = merged.stdout.lines().map(|line| line.split(" planeType").next().unwrap()).collect();
-    let told: Vec<_> = told.iter().filter(|line| line.contains("WARN")).collect();
+    let reported: Vec<_> = merged.stdout.lines().map(|line| line.split(" planeType").next().unwrap()).collect();
+    let reported: Vec<_> = reported.iter().filter(|line| line.contains("WARN")).collect();
     assert!(
-        told.len() == 4 && told[0].starts_with("gateway/gateway-0 ") && told[0].ends_with(" WARN  one"),
+        reported.len() == 4 && reported[0].starts_with("gateway/gateway-0 ") && reported[0].ends_with(" WARN  one"),
         "{merged:?}"
     );
-    assert!(told[1..3].iter().all(|line| line.starts_with("agent/") && line.ends_with(" two")), "{merged:?}");
-    assert!(told[3].ends_with(" three") && !merged.stdout.contains("four"), "{merged:?}");
+    assert!(reported[1..3].iter().all(|line| line.starts_with("agent/") && line.ends_with(" two")), "{merged:?}");
+    assert!(reported[3].ends_with(" three") && !merged.stdout.contains("four"), "{merged:?}");
     assert!(!merged.stdout.contains("goroutine"), "{merged:?}");
     let json = lines(&logs(&at, &["--gateway", "-o", "json"]).expect(0));
     let times: Vec<_> = json.iter().filter_map(|line| line["time"].as_str()?.parse::<jiff::Timestamp>().ok()).collect();
@@ -190,9 +190,9 @@ fn logs_are_followed_over_a_restart() {
     let of_new: Vec<_> =
         seen.iter().filter(|line| line["pod"] == new.as_str()).map(|line| line["message"].clone()).collect();
     assert_eq!(of_new, ["connecting to control plane", "connected to control plane", "after"]);
-    let told = run.stderr();
-    assert!(told.contains(&format!("pod {new} of the agent started")), "{told}");
-    assert!(told.contains(&format!("pod {old} of the agent ended")) && !told.contains("error"), "{told}");
+    let reported = run.stderr();
+    assert!(reported.contains(&format!("pod {new} of the agent started")), "{reported}");
+    assert!(reported.contains(&format!("pod {old} of the agent ended")) && !reported.contains("error"), "{reported}");
 
     // Once there are two pods, lines have their names; nobody who reads on is no error.
     let mut run = at.spawn(&["logs", "a", "-f", "--since", "1s"]);
@@ -225,19 +225,19 @@ fn an_agent_is_restarted_and_its_certificate_reported() {
     let leaf = at.control.run(&["certs", "inspect", "old/tls.crt", "-o", "json"]).json()["certificates"][0].clone();
     for _ in 0..2 {
         let before = pods(&at);
-        let told = lines(&at.run(&["restart", "a", "-o", "json"]).expect(0));
+        let reported = lines(&at.run(&["restart", "a", "-o", "json"]).expect(0));
         let steps: Vec<_> =
-            told.iter().map(|step| (step["step"].as_str().unwrap(), step["status"].as_str().unwrap())).collect();
+            reported.iter().map(|step| (step["step"].as_str().unwrap(), step["status"].as_str().unwrap())).collect();
         assert_eq!(steps, [("restart", "done"), ("reconnect", "done"), ("certificate", "done")]);
         for field in ["subject", "sha256", "notAfter"] {
-            assert_eq!(told[2][field], leaf[field], "{told:#?}");
+            assert_eq!(reported[2][field], leaf[field], "{reported:#?}");
         }
-        assert_eq!(told[2]["pods"], json!(pods(&at)), "{told:#?}");
+        assert_eq!(reported[2]["pods"], json!(pods(&at)), "{reported:#?}");
         assert!(pods(&at).iter().all(|pod| !before.contains(pod)));
     }
     assert!(pods(&at).iter().all(|pod| !before.contains(pod)));
-    let told = at.run(&["restart", "a"]).expect(0);
-    assert!(told.stdout.contains(&format!("1 pod presents {}", leaf["subject"].as_str().unwrap())), "{told:?}");
+    let reported = at.run(&["restart", "a"]).expect(0);
+    assert!(reported.stdout.contains(&format!("1 pod presents {}", leaf["subject"].as_str().unwrap())), "{reported:?}");
     at.nobody_was_refused();
 
     // The configuration names the plane's cluster as the flags do.
@@ -288,8 +288,8 @@ fn a_restart_that_would_end_the_connection_is_confirmed() {
     assert_eq!(pods(&at), before);
 
     // With --yes it is restarted; the gateway lets it in for the other plane. Without that one it does not come back.
-    let told = at.run(&["restart", "a", "--yes", "-o", "json"]).expect(0);
-    assert_eq!(lines(&told)[2]["pods"], json!(pods(&at)), "{told:?}");
+    let reported = at.run(&["restart", "a", "--yes", "-o", "json"]).expect(0);
+    assert_eq!(lines(&reported)[2]["pods"], json!(pods(&at)), "{reported:?}");
     at.control.run(&["delete", "b", "--yes", "--wait=false"]).expect(0);
     let lost = at.run(&["restart", "a", "--yes", "--timeout", "5s"]).expect(124);
     lost.says(&["the agent has not reconnected in time", "hint: choreoctl doctor"]);

@@ -14,9 +14,9 @@ stories!(
         one_bad_object_does_not_stop_the_others,
         never_two_sources,
         dry_runs_change_nothing,
-        differences_are_told,
+        differences_are_reported,
         an_existing_plane_is_left_as_it_is,
-        a_ca_of_other_plane_ids_is_told;
+        a_ca_of_other_plane_ids_is_reported;
 );
 
 fn apply_takes_over_what_create_set() {
@@ -132,7 +132,7 @@ fn dry_runs_change_nothing() {
     at.run(&["get", "dry-delete"]).expect(0);
 }
 
-fn differences_are_told() {
+fn differences_are_reported() {
     let at = &*SHARED;
     at.plane("diffed");
     let spec = |secret: &str| manifest("diffed", by_secret("diffed", secret));
@@ -146,11 +146,11 @@ fn differences_are_told() {
     assert!(new.stdout.starts_with("--- /dev/null"), "{}", new.stdout);
     at.run_with(&["diff", "-f", "-"], "kind: Other\napiVersion: v1\n").expect(2);
     let both = format!("{}\n---\n{}", spec("none"), spec("none").replace("diffed", "diffed-new"));
-    let told = at.run_with(&["diff", "-f", "-", "-o", "json", "--color", "always"], &both).expect(1).json();
-    let [same, made] = told["planes"].as_array().unwrap().as_slice() else { panic!("{told}") };
-    assert_eq!((&same["change"], &same["diff"]), (&json!("unchanged"), &json!(null)), "{told}");
-    assert_eq!((&made["name"], &made["change"]), (&json!("diffed-new"), &json!("created")), "{told}");
-    assert!(made["diff"].as_str().unwrap().starts_with("--- /dev/null\n+++ "), "{told}");
+    let reported = at.run_with(&["diff", "-f", "-", "-o", "json", "--color", "always"], &both).expect(1).json();
+    let [same, made] = reported["planes"].as_array().unwrap().as_slice() else { panic!("{reported}") };
+    assert_eq!((&same["change"], &same["diff"]), (&json!("unchanged"), &json!(null)), "{reported}");
+    assert_eq!((&made["name"], &made["change"]), (&json!("diffed-new"), &json!("created")), "{reported}");
+    assert!(made["diff"].as_str().unwrap().starts_with("--- /dev/null\n+++ "), "{reported}");
 }
 
 fn an_existing_plane_is_left_as_it_is() {
@@ -171,7 +171,7 @@ fn an_existing_plane_is_left_as_it_is() {
     assert_eq!(at.object("existing")["metadata"]["resourceVersion"], version);
 }
 
-fn a_ca_of_other_plane_ids_is_told() {
+fn a_ca_of_other_plane_ids_is_reported() {
     let at = ControlPlane::start();
     let file = at.ca("shared-ca");
     let create = |name: &str, more: &[&str]| {
@@ -183,9 +183,9 @@ fn a_ca_of_other_plane_ids_is_told() {
     for number in 1..8 {
         create(&format!("sharing-{number}"), &[]);
     }
-    let told = create("sharing-8", &[]);
+    let reported = create("sharing-8", &[]);
     let sentence = "warning: sharing-8 trusts the same CA as sharing-0, sharing-1, sharing-2, sharing-3, sharing-4 and 4 more, which have other planeIDs";
-    assert!(told.contains(sentence) && told.matches("ca-shared").count() == 1, "{told}");
+    assert!(reported.contains(sentence) && reported.matches("ca-shared").count() == 1, "{reported}");
     let spec =
         manifest("sharing-9", json!({"planeID": "sharing-9", "clusterAgent": {"clientCA": {"value": at.read(&file)}}}));
     at.run_with(&["apply", "-f", "-"], &spec).expect(0).says(&[

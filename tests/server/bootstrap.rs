@@ -25,7 +25,7 @@ stories!(
         what_was_registered_by_hand_is_taken_over_without_a_change,
         several_planes_are_registered_at_once,
         planes_that_can_not_share_an_agent_are_refused_before_anything_is_written,
-        a_ca_that_is_brought_along_must_let_in_the_agent,
+        a_ca_that_is_brought_along_must_authorized_the_agent,
         a_person_registers_a_build_plane,
         nothing_is_registered_without_the_rights;
 );
@@ -94,13 +94,13 @@ fn plane(name: &str, id: &str) -> Value {
     json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": name, "uid": "x"}, "spec": {"planeID": id}})
 }
 
-/// What would be done is told, and nothing is.
+/// What would be done is reported, and nothing is.
 fn dry_runs_of_a_registration_change_nothing() {
     let at = prepared();
     let before = versions(&at);
     for dry_run in ["client", "server"] {
-        let told = bootstrap(&at, &["--dry-run", dry_run]).expect(0).stdout;
-        assert!(told.contains("Secret openchoreo-build-plane/cluster-agent-own-tls created ("), "{told}");
+        let reported = bootstrap(&at, &["--dry-run", dry_run]).expect(0).stdout;
+        assert!(reported.contains("Secret openchoreo-build-plane/cluster-agent-own-tls created ("), "{reported}");
         assert!(versions(&at) == before && !at.control.path().join("out").exists(), "--dry-run {dry_run}");
     }
 }
@@ -115,8 +115,8 @@ fn nothing_is_registered_without_the_gateways_ca() {
 fn nothing_is_registered_at_a_gateway_of_another_release() {
     let at = prepared();
     at.order("era v1");
-    let told = bootstrap(&at, &[]).expect(2);
-    told.says(&["OpenChoreo v1.0 and later, which has no ClusterBuildPlane", "register a ClusterWorkflowPlane"]);
+    let reported = bootstrap(&at, &[]).expect(2);
+    reported.says(&["OpenChoreo v1.0 and later, which has no ClusterBuildPlane", "register a ClusterWorkflowPlane"]);
     at.control.run(&["get", "boot"]).expect(3);
 }
 
@@ -139,8 +139,8 @@ fn a_build_plane_is_registered_in_one_go() {
         } else {
             run.wait();
         }
-        let told = steps(&bootstrap(&at, &[]).expect(0).stdout);
-        assert!(told.contains(&("probe".into(), "found".into())), "after {count}: {told:?}");
+        let reported = steps(&bootstrap(&at, &[]).expect(0).stdout);
+        assert!(reported.contains(&("probe".into(), "found".into())), "after {count}: {reported:?}");
         let ca = std::fs::read_to_string(at.control.path().join("out/private/ca.crt")).unwrap();
         assert!(at.value("boot") == ca && at.secret(OWN)["ca.crt"] == ca, "after {count}");
         if !cut {
@@ -153,9 +153,9 @@ fn a_build_plane_is_registered_in_one_go() {
 fn a_second_registration_writes_nothing() {
     let at = registered();
     let before = versions(&at);
-    let told = steps(&bootstrap(&at, &[]).expect(0).stdout);
+    let reported = steps(&bootstrap(&at, &[]).expect(0).stdout);
     assert_eq!(versions(&at), before);
-    let done: Vec<_> = told.iter().filter(|(_, status)| status == "done").collect();
+    let done: Vec<_> = reported.iter().filter(|(_, status)| status == "done").collect();
     assert!(done.is_empty(), "{done:?}");
     // Without a question nothing is announced.
     let quiet = bootstrap(&at, &[]).expect(0).stderr;
@@ -172,9 +172,9 @@ fn files_of_a_registration_that_somebody_changed_are_asked_about() {
     // What somebody put into the values is asked about before anything is written, and shown without its escapes.
     let values = at.control.path().join("late/values.yaml");
     std::fs::write(&values, "mine: \"\u{1b}[2J\"\n").unwrap();
-    let told = at.run(&late).expect(2);
-    told.says(&["late/values.yaml is there already", "\\u{1b}[2J"]);
-    assert!(!told.stderr.contains("\u{1b}[2J") && !told.stdout.contains("namespace:"), "{told:?}");
+    let reported = at.run(&late).expect(2);
+    reported.says(&["late/values.yaml is there already", "\\u{1b}[2J"]);
+    assert!(!reported.stderr.contains("\u{1b}[2J") && !reported.stdout.contains("namespace:"), "{reported:?}");
 }
 
 /// Nor does the way change once cert-manager is there, as the chart wants it.
@@ -189,9 +189,9 @@ fn a_registration_stays_with_its_own_certificate_where_cert_manager_comes() {
         "spec": {"group": "cert-manager.io", "scope": "Namespaced", "names": names, "versions": [version]}});
     at.build.kubectl(&["apply", "-f", "-"], &crd.to_string());
     at.build.kubectl(&["wait", "--for=condition=Established", "crd/certificates.cert-manager.io"], "");
-    let told = steps(&bootstrap(&at, &[]).expect(0).stdout);
-    assert!(versions(&at) == before && told.iter().all(|(_, status)| status != "done"), "{told:?}");
-    assert!(told.contains(&("cert-manager".into(), "found".into())), "{told:?}");
+    let reported = steps(&bootstrap(&at, &[]).expect(0).stdout);
+    assert!(versions(&at) == before && reported.iter().all(|(_, status)| status != "done"), "{reported:?}");
+    assert!(reported.contains(&("cert-manager".into(), "found".into())), "{reported:?}");
     at.build.kubectl(&["delete", "crd", "certificates.cert-manager.io"], "");
 }
 
@@ -207,7 +207,7 @@ fn a_registration_installs_the_agent_by_helm() {
     let kubectl = at.build.kubectl_command(&["patch", "deployment", DEPLOYMENT, "-n", NAMESPACE]);
     let words: Vec<_> = kubectl.get_args().map(|word| word.to_str().unwrap()).collect();
     let helm = format!(
-        "#!/bin/sh\necho \"$@\" > helm-was-told\nKUBECONFIG={} {} {} --patch-file patch.json >&2\n",
+        "#!/bin/sh\necho \"$@\" > helm-was-reported\nKUBECONFIG={} {} {} --patch-file patch.json >&2\n",
         at.build.kubeconfig().display(),
         kubectl.get_program().to_str().unwrap(),
         words.join(" ")
@@ -218,11 +218,11 @@ fn a_registration_installs_the_agent_by_helm() {
     let more = ["--install", "--wait", "--build-kubeconfig", &kubeconfig];
     let mut install = at.control.command(&[&arguments(&url)[..], &more].concat());
     install.env("PATH", format!("{}/bin:/usr/bin:/bin", at.control.path().display()));
-    let told = steps(&finish(install, "").expect(0).stdout);
-    assert!(told.ends_with(&[("helm".into(), "done".into()), ("wait".into(), "done".into())]), "{told:?}");
-    let told = steps(&bootstrap(&at, &["--install"]).expect(0).stdout);
-    assert!(told.ends_with(&[("helm".into(), "found".into()), ("wait".into(), "found".into())]), "{told:?}");
-    let words = std::fs::read_to_string(at.control.path().join("helm-was-told")).unwrap();
+    let reported = steps(&finish(install, "").expect(0).stdout);
+    assert!(reported.ends_with(&[("helm".into(), "done".into()), ("wait".into(), "done".into())]), "{reported:?}");
+    let reported = steps(&bootstrap(&at, &["--install"]).expect(0).stdout);
+    assert!(reported.ends_with(&[("helm".into(), "found".into()), ("wait".into(), "found".into())]), "{reported:?}");
+    let words = std::fs::read_to_string(at.control.path().join("helm-was-reported")).unwrap();
     assert!(words.starts_with("upgrade --install build --reuse-values oci://"), "{words}");
     assert!(words.contains("--values out/values.yaml") && !words.contains("PRIVATE"), "{words}");
     let values: Value =
@@ -246,8 +246,8 @@ fn what_differs_is_not_replaced_unasked() {
     let plane = at.control.kubectl(&["get", "cbp", "boot", "-o", "json"], "").json();
     assert_eq!(plane["spec"]["secretStoreRef"]["name"], "vault");
     assert_eq!(plane["metadata"]["labels"]["team"], "a");
-    let told = steps(&bootstrap(&at, &[]).expect(0).stdout);
-    assert!(told.contains(&("plane".into(), "found".into())), "{told:?}");
+    let reported = steps(&bootstrap(&at, &[]).expect(0).stdout);
+    assert!(reported.contains(&("plane".into(), "found".into())), "{reported:?}");
 }
 
 fn what_was_registered_by_hand_is_taken_over_without_a_change() {
@@ -258,10 +258,10 @@ fn what_was_registered_by_hand_is_taken_over_without_a_change() {
     at.control.run(&["create", "hand", "--plane-id", "boot", "--client-ca-file", "old/ca.crt"]).expect(0);
     let hand = ["bootstrap", "hand", "--plane-id", "boot", "--agent-certificate", "existing", "--yes", "-o", "json"];
     let before = at.control.kubectl(&["get", "cbp", "hand", "-o", "jsonpath={.metadata.generation}"], "").stdout;
-    let told = steps(&at.run(&[&hand[..], &["--gateway-url", &url]].concat()).expect(0).stdout);
+    let reported = steps(&at.run(&[&hand[..], &["--gateway-url", &url]].concat()).expect(0).stdout);
     assert!(
-        told.contains(&("plane".into(), "found".into())) && told.contains(&("probe".into(), "found".into())),
-        "{told:?}"
+        reported.contains(&("plane".into(), "found".into())) && reported.contains(&("probe".into(), "found".into())),
+        "{reported:?}"
     );
     assert_eq!(at.control.kubectl(&["get", "cbp", "hand", "-o", "jsonpath={.metadata.generation}"], "").stdout, before);
 }
@@ -277,23 +277,23 @@ fn several_planes_are_registered_at_once() {
     at.run(&args).expect(1).says(&["has the agent of plane boot already", "--plane-namespace"]);
     at.control.run(&["get", "one"]).expect(3);
     let args = [&args[..], &["--build-namespace", "multi"]].concat();
-    let told = at.run(&[&args[..], &["--gateway-url", &url]].concat()).expect(1);
-    let row = |name: &str| told.stdout.lines().rfind(|line| line.starts_with(name)).unwrap().to_owned();
-    assert!(row("one ").contains("registered") && row("two ").contains("registered"), "{told:?}");
-    assert!(row("boot ").contains("failed: the plane boot is there already"), "{told:?}");
+    let reported = at.run(&[&args[..], &["--gateway-url", &url]].concat()).expect(1);
+    let row = |name: &str| reported.stdout.lines().rfind(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(row("one ").contains("registered") && row("two ").contains("registered"), "{reported:?}");
+    assert!(row("boot ").contains("failed: the plane boot is there already"), "{reported:?}");
     let ca = ["get", "secret", "multi-agent-ca", "-n", "multi", "-o", "jsonpath={.data['tls\\.key']}"];
     assert!(!at.build.kubectl(&ca, "").stdout.is_empty());
     at.control.run(&["certs", "inspect", "plane/one", "plane/two"]).expect(0);
-    let told = ["bootstrap", "-f", &file, "--build-namespace", "multi", "--yes", "-o", "json"];
-    let told = at.run(&[&told[..], &["--agent-certificate", "cert-manager"]].concat());
-    let told: Value = serde_json::from_str(told.expect(1).stdout.lines().next().unwrap()).unwrap();
-    assert_eq!(told["plane"], "one");
+    let reported = ["bootstrap", "-f", &file, "--build-namespace", "multi", "--yes", "-o", "json"];
+    let reported = at.run(&[&reported[..], &["--agent-certificate", "cert-manager"]].concat());
+    let reported: Value = serde_json::from_str(reported.expect(1).stdout.lines().next().unwrap()).unwrap();
+    assert_eq!(reported["plane"], "one");
     // Somebody else's Secret is not taken for the plane's, nor written over.
     let theirs = ["create", "secret", "generic", "three-client-ca", "--from-file=ca.crt=gateway.crt", "-n", CONTROL];
     at.control.kubectl(&theirs, "");
     let three = ["bootstrap", "three", "--plane-id", "multi", "--build-namespace", "multi", "--yes"];
-    let told = at.run(&[&three[..], &["--client-ca-in", "secret"]].concat()).expect(2);
-    told.says(&["Secret openchoreo-control-plane/three-client-ca is there already", "-CN=gateway-ca", "--force"]);
+    let reported = at.run(&[&three[..], &["--client-ca-in", "secret"]].concat()).expect(2);
+    reported.says(&["Secret openchoreo-control-plane/three-client-ca is there already", "-CN=gateway-ca", "--force"]);
     at.control.run(&["get", "three"]).expect(3);
 }
 
@@ -311,7 +311,7 @@ fn planes_that_can_not_share_an_agent_are_refused_before_anything_is_written() {
     refused(json!([plane("a", "A_B")]), "[plane-id-format]");
 }
 
-fn a_ca_that_is_brought_along_must_let_in_the_agent() {
+fn a_ca_that_is_brought_along_must_authorized_the_agent() {
     let at = prepared();
     at.trust_gateway();
     let url = url(&at);
@@ -389,9 +389,9 @@ fn a_person_registers_a_build_plane() {
     }
     // Without questions it is the flag that is named.
     at.server_ca(json!({"ca.crt": other}));
-    let told =
+    let reported =
         at.run(&["bootstrap", "boot", "--gateway-url", &url, "--out-dir", "out", "--yes", "--no-input"]).expect(2);
-    told.says(&["add --force to replace it"]);
+    reported.says(&["add --force to replace it"]);
 }
 
 fn nothing_is_registered_without_the_rights() {
@@ -400,14 +400,14 @@ fn nothing_is_registered_without_the_rights() {
     at.server_ca(json!({"ca.crt": ""}));
     let as_guest = ["bootstrap", "boot", "--yes", "--context", "guest", "--build-context", "guest"];
     let before = versions(&at);
-    let told = at.run(&as_guest).expect(2);
-    told.says(&["these rights are missing, and nothing was changed", "create clusterbuildplanes of context guest"]);
-    told.says(&[
+    let reported = at.run(&as_guest).expect(2);
+    reported.says(&["these rights are missing, and nothing was changed", "create clusterbuildplanes of context guest"]);
+    reported.says(&[
         "get secrets in the namespace openchoreo-control-plane",
         "patch configmaps in the namespace openchoreo-build-plane",
     ]);
     // An administrator pastes the roles, and nothing is missing any more.
-    let grant = told.stderr.split("grants them to USER with\n").nth(1).unwrap();
+    let grant = reported.stderr.split("grants them to USER with\n").nth(1).unwrap();
     let grant = grant.replace("--context guest", "--context control").replace("USER", "guest");
     paste(&at, &grant).expect(0);
     let granted = [&as_guest[..], &["--dry-run", "server"]].concat();
@@ -436,9 +436,9 @@ fn nothing_is_registered_without_the_rights() {
             "",
         );
     }
-    let told = at.run(&as_guest).expect(2);
-    told.says(&["nothing was changed: patch configmaps in the namespace openchoreo-build-plane of context guest"]);
-    assert!(!told.stderr.contains("create "), "{}", told.stderr);
+    let reported = at.run(&as_guest).expect(2);
+    reported.says(&["nothing was changed: patch configmaps in the namespace openchoreo-build-plane of context guest"]);
+    assert!(!reported.stderr.contains("create "), "{}", reported.stderr);
     assert_eq!(versions(&at), before);
     at.build.kubectl(
         &[
@@ -458,9 +458,9 @@ fn nothing_is_registered_without_the_rights() {
 fn everything_is_written_for_a_cluster_elsewhere() {
     let at = &*SHARED;
     at.run(&["bootstrap", "elsewhere"]).expect(2).says(&["--plane-context"]);
-    let told =
+    let reported =
         at.run(&["bootstrap", "elsewhere", "--out-dir", "elsewhere", "--gateway-url", "wss://g:8443/ws"]).expect(0);
-    assert!(told.stdout.contains("README.md"), "{told:?}");
+    assert!(reported.stdout.contains("README.md"), "{reported:?}");
     at.run(&["validate", "elsewhere/control-plane"]).expect(0);
     let verify = ["certs", "verify", "--cert", "elsewhere/private/tls.crt", "-f", "elsewhere/control-plane/plane.yaml"];
     at.run(&verify).expect(0);
@@ -498,7 +498,7 @@ fn everything_is_written_for_a_cluster_elsewhere() {
     at.kubectl(&["apply", "-f", "issued/control-plane"], "");
     at.run(&["certs", "inspect", "plane/issued"]).expect(0);
     for flag in ["--install", "--wait"] {
-        let told = at.run(&["bootstrap", "x", "--out-dir", "x", flag]).expect(2);
-        told.says(&[flag, "needs both clusters at hand", "--plane-context"]);
+        let reported = at.run(&["bootstrap", "x", "--out-dir", "x", flag]).expect(2);
+        reported.says(&[flag, "needs access to both clusters", "--plane-context"]);
     }
 }

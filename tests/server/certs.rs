@@ -7,7 +7,7 @@ use crate::control_plane::{ControlPlane, SHARED};
 stories!(
     Server:
         certificates_are_read_wherever_they_are,
-        verdicts_are_told_for_every_plane_of_a_plane_id;
+        verdicts_are_reported_for_every_plane_of_a_plane_id;
 );
 
 fn certificates_are_read_wherever_they_are() {
@@ -61,7 +61,7 @@ fn certificates_are_read_wherever_they_are() {
     assert!(wide.stdout.contains("secret/default/agent:ca.crt") && wide.stdout.contains("4y364d"), "{}", wide.stdout);
 }
 
-fn verdicts_are_told_for_every_plane_of_a_plane_id() {
+fn verdicts_are_reported_for_every_plane_of_a_plane_id() {
     let at = ControlPlane::start();
     let own = at.ca("own");
     let other = at.ca("other");
@@ -92,8 +92,8 @@ fn verdicts_are_told_for_every_plane_of_a_plane_id() {
 
     plane("other", "--client-ca-secret", "default/wrong");
     plane("nothing", "--client-ca-secret", "default/none");
-    let told = verify(&["-o", "json"]).expect(1).json();
-    let reasons: Vec<_> = told["verdicts"]
+    let reported = verify(&["-o", "json"]).expect(1).json();
+    let reasons: Vec<_> = reported["verdicts"]
         .as_array()
         .unwrap()
         .iter()

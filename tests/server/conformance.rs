@@ -114,8 +114,8 @@ impl Both {
     /// Asks both, and notes where they differ; what the double says.
     fn ask(&self, is_api: bool, request: &str, pair: Pair, body: &str) -> String {
         let sockets = [("gateway.crt", self.at.port), ("server-ca.crt", PORTS.0)];
-        let [double, gateway] =
-            if is_api { self.ports() } else { sockets }.map(|port| told(exchange(&self.at, port, request, pair, body)));
+        let [double, gateway] = if is_api { self.ports() } else { sockets }
+            .map(|port| reported(exchange(&self.at, port, request, pair, body)));
         let mut compared = self.compared.borrow_mut();
         compared.0 += 1;
         if double != gateway {
@@ -158,8 +158,8 @@ impl Both {
         let deadline = Instant::now() + SOON;
         let request = format!("GET /api/v1/planes/{TYPE}/x/status HTTP/1.0");
         loop {
-            let both = self.ports().map(|port| told(exchange(&self.at, port, &request, CONTROLLER, "")));
-            if both.iter().all(|told| told.contains("\"connectedAgents\":1")) {
+            let both = self.ports().map(|port| reported(exchange(&self.at, port, &request, CONTROLLER, "")));
+            if both.iter().all(|reported| reported.contains("\"connectedAgents\":1")) {
                 return;
             }
             assert!(Instant::now() < deadline, "{both:#?}: {}", self.at.control.read("cluster-agent.log"));
@@ -194,17 +194,17 @@ static VARYING: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// An answer as it is compared: its status, the headers that say what it is, and its text without what varies.
-fn told(answer: Result<(String, String), String>) -> String {
+fn reported(answer: Result<(String, String), String>) -> String {
     // Of a handshake that fails, the alert is what the other side said.
     let Ok((head, text)) = answer else { return answer.unwrap_err() };
     let fixed = VARYING.replace_all(&text, "$1$2(...)");
-    let mut told = head.split(' ').nth(1).unwrap().to_owned();
+    let mut reported = head.split(' ').nth(1).unwrap().to_owned();
     for line in head.lines().skip(1).filter(|line| !line.starts_with("Date")) {
         if fixed == text || !line.starts_with("Content-Length") {
-            write!(told, " [{line}]").unwrap();
+            write!(reported, " [{line}]").unwrap();
         }
     }
-    format!("{told} {fixed}")
+    format!("{reported} {fixed}")
 }
 
 // Certificates.

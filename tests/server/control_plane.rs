@@ -249,9 +249,9 @@ impl ControlPlane {
 
     /// The states of all planes, by name.
     pub fn states(&self) -> BTreeMap<String, String> {
-        let told = self.run(&["describe", "-o", "json"]).expect(0).json();
+        let reported = self.run(&["describe", "-o", "json"]).expect(0).json();
         let word = |value: &Value| value.as_str().unwrap().to_owned();
-        let planes = told["planes"].as_array().unwrap().iter();
+        let planes = reported["planes"].as_array().unwrap().iter();
         planes.map(|plane| (word(&plane["name"]), word(&plane["connection"]["state"]))).collect()
     }
 

@@ -10,13 +10,13 @@ use crate::terminal::Terminal;
 
 stories!(
     Server:
-        delete_tells_of_finalizers,
-        delete_in_json_tells_what_is_gone,
-        what_a_deleted_plane_leaves_is_told,
+        delete_says_of_finalizers,
+        delete_in_json_says_what_is_gone,
+        what_a_deleted_plane_leaves_is_reported,
         a_question_takes_no_answer_from_before;
 );
 
-fn delete_tells_of_finalizers() {
+fn delete_says_of_finalizers() {
     let at = &*SHARED;
     at.plane("held");
     let finalizer = |list: &str| {
@@ -50,7 +50,7 @@ fn delete_tells_of_finalizers() {
     at.run(&["delete", "-f", &file, "--yes"]).expect(0);
 }
 
-fn delete_in_json_tells_what_is_gone() {
+fn delete_in_json_says_what_is_gone() {
     let at = &*SHARED;
     at.plane("json-gone");
     at.plane("json-held");
@@ -67,30 +67,30 @@ fn delete_in_json_tells_what_is_gone() {
     };
     let tried = delete(&["--dry-run", "server"], 0);
     assert_eq!(tried, json!({"dryRun": true, "planes": planes([json!(null), json!(null)])}));
-    let told = delete(&["--timeout", "2s"], 124);
-    assert_eq!(told, json!({"dryRun": false, "planes": planes([json!(true), json!(false)])}));
+    let reported = delete(&["--timeout", "2s"], 124);
+    assert_eq!(reported, json!({"dryRun": false, "planes": planes([json!(true), json!(false)])}));
     at.kubectl(&["patch", "cbp", "json-held", "--type=merge", "-p", r#"{"metadata":{"finalizers":[]}}"#], "");
     assert_eq!(delete(&[], 3), json!({"dryRun": false, "planes": []}));
 }
 
-fn what_a_deleted_plane_leaves_is_told() {
+fn what_a_deleted_plane_leaves_is_reported() {
     let at = &*SHARED;
     at.kubectl(&["create", "secret", "generic", "left-ca", "-n", "default"], "");
     let create = |name: &str| at.run(&["create", name, "--client-ca-secret", "default/left-ca"]).expect(0);
     create("left-a");
     create("left-b");
-    let told = at.run(&["delete", "left-a", "--yes", "--context", "control"]).expect(0);
-    told.says(&[
+    let reported = at.run(&["delete", "left-a", "--yes", "--context", "control"]).expect(0);
+    reported.says(&[
         "the agent of planeID left-a, if one was installed, remains in its cluster",
         "helm uninstall RELEASE ",
         "--kube-context CONTEXT",
     ]);
-    assert!(!told.stderr.contains("left-ca"), "{told:?}");
+    assert!(!reported.stderr.contains("left-ca"), "{reported:?}");
     let quiet = at.run(&["delete", "left-b", "--yes", "-q", "--dry-run", "server"]).expect(0);
     assert!(!quiet.stderr.contains("remains"), "{quiet:?}");
-    let told = at.run(&["delete", "left-b", "--yes", "--context", "control"]).expect(0).stderr;
-    let command = told.lines().find_map(|line| line.trim().strip_prefix("kubectl delete secret left-ca "));
-    let words: Vec<_> = command.unwrap_or_else(|| panic!("{told}")).split(' ').collect();
+    let reported = at.run(&["delete", "left-b", "--yes", "--context", "control"]).expect(0).stderr;
+    let command = reported.lines().find_map(|line| line.trim().strip_prefix("kubectl delete secret left-ca "));
+    let words: Vec<_> = command.unwrap_or_else(|| panic!("{reported}")).split(' ').collect();
     at.kubectl(&[&["delete", "secret", "left-ca"][..], &words].concat(), "");
 }
 

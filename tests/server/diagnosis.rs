@@ -16,23 +16,23 @@ stories!(
         a_url_inside_of_a_cluster_is_not_checked,
         without_the_build_cluster_the_gateway_says_whether_an_agent_is_there,
         the_agent_of_another_plane_is_not_taken_for_ones_own,
-        an_old_crd_and_a_missing_one_are_told,
+        an_old_crd_and_a_missing_one_are_reported,
         roles_that_are_printed_grant_what_was_missing,
-        doctor_only_reads_and_tells_what_it_can,
+        doctor_only_reads_and_says_what_it_can,
         what_may_not_be_read_is_not_taken_for_missing,
-        a_dump_is_written_to_a_pipe_and_one_that_is_cut_off_is_told,
+        a_dump_is_written_to_a_pipe_and_one_that_is_cut_off_is_reported,
         one_silent_cluster_hides_nothing_of_the_other,
-        a_last_report_that_stays_is_told;
+        a_last_report_that_stays_is_reported;
 );
 
 /// The chart's default URL leads nowhere outside of a cluster: nothing is wrong.
 fn a_url_inside_of_a_cluster_is_not_checked() {
     let at = well();
     at.deploy(PLANE, "--server-url=wss://cluster-gateway.openchoreo-control-plane.svc.cluster.local:8443/ws");
-    let told = until(&at, |plane| plane["healthy"] == true && status_of(plane, "agent-running") == "pass");
-    let plane = &told["planes"][0];
+    let reported = until(&at, |plane| plane["healthy"] == true && status_of(plane, "agent-running") == "pass");
+    let plane = &reported["planes"][0];
     assert!(plane["healthy"] == true && plane["unchecked"][0] == "the gateway was not contacted", "{plane:#}");
-    assert_eq!(status(&told, "gateway-answer"), "skip", "{plane:#}");
+    assert_eq!(status(&reported, "gateway-answer"), "skip", "{plane:#}");
 }
 
 fn without_the_build_cluster_the_gateway_says_whether_an_agent_is_there() {
@@ -41,12 +41,12 @@ fn without_the_build_cluster_the_gateway_says_whether_an_agent_is_there() {
     value(&at, &file(&at, "other/ca.crt"));
     let url = format!("wss://localhost:{}/ws", at.port);
     let alone = ["doctor", PLANE, "--gateway-url", &url, "-o", "json"];
-    let told = ask(|| at.control.run(&alone).json(), |plane| plane["rootCause"] == "agent-authorized");
-    assert_eq!(told["planes"][0]["rootCause"], "agent-authorized", "{:#}", told["planes"][0]);
-    // With a certificate and no plane's cluster its word is told, too.
+    let reported = ask(|| at.control.run(&alone).json(), |plane| plane["rootCause"] == "agent-authorized");
+    assert_eq!(reported["planes"][0]["rootCause"], "agent-authorized", "{:#}", reported["planes"][0]);
+    // With a certificate and no plane's cluster its word is reported, too.
     let word = ["--cert", "old/tls.crt", "--key", "old/tls.key"];
-    let told = at.control.run(&[&alone[..], &word].concat()).json();
-    assert_eq!(status(&told, "gateway-answer"), "pass", "{told:#}");
+    let reported = at.control.run(&[&alone[..], &word].concat()).json();
+    assert_eq!(status(&reported, "gateway-answer"), "pass", "{reported:#}");
 }
 
 fn the_agent_of_another_plane_is_not_taken_for_ones_own() {
@@ -54,33 +54,41 @@ fn the_agent_of_another_plane_is_not_taken_for_ones_own() {
     at.order("reports off");
     at.control.run(&["create", "twin", "--plane-id", "beta", "--client-ca-file", "other/ca.crt"]).expect(0);
     at.control.connect("twin");
-    let told = at.run(&["doctor", "-o", "json"]).expect(0).json();
-    let (sick, beta) = (&told["planes"][0], &told["planes"][1]);
-    assert!(sick["name"] == PLANE && is_well(sick) && is_well(beta), "{told:#}");
+    let reported = at.run(&["doctor", "-o", "json"]).expect(0).json();
+    let (sick, beta) = (&reported["planes"][0], &reported["planes"][1]);
+    assert!(sick["name"] == PLANE && is_well(sick) && is_well(beta), "{reported:#}");
     at.control.status("twin", false, 0, &[], "No agents connected");
-    let told = at.run(&["doctor", "twin", "-o", "json"]).expect(1).json();
-    assert_eq!(told["planes"][0]["rootCause"], "agent-exists", "{told:#}");
+    let reported = at.run(&["doctor", "twin", "-o", "json"]).expect(1).json();
+    assert_eq!(reported["planes"][0]["rootCause"], "agent-exists", "{reported:#}");
 }
 
-fn an_old_crd_and_a_missing_one_are_told() {
+fn an_old_crd_and_a_missing_one_are_reported() {
     let at = well();
     let field = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/observabilityPlaneRef";
     let patch = json!([{"op": "replace", "path": field, "value": {"type": "string"}}]).to_string();
     let name = "clusterbuildplanes.openchoreo.dev";
     at.control.kubectl(&["patch", "crd", name, "--type=json", "-p", &patch], "");
-    let told = diagnose(&at);
-    assert_eq!((&told["checks"][1]["id"], &told["checks"][1]["status"]), (&json!("crd"), &json!("warn")), "{told:#}");
+    let reported = diagnose(&at);
+    assert_eq!(
+        (&reported["checks"][1]["id"], &reported["checks"][1]["status"]),
+        (&json!("crd"), &json!("warn")),
+        "{reported:#}"
+    );
     // Where the other cluster serves the kind, the clusters are named in the place of each other.
     at.control.kubectl(&["delete", "crd", name], "");
-    let told = at.run(&["doctor"]).expect(2);
-    told.says(&["the contexts are swapped"]);
-    let hint = told.stderr.split("hint: ").nth(1).unwrap().trim();
-    let told = paste(&at, &format!("{hint} -o json")).json();
-    assert_eq!(told["checks"][1]["status"], "pass", "{told:#}");
+    let reported = at.run(&["doctor"]).expect(2);
+    reported.says(&["the contexts are swapped"]);
+    let hint = reported.stderr.split("hint: ").nth(1).unwrap().trim();
+    let reported = paste(&at, &format!("{hint} -o json")).json();
+    assert_eq!(reported["checks"][1]["status"], "pass", "{reported:#}");
     at.build.kubectl(&["delete", "crd", name], "");
-    let told = at.run(&["doctor", "-o", "json"]).expect(2).json();
-    assert_eq!((&told["checks"][1]["status"], &told["planes"][0]["name"]), (&json!("fail"), &json!(PLANE)), "{told:#}");
-    assert_eq!(status(&told, "agent-certificate"), "pass");
+    let reported = at.run(&["doctor", "-o", "json"]).expect(2).json();
+    assert_eq!(
+        (&reported["checks"][1]["status"], &reported["planes"][0]["name"]),
+        (&json!("fail"), &json!(PLANE)),
+        "{reported:#}"
+    );
+    assert_eq!(status(&reported, "agent-certificate"), "pass");
 }
 
 /// One who may read all and nothing else, in a cluster.
@@ -108,31 +116,31 @@ fn roles_that_are_printed_grant_what_was_missing() {
     let as_guest = ["doctor", PLANE, "-o", "json", "--context", "guest", "--build-context", "guest"];
     for _ in 0..3 {
         // What can be read leads to more that is needed.
-        let told = at.run(&as_guest).json();
-        for hint in told["checks"][2]["hints"].as_array().unwrap() {
+        let reported = at.run(&as_guest).json();
+        for hint in reported["checks"][2]["hints"].as_array().unwrap() {
             let grant = hint["text"].as_str().unwrap().split("USER with\n").nth(1).unwrap();
             paste(&at, &grant.replace("--context guest", "--context control").replace("USER", "guest")).expect(0);
         }
     }
-    let told = at.run(&as_guest).expect(0).json();
-    assert!(told["checks"][2]["status"] == "pass" && told["planes"][0]["healthy"] == true, "{told:#}");
+    let reported = at.run(&as_guest).expect(0).json();
+    assert!(reported["checks"][2]["status"] == "pass" && reported["planes"][0]["healthy"] == true, "{reported:#}");
 }
 
 const AS_READER: [&str; 4] = ["--context", "reader", "--build-context", "reader"];
 
-fn doctor_only_reads_and_tells_what_it_can() {
+fn doctor_only_reads_and_says_what_it_can() {
     let at = well();
     let run = |args: &[&str]| at.run(&[args, &AS_READER].concat());
     for control_plane in [&at.control, &at.build] {
-        // Who may read nothing is told so, and nothing is called healthy.
-        let told = run(&["doctor", PLANE]).expect(2);
-        assert!(told.stdout.contains("warn  rights") && told.stdout.contains("not allowed"), "{told:#?}");
+        // Who may read nothing is reported so, and nothing is called healthy.
+        let reported = run(&["doctor", PLANE]).expect(2);
+        assert!(reported.stdout.contains("warn  rights") && reported.stdout.contains("not allowed"), "{reported:#?}");
         reader(control_plane);
     }
     run(&["dump", PLANE, "-o", "read.yaml"]).expect(0);
     run(&["forecast", PLANE]).expect(0);
-    let told = run(&["doctor", PLANE]).expect(0);
-    assert!(told.stdout.contains("sick: healthy"), "{}", told.stdout);
+    let reported = run(&["doctor", PLANE]).expect(0);
+    assert!(reported.stdout.contains("sick: healthy"), "{}", reported.stdout);
     for control_plane in [&at.control, &at.build] {
         let done = taken_down(control_plane);
         let read = |done: &&(String, String)| ["get", "list", "watch"].contains(&done.0.as_str());
@@ -140,9 +148,9 @@ fn doctor_only_reads_and_tells_what_it_can() {
         assert!(done.iter().any(|(_, resource)| resource == "secrets"), "{done:?}");
     }
     // Nor does the gateway get an agent by it.
-    let told = diagnose(&at);
+    let reported = diagnose(&at);
     let counted =
-        told["planes"][0]["checks"].as_array().unwrap().iter().find(|check| check["id"] == "agent-authorized");
+        reported["planes"][0]["checks"].as_array().unwrap().iter().find(|check| check["id"] == "agent-authorized");
     assert_eq!(counted.unwrap()["message"], "the gateway counts 1 for this plane");
     assert_eq!(at.upgrades(), 0);
 }
@@ -164,18 +172,18 @@ fn what_may_not_be_read_is_not_taken_for_missing() {
     let at = well();
     let_guest_read(&at);
     let as_guest = ["--context", "guest", "--build-context", "guest"];
-    let told = at.run(&[&["dump", PLANE, "-o", "partly.yaml"][..], &as_guest].concat()).expect(0);
-    told.says(&["warning: not in the dump: /api/v1/namespaces/openchoreo-build-plane/secrets/cluster-agent-tls"]);
+    let reported = at.run(&[&["dump", PLANE, "-o", "partly.yaml"][..], &as_guest].concat()).expect(0);
+    reported.says(&["warning: not in the dump: /api/v1/namespaces/openchoreo-build-plane/secrets/cluster-agent-tls"]);
     let live = at.run(&[&["doctor", PLANE, "-o", "json"][..], &as_guest].concat()).expect(2).json();
     let dumped = at.control.run(&["doctor", "-f", "partly.yaml", "-o", "json"]).expect(2).json();
-    for told in [live, dumped] {
-        assert!(told["healthy"] == false && told["planes"][0]["rootCause"].is_null(), "{told:#}");
-        assert_eq!(told["checks"][2]["status"], "warn");
+    for reported in [live, dumped] {
+        assert!(reported["healthy"] == false && reported["planes"][0]["rootCause"].is_null(), "{reported:#}");
+        assert_eq!(reported["checks"][2]["status"], "warn");
     }
     at.control.run(&["forecast", "-f", "partly.yaml", "-q"]).expect(2);
 }
 
-fn a_dump_is_written_to_a_pipe_and_one_that_is_cut_off_is_told() {
+fn a_dump_is_written_to_a_pipe_and_one_that_is_cut_off_is_reported() {
     let at = well();
     at.run(&["dump", PLANE, "-o", "read.yaml"]).expect(0);
     let cut = file(&at, "read.yaml").lines().take(60).map(|line| format!("{line}\n")).collect::<String>();
@@ -209,19 +217,19 @@ fn one_silent_cluster_hides_nothing_of_the_other() {
     for (control, build) in [(1, 1), (control_proxy.port, build_proxy.port)] {
         let started = Instant::now();
         let build = led(&at.build, build, "other-build");
-        let told = ["doctor", PLANE, "-o", "json", "--request-timeout", "2s"];
-        let told = at.control.run(&[&told[..], &["--build-kubeconfig", &build]].concat()).expect(2).json();
-        let seen = ["client-ca-usable", "agent-exists", "connected"].map(|id| status(&told, id));
-        assert_eq!((seen, &told["healthy"]), (["pass", "skip", "pass"].map(String::from), &json!(false)));
+        let reported = ["doctor", PLANE, "-o", "json", "--request-timeout", "2s"];
+        let reported = at.control.run(&[&reported[..], &["--build-kubeconfig", &build]].concat()).expect(2).json();
+        let seen = ["client-ca-usable", "agent-exists", "connected"].map(|id| status(&reported, id));
+        assert_eq!((seen, &reported["healthy"]), (["pass", "skip", "pass"].map(String::from), &json!(false)));
         let control = led(&at.control, control, "other-control");
-        let told = ["doctor", PLANE, "-o", "json", "--request-timeout", "2s", "--kubeconfig", &control];
-        let told = at.run(&told).expect(2);
-        told.says(&["API server at", "hint:"]);
-        let told = told.json();
-        let seen = ["plane-exists", "agent-exists", "agent-certificate", "connected"].map(|id| status(&told, id));
+        let reported = ["doctor", PLANE, "-o", "json", "--request-timeout", "2s", "--kubeconfig", &control];
+        let reported = at.run(&reported).expect(2);
+        reported.says(&["API server at", "hint:"]);
+        let reported = reported.json();
+        let seen = ["plane-exists", "agent-exists", "agent-certificate", "connected"].map(|id| status(&reported, id));
         assert_eq!(seen, ["skip", "pass", "pass", "skip"].map(String::from));
         assert_eq!(
-            (&told["checks"][0]["status"], &told["planes"][0]["rootCause"]),
+            (&reported["checks"][0]["status"], &reported["planes"][0]["rootCause"]),
             (&json!("fail"), &json!("api-server"))
         );
         assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
@@ -229,14 +237,14 @@ fn one_silent_cluster_hides_nothing_of_the_other() {
 }
 
 /// Without controller and gateway the last report stays for ever.
-fn a_last_report_that_stays_is_told() {
+fn a_last_report_that_stays_is_reported() {
     let mut at = well();
     at.kill_double();
     let times = [("lastConnectedTime", 9000), ("lastHeartbeatTime", 8000)];
     at.control.status(PLANE, true, 1, &times, "1 agent connected");
     url(&at, 1);
-    let told = diagnose(&at);
-    let stale = complaints(&told["planes"][0]).into_iter().find(|check| check["id"] == "controller").unwrap();
+    let reported = diagnose(&at);
+    let stale = complaints(&reported["planes"][0]).into_iter().find(|check| check["id"] == "controller").unwrap();
     let message = stale["message"].as_str().unwrap();
     assert!(stale["status"] == "fail" && message.contains("is the gateway down?"), "{stale}");
 }

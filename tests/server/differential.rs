@@ -229,7 +229,7 @@ fn spellings() -> Vec<String> {
 const KEYS: [&str; 12] =
     ["unknown", "Name", "planeid", "\"1\"", "ä", "a.b/c", "-a", "kind", "spec", "status", "namespace", "x y"];
 
-/// One change, of a kind that the number tells.
+/// One change, of a kind that the number says.
 fn mutate(tree: &mut Tree, rng: &mut Rng, spellings: &[String], kind: usize) {
     let mut ways = Vec::new();
     tree.ways(&[], &mut ways);
@@ -414,10 +414,10 @@ pub fn compare(at: &ControlPlane, subject: Subject, by: &[&str], bases: &[Value]
             continue;
         }
         let named = theirs.fields.iter().find(|field| !field.is_empty() && *field != "<nil>");
-        // Of what is no plane nothing is told here: it is skipped.
-        let told = !subject.is_plane(mutant)
+        // Of what is no plane nothing is reported here: it is skipped.
+        let reported = !subject.is_plane(mutant)
             || named.is_none_or(|field| ours.fields.iter().any(|path| same_field(path, field)));
-        if ours.rejected != theirs.rejected || !told {
+        if ours.rejected != theirs.rejected || !reported {
             differences.push(format!("{mutant}ours: {ours:?}\ntheirs: {theirs:?}\n"));
         }
     }
@@ -442,7 +442,7 @@ pub fn compare(at: &ControlPlane, subject: Subject, by: &[&str], bases: &[Value]
     );
 }
 
-/// Keys of maps are written in several ways; labels, annotations and finalizers the server tells as a whole.
+/// Keys of maps are written in several ways; labels, annotations and finalizers the server says as a whole.
 fn same_field(ours: &str, theirs: &str) -> bool {
     let plain = |path: &str| path.replace(['[', ']'], ".").replace("..", ".").trim_end_matches('.').to_owned();
     let whole = ["metadata.labels", "metadata.annotations", "metadata.finalizers", "metadata.ownerReferences"];

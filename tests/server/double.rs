@@ -207,8 +207,9 @@ fn api(at: &Estate, what: &str, body: &Value) -> (u16, Value) {
 
 fn connected(at: &Estate, plane: &str, key: &str) -> i64 {
     let query = key.split_once('/').map(|(namespace, name)| format!("?namespace={namespace}&name={name}"));
-    let (_, told) = api(at, &format!("GET /api/v1/planes/{plane}/status{}", query.unwrap_or_default()), &Value::Null);
-    told["connectedAgents"].as_i64().unwrap()
+    let (_, reported) =
+        api(at, &format!("GET /api/v1/planes/{plane}/status{}", query.unwrap_or_default()), &Value::Null);
+    reported["connectedAgents"].as_i64().unwrap()
 }
 
 fn notify(at: &Estate, plane: &str, event: &str, key: &str) -> (u16, Value) {
@@ -308,8 +309,9 @@ fn the_double_answers_agents_as_each_release_does() {
     }
     // The same planeID of another type is another one.
     create(&at, "dataplane", "/a", Some("a"), &value(&at, "old/ca.crt"));
-    let told = ["dataplane", "observabilityplane"].map(|of| socket(&at, &format!("planeType={of}&planeID=a"), AGENT).0);
-    assert_eq!(told, [400, 401]);
+    let reported =
+        ["dataplane", "observabilityplane"].map(|of| socket(&at, &format!("planeType={of}&planeID=a"), AGENT).0);
+    assert_eq!(reported, [400, 401]);
     at.order("gateway blind");
     let (status, text) = socket(&at, "planeType=dataplane&planeID=a", AGENT);
     assert!(status == 401 && text.starts_with(&format!("{REFUSED}failed to get client CA configurations: ")), "{text}");
@@ -355,7 +357,7 @@ fn the_double_takes_notifications_as_each_release_does() {
     const PLANE: &str = "dataplane/x";
     for era in [&V0, &V1] {
         at.order(&format!("era {}", era.name));
-        let text = |(status, told): (u16, Value)| (status, told.as_str().unwrap_or_default().to_owned());
+        let text = |(status, reported): (u16, Value)| (status, reported.as_str().unwrap_or_default().to_owned());
         let fields = "missing required fields: planeType, planeID, event";
         assert_eq!(text(api(&at, "POST /api/v1/planes/notify", &json!({}))), (400, fields.into()));
         assert_eq!(text(notify(&at, PLANE, "moved", "/a")), (400, "unknown event type: moved".into()));
@@ -386,15 +388,15 @@ fn the_double_takes_notifications_as_each_release_does() {
         assert_eq!(notify(&at, "dataplane/alone", "updated", "/alone"), judged(0, 0));
 
         client_ca(&at, "dataplane", "/a", json!({}));
-        let (status, told) = notify(&at, PLANE, "updated", "/a");
+        let (status, reported) = notify(&at, PLANE, "updated", "/a");
         if era.name == "v0" {
             assert_eq!(
-                (status, &told["action"], &told["disconnectedAgents"]),
+                (status, &reported["action"], &reported["disconnectedAgents"]),
                 (200, &json!("disconnect_fallback"), &json!(1))
             );
         } else {
             let unread = "failed to fetch CR CA for re-validation: CR /a not found";
-            assert_eq!((status, told.as_str(), connected(&at, PLANE, "")), (503, Some(unread), 1));
+            assert_eq!((status, reported.as_str(), connected(&at, PLANE, "")), (503, Some(unread), 1));
         }
         // An agent that was disconnected returns where a plane is left that trusts it.
         until_connected(&at, PLANE, 1);
@@ -450,9 +452,9 @@ fn the_double_reports_by_scope_and_release() {
         }
         let (namespace, kinds) = ("-n=team", [kind(OF, true), kind(OF, false)]);
         for (kind, place) in [(&kinds[0], "-n=default"), (&kinds[1], namespace)] {
-            let told = at.control.kubectl(&["get", "events", place, "-o", "json"], "").json();
+            let reported = at.control.kubectl(&["get", "events", place, "-o", "json"], "").json();
             let is_of = |event: &&Value| event["involvedObject"]["kind"] == kind.as_str();
-            assert_eq!(told["items"].as_array().unwrap().iter().filter(is_of).count(), 3, "{told:#}");
+            assert_eq!(reported["items"].as_array().unwrap().iter().filter(is_of).count(), 3, "{reported:#}");
         }
 
         // Only an edit of a namespaced plane is noticed.
@@ -551,15 +553,15 @@ fn the_double_has_agents_of_several_families() {
     at.order("reset");
     client_ca(&at, "workflowplane", "/default", value(&at, "old/ca.crt"));
     until(&at, "workflowplane", "/default", |plane| agents(plane) == Some(0));
-    let told = at.numbers();
+    let reported = at.numbers();
     for plane_type in V1.types {
         let (namespace, name) = names(plane_type);
-        let of_agent = &told["agents"][format!("{namespace}/{name}")];
+        let of_agent = &reported["agents"][format!("{namespace}/{name}")];
         let [authorized, refused] = ["authorized", "refused"].map(|is| of_agent[is].as_u64() > Some(0));
-        assert!(if plane_type == "workflowplane" { refused } else { authorized && !refused }, "{told:#}");
+        assert!(if plane_type == "workflowplane" { refused } else { authorized && !refused }, "{reported:#}");
     }
     assert_eq!(
-        (&told["refusals"][0]["planeType"], &told["refusals"][0]["planeID"]),
+        (&reported["refusals"][0]["planeType"], &reported["refusals"][0]["planeID"]),
         (&json!("workflowplane"), &json!("default"))
     );
 

@@ -14,7 +14,7 @@ stories!(
         doctor_names_what_is_wrong_with_a_workflow_plane,
         doctor_names_what_is_wrong_with_a_data_plane_of_a_namespace,
         doctor_names_what_is_wrong_with_an_observability_plane,
-        planes_of_an_older_release_are_told_what_became_of_their_kind,
+        planes_of_an_older_release_are_reported_what_became_of_their_kind,
         two_planes_in_migration_are_one_at_each_stage;
 );
 
@@ -119,8 +119,8 @@ fn doctor_names(subject: Subject, faults: &[Fault], warnings: &[Warning]) -> Est
 
 /// What a check says.
 #[track_caller]
-fn message(told: &Value, id: &str) -> String {
-    let checks = told["planes"][0]["checks"].as_array().unwrap();
+fn message(reported: &Value, id: &str) -> String {
+    let checks = reported["planes"][0]["checks"].as_array().unwrap();
     let check = checks.iter().find(|check| check["id"] == id).unwrap();
     check["message"].as_str().unwrap().to_owned()
 }
@@ -128,13 +128,13 @@ fn message(told: &Value, id: &str) -> String {
 /// Whom doctor takes the agents' number from that are a plane's own.
 #[track_caller]
 fn counts_by(at: &Estate, words: &str) {
-    let told = until(at, |plane| status_of(plane, "agent-authorized") == "pass");
-    assert!(message(&told, "agent-authorized").contains(words), "{told:#}");
+    let reported = until(at, |plane| status_of(plane, "agent-authorized") == "pass");
+    assert!(message(&reported, "agent-authorized").contains(words), "{reported:#}");
 }
 
 fn doctor_names_what_is_wrong_with_a_workflow_plane() {
     let at = doctor_names(WORKFLOW, OF_WORKFLOW, WARNINGS);
-    // With mutual TLS the gateway's log tells whose agents are connected, in a dump, too.
+    // With mutual TLS the gateway's log says whose agents are connected, in a dump, too.
     counts_by(&at, "the gateway has authorized 1 for this plane, by its log");
     run(&at, "dump", &["-o", "dump.yaml", "--force"]).expect(0);
     let dumped = at.control.run(&["doctor", "-f", "dump.yaml", "-o", "json"]).expect(0).json();
@@ -151,24 +151,24 @@ fn doctor_names_what_is_wrong_with_a_workflow_plane() {
     value(&at, &file(&at, "other/ca.crt"));
     let url = format!("wss://localhost:{}/ws", at.port);
     let alone = || at.control.run(&["doctor", "cwp/sick", "--gateway-url", &url, "-o", "json"]).json();
-    let told = ask(alone, |plane| plane["rootCause"] == "agent-authorized");
-    assert!(message(&told, "agent-authorized").contains("by other planes of the planeID (twin)"), "{told:#}");
+    let reported = ask(alone, |plane| plane["rootCause"] == "agent-authorized");
+    assert!(message(&reported, "agent-authorized").contains("by other planes of the planeID (twin)"), "{reported:#}");
 
-    // Who fails by a crash is told why.
+    // Who fails by a crash is reported why.
     be_well(&at, "an older agent");
     image(&at, "agent:v0");
     let why = "the agent logs `plane-type must be`: its image is of another release";
-    let told = until(&at, |plane| {
+    let reported = until(&at, |plane| {
         let checks = plane["checks"].as_array().unwrap();
         checks.iter().any(|check| check["id"] == "agent-running" && check["message"].as_str().unwrap().contains(why))
     });
-    assert!(message(&told, "agent-running").contains(why), "{told:#}");
+    assert!(message(&reported, "agent-running").contains(why), "{reported:#}");
 
     // When the controller's certificate ends is predicted.
     be_well(&at, "the forecast");
     controller(&at, 30, -5, 85);
-    let told = run(&at, "forecast", &["-o", "json"]).expect(0).json();
-    let plane = &told["planes"][0];
+    let reported = run(&at, "forecast", &["-o", "json"]).expect(0).json();
+    let plane = &reported["planes"][0];
     let mut breaks = std::iter::once(plane).chain(plane["next"].as_array().unwrap());
     let of_controller = breaks.find(|one| one["reason"] == "controller-certificate-expires").unwrap();
     let date: jiff::Timestamp = of_controller["date"].as_str().unwrap().parse().unwrap();
@@ -183,27 +183,30 @@ fn roles_grant_what_was_missing(at: &Estate) {
     let as_guest = ["doctor", "cwp/sick", "-o", "json", "--context", "guest", "--build-context", "guest"];
     for _ in 0..4 {
         // What can be read leads to more that is needed.
-        let told = at.run(&as_guest).json();
-        for hint in told["checks"][2]["hints"].as_array().unwrap() {
+        let reported = at.run(&as_guest).json();
+        for hint in reported["checks"][2]["hints"].as_array().unwrap() {
             let grant = hint["text"].as_str().unwrap().split("USER with\n").nth(1).unwrap();
             paste(at, &grant.replace("--context guest", "--context control").replace("USER", "guest")).expect(0);
         }
     }
-    let told = at.run(&as_guest).expect(0).json();
-    assert!(told["checks"][2]["status"] == "pass" && told["planes"][0]["unchecked"] == json!([]), "{told:#}");
+    let reported = at.run(&as_guest).expect(0).json();
+    assert!(
+        reported["checks"][2]["status"] == "pass" && reported["planes"][0]["unchecked"] == json!([]),
+        "{reported:#}"
+    );
 }
 
 fn doctor_names_what_is_wrong_with_a_data_plane_of_a_namespace() {
     let at = doctor_names(DATA, OF_DATA, &[]);
-    // What is reported on a namespaced plane is its own, whoever else is connected by the planeID.
+    // What is reported on a namespaced plane is its own, whichever user else is connected by the planeID.
     counts_by(&at, "the status counts the agents of this plane alone");
     blocked(&at);
-    let told = diagnose(&at);
-    assert!(message(&told, "deletion").ends_with("still referenced by 2 environment(s)"), "{told:#}");
+    let reported = diagnose(&at);
+    assert!(message(&reported, "deletion").ends_with("still referenced by 2 environment(s)"), "{reported:#}");
     be_well(&at, "a change");
     not_taken_over(&at);
-    let told = diagnose(&at);
-    assert!(message(&told, "controller").contains("could not take over the last change"), "{told:#}");
+    let reported = diagnose(&at);
+    assert!(message(&reported, "controller").contains("could not take over the last change"), "{reported:#}");
     let page = at.control.run(&["describe", "dp/sick", "-n", "team"]).expect(0).stdout;
     assert!(page.contains("could not take over the last change"), "{page}");
 }
@@ -211,8 +214,8 @@ fn doctor_names_what_is_wrong_with_a_data_plane_of_a_namespace() {
 fn doctor_names_what_is_wrong_with_an_observability_plane() {
     let at = doctor_names(OBSERVABILITY, OF_OBSERVABILITY, &[]);
     header_only(&at);
-    let told = until(&at, |plane| plane["rootCause"] == "gateway-answer");
-    assert!(message(&told, "gateway-answer").contains("from the header X-Forwarded-Client-Cert"), "{told:#}");
+    let reported = until(&at, |plane| plane["rootCause"] == "gateway-answer");
+    assert!(message(&reported, "gateway-answer").contains("from the header X-Forwarded-Client-Cert"), "{reported:#}");
 }
 
 /// How a build plane is held.
@@ -233,31 +236,31 @@ fn left(at: &Estate, name: &str, finalizers: &[&str]) {
 
 /// The first hint of a check, with its kind.
 #[track_caller]
-fn hint(told: &Value, id: &str) -> (String, String) {
-    let checks = told["planes"][0]["checks"].as_array().unwrap();
+fn hint(reported: &Value, id: &str) -> (String, String) {
+    let checks = reported["planes"][0]["checks"].as_array().unwrap();
     let hint = &checks.iter().find(|check| check["id"] == id).unwrap()["hints"][0];
     (hint["kind"].as_str().unwrap().to_owned(), hint["text"].as_str().unwrap().to_owned())
 }
 
-fn planes_of_an_older_release_are_told_what_became_of_their_kind() {
+fn planes_of_an_older_release_are_reported_what_became_of_their_kind() {
     let at = well_with(WORKFLOW);
     left(&at, "old", &[FINALIZER, "example.com/kept"]);
     let url = format!("wss://localhost:{}/ws", at.port);
     let doctor = || at.run(&["doctor", "cbp/old", "--gateway-url", &url, "-o", "json"]);
-    let told = doctor().expect(1).json();
-    assert_eq!(told["planes"][0]["rootCause"], "plane-type-known", "{told:#}");
-    let why = message(&told, "plane-type-known");
+    let reported = doctor().expect(1).json();
+    assert_eq!(reported["planes"][0]["rootCause"], "plane-type-known", "{reported:#}");
+    let why = message(&reported, "plane-type-known");
     assert!(why.ends_with("OpenChoreo v1.0 and later, where the kind is called ClusterWorkflowPlane"), "{why}");
-    let (kind, line) = hint(&told, "plane-type-known");
+    let (kind, line) = hint(&reported, "plane-type-known");
     assert!(kind == "advice" && line.starts_with("choreoctl migrate cbp/old "), "{line}");
     assert!(line.contains(" --plane-kubeconfig ") && line.ends_with(" --out-dir DIR"), "{line}");
     at.run(&["dump", "cbp/old", "-o", "dump.yaml"]).expect(0);
-    let told = at.control.run(&["doctor", "-f", "dump.yaml", "-o", "json"]).expect(1).json();
-    assert_eq!(told["planes"][0]["rootCause"], "plane-type-known", "{told:#}");
-    // A workflow plane on a gateway of v0.x is told the same the other way round.
+    let reported = at.control.run(&["doctor", "-f", "dump.yaml", "-o", "json"]).expect(1).json();
+    assert_eq!(reported["planes"][0]["rootCause"], "plane-type-known", "{reported:#}");
+    // A workflow plane on a gateway of v0.x is reported the same the other way round.
     at.order("gateway newer");
-    let told = until(&at, |plane| plane["rootCause"] == "plane-type-known");
-    let why = message(&told, "plane-type-known");
+    let reported = until(&at, |plane| plane["rootCause"] == "plane-type-known");
+    let why = message(&reported, "plane-type-known");
     assert!(why.ends_with("OpenChoreo v0.15 to v0.17, where the kind is called ClusterBuildPlane"), "{why}");
     at.order("gateway well");
 
@@ -277,9 +280,9 @@ fn planes_of_an_older_release_are_told_what_became_of_their_kind() {
     let page = at.control.run(&["describe", "cbp/old"]).expect(0).stdout;
     assert!(page.contains("are both running?") && !page.contains("kubectl patch"), "{page}");
     at.control.api().delete(manager);
-    let told = doctor().expect(1).json();
-    assert_eq!(told["planes"][0]["rootCause"], "deletion", "{told:#}");
-    let (kind, fix) = hint(&told, "deletion");
+    let reported = doctor().expect(1).json();
+    assert_eq!(reported["planes"][0]["rootCause"], "deletion", "{reported:#}");
+    let (kind, fix) = hint(&reported, "deletion");
     assert_eq!(kind, "fix", "{fix}");
     paste(&at, &fix).expect(0);
     let path = "/apis/openchoreo.dev/v1alpha1/clusterbuildplanes/old";
@@ -291,14 +294,14 @@ fn planes_of_an_older_release_are_told_what_became_of_their_kind() {
 
 /// Doctor's verdict on a plane of the two, which is healthy with one warning: what that says, and how many checks wait.
 #[track_caller]
-fn waits(told: &Value) -> (String, usize) {
-    let plane = &told["planes"][0];
+fn waits(reported: &Value) -> (String, usize) {
+    let plane = &reported["planes"][0];
     let checks = plane["checks"].as_array().unwrap();
     let warned = checks.iter().filter(|check| check["status"] == "warn").map(|check| &check["id"]);
-    assert_eq!(warned.collect::<Vec<_>>(), ["plane-type-known"], "{told:#}");
-    assert!(plane["healthy"] == true && plane["unchecked"] == json!([]), "{told:#}");
+    assert_eq!(warned.collect::<Vec<_>>(), ["plane-type-known"], "{reported:#}");
+    assert!(plane["healthy"] == true && plane["unchecked"] == json!([]), "{reported:#}");
     let is_waiting = |check: &&Value| check["message"] == "depends on plane-type-known";
-    (message(told, "plane-type-known"), checks.iter().filter(is_waiting).count())
+    (message(reported, "plane-type-known"), checks.iter().filter(is_waiting).count())
 }
 
 fn two_planes_in_migration_are_one_at_each_stage() {
@@ -312,10 +315,10 @@ fn two_planes_in_migration_are_one_at_each_stage() {
     // The control plane is of v1.x. Of the former plane nothing matters any more, not even its CA.
     let bad = json!({"spec": {"clusterAgent": {"clientCA": {"value": "hello"}}}});
     at.control.api().merge("/apis/openchoreo.dev/v1alpha1/clusterbuildplanes/sick", &bad);
-    let told = ask(|| doctor("cbp/sick"), |plane| plane["healthy"] == true);
-    let (why, waiting) = waits(&told);
+    let reported = ask(|| doctor("cbp/sick"), |plane| plane["healthy"] == true);
+    let (why, waiting) = waits(&reported);
     assert!(why.starts_with("ClusterWorkflowPlane sick has taken its place: ") && waiting > 20, "{why}: {waiting}");
-    let (kind, line) = hint(&told, "plane-type-known");
+    let (kind, line) = hint(&reported, "plane-type-known");
     assert!(kind == "advice" && line.starts_with("choreoctl migrate cbp/sick "), "{line}");
     assert!(line.ends_with(" --out-dir DIR --until cleanup"), "{line}");
     let cleanup = line;
@@ -342,16 +345,16 @@ fn two_planes_in_migration_are_one_at_each_stage() {
     // A dump of one of them has the other, too.
     for plane in ["cbp/sick", "cwp/sick"] {
         at.run(&["dump", plane, "-o", "dump.yaml", "--force"]).expect(0);
-        let told = at.control.run(&["doctor", "-f", "dump.yaml", "cbp/sick", "-o", "json"]).expect(0).json();
-        assert!(waits(&told).0.contains("by the label of its Service"), "{told:#}");
-        let told = at.control.run(&["doctor", "-f", "dump.yaml", "cwp/sick", "-o", "json"]).expect(0).json();
-        assert_eq!(message(&told, "agent-plane-type"), "it is workflowplane", "{plane}: {told:#}");
+        let reported = at.control.run(&["doctor", "-f", "dump.yaml", "cbp/sick", "-o", "json"]).expect(0).json();
+        assert!(waits(&reported).0.contains("by the label of its Service"), "{reported:#}");
+        let reported = at.control.run(&["doctor", "-f", "dump.yaml", "cwp/sick", "-o", "json"]).expect(0).json();
+        assert_eq!(message(&reported, "agent-plane-type"), "it is workflowplane", "{plane}: {reported:#}");
     }
 
     // The agent is still the former one: in its place, and in the namespace of the former chart.
     at.deploy(PLANE, "--plane-type=buildplane");
-    let told = until(&at, |plane| plane["rootCause"] == "agent-plane-type");
-    let (kind, line) = hint(&told, "agent-plane-type");
+    let reported = until(&at, |plane| plane["rootCause"] == "agent-plane-type");
+    let (kind, line) = hint(&reported, "agent-plane-type");
     assert!(kind == "advice" && line.starts_with("choreoctl migrate cbp/sick "), "{line}");
     let flags = " --out-dir DIR --plane-namespace openchoreo-workflow-plane --install";
     assert!(line.contains(" --plane-kubeconfig ") && line.ends_with(flags), "{line}");
@@ -361,21 +364,21 @@ fn two_planes_in_migration_are_one_at_each_stage() {
     at.build.kubectl(&["create", "namespace", &namespace], "");
     let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments/{name}");
     at.build.api().write(&path, &agent("buildplane", PLANE));
-    let told = until(&at, |plane| plane["rootCause"] == "agent-exists");
-    let (kind, line) = hint(&told, "agent-exists");
+    let reported = until(&at, |plane| plane["rootCause"] == "agent-exists");
+    let (kind, line) = hint(&reported, "agent-exists");
     assert!(kind == "advice" && line.ends_with(" --out-dir DIR --install"), "{line}");
     at.build.api().delete(&path);
 
     // The control plane is still of v0.x.
     be_well(&at, "before the upgrade");
     at.order("gateway newer");
-    let told = ask(|| doctor("cwp/sick"), |plane| plane["healthy"] == true);
-    let (why, waiting) = waits(&told);
+    let reported = ask(|| doctor("cwp/sick"), |plane| plane["healthy"] == true);
+    let (why, waiting) = waits(&reported);
     assert!(why.contains("takes effect once the control plane is of v1.0 or later"), "{why}");
     assert!(why.ends_with("and until then ClusterBuildPlane sick is used") && waiting > 10, "{why}: {waiting}");
-    let told = doctor("cbp/sick");
-    assert!(message(&told, "plane-type-known").starts_with("it knows buildplane"), "{told:#}");
-    assert_eq!(told["planes"][0]["rootCause"], "client-ca-usable", "{told:#}");
+    let reported = doctor("cbp/sick");
+    assert!(message(&reported, "plane-type-known").starts_with("it knows buildplane"), "{reported:#}");
+    assert_eq!(reported["planes"][0]["rootCause"], "client-ca-usable", "{reported:#}");
 
     // What doctor hints at ends the migration.
     be_well(&at, "the end");

@@ -14,7 +14,7 @@ stories!(
         who_may_not_read_secrets_sees_the_rest,
         a_proxy_of_the_kubeconfig_is_used,
         errors_have_codes_and_hints,
-        a_missing_kind_is_told;
+        a_missing_kind_is_reported;
 );
 
 /// Lets the guest read planes, and nothing else.
@@ -144,7 +144,7 @@ fn errors_have_codes_and_hints() {
     assert!(finish(command, "").expect(2).stderr.contains("no cluster is configured"));
 }
 
-fn a_missing_kind_is_told() {
+fn a_missing_kind_is_reported() {
     let at = ControlPlane::start();
     at.kubectl(&["delete", "crd", "clusterbuildplanes.openchoreo.dev"], "");
     let missing = at.run(&["get"]).expect(2);
@@ -173,10 +173,10 @@ fn a_missing_kind_is_told() {
     at.kubectl(&["apply", "-f", "-"], &renamed);
     let deadline = Instant::now() + SOON;
     loop {
-        let told = at.run(&["get", "cbp"]).expect(2);
-        if told.stderr.contains("ClusterWorkflowPlane") {
+        let reported = at.run(&["get", "cbp"]).expect(2);
+        if reported.stderr.contains("ClusterWorkflowPlane") {
             break;
         }
-        assert!(Instant::now() < deadline, "{}", told.stderr);
+        assert!(Instant::now() < deadline, "{}", reported.stderr);
     }
 }

@@ -268,7 +268,7 @@ impl Estate {
         self.order("reset");
     }
 
-    /// Tells the double to be otherwise from now on: `gateway expired`, `reports off`.
+    /// Says the double to be otherwise from now on: `gateway expired`, `reports off`.
     pub fn order(&self, order: &str) {
         match &self.around {
             Around::Double(double) => double.order(order),
@@ -285,22 +285,22 @@ impl Estate {
         loop {
             self.reset();
             std::thread::sleep(Duration::from_millis(1200));
-            let (authorized, refused, told) = self.count();
+            let (authorized, refused, reported) = self.count();
             // An agent of OpenChoreo's keeps the connection that it has.
             if (authorized > 10 || self.is_real()) && refused == 0 {
                 return self.reset();
             }
-            assert!(Instant::now() < deadline, "the agents are not let in: {told}");
+            assert!(Instant::now() < deadline, "the agents are not let in: {reported}");
         }
     }
 
     /// Fails where an agent was refused, or where none tried: those of OpenChoreo keep a connection that they have.
     #[track_caller]
     pub fn nobody_was_refused(&mut self) {
-        let (authorized, refused, told) = self.count();
+        let (authorized, refused, reported) = self.count();
         assert!(
             (authorized > 0 || self.is_real()) && refused == 0,
-            "{authorized} authorized, {refused} refused: {told:#}"
+            "{authorized} authorized, {refused} refused: {reported:#}"
         );
     }
 

@@ -79,9 +79,9 @@ pub fn planes_of_three_families_are_registered_and_one_is_rotated() {
     }
     let build = format!("--plane-kubeconfig {}", at.build.kubeconfig().display());
     for plane in &PLANES {
-        let told = register(&at, plane, &build).expect(0).stdout;
-        let last: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
-        assert_eq!([&last["step"], &last["status"]], ["wait", "done"], "{told}");
+        let reported = register(&at, plane, &build).expect(0).stdout;
+        let last: Value = serde_json::from_str(reported.lines().last().unwrap()).unwrap();
+        assert_eq!([&last["step"], &last["status"]], ["wait", "done"], "{reported}");
     }
     // Once more nothing is done.
     let before: Vec<_> = PLANES.iter().map(|plane| stored(&at, plane)).collect();
@@ -97,8 +97,8 @@ pub fn planes_of_three_families_are_registered_and_one_is_rotated() {
 
     at.settle();
     let rotate = format!("choreoctl certs rotate {} --again --out-dir new -o json {build}", PLANES[1].words);
-    let told = paste(&at, &rotate).expect(0).stdout;
-    assert!(told.contains("\"finish\""), "{told}");
+    let reported = paste(&at, &rotate).expect(0).stdout;
+    assert!(reported.contains("\"finish\""), "{reported}");
     at.nobody_was_refused();
     let after: Vec<_> = PLANES.iter().map(|plane| stored(&at, plane)).collect();
     assert_ne!(after[1], before[1]);

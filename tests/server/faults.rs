@@ -235,12 +235,12 @@ static WAYS: &[Way] = &[
 
 /// Pastes the hints of a check that complains of what was injected. Fixed is what has this status, or does not fail.
 fn try_hints(at: &Estate, name: &str, inject: fn(&Estate), id: &str, fixed: &str) -> Vec<String> {
-    let find = |told: &Value| complaints(&told["planes"][0]).into_iter().find(|check| check["id"] == id);
+    let find = |reported: &Value| complaints(&reported["planes"][0]).into_iter().find(|check| check["id"] == id);
     let remake = || {
         be_well(at, name);
         inject(at);
-        let told = until(at, |plane| complaints(plane).iter().any(|check| check["id"] == id));
-        find(&told).unwrap_or_default()
+        let reported = until(at, |plane| complaints(plane).iter().any(|check| check["id"] == id));
+        find(&reported).unwrap_or_default()
     };
     let Some(check) = find(&diagnose(at)) else {
         return vec![format!("{name}: {id} does not complain any more")];
@@ -272,10 +272,10 @@ impl Fault {
         let Self { name, cause, .. } = self;
         be_well(at, name);
         (self.inject)(at);
-        let told = until(at, |plane| plane["rootCause"] == *cause);
-        let complaints = complaints(&told["planes"][0]);
+        let reported = until(at, |plane| plane["rootCause"] == *cause);
+        let complaints = complaints(&reported["planes"][0]);
         let mut wrong = Vec::new();
-        if told["planes"][0]["rootCause"] != *cause {
+        if reported["planes"][0]["rootCause"] != *cause {
             wrong.push(format!("{name}: {complaints:#?}"));
         }
         wrong.extend(self.find_in_dump(at));
@@ -290,12 +290,12 @@ impl Fault {
     fn find_in_dump(&self, at: &Estate) -> Option<String> {
         run(at, "dump", &["-o", "dump.yaml", "--force"]).expect(0);
         no_key_is_in(at, &file(at, "dump.yaml"));
-        let told = at.control.run(&["doctor", "-f", "dump.yaml", "-o", "json"]).json();
-        let root = &told["planes"][0]["rootCause"];
+        let reported = at.control.run(&["doctor", "-f", "dump.yaml", "-o", "json"]).json();
+        let root = &reported["planes"][0]["rootCause"];
         // The connection may have ended since.
         let is_unseen = self.seen == Seen::OnlyLive && (root.is_null() || root == "connected");
         let is_right = root == self.cause || is_unseen;
-        (!is_right).then(|| format!("{}, by its dump: {:#?}", self.name, complaints(&told["planes"][0])))
+        (!is_right).then(|| format!("{}, by its dump: {:#?}", self.name, complaints(&reported["planes"][0])))
     }
 }
 
@@ -343,12 +343,15 @@ pub fn warning(at: &Estate, (name, inject, check): &Warning) -> Vec<String> {
     be_well(at, name);
     inject(at);
     let warns = |plane: &Value| {
-        let told = complaints(plane);
-        plane["healthy"] == true && told.len() == 1 && told[0]["id"] == *check && told[0]["status"] == "warn"
+        let reported = complaints(plane);
+        plane["healthy"] == true
+            && reported.len() == 1
+            && reported[0]["id"] == *check
+            && reported[0]["status"] == "warn"
     };
-    let told = until(at, warns);
-    if !warns(&told["planes"][0]) {
-        return vec![format!("{name}: {:#?}", complaints(&told["planes"][0]))];
+    let reported = until(at, warns);
+    if !warns(&reported["planes"][0]) {
+        return vec![format!("{name}: {:#?}", complaints(&reported["planes"][0]))];
     }
     run(at, "doctor", &["-q"]).expect(0);
     run(at, "doctor", &["-q", "--strict"]).expect(1);
@@ -366,8 +369,8 @@ fn nothing_is_wrong_with_any_way_to_have_a_certificate() {
     for (name, change) in WAYS {
         be_well(&at, name);
         change(&at);
-        let told = until(&at, is_well);
-        assert!(is_well(&told["planes"][0]), "{name}: {:#?}", complaints(&told["planes"][0]));
+        let reported = until(&at, is_well);
+        assert!(is_well(&reported["planes"][0]), "{name}: {:#?}", complaints(&reported["planes"][0]));
         at.run(&["doctor", PLANE, "-q", "--strict"]).expect(0);
     }
 }

@@ -103,9 +103,9 @@ fn fleet() -> (Estate, ControlPlane) {
 }
 
 /// The causes of the planes that need attention.
-fn causes(told: &Value) -> BTreeMap<String, String> {
+fn causes(reported: &Value) -> BTreeMap<String, String> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    told["attention"].as_array().unwrap().iter().map(|one| (text(&one["name"]), text(&one["rootCause"]))).collect()
+    reported["attention"].as_array().unwrap().iter().map(|one| (text(&one["name"]), text(&one["rootCause"]))).collect()
 }
 
 fn the_status_of_a_fleet_is_one_screen() {
@@ -115,17 +115,17 @@ fn the_status_of_a_fleet_is_one_screen() {
         .into();
     other.kill();
     let deadline = Instant::now() + 3 * super::SOON;
-    let told = loop {
-        let told = run(&at, "choreoctl status -o json");
-        let json = told.json();
+    let reported = loop {
+        let reported = run(&at, "choreoctl status -o json");
+        let json = reported.json();
         if causes(&json) == expected && json["states"]["Connected"] == 1 {
-            break told;
+            break reported;
         }
         assert!(Instant::now() < deadline, "{json:#}");
         std::thread::sleep(std::time::Duration::from_millis(300));
     };
     // What can't be read is not known.
-    told.expect(2);
+    reported.expect(2);
     let screen = run(&at, "choreoctl status").stdout;
     assert!(screen.starts_with("4 planes: 1 connected, 3 need attention; next outage in "), "{screen}");
     for words in ["cdp/wrong", "cop/pinned", "cdp/gone", "refuse", "    fix: choreoctl "] {
@@ -133,8 +133,11 @@ fn the_status_of_a_fleet_is_one_screen() {
     }
 
     if Command::new("jq").arg("--version").output().is_ok() {
-        let told = run(&at, &super::planes::example("fleet.sh")).expect(2).stdout;
-        assert!(told.contains("ClusterDataPlane wrong: ") && told.contains("[agent-trusted]\n  choreoctl "), "{told}");
+        let reported = run(&at, &super::planes::example("fleet.sh")).expect(2).stdout;
+        assert!(
+            reported.contains("ClusterDataPlane wrong: ") && reported.contains("[agent-trusted]\n  choreoctl "),
+            "{reported}"
+        );
     } else {
         println!("there is no jq: the example for cron is not run");
     }
@@ -155,8 +158,8 @@ fn the_status_of_a_fleet_is_one_screen() {
     assert!(counts.len() > 20 && again.is_empty(), "{again:#?}");
 
     // `doctor` without a flag looks at the same clusters.
-    let told = run(&at, "choreoctl doctor cdp/wrong -o json").json();
-    assert_eq!(told["planes"][0]["rootCause"], "agent-trusted");
+    let reported = run(&at, "choreoctl doctor cdp/wrong -o json").json();
+    assert_eq!(reported["planes"][0]["rootCause"], "agent-trusted");
     let ignored = run(&at, "choreoctl doctor cdp/wrong -o json --no-config").json();
     assert_ne!(ignored["planes"][0]["rootCause"], "agent-trusted");
 }
@@ -173,26 +176,27 @@ fn commands_find_the_cluster_of_each_plane() {
     other.kubectl(&["apply", "-f", "-"], &agent.to_string());
 
     // All agents of both clusters, each with its cluster.
-    let told = run(&at, "choreoctl certs inspect -o json").json();
-    let sources: Vec<_> = told["certificates"].as_array().unwrap().iter().map(|one| one["source"].clone()).collect();
+    let reported = run(&at, "choreoctl certs inspect -o json").json();
+    let sources: Vec<_> =
+        reported["certificates"].as_array().unwrap().iter().map(|one| one["source"].clone()).collect();
     let agents = sources.iter().filter(|source| source.as_str().unwrap().starts_with("agent in ")).count();
     assert_eq!(agents, 4, "{sources:?}");
     // A plane has the certificate of its own agent.
-    let told = run(&at, "choreoctl certs verify --cert agent --plane cdp/gone").expect(0);
-    assert!(told.stdout.contains("gone"), "{}", told.stdout);
+    let reported = run(&at, "choreoctl certs verify --cert agent --plane cdp/gone").expect(0);
+    assert!(reported.stdout.contains("gone"), "{}", reported.stdout);
     run(&at, "choreoctl wait cdp/gone cwp/well --for trusted --timeout 20s").expect(0);
     // Of several clusters none is chosen.
     let several = "the agents are in several clusters, and this command reads one: ";
-    let told = run(&at, "choreoctl dump planes -o - --all-namespaces");
-    told.expect(2).says(&[several, "cdp/gone", "hint: name planes of one cluster"]);
+    let reported = run(&at, "choreoctl dump planes -o - --all-namespaces");
+    reported.expect(2).says(&[several, "cdp/gone", "hint: name planes of one cluster"]);
     run(&at, "choreoctl dump cdp/gone -o gone.yaml").expect(0);
-    let told = run(&at, "choreoctl get -f gone.yaml").expect(0);
-    assert!(told.stdout.contains("gone"), "{}", told.stdout);
+    let reported = run(&at, "choreoctl get -f gone.yaml").expect(0);
+    assert!(reported.stdout.contains("gone"), "{}", reported.stdout);
     // What remains of planes is named with the cluster of each.
-    let told = run(&at, "choreoctl delete cdp/gone cwp/well --yes --wait=false").expect(0).stderr;
+    let reported = run(&at, "choreoctl delete cdp/gone cwp/well --yes --wait=false").expect(0).stderr;
     let kubeconfigs = [&at.build, &other].map(|cluster| cluster.kubeconfig().display().to_string());
     for kubeconfig in kubeconfigs {
-        assert!(told.contains(&format!("--kubeconfig {kubeconfig}")), "no {kubeconfig} in {told}");
+        assert!(reported.contains(&format!("--kubeconfig {kubeconfig}")), "no {kubeconfig} in {reported}");
     }
     // A cluster that is down is no reason not to delete.
     other.kill();
@@ -212,8 +216,8 @@ fn a_context_of_another_cluster_is_noticed() {
     let secrets = || at.build.api().get("/api/v1/secrets").unwrap()["items"].clone();
     let stored = secrets();
     for line in ["certs rotate cwp/well --yes", "certs renew cwp/well --yes"] {
-        let told = run(&at, &format!("choreoctl {line}")).expect(2);
-        told.says(&["is another cluster than when the configuration was written", "choreoctl config set"]);
+        let reported = run(&at, &format!("choreoctl {line}")).expect(2);
+        reported.says(&["is another cluster than when the configuration was written", "choreoctl config set"]);
     }
     assert_eq!(secrets(), stored);
 

@@ -118,11 +118,11 @@ fn similar_planes_are_proposed() {
         &["watch", "similar-bilder"],
         &["wait", "similar-bilder", "--for", "connected"],
     ] {
-        let told = at.run(args).expect(3);
-        assert_eq!(told.stderr.matches("did you mean similar-builder?").count(), 1, "{args:?}: {told:?}");
+        let reported = at.run(args).expect(3);
+        assert_eq!(reported.stderr.matches("did you mean similar-builder?").count(), 1, "{args:?}: {reported:?}");
     }
-    let told = at.run(&["get", "nothing-like-that"]).expect(3).stderr;
-    assert!(told.ends_with("hint: choreoctl get\n"), "{told}");
+    let reported = at.run(&["get", "nothing-like-that"]).expect(3).stderr;
+    assert!(reported.ends_with("hint: choreoctl get\n"), "{reported}");
     // One that was found costs one request.
     let found = at.run(&["get", "similar-builder", "-v"]).expect(0).stderr;
     assert_eq!(found.matches("/clusterbuildplanes").count(), 1, "{found}");
@@ -145,7 +145,7 @@ fn lists_come_in_pages() {
     assert_eq!(output.stderr.matches("limit=500").count(), 3, "{}", output.stderr);
     assert_eq!(at.run(&["get", "-o", "json"]).expect(0).json()["items"].as_array().unwrap().len(), 1100);
 
-    // Each of the three answers has the warning; it is told once.
+    // Each of the three answers has the warning; it is reported once.
     let deprecated = r#"[{"op": "add", "path": "/spec/versions/0/deprecated", "value": true}]"#;
     at.kubectl(&["patch", "crd", "clusterbuildplanes.openchoreo.dev", "--type=json", "-p", deprecated], "");
     let deadline = Instant::now() + SOON;

@@ -12,7 +12,7 @@ stories!(
     Go:
         a_cert_manager_that_is_down_is_found_before_the_first_write,
         a_second_agent_in_the_cluster_is_installed_and_removed,
-        what_helm_was_told_wrongly_is_put_right_by_the_command_that_is_printed,
+        what_helm_was_reported_wrongly_is_put_right_by_the_command_that_is_printed,
         the_charts_own_certificate_is_led_to_a_ca,
         a_rotation_from_ca_to_ca_goes_by_helm_and_back,
         a_certificate_that_is_not_issued_is_the_cause,
@@ -56,8 +56,8 @@ fn helm(at: &Estate, values: &[&str]) {
 }
 
 pub fn diagnose(at: &Estate) -> Value {
-    let told = with_build(at, &format!("choreoctl doctor {PLANE} -o json"));
-    told.json()["planes"][0].clone()
+    let reported = with_build(at, &format!("choreoctl doctor {PLANE} -o json"));
+    reported.json()["planes"][0].clone()
 }
 
 pub fn check(plane: &Value, id: &str) -> Value {
@@ -104,8 +104,8 @@ pub fn repair(at: &Estate, situation: &str, id: &str, status: &str) {
 
 /// Reason and date of what is predicted.
 pub fn forecast(at: &Estate) -> Vec<(String, String)> {
-    let told = with_build(at, &format!("choreoctl forecast {PLANE} -o json")).json();
-    let first = &told["planes"][0];
+    let reported = with_build(at, &format!("choreoctl forecast {PLANE} -o json")).json();
+    let first = &reported["planes"][0];
     let all = std::iter::once(first).chain(first["next"].as_array().unwrap());
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     all.map(|one| (text(&one["reason"]), text(&one["date"]))).collect()
@@ -134,8 +134,8 @@ fn bootstrap(at: &Estate, plane: &str, more: &str) -> Output {
 /// From nothing to connected.
 pub fn installed() -> Estate {
     let at = prepared();
-    let told = bootstrap(&at, PLANE, "--install").expect(0);
-    assert!(told.stdout.lines().last().unwrap().contains("counts 1 for chart"), "{told:?}");
+    let reported = bootstrap(&at, PLANE, "--install").expect(0);
+    assert!(reported.stdout.lines().last().unwrap().contains("counts 1 for chart"), "{reported:?}");
     is_well(&at);
     at
 }
@@ -176,18 +176,18 @@ fn a_second_agent_in_the_cluster_is_installed_and_removed() {
     at.control.run(&["get", "second"]).expect(3);
     assert!(!at.control.path().join("second").exists());
     at.build.kubectl(&["delete", "crd", "workflows.argoproj.io"], "");
-    let told = bootstrap(&at, "second", "--build-namespace second").expect(0).stdout;
+    let reported = bootstrap(&at, "second", "--build-namespace second").expect(0).stdout;
     let step = |line: &str| serde_json::from_str::<Value>(line).unwrap();
-    let told = told.lines().map(step).find(|step| step["step"] == "helm").unwrap();
-    paste(&at, told["message"].as_str().unwrap().strip_prefix("run: ").unwrap()).expect(0);
+    let reported = reported.lines().map(step).find(|step| step["step"] == "helm").unwrap();
+    paste(&at, reported["message"].as_str().unwrap().strip_prefix("run: ").unwrap()).expect(0);
     at.build.kubectl(&["get", "deployment", "cluster-agent-second", "-n", "second"], "");
 
     // What the second plane leaves behind is removed by the commands that are printed, which touch nothing else.
-    let told = with_build(&at, "choreoctl delete second --yes --wait=false").expect(0).stderr;
-    let lines: Vec<_> = told.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+    let reported = with_build(&at, "choreoctl delete second --yes --wait=false").expect(0).stderr;
+    let lines: Vec<_> = reported.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     assert!(
         lines.len() == 4 && lines[0].starts_with("helm uninstall openchoreo-build-plane --namespace second"),
-        "{told}"
+        "{reported}"
     );
     for line in lines {
         // Nobody empties a namespace here.
@@ -197,7 +197,7 @@ fn a_second_agent_in_the_cluster_is_installed_and_removed() {
     is_well(&at);
 }
 
-pub fn what_helm_was_told_wrongly_is_put_right_by_the_command_that_is_printed() {
+pub fn what_helm_was_reported_wrongly_is_put_right_by_the_command_that_is_printed() {
     let at = installed();
     for (values, id) in [
         (&["planeID=wrong"][..], "agent-plane-id"),

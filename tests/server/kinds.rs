@@ -11,7 +11,7 @@ stories!(
     Server:
         each_kind_of_v0_17_goes_through_every_verb,
         each_kind_of_v1_2_goes_through_every_verb,
-        all_kinds_are_told_apart_side_by_side;
+        all_kinds_are_distinguished_side_by_side;
 );
 
 /// A kind, the word that names it, and the field that only its family demands.
@@ -114,10 +114,10 @@ fn of_release(release: &str) {
         // An upgrade's CRD prunes what it does not know, and says nothing.
         at.run(&["create", "cdp", "pruned", "--client-ca-secret", "default/none"]).expect(0);
         KINDS[4].install(at, "v1.2");
-        let told = "its secretRef was dropped by the CRD of v1.0 and later; write it as secretKeyRef";
-        let is_told = || at.run(&["describe", "cdp/pruned"]).expect(0).stdout.contains(told);
-        assert!((0..100).any(|_| is_told() || (std::thread::sleep(Duration::from_millis(100)), false).1));
-        assert!(at.run(&["doctor", "cdp/pruned"]).stdout.contains(told));
+        let reported = "its secretRef was dropped by the CRD of v1.0 and later; write it as secretKeyRef";
+        let is_reported = || at.run(&["describe", "cdp/pruned"]).expect(0).stdout.contains(reported);
+        assert!((0..100).any(|_| is_reported() || (std::thread::sleep(Duration::from_millis(100)), false).1));
+        assert!(at.run(&["doctor", "cdp/pruned"]).stdout.contains(reported));
     }
     let other = if release == "v0.17" { ("cwp", "ClusterBuildPlane") } else { ("cbp", "ClusterWorkflowPlane") };
     at.run(&["wait", other.0, "x", "--timeout", "5s"]).expect(2).says(&[&format!("it has {} instead", other.1)]);
@@ -189,8 +189,11 @@ fn every_verb(at: &ControlPlane, kind: &Kind, release: &str) {
     assert_eq!(diagnosis["planes"][0]["rootCause"], "client-ca-readable");
     let dump = format!("{}-dump.yaml", kind.lower());
     run(&["dump", &a, "-o", &dump, "--force"]).expect(0);
-    let told = at.run(&["doctor", "-f", &dump, "-o", "json"]).expect(1).json();
-    assert_eq!([&told["planes"][0]["kind"], &told["planes"][0]["rootCause"]], [kind.kind, "client-ca-readable"]);
+    let reported = at.run(&["doctor", "-f", &dump, "-o", "json"]).expect(1).json();
+    assert_eq!(
+        [&reported["planes"][0]["kind"], &reported["planes"][0]["rootCause"]],
+        [kind.kind, "client-ca-readable"]
+    );
     let forecast = run(&["forecast", kind.word, "-o", "json"]).expect(0).json();
     assert_eq!(forecast["planes"].as_array().unwrap().len(), 2, "{forecast}");
 
@@ -202,7 +205,7 @@ fn every_verb(at: &ControlPlane, kind: &Kind, release: &str) {
     run(&["get", &a]).expect(3);
 }
 
-fn all_kinds_are_told_apart_side_by_side() {
+fn all_kinds_are_distinguished_side_by_side() {
     let at = &ControlPlane::start();
     let namespaces = ["team", "other", "third"];
     for namespace in namespaces {
@@ -236,12 +239,12 @@ fn all_kinds_are_told_apart_side_by_side() {
     let mut all: Vec<_> =
         planes.iter().map(|(kind, place, _)| (kind.kind.to_owned(), (*place).to_owned(), "one".to_owned())).collect();
     all.sort();
-    let told = at.run(&["describe", "planes", "-A", "-o", "json"]).expect(0).json();
-    let mut found: Vec<_> = told["planes"].as_array().unwrap().iter().map(identity).collect();
+    let reported = at.run(&["describe", "planes", "-A", "-o", "json"]).expect(0).json();
+    let mut found: Vec<_> = reported["planes"].as_array().unwrap().iter().map(identity).collect();
     found.sort();
     assert_eq!(found, all);
     // A planeID is shared within a plane type, over both scopes and all namespaces.
-    for plane in told["planes"].as_array().unwrap() {
+    for plane in reported["planes"].as_array().unwrap() {
         let shared: Vec<_> =
             plane["sharesPlaneIDWith"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
         let mut expected = vec!["one", "other/one", "team/one", "third/one"];
@@ -270,7 +273,7 @@ fn all_kinds_are_told_apart_side_by_side() {
     at.run(&["wait", "dp/one", "-n", "team", "--timeout", "1s"]).expect(124);
     at.run(&["wait", "cdp/one", "--timeout", "1s"]).expect(124);
 
-    // Columns say what tells planes apart, and no more.
+    // Columns say what distinguishes planes, and no more.
     let header = |args: &[&str]| at.run(args).expect(0).stdout.lines().next().unwrap().to_owned();
     assert!(header(&["get", "planes", "-A"]).starts_with("NAMESPACE  KIND "));
     assert!(header(&["get", "dp", "-A"]).starts_with("NAMESPACE  NAME "));
@@ -308,8 +311,8 @@ fn all_kinds_are_told_apart_side_by_side() {
     let expected = ["cbp/one: ", "buildplane/team/one: ", "cwp/one: ", "workflowplane/third/one: "];
     assert!(judged.lines().count() == 8 && expected.iter().all(|one| judged.contains(one)), "{judged}");
     for (words, planes) in [(&["dp", "-A"][..], 3), (&["cdp"], 1), (&["planes", "-A"], 17)] {
-        let told = at.run(&[&["certs", "inspect", "-o", "json"], words].concat()).expect(2).json();
-        assert_eq!(told["problems"].as_array().map(Vec::len), Some(planes), "{words:?}: {told}");
+        let reported = at.run(&[&["certs", "inspect", "-o", "json"], words].concat()).expect(2).json();
+        assert_eq!(reported["problems"].as_array().map(Vec::len), Some(planes), "{words:?}: {reported}");
     }
     at.run(&["certs", "inspect", "./dp"]).expect(2).says(&["dp does not exist"]);
     at.run(&["create", "cdp", "far", "--client-ca-secret", "default/none"]).expect(0);

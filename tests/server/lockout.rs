@@ -9,10 +9,10 @@ use crate::planes::{by_secret, manifest, secret_ref};
 
 stories!(
     Server:
-        whom_a_change_locks_out_is_told;
+        whom_a_change_locks_out_is_reported;
 );
 
-fn whom_a_change_locks_out_is_told() {
+fn whom_a_change_locks_out_is_reported() {
     let at = ControlPlane::start();
     let (old, new) = (at.ca("old"), at.ca("new"));
     at.write("both.crt", &at.run(&["certs", "bundle", &old, &new]).stdout);
@@ -48,8 +48,8 @@ fn whom_a_change_locks_out_is_told() {
     )
     .expect(0);
     let renewed = file("renewed.json", "a", &at.read("renewed.crt"));
-    let told = at.run(&["diff", "-f", &renewed]).expect(1).stderr;
-    assert!(!told.contains("refused"), "{told}");
+    let reported = at.run(&["diff", "-f", &renewed]).expect(1).stderr;
+    assert!(!reported.contains("refused"), "{reported}");
     let gone = manifest("a", json!({"planeID": "a", "clusterAgent": {"clientCA": secret_ref("gone")}}));
     at.write("gone.json", &gone);
     at.run(&["diff", "-f", "gone.json"]).says(&["can't be read"]);

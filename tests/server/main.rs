@@ -112,7 +112,7 @@ const SOON: Duration = Duration::from_secs(15);
 /// How many stories run at once for each processor: most of their time they wait.
 const AT_ONCE: usize = 2;
 
-/// How many of the slowest stories are told.
+/// How many of the slowest stories are reported.
 const SLOWEST: usize = 10;
 
 /// What a story needs on this machine.
@@ -120,7 +120,7 @@ const SLOWEST: usize = 10;
 pub enum Needs {
     /// An API server.
     Server,
-    /// And Go: its own crypto judges, or a program in Go stands in for gateway and agents.
+    /// And Go: its own crypto judges, or a program in Go replaces gateway and agents.
     Go,
     /// And OpenChoreo's own programs, which tests/openchoreo/build builds.
     OpenChoreo,

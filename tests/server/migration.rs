@@ -297,10 +297,10 @@ fn refused(at: &mut Estate) -> BTreeSet<(String, String)> {
     std::thread::sleep(Duration::from_millis(500));
     at.reset();
     std::thread::sleep(A_WHILE);
-    let (authorized, _, told) = at.count();
-    assert!(authorized > 0, "nobody is connected: {told:#}");
+    let (authorized, _, reported) = at.count();
+    assert!(authorized > 0, "nobody is connected: {reported:#}");
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    told.as_array().unwrap().iter().map(|one| (text(&one["planeID"]), text(&one["text"]))).collect()
+    reported.as_array().unwrap().iter().map(|one| (text(&one["planeID"]), text(&one["text"]))).collect()
 }
 
 /// What `migrate` is for, as the API server and the gateway do it.
@@ -359,14 +359,14 @@ fn migrate(at: &Estate, more: &str) -> Output {
     paste(at, &line(at, more))
 }
 
-fn lines(told: &Output) -> impl Iterator<Item = Value> {
-    told.stdout.lines().map(|line| serde_json::from_str(line).unwrap())
+fn lines(reported: &Output) -> impl Iterator<Item = Value> {
+    reported.stdout.lines().map(|line| serde_json::from_str(line).unwrap())
 }
 
 /// What breaks: ids, and what fixes it.
-fn problems(told: &Output) -> Vec<(String, String)> {
+fn problems(reported: &Output) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let breaks = lines(told).filter(|line| line["step"] == "breaks");
+    let breaks = lines(reported).filter(|line| line["step"] == "breaks");
     breaks.map(|line| (text(&line["id"]), text(&line["fix"]))).collect()
 }
 
@@ -375,8 +375,8 @@ fn command(fix: &str) -> &str {
     fix.rsplit(": ").next().unwrap()
 }
 
-fn ids(told: &Output) -> BTreeSet<String> {
-    problems(told).into_iter().map(|(id, _)| id).collect()
+fn ids(reported: &Output) -> BTreeSet<String> {
+    problems(reported).into_iter().map(|(id, _)| id).collect()
 }
 
 /// The files of the record, and all that `migrate` may write in both clusters, without what others write all the time.
@@ -439,12 +439,12 @@ fn first_difference(one: &Value, other: &Value, place: String) -> Option<String>
 }
 
 /// The steps without their times, for a person.
-fn steps(told: &Output) -> String {
+fn steps(reported: &Output) -> String {
     let words = |line: Value| {
         ["step", "status", "id", "message", "fix"].map(|field| line[field].as_str().unwrap_or_default().to_owned())
     };
-    let lines: Vec<_> = lines(told).map(|line| words(line).join("  ")).collect();
-    format!("exit code {}\n{}\n{}", told.code, lines.join("\n"), told.stderr)
+    let lines: Vec<_> = lines(reported).map(|line| words(line).join("  ")).collect();
+    format!("exit code {}\n{}\n{}", reported.code, lines.join("\n"), reported.stderr)
 }
 
 /// Fails where anything is not as it was.
@@ -469,18 +469,18 @@ fn cut_off(at: &Estate, more: &str) -> Output {
 
 /// Fails unless the exit code is the one that is expected.
 #[track_caller]
-fn ends(told: Output, code: i32) -> Output {
-    assert_eq!(told.code, code, "{}", steps(&told));
-    told
+fn ends(reported: Output, code: i32) -> Output {
+    assert_eq!(reported.code, code, "{}", steps(&reported));
+    reported
 }
 
 /// Goes all the way by a function that migrates with more words; the agents are replaced by those of `installs`.
 fn upgrade(at: &mut Estate, installs: &[&str], migrate: fn(&Estate, &str) -> Output) {
     let before: Vec<_> = PLANES.iter().map(|plane| get(at, &plane.path())).collect();
     at.reset();
-    let told = ends(migrate(at, ""), 1);
+    let reported = ends(migrate(at, ""), 1);
     for id in ["secret-ref", "pinned-certificate", "workflow-plane-missing", "project-plane", "role", "pull-secrets"] {
-        assert!(ids(&told).contains(id), "{id}: {}", steps(&told));
+        assert!(ids(&reported).contains(id), "{id}: {}", steps(&reported));
     }
     let record = at.control.read("out/before.yaml");
     assert!(record.contains("secretRef") && record.contains("buildPlaneRef"), "{record}");
@@ -513,9 +513,9 @@ fn upgrade(at: &mut Estate, installs: &[&str], migrate: fn(&Estate, &str) -> Out
     at.settle();
 
     // What is left to a person.
-    let told = ends(super::migration::migrate(at, "--until switch"), 1);
+    let reported = ends(super::migration::migrate(at, "--until switch"), 1);
     let fix = |id: &str| {
-        let fixes = problems(&told).into_iter().filter(|(of, _)| of == id);
+        let fixes = problems(&reported).into_iter().filter(|(of, _)| of == id);
         for fix in fixes.map(|(_, fix)| fix).collect::<BTreeSet<_>>() {
             paste(at, command(&fix)).expect(0);
         }
@@ -523,8 +523,8 @@ fn upgrade(at: &mut Estate, installs: &[&str], migrate: fn(&Estate, &str) -> Out
     fix("workflow-plane-missing");
     fix("role");
     at.control.api().merge(&path("Project", TEAM, "shop"), &json!({"spec": {"buildPlaneRef": null}}));
-    let told = ends(migrate(at, ""), 1);
-    assert_eq!(ids(&told), ["pinned-certificate".to_owned()].into(), "{}", steps(&told));
+    let reported = ends(migrate(at, ""), 1);
+    assert_eq!(ids(&reported), ["pinned-certificate".to_owned()].into(), "{}", steps(&reported));
     at.nobody_was_refused();
 
     for (plane, before) in PLANES.iter().zip(before) {
@@ -575,10 +575,10 @@ fn a_migration_that_is_cut_off_after_each_step_goes_on() {
     assert_eq!(workflow_of(&at, "shared")["workflowPlaneRef"]["name"], "default");
 }
 
-/// One command before the upgrade is enough, once what it told of certificates was followed.
+/// One command before the upgrade is enough, once what it reported certificates was followed.
 fn a_migration_waits_for_the_upgrade_and_goes_on() {
     let mut at = v0_17();
-    let pinned = |told: &Output| problems(told).into_iter().find(|(id, _)| id == "pinned-certificate");
+    let pinned = |reported: &Output| problems(reported).into_iter().find(|(id, _)| id == "pinned-certificate");
     let (_, fix) = pinned(&migrate(&at, "--until prepare")).unwrap();
     paste(&at, command(&fix)).expect(0);
     assert_eq!(pinned(&migrate(&at, "--until prepare")), None);
@@ -605,18 +605,18 @@ fn references_that_were_lost_come_back_out_of_another_record() {
     let kinds = "dataplanes,clusterdataplanes,observabilityplanes,clusterobservabilityplanes";
     let dump = at.control.kubectl(&["get", kinds, "-A", "-o", "yaml"], "").stdout;
     at.control.write("planes-of-before.yaml", &dump);
-    let lost = |told: &Output| problems(told).iter().filter(|(id, _)| id == "reference-lost").count();
+    let lost = |reported: &Output| problems(reported).iter().filter(|(id, _)| id == "reference-lost").count();
     upgrade_crds(&at);
-    let told = ends(migrate(&at, ""), 1);
-    assert_eq!(lost(&told), 2, "{}", steps(&told));
-    assert_eq!(problems(&told)[0].0, "reference-lost", "the worst comes first");
+    let reported = ends(migrate(&at, ""), 1);
+    assert_eq!(lost(&reported), 2, "{}", steps(&reported));
+    assert_eq!(problems(&reported)[0].0, "reference-lost", "the worst comes first");
     upgrade_gateway(&at);
-    let told = ends(migrate(&at, "--until switch"), 1);
-    assert_eq!(lost(&told), 2, "{}", steps(&told));
+    let reported = ends(migrate(&at, "--until switch"), 1);
+    assert_eq!(lost(&reported), 2, "{}", steps(&reported));
     let references = [2, 5].map(|number| &PLANES[number]);
     assert_eq!(references.map(|plane| client_ca(&at, plane)), [json!({}), json!({})]);
-    let told = ends(migrate(&at, "--until switch --record planes-of-before.yaml"), 1);
-    assert_eq!(lost(&told), 0, "{}", steps(&told));
+    let reported = ends(migrate(&at, "--until switch --record planes-of-before.yaml"), 1);
+    assert_eq!(lost(&reported), 0, "{}", steps(&reported));
     let secret = |name: &str| json!({"secretKeyRef": {"name": name, "namespace": "team", "key": "ca.crt"}});
     assert_eq!(references.map(|plane| client_ca(&at, plane)), ["data-ca", "obs-ca"].map(secret));
     until_connected(&at, &references[1].path());
@@ -643,7 +643,7 @@ fn what_a_migration_must_not_do_is_refused_before_anything_is_written() {
     at.build.run(&["delete", "elsewhere", "--yes"]).expect(0);
     is_unchanged(&at, &before, "another control plane");
 
-    // Who may only read is told what is missing.
+    // Who may only read is reported what is missing.
     upgrade_crds(&at);
     let groups = ["openchoreo.dev", "rbac.authorization.k8s.io"];
     let rule = json!({"apiGroups": groups, "resources": ["*"], "verbs": ["get", "list"]});
@@ -672,25 +672,25 @@ fn what_a_migration_must_not_do_is_refused_before_anything_is_written() {
         migrate(&at, &format!("--install --dry-run {dry_run}"));
         is_unchanged(&at, &before, dry_run);
     }
-    let told = ends(migrate(&at, "--until switch --install --chart ./none"), 2);
-    let last = lines(&told).last().unwrap();
-    assert_eq!([&last["step"], &last["status"]], ["helm", "failed"], "{}", steps(&told));
-    told.says(&["helm upgrade --install openchoreo-build-plane"]);
+    let reported = ends(migrate(&at, "--until switch --install --chart ./none"), 2);
+    let last = lines(&reported).last().unwrap();
+    assert_eq!([&last["step"], &last["status"]], ["helm", "failed"], "{}", steps(&reported));
+    reported.says(&["helm upgrade --install openchoreo-build-plane"]);
     is_unchanged(&at, &before, "a chart that is not there");
 
     // While a controller of v0.17 is left, its planes are.
     show_controller(&at, "v0.17.0");
-    let told = ends(migrate(&at, "--install --until cleanup"), 2);
-    told.says(&["a controller of v0.x runs"]);
+    let reported = ends(migrate(&at, "--install --until cleanup"), 2);
+    reported.says(&["a controller of v0.x runs"]);
     for plane in &PLANES {
         assert!(get(&at, &plane.path())["metadata"]["deletionTimestamp"].is_null(), "{}", plane.path());
     }
 }
 
 /// Compares what a stage prints with its transcript; `SNAPSHOTS=overwrite` writes that anew.
-fn transcript(at: &Estate, stage: &str, told: &Output) {
+fn transcript(at: &Estate, stage: &str, reported: &Output) {
     let kubeconfig = |cluster: &super::control_plane::ControlPlane| cluster.kubeconfig().display().to_string();
-    let mut text = told.stdout.clone();
+    let mut text = reported.stdout.clone();
     for (found, shown) in [
         (format!(" --plane-kubeconfig {} --plane-context control", kubeconfig(&at.build)), " --plane-context build"),
         (format!(" --kubeconfig={}", kubeconfig(&at.build)), ""),

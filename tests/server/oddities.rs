@@ -240,11 +240,11 @@ fn an_odd_time_costs_one_field(at: &ControlPlane, api: &Api) {
         assert_eq!(api.send("PATCH", &path, "application/merge-patch+json", &patch).0, 200, "{time} is taken");
         for args in [&["get"][..], &["describe"], &["forecast"], &["get", "endless", "-o", "yaml"]] {
             let output = reads(at, args, &[0]);
-            let told =
+            let reported =
                 output.stderr.matches("plane endless: status.agentConnection.lastHeartbeatTime is not a time").count();
-            // As it stands there, nothing is unknown.
+            // As it is there, nothing is unknown.
             let expected = usize::from(!is_known && !args.contains(&"yaml"));
-            assert_eq!(told, expected, "{args:?} {time}: {}", output.stderr);
+            assert_eq!(reported, expected, "{args:?} {time}: {}", output.stderr);
             assert!(output.stdout.contains("endless"));
         }
         at.run(&["delete", "endless", "--yes"]).expect(0);

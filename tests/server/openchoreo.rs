@@ -80,11 +80,11 @@ static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
 pub fn available() -> Result<(), String> {
     let build = Command::new(script("build")).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let build = build.wait_with_output().unwrap();
-    let told = String::from_utf8(build.stderr).unwrap().trim().to_owned();
+    let reported = String::from_utf8(build.stderr).unwrap().trim().to_owned();
     match build.status.code() {
         Some(0) => Ok(()),
-        Some(3) => Err(told),
-        _ => panic!("OpenChoreo could not be built: {told}"),
+        Some(3) => Err(reported),
+        _ => panic!("OpenChoreo could not be built: {reported}"),
     }
 }
 
@@ -204,7 +204,7 @@ impl Programs {
         control.write("gateway.crt", &control.kubectl(&ca, "").stdout);
     }
 
-    /// Does what the double is told, as far as it can be done to the programs.
+    /// Does what the double is reported, as far as it can be done to the programs.
     pub fn order(&self, order: &str, control: &ControlPlane, plane: &ControlPlane) {
         let replicas = |count: &str| {
             control.kubectl(
@@ -232,7 +232,7 @@ impl Programs {
                 running.kill().unwrap();
                 running.wait().unwrap();
             }
-            _ => panic!("the programs can't be told: {order}"),
+            _ => panic!("the programs is unknown: {order}"),
         }
     }
 
@@ -292,7 +292,7 @@ pub fn spawn(at: &ControlPlane, name: &str, mut command: Command) -> Child {
 }
 
 fn the_agent_is_installed_and_repaired_on_v0_17() {
-    on(V0_17, helm::what_helm_was_told_wrongly_is_put_right_by_the_command_that_is_printed);
+    on(V0_17, helm::what_helm_was_reported_wrongly_is_put_right_by_the_command_that_is_printed);
 }
 
 fn a_rotation_goes_by_helm_and_back_on_v0_17() {
@@ -393,10 +393,10 @@ fn a_plane_is_migrated_with_its_control_plane() {
         };
         migrate(&at, "--until prepare").expect(0);
         at.order("era v1");
-        let told = migrate(&at, "").expect(0);
+        let reported = migrate(&at, "").expect(0);
         let waited = paste(&at, &format!("choreoctl wait cwp/{PLANE} --for connected --timeout 150s {both}"));
         let doctor = paste(&at, &format!("choreoctl doctor cwp/{PLANE} {both}"));
-        assert!(waited.code == 0 && doctor.code == 0, "{told:#?}\n{waited:#?}\n{doctor:#?}");
+        assert!(waited.code == 0 && doctor.code == 0, "{reported:#?}\n{waited:#?}\n{doctor:#?}");
         at.reset();
         paste(&at, &format!("choreoctl get cbp/{PLANE}")).expect(3);
         paste(&at, &format!("choreoctl restart cwp/{PLANE} {both}")).expect(0);

@@ -553,15 +553,15 @@ fn heal_plane(at: &Estate) {
         // The controller may do the same at this moment.
         Some(_) => {
             let none = json!({"metadata": {"finalizers": []}});
-            let (code, told) = api.send("PATCH", &plane_path(at), "application/merge-patch+json", &none);
-            assert!(matches!(code, 200 | 404), "{told}");
+            let (code, reported) = api.send("PATCH", &plane_path(at), "application/merge-patch+json", &none);
+            assert!(matches!(code, 200 | 404), "{reported}");
         }
         None => {}
     }
     create(at, PLANE, &["--client-ca-file", "old/ca.crt"]);
 }
 
-/// Whether the agent's Secret was as it should be. One that is written anew is so since a minute, as the server tells:
+/// Whether the agent's Secret was as it should be. One that is written anew is so since a minute, as the server says:
 /// whatever starts from now on has surely read it.
 fn heal_secret(at: &Estate) -> bool {
     let api = at.build.api();
@@ -584,9 +584,9 @@ fn heal_secret(at: &Estate) -> bool {
 /// Heals the estate, and waits until it is well.
 pub fn be_well(at: &Estate, before: &str) {
     heal(at);
-    let told = until(at, is_well);
-    let plane = &told["planes"][0];
-    assert!(told["healthy"] == true && is_well(plane), "before {before}: {:#?}", complaints(plane));
+    let reported = until(at, is_well);
+    let plane = &reported["planes"][0];
+    assert!(reported["healthy"] == true && is_well(plane), "before {before}: {:#?}", complaints(plane));
 }
 
 /// An estate that is well.
@@ -623,9 +623,9 @@ pub fn is_well(plane: &Value) -> bool {
 pub fn ask(diagnose: impl Fn() -> Value, fits: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + if openchoreo::release().is_some() { LATER } else { SOON };
     loop {
-        let told = diagnose();
-        if fits(&told["planes"][0]) || Instant::now() > deadline {
-            return told;
+        let reported = diagnose();
+        if fits(&reported["planes"][0]) || Instant::now() > deadline {
+            return reported;
         }
         std::thread::sleep(PAUSE);
     }
@@ -646,8 +646,8 @@ pub fn until(at: &Estate, fits: impl Fn(&Value) -> bool) -> Value {
 }
 
 /// How a check of the first plane came out.
-pub fn status(told: &Value, id: &str) -> String {
-    status_of(&told["planes"][0], id)
+pub fn status(reported: &Value, id: &str) -> String {
+    status_of(&reported["planes"][0], id)
 }
 
 pub fn status_of(plane: &Value, id: &str) -> String {

@@ -66,13 +66,13 @@ fn rotated(estate: &Estate, old: &str) -> String {
 pub fn a_rotation_refuses_nobody() {
     let mut estate = three_planes();
     let old = estate.value("a");
-    let told = estate.run(&ROTATE).expect(0);
-    let told = steps(&told.stdout);
+    let reported = estate.run(&ROTATE).expect(0);
+    let reported = steps(&reported.stdout);
     assert!(
-        told.iter().any(|(step, status, what)| step == "stage" && status == "skipped" && what.contains("c trusts"))
+        reported.iter().any(|(step, status, what)| step == "stage" && status == "skipped" && what.contains("c trusts"))
     );
     for step in ["stage", "switch", "restart", "reconnect", "finish"] {
-        assert!(told.iter().any(|(of, status, _)| of == step && status == "done"), "{step} in {told:#?}");
+        assert!(reported.iter().any(|(of, status, _)| of == step && status == "done"), "{step} in {reported:#?}");
     }
     let new = rotated(&estate, &old);
     estate.nobody_was_refused();
@@ -99,7 +99,7 @@ pub fn a_rotation_refuses_nobody() {
     estate.nobody_was_refused();
 }
 
-/// Runs a rotation until it has told of so many steps, and kills it; whether it came that far.
+/// Runs a rotation until it has reported so many steps, and kills it; whether it came that far.
 fn cut_off(estate: &Estate, steps: usize, more: &[&str]) -> bool {
     let mut run = estate.spawn(&[&ROTATE[..], &["--again"], more].concat());
     for _ in 0..steps {
@@ -125,7 +125,7 @@ fn a_rotation_that_is_cut_off_goes_on() {
         assert!(made.is_none_or(|made| made == new), "a second CA was made after {count} steps");
         estate.nobody_was_refused();
         if !cut {
-            assert!(count > 6, "only {count} steps were told of");
+            assert!(count > 6, "only {count} steps were reported");
             break;
         }
     }
@@ -139,7 +139,7 @@ pub fn a_rotation_can_be_rolled_back() {
         let cut = cut_off(&estate, count, &[]);
         // The last write may be faster than the signal.
         if !cut || (count > 6 && !estate.secrets().contains("choreoctl-rotation")) {
-            assert!(count > 6, "only {count} steps were told of");
+            assert!(count > 6, "only {count} steps were reported");
             break;
         }
         // It may be cut off, too.
@@ -167,16 +167,16 @@ fn an_unfinished_rotation_is_shown_with_both_ways_on() {
     let mut estate = three_planes();
     let (before, pair) = (estate.value("a"), estate.secret(SECRET));
     let check = |id: &str| {
-        let told = estate.run(&["doctor", "a", "-o", "json"]).json();
-        let checks = told["planes"][0]["checks"].as_array().unwrap();
+        let reported = estate.run(&["doctor", "a", "-o", "json"]).json();
+        let checks = reported["planes"][0]["checks"].as_array().unwrap();
         checks.iter().find(|check| check["id"] == id).unwrap().clone()
     };
     let stage = || estate.run(&[&ROTATE[..], &["--until", "stage"]].concat()).expect(0).stderr;
     let hint = |number: usize| check("rotation")["hints"][number]["text"].as_str().unwrap().to_owned();
     for (number, finished) in [(1, false), (0, true)] {
-        let told = stage();
-        let (go_on, back) = both_ways(&told);
-        assert!(go_on.starts_with("choreoctl certs rotate a ") && back.ends_with(" --rollback"), "{told}");
+        let reported = stage();
+        let (go_on, back) = both_ways(&reported);
+        assert!(go_on.starts_with("choreoctl certs rotate a ") && back.ends_with(" --rollback"), "{reported}");
         for plane in ["a", "b"] {
             let notes = estate.control.run(&["describe", plane, "-o", "json"]).json()["planes"][0]["notes"].clone();
             assert!(notes.to_string().contains("rotation-unfinished"), "{notes}");
@@ -209,8 +209,8 @@ fn an_unfinished_rotation_is_shown_with_both_ways_on() {
     at.run(&["certs", "client", "--plane-id", "shared", "--ca-dir", "foreign"]).expect(0);
     let secret = at.run(&["certs", "secret", "foreign", "-n", NAMESPACE]).expect(0).stdout;
     estate.build.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &secret);
-    let told = steps(&estate.run(&["certs", "rotate", "a", "--yes", "--again", "-o", "json"]).expect(0).stdout);
-    let trusted = told.iter().find(|(_, _, message)| message.starts_with("a trusts ")).unwrap();
+    let reported = steps(&estate.run(&["certs", "rotate", "a", "--yes", "--again", "-o", "json"]).expect(0).stdout);
+    let trusted = reported.iter().find(|(_, _, message)| message.starts_with("a trusts ")).unwrap();
     assert!(!trusted.2.contains("also"), "{trusted:?}");
     assert_eq!(estate.value("a").matches("BEGIN CERTIFICATE").count(), 1);
 }
@@ -254,17 +254,17 @@ fn a_pinned_leaf_is_led_out_of_its_outage() {
     let day = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(75 * 24);
     let day = day.strftime("%Y-%m-%d").to_string();
     let plane = estate.control.run(&["get", "pinned", "-o", "yaml"]).expect(0).stdout;
-    for told in [
+    for reported in [
         estate.control.run_with(&["validate", "-"], &plane).expect(0),
         estate.control.run(&["describe", "pinned"]).expect(0),
         estate.control.run(&["certs", "inspect", "plane/pinned"]).expect(0),
         estate.run(&["certs", "inspect"]).expect(0),
     ] {
-        assert!(format!("{}{}", told.stdout, told.stderr).contains(&day), "{day} in {told:#?}");
+        assert!(format!("{}{}", reported.stdout, reported.stderr).contains(&day), "{day} in {reported:#?}");
     }
     let forecast = |more: &[&str]| estate.run(&[&["forecast", "pinned", "-o", "json"], more].concat());
-    let told = forecast(&["--within", "70d"]).expect(0).json();
-    let first = &told["planes"][0];
+    let reported = forecast(&["--within", "70d"]).expect(0).json();
+    let first = &reported["planes"][0];
     assert_eq!((&first["reason"], &first["date"].as_str().unwrap()[..10]), (&json!("pinned-leaf-renewed"), &day[..]));
     assert_eq!(first["next"][0]["reason"], "running-certificate-expires");
     let last: jiff::Timestamp = first["next"][0]["date"].as_str().unwrap().parse().unwrap();
@@ -296,15 +296,15 @@ fn a_pinned_leaf_is_led_out_of_its_outage() {
     estate.run(&[&rotate[..], &["--to", "own", "--until", "switch"]].concat()).expect(0);
     estate.run(&[&rotate[..], &["--rollback"]].concat()).expect(2).says(&["there is no way back", "hint: go forward"]);
     estate.settle();
-    let told = estate.run(&[&rotate[..], &["--to", "own"]].concat()).expect(0);
-    assert!(told.stdout.contains("--set clusterAgent.tls.clientSecretName=cluster-agent-tls-"), "{told:?}");
+    let reported = estate.run(&[&rotate[..], &["--to", "own"]].concat()).expect(0);
+    assert!(reported.stdout.contains("--set clusterAgent.tls.clientSecretName=cluster-agent-tls-"), "{reported:?}");
     estate.run(&verify).expect(0);
     estate.settle();
     assert_eq!(estate.value("pinned").matches("BEGIN CERTIFICATE").count(), 1);
     let described = estate.control.run(&["describe", "pinned", "-o", "json"]).expect(0).json();
     assert_eq!(described["planes"][0]["clientCA"]["certificates"][0]["ca"], true);
-    let told = estate.run(&["forecast", "pinned", "-o", "json"]).expect(0).json();
-    assert_eq!(told["planes"][0]["reason"], "certificate-expires");
+    let reported = estate.run(&["forecast", "pinned", "-o", "json"]).expect(0).json();
+    assert_eq!(reported["planes"][0]["reason"], "certificate-expires");
     let metrics = estate.run(&["forecast", "-o", "prometheus"]).expect(0).stdout;
     assert!(
         metrics.contains(
@@ -329,7 +329,7 @@ fn a_rotation_leaves_to_others_what_is_theirs() {
     estate.run(&ROTATE).expect(2).says(&["clientCA.value of a belongs to argocd-controller", "hint:", "--out-dir"]);
     assert_eq!(estate.secrets().trim(), format!("secret/{SECRET}"));
 
-    // Who may read and not write is told before anything is changed.
+    // Who may read and not write is reported before anything is changed.
     at.kubectl(&["create", "clusterrole", "reader", "--verb=get,list", "--resource=clusterbuildplanes,secrets"], "");
     at.kubectl(&["create", "clusterrolebinding", "reader", "--clusterrole=reader", "--user=guest"], "");
     let guest = estate.run(&[&ROTATE[..], &["--context", "guest", "--out-dir", "git"]].concat()).expect(2);
@@ -434,8 +434,11 @@ fn a_rotation_minds_what_changes_beside_it() {
         .run(&["certs", "renew", "a", "--ca-dir", "old", "--yes"])
         .expect(2)
         .says(&["a rotation of its CA is under way"]);
-    let told = rotate(&["--out-dir", "kept"]).expect(0).stdout;
-    assert!(told.contains("leaving is gone") && told.contains("the new CA and its key are in kept"), "{told}");
+    let reported = rotate(&["--out-dir", "kept"]).expect(0).stdout;
+    assert!(
+        reported.contains("leaving is gone") && reported.contains("the new CA and its key are in kept"),
+        "{reported}"
+    );
     let new = estate.value("late");
     assert!(new == estate.value("a") && new == at_file(&estate, "kept/ca.crt"));
 
@@ -461,8 +464,8 @@ fn a_rotation_minds_what_changes_beside_it() {
     {
         assert!(std::time::Instant::now() < deadline);
     }
-    let told = rotate(&["--again"]).expect(0).stdout;
-    assert!(told.contains("default/shared trusts the new CA"), "{told}");
+    let reported = rotate(&["--again"]).expect(0).stdout;
+    assert!(reported.contains("default/shared trusts the new CA"), "{reported}");
     let object = at.kubectl(&["get", "buildplane", "shared", "-o", "json"], "").json();
     assert_eq!(object["spec"]["clusterAgent"]["clientCA"]["value"], estate.value("late"));
     estate.nobody_was_refused();

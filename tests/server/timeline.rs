@@ -54,16 +54,16 @@ fn timeline(at: &Estate) -> Value {
     run(at, "timeline", &["-o", "json"]).expect(0).json()
 }
 
-fn marked(told: &Value) -> Vec<&Value> {
-    told["entries"].as_array().unwrap().iter().filter(|entry| entry["lastBeforeLoss"] == true).collect()
+fn marked(reported: &Value) -> Vec<&Value> {
+    reported["entries"].as_array().unwrap().iter().filter(|entry| entry["lastBeforeLoss"] == true).collect()
 }
 
 /// What is wrong with the timeline of a fault.
 fn find(at: &Estate, (name, inject, object, what): Fault) -> Option<String> {
     be_well(at, name);
     run(at, "wait", &["--for", "connected", "--timeout", "60s"]).expect(0);
-    let told = timeline(at);
-    assert!(told["lost"].is_null() && marked(&told).is_empty(), "before {name}: {told:#}");
+    let reported = timeline(at);
+    assert!(reported["lost"].is_null() && marked(&reported).is_empty(), "before {name}: {reported:#}");
     // What healed it was written in other seconds than the fault.
     std::thread::sleep(Duration::from_millis(1100));
     let before = Timestamp::from_second(Timestamp::now().as_second()).unwrap();
@@ -73,23 +73,23 @@ fn find(at: &Estate, (name, inject, object, what): Fault) -> Option<String> {
         assert!(Instant::now() < deadline, "{name}: no loss was reported");
         std::thread::sleep(Duration::from_millis(100));
     }
-    let told = timeline(at);
+    let reported = timeline(at);
     let is_right = |entry: &Value| {
         let time = entry["time"].as_str().map(|time| time.parse::<Timestamp>().unwrap());
         entry["object"] == object && entry["type"] == what && time.is_none_or(|time| time >= before)
     };
     run(at, "dump", &["-o", "dump.yaml", "--force"]).expect(0);
     let dumped = at.control.run(&["timeline", "cbp/sick", "-f", "dump.yaml", "-o", "json"]).json();
-    let losses = told["entries"].as_array().unwrap().iter().filter(|entry| entry["loss"] == true).count();
-    let is_found = |told: &Value| matches!(marked(told).as_slice(), [only] if is_right(only));
-    let is_found = losses == 1 && is_found(&told) && is_found(&dumped);
+    let losses = reported["entries"].as_array().unwrap().iter().filter(|entry| entry["loss"] == true).count();
+    let is_found = |reported: &Value| matches!(marked(reported).as_slice(), [only] if is_right(only));
+    let is_found = losses == 1 && is_found(&reported) && is_found(&dumped);
     let in_dump = || at.control.run(&["timeline", "cbp/sick", "-f", "dump.yaml"]).stdout;
     (!is_found).then(|| format!("{name}:\n{}by its dump:\n{}", run(at, "timeline", &[]).stdout, in_dump()))
 }
 
 /// Makes a revision of a Helm release and an event about the agent, and fails where the timeline lacks them, or asks for
 /// what the release holds.
-fn releases_and_events_are_told(at: &Estate) {
+fn releases_and_events_are_reported(at: &Estate) {
     let metadata = |name: &str, labels: Value| json!({"namespace": NAMESPACE, "name": name, "labels": labels});
     let labels = json!({"owner": "helm", "name": "build", "version": "7", "status": "deployed"});
     let release = json!({
@@ -105,9 +105,9 @@ fn releases_and_events_are_told(at: &Estate) {
     });
     let list = json!({"apiVersion": "v1", "kind": "List", "items": [release, event]});
     at.build.kubectl(&["create", "-f", "-"], &list.to_string());
-    let told = timeline(at);
+    let reported = timeline(at);
     let of = |what: &str| {
-        let entry = told["entries"].as_array().unwrap().iter().find(|entry| entry["type"] == what).unwrap();
+        let entry = reported["entries"].as_array().unwrap().iter().find(|entry| entry["type"] == what).unwrap();
         ["cluster", "object", "text", "by"].map(|field| entry[field].as_str().unwrap())
     };
     let release = ["plane", "Helm release openchoreo-build-plane/build", "revision 7 (deployed)", "kubectl-create"];
@@ -116,14 +116,14 @@ fn releases_and_events_are_told(at: &Estate) {
     // A dump of this moment has the same changes, and nothing of what the release holds.
     run(at, "dump", &["-o", "dump.yaml", "--force"]).expect(0);
     let dumped = at.control.run(&["timeline", "cbp/sick", "-f", "dump.yaml", "-o", "json"]).expect(0).json();
-    let changes = |told: &Value| {
+    let changes = |reported: &Value| {
         let is_change = |what: &str| ["release", "event", "written", "created"].contains(&what);
-        let entries = told["entries"].as_array().unwrap().iter();
+        let entries = reported["entries"].as_array().unwrap().iter();
         let entries = entries.filter(|entry| is_change(entry["type"].as_str().unwrap()));
         // Of a write, a dump has no more than the fields that matter.
         entries.map(|entry| ["time", "object", "type", "by"].map(|field| entry[field].clone())).collect::<Vec<_>>()
     };
-    assert_eq!(changes(&dumped), changes(&told));
+    assert_eq!(changes(&dumped), changes(&reported));
     assert!(!at.control.read("dump.yaml").contains("SEVMRA"), "{}", at.control.read("dump.yaml"));
     let requests = run(at, "timeline", &["-v"]).stderr;
     let secrets = requests.lines().filter(|line| line.contains("/secrets?")).collect::<Vec<_>>();
@@ -132,8 +132,8 @@ fn releases_and_events_are_told(at: &Estate) {
 
 fn the_change_that_broke_a_connection_is_marked() {
     let at = well();
-    releases_and_events_are_told(&at);
+    releases_and_events_are_reported(&at);
     let missed: Vec<_> = FAULTS.into_iter().filter_map(|fault| find(&at, fault)).collect();
-    missed.iter().for_each(|told| println!("not marked: {told}"));
+    missed.iter().for_each(|reported| println!("not marked: {reported}"));
     assert!(FAULTS.len() - missed.len() >= FOUND, "{} of {} are not marked", missed.len(), FAULTS.len());
 }

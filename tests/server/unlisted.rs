@@ -46,8 +46,8 @@ fn planes_that_may_not_be_listed_are_not_taken_for_none() {
     deleted.says(&["may be locked out: whether another plane trusts what boot does is unknown", unlisted]);
 
     let sharing = |more: &[&str]| {
-        let told = at.run(&[&["describe", "cdp/boot", "-o", "json"], more].concat()).expect(0).json();
-        told["planes"][0]["sharesPlaneIDWith"].clone()
+        let reported = at.run(&[&["describe", "cdp/boot", "-o", "json"], more].concat()).expect(0).json();
+        reported["planes"][0]["sharesPlaneIDWith"].clone()
     };
     assert_eq!((sharing(&[]), sharing(&guest)), (json!(["default/boot"]), Value::Null));
     let page = at.run(&["describe", "cdp/boot", "--context", "guest"]).expect(0).stdout;
@@ -63,8 +63,8 @@ fn planes_that_may_not_be_listed_are_not_taken_for_none() {
     assert!(verify(&guest).expect(2).stdout.contains(&format!("DataPlanes: unknown: {unlisted}")));
     verify(&[&guest[..], &["--any"]].concat()).expect(0);
 
-    let told = at.run(&["doctor", "cdp/boot", "-o", "json", "--context", "guest"]).json();
-    let checks = told["planes"][0]["checks"].as_array().unwrap();
+    let reported = at.run(&["doctor", "cdp/boot", "-o", "json", "--context", "guest"]).json();
+    let checks = reported["planes"][0]["checks"].as_array().unwrap();
     for id in ["plane-id-shared", "ca-shared"] {
         let check = checks.iter().find(|check| check["id"] == id).unwrap();
         assert_eq!(check["status"], "skip", "{check}");
@@ -72,29 +72,32 @@ fn planes_that_may_not_be_listed_are_not_taken_for_none() {
     }
 
     // All verbs that read show what may be read, and an error for each kind that may not.
-    let told = at.run(&["get", "planes", "-A", "--context", "guest"]).expect(2);
-    told.says(&["error: could not list ClusterBuildPlanes: not allowed", &format!("error: {unlisted}")]);
-    assert!(told.stdout.contains("boot") && !told.stderr.contains("No resources found"), "{told:?}");
+    let reported = at.run(&["get", "planes", "-A", "--context", "guest"]).expect(2);
+    reported.says(&["error: could not list ClusterBuildPlanes: not allowed", &format!("error: {unlisted}")]);
+    assert!(reported.stdout.contains("boot") && !reported.stderr.contains("No resources found"), "{reported:?}");
     let names = at.run(&["get", "planes", "-A", "-o", "name", "--context", "guest"]).expect(2).stdout;
     assert_eq!(names, "clusterdataplane.openchoreo.dev/boot\n");
     for verb in ["get", "describe", "doctor", "forecast"] {
-        let told = at.run(&[verb, "planes", "-A", "-o", "json", "--context", "guest"]).expect(2);
-        assert!(told.stderr.contains(unlisted) && !told.stderr.contains("No resources found"), "{verb}: {told:?}");
-        let told = told.json();
-        let planes = if verb == "get" { &told["items"] } else { &told["planes"] };
-        assert_eq!(planes.as_array().unwrap().len(), 1, "{verb}: {told}");
-        assert!(verb != "describe" || planes[0]["sharesPlaneIDWith"].is_null(), "{told}");
-        assert!(verb != "doctor" || told["healthy"] == false, "{told}");
+        let reported = at.run(&[verb, "planes", "-A", "-o", "json", "--context", "guest"]).expect(2);
+        assert!(
+            reported.stderr.contains(unlisted) && !reported.stderr.contains("No resources found"),
+            "{verb}: {reported:?}"
+        );
+        let reported = reported.json();
+        let planes = if verb == "get" { &reported["items"] } else { &reported["planes"] };
+        assert_eq!(planes.as_array().unwrap().len(), 1, "{verb}: {reported}");
+        assert!(verb != "describe" || planes[0]["sharesPlaneIDWith"].is_null(), "{reported}");
+        assert!(verb != "doctor" || reported["healthy"] == false, "{reported}");
     }
-    let told = at.run(&["watch", "planes", "-A", "--timeout", "1s", "--context", "guest"]).expect(124);
-    assert!(told.stdout.contains("boot") && told.stderr.contains(unlisted), "{told:?}");
-    let told = at.run(&["certs", "inspect", "-o", "json", "--context", "guest"]).expect(2).json();
-    assert_eq!(told["certificates"].as_array().unwrap().len(), 1, "{told}");
-    let sources: Vec<_> = told["problems"].as_array().unwrap().iter().map(|problem| &problem["source"]).collect();
+    let reported = at.run(&["watch", "planes", "-A", "--timeout", "1s", "--context", "guest"]).expect(124);
+    assert!(reported.stdout.contains("boot") && reported.stderr.contains(unlisted), "{reported:?}");
+    let reported = at.run(&["certs", "inspect", "-o", "json", "--context", "guest"]).expect(2).json();
+    assert_eq!(reported["certificates"].as_array().unwrap().len(), 1, "{reported}");
+    let sources: Vec<_> = reported["problems"].as_array().unwrap().iter().map(|problem| &problem["source"]).collect();
     assert_eq!(sources, ["cbp/*", "dp/*"]);
     // A part of them is not enough for those that act on all.
     for verb in [&["wait", "--for", "connected", "--timeout", "0"][..], &["delete", "--dry-run", "client"]] {
-        let told = at.run(&[verb, &["planes", "--all", "-A", "--context", "guest"]].concat()).expect(2);
-        assert!(told.stdout.is_empty() && told.stderr.contains("could not list"), "{told:?}");
+        let reported = at.run(&[verb, &["planes", "--all", "-A", "--context", "guest"]].concat()).expect(2);
+        assert!(reported.stdout.is_empty() && reported.stderr.contains("could not list"), "{reported:?}");
     }
 }

@@ -21,7 +21,7 @@ stories!(
 const SOON: Duration = Duration::from_secs(30);
 const CONTROL: &str = "openchoreo-control-plane";
 
-/// All objects but those that come and go by themselves or with their owner, each with what tells it from another one of
+/// All objects but those that come and go by themselves or with their owner, each with what says it from another one of
 /// its name, and with its version where only people change it.
 fn stored(at: &ControlPlane) -> BTreeSet<String> {
     let kinds = at.kubectl(&["api-resources", "--verbs=list", "-o", "name"], "").stdout;
@@ -31,7 +31,7 @@ fn stored(at: &ControlPlane) -> BTreeSet<String> {
     };
     let kinds: Vec<_> = kinds.lines().filter(passing).collect();
     let list = at.kubectl(&["get", &kinds.join(","), "-A", "-o", "json"], "").json();
-    let told = |object: &Value| {
+    let reported = |object: &Value| {
         let metadata = &object["metadata"];
         if metadata["ownerReferences"].is_array() {
             return None;
@@ -41,7 +41,7 @@ fn stored(at: &ControlPlane) -> BTreeSet<String> {
         let version = if is_still { &metadata["resourceVersion"] } else { &metadata["generation"] };
         Some(format!("{kind} {}/{} {} {version}", metadata["namespace"], metadata["name"], metadata["uid"]))
     };
-    list["items"].as_array().unwrap().iter().filter_map(told).collect()
+    list["items"].as_array().unwrap().iter().filter_map(reported).collect()
 }
 
 fn both(at: &Estate) -> [BTreeSet<String>; 2] {
@@ -99,9 +99,9 @@ fn finalize(at: &Estate, name: &str) {
 /// Registers a plane whose agent's namespace is a new one, and installs its chart by the command that is printed.
 fn register_elsewhere(at: &Estate, namespace: &str) {
     let more = format!("--plane-namespace {namespace} --agent-certificate own --client-ca-in secret");
-    let told = register(at, "second", &more).stdout;
+    let reported = register(at, "second", &more).stdout;
     let step = |line: &str| serde_json::from_str::<Value>(line).unwrap();
-    let helm = told.lines().map(step).find(|step| step["step"] == "helm").unwrap();
+    let helm = reported.lines().map(step).find(|step| step["step"] == "helm").unwrap();
     paste(at, helm["message"].as_str().unwrap().strip_prefix("run: ").unwrap()).expect(0);
 }
 
@@ -111,17 +111,20 @@ pub fn both_clusters_return_to_the_state_before() {
     for certificate in ["own", "cert-manager"] {
         register(&at, "chart", &format!("--agent-certificate {certificate} --install --force"));
         assert_ne!(both(&at), before);
-        let told = unregister(&at, "chart", "--helm").expect(0);
-        told.says(&["this is removed in ", "Helm release openchoreo-build-plane/openchoreo-build-plane"]);
-        told.says(&["the agents of planeID chart, which are connected now, are locked out"]);
+        let reported = unregister(&at, "chart", "--helm").expect(0);
+        reported.says(&["this is removed in ", "Helm release openchoreo-build-plane/openchoreo-build-plane"]);
+        reported.says(&["the agents of planeID chart, which are connected now, are locked out"]);
         returned_to(&at, &before);
         assert!(at.control.path().join("chart/values.yaml").exists(), "files stay");
     }
     // Without --helm Helm's command is printed, and what Helm has stays until that was run.
     register(&at, "chart", "--agent-certificate cert-manager --install --force");
-    let told = unregister(&at, "chart", "").expect(0).stdout;
-    assert!(told.contains("Secret openchoreo-build-plane/cluster-agent-tls stays: cert-manager writes it"), "{told}");
-    let helm = told.split("run: ").nth(1).unwrap().split(", then this again").next().unwrap();
+    let reported = unregister(&at, "chart", "").expect(0).stdout;
+    assert!(
+        reported.contains("Secret openchoreo-build-plane/cluster-agent-tls stays: cert-manager writes it"),
+        "{reported}"
+    );
+    let helm = reported.split("run: ").nth(1).unwrap().split(", then this again").next().unwrap();
     at.control.run(&["get", "chart"]).expect(3);
     paste(&at, helm).expect(0);
     unregister(&at, "chart", "").expect(0);
@@ -158,8 +161,8 @@ fn what_other_planes_use_stays() {
     // The agent, by the planeID.
     at.control.run(&["create", "twin", "--plane-id", "chart", "--client-ca-file", &at.control.ca("twin")]).expect(0);
     let beside = stored(&at.build);
-    let told = unregister(&at, "chart", "--helm").expect(0);
-    told.says(&["planeID chart is also that of ClusterBuildPlane twin"]);
+    let reported = unregister(&at, "chart", "--helm").expect(0);
+    reported.says(&["planeID chart is also that of ClusterBuildPlane twin"]);
     assert_eq!(stored(&at.build), beside);
     let secret = ["get", "secret", "chart-client-ca", "-n", CONTROL, "--ignore-not-found", "-o", "name"];
     assert_eq!(at.control.kubectl(&secret, "").stdout, "");
@@ -188,7 +191,7 @@ fn what_other_planes_use_stays() {
     };
     let before = others();
     assert_eq!(before.iter().map(BTreeSet::len).sum::<usize>(), 7 + namespaces(&at), "{before:#?}");
-    let told = unregister(&at, "chart", "--helm").expect(0).stdout;
+    let reported = unregister(&at, "chart", "--helm").expect(0).stdout;
     for why in [
         "Secret openchoreo-build-plane/chart-agent-ca stays: ",
         "Secret openchoreo-control-plane/chart-client-ca stays: ClusterBuildPlane sharer has its CA there",
@@ -196,7 +199,7 @@ fn what_other_planes_use_stays() {
         "Secret openchoreo-build-plane/cluster-agent-tls stays: the agent neighbour presents it",
         "Namespace openchoreo-build-plane stays: ",
     ] {
-        assert!(told.contains(why), "{why} in {told}");
+        assert!(reported.contains(why), "{why} in {reported}");
     }
     assert_eq!(others(), before);
 }
@@ -211,9 +214,9 @@ fn a_dry_run_and_a_plane_that_is_not_there_change_nothing() {
     let before = both(&at);
     for dry_run in ["client", "server"] {
         let line = format!("choreoctl unregister second --plane-namespace second --helm --dry-run {dry_run}");
-        let told = paste(&at, &with_build(&at, &line)).expect(0).stdout;
+        let reported = paste(&at, &with_build(&at, &line)).expect(0).stdout;
         for what in ["helm: Helm release", "namespace: Namespace second deleted (", "client-ca: Secret"] {
-            assert!(told.contains(what), "{what} in {told}");
+            assert!(reported.contains(what), "{what} in {reported}");
         }
         returned_to(&at, &before);
     }
@@ -226,7 +229,7 @@ fn a_dry_run_and_a_plane_that_is_not_there_change_nothing() {
     returned_to(&at, &before);
     // A namespace with anything else in it stays, and what is kept.
     at.build.kubectl(&["create", "serviceaccount", "mine", "-n", "second"], "");
-    let told = unregister(&at, "second", "--plane-namespace second --helm --keep-ca").expect(0).stdout;
-    assert!(told.contains("Namespace second stays: it has ServiceAccount mine"), "{told}");
-    assert!(told.contains("second-client-ca stays: --keep-ca keeps it"), "{told}");
+    let reported = unregister(&at, "second", "--plane-namespace second --helm --keep-ca").expect(0).stdout;
+    assert!(reported.contains("Namespace second stays: it has ServiceAccount mine"), "{reported}");
+    assert!(reported.contains("second-client-ca stays: --keep-ca keeps it"), "{reported}");
 }

@@ -120,7 +120,7 @@ fn the_server_is_asked_and_its_causes_have_their_lines() {
     at.write("list.json", &list.to_string());
     let judged = at.run(&["validate", "--server", "-o", "json", "planes.yaml", "list.json"]).expect(1).json();
     let findings = judged["findings"].as_array().unwrap();
-    let told = |finding: &Value| {
+    let reported = |finding: &Value| {
         let part = |key: &str| finding[key].as_str().unwrap_or_default().to_owned();
         (part("rule"), part("path"), finding["line"].as_u64().unwrap(), finding["column"].as_u64().unwrap())
     };
@@ -133,7 +133,7 @@ fn the_server_is_asked_and_its_causes_have_their_lines() {
         rejected("spec.clusterAgent", 1, 139),
         rejected("spec.planeID", 1, 157),
     ];
-    assert_eq!(findings.iter().map(told).collect::<Vec<_>>(), expected, "{findings:#?}");
+    assert_eq!(findings.iter().map(reported).collect::<Vec<_>>(), expected, "{findings:#?}");
     // A plane of another kind is sent to its own namespace.
     let crd = at.run(&["crd", "dataplane", "-q"]).expect(0).stdout;
     at.kubectl(&["apply", "--server-side", "-f", "-"], &crd);

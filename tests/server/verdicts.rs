@@ -88,15 +88,15 @@ fn verdict(folder: &Path, case: &corpus::Case) -> String {
     let at = jiff::Timestamp::from_second(case.at).unwrap().to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_choreoctl"));
     command.args(["certs", "verify", "-o", "json", "--cert", &path("presented.pem"), "--ca", &path("ca"), "--at", &at]);
-    let told = finish(command, "");
-    let verdict = &told.json()["verdicts"][0];
+    let reported = finish(command, "");
+    let verdict = &reported.json()["verdicts"][0];
     let word = |key: &str| verdict[key].as_str().map(str::to_owned);
     let code = match word("verdict").as_deref() {
         Some("authorized") => 0,
         Some("refused") => 1,
         _ => 2,
     };
-    assert_eq!(told.code, code, "{}: {told:?}", case.name);
+    assert_eq!(reported.code, code, "{}: {reported:?}", case.name);
     if word("message").is_some_and(|message| message.contains("(by Go ")) {
         return BY_RELEASE.to_owned();
     }

@@ -21,7 +21,7 @@ stories!(
         a_terminal_is_redrawn_in_place,
         a_closed_pipe_ends_a_watch,
         signals_end_with_their_codes,
-        who_may_not_watch_is_told_by_polling;
+        who_may_not_watch_is_reported_by_polling;
 );
 
 fn states_change_because_time_passes() {
@@ -249,7 +249,7 @@ fn signals_end_with_their_codes() {
 }
 
 /// A user who may get and list planes, and not watch them.
-fn who_may_not_watch_is_told_by_polling() {
+fn who_may_not_watch_is_reported_by_polling() {
     let at = ControlPlane::start();
     let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "listers"},
         "rules": [{"apiGroups": ["openchoreo.dev"], "resources": ["clusterbuildplanes"], "verbs": ["get", "list"]}]});
@@ -271,7 +271,7 @@ fn who_may_not_watch_is_told_by_polling() {
     let late = late.expect(0);
     assert!(late.stdout.contains("Disconnected"), "{late:?}");
     assert_eq!(late.stderr.matches(&polling(2)).count(), 1, "{}", late.stderr);
-    // The last state that is told is the present one.
+    // The last state that is reported is the present one.
     let over = wait(&["connected", "--timeout", "4s"]).expect(124);
     assert!(over.stderr.contains("polled: Disconnected"), "{}", over.stderr);
 

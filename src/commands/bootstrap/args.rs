@@ -50,7 +50,7 @@ pub struct Args {
     #[arg(long, value_name = "URL", value_parser = GatewayUrl::of_agent)]
     pub gateway_url: Option<GatewayUrl>,
 
-    /// Who issues the agent's certificate; unless given, whoever did where a CA is brought along, else cert-manager where
+    /// Who issues the agent's certificate [default: the existing issuer where a CA is provided, else cert-manager where
     /// the plane's cluster has it
     #[arg(long, value_name = "WAY")]
     pub agent_certificate: Option<AgentCertificate>,

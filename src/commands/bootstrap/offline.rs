@@ -1,4 +1,4 @@
-//! The same without clusters at hand: all of it as files.
+//! Registers planes without access to clusters: everything as files.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -28,13 +28,13 @@ pub fn write(args: &Args, planes: &[Plane], session: &Session) -> anyhow::Result
         (args.ca.client_ca_secret.is_some(), "--client-ca-secret"),
     ];
     if let Some((_, what)) = needs_cluster.into_iter().find(|(given, _)| *given) {
-        return Err(anyhow::Error::new(NoPlaneCluster).context(format!("{what} needs both clusters at hand")));
+        return Err(anyhow::Error::new(NoPlaneCluster).context(format!("{what} needs access to both clusters")));
     }
     let mut ids = BTreeSet::new();
     for plane in planes {
         anyhow::ensure!(
             ids.insert((plane.kind.family.plane_type, plane.plane_id())),
-            "two planes have the planeID {}, and so one agent: register them with both clusters at hand",
+            "two planes have the planeID {}, and so one agent: register them with access to both clusters",
             visible(plane.plane_id())
         );
     }
@@ -55,10 +55,10 @@ pub fn write(args: &Args, planes: &[Plane], session: &Session) -> anyhow::Result
     for plane in planes {
         steps.plane = (planes.len() > 1).then(|| plane.key().to_string());
         let folder = folder(args, plane, planes.len() > 1).unwrap_or_default();
-        let told = one(args, plane, &folder, session)?;
+        let reported = one(args, plane, &folder, session)?;
         match args.output.format {
-            TextFormat::Json => steps.tell("values", Status::Done, &told),
-            TextFormat::Text => session.term.line(&told)?,
+            TextFormat::Json => steps.tell("values", Status::Done, &reported),
+            TextFormat::Text => session.term.line(&reported)?,
         }
     }
     Ok(Exit::Done)
@@ -184,7 +184,7 @@ mod tests {
             &["a", "--out-dir", "d", "--client-ca-secret", "n/s"],
         ] {
             let error = write(&parse(words).unwrap(), &[plane()], &session()).unwrap_err();
-            assert!(error.to_string().ends_with("needs both clusters at hand"), "{error}");
+            assert!(error.to_string().ends_with("needs access to both clusters"), "{error}");
             assert!(error.is::<NoPlaneCluster>());
         }
         let args = parse(&["a", "--out-dir", "d"]).unwrap();

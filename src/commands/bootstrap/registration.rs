@@ -79,8 +79,9 @@ impl Registration<'_> {
             });
         }
         if is_table {
-            let row =
-                |(name, told, _): &(String, String, Exit)| vec![visible(name).into_owned(), visible(told).into_owned()];
+            let row = |(name, reported, _): &(String, String, Exit)| {
+                vec![visible(name).into_owned(), visible(reported).into_owned()]
+            };
             term.print(&render::columns(Some(&["NAME", "RESULT"]), results.iter().map(row)))?;
         }
         let failed = results.iter().any(|(_, _, exit)| *exit != Exit::Done);
@@ -156,15 +157,15 @@ impl Run<'_> {
             return Ok(());
         };
         let (path, text) = (folder.join(VALUES), to_yaml(&made.values)?);
-        let told = format!("{} has Helm's values", shown(&path));
+        let reported = format!("{} has Helm's values", shown(&path));
         if there(&path).is_some_and(|there| there == text) {
-            self.steps.tell("values", Status::Found, &told);
+            self.steps.tell("values", Status::Found, &reported);
             return Ok(());
         }
         if self.plan.dry_run.stores() {
             write(folder, VALUES, &text)?;
         }
-        self.steps.tell("values", Status::Done, &format!("{told}{}", self.args.change.dry_run.suffix()));
+        self.steps.tell("values", Status::Done, &format!("{reported}{}", self.args.change.dry_run.suffix()));
         Ok(())
     }
 

@@ -133,7 +133,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 /// The certificates of one place, each with what there is to say of it there.
 type Read = anyhow::Result<Vec<(Certificate, Vec<Note>)>>;
 
-/// A source stands for one place or, as all planes and all agents do, for several.
+/// A source represents one place or, as all planes and all agents do, for several.
 async fn of_source(source: &Source, reader: &SourceReader<'_>) -> anyhow::Result<Vec<(String, Read)>> {
     match source {
         Source::Planes(kinds) => {
@@ -287,17 +287,17 @@ fn compare(found: &mut [Sourced]) {
     for (index, issuer) in signed.into_iter().enumerate() {
         found[index].signed_by = match issuer {
             Issuer::Found(parent) => Some(format!("{}#{}", found[parent].source, found[parent].index)),
-            Issuer::Missing | Issuer::Untold => None,
+            Issuer::Missing | Issuer::Unknown => None,
         };
         let weak = pki::weak_key(&found[index].certificate);
         found[index].remarks.extend(weak.map(remark));
-        if issuer == Issuer::Untold {
+        if issuer == Issuer::Unknown {
             let text = "it has more possible issuers of one name than are tried: signedBy is not known";
             found[index].remarks.push(Note::new("many-issuers", text));
         }
     }
-    for (index, told) in pki::same_name(found.iter().map(|sourced| &sourced.certificate).enumerate()) {
-        found[index].remarks.push(remark(told));
+    for (index, reported) in pki::same_name(found.iter().map(|sourced| &sourced.certificate).enumerate()) {
+        found[index].remarks.push(remark(reported));
     }
 }
 

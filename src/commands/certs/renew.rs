@@ -40,7 +40,7 @@ pub struct Args {
     #[command(flatten)]
     ca: Option<SignerArgs>,
 
-    /// With --dir, folder for the new tls.crt and tls.key; the same, unless given
+    /// With --dir, folder for the new tls.crt and tls.key [default: the same]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, requires = "dir")]
     out_dir: Option<PathBuf>,
 
@@ -48,11 +48,11 @@ pub struct Args {
     #[arg(long, requires = "out_dir")]
     force: bool,
 
-    /// Kind of the new key; that of the old one, unless given
+    /// Kind of the new key [default: that of the old one]
     #[arg(long, value_name = "ALGORITHM")]
     key_algorithm: Option<KeyAlgorithm>,
 
-    /// How long it is valid; as long as the old one, unless given
+    /// How long it is valid [default: as long as the old one]
     #[arg(long, value_name = "DURATION")]
     valid_for: Option<Span>,
 
@@ -101,17 +101,17 @@ fn in_files(args: &Args, dir: &Path, term: &Term) -> anyhow::Result<Exit> {
         let root = read(&from.file(CA_CERTIFICATE));
         let root = root.unwrap_or_else(|_| authority.certificate.to_pem());
         let mut files = Vec::from(new_pair(LEAF, &certificate, &key));
-        // What stands there may be the root of a chain.
+        // What is there may be the root of a chain.
         if !to.file(CA_CERTIFICATE).exists() {
             files.push(NewFile { name: CA_CERTIFICATE, content: &root, secret: false });
         }
         to.write(&files, true)?;
         to.remarks().iter().for_each(|remark| term.warn(remark));
     }
-    let told = format!("{shown}: renewed, valid until {until}{}", args.change.dry_run.suffix());
+    let reported = format!("{shown}: renewed, valid until {until}{}", args.change.dry_run.suffix());
     match args.output.format {
-        TextFormat::Text => term.line(&told)?,
-        TextFormat::Json => Steps::new(term, args.output.format).tell("renew", plan::Status::Done, &told),
+        TextFormat::Text => term.line(&reported)?,
+        TextFormat::Json => Steps::new(term, args.output.format).tell("renew", plan::Status::Done, &reported),
     }
     if issued.shortened {
         term.warn(&format!("it ends with its CA, at {}: renew that in time", issued.pair.not_after));

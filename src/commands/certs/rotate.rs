@@ -22,7 +22,7 @@ use crate::text::{shell_quoted, shown};
 /// Give a plane and its agent a new CA without an outage
 ///
 /// Goes in three stages: the planes of the planeID trust the old CA and the new one, the agent's Secret is replaced and
-/// the agent restarted, and once it is connected again the old CA leaves the planes. Where it stands is read from the
+/// the agent restarted, and once it is connected again the old CA leaves the planes. Its progress is read from the
 /// clusters: run it again after a cut, and it goes on. It also leads a plane from a pinned certificate to a CA.
 #[derive(ClapArgs, Debug)]
 #[command(mut_arg("timeout", |timeout| timeout.default_value("10m")), after_help = "Examples:
@@ -37,7 +37,7 @@ pub struct Args {
     #[command(flatten)]
     build: PlaneClusterArgs,
 
-    /// Who issues the agent's certificate from then on; as it is now, unless given
+    /// Who issues the agent's certificate from then on [default: as it is now]
     #[arg(long, value_name = "WAY")]
     to: Option<Issuer>,
 

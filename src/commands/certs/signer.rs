@@ -51,7 +51,7 @@ impl SignerArgs {
     }
 }
 
-/// The folder that a file stands in.
+/// The folder that a file is in.
 pub fn folder_of(file: &Path) -> PathBuf {
     match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -59,7 +59,7 @@ pub fn folder_of(file: &Path) -> PathBuf {
     }
 }
 
-/// The CA's certificate as a file beside the leaf, unless it stands there already: with it the folder is all that the
+/// The CA's certificate as a file beside the leaf, unless it is there already: with it the folder is all that the
 /// agent's Secret needs.
 pub fn ca_beside<'c>(folder: &Folder, source: &Path, ca: &'c str) -> Option<NewFile<'c>> {
     let path = folder.file(CA_CERTIFICATE);

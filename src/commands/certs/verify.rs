@@ -23,7 +23,7 @@ use crate::text::{shell_quoted, visible};
 /// Foretell the gateway's verdict on an agent's certificate
 ///
 /// Looks at every plane of the certificate's planeID, and says which of them would authorize it and until when, and for
-/// the others why not. Exits 0 when all do, with --any when one does, 1 otherwise, and 2 when it can't be told.
+/// the others why not. Exits 0 when all do, with --any when one does, 1 otherwise, and 2 when that is unknown.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl certs verify --cert certs/tls.crt
@@ -42,7 +42,7 @@ pub struct Args {
     #[arg(long, value_name = "SOURCE", add = ArgValueCompleter::new(complete::sources))]
     cert: Source,
 
-    /// planeID whose planes are looked at; the certificate's common name, unless given
+    /// planeID whose planes are checked [default: the certificate's common name]
     #[arg(long, value_name = "ID", conflicts_with_all = ["plane", "ca"])]
     plane_id: Option<String>,
 

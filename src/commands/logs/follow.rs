@@ -19,7 +19,7 @@ const EVERY: Duration = Duration::from_secs(1);
 const STARTING: [&str; 3] = ["ContainerCreating", "PodInitializing", "Pending"];
 
 /// What is to be shown.
-pub enum Told {
+pub enum Reports {
     Entry(Box<Entry>),
     /// Something about the pods.
     Note(String),
@@ -32,18 +32,18 @@ type Logs = FuturesUnordered<LocalBoxFuture<'static, (Reader, Result<(), Error>)
 /// Follows the logs of a program's pods.
 pub struct Following {
     side: Side,
-    sender: Sender<Told>,
+    sender: Sender<Reports>,
     /// The pods that there are; those whose logs are not read at the moment have their readers here.
     pods: BTreeMap<String, Option<Reader>>,
-    /// What was told of each of them, and of all.
-    told: BTreeSet<String>,
+    /// What was reported for each of them, and for all.
+    reported: BTreeSet<String>,
     is_lost: bool,
 }
 
 impl Following {
-    pub fn of(side: Side, readers: Vec<Reader>, sender: Sender<Told>) -> Self {
+    pub fn of(side: Side, readers: Vec<Reader>, sender: Sender<Reports>) -> Self {
         let pods = readers.into_iter().map(|reader| (reader.source.pod.clone(), Some(reader))).collect();
-        Self { side, sender, pods, told: BTreeSet::new(), is_lost: false }
+        Self { side, sender, pods, reported: BTreeSet::new(), is_lost: false }
     }
 
     pub async fn run(mut self) {
@@ -81,31 +81,31 @@ impl Following {
                     self.side.cluster = cluster;
                 }
                 if !std::mem::replace(&mut self.is_lost, true) {
-                    let told = format!("could not look for pods of the {}: {error}", self.side.noun());
-                    self.tell(Told::Warning(told)).await;
+                    let reported = format!("could not look for pods of the {}: {error}", self.side.noun());
+                    self.tell(Reports::Warning(reported)).await;
                 }
                 return;
             }
         };
         if std::mem::take(&mut self.is_lost) {
-            self.tell(Told::Note("the API server answers again".into())).await;
+            self.tell(Reports::Note("the API server answers again".into())).await;
         }
         let names: BTreeSet<_> = found.iter().map(|pod| pod.name.as_str()).collect();
         let gone: Vec<_> = self.pods.keys().filter(|name| !names.contains(name.as_str())).cloned().collect();
         for name in gone {
             self.pods.remove(&name);
-            self.tell(Told::Note(format!("pod {} of the {} ended", visible(&name), self.side.noun()))).await;
+            self.tell(Reports::Note(format!("pod {} of the {} ended", visible(&name), self.side.noun()))).await;
         }
         for pod in found {
             match pod.waiting {
                 Some(reason) if STARTING.contains(&reason.as_str()) => {}
                 Some(reason) => {
-                    let told = format!("pod {} does not run: {}", visible(&pod.name), visible(&reason));
-                    self.tell_once(Told::Note(told.clone()), told).await;
+                    let reported = format!("pod {} does not run: {}", visible(&pod.name), visible(&reason));
+                    self.tell_once(Reports::Note(reported.clone()), reported).await;
                 }
                 None if self.pods.contains_key(&pod.name) => {}
                 None => {
-                    self.tell(Told::Note(format!("pod {} of the {} started", visible(&pod.name), self.side.noun())))
+                    self.tell(Reports::Note(format!("pod {} of the {} started", visible(&pod.name), self.side.noun())))
                         .await;
                     self.pods.insert(pod.name.clone(), Some(Reader::of(&self.side, &pod.name)));
                 }
@@ -116,8 +116,8 @@ impl Following {
     /// A log ended: that of a container which did, too, or which is about to be started again.
     async fn ended(&mut self, reader: Reader, result: Result<(), Error>) {
         if let Err(error) = result.or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) }) {
-            let told = format!("could not read the log of {}: {error}", reader.title());
-            self.tell_once(Told::Warning(told.clone()), told).await;
+            let reported = format!("could not read the log of {}: {error}", reader.title());
+            self.tell_once(Reports::Warning(reported.clone()), reported).await;
         }
         // Of a pod that is gone nothing more is to be read.
         if let Some(place) = self.pods.get_mut(&reader.source.pod) {
@@ -125,20 +125,20 @@ impl Following {
         }
     }
 
-    async fn tell(&self, told: Told) {
+    async fn tell(&self, reported: Reports) {
         // Nobody listens where the command ends.
-        let _ = self.sender.send(told).await;
+        let _ = self.sender.send(reported).await;
     }
 
-    async fn tell_once(&mut self, told: Told, text: String) {
-        if self.told.insert(text) {
-            self.tell(told).await;
+    async fn tell_once(&mut self, reported: Reports, text: String) {
+        if self.reported.insert(text) {
+            self.tell(reported).await;
         }
     }
 }
 
 /// Reads a log to its end.
-async fn followed(mut reader: Reader, sender: Sender<Told>) -> (Reader, Result<(), Error>) {
-    let result = reader.follow(async |entry| sender.send(Told::Entry(Box::new(entry))).await.is_ok()).await;
+async fn followed(mut reader: Reader, sender: Sender<Reports>) -> (Reader, Result<(), Error>) {
+    let result = reader.follow(async |entry| sender.send(Reports::Entry(Box::new(entry))).await.is_ok()).await;
     (reader, result)
 }

@@ -21,7 +21,7 @@ use crate::plane::{NamespacedName, Plane, Span};
 use crate::render::logs::{Entry, LogSource, Prefix, json, sort, text};
 use crate::term::{Exit, Term, reader_gone};
 use crate::text::{shell_quoted, visible};
-use follow::{Following, Told};
+use follow::{Following, Reports};
 use reader::{Pods, Reader, Side, is_gone};
 
 /// Lines of several logs that are written within this time are shown in the order of their times.
@@ -110,7 +110,7 @@ async fn show(args: &Args, sides: Vec<Side>, name: &NamespacedName, mut view: Vi
                 if pods.is_empty() && (args.follow || args.gateway) {
                     term.note(&format!("the {} has no pod at the moment", side.noun()));
                 }
-                // Whoever follows reads those that are not running yet as soon as they are.
+                // With --follow those that are not running yet are read as soon as they run.
                 let read = pods.iter().filter(|pod| !args.follow || pod.waiting.is_none());
                 readers.extend(read.map(|pod| Reader::of(side, &pod.name)));
             }
@@ -145,7 +145,7 @@ async fn show(args: &Args, sides: Vec<Side>, name: &NamespacedName, mut view: Vi
     }
     view.print(sort(known))?;
     if args.follow {
-        // What failed is tried again there, and told.
+        // What failed is tried again there, and reported.
         return follow(sides, readers, view).await;
     }
     failed.iter().for_each(|error| term.warn(&format!("{error:#}")));
@@ -154,7 +154,7 @@ async fn show(args: &Args, sides: Vec<Side>, name: &NamespacedName, mut view: Vi
 
 /// Shows lines as they are written, until nobody reads them.
 async fn follow(sides: Vec<Side>, mut readers: Vec<Reader>, mut view: View) -> anyhow::Result<Exit> {
-    let (sender, mut told) = channel(WAITING);
+    let (sender, mut reported) = channel(WAITING);
     let mut followings = Vec::new();
     for side in sides {
         let is_gateway = matches!(side.program, Pods::Gateway(_));
@@ -167,15 +167,15 @@ async fn follow(sides: Vec<Side>, mut readers: Vec<Reader>, mut view: View) -> a
     let (mut waiting, mut due) = (Vec::new(), Instant::now());
     loop {
         tokio::select! {
-            Some(told) = told.recv() => match told {
-                Told::Entry(entry) => {
+            Some(reported) = reported.recv() => match reported {
+                Reports::Entry(entry) => {
                     if waiting.is_empty() {
                         due = Instant::now() + TOGETHER;
                     }
                     waiting.push(*entry);
                 }
-                Told::Note(text) => view.term.note(&text),
-                Told::Warning(text) => view.term.warn(&text),
+                Reports::Note(text) => view.term.note(&text),
+                Reports::Warning(text) => view.term.warn(&text),
             },
             _ = &mut followings => return Ok(Exit::Done),
             () = tokio::time::sleep_until(due), if !waiting.is_empty() => {

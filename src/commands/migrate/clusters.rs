@@ -175,8 +175,8 @@ impl Run<'_> {
             self.file("manifests", DEFAULT_PLANE_FILE, &to_yaml(plane)?, "a second plane, named default")?;
         }
         for swap in prepared.swaps.iter().filter(|swap| !swap.is_done) {
-            let told = format!("Helm's values for {}", visible(&swap.agent.name.to_string()));
-            self.file("values", &values_file(swap), &to_yaml(&swap.values)?, &told)?;
+            let reported = format!("Helm's values for {}", visible(&swap.agent.name.to_string()));
+            self.file("values", &values_file(swap), &to_yaml(&swap.values)?, &reported)?;
         }
         Ok(())
     }
@@ -236,8 +236,9 @@ impl Run<'_> {
     /// Waits for the control plane's upgrade where that is asked for, and says otherwise what comes next; whether it is done.
     async fn upgraded(&mut self, Known { seen, prepared, .. }: &Known) -> anyhow::Result<bool> {
         if !self.waits() {
-            let told = format!("{}; next: upgrade the control plane, then run this again", old_release(seen.running));
-            self.steps.tell("switch", Status::Skipped, &told);
+            let reported =
+                format!("{}; next: upgrade the control plane, then run this again", old_release(seen.running));
+            self.steps.tell("switch", Status::Skipped, &reported);
             return Ok(false);
         }
         // Once the gateway is replaced, agents wait for every second that a question takes.
@@ -258,7 +259,11 @@ impl Run<'_> {
     }
 
     /// Waits until what runs is such.
-    async fn until(&mut self, fits: impl Fn(Running) -> bool, told: impl Fn(Running) -> String) -> anyhow::Result<()> {
+    async fn until(
+        &mut self,
+        fits: impl Fn(Running) -> bool,
+        reported: impl Fn(Running) -> String,
+    ) -> anyhow::Result<()> {
         let until = deadline(self.args.change.timeout);
         loop {
             let running = running(&self.place(), &mut Vec::new()).await;
@@ -266,9 +271,9 @@ impl Run<'_> {
                 return Ok(());
             }
             if until.is_some_and(|until| Instant::now() >= until) {
-                return Err(plan::Error::TimedOut { waiting: told(running) }.into());
+                return Err(plan::Error::TimedOut { waiting: reported(running) }.into());
             }
-            self.steps.wait(&told(running));
+            self.steps.wait(&reported(running));
             tokio::time::sleep(EVERY).await;
         }
     }
@@ -294,8 +299,8 @@ impl Run<'_> {
                     let advice = "the chart was not replaced; where Helm names a value that the new chart lacks, give it a file with KEY: null by --values";
                     helm.run().context(advice)?;
                 }
-                let told = format!("the chart of {name} is replaced{}", change.dry_run.suffix());
-                self.steps.tell("helm", Status::Done, &told);
+                let reported = format!("the chart of {name} is replaced{}", change.dry_run.suffix());
+                self.steps.tell("helm", Status::Done, &reported);
             } else {
                 self.steps.tell("helm", Status::Skipped, &format!("run: {}", helm.line()));
             }
@@ -346,8 +351,8 @@ impl Run<'_> {
         match known.seen.running.keeps_old().filter(|_| !old.is_empty()) {
             Some(why) if self.waits() => {
                 self.steps.begin("delete", "the old controller's end");
-                let told = |running: Running| running.keeps_old().unwrap_or(why).to_owned();
-                self.until(|running| running.keeps_old().is_none(), told).await?;
+                let reported = |running: Running| running.keeps_old().unwrap_or(why).to_owned();
+                self.until(|running| running.keeps_old().is_none(), reported).await?;
             }
             Some(why) if insists => return Err(Refusal::OldController { why }.into()),
             Some(why) => {

@@ -99,8 +99,8 @@ async fn found_by_server(cluster: &Cluster, validator: &Validator, file: &Manife
 }
 
 /// A file with every fix made, again and again until there is none left, and how many were made. What one of them brings
-/// to light may be mended by the next.
-pub fn mended(validator: &Validator, file: &Judged) -> Option<(Judged, usize)> {
+/// to light may be fixed by the next.
+pub fn fixed(validator: &Validator, file: &Judged) -> Option<(Judged, usize)> {
     const ROUNDS: usize = 10;
     let faults = |judged: &Judged| {
         let of_text = |finding: &&Finding| matches!(finding.rule.id, "yaml-syntax" | "duplicate-key");
@@ -261,7 +261,7 @@ mod tests {
             applied(text, edits);
             let _ = Resource::all_of(&manifest::parse("f".into(), crd));
         }
-        println!("{count} inputs, seed {seed}: {read} are text, {found} findings, {fixed} mended");
+        println!("{count} inputs, seed {seed}: {read} are text, {found} findings, {fixed} fixed");
         assert!(read * 4 > count && found as u64 > count / 4 && fixed > 0, "{read} {found} {fixed}");
     }
 
@@ -278,22 +278,22 @@ mod tests {
         assert_eq!((last.document, file.manifest.position(last.span.start).0), (4000, 4 + 3999 * 5));
     }
 
-    fn mend(text: &str) -> Option<(String, usize)> {
+    fn fix(text: &str) -> Option<(String, usize)> {
         let validator = Validator::reference("2026-11-22T12:00:00Z".parse().unwrap());
         let file = judge_text(&validator, "f".into(), text.to_owned());
-        mended(&validator, &file).map(|(file, count)| (file.manifest.text, count))
+        fixed(&validator, &file).map(|(file, count)| (file.manifest.text, count))
     }
 
     #[test]
     fn fixes_are_made_until_none_is_left() {
         let plane = "apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\nmetadata: {name: a}\n";
-        let (text, count) = mend(&format!("{plane}spec: {{planeId: a}} # kept\n")).unwrap();
+        let (text, count) = fix(&format!("{plane}spec: {{planeId: a}} # kept\n")).unwrap();
         assert!(text.contains("planeID: a") && text.contains("# kept") && count > 0, "{text}");
-        assert_eq!(mend(&text), None);
+        assert_eq!(fix(&text), None);
     }
 
     #[test]
     fn a_file_that_cannot_be_read_is_left_alone() {
-        assert_eq!(mend("a: [b\n"), None);
+        assert_eq!(fix("a: [b\n"), None);
     }
 }

@@ -1,11 +1,11 @@
-//! What a validation found so far, printed and mended file by file.
+//! What a validation found so far, printed and fixed file by file.
 
 use std::path::Path;
 
 use clap::ValueEnum;
 use serde_json::Value;
 
-use super::judging::{Judged, mended};
+use super::judging::{Judged, fixed};
 use crate::commands::error_text;
 use crate::commands::replaced::{Replaced, replace};
 use crate::manifest::{self, Input, Manifest, json_text};
@@ -55,7 +55,7 @@ impl<'t> Run<'t> {
         self.progress.advance();
     }
 
-    /// Prints; when the reader went away nothing more, but what is judged and mended is not left halfway.
+    /// Prints; when the reader went away nothing more, but what is judged and fixed is not left halfway.
     fn print(&mut self, text: &str) -> anyhow::Result<()> {
         if self.unread {
             return Ok(());
@@ -98,7 +98,7 @@ impl<'t> Run<'t> {
         Ok(())
     }
 
-    /// Mends what can be mended, and judges what came of it.
+    /// Fixes what can be fixed, and judges what came of it.
     pub fn fix(
         &mut self,
         file: Judged,
@@ -109,11 +109,11 @@ impl<'t> Run<'t> {
         let Input::Path(path) = input else {
             return Ok(file);
         };
-        let Some((mended, count)) = mended(validator, &file) else {
+        let Some((fixed, count)) = fixed(validator, &file) else {
             return Ok(file);
         };
         if dry_run != DryRun::None {
-            let difference = render::diff::of_manifests(&file.manifest, &mended.manifest, "fixed");
+            let difference = render::diff::of_manifests(&file.manifest, &fixed.manifest, "fixed");
             if self.format == Format::Text {
                 self.print(&difference)?;
             } else {
@@ -121,17 +121,17 @@ impl<'t> Run<'t> {
             }
             return Ok(file);
         }
-        if !self.replace(path, &file.manifest, &mended.manifest) {
+        if !self.replace(path, &file.manifest, &fixed.manifest) {
             return Ok(file);
         }
         let noun = if count == 1 { "finding" } else { "findings" };
         self.progress.aside(|| self.term.note(&format!("{}: {count} {noun} fixed", file.manifest.file)));
-        Ok(mended)
+        Ok(fixed)
     }
 
-    /// Writes a mended file in the place of the one that was read; whether it did.
-    fn replace(&mut self, path: &Path, read: &Manifest, mended: &Manifest) -> bool {
-        match replace(path, &read.text, &mended.text) {
+    /// Writes a fixed file in the place of the one that was read; whether it did.
+    fn replace(&mut self, path: &Path, read: &Manifest, fixed: &Manifest) -> bool {
+        match replace(path, &read.text, &fixed.text) {
             Ok(replaced) => {
                 let warning = replaced.warning(&read.file, "fixed");
                 warning.iter().for_each(|warning| self.progress.aside(|| self.term.warn(warning)));
@@ -194,9 +194,9 @@ spec: {planeId: a}
 
     #[test]
     fn a_fix_is_judged_as_it_was_written() {
-        let mended = MISSPELT.replace("planeId", "planeID");
-        assert_eq!(fix(MISSPELT, MISSPELT, DryRun::None), (mended.clone(), mended.clone()));
-        assert_eq!(fix(&mended, &mended, DryRun::None), (mended.clone(), mended));
+        let fixed = MISSPELT.replace("planeId", "planeID");
+        assert_eq!(fix(MISSPELT, MISSPELT, DryRun::None), (fixed.clone(), fixed.clone()));
+        assert_eq!(fix(&fixed, &fixed, DryRun::None), (fixed.clone(), fixed));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::pki::{self, Bundle, Reason, Verdict};
 use crate::plane::{GATEWAY_CA, PlaneKey, age};
 use crate::text::{shell_quoted, visible};
 
-/// How long a restart is told of, in seconds.
+/// How long after a restart it is mentioned, in seconds.
 const LATELY: i64 = 3600;
 
 /// What is in the agents' cluster, or why a check of it is left out.
@@ -348,12 +348,13 @@ fn old_server_ca(case: &Case, build: &BuildCase, map: &str, written: Option<Time
     let refuses = last.filter(LogLine::is_other_ca).and_then(|line| line.complaint());
     let outcome = match (old, written, refuses) {
         (Some((pod, since)), Some(written), refuses) => {
-            let told = format!("pod {pod} has been running since {since}, before the ConfigMap {map} was last written");
-            let told = format!("{told} ({written}): it verifies the gateway against the CA that it read then");
+            let reported =
+                format!("pod {pod} has been running since {since}, before the ConfigMap {map} was last written");
+            let reported = format!("{reported} ({written}): it verifies the gateway against the CA that it read then");
             match refuses {
-                Some(why) => Outcome::fail(format!("{told}; {why}")),
+                Some(why) => Outcome::fail(format!("{reported}; {why}")),
                 None if last.is_some_and(|line| line.is_connected() && line.time() > Some(written)) => return None,
-                None => Outcome::warn(format!("{told}, and against this one only after a restart")),
+                None => Outcome::warn(format!("{reported}, and against this one only after a restart")),
             }
         }
         // This CA verifies the gateway's certificate, so it is not the one that the agent read.
@@ -375,21 +376,21 @@ pub fn agent_running(case: &Case, build: &BuildCase) -> Outcome {
         Ok(pods) => pods,
         Err(problem) => return Outcome::unknown(problem.message.clone()),
     };
-    let told: Vec<_> = pods.iter().filter_map(|pod| trouble(pod, case.facts.now)).collect();
+    let reported: Vec<_> = pods.iter().filter_map(|pod| trouble(pod, case.facts.now)).collect();
     let running = pods.iter().filter(|pod| pod.started.is_some()).count();
     let look = kubectl(case, build, "describe pods -l app=cluster-agent");
     match running {
-        0 if told.is_empty() => Outcome::fail("it has no pods").look(look),
+        0 if reported.is_empty() => Outcome::fail("it has no pods").look(look),
         0 => {
-            let why = case.log().map(|told| format!("; {told}")).unwrap_or_default();
-            Outcome::fail(format!("{}{why}", told.join(", "))).look(look)
+            let why = case.log().map(|reported| format!("; {reported}")).unwrap_or_default();
+            Outcome::fail(format!("{}{why}", reported.join(", "))).look(look)
         }
-        count if told.is_empty() && count < build.agent.agent.replicas => {
+        count if reported.is_empty() && count < build.agent.agent.replicas => {
             Outcome::warn(format!("{count} of {} pods are running", build.agent.agent.replicas)).look(look)
         }
-        1 if told.is_empty() => Outcome::pass("1 pod is running"),
-        count if told.is_empty() => Outcome::pass(format!("{count} pods are running")),
-        count => Outcome::warn(format!("{count} running, and {}", told.join(", "))).look(look),
+        1 if reported.is_empty() => Outcome::pass("1 pod is running"),
+        count if reported.is_empty() => Outcome::pass(format!("{count} pods are running")),
+        count => Outcome::warn(format!("{count} running, and {}", reported.join(", "))).look(look),
     }
 }
 
@@ -414,16 +415,16 @@ pub fn agent_current(case: &Case, build: &BuildCase) -> Outcome {
     };
     match behind.first() {
         None => Outcome::pass(format!("{} of {} pods present the current certificate", pods.len(), pods.len())),
-        Some(told) => {
+        Some(reported) => {
             let presents: Vec<_> = pods.iter().filter_map(|pod| pair.presented_by(pod)).collect();
             let trusted = case.verdict().is_some_and(|verdict| verdict.is_authorized());
-            // The gateway would let in what the Secret holds, and no pod presents it.
+            // The gateway would authorize what the Secret holds, and no pod presents it.
             let would = matches!(&case.gateway.reply, Some(Ok(reply)) if reply.answer == Answer::Authorized);
             let all_older = presents.iter().all(|presents| *presents == Presents::Older);
             let outcome = if would && all_older && !case.is_connected() {
-                Outcome::fail(told.clone())
+                Outcome::fail(reported.clone())
             } else {
-                Outcome::warn(told.clone())
+                Outcome::warn(reported.clone())
             };
             if presents.contains(&Presents::Older) && !trusted {
                 return outcome.advice("do not restart it before the plane trusts what the Secret holds");

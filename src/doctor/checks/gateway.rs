@@ -33,8 +33,8 @@ pub fn gateway_running(case: &Case) -> Outcome {
                 },
                 1 => Outcome::pass("1 pod of the gateway is ready"),
                 count => {
-                    let told = "an agent is connected to one of them only, and requests through the others fail";
-                    Outcome::warn(format!("{count} pods of the gateway are ready: {told}")).look(look)
+                    let reported = "an agent is connected to one of them only, and requests through the others fail";
+                    Outcome::warn(format!("{count} pods of the gateway are ready: {reported}")).look(look)
                 }
             }
         }
@@ -99,10 +99,14 @@ pub fn gateway_clock(case: &Case) -> Outcome {
     };
     let side = if ahead > 0 { "ahead of" } else { "behind" };
     let span = Span::from_seconds(ahead.unsigned_abs());
-    let told = format!("the gateway's clock is {span} {side} the API server's");
-    let let_in = matches!(&case.gateway.reply, Some(Ok(reply)) if reply.answer == Answer::Authorized);
+    let reported = format!("the gateway's clock is {span} {side} the API server's");
+    let authorized = matches!(&case.gateway.reply, Some(Ok(reply)) if reply.answer == Answer::Authorized);
     let stale = matches!(case.facts.plane.state(case.facts.now), State::Late | State::Stale);
-    let outcome = if (case.gateway.presented && !let_in) || stale { Outcome::fail(told) } else { Outcome::warn(told) };
+    let outcome = if (case.gateway.presented && !authorized) || stale {
+        Outcome::fail(reported)
+    } else {
+        Outcome::warn(reported)
+    };
     outcome.advice("correct the clock of the gateway's node").look(case.kubectl("get pods -o wide"))
 }
 
@@ -260,8 +264,8 @@ pub fn controller(case: &Case) -> Outcome {
             Outcome::fail(format!("the last report is old: {why}; {lease}")).look(look)
         }
         State::Stale if answers => {
-            let told = "the gateway answers, so the controller doesn't report";
-            Outcome::fail(format!("the last report is old; {told}; {lease}")).look(look)
+            let reported = "the gateway answers, so the controller doesn't report";
+            Outcome::fail(format!("the last report is old; {reported}; {lease}")).look(look)
         }
         State::Stale => Outcome::fail(format!("the last report is old; {lease}: is the gateway down?")).look(look),
         State::Unreported if case.facts.is_new() => Outcome::pass("no report yet: the first one takes about a minute"),
@@ -278,14 +282,14 @@ pub fn connected(case: &Case) -> Outcome {
     let facts = &case.facts;
     let agents = facts.plane.connection().map_or(0, |connection| connection.connected_agents);
     let last = case.last_word();
-    let why = last.and_then(|line| line.complaint()).map(|told| format!("; {told}")).unwrap_or_default();
-    let failed = |told: &str| {
+    let why = last.and_then(|line| line.complaint()).map(|reported| format!("; {reported}")).unwrap_or_default();
+    let failed = |reported: &str| {
         let outcome = match last.filter(LogLine::is_connected) {
-            None => Outcome::fail(format!("{told}{why}")),
+            None => Outcome::fail(format!("{reported}{why}")),
             Some(line) => {
                 let ago = line.time().map(|time| facts.now.duration_since(time).as_secs());
                 let at = line.time().map(|time| format!(" at {time}")).unwrap_or_default();
-                let why = format!("{told}, but the agent logged{at} that it is connected");
+                let why = format!("{reported}, but the agent logged{at} that it is connected");
                 let outcome = match ago {
                     Some(..REPORTED_WITHIN) => Outcome::warn(format!("{why}: the status follows within a minute")),
                     Some(_) => Outcome::fail(format!("{why}, and the status follows within a minute")),

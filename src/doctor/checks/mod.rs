@@ -94,7 +94,7 @@ macro_rules! checks {
 /// All checks, in the order of cause.
 pub static CHECKS: &[Check] = checks![
     "api-server" needs [], Ground(plane::api_server), "the control plane's API server answers",
-        "Nothing of the planes is known without it; what is in the agents' cluster is told all the same.";
+        "Nothing of the planes is known without it; what is in the agents' cluster is reported anyway.";
     "crd" needs ["api-server"], Ground(plane::crd), "the control plane serves the kinds of the planes",
         "Helm never upgrades a CRD, so the one that is served may be of another release than the gateway; OpenChoreo 1.0 renamed the kind.";
     "rights" needs ["api-server"], Ground(plane::rights), "all that is looked at may be read",
@@ -105,13 +105,13 @@ pub static CHECKS: &[Check] = checks![
         "A plane that is being deleted waits for the controller, which waits for the gateway; with either of them down it hangs.";
     "client-ca-readable" needs ["plane-exists"], Plane(plane::client_ca_readable), "the CA that the plane names can be read",
         "The gateway skips a plane whose CA it can't read: no value and no Secret, or a Secret, key or namespace that isn't there.";
-    "client-ca-usable" needs ["client-ca-readable"], Plane(plane::client_ca_usable), "the CA lets in any agent at all now",
+    "client-ca-usable" needs ["client-ca-readable"], Plane(plane::client_ca_usable), "the CA can verify client certificates now",
         "The gateway reads raw PEM only, and takes no certificate that has expired, isn't valid yet, or isn't for client authentication.";
     "spec-valid" needs ["client-ca-readable", "client-ca-usable"], Plane(plane::spec_valid), "the plane is valid by the rules of `choreoctl validate`",
         "The API server accepts planes through which no agent can connect.";
     "ca-outlives" needs ["client-ca-usable"], Plane(plane::ca_outlives), "the CA doesn't end soon, nor a certificate that it pins",
         "A pinned certificate is refused once cert-manager has renewed the agent's and the agent restarts.";
-    "plane-id-shared" needs ["client-ca-readable"], Plane(plane::plane_id_shared), "the planes of one planeID let in the same agents",
+    "plane-id-shared" needs ["client-ca-readable"], Plane(plane::plane_id_shared), "all planes with the planeID authorize the same agents",
         "Status counts the agents of the planeID, not of the plane: one can say connected although no agent is authorized for it.";
     "ca-shared" needs ["client-ca-readable"], Plane(plane::ca_shared), "no plane of another planeID has the same CA",
         "With one CA for several planes each one's agent can pass as the other's.";
@@ -160,12 +160,12 @@ pub static CHECKS: &[Check] = checks![
     "controller" needs ["deletion", "plane-type-known", "gateway-running", "controller-certificate"], Plane(gateway::controller), "the controller reports on the plane",
         "Where it or the gateway is down the last report stays for ever; its lease and the gateway's pods tell which. From v1.0 on it reports nothing, either, on a plane whose CA can't be read when it first looks at it, or takes over a change of a namespaced one.";
     "connected" needs ["deletion", "controller"], Plane(gateway::connected), "an agent is connected",
-        "The controller tells of it once a minute. What names no plane uses the one named `default`, of its namespace or of the cluster: any other has to be named.";
-    "agent-authorized" needs ["connected", "gateway-reachable"], Plane(gateway::agent_authorized), "an agent is connected that this very plane lets in",
-        "The status of a cluster-scoped plane counts the agents of the planeID: one whose CA trusts none of them says connected, too, and its requests get 403. Where the gateway's API can't be asked, its log tells whom it authorized.";
+        "The controller reports it once a minute. What names no plane uses the one named `default`, of its namespace or of the cluster: any other has to be named.";
+    "agent-authorized" needs ["connected", "gateway-reachable"], Plane(gateway::agent_authorized), "an agent that this plane authorizes is connected",
+        "The status of a cluster-scoped plane counts the agents of the planeID: one whose CA trusts none of them says connected, too, and its requests get 403. Where the gateway's API can't be asked, its log says whom it authorized.";
 ];
 
-/// Whether a check tells nothing of a plane as long as its counterpart is used instead: of one that was replaced nothing
+/// Whether a check says nothing of a plane as long as its counterpart is used instead: of one that was replaced nothing
 /// matters any more but its deletion, and of one that takes effect later there is no agent yet.
 fn has_to_wait(check: &Check, case: &Case) -> bool {
     let is_of_plane = match check.id {

@@ -85,7 +85,7 @@ pub struct Outcome {
     pub unknown: bool,
     /// Why it was left out, where that leaves something in doubt.
     pub unchecked: Option<Unchecked>,
-    /// Whether what needs it can't be told.
+    /// Whether what needs it is unknown.
     pub blocks: bool,
 }
 
@@ -105,7 +105,7 @@ impl Outcome {
 
     /// One that is made up.
     #[cfg(test)]
-    pub fn told(status: Status, message: &str, hint: Option<&str>) -> Self {
+    pub fn reported(status: Status, message: &str, hint: Option<&str>) -> Self {
         let hints = hint.map(|hint| Hint::Fix(hint.to_owned())).into_iter().collect();
         Self { hints, ..Self::new(status, message) }
     }

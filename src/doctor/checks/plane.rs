@@ -31,8 +31,9 @@ pub fn crd(ground: &Ground) -> Outcome {
         ground.crds.iter().find(|(_, crd)| matches!(crd, Ok(served) if served.observability_by_name))
     {
         let kind = kind.kind;
-        let told = "observabilityPlaneRef is a plain name, as in v0.14, whose gateway lets in no agent through a";
-        return Outcome::warn(format!("the {kind} that is served is an old one: {told} {kind}")).advice(
+        let reported =
+            "observabilityPlaneRef is a plain name, as in v0.14, whose gateway authorizes no agent through a";
+        return Outcome::warn(format!("the {kind} that is served is an old one: {reported} {kind}")).advice(
             "install the CRDs of the release that runs, which Helm leaves as they are: its chart's folder crds/",
         );
     }
@@ -43,12 +44,12 @@ pub fn crd(ground: &Ground) -> Outcome {
         }
         Some(problem) => Outcome::skip(problem.message.clone()),
         None => {
-            let told = |(kind, served): &(&'static Kind, Result<Served, Unavailable>)| {
+            let reported = |(kind, served): &(&'static Kind, Result<Served, Unavailable>)| {
                 let required = served.as_ref().is_ok_and(|served| served.plane_id_required);
                 let id = if required { ", which must have a planeID" } else { "" };
                 format!("{} of {}{id}", kind.kind, kind.api_version())
             };
-            Outcome::pass(ground.crds.iter().map(told).collect::<Vec<_>>().join("; "))
+            Outcome::pass(ground.crds.iter().map(reported).collect::<Vec<_>>().join("; "))
         }
     }
 }
@@ -223,8 +224,8 @@ fn errors(plane: &Plane) -> Vec<String> {
         return Vec::new();
     };
     let findings = judge(&parse("the plane".into(), text)).findings;
-    let told = findings.into_iter().filter(|finding| finding.rule.severity == Severity::Error);
-    told.map(|finding| format!("{} [{}]", finding.message, finding.rule.id)).collect()
+    let reported = findings.into_iter().filter(|finding| finding.rule.severity == Severity::Error);
+    reported.map(|finding| format!("{} [{}]", finding.message, finding.rule.id)).collect()
 }
 
 pub fn spec_valid(case: &Case) -> Outcome {
@@ -266,8 +267,8 @@ pub fn ca_outlives(case: &Case) -> Outcome {
 pub fn rotation(case: &Case) -> Outcome {
     let unfinished = |secret: String| {
         let back = case.with_both("certs rotate", " --rollback", Hint::Fix);
-        let told = format!("a rotation of its CA is unfinished{secret}: continue it, or go back");
-        Outcome::warn(told).hint(case.rotate()).hint(back)
+        let reported = format!("a rotation of its CA is unfinished{secret}: continue it, or go back");
+        Outcome::warn(reported).hint(case.rotate()).hint(back)
     };
     match (case.facts.plane.annotation(ROTATION), &case.staged) {
         (_, Some(Ok(true))) => unfinished(String::new()),

@@ -20,17 +20,17 @@ const FIELDS: usize = 3;
 /// What a plane and the objects around it say. Where the connection is lost, the report of it is the loss itself.
 pub fn entries(plane: &Plane, objects: &[(Side, Value)], now: Timestamp, is_lost: bool) -> Vec<Entry> {
     let manifest = plane.manifest();
-    let of_plane = Told { side: Side::Control, object: &manifest, now };
+    let of_plane = Reports { side: Side::Control, object: &manifest, now };
     let mut entries = of_plane.writes();
     entries.extend(of_plane.certificates(plane.spec.cluster_agent.client_ca.value.as_deref().unwrap_or_default()));
     entries.extend(of_plane.connection(plane, is_lost));
-    let told = objects.iter().flat_map(|(side, object)| Told { side: *side, object, now }.all());
-    entries.extend(told);
+    let reported = objects.iter().flat_map(|(side, object)| Reports { side: *side, object, now }.all());
+    entries.extend(reported);
     entries
 }
 
-/// An object that tells of its past.
-struct Told<'o> {
+/// An object that reports its past.
+struct Reports<'o> {
     side: Side,
     object: &'o Value,
     now: Timestamp,
@@ -53,7 +53,7 @@ fn title(kind: &str, namespace: &str, name: &str) -> String {
     if namespace.is_empty() { format!("{kind} {name}") } else { format!("{kind} {namespace}/{name}") }
 }
 
-impl Told<'_> {
+impl Reports<'_> {
     fn all(&self) -> Vec<Entry> {
         let is_release = self.object["metadata"]["labels"]["owner"] == "helm";
         match text(self.object, "/kind") {
@@ -118,8 +118,8 @@ impl Told<'_> {
             let parts = parts(&entry["fieldsV1"]);
             let role = if parts == ["metadata"] { Role::Report } else { Role::Change };
             let verb = if entry["operation"] == "Apply" { "applied" } else { "written" };
-            let told = format!("{verb}: {}", parts.join(", "));
-            Some(Entry { by, ..self.entry(Some(time), role, Type::Written, told)? })
+            let reported = format!("{verb}: {}", parts.join(", "));
+            Some(Entry { by, ..self.entry(Some(time), role, Type::Written, reported)? })
         });
         let deleted = time_at(self.object, "/metadata/deletionTimestamp");
         let deleted = self.entry(deleted, Role::Change, Type::Deleted, "deletion requested");
@@ -130,11 +130,11 @@ impl Told<'_> {
     fn certificates(&self, pem: &str) -> Vec<Entry> {
         let of_one = |certificate: Certificate| {
             let Certificate { subject, not_before, not_after, .. } = certificate;
-            let told = |time: Timestamp| Some(time).filter(|time| *time <= self.now);
+            let reported = |time: Timestamp| Some(time).filter(|time| *time <= self.now);
             let valid = format!("certificate {subject} is valid until {not_after}");
-            let valid = self.entry(told(not_before), Role::Report, Type::Valid, valid);
+            let valid = self.entry(reported(not_before), Role::Report, Type::Valid, valid);
             let expired = format!("certificate {subject} expired");
-            valid.into_iter().chain(self.entry(told(not_after), Role::Change, Type::Expired, expired))
+            valid.into_iter().chain(self.entry(reported(not_after), Role::Change, Type::Expired, expired))
         };
         Certificate::all_in(pem).into_iter().flat_map(of_one).collect()
     }
@@ -178,8 +178,8 @@ impl Told<'_> {
             let changed = time_at(condition, "/lastUpdateTime").or_else(|| time_at(condition, "/lastTransitionTime"));
             let [kind, status, reason, message] =
                 ["/type", "/status", "/reason", "/message"].map(|field| text(condition, field));
-            let told = if message.is_empty() { reason } else { message };
-            self.entry(changed, Role::Report, Type::Condition, format!("{kind} is {status}: {told}"))
+            let reported = if message.is_empty() { reason } else { message };
+            self.entry(changed, Role::Report, Type::Condition, format!("{kind} is {status}: {reported}"))
         };
         items(self.object, "/status/conditions").filter_map(of_one).collect()
     }
@@ -220,13 +220,13 @@ impl Told<'_> {
         let last = times.into_iter().find_map(|at| time_at(event, at));
         let last = last.or_else(|| time_at(event, "/metadata/creationTimestamp"));
         let times = event["count"].as_i64().filter(|count| *count > 1).map(|count| format!(" ({count} times)"));
-        let told = format!("{}: {}{}", text(event, "/reason"), text(event, "/message"), times.unwrap_or_default());
+        let reported = format!("{}: {}{}", text(event, "/reason"), text(event, "/message"), times.unwrap_or_default());
         let by = ["/source/component", "/reportingComponent"].map(|field| text(event, field));
         let by = by.into_iter().find(|by| !by.is_empty()).map(str::to_owned);
         let [kind, namespace, name] =
             ["kind", "namespace", "name"].map(|field| text(&event["involvedObject"], &format!("/{field}")));
         let object = title(kind, namespace, name);
-        Some(Entry { object, by, ..self.entry(last, Role::Report, Type::Event, told)? })
+        Some(Entry { object, by, ..self.entry(last, Role::Report, Type::Event, reported)? })
     }
 
     /// When the controller acquired its lease, and last renewed it; it stopped then, if that is long ago.
@@ -234,10 +234,10 @@ impl Told<'_> {
         let renewed = time_at(self.object, "/spec/renewTime");
         let is_old = renewed.is_some_and(|renewed| self.now.duration_since(renewed).as_secs() > LEASE_AGE);
         let role = if is_old { Role::Process } else { Role::Report };
-        let told = if is_old { "the controller renewed it for the last time" } else { "renewed by the controller" };
+        let reported = if is_old { "the controller renewed it for the last time" } else { "renewed by the controller" };
         let acquired = time_at(self.object, "/spec/acquireTime");
         let acquired = self.entry(acquired, Role::Process, Type::Lease, "acquired by the controller");
-        let renewed = self.entry(renewed, role, Type::Lease, told);
+        let renewed = self.entry(renewed, role, Type::Lease, reported);
         let holder = Some(text(self.object, "/spec/holderIdentity")).filter(|holder| !holder.is_empty());
         let by = |entry| Entry { by: holder.map(str::to_owned), ..entry };
         acquired.into_iter().chain(renewed).map(by).collect()
@@ -253,7 +253,7 @@ impl Told<'_> {
         let message = connection.message.as_deref().filter(|message| !message.is_empty());
         let now = message.map(|message| format!(": {message}")).unwrap_or_default();
         let (connected, disconnected) = if connection.connected { (now.as_str(), "") } else { ("", now.as_str()) };
-        let told = [
+        let reported = [
             (connection.last_connected_time, Type::Connected, format!("reported as connected{connected}"), false),
             (
                 connection.last_disconnected_time,
@@ -263,8 +263,8 @@ impl Told<'_> {
             ),
             (connection.last_heartbeat_time, Type::Heartbeat, "last heartbeat".into(), is_lost && connection.connected),
         ];
-        for (time, what, told, is_loss) in told {
-            let entry = self.entry(time, Role::Report, what, told);
+        for (time, what, reported, is_loss) in reported {
+            let entry = self.entry(time, Role::Report, what, reported);
             entries.extend(entry.map(|entry| Entry { is_loss, ..entry }));
         }
         entries

@@ -45,13 +45,13 @@ fn history(plane: Plane, objects: Vec<(Side, Value)>, missing: Vec<Missing>) -> 
     History { plane, now: moment(120), objects, missing, unread: Vec::new() }
 }
 
-fn told(history: &History) -> Timeline {
+fn reported(history: &History) -> Timeline {
     Timeline::of(history)
 }
 
 /// The text of the entry that is marked.
 fn marked(history: &History) -> Option<(String, String)> {
-    let timeline = told(history);
+    let timeline = reported(history);
     let mut marked = timeline.entries.into_iter().filter(|entry| entry.is_last_before_loss);
     let first = marked.next().map(|entry| (entry.object, entry.text));
     assert!(marked.next().is_none(), "one at most is the last");
@@ -84,7 +84,7 @@ fn pod(started: u32, ended: Option<u32>) -> (Side, Value) {
 }
 
 #[test]
-fn who_wrote_which_part_is_told_but_not_the_status() {
+fn who_wrote_which_part_is_reported_but_not_the_status() {
     let ca = json!({"f:spec": {"f:clusterAgent": {"f:clientCA": {"f:value": {}}}, "f:planeID": {}}});
     let mut applied = wrote("argocd", 3, json!({"f:spec": {"f:a": {}, "f:b": {}, "f:c": {}, "f:d": {}}}));
     applied["operation"] = "Apply".into();
@@ -99,7 +99,7 @@ fn who_wrote_which_part_is_told_but_not_the_status() {
         applied,
         status,
     ];
-    let timeline = told(&history(plane(&managed, Value::Null), Vec::new(), Vec::new()));
+    let timeline = reported(&history(plane(&managed, Value::Null), Vec::new(), Vec::new()));
     let entries: Vec<_> =
         timeline.entries.iter().map(|entry| (entry.text.as_str(), entry.by.as_deref().unwrap())).collect();
     let expected = [
@@ -122,7 +122,7 @@ fn in_one_second_a_cause_comes_before_its_effects() {
     release["metadata"]["creationTimestamp"] = at(20).into();
     release["metadata"]["labels"] = json!({"owner": "helm", "name": "agent", "version": "2", "status": "deployed"});
     let objects = vec![(Side::Build, event), pod(20, Some(20)), deployment(20), secret(20), (Side::Build, release)];
-    let timeline = told(&history(plane(&[], lost(20)), objects, Vec::new()));
+    let timeline = reported(&history(plane(&[], lost(20)), objects, Vec::new()));
     let entries: Vec<_> = timeline
         .entries
         .iter()
@@ -170,7 +170,7 @@ fn a_heartbeat_that_is_too_old_is_a_loss_within_the_next_one() {
             "connected": true, "connectedAgents": 1, "lastConnectedTime": at(10), "lastHeartbeatTime": at(minute),
         })
     };
-    let timeline = told(&history(plane(&[], heartbeat(60)), vec![secret(61)], Vec::new()));
+    let timeline = reported(&history(plane(&[], heartbeat(60)), vec![secret(61)], Vec::new()));
     let losses: Vec<_> = timeline.entries.iter().filter(|entry| entry.is_loss).collect();
     assert!(matches!(losses.as_slice(), [only] if only.text == "last heartbeat"));
     let of = |connection: Value, objects: &[(Side, Value)]| {
@@ -200,7 +200,7 @@ fn what_does_not_exist_is_the_last_change_unless_a_write_explains_it() {
     // Where the controller stopped to report, the agent has nothing to do with it.
     let stale = json!({"connected": true, "connectedAgents": 1, "lastHeartbeatTime": at(60)});
     assert_eq!(of(stale, &[deployment(50)], None).as_deref(), Some("Deployment n/agent"));
-    let timeline = told(&history(plane(&[], lost(60)), vec![deployment(70)], missing(None)));
+    let timeline = reported(&history(plane(&[], lost(60)), vec![deployment(70)], missing(None)));
     let texts: Vec<_> = timeline.entries.iter().map(|entry| entry.what.name()).collect();
     assert_eq!(texts, ["created", "created", "connected", "missing", "disconnected", "written"]);
 }
@@ -213,7 +213,7 @@ fn a_restart_is_a_part_of_its_write() {
         deployment["spec"]["template"]["metadata"]["annotations"] = annotations;
         let progress = json!({"type": "Progressing", "status": "True", "message": "it is", "lastUpdateTime": at(51)});
         deployment["status"]["conditions"] = json!([progress]);
-        let timeline = told(&history(plane(&[], Value::Null), vec![(side, deployment)], Vec::new()));
+        let timeline = reported(&history(plane(&[], Value::Null), vec![(side, deployment)], Vec::new()));
         let of_it = timeline.entries.iter().filter(|entry| entry.kind == "Deployment");
         of_it.map(|entry| format!("{} {}", entry.what.name(), entry.text)).collect::<Vec<_>>()
     };
@@ -241,7 +241,7 @@ fn certificates_begin_and_expire_but_not_in_the_future() {
         history(plane(&[], lost(60)), vec![(side, secret)], Vec::new())
     };
     let types = |history: &History| {
-        let entries = told(history).entries;
+        let entries = reported(history).entries;
         entries.iter().filter(|entry| entry.kind == "Secret").map(|entry| entry.what.name()).collect::<Vec<_>>()
     };
     assert_eq!(types(&of(5, 59)), ["created", "valid", "written", "expired"]);
@@ -253,7 +253,7 @@ fn certificates_begin_and_expire_but_not_in_the_future() {
 #[test]
 fn what_is_older_is_left_out_and_with_it_the_mark() {
     let history = history(plane(&[], lost(60)), vec![secret(50), deployment(70)], Vec::new());
-    let (mut short, mut long) = (told(&history), told(&history));
+    let (mut short, mut long) = (reported(&history), reported(&history));
     short.only_since("65m".parse().unwrap(), history.now);
     assert!(!short.is_marked());
     let texts: Vec<_> = short.entries.iter().map(|entry| entry.what.name()).collect();

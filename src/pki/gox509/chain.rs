@@ -189,7 +189,7 @@ impl<'l> Chains<'l> {
         }
     }
 
-    /// Whether the leaf itself is valid at a moment, whoever issued it.
+    /// Whether the leaf itself is valid at a moment, without its issuer.
     pub fn leaf_is_valid(&self, at: Timestamp) -> Result<(), Fault> {
         self.valid(Role::Leaf, 0, &[], &mut Attempt { at, ..Attempt::default() })
     }
@@ -230,7 +230,7 @@ impl<'l> Chains<'l> {
 
     fn chain(&mut self, attempt: &mut Attempt) -> Result<(), Fault> {
         let chains = if self.leaf_is_root { vec![vec![0]] } else { self.build(&[0], attempt)? };
-        // Of several chains one that holds is enough; the reason told is the most telling one.
+        // Of several chains one that holds is enough; the reason reported is the most specific one.
         let (mut constrained, mut misused, mut against_policy) = (None, None, false);
         for chain in &chains {
             match self.wrong(chain) {

@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_is_told_that_it_is_broken() {
+    fn each_kind_is_reported_that_it_is_broken() {
         use Criticality::{Critical, Plain};
         let two: Vec<u8> = sequence(&[&sequence(&[&[6, 1, 1]]), &sequence(&[&[6, 1, 1]])]);
         let host = sequence(&[&element(Tag::context(6), b"https://a b/")]);

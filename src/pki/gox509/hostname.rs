@@ -64,7 +64,7 @@ fn is_name(text: &str, pattern: bool) -> bool {
     text != "*" && text.split('.').enumerate().all(label)
 }
 
-/// An asterisk stands for one label.
+/// An asterisk represents one label.
 fn matches(pattern: &str, host: &str) -> bool {
     match pattern.strip_prefix("*.") {
         Some(rest) => host.split_once('.').is_some_and(|(_, below)| below == rest),
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn an_asterisk_stands_for_one_label() {
+    fn an_asterisk_is_for_one_label() {
         let link = of(&["*.example.com", "g*.example.org"]);
         assert!(fits(&link, "a.example.com") && fits(&link, "A.Example.Com."));
         for host in ["example.com", "a.b.example.com", "ga.example.org", ""] {

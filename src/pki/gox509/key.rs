@@ -84,7 +84,7 @@ fn ecdsa(parameters: &[u8], bits: &[u8]) -> Parsed<Key> {
     Ok(Key::Ecdsa(*curve))
 }
 
-/// Whether a point is one of its curve; of P-224 it can't be told here.
+/// Whether a point is one of its curve; of P-224 it is unknown here.
 fn is_on_curve(curve: Curve, point: &[u8]) -> bool {
     use aws_lc_rs::signature::{self, ParsedPublicKey};
     let algorithm = match curve {

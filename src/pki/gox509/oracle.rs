@@ -147,8 +147,8 @@ fn keep(cases: &[Case], predicted: &[Predicted], answers: &[(String, String)]) {
     let mut rows = Vec::new();
     for ((case, ours), (theirs, words)) in cases.iter().zip(predicted).zip(answers) {
         let several = case.name.contains("; ") || case.name.contains("random ") || case.name.contains("altered ");
-        let told = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
-        if !seen.insert((theirs.clone(), told(words), told(&ours.message))) && several {
+        let reported = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+        if !seen.insert((theirs.clone(), reported(words), reported(&ours.message))) && several {
             continue;
         }
         let presented: Vec<_> = case.presented.iter().map(|der| number(der)).collect();

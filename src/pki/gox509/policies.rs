@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn any_policy_stands_for_each() {
+    fn any_policy_is_for_each() {
         assert!(holds(&[stated(&[ONE]), required(&[ANY])]));
         assert!(holds(&[stated(&[ANY]), required(&[ONE])]));
         let inhibited = Policies { inhibit_any: Some(0), ..required(&[ONE]) };

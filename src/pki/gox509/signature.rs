@@ -214,7 +214,7 @@ mod tests {
     }
 
     /// What is said of a signature that can't hold, by its algorithm and the key.
-    fn told(algorithm: &[u8], parameters: &[u8], key: &Key) -> Check {
+    fn reported(algorithm: &[u8], parameters: &[u8], key: &Key) -> Check {
         let algorithm = [&element(Tag::OID, algorithm), parameters].concat();
         check(&Signed { octets: b"", algorithm: &algorithm, signature: b"" }, key, b"")
     }
@@ -223,10 +223,13 @@ mod tests {
     fn algorithms_are_known_insecure_or_unsupported() {
         const RSA: [u8; 8] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1];
         const EC: [u8; 6] = [0x2a, 0x86, 0x48, 0xce, 0x3d, 4];
-        let of_rsa = |last: u8, bits| told(&[&RSA[..], &[last]].concat(), &[5, 0], &Key::Rsa { bits });
-        let of_ec = |end: &[u8], curve| told(&[&EC[..], end].concat(), &[], &Key::Ecdsa(curve));
+        let of_rsa = |last: u8, bits| reported(&[&RSA[..], &[last]].concat(), &[5, 0], &Key::Rsa { bits });
+        let of_ec = |end: &[u8], curve| reported(&[&EC[..], end].concat(), &[], &Key::Ecdsa(curve));
         assert_eq!([2, 4, 5].map(|last| of_rsa(last, 2048)), [Check::Insecure; 3]);
-        assert_eq!([of_ec(&[1], Curve::P256), told(&[0x2b, 0x0e, 3, 2, 0x1d], &[], &Key::Other)], [Check::Insecure; 2]);
+        assert_eq!(
+            [of_ec(&[1], Curve::P256), reported(&[0x2b, 0x0e, 3, 2, 0x1d], &[], &Key::Other)],
+            [Check::Insecure; 2]
+        );
         assert_eq!([11, 12, 13].map(|last| of_rsa(last, 2048)), [Check::Fails; 3]);
         assert_eq!([11, 13].map(|last| of_rsa(last, 1024)), [Check::Fails; 2]);
         assert!(matches!(of_rsa(12, 1024), Check::Unsupported(_)) && matches!(of_rsa(11, 8193), Check::Unsupported(_)));
@@ -238,7 +241,7 @@ mod tests {
             [of_rsa(11, 512), of_rsa(99, 2048), of_rsa(10, 2048), of_ec(&[3, 9], Curve::P256)],
             [Check::Mismatch; 4]
         );
-        assert_eq!(told(&[0x2b, 0x65, 0x70], &[], &Key::Dsa), Check::Mismatch);
+        assert_eq!(reported(&[0x2b, 0x65, 0x70], &[], &Key::Dsa), Check::Mismatch);
         assert_eq!(check(&Signed { octets: b"", algorithm: b"", signature: b"" }, &Key::Other, b""), Check::Mismatch);
     }
 

@@ -24,7 +24,7 @@ pub enum Verdict {
         until: Option<Timestamp>,
     },
     Refused(Refusal),
-    /// It hangs on something that can't be judged here.
+    /// It depends on something that can't be judged here.
     Unknown(String),
 }
 
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plane_that_pins_the_certificate_of_before_is_told_so() {
+    fn a_plane_that_pins_the_certificate_of_before_is_reported_so() {
         let world = World::new();
         let former = Link::parse(&world.leaf()).unwrap();
         let mut renewed = World { leaf: world.leaf.clone(), ..World::new() };

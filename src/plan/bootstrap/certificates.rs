@@ -31,7 +31,7 @@ pub struct Certificates {
     pub issuer: Issuer,
     pub new: Option<New>,
     /// What is reported of them.
-    pub told: String,
+    pub reported: String,
 }
 
 /// What was made, and is not written yet.
@@ -57,8 +57,8 @@ impl Certificates {
                 let (certificate, key) = (secret.text(LEAF_CERTIFICATE), secret.text(LEAF_PRIVATE_KEY));
                 let authority = Authority::from_pem(&certificate, &key, now).map_err(IssueError::from)?;
                 let ca = authority.certificate.to_pem();
-                let told = held(plan, &secret, &ca, "");
-                Ok(Self { ca, authority: Some(authority), issuer, told, ..Self::default() })
+                let reported = held(plan, &secret, &ca, "");
+                Ok(Self { ca, authority: Some(authority), issuer, reported, ..Self::default() })
             }
             (Issuer::Own, Some(secret)) if foreign(plan.plane.plane_id(), &secret, now).is_none() => {
                 Self::existing(plan, &secret, None)
@@ -67,7 +67,7 @@ impl Certificates {
         }
     }
 
-    /// Takes what a Secret holds, whoever issued it. `given` is its CA in PEM, where that is not the one in the Secret.
+    /// Takes what a Secret holds, from any issuer. `given` is its CA in PEM, where that is not the one in the Secret.
     pub fn existing(plan: &Bootstrap, secret: &StoredSecret, given: Option<String>) -> anyhow::Result<Self> {
         let pair = pair_of(secret)?;
         let leaf = pair.leaf();
@@ -88,12 +88,12 @@ impl Certificates {
             let renewal = day(leaf.chart_renewal());
             more.push_str(&format!("; the plane pins it, and refuses the one that cert-manager makes on {renewal}: `certs rotate` leads out of that"));
         }
-        let told = held(plan, secret, &ca, &more);
+        let reported = held(plan, secret, &ca, &more);
         let pair = Some(PemPair {
             certificate: secret.text(LEAF_CERTIFICATE).to_string(),
             key: secret.text(LEAF_PRIVATE_KEY),
         });
-        Ok(Self { ca, pair, issuer, told, ..Self::default() })
+        Ok(Self { ca, pair, issuer, reported, ..Self::default() })
     }
 
     /// Makes a CA and the agent's pair, as far as a run before did not.
@@ -104,18 +104,18 @@ impl Certificates {
             None => new_authority(plan, now).map(|(authority, ca)| (authority, Some(ca)))?,
         };
         let ca = authority.certificate.to_pem();
-        let mut told = format!("the CA is valid until {}", day(authority.certificate.not_after));
+        let mut reported = format!("the CA is valid until {}", day(authority.certificate.not_after));
         let pair = match (issuer, plan.pair.as_ref().filter(|pair| is_usable(pair, id, &ca, now))) {
             // It signs with the CA's key, wherever else that is kept.
             (Issuer::CertManager, _) => None,
             (Issuer::Own, Some(pair)) => {
-                told.push_str(", and so is the agent's certificate, which is at hand");
+                reported.push_str(", and so is the agent's certificate, which was provided");
                 Some(pair.clone())
             }
             (Issuer::Own, None) => {
                 let pair = new_pair(plan, &authority, now)?;
                 let until = pair.leaf().map(|leaf| day(leaf.not_after)).unwrap_or_default();
-                told.push_str(&format!(", the agent's certificate until {until}: renew it by then"));
+                reported.push_str(&format!(", the agent's certificate until {until}: renew it by then"));
                 Some(pair)
             }
         };
@@ -124,7 +124,7 @@ impl Certificates {
             None => pair_data(&ca, &authority.key_to_pem(), ""),
         };
         let new = Some(New { data, replaced, ca: new_ca });
-        Ok(Self { ca, authority: Some(authority), pair, issuer, new, told })
+        Ok(Self { ca, authority: Some(authority), pair, issuer, new, reported })
     }
 
     /// Fails where the plane would refuse what the agent presents.
@@ -221,14 +221,14 @@ mod tests {
         let own = Certificates::issued(&plan, Issuer::Own, None, now()).unwrap();
         let new = own.new.as_ref().unwrap();
         assert_eq!(
-            own.told,
+            own.reported,
             "the CA is valid until 2031-11-21, the agent's certificate until 2027-11-22: renew it by then"
         );
         assert!(own.pair.is_some() && new.ca.is_some() && new.replaced.is_none());
         assert_eq!(new.data["ca.crt"].as_slice(), own.ca.as_bytes());
         own.check("p", now()).unwrap();
         let by_manager = Certificates::issued(&plan, Issuer::CertManager, None, now()).unwrap();
-        assert_eq!(by_manager.told, "the CA is valid until 2031-11-21");
+        assert_eq!(by_manager.reported, "the CA is valid until 2031-11-21");
         assert!(by_manager.pair.is_none(), "cert-manager issues it");
         by_manager.check("p", now()).unwrap();
         let data = by_manager.new.unwrap().data;
@@ -241,7 +241,7 @@ mod tests {
             let plan = Bootstrap { authority, pair: Some(pair.clone()), ..registration() };
             let made = Certificates::issued(&plan, Issuer::Own, None, now()).unwrap();
             assert_eq!(
-                (made.pair.unwrap().certificate == pair.certificate, made.told.ends_with("at hand")),
+                (made.pair.unwrap().certificate == pair.certificate, made.reported.ends_with("provided")),
                 (is_used, is_used)
             );
             assert!(made.ca == before.certificate && made.new.unwrap().ca.is_none());
@@ -254,19 +254,23 @@ mod tests {
         let ours = pair_secret("s", &leaf("id", &ca, now()), &ca.certificate);
         let plan = registration();
         let taken = Certificates::issued(&plan, Issuer::Own, Some(stored(&ours)), now()).unwrap();
-        assert_eq!(taken.told, "Secret builders/s holds them, until 2027-11-22");
+        assert_eq!(taken.reported, "Secret builders/s holds them, until 2027-11-22");
         assert!(taken.new.is_none() && taken.ca == ca.certificate);
         let theirs = pair_secret("s", &leaf("other", &ca, now()), &ca.certificate);
         let made = Certificates::issued(&plan, Issuer::Own, Some(stored(&theirs)), now()).unwrap();
         assert!(made.new.unwrap().replaced.is_some());
         let of_ca = pair_secret("s", &ca.authority.pem_pair(), "");
         let authority = Certificates::issued(&plan, Issuer::CertManager, Some(stored(&of_ca)), now()).unwrap();
-        assert!(authority.authority.is_some() && authority.told == "Secret builders/s holds them");
+        assert!(authority.authority.is_some() && authority.reported == "Secret builders/s holds them");
         assert!(Certificates::issued(&plan, Issuer::CertManager, Some(stored(&theirs)), now()).is_err());
         let other = root("other", now()).authority;
         let plan = Bootstrap { authority: Some(other), ..registration() };
         let taken = Certificates::issued(&plan, Issuer::Own, Some(stored(&ours)), now()).unwrap();
-        assert!(taken.told.ends_with("; the CA in --out-dir is another one, and is not used"), "{}", taken.told);
+        assert!(
+            taken.reported.ends_with("; the CA in --out-dir is another one, and is not used"),
+            "{}",
+            taken.reported
+        );
     }
 
     #[test]
@@ -284,7 +288,7 @@ mod tests {
         let managed = stored(&of_cert_manager(pair_secret("s", &pair, &pair.certificate)));
         let pinned = Certificates::existing(&plan, &managed, None).unwrap();
         assert_eq!(pinned.issuer, Issuer::CertManager);
-        assert!(pinned.told.contains("; the plane pins it, and refuses the one that cert-manager makes on "));
+        assert!(pinned.reported.contains("; the plane pins it, and refuses the one that cert-manager makes on "));
     }
 
     #[test]

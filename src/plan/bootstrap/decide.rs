@@ -19,7 +19,7 @@ use crate::text::{shell_quoted, visible};
 /// What a step does, and what is reported of it.
 pub struct Action<'f> {
     pub status: Status,
-    pub told: String,
+    pub reported: String,
     pub write: Option<Write<'f>>,
 }
 
@@ -37,12 +37,12 @@ pub enum Write<'f> {
 }
 
 impl<'f> Action<'f> {
-    fn new(status: Status, told: impl Into<String>) -> Self {
-        Self { status, told: told.into(), write: None }
+    fn new(status: Status, reported: impl Into<String>) -> Self {
+        Self { status, reported: reported.into(), write: None }
     }
 
-    fn done(told: impl Into<String>, write: Write<'f>) -> Self {
-        Self { write: Some(write), ..Self::new(Status::Done, told) }
+    fn done(reported: impl Into<String>, write: Write<'f>) -> Self {
+        Self { write: Some(write), ..Self::new(Status::Done, reported) }
     }
 
     /// Nothing can be tried in a namespace that does not exist.
@@ -100,7 +100,7 @@ impl CertManager {
         })
     }
 
-    pub fn told(&self) -> (Status, String) {
+    pub fn reported(&self) -> (Status, String) {
         match self {
             Self::Missing => (
                 Status::Skipped,
@@ -248,11 +248,11 @@ pub fn server_ca_path(plan: &Bootstrap) -> (String, String) {
 
 /// The gateway's CA in the agent's namespace.
 pub fn server_ca<'f>(plan: &Bootstrap, facts: &'f Facts) -> Action<'f> {
-    let told = format!("ConfigMap {} holds the gateway's CA", plan.beside(GATEWAY_CA));
+    let reported = format!("ConfigMap {} holds the gateway's CA", plan.beside(GATEWAY_CA));
     let data = json!({CA_KEY: facts.gateway_ca});
     let (path, collection) = server_ca_path(plan);
     let write = match &facts.server_ca {
-        Some(held) if has_all(held, &facts.gateway_ca) => return Action::new(Status::Found, told),
+        Some(held) if has_all(held, &facts.gateway_ca) => return Action::new(Status::Found, reported),
         Some(_) => Write::Fields(path, json!({"data": data})),
         None => {
             let metadata = json!({"name": GATEWAY_CA});
@@ -260,7 +260,7 @@ pub fn server_ca<'f>(plan: &Bootstrap, facts: &'f Facts) -> Action<'f> {
             Write::Object(collection, object)
         }
     };
-    Action::done(told, write).within(plan, facts.namespace)
+    Action::done(reported, write).within(plan, facts.namespace)
 }
 
 /// The agent's pair, or the CA for cert-manager, in its Secret.
@@ -288,11 +288,11 @@ pub fn client_ca<'f>(plan: &Bootstrap, facts: &'f Facts) -> Action<'f> {
     }
     let (side, name, ca) = (Side::Control, plan.client_ca_secret(), &facts.certificates.ca);
     let data = [(CA_KEY.to_owned(), ca.as_bytes().to_vec().into())].into();
-    let told = format!("Secret {name} holds the CA");
+    let reported = format!("Secret {name} holds the CA");
     match &facts.client_ca {
-        Some(there) if there.text(CA_KEY).as_str() == ca => Action::new(Status::Found, told),
-        Some(there) => Action::done(told, Write::Secret(side, there, data)),
-        None => Action::done(told, Write::NewSecret(side, name, "Opaque", data)),
+        Some(there) if there.text(CA_KEY).as_str() == ca => Action::new(Status::Found, reported),
+        Some(there) => Action::done(reported, Write::Secret(side, there, data)),
+        None => Action::done(reported, Write::NewSecret(side, name, "Opaque", data)),
     }
 }
 
@@ -300,12 +300,12 @@ pub fn plane<'f>(plan: &Bootstrap, facts: &'f Facts) -> Action<'f> {
     let name = plan.plane.name();
     match (&facts.plane, change(plan, facts)) {
         (None, _) => {
-            let told = format!("{} {name} created", plan.plane.kind.kind);
-            Action::done(told, Write::NewPlane(wanted(plan, facts)))
+            let reported = format!("{} {name} created", plan.plane.kind.kind);
+            Action::done(reported, Write::NewPlane(wanted(plan, facts)))
         }
         (Some(there), None) => {
-            let told = format!("{name} trusts the CA, with planeID {}", visible(there.plane_id()));
-            Action::new(Status::Found, told)
+            let reported = format!("{name} trusts the CA, with planeID {}", visible(there.plane_id()));
+            Action::new(Status::Found, reported)
         }
         (Some(_), Some(manifest)) => {
             let mut action = Action::done(format!("{name} configured"), Write::Plane(manifest));
@@ -421,8 +421,8 @@ mod tests {
             (CertManager::Works("!"), Status::Found, "the plane's cluster has cert-manager.io/v1!"),
             (CertManager::Broken("why".into()), Status::Skipped, "cert-manager does not work: why"),
         ];
-        for (manager, status, told) in words {
-            assert_eq!(manager.told(), (status, told.to_owned()));
+        for (manager, status, reported) in words {
+            assert_eq!(manager.reported(), (status, reported.to_owned()));
         }
     }
 
@@ -618,7 +618,7 @@ mod tests {
         ];
         for (what, decide, plan, facts, status, written) in cases {
             let action = decide(&plan, &facts);
-            assert_eq!((action.status, word(action.write.as_ref())), (status, written), "{what}: {}", action.told);
+            assert_eq!((action.status, word(action.write.as_ref())), (status, written), "{what}: {}", action.reported);
         }
     }
 
@@ -640,13 +640,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_is_told_with_the_objects_names() {
+    fn what_is_done_is_reported_with_the_objects_names() {
         let ca = root("ca", now());
         let facts = Facts { namespace: Namespace::New, ..made(&ca, None) };
         let plan = Bootstrap { ca_in: CaIn::Secret, ..registration() };
-        let told = [namespace, server_ca, agent_secret, client_ca, plane].map(|decide| decide(&plan, &facts).told);
+        let reported =
+            [namespace, server_ca, agent_secret, client_ca, plane].map(|decide| decide(&plan, &facts).reported);
         assert_eq!(
-            told,
+            reported,
             [
                 "builders created",
                 "ConfigMap builders/cluster-gateway-ca holds the gateway's CA",
@@ -656,8 +657,8 @@ mod tests {
             ]
         );
         let facts = with_plane(made(&ca, None), &ca.certificate);
-        assert_eq!(plane(&plan, &facts).told, "p trusts the CA, with planeID id");
-        assert_eq!(client_ca(&plan, &facts).told, "the plane has the CA");
+        assert_eq!(plane(&plan, &facts).reported, "p trusts the CA, with planeID id");
+        assert_eq!(client_ca(&plan, &facts).reported, "the plane has the CA");
     }
 
     #[test]

@@ -41,22 +41,22 @@ impl Run<'_> {
         self
     }
 
-    pub fn tell(&mut self, status: Status, told: &str) {
-        self.observer.tell(self.step, status, told);
+    pub fn tell(&mut self, status: Status, reported: &str) {
+        self.observer.tell(self.step, status, reported);
     }
 
     /// Reports what was done, or would be.
-    pub fn done(&mut self, told: &str) {
-        self.tell(Status::Done, &format!("{told}{}", self.plan.dry_run.suffix()));
+    pub fn done(&mut self, reported: &str) {
+        self.tell(Status::Done, &format!("{reported}{}", self.plan.dry_run.suffix()));
     }
 
     pub async fn contexts(&mut self) -> anyhow::Result<()> {
         let Clusters { control, build } = self.clusters;
         let (one, other) = tokio::join!(control.version(), build.version());
-        let told = format!("control plane {}, plane's cluster {}", one?, other?);
+        let reported = format!("control plane {}, plane's cluster {}", one?, other?);
         let (one, other) = tokio::join!(control.identity(), build.identity());
         let same = if one.is_some() && one == other { "; both are one and the same cluster" } else { "" };
-        self.tell(Status::Found, &format!("{told}{same}"));
+        self.tell(Status::Found, &format!("{reported}{same}"));
         Ok(())
     }
 
@@ -94,13 +94,13 @@ impl Run<'_> {
             Err(error) => return Err(error.into()),
         };
         let kind = self.plan.plane.kind.kind;
-        let told = match self.facts.observability {
+        let reported = match self.facts.observability {
             Observability::ByName => {
-                format!("the control plane serves the {kind} of v0.14, whose gateway lets in no agent through one")
+                format!("the control plane serves the {kind} of v0.14, whose gateway authorizes no agent through one")
             }
             Observability::ByReference => format!("the control plane serves {kind}"),
         };
-        self.tell(Status::Found, &told);
+        self.tell(Status::Found, &reported);
         Ok(())
     }
 
@@ -136,8 +136,8 @@ impl Run<'_> {
     pub async fn cert_manager(&mut self) -> anyhow::Result<()> {
         let (plan, Clusters { control, build }) = (self.plan, self.clusters);
         let manager = self.manager().await;
-        let (status, told) = manager.told();
-        self.tell(status, &told);
+        let (status, reported) = manager.reported();
+        self.tell(status, &reported);
         self.facts.agent = self.agent().await?;
         self.facts.current = self.current().await;
         let secrets = if plan.certificate.is_none() && plan.given.is_none() {
@@ -230,7 +230,7 @@ impl Run<'_> {
             return Ok(Some(agent.name.name.clone()).filter(|name| *name != self.plan.plane.kind.family.agent()));
         }
         let agents = match build.all_agents().await {
-            // Helm tells those who may not look.
+            // Helm says those who may not look.
             Err(cluster::Error::Forbidden { .. }) => return Ok(None),
             agents => agents?,
         };
@@ -253,8 +253,8 @@ impl Run<'_> {
             }
         };
         if self.facts.certificates.new.is_none() {
-            let told = self.facts.certificates.told.clone();
-            self.tell(Status::Found, &told);
+            let reported = self.facts.certificates.reported.clone();
+            self.tell(Status::Found, &reported);
         }
         self.facts.certificates.check(plan.plane.name(), control.now())?;
         self.facts.values = values(plan, self.from, &self.facts);
@@ -322,19 +322,19 @@ impl Run<'_> {
 
     /// Keeps a CA that was made, and reports it.
     fn keep(&mut self) -> anyhow::Result<()> {
-        let Certificates { new: Some(new), pair, told, .. } = &self.facts.certificates else {
+        let Certificates { new: Some(new), pair, reported, .. } = &self.facts.certificates else {
             return Ok(());
         };
-        let mut told = told.clone();
+        let mut reported = reported.clone();
         if let Some(ca) = &new.ca
             && !self.observer.keep(ca, self.plan.dry_run)?
             && pair.is_some()
         {
-            told.push_str(
+            reported.push_str(
                 "; the CA's key is dropped, as no --out-dir is given: the next certificate takes `certs rotate`",
             );
         }
-        self.done(&told);
+        self.done(&reported);
         Ok(())
     }
 

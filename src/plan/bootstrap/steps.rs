@@ -96,13 +96,13 @@ pub async fn bootstrap(clusters: Clusters<'_>, plan: &Bootstrap, observer: &mut 
             Work::Look(look) => look(run.begin(step.id, step.about)).await?,
             Work::Write(decide) => {
                 run.begin(step.id, step.about);
-                let Action { status, told, write } = decide(plan, &run.facts);
+                let Action { status, reported, write } = decide(plan, &run.facts);
                 if let Some(write) = write.filter(|_| plan.dry_run.sends()) {
                     carry_out(clusters, plan, write).await?;
                 }
                 match status {
-                    Status::Done => run.done(&told),
-                    status => run.tell(status, &told),
+                    Status::Done => run.done(&reported),
+                    status => run.tell(status, &reported),
                 }
             }
         }
@@ -155,12 +155,12 @@ pub async fn authorized(
     begin("wait", observer);
     let name = plan.plane.name();
     let mut looks = 0;
-    let told = until(deadline, observer, async || {
+    let reported = until(deadline, observer, async || {
         looks += 1;
         let plane: Plane = control.plane(name).await?;
         let state = plane.state(control.now());
         if state != State::Connected {
-            return Ok(Err(format!("{name} is {}, and the control plane tells of it once a minute", state.name())));
+            return Ok(Err(format!("{name} is {}, and the control plane reports changes once a minute", state.name())));
         }
         if plane.kind.scope == Scope::Namespaced {
             // Its status counts the agents that it authorizes itself.
@@ -177,7 +177,7 @@ pub async fn authorized(
         })
     })
     .await?;
-    observer.tell("wait", if looks > 1 { Status::Done } else { Status::Found }, &told);
+    observer.tell("wait", if looks > 1 { Status::Done } else { Status::Found }, &reported);
     Ok(())
 }
 
@@ -189,8 +189,8 @@ mod tests {
     use super::*;
     use crate::plan::error::Error;
     use crate::plan::fixtures::{
-        BUILD, CONTROL, Estate, Told, config_map, deployment, leaf, namespace, pair_secret, plane_object, registration,
-        root, secret,
+        BUILD, CONTROL, Estate, Reports, config_map, deployment, leaf, namespace, pair_secret, plane_object,
+        registration, root, secret,
     };
     use crate::plan::issuer::Issuer;
     use crate::plane::{DEFAULT_KIND, DryRun, Release};
@@ -206,8 +206,8 @@ mod tests {
         at
     }
 
-    async fn run(at: &Estate, plan: &Bootstrap, told: &mut Told) -> anyhow::Result<Made> {
-        bootstrap(at.clusters(), plan, told).await
+    async fn run(at: &Estate, plan: &Bootstrap, reported: &mut Reports) -> anyhow::Result<Made> {
+        bootstrap(at.clusters(), plan, reported).await
     }
 
     #[test]
@@ -239,27 +239,31 @@ wait: the agent is connected, and authorized for this plane"#]]
     async fn a_registration_goes_through_all_steps_and_a_rerun_writes_nothing() {
         let at = estate(vec![]);
         for dry_run in [DryRun::Client, DryRun::Server] {
-            let mut told = Told::default();
-            run(&at, &Bootstrap { dry_run, ..registration() }, &mut told).await.unwrap();
-            assert!(told.says("agent-secret", &format!("own-tls created{}", dry_run.suffix())), "{:?}", told.steps);
+            let mut reported = Reports::default();
+            run(&at, &Bootstrap { dry_run, ..registration() }, &mut reported).await.unwrap();
+            assert!(
+                reported.says("agent-secret", &format!("own-tls created{}", dry_run.suffix())),
+                "{:?}",
+                reported.steps
+            );
             assert_eq!(at.writes(), 0, "{dry_run:?}");
         }
-        let mut told = Told::default();
-        let made = run(&at, &registration(), &mut told).await.unwrap();
-        let begun: Vec<_> = told.begun.iter().map(|(step, _)| *step).collect();
+        let mut reported = Reports::default();
+        let made = run(&at, &registration(), &mut reported).await.unwrap();
+        let begun: Vec<_> = reported.begun.iter().map(|(step, _)| *step).collect();
         assert_eq!(begun, STEPS[..13].iter().map(|step| step.id).collect::<Vec<_>>());
         let (found, done, skipped) = (Status::Found, Status::Done, Status::Skipped);
         let expected = [found, found, found, found, skipped, skipped, done, done, done, done, skipped, done, skipped];
-        assert_eq!(told.outcomes(), begun.into_iter().zip(expected).collect::<Vec<_>>());
-        assert_eq!(told.kept, std::slice::from_ref(&made.ca));
+        assert_eq!(reported.outcomes(), begun.into_iter().zip(expected).collect::<Vec<_>>());
+        assert_eq!(reported.kept, std::slice::from_ref(&made.ca));
         assert_eq!(
             at.control.object("clusterbuildplanes/p").unwrap()["spec"]["clusterAgent"]["clientCA"]["value"],
             made.ca
         );
         let writes = at.writes();
-        let mut told = Told::default();
-        run(&at, &registration(), &mut told).await.unwrap();
-        assert!(told.steps.iter().all(|(_, status, _)| *status != Status::Done), "{:?}", told.steps);
+        let mut reported = Reports::default();
+        run(&at, &registration(), &mut reported).await.unwrap();
+        assert!(reported.steps.iter().all(|(_, status, _)| *status != Status::Done), "{:?}", reported.steps);
         assert_eq!(at.writes(), writes);
     }
 
@@ -269,9 +273,9 @@ wait: the agent is connected, and authorized for this plane"#]]
         at.build.answer("GET /apis/cert-manager.io/v1", 200, json!({"kind": "APIResourceList"}));
         at.build.answer("POST /apis/cert-manager.io/v1", 201, json!({}));
         let plan = Bootstrap { ca_in: crate::plan::bootstrap::wish::CaIn::Secret, ..registration() };
-        let mut told = Told::default();
-        run(&at, &plan, &mut told).await.unwrap();
-        assert!(told.says("cert-manager", "its controller was not found, and its API admits an Issuer"));
+        let mut reported = Reports::default();
+        run(&at, &plan, &mut reported).await.unwrap();
+        assert!(reported.says("cert-manager", "its controller was not found, and its API admits an Issuer"));
         assert!(at.build.object("secrets/id-agent-ca").is_some());
         assert!(at.control.object("secrets/p-client-ca").is_some());
         // Its webhook is down.
@@ -282,7 +286,7 @@ wait: the agent is connected, and authorized for this plane"#]]
         );
         let certificate = Some(AgentCertificate::Issued(Issuer::CertManager));
         let plan = Bootstrap { certificate, ..plan };
-        let outcome = run(&at, &plan, &mut Told::default()).await;
+        let outcome = run(&at, &plan, &mut Reports::default()).await;
         assert!(
             matches!(outcome.err().unwrap().downcast_ref(), Some(Error::NoCertManager { .. })),
             "a broken one is refused"
@@ -299,18 +303,18 @@ wait: the agent is connected, and authorized for this plane"#]]
             at
         };
         let at = differing();
-        let mut told = Told::default();
+        let mut reported = Reports::default();
         let plan = Bootstrap { values: Some(("values.yaml".into(), Some("mine: 1\n".into()))), ..registration() };
-        let error = run(&at, &plan, &mut told).await.err().unwrap();
+        let error = run(&at, &plan, &mut reported).await.err().unwrap();
         assert!(matches!(error.downcast_ref(), Some(Error::Differs { .. })));
-        assert_eq!((at.writes(), told.kept.len()), (0, 0), "all questions come before the first write");
-        let mut told = Told { agrees: true, ..Told::default() };
-        run(&at, &plan, &mut told).await.unwrap();
-        assert_eq!(told.asked, ["ConfigMap builders/cluster-gateway-ca", "the plane p", "values.yaml"]);
-        assert!(told.says("plane", "p configured") && told.says("server-ca", "holds the gateway's CA"));
-        let mut told = Told::default();
-        run(&differing(), &Bootstrap { force: true, ..registration() }, &mut told).await.unwrap();
-        assert_eq!(told.asked.len(), 0, "--force asks nothing");
+        assert_eq!((at.writes(), reported.kept.len()), (0, 0), "all questions come before the first write");
+        let mut reported = Reports { agrees: true, ..Reports::default() };
+        run(&at, &plan, &mut reported).await.unwrap();
+        assert_eq!(reported.asked, ["ConfigMap builders/cluster-gateway-ca", "the plane p", "values.yaml"]);
+        assert!(reported.says("plane", "p configured") && reported.says("server-ca", "holds the gateway's CA"));
+        let mut reported = Reports::default();
+        run(&differing(), &Bootstrap { force: true, ..registration() }, &mut reported).await.unwrap();
+        assert_eq!(reported.asked.len(), 0, "--force asks nothing");
     }
 
     #[tokio::test]
@@ -324,14 +328,14 @@ wait: the agent is connected, and authorized for this plane"#]]
             pair_secret("held", &pair, &ca.certificate),
         ]);
         let plan = Bootstrap { certificate: Some(AgentCertificate::Existing), ..registration() };
-        let mut told = Told::default();
-        let made = run(&at, &plan, &mut told).await.unwrap();
-        assert!(told.says("certificates", "Secret builders/held holds them"));
+        let mut reported = Reports::default();
+        let made = run(&at, &plan, &mut reported).await.unwrap();
+        assert!(reported.says("certificates", "Secret builders/held holds them"));
         assert_eq!(made.release.as_deref(), Some("release"));
         assert_eq!(made.values["clusterAgent"]["name"], "agent");
         assert!(installed(at.clusters(), &plan, &made, "1").await.unwrap());
         let elsewhere = Bootstrap { build_namespace: "elsewhere".into(), ..registration() };
-        let error = run(&at, &elsewhere, &mut Told::default()).await.err().unwrap();
+        let error = run(&at, &elsewhere, &mut Reports::default()).await.err().unwrap();
         assert!(matches!(error.downcast_ref(), Some(Error::AgentElsewhere { .. })));
         assert!(at.build.object("deployments/agent").is_some());
     }
@@ -341,7 +345,7 @@ wait: the agent is connected, and authorized for this plane"#]]
         let at = estate(vec![]);
         let denied = json!({"kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "metadata": {}, "spec": {}, "status": {"allowed": false}});
         at.build.answer("POST /apis/authorization.k8s.io", 201, denied);
-        let error = run(&at, &registration(), &mut Told::default()).await.err().unwrap();
+        let error = run(&at, &registration(), &mut Reports::default()).await.err().unwrap();
         let Some(Error::NoRight { rights, command }) = error.downcast_ref() else {
             panic!("{error}");
         };
@@ -355,19 +359,19 @@ wait: the agent is connected, and authorized for this plane"#]]
         let now = Timestamp::now();
         let at = estate(vec![]);
         let mut plan = registration();
-        let made = run(&at, &plan, &mut Told::default()).await.unwrap();
-        let wait = async |plan: &Bootstrap, told: &mut Told| {
-            authorized(at.clusters(), plan, &made, Some(Instant::now()), told).await
+        let made = run(&at, &plan, &mut Reports::default()).await.unwrap();
+        let wait = async |plan: &Bootstrap, reported: &mut Reports| {
+            authorized(at.clusters(), plan, &made, Some(Instant::now()), reported).await
         };
-        let error = wait(&plan, &mut Told::default()).await.unwrap_err();
+        let error = wait(&plan, &mut Reports::default()).await.unwrap_err();
         assert!(matches!(error.downcast_ref(), Some(Error::TimedOut { waiting }) if waiting.starts_with("p is ")));
         at.control.put(plane_object("p", "id", &made.ca, now));
-        let mut told = Told::default();
-        wait(&plan, &mut told).await.unwrap();
-        assert_eq!(told.steps, [("wait", Status::Found, "an agent of the planeID is connected".to_owned())]);
+        let mut reported = Reports::default();
+        wait(&plan, &mut reported).await.unwrap();
+        assert_eq!(reported.steps, [("wait", Status::Found, "an agent of the planeID is connected".to_owned())]);
         plan.gateway_url = Some(crate::gateway::GatewayUrl::of_agent("wss://localhost:1/ws").unwrap());
-        let mut told = Told::default();
-        wait(&plan, &mut told).await.unwrap();
-        assert!(told.says("wait", "for which plane is not known"));
+        let mut reported = Reports::default();
+        wait(&plan, &mut reported).await.unwrap();
+        assert!(reported.says("wait", "for which plane is not known"));
     }
 }

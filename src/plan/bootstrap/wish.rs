@@ -42,7 +42,7 @@ pub struct Bootstrap {
     pub release: Release,
     /// The plane without its CA.
     pub plane: Plane,
-    /// As the plane's cluster suggests, unless given.
+    /// None: as the plane's cluster suggests.
     pub certificate: Option<AgentCertificate>,
     pub given: Option<Given>,
     pub ca_in: CaIn,

@@ -68,8 +68,8 @@ pub async fn finish(
                     removed => drop(removed?),
                 }
             }
-            let told = format!("{} removed from {name}{}", key.kind.finalizer, dry_run.suffix());
-            observer.tell("finalizer", Status::Done, &told);
+            let reported = format!("{} removed from {name}{}", key.kind.finalizer, dry_run.suffix());
+            observer.tell("finalizer", Status::Done, &reported);
         }
         if dry_run.sends() {
             match control.delete(plane, dry_run).await {
@@ -77,12 +77,12 @@ pub async fn finish(
                 deleted => deleted?,
             }
         }
-        let told = format!("{name} deleted{}", dry_run.suffix());
+        let reported = format!("{name} deleted{}", dry_run.suffix());
         let rest: Vec<_> = others.iter().map(|finalizer| visible(finalizer).into_owned()).collect();
         if rest.is_empty() {
-            observer.tell("delete", Status::Done, &told);
+            observer.tell("delete", Status::Done, &reported);
         } else {
-            let held = format!("{told}; another controller has to remove the finalizer {}", rest.join(", "));
+            let held = format!("{reported}; another controller has to remove the finalizer {}", rest.join(", "));
             observer.tell("delete", Status::Skipped, &held);
         }
     }

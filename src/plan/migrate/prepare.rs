@@ -170,7 +170,8 @@ fn swaps(
     let is_of = |facts: &AgentFacts, plane: &Plane| facts.agent.plane_id.as_deref() == Some(plane.plane_id());
     let swap = |facts: &AgentFacts| {
         let plane = planes.iter().find(|plane| is_of(facts, plane))?;
-        let heartbeat = seen.plane(&plane.key()).and_then(Plane::connection).and_then(|told| told.last_heartbeat_time);
+        let heartbeat =
+            seen.plane(&plane.key()).and_then(Plane::connection).and_then(|reported| reported.last_heartbeat_time);
         let workflow = renamed(&plane.key()).kind.family;
         Some(Swap {
             plane: renamed(&plane.key()),

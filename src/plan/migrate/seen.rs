@@ -216,7 +216,7 @@ async fn referrers(control: &Cluster, api_version: &str, kind: &str, plural: &st
     control.collection(&list, |object: Value| object).await
 }
 
-/// The release of the gateway; none where it was not asked, or tells none that is known.
+/// The release of the gateway; none where it was not asked, or says none that is known.
 async fn gateway(at: &Look<'_>, unread: &mut Vec<String>) -> Option<Release> {
     let url = at.gateway_url?;
     let types = match estate::gateway_ca(at.control, at.control_namespace).await {

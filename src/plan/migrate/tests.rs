@@ -10,7 +10,7 @@ use crate::migration::Record;
 use crate::plan::Status;
 use crate::plan::clusters::Clusters;
 use crate::plan::fixtures::{
-    BUILD, CONTROL, Told, deployment, leaf, namespace, of_cert_manager, pair_secret, plane_object, root, secret,
+    BUILD, CONTROL, Reports, deployment, leaf, namespace, of_cert_manager, pair_secret, plane_object, root, secret,
 };
 use crate::plane::{DryRun, KINDS, Kind, PlaneKey, Release};
 
@@ -112,7 +112,7 @@ fn recorded(seen: &Seen, before: &Record) -> Record {
 }
 
 /// The ids of what breaks, each with its plane.
-fn told(seen: &Seen, record: &Record, meant: &Meant) -> Vec<String> {
+fn reported(seen: &Seen, record: &Record, meant: &Meant) -> Vec<String> {
     let prepared = prepare(seen, record, None, meant).unwrap();
     let (control, build) = (Target::default(), Target::default());
     let commands = Commands { control: &control, build: Some(&build), folder: "out" };
@@ -142,7 +142,7 @@ async fn what_breaks_is_listed_worst_first_before_and_after_the_upgrade() {
     let meant = Meant::default();
     let expected =
         ["secret-ref data", "workflow-plane-missing shared", "project-plane", "role", "pull-secrets team/images"];
-    assert_eq!(told(&before, &record, &meant), expected);
+    assert_eq!(reported(&before, &record, &meant), expected);
     let later = ["workflowplane/team/own Later", "cwp/shared Later", "cdp/data None", "dp/team/images None"];
     assert_eq!(works(&before, &record), later);
 
@@ -153,9 +153,9 @@ async fn what_breaks_is_listed_worst_first_before_and_after_the_upgrade() {
     fake.put(other("Workflow", "build", default));
     let after = seen(&fake, None).await;
     let lost = recorded(&after, &Record::default());
-    assert_eq!(told(&after, &lost, &meant)[0], "reference-lost data");
+    assert_eq!(reported(&after, &lost, &meant)[0], "reference-lost data");
     let kept = recorded(&after, &record);
-    assert_eq!(told(&after, &kept, &meant)[..2], ["secret-ref data", "workflow-plane-missing shared"]);
+    assert_eq!(reported(&after, &kept, &meant)[..2], ["secret-ref data", "workflow-plane-missing shared"]);
     let works = works(&after, &kept);
     assert_eq!(
         works,
@@ -165,11 +165,11 @@ async fn what_breaks_is_listed_worst_first_before_and_after_the_upgrade() {
     let mut default = plane("cwp", None, "default", &value());
     default["spec"]["planeID"] = "shared".into();
     fake.put(default);
-    assert!(!told(&seen(&fake, None).await, &kept, &meant).iter().any(|id| id.starts_with("workflow")));
+    assert!(!reported(&seen(&fake, None).await, &kept, &meant).iter().any(|id| id.starts_with("workflow")));
 }
 
 #[tokio::test]
-async fn who_may_not_read_roles_is_told_and_who_may_not_read_planes_is_refused() {
+async fn who_may_not_read_roles_is_reported_and_who_may_not_read_planes_is_refused() {
     let fake = control(&[Release::V0]);
     fake.forbid("GET /apis/rbac.authorization.k8s.io/v1/clusterroles");
     let found = seen(&fake, None).await;
@@ -212,20 +212,20 @@ async fn planes_are_created_and_restored_once() {
     let verbs: Vec<_> = rights(&all, true).into_iter().map(|(_, right)| right.verb).collect();
     assert_eq!(verbs, ["create", "create", "patch"]);
     for dry_run in [DryRun::Client, DryRun::Server] {
-        write_planes(&fake.cluster(), &all, true, dry_run, &mut Told::default()).await.unwrap();
+        write_planes(&fake.cluster(), &all, true, dry_run, &mut Reports::default()).await.unwrap();
     }
     assert!(fake.object("clusterworkflowplanes/shared").is_none());
-    let mut told = Told::default();
-    write_planes(&fake.cluster(), &all, true, DryRun::None, &mut told).await.unwrap();
-    assert!(told.says("reference", "argocd-controller manages the plane"), "{:?}", told.steps);
+    let mut reported = Reports::default();
+    write_planes(&fake.cluster(), &all, true, DryRun::None, &mut reported).await.unwrap();
+    assert!(reported.says("reference", "argocd-controller manages the plane"), "{:?}", reported.steps);
     let ca = |end: &str| fake.object(end).unwrap()["spec"]["clusterAgent"]["clientCA"].clone();
     assert_eq!(ca("clusterworkflowplanes/shared"), value());
     assert_eq!(ca("team/workflowplanes/own"), reference("secretKeyRef"));
     assert_eq!(ca("clusterdataplanes/data")["secretKeyRef"], reference("secretKeyRef")["secretKeyRef"]);
     // Another client was quicker.
-    let mut told = Told::default();
-    write_planes(&fake.cluster(), &all[..2], true, DryRun::None, &mut told).await.unwrap();
-    assert_eq!(told.outcomes(), [("plane", Status::Found); 2]);
+    let mut reported = Reports::default();
+    write_planes(&fake.cluster(), &all[..2], true, DryRun::None, &mut reported).await.unwrap();
+    assert_eq!(reported.outcomes(), [("plane", Status::Found); 2]);
     assert_eq!(pending(&changes(&seen(&fake, None).await), true), [""; 0]);
 }
 
@@ -284,13 +284,13 @@ async fn an_agent_keeps_its_certificate_url_and_plane_id() {
     let absent = prepare(&seen(&fake, Some(&Fake::default())).await, &record, None, &Meant::default()).unwrap();
     assert_eq!(absent.without_agent.len(), 2);
     assert!(
-        told(&seen(&fake, Some(&Fake::default())).await, &record, &Meant::default())
+        reported(&seen(&fake, Some(&Fake::default())).await, &record, &Meant::default())
             .ends_with(&["agent-unknown team/own".to_owned(), "agent-unknown shared".to_owned()])
     );
 }
 
 #[tokio::test]
-async fn a_certificate_that_cert_manager_signed_by_itself_is_kept_and_told() {
+async fn a_certificate_that_cert_manager_signed_by_itself_is_kept_and_reported() {
     let now = Timestamp::now();
     let ca = root("shared", now);
     let pair = crate::pki::PemPair { certificate: ca.certificate.clone(), key: ca.key.clone().into() };
@@ -303,7 +303,7 @@ async fn a_certificate_that_cert_manager_signed_by_itself_is_kept_and_told() {
         Fake::of([deployment(BUILD, "cluster-agent-buildplane", "shared", "cluster-agent-tls"), held, certificate]);
     let found = seen(&control(&[Release::V0]), Some(&build)).await;
     let record = recorded(&found, &Record::default());
-    assert!(told(&found, &record, &Meant::default()).contains(&"pinned-certificate shared".to_owned()));
+    assert!(reported(&found, &record, &Meant::default()).contains(&"pinned-certificate shared".to_owned()));
     let prepared = prepare(&found, &record, None, &Meant::default()).unwrap();
     let agent = &prepared.swaps[0].values["clusterAgent"];
     assert_eq!(agent["name"], "cluster-agent-workflowplane");
@@ -314,7 +314,7 @@ async fn a_certificate_that_cert_manager_signed_by_itself_is_kept_and_told() {
 }
 
 #[tokio::test]
-async fn an_upgrade_of_helm_that_was_interrupted_is_told() {
+async fn an_upgrade_of_helm_that_was_interrupted_is_reported() {
     let mut release = secret(BUILD, "sh.helm.release.v1.release.v2", &[]);
     release["metadata"]["labels"] = json!({"owner": "helm", "name": "release", "status": "deployed"});
     let build = Fake::of([deployment(BUILD, "agent", "shared", "own"), release.clone()]);
@@ -323,11 +323,11 @@ async fn an_upgrade_of_helm_that_was_interrupted_is_told() {
     build.put(release);
     let found = seen(&control(&[Release::V0]), Some(&build)).await;
     let record = recorded(&found, &Record::default());
-    assert!(told(&found, &record, &Meant::default()).contains(&"helm-pending".to_owned()));
+    assert!(reported(&found, &record, &Meant::default()).contains(&"helm-pending".to_owned()));
 }
 
 #[tokio::test]
-async fn secrets_of_runs_that_v1_0_looks_for_elsewhere_are_told() {
+async fn secrets_of_runs_that_v1_0_looks_for_elsewhere_are_reported() {
     let build = Fake::of([
         namespace("openchoreo-ci-team"),
         secret("openchoreo-ci-team", "git", &[]),
@@ -339,7 +339,7 @@ async fn secrets_of_runs_that_v1_0_looks_for_elsewhere_are_told() {
     let left = &found.secrets[0];
     assert_eq!((left.since.as_str(), left.names.as_slice()), ("workflows-team", &["git".to_owned()][..]));
     let record = recorded(&found, &Record::default());
-    assert!(told(&found, &record, &Meant::default()).contains(&"run-secrets".to_owned()));
+    assert!(reported(&found, &record, &Meant::default()).contains(&"run-secrets".to_owned()));
     build.forbid("GET /api/v1/namespaces/openchoreo-ci-team/secrets");
     let found = seen(&control(&[Release::V0]), Some(&build)).await;
     assert!(found.unread[0].starts_with("Secrets of workflow runs were not looked for"), "{:?}", found.unread);
@@ -352,27 +352,31 @@ async fn an_agent_of_the_new_chart_is_awaited() {
     let before = seen(&control(&Release::ALL), Some(&old)).await;
     let prepared = prepare(&before, &recorded(&before, &Record::default()), None, &Meant::default()).unwrap();
     let swap = &prepared.swaps[0];
-    let wait = async |build: &Fake, told: &mut Told| {
+    let wait = async |build: &Fake, reported: &mut Reports| {
         let (control, build) = (fake.cluster(), build.cluster());
         let both = Clusters { control: &control, build: &build };
-        connected(both, swap, true, Some(tokio::time::Instant::now()), told).await
+        connected(both, swap, true, Some(tokio::time::Instant::now()), reported).await
     };
-    let error = wait(&old, &mut Told::default()).await.unwrap_err().to_string();
+    let error = wait(&old, &mut Reports::default()).await.unwrap_err().to_string();
     assert!(error.contains("has no agent of v1.0 yet"), "{error}");
     let mut new = deployment(BUILD, "agent", "shared", "own");
     new["spec"]["template"]["spec"]["containers"][0]["args"] =
         json!(["--plane-id=shared", "--plane-type=workflowplane"]);
-    let mut told = Told::default();
-    wait(&Fake::of([new.clone()]), &mut told).await.unwrap();
-    assert!(told.says("wait", "is scaled to zero"));
+    let mut reported = Reports::default();
+    wait(&Fake::of([new.clone()]), &mut reported).await.unwrap();
+    assert!(reported.says("wait", "is scaled to zero"));
     new["spec"]["replicas"] = 1.into();
     let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": BUILD, "name": "p", "labels": {"app": "cluster-agent"}}});
     pod["status"] = json!({"phase": "Running"});
     let build = Fake::of([new, pod, secret(BUILD, "own", &[])]);
     build.answer(&format!("GET /api/v1/namespaces/{BUILD}/pods/p/log"), 200, json!("connected to control plane"));
-    let mut told = Told::default();
-    wait(&build, &mut told).await.unwrap();
-    assert!(told.says("wait", "logged that it is connected; the last heartbeat before was "), "{:?}", told.steps);
+    let mut reported = Reports::default();
+    wait(&build, &mut reported).await.unwrap();
+    assert!(
+        reported.says("wait", "logged that it is connected; the last heartbeat before was "),
+        "{:?}",
+        reported.steps
+    );
 }
 
 #[tokio::test]
@@ -404,18 +408,20 @@ async fn old_planes_go_where_the_new_ones_are_used() {
     assert_eq!(kept(true), reasons);
     assert!(kept(false).contains(&"no agent is connected to ClusterWorkflowPlane shared yet".to_owned()));
     let old = old_planes(&found, &Meant::default(), |_| true);
-    let mut told = Told::default();
-    finish(&fake.cluster(), &old, DryRun::Client, &mut told).await.unwrap();
-    assert!(told.says("delete", "ClusterBuildPlane shared deleted (dry run)"), "{:?}", told.steps);
+    let mut reported = Reports::default();
+    finish(&fake.cluster(), &old, DryRun::Client, &mut reported).await.unwrap();
+    assert!(reported.says("delete", "ClusterBuildPlane shared deleted (dry run)"), "{:?}", reported.steps);
     assert!(fake.object("clusterbuildplanes/shared").is_some());
-    let mut told = Told::default();
-    finish(&fake.cluster(), &old, DryRun::None, &mut told).await.unwrap();
-    assert!(told.says("finalizer", "openchoreo.dev/clusterbuildplane-cleanup removed from ClusterBuildPlane shared"));
-    assert!(told.says("delete", "another controller has to remove the finalizer example.com/kept"));
-    assert!(told.says("delete", "ClusterBuildPlane missing stays: "));
+    let mut reported = Reports::default();
+    finish(&fake.cluster(), &old, DryRun::None, &mut reported).await.unwrap();
+    assert!(
+        reported.says("finalizer", "openchoreo.dev/clusterbuildplane-cleanup removed from ClusterBuildPlane shared")
+    );
+    assert!(reported.says("delete", "another controller has to remove the finalizer example.com/kept"));
+    assert!(reported.says("delete", "ClusterBuildPlane missing stays: "));
     assert!(fake.object("clusterbuildplanes/shared").is_none() && fake.object("clusterbuildplanes/moved").is_some());
     // It went meanwhile.
-    finish(&fake.cluster(), &old[..1], DryRun::None, &mut Told::default()).await.unwrap();
+    finish(&fake.cluster(), &old[..1], DryRun::None, &mut Reports::default()).await.unwrap();
 }
 
 #[tokio::test]

@@ -89,8 +89,8 @@ pub async fn write_planes(
                 let source = owner.map(|manager| {
                     format!("; {} manages the plane: change the field in its source, too", visible(&manager))
                 });
-                let told = format!("the CA of {name} is restored{suffix}{}", source.unwrap_or_default());
-                observer.tell("reference", Status::Done, &told);
+                let reported = format!("the CA of {name} is restored{suffix}{}", source.unwrap_or_default());
+                observer.tell("reference", Status::Done, &reported);
             }
             Work::None | Work::Lost | Work::Restore(_) => {}
         }

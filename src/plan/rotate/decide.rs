@@ -242,7 +242,7 @@ pub fn refuse_needed(
     let behind = |pod: &&AgentPod| pod.started.is_some() && pair.presented_by(pod) != Some(Presents::This);
     let why = match (Bundle::from(staged.ca()).verdict(&pair.presented, now), pods.iter().find(behind)) {
         (Verdict::Refused(pki::Refusal { message: why, .. }) | Verdict::Unknown(why), _) => {
-            format!("Secret {} holds a certificate that the new CA doesn't let in: {why}", secret.name)
+            format!("the new CA does not authorize the certificate in Secret {}: {why}", secret.name)
         }
         (_, Some(pod)) => format!("pod {} may have started with the certificate of before", pod.name),
         (_, None) => return Ok(()),
@@ -271,12 +271,12 @@ pub fn trusted((plane, ca): &Trustee, new: &[Vec<u8>]) -> String {
     let certificates = ca.certificates().unwrap_or_default();
     let (ours, others): (Vec<_>, Vec<_>) = certificates.iter().partition(|one| new.contains(&one.der));
     let list = |all: &[&Certificate]| all.iter().map(named).collect::<Vec<_>>().join(", ");
-    let mut told = format!("{} trusts {}", visible(&name(plane)), list(&ours));
+    let mut reported = format!("{} trusts {}", visible(&name(plane)), list(&ours));
     if !others.is_empty() {
         let why = "which did not issue the agent's former certificate, so other agents may use it";
-        told.push_str(&format!("; it also trusts {}, {why}", list(&others)));
+        reported.push_str(&format!("; it also trusts {}, {why}", list(&others)));
     }
-    told
+    reported
 }
 
 #[cfg(test)]
@@ -338,9 +338,9 @@ mod tests {
         assert_eq!(names(&others), ["stranger", "empty"]);
         assert_eq!(left_alone(&others[0]), "stranger trusts another agent, and stays as it is");
         assert_eq!(left_alone(&concerned[3]), "unread has no CA that can be read (no), and stays as it is");
-        let told = "a new CA would be trusted by p, and the agent's Secret n/s follow (dry run)";
+        let reported = "a new CA would be trusted by p, and the agent's Secret n/s follow (dry run)";
         let secret = NamespacedName { namespace: "n".into(), name: "s".into() };
-        assert_eq!(predicted(&concerned[..1], &secret), told);
+        assert_eq!(predicted(&concerned[..1], &secret), reported);
     }
 
     #[test]
@@ -382,7 +382,7 @@ mod tests {
         ] {
             let rotation = rotation(goal, dry_run);
             let found = match course(&rotation, is_staged.then(|| staged(&rotation))) {
-                Course::Over(_, told) => told,
+                Course::Over(_, reported) => reported,
                 Course::Forward(Phase::Switch, None) => "begin",
                 Course::Forward(Phase::Switch, Some(_)) => "continue",
                 Course::Forward(..) => "another phase",
@@ -399,7 +399,7 @@ mod tests {
         assert_eq!(rights(BUILD).len(), 5);
     }
 
-    /// What cert-manager tells of the agent's Certificate, with the CA's Secret that it issues from.
+    /// What cert-manager reports the agent's Certificate, with the CA's Secret that it issues from.
     fn issuance(ca_secret: &str) -> Issuance {
         let of = |kind: &str, name: &str, spec: Value| json!({"kind": kind, "metadata": {"namespace": BUILD, "name": name}, "spec": spec});
         let objects = [
@@ -519,7 +519,9 @@ mod tests {
         };
         assert_eq!(needed(&secret_new, &[]), None);
         assert!(
-            needed(&secret_old, &[]).unwrap().contains("Secret builders/s holds a certificate that the new CA doesn't")
+            needed(&secret_old, &[])
+                .unwrap()
+                .contains("the new CA does not authorize the certificate in Secret builders/s")
         );
         assert!(
             needed(&secret_new, &[pod(None)]).unwrap().contains("pod pod may have started with the certificate of")
@@ -541,7 +543,7 @@ mod tests {
     }
 
     #[test]
-    fn what_planes_trust_in_the_end_is_told_with_what_stays() {
+    fn what_planes_trust_in_the_end_is_reported_with_what_stays() {
         let (new, other) = (root("new", now()), root("other", now()));
         let ders = pki::certificates(&new.certificate);
         let alone = trusted(&trustee("p", &new.certificate), &ders);

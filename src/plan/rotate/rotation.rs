@@ -32,7 +32,7 @@ pub struct Rotation {
     /// Where the agent is.
     pub namespace: String,
     pub plane: Plane,
-    /// As it is now, unless given.
+    /// None: as it is now.
     pub issuer: Option<Issuer>,
     pub goal: Goal,
     pub key_algorithm: KeyAlgorithm,

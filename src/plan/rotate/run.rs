@@ -62,7 +62,7 @@ pub async fn outlook(clusters: Clusters<'_>, rotation: &Rotation) -> anyhow::Res
     }))
 }
 
-/// Continues from where the clusters say that the rotation stands. The keeper gets the new CA and its key before the last
+/// Continues from where the clusters say that the rotation is. The keeper gets the new CA and its key before the last
 /// Secret that holds it goes.
 ///
 /// # Errors
@@ -81,7 +81,7 @@ pub async fn rotate(
     let changeover = Changeover { clusters, namespace, plane, deadline };
     let mut run = Run { rotation, clusters, trustees, changeover, at, keeper, observer };
     match decide::course(rotation, staged) {
-        Course::Over(status, told) => run.tell("rollback", status, told),
+        Course::Over(status, reported) => run.tell("rollback", status, reported),
         Course::Back(staged) => run.roll_back(&staged).await?,
         Course::Forward(last, staged) => run.forward(last, staged).await?,
     }
@@ -89,8 +89,8 @@ pub async fn rotate(
 }
 
 impl Run<'_> {
-    fn tell(&mut self, step: &'static str, status: Status, told: &str) {
-        self.observer.tell(step, status, told);
+    fn tell(&mut self, step: &'static str, status: Status, reported: &str) {
+        self.observer.tell(step, status, reported);
     }
 
     async fn forward(&mut self, last: Phase, staged: Option<Staged>) -> anyhow::Result<()> {
@@ -155,17 +155,17 @@ impl Run<'_> {
 
     /// Restarts an agent that runs with another certificate than its Secret holds, which the planes trust.
     async fn catch_up(&mut self, agent: &Agent, secret: &NamespacedName, pair: &Pair) -> anyhow::Result<()> {
-        let told =
+        let reported =
             "the CA was just made, and the agent's certificate is of it: nothing to do; --again makes another one";
-        self.tell("finish", Status::Found, told);
+        self.tell("finish", Status::Found, reported);
         let pods = self.clusters.build.agent_pods(agent).await?;
         let is_behind = |pod| matches!(pair.presented_by(pod), Some(Presents::Older | Presents::Unsure));
         let Some(pod) = pods.iter().find(|pod| is_behind(pod)) else {
             return Ok(());
         };
-        let told = format!("pod {} may present another certificate than Secret {secret} holds", visible(&pod.name));
+        let reported = format!("pod {} may present another certificate than Secret {secret} holds", visible(&pod.name));
         if !self.rotation.dry_run.stores() || self.rotation.goal == Goal::Until(Phase::Stage) {
-            self.tell("restart", Status::Skipped, &format!("{told}, until the agent is restarted"));
+            self.tell("restart", Status::Skipped, &format!("{reported}, until the agent is restarted"));
             return Ok(());
         }
         self.changeover.complete(agent, secret, self.observer).await
@@ -231,12 +231,12 @@ impl Run<'_> {
         }
         let put = decide::put_new(staged, held.as_ref())?;
         self.put(put, &target, held.as_ref(), staged.new_pair(), staged).await?;
-        let (status, told) = match put {
+        let (status, reported) = match put {
             Put::Nothing => (Status::Found, "holds the new certificate"),
             Put::Over => (Status::Done, "holds the new certificate"),
             Put::New => (Status::Done, "made with the new certificate"),
         };
-        self.tell("switch", status, &format!("Secret {target} {told}"));
+        self.tell("switch", status, &format!("Secret {target} {reported}"));
         let agent = self.changeover.agent().await?;
         self.changeover.complete(&agent, &target, self.observer).await
     }
@@ -269,13 +269,13 @@ impl Run<'_> {
     /// Waits until cert-manager has issued from the new CA, and restarts the agent for it.
     async fn follow(&mut self, staged: &Staged, is_there: bool) -> anyhow::Result<()> {
         let target = self.rotation.beside(&staged.to);
-        let told = format!("Secret {target} holds the CA for cert-manager");
+        let reported = format!("Secret {target} holds the CA for cert-manager");
         if is_there {
-            self.tell("switch", Status::Found, &told);
+            self.tell("switch", Status::Found, &reported);
         } else {
             let build = self.clusters.build;
             build.create_secret(&target, "kubernetes.io/tls", staged.ca_pair(), DryRun::None).await?;
-            self.tell("switch", Status::Done, &told);
+            self.tell("switch", Status::Done, &reported);
         }
         let values = staged.values();
         let agent = self.changeover.agent().await?;
@@ -457,12 +457,14 @@ impl Run<'_> {
         } else {
             let put = decide::put_old(staged, held.as_ref());
             self.put(put, &from, held.as_ref(), staged.old_pair(), staged).await?;
-            let told = match put {
+            let reported = match put {
                 Put::Nothing => None,
                 Put::Over => Some("holds the old certificate again"),
                 Put::New => Some("made with the old certificate"),
             };
-            told.into_iter().for_each(|told| self.tell("rollback", Status::Done, &format!("Secret {from} {told}")));
+            reported
+                .into_iter()
+                .for_each(|reported| self.tell("rollback", Status::Done, &format!("Secret {from} {reported}")));
         }
         self.changeover.complete(agent, &from, self.observer).await
     }
@@ -487,7 +489,7 @@ mod tests {
 
     use super::*;
     use crate::plan::fixtures::{
-        BUILD, Estate, Told, deployment, leaf, of_cert_manager, pair_secret, plane_object, root, rotation, secret,
+        BUILD, Estate, Reports, deployment, leaf, of_cert_manager, pair_secret, plane_object, root, rotation, secret,
     };
 
     /// A folder and a Helm that remember what they got. Helm gives the agent a certificate of the new CA, as cert-manager
@@ -556,10 +558,10 @@ mod tests {
         [value.as_str().unwrap().to_owned(), held.text(CA_CERTIFICATE).to_string()]
     }
 
-    async fn run(at: &Estate, rotation: &Rotation, keeper: &mut Kept) -> (anyhow::Result<()>, Told) {
-        let mut told = Told::default();
-        let result = rotate(at.clusters(), rotation, keeper, &mut told).await;
-        (result, told)
+    async fn run(at: &Estate, rotation: &Rotation, keeper: &mut Kept) -> (anyhow::Result<()>, Reports) {
+        let mut reported = Reports::default();
+        let result = rotate(at.clusters(), rotation, keeper, &mut reported).await;
+        (result, reported)
     }
 
     fn to(goal: Goal) -> Rotation {
@@ -577,34 +579,41 @@ mod tests {
         let at = estate(|held| held);
         let before = cas(&at);
         for dry_run in [DryRun::Client, DryRun::Server] {
-            let (result, told) = run(&at, &Rotation { dry_run, ..rotation() }, &mut Kept::default()).await;
+            let (result, reported) = run(&at, &Rotation { dry_run, ..rotation() }, &mut Kept::default()).await;
             result.unwrap();
-            assert!(told.says("stage", "would be trusted by p, q, and the agent's Secret builders/s follow (dry run)"));
+            assert!(
+                reported.says("stage", "would be trusted by p, q, and the agent's Secret builders/s follow (dry run)")
+            );
             assert_eq!(at.writes(), 0);
         }
-        let (result, told) = run(&at, &to(Goal::Until(Phase::Stage)), &mut Kept::default()).await;
+        let (result, reported) = run(&at, &to(Goal::Until(Phase::Stage)), &mut Kept::default()).await;
         result.unwrap();
-        assert!(told.says("stage", "r trusts another agent") && told.says("stage", "q trusts the new CA"));
-        assert!(told.is_unfinished && cas(&at).iter().all(|ca| ca.matches("BEGIN CERTIFICATE").count() == 2));
+        assert!(reported.says("stage", "r trusts another agent") && reported.says("stage", "q trusts the new CA"));
+        assert!(reported.is_unfinished && cas(&at).iter().all(|ca| ca.matches("BEGIN CERTIFICATE").count() == 2));
         let plane = at.control.object("clusterbuildplanes/p").unwrap();
         assert_eq!(plane["metadata"]["annotations"][ROTATION], "builders/choreoctl-rotation-id");
         assert!(outlook(at.clusters(), &rotation()).await.unwrap().unwrap().is_under_way);
-        let (result, told) = run(&at, &to(Goal::Until(Phase::Switch)), &mut Kept::default()).await;
+        let (result, reported) = run(&at, &to(Goal::Until(Phase::Switch)), &mut Kept::default()).await;
         result.unwrap();
-        assert!(told.says("stage", "are in Secret builders/choreoctl-rotation-id") && told.says("stage", "p trusts"));
-        assert!(told.says("switch", "Secret builders/s holds the new certificate") && told.is_unfinished);
+        assert!(
+            reported.says("stage", "are in Secret builders/choreoctl-rotation-id")
+                && reported.says("stage", "p trusts")
+        );
+        assert!(reported.says("switch", "Secret builders/s holds the new certificate") && reported.is_unfinished);
         let mut keeper = Kept::default();
-        let (result, told) = run(&at, &rotation(), &mut keeper).await;
+        let (result, reported) = run(&at, &rotation(), &mut keeper).await;
         result.unwrap();
-        assert!(told.says("restart", "runs with this certificate") && told.says("reconnect", "is scaled to zero"));
-        assert!(told.says("finish", "the new CA and its key are in out") && !told.is_unfinished);
+        assert!(
+            reported.says("restart", "runs with this certificate") && reported.says("reconnect", "is scaled to zero")
+        );
+        assert!(reported.says("finish", "the new CA and its key are in out") && !reported.is_unfinished);
         let new = cas(&at);
         assert!(new == [keeper.cas[0].clone(), keeper.cas[0].clone()] && new != before);
         assert!(at.build.object("secrets/choreoctl-rotation-id").is_none());
         // The name of the CA and its age tell that it was just made.
-        let (result, told) = run(&at, &rotation(), &mut Kept::default()).await;
+        let (result, reported) = run(&at, &rotation(), &mut Kept::default()).await;
         result.unwrap();
-        assert!(told.says("finish", "nothing to do; --again makes another one"), "{:?}", told.steps);
+        assert!(reported.says("finish", "nothing to do; --again makes another one"), "{:?}", reported.steps);
         assert!(outlook(at.clusters(), &rotation()).await.unwrap().is_none(), "no command of Helm's is announced");
         // A pod of before is restarted all the same.
         let state = serde_json::json!({"running": {"startedAt": "2020-01-01T00:00:00Z"}});
@@ -614,12 +623,17 @@ mod tests {
             "status": {"phase": "Running", "containerStatuses": [{"name": "agent", "state": state}]},
         }));
         let writes = at.writes();
-        let (result, told) = run(&at, &Rotation { dry_run: DryRun::Client, ..rotation() }, &mut Kept::default()).await;
+        let (result, reported) =
+            run(&at, &Rotation { dry_run: DryRun::Client, ..rotation() }, &mut Kept::default()).await;
         result.unwrap();
-        assert!(told.says("restart", "pod old may present another certificate") && at.writes() == writes);
+        assert!(reported.says("restart", "pod old may present another certificate") && at.writes() == writes);
         let now = Some(tokio::time::Instant::now());
-        let (result, told) = run(&at, &Rotation { deadline: now, ..rotation() }, &mut Kept::default()).await;
-        assert!(told.says("restart", "Deployment agent restarted") && at.writes() == writes + 1, "{:?}", told.steps);
+        let (result, reported) = run(&at, &Rotation { deadline: now, ..rotation() }, &mut Kept::default()).await;
+        assert!(
+            reported.says("restart", "Deployment agent restarted") && at.writes() == writes + 1,
+            "{:?}",
+            reported.steps
+        );
         assert!(result.unwrap_err().to_string().contains("1 others are there"));
     }
 
@@ -631,16 +645,21 @@ mod tests {
             let held = at.build.object("secrets/s").unwrap()["data"].clone();
             run(&at, &to(Goal::Until(phase)), &mut Kept::default()).await.0.unwrap();
             let dry = Rotation { dry_run: DryRun::Client, ..to(Goal::Back) };
-            let (result, told) = run(&at, &dry, &mut Kept::default()).await;
-            assert!(result.is_ok() && told.says("rollback", "would be rolled back"));
-            let (result, told) = run(&at, &to(Goal::Back), &mut Kept::default()).await;
+            let (result, reported) = run(&at, &dry, &mut Kept::default()).await;
+            assert!(result.is_ok() && reported.says("rollback", "would be rolled back"));
+            let (result, reported) = run(&at, &to(Goal::Back), &mut Kept::default()).await;
             result.unwrap();
             let is_switched = phase == Phase::Switch;
-            assert_eq!(told.says("rollback", "holds the old certificate again"), is_switched, "{:?}", told.steps);
+            assert_eq!(
+                reported.says("rollback", "holds the old certificate again"),
+                is_switched,
+                "{:?}",
+                reported.steps
+            );
             assert_eq!((cas(&at), &at.build.object("secrets/s").unwrap()["data"]), (before, &held));
-            assert!(at.build.object("secrets/choreoctl-rotation-id").is_none() && !told.is_unfinished);
-            let (result, told) = run(&at, &to(Goal::Back), &mut Kept::default()).await;
-            assert!(result.is_ok() && told.says("rollback", "no rotation is under way"));
+            assert!(at.build.object("secrets/choreoctl-rotation-id").is_none() && !reported.is_unfinished);
+            let (result, reported) = run(&at, &to(Goal::Back), &mut Kept::default()).await;
+            assert!(result.is_ok() && reported.says("rollback", "no rotation is under way"));
         }
     }
 
@@ -649,11 +668,11 @@ mod tests {
         let at = estate(of_cert_manager);
         let mut keeper = Kept { helm: Some(at.build.clone()), ..Kept::default() };
         let former = at.build.object("secrets/s").unwrap();
-        let (result, told) = run(&at, &to(Goal::Until(Phase::Switch)), &mut keeper).await;
+        let (result, reported) = run(&at, &to(Goal::Until(Phase::Switch)), &mut keeper).await;
         result.unwrap();
-        assert!(told.says("switch", "Secret builders/id-agent-ca-x1 holds the CA for cert-manager"));
-        assert!(told.says("switch", "Helm gave the agent's release the new CA"));
-        assert!(told.says("switch", "cert-manager issued from the new CA, in Secret builders/s"));
+        assert!(reported.says("switch", "Secret builders/id-agent-ca-x1 holds the CA for cert-manager"));
+        assert!(reported.says("switch", "Helm gave the agent's release the new CA"));
+        assert!(reported.says("switch", "cert-manager issued from the new CA, in Secret builders/s"));
         let values = ["clusterAgent.tls.generateCerts=false", "clusterAgent.tls.caSecretName=id-agent-ca-x1"];
         assert_eq!(keeper.values, values);
         // Nobody has issued from the former CA again.
@@ -661,17 +680,17 @@ mod tests {
         let error = result.unwrap_err();
         assert!(error.to_string().contains("the agent's certificate is still of the new CA: helm rollback release"));
         at.build.put(former);
-        let (result, told) = run(&at, &to(Goal::Back), &mut keeper).await;
+        let (result, reported) = run(&at, &to(Goal::Back), &mut keeper).await;
         result.unwrap();
-        assert!(told.says("rollback", "Secret builders/id-agent-ca-x1 deleted"), "{:?}", told.steps);
+        assert!(reported.says("rollback", "Secret builders/id-agent-ca-x1 deleted"), "{:?}", reported.steps);
         // And forward to the end.
-        let (result, told) = run(&at, &rotation(), &mut keeper).await;
+        let (result, reported) = run(&at, &rotation(), &mut keeper).await;
         result.unwrap();
-        assert!(told.says("finish", "p no longer trusts the old CA"));
+        assert!(reported.says("finish", "p no longer trusts the old CA"));
     }
 
     #[tokio::test]
-    async fn an_agent_of_cert_managers_moves_to_a_secret_of_the_operators_and_helm_is_told_of_it() {
+    async fn an_agent_of_cert_managers_moves_to_a_secret_of_the_operators_and_helm_is_reported_of_it() {
         let at = estate(of_cert_manager);
         let to_own = Rotation { issuer: Some(Issuer::Own), ..rotation() };
         assert_eq!(
@@ -679,11 +698,11 @@ mod tests {
             ["clusterAgent.tls.clientSecretName=s-x1"]
         );
         let mut keeper = Kept::default();
-        let (result, told) = run(&at, &to_own, &mut keeper).await;
+        let (result, reported) = run(&at, &to_own, &mut keeper).await;
         result.unwrap();
-        assert!(told.says("switch", "Secret builders/s-x1 made with the new certificate"), "{:?}", told.steps);
-        assert!(told.says("restart", "Deployment agent restarted"));
-        assert!(told.says("finish", "takes this back, unless Helm knows the new Secret: helm clusterAgent.tls"));
+        assert!(reported.says("switch", "Secret builders/s-x1 made with the new certificate"), "{:?}", reported.steps);
+        assert!(reported.says("restart", "Deployment agent restarted"));
+        assert!(reported.says("finish", "takes this back, unless Helm knows the new Secret: helm clusterAgent.tls"));
     }
 
     #[tokio::test]
@@ -699,9 +718,9 @@ mod tests {
         );
         at.control.forbid("GET /apis/openchoreo.dev/v1alpha1/buildplanes");
         let (result, _) = run(&at, &rotation(), &mut Kept::default()).await;
-        let told = format!("{:#}", result.unwrap_err());
+        let reported = format!("{:#}", result.unwrap_err());
         let expected = "could not find all planes of planeID id: could not list BuildPlanes: not allowed: ";
-        assert!(told.starts_with(expected), "{told}");
+        assert!(reported.starts_with(expected), "{reported}");
         assert!(outlook(at.clusters(), &rotation()).await.is_err());
         assert_eq!(at.writes(), 0);
         let at = estate(|held| held);
@@ -733,9 +752,9 @@ mod tests {
             let plane = at.control.object(path).unwrap();
             plane["spec"]["clusterAgent"]["clientCA"]["value"].as_str().unwrap().to_owned()
         };
-        let (result, told) = run(&at, &to(Goal::Until(Phase::Stage)), &mut Kept::default()).await;
+        let (result, reported) = run(&at, &to(Goal::Until(Phase::Stage)), &mut Kept::default()).await;
         result.unwrap();
-        assert!(told.says("stage", "one/b trusts the new CA") && told.says("stage", "two/b trusts the new CA"));
+        assert!(reported.says("stage", "one/b trusts the new CA") && reported.says("stage", "two/b trusts the new CA"));
         for namespace in ["one", "two"] {
             let plane = at.control.object(&format!("{namespace}/buildplanes/b")).unwrap();
             assert!(plane["metadata"]["annotations"][ROTATION].is_string(), "{namespace}");
@@ -754,10 +773,11 @@ mod tests {
         let before = cas(&at);
         run(&at, &to(Goal::Until(Phase::Stage)), &mut Kept::default()).await.0.unwrap();
         at.control.put(plane_object("late", "id", &before[0], jiff::Timestamp::now()));
-        let (result, told) = run(&at, &rotation(), &mut Kept::default()).await;
+        let (result, reported) = run(&at, &rotation(), &mut Kept::default()).await;
         result.unwrap();
         assert!(
-            told.says("stage", "late trusts the new CA") && told.says("finish", "late no longer trusts the old CA")
+            reported.says("stage", "late trusts the new CA")
+                && reported.says("finish", "late no longer trusts the old CA")
         );
     }
 }

@@ -64,7 +64,7 @@ impl Schema {
     }
 }
 
-/// A value out of the schema. It stands nowhere, so the key of what holds it is its place.
+/// A value out of the schema. It is nowhere, so the key of what holds it is its place.
 fn made(value: &Json, key: &Range<usize>) -> Node {
     let value = match value {
         Json::Null => Value::Null,

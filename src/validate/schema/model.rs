@@ -165,7 +165,7 @@ impl Schema {
             self.properties.entry(key.into()).or_default();
         }
         let metadata = self.properties.entry("metadata".into()).or_default();
-        // Names may be restricted further; whatever else stands in it is left to the API server's own checks.
+        // Names may be restricted further; whatever else is in it is left to the API server's own checks.
         metadata.properties.retain(|name, _| name == "name" || name == "generateName");
         metadata.preserve = true;
     }
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_are_held_and_told() {
+    fn bounds_are_held_and_reported() {
         for (least, most, within, outside, words) in [
             (Some(1), Some(3), 3, 4, "1 to 3 items"),
             (Some(2), None, 2, 1, "at least 2 items"),

@@ -6,12 +6,12 @@ use std::ops::Range;
 use crate::manifest::{Node, json_path};
 use crate::text::visible;
 
-/// Where a value stands.
+/// Where a value is.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
     above: Option<&'a Place<'a>>,
     step: Step<'a>,
-    /// The key that leads to it, or the item itself; what is missing in it is told here.
+    /// The key that leads to it, or the item itself; what is missing in it is reported here.
     pub key: &'a Range<usize>,
 }
 

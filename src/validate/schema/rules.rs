@@ -102,7 +102,8 @@ mod tests {
             // What is of another type is not judged any further.
             ("{a: 7, m: text}", Some(("wrong-type", "text", "m must be a number, and is a string"))),
         ] {
-            let expected = expected.map(|(rule, at, told): (_, &str, &str)| (rule, at.to_owned(), told.to_owned()));
+            let expected =
+                expected.map(|(rule, at, reported): (_, &str, &str)| (rule, at.to_owned(), reported.to_owned()));
             assert_eq!(checked(&on_items, spec), Vec::from_iter(expected), "{spec}");
         }
         // A whole number is one of the type that the schema gives it.

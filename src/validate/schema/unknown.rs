@@ -9,7 +9,7 @@ use crate::validate::fix::Fix;
 use crate::validate::rules::UNKNOWN_FIELD;
 
 impl Schema {
-    /// `written`: whether the value stands in its parent's own text, and not behind an alias.
+    /// `written`: whether the value is in its parent's own text, and not behind an alias.
     pub(super) fn unknown(&self, node: &Node, place: &Place<'_>, written: bool, found: &mut Found) {
         match &node.value {
             Value::Mapping(entries) => {

@@ -89,7 +89,7 @@ impl Schema {
         for name in &self.required {
             if !entries.iter().any(|entry| entry.key == *name) {
                 walk.blocked = true;
-                // One that is misspelt is told already.
+                // One that is misspelt is reported already.
                 let misspelt =
                     |entry: &Entry| self.field(&entry.key).is_none() && self.nearest(&entry.key) == Some(name);
                 let closed = !walk.branch && !self.preserve && matches!(self.additional, Additional::None);
@@ -131,10 +131,10 @@ impl Schema {
         if self.list_type == ListType::Atomic {
             return;
         }
-        let (mut seen, mut told) = (HashSet::new(), HashSet::new());
+        let (mut seen, mut reported) = (HashSet::new(), HashSet::new());
         for (index, item) in items.iter().enumerate() {
             let identity = identity(item);
-            if !seen.insert(identity.clone()) && told.insert(identity) {
+            if !seen.insert(identity.clone()) && reported.insert(identity) {
                 let what = if self.list_type == ListType::Set {
                     "is duplicated".into()
                 } else {
@@ -160,7 +160,7 @@ impl Schema {
             (Json::Number(value), Json::Number(one)) => value.as_f64() == one.as_f64(),
             (value, one) => value == one,
         };
-        // A null is none of them, whatever stands there.
+        // A null is none of them, whatever is there.
         if !node.is_null() && allowed.iter().any(same) {
             return;
         }
@@ -313,7 +313,7 @@ fn sorted(value: &Json) -> String {
     }
 }
 
-/// JSON knows no difference between 1 and 1.0; larger than 2^53 it can't be told.
+/// JSON knows no difference between 1 and 1.0; larger than 2^53 it is unknown.
 fn is_integer(node: &Node) -> bool {
     match &node.value {
         Value::Number(number) => number.is_i64() || number.as_f64().is_some_and(is_whole),
@@ -407,8 +407,8 @@ mod tests {
             ("{type: string, not: {enum: [a]}}", "a", &["spec has a form that it must not have"]),
         ];
         for (schema, spec, expected) in cases {
-            let told: Vec<_> = checked(schema, spec).into_iter().map(|(.., told)| told).collect();
-            assert_eq!(told, expected, "{schema} {spec}");
+            let reported: Vec<_> = checked(schema, spec).into_iter().map(|(.., reported)| reported).collect();
+            assert_eq!(reported, expected, "{schema} {spec}");
         }
     }
 
