@@ -49,7 +49,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
     ("granit_parser", &["manifest"]),
     ("serde_saphyr", &["manifest"]),
     ("kube_cel", &["validate"]),
-    ("rayon", &["commands"]),
+    ("rayon", &["commands", "estate", "manifest"]),
     ("comfy_table", &["render"]),
     ("jsonpath_rust", &["render"]),
     ("annotate_snippets", &["render"]),

@@ -4,7 +4,7 @@ use http::Request;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, ObjectMeta};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 use tower::BoxError;
 
@@ -56,6 +56,15 @@ struct Page<T> {
     items: Option<Vec<T>>,
 }
 
+/// Returns the token of the next page where it is before the items, as the API server writes it: so the next page can be
+/// asked for before this one is read.
+fn token_ahead(page: &str) -> Option<String> {
+    const ITEMS: &str = "\"items\":[";
+    let (head, _) = page.split_once(ITEMS)?;
+    let head: Page<IgnoredAny> = serde_json::from_str(&format!("{head}{ITEMS}]}}")).ok()?;
+    head.metadata.continue_.filter(|token| !token.is_empty())
+}
+
 /// Objects to list.
 pub struct ListOf<'l> {
     /// The collection's path on the API server.
@@ -69,7 +78,7 @@ pub struct ListOf<'l> {
 }
 
 /// What a plane is read as: typed, or the server's own object.
-pub trait PlaneObject: DeserializeOwned {
+pub trait PlaneObject: DeserializeOwned + Send + 'static {
     /// Returns the API version, the kind and the name that the object says it has.
     fn identity(&self) -> (&str, &str, &str);
 
@@ -199,7 +208,7 @@ impl Cluster {
     }
 
     /// Objects of any kind, each made into something smaller as soon as its page is there.
-    pub async fn collection<T: DeserializeOwned, R>(
+    pub async fn collection<T: DeserializeOwned + Send + 'static, R>(
         &self,
         list: &ListOf<'_>,
         make: impl Fn(T) -> R,
@@ -214,7 +223,8 @@ impl Cluster {
         self.pages(list, None, &make).await
     }
 
-    async fn pages<T: DeserializeOwned, R>(
+    /// Reads the pages of a list, each on a thread of its own while the server makes the next one.
+    async fn pages<T: DeserializeOwned + Send + 'static, R>(
         &self,
         list: &ListOf<'_>,
         limit: Option<u32>,
@@ -223,21 +233,43 @@ impl Cluster {
         let chosen = |selector: &str| Some(selector.to_owned()).filter(|selector| !selector.is_empty());
         let (label_selector, field_selector) = (chosen(list.labels), chosen(list.fields));
         let mut params = ListParams { limit, label_selector, field_selector, ..ListParams::default() };
-        let mut objects = Vec::new();
-        // The client bounds how many there are.
-        loop {
+        let (version, kind) = match list.detail {
+            Detail::Whole => (list.api_version, format!("{}List", list.kind)),
+            Detail::Metadata => (METADATA_VERSION, METADATA_LIST.to_owned()),
+        };
+        let ask = async |params: &ListParams| {
             let request = kube::core::Request::new(list.path);
-            let (request, version, kind) = match list.detail {
-                Detail::Whole => (request.list(&params), list.api_version, format!("{}List", list.kind)),
-                Detail::Metadata => (request.list_metadata(&params), METADATA_VERSION, METADATA_LIST.to_owned()),
+            let request = match list.detail {
+                Detail::Whole => request.list(params),
+                Detail::Metadata => request.list_metadata(params),
             };
-            let page: Page<T> = self.send(request).await?;
+            self.ask(self.client.request_text(request.map_err(|source| self.unsendable(source))?)).await
+        };
+        let (mut objects, mut text) = (Vec::new(), ask(&params).await?);
+        // The client bounds how many pages there are.
+        loop {
+            params.continue_token = token_ahead(&text);
+            let (page, next) = if params.continue_token.is_some() {
+                let read = tokio::task::spawn_blocking(move || serde_json::from_str(&text));
+                let (read, next) = tokio::join!(read, ask(&params));
+                (read.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic())), Some(next))
+            } else {
+                (serde_json::from_str(&text), None)
+            };
+            let page: Page<T> = page.map_err(|error| self.error(kube::Error::SerdeError(error)))?;
             self.expect((&page.api_version, &page.kind), (version, &kind))?;
             objects.extend(page.items.into_iter().flatten().map(&make));
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params.continue_token = Some(token),
-                None => return Ok(objects),
-            }
+            let Some(token) = page.metadata.continue_.filter(|token| !token.is_empty()) else {
+                return Ok(objects);
+            };
+            text = match next {
+                Some(next) => next?,
+                // It is behind the items, where it is not looked for.
+                None => {
+                    params.continue_token = Some(token);
+                    ask(&params).await?
+                }
+            };
         }
     }
 
@@ -471,6 +503,20 @@ mod tests {
 
     fn object(name: &str) -> Value {
         json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterBuildPlane", "metadata": {"name": name}, "spec": {}})
+    }
+
+    #[test]
+    fn the_next_page_is_known_before_the_items_are_read() {
+        let head = r#"{"kind":"L","apiVersion":"v1","metadata":{"resourceVersion":"7","continue":"abc"},"#;
+        for (page, token) in [
+            (format!(r#"{head}"items":[{{"metadata":{{"continue":"x"}}}}, not JSON"#), Some("abc")),
+            (head.replace("abc", "") + r#""items":[]}"#, None),
+            (r#"{"items":[{}],"metadata":{"continue":"abc"}}"#.into(), None),
+            (r#"{"metadata":{"continue":"\"items\":["},"items":[]}"#.into(), Some("\"items\":[")),
+            (head.into(), None),
+        ] {
+            assert_eq!(token_ahead(&page).as_deref(), token, "{page}");
+        }
     }
 
     fn page(kind: &str, names: &[&str], token: &str) -> Value {

@@ -16,7 +16,7 @@ use super::watching::watch;
 use crate::args::{ChoiceArgs, Chosen, FromFiles, Lookup, OutputArgs, Session, SnapshotArgs};
 use crate::cluster::{Error, Target};
 use crate::complete;
-use crate::estate::{ClientCa, Files, client_cas};
+use crate::estate::{ClientCa, Files, client_cas, parse_all};
 use crate::manifest::{json_text, to_yaml};
 use crate::plane::{Plane, PlaneKey, State, StateFilter};
 use crate::render;
@@ -160,6 +160,9 @@ async fn show(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         let cas = client_cas(&Files::control(&snapshot), &snapshot.planes).await;
         let (chosen, missing) = args.choice.in_files(&snapshot.planes)?;
         let wide = args.output.format == Format::Wide;
+        if wide {
+            parse_all(&cas);
+        }
         let rows = snapshot.planes.into_iter().zip(cas).map(|(plane, ca)| row(args, plane, wide.then_some(ca)));
         (rows.filter(|row| chosen.contains(&row.key)).collect(), snapshot.now, missing, false, Target::default())
     } else {
@@ -219,6 +222,7 @@ async fn rows(lookup: &Lookup, args: &Args) -> Result<Chosen<Row>, Error> {
     }
     let (planes, missing) = args.choice.in_cluster(lookup, |plane: Plane| plane).await?;
     let cas = client_cas(&lookup.cluster, &planes).await;
+    parse_all(&cas);
     Ok((planes.into_iter().zip(cas).map(|(plane, ca)| row(args, plane, Some(ca))).collect(), missing))
 }
 

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::args::Lookup;
 use crate::cluster::Event;
@@ -44,10 +44,11 @@ impl Watched {
         self.planes.values().filter(|(_, state, _)| self.filter.keeps(*state)).map(|(plane, ..)| plane)
     }
 
-    /// Returns how long no state changes without a write.
+    /// Returns how long no state changes without a write; nothing where one is overdue, or writes that come faster than
+    /// the least wait would put it off for ever.
     pub fn nap(&self, now: Timestamp) -> Duration {
         self.due.first().map_or(Duration::MAX, |(change, _)| {
-            Duration::try_from(change.duration_since(now)).unwrap_or_default() + Duration::from_millis(1)
+            Duration::try_from(change.duration_since(now) + SignedDuration::from_millis(1)).unwrap_or_default()
         })
     }
 
@@ -84,11 +85,17 @@ impl Watched {
 
     /// Returns the changes that time alone makes. Where nothing is due, all states are computed again: the clock jumped.
     pub fn pass(&mut self, time: Timestamp) -> Vec<Change> {
-        let mut due: Vec<_> =
-            self.due.iter().take_while(|(change, _)| *change <= time).map(|(_, key)| key.clone()).collect();
-        if due.is_empty() {
-            due = self.planes.keys().cloned().collect();
+        if self.due.first().is_some_and(|(change, _)| *change <= time) {
+            return self.pass_due(time);
         }
+        let all: Vec<_> = self.planes.keys().cloned().collect();
+        all.iter().filter_map(|key| self.look_again(key, time)).collect()
+    }
+
+    /// Returns the changes that are due.
+    pub fn pass_due(&mut self, time: Timestamp) -> Vec<Change> {
+        let is_due = |(change, _): &&(Timestamp, PlaneKey)| *change <= time;
+        let due: Vec<_> = self.due.iter().take_while(is_due).map(|(_, key)| key.clone()).collect();
         due.iter().filter_map(|key| self.look_again(key, time)).collect()
     }
 
@@ -208,6 +215,16 @@ mod tests {
         assert_eq!((watched.due.len(), scheduled), (1, 1));
         let deleted = watched.take(Event::Deleted(Box::new(plane("a", "1", 2, 60))), at(61));
         assert_eq!((kinds(&deleted), watched.nap(at(61))), (vec![Kind::Deleted], Duration::MAX));
+    }
+
+    #[test]
+    fn what_is_overdue_does_not_wait() {
+        let mut watched = synced(vec![plane("a", "1", 1, 0), plane("b", "2", 1, 0)]);
+        let due = at(0) + SignedDuration::try_from(watched.nap(at(0))).unwrap();
+        assert_eq!(watched.nap(due), Duration::ZERO);
+        assert_eq!(watched.pass_due(at(1)).len(), 0, "nothing is due");
+        assert_eq!((kinds(&watched.pass_due(due)), watched.pass_due(due).len()), (vec![Kind::Changed; 2], 0));
+        assert!(watched.nap(due) > Duration::ZERO);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::cluster::Error;
 use crate::manifest::json_line;
 use crate::plane::{Span, StateFilter};
 use crate::render::Identity;
-use crate::render::planes::{Row, SortBy, sort, summary, table};
+use crate::render::planes::{Row, SortBy, first_by_state, sort, summary, table};
 use crate::render::watch::{Change, Kind, json, line};
 use crate::term::{Exit, Term, reader_gone};
 
@@ -22,6 +22,8 @@ use crate::term::{Exit, Term, reader_gone};
 const LATEST: usize = 8;
 /// How often the ages on a terminal are brought up to date.
 const TICK: Duration = Duration::from_secs(1);
+/// Shortest time between two redraws: more are not seen, and each costs as much as there are planes.
+const FRAME: Duration = Duration::from_millis(100);
 /// How often all states are computed again although nothing is due: a clock may jump.
 const LONGEST_NAP: Duration = Duration::from_secs(60);
 
@@ -56,18 +58,20 @@ pub async fn watch(
         everywhere: choice.is_everywhere(),
         with_kind: lookup.has_kinds(),
         lost: false,
+        drawn: Instant::now(),
+        outdated: false,
     };
     let mut watched = Watched::new(lookup.clone(), filter);
     let deadline = timeout.map(|timeout| Instant::now() + timeout.duration());
     let gone = reader_gone();
     tokio::pin!(gone);
     loop {
-        let longest = if format == Format::Table && session.term.redraws() { TICK } else { LONGEST_NAP };
-        let wake = Instant::now() + watched.nap(watch.now()).min(longest);
+        let wake = Instant::now() + watched.nap(watch.now()).min(LONGEST_NAP);
         let wake = deadline.map_or(wake, |deadline| wake.min(deadline));
         let changes = tokio::select! {
             event = watch.next() => watched.take(event?, watch.now()),
             () = tokio::time::sleep_until(wake) => watched.pass(watch.now()),
+            () = tokio::time::sleep_until(view.next_redraw()), if watched.synced() && view.redraws() => watched.pass_due(watch.now()),
             () = &mut gone => return Ok(exit),
         };
         for unlisted in watch.take_unlisted() {
@@ -78,6 +82,9 @@ pub async fn watch(
             return Ok(tell_missing(&[lookup.missing(&missing).await.into()], &session.term));
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if view.outdated {
+                view.redraw(&watched, watch.now())?;
+            }
             return Ok(Exit::TimedOut);
         }
     }
@@ -93,6 +100,9 @@ struct View {
     /// Whether planes of several kinds are watched.
     with_kind: bool,
     lost: bool,
+    /// When the table was last drawn on the terminal, and whether planes changed since then.
+    drawn: Instant,
+    outdated: bool,
 }
 
 impl View {
@@ -118,24 +128,44 @@ impl View {
         if self.format != Format::Table || !watched.synced() {
             return Ok(());
         }
-        let text = self.table(watched, now);
-        match (self.term.redraws(), changes.is_empty()) {
-            (true, _) => self.term.redraw(&text),
+        let is_first = changes.iter().any(|change| change.kind == Kind::Synced);
+        match (self.redraws(), changes.is_empty()) {
+            (true, false) if !is_first && self.drawn.elapsed() < FRAME => {
+                self.outdated = true;
+                Ok(())
+            }
+            (true, _) => self.redraw(watched, now),
             (false, true) => Ok(()),
-            (false, false) => self.term.print(&format!("{text}\n")),
+            (false, false) => self.term.print(&format!("{}\n", self.table(watched, now))),
         }
     }
 
+    /// Whether there is a table on a terminal.
+    fn redraws(&self) -> bool {
+        self.format == Format::Table && self.term.redraws()
+    }
+
+    /// Returns when the table is drawn again without a further change.
+    fn next_redraw(&self) -> Instant {
+        self.drawn + if self.outdated { FRAME } else { TICK }
+    }
+
+    fn redraw(&mut self, watched: &Watched, now: Timestamp) -> anyhow::Result<()> {
+        (self.drawn, self.outdated) = (Instant::now(), false);
+        self.term.redraw(&self.table(watched, now))
+    }
+
     fn table(&self, watched: &Watched, now: Timestamp) -> String {
-        let mut planes: Vec<_> = watched.shown().map(|plane| Row::new(plane.clone(), None)).collect();
+        let planes: Vec<_> = watched.shown().collect();
         let summary = summary(planes.iter().map(|plane| plane.state(now)));
         let (columns, lines) = self.term.size().unwrap_or((usize::MAX, usize::MAX));
         // The title, the header, the summary, a line on what is hidden, and the line that the cursor is in.
         let room = lines.saturating_sub(5).max(1);
         let hidden = planes.len().saturating_sub(room);
         // Where not all fit, those that need a look do.
+        let planes = if hidden > 0 { first_by_state(planes, room, now) } else { planes };
+        let mut planes: Vec<_> = planes.into_iter().map(|plane| Row::new(plane.clone(), None)).collect();
         sort(&mut planes, if hidden > 0 { SortBy::STATE } else { SortBy::NAME }, now);
-        planes.truncate(room);
         let latest = self.latest.len().saturating_sub(room - planes.len());
         let server = if self.lost { ", not answering: what is shown is old" } else { "" };
         let mut text = format!("{}{server}, {}\n", self.title, now.strftime("%H:%M:%SZ"));

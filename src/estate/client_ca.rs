@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use jiff::Timestamp;
+use rayon::prelude::*;
 use serde_json::Value;
 
 use super::objects::{CONFIG_MAP, ObjectRef, SECRET};
@@ -172,6 +173,15 @@ pub fn key_of(object: &Value, key: &str, what: &ObjectRef) -> Result<Vec<u8>, Un
     };
     let title = what.title();
     bytes.ok_or_else(|| Unavailable::missing(format!("{title} has no key {}", visible(key))))
+}
+
+/// Parses the certificates of CAs on all cores. Each CA is parsed when it is first asked for, and so one after another
+/// otherwise.
+pub fn parse_all<'c>(cas: impl IntoIterator<Item = &'c ClientCa>) {
+    let cas: Vec<_> = cas.into_iter().collect();
+    cas.into_par_iter().for_each(|ca| {
+        let _ = ca.certificates();
+    });
 }
 
 /// The CAs of planes, in their order. Each Secret is read once.

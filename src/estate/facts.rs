@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 
-use super::client_ca::{CaPlace, ClientCa, read_cas};
+use super::client_ca::{CaPlace, ClientCa, parse_all, read_cas};
 use super::control::{Events, PlaneEvent, observability_planes};
 use super::neighbours::{Few, Neighbour, Neighbours, Peers};
 use super::remover::{Remover, removers};
@@ -219,7 +219,9 @@ pub async fn facts(source: &impl Source, planes: Vec<Plane>, extent: &Extent) ->
         let events = events.take(&plane.key());
         Facts { events, ..surroundings.facts(plane) }
     };
-    planes.into_iter().map(with_events).collect()
+    let facts: Vec<_> = planes.into_iter().map(with_events).collect();
+    parse_all(facts.iter().map(|facts| &facts.client_ca));
+    facts
 }
 
 #[cfg(test)]

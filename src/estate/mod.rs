@@ -21,7 +21,7 @@ mod source;
 mod unavailable;
 
 pub use agents::{AgentFacts, Pair, Presents, Running, ServerCa, deployed, log, of_agents, secret, server_ca};
-pub use client_ca::{CaPlace, ClientCa, client_cas};
+pub use client_ca::{CaPlace, ClientCa, client_cas, parse_all};
 pub use control::{Events, PlaneEvent, gateway_ca, lease, scaled_to_zero};
 pub use controller::{CONTROLLER, Controller};
 pub use facts::{Extent, Facts, Secrets, Surroundings, facts};

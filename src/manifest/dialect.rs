@@ -108,8 +108,8 @@ pub(super) fn gap(text: &str, gap: Range<usize>, before: Before, flow: bool) -> 
             _ => (open, plain) = (false, Before::Other),
         }
         // Behind `key:` no key begins, behind a `:` of its own line one does.
-        if bytes[at] == b':' {
-            open &= text[line..at].trim().is_empty();
+        if bytes[at] == b':' && open {
+            open = text[line..at].trim().is_empty();
         }
         at += 1;
     }
@@ -131,7 +131,9 @@ pub(super) fn name(text: &str, word: Range<usize>) -> Result<(), Failed> {
 /// A plain scalar, in flow style or in a block that is indented by `indent`.
 pub(super) fn plain(text: &str, span: Range<usize>, flow: bool, indent: Option<usize>) -> Result<(), Failed> {
     let raw = &text[span.clone()];
-    if let Some((at, c)) = raw.char_indices().find(|(_, c)| matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}')) {
+    if !raw.is_ascii()
+        && let Some((at, c)) = raw.char_indices().find(|(_, c)| matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}'))
+    {
         let at = span.start + at;
         return Err((at..at + c.len_utf8(), "a line separator of Unicode ends the line here: use quotes".into()));
     }

@@ -50,7 +50,7 @@ fn is_manifest(path: &Path) -> bool {
 /// The bytes of a file or of standard input, [`LIMIT`] at most.
 pub fn read_bytes(input: &Input) -> Result<Vec<u8>, Error> {
     let file = input.to_string();
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(input.size().min(LIMIT as u64) as usize + 1);
     let limit = LIMIT as u64 + 1;
     let read = match input {
         Input::Stdin => std::io::stdin().lock().take(limit).read_to_end(&mut bytes),

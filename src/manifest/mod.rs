@@ -16,5 +16,5 @@ pub use input::decode;
 pub use input::{Input, list_inputs, read_bytes, read_text};
 pub use node::{Entry, Node, Value, drop_nulls, json_path};
 pub use object::{Object, objects, unfolded};
-pub use read::{Document, Fault, FaultKind, Manifest, Part, parse, parse_part, parts};
+pub use read::{Document, Fault, FaultKind, Manifest, Part, in_runs, parse, parse_part};
 pub use write::{json_line, json_text, to_yaml, write};

@@ -133,8 +133,8 @@ pub fn json_path(parent: &str, key: &str) -> String {
     let plain = !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_');
     match (parent.is_empty(), plain) {
         (true, true) => key.to_owned(),
-        (false, true) => format!("{parent}.{key}"),
-        (_, false) => format!("{parent}[{key}]"),
+        (false, true) => [parent, ".", key].concat(),
+        (_, false) => [parent, "[", key, "]"].concat(),
     }
 }
 

@@ -6,7 +6,8 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use base64::Engine as _;
-use granit_parser::{Event, Options, Parser, ScalarStyle, Span, Tag};
+use granit_parser::{Event, Options, Parser, ScalarStyle, Tag};
+use rayon::prelude::*;
 
 use super::dialect::{self, Before, Failed};
 use super::error::Error;
@@ -89,14 +90,27 @@ impl Manifest {
 
 /// Reads all documents of a text. Empty ones are left out but counted.
 pub fn parse(file: String, text: String) -> Manifest {
-    let (mut manifest, mut before) = (Manifest::unread(file, text), 0);
-    for part in parts(&manifest.text) {
-        let read = parse_part(&manifest.text, part, before);
-        before += read.count;
-        manifest.documents.extend(read.documents);
-        manifest.faults.extend(read.faults);
+    let manifest = Manifest::unread(file, text);
+    let read = in_runs(&manifest.text, |parts| {
+        let mut all = Part::default();
+        parts.iter().for_each(|part| all.join(parse_part(&manifest.text, part.clone())));
+        all
+    });
+    let mut all = Part::default();
+    read.into_iter().for_each(|part| all.join(part));
+    Manifest { documents: all.documents, faults: all.faults, ..manifest }
+}
+
+/// Reads a text in runs of its parts: a large one on all cores, a few runs each, as some take longer than others.
+pub fn in_runs<R: Send>(text: &str, read: impl Fn(&[Range<usize>]) -> R + Sync) -> Vec<R> {
+    const LARGE: usize = 256 << 10;
+    const RUNS_OF_CORE: usize = 8;
+    let parts = parts(text);
+    if text.len() < LARGE {
+        return vec![read(&parts)];
     }
-    manifest
+    let run = parts.len().div_ceil(RUNS_OF_CORE * rayon::current_num_threads()).max(1);
+    parts.par_chunks(run).map(&read).collect()
 }
 
 /// What a part of a text holds.
@@ -108,8 +122,19 @@ pub struct Part {
     pub count: usize,
 }
 
-/// Reads one part of a text, as [`parts`] cuts it, behind `before` documents.
-pub fn parse_part(text: &str, part: Range<usize>, before: usize) -> Part {
+impl Part {
+    /// Takes the part behind it.
+    fn join(&mut self, mut next: Self) {
+        next.documents.iter_mut().for_each(|document| document.number += self.count);
+        next.faults.iter_mut().for_each(|fault| fault.document += self.count);
+        self.documents.append(&mut next.documents);
+        self.faults.append(&mut next.faults);
+        self.count += next.count;
+    }
+}
+
+/// Reads one part of a text, as [`parts`] cuts it. Its documents count from 1.
+pub fn parse_part(text: &str, part: Range<usize>) -> Part {
     let mut own = Cow::Borrowed(&text[part.clone()]);
     let mut tries = 0;
     let mut read = loop {
@@ -123,12 +148,10 @@ pub fn parse_part(text: &str, part: Range<usize>, before: usize) -> Part {
         tries += 1;
     };
     for document in &mut read.documents {
-        document.number += before;
         document.part = part.clone();
         document.root.shift(part.start);
     }
     for fault in &mut read.faults {
-        fault.document += before;
         fault.span = fault.span.start + part.start..fault.span.end + part.start;
     }
     read
@@ -287,14 +310,14 @@ impl<'t> Reader<'t> {
         loop {
             match self.next() {
                 Ok((Event::StreamEnd, _)) => break,
-                Ok((Event::DocumentStart(_, version), span)) => {
+                Ok((Event::DocumentStart(_, version), range)) => {
                     self.document += 1;
                     self.anchors.clear();
                     (self.flow, self.before) = (0, Before::Open);
                     self.indents.clear();
                     if version.is_some_and(|version| (version.major, version.minor) != (1, 1)) {
                         self.fault((
-                            self.range(span),
+                            range,
                             "only YAML 1.1 is what the API server reads: leave the %YAML line out".into(),
                         ));
                     }
@@ -337,16 +360,19 @@ impl<'t> Reader<'t> {
     }
 
     fn document_root(&mut self) -> Result<Option<Node>, Failed> {
-        let (event, span) = self.next()?;
-        let built = self.node(event, span, 1)?;
+        let (event, range) = self.next()?;
+        let built = self.node(event, range, 1)?;
         Ok((!built.node.is_null()).then_some(built.node))
     }
 
-    fn next(&mut self) -> Result<(Event<'t>, Span), Failed> {
+    /// Returns the next event and the bytes that it is written in.
+    fn next(&mut self) -> Result<(Event<'t>, Range<usize>), Failed> {
         match self.parser.next() {
             Some(Ok((event, span))) => {
-                self.look(&event, span)?;
-                Ok((event, span))
+                let range = span.byte_range();
+                let written = self.written(range.clone().unwrap_or(0..0));
+                self.look(&event, range.unwrap_or(self.at..self.at), written.clone())?;
+                Ok((event, written))
             }
             Some(Err(error)) => {
                 let at = error.marker().byte_offset().unwrap_or(self.text.len()).min(self.text.len());
@@ -356,17 +382,15 @@ impl<'t> Reader<'t> {
                 let end = self.text[at..].find(['\r', '\n']).map_or(self.text.len(), |end| at + end);
                 Err((at..end, error.info()))
             }
-            None => Ok((Event::StreamEnd, Span::empty(granit_parser::Marker::new(0, 1, 0)))),
+            None => Ok((Event::StreamEnd, 0..0)),
         }
     }
 
     /// Whether what the parser took is what the API server's reader takes.
-    fn look(&mut self, event: &Event<'t>, span: Span) -> Result<(), Failed> {
+    fn look(&mut self, event: &Event<'t>, range: Range<usize>, written: Range<usize>) -> Result<(), Failed> {
         if self.json {
             return Ok(());
         }
-        let range = span.byte_range().unwrap_or(self.at..self.at);
-        let written = self.range(span);
         if range.start > self.at && range.start <= self.text.len() {
             let gap = self.at..range.start;
             let before = std::mem::replace(&mut self.before, Before::Other);
@@ -426,16 +450,15 @@ impl<'t> Reader<'t> {
         Ok(())
     }
 
-    fn range(&self, span: Span) -> Range<usize> {
-        let range = span.byte_range().unwrap_or(0..0);
+    /// A span without the blanks at its end.
+    fn written(&self, range: Range<usize>) -> Range<usize> {
         let end = range.end.min(self.text.len());
         let start = range.start.min(end);
         // A block's span reaches to the start of what follows it.
         start..start + self.text[start..end].trim_end().len()
     }
 
-    fn node(&mut self, event: Event<'t>, span: Span, depth: usize) -> Result<Built, Failed> {
-        let range = self.range(span);
+    fn node(&mut self, event: Event<'t>, range: Range<usize>, depth: usize) -> Result<Built, Failed> {
         if depth > DEPTH_LIMIT {
             return Err((range, format!("nested more than {DEPTH_LIMIT} deep")));
         }
@@ -475,12 +498,12 @@ impl<'t> Reader<'t> {
     fn sequence(&mut self, start: Range<usize>, depth: usize) -> Result<Built, Failed> {
         let (mut items, mut weight, mut height) = (Vec::new(), 32, 0);
         loop {
-            let (event, span) = self.next()?;
+            let (event, range) = self.next()?;
             if matches!(event, Event::SequenceEnd) {
-                let span = start.start..self.close(span, items.last().map(|node: &Node| node.span.end), start.end);
+                let span = start.start..self.close(range, items.last().map(|node: &Node| node.span.end), start.end);
                 return Ok(Built { node: Node { span, value: Value::Sequence(items) }, weight, height: height + 1 });
             }
-            let built = self.node(event, span, depth + 1)?;
+            let built = self.node(event, range, depth + 1)?;
             weight += built.weight;
             height = height.max(built.height);
             items.push(built.node);
@@ -491,13 +514,13 @@ impl<'t> Reader<'t> {
         let (mut entries, mut weight, mut height) = (Entries::default(), 32, 0);
         let mut merges = Vec::new();
         loop {
-            let (event, span) = self.next()?;
+            let (event, range) = self.next()?;
             if matches!(event, Event::MappingEnd) {
                 for (key_span, node) in merges {
                     self.merge(&mut entries, key_span, node)?;
                 }
                 let span =
-                    start.start..self.close(span, entries.list.last().map(|entry| entry.node.span.end), start.end);
+                    start.start..self.close(range, entries.list.last().map(|entry| entry.node.span.end), start.end);
                 return Ok(Built {
                     node: Node { span, value: Value::Mapping(entries.list) },
                     weight,
@@ -505,13 +528,13 @@ impl<'t> Reader<'t> {
                 });
             }
             let merging = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<");
-            let key = self.node(event, span, depth + 1)?.node;
+            let key = self.node(event, range, depth + 1)?.node;
             if self.flow > 0 && !self.json {
                 dialect::flow_key(self.text, key.span.clone())?;
             }
-            let (event, span) = self.next()?;
+            let (event, range) = self.next()?;
             let aliased = matches!(event, Event::Alias(_));
-            let built = self.node(event, span, depth + 1)?;
+            let built = self.node(event, range, depth + 1)?;
             weight += built.weight + key.value.text_len();
             height = height.max(built.height);
             if merging {
@@ -520,7 +543,7 @@ impl<'t> Reader<'t> {
                 }
                 merges.push((key.span, built.node));
             } else {
-                let name = key_text(&key)
+                let name = key_text(key.value)
                     .ok_or_else(|| (key.span.clone(), "a key must be a text, a number or a boolean".to_owned()))?;
                 self.insert(&mut entries, Entry { key: name, key_span: key.span, node: built.node });
             }
@@ -528,8 +551,7 @@ impl<'t> Reader<'t> {
     }
 
     /// The end of a collection: its closing bracket in flow style, in block style the end of its last value.
-    fn close(&self, end: Span, last: Option<usize>, start: usize) -> usize {
-        let end = self.range(end);
+    fn close(&self, end: Range<usize>, last: Option<usize>, start: usize) -> usize {
         if self.text[end.clone()].ends_with([']', '}']) { end.end } else { last.unwrap_or(start).max(start) }
     }
 
@@ -565,9 +587,9 @@ impl<'t> Reader<'t> {
 }
 
 /// A key as the text that it becomes in JSON.
-fn key_text(node: &Node) -> Option<String> {
-    match &node.value {
-        Value::String(text) => Some(text.clone()),
+fn key_text(key: Value) -> Option<String> {
+    match key {
+        Value::String(text) => Some(text),
         Value::Bool(value) => Some(value.to_string()),
         Value::Number(number) => Some(number.to_string()),
         Value::Null | Value::Sequence(_) | Value::Mapping(_) => None,
@@ -577,8 +599,11 @@ fn key_text(node: &Node) -> Option<String> {
 fn scalar(text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, String> {
     // Any other tag says that it is no plain scalar, and so a text.
     let tag = tag.map(|tag| if tag.handle() == "tag:yaml.org,2002:" { tag.suffix() } else { "str" });
-    if let Some(c) = text.chars().find(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}'))
-        && style != ScalarStyle::DoubleQuoted
+    // A control character is below a space, or it is DEL, or it begins with the byte C2.
+    let may_control = |byte: u8| byte < b' ' || byte == 0x7f || byte == 0xc2;
+    if style != ScalarStyle::DoubleQuoted
+        && text.bytes().any(may_control)
+        && let Some(c) = text.chars().find(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}'))
     {
         return Err(format!("the control character U+{:04X} can't stand in YAML", u32::from(c)));
     }
@@ -831,6 +856,62 @@ mod tests {
         assert_eq!(at(&["spec", "a", "b"]), "one\n      two");
         assert_eq!(&text[root.get("spec").unwrap().entry("a").unwrap().key_span.clone()], "a");
         assert_eq!(manifest.position(root.at(&["spec", "c"]).unwrap().span.start), (7, 6));
+    }
+
+    /// Where keys and scalars are, but for empty ones: these have no text of their own.
+    fn places(node: &Node) -> Vec<Range<usize>> {
+        match &node.value {
+            Value::Mapping(entries) => {
+                entries.iter().flat_map(|entry| [vec![entry.key_span.clone()], places(&entry.node)].concat()).collect()
+            }
+            Value::Sequence(items) => items.iter().flat_map(places).collect(),
+            Value::Null => vec![],
+            Value::String(text) if text.trim().is_empty() => vec![],
+            _ => vec![node.span.clone()],
+        }
+    }
+
+    /// What makes streams of documents: marks where they count and where they do not, and what goes across a line.
+    const PIECES: &str = "(---\n|--- a\n|---\t# c\n|--- \\|\n|--- >-\n|---a\n| ---\n|\\.\\.\\.\n|\\.\\.\\. # c\n|%YAML 1\\.1\n|%TAG ! tag:x,1:\n|%X\n|# ---\n|\n|\r\n|---\r\n|\u{feff}|a: 1\n|b: \\|\n|b: >\n|c: \"|\"\n|'\n|  x\n|  x: y\n|x\n|- z\n|d: &n \\{e: 2}\n|f: \\*n\n|g: \\[1,\n|\\]\n|\\{|\\}\n|\\? k\n|: v\n|a: 2 # c\n|\tt\n|\u{e9}: \u{1f600}\n){0,14}";
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+        /// A mark ends a document in every context, so a part can be read without the others.
+        #[test]
+        fn parts_are_read_as_the_whole_is(text in PIECES) {
+            let whole = parse_part(&text, 0..text.len());
+            let split = read(&text);
+            prop_assert_eq!(whole.faults.is_empty(), split.faults.is_empty(), "{:?} and {:?}", whole.faults, split.faults);
+            // How a reader goes on behind what it can't read is its own matter; the parts make it the same for all.
+            let sound = whole.faults.iter().chain(&split.faults).map(|fault| fault.document).min().unwrap_or(usize::MAX);
+            let of = |documents: &[Document]| {
+                let sound = documents.iter().filter(|document| document.number < sound);
+                sound.map(|document| (document.number, document.root.to_json(), places(&document.root))).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(of(&whole.documents), of(&split.documents));
+            // The parts leave nothing out.
+            let parts = parts(&text);
+            prop_assert_eq!(parts.iter().map(|part| &text[part.clone()]).collect::<String>(), text);
+        }
+
+    }
+
+    proptest! {
+        // Each case reads a quarter of a megabyte.
+        #![proptest_config(ProptestConfig::with_cases(4))]
+        #[test]
+        fn a_large_text_is_read_as_a_small_one(texts in prop::collection::vec(PIECES, 1..8)) {
+            let stream = texts.join("\n---\n");
+            let repeated = format!("{stream}\n---\n").repeat((256 << 10) / (stream.len() + 5) + 2);
+            let (large, one_by_one) = (read(&repeated), parts(&repeated));
+            let mut small = Part::default();
+            one_by_one.into_iter().for_each(|part| small.join(parse_part(&repeated, part)));
+            let of = |documents: &[Document]| {
+                documents.iter().map(|document| (document.number, document.part.clone(), document.root.clone())).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(of(&large.documents), of(&small.documents));
+            prop_assert_eq!(large.faults, small.faults);
+        }
     }
 
     proptest! {

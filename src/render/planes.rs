@@ -264,6 +264,20 @@ pub fn sort(rows: &mut [Row], by: SortBy, now: Timestamp) {
     rows.sort_by(|a, b| by.0(a, b, now).then_with(|| by_name(a, b, now)));
 }
 
+/// Returns the planes that come first in the order of [`SortBy::STATE`], in no order: rows are made of these alone.
+pub fn first_by_state(planes: Vec<&Plane>, count: usize, now: Timestamp) -> Vec<&Plane> {
+    let mut planes: Vec<_> = planes.into_iter().map(|plane| (plane.state(now), plane)).collect();
+    if count < planes.len() {
+        planes.select_nth_unstable_by(count, |(state, plane), (other_state, other)| {
+            let names = || plane.name().cmp(other.name());
+            let places = || (&plane.metadata.namespace, plane.kind).cmp(&(&other.metadata.namespace, other.kind));
+            state.cmp(other_state).then_with(names).then_with(places)
+        });
+        planes.truncate(count);
+    }
+    planes.into_iter().map(|(_, plane)| plane).collect()
+}
+
 /// The table. Kind and namespace are shown where rows differ in them, or where several were `asked` for.
 pub fn table(rows: &[Row], headers: bool, asked: Identity, now: Timestamp) -> String {
     table_with(rows, headers, asked, LabelColumns::default(), now)
@@ -346,6 +360,31 @@ pub(crate) mod tests {
 
     fn rows(ca: Option<ClientCa>) -> Vec<Row> {
         planes().into_iter().map(|plane| Row::new(plane, ca.clone())).collect()
+    }
+
+    #[test]
+    fn the_first_by_state_are_those_that_are_sorted_first() {
+        let mut all = planes();
+        for (plane, place) in planes()
+            .into_iter()
+            .flat_map(|plane| [("dp", "n"), ("dp", "m"), ("observabilityplane", "n")].map(|at| (plane.clone(), at)))
+        {
+            let kind = Kind::of_word(place.0).unwrap();
+            let mut plane = plane;
+            plane.kind = kind;
+            plane.metadata.namespace = Some(place.1.into());
+            all.push(plane);
+        }
+        for count in 0..=all.len() + 1 {
+            let rows = |planes: Vec<Plane>| {
+                let mut rows: Vec<_> = planes.into_iter().map(|plane| Row::new(plane, None)).collect();
+                sort(&mut rows, SortBy::STATE, now());
+                rows.into_iter().map(|row| row.key).collect::<Vec<_>>()
+            };
+            let first = first_by_state(all.iter().collect(), count, now()).into_iter().cloned().collect();
+            let expected: Vec<_> = rows(all.clone()).into_iter().take(count).collect();
+            assert_eq!(rows(first), expected);
+        }
     }
 
     #[test]

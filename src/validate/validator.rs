@@ -76,9 +76,9 @@ impl Validator {
         self.judge_documents(&manifest.documents, &manifest.faults, manifest.documents.len())
     }
 
-    /// Judges a part of a text, as [`crate::manifest::parts`] cuts it. Its documents count from 1.
+    /// Judges a part of a text, as [`crate::manifest::in_runs`] cuts it. Its documents count from 1.
     pub fn judge_part(&self, text: &str, part: Range<usize>) -> Judgement {
-        let Part { documents, faults, count } = parse_part(text, part, 0);
+        let Part { documents, faults, count } = parse_part(text, part);
         self.judge_documents(&documents, &faults, count)
     }
 
@@ -304,9 +304,10 @@ mod tests {
         let text = format!("{}---\n# nothing\n---\na: [\n---\n{}", plane("{}"), plane("[]"));
         let whole = reference().judge(&parse("f".into(), text.clone()));
         let mut joined = Judgement::default();
-        for part in crate::manifest::parts(&text) {
-            joined.join(reference().judge_part(&text, part));
-        }
+        let judged = crate::manifest::in_runs(&text, |parts| {
+            parts.iter().map(|part| reference().judge_part(&text, part.clone())).collect::<Vec<_>>()
+        });
+        judged.into_iter().flatten().for_each(|part| joined.join(part));
         assert_eq!(joined.findings, whole.findings);
         assert_eq!(joined.findings.last().unwrap().document, 4);
     }
@@ -329,9 +330,10 @@ mod tests {
                 manifest.position(finding.span.start);
             }
             let mut joined = Judgement::default();
-            for part in crate::manifest::parts(&manifest.text) {
-                joined.join(validator.judge_part(&manifest.text, part));
-            }
+            let judged = crate::manifest::in_runs(&manifest.text, |parts| {
+                parts.iter().map(|part| validator.judge_part(&manifest.text, part.clone())).collect::<Vec<_>>()
+            });
+            judged.into_iter().flatten().for_each(|part| joined.join(part));
             assert_eq!(joined.findings, judgement.findings);
         });
     }

@@ -139,6 +139,7 @@ async fn of_source(source: &Source, reader: &SourceReader<'_>) -> anyhow::Result
         Source::Planes(kinds) => {
             let (planes, unlisted) = reader.planes(kinds.as_deref()).await?;
             let cas = estate::client_cas(reader.cluster()?, &planes).await;
+            estate::parse_all(&cas);
             let title = |plane: &Plane| {
                 let kind = if plane.kind == DEFAULT_KIND { "plane".to_owned() } else { plane.kind.kind.to_lowercase() };
                 format!("{kind}/{}", plane.key())

@@ -1,6 +1,7 @@
 //! `choreoctl certs verify`: whether the cluster gateway would let an agent in, and until when.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use clap::Args as ClapArgs;
 use clap_complete::{ArgValueCandidates, ArgValueCompleter};
@@ -121,10 +122,11 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         Some(ca) => (None, vec![of_ca(ca, &presented, &reader, at).await?]),
         None => {
             let wanted = wanted(&args, &presented, session)?;
+            let verdicts = Verdicts::on(presented, at);
             let (planes, unlisted) =
-                planes(&args, &kinds, wanted.as_deref(), named, reader.cluster.as_ref(), files).await?;
+                planes(&args, &kinds, wanted.as_deref(), named, reader.cluster.as_ref(), files, &verdicts).await?;
             let plane_id = wanted.or_else(|| planes.first().map(|(plane, _)| plane.plane_id().to_owned()));
-            let mut verdicts = judge(&planes, &presented, at);
+            let mut verdicts = verdicts.of_planes(&planes);
             verdicts.extend(unlisted.iter().map(PlaneVerdict::from));
             (plane_id, verdicts)
         }
@@ -203,19 +205,49 @@ fn exit(verdicts: &[PlaneVerdict], any: bool) -> Exit {
     }
 }
 
-/// The verdict of each plane; one for all that have the same CA.
-fn judge(planes: &[(Plane, ClientCa)], presented: &[Vec<u8>], at: Timestamp) -> Vec<PlaneVerdict> {
-    let texts: HashSet<&str> = planes.iter().filter_map(|(_, ca)| ca.text().ok()).collect();
-    let texts: HashMap<_, _> =
-        texts.into_par_iter().map(|text| (text, Bundle::from(text).verdict(presented, at))).collect();
-    let verdict = |(plane, ca): &(Plane, ClientCa)| PlaneVerdict {
-        by: Judge::Plane(plane.key()),
-        verdict: match ca.text().ok().and_then(|text| texts.get(text)) {
+/// Verdicts on what an agent presents: one for all planes that have the same CA, made on all cores.
+#[derive(Clone)]
+struct Verdicts(Arc<Judged>);
+
+struct Judged {
+    presented: Vec<Vec<u8>>,
+    at: Timestamp,
+    by_ca: Mutex<HashMap<String, Arc<OnceLock<Verdict>>>>,
+}
+
+impl Verdicts {
+    fn on(presented: Vec<Vec<u8>>, at: Timestamp) -> Self {
+        Self(Arc::new(Judged { presented, at, by_ca: Mutex::default() }))
+    }
+
+    /// Begins with a CA on another core: the next planes are listed meanwhile.
+    fn begin(&self, ca: &str) {
+        let mut by_ca = self.0.by_ca.lock().unwrap_or_else(PoisonError::into_inner);
+        if !by_ca.contains_key(ca) {
+            by_ca.insert(ca.to_owned(), Arc::default());
+            let (verdicts, ca) = (self.clone(), ca.to_owned());
+            rayon::spawn(move || drop(verdicts.of(&ca)));
+        }
+    }
+
+    fn of(&self, ca: &str) -> Verdict {
+        let mut by_ca = self.0.by_ca.lock().unwrap_or_else(PoisonError::into_inner);
+        let verdict = match by_ca.get(ca) {
             Some(verdict) => verdict.clone(),
-            None => ca.verdict(presented, at),
-        },
-    };
-    planes.iter().map(verdict).collect()
+            None => by_ca.entry(ca.to_owned()).or_default().clone(),
+        };
+        drop(by_ca);
+        verdict.get_or_init(|| Bundle::from(ca).verdict(&self.0.presented, self.0.at)).clone()
+    }
+
+    /// The verdict of each plane.
+    fn of_planes(&self, planes: &[(Plane, ClientCa)]) -> Vec<PlaneVerdict> {
+        let verdict = |(plane, ca): &(Plane, ClientCa)| PlaneVerdict {
+            by: Judge::Plane(plane.key()),
+            verdict: ca.text().map_or_else(|_| ca.verdict(&self.0.presented, self.0.at), |text| self.of(text)),
+        };
+        planes.par_iter().map(verdict).collect()
+    }
 }
 
 async fn of_ca(
@@ -257,6 +289,7 @@ async fn planes(
     named: Option<Plane>,
     cluster: Option<&Cluster>,
     files: Option<FromFiles>,
+    verdicts: &Verdicts,
 ) -> anyhow::Result<(Vec<(Plane, ClientCa)>, Vec<Unlisted>)> {
     let mut unlisted = Vec::new();
     let of_files = files.is_some();
@@ -278,7 +311,13 @@ async fn planes(
             let planes = match named {
                 Some(plane) => vec![plane],
                 None => {
-                    let wanted = |plane: Plane| of_wanted(&plane).then_some(plane);
+                    let wanted = |plane: Plane| {
+                        let plane = of_wanted(&plane).then_some(plane)?;
+                        if let Some(ca) = &plane.spec.cluster_agent.client_ca.value {
+                            verdicts.begin(ca);
+                        }
+                        Some(plane)
+                    };
                     let mut planes = Vec::new();
                     for kind in kinds {
                         let family = cluster.of_kind(kind).family_as(wanted).await?;
@@ -355,7 +394,9 @@ mod tests {
             (plane(), trusting(&other)),
             (plane(), ClientCa::unread(Unavailable::missing("it is gone"))),
         ];
-        let verdicts = judge(&planes, &presented, Timestamp::now());
+        let verdicts = Verdicts::on(presented, Timestamp::now());
+        verdicts.begin(&other);
+        let verdicts = verdicts.of_planes(&planes);
         assert!(matches!(verdicts[0].verdict, Verdict::Authorized { until: Some(_) }));
         assert!(matches!(verdicts[1].verdict, Verdict::Refused(_)));
         assert!(!matches!(verdicts[2].verdict, Verdict::Authorized { .. }));

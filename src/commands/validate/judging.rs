@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::cluster::Cluster;
@@ -43,22 +42,13 @@ pub fn judge_file(validator: &Validator, input: Input) -> (Input, Result<Judged,
 
 /// Judges a text part by part, a large one on all cores, so that no more than a few of its documents are in memory.
 pub fn judge_text(validator: &Validator, file: String, text: String) -> Judged {
-    const LARGE: usize = 256 << 10;
-    let parts = manifest::parts(&text);
-    let judge = |parts: &[std::ops::Range<usize>]| {
+    let judged = manifest::in_runs(&text, |parts| {
         let mut judgement = Judgement::default();
         parts.iter().for_each(|part| judgement.join(validator.judge_part(&text, part.clone())));
         judgement
-    };
-    let judgement = if text.len() < LARGE {
-        judge(&parts)
-    } else {
-        let chunk = parts.len().div_ceil(8 * rayon::current_num_threads()).max(1);
-        let judged: Vec<_> = parts.par_chunks(chunk).map(judge).collect();
-        let mut all = Judgement::default();
-        judged.into_iter().for_each(|judgement| all.join(judgement));
-        all
-    };
+    });
+    let mut judgement = Judgement::default();
+    judged.into_iter().for_each(|judged| judgement.join(judged));
     Judged { manifest: Manifest::unread(file, text), judgement }
 }
 
