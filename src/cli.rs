@@ -10,10 +10,10 @@ use crate::commands;
 use crate::term::Exit;
 use crate::text::{plugin, program};
 
-/// Create, check and watch OpenChoreo planes, and make their agents' certificates
+/// Create, check and watch OpenChoreo planes, and issue their agents' certificates
 ///
-/// A ClusterBuildPlane registers a cluster that runs builds. An agent there dials the control plane's cluster gateway
-/// over mutual TLS. choreoctl serves those who run such planes: in a terminal, in scripts, and at night when one is not
+/// A plane, such as a ClusterBuildPlane, registers a cluster with the control plane. An agent in that cluster connects to
+/// the control plane's cluster gateway over mutual TLS. choreoctl registers planes, and finds out why an agent is not
 /// connected.
 #[derive(Parser, Debug)]
 #[command(
@@ -25,7 +25,7 @@ use crate::text::{plugin, program};
     max_term_width = 100
 )]
 #[command(
-    after_help = "Exit codes: 0 done or yes, 1 no, 2 could not be done or is not known, 3 no such plane, 124 the time ran out, 130 interrupted"
+    after_help = "Exit codes: 0 success or yes, 1 the answer is no, 2 error or unknown, 3 plane not found, 124 timeout, 130 interrupted"
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -122,9 +122,9 @@ pub async fn run(command: Command, session: &Session) -> anyhow::Result<Exit> {
     }
 }
 
-/// Print a script that completes command lines in a shell
+/// Print a shell completion script
 ///
-/// Names of planes and contexts complete from the cluster that the line means.
+/// The script completes names of planes from the cluster of the command line, and contexts from the kubeconfig.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   source <(choreoctl completions bash)
@@ -264,7 +264,7 @@ mod tests {
             let judged = format!(" ({}, {})", rule.severity.name(), rule.judge.name());
             page.text([roff::bold(rule.id), roff::roman(judged)]);
             page.text([roff::roman(format!("{}. {}", rule.about, rule.why))]);
-            for (title, example) in [("This breaks it:", rule.bad), ("This does not:", rule.good)] {
+            for (title, example) in [("Invalid example:", rule.bad), ("Valid example:", rule.good)] {
                 page.control("IP", []).text([roff::roman(title)]).control("IP", []).control("nf", []);
                 let example = crate::render::report::example(example);
                 for line in example.lines() {

@@ -41,7 +41,7 @@ pub enum Error {
     Invalid { place: String, message: String },
     #[error("could not write the configuration {path}")]
     Write { path: String, source: std::io::Error },
-    #[error("{what} is another cluster than when the configuration was written")]
+    #[error("{what} now points to another cluster than when the configuration was saved")]
     OtherCluster { what: String, command: String },
 }
 
@@ -49,7 +49,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoHome => Some(format!("name the file with {VARIABLE}")),
-            Self::Invalid { .. } => Some("correct the file, or ignore it with --no-config".into()),
+            Self::Invalid { .. } => Some("fix the file, or ignore it with --no-config".into()),
             Self::OtherCluster { command, .. } => Some(format!("if that is right: {command}")),
             Self::Write { .. } => None,
         }
@@ -139,7 +139,7 @@ impl Config {
         match manifest.documents.as_slice() {
             [] => Ok(Self::default()),
             [only] => Ok(reader.config(&only.root)?),
-            [_, second, ..] => Err(reader.invalid(&second.root.span, "there is one document too many").into()),
+            [_, second, ..] => Err(reader.invalid(&second.root.span, "the file must have only one document").into()),
         }
     }
 
@@ -240,12 +240,12 @@ impl Reader<'_> {
     /// Fails where a mapping is none, or has a field that is none of these.
     fn fields(&self, node: &Node, known: &[&str]) -> Result<(), Error> {
         if !matches!(node.value, manifest::Value::Mapping(_)) {
-            return Err(self.invalid(&node.span, &format!("this is {}, and must be a mapping", node.type_name())));
+            return Err(self.invalid(&node.span, &format!("this is {}, but must be a mapping", node.type_name())));
         }
         match node.entries().iter().find(|entry| !known.contains(&entry.key.as_str())) {
             None => Ok(()),
             Some(entry) => {
-                let message = format!("there is no field {}; those that there are: {}", entry.key, known.join(", "));
+                let message = format!("unknown field {}; the known fields are: {}", entry.key, known.join(", "));
                 Err(self.invalid(&entry.key_span, &message))
             }
         }
@@ -256,7 +256,7 @@ impl Reader<'_> {
             None => Ok(None),
             Some(found) => match found.as_str() {
                 Some(text) => Ok(Some(text.to_owned())),
-                None => Err(self.invalid(&found.span, &format!("{field} must be a text"))),
+                None => Err(self.invalid(&found.span, &format!("{field} must be a string"))),
             },
         }
     }
@@ -303,7 +303,7 @@ impl Reader<'_> {
         let kind = required("kind")?;
         let Some(kind) = Kind::of_word(&kind) else {
             let place = node.get("kind").map_or(&node.span, |node| &node.span);
-            return Err(self.invalid(place, &format!("{kind} is no kind of plane")));
+            return Err(self.invalid(place, &format!("{kind} is not a kind of plane")));
         };
         let namespace = self.text(node, "namespace")?;
         if (kind.scope == Scope::Namespaced) != namespace.is_some() {
@@ -398,16 +398,16 @@ mod tests {
     fn what_is_wrong_is_reported_with_its_place() {
         let plane = |fields: &str| format!("controlPlanes:\n- planes:\n  - {fields}\n");
         for (text, reported) in [
-            ("x: 1\n".to_owned(), ":1:1: there is no field x"),
+            ("x: 1\n".to_owned(), ":1:1: unknown field x"),
             ("controlPlanes: 1\n".to_owned(), ":1:16: controlPlanes must be a list"),
             ("- a\n".to_owned(), "must be a mapping"),
             ("a: [\n".to_owned(), "config.yaml:"),
-            ("{}\n---\n{}\n".to_owned(), "one document too many"),
+            ("{}\n---\n{}\n".to_owned(), "only one document"),
             (plane("{name: a}"), ":3:5: the plane has no kind"),
-            (plane("{kind: Pod, name: a}"), ":3:12: Pod is no kind of plane"),
+            (plane("{kind: Pod, name: a}"), ":3:12: Pod is not a kind of plane"),
             (plane("{kind: DataPlane, name: a}"), "a DataPlane needs a namespace"),
             (plane("{kind: cwp, namespace: team, name: a}"), "a ClusterWorkflowPlane has no namespace"),
-            (plane("{kind: cwp, name: 1}"), ":3:23: name must be a text"),
+            (plane("{kind: cwp, name: 1}"), ":3:23: name must be a string"),
             (plane("{kind: cwp, name: a, gatewayURL: ftp://x}"), ":3:38: gatewayURL: "),
         ] {
             let error = read(&text).unwrap_err().to_string();

@@ -73,13 +73,13 @@ pub struct Interrupted;
 /// Why a question could not be put, or was answered with no.
 #[derive(Debug, thiserror::Error)]
 pub enum PromptError {
-    #[error("confirmation is needed to {action}, and there is no terminal to prompt on")]
+    #[error("confirmation is needed to {action}, but there is no terminal to prompt on")]
     NotAsked { action: String },
-    #[error("{what} is missing, and there is no terminal to prompt on")]
+    #[error("{what} is missing, but there is no terminal to prompt on")]
     Missing { what: String, flag: String },
-    #[error("the input ended without an answer: nothing was changed")]
+    #[error("nothing was changed, because standard input ended without an answer")]
     Ended,
-    #[error("not confirmed: nothing was changed")]
+    #[error("nothing was changed, because you did not confirm")]
     Refused,
 }
 
@@ -141,15 +141,15 @@ fn dumb() -> bool {
 /// What the user wants of the streams; from the global flags.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// When to write in colour
+    /// When to use colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
     pub color: ColorChoice,
 
-    /// Write results and errors only
+    /// Print only results and errors
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub quiet: bool,
 
-    /// Tell what is asked of which server (can be repeated)
+    /// Print the requests to servers (can be repeated)
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,
 

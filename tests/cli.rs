@@ -257,7 +257,7 @@ fn manifests_are_migrated_in_place_below_a_folder_or_through_a_pipe() {
     let (code, out, _) = migrate(&["-f", "marked.yaml", "-f", "a"], "");
     assert!(
         code == 1
-            && out.contains("marked.yaml:1: by hand: the file is left as it is: it begins with a byte order mark")
+            && out.contains("marked.yaml:1: by hand: the file is not changed: it begins with a byte order mark")
             && read("marked.yaml") == marked,
         "{out}"
     );

@@ -128,7 +128,7 @@ fn links_and_folders_of_others_are_refused() {
     // Only root can give a folder away.
     if std::os::unix::fs::chown(&foreign, Some(12345), None).is_ok() {
         let (code, error) = run(&["certs", "ca", "--out-dir", "foreign"]);
-        assert!(code == Some(2) && error.contains("belongs to somebody else"), "{error}");
+        assert!(code == Some(2) && error.contains("belongs to another user"), "{error}");
     }
 }
 

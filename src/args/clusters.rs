@@ -23,7 +23,7 @@ pub struct PlaneClusterArgs {
     #[arg(long, alias = "build-context", value_name = "NAME", add = ArgValueCandidates::new(complete::plane_contexts), help_heading = "Plane's cluster")]
     plane_context: Option<String>,
 
-    /// Kubeconfig of the plane's cluster [default: the other one]
+    /// Kubeconfig of the plane's cluster [default: the control plane's kubeconfig]
     #[arg(long, alias = "build-kubeconfig", value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = "Plane's cluster")]
     plane_kubeconfig: Option<PathBuf>,
 

@@ -14,10 +14,10 @@ use crate::term::Term;
 /// The time that a verb takes for the present.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct AtArgs {
-    /// Time to take as now: 2026-11-22T12:00:00Z, or +30d
+    /// Time to use as now, such as 2026-11-22T12:00:00Z or +30d
     ///
-    /// By default the newest time in files that are read instead of a cluster, else the API server's clock where one is
-    /// asked, else this machine's.
+    /// The default is the newest time in the files of -f, else the clock of the API server if the command asks one, else
+    /// the clock of this machine.
     #[arg(long, value_name = "TIME")]
     at: Option<Moment>,
 }
@@ -97,7 +97,7 @@ impl FileArgs {
             }
         }
         let snapshot = Snapshot::of_files(planes, related, at);
-        term.note(&format!("from files; ages count from {}", snapshot.now.strftime("%Y-%m-%dT%H:%M:%SZ")));
+        term.note(&format!("reading files; ages are computed at {}", snapshot.now.strftime("%Y-%m-%dT%H:%M:%SZ")));
         Ok(FromFiles { values, snapshot })
     }
 }

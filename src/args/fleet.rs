@@ -166,5 +166,5 @@ fn tell(session: &Session, clusters: &[&PlaneCluster], planes: usize) {
     let Ok(path) = config::path() else { return };
     let titles: Vec<_> = clusters.iter().map(|cluster| cluster.cluster.target().title()).collect();
     let agents = if planes == 1 { "its agent".to_owned() } else { format!("the agents of {}", count(planes, "plane")) };
-    session.term.note(&format!("{agents} in {}, as {} says", titles.join(" and "), shown(&path)));
+    session.term.note(&format!("{agents} in {}, according to {}", titles.join(" and "), shown(&path)));
 }

@@ -29,7 +29,7 @@ pub fn is_not_found(error: &anyhow::Error) -> bool {
 
 /// The server has several kinds of which any may be meant.
 #[derive(Debug, thiserror::Error)]
-#[error("the server has {}, and no word says which is meant", .kinds.iter().map(|kind| kind.kind).collect::<Vec<_>>().join(" and "))]
+#[error("the server has {}, and the command line does not name one of them", .kinds.iter().map(|kind| kind.kind).collect::<Vec<_>>().join(" and "))]
 pub struct Doubt {
     kinds: Vec<&'static Kind>,
 }
@@ -447,7 +447,8 @@ mod tests {
         assert_eq!(planes, ["cbp/a", "cwp/a", "cbp/old"]);
         assert_eq!(missing, ["plane gone does not exist"], "one error for both kinds");
         let doubt = lookup.refuse_doubt().unwrap_err();
-        let reported = "the server has ClusterBuildPlane and ClusterWorkflowPlane, and no word says which is meant";
+        let reported =
+            "the server has ClusterBuildPlane and ClusterWorkflowPlane, and the command line does not name one of them";
         assert_eq!(doubt.to_string(), reported);
         assert_eq!(doubt.hint().unwrap(), "name the kind: cbp/NAME or cwp/NAME");
         assert!(look(&fake, &[], Namespaces::Context).await.refuse_doubt().is_err());

@@ -22,15 +22,15 @@ use crate::text::visible;
 pub enum WordsError {
     #[error("{0}")]
     Invalid(String),
-    #[error("a plane is looked for by its name in one namespace: leave --all-namespaces out")]
+    #[error("a plane's name needs one namespace: omit --all-namespaces")]
     NamedEverywhere,
-    #[error("planes are chosen by names or by labels, not by both")]
+    #[error("planes are selected by names or by labels, not by both")]
     NamesAndSelector,
-    #[error("no plane is chosen")]
+    #[error("no plane is selected")]
     Nothing { wanted: Wanted },
     #[error("{place}: the plane's namespace is {}, and --namespace is {given}", visible(.own))]
     OtherNamespace { place: String, own: String, given: String },
-    #[error("one plane is to be named, as NAME, TYPE NAME or TYPE/NAME")]
+    #[error("name one plane, as NAME, TYPE NAME or TYPE/NAME")]
     NotOne { wanted: Wanted },
 }
 
@@ -66,14 +66,14 @@ fn wanted(words: &[Word]) -> Result<Wanted, WordsError> {
 /// Planes to look at: all of the kind, unless names or labels choose some.
 #[derive(Args, Clone, Debug)]
 pub struct ChoiceArgs {
-    /// Kinds (joined by commas, `planes` for all) and names of planes, or TYPE/NAME [default: all planes]
+    /// Kinds (separated by commas, or `planes`) and names of planes, or TYPE/NAME [default: all planes]
     #[arg(value_name = "TYPE|NAME", add = ArgValueCandidates::new(complete::words))]
     words: Vec<Word>,
 
     #[command(flatten)]
     namespaces: NamespacesArgs,
 
-    /// Labels that the planes must have
+    /// Label selector of the planes
     #[arg(short = 'l', long, value_name = "SELECTOR", add = ArgValueCompleter::new(complete::labels))]
     pub selector: Option<Selector>,
 }
@@ -180,11 +180,11 @@ impl NotInFiles {
 #[derive(Args, Clone, Debug)]
 #[group(required = true, multiple = true)]
 pub struct WhichArgs {
-    /// Kinds (joined by commas, `planes` for all) and names of planes, or TYPE/NAME
+    /// Kinds (separated by commas, or `planes`) and names of planes, or TYPE/NAME
     #[arg(value_name = "TYPE|NAME", add = ArgValueCandidates::new(complete::words))]
     words: Vec<Word>,
 
-    /// Labels of the planes
+    /// Label selector of the planes
     #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with_all = ["all", "files"], add = ArgValueCompleter::new(complete::labels))]
     selector: Option<Selector>,
 
@@ -192,7 +192,7 @@ pub struct WhichArgs {
     #[arg(long, conflicts_with = "files")]
     all: bool,
 
-    /// Planes in manifests (can be repeated)
+    /// Manifest with the planes (can be repeated)
     #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath, conflicts_with = "words")]
     files: Vec<Input>,
 }
@@ -263,7 +263,7 @@ impl PlanesArgs {
 /// Planes of which at least one is named, or all of some kinds are.
 #[derive(Args, Clone, Debug)]
 pub struct NamedArgs {
-    /// Kinds (joined by commas, `planes` for all) and names of planes, or TYPE/NAME
+    /// Kinds (separated by commas, or `planes`) and names of planes, or TYPE/NAME
     #[arg(value_name = "TYPE|NAME", required = true, add = ArgValueCandidates::new(complete::words))]
     words: Vec<Word>,
 
@@ -441,7 +441,7 @@ mod tests {
         assert_eq!(missing.hint().unwrap(), "did you mean shared-builder?");
         assert_eq!(choose(&["cwp/other"]).unwrap().1.len(), 1);
         let error = choose(&["a", "-l", "b=c"]).unwrap_err().to_string();
-        assert_eq!(error, "planes are chosen by names or by labels, not by both");
+        assert_eq!(error, "planes are selected by names or by labels, not by both");
         assert!(parse::<ChoiceArgs>(&["-A", "-n", "x"]).unwrap_err().contains("cannot be used with"));
     }
 
@@ -453,13 +453,13 @@ mod tests {
         let error = async |words: &[&str]| look(words, true).await.err().unwrap();
         assert!(parse::<PlanesArgs>(&[]).unwrap_err().contains("required"));
         let both = error(&["a", "--all"]).await.to_string();
-        assert_eq!(both, "planes are chosen by names or by labels, not by both");
-        assert!(error(&["dp/a", "-A"]).await.to_string().contains("leave --all-namespaces out"));
+        assert_eq!(both, "planes are selected by names or by labels, not by both");
+        assert!(error(&["dp/a", "-A"]).await.to_string().contains("omit --all-namespaces"));
         let nothing = error(&["dp"]).await;
-        assert_eq!(nothing.to_string(), "no plane is chosen");
+        assert_eq!(nothing.to_string(), "no plane is selected");
         let hint = nothing.downcast_ref::<WordsError>().unwrap().hint().unwrap();
         assert!(hint.starts_with("name planes, or choose some with -l, --all or -f; "), "{hint}");
-        assert!(hint.ends_with("is named as TYPE/NAME, such as dp/dp"), "{hint}");
+        assert!(hint.ends_with("write TYPE/NAME, such as dp/dp"), "{hint}");
         // The server has two kinds of which either may be meant.
         for words in [&["a"][..], &["--all"], &["-l", "x=y"]] {
             assert!(error(words).await.is::<Doubt>(), "{words:?}");
@@ -506,7 +506,7 @@ mod tests {
         assert_eq!(found(&[]).await.0.len(), 1);
         let everywhere: ChoiceArgs = parse(&["a", "-A"]).unwrap();
         let error = everywhere.look(cluster.clone()).await.err().unwrap().to_string();
-        assert!(error.contains("leave --all-namespaces out"), "{error}");
+        assert!(error.contains("omit --all-namespaces"), "{error}");
         let named: NamedArgs = parse(&["a", "-A"]).unwrap();
         assert!(named.look(cluster.clone()).await.is_err() && parse::<NamedArgs>(&[]).is_err());
     }

@@ -15,7 +15,7 @@ use crate::term::{self, Term};
 /// Flags that every command takes.
 #[derive(Args, Clone, Debug)]
 pub struct GlobalArgs {
-    /// Kubeconfig file, instead of those in KUBECONFIG or ~/.kube/config
+    /// Kubeconfig file [default: $KUBECONFIG, else ~/.kube/config]
     #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = "Global options")]
     kubeconfig: Option<PathBuf>,
 
@@ -31,15 +31,15 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "NAME", add = ArgValueCandidates::new(complete::users), help_heading = "Global options")]
     user: Option<String>,
 
-    /// User to act as
+    /// User to impersonate
     #[arg(long = "as", global = true, value_name = "USER", help_heading = "Global options")]
     impersonate: Option<String>,
 
-    /// Group to act in (can be repeated)
+    /// Group to impersonate (can be repeated)
     #[arg(long = "as-group", global = true, value_name = "GROUP", help_heading = "Global options")]
     impersonate_groups: Vec<String>,
 
-    /// Longest time for one request, watches excepted; 0 for no limit
+    /// Timeout of each request except watches; 0 for no limit
     #[arg(long, global = true, value_name = "DURATION", default_value = "30s", help_heading = "Global options")]
     request_timeout: Span,
 

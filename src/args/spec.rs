@@ -20,7 +20,7 @@ pub struct CaArgs {
     #[arg(long = "client-ca-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub client_ca_files: Vec<Input>,
 
-    /// Secret of the control plane with the CA's certificates; the default key is ca.crt
+    /// Secret in the control plane with the CA's certificates [default: key ca.crt]
     #[arg(long, value_name = "NAMESPACE/NAME[:KEY]", conflicts_with = "client_ca_files")]
     pub client_ca_secret: Option<CaSecret>,
 }
@@ -28,7 +28,7 @@ pub struct CaArgs {
 /// What a plane says beside its CA.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct SpecArgs {
-    /// Logical plane that the agent belongs to [default: the name]
+    /// planeID of the plane and its agent [default: the plane's name]
     #[arg(long, value_name = "ID", value_parser = plane_id)]
     pub plane_id: Option<String>,
 
@@ -36,11 +36,11 @@ pub struct SpecArgs {
     #[arg(long, value_name = "NAME")]
     secret_store: Option<String>,
 
-    /// Observability plane that takes the plane's logs
+    /// Observability plane that receives the plane's logs
     #[arg(long, value_name = "[KIND/]NAME")]
     observability_plane: Option<ObservabilityName>,
 
-    /// Where the Observer of an observability plane is reached
+    /// URL of the observability plane's Observer
     #[arg(long, value_name = "URL")]
     observer_url: Option<String>,
 
@@ -86,7 +86,7 @@ impl FromStr for ObservabilityName {
 /// A flag that a kind of planes has no use for, or lacks.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
-    #[error("the kind {kind} has no {field}: leave {flag} out")]
+    #[error("the kind {kind} has no {field}: omit {flag}")]
     NoField { kind: &'static str, field: &'static str, flag: &'static str },
     #[error("the kind {kind} requires an observerURL: name it with --observer-url")]
     NoObserver { kind: &'static str },
@@ -164,8 +164,8 @@ pub struct NotCa {
 impl NotCa {
     pub fn hint(&self) -> Option<String> {
         Some(match self.source {
-            BundleError::PrivateKey => "give the CA's certificate (ca.crt) alone: a key never goes into a plane".into(),
-            _ => "certificates are taken in PEM, in DER, or in base64 of either".into(),
+            BundleError::PrivateKey => "use only the CA's certificate (ca.crt): a key must never be in a plane".into(),
+            _ => "certificates can be in PEM, in DER, or in base64 of either".into(),
         })
     }
 }
@@ -255,7 +255,7 @@ mod tests {
             assert_eq!(own[field], value, "{word}");
             let refused = spec(&word, none).unwrap_err();
             assert!(refused.starts_with(&format!("the kind {} has no ", kind.kind)), "{refused}");
-            assert!(refused.ends_with(&format!("leave {} out", none[0])), "{refused}");
+            assert!(refused.ends_with(&format!("omit {}", none[0])), "{refused}");
             if is_observability {
                 assert!(spec(&word, &[]).unwrap_err().ends_with("name it with --observer-url"), "{word}");
                 assert!(referring(&word, "o").unwrap_err().contains("has no observabilityPlaneRef"), "{word}");
@@ -305,7 +305,7 @@ mod tests {
         let (_folder, inputs) = files(&[("ca.crt", &ca.certificate), ("ca.key", key.as_str()), ("text", "x")]);
         assert_eq!(read_cas(&[inputs[0].clone(), inputs[0].clone()]).unwrap(), ca.certificate);
         for (input, hint) in
-            [(&inputs[1], "a key never goes into a plane"), (&inputs[2], "in PEM, in DER, or in base64")]
+            [(&inputs[1], "a key must never be in a plane"), (&inputs[2], "in PEM, in DER, or in base64")]
         {
             let error = read_ca(input).unwrap_err();
             assert!(error.downcast_ref::<NotCa>().unwrap().hint().unwrap().contains(hint), "{error}");

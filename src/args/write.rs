@@ -26,7 +26,7 @@ pub enum TextFormat {
 /// The format of a result. Its default is `text`; a verb with another one changes the argument.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct OutputArgs<F: ValueEnum + Send + Sync + 'static> {
-    /// How to print it
+    /// Output format
     #[arg(id = "output", short = 'o', long, value_name = "FORMAT", value_parser = EnumValueParser::<F>::new(), default_value = "text")]
     pub format: F,
 }
@@ -34,15 +34,15 @@ pub struct OutputArgs<F: ValueEnum + Send + Sync + 'static> {
 /// How a change is made that is confirmed first and awaited afterwards.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct ChangeArgs {
-    /// How far to go
+    /// Do not write: `client` checks locally, `server` asks the API server
     #[arg(long, value_name = "HOW", default_value = "none")]
     pub dry_run: DryRun,
 
-    /// Longest time to wait; 0 for no limit
+    /// Longest time to wait; 0 means no limit
     #[arg(long, value_name = "DURATION", default_value = "5m")]
     pub timeout: Span,
 
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     pub yes: bool,
 }
@@ -50,19 +50,19 @@ pub struct ChangeArgs {
 /// The chart of an agent, and whether Helm is run.
 #[derive(Args, Clone, Debug)]
 pub struct ChartArgs {
-    /// Run helm, which must be on the PATH
+    /// Run helm (must be on the PATH)
     #[arg(long)]
     pub install: bool,
 
-    /// Chart that is installed [default: that of the plane's kind]
+    /// Helm chart of the agent [default: that of the plane's kind]
     #[arg(long, value_name = "CHART")]
     pub chart: Option<String>,
 
-    /// Version of the chart [default: 0.17.0 or 1.2.3, as the control plane's release has the kind]
+    /// Version of the chart [default: 0.17.0 or 1.2.3, by the control plane's release]
     #[arg(long, value_name = "VERSION")]
     pub chart_version: Option<String>,
 
-    /// File of further Helm values, such as a data plane's host name (can be repeated)
+    /// File with additional Helm values (can be repeated)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub values: Vec<PathBuf>,
 }
@@ -70,19 +70,19 @@ pub struct ChartArgs {
 /// How planes are written.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct WriteArgs {
-    /// Print the object
+    /// Print the objects in this format
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<ObjectFormat>,
 
-    /// How far to go
+    /// Do not write: `client` checks locally, `server` asks the API server
     #[arg(long, value_name = "HOW", default_value = "none")]
     pub dry_run: DryRun,
 
-    /// Wait until it is connected
+    /// Wait until the plane is connected
     #[arg(long)]
     pub wait: bool,
 
-    /// With --wait, longest time to wait
+    /// Timeout of --wait
     #[arg(long, value_name = "DURATION", default_value = "5m")]
     pub timeout: Span,
 }
@@ -98,7 +98,7 @@ pub struct KeyArgs {
 /// The lifetime of a new certificate.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct ValidityArgs {
-    /// How long the certificate is valid
+    /// Validity of the certificate
     #[arg(long, value_name = "DURATION", default_value = "1y")]
     pub valid_for: Span,
 }
@@ -110,7 +110,7 @@ pub struct NewFilesArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     out_dir: Option<PathBuf>,
 
-    /// Replace files that exist
+    /// Overwrite existing files
     #[arg(long)]
     pub force: bool,
 }

@@ -62,15 +62,17 @@ pub enum Error {
     Exists { what: String },
     #[error("{}", conflicts(.owned))]
     Owned { owned: Vec<Cause> },
-    #[error("it was changed by somebody else at the same time")]
+    #[error("another client changed the object at the same time")]
     Changed,
-    #[error("the manifest's {field} is not that of the object: it was changed, or made anew, since it was read")]
+    #[error(
+        "the manifest's {field} differs from the object's: the object was changed or created again since it was read"
+    )]
     Outdated { field: &'static str },
     #[error("the API server rejected it: {message}")]
     Rejected { message: String },
-    #[error("the result would hold both value and a Secret as the client CA, of which only value counts{}", .owner.as_deref().map(|owner| format!(": the other one belongs to {}", visible(owner))).unwrap_or_default())]
+    #[error("the result would have both a value and a Secret as the client CA, and the gateway uses only the value{}", .owner.as_deref().map(|owner| format!(": the other one belongs to {}", visible(owner))).unwrap_or_default())]
     BothSources { owner: Option<String>, command: String },
-    #[error("the API server said {code}: {message}")]
+    #[error("the API server answered {code}: {message}")]
     Refused { code: u16, message: String },
     #[error("could not send a request to the API server at {}", visible(.server))]
     Unsendable { server: String, source: BoxError },
@@ -137,7 +139,7 @@ fn listed(names: &[String]) -> String {
 
 /// How many contexts are listed.
 const LISTED: usize = 10;
-const NO_CONTEXTS: &str = "it names no context at all: kubectl config get-contexts";
+const NO_CONTEXTS: &str = "the kubeconfig has no contexts: kubectl config get-contexts";
 
 /// The first of the contexts, and how many more there are.
 fn some(contexts: &[String]) -> String {
@@ -184,7 +186,7 @@ impl Error {
                 "the plugin of the kubeconfig printed no credential".into()
             }
             AuthError::MissingCommand => "the plugin of the kubeconfig has no command".into(),
-            _ => "the kubeconfig's way to log in does not work here".into(),
+            _ => "choreoctl does not support the kubeconfig's authentication method".into(),
         };
         Self::Credentials { reason }
     }
@@ -202,7 +204,7 @@ impl Error {
             }
             Self::UnknownUser { .. } | Self::Kubeconfig { .. } => "kubectl config view".into(),
             Self::Proxy { .. } => "use a proxy of the scheme http or socks5".into(),
-            Self::Credentials { .. } => "log in again the way your cluster wants it".into(),
+            Self::Credentials { .. } => "log in to the cluster again".into(),
             Self::Unreachable { source, command, .. } => match find::<rustls::Error>(source.as_ref()) {
                 Some(rustls::Error::InvalidCertificate(
                     rustls::CertificateError::Expired | rustls::CertificateError::ExpiredContext { .. },
@@ -218,12 +220,12 @@ impl Error {
             Self::TooLarge { .. } => {
                 "does the kubeconfig name the API server? If so, name planes, or choose some with -l".into()
             }
-            Self::Busy { .. } => "try again then".into(),
+            Self::Busy { .. } => "try again after that".into(),
             Self::TimedOut { .. } => "try again, or allow more with --request-timeout 2m".into(),
             Self::Unauthorized { command, .. } => format!("has the token or certificate expired? {command}"),
-            Self::Forbidden { command, .. } => format!("ask for the right, or see what is allowed: {command}"),
+            Self::Forbidden { command, .. } => format!("ask for this permission, or list your permissions: {command}"),
             Self::Unlisted(Unlisted { kind, command, .. }) => {
-                format!("ask for the right to list {}, or see what is allowed: {command}", kind.crd_name())
+                format!("ask for the permission to list {}, or list your permissions: {command}", kind.crd_name())
             }
             Self::NoSuchKind { renamed: Some(other), .. } => {
                 // Manifests are migrated to later releases only.
@@ -252,10 +254,12 @@ impl Error {
             Self::SeveralAgents { .. } => "name the planeID with --plane-id, or a plane".into(),
             Self::NoKey { keys, .. } => format!("it has {}", listed(keys)),
             Self::Exists { .. } => "change it with `choreoctl apply -f FILE`".into(),
-            Self::Owned { .. } => "leave the fields to their owner, or take them over with --force-conflicts".into(),
+            Self::Owned { .. } => {
+                "remove the fields from the manifest, or take ownership with --force-conflicts".into()
+            }
             Self::Changed => "try again".into(),
             Self::Outdated { .. } => {
-                "read it again, or leave resourceVersion and uid out to apply it all the same".into()
+                "read the object again, or remove resourceVersion and uid from the manifest".into()
             }
             Self::BothSources { command, .. } => {
                 format!("remove the other one first, if its owner lets you: {command}")

@@ -179,10 +179,10 @@ mod tests {
             (404, "NotFound", "a", "clusterbuildplanes", "plane a does not exist"),
             (404, "NotFound", "b", "secrets", "secrets b does not exist"),
             (409, "AlreadyExists", "a", "clusterbuildplanes", "plane a exists already"),
-            (409, "Conflict", "a", "clusterbuildplanes", "changed by somebody else"),
+            (409, "Conflict", "a", "clusterbuildplanes", "another client changed the object"),
             (422, "Invalid", "a", "clusterbuildplanes", "rejected it: m"),
             (0, "", "", "", "an event of no known type"),
-            (507, "", "", "", "said 507: m"),
+            (507, "", "", "", "answered 507: m"),
         ] {
             let error = status(code, reason, name, kind, none.clone());
             assert!(error.to_string().contains(text), "{code} {kind}: {error}");

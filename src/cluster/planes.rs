@@ -82,11 +82,6 @@ pub trait PlaneObject: DeserializeOwned + Send + 'static {
     /// Returns the API version, the kind and the name that the object says it has.
     fn identity(&self) -> (&str, &str, &str);
 
-    /// Leaves out what is not needed of one of many.
-    fn of_many(self) -> Self {
-        self
-    }
-
     /// Returns the fields that are treated as unknown.
     fn unreadable(&self) -> &[Unreadable] {
         &[]
@@ -97,10 +92,6 @@ impl PlaneObject for Plane {
     fn identity(&self) -> (&str, &str, &str) {
         let text = |field| self.other.get(field).and_then(Value::as_str).unwrap_or_default();
         (text("apiVersion"), text("kind"), self.name())
-    }
-
-    fn of_many(self) -> Self {
-        self.without_history()
     }
 
     fn unreadable(&self) -> &[Unreadable] {
@@ -199,7 +190,7 @@ impl Cluster {
         };
         let heeded = |plane: T| {
             self.heed(&plane);
-            make(plane.of_many())
+            make(plane)
         };
         match self.collection(&list, heeded).await {
             Ok(planes) => Ok(planes),
@@ -638,7 +629,7 @@ mod tests {
             assert_eq!((listed.planes, listed.unlisted[0].kind), (vec!["a".to_owned()], own.kind()));
             let error = asked.whole_family_as(key).await.unwrap_err();
             assert!(error.to_string().starts_with("could not list DataPlanes: not allowed: "), "{error}");
-            assert!(error.hint().unwrap().starts_with("ask for the right to list dataplanes.openchoreo.dev"));
+            assert!(error.hint().unwrap().starts_with("ask for the permission to list dataplanes.openchoreo.dev"));
         }
         let fake = Fake::of([of("ClusterDataPlane", None)]);
         fake.serve(&[cluster.kind()]);

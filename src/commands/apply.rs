@@ -16,8 +16,8 @@ use crate::term::Exit;
 
 /// Apply manifests of planes
 ///
-/// A server-side apply under the field manager choreoctl, which takes over what create or a client-side kubectl apply
-/// set. Manifests are validated before anything is sent. A field that somebody else owns is a conflict.
+/// Uses server-side apply with the field manager choreoctl, which takes ownership of fields that `create` or client-side
+/// `kubectl apply` set. Manifests are validated before anything is sent. A field of another field manager is a conflict.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl apply -f planes.yaml
@@ -30,11 +30,11 @@ pub struct Args {
     #[command(flatten)]
     write: WriteArgs,
 
-    /// Take fields over from other managers
+    /// Take ownership of fields from other field managers
     #[arg(long)]
     force_conflicts: bool,
 
-    /// Apply it although agents that are connected now are then refused
+    /// Apply although connected agents would lose access
     #[arg(long)]
     allow_lockout: bool,
 }
@@ -56,7 +56,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         if !term.asks() {
             return Err(Refusal::Lockout.into());
         }
-        term.confirm("apply it all the same", false)?;
+        term.confirm("apply the manifests anyway", false)?;
     }
     let (mut done, mut written, mut exit) = (Vec::new(), Vec::new(), Exit::Done);
     for manifest in &manifests {

@@ -12,13 +12,13 @@ use crate::render;
 use crate::term::{Exit, Term};
 use crate::text::{shown, visible};
 
-/// Manage the configuration: in which cluster the agent of each plane is
+/// Manage the configuration: the cluster of each plane's agent
 ///
-/// Commands that take --plane-context use the configuration where that flag is absent. It holds no secrets. A control plane
-/// and a plane's cluster are known by the UID of their namespace kube-system: a context that means another cluster than it
-/// did is refused.
+/// Commands use the configuration file if --plane-context is not set. The file holds no secrets. A control plane
+/// and a plane's cluster are identified by the UID of the namespace kube-system: a context that now points to another
+/// cluster is refused.
 ///
-/// The file is config.yaml in the folder choreoctl of the user's configurations, or what CHOREOCTL_CONFIG names: a list
+/// The file is choreoctl/config.yaml in the user's configuration folder, or the path in CHOREOCTL_CONFIG. It has a list
 /// controlPlanes, each with context, identity and planes, each of these with kind, namespace, name, planeContext,
 /// planeKubeconfig, planeNamespace, gatewayURL and identity.
 #[derive(ClapArgs, Debug)]
@@ -36,9 +36,9 @@ enum Command {
   choreoctl config set shared --plane-context build
   choreoctl config set dp/east -n team --plane-kubeconfig ~/east.yaml --gateway-url wss://gateway.example.com:8443/ws")]
     Set(SetArgs),
-    /// Forget the cluster of a plane's agent
+    /// Remove the cluster of a plane's agent from the configuration
     Unset(UnsetArgs),
-    /// Print the path of the file
+    /// Print the path of the configuration file
     Path,
 }
 
@@ -47,7 +47,7 @@ struct SetArgs {
     #[command(flatten)]
     plane: PlaneArgs,
 
-    /// Where agents reach the gateway
+    /// URL at which agents connect to the gateway
     #[arg(long, value_name = "URL", value_parser = GatewayUrl::of_agent)]
     gateway_url: Option<GatewayUrl>,
 
@@ -105,7 +105,7 @@ async fn set(args: &SetArgs, session: &Session) -> anyhow::Result<Exit> {
     let place = args.build.place(session).await?;
     anyhow::ensure!(
         place.is_named() || args.gateway_url.is_some(),
-        "nothing is set: name --plane-context or another option"
+        "nothing to save: add --plane-context or another option"
     );
     let reported = remember(&control, &plane.key(), Place { gateway_url: args.gateway_url.clone(), ..place }).await?;
     session.term.line(&reported)?;

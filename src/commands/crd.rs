@@ -11,7 +11,7 @@ use crate::term::Exit;
 
 /// Print the CustomResourceDefinition of a kind of plane
 ///
-/// For trying things out: a control plane gets its own from OpenChoreo's chart. That of ClusterBuildPlane follows the API
+/// For tests only: OpenChoreo's chart installs the CRDs of a control plane. The CRD of ClusterBuildPlane follows the API
 /// reference, the others a release.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(value_name = "TYPE", add = ArgValueCandidates::new(complete::kind_words))]
     kind: Option<KindWord>,
 
-    /// Release [default: the latest that has the kind]
+    /// OpenChoreo release [default: the latest that has the kind]
     #[arg(long, value_name = "VERSION", add = ArgValueCandidates::new(complete::releases))]
     release: Option<Release>,
 }
@@ -31,7 +31,7 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let kind = args.kind.map_or(DEFAULT_KIND, |word| word.0);
     let release = args.release.unwrap_or(kind.release());
     let text = kind.crd(release).ok_or_else(|| not_in_release(kind, release))?;
-    session.term.note("for trying things out: a control plane gets its own from OpenChoreo's chart");
+    session.term.note("for tests only: OpenChoreo's chart installs the CRDs of a control plane");
     session.term.print(&text)?;
     Ok(Exit::Done)
 }

@@ -19,8 +19,8 @@ use crate::text::visible;
 
 /// Create a plane
 ///
-/// Prompts for what is missing when there is a terminal, and validates the plane before it is sent. An existing plane is
-/// never changed: it is an error, or with --if-not-exists a success.
+/// Prompts for missing values on a terminal, and validates the plane before it is sent. An existing plane is
+/// never changed: the command fails, or succeeds with --if-not-exists.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl create shared-builder --client-ca-secret openchoreo-system/buildplane-agent-ca
@@ -40,7 +40,7 @@ pub struct Args {
     #[command(flatten)]
     spec: SpecArgs,
 
-    /// Succeed if the plane exists, without a change
+    /// Succeed without a change if the plane already exists
     #[arg(long)]
     if_not_exists: bool,
 
@@ -147,13 +147,13 @@ fn complete(mut args: Args, term: &Term) -> anyhow::Result<Args> {
     if args.ca.client_ca_files.is_empty() && args.ca.client_ca_secret.is_none() {
         if !term.asks() {
             return Err(missing(
-                "the CA that the agent's certificate is verified against",
+                "the CA that verifies the agent's certificate",
                 "--client-ca-file FILE, or --client-ca-secret NAMESPACE/NAME",
             )
             .into());
         }
         match term.choose(
-            "The CA that the agent's certificate is verified against is",
+            "The CA that verifies the agent's certificate is",
             &["in a file", "in a Secret of the control plane"],
         )? {
             0 => {

@@ -24,12 +24,12 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Delete planes
 ///
-/// Asks first, and waits until they are gone. A plane is held by its finalizer until the controller has notified the
-/// gateway; with either of them down that hangs, and it is said so. What remains in the agent's cluster is printed with
-/// the commands that remove it, exactly with --plane-context.
+/// Asks for confirmation, and waits until the planes are gone. A finalizer keeps a plane until the controller has notified
+/// the gateway: if one of them is down, the deletion hangs, and the command reports why. It also prints the commands
+/// that remove the agent from its cluster; with --plane-context they have the exact names.
 ///
 /// -o json prints one object at the end: {"dryRun", "planes": [{"name", "kind", "namespace", "deleted", "gone"}]}. deleted
-/// is whether the API server accepted the deletion; gone is null where it was not awaited.
+/// is whether the API server accepted the deletion; gone is null if the command did not wait.
 #[derive(ClapArgs, Debug)]
 #[command(mut_arg("timeout", |timeout| timeout.default_value("0")), after_help = "Examples:
   choreoctl delete shared-builder
@@ -39,11 +39,11 @@ pub struct Args {
     #[command(flatten)]
     which: PlanesArgs,
 
-    /// A plane that isn't there is no error
+    /// Succeed if a plane does not exist
     #[arg(long)]
     ignore_not_found: bool,
 
-    /// Wait until they are gone
+    /// Wait until the planes are gone
     #[arg(long, value_name = "WHETHER", default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set)]
     wait: bool,
 
@@ -169,7 +169,7 @@ async fn wait(cluster: &Cluster, planes: &mut Vec<Plane>, timeout: Span, term: &
                 }),
                 Event::Deleted(gone) => planes.retain(|plane| plane.metadata.uid != gone.metadata.uid),
                 Event::Applied(now) => planes.iter_mut().filter(|plane| plane.metadata.uid == now.metadata.uid).for_each(|plane| *plane = (*now).clone()),
-                Event::Lost(error) => term.warn(&format!("lost the API server, still trying: {error}")),
+                Event::Lost(error) => term.warn(&format!("lost the connection to the API server, retrying: {error}")),
                 Event::Resumed => term.note("the API server answers again"),
             },
             () = tokio::time::sleep_until(wake) => {}
@@ -179,7 +179,7 @@ async fn wait(cluster: &Cluster, planes: &mut Vec<Plane>, timeout: Span, term: &
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             drop(waiting);
-            term.error(&format!("the time ran out: {}", reported(planes, remover)));
+            term.error(&format!("timed out: {}", reported(planes, remover)));
             return Ok(false);
         }
         match &mut waiting {
@@ -211,7 +211,7 @@ mod tests {
         let planes = [plane("a", &[]), plane("b", &["x/y"]), plane("c", &[DEFAULT_KIND.finalizer])];
         let running = reported(&planes, |_| Remover::Controller);
         assert!(running.starts_with("a is going; b is held by the finalizer x/y; c is held by "), "{running}");
-        assert!(running.ends_with("are both running?"), "{running}");
+        assert!(running.ends_with("check that both are running"), "{running}");
         let successors: Vec<_> = DEFAULT_KIND.successor().into_iter().collect();
         let unknown = reported(&planes, |kind| Remover::of(kind, None, &successors));
         assert!(unknown.contains("if OpenChoreo is v1.0 or later, no controller removes it"), "{unknown}");

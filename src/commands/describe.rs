@@ -10,10 +10,10 @@ use crate::plane::Plane;
 use crate::render::{self, PlanesJson};
 use crate::term::Exit;
 
-/// Show planes in full
+/// Show the details of planes
 ///
-/// What the spec says and defaults to, the certificates that the CA holds, who shares the planeID, the connection in
-/// words, conditions, events, and notes on what looks wrong. What may not be read is said so, and the rest is shown.
+/// Shows the spec with its defaults, the CA certificates, other planes with the same planeID, the connection,
+/// conditions, events, and notes on possible problems. Objects that may not be read are reported; the rest is shown.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl describe shared-builder

@@ -50,7 +50,7 @@ pub struct DiagnosisArgs {
     #[command(flatten)]
     pub choice: ChoiceArgs,
 
-    /// URL of the gateway [default: the agent's]
+    /// URL of the gateway [default: the agent's server URL]
     #[arg(long, value_name = "URL", value_parser = GatewayUrl::of_agent, conflicts_with = "files")]
     pub gateway_url: Option<GatewayUrl>,
 
@@ -130,13 +130,13 @@ impl DiagnosisArgs {
         if !marks::is_cut_off(snapshot) {
             return Ok((gathered, missing, Exit::Done));
         }
-        term.warn("the dump is cut off: what is missing in it may be there");
+        term.warn("the dump is truncated: objects that are missing in it may exist in the cluster");
         Ok((gathered, missing, Exit::Failed))
     }
 
     /// Refuses files together with a cluster.
     pub fn refuse_clusters(&self) -> anyhow::Result<()> {
-        anyhow::ensure!(!self.build().is_named(), "with -f no cluster is asked: leave --plane-context out");
+        anyhow::ensure!(!self.build().is_named(), "with -f no cluster is read: omit --plane-context");
         Ok(())
     }
 }

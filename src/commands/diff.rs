@@ -16,10 +16,10 @@ use crate::term::Exit;
 
 /// Show what apply would change
 ///
-/// Exits 0 when nothing would change, 1 when something would, and 2 when that is unknown.
+/// Exits 0 when nothing would change, 1 when a plane would change, and 2 when a plane can't be compared.
 ///
 /// -o json prints one object: {"planes": [{"name", "kind", "namespace", "change", "diff"}]}. change is created, configured
-/// or unchanged, and diff the unified text, null where nothing would change. What can't be compared is an error only.
+/// or unchanged. diff is the unified diff, or null if nothing would change. A plane that can't be compared is not listed.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl diff -f planes.yaml
@@ -28,7 +28,7 @@ pub struct Args {
     #[command(flatten)]
     inputs: InputArgs,
 
-    /// Show it as if fields were taken over from other managers
+    /// Compare as if conflicting fields changed their owner
     #[arg(long)]
     force_conflicts: bool,
 

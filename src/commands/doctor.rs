@@ -26,9 +26,9 @@ use crate::text::visible;
 
 /// Find out why an agent isn't connected
 ///
-/// Looks at the control plane, with --plane-context at the agent's cluster too, and asks the gateway as an agent would,
-/// without becoming one. Shows what fails and warns (with -v every check), and the verdict with one root cause last. It
-/// only reads. Exits 1 when a check failed, and 2 when something that is needed can't be read.
+/// Reads the control plane and, with --plane-context, the agent's cluster. Asks the gateway as an agent does, without
+/// being registered as one. Prints the failed checks and warnings (with -v all checks), then the verdict and one root
+/// cause. It never writes. Exits 1 when a check failed, and 2 when an object that a check needs can't be read.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl doctor
@@ -40,37 +40,37 @@ pub struct Args {
     #[command(flatten)]
     diagnosis: DiagnosisArgs,
 
-    /// Certificate to present to the gateway [default: that in the agent's Secret]
+    /// Certificate to present to the gateway [default: from the agent's Secret]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "key", conflicts_with = "files")]
     cert: Option<PathBuf>,
 
-    /// Its key
+    /// Private key of the certificate in --cert
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "cert")]
     key: Option<PathBuf>,
 
-    /// Warn of what expires within a length of time, or within a share of its lifetime
+    /// Warn of certificates that expire within a duration or percentage of lifetime
     #[arg(long, value_name = "DURATION|%", default_value = "30d")]
     expires_within: Remaining,
 
-    /// Exit 1 when a check warned, too
+    /// Exit 1 on warnings, too
     #[arg(long)]
     strict: bool,
 
     #[command(flatten)]
     output: OutputArgs<TextFormat>,
 
-    /// List the checks, and end
+    /// List the checks and exit
     #[arg(long)]
     list_checks: bool,
 
-    /// Explain a check, a note, a remark or a reason, and end
+    /// Explain the id of a check, note, remark or reason, and exit
     #[arg(long, value_name = "CHECK", add = clap_complete::ArgValueCandidates::new(crate::complete::checks))]
     explain: Option<String>,
 
     #[command(flatten)]
     files: SnapshotArgs,
 
-    /// With -f, the plane's cluster's objects, where they are in other files (can be repeated)
+    /// With -f, file of objects of the plane's cluster (can be repeated)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath, requires = "files")]
     build_file: Vec<Input>,
 }
@@ -203,10 +203,11 @@ fn tell_checks(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let Some(one) = all.iter().find(|one| one.id == id) else {
         let similar: Vec<_> = closest(id, all.iter().map(|one| one.id)).into_iter().map(str::to_owned).collect();
         let hint = did_you_mean(&similar).unwrap_or_else(|| "choreoctl doctor --list-checks".into());
-        anyhow::bail!("there is no check {}: {hint}", visible(id));
+        anyhow::bail!("there is no check or id {}: {hint}", visible(id));
     };
     let needs = one.needs.join(", ");
-    let needs = if needs.is_empty() { needs } else { format!("\n\nIt needs {needs}.") };
+    let needs =
+        if needs.is_empty() { needs } else { format!("\n\nThis check is skipped unless these checks pass: {needs}.") };
     session.term.line(&format!("{}: {}\n\n{}{needs}", one.id, one.about, one.why))?;
     Ok(Exit::Done)
 }
@@ -258,6 +259,6 @@ mod tests {
         use crate::args::tests::{parse, session};
         let args: Args = parse(&["--explain", "agent-trustd"]).unwrap();
         let error = tell_checks(&args, &session()).unwrap_err().to_string();
-        assert!(error.starts_with("there is no check agent-trustd: did you mean "), "{error}");
+        assert!(error.starts_with("there is no check or id agent-trustd: did you mean "), "{error}");
     }
 }

@@ -16,11 +16,11 @@ use crate::render::redacted_json;
 use crate::term::Exit;
 use crate::text::{shown, visible};
 
-/// Write what a diagnosis looks at into a file
+/// Save what `doctor` reads to a file, without secrets
 ///
-/// The objects of both clusters around planes, without private keys, tokens, other keys of Secrets, environments of pods
-/// and other containers: these are taken out before anything is written. `choreoctl doctor -f FILE` reads it, and
-/// so do get, describe and forecast.
+/// Saves the objects of both clusters that concern the planes. Private keys, tokens, other keys of Secrets, environment
+/// variables and other containers of pods are removed before anything is written. The file is input for `doctor -f FILE`,
+/// and also for get, describe, forecast and timeline.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl dump shared-builder --plane-context build -o dump.yaml
@@ -29,11 +29,11 @@ pub struct Args {
     #[command(flatten)]
     which: NamedArgs,
 
-    /// File for it; - for standard output
+    /// File to write; - for standard output
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: PathBuf,
 
-    /// Replace the file
+    /// Overwrite an existing file
     #[arg(long)]
     force: bool,
 
@@ -54,7 +54,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let reach = args.clusters.reach(&lookup.cluster, lookup.kinds(), build.as_ref());
     let (list, unread) = doctor::dump(&reach, &planes).await?;
     for reported in &unread {
-        session.term.warn(&format!("not in the dump: {}", visible(reported)));
+        session.term.warn(&format!("missing in the dump: {}", visible(reported)));
     }
     let list = redacted_json(list);
     let count = list["items"].as_array().map_or(0, Vec::len);

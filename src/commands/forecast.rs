@@ -16,9 +16,9 @@ use crate::term::Exit;
 
 /// Predict when planes will lose their connection
 ///
-/// Shows when the CA expires, with --plane-context also the agent's certificates, in the Secret and in the running pod, and
-/// the day on which cert-manager renews a pinned one, and with a gateway's URL the gateway's own certificate. A certificate
-/// that is unknown has its latest possible date, and counts for --within. It only reads.
+/// Shows when the CA expires. With --plane-context, also when the agent's certificates in the Secret and in the pod expire,
+/// and when cert-manager renews a pinned one. With the gateway's URL, also the gateway's certificate. If a certificate
+/// can't be read, its latest possible date is shown, and counts for --within. It never writes.
 #[derive(ClapArgs, Debug)]
 #[command(mut_arg("output", |format| format.default_value("table")), after_help = "Examples:
   choreoctl forecast
@@ -28,7 +28,7 @@ pub struct Args {
     #[command(flatten)]
     diagnosis: DiagnosisArgs,
 
-    /// Exit 1 when a plane breaks within a length of time
+    /// Exit 1 when a plane loses its connection within this time
     #[arg(long, value_name = "DURATION")]
     within: Option<Span>,
 
@@ -81,7 +81,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     if let Some(url) =
         args.diagnosis.gateway_url.as_ref().filter(|_| cases.iter().any(|case| case.gateway.certificate.is_none()))
     {
-        session.term.warn(&format!("the certificate of {url} could not be seen"));
+        session.term.warn(&format!("the certificate of {url} could not be read"));
         exit = exit.and(Exit::Failed);
     }
     // So may an agent whose certificates were not looked at; of two planes in migration it is that of the one in use.
@@ -91,7 +91,9 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
             (Some(Err(problem)), Ok(agents)) if problem.is_missing() && !agents.is_empty() => {
                 let names: Vec<_> = agents.iter().map(ToString::to_string).collect();
                 let place = Few::of(&names);
-                session.term.warn(&format!("{name}: its agent is {place}, which was not looked at: --plane-namespace"));
+                session
+                    .term
+                    .warn(&format!("{name}: its agent is {place}, which was not checked: add --plane-namespace"));
                 exit = exit.and(Exit::Failed);
             }
             (Some(Err(problem)), _) if problem.is_missing() => {
@@ -105,13 +107,13 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         }
     }
     if !args.files.given() && cases.iter().any(|case| case.build.is_none()) {
-        session.term.note("the agents' certificates are not included: --plane-context");
+        session.term.note("the agents' certificates are not included: add --plane-context");
     }
     // What can't be read may break at any time.
     let unread = cases.iter().filter(|case| case.is_unread() && case.used_instead().is_none());
     for case in unread {
         let name = crate::text::visible(&case.facts.plane.key().to_string()).into_owned();
-        session.term.warn(&format!("{name}: a part of it can't be read, so an earlier date may be missing"));
+        session.term.warn(&format!("{name}: some objects can't be read, so an earlier date may be missing"));
         exit = exit.and(Exit::Failed);
     }
     if forecasts.iter().flat_map(|one| &one.breaks).any(within) {

@@ -29,11 +29,11 @@ use crate::text::{program, visible};
 
 /// Show planes
 ///
-/// As a table, or with -o json and yaml as the API server's own objects. With -f from files, without a cluster.
+/// Prints a table, or with -o json and yaml the objects of the API server. With -f it reads files instead of a cluster.
 ///
-/// -o custom-columns=TITLE:PATH,... takes the paths of kubectl, such as .metadata.name or
-/// .status.conditions[?(@.type=="Created")].status. They also read the fields that --computed adds to each object of
-/// -o json and yaml: computed.planeID, and computed.connection with the fields that `describe -o json` has there (state,
+/// -o custom-columns=TITLE:PATH,... accepts kubectl's paths, such as .metadata.name or
+/// .status.conditions[?(@.type=="Created")].status. A path can also read the fields that --computed adds to objects of
+/// -o json and yaml: computed.planeID, and computed.connection with the same fields as `describe -o json` (state,
 /// connected, connectedAgents, since, lastConnectedTime, lastDisconnectedTime, lastHeartbeatTime, heartbeatAgeSeconds,
 /// message, counts). In a path, .connection.state is short for .computed.connection.state.
 #[derive(ClapArgs, Debug)]
@@ -50,15 +50,15 @@ pub struct Args {
     #[command(flatten)]
     choice: ChoiceArgs,
 
-    /// States to show, joined by commas; with a ! before it, one to leave out
+    /// States to show, separated by commas; !STATE hides a state
     #[arg(long, value_name = "STATES", add = ArgValueCompleter::new(complete::states))]
     state: Option<StateFilter>,
 
-    /// Column to sort by; by state the worst come first
+    /// Column to sort by; `state` puts the worst state first
     #[arg(long, value_name = "COLUMN", default_value = "name", add = ArgValueCandidates::new(columns))]
     sort_by: SortBy,
 
-    /// Labels to show as columns, joined by commas (can be repeated)
+    /// Labels to show as columns, separated by commas (can be repeated)
     #[arg(short = 'L', long, value_name = "KEYS", value_delimiter = ',', conflicts_with = "watch", add = ArgValueCompleter::new(complete::label_keys))]
     label_columns: Vec<String>,
 
@@ -66,18 +66,18 @@ pub struct Args {
     #[arg(long, conflicts_with = "watch")]
     show_labels: bool,
 
-    /// Leave the table's header out
+    /// Omit the table's header
     #[arg(long)]
     no_headers: bool,
 
-    /// Go on watching
+    /// Watch for changes after the first output
     #[arg(short, long, conflicts_with = "files")]
     watch: bool,
 
     #[command(flatten)]
     output: OutputArgs<Format>,
 
-    /// With -o json and yaml, show who owns which field
+    /// With -o json and yaml, include metadata.managedFields
     #[arg(long)]
     show_managed_fields: bool,
 
@@ -135,13 +135,13 @@ fn columns() -> Vec<CompletionCandidate> {
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     if args.watch {
         if args.output.format != Format::Table {
-            anyhow::bail!("with --watch there is only the table; events in JSON come from `choreoctl watch -o json`");
+            anyhow::bail!("--watch supports only the table; for JSON events use `choreoctl watch -o json`");
         }
         return watch(args.choice, args.state.unwrap_or_default(), None, None, session).await;
     }
     let format = &args.output.format;
     if (args.show_labels || !args.label_columns.is_empty()) && !matches!(format, Format::Table | Format::Wide) {
-        anyhow::bail!("--show-labels and --label-columns add columns to the table: leave them or -o out");
+        anyhow::bail!("--show-labels and --label-columns add columns to the table: omit them or -o");
     }
     if args.computed && !matches!(format, Format::Json | Format::Yaml) {
         anyhow::bail!("--computed adds a field to -o json and yaml; custom columns have it without the flag");
@@ -204,7 +204,9 @@ fn in_migration(rows: &[Row], target: &Target) -> Option<String> {
         more => (format!(", as are {more} more"), "choreoctl migrate".to_owned()),
     };
     let (id, next) = (visible(&row.plane_id), target.command(&next));
-    Some(format!("{old} and {new} have the planeID {id}: one plane in migration{more}; next: {next} --out-dir DIR"))
+    Some(format!(
+        "{old} and {new} have the planeID {id} and are one plane during the migration{more}; next: {next} --out-dir DIR"
+    ))
 }
 
 fn labels(args: &Args) -> LabelColumns<'_> {
@@ -356,7 +358,8 @@ mod tests {
         let mut rows = vec![row("cbp", None, "a"), row("workflowplane", Some("n"), "a"), row("cdp", None, "a")];
         assert_eq!(reported(&rows), None);
         rows.push(row("cwp", None, "b"));
-        let pair = "ClusterBuildPlane a and ClusterWorkflowPlane b have the planeID id: one plane in migration";
+        let pair =
+            "ClusterBuildPlane a and ClusterWorkflowPlane b have the planeID id and are one plane during the migration";
         let next =
             |more: &str, words: &str| Some(format!("{pair}{more}; next: choreoctl migrate{words} --out-dir DIR"));
         assert_eq!(reported(&rows), next("", " cbp/a"));

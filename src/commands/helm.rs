@@ -70,7 +70,7 @@ impl Helm {
         let status = status.context("could not run helm: is it on the PATH?")?;
         anyhow::ensure!(
             status.success(),
-            "helm ended with {status}; run this again to continue, or first: {}",
+            "helm failed with {status}; run this command again to continue, or first: {}",
             self.line()
         );
         Ok(())

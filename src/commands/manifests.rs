@@ -24,7 +24,7 @@ pub struct InputArgs {
     #[arg(short, long = "filename", value_name = "FILE", required = true, value_hint = ValueHint::AnyPath)]
     files: Vec<Input>,
 
-    /// Take manifests in folders below the folder, too
+    /// Include manifests in subfolders
     #[arg(short = 'R', long)]
     recursive: bool,
 
@@ -251,8 +251,11 @@ mod tests {
         let many = ["A", "B", "C", "D", "E"].map(other).join("---\n");
         let refusal = refusal(&[PLANE, &many]);
         let text = refusal.to_string();
-        assert!(text.starts_with("only planes are applied, and there is A in "), "{text}");
-        assert!(text.ends_with("1.yaml:7 and 2 more; nothing was sent"), "{text}");
+        assert!(
+            text.starts_with("nothing was sent, because only planes can be applied, and the manifests contain A in "),
+            "{text}"
+        );
+        assert!(text.ends_with("1.yaml:7 and 2 more"), "{text}");
         assert!(refusal.hint().unwrap().starts_with("kubectl apply -f "), "{:?}", refusal.hint());
     }
 

@@ -6,15 +6,15 @@ use crate::text::visible;
 /// Why something is not sent or printed, has no verdict, or can't be validated as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    #[error("agents would be locked out, so nothing was sent")]
+    #[error("nothing was sent, because connected agents would lose access")]
     Lockout,
     #[error("the manifest is invalid, so nothing was sent")]
     Invalid,
     #[error("the manifests are invalid, so nothing was sent")]
     InvalidFiles { command: String },
-    #[error("only planes are applied, and there is {kinds}; nothing was sent")]
+    #[error("nothing was sent, because only planes can be applied, and the manifests contain {kinds}")]
     OtherKinds { kinds: String, command: String },
-    #[error("the plane at {place} has no name, and what is applied must have one")]
+    #[error("the plane at {place} has no name; a plane that is applied needs a name")]
     NoName { place: String },
     #[error("{} is duplicated, in {first} and in {second}", visible(.name))]
     Twice { name: String, first: String, second: String },
@@ -29,7 +29,7 @@ pub enum Refusal {
     /// `other` is a plane of another plane type that has it, and the command that judges by that type.
     #[error("no {nouns} has the planeID {}{}", visible(.plane_id), .other.as_ref().map(|(plane, _)| format!("; {} has", visible(plane))).unwrap_or_default())]
     UnknownPlaneId { plane_id: String, nouns: String, other: Option<(String, String)> },
-    #[error("there are agents of several plane types, which present different certificates")]
+    #[error("the agents of several plane types present different certificates")]
     SeveralAgents { kinds: Vec<&'static Kind> },
     #[error("no manifest is named: give a file, a folder, or - for standard input")]
     NoManifest,
@@ -37,7 +37,7 @@ pub enum Refusal {
     FixStdin,
     #[error("{release} has no {kind}: the kind is called {named} there")]
     NotInRelease { release: Release, kind: &'static str, named: &'static str, command: String },
-    #[error("could not begin the migration: it keeps a record in a folder, and none is named")]
+    #[error("could not start the migration: no folder for its record is set")]
     NoFolder,
     #[error("{folder} holds the record of another control plane")]
     OtherControlPlane { folder: String },
@@ -55,9 +55,9 @@ impl Refusal {
             | Self::ToTerminal { command }
             | Self::NoPods { command, .. }
             | Self::NotInRelease { command, .. } => command,
-            Self::Twice { .. } => "leave one of them out",
+            Self::Twice { .. } => "remove one of them",
             Self::Lockout => {
-                "put the new CA beside the old one until the agents present the new certificate (`choreoctl certs rotate` does all of it), or add --allow-lockout"
+                "keep the old CA next to the new one until the agents present the new certificate (`choreoctl certs rotate` does this), or add --allow-lockout"
             }
             Self::NoName { .. } => "write metadata.name",
             Self::Unnamed => "name it with --plane-id, or a plane with --plane",

@@ -53,10 +53,10 @@ fn text(
         [] => {
             let (ids, cluster) = (some(&ids), if ids.len() == 1 { "cluster" } else { "clusters" });
             lines.push(format!(
-                "the agent of {ids}, if one was installed, remains in its {cluster}{caution}. To find and remove it:"
+                "the agent of {ids}, if one was installed, remains in its {cluster}{caution}. Find and remove it with:"
             ));
             lines.extend(of_unknown().map(|command| format!("  {command}")));
-            lines.push("with --plane-context these commands have the agent's own names".into());
+            lines.push("with --plane-context, these commands have the actual names".into());
         }
     }
     if !secrets.is_empty() {
@@ -88,7 +88,7 @@ fn of_agents(ids: &[(&'static Family, &str)], clusters: &[(&Target, Vec<Agent>)]
     let commands: Vec<_> = clusters.iter().flat_map(of_cluster).collect();
     if commands.is_empty() {
         let titles: Vec<_> = clusters.iter().map(|(build, _)| build.title()).collect();
-        return vec![format!("no agent of {} is in {}", some(ids), titles.join(", "))];
+        return vec![format!("no agent of {} was found in {}", some(ids), titles.join(", "))];
     }
     commands
 }
@@ -156,7 +156,7 @@ mod tests {
     fn what_is_left_is_reported_with_commands() {
         let note = reported(&[plane("a", "x", Some("ca"))], Some(&[plane("b", "y", None)]));
         for line in [
-            "the agent of planeID x, if one was installed, remains in its cluster. To find and remove it:",
+            "the agent of planeID x, if one was installed, remains in its cluster. Find and remove it with:",
             "  helm uninstall RELEASE --namespace NAMESPACE --kube-context CONTEXT",
             "  kubectl delete configmap cluster-gateway-ca --namespace NAMESPACE --ignore-not-found --context CONTEXT",
             "the CA's Secret remains in the control plane. To remove:",
@@ -187,7 +187,7 @@ mod tests {
             "{reported}"
         );
         assert!(!note("y").contains("delete namespace"), "{}", note("y"));
-        assert!(note("nobody").contains("no agent of planeID nobody is in "));
+        assert!(note("nobody").contains("no agent of planeID nobody was found in "));
     }
 
     #[test]
@@ -198,7 +198,7 @@ mod tests {
         let note = reported(&gone, Some(&[plane("b", "y", Some("ca"))]));
         assert!(note.contains("helm") && !note.contains("in the control plane"), "{note}");
         assert_eq!(reported(&gone, Some(&[plane("b", "x", Some("ca"))])), "");
-        assert_eq!(reported(&gone, None).matches(", unless another plane uses it. To ").count(), 2);
+        assert_eq!(reported(&gone, None).matches(", unless another plane uses it. ").count(), 2);
     }
 
     #[tokio::test]

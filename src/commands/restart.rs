@@ -15,10 +15,10 @@ use crate::term::Exit;
 ///
 /// Restarts the agent's Deployment as `kubectl rollout restart` does, waits until the new pods run and one of them has
 /// reconnected, and reports the certificate that they present. An agent reads its certificate only when it starts: if the
-/// certificate in its Secret would be refused, it names the planes and the reason, and asks first.
+/// certificate in its Secret would be refused, the command names the planes and the reason, and asks for confirmation.
 ///
 /// With -o json, each step is an object: time, step (restart, reconnect, certificate), status (done, skipped, failed) and
-/// message; that of the certificate also has subject, sha256, notAfter and pods.
+/// message; the step `certificate` also has subject, sha256, notAfter and pods.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl restart shared-builder --plane-context build

@@ -97,7 +97,7 @@ impl<'s> SourceReader<'s> {
         let is_all = kinds.is_some_and(|kinds| kinds.len() == KINDS.len());
         let wanted = Wanted { kinds: kinds.map(<[_]>::to_vec), is_all, names: Vec::new() };
         let lookup = Lookup::of(self.cluster()?.clone(), wanted, self.namespaces.clone()).await?;
-        Ok(lookup.planes_as(None, |plane| plane).await?)
+        Ok(lookup.planes_as(None, Plane::without_history).await?)
     }
 
     /// The control plane's cluster.

@@ -23,13 +23,13 @@ const EVERY: Duration = Duration::from_secs(10);
 /// Show which planes of the fleet need attention
 ///
 /// Counts the planes of all kinds and namespaces by their states, and shows only those that need attention, each with its
-/// root cause and the command, then the next five dates on which a plane loses its connection. The clusters of the agents
-/// come from the configuration (`choreoctl config set`) or from --plane-context; one that does not answer hides only its own
+/// root cause and the fix, then the next five dates on which a plane loses its connection. The clusters of the agents
+/// come from the configuration (`choreoctl config set`) or --plane-context. A cluster that does not answer hides only its
 /// agents.
 ///
 /// JSON: {"planes", "states":{state:n}, "attention":[{"name","kind","namespace","state","rootCause","message","hints"}],
 /// "next":[{"date","reason","message","planes":[{"name","kind","namespace"}]}], "controlPlane":[{"id","message"}], "notChecked":n}. Exit
-/// code as doctor: 1 where a check failed, 2 where something needed is unknown.
+/// code as of doctor: 1 if a check failed, 2 if an object that a check needs can't be read.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl status
@@ -39,15 +39,15 @@ pub struct Args {
     #[command(flatten)]
     diagnosis: DiagnosisArgs,
 
-    /// Warn of what expires within this time
+    /// Warn of certificates that expire within this time
     #[arg(long, value_name = "DURATION|PERCENT", default_value = "33%")]
     expires_within: Remaining,
 
-    /// Longest time to wait for each cluster of agents
+    /// Timeout of each cluster of agents
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     cluster_timeout: Span,
 
-    /// Look again every 10 seconds
+    /// Check again every 10 seconds
     #[arg(short, long, conflicts_with = "files")]
     watch: bool,
 

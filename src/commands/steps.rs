@@ -20,7 +20,7 @@ use crate::term::{Exit, PromptError, Term, Waiting};
 use crate::text::{shown, visible};
 
 /// The first line of manifests for others.
-const MARK: &str = "# written by choreoctl, to be applied in the place of what is there";
+const MARK: &str = "# written by choreoctl, to be applied instead of the existing object";
 
 /// Reports steps on standard output, and of what is waited for on standard error.
 pub struct Steps<'t> {

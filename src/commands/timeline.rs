@@ -14,16 +14,16 @@ use crate::render;
 use crate::term::Exit;
 use crate::text::visible;
 
-/// Show what changed around a plane, in both clusters
+/// Show changes that concern a plane, in both clusters
 ///
-/// One list, sorted by time, with the newest change last: writes to the plane, to its CA and to the gateway's, with
-/// --plane-context also to the agent's Secret, its certificate, ConfigMap and Deployment, each with the manager that wrote;
-/// revisions of Helm releases, starts and ends of pods, events, the controller's lease, and what the controller reported of
-/// the connection. The API server records the last write of each manager and which fields it owns, not every write.
+/// Lists changes by time, the newest last: writes to the plane, to its CA and to the gateway's CA, with
+/// --plane-context also to the agent's Secret, certificate, ConfigMap and Deployment, each with its field manager;
+/// revisions of Helm releases, starts and ends of pods, events, the controller's lease, and the connection reported by
+/// the controller. The API server records the last write of each field manager and which fields it owns, not every write.
 ///
 /// If the connection is lost, MARK says `last-change` in the row of the last change before that, and `lost` in the row of
 /// the loss: the reported disconnection, or the last heartbeat if it is too old. What pods did within 10 minutes after a
-/// write counts as its consequence, and the write is marked. Changes before the agent connected are no cause. An object that does not exist has no time.
+/// write counts as its consequence, and the write is marked. Changes before the agent connected are never marked. An object that does not exist has no time.
 ///
 /// With -o json, an object: name, kind, namespace; state; lost (time of the loss, or null); entries, each with time (or
 /// null), cluster (control, plane), object, type (expired, release, created, written, deleted, restarted, lease, ended,
@@ -38,7 +38,7 @@ pub struct Args {
     #[command(flatten)]
     plane: PlaneArgs,
 
-    /// Leave out what is older than this [default: all]
+    /// Show only changes newer than this [default: all]
     #[arg(long, value_name = "DURATION")]
     since: Option<Span>,
 
@@ -76,7 +76,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     }
     for (side, why) in &history.unread {
         let cluster = if *side == Side::Control { "the control plane's cluster" } else { "the plane's cluster" };
-        term.warn(&format!("a part of {cluster} could not be read: {}", visible(&why.message)));
+        term.warn(&format!("some objects in {cluster} could not be read: {}", visible(&why.message)));
     }
     Ok(if history.unread.is_empty() { Exit::Done } else { Exit::Failed })
 }
@@ -86,14 +86,14 @@ async fn read(args: &Args, session: &Session) -> anyhow::Result<History> {
     let plane = unless_swapped(&control, build.as_ref(), args.plane.read(control.clone()).await).await?;
     let build = args.build.of_planes(session, &control, build, &[plane.key()]).await?;
     if build.is_none() {
-        session.term.note("changes in the plane's cluster are not included: --plane-context");
+        session.term.note("changes in the plane's cluster are not included: add --plane-context");
     }
     let agents = build.as_ref().map(|build| (&build.cluster, Some(build.namespace(plane.kind.family))));
     Ok(History::of(&control, &args.control.control_namespace, agents, plane).await)
 }
 
 async fn from_files(args: &Args, session: &Session) -> anyhow::Result<History> {
-    anyhow::ensure!(!args.build.is_named(), "with -f no cluster is asked: leave --plane-context out");
+    anyhow::ensure!(!args.build.is_named(), "with -f no cluster is read: omit --plane-context");
     let term = &session.term;
     let FromFiles { snapshot, .. } = args.files.read(&[], term)?;
     let plane = args.plane.in_files(&snapshot.planes)?;
@@ -106,8 +106,8 @@ async fn from_files(args: &Args, session: &Session) -> anyhow::Result<History> {
     let whole = marks::is_dump(&snapshot) && !marks::is_cut_off(&snapshot);
     if !whole {
         let why =
-            if marks::is_dump(&snapshot) { "the dump is cut off" } else { "files may lack a part of the objects" };
-        term.warn(&format!("{why}: changes of what is not in them are missing"));
+            if marks::is_dump(&snapshot) { "the dump is truncated" } else { "the files may not contain all objects" };
+        term.warn(&format!("{why}: changes of missing objects are not shown"));
     }
     Ok(history)
 }
@@ -129,6 +129,6 @@ mod tests {
         assert!(from_files(&args, &session()).await.is_err());
         let args: Args = parse(&["a", "-f", &file, "--plane-context", "b"]).unwrap();
         let error = from_files(&args, &session()).await.err().unwrap().to_string();
-        assert!(error.contains("leave --plane-context out"), "{error}");
+        assert!(error.contains("omit --plane-context"), "{error}");
     }
 }

@@ -14,11 +14,11 @@ use crate::plane::Side;
 use crate::term::Exit;
 use crate::text::visible;
 
-/// Remove a plane and what was registered for it
+/// Remove a plane and the objects that `bootstrap` created for it
 ///
-/// The reverse of `bootstrap`: the agent's Helm release, the ConfigMap and the Secrets beside the agent, the namespace if
-/// `bootstrap` created it and nothing else is in it, the plane, and the Secret with its CA in the control plane. It shows
-/// first what is removed and what stays because others use it. Files stay. Run again it continues.
+/// Reverses `bootstrap`: removes the agent's Helm release, its ConfigMap and Secrets, the namespace if
+/// `bootstrap` created it and it is otherwise empty, the plane, and the Secret with its CA in the control plane. It shows
+/// first what it removes, and what it keeps because other planes use it. Files are kept. A second run continues.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl unregister shared-builder --plane-context build --dry-run client
@@ -27,7 +27,7 @@ pub struct Args {
     #[command(flatten)]
     plane: PlaneArgs,
 
-    /// Uninstall the agent's Helm release; otherwise print the command
+    /// Uninstall the agent's Helm release [default: print the command]
     #[arg(long)]
     helm: bool,
 
@@ -93,7 +93,7 @@ fn preview(inventory: &Inventory, titles: &[(Side, String); 2]) -> String {
         let lines: Vec<_> = inventory.of(stay).filter(|item| item.side == *side).map(line).collect();
         (!lines.is_empty()).then(|| format!("this {verb} in {title}:\n{}", lines.join("\n")))
     };
-    let parts = titles.iter().flat_map(|title| [part("is removed", false, title), part("stays", true, title)]);
+    let parts = titles.iter().flat_map(|title| [part("is removed", false, title), part("is kept", true, title)]);
     parts.flatten().collect::<Vec<_>>().join("\n")
 }
 
@@ -110,7 +110,7 @@ fn uninstall(
         let helm = Helm::uninstall(release, &plan.build_namespace, args.change.timeout);
         let helm = helm.in_cluster(clusters.build.target());
         if !plan.helm {
-            let reported = format!("run: {}, then this again for what it leaves", helm.line());
+            let reported = format!("run: {}, then run this command again to remove the remaining objects", helm.line());
             steps.tell("helm", Status::Skipped, &reported);
             continue;
         }
@@ -125,7 +125,7 @@ fn uninstall(
     let others: Vec<_> = if inventory.releases.is_empty() { others.collect() } else { Vec::new() };
     for Item { title, stays, .. } in &others {
         let why = stays.as_deref().unwrap_or_default();
-        steps.tell("helm", Status::Skipped, &format!("{title} stays: {why}"));
+        steps.tell("helm", Status::Skipped, &format!("{title} is kept: {why}"));
     }
     if others.is_empty() && inventory.releases.is_empty() {
         steps.tell("helm", Status::Found, "no Helm release of the agent is there");
@@ -163,9 +163,9 @@ mod tests {
             snapbox::str![[r#"
 this is removed in one:
   ClusterBuildPlane a
-this stays in one:
-  Secret n/mine: a registration did not create it
-this stays in two:
+this is kept in one:
+  Secret n/mine: bootstrap did not create it
+this is kept in two:
   Namespace n: choreoctl did not create it
 "#]]
         );

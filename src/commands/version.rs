@@ -8,10 +8,10 @@ use crate::manifest::json_text;
 use crate::term::Exit;
 use crate::text::visible;
 
-/// Print the versions of the program and of the API server
+/// Print the versions of choreoctl and of the API server
 #[derive(ClapArgs, Debug)]
 pub struct Args {
-    /// Ask no server
+    /// Print only the version of choreoctl
     #[arg(long)]
     client: bool,
 

@@ -21,7 +21,7 @@ use crate::term::Exit;
 
 /// Wait until planes reach a state
 ///
-/// Exits 0 when every condition holds for every plane, 3 when a plane isn't there, and 124 when the time runs out.
+/// Exits 0 when every plane meets every condition, 3 when a plane does not exist, and 124 on timeout.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl wait shared-builder
@@ -32,23 +32,23 @@ pub struct Args {
     #[command(flatten)]
     which: PlanesArgs,
 
-    /// State to wait for, or exists, or deleted, or trusted: the plane authorizes the agent's certificate (can be repeated)
+    /// State to wait for, or exists, deleted or trusted (certificate is authorized) (can be repeated)
     #[arg(long = "for", value_name = "GOAL", default_value = "connected", add = ArgValueCandidates::new(goals))]
     goals: Vec<Goal>,
 
-    /// Longest time to wait; 0 looks once
+    /// Longest time to wait; 0 checks once
     #[arg(long, value_name = "DURATION", default_value = "5m")]
     timeout: Span,
 
-    /// One plane is enough
+    /// Succeed when one plane meets the conditions
     #[arg(long)]
     any: bool,
 
-    /// With --for trusted, the agent's certificate [default: that in its Secret]
+    /// With --for trusted, the agent's certificate [default: from its Secret]
     #[arg(long, value_name = "SOURCE", add = ArgValueCompleter::new(complete::sources))]
     cert: Option<Source>,
 
-    /// How to print it
+    /// Output format
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
 
@@ -77,16 +77,14 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         Some(deadline) => match timeout_at(deadline, chosen).await {
             Ok(chosen) => chosen?,
             Err(_) => {
-                session
-                    .term
-                    .error(&format!("{} the time ran out before the planes could be listed", paint::bad("error:")));
+                session.term.error(&format!("{} timed out before the planes could be listed", paint::bad("error:")));
                 return Ok(Exit::TimedOut);
             }
         },
     };
     let cluster = &lookup.cluster;
     let outcome = if planes.is_empty() {
-        session.term.note("no plane is meant");
+        session.term.note("no plane matches");
         let met = args.goals.iter().all(|goal| goal.holds(None));
         Outcome { exit: if met { Exit::Done } else { Exit::NotFound }, planes: Vec::new() }
     } else {

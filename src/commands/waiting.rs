@@ -179,7 +179,7 @@ impl<'w> Roll<'w> {
             Event::Applied(plane) if self.wanted(&plane.key()) => drop(self.planes.insert(plane.key(), *plane)),
             Event::Deleted(plane) => drop(self.planes.remove(&plane.key())),
             Event::Applied(_) => {}
-            Event::Lost(error) => tell(waiting, &format!("lost the API server, still trying: {error}")),
+            Event::Lost(error) => tell(waiting, &format!("lost the connection to the API server, retrying: {error}")),
             Event::Resumed => tell(waiting, "the API server answers again"),
         }
         for (key, plane) in &self.planes {
@@ -229,9 +229,9 @@ impl<'w> Roll<'w> {
     /// Says what is missing.
     async fn fail(&self, exit: Exit, planes: &[(PlaneKey, bool, Option<State>)], cluster: &Cluster, term: &Term) {
         let why = match exit {
-            Exit::TimedOut if !self.synced => "the time ran out before the API server listed any plane",
-            Exit::TimedOut => "the time ran out",
-            _ => "not all planes are there",
+            Exit::TimedOut if !self.synced => "timed out before the API server listed any plane",
+            Exit::TimedOut => "timed out",
+            _ => "not all planes exist",
         };
         let line = |(key, _, state): &(PlaneKey, bool, Option<State>)| {
             let why = self.distrust.get(key).map(|why| format!(", not trusted: {}", visible(why)));
@@ -255,7 +255,7 @@ impl<'w> Roll<'w> {
             let others: Vec<_> = others.into_iter().flatten().map(|other| visible(&other).into_owned()).collect();
             if !others.is_empty() {
                 term.note(&format!(
-                    "connected is planeID {}, which {} shares with {}: an agent may be authorized for one of them only",
+                    "the connected agents have planeID {}, which {} shares with {}: an agent may be authorized for only one of them",
                     visible(plane.plane_id()),
                     visible(plane.name()),
                     others.join(", ")

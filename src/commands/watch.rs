@@ -9,10 +9,10 @@ use crate::complete;
 use crate::plane::{Span, StateFilter};
 use crate::term::Exit;
 
-/// Watch planes change
+/// Watch planes for changes
 ///
-/// On a terminal a table that redraws in place, elsewhere a line for each change. States that change because time
-/// passes are changes, too. It outlives restarts of the API server and misses no final state.
+/// Shows a table on a terminal, and elsewhere one line for each change. A state that changes only because time
+/// passes is a change, too. The command survives restarts of the API server, and shows every final state.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl watch
@@ -22,11 +22,11 @@ pub struct Args {
     #[command(flatten)]
     choice: ChoiceArgs,
 
-    /// States to tell of, joined by commas; with a ! before it, one to leave out
+    /// States to report, separated by commas; !STATE hides a state
     #[arg(long, value_name = "STATES", add = ArgValueCompleter::new(complete::states))]
     state: Option<StateFilter>,
 
-    /// Stop after this long
+    /// Time after which to stop
     #[arg(long, value_name = "DURATION")]
     timeout: Option<Span>,
 

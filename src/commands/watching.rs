@@ -167,7 +167,7 @@ impl View {
         let mut planes: Vec<_> = planes.into_iter().map(|plane| Row::new(plane.clone(), None)).collect();
         sort(&mut planes, if hidden > 0 { SortBy::STATE } else { SortBy::NAME }, now);
         let latest = self.latest.len().saturating_sub(room - planes.len());
-        let server = if self.lost { ", not answering: what is shown is old" } else { "" };
+        let server = if self.lost { ", not answering: the table is not up to date" } else { "" };
         let mut text = format!("{}{server}, {}\n", self.title, now.strftime("%H:%M:%SZ"));
         text.push_str(&table(&planes, true, Identity { kind: self.with_kind, namespace: self.everywhere }, now));
         if hidden > 0 {

@@ -281,23 +281,26 @@ static COMPLAINTS: &[(&str, &str)] = &[
     ("malformed ws or wss URL", "its server URL begins with https://"),
     ("use wss://", "its server URL does not begin with wss://"),
     ("plane-type must be", "its image is of another release, which has no such plane type"),
-    ("failed to load client certificate", "key and certificate don't fit or don't parse"),
+    ("failed to load client certificate", "the key does not match the certificate, or one of them can't be parsed"),
     // Up to v1.2.3 these are warnings; later agents don't start.
     ("failed to parse server CA certificate", "the ConfigMap with the gateway's CA holds no certificate"),
     ("failed to read server CA certificate", "the ConfigMap with the gateway's CA has no key ca.crt"),
     ("no server CA is configured", "its arguments name no file with the gateway's CA"),
     ("failed to create agent", "its plane type is of another release, or its certificate can't be used"),
-    (UNKNOWN_AUTHORITY, "it has another CA than the gateway's"),
-    ("certificate is valid for", "the gateway's certificate lacks the name that it uses"),
-    ("doesn't contain any IP SANs", "the gateway's certificate lacks the name that it uses"),
+    (UNKNOWN_AUTHORITY, "the agent trusts another CA than the gateway's"),
+    ("certificate is valid for", "the gateway's certificate is not valid for the host name in the agent's server URL"),
+    (
+        "doesn't contain any IP SANs",
+        "the gateway's certificate is not valid for the host name in the agent's server URL",
+    ),
     ("certificate has expired", "the gateway serves an old certificate"),
     // With the reason behind it: no such host, or a name server that refuses, fails, or does not answer.
     ("dial tcp: lookup", "the host name of its server URL can't be resolved by the DNS of its cluster"),
     ("no such host", "the host name of its server URL can't be resolved"),
-    ("connection refused", "nobody listens where its server URL leads"),
-    ("i/o timeout", "the network doesn't lead to its server URL"),
-    ("bad handshake", "the gateway refuses it"),
-    ("connection lost, reconnecting", "its connection to the gateway ended"),
+    ("connection refused", "no process listens at the agent's server URL"),
+    ("i/o timeout", "the agent's server URL can't be reached over the network"),
+    ("bad handshake", "the gateway refuses the agent"),
+    ("connection lost, reconnecting", "the agent's connection to the gateway was closed"),
 ];
 
 #[cfg(test)]
@@ -322,7 +325,7 @@ mod tests {
             ),
             ("dial tcp: lookup a.b on 10.0.0.10:53: server misbehaving".into(), "can't be resolved"),
             ("dial tcp: lookup a.b: i/o timeout".into(), "can't be resolved"),
-            ("dial tcp 127.0.0.1:9: connect: connection refused".into(), "nobody listens"),
+            ("dial tcp 127.0.0.1:9: connect: connection refused".into(), "no process listens"),
             ("Error: plane-type must be 'dataplane' or 'workflowplane', got: buildplane".into(), "image is of another"),
         ] {
             assert!(meaning(&line).contains(part), "{line}: {}", meaning(&line));

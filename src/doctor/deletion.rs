@@ -64,7 +64,7 @@ pub fn held(plane: &Plane, remover: Remover, namespace: &str) -> Held {
     let why = match (remover, blocked) {
         _ if names.is_empty() => "is going".to_owned(),
         _ if let Some(other) = foreign => held(&format!(
-            ", and no controller removes {} from a {kind}: it is that of a {}",
+            ", and no controller removes {} from a {kind}: this is the finalizer of a {}",
             other.finalizer, other.kind
         )),
         _ if !is_ours => held(""),
@@ -73,11 +73,9 @@ pub fn held(plane: &Plane, remover: Remover, namespace: &str) -> Held {
             held(&format!(", and no controller removes it: OpenChoreo {span} has {} instead of {kind}", instead.kind))
         }
         (_, Some(blocked)) => held(&format!(": {}", visible(&blocked.message))),
-        (Remover::Unknown { instead }, None) => {
-            held(&format!(", and {} may have taken the place of {kind}", instead.kind))
-        }
+        (Remover::Unknown { instead }, None) => held(&format!(", and {} may have replaced {kind}", instead.kind)),
         (Remover::Controller, None) => {
-            held(", which the controller removes once the gateway has answered: are both running?")
+            held(", which the controller removes after the gateway has answered: check that both are running")
         }
     };
     let patch = |is_removed: &dyn Fn(&str) -> bool| {
@@ -132,7 +130,7 @@ mod tests {
         assert_eq!(
             reported(&plane("cbp", &[old], ""), Remover::Controller),
             format!(
-                "is held by the finalizer {old}, which the controller removes once the gateway has answered: are both running?"
+                "is held by the finalizer {old}, which the controller removes after the gateway has answered: check that both are running"
             )
         );
         let patch = |rest: &str| {
@@ -151,7 +149,7 @@ mod tests {
         assert_eq!(
             reported(&plane("cbp", &[old], ""), unknown),
             format!(
-                "is held by the finalizer {old}, and ClusterWorkflowPlane may have taken the place of ClusterBuildPlane; if \
+                "is held by the finalizer {old}, and ClusterWorkflowPlane may have replaced ClusterBuildPlane; if \
                  OpenChoreo is v1.0 or later, no controller removes it: use {}; otherwise start the controller, which removes \
                  it: `kubectl -n n scale deployment -l app.kubernetes.io/component=controller-manager --replicas=1`",
                 patch("")
@@ -160,8 +158,9 @@ mod tests {
         // One that migrated manifests brought along.
         let new = ours("cwp");
         let foreign = reported(&plane("cwp", &[new, old], ""), Remover::Controller);
-        let why =
-            format!("and no controller removes {old} from a ClusterWorkflowPlane: it is that of a ClusterBuildPlane");
+        let why = format!(
+            "and no controller removes {old} from a ClusterWorkflowPlane: this is the finalizer of a ClusterBuildPlane"
+        );
         assert!(foreign.contains(&why), "{foreign}");
         assert!(foreign.ends_with(&format!("'{{\"metadata\":{{\"finalizers\":[\"{new}\"]}}}}'`")), "{foreign}");
         let data = ours("dp");

@@ -18,7 +18,7 @@ pub struct Explained {
 static CERTIFICATES: &[(&str, &str)] = &[
     ("key-mismatch", "An agent with a key that does not belong to its certificate does not start."),
     ("pod-behind", "The agent reads its certificate once, when it starts: after a renewal it needs a restart."),
-    ("many-issuers", "So many certificates could have signed it that only some of them were tried."),
+    ("many-issuers", "Too many CA certificates have the issuer's name, so only some of them were checked."),
 ];
 
 /// All of them, checks first, in their order.

@@ -34,23 +34,23 @@ macro_rules! reasons {
 
 reasons! {
     /// It is so already.
-    Refused = "refused", "The gateway already refuses what an agent presents that starts now; one that is connected stays.";
+    Refused = "refused", "The gateway refuses the agent's certificate already: an agent that is connected stays connected until it restarts.";
     /// cert-manager renews the agent's certificate, which the plane pins.
     PinnedLeafRenewed = "pinned-leaf-renewed", "cert-manager renews the certificate that the plane pins: the new one is refused at the agent's next restart.";
     /// The agent's certificate ends, and nobody renews it.
-    CertificateExpires = "certificate-expires", "Nobody renews the agent's certificate; its next connection after that is refused.";
+    CertificateExpires = "certificate-expires", "The agent's certificate is not renewed automatically: after it has expired, the gateway refuses the agent's next connection.";
     /// What the running agent presents ends: it read it once, at its start.
-    RunningCertificateExpires = "running-certificate-expires", "The agent reads its certificate once, when it starts. Restart it before, once its Secret holds the next one.";
+    RunningCertificateExpires = "running-certificate-expires", "The agent reads its certificate only when it starts. Restart the agent after its Secret holds the next certificate, and before this one expires.";
     /// The same of a certificate that is not known: the date is the latest possible one.
     RunningCertificateUnknown = "running-certificate-unknown", "The pod started before the present certificate was issued, and no CertificateRequest or pinned certificate shows which one it read. The date is the latest possible one.";
     /// The last certificate of the CA ends that lets the agent in, or any agent.
-    CaExpires = "ca-expires", "After the last certificate of the CA has expired the gateway refuses every agent.";
+    CaExpires = "ca-expires", "After the last CA certificate has expired, the gateway refuses every agent.";
     /// The gateway's own certificate ends.
-    GatewayCertificateExpires = "gateway-certificate-expires", "The gateway reads its certificate once, when it starts: agents refuse an expired one.";
+    GatewayCertificateExpires = "gateway-certificate-expires", "The gateway reads its certificate only when it starts, and agents refuse an expired certificate: restart the gateway before.";
     /// What the controller presents to the gateway ends: it read it once, at its start.
-    ControllerCertificateExpires = "controller-certificate-expires", "The controller reads its client certificate for the gateway once, when it starts (v1.2.0 and later): after its end the gateway refuses it, so that nothing is reported and deletions hang, while agents stay connected. Restart it before.";
+    ControllerCertificateExpires = "controller-certificate-expires", "The controller reads its client certificate for the gateway once, when it starts (v1.2.0 and later): after it has expired, the gateway refuses the controller: nothing is reported and deletions hang, while agents stay connected. Restart the controller before.";
     /// What the agent verifies the gateway against ends.
-    GatewayCaExpires = "gateway-ca-expires", "The agents verify the gateway against this CA, and refuse it once that has expired.";
+    GatewayCaExpires = "gateway-ca-expires", "Agents verify the gateway's certificate with this CA, and refuse the gateway after the CA has expired.";
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -128,7 +128,7 @@ fn of_ca(case: &Case, at: Timestamp) -> Vec<Break> {
 fn of_broken_pair(case: &Case, at: Timestamp) -> Option<Break> {
     let why = match &case.agent()?.pair {
         Ok(pair) if pair.fits => return None,
-        Ok(pair) => format!("in {} the key does not belong to the certificate", pair.source),
+        Ok(pair) => format!("the private key in {} does not match the certificate", pair.source),
         Err(problem) if problem.is_fault() => problem.message.clone(),
         Err(_) => return None,
     };
@@ -145,11 +145,11 @@ fn of_running(case: &Case, pair: &Pair, verdict: &Verdict) -> Vec<Break> {
             Running::Known(leaf) if leaf.der == pair.leaf().der && !is_renewed => return None,
             Running::Known(_) => (
                 Reason::RunningCertificateExpires,
-                "the certificate that the running agent presents expires: restart the agent before, once its Secret holds the next certificate",
+                "the certificate that the running agent presents expires: before that, restart the agent once its Secret holds the next certificate",
             ),
             Running::Unknown { .. } => (
                 Reason::RunningCertificateUnknown,
-                "the end of the certificate that the running agent presents is unknown, at the latest this date if it was issued for the same duration: restart the agent once the plane authorizes what its Secret holds",
+                "the expiry date of the running agent's certificate is unknown; it is this date at the latest if all its certificates have the same duration: restart the agent once the plane authorizes the certificate in its Secret",
             ),
         };
         Some(Break::new(running.not_after(), reason, message))
@@ -171,7 +171,7 @@ fn of_secret(pair: &Pair, verdict: Verdict, at: Timestamp) -> Option<Break> {
             pair.cert_manager.is_none().then(|| Break::new(date, Reason::CertificateExpires, message))
         }
         Verdict::Refused(refusal) => {
-            let message = format!("what the agent's Secret holds is refused: {}", refusal.message);
+            let message = format!("the gateway refuses the certificate in the agent's Secret: {}", refusal.message);
             let ended = (refusal.reason == Why::Expired && leaf.not_after < at).then_some(leaf.not_after);
             Some(Break::new(ended.unwrap_or(at), Reason::Refused, message))
         }

@@ -77,16 +77,16 @@ pub async fn of_delete(cluster: &Cluster, planes: &[Plane]) -> Result<Vec<String
         let unlisted = unlisted.iter().find(|unlisted| unlisted.kind.family == plane.kind.family);
         reported.push(match (that(Some(true)), that(None)) {
             (sure, _) if !sure.is_empty() => {
-                format!("all agents of planeID {id} are disconnected for some seconds: {sure} then lets them in")
+                format!("all agents with planeID {id} are disconnected for some seconds: then {sure} authorizes them again")
             }
             (_, unknown) if !unknown.is_empty() => format!(
                 "all agents of planeID {id} are disconnected: it is unknown whether {unknown} authorizes them again"
             ),
             _ if let Some(unlisted) = unlisted => format!(
-                "the agents of planeID {id}, which are connected now, may be locked out: whether another plane trusts what {name} does is unknown: {unlisted}"
+                "the connected agents with planeID {id} may lose access: it is unknown whether another plane trusts the CA of {name}: {unlisted}"
             ),
             _ => format!(
-                "the agents of planeID {id}, which are connected now, are locked out: no other plane trusts what {name} does"
+                "the connected agents with planeID {id} lose access: no other plane trusts the CA of {name}"
             ),
         });
     }
@@ -144,13 +144,10 @@ fn common(old: &ClientCa, new: &ClientCa, now: Timestamp) -> Option<bool> {
 fn left_out(plane: &Plane, old: &ClientCa, new: &ClientCa, now: Timestamp) -> Option<String> {
     (common(old, new, now) == Some(false)).then(|| {
         let why = match new.text() {
-            Ok(_) => "the old CA and the new one have nothing in common".to_owned(),
+            Ok(_) => "the old and the new CA have no certificate in common".to_owned(),
             Err(problem) => format!("the new CA can't be read: {}", problem.message),
         };
-        format!(
-            "the agents of {}, which are connected now, are refused from their next connection on: {why}",
-            title(plane)
-        )
+        format!("the connected agents of {} will be refused at their next connection: {why}", title(plane))
     })
 }
 

@@ -48,34 +48,34 @@ macro_rules! noted {
 
 /// Faults, the most pressing first.
 pub static NOTES: &[Noted] = noted![
-    "deletion-held", Facts(deletion_held), "The controller removes its finalizer once the gateway has answered; while one of them is down the deletion does not end. From OpenChoreo v1.0 on no controller removes that of a build plane.";
-    "report-stale", Facts(report_stale), "The controller reports once a minute. An old report says nothing about the agent now. From OpenChoreo v1.0 on nothing is reported on a namespaced plane, either, whose CA was changed to one that can't be read.";
-    "never-connected", Facts(never_connected), "A registration fault: usually another planeID, or a CA that does not verify the agent's certificate. `choreoctl doctor` names it.";
+    "deletion-held", Facts(deletion_held), "The controller removes the plane's finalizer after the gateway has answered; while one of them is down, the deletion hangs. From OpenChoreo v1.0 on no controller removes the finalizer of a build plane.";
+    "report-stale", Facts(report_stale), "The controller reports once a minute. An old report does not show the agent's present state. From OpenChoreo v1.0 on the controller also stops reporting on a namespaced plane after its CA is changed to one that can't be read.";
+    "never-connected", Facts(never_connected), "The registration is wrong: usually the agent has another planeID, or the CA does not verify the agent's certificate. `choreoctl doctor` reports the cause.";
     "no-report", Facts(no_report), "The controller has not reported on the plane: it does not run, cannot reach the gateway's API, or the gateway cannot read the CA.";
-    "heartbeat-ahead", Facts(heartbeat_ahead), "The gateway dates heartbeats by its own clock, and ages are counted by the API server's.";
+    "heartbeat-ahead", Facts(heartbeat_ahead), "The gateway records heartbeats with its own clock, and choreoctl computes their age with the API server's clock.";
     "ca-unreadable", Facts(ca_unreadable), "The gateway skips a plane whose CA it can't read.";
-    DefectKind::Expired.id(), Ca(DefectKind::Expired), "The gateway verifies an agent's certificate at each connection; a connection that exists stays.";
-    DefectKind::ExpiresSoon.id(), Ca(DefectKind::ExpiresSoon), "Less than 30 days are left: `choreoctl certs rotate` gives the plane a new CA without an outage.";
-    DefectKind::NotYetValid.id(), Ca(DefectKind::NotYetValid), "Until then the gateway refuses every agent.";
-    DefectKind::CannotVerify.id(), Ca(DefectKind::CannotVerify), "No agent can connect: the gateway verifies with certificates that allow client authentication only.";
-    DefectKind::PartlyUseless.id(), Ca(DefectKind::PartlyUseless), "The gateway passes over it. Left there it hides which certificates count.";
-    DefectKind::PinnedLeaf.id(), Ca(DefectKind::PinnedLeaf), "The plane trusts one certificate instead of a CA. Once cert-manager has renewed the agent's, the agent is refused after its next restart.";
+    DefectKind::Expired.id(), Ca(DefectKind::Expired), "The gateway verifies an agent's certificate only when the agent connects: existing connections stay open.";
+    DefectKind::ExpiresSoon.id(), Ca(DefectKind::ExpiresSoon), "The CA expires in less than 30 days: `choreoctl certs rotate` replaces it without an outage.";
+    DefectKind::NotYetValid.id(), Ca(DefectKind::NotYetValid), "The gateway refuses every agent until the CA's validity begins.";
+    DefectKind::CannotVerify.id(), Ca(DefectKind::CannotVerify), "No agent can connect: the gateway uses only CA certificates that allow client authentication.";
+    DefectKind::PartlyUseless.id(), Ca(DefectKind::PartlyUseless), "The gateway ignores such a certificate, and it makes it hard to see which certificates are used.";
+    DefectKind::PinnedLeaf.id(), Ca(DefectKind::PinnedLeaf), "The plane trusts one certificate instead of a CA. After cert-manager has renewed the agent's certificate, the gateway refuses the agent at its next restart.";
     DefectKind::WeakKey.id(), Ca(DefectKind::WeakKey), "NIST SP 800-131A disallows RSA keys under 2048 bits.";
-    DefectKind::SameName.id(), Ca(DefectKind::SameName), "The gateway may try the wrong one first; people may keep the wrong one.";
-    "ca-shared", Facts(ca_shared), "With one CA for planes of several planeIDs, the agent of each can connect as that of the other.";
+    DefectKind::SameName.id(), Ca(DefectKind::SameName), "Several CA certificates have the same name: it is hard to see which of them is in use, and easy to delete the wrong one.";
+    "ca-shared", Facts(ca_shared), "If planes with different planeIDs trust one CA, the agent of one can connect as the agent of the other.";
     "both-sources", Facts(both_sources), "The gateway reads the value, so a change of the Secret has no effect.";
     "status-shared", Facts(status_shared), "The status counts the agents of the planeID, not those of the plane.";
     "rotation-unfinished", Facts(rotation_unfinished), "The plane trusts the old CA and the new one. Run `choreoctl certs rotate` again to continue, or with --rollback to go back.";
-    "migration-unfinished", Facts(migration_unfinished), "OpenChoreo v1.0 and later has workflow planes instead of build planes. The control plane uses the one of its own release: `choreoctl doctor` says which that is, and `choreoctl migrate` continues.";
+    "migration-unfinished", Facts(migration_unfinished), "OpenChoreo v1.0 and later has workflow planes instead of build planes. The control plane uses the plane of its own release: `choreoctl doctor` reports which one, and `choreoctl migrate` continues the migration.";
     "observability-missing", Facts(observability_missing), "The plane names an observability plane that does not exist: requests for logs and metrics fail.";
 ];
 
 /// What is no fault.
 pub static REMARKS: &[Noted] = noted![
     "report-pending", Facts(report_pending), "The controller reports on a new plane after about a minute.";
-    "plane-id-left-out", Facts(plane_id_left_out), "The reference takes the name for it; the CRDs of releases to v0.17 require it.";
-    "observability-default-missing", Facts(observability_default_missing), "Without a reference the observability plane named default is used, where there is one.";
-    "generation-behind", Facts(generation_behind), "The controller looks at the spec of a cluster-scoped plane once, and at that of a namespaced one at each change. The gateway reads the CA at each connection.";
+    "plane-id-left-out", Facts(plane_id_left_out), "The API reference says that planeID defaults to the plane's name; the CRDs up to v0.17 require it.";
+    "observability-default-missing", Facts(observability_default_missing), "A plane without observabilityPlaneRef uses the observability plane named default, if it exists.";
+    "generation-behind", Facts(generation_behind), "The controller reads the spec of a cluster-scoped plane once, and of a namespaced plane after each change. The gateway reads the CA each time an agent connects.";
 ];
 
 /// What is wrong with a plane.
@@ -103,12 +103,12 @@ fn state(facts: &Facts) -> State {
 
 fn deletion_held(facts: &Facts) -> Option<String> {
     (state(facts) == State::Deleting)
-        .then(|| format!("it is being deleted, and {}", held(&facts.plane, facts.remover, CONTROL_NAMESPACE)))
+        .then(|| format!("the plane is being deleted, and {}", held(&facts.plane, facts.remover, CONTROL_NAMESPACE)))
 }
 
 fn report_stale(facts: &Facts) -> Option<String> {
     let why = not_taken_over(&facts.plane).unwrap_or("the controller or the gateway is down");
-    (state(facts) == State::Stale).then(|| format!("the last report is old: {why}, and what the agent does is unknown"))
+    (state(facts) == State::Stale).then(|| format!("the last report is old: {why}, and the agent's state is unknown"))
 }
 
 /// How far the controller is behind the spec: what it has seen, and what there is.
@@ -130,7 +130,7 @@ pub fn unreported(plane: &Plane) -> &'static str {
     let is_held = plane.metadata.finalizers.iter().flatten().any(|one| one == plane.kind.finalizer);
     let is_created = plane.status.iter().flat_map(|status| &status.conditions).any(|one| one.kind == "Created");
     match (is_held, is_created) {
-        (false, _) => "no controller looks after this plane",
+        (false, _) => "no controller manages this plane",
         // Up to v0.17 the condition was set whatever the gateway answered.
         (true, false) if plane.kind.release() == Release::V1 => {
             "the CA can't be read, or the controller can't reach the gateway's API, so that it never set the condition Created"
@@ -162,7 +162,7 @@ fn heartbeat_ahead(facts: &Facts) -> Option<String> {
     let heartbeat = facts.plane.connection()?.last_heartbeat_time?;
     let ahead = heartbeat.duration_since(facts.now).as_secs();
     (ahead > AHEAD_SECONDS).then(|| {
-        format!("the last heartbeat lies {ahead} s in the future: the gateway's clock or the API server's is wrong")
+        format!("the last heartbeat is {ahead} s in the future: the clock of the gateway or the API server is wrong")
     })
 }
 
@@ -185,7 +185,7 @@ fn rotation_unfinished(facts: &Facts) -> Option<String> {
     let secret = visible(facts.plane.annotation(ROTATION)?);
     let again = format!("choreoctl certs rotate {} --plane-context CONTEXT", facts.plane.key().words());
     Some(format!(
-        "a rotation of the CA is unfinished (Secret {secret} in the agent's cluster): continue it with `{again}`, or go back with `{again} --rollback`"
+        "a rotation of the CA is unfinished (Secret {secret} in the agent's cluster): continue it with `{again}`, or undo it with `{again} --rollback`"
     ))
 }
 
@@ -194,7 +194,7 @@ fn migration_unfinished(facts: &Facts) -> Option<String> {
     let own = facts.plane.key();
     let old = if own.kind.successor().is_some() { &own } else { other };
     Some(format!(
-        "{} {} has the same planeID, and both are one plane in migration: continue with `{} --out-dir DIR`",
+        "{} {} has the same planeID, and both are one plane during the migration: continue with `{} --out-dir DIR`",
         other.kind.kind,
         visible(&other.to_string()),
         old.migrate_command()
@@ -204,7 +204,7 @@ fn migration_unfinished(facts: &Facts) -> Option<String> {
 fn both_sources(facts: &Facts) -> Option<String> {
     let ca = &facts.plane.spec.cluster_agent.client_ca;
     (ca.secret_ref.is_some() && ca.value.as_ref().is_some_and(|value| !value.is_empty()))
-        .then(|| "clientCA holds both a value and a Secret: the value wins, and the Secret is never read".into())
+        .then(|| "clientCA has both a value and a Secret: the gateway uses the value and never reads the Secret".into())
 }
 
 fn plane_id_left_out(facts: &Facts) -> Option<String> {

@@ -217,14 +217,14 @@ impl Gateways {
         let deployed = shared.deployed.as_ref().ok().and_then(Option::as_ref);
         let port = deployed.map_or(API_PORT, |gateway| gateway.api_port.unwrap_or(url.port));
         let is_mutual = deployed.and_then(|gateway| gateway.arguments.as_ref()).is_some_and(|is| is.is_mutual);
-        let mutual = "its API takes clients of its own CA only (mutual TLS)";
+        let mutual = "the gateway's API accepts only client certificates of its own CA (mutual TLS)";
         // From v1.2.0 on that is the default, and the port is not published where agents come from.
         let counted = if is_mutual {
             Err(mutual.to_owned())
         } else {
             match count(question, &plane.key(), port).await {
                 Ok(Some(counted)) => return Ok(counted),
-                Ok(None) => Err("it has no API where it was looked for".to_owned()),
+                Ok(None) => Err("the gateway's API was not found at the expected address".to_owned()),
                 Err(ProbeError::Dropped(_)) => Err(mutual.to_owned()),
                 Err(error) => Err(format!("its API can't be reached: {error}")),
             }

@@ -56,7 +56,7 @@ impl Running<'_> {
         match self {
             Self::Known(certificate) => format!("valid until {}", certificate.not_after),
             Self::Unknown { latest } => {
-                format!("its end is unknown: {latest} at the latest, if it was issued for the same duration")
+                format!("the expiry date is unknown: {latest} at the latest, if the duration is the same")
             }
         }
     }
@@ -215,7 +215,7 @@ impl AgentFacts {
             match presents {
                 Presents::This => None,
                 Presents::Older => Some(format!(
-                    "pod {name} has been running since {since}, before this certificate was issued: it presents an older one until it is restarted ({validity})"
+                    "pod {name} has been running since {since}, before this certificate was issued: it presents an older certificate until it is restarted ({validity})"
                 )),
                 Presents::Unsure => Some(format!(
                     "pod {name} has been running since {since}, before the Secret was last written: it may present an older certificate until it is restarted ({validity})"

@@ -123,7 +123,7 @@ impl CaPlace {
                 Some(release) => {
                     let (other, field) = (release.other(), release.secret_field());
                     let (span, name) = (other.span(), other.secret_field());
-                    format!("the plane names no CA: its {field} was dropped by the CRD of {span}; write it as {name}")
+                    format!("the plane has no CA: the CRD of {span} dropped its {field}; write it as {name}")
                 }
             };
             return Self::Unusable("none".into(), Unavailable::missing(why));
@@ -234,10 +234,7 @@ mod tests {
             serde_json::from_value(json!([{"manager": "m", "operation": "Update", "fieldsV1": fields}])).unwrap();
         let CaPlace::Unusable(_, why) = CaPlace::of(&pruned.clone().without_history()) else { panic!("it has none") };
         let why = why.to_string();
-        assert!(
-            why.ends_with("its secretRef was dropped by the CRD of v1.0 and later; write it as secretKeyRef"),
-            "{why}"
-        );
+        assert!(why.ends_with("the CRD of v1.0 and later dropped its secretRef; write it as secretKeyRef"), "{why}");
         pruned.spec.cluster_agent.client_ca.value = Some("x".into());
         assert!(pruned.pruned_secret().is_none() && pruned.without_history().metadata.managed_fields.is_none());
         let reported = "secret//s:k, invalid: its secretRef has no namespace";

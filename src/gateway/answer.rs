@@ -36,14 +36,16 @@ pub struct Page {
 impl std::fmt::Display for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Authorized => f.write_str("it authorizes the agent"),
-            Self::NoPlane => f.write_str("the gateway finds no plane of this planeID whose CA it can read"),
-            Self::NotTrusted => f.write_str("no plane that the gateway knows trusts the agent's certificate"),
-            Self::NoCertificate => f.write_str("the agent's certificate does not arrive at the gateway"),
-            Self::OtherRelease(types) => write!(f, "the gateway does not know this plane type: it is of {types}"),
+            Self::Authorized => f.write_str("the gateway authorizes the agent"),
+            Self::NoPlane => f.write_str("the gateway finds no plane with this planeID and a readable CA"),
+            Self::NotTrusted => f.write_str("no plane with this planeID trusts the agent's certificate"),
+            Self::NoCertificate => f.write_str("the gateway receives no client certificate"),
+            Self::OtherRelease(types) => {
+                write!(f, "the gateway does not support this plane type: it is a gateway of {types}")
+            }
             Self::Blind(text) => write!(f, "the gateway can't read the API server: {}", visible(text)),
             Self::Other { status, text } => {
-                write!(f, "the gateway, or something before it, answers {status}: {}", visible(text))
+                write!(f, "the gateway, or a proxy in front of it, answers {status}: {}", visible(text))
             }
         }
     }

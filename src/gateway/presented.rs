@@ -13,13 +13,13 @@ use crate::text::visible;
 /// Why a server's certificate could not be seen.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{} is no host name", visible(.0))]
+    #[error("{} is not a host name", visible(.0))]
     HostName(String),
     #[error("could not connect to {}", visible(.address))]
     Connect { address: String, source: std::io::Error },
     #[error("{} did not answer within {} s", visible(.address), .limit.as_secs())]
     TimedOut { address: String, limit: Duration },
-    #[error("{} speaks no TLS", visible(.address))]
+    #[error("{} does not use TLS", visible(.address))]
     Handshake { address: String, source: std::io::Error },
 }
 

@@ -68,7 +68,7 @@ pub struct Reply {
 pub struct Counted {
     /// Agents that are connected and authorized for the plane that was asked for.
     pub connected_agents: i64,
-    /// Whether its API answers at the agents' port, where nobody is authenticated.
+    /// Whether its API answers on the agents' port, without authentication.
     #[serde(skip)]
     pub is_shared: bool,
 }
@@ -84,7 +84,7 @@ pub enum ProbeError {
     TimedOut(String, Duration),
     #[error("could not connect to {}: {}", visible(.0), .1)]
     Unreachable(String, std::io::Error),
-    #[error("{} speaks no TLS", visible(.0))]
+    #[error("{} does not use TLS", visible(.0))]
     NotTls(String),
     #[error("{} and an agent have no TLS version or cipher in common: an agent needs TLS 1.2 or 1.3", visible(.0))]
     Incompatible(String),
@@ -96,11 +96,11 @@ pub enum ProbeError {
     WrongName { host: String, names: String },
     #[error("the gateway's certificate is not valid now: {0}")]
     Expired(String),
-    #[error("the connection ended as the certificate was presented: {0}")]
+    #[error("the connection was closed when the certificate was presented: {0}")]
     Dropped(String),
     #[error("the certificate can't be presented: {0}")]
     Identity(String),
-    #[error("the answer is no HTTP: {0}")]
+    #[error("the answer is not HTTP: {0}")]
     NotHttp(String),
 }
 

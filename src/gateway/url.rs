@@ -38,7 +38,7 @@ impl std::str::FromStr for GatewayUrl {
         let authority = url.authority().map(http::uri::Authority::as_str).unwrap_or_default();
         // An agent's WebSocket library takes no user (gorilla/websocket: malformed ws or wss URL).
         if authority.contains('@') || url.query().is_some() {
-            return Err("leave user and query out: an agent can't use them".to_owned());
+            return Err("omit user and query: an agent can't use them".to_owned());
         }
         let port = match authority.strip_prefix(host).and_then(|rest| rest.strip_prefix(':')) {
             Some(port) => port.parse().map_err(|_| wrong())?,

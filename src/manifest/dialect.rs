@@ -79,7 +79,7 @@ pub(super) fn gap(text: &str, gap: Range<usize>, before: Before, flow: bool) -> 
                 let column = at - line;
                 let within = matches!(plain, Before::Plain { indent } if indent.is_none_or(|indent| column > indent));
                 if !within {
-                    return Err((at..at + 1, "a tab can't stand here: YAML is indented with spaces".into()));
+                    return Err((at..at + 1, "a tab is not allowed here: YAML is indented with spaces".into()));
                 }
             }
             b' ' | b'\r' | b'\t' => {}
@@ -121,8 +121,7 @@ pub(super) fn name(text: &str, word: Range<usize>) -> Result<(), Failed> {
     let inner = &text[word.start + 1..word.end];
     let rest = inner.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if rest.len() == inner.len() || !(rest.is_empty() || rest.starts_with(['?', ':', ',', ']', '}', '%', '@', '`'])) {
-        let message =
-            "the name of an anchor has letters, digits, `-` and `_` only: put a text that begins so in quotes";
+        let message = "an anchor's name can have only letters, digits, `-` and `_`: put such a string in quotes";
         return Err((word, message.into()));
     }
     Ok(())
@@ -135,16 +134,16 @@ pub(super) fn plain(text: &str, span: Range<usize>, flow: bool, indent: Option<u
         && let Some((at, c)) = raw.char_indices().find(|(_, c)| matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}'))
     {
         let at = span.start + at;
-        return Err((at..at + c.len_utf8(), "a line separator of Unicode ends the line here: use quotes".into()));
+        return Err((at..at + c.len_utf8(), "a Unicode line separator ends the line here: use quotes".into()));
     }
     if flow {
         if let Some(at) = raw.find('?') {
             let at = span.start + at;
-            return Err((at..at + 1, "a text with a `?` needs quotes inside `{}` or `[]`".into()));
+            return Err((at..at + 1, "a string with a `?` needs quotes inside `{}` or `[]`".into()));
         }
         let after = &text.as_bytes()[span.end..];
         if after.first() == Some(&b':') && after.get(1).is_some_and(|next| b",[]{}".contains(next)) {
-            return Err((span.end..span.end + 1, "the `:` becomes a part of the text: write a space behind it".into()));
+            return Err((span.end..span.end + 1, "the `:` is part of the string: write a space after it".into()));
         }
         return Ok(());
     }
@@ -155,7 +154,7 @@ pub(super) fn plain(text: &str, span: Range<usize>, flow: bool, indent: Option<u
             && indent.is_some_and(|indent| column <= indent)
         {
             let at = line + column;
-            return Err((at..at + 1, "a tab can't stand here: YAML is indented with spaces".into()));
+            return Err((at..at + 1, "a tab is not allowed here: YAML is indented with spaces".into()));
         }
     }
     Ok(())
@@ -171,7 +170,7 @@ pub(super) fn block(text: &str, header: usize, end: usize) -> Result<(), Failed>
         let content = &line[spaces..];
         if content.starts_with('\t') && indent.is_none_or(|indent| spaces < indent) {
             let at = at + spaces;
-            return Err((at..at + 1, "a tab can't stand here: YAML is indented with spaces".into()));
+            return Err((at..at + 1, "a tab is not allowed here: YAML is indented with spaces".into()));
         }
         if !content.is_empty() && (at >= end || indent.is_some_and(|indent| spaces < indent)) {
             break;
@@ -200,7 +199,7 @@ pub(super) fn double_quoted(text: &str, span: Range<usize>) -> Result<(), Failed
             && rest.get(2).is_some_and(|digit| matches!(digit, b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F'));
         if rest.first() == Some(&b'/') || surrogate {
             let at = span.start + at;
-            return Err((at..at + 2, "this escape is one of JSON, and not of YAML 1.1: write the character".into()));
+            return Err((at..at + 2, "this escape exists in JSON, but not in YAML 1.1: write the character".into()));
         }
     }
     Ok(())
@@ -212,7 +211,7 @@ pub(super) fn flow_key(text: &str, span: Range<usize>) -> Result<(), Failed> {
     let gap = after.len() - after.trim_start().len();
     let broken = text[span.clone()].contains('\n') || after[..gap].contains('\n');
     if broken && after[gap..].starts_with(':') {
-        return Err((span, "a key and its `:` must stand in one line".into()));
+        return Err((span, "a key and its `:` must be on one line".into()));
     }
     Ok(())
 }
@@ -223,7 +222,7 @@ pub(super) fn directives(text: &str) -> Result<(), Failed> {
     for line in text.split_inclusive('\n') {
         let known = |name: &str| line[1..].strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '\t']));
         if line.starts_with('%') && !known("YAML") && !known("TAG") {
-            return Err((at..at + line.trim_end().len(), "this directive is not known".into()));
+            return Err((at..at + line.trim_end().len(), "this directive is unknown".into()));
         }
         if !line.starts_with(['%', '#', '\n', '\r']) {
             break;

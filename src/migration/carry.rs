@@ -79,11 +79,11 @@ fn unreadable(manifest: &Manifest) -> Option<Option<Left>> {
     let fault = manifest.faults.iter().find(|fault| fault.kind == FaultKind::Syntax)?;
     let (line, _) = manifest.position(fault.span.start);
     if !manifest.text.contains("{{") {
-        let message = format!("the file is left as it is, because it can't be read: {}", visible(&fault.message));
+        let message = format!("the file is not changed, because it can't be read: {}", visible(&fault.message));
         return Some(Some(Left { line, message, help: "correct it, and migrate it again".into() }));
     }
-    let message = "the file is left as it is: it is a Helm template, which is no YAML".into();
-    let help = "change the kinds of planes, their secretRef, and what refers to them by hand".into();
+    let message = "the file is not changed: it is a Helm template, not YAML".into();
+    let help = "change the kinds of planes, their secretRef, and references to planes by hand".into();
     Some(manifest.text.to_lowercase().contains("plane").then_some(Left { line, message, help }))
 }
 
@@ -143,14 +143,14 @@ fn left_in(manifest: &Manifest, survey: &Survey) -> Vec<Left> {
         if let Some(spec) = object.node.get("spec").filter(|spec| is_workflow(object) && names_no_plane(spec))
             && let Some((reason, help)) = survey.other_default(object)
         {
-            tell(spec.span.start, format!("{name} names no plane: {reason}"), help);
+            tell(spec.span.start, format!("{name} references no plane: {reason}"), help);
         }
         if object.kind() == "CustomResourceDefinition" {
             if let Some(kind) = KINDS.iter().find(|kind| kind.crd_name() == object.name())
                 && let Some(successor) = kind.successor()
             {
-                let help = "delete it after the last plane of the kind; the chart of v1.0 brings the new one";
-                let message = format!("{name} is of a kind that v1.0 calls {}", successor.kind);
+                let help = "delete it after the last plane of the kind; the chart of v1.0 installs the new one";
+                let message = format!("{name} has a kind that v1.0 renamed to {}", successor.kind);
                 tell(object.node.span.start, message, help);
             }
             continue;
@@ -161,8 +161,9 @@ fn left_in(manifest: &Manifest, survey: &Survey) -> Vec<Left> {
             if let Some((at, word, new)) = mention(key, text).filter(|_| !known) {
                 // Where a text is written in several lines or with escapes, its beginning is as good.
                 let at = manifest.text[span.clone()].find(word).unwrap_or_else(|| at.min(span.len()));
-                let help =
-                    new.map_or("remove it: v1.0 has no such field".into(), |new| format!("write {new}, as v1.0 does"));
+                let help = new.map_or("remove it: v1.0 does not have this field".into(), |new| {
+                    format!("write {new}, the name in v1.0")
+                });
                 tell(span.start + at, format!("{name} mentions {}", visible(word)), &help);
             }
         };
@@ -349,7 +350,7 @@ mod tests {
                 "kind: CustomResourceDefinition\nmetadata: {{name: {name}.openchoreo.dev}}\nspec: ClusterBuildPlane\n"
             )
         };
-        check(&crd("buildplanes"), &[], &[(1, "v1.0 calls WorkflowPlane")]);
+        check(&crd("buildplanes"), &[], &[(1, "v1.0 renamed to WorkflowPlane")]);
         check(&crd("workflows"), &[], &[]);
     }
 
@@ -357,7 +358,7 @@ mod tests {
     fn a_workflow_that_names_no_plane_is_reported_and_a_patch_of_one_is_not() {
         let plane = format!("{HEAD}kind: ClusterWorkflowPlane\nmetadata: {{name: a}}\n---\n");
         let workflow = |spec: &str| format!("{plane}{HEAD}kind: Workflow\nmetadata: {{name: w}}\nspec: {spec}\n");
-        check(&workflow("{runTemplate: {}}"), &[], &[(8, "Workflow w names no plane")]);
+        check(&workflow("{runTemplate: {}}"), &[], &[(8, "Workflow w references no plane")]);
         check(&workflow("{schema: {}}"), &[], &[]);
         let changes = [("buildPlaneRef", "workflowPlaneRef"), NAMES[0]];
         let with = |kind: &str, name: &str| {

@@ -52,7 +52,7 @@ impl Want {
         let mut want = Self::rename(noun, &mapping.entry(from)?.key_span, from, name);
         if mapping.entry(name).is_some() {
             want.fix = None;
-            want.by_hand = format!("remove `{from}`: there is `{name}` already");
+            want.by_hand = format!("remove `{from}`: `{name}` already exists");
         }
         Some(want)
     }
@@ -102,7 +102,7 @@ fn removals<'n>(mapping: &'n Node, is_meant: impl Fn(&Entry) -> bool) -> impl It
             place: entry.key_span.clone(),
             fix: (!is_all).then(|| fix.clone()),
             loss: None,
-            by_hand: "remove it: it is of the object of the old kind".into(),
+            by_hand: "remove it: it belongs to the object of the old kind".into(),
         })
     })
 }
@@ -151,7 +151,7 @@ pub fn wants(object: Object<'_>, is_kustomization: bool) -> Vec<Want> {
     match object.kind() {
         "Workflow" if is_own(object) => wants.extend(spec.into_iter().flat_map(reference)),
         "Project" if is_own(object) => {
-            let help = "name the plane in the Workflows of the project's components";
+            let help = "reference the plane in the Workflows of the project's components";
             wants.extend(spec.and_then(|spec| Want::remove(object, spec, REFERENCE[0], help)));
         }
         "AuthzRole" | "AuthzClusterRole" | "ClusterAuthzRole" if is_own(object) => {
@@ -202,7 +202,7 @@ fn stored(object: Object<'_>, kind: &Kind, wants: &mut Vec<Want>) {
             && let Some(want) = wants[at..].iter_mut().find(|want| want.place == going.key_span)
         {
             let loss = format!("{} was being deleted", title(object));
-            want.loss = Some((loss, "remove it from the manifests where it is not wanted any more"));
+            want.loss = Some((loss, "remove it from the manifests if it is no longer needed"));
         }
         if let Some(list) = metadata.get("finalizers").filter(|list| !all_foreign(list)) {
             wants.extend(list.items().iter().filter(|item| is_foreign(item)).map(|item| Want {
@@ -260,7 +260,7 @@ fn resources(rule: &Node, wants: &mut Vec<Want>) {
         let mut want = Want::rename("resource", place, resource, &name);
         if listed().any(|(other, _)| other == name) {
             want.fix = None;
-            want.by_hand = format!("remove it once no v0.x control plane runs: there is `{name}` already");
+            want.by_hand = format!("remove it once no v0.x control plane runs: `{name}` already exists");
         }
         Some(want)
     }));

@@ -39,7 +39,7 @@ impl Survey {
         };
         if defaults.clone().any(|plane| plane.kind.scope == Scope::Namespaced && meets(plane)) {
             return Some((
-                "v0.17 runs it on the plane default of its namespace, and v1.0 on ClusterWorkflowPlane default",
+                "v0.17 runs it on the plane named default of its namespace, but v1.0 on ClusterWorkflowPlane default",
                 "write `workflowPlaneRef: {kind: WorkflowPlane, name: default}`",
             ));
         }

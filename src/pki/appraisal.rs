@@ -18,7 +18,7 @@ const SOON_DAYS: u64 = 30;
 pub const SOON: Remaining = Remaining::Span(Span::from_seconds(SOON_DAYS * 86_400));
 /// RSA keys shorter than this are weak (NIST SP 800-131A).
 const SHORTEST_RSA: usize = 2048;
-const PRIVATE_KEY: &str = "holds a private key, and only certificates belong here";
+const PRIVATE_KEY: &str = "holds a private key, but only certificates are allowed here";
 
 /// A kind of defect, in the order of severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,7 +119,7 @@ pub fn appraise(bundle: &Bundle, at: Timestamp, soon: Remaining) -> Vec<Defect> 
     let (mut found, mut seen) = (Vec::new(), HashSet::new());
     for (index, der) in ders.iter().enumerate() {
         if !seen.insert(der) {
-            found.push(of(index, (DefectKind::Doubled, "is in the CA twice".to_owned())));
+            found.push(of(index, (DefectKind::Doubled, "is duplicated in the CA".to_owned())));
             continue;
         }
         let certificate = parsed[index];
@@ -150,7 +150,7 @@ fn unreadable(bundle: &Bundle) -> Option<Reports> {
         return None;
     }
     let (kind, what) = match Bundle::normalized(bundle.pem().as_bytes()) {
-        Ok(_) => (DefectKind::NotRawPem, "is not raw PEM, and the gateway reads nothing else"),
+        Ok(_) => (DefectKind::NotRawPem, "is not raw PEM, the only format that the gateway reads"),
         Err(BundleError::PrivateKey) => (DefectKind::PrivateKey, PRIVATE_KEY),
         Err(_) => (DefectKind::NoCertificate, "holds no certificate"),
     };
@@ -252,15 +252,15 @@ mod tests {
             (
                 Bundle::from(key.serialize_pem()),
                 PrivateKey,
-                "the CA holds a private key, and only certificates belong here",
+                "the CA holds a private key, but only certificates are allowed here",
             ),
             (
                 Bundle::from(STANDARD.encode(good())),
                 NotRawPem,
-                "the CA is not raw PEM, and the gateway reads nothing else",
+                "the CA is not raw PEM, the only format that the gateway reads",
             ),
             (Bundle::from("to be done"), NoCertificate, "the CA holds no certificate"),
-            (text(&[b"none".to_vec()]), Unparsable, "the CA can't be parsed: it is no certificate"),
+            (text(&[b"none".to_vec()]), Unparsable, "the CA can't be parsed: it is not a certificate"),
             (text(&[made(|_| {}, 0..9)]), Expired, "the CA has expired at 1970-01-10T00:00:00Z"),
             (text(&[made(|_| {}, 11..99)]), NotYetValid, "the CA is valid only from 1970-01-12T00:00:00Z on"),
             (
@@ -273,7 +273,7 @@ mod tests {
                 PartlyUseless,
                 "certificate 2 of the CA has expired at 1970-01-10T00:00:00Z",
             ),
-            (text(&[doubled.clone(), doubled]), Doubled, "certificate 2 of the CA is in the CA twice"),
+            (text(&[doubled.clone(), doubled]), Doubled, "certificate 2 of the CA is duplicated in the CA"),
             (
                 text(&[made(leaf, 0..90)]),
                 PinnedLeaf,

@@ -36,7 +36,7 @@ pub enum AuthorityError {
     NoCertificate,
     #[error("the CA's key file: {0}")]
     Key(#[from] KeyError),
-    #[error("the key belongs to none of the certificates in the CA's file")]
+    #[error("the key matches no certificate in the CA's file")]
     Mismatch,
     #[error("{subject} is not a CA: its basic constraints don't say so")]
     NotCa { subject: String },
@@ -56,8 +56,8 @@ impl AuthorityError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Key(error) => return error.hint(),
-            Self::NotCa { .. } | Self::Expired { .. } => "make a CA with `choreoctl certs ca --out-dir DIR`",
-            Self::Mismatch => "give the ca.crt and the ca.key that were made together",
+            Self::NotCa { .. } | Self::Expired { .. } => "create a CA with `choreoctl certs ca --out-dir DIR`",
+            Self::Mismatch => "use the ca.crt and ca.key that were created together",
             Self::NotYetValid { .. } => "check this machine's clock",
             Self::NoCertificate | Self::MayNotSign { .. } | Self::NoClientAuth { .. } | Self::Unusable { .. } => {
                 return None;

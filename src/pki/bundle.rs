@@ -31,7 +31,7 @@ struct Held {
 pub enum BundleError {
     #[error("it is empty")]
     Empty,
-    #[error("it holds a private key, and only certificates belong here")]
+    #[error("it holds a private key, but only certificates are allowed here")]
     PrivateKey,
     #[error("it holds no certificate")]
     NoCertificate,

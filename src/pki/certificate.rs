@@ -63,7 +63,7 @@ impl std::str::FromStr for Remaining {
             None => text.parse().map(Self::Span),
             Some(number) => match number.parse::<f64>() {
                 Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(Self::Share(percent / 100.0)),
-                _ => Err("write a share between 0% and 100%".into()),
+                _ => Err("write a percentage between 0% and 100%".into()),
             },
         }
     }

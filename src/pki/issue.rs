@@ -47,9 +47,9 @@ pub struct Issued {
 /// Why a certificate could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
-    #[error("a common name has 1 to {COMMON_NAME_LIMIT} characters, and none that a terminal would obey")]
+    #[error("a common name has 1 to {COMMON_NAME_LIMIT} characters, and no control characters")]
     CommonName,
-    #[error("it would be valid for no time at all, or past the year 9999")]
+    #[error("the certificate would expire immediately, or after the year 9999")]
     ValidFor,
     #[error(transparent)]
     Key(#[from] KeyError),

@@ -40,7 +40,7 @@ pub enum KeyError {
     Encrypted,
     #[error("its private key can't be parsed, or is of a kind that isn't supported")]
     Unusable,
-    #[error("the key could not be made")]
+    #[error("the key could not be generated")]
     Generate,
 }
 

@@ -26,11 +26,11 @@ pub struct Request {
 pub enum RequestError {
     #[error("it holds no certificate signing request in PEM (CERTIFICATE REQUEST)")]
     Missing,
-    #[error("it holds {0} certificate signing requests, and one is signed at a time")]
+    #[error("the file holds {0} certificate signing requests, but only one can be signed at a time")]
     Several(usize),
     #[error("its certificate signing request can't be parsed: {0}")]
     Malformed(&'static str),
-    #[error("its signature is not that of its key")]
+    #[error("the signature of the certificate signing request does not match its key")]
     Signature,
     #[error("it is signed with MD5 or SHA-1, which can be forged")]
     Insecure,

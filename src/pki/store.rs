@@ -32,11 +32,11 @@ pub enum StoreError {
     Exists { path: String },
     #[error("{path} is not a folder")]
     NotFolder { path: String },
-    #[error("{path} is a folder, and a file is to stand there")]
+    #[error("{path} is a folder, but a file must be written there")]
     NotFile { path: String },
-    #[error("{path} is a symbolic link, and keys go where their path says")]
+    #[error("{path} is a symbolic link, and keys are not written through links")]
     Symlink { path: String },
-    #[error("{path} belongs to somebody else, who could take a key out of it or put one in")]
+    #[error("{path} belongs to another user, who could read or replace keys in it")]
     NotOwned { path: String },
     #[error("could not write {path}")]
     Write { path: String, source: io::Error },
@@ -47,7 +47,7 @@ impl StoreError {
         let hint = match self {
             Self::Exists { .. } => "name another --out-dir, or add --force to replace it",
             Self::NotFolder { .. } | Self::NotFile { .. } | Self::Symlink { .. } => "name a folder with --out-dir",
-            Self::NotOwned { .. } => "name a folder of your own with --out-dir",
+            Self::NotOwned { .. } => "use a folder that belongs to you with --out-dir",
             Self::Write { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "name a folder that you can write to with --out-dir"
             }
@@ -255,10 +255,7 @@ impl Folder {
         if let Ok(folder) = fs::metadata(&self.path)
             && std::os::unix::fs::PermissionsExt::mode(&folder.permissions()) & 0o022 != 0
         {
-            remarks.push(format!(
-                "others can write to {}, and so put a key of theirs in place of yours",
-                shown(&self.path)
-            ));
+            remarks.push(format!("other users can write to {}, and could replace your key", shown(&self.path)));
         }
         let ignored = fs::read_to_string(self.file(GITIGNORE)).unwrap_or_default();
         if !ignored.lines().any(|line| matches!(line.trim(), "*" | "*.key*" | "/*" | "/*.key*")) {

@@ -106,7 +106,7 @@ impl Changeover<'_> {
             Ok(if new >= agent.replicas && old == 0 {
                 Ok(())
             } else {
-                Err(format!("{new} of {} pods run {how}, {old} others are there{why}", agent.replicas))
+                Err(format!("{new} of {} pods run {how}, {old} other pods still exist{why}", agent.replicas))
             })
         })
         .await
@@ -126,8 +126,12 @@ impl Changeover<'_> {
             let heartbeat = plane.connection().and_then(|connection| connection.last_heartbeat_time);
             let connected = plane.state(self.clusters.control.now()) == State::Connected;
             Ok(match heartbeat.filter(|heartbeat| connected && *heartbeat > since) {
-                Some(heartbeat) => Ok(format!("{} heard of the agent at {heartbeat}", visible(plane.name()))),
-                None => Err("the agent has not reconnected yet; the control plane reports it once a minute".into()),
+                Some(heartbeat) => {
+                    Ok(format!("{} reports a heartbeat of the agent at {heartbeat}", visible(plane.name())))
+                }
+                None => {
+                    Err("the agent has not reconnected yet; the control plane updates its report once a minute".into())
+                }
             })
         })
         .await
@@ -170,14 +174,16 @@ mod tests {
             changeover.complete(&agent, &secret.name, reported).await.err().map(|error| error.to_string())
         };
         let mut reported = Reports::default();
-        assert!(complete(&mut reported).await.unwrap().contains("0 of 1 pods run with the new certificate, 0 others"));
+        assert!(
+            complete(&mut reported).await.unwrap().contains("0 of 1 pods run with the new certificate, 0 other pods")
+        );
         assert_eq!(reported.outcomes(), [("restart", Status::Done)]);
         at.build.put(pod("old", "s@0", "2020-01-01T00:00:00Z"));
         assert!(
             complete(&mut Reports::default())
                 .await
                 .unwrap()
-                .contains("0 of 1 pods run with the new certificate, 1 others")
+                .contains("0 of 1 pods run with the new certificate, 1 other pods")
         );
         at.build.put(pod("old", &secret.revision(), "2020-01-01T00:00:00Z"));
         let mut reported = Reports::default();

@@ -6,7 +6,7 @@ use clap::builder::PossibleValue;
 /// Who issues the agent's certificate from now on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Issuer {
-    /// choreoctl, into a Secret of the operator's
+    /// choreoctl, in a Secret that Helm and cert-manager do not manage
     #[default]
     Own,
     /// cert-manager, from the CA's Secret
@@ -38,7 +38,9 @@ impl ValueEnum for AgentCertificate {
     fn to_possible_value(&self) -> Option<PossibleValue> {
         match self {
             Self::Issued(Issuer::Own) => Issuer::Own.to_possible_value(),
-            Self::Issued(issuer) => Some(issuer.to_possible_value()?.help("cert-manager, from a CA that is made here")),
+            Self::Issued(issuer) => {
+                Some(issuer.to_possible_value()?.help("cert-manager, from a CA that choreoctl creates"))
+            }
             Self::Existing => {
                 let help = "Keep the certificate that is already in the plane's cluster";
                 Some(PossibleValue::new("existing").help(help))
@@ -58,11 +60,14 @@ mod tests {
             format!("{}: {}", value.get_name(), value.get_help().unwrap())
         };
         let issuers: Vec<_> = Issuer::value_variants().iter().map(|value| shown(value.to_possible_value())).collect();
-        let own = "own: choreoctl, into a Secret of the operator's";
+        let own = "own: choreoctl, in a Secret that Helm and cert-manager do not manage";
         assert_eq!(issuers, [own, "cert-manager: cert-manager, from the CA's Secret"]);
         let all = AgentCertificate::value_variants().iter().map(|value| shown(value.to_possible_value()));
         let existing = "existing: Keep the certificate that is already in the plane's cluster";
-        assert_eq!(all.collect::<Vec<_>>(), [own, "cert-manager: cert-manager, from a CA that is made here", existing]);
+        assert_eq!(
+            all.collect::<Vec<_>>(),
+            [own, "cert-manager: cert-manager, from a CA that choreoctl creates", existing]
+        );
         assert!(Issuer::value_variants().iter().all(|issuer| Issuer::from_str(issuer.name(), false) == Ok(*issuer)));
     }
 }

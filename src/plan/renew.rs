@@ -57,7 +57,7 @@ pub async fn renew(clusters: Clusters<'_>, renewal: &Renewal, observer: &mut dyn
     let name = &secret.name;
     match decide(&secret, &pair, authority, &build.agent_pods(&agent).await?, now)? {
         Step::Restart => {
-            let reported = format!("Secret {name} was renewed, and the agent not restarted yet");
+            let reported = format!("Secret {name} was renewed, but the agent was not restarted yet");
             observer.tell("renew", Status::Found, &reported);
         }
         Step::Renew => {

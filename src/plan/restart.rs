@@ -295,7 +295,7 @@ mod tests {
         // Pods of before are not waited for, whatever they present.
         at.build.put(pod("old", json!({}), now));
         let error = run(DryRun::None, &mut Reports::default()).await.err().unwrap();
-        assert!(error.to_string().contains("0 of 1 pods run since the restart, 1 others are there"), "{error}");
+        assert!(error.to_string().contains("0 of 1 pods run since the restart, 1 other pods still exist"), "{error}");
         let hint = error.downcast_ref::<Error>().unwrap().hint().unwrap();
         assert!(hint.contains("choreoctl doctor"), "{hint}");
         let stored = at.build.object("deployments/agent").unwrap();

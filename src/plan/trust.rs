@@ -100,7 +100,8 @@ impl Trustees<'_> {
             return Ok(());
         }
         let others = others.join(", ");
-        let why = format!("its CA's Secret {at} is also that of {others}, of another planeID: give it one of its own");
+        let why =
+            format!("its CA's Secret {at} is also used by {others} with another planeID: create a separate Secret");
         Err(unwritable(plane, why).into())
     }
 
@@ -117,7 +118,7 @@ impl Trustees<'_> {
         let mut pending = Vec::new();
         let planes = self.of(&names).await?;
         for gone in names.iter().filter(|name| planes.iter().all(|(plane, _)| self::name(plane) != ***name)) {
-            observer.tell(step, Status::Skipped, &format!("{} is gone", visible(gone)));
+            observer.tell(step, Status::Skipped, &format!("{} no longer exists", visible(gone)));
         }
         for (plane, ca) in &planes {
             let shown = visible(&name(plane)).into_owned();
@@ -404,7 +405,7 @@ mod tests {
         let mut reported = Reports::default();
         make(&at, false, false, &new, &mut reported).await.unwrap();
         make(&at, false, false, &new, &mut reported).await.unwrap();
-        let gone = ("stage", Status::Skipped, "gone is gone".to_owned());
+        let gone = ("stage", Status::Skipped, "gone no longer exists".to_owned());
         let trusts = |status| ("stage", status, "p trusts the new CA".to_owned());
         assert_eq!(reported.steps, [gone.clone(), trusts(Status::Done), gone, trusts(Status::Found)]);
 
@@ -445,7 +446,7 @@ mod tests {
         };
         assert_eq!(check(vec![by_secret("p", "id"), by_secret("q", "id"), held.clone()]).await, "");
         let shared = check(vec![by_secret("p", "id"), by_secret("x", "other"), held.clone()]).await;
-        assert!(shared.contains("its CA's Secret n/s:ca.crt is also that of x, of another planeID"), "{shared}");
+        assert!(shared.contains("its CA's Secret n/s:ca.crt is also used by x with another planeID"), "{shared}");
         let managed = check(vec![by_secret("p", "id"), of_cert_manager(held)]).await;
         assert!(managed.contains("cert-manager writes its Secret n/s (Certificate agent)"), "{managed}");
         assert!(is_home(

@@ -22,11 +22,11 @@ use crate::text::{shell_quoted, visible};
 
 /// The steps in their order, and what each removes.
 const STEPS: [(&str, &str); 5] = [
-    ("server-ca", "the ConfigMap with the gateway's CA beside the agent"),
+    ("server-ca", "the ConfigMap with the gateway's CA in the agent's namespace"),
     ("agent-secret", "the Secrets with the agent's certificate and its CA"),
     ("namespace", "the agent's namespace"),
     ("plane", "the plane"),
-    ("client-ca", "the Secret with the CA beside the gateway"),
+    ("client-ca", "the Secret with the CA in the control plane"),
 ];
 
 /// What is to be unregistered, and how.
@@ -169,7 +169,7 @@ impl Look<'_> {
         let shares = |plane: &&Plane| Staying::of(plane).may_use_agents(family, self.plane_id);
         let sharing: Vec<_> = self.others.iter().filter(shares).map(title).collect();
         if !sharing.is_empty() {
-            let why = format!("planeID {} is also that of {}", visible(self.plane_id), Few::of(&sharing));
+            let why = format!("planeID {} is also used by {}", visible(self.plane_id), Few::of(&sharing));
             return Ok((ours.iter().map(|agent| of_agent(agent).stays(Some(why.clone()))).collect(), Vec::new()));
         }
         let staging = rotation_secret(namespace, family, self.plane_id);
@@ -205,8 +205,10 @@ impl Look<'_> {
             })
             .collect();
         let release = |name: &String| Item::new("helm", Side::Build, "Helm release", &format!("{namespace}/{name}"));
-        items.extend(shared.iter().map(|name| release(name).stays(Some("it has the agent of another planeID".into()))));
-        let by_hand = || (!self.plan.helm).then(|| "Helm has to uninstall it".to_owned());
+        items.extend(
+            shared.iter().map(|name| release(name).stays(Some("it contains the agent of another planeID".into()))),
+        );
+        let by_hand = || (!self.plan.helm).then(|| "it belongs to Helm: run helm uninstall, or use --helm".to_owned());
         items.extend(releases.iter().map(|name| release(name).stays(by_hand())));
 
         let beside = Beside {
@@ -233,7 +235,7 @@ impl Look<'_> {
                             Some(format!("{} trusts it", title(plane)))
                         }
                         Err(why) if matches!(why.cause, Cause::Forbidden | Cause::Unknown) => {
-                            Some(format!("whether {} trusts it is unknown: {why}", title(plane)))
+                            Some(format!("it is unknown whether {} trusts it: {why}", title(plane)))
                         }
                         _ => None,
                     })
@@ -333,7 +335,7 @@ impl Look<'_> {
             items.iter().any(|item| item.stays.is_none() && item.title == title)
         };
         let left = match build.contents(name).await {
-            Err(error) => Some(format!("whether anything else is in it is unknown: {error}")),
+            Err(error) => Some(format!("it is unknown whether the namespace is empty: {error}")),
             Ok(contents) => {
                 let left = contents.iter().filter(|it| {
                     !goes(&it.kind, &it.name) && !it.release.as_ref().is_some_and(|release| leaving.contains(release))
@@ -354,7 +356,7 @@ impl Look<'_> {
             items.push(Item::of_secret("client-ca", Side::Control, &secret).stays(stays));
         }
         if let Some(ca) = plane.and_then(CaPlace::secret).filter(|ca| ca.secret != made) {
-            let why = "a registration did not create it".to_owned();
+            let why = "bootstrap did not create it".to_owned();
             let item = Item::new("client-ca", Side::Control, "Secret", &ca.secret.to_string());
             items.push(item.stays(self.user(&ca.secret).or(Some(why))));
         }
@@ -403,17 +405,17 @@ fn title(plane: &Plane) -> String {
 /// # Errors
 /// [`Error`], and those of the clusters; a rerun continues.
 pub async fn remove(clusters: Clusters<'_>, plan: &Unregister, observer: &mut dyn Observer) -> anyhow::Result<()> {
-    observer.begin("look", "what of the plane is in both clusters");
+    observer.begin("look", "the plane's objects in both clusters");
     let inventory = inventory(clusters, plan).await?;
     for (step, about) in STEPS {
         observer.begin(step, about);
         let mut items = inventory.items.iter().filter(|item| item.step == step).peekable();
         if items.peek().is_none() {
-            observer.tell(step, Status::Found, "nothing of it is there");
+            observer.tell(step, Status::Found, "no object of the plane exists");
         }
         for item in items {
             if let Some(why) = &item.stays {
-                observer.tell(step, Status::Skipped, &format!("{} stays: {why}", item.title));
+                observer.tell(step, Status::Skipped, &format!("{} is kept: {why}", item.title));
                 continue;
             }
             match &inventory.plane {
@@ -582,7 +584,7 @@ mod tests {
         let at = estate(&all);
         at.build.put(deployment(BUILD, "agent", "id", "cluster-agent-own-tls"));
         at.control.put(plane_object("twin", "id", "", now));
-        let why = "planeID id is also that of ClusterBuildPlane twin";
+        let why = "planeID id is also used by ClusterBuildPlane twin";
         assert_eq!(stays(&at, &plan()).await, [format!("Helm release builders/release: {why}")]);
         // Another agent, and a plane that trusts the CA and one that has it in the same Secret.
         let at = estate(&all);
@@ -637,7 +639,9 @@ mod tests {
         assert_eq!(helm.releases, ["release"]);
         let reported = stays(&at, &Unregister { helm: false, ..plan() }).await;
         assert!(
-            reported.contains(&"Helm release builders/release: Helm has to uninstall it".to_owned()),
+            reported.contains(
+                &"Helm release builders/release: it belongs to Helm: run helm uninstall, or use --helm".to_owned()
+            ),
             "{reported:?}"
         );
         assert!(reported.contains(&"ConfigMap builders/cluster-gateway-ca: Helm release release has it".to_owned()));

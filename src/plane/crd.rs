@@ -161,8 +161,7 @@ fn own_field(kind: &Kind, field: Field, release: Release) -> String {
         }
         Field::Observer => {
             let agents = if release == Release::V0 { &["rcaAgentURL"][..] } else { &["rcaAgentURL", "finOpsAgentURL"] };
-            let mut text =
-                "observerURL:\n  description: Where the Observer's API is reached.\n  type: string\n".to_owned();
+            let mut text = "observerURL:\n  description: URL of the Observer's API.\n  type: string\n".to_owned();
             agents.iter().for_each(|field| push(&mut text, 0, &format!("{field}:\n  type: string\n")));
             text
         }

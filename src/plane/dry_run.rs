@@ -7,9 +7,9 @@ use clap::ValueEnum;
 pub enum DryRun {
     #[default]
     None,
-    /// Only here: nothing is sent
+    /// Check locally and send nothing
     Client,
-    /// The API server checks and defaults it, and stores nothing
+    /// Let the API server validate and default the objects, without storing them
     Server,
 }
 

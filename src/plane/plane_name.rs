@@ -65,9 +65,9 @@ impl fmt::Display for PlaneName {
 fn no_kind(word: &str) -> String {
     let kinds = KINDS.iter().map(|kind| kind.kind.to_lowercase()).collect::<Vec<_>>().join(", ");
     if word.eq_ignore_ascii_case(ALL) {
-        return format!("{ALL} means all kinds, and one is needed: one of {kinds}");
+        return format!("{ALL} means all kinds, but one kind is needed: one of {kinds}");
     }
-    format!("{} is no kind of plane: one of {kinds}", crate::text::visible(word))
+    format!("{} is not a kind of plane: one of {kinds}", crate::text::visible(word))
 }
 
 /// A word on the command line: kinds, or a plane's name.
@@ -149,7 +149,7 @@ impl Wanted {
         };
         let parse = |word: &Word| {
             if kinds.is_some() && word.0.contains('/') {
-                return Err(format!("the type is named twice: write {} alone", word.0));
+                return Err(format!("the type is given more than once: write only {}", word.0));
             }
             Ok(word.0.parse::<PlaneName>()?.of_kind(only))
         };
@@ -162,7 +162,7 @@ impl Wanted {
         let word = kind.word();
         self.names
             .is_empty()
-            .then(|| format!("a plane whose name is the word of a kind is named as TYPE/NAME, such as {word}/{word}"))
+            .then(|| format!("if a plane's name is also a type, write TYPE/NAME, such as {word}/{word}"))
     }
 }
 
@@ -205,14 +205,16 @@ mod tests {
         let all = wanted(&["planes"]).unwrap();
         assert!(all.is_all && all.names.is_empty() && all.kinds.unwrap().len() == KINDS.len());
         assert!(wanted(&["cdp,Planes"]).unwrap().is_all && Kind::of_words("pods,planes").is_none());
-        assert!("planes".parse::<KindWord>().unwrap_err().starts_with("planes means all kinds, and one is needed"));
+        assert!(
+            "planes".parse::<KindWord>().unwrap_err().starts_with("planes means all kinds, but one kind is needed")
+        );
         let any = wanted(&["Planes/a", "plane/b"]).unwrap().names;
         assert_eq!([(any[0].kind, any[0].is_any), (any[1].kind, any[1].is_any)], [(None, true), (None, false)]);
         let none = wanted(&["a", "dp"]).unwrap();
         assert_eq!((none.kinds.clone(), none.names.len()), (None, 2));
         assert_eq!(wanted(&["a", "dp/b"]).unwrap().names[1].kind.unwrap().kind, "DataPlane");
-        assert!(wanted(&["dp", "dp/b"]).unwrap_err().contains("named twice"));
-        assert!(wanted(&["dp,pods"]).unwrap_err().starts_with("pods is no kind"));
+        assert!(wanted(&["dp", "dp/b"]).unwrap_err().contains("given more than once"));
+        assert!(wanted(&["dp,pods"]).unwrap_err().starts_with("pods is not a kind"));
         assert!(wanted(&["dp"]).unwrap().explain().unwrap().contains("dp/dp"));
         assert_eq!(none.explain(), None);
     }

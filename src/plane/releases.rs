@@ -21,7 +21,7 @@ pub static PLANE_ID_REQUIRED: Difference = Difference {
     path: "spec.planeID",
     reference: "optional, defaults to the name",
     releases: "v0.14 to v0.17",
-    instead: "their CRD requires it",
+    instead: "the CRD of these releases requires it",
 };
 
 /// All of them, by field.
@@ -49,13 +49,13 @@ pub static DIFFERENCES: &[&Difference] = &[
         path: "spec.clusterAgent.clientCA.secretRef.namespace",
         reference: "required for a cluster-scoped resource",
         releases: "v0.15 to v0.17",
-        instead: "the CRD accepts it without, and the gateway's look-up then fails",
+        instead: "the CRD accepts it without a namespace, but then the gateway can't find the Secret",
     },
     &Difference {
         path: "spec.clusterAgent.clientCA",
         reference: "one of value and secretRef",
         releases: "v0.14 to v0.17",
-        instead: "with neither the gateway skips the plane, with both the value wins in silence",
+        instead: "if neither is set, the gateway skips the plane; if both are set, it uses the value without a message",
     },
     &Difference {
         path: "spec.clusterAgent.clientCA.value",
@@ -73,7 +73,7 @@ pub static DIFFERENCES: &[&Difference] = &[
         path: "spec.observabilityPlaneRef.kind",
         reference: "optional, defaults to ClusterObservabilityPlane",
         releases: "v0.15 to v0.17",
-        instead: "their CRD requires it",
+        instead: "the CRD of these releases requires it",
     },
 ];
 

@@ -37,9 +37,7 @@ impl FromStr for Span {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
-            format!(
-                "not a length of time: write numbers with the units y w d h m s, such as 90s, 12h or 3d4h, not `{text}`"
-            )
+            format!("not a duration: write numbers with the units y w d h m s, such as 90s, 12h or 3d4h, not `{text}`")
         };
         if text == "0" {
             return Ok(Self(0));
@@ -101,7 +99,7 @@ impl FromStr for Moment {
             None => text
                 .parse()
                 .map(Self::At)
-                .map_err(|_| "write a time as 2026-11-22T12:00:00Z, or a length of time from now as +30d".into()),
+                .map_err(|_| "write a time such as 2026-11-22T12:00:00Z, or a duration from now such as +30d".into()),
         }
     }
 }

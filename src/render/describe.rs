@@ -187,9 +187,9 @@ fn connection(plane: &Plane, now: Timestamp) -> String {
     let heartbeat = heartbeat.map_or_else(|| "no heartbeat".into(), |age| format!("heartbeat {age} ago"));
     match current {
         State::Connected | State::Late => format!("{word}{during}, {agents}, {heartbeat}"),
-        State::Stale => format!("{word}{during}: said to be connected with {agents}, but {heartbeat}"),
+        State::Stale => format!("{word}{during}: reported as connected ({agents}), but {heartbeat}"),
         State::Disconnected => {
-            let gone = since.map(|since| format!(" since {since} ago")).unwrap_or_default();
+            let gone = since.map(|since| format!(" {since} ago")).unwrap_or_default();
             format!("{word}{gone}, {heartbeat}")
         }
         State::NeverConnected => format!("{word}: no agent has ever connected"),
@@ -206,7 +206,7 @@ fn observability(facts: &Facts) -> String {
     let meant = facts.plane.observability_planes().into_iter().next();
     let plane = used(facts).or(meant.as_ref());
     let name = plane.map(|plane| format!("{} {}", plane.kind.kind, cell(&plane.to_string()))).unwrap_or_default();
-    let named = if facts.plane.spec.observability_plane_ref.is_some() { "" } else { ", as none is named" };
+    let named = if facts.plane.spec.observability_plane_ref.is_some() { "" } else { ", the default" };
     let exists = match &facts.observability_plane {
         Ok(Some(_)) => "exists".to_owned(),
         Ok(None) => paint::warning("does not exist"),
@@ -299,7 +299,7 @@ mod tests {
             let row = plain(&table(&[Row::new(plane.clone(), None)], false, Identity::default(), now()));
             let since = row.split_whitespace().nth(5).unwrap();
             let page = plain(&connection(plane, now()));
-            let reported = page.split_once(" for ").or_else(|| page.split_once(" since ")).map(|(_, rest)| rest);
+            let reported = page.split_once(" for ").or_else(|| page.split_once("Disconnected ")).map(|(_, rest)| rest);
             let reported = reported.map_or("-", |rest| rest.split([',', ' ', ':']).next().unwrap());
             assert_eq!(reported, since, "{row}{page}");
         }

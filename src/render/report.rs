@@ -126,7 +126,7 @@ pub fn explanation(rule: &Rule) -> String {
     };
     let indented = |text: &str| example(text).lines().map(|line| format!("    {line}\n")).collect::<String>();
     format!(
-        "{} ({severity}, {}): {}\n\n{}\n\nThis breaks it:\n\n{}\nThis doesn't:\n\n{}",
+        "{} ({severity}, {}): {}\n\n{}\n\nInvalid example:\n\n{}\nValid example:\n\n{}",
         paint::strong(rule.id),
         rule.judge.name(),
         rule.about,

@@ -31,7 +31,7 @@ fn descriptor(rule: &Rule) -> Value {
         "id": rule.id,
         "shortDescription": {"text": rule.about},
         "fullDescription": {"text": rule.why},
-        "help": {"text": format!("This breaks it:\n{}\nThis doesn't:\n{}", example(rule.bad), example(rule.good))},
+        "help": {"text": format!("Invalid example:\n{}\nValid example:\n{}", example(rule.bad), example(rule.good))},
         "defaultConfiguration": {"level": rule.severity},
         "properties": {"judge": rule.judge},
     })

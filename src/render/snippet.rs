@@ -140,7 +140,7 @@ error[plane-id-format]: planeID must be lower-case letters, digits and hyphens
 5 |   planeID: Shared_Builder
   |            ^^^^^^^^^^^^^^ does not match ^[a-z0-9]([-a-z0-9]*[a-z0-9])?$
   |
-  = help: `shared-builder` would do
+  = help: use `shared-builder`
 
 
 "#]]

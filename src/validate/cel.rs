@@ -103,15 +103,15 @@ impl Rules {
         let compares = |rule: &str| ["==", "!=", "+", " in "].iter().any(|operator| rule.contains(operator));
         let doubt = |rule: &'_ str| {
             if OTHERS.is_match(rule) || PATTERNS.is_match(rule) {
-                Some("it uses a function that the API server may answer otherwise")
+                Some("the rule uses a function whose result may differ on the API server")
             } else if wide && TEXTS.is_match(rule) {
-                Some("it looks into a text that is not ASCII")
+                Some("the rule reads a string that is not ASCII")
             } else if sets.iter().any(|name| rule.contains(*name)) && compares(rule) {
-                Some("it compares a list that is a set or a map")
+                Some("the rule compares lists of type set or map")
             } else if nulls && rule.contains("has(") {
-                Some("it asks whether there is a field that is null")
+                Some("the rule tests if a field that is null exists")
             } else if loose && (TEXTS.is_match(rule) || rule.contains(".contains(")) {
-                Some("it looks into a value that may be a number or a text")
+                Some("the rule reads a value that may be a number or a string")
             } else {
                 None
             }

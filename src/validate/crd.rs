@@ -30,7 +30,7 @@ impl CrdError {
     }
 }
 
-const UNSUPPORTED: &str = "judge by a server that has this CRD instead: --server";
+const UNSUPPORTED: &str = "validate on a server that has this CRD: --server";
 const BROKEN: &str = "the API server would not take this CRD: see `kubectl apply --dry-run=server`";
 const WRONG_FILE: &str = "write the CRD to a file with: kubectl get crd clusterbuildplanes.openchoreo.dev -o yaml";
 
@@ -101,7 +101,7 @@ impl Reading<'_> {
         let version = crd.get("apiVersion").and_then(Node::as_str).unwrap_or_default();
         if version != "apiextensions.k8s.io/v1" {
             let message =
-                format!("a CRD of {} is not understood, only one of apiextensions.k8s.io/v1", visible(version));
+                format!("CRDs of {} are not supported, only those of apiextensions.k8s.io/v1", visible(version));
             return Err(self.at(crd.span.start, message, WRONG_FILE));
         }
         let group = needed(crd, &["spec", "group"])?;
@@ -116,7 +116,7 @@ impl Reading<'_> {
             let served = version.get("served").is_some_and(|served| served.value == Value::Bool(true));
             let subresources = version.get("subresources").map(Node::entries).unwrap_or_default();
             if let Some(scale) = subresources.iter().find(|entry| entry.key == "scale") {
-                return Err(self.unsupported(scale, "is not honoured: it asks for more than the schema"));
+                return Err(self.unsupported(scale, "is not supported: it requires more than the schema"));
             }
             let Some(schema) = version.at(&["schema", "openAPIV3Schema"]) else {
                 return Err(self.at(version.span.start, format!("version {} has no schema", visible(&name)), BROKEN));
@@ -152,7 +152,7 @@ impl Reading<'_> {
             "type" => schema.kind = self.kind(entry)?,
             "format" => schema.format_name = Some(self.text(entry)?),
             "nullable" => schema.nullable = self.flag(entry)?,
-            "default" if branch => return Err(self.broken(entry, "can't stand inside allOf, anyOf, oneOf or not")),
+            "default" if branch => return Err(self.broken(entry, "is not allowed inside allOf, anyOf, oneOf or not")),
             "default" => schema.default = Some(entry.node.to_json()),
             "enum" => schema.allowed = Some(self.list(entry)?.iter().map(Node::to_json).collect()),
             "pattern" => schema.pattern = Some(self.pattern(entry)?),
@@ -199,13 +199,13 @@ impl Reading<'_> {
             }
             "x-kubernetes-list-map-keys" => schema.list_keys = self.texts(entry)?,
             "x-kubernetes-validations" if branch => {
-                return Err(self.broken(entry, "can't stand inside allOf, anyOf, oneOf or not"));
+                return Err(self.broken(entry, "is not allowed inside allOf, anyOf, oneOf or not"));
             }
             "x-kubernetes-validations" => schema.rules = Some(Rules::new(self.list(entry)?.iter().map(Node::to_json))),
             "x-kubernetes-embedded-resource" if !self.flag(entry)? => {}
-            "x-kubernetes-embedded-resource" => return Err(self.unsupported(entry, "is not honoured here")),
+            "x-kubernetes-embedded-resource" => return Err(self.unsupported(entry, "is not supported")),
             "uniqueItems" => return Err(self.broken(entry, "can't be true in a CRD")),
-            _ => return Err(self.broken(entry, "is no keyword of a CRD's schema")),
+            _ => return Err(self.broken(entry, "is not a keyword of a CRD's schema")),
         }
         Ok(())
     }
@@ -216,7 +216,7 @@ impl Reading<'_> {
         if schema.kind == Type::Integer
             && !(whole(schema.minimum) && whole(schema.maximum) && whole(schema.multiple_of))
         {
-            let message = "with a bound that is no whole number the API server refuses every integer";
+            let message = "the bound is not an integer: the API server rejects every integer with it";
             return Err(self.at(node.span.start, message, BROKEN));
         }
         if level == Level::Root && schema.kind != Type::Object {
@@ -250,7 +250,7 @@ impl Reading<'_> {
 
     fn kind(&self, entry: &Entry) -> Read<Type> {
         let name = self.text(entry)?;
-        self.value(entry, &format!("{} is no type of a schema", visible(&name)))
+        self.value(entry, &format!("{} is not a type of a schema", visible(&name)))
     }
 
     fn pattern(&self, entry: &Entry) -> Read<Pattern> {
@@ -286,7 +286,7 @@ impl Reading<'_> {
     }
 
     fn count(&self, entry: &Entry) -> Read<usize> {
-        self.value(entry, "must be a whole number from 0 on")
+        self.value(entry, "must be an integer of at least 0")
     }
 
     fn value<T: DeserializeOwned>(&self, entry: &Entry, what: &str) -> Read<T> {
@@ -304,16 +304,16 @@ mod tests {
     #[test]
     fn no_keyword_is_passed_over() {
         for (schema, place, words) in [
-            ("{type: string, patern: x}", "crd.yaml:12:43", "patern is no keyword"),
+            ("{type: string, patern: x}", "crd.yaml:12:43", "patern is not a keyword"),
             ("{type: string, pattern: '('}", "crd.yaml:12:43", "can't be compiled"),
-            ("{type: string, format: uri}", "crd.yaml:12:43", "uri is not checked here"),
-            ("{type: text}", "crd.yaml:12:29", "text is no type"),
+            ("{type: string, format: uri}", "crd.yaml:12:43", "uri is not checked"),
+            ("{type: text}", "crd.yaml:12:29", "text is not a type"),
             ("{type: array, uniqueItems: true}", "crd.yaml:12:42", "can't be true"),
-            ("{type: object, x-kubernetes-embedded-resource: true}", "crd.yaml:12:43", "not honoured"),
-            ("{type: string, minLength: -1}", "crd.yaml:12:43", "whole number"),
-            ("{type: integer, maximum: 1.5}", "crd.yaml:12:28", "whole number"),
-            ("{type: object, $ref: '#/x'}", "crd.yaml:12:43", "$ref is no keyword"),
-            ("{type: object, anyOf: [{x-kubernetes-validations: []}]}", "crd.yaml:12:52", "can't stand inside"),
+            ("{type: object, x-kubernetes-embedded-resource: true}", "crd.yaml:12:43", "not supported"),
+            ("{type: string, minLength: -1}", "crd.yaml:12:43", "an integer of at least 0"),
+            ("{type: integer, maximum: 1.5}", "crd.yaml:12:28", "not an integer"),
+            ("{type: object, $ref: '#/x'}", "crd.yaml:12:43", "$ref is not a keyword"),
+            ("{type: object, anyOf: [{x-kubernetes-validations: []}]}", "crd.yaml:12:52", "is not allowed inside"),
         ] {
             let error = crd(schema).unwrap_err();
             assert_eq!(error.place, place, "{error}");

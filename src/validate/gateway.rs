@@ -25,7 +25,7 @@ pub(super) fn check(root: &Node, judged: &Judged<'_>, found: &mut Found) {
         .find_map(|release| ca.node.entry(release.secret_field()).filter(|entry| !entry.node.is_null()));
     match (value, secret) {
         (None, None) => {
-            let message = "clientCA names no CA: the gateway skips such a plane, and no agent can connect";
+            let message = "clientCA has no CA: the gateway skips the plane, and no agent can connect";
             let field = judged.secret_field;
             let label = format!("neither value nor {field}");
             found.add(&CA_SOURCE_MISSING, ca.key_span.clone(), CLIENT_CA, message, label).help =
@@ -36,10 +36,10 @@ pub(super) fn check(root: &Node, judged: &Judged<'_>, found: &mut Found) {
             if value.node.as_str().is_some_and(pki::holds_private_key) {
                 inline(value, None, judged, found);
             }
-            let message = "clientCA has two sources: the value wins silently, and the Secret is never read";
+            let message = "clientCA has two sources: the gateway uses the value and never reads the Secret";
             let path = format!("{CLIENT_CA}.{}", secret.key);
             found.add(&CA_SOURCE_BOTH, secret.key_span.clone(), &path, message, "never read").help =
-                Some("keep one of the two".into());
+                Some("keep the value or the Secret reference".into());
         }
         (Some(value), None) => {
             let written = is_written_here(root, &[spec, agent, &ca.node]) && ca.node.contains(&value.node.span);
@@ -50,7 +50,7 @@ pub(super) fn check(root: &Node, judged: &Judged<'_>, found: &mut Found) {
             if matches!(secret.node.value, Value::Mapping(_)) && !given && judged.kind.scope == Scope::Cluster {
                 let path = format!("{CLIENT_CA}.{}.namespace", secret.key);
                 let message = format!(
-                    "{} needs a namespace: a cluster-scoped plane has none of its own, and the gateway's look-up fails",
+                    "{} needs a namespace: a cluster-scoped plane has none, so the gateway can't find the Secret",
                     secret.key
                 );
                 found.add(&CA_SECRET_NAMESPACE, secret.key_span.clone(), &path, message, "namespace is missing").help =
@@ -77,7 +77,7 @@ fn secret_names(secret: &Entry, found: &mut Found) {
             && node.as_str().is_some_and(|text| !fits(key, text))
         {
             let path = format!("{CLIENT_CA}.{}.{key}", secret.key);
-            let message = format!("no Secret can have this {key}: the gateway's look-up fails");
+            let message = format!("a Secret can't have this {key}, so the gateway can't find it");
             found.add(&CA_SECRET_NAME, node.span.clone(), &path, message, "");
         }
     }
@@ -141,20 +141,18 @@ impl Remark {
         let rule = RULES.iter().find(|rule| rule.id == defect.kind.id())?;
         let text = bundle.map(Bundle::pem).unwrap_or_default();
         let (label, help) = match defect.kind {
-            DefectKind::PrivateKey => ("", Some("take it out, and make a new CA: this key is no longer secret")),
-            DefectKind::NotRawPem => ("encoded", Some("write the PEM itself, as a block behind `value: |`")),
+            DefectKind::PrivateKey => ("", Some("remove the key and create a new CA: this key is no longer secret")),
+            DefectKind::NotRawPem => ("encoded", Some("write the PEM as text, in a block after `value: |`")),
             DefectKind::NoCertificate => {
-                let folded = "a PEM keeps its line ends as a block behind `value: |`, and not behind `value: >`";
+                let folded = "a PEM keeps its line breaks in a block after `value: |`, but not after `value: >`";
                 let help = text.contains("-----BEGIN CERTIFICATE-----").then_some(folded);
                 ("no certificate can be decoded from it", help)
             }
             kind if kind.bars_every_agent() => ("every agent is refused", None),
-            DefectKind::PartlyUseless => ("it does nothing", None),
+            DefectKind::PartlyUseless => ("it has no effect", None),
             DefectKind::Doubled => ("duplicate", None),
-            DefectKind::PinnedLeaf => {
-                ("pinned", Some("let the agent's certificate be issued by a CA, and name that CA here"))
-            }
-            _ => ("", Some("put the next CA next to it: agents of either are then authorized")),
+            DefectKind::PinnedLeaf => ("pinned", Some("issue the agent's certificate from a CA, and set that CA here")),
+            _ => ("", Some("add the next CA: then agents of both CAs are authorized")),
         };
         let instead = match defect.kind {
             DefectKind::NotRawPem => Bundle::normalized(text.as_bytes()).ok().map(|bundle| bundle.pem().to_owned()),

@@ -94,9 +94,9 @@ pub(super) fn practice(root: &Node, kind: &Kind, found: &mut Found) {
             && kind.scope == Scope::Cluster
             && field.node.as_str().is_some_and(|namespace| !namespace.is_empty())
         {
-            let message = format!("a {} has no namespace: this one is ignored", kind.kind);
+            let message = format!("a {} has no namespace: the namespace is ignored", kind.kind);
             found.add(&NAMESPACE_IGNORED, field.key_span.clone(), &path, message, "ignored").help =
-                Some("leave it out".into());
+                Some("remove it".into());
         }
         if field.key == "finalizers" {
             foreign_finalizers(field, &path, kind, found);
@@ -115,8 +115,8 @@ fn foreign_finalizers(field: &Entry, path: &str, kind: &Kind, found: &mut Found)
             let message =
                 format!("no controller removes this finalizer from a {}: it could never be deleted", kind.kind);
             let path = format!("{path}[{index}]");
-            found.add(&FOREIGN_FINALIZER, item.span.clone(), &path, message, "that of another kind").help =
-                Some("leave it out".into());
+            found.add(&FOREIGN_FINALIZER, item.span.clone(), &path, message, "finalizer of another kind").help =
+                Some("remove it".into());
         }
     }
 }
@@ -137,9 +137,10 @@ fn near_miss(entry: &Entry, path: &str, found: &mut Found) {
             || (of_openchoreo && strsim::damerau_levenshtein(&plain(suffix), &plain(name)) <= 2)
     });
     if let Some(meant) = meant {
-        let message = format!("nobody reads the annotation {}", visible(&entry.key));
-        found.add(&ANNOTATION_NEAR_MISS, entry.key_span.clone(), path, message, "nearly one of OpenChoreo's").help =
-            Some(format!("`{meant}` was meant? The group is {}", DEFAULT_KIND.group));
+        let message = format!("OpenChoreo does not read the annotation {}", visible(&entry.key));
+        found
+            .add(&ANNOTATION_NEAR_MISS, entry.key_span.clone(), path, message, "similar to an annotation of OpenChoreo")
+            .help = Some(format!("did you mean `{meant}`? The group is {}", DEFAULT_KIND.group));
     }
 }
 
@@ -149,7 +150,7 @@ fn unknown(field: &Entry, path: &str, known: &[&str], found: &mut Found) {
     let nearest = known.iter().filter(|_| short).min_by_key(distance).filter(|name| distance(name) <= 2);
     let message = format!("there is no field {}", visible(path));
     found.add(&UNKNOWN_FIELD, field.key_span.clone(), path, message, "unknown").help =
-        nearest.map(|name| format!("`{name}` was meant?"));
+        nearest.map(|name| format!("did you mean `{name}`?"));
 }
 
 fn labels(field: &Entry, path: &str, found: &mut Found) {
@@ -224,7 +225,7 @@ fn owner_references(field: &Entry, path: &str, found: &mut Found) {
         if let Some(entry) = item.entry("controller").filter(|entry| entry.node.value == Value::Bool(true)) {
             controllers += 1;
             if controllers > 1 {
-                let message = "one owner reference at most may be the controller";
+                let message = "only one owner reference can be the controller";
                 found.add(
                     &OWNER_REFERENCE,
                     entry.key_span.clone(),
@@ -270,7 +271,7 @@ fn typed(field: &Entry, path: &str, found: &mut Found) -> bool {
 
 /// Says that a value is not of its field's type, which is no.
 fn mistyped(node: &Node, path: &str, found: &mut Found) -> bool {
-    let message = format!("{} does not have the form that it must have", visible(path));
+    let message = format!("{} has an invalid form", visible(path));
     found.add(&WRONG_TYPE, node.span.clone(), path, message, format!("{} here", node.type_name()));
     false
 }
@@ -302,7 +303,7 @@ fn generate_name(field: &Entry, path: &str, found: &mut Found) {
     };
     if field.node.as_str().is_some_and(|prefix| !prefix.is_empty() && !begins(prefix)) {
         let message = "a name made from it must be lower-case letters, digits, hyphens and dots";
-        found.add(&NAME_FORMAT, field.node.span.clone(), path, message, "no beginning of a DNS subdomain");
+        found.add(&NAME_FORMAT, field.node.span.clone(), path, message, "not the start of a DNS subdomain");
     }
 }
 
@@ -320,9 +321,9 @@ fn texts(field: &Entry, path: &str, found: &mut Found, mut wrong: impl FnMut(&En
                     Value::Null => "",
                     Value::String(text) => text,
                     _ => {
-                        let message = format!("{} must be a string, and is {}", visible(&path), entry.node.type_name());
+                        let message = format!("{} must be a string, but is {}", visible(&path), entry.node.type_name());
                         found.add(&WRONG_TYPE, entry.node.span.clone(), &path, message, "").help =
-                            Some("put it in quotes".into());
+                            Some("put the value in quotes".into());
                         continue;
                     }
                 };

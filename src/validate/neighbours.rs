@@ -63,7 +63,8 @@ impl Neighbours {
             (first != plane).then_some((first, span))
         });
         if let Some((first, span)) = twice {
-            let message = format!("this plane is also described at {}: the one applied last wins", self.place(first));
+            let message =
+                format!("this plane is also defined at {}: the last one that is applied wins", self.place(first));
             tell(&PLANE_TWICE, span, "metadata.name", message, "again");
             // Both mean one plane, so what they have in common is no wonder.
             return;
@@ -100,12 +101,16 @@ impl Neighbours {
 
 /// Says what it means that planes of one planeID trust different CAs; `others` is where they are, or their names.
 pub fn plane_id_shared(plane_id: &str, others: &str) -> String {
-    format!("planeID {plane_id} is shared with {others}, with another CA: an agent is authorized for some of them only")
+    format!(
+        "planeID {plane_id} is shared with {others}, with another CA: an agent is authorized for only some of these planes"
+    )
 }
 
 /// Says what it means that planes of several planeIDs trust one CA; `others` as in [`plane_id_shared`].
 pub fn ca_shared(others: &str) -> String {
-    format!("the CA is shared across planeIDs with {others}: the agent of each can connect as that of the other")
+    format!(
+        "the CA is shared with {others}, with another planeID: the agent of one can connect as the agent of the other"
+    )
 }
 
 #[cfg(test)]
@@ -144,7 +149,7 @@ mod tests {
         reported(
             &plane("a", "b", "ca-b"),
             "plane-twice",
-            "this plane is also described at 0.yaml:4: the one applied last wins",
+            "this plane is also defined at 0.yaml:4: the last one that is applied wins",
         );
         reported(&plane("b", "a", "ca-b"), "plane-id-shared", &plane_id_shared("a", "the plane at 0.yaml:4"));
         reported(&plane("b", "b", "ca-a"), "ca-shared", &ca_shared("the plane at 0.yaml:4"));

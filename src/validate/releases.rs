@@ -82,7 +82,7 @@ pub(super) fn explain(root: &Node, resource: &Resource, api_version: &str, found
             && let Some(change) = Change::of(resource.kind, &finding.path)
         {
             finding.message = format!("there is no field {}: {}", finding.path, change.what);
-            finding.help = Some("leave it out".into());
+            finding.help = Some("remove it".into());
             finding.fix = None;
             let Some(name) = change.other_name else {
                 continue;

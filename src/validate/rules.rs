@@ -80,158 +80,158 @@ macro_rules! rules {
 
 rules! {
     YAML_SYNTAX = "yaml-syntax" Error Schema
-        "the text can be read as YAML or JSON",
-        "The API server and kubectl read YAML 1.1: tabs never indent, a `%YAML 1.2` line is refused, and a plain `.inf` is a number that JSON doesn't have.",
+        "the file is valid YAML or JSON",
+        "The API server and kubectl read YAML 1.1: tabs can't indent, a `%YAML 1.2` directive is an error, and an unquoted `.inf` is a number that JSON does not support.",
         bad "spec:\n  planeID: «.inf»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     DUPLICATE_KEY = "duplicate-key" Error Schema
-        "no key is duplicated in a mapping",
-        "The API server refuses such a manifest when it validates strictly; otherwise, and with kubectl, the last one wins silently. A merge (`<<`) brings keys, too.",
+        "a mapping has no duplicate keys",
+        "With strict field validation the API server rejects duplicate keys; otherwise, and with kubectl, the last key wins without a message. A merge key (`<<`) can also add a duplicate.",
         bad "spec:\n  planeID: shared-builder\n  «planeID»: shared-builder-2\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
         good "spec:\n  planeID: shared-builder-2\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     NOT_AN_OBJECT = "not-an-object" Error Schema
-        "every document is a mapping",
-        "A list or a text is no object that an API server could store. Objects of a list stand in the items of a List.",
+        "every document is a Kubernetes object",
+        "A sequence or a string is not an object that the API server can store. Put several objects into the items of a List, or into several documents.",
         bad "«just a text»\n",
         good "kind: List\napiVersion: v1\nitems: []\n";
     UNKNOWN_FIELD = "unknown-field" Error Schema
-        "every field is one that the resource has",
-        "Strict validation refuses it. Without it the API server drops the field silently, and what was meant doesn't happen. A field of another release is named with the release. --fix renames secretRef to secretKeyRef and back, as the release has it, and a field that differs in its letters' case only.",
+        "every field exists in the resource's schema",
+        "Strict validation rejects an unknown field. Otherwise the API server drops it without a message, and the setting has no effect. If another release has the field, the message names the release. --fix renames secretRef to secretKeyRef or back, by release, and corrects a field that differs only in upper and lower case.",
         bad "spec:\n  «planeId»: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     WRONG_TYPE = "wrong-type" Error Schema
-        "every value has its field's type",
-        "In YAML 1.1 y, n, yes, no, on and off are booleans, and 0123, 1e3 and 1_000 are numbers: quotes make them texts. v0.14 has observabilityPlaneRef as a text, later releases as an object.",
+        "every value has the type of its field",
+        "In YAML 1.1 y, n, yes, no, on and off are booleans, and 0123, 1e3 and 1_000 are numbers: write them in quotes to get strings. In v0.14 observabilityPlaneRef is a string, in later releases an object.",
         bad "spec:\n  planeID: «on»\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
         good "spec:\n  planeID: \"on\"\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     REQUIRED_FIELD = "required-field" Error Schema
-        "no required field is left out",
-        "A null counts as left out. The place is that of the mapping's key in which it is missing.",
+        "every required field is set",
+        "A field that is null counts as missing. The position in the report is that of the mapping in which the field is missing.",
         bad "spec:\n  planeID: shared-builder\n  «clusterAgent»: {}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     PLANE_ID_FORMAT = "plane-id-format" Error Schema
         "planeID is at most 63 lower-case letters, digits and hyphens",
-        "It must begin and end with a letter or a digit, and be the very text that the agent has as clusterAgent.planeID in its Helm values.",
+        "The planeID must begin and end with a letter or a digit, and be equal to clusterAgent.planeID in the agent's Helm values.",
         bad "spec:\n  planeID: «Shared_Builder»\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     PATTERN_MISMATCH = "pattern-mismatch" Error Schema
-        "a text matches its field's pattern",
-        "The pattern is that of the CRD, in the syntax of Go's regexp.",
+        "a string matches the pattern of its field",
+        "The pattern is in the CRD, in the syntax of Go's regexp package.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  observabilityPlaneRef: {kind: ClusterObservabilityPlane, name: «Production»}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  observabilityPlaneRef: {kind: ClusterObservabilityPlane, name: production}\n";
     FORMAT = "format" Error Schema
-        "a text has its field's format",
-        "Such as date-time, duration or ipv4, where the CRD asks for one. The reference's asks for none in what a manifest may set.",
+        "a string has the format of its field",
+        "The CRD can require a format, such as date-time, duration or ipv4. The CRD of the API reference requires none for fields in a manifest.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  deadline: «soon»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  deadline: 1h\n";
     LENGTH = "length" Error Schema
-        "a text is neither too short nor too long",
-        "Counted in characters, not in bytes.",
+        "a string is neither too short nor too long",
+        "The CRD sets minLength and maxLength, which count characters, not bytes.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  observabilityPlaneRef: {kind: ClusterObservabilityPlane, name: «''»}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  observabilityPlaneRef: {kind: ClusterObservabilityPlane, name: production}\n";
     COUNT = "count" Error Schema
-        "a list or a mapping has neither too few entries nor too many",
-        "Where the CRD bounds them (minItems, maxItems, minProperties, maxProperties). The reference's does not.",
+        "a list or mapping has an allowed number of entries",
+        "The CRD can limit the number of entries (minItems, maxItems, minProperties, maxProperties). The CRD of the API reference does not.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  «builders»: [a, b, c, d]\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  builders: [a, b]\n";
     NOT_IN_ENUM = "not-in-enum" Error Schema
-        "a value is one of those that its field allows",
-        "A cluster-scoped plane can only refer to a ClusterObservabilityPlane, a namespaced one to an ObservabilityPlane of its namespace, too.",
+        "a value is one of the values that its field allows",
+        "For example, a cluster-scoped plane can refer only to a ClusterObservabilityPlane; a namespaced plane can also refer to an ObservabilityPlane in its namespace.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  observabilityPlaneRef: {kind: «ObservabilityPlane», name: production}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  observabilityPlaneRef: {kind: ClusterObservabilityPlane, name: production}\n";
     OUT_OF_RANGE = "out-of-range" Error Schema
-        "a number is neither too small nor too large",
-        "Where the CRD bounds it, or asks for a multiple, or for 32 bits.",
+        "a number is in the range that its field allows",
+        "The CRD can set minimum, maximum, multipleOf, or the format int32.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  parallel: «99»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  parallel: 4\n";
     NOT_UNIQUE = "not-unique" Error Schema
-        "nothing is duplicated in a list that is a set or a map",
-        "Where the CRD has x-kubernetes-list-type set or map.",
+        "a list of type set or map has no duplicate entries",
+        "The CRD declares such a list with x-kubernetes-list-type: set or map.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  builders: [a, «a»]\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  builders: [a, b]\n";
     ALTERNATIVE = "alternative" Error Schema
         "a value has one of the forms that its field allows",
-        "Where the CRD has anyOf, oneOf or not. The reason why the nearest form does not match is reported with it.",
+        "The CRD declares the forms with anyOf, oneOf or not. The message has the reason why the most similar form does not match.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  «cache»: {}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  cache: {path: /cache}\n";
     CEL_RULE = "cel-rule" Error Schema
-        "the resource's validation rules hold",
-        "Rules in CEL (x-kubernetes-validations) that the CRD brings; the message is the rule's own.",
+        "the resource meets the CRD's CEL validation rules",
+        "The CRD contains CEL rules (x-kubernetes-validations); the reported message is the one in the rule.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  «limits»: {least: 5, most: 1}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  limits: {least: 1, most: 5}\n";
     CEL_UNKNOWN = "cel-unknown" Warning Schema
-        "the resource's validation rules can be evaluated here",
-        "A rule uses something of CEL that this program can't evaluate, such as type(x) == int. That is no verdict: the API server gives one, with --server.",
+        "choreoctl can evaluate the CRD's CEL validation rules",
+        "A rule uses a part of CEL that choreoctl can't evaluate, such as type(x) == int. The manifest may be valid or not: use --server to let the API server evaluate the rule.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  «window»: {length: 1h}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     NAME_FORMAT = "name-format" Error Schema
         "names are DNS subdomains",
-        "At most 253 lower-case letters, digits, hyphens and dots, with a letter or digit at both ends of each part (RFC 1123). Finalizers are [prefix/]name.",
+        "A name has at most 253 lower-case letters, digits, hyphens and dots, with a letter or digit at both ends of each part (RFC 1123). A finalizer is [prefix/]name.",
         bad "metadata:\n  name: «Shared_Builder»\n",
         good "metadata:\n  name: shared-builder\n";
     LABEL_FORMAT = "label-format" Error Schema
-        "labels have the syntax of labels",
-        "Keys are [prefix/]name, the name and the value at most 63 letters, digits, hyphens, underscores and dots, with a letter or digit at both ends.",
+        "labels have valid keys and values",
+        "A key is [prefix/]name. The name and the value have at most 63 letters, digits, hyphens, underscores and dots, with a letter or digit at both ends.",
         bad "metadata:\n  name: shared-builder\n  labels: {team: «build & run»}\n",
         good "metadata:\n  name: shared-builder\n  labels: {team: build-and-run}\n";
     ANNOTATION_FORMAT = "annotation-format" Error Schema
-        "annotations have the syntax of annotations",
-        "Keys as those of labels; all together at most 256 KiB.",
+        "annotations have valid keys and an allowed size",
+        "Keys have the same syntax as keys of labels. All annotations of an object together have at most 256 KiB.",
         bad "metadata:\n  name: shared-builder\n  annotations: {«for whom»: team}\n",
         good "metadata:\n  name: shared-builder\n  annotations: {for-whom: team}\n";
     OWNER_REFERENCE = "owner-reference" Error Schema
-        "owner references are whole",
-        "Each needs apiVersion, kind, name and uid, and one of them at most may be the controller.",
+        "owner references have all required fields",
+        "Each owner reference needs apiVersion, kind, name and uid. At most one owner can be the controller.",
         bad "metadata:\n  name: shared-builder\n  ownerReferences:\n  - «apiVersion»: v1\n    kind: ConfigMap\n    name: a\n    uid: ''\n",
         good "metadata:\n  name: shared-builder\n  ownerReferences:\n  - apiVersion: v1\n    kind: ConfigMap\n    name: a\n    uid: 0a1b\n";
     SERVER_REJECTED = "server-rejected" Error Schema
-        "the API server takes it",
-        "What a server-side dry run (--server) found, in the server's words, brought to its line.",
+        "the API server accepts the manifest in a dry run",
+        "With --server, a server-side dry run validates the manifest. The message is the API server's, with the line in the manifest.",
         bad "metadata:\n  name: shared-builder\n",
         good "metadata:\n  name: shared-builder\n";
     KIND_OF_OTHER_RELEASE = "kind-of-other-release" Error Schema
-        "the release has the kind",
-        "v1.0 renamed BuildPlane and ClusterBuildPlane to WorkflowPlane and ClusterWorkflowPlane. No release has both, and each kind is judged by a release that has it, unless --release names another one. --fix renames it.",
+        "the kind exists in the release",
+        "v1.0 renamed BuildPlane and ClusterBuildPlane to WorkflowPlane and ClusterWorkflowPlane. No release has both. Each kind is validated by a release that has it, or by --release. --fix renames the kind.",
         bad "kind: «ClusterBuildPlane»\napiVersion: openchoreo.dev/v1alpha1\nmetadata:\n  name: shared-builder\nspec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
         good "kind: ClusterWorkflowPlane\napiVersion: openchoreo.dev/v1alpha1\nmetadata:\n  name: shared-builder\nspec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     PLANE_ID_MISSING = "plane-id-missing" Warning Schema
-        "planeID is given, as the releases' CRDs require it",
-        "In the reference of ClusterBuildPlane it defaults to the plane's name; the CRDs of v0.14 to v0.17 require it. create and apply fill it in, kubectl does not, and --fix writes it.",
+        "planeID is set: the CRDs of the releases require it",
+        "The API reference says that planeID defaults to the plane's name, but the CRDs of v0.14 to v0.17 require it. `create` and `apply` add it, kubectl does not; --fix writes it into the file.",
         bad "«spec»:\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     OBSERVABILITY_KIND_MISSING = "observability-kind-missing" Warning Schema
-        "observabilityPlaneRef.kind is given, as the releases' CRDs require it",
-        "In the reference of ClusterBuildPlane it defaults to ClusterObservabilityPlane; the CRDs of v0.15 to v0.17 require it. --fix writes it.",
+        "observabilityPlaneRef.kind is set: the CRDs of the releases require it",
+        "The API reference says that observabilityPlaneRef.kind defaults to ClusterObservabilityPlane, but the CRDs of v0.15 to v0.17 require it. --fix writes it into the file.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  «observabilityPlaneRef»: {name: production}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  observabilityPlaneRef: {kind: ClusterObservabilityPlane, name: production}\n";
     CA_SOURCE_MISSING = "ca-source-missing" Error Gateway
         "clientCA has a value or refers to a Secret",
-        "With neither the gateway skips the plane, and every agent is refused with `no ... CRs found`.",
+        "If neither is set, the gateway skips the plane and refuses every agent with `no ... CRs found`.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    «clientCA»: {}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA: {value: <a CA>}\n";
     CA_SOURCE_BOTH = "ca-source-both" Error Gateway
-        "clientCA has one source only",
-        "With both the value wins silently and the Secret is never read: a new CA in the Secret changes nothing.",
+        "clientCA has either a value or a Secret, not both",
+        "If both are set, the gateway uses the value and never reads the Secret: a new CA in the Secret has no effect.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n      «secretRef»: {namespace: openchoreo-system, name: ca, key: ca.crt}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      secretRef: {namespace: openchoreo-system, name: ca, key: ca.crt}\n";
     CA_SECRET_NAMESPACE = "ca-secret-namespace" Error Gateway
-        "the reference to a Secret has a namespace, where the plane has none",
-        "A cluster-scoped plane has no namespace of its own. The CRDs accept secretRef (secretKeyRef from v1.0 on) without one, and the gateway's look-up then fails. In a namespaced plane it defaults to the plane's namespace.",
+        "the Secret reference of a cluster-scoped plane has a namespace",
+        "A cluster-scoped plane has no namespace of its own. The CRDs accept secretRef (secretKeyRef from v1.0 on) without a namespace, but then the gateway can't find the Secret. In a namespaced plane the namespace defaults to the plane's.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      «secretRef»: {name: ca, key: ca.crt}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      secretRef: {namespace: openchoreo-system, name: ca, key: ca.crt}\n";
     CA_SECRET_NAME = "ca-secret-name" Error Gateway
-        "the reference to a Secret names one that can exist",
-        "The CRDs take any text for its name, namespace and key; the gateway's look-up of one that no Secret can have fails.",
+        "the Secret reference has a valid name, namespace and key",
+        "The CRDs accept any string as name, namespace and key, but the gateway can't find a Secret with a name that Kubernetes does not allow.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      secretRef: {namespace: openchoreo-system, name: «The_CA», key: ca.crt}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      secretRef: {namespace: openchoreo-system, name: ca, key: ca.crt}\n";
     CA_PRIVATE_KEY = "ca-private-key" Error Gateway
         "clientCA.value holds no private key",
-        "Everyone who may read the plane can read it, and with a CA's key make certificates for any agent. A key that was in a manifest is no longer secret: create a new CA.",
+        "Every user who can read the plane can read the key, and with a CA's key can issue certificates for any agent. A key that was in a manifest is no longer secret: create a new CA.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a private key>»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_NOT_RAW_PEM = "ca-not-raw-pem" Error Gateway
         "clientCA.value is raw PEM",
-        "The reference speaks of base64-encoded PEM, but the gateway of every release reads raw PEM only, and takes base64 for no certificate at all. --fix decodes it.",
+        "The API reference says base64-encoded PEM, but the gateway of every release reads only raw PEM, and finds no certificate in base64. --fix decodes the value.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a CA in base64>»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_NO_CERTIFICATE = "ca-no-certificate" Error Gateway
@@ -241,82 +241,82 @@ rules! {
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_UNPARSABLE = "ca-unparsable" Error Gateway
         "the certificates in clientCA.value can be parsed",
-        "Go's parser, which is the gateway's, skips what it can't parse: a broken paste, or a negative serial number.",
+        "The gateway uses Go's parser, which skips certificates that it can't parse, such as one that was copied incompletely or has a negative serial number.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a broken certificate>»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_EXPIRED = "ca-expired" Error Gateway
         "the CA has not expired",
-        "Every certificate of a chain must be within its validity, the root too: with an expired CA every agent is refused at its next connection.",
+        "All certificates of a chain must be valid now, also the root: if the CA has expired, the gateway refuses every agent at its next connection.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<an expired CA>»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_NOT_YET_VALID = "ca-not-yet-valid" Error Gateway
-        "the CA is valid already",
-        "Until its notBefore every agent is refused. A clock that is wrong where the CA was made does this.",
+        "the CA's validity has begun",
+        "The gateway refuses every agent until the CA's notBefore. A wrong clock on the machine that created the CA is the usual cause.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a CA of next year>»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_CANNOT_VERIFY = "ca-cannot-verify" Error Gateway
         "the CA can verify a client certificate",
-        "Its extended key usage must allow client authentication, or be absent: it counts through the whole chain. A critical extension that Go doesn't know rules it out, too.",
+        "The CA's extended key usage must include client authentication or be absent, because it limits the whole chain. The CA also can't have a critical extension that Go does not support.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a server's certificate>»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_PINNED_LEAF = "ca-pinned-leaf" Warning Practice
-        "the CA is a CA, not the agent's own certificate",
-        "It works until the agent's certificate is renewed: cert-manager does so 15 days before its end, and at the agent's next restart the new one is refused. A CA of its own outlives renewals.",
+        "clientCA holds a CA, not the agent's own certificate",
+        "A pinned certificate works until cert-manager renews the agent's certificate, 15 days before it expires. At the agent's next restart the gateway refuses the new certificate. A separate CA stays valid after renewals.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<an agent's certificate>»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_EXPIRES_SOON = "ca-expires-soon" Warning Practice
-        "the CA lasts for a month and more",
-        "Put the next CA beside it in time: a bundle of the old one and the new one authorizes agents of either.",
+        "the CA is valid for at least another 30 days",
+        "Add the next CA before the old one expires: a bundle of both CAs authorizes agents with a certificate of either CA.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a CA that expires soon>»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_PARTLY_USELESS = "ca-partly-useless" Warning Practice
         "every certificate of the bundle is usable",
-        "One that has expired, isn't valid yet, can't be parsed or can't verify client certificates does nothing beside the others; left there it hides what counts.",
+        "A certificate that has expired, is not yet valid, can't be parsed or can't verify client certificates has no effect, and makes it hard to see which certificates are used: remove it.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a CA><an expired CA>»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_DOUBLED = "ca-doubled" Warning Practice
-        "no certificate is duplicated in the bundle",
-        "It changes nothing today. After a rotation that removes one of them the other goes on trusting the old CA. `choreoctl certs bundle` leaves duplicates out.",
+        "the bundle has no duplicate certificates",
+        "A duplicate has no effect now. If a rotation removes only one of the copies, the plane still trusts the old CA. `choreoctl certs bundle` removes duplicates.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a CA><a CA>»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_SHARED = "ca-shared" Warning Practice
-        "each planeID has a CA of its own",
-        "Nothing in a certificate says for which plane it is, so an agent of one plane can pass as the agent of another that trusts the same CA.",
+        "each planeID has its own CA",
+        "A certificate does not contain its plane, so an agent of one plane can connect as the agent of another plane that trusts the same CA.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n---\nmetadata:\n  name: other\nspec:\n  planeID: other\n  clusterAgent: {«clientCA»: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n---\nmetadata:\n  name: other\nspec:\n  planeID: other\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: other-ca, key: ca.crt}}}\n";
     PLANE_ID_SHARED = "plane-id-shared" Warning Practice
-        "planes that share a planeID share a CA",
-        "An agent is authorized for each plane by itself. With different CAs it is authorized for some of them only. Planes are compared within a planeType, in all namespaces: the same planeID under two types is independent.",
+        "planes with the same planeID trust the same CA",
+        "The gateway authorizes an agent separately for each plane with its planeID: with different CAs it is authorized for only some of them. Planes of the same planeType are compared in all namespaces; planes of different types are independent.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n---\nmetadata:\n  name: other\nspec:\n  planeID: «shared-builder»\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: other-ca, key: ca.crt}}}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n---\nmetadata:\n  name: other\nspec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n";
     PLANE_TWICE = "plane-twice" Warning Practice
-        "each plane is described once",
-        "Of two manifests of one kind, namespace and name the one that is applied last wins. apply refuses both.",
+        "each plane has only one manifest",
+        "If two manifests have the same kind, namespace and name, the last one wins with kubectl. `choreoctl apply` rejects both.",
         bad "metadata:\n  name: shared-builder\n---\nmetadata:\n  name: «shared-builder»\n",
         good "metadata:\n  name: shared-builder\n";
     ANNOTATION_NEAR_MISS = "annotation-near-miss" Warning Practice
-        "annotations that look like OpenChoreo's are",
-        "OpenChoreo reads openchoreo.dev/display-name and openchoreo.dev/description of a plane, and nothing that is nearly so.",
+        "annotations of OpenChoreo are spelled correctly",
+        "OpenChoreo reads only the annotations openchoreo.dev/display-name and openchoreo.dev/description of a plane, and ignores similar spellings.",
         bad "metadata:\n  name: shared-builder\n  annotations: {«openchoreo.dev/displayname»: Shared}\n",
         good "metadata:\n  name: shared-builder\n  annotations: {openchoreo.dev/display-name: Shared}\n";
     FOREIGN_FINALIZER = "foreign-finalizer" Warning Practice
-        "a finalizer of OpenChoreo is that of the plane's kind",
-        "A controller removes the finalizer of its own kind only, so that the deletion of this plane would never end. `kubectl get -o yaml` of a plane of v0.x brings it along; `choreoctl migrate` leaves it out.",
+        "the plane has no finalizer of another kind of plane",
+        "A controller removes only the finalizer of its own kind, so the deletion of this plane would hang. The output of `kubectl get -o yaml` for a plane of v0.x contains such a finalizer; `choreoctl migrate` removes it.",
         bad "metadata:\n  name: shared-builder\n  finalizers: [«openchoreo.dev/clusterdataplane-cleanup»]\n",
         good "metadata:\n  name: shared-builder\n  finalizers: [openchoreo.dev/clusterbuildplane-cleanup]\n";
     NAMESPACE_IGNORED = "namespace-ignored" Warning Practice
         "a cluster-scoped resource has no namespace",
-        "The API server accepts it and ignores it; it may have been meant for the namespaced kind.",
+        "The API server accepts and ignores the namespace. Perhaps the namespaced kind was intended.",
         bad "metadata:\n  name: shared-builder\n  «namespace»: default\n",
         good "metadata:\n  name: shared-builder\n";
     KIND_NEAR_MISS = "kind-near-miss" Warning Practice
-        "what looks like a plane is one",
-        "Objects of other kinds are skipped, so a slip in kind or apiVersion would pass for a good file. So would a plane whose kind has no CRD among those that --crd gives.",
+        "objects similar to planes have the kind of a plane",
+        "`validate` skips objects of other kinds, so a typing error in kind or apiVersion would hide an invalid plane. With --crd, this also warns of a plane whose kind has no CRD in these files.",
         bad "apiVersion: openchoreo.dev/v1alpha1\nkind: «ClusterBuildplane»\nmetadata:\n  name: shared-builder\n",
         good "metadata:\n  name: shared-builder\n";
     NO_PLANE = "no-plane" Warning Practice
-        "there is a plane to judge",
-        "Where no file holds a plane, something else was probably meant.",
+        "the files contain a plane",
+        "If no file contains a plane, the path is probably wrong.",
         bad "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: shared-builder\n",
         good "metadata:\n  name: shared-builder\n";
 }

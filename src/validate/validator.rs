@@ -199,10 +199,13 @@ impl Validator {
         let plane = nearest(kind)?;
         let (name, version) = (plane.kind, self.api_version(plane));
         if kind != name {
-            return Some((format!("there is no kind {}", visible(kind)), format!("`kind: {name}` was meant?")));
+            return Some((format!("there is no kind {}", visible(kind)), format!("did you mean `kind: {name}`?")));
         }
         if api_version == version {
-            return Some((format!("no CRD of {name} is given, so it is not judged"), "add its CRD with --crd".into()));
+            return Some((
+                format!("{name} is not validated, because its CRD is missing"),
+                "add its CRD with --crd".into(),
+            ));
         }
         // Others have a kind of this name, too.
         let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
@@ -214,7 +217,7 @@ impl Validator {
             return None;
         }
         let of = if api_version.is_empty() { "nothing".into() } else { format!("`{}`", visible(api_version)) };
-        Some((format!("a {name} is of {version}, not of {of}"), format!("write `apiVersion: {version}`")))
+        Some((format!("the apiVersion of {name} is {version}, not {of}"), format!("write `apiVersion: {version}`")))
     }
 
     /// Returns the API version that planes of a kind have.
@@ -272,7 +275,7 @@ mod tests {
         let crd = Resource::all_of(&parse("f".into(), DEFAULT_KIND.crd(Release::V0).unwrap())).unwrap();
         let (by_crd, text) = (Validator::of_crds(crd, now()), "kind: BuildPlane\napiVersion: openchoreo.dev/v1alpha1");
         let findings = by_crd.judge(&parse("f".into(), text.into())).findings;
-        assert_eq!(findings[0].message, "no CRD of BuildPlane is given, so it is not judged");
+        assert_eq!(findings[0].message, "BuildPlane is not validated, because its CRD is missing");
     }
 
     #[test]

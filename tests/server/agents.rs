@@ -292,7 +292,7 @@ fn a_restart_that_would_end_the_connection_is_confirmed() {
     assert_eq!(lines(&reported)[2]["pods"], json!(pods(&at)), "{reported:?}");
     at.control.run(&["delete", "b", "--yes", "--wait=false"]).expect(0);
     let lost = at.run(&["restart", "a", "--yes", "--timeout", "5s"]).expect(124);
-    lost.says(&["the agent has not reconnected in time", "hint: choreoctl doctor"]);
+    lost.says(&["the agent did not reconnect before the timeout", "hint: choreoctl doctor"]);
     let hint = lost.stderr.split("hint: ").nth(1).unwrap().trim().to_owned();
     assert!(paste(&at, &hint).expect(1).stdout.contains("agent-trusted"), "{hint}");
 }

@@ -110,7 +110,7 @@ fn never_two_sources() {
     at.kubectl(&["apply", "--server-side", "--field-manager=argocd", "-f", "-"], &spec(secret_ref("ca")));
     let value = json!({"value": at.read(at.ca("two-sources"))});
     let refused = at.run_with(&["apply", "-f", "-", "--force-conflicts"], &spec(value)).expect(2);
-    refused.says(&["both value and a Secret", "argocd", "kubectl patch"]);
+    refused.says(&["both a value and a Secret", "argocd", "kubectl patch"]);
     assert_eq!(at.object("two-sources")["spec"]["clusterAgent"]["clientCA"].get("value"), None);
 }
 

@@ -25,7 +25,7 @@ stories!(
         what_was_registered_by_hand_is_taken_over_without_a_change,
         several_planes_are_registered_at_once,
         planes_that_can_not_share_an_agent_are_refused_before_anything_is_written,
-        a_ca_that_is_brought_along_must_authorized_the_agent,
+        a_ca_that_is_brought_along_must_authorize_the_agent,
         a_person_registers_a_build_plane,
         nothing_is_registered_without_the_rights;
 );
@@ -173,7 +173,7 @@ fn files_of_a_registration_that_somebody_changed_are_asked_about() {
     let values = at.control.path().join("late/values.yaml");
     std::fs::write(&values, "mine: \"\u{1b}[2J\"\n").unwrap();
     let reported = at.run(&late).expect(2);
-    reported.says(&["late/values.yaml is there already", "\\u{1b}[2J"]);
+    reported.says(&["late/values.yaml already exists", "\\u{1b}[2J"]);
     assert!(!reported.stderr.contains("\u{1b}[2J") && !reported.stdout.contains("namespace:"), "{reported:?}");
 }
 
@@ -237,7 +237,12 @@ fn what_differs_is_not_replaced_unasked() {
     let patch = json!({"data": {"ca.crt": other}}).to_string();
     at.build.kubectl(&["patch", "configmap", "cluster-gateway-ca", "-n", NAMESPACE, "-p", &patch], "");
     let refused = bootstrap(&at, &[]).expect(2);
-    refused.says(&["differs from what it would become", "hint: look at it, and add --force", "(as it is)", "sha256"]);
+    refused.says(&[
+        "differs from what choreoctl would create",
+        "hint: look at it, and add --force",
+        "(as it is)",
+        "sha256",
+    ]);
     bootstrap(&at, &["--force"]).expect(0);
     // Other fields of the plane are compared, too; what is not asked for stays.
     at.control.kubectl(&["label", "cbp", "boot", "team=a"], "");
@@ -280,7 +285,7 @@ fn several_planes_are_registered_at_once() {
     let reported = at.run(&[&args[..], &["--gateway-url", &url]].concat()).expect(1);
     let row = |name: &str| reported.stdout.lines().rfind(|line| line.starts_with(name)).unwrap().to_owned();
     assert!(row("one ").contains("registered") && row("two ").contains("registered"), "{reported:?}");
-    assert!(row("boot ").contains("failed: the plane boot is there already"), "{reported:?}");
+    assert!(row("boot ").contains("failed: the plane boot already exists"), "{reported:?}");
     let ca = ["get", "secret", "multi-agent-ca", "-n", "multi", "-o", "jsonpath={.data['tls\\.key']}"];
     assert!(!at.build.kubectl(&ca, "").stdout.is_empty());
     at.control.run(&["certs", "inspect", "plane/one", "plane/two"]).expect(0);
@@ -293,7 +298,7 @@ fn several_planes_are_registered_at_once() {
     at.control.kubectl(&theirs, "");
     let three = ["bootstrap", "three", "--plane-id", "multi", "--build-namespace", "multi", "--yes"];
     let reported = at.run(&[&three[..], &["--client-ca-in", "secret"]].concat()).expect(2);
-    reported.says(&["Secret openchoreo-control-plane/three-client-ca is there already", "-CN=gateway-ca", "--force"]);
+    reported.says(&["Secret openchoreo-control-plane/three-client-ca already exists", "-CN=gateway-ca", "--force"]);
     at.control.run(&["get", "three"]).expect(3);
 }
 
@@ -311,7 +316,7 @@ fn planes_that_can_not_share_an_agent_are_refused_before_anything_is_written() {
     refused(json!([plane("a", "A_B")]), "[plane-id-format]");
 }
 
-fn a_ca_that_is_brought_along_must_authorized_the_agent() {
+fn a_ca_that_is_brought_along_must_authorize_the_agent() {
     let at = prepared();
     at.trust_gateway();
     let url = url(&at);
@@ -319,7 +324,7 @@ fn a_ca_that_is_brought_along_must_authorized_the_agent() {
     at.run(&[&brought[..], &["--client-ca-file", "old/ca.crt"]].concat()).expect(0);
     at.control.run(&["certs", "ca", "--out-dir", "other", "--name", "other"]).expect(0);
     let other = ["bootstrap", "other", "--plane-id", "boot", "--yes", "--client-ca-file", "other/ca.crt"];
-    at.run(&other).expect(2).says(&["would not let in an agent"]);
+    at.run(&other).expect(2).says(&["would not authorize an agent"]);
     at.control.run(&["get", "other"]).expect(3);
 }
 
@@ -401,7 +406,10 @@ fn nothing_is_registered_without_the_rights() {
     let as_guest = ["bootstrap", "boot", "--yes", "--context", "guest", "--build-context", "guest"];
     let before = versions(&at);
     let reported = at.run(&as_guest).expect(2);
-    reported.says(&["these rights are missing, and nothing was changed", "create clusterbuildplanes of context guest"]);
+    reported.says(&[
+        "nothing was changed, because these permissions are missing",
+        "create clusterbuildplanes of context guest",
+    ]);
     reported.says(&[
         "get secrets in the namespace openchoreo-control-plane",
         "patch configmaps in the namespace openchoreo-build-plane",
@@ -481,7 +489,7 @@ fn everything_is_written_for_a_cluster_elsewhere() {
     assert_eq!(keys(), before);
     at.run(&verify).expect(0);
     at.write("elsewhere/README.md", "mine");
-    at.run(&again).expect(2).says(&["elsewhere/README.md is there already", "--force"]);
+    at.run(&again).expect(2).says(&["elsewhere/README.md already exists", "--force"]);
     assert_eq!(text("README.md"), "mine");
 
     // With cert-manager there is a CA only, and the plane may have it in a Secret.

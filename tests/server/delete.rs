@@ -111,9 +111,12 @@ fn a_question_takes_no_answer_from_before() {
         assert!(exists());
         terminal
     };
-    for (keys, said) in
-        [("\r", "not confirmed"), ("\u{4}", "not confirmed"), ("no\r", "not confirmed"), ("\u{3}", "^C")]
-    {
+    for (keys, said) in [
+        ("\r", "you did not confirm"),
+        ("\u{4}", "you did not confirm"),
+        ("no\r", "you did not confirm"),
+        ("\u{3}", "^C"),
+    ] {
         let mut terminal = start();
         terminal.types(keys);
         let (code, screen) = terminal.ends();

@@ -199,7 +199,7 @@ fn roles_grant_what_was_missing(at: &Estate) {
 fn doctor_names_what_is_wrong_with_a_data_plane_of_a_namespace() {
     let at = doctor_names(DATA, OF_DATA, &[]);
     // What is reported on a namespaced plane is its own, whichever user else is connected by the planeID.
-    counts_by(&at, "the status counts the agents of this plane alone");
+    counts_by(&at, "the status counts only the agents of this plane");
     blocked(&at);
     let reported = diagnose(&at);
     assert!(message(&reported, "deletion").ends_with("still referenced by 2 environment(s)"), "{reported:#}");
@@ -278,7 +278,7 @@ fn planes_of_an_older_release_are_reported_what_became_of_their_kind() {
     let spec = json!({"containers": [container]});
     at.control.api().write(manager, &json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}));
     let page = at.control.run(&["describe", "cbp/old"]).expect(0).stdout;
-    assert!(page.contains("are both running?") && !page.contains("kubectl patch"), "{page}");
+    assert!(page.contains("check that both are running") && !page.contains("kubectl patch"), "{page}");
     at.control.api().delete(manager);
     let reported = doctor().expect(1).json();
     assert_eq!(reported["planes"][0]["rootCause"], "deletion", "{reported:#}");
@@ -339,7 +339,10 @@ fn two_planes_in_migration_are_one_at_each_stage() {
     }
     for (plane, other) in [("cbp/sick", "ClusterWorkflowPlane sick"), ("cwp/sick", "ClusterBuildPlane sick")] {
         let page = at.control.run(&["describe", plane]).expect(0).stdout;
-        assert!(page.contains(&format!("{other} has the same planeID, and both are one plane in migration")), "{page}");
+        assert!(
+            page.contains(&format!("{other} has the same planeID, and both are one plane during the migration")),
+            "{page}"
+        );
     }
 
     // A dump of one of them has the other, too.
@@ -374,7 +377,7 @@ fn two_planes_in_migration_are_one_at_each_stage() {
     at.order("gateway newer");
     let reported = ask(|| doctor("cwp/sick"), |plane| plane["healthy"] == true);
     let (why, waiting) = waits(&reported);
-    assert!(why.contains("takes effect once the control plane is of v1.0 or later"), "{why}");
+    assert!(why.contains("takes effect once the control plane's release is v1.0 or later"), "{why}");
     assert!(why.ends_with("and until then ClusterBuildPlane sick is used") && waiting > 10, "{why}: {waiting}");
     let reported = doctor("cbp/sick");
     assert!(message(&reported, "plane-type-known").starts_with("it knows buildplane"), "{reported:#}");

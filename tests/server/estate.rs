@@ -290,7 +290,7 @@ impl Estate {
             if (authorized > 10 || self.is_real()) && refused == 0 {
                 return self.reset();
             }
-            assert!(Instant::now() < deadline, "the agents are not let in: {reported}");
+            assert!(Instant::now() < deadline, "the agents are not authorized: {reported}");
         }
     }
 

@@ -217,19 +217,19 @@ fn a_context_of_another_cluster_is_noticed() {
     let stored = secrets();
     for line in ["certs rotate cwp/well --yes", "certs renew cwp/well --yes"] {
         let reported = run(&at, &format!("choreoctl {line}")).expect(2);
-        reported.says(&["is another cluster than when the configuration was written", "choreoctl config set"]);
+        reported.says(&["now points to another cluster than when the configuration was saved", "choreoctl config set"]);
     }
     assert_eq!(secrets(), stored);
 
     // So is that of the control plane.
     let identity = before.lines().find(|line| line.starts_with("  identity: ")).unwrap();
     std::fs::write(&path, before.replace(identity, "  identity: 00000000-0000-0000-0000-000000000000")).unwrap();
-    run(&at, "choreoctl certs renew cwp/well --yes").expect(2).says(&["context control is another cluster"]);
-    run(&at, "choreoctl status").expect(2).says(&["context control is another cluster"]);
+    run(&at, "choreoctl certs renew cwp/well --yes").expect(2).says(&["context control now points to another cluster"]);
+    run(&at, "choreoctl status").expect(2).says(&["context control now points to another cluster"]);
 
     // A mistake has its place, and an entry can be removed.
     std::fs::write(&path, before.replace("planeKubeconfig", "kubeconfig")).unwrap();
-    run(&at, "choreoctl status").expect(2).says(&["choreoctl.yaml:9:5: there is no field kubeconfig"]);
+    run(&at, "choreoctl status").expect(2).says(&["choreoctl.yaml:9:5: unknown field kubeconfig"]);
     std::fs::write(&path, &before).unwrap();
     run(&at, "choreoctl config unset cdp/wrong").expect(0);
     assert_eq!(run(&at, "choreoctl config list").expect(0).stdout.lines().count(), 4);

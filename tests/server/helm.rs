@@ -262,7 +262,7 @@ pub fn a_certificate_that_is_not_issued_is_the_cause() {
     at.build.kubectl(&["delete", "secret", SECRET, "-n", NAMESPACE], "");
     let plane = diagnose(&at);
     assert_eq!(plane["rootCause"], "agent-certificate-issued", "{plane:#}");
-    assert!(check(&plane, "agent-certificate-issued")["message"].as_str().unwrap().contains("does not issue it again"));
+    assert!(check(&plane, "agent-certificate-issued")["message"].as_str().unwrap().contains("did not issue it again"));
     let status =
         json!({"status": {"conditions": [{"type": "Ready", "status": "False", "message": "the issuer is away"}]}});
     let name = format!("{DEPLOYMENT}-tls");

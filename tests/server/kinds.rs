@@ -114,7 +114,7 @@ fn of_release(release: &str) {
         // An upgrade's CRD prunes what it does not know, and says nothing.
         at.run(&["create", "cdp", "pruned", "--client-ca-secret", "default/none"]).expect(0);
         KINDS[4].install(at, "v1.2");
-        let reported = "its secretRef was dropped by the CRD of v1.0 and later; write it as secretKeyRef";
+        let reported = "the CRD of v1.0 and later dropped its secretRef; write it as secretKeyRef";
         let is_reported = || at.run(&["describe", "cdp/pruned"]).expect(0).stdout.contains(reported);
         assert!((0..100).any(|_| is_reported() || (std::thread::sleep(Duration::from_millis(100)), false).1));
         assert!(at.run(&["doctor", "cdp/pruned"]).stdout.contains(reported));
@@ -200,7 +200,7 @@ fn every_verb(at: &ControlPlane, kind: &Kind, release: &str) {
     if kind.is_namespaced() {
         at.run(&["get", kind.word, "a"]).expect(3).says(&["in the namespace default", "-A"]);
     }
-    run(&["delete", kind.word]).expect(2).says(&["no plane is chosen"]);
+    run(&["delete", kind.word]).expect(2).says(&["no plane is selected"]);
     run(&["delete", kind.word, "a", "b", "--yes"]).expect(0);
     run(&["get", &a]).expect(3);
 }
@@ -283,16 +283,20 @@ fn all_kinds_are_distinguished_side_by_side() {
     // Nothing says which build kind is meant: what reads shows both, what writes asks.
     let both = at.run(&["get", "one", "-o", "name"]).expect(0).stdout;
     assert_eq!(both, "clusterbuildplane.openchoreo.dev/one\nclusterworkflowplane.openchoreo.dev/one\n");
-    at.run(&["delete", "one", "--yes"]).expect(2).says(&["no word says which is meant", "cbp/NAME or cwp/NAME"]);
-    at.run(&["create", "two", "--client-ca-secret", "default/none"]).expect(2).says(&["no word says which is meant"]);
+    at.run(&["delete", "one", "--yes"])
+        .expect(2)
+        .says(&["the command line does not name one of them", "cbp/NAME or cwp/NAME"]);
+    at.run(&["create", "two", "--client-ca-secret", "default/none"])
+        .expect(2)
+        .says(&["the command line does not name one of them"]);
     at.run(&["create", "cwp", "two", "--client-ca-secret", "default/none"]).expect(0);
-    at.run(&["get", "planes", "one", "-A"]).expect(2).says(&["leave --all-namespaces out"]);
+    at.run(&["get", "planes", "one", "-A"]).expect(2).says(&["omit --all-namespaces"]);
     assert_eq!(at.run(&["get", "planes/one", "-o", "name"]).expect(0).stdout.lines().count(), 4);
     assert_eq!(at.run(&["get", "planes,cdp", "one", "-o", "name"]).expect(0).stdout.lines().count(), 4);
     let deleted = at.run(&["delete", "planes/one", "--dry-run", "client"]).expect(0).stdout;
     assert_eq!(deleted.lines().filter(|line| line.contains("/one deleted")).count(), 4, "{deleted}");
     for verb in [&["create", "planes/two", "--client-ca-secret", "default/none"][..], &["bootstrap", "planes/two"]] {
-        at.run(verb).expect(2).says(&["one plane is to be named"]);
+        at.run(verb).expect(2).says(&["name one plane"]);
     }
     let missing = "error: plane none does not exist";
     at.run(&["get", "planes", "none", "-n", "team"]).expect(3).says(&[missing, "choreoctl get planes -A"]);
@@ -302,7 +306,7 @@ fn all_kinds_are_distinguished_side_by_side() {
     let both = ["cbp/one: Unreported", "cwp/one: Unreported"];
     at.run(&["wait", "one", "--for", "deleted", "--timeout", "0"]).expect(124).says(&both);
     at.run(&["wait", "one", "--for", "exists", "--timeout", "0"]).expect(0);
-    at.run(&["wait", "three", "--for", "exists"]).expect(2).says(&["no word says which is meant"]);
+    at.run(&["wait", "three", "--for", "exists"]).expect(2).says(&["the command line does not name one of them"]);
     at.run(&["wait", "cwp/three", "--for", "deleted", "--timeout", "0"]).expect(0);
     at.ca("ca");
     at.run(&["certs", "client", "--plane-id", "id", "--ca-dir", "ca"]).expect(0);

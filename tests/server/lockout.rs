@@ -29,8 +29,8 @@ fn whom_a_change_locks_out_is_reported() {
     at.connect("a");
     at.run(&["diff", "-f", &by_new]).expect(1).says(&["the agents of a, which are connected now, are refused"]);
     let refused = apply(&by_new, &[]).expect(2);
-    refused.says(&["nothing in common", "nothing was sent", "hint: put the new CA beside the old one"]);
-    apply(&by_new, &["--dry-run", "server"]).expect(0).says(&["nothing in common"]);
+    refused.says(&["no certificate in common", "nothing was sent", "hint: put the new CA beside the old one"]);
+    apply(&by_new, &["--dry-run", "server"]).expect(0).says(&["no certificate in common"]);
     assert_eq!(at.object("a")["spec"]["clusterAgent"]["clientCA"]["value"], at.read(&old));
     // A bundle with the old CA, the leaf that it issued made a pinned one, and the same again lock nobody out.
     let both = file("both.json", "a", &at.read("both.crt"));
@@ -63,5 +63,5 @@ fn whom_a_change_locks_out_is_reported() {
     at.run(&["create", "b", "--plane-id", "a", "--client-ca-file", &new]).expect(0);
     let deleted = at.run(&["delete", "a", "--dry-run", "client"]).expect(0);
     deleted.says(&["all agents of planeID a are disconnected for some seconds: b then lets them in"]);
-    at.run(&["delete", "a", "b", "--dry-run", "client"]).expect(0).says(&["are locked out: no other plane"]);
+    at.run(&["delete", "a", "b", "--dry-run", "client"]).expect(0).says(&["lose access: no other plane"]);
 }

@@ -681,7 +681,7 @@ fn what_a_migration_must_not_do_is_refused_before_anything_is_written() {
     // While a controller of v0.17 is left, its planes are.
     show_controller(&at, "v0.17.0");
     let reported = ends(migrate(&at, "--install --until cleanup"), 2);
-    reported.says(&["a controller of v0.x runs"]);
+    reported.says(&["a controller of v0.x is running"]);
     for plane in &PLANES {
         assert!(get(&at, &plane.path())["metadata"]["deletionTimestamp"].is_null(), "{}", plane.path());
     }

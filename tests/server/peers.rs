@@ -213,7 +213,7 @@ fn certificates_satisfy_a_go_server() {
         ])
         .expect(2);
     assert!(
-        mismatch.stderr.contains("belongs to none") && !at.path().join("leaf-mismatch").exists(),
+        mismatch.stderr.contains("matches no certificate") && !at.path().join("leaf-mismatch").exists(),
         "{}",
         mismatch.stderr
     );

@@ -291,10 +291,13 @@ fn a_pinned_leaf_is_led_out_of_its_outage() {
     std::thread::sleep(Duration::from_secs(2));
     assert!(estate.count().1 > 0);
 
-    // Once the agent has the new certificate there is no way back: it would be refused with the other one.
+    // Once the agent has the new certificate the rotation can't be rolled back: it would be refused with the other one.
     let rotate = ["certs", "rotate", "pinned", "--yes"];
     estate.run(&[&rotate[..], &["--to", "own", "--until", "switch"]].concat()).expect(0);
-    estate.run(&[&rotate[..], &["--rollback"]].concat()).expect(2).says(&["there is no way back", "hint: go forward"]);
+    estate
+        .run(&[&rotate[..], &["--rollback"]].concat())
+        .expect(2)
+        .says(&["the rotation can't be rolled back", "hint: go forward"]);
     estate.settle();
     let reported = estate.run(&[&rotate[..], &["--to", "own"]].concat()).expect(0);
     assert!(reported.stdout.contains("--set clusterAgent.tls.clientSecretName=cluster-agent-tls-"), "{reported:?}");
@@ -433,7 +436,7 @@ fn a_rotation_minds_what_changes_beside_it() {
     estate
         .run(&["certs", "renew", "a", "--ca-dir", "old", "--yes"])
         .expect(2)
-        .says(&["a rotation of its CA is under way"]);
+        .says(&["a rotation of the CA is in progress"]);
     let reported = rotate(&["--out-dir", "kept"]).expect(0).stdout;
     assert!(
         reported.contains("leaving is gone") && reported.contains("the new CA and its key are in kept"),

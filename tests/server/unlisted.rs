@@ -41,9 +41,9 @@ fn planes_that_may_not_be_listed_are_not_taken_for_none() {
     let unlisted = "could not list DataPlanes: not allowed: dataplanes.openchoreo.dev is forbidden";
 
     let delete = ["delete", "cdp/boot", "--dry-run", "client"];
-    at.run(&delete).expect(0).says(&["default/boot then lets them in"]);
+    at.run(&delete).expect(0).says(&["then default/boot authorizes them again"]);
     let deleted = at.run(&[&delete[..], &guest].concat()).expect(0);
-    deleted.says(&["may be locked out: whether another plane trusts what boot does is unknown", unlisted]);
+    deleted.says(&["may lose access: it is unknown whether another plane trusts the CA of boot", unlisted]);
 
     let sharing = |more: &[&str]| {
         let reported = at.run(&[&["describe", "cdp/boot", "-o", "json"], more].concat()).expect(0).json();

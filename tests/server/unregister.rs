@@ -113,7 +113,7 @@ pub fn both_clusters_return_to_the_state_before() {
         assert_ne!(both(&at), before);
         let reported = unregister(&at, "chart", "--helm").expect(0);
         reported.says(&["this is removed in ", "Helm release openchoreo-build-plane/openchoreo-build-plane"]);
-        reported.says(&["the agents of planeID chart, which are connected now, are locked out"]);
+        reported.says(&["the connected agents with planeID chart lose access"]);
         returned_to(&at, &before);
         assert!(at.control.path().join("chart/values.yaml").exists(), "files stay");
     }
@@ -124,7 +124,7 @@ pub fn both_clusters_return_to_the_state_before() {
         reported.contains("Secret openchoreo-build-plane/cluster-agent-tls stays: cert-manager writes it"),
         "{reported}"
     );
-    let helm = reported.split("run: ").nth(1).unwrap().split(", then this again").next().unwrap();
+    let helm = reported.split("run: ").nth(1).unwrap().split(", then run this command again").next().unwrap();
     at.control.run(&["get", "chart"]).expect(3);
     paste(&at, helm).expect(0);
     unregister(&at, "chart", "").expect(0);

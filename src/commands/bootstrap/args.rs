@@ -22,9 +22,9 @@ const LONGEST: usize = 240;
 
 /// Register a plane: certificates, Secrets, the plane itself and Helm values
 ///
-/// Looks at both clusters, makes or takes over the certificates, creates what the agent needs in the plane's cluster and
-/// the plane in the control plane, and asks the gateway whether it authorizes the agent. Run again it changes nothing
-/// that is right, and continues where it was interrupted. Without --plane-context it writes all of it into --out-dir.
+/// Reads both clusters, issues certificates or uses the existing ones, creates the agent's objects in the plane's cluster
+/// and the plane in the control plane, and asks the gateway whether it authorizes the agent. A second run changes nothing
+/// that is correct, and completes an interrupted run. Without --plane-context it writes all objects to --out-dir as files.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl bootstrap shared-builder --plane-context build --gateway-url wss://gateway.example.com:8443/ws --out-dir shared
@@ -42,43 +42,43 @@ pub struct Args {
     #[command(flatten)]
     pub ca: CaArgs,
 
-    /// Planes without a CA, several of which may be registered at once (can be repeated)
+    /// Manifest of one or more planes without a CA (can be repeated)
     #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath, conflicts_with = "words")]
     pub files: Vec<Input>,
 
-    /// Where agents reach the gateway
+    /// URL at which agents connect to the gateway
     #[arg(long, value_name = "URL", value_parser = GatewayUrl::of_agent)]
     pub gateway_url: Option<GatewayUrl>,
 
-    /// Who issues the agent's certificate [default: the existing issuer where a CA is provided, else cert-manager where
-    /// the plane's cluster has it
+    /// Issuer of the agent's certificate [default: the existing issuer if a CA is provided, else cert-manager if it is in
+    /// the plane's cluster, else own]
     #[arg(long, value_name = "WAY")]
     pub agent_certificate: Option<AgentCertificate>,
 
-    /// Where the plane has its CA
+    /// Place where the plane stores its CA
     #[arg(long, value_name = "WHERE", default_value = "value")]
     pub client_ca_in: CaIn,
 
-    /// Folder for Helm's values, and for the CA with its key: those that it holds are taken over. Without it the key is
-    /// dropped where cert-manager has none
+    /// Folder for the Helm values, the CA and its key; an existing CA and key in it are used. Without it, the key is kept
+    /// only if cert-manager uses it
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out_dir: Option<PathBuf>,
 
     #[command(flatten)]
     pub key: KeyArgs,
 
-    /// Replace what is there and differs, unasked
+    /// Overwrite existing objects that differ, without asking
     #[arg(long)]
     pub force: bool,
 
     #[command(flatten)]
     pub chart: ChartArgs,
 
-    /// Wait until the agent is connected, and authorized for this plane; so does --install
+    /// Wait until the agent is connected and authorized; --install implies it
     #[arg(long)]
     pub wait: bool,
 
-    /// Remember the plane's cluster in the configuration, without asking
+    /// Save the plane's cluster in the configuration file, without asking
     #[arg(long)]
     pub remember: bool,
 
@@ -110,7 +110,7 @@ pub fn planes(args: &Args, key: Option<&PlaneKey>, term: &Term) -> anyhow::Resul
         check_manifest(&plane.manifest(), term)?;
         anyhow::ensure!(
             name.len() <= LONGEST,
-            "the name {} is too long for a Secret that is called after it",
+            "the name {} is too long: Secrets are named after the plane",
             visible(&name)
         );
     }
@@ -118,16 +118,19 @@ pub fn planes(args: &Args, key: Option<&PlaneKey>, term: &Term) -> anyhow::Resul
 }
 
 fn planes_in_files(args: &Args) -> anyhow::Result<Vec<Plane>> {
-    anyhow::ensure!(args.spec == SpecArgs::default(), "with -f the planes say what they are: leave the flags out");
+    anyhow::ensure!(
+        args.spec == SpecArgs::default(),
+        "with -f the manifests describe the planes: omit the other flags"
+    );
     let manifests = read_manifests(&args.files, false)?;
     let mut planes = Vec::new();
     for object in manifests.iter().flat_map(objects) {
         let name = visible(object.name());
-        anyhow::ensure!(object.is_plane(), "{name} is no plane, and nothing else is registered");
+        anyhow::ensure!(object.is_plane(), "{name} is not a plane, and only planes can be registered");
         let mut plane: Plane = serde_json::from_value(object.node.to_json())
             .with_context(|| format!("could not read the plane {name}"))?;
         let is_twice = planes.iter().any(|other: &Plane| other.is(&plane));
-        anyhow::ensure!(!is_twice, "the plane {name} is there twice");
+        anyhow::ensure!(!is_twice, "the plane {name} is duplicated");
         let ca = &plane.spec.cluster_agent.client_ca;
         anyhow::ensure!(
             ca.value.is_none() && ca.secret_ref.is_none(),
@@ -154,10 +157,10 @@ pub fn given(args: &Args, several: bool) -> anyhow::Result<Option<Given>> {
         CaArgs { client_ca_files, .. } if !client_ca_files.is_empty() => Given::Value(read_cas(client_ca_files)?),
         _ => return Ok(None),
     };
-    anyhow::ensure!(!several, "one CA for several planes would let each one's agent pass as the other's");
+    anyhow::ensure!(!several, "with one CA for several planes, the agent of one could connect as the agent of another");
     anyhow::ensure!(
         matches!(args.agent_certificate, None | Some(AgentCertificate::Existing)),
-        "a CA without its key issues nothing: leave it out, or say --agent-certificate existing"
+        "a CA without its key can't issue certificates: omit it, or use --agent-certificate existing"
     );
     Ok(Some(given))
 }
@@ -173,7 +176,7 @@ pub fn refuse_one_agent_for_two(args: &Args, planes: &[Plane]) -> anyhow::Result
         if let Some(other) = planes[index + 1..].iter().find(differs) {
             let agent = |plane: &Plane| format!("{} of {}", plane.plane_id(), plane.kind.family.plane_type);
             anyhow::bail!(
-                "{} has the planeID {}, and {} {}: a namespace has one agent, of one planeID; register them one by one, each with a --plane-namespace of its own",
+                "{} has the planeID {}, and {} {}: a namespace has one agent, of one planeID; register each plane separately, with its own --plane-namespace",
                 plane.key(),
                 agent(plane),
                 other.key(),
@@ -272,10 +275,10 @@ spec: {planeID: x}
     #[test]
     fn what_cannot_be_registered_is_refused() {
         for (text, why) in [
-            (TWO.replace("name: b", "name: a"), "the plane a is there twice"),
+            (TWO.replace("name: b", "name: a"), "the plane a is duplicated"),
             (
                 TWO.replace("kind: ClusterBuildPlane\nmetadata: {name: b}", "kind: Secret\nmetadata: {name: b}"),
-                "b is no plane, and nothing else is registered",
+                "b is not a plane, and only planes can be registered",
             ),
             (
                 TWO.replace("planeID: x", "planeID: x, clusterAgent: {clientCA: {value: x}}"),
@@ -283,14 +286,14 @@ spec: {planeID: x}
             ),
             (
                 TWO.replace("name: b", &format!("name: {}", "b".repeat(241))),
-                "is too long for a Secret that is called after it",
+                "is too long: Secrets are named after the plane",
             ),
         ] {
             let error = read(&text).unwrap_err().to_string();
             assert!(error.ends_with(why), "{error}");
         }
         let args: Args = parse(&["-f", "x", "--plane-id", "y"]).unwrap();
-        assert!(planes(&args, None, &session().term).unwrap_err().to_string().contains("leave the flags out"));
+        assert!(planes(&args, None, &session().term).unwrap_err().to_string().contains("omit the other flags"));
     }
 
     #[test]

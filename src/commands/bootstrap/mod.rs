@@ -113,7 +113,7 @@ async fn remember_all(
         if is_remembered(control, key, place).await? {
             continue;
         }
-        let question = format!("remember the cluster of the agent of {}", visible(&key.with_word()));
+        let question = format!("save the cluster of the agent of {} in the configuration", visible(&key.with_word()));
         match term.confirm(&question, args.remember) {
             Err(error) if error.is::<PromptError>() => {}
             answer => {

@@ -42,7 +42,7 @@ pub fn write(args: &Args, planes: &[Plane], session: &Session) -> anyhow::Result
         && !args.plane.names_kind()
     {
         session.term.note(&format!(
-            "no cluster was asked: {} becomes a {}, the kind of {}; for 1.0 and later it is {}: choreoctl bootstrap {}/{}",
+            "without a cluster, {} becomes a {}, the kind of {}; for 1.0 and later use {}: choreoctl bootstrap {}/{}",
             visible(plane.name()),
             plane.kind.kind,
             plane.kind.release(),
@@ -131,7 +131,7 @@ fn readme(args: &Args, plane: &Plane, made: &Files) -> String {
     let (secret, life) = if made.pair.is_none() {
         (
             format!("kubectl --context build -n {namespace} create secret tls {of_agent} --cert {KEYS}/ca.crt --key {KEYS}/ca.key --dry-run=client -o yaml | kubectl --context build apply -f -"),
-            "cert-manager renews the agent's certificate; the agent has to be restarted between a renewal and the old one's end.".to_owned(),
+            "cert-manager renews the agent's certificate. After each renewal restart the agent, before the old certificate expires.".to_owned(),
         )
     } else {
         (
@@ -139,7 +139,7 @@ fn readme(args: &Args, plane: &Plane, made: &Files) -> String {
                 "choreoctl certs secret {KEYS} -n {namespace} --name {of_agent} | kubectl --context build apply -f -"
             ),
             format!(
-                "The agent's certificate ends in a year: `choreoctl certs renew --dir {KEYS}` makes the next one; then apply its Secret again and restart the agent."
+                "The agent's certificate expires in a year. Issue the next one with `choreoctl certs renew --dir {KEYS}`, then apply its Secret again and restart the agent."
             ),
         )
     };

@@ -153,7 +153,11 @@ impl Run<'_> {
     fn values(&mut self, made: &Made) -> anyhow::Result<()> {
         plan::begin("values", &mut self.steps);
         let Some(folder) = &self.folder else {
-            self.steps.tell("values", Status::Skipped, "Helm's command has them, as no --out-dir is given");
+            self.steps.tell(
+                "values",
+                Status::Skipped,
+                "the helm command contains the values, because --out-dir is not set",
+            );
             return Ok(());
         };
         let (path, text) = (folder.join(VALUES), to_yaml(&made.values)?);

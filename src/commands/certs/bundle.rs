@@ -6,10 +6,10 @@ use crate::args::read_cas;
 use crate::manifest::Input;
 use crate::term::{Exit, Term};
 
-/// Join CA certificates into one PEM
+/// Combine CA certificates into one PEM bundle
 ///
-/// Without doubles and without anything that isn't a certificate. An agent is authorized by any CA of a bundle, so a
-/// plane that trusts the old and the new CA bridges a change from one to the other.
+/// Leaves out duplicates and everything that is not a certificate. Any CA of a bundle can authorize an agent: a plane that
+/// trusts the old and the new CA authorizes agents of both during a rotation.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Example:
   choreoctl certs bundle old/ca.crt new/ca.crt > ca.crt")]

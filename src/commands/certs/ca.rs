@@ -13,9 +13,9 @@ use crate::plane::day;
 use crate::term::{Exit, Term};
 use crate::text::visible;
 
-/// Make a CA for agents' client certificates
+/// Create a CA for agents' client certificates
 ///
-/// Writes ca.crt, which goes into the plane, and ca.key, which only you can read and which stays with you.
+/// Writes ca.crt for the plane, and ca.key, which only your user can read. Never copy ca.key into a plane.
 ///
 /// -o json prints one object: {"files": [{"path", "private"}], "certificate"}, the certificate as in `certs inspect -o json`.
 #[derive(ClapArgs, Debug)]

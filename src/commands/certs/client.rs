@@ -10,9 +10,9 @@ use crate::pki::{self, PrivateKey};
 use crate::plane::day;
 use crate::term::{Exit, Term};
 
-/// Make an agent's client certificate
+/// Issue an agent's client certificate
 ///
-/// Writes tls.crt and tls.key: CN = planeID, O = OpenChoreo, for client authentication. It never outlives its CA.
+/// Writes tls.key and tls.crt (CN = planeID, O = OpenChoreo, for client authentication), which never expires after its CA.
 ///
 /// -o json prints one object: {"files": [{"path", "private"}], "certificate"}, the certificate as in `certs inspect -o json`.
 #[derive(ClapArgs, Debug)]
@@ -57,7 +57,10 @@ pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
     let about = format!("client certificate of planeID {}, valid until {until}", args.plane_id);
     write_as(args.output.format, &folder, &files, &args.files, (&about, algorithm), term)?;
     if issued.shortened {
-        term.warn(&format!("it ends with its CA, at {}, sooner than was asked for", issued.pair.not_after));
+        term.warn(&format!(
+            "the certificate expires with its CA, at {}, earlier than requested",
+            issued.pair.not_after
+        ));
     }
     Ok(Exit::Done)
 }

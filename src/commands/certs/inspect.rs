@@ -27,9 +27,9 @@ use crate::term::Exit;
 /// Show certificates, and find those that expire
 ///
 /// SOURCE is a file, - (standard input), secret/NAMESPACE/NAME[:KEY], configmap/NAMESPACE/NAME[:KEY], plane/NAME or
-/// TYPE/NAME, plane/* or TYPE/* or planes/* (all kinds; TYPE and planes are the same), https://HOST:PORT, or agent: the
-/// agents' certificates in the planes' cluster. Without one it is the planes of all kinds and namespaces and, with --plane-context, the agents; what expires
-/// first is listed first. Exits 1 when a certificate expires within
+/// TYPE/NAME, plane/* or TYPE/* or planes/* (all kinds; TYPE and planes mean the same), https://HOST:PORT, or agent: the
+/// agents' certificates in the planes' cluster. Without a SOURCE: all planes of all kinds and, with --plane-context, agents.
+/// The certificate that expires first is at the top. Exits 1 when a certificate expires within
 /// --expires-within, and 2 when a source can't be read.
 #[derive(ClapArgs, Debug)]
 #[command(mut_arg("output", |format| format.default_value("table")), after_help = "Examples:
@@ -38,14 +38,14 @@ use crate::term::Exit;
   choreoctl certs inspect agent --plane-context build --expires-within 33%
   choreoctl certs inspect plane/shared-builder https://gateway.example.com:8443 -o json")]
 pub struct Args {
-    /// Where certificates are
+    /// Source of certificates
     #[arg(value_name = "SOURCE", add = ArgValueCompleter::new(complete::sources))]
     sources: Vec<Source>,
 
     #[command(flatten)]
     namespaces: NamespacesArgs,
 
-    /// Exit 1 when one expires within a length of time, or within a share of its lifetime
+    /// Exit 1 when one expires within a duration or percentage of lifetime
     #[arg(long, value_name = "DURATION|%")]
     expires_within: Option<Remaining>,
 
@@ -62,7 +62,7 @@ pub struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     Table,
-    /// With serial numbers, what signed what, and fingerprints
+    /// With serial numbers, issuers and fingerprints
     Wide,
     Json,
 }

@@ -17,7 +17,7 @@ use clap::Subcommand;
 use crate::args::Session;
 use crate::term::Exit;
 
-/// Make and check the certificates of agents
+/// Issue, check and replace the certificates of agents
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]

@@ -21,9 +21,9 @@ use crate::text::shown;
 
 /// Renew an agent's client certificate under the same CA
 ///
-/// In files with --dir: tls.crt and tls.key are replaced as one, with a new key of the same kind and the same usages, and
-/// kept as *.old. With the name of a plane in the plane's cluster: the agent's Secret is replaced, the agent restarted,
-/// and its return awaited; the CA is then looked for among the Secrets beside the agent's, unless it is given.
+/// With --dir, replaces the files tls.crt and tls.key together, with a new key of the same algorithm and usages, and
+/// keeps the old ones as *.old. With a plane's name, replaces the agent's Secret in the plane's cluster, restarts the agent
+/// and waits until it has reconnected. Without a CA option it uses the CA in a Secret of the agent's namespace.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl certs renew --dir certs
@@ -44,15 +44,15 @@ pub struct Args {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, requires = "dir")]
     out_dir: Option<PathBuf>,
 
-    /// Replace files that exist in --out-dir
+    /// Overwrite existing files in --out-dir
     #[arg(long, requires = "out_dir")]
     force: bool,
 
-    /// Kind of the new key [default: that of the old one]
+    /// Algorithm of the new key [default: that of the old key]
     #[arg(long, value_name = "ALGORITHM")]
     key_algorithm: Option<KeyAlgorithm>,
 
-    /// How long it is valid [default: as long as the old one]
+    /// Validity of the certificate [default: that of the old one]
     #[arg(long, value_name = "DURATION")]
     valid_for: Option<Span>,
 
@@ -114,7 +114,7 @@ fn in_files(args: &Args, dir: &Path, term: &Term) -> anyhow::Result<Exit> {
         TextFormat::Json => Steps::new(term, args.output.format).tell("renew", plan::Status::Done, &reported),
     }
     if issued.shortened {
-        term.warn(&format!("it ends with its CA, at {}: renew that in time", issued.pair.not_after));
+        term.warn(&format!("the certificate expires with its CA, at {}: renew the CA before", issued.pair.not_after));
     }
     Ok(Exit::Done)
 }

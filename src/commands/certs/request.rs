@@ -9,9 +9,9 @@ use crate::args::{KeyArgs, NewFilesArgs, plane_id};
 use crate::pki::{self, LEAF_PRIVATE_KEY, NewFile, PrivateKey, REQUEST};
 use crate::term::{Exit, Term};
 
-/// Make an agent's key and a request for its certificate
+/// Create an agent's private key and certificate signing request (CSR)
 ///
-/// Writes tls.key and tls.csr. The request goes to who has the CA, for `choreoctl certs sign`; the key stays.
+/// Writes tls.key and tls.csr. Send tls.csr to the owner of the CA, who runs `choreoctl certs sign`; keep tls.key.
 #[derive(ClapArgs, Debug)]
 #[command(mut_arg("out_dir", |folder| folder.required(true)), after_help = "Examples:
   choreoctl certs request --plane-id shared-builder --out-dir agent")]

@@ -19,11 +19,11 @@ use crate::plane::{DryRun, Family, PlaneKey, Span};
 use crate::term::{Exit, Term};
 use crate::text::{shell_quoted, shown};
 
-/// Give a plane and its agent a new CA without an outage
+/// Replace the CA of a plane and its agent without an outage
 ///
-/// Goes in three stages: the planes of the planeID trust the old CA and the new one, the agent's Secret is replaced and
-/// the agent restarted, and once it is connected again the old CA leaves the planes. Its progress is read from the
-/// clusters: run it again after a cut, and it goes on. It also leads a plane from a pinned certificate to a CA.
+/// Works in three stages: the planes with the planeID trust the old CA and the new CA; the agent's Secret is replaced and
+/// the agent restarted, and after the agent has reconnected the old CA is removed from the planes. It reads its progress
+/// from the clusters: run the command again to continue a rotation. It can also replace a pinned certificate by a CA.
 #[derive(ClapArgs, Debug)]
 #[command(mut_arg("timeout", |timeout| timeout.default_value("10m")), after_help = "Examples:
   choreoctl certs rotate shared-builder --plane-context build
@@ -37,28 +37,28 @@ pub struct Args {
     #[command(flatten)]
     build: PlaneClusterArgs,
 
-    /// Who issues the agent's certificate from then on [default: as it is now]
+    /// Issuer of the agent's certificate from now on [default: the present issuer]
     #[arg(long, value_name = "WAY")]
     to: Option<Issuer>,
 
-    /// Last stage to go to
+    /// Last stage to run
     #[arg(long, value_name = "STAGE", default_value = "finish")]
     until: Phase,
 
-    /// Go back to what was before, as long as the old CA is trusted
+    /// Undo the rotation, as long as the old CA is trusted
     #[arg(long, conflicts_with_all = ["until", "to"])]
     rollback: bool,
 
-    /// Folder that the new CA and its key are kept in, and manifests that another manager is to apply; without it the
-    /// key is dropped in the end
+    /// Folder for the new CA, its key, and manifests of planes that another manager applies. Without it, the key is
+    /// deleted at the end
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     out_dir: Option<PathBuf>,
 
-    /// Run helm, which must be on the PATH, where the agent's chart needs other values
+    /// Run helm if the agent's chart needs new values
     #[arg(long)]
     install: bool,
 
-    /// Chart of the agent, with --install [default: that of the plane's kind]
+    /// With --install, Helm chart of the agent [default: that of the plane's kind]
     #[arg(long, value_name = "CHART")]
     chart: Option<String>,
 
@@ -72,19 +72,19 @@ pub struct Args {
     #[command(flatten)]
     validity: ValidityArgs,
 
-    /// How long the CA is valid
+    /// Validity of the CA
     #[arg(long, value_name = "DURATION", default_value = "5y")]
     ca_valid_for: Span,
 
-    /// Take fields over from other managers
+    /// Take ownership of fields from other field managers
     #[arg(long)]
     force_conflicts: bool,
 
-    /// Make another CA although the one there is was just made
+    /// Create another CA although the present one is new
     #[arg(long)]
     again: bool,
 
-    /// Replace a CA that exists in --out-dir
+    /// Overwrite an existing CA in --out-dir
     #[arg(long, requires = "out_dir")]
     force: bool,
 
@@ -139,7 +139,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let result = plan::rotate(clusters, &rotation, &mut keeper, &mut steps).await;
     let values = args.out_dir.as_ref().map(|folder| folder.join(VALUES)).filter(|values| values.exists());
     if let (Ok(()), Some(values)) = (&result, values) {
-        let again = "run bootstrap again with --force, which writes it anew";
+        let again = "run bootstrap again with --force, which writes the file again";
         term.warn(&format!("{} may name the former Secret: {again}", shown(&values)));
     }
     steps.conclude(result)
@@ -151,22 +151,22 @@ fn announce(args: &Args, outlook: &Outlook, keeper: &Outside<'_>, term: &Term) {
         (Some(folder), _) => format!("is kept in {} once the rotation is finished", shown(folder)),
         (None, Issuer::CertManager) => "is kept in the Secret that cert-manager reads".to_owned(),
         (None, Issuer::Own) => {
-            "is dropped at the end: without --out-dir the next certificate takes a rotation".to_owned()
+            "is deleted at the end: without --out-dir the next certificate needs another rotation".to_owned()
         }
     };
     term.note(&format!("the new CA's key {key}"));
     if outlook.is_under_way {
-        term.note("a rotation is unfinished, and is continued");
+        term.note("an unfinished rotation is continued");
     }
     if outlook.values.is_empty() {
         return;
     }
     let command = keeper.command(&outlook.agent, &outlook.values);
     let when = match (outlook.issuer, keeper.installs()) {
-        _ if args.until == Phase::Stage => "before it is finished, the chart will need",
+        _ if args.until == Phase::Stage => "before the rotation finishes, the agent's chart needs",
         (_, true) => "Helm is run with",
-        (Issuer::CertManager, false) => "the rotation waits until this was run (--install runs it)",
-        (Issuer::Own, false) => "afterwards the chart needs (--install runs it)",
+        (Issuer::CertManager, false) => "the rotation waits until you run this command (--install runs it)",
+        (Issuer::Own, false) => "afterwards, run this command for the agent's chart (--install runs it)",
     };
     term.note(&format!("{when}: {command}"));
 }
@@ -189,7 +189,7 @@ fn resume(args: &Args, key: &PlaneKey, clusters: Clusters<'_>, namespace: &str) 
             go_on.push_str(&format!(" --{flag} {}", shell_quoted(value)));
         }
     }
-    format!("the rotation is unfinished\ncontinue: {go_on}\ngo back:  {line} --rollback")
+    format!("the rotation is unfinished\ncontinue: {go_on}\nundo:     {line} --rollback")
 }
 
 /// Where the new CA is kept, and how Helm is run.
@@ -279,7 +279,7 @@ mod tests {
             [
                 "the rotation is unfinished".to_owned(),
                 format!("continue: {line} --out-dir 'a b' --install --force --chart-version 1"),
-                format!("go back:  {line} --rollback"),
+                format!("undo:     {line} --rollback"),
             ]
         );
         let key = PlaneKey { kind: Kind::of_word("dp").unwrap(), namespace: Some("n".into()), name: "a".into() };

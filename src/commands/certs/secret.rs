@@ -20,7 +20,7 @@ use crate::text::shell_quoted;
 
 /// Print the manifest of the agent's Secret
 ///
-/// With tls.crt, tls.key and ca.crt of a folder. It holds the private key, so it is not printed to a terminal.
+/// Reads tls.crt, tls.key and ca.crt from a folder. The Secret holds the private key, so it is never printed to a terminal.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Example:
   choreoctl certs secret certs -n openchoreo-build-plane | kubectl --context build apply -f -")]

@@ -13,15 +13,15 @@ use crate::plane::day;
 use crate::term::{Exit, Term};
 use crate::text::visible;
 
-/// Sign a request for an agent's certificate
+/// Sign an agent's certificate signing request (CSR)
 ///
-/// Writes tls.crt beside the request: its common name is the planeID, and for client authentication only, whatever else
-/// the request asks for.
+/// Writes tls.crt next to the request. Its common name is the planeID, and its only usage is client authentication:
+/// other usages in the request are ignored.
 #[derive(ClapArgs, Debug)]
 #[command(mut_arg("out_dir", |folder| folder.help("Folder for the new files [default: that of the request]")), group = ArgGroup::new("signer").args(["ca_dir", "ca_cert"]).required(true), after_help = "Examples:
   choreoctl certs sign --csr agent/tls.csr --ca-dir certs")]
 pub struct Args {
-    /// The request, in PEM
+    /// Certificate signing request, in PEM
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     csr: PathBuf,
 
@@ -42,7 +42,7 @@ pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
     let authority = args.ca.read(now)?;
     let signed = pki::sign(&read(&args.csr)?, &authority, args.validity.valid_for, now)?;
     if let Err(why) = plane_id(&signed.plane_id) {
-        anyhow::bail!("the request's common name {} is no planeID: {why}", visible(&signed.plane_id));
+        anyhow::bail!("the request's common name {} is not a planeID: {why}", visible(&signed.plane_id));
     }
     let ca = authority.certificate.to_pem();
     let mut files = vec![NewFile { name: LEAF_CERTIFICATE, content: &signed.certificate, secret: false }];
@@ -51,7 +51,7 @@ pub fn run(args: &Args, term: &Term) -> anyhow::Result<Exit> {
     let about = format!("client certificate of planeID {}, valid until {until}", signed.plane_id);
     write(&folder, &files, &args.files, &about, None, term)?;
     if signed.shortened {
-        term.warn(&format!("it ends with its CA, at {}, sooner than was asked for", signed.not_after));
+        term.warn(&format!("the certificate expires with its CA, at {}, earlier than requested", signed.not_after));
     }
     Ok(Exit::Done)
 }

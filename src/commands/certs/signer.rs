@@ -86,7 +86,7 @@ pub fn write(
     let name = |secret| files.iter().find(|file| file.secret == secret).map_or("", |file| file.name);
     term.line(&format!("{}: {about}", shown(&folder.file(name(false)))))?;
     if let Some(key) = key {
-        term.line(&format!("{}: its private key, {}, for you only", shown(&folder.file(name(true))), key.name()))?;
+        term.line(&format!("{}: private key ({}), readable only by you", shown(&folder.file(name(true))), key.name()))?;
     }
     Ok(())
 }

@@ -21,10 +21,10 @@ use crate::render::verdicts::{self, Judge, PlaneVerdict};
 use crate::term::Exit;
 use crate::text::{shell_quoted, visible};
 
-/// Foretell the gateway's verdict on an agent's certificate
+/// Predict whether the gateway authorizes an agent's certificate
 ///
-/// Looks at every plane of the certificate's planeID, and says which of them would authorize it and until when, and for
-/// the others why not. Exits 0 when all do, with --any when one does, 1 otherwise, and 2 when that is unknown.
+/// Checks every plane with the certificate's planeID. Reports which planes would authorize it and until when, and why
+/// others would not. Exits 0 when all would (with --any when one would), 1 otherwise, and 2 when this is unknown.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl certs verify --cert certs/tls.crt
@@ -39,7 +39,7 @@ pub struct Args {
     #[command(flatten)]
     namespace: NamespaceArgs,
 
-    /// What the agent presents, its own certificate first; agent for what its Secret holds in the plane's cluster
+    /// Agent's certificate and its chain, in this order; `agent` reads the agent's Secret
     #[arg(long, value_name = "SOURCE", add = ArgValueCompleter::new(complete::sources))]
     cert: Source,
 
@@ -47,18 +47,18 @@ pub struct Args {
     #[arg(long, value_name = "ID", conflicts_with_all = ["plane", "ca"])]
     plane_id: Option<String>,
 
-    /// Look at one plane only
+    /// Check only this plane
     #[arg(long, value_name = "NAME", conflicts_with = "ca", add = ArgValueCandidates::new(complete::planes))]
     plane: Option<PlaneName>,
 
-    /// Look at a CA instead of planes
+    /// CA to check against, instead of planes
     #[arg(long, value_name = "SOURCE", conflicts_with = "files", add = ArgValueCompleter::new(complete::sources))]
     ca: Option<Source>,
 
     #[command(flatten)]
     files: FileArgs,
 
-    /// Be content when one of them authorizes
+    /// Succeed if at least one plane authorizes the certificate
     #[arg(long)]
     any: bool,
 
@@ -178,7 +178,7 @@ async fn presented(
     match (found.pop(), missing) {
         (Some((presented, _)), _) => Ok((presented, kinds)),
         (None, Some(missing)) => Err(missing),
-        (None, None) => anyhow::bail!("there is no kind of plane to look for"),
+        (None, None) => anyhow::bail!("no kind of plane is selected"),
     }
 }
 
@@ -312,7 +312,7 @@ async fn planes(
                 Some(plane) => vec![plane],
                 None => {
                     let wanted = |plane: Plane| {
-                        let plane = of_wanted(&plane).then_some(plane)?;
+                        let plane = of_wanted(&plane).then_some(plane)?.without_history();
                         if let Some(ca) = &plane.spec.cluster_agent.client_ca.value {
                             verdicts.begin(ca);
                         }

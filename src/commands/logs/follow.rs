@@ -100,7 +100,7 @@ impl Following {
             match pod.waiting {
                 Some(reason) if STARTING.contains(&reason.as_str()) => {}
                 Some(reason) => {
-                    let reported = format!("pod {} does not run: {}", visible(&pod.name), visible(&reason));
+                    let reported = format!("pod {} is not running: {}", visible(&pod.name), visible(&reason));
                     self.tell_once(Reports::Note(reported.clone()), reported).await;
                 }
                 None if self.pods.contains_key(&pod.name) => {}

@@ -31,8 +31,8 @@ const WAITING: usize = 1024;
 
 /// Show the agent's log
 ///
-/// Structured lines are shown as time, level, message and KEY=VALUE for each other field; other lines as they are. The lines
-/// of several pods are sorted by time, with the pod's name in front. With --follow, the logs of new pods are read, too. Private
+/// Structured lines are shown as time, level, message and KEY=VALUE for each other field; other lines are unchanged. The lines
+/// of several pods are sorted by time, and begin with the pod's name. With --follow, the logs of new pods are read, too. Private
 /// keys, certificates and tokens are left out.
 ///
 /// With -o json, each line is an object: time, source (agent or gateway), pod, level, message, and fields with the other
@@ -48,7 +48,7 @@ pub struct Args {
     #[command(flatten)]
     plane: PlaneArgs,
 
-    /// Show new lines as they are written, also those of new pods
+    /// Show new lines as they are written, also from new pods
     #[arg(short, long)]
     follow: bool,
 
@@ -64,7 +64,7 @@ pub struct Args {
     #[arg(short, long, conflicts_with = "follow")]
     previous: bool,
 
-    /// Add the gateway's lines about this plane, sorted by time
+    /// Add the gateway's log lines about this plane
     #[arg(long)]
     gateway: bool,
 

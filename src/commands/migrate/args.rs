@@ -29,14 +29,14 @@ const OF_CLUSTERS: [&str; 13] = [
 
 /// Migrate planes from OpenChoreo v0.17 to v1.0 and later
 ///
-/// With -f it rewrites manifests: build planes become workflow planes, in every plane secretRef becomes secretKeyRef, and
-/// what refers to planes follows: Workflows, roles, labels, and the targets of Kustomize. Comments, layout and order stay.
-/// What takes a person is named with its line, and the exit code is 1 then.
+/// With -f it migrates manifests: build planes become workflow planes, in every plane secretRef becomes secretKeyRef, and
+/// references to planes are updated in Workflows, roles, labels and Kustomize targets. Comments, layout and order are kept.
+/// What must be changed by hand is reported with its line, and then the exit code is 1.
 ///
-/// Without -f it migrates the planes of a control plane, in three stages as far as its release allows. `prepare`, before the
-/// upgrade, records in --out-dir what the CRDs of v1.0 would drop, writes the new manifests and Helm values, and lists what
-/// breaks, with exit code 1. `switch`, after it, creates the new planes, restores references to Secrets and replaces the
-/// agents. `cleanup` deletes the old planes. Run again it changes nothing that is right, and continues where it was
+/// Without -f it migrates the planes of a control plane in three stages, as far as its release allows. `prepare`, before the
+/// upgrade, saves the fields that the CRDs of v1.0 drop to --out-dir, writes new manifests and Helm values, and lists what
+/// breaks, with exit code 1. `switch`, after the upgrade, creates new planes, restores Secret references and replaces the
+/// agents. `cleanup` deletes the old planes. A second run changes nothing that is correct, and continues where the last was
 /// interrupted.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
@@ -57,19 +57,19 @@ pub struct Args {
     #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath, conflicts_with_all = OF_CLUSTERS)]
     pub files: Vec<Input>,
 
-    /// With -f, take manifests in folders below the folder, too
+    /// With -f, include manifests in subfolders
     #[arg(short = 'R', long, requires = "files")]
     pub recursive: bool,
 
-    /// Folder for the files, or with text or json the format of the report
+    /// Folder for the files, or `text` or `json` as the report's format
     #[arg(short = 'o', value_name = "DIR|FORMAT", value_hint = ValueHint::DirPath)]
     short: Vec<String>,
 
-    /// Folder for the migrated files [default: rewrite in place], or for the record and what is made of it
+    /// Folder for migrated files [default: rewrite in place], or for record and results
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, value_parser = out_dir)]
     pub out_dir: Option<PathBuf>,
 
-    /// With -f, replace files that exist
+    /// With -f, overwrite existing files
     #[arg(long, requires = "files")]
     pub force: bool,
 
@@ -94,15 +94,15 @@ pub struct Clusters {
     #[arg(long, value_name = "STAGE")]
     pub until: Option<Stage>,
 
-    /// Wait for the control plane's upgrade, then go on
+    /// Wait for the control plane's upgrade, then continue
     #[arg(long)]
     pub wait: bool,
 
-    /// Dump, folder or manifest with what the record lacks (can be repeated)
+    /// Dump, folder or manifest with data missing from the record (can be repeated)
     #[arg(long = "record", value_name = "FILE", value_hint = ValueHint::AnyPath)]
     pub records: Vec<Input>,
 
-    /// Where agents reach the gateway, which is asked for its release
+    /// URL at which agents connect to the gateway, to detect its release
     #[arg(long, value_name = "URL", value_parser = GatewayUrl::of_agent)]
     pub gateway_url: Option<GatewayUrl>,
 

@@ -150,7 +150,7 @@ impl Run<'_> {
         let agents =
             seen.agents.as_ref().map(|agents| format!(", {}", count(agents.len(), "agent"))).unwrap_or_default();
         let release = match seen.running.release {
-            Some((release, by)) => format!("the control plane is of OpenChoreo {}, {by}", release.span()),
+            Some((release, by)) => format!("the control plane's release is OpenChoreo {}, {by}", release.span()),
             None => "the control plane's release is unknown: name the gateway with --gateway-url".into(),
         };
         self.steps.tell("look", Status::Found, &format!("{release}; {}{agents}", count(seen.planes.len(), "plane")));
@@ -172,7 +172,7 @@ impl Run<'_> {
             )?;
         }
         if let Some(plane) = &prepared.default_plane {
-            self.file("manifests", DEFAULT_PLANE_FILE, &to_yaml(plane)?, "a second plane, named default")?;
+            self.file("manifests", DEFAULT_PLANE_FILE, &to_yaml(plane)?, "a copy of the plane, named default")?;
         }
         for swap in prepared.swaps.iter().filter(|swap| !swap.is_done) {
             let reported = format!("Helm's values for {}", visible(&swap.agent.name.to_string()));
@@ -237,7 +237,7 @@ impl Run<'_> {
     async fn upgraded(&mut self, Known { seen, prepared, .. }: &Known) -> anyhow::Result<bool> {
         if !self.waits() {
             let reported =
-                format!("{}; next: upgrade the control plane, then run this again", old_release(seen.running));
+                format!("{}; next: upgrade the control plane, then run this command again", old_release(seen.running));
             self.steps.tell("switch", Status::Skipped, &reported);
             return Ok(false);
         }
@@ -250,7 +250,7 @@ impl Run<'_> {
         self.agreed = true;
         self.steps.begin("switch", "the control plane's upgrade");
         self.until(Running::is_late, old_release).await?;
-        self.steps.tell("switch", Status::Done, "the control plane is of v1.0 or later");
+        self.steps.tell("switch", Status::Done, "the control plane's release is v1.0 or later");
         Ok(true)
     }
 
@@ -290,13 +290,13 @@ impl Run<'_> {
             let name = visible(&swap.agent.name.to_string()).into_owned();
             let helm = self.helm(swap)?;
             if swap.is_done {
-                self.steps.tell("helm", Status::Found, &format!("the agent {name} is of v1.0 or later"));
+                self.steps.tell("helm", Status::Found, &format!("the release of agent {name} is v1.0 or later"));
             } else if clusters.chart.install {
                 if change.dry_run.stores() {
                     // It may have got another certificate since the first look.
                     self.folder.write(&values_file(swap), &to_yaml(&swap.values)?)?;
                     self.steps.give_way();
-                    let advice = "the chart was not replaced; where Helm names a value that the new chart lacks, give it a file with KEY: null by --values";
+                    let advice = "the chart was not replaced; if Helm reports a value that the new chart does not have, add a file with KEY: null with --values";
                     helm.run().context(advice)?;
                 }
                 let reported = format!("the chart of {name} is replaced{}", change.dry_run.suffix());
@@ -314,7 +314,8 @@ impl Run<'_> {
             }
         }
         if self.build.is_none() && known.prepared.changes.iter().any(|change| change.old != change.new) {
-            let why = "the agents are in the planes' clusters: name each with --plane-context, one after another";
+            let why =
+                "the agents are in the planes' clusters: run the command once for each cluster, with --plane-context";
             self.steps.tell("helm", Status::Skipped, why);
         }
         self.steps.unfinished(false);
@@ -356,7 +357,7 @@ impl Run<'_> {
             }
             Some(why) if insists => return Err(Refusal::OldController { why }.into()),
             Some(why) => {
-                self.steps.tell("delete", Status::Skipped, &format!("the old planes stay: {why}"));
+                self.steps.tell("delete", Status::Skipped, &format!("the old planes are kept: {why}"));
                 return Ok(());
             }
             None => {}
@@ -379,7 +380,7 @@ impl Run<'_> {
         let seen = self.look().await?.seen;
         self.steps.give_way();
         if !seen.planes.iter().any(|plane| plane.kind.successor().is_some()) {
-            self.steps.tell("cleanup", Status::Found, "no old plane is left");
+            self.steps.tell("cleanup", Status::Found, "all old planes are deleted");
         }
         let build = self.build.map(|build| build.cluster.target());
         let lines = leftovers(&seen, &known.prepared.swaps, self.control.target(), build);

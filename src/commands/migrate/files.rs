@@ -94,7 +94,7 @@ impl File {
                 };
                 match replace(path, &self.before.text, &after.text)? {
                     Replaced::Not(reason) => {
-                        let message = format!("the file is left as it is: {}", reason.text());
+                        let message = format!("the file is not changed: {}", reason.text());
                         let help = match reason {
                             Reason::Encoding(_) => "migrate it with --out-dir, which writes plain UTF-8",
                             Reason::ReadOnly => "make it writable, or migrate it with --out-dir",

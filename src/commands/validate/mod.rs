@@ -21,9 +21,9 @@ use crate::validate::{RULES, Resource, Rule, Validator};
 
 /// Validate manifests of planes, without a cluster
 ///
-/// Judges what the API server would reject, what it would accept although no agent could ever connect, and what hurts
-/// later. A ClusterBuildPlane is judged by the API reference, and what the CRDs of releases demand beyond it is a warning
-/// that names them. Other kinds are judged by the CRD of the latest release that has the kind: v0.17 for BuildPlane, v1.2
+/// Reports what the API server would reject, what it would accept although no agent could connect, and what causes problems
+/// later. A ClusterBuildPlane is validated by the API reference. If the CRD of a release requires more, a warning
+/// names the release. Other kinds are validated by the CRD of the latest release with the kind: v0.17 for BuildPlane, v1.2
 /// for the others.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
@@ -34,23 +34,23 @@ use crate::validate::{RULES, Resource, Rule, Validator};
   choreoctl validate --explain ca-pinned-leaf
   helm template . | choreoctl validate --crd crd.yaml -")]
 pub struct Args {
-    /// Manifests, folders that are searched for .yaml, .yml and .json, or - for standard input
+    /// Manifests, folders with .yaml, .yml or .json files, or - (standard input)
     #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
     paths: Vec<Input>,
 
-    /// The same as PATH (can be repeated)
+    /// Alias of PATH (can be repeated)
     #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
     files: Vec<Input>,
 
-    /// CRD to judge by, instead of the release's (can be repeated)
+    /// CRD to validate by, instead of the release's (can be repeated)
     #[arg(long = "crd", value_name = "FILE", value_hint = ValueHint::FilePath)]
     crds: Vec<Input>,
 
-    /// Judge by a release [default: the latest that has the kind]
+    /// Release to validate by [default: the latest that has the kind]
     #[arg(long, value_name = "VERSION", conflicts_with_all = ["crds", "server"], add = ArgValueCandidates::new(complete::releases))]
     release: Option<Release>,
 
-    /// Let the API server judge its part, in a server-side dry run
+    /// Also validate on the API server, with a server-side dry run
     #[arg(long, conflicts_with = "crds")]
     server: bool,
 
@@ -85,7 +85,7 @@ fn rule(id: &str) -> Result<&'static Rule, String> {
     RULES.iter().find(|rule| rule.id == id).copied().ok_or_else(|| {
         let close = did_you_mean(&closest(id, RULES.iter().map(|rule| rule.id)));
         let question = close.map(|question| format!("{question} ")).unwrap_or_default();
-        format!("there is no such rule: {question}--list-rules lists all")
+        format!("there is no such rule: {question}use --list-rules to list all rules")
     })
 }
 
@@ -151,7 +151,7 @@ fn tell_rules(rule: Option<&Rule>, format: Format, term: &Term) -> anyhow::Resul
             let row = |rule: &&Rule| {
                 [rule.id, rule.severity.name(), rule.judge.name(), rule.about].map(str::to_owned).to_vec()
             };
-            let header = ["RULE", "SEVERITY", "JUDGE", "ABOUT"];
+            let header = ["RULE", "SEVERITY", "CATEGORY", "REQUIREMENT"];
             term.print(&render::columns(Some(&header), RULES.iter().map(row)))?;
         }
         (Format::Json, Some(rule)) => term.line(&json_text(&report::rule(rule))?)?,
@@ -187,7 +187,10 @@ mod tests {
         let id = RULES[0].id;
         assert_eq!(rule(id).unwrap().id, id);
         let error = rule(&format!("{id}s")).unwrap_err();
-        assert!(error.contains(&format!("did you mean {id}")) && error.ends_with("--list-rules lists all"), "{error}");
+        assert!(
+            error.contains(&format!("did you mean {id}")) && error.ends_with("use --list-rules to list all rules"),
+            "{error}"
+        );
     }
 
     #[test]

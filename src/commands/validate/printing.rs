@@ -157,7 +157,7 @@ impl<'t> Run<'t> {
             self.tally.warnings += 1;
             self.tally.shown.admits(NO_PLANE.severity);
             // Something else was probably meant.
-            let finding = Finding::new(&NO_PLANE, 0, 0..0, "", "there is no plane in it", "");
+            let finding = Finding::new(&NO_PLANE, 0, 0..0, "", "the file contains no plane", "");
             self.show(None, &[finding])?;
         }
         let last = match self.format {

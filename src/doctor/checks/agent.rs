@@ -18,9 +18,9 @@ const LATELY: i64 = 3600;
 /// What is in the agents' cluster, or why a check of it is left out.
 pub fn build(case: &Case) -> Result<&BuildCase, Outcome> {
     match &case.build {
-        None => Err(Outcome::unchecked(Unchecked::AgentCluster, "the agent's cluster was not given: --plane-context")),
+        None => Err(Outcome::unchecked(Unchecked::AgentCluster, "the agent's cluster is unknown: add --plane-context")),
         Some(Err(problem)) if problem.is_missing() => {
-            Err(Outcome::unchecked(Unchecked::OtherCluster, "its agent is in another cluster"))
+            Err(Outcome::unchecked(Unchecked::OtherCluster, "the plane's agent is in another cluster"))
         }
         Some(Err(problem)) => Err(Outcome::unknown(problem.message.clone())),
         Some(Ok(build)) => Ok(build),
@@ -46,7 +46,7 @@ fn no_agent(case: &Case, why: &str) -> Outcome {
             let flags = format!(" --plane-namespace {namespace}");
             let doctor = case.control(&format!("choreoctl doctor {}", case.words()));
             let build = case.shared.build_target.as_ref().map(Target::plane_flags).unwrap_or_default();
-            let outcome = Outcome::fail(format!("{why}: the agent of planeID {id} is {}", Few::of(&names)));
+            let outcome = Outcome::fail(format!("{why}: the agent with planeID {id} is {}", Few::of(&names)));
             // By the name that the chart gives it.
             let is_old = |old: &&PlaneKey| agents.iter().all(|agent| agent.name.ends_with(old.kind.family.plane_type));
             let old = case.predecessor().filter(is_old).zip(agents.first());
@@ -55,7 +55,7 @@ fn no_agent(case: &Case, why: &str) -> Outcome {
                 .fix(format!("{doctor}{build}{flags}"))
         }
         _ if case.shared.is_one_cluster => Outcome::fail(format!(
-            "{why}, nor in another namespace: the cluster given as the agent's is the control plane's own ({})",
+            "{why}, nor in another namespace: the agent's cluster on the command line is the control plane's cluster ({})",
             case.shared.build_target.as_ref().map(Target::title).unwrap_or_default()
         ))
         .advice("name the agent's cluster with --plane-context"),
@@ -96,7 +96,7 @@ pub fn agent_plane_id(case: &Case, build: &BuildCase) -> Outcome {
     match agent.plane_id.as_deref() {
         Some(id) if id == wanted => match replaced_late(build, wanted) {
             Some((pod, id)) => Outcome::fail(format!(
-                "pod {} still runs as planeID {}: the Deployment, which has {}, has yet to replace it",
+                "pod {} still runs with planeID {}: the Deployment with planeID {} has not replaced it yet",
                 visible(pod),
                 visible(id),
                 visible(wanted)
@@ -106,15 +106,12 @@ pub fn agent_plane_id(case: &Case, build: &BuildCase) -> Outcome {
                 build,
                 &format!("rollout status deployment {}", shell_quoted(&build.agent.agent.name.name)),
             )),
-            None => Outcome::pass(format!("it runs as planeID {}", visible(id))),
+            None => Outcome::pass(format!("the agent runs with planeID {}", visible(id))),
         },
         id => {
             let id = id.map_or("none".into(), visible);
-            Outcome::fail(format!("the agent runs as planeID {id}, and the plane's is {}", visible(wanted))).hint(helm(
-                case,
-                agent,
-                &format!("clusterAgent.planeID={wanted}"),
-            ))
+            Outcome::fail(format!("the agent runs with planeID {id}, but the plane has planeID {}", visible(wanted)))
+                .hint(helm(case, agent, &format!("clusterAgent.planeID={wanted}")))
         }
     }
 }
@@ -130,14 +127,14 @@ fn replaced_late<'b>(build: &'b BuildCase, wanted: &'b str) -> Option<(&'b str, 
 pub fn agent_plane_type(case: &Case, build: &BuildCase) -> Outcome {
     let wanted = case.facts.plane.kind.family.plane_type;
     match build.agent.agent.plane_type.as_deref() {
-        None => Outcome::skip("its arguments name none"),
+        None => Outcome::skip("the agent's arguments do not set it"),
         Some(kind) if kind == wanted => Outcome::pass(format!("it is {wanted}")),
         Some(kind) => {
             let family = case.facts.plane.kind.family;
-            let why = format!("the agent runs as {}, and the plane's type is {wanted}", visible(kind));
+            let why = format!("the agent runs with plane type {}, but the plane needs {wanted}", visible(kind));
             let outcome = Outcome::fail(match &case.gateway.types {
-                Some(types) if types.knows(kind) => format!("{why}: the gateway knows both"),
-                Some(_) => format!("{why}: the gateway does not know the agent's"),
+                Some(types) if types.knows(kind) => format!("{why}: the gateway supports both"),
+                Some(_) => format!("{why}: the gateway does not support the agent's"),
                 None => why,
             });
             if let Some(old) = case.predecessor().filter(|old| old.kind.family.plane_type == kind) {
@@ -146,7 +143,10 @@ pub fn agent_plane_type(case: &Case, build: &BuildCase) -> Outcome {
             match build.agent.agent.chart.as_deref() {
                 Some(chart) if family.chart.rsplit('/').next() != Some(chart) => {
                     let chart = visible(chart);
-                    outcome.advice(format!("its chart is {chart}: install {} in the agent's cluster", family.chart))
+                    outcome.advice(format!(
+                        "the agent's chart is {chart}: install {} in the agent's cluster",
+                        family.chart
+                    ))
                 }
                 _ => outcome.hint(helm(case, &build.agent.agent, &format!("clusterAgent.planeType={wanted}"))),
             }
@@ -166,7 +166,7 @@ pub fn agent_server_url(case: &Case, build: &BuildCase) -> Outcome {
     let right = |url: &str| helm(case, &build.agent.agent, &format!("clusterAgent.serverUrl={url}"));
     let wrong = |why: String| Outcome::fail(why).advice(right("wss://HOST:PORT/ws").text());
     let Some(text) = build.agent.agent.server_url.as_deref() else {
-        return Outcome::skip("its arguments name none");
+        return Outcome::skip("the agent's arguments do not set it");
     };
     match text.parse::<GatewayUrl>() {
         Err(why) => wrong(format!("the agent's server URL {} can't be used: {why}", visible(&without_user(text)))),
@@ -211,7 +211,7 @@ pub fn agent_certificate_issued(case: &Case, build: &BuildCase) -> Outcome {
     let agent = &build.agent;
     let issuance = match &agent.issuance {
         Ok(Some(issuance)) => issuance,
-        Ok(None) => return Outcome::skip("no Certificate of cert-manager is for its Secret"),
+        Ok(None) => return Outcome::skip("the agent's Secret has no Certificate of cert-manager"),
         Err(problem) => return Outcome::unchecked(Unchecked::Unread, problem.message.clone()),
     };
     let name = visible(&issuance.name.to_string()).into_owned();
@@ -220,7 +220,7 @@ pub fn agent_certificate_issued(case: &Case, build: &BuildCase) -> Outcome {
         Some(why) => why.as_str(),
         // Its condition is of before the Secret was deleted.
         None if missing => {
-            "its Secret does not exist, and cert-manager, which has reported it as ready, does not issue it again"
+            "the Secret was deleted, and cert-manager did not issue it again, although the Certificate is Ready"
         }
         None => match &issuance.issuer_problem {
             Some(why) => {
@@ -242,9 +242,11 @@ pub fn agent_certificate_issued(case: &Case, build: &BuildCase) -> Outcome {
 
 pub fn agent_certificate(case: &Case, build: &BuildCase) -> Outcome {
     match &build.agent.pair {
-        Ok(pair) if pair.fits => Outcome::pass(format!("{} holds both", visible(&pair.source))),
-        Ok(pair) => Outcome::fail(format!("in {} the key does not belong to the certificate", visible(&pair.source)))
-            .hint(case.rotate()),
+        Ok(pair) if pair.fits => Outcome::pass(format!("{} holds a certificate and its key", visible(&pair.source))),
+        Ok(pair) => {
+            Outcome::fail(format!("the private key in {} does not match the certificate", visible(&pair.source)))
+                .hint(case.rotate())
+        }
         Err(problem) if problem.is_fault() => {
             Outcome::fail(problem.message.clone()).look(kubectl(case, build, "get secrets"))
         }
@@ -317,23 +319,23 @@ pub fn agent_server_ca(case: &Case, build: &BuildCase) -> Outcome {
     // Go's verdict, unlike that of other libraries, counts the root's own dates.
     let ends = case.server_ca_ends();
     if let Some(ended) = ends.filter(|ends| *ends < case.facts.now) {
-        return hint(Outcome::fail(format!("the gateway's CA in the ConfigMap {map} of the agent ended on {ended}")));
+        return hint(Outcome::fail(format!("the gateway's CA in the agent's ConfigMap {map} expired on {ended}")));
     }
     let passed = |message: &str| old_server_ca(case, build, &map, written).unwrap_or_else(|| Outcome::pass(message));
     match &case.shared.gateway_ca {
         Ok(theirs) if Bundle::from(theirs.as_str()).ders().iter().any(|der| own.ders().contains(der)) => match ends {
             Some(ends) if case.shared.soon.covers(ends, case.facts.now) => {
-                Outcome::warn(format!("the gateway's CA ends in {}, at {ends}", age(ends, case.facts.now)))
+                Outcome::warn(format!("the gateway's CA expires in {}, at {ends}", age(ends, case.facts.now)))
             }
             _ => passed("the agent trusts the gateway's CA"),
         },
         Ok(_) => {
             hint(Outcome::fail(format!("the ConfigMap {map} of the agent holds another CA than the gateway's Secret")))
         }
-        Err(_) if matches!(case.gateway.reply, Some(Ok(_))) => passed("the gateway's certificate is of this CA"),
+        Err(_) if matches!(case.gateway.reply, Some(Ok(_))) => passed("this CA issued the gateway's certificate"),
         Err(problem) => Outcome::unchecked(
             Unchecked::Unread,
-            format!("the agent has a CA, and that of the gateway is unknown: {}", problem.message),
+            format!("the agent's CA can't be compared with the gateway's CA: {}", problem.message),
         ),
     }
 }
@@ -350,16 +352,16 @@ fn old_server_ca(case: &Case, build: &BuildCase, map: &str, written: Option<Time
         (Some((pod, since)), Some(written), refuses) => {
             let reported =
                 format!("pod {pod} has been running since {since}, before the ConfigMap {map} was last written");
-            let reported = format!("{reported} ({written}): it verifies the gateway against the CA that it read then");
+            let reported = format!("{reported} ({written}): it verifies the gateway with the former CA");
             match refuses {
                 Some(why) => Outcome::fail(format!("{reported}; {why}")),
                 None if last.is_some_and(|line| line.is_connected() && line.time() > Some(written)) => return None,
-                None => Outcome::warn(format!("{reported}, and against this one only after a restart")),
+                None => Outcome::warn(format!("{reported} until it is restarted")),
             }
         }
         // This CA verifies the gateway's certificate, so it is not the one that the agent read.
         (_, _, Some(why)) if matches!(case.gateway.reply, Some(Ok(_))) => {
-            Outcome::fail(format!("the ConfigMap {map} holds the gateway's CA, but {why}, and needs a restart"))
+            Outcome::fail(format!("the ConfigMap {map} holds the gateway's CA, but {why}: the agent needs a restart"))
         }
         _ => return None,
     };
@@ -380,7 +382,7 @@ pub fn agent_running(case: &Case, build: &BuildCase) -> Outcome {
     let running = pods.iter().filter(|pod| pod.started.is_some()).count();
     let look = kubectl(case, build, "describe pods -l app=cluster-agent");
     match running {
-        0 if reported.is_empty() => Outcome::fail("it has no pods").look(look),
+        0 if reported.is_empty() => Outcome::fail("the agent has no pods").look(look),
         0 => {
             let why = case.log().map(|reported| format!("; {reported}")).unwrap_or_default();
             Outcome::fail(format!("{}{why}", reported.join(", "))).look(look)
@@ -403,7 +405,7 @@ fn trouble(pod: &AgentPod, now: Timestamp) -> Option<String> {
     let lately = pod.ended.is_some_and(|(at, _)| now.duration_since(at).as_secs() < LATELY);
     match &pod.waiting {
         Some(reason) => Some(format!("{name} is in {}{ended}", visible(reason))),
-        None if lately => Some(format!("{name} was started anew{ended}")),
+        None if lately => Some(format!("{name} was restarted{ended}")),
         None => None,
     }
 }
@@ -427,7 +429,8 @@ pub fn agent_current(case: &Case, build: &BuildCase) -> Outcome {
                 Outcome::warn(reported.clone())
             };
             if presents.contains(&Presents::Older) && !trusted {
-                return outcome.advice("do not restart it before the plane trusts what the Secret holds");
+                return outcome
+                    .advice("do not restart the agent before the plane trusts the certificate in its Secret");
             }
             outcome.fix(restart(case, build))
         }

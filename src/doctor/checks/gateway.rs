@@ -45,7 +45,7 @@ pub fn gateway_reachable(case: &Case) -> Outcome {
     let url = case.gateway.url.as_ref().map(|url| visible(&url.to_string()).into_owned()).unwrap_or_default();
     let Some(probe) = &case.gateway.reply else {
         let why = case.gateway.url.as_ref().map(|_| format!("{url} was not contacted"));
-        let why = why.unwrap_or_else(|| "no gateway URL is known: --gateway-url".into());
+        let why = why.unwrap_or_else(|| "the gateway's URL is unknown: add --gateway-url".into());
         return Outcome::unchecked(Unchecked::Gateway, why);
     };
     match probe.as_ref().map_err(|error| &**error) {
@@ -56,16 +56,17 @@ pub fn gateway_reachable(case: &Case) -> Outcome {
             .advice(format!("add {} to the gateway's clusterGateway.tls.dnsNames, and restart it", visible(host))),
         Err(error @ ProbeError::Expired(_)) => Outcome::fail(error.to_string())
             .hint(case.restart_gateway())
-            .advice("the gateway reads its certificate once, when it starts"),
+            .advice("the gateway reads its certificate only when it starts"),
         Err(error @ ProbeError::UnknownAuthority) => {
             let inspect =
                 format!("choreoctl certs inspect secret/{}/{GATEWAY_CA}:ca.crt", case.shared.control_namespace);
             Outcome::fail(error.to_string()).look(case.control(&inspect))
         }
         // Names of Services are resolved in the agent's cluster only.
-        Err(ProbeError::Name(host)) if is_of_service(host) && case.is_connected() => {
-            Outcome::unreachable(format!("{} is a name inside of a cluster, and an agent is connected", visible(host)))
-        }
+        Err(ProbeError::Name(host)) if is_of_service(host) && case.is_connected() => Outcome::unreachable(format!(
+            "{} can be resolved only inside the cluster; an agent is connected",
+            visible(host)
+        )),
         // The agent may reach it over another network than this machine.
         Err(error) => Outcome::fail(format!("{error} (seen from this machine)"))
             .advice(format!("check that {url} is right and that the agent's cluster can reach it"))
@@ -117,7 +118,7 @@ pub fn gateway_answer(case: &Case) -> Outcome {
     let log = case.kubectl(&format!("logs service/{GATEWAY_SERVICE} --tail=100"));
     let answer = match probe {
         _ if !case.gateway.presented => {
-            let why = "there is no certificate to present: --plane-context, or --cert and --key";
+            let why = "there is no certificate to present: add --plane-context, or --cert and --key";
             return Outcome::unchecked(Unchecked::Presented, why);
         }
         Ok(reply) => &reply.answer,
@@ -137,16 +138,16 @@ pub fn gateway_answer(case: &Case) -> Outcome {
             Outcome::unchecked(Unchecked::Presented, format!("{}, and an agent is connected", by_header(header)))
         }
         Answer::NoCertificate if header.is_some() => Outcome::fail(by_header(header))
-            .advice("check that the URL leads to that proxy, and that the proxy verifies and forwards certificates"),
-        Answer::NoCertificate => {
-            failed("a proxy before the gateway terminates TLS: let TLS pass through it (TLSRoute, TCP load balancer)")
-        }
+            .advice("check that the URL is the proxy's, and that the proxy verifies and forwards certificates"),
+        Answer::NoCertificate => failed(
+            "a proxy in front of the gateway terminates TLS: configure TLS passthrough (TLSRoute, TCP load balancer)",
+        ),
         Answer::OtherRelease(_) => match case.predecessor() {
             Some(old) => Outcome::fail(answer.to_string()).hint(case.migrate(old, "")),
             None => failed("install the chart of the control plane's release in the agent's cluster"),
         },
         Answer::Blind(_) => Outcome::fail(answer.to_string()).look(log),
-        Answer::Other { .. } => failed("check that the URL leads to the cluster gateway").look(log),
+        Answer::Other { .. } => failed("check that the URL is the cluster gateway's").look(log),
     }
 }
 
@@ -154,7 +155,7 @@ pub fn gateway_answer(case: &Case) -> Outcome {
 fn by_header(header: Option<&str>) -> String {
     let header = visible(header.unwrap_or_default()).into_owned();
     format!(
-        "the gateway takes agents' certificates from the header {header} of a proxy (--agent-auth-mode=forwarded-header), and got none with this request"
+        "the gateway reads agents' certificates from the header {header} of a proxy (--agent-auth-mode=forwarded-header), and this request had none"
     )
 }
 
@@ -165,12 +166,14 @@ pub fn gateway_api_exposed(case: &Case) -> Outcome {
         return Outcome::skip("the gateway's Service is unknown");
     };
     let Some(first) = gateway.published.first() else {
-        return Outcome::pass("the gateway's Services are not published outside of the cluster");
+        return Outcome::pass("the gateway's Services are not exposed outside the cluster");
     };
     let title = |name: &str, by: &str| format!("the Service {name} of type {by}");
     let exposed = |how: &str, advice: &str| {
         let title = title(first.name, &first.by);
-        let why = format!("{title} publishes the gateway's API {how}: who reaches it can send requests to every agent");
+        let why = format!(
+            "{title} publishes the gateway's API {how}: every client that can reach it can send requests to all agents"
+        );
         Outcome::warn(why).advice(advice)
     };
     // Only the first Service ever has it.
@@ -198,7 +201,7 @@ pub fn gateway_api_exposed(case: &Case) -> Outcome {
     };
     if is_shared {
         return exposed(
-            "at the agents' port, where nobody is authenticated",
+            "on the agents' port, without authentication",
             "limit who can reach the port, for example to the addresses of the agents' clusters; from v1.2.0 on the API authenticates its clients",
         );
     }
@@ -247,7 +250,7 @@ pub fn controller(case: &Case) -> Outcome {
     let lease = match &case.shared.lease {
         Ok(Some(renewed)) => format!("the controller last renewed its lease {} ago", age(*renewed, facts.now)),
         Ok(None) => "there is no lease of the controller".into(),
-        Err(problem) => format!("of the controller's lease nothing is known: {}", problem.message),
+        Err(problem) => format!("the controller's lease is unknown: {}", problem.message),
     };
     if let Some(name) = &case.shared.idle_controller {
         let why = format!("the controller's Deployment {} is scaled to zero, and {lease}", visible(name));
@@ -258,7 +261,9 @@ pub fn controller(case: &Case) -> Outcome {
     let look = case.kubectl("get deployments,pods");
     let answers = matches!(case.gateway.reply, Some(Ok(_)));
     match facts.plane.state(facts.now) {
-        State::Stale if down => Outcome::fail(format!("the last report is old, and {lease}: it is down")).look(look),
+        State::Stale if down => {
+            Outcome::fail(format!("the last report is old, and {lease}: the controller is down")).look(look)
+        }
         State::Stale if not_taken_over(&facts.plane).is_some() => {
             let why = not_taken_over(&facts.plane).unwrap_or_default();
             Outcome::fail(format!("the last report is old: {why}; {lease}")).look(look)
@@ -267,14 +272,16 @@ pub fn controller(case: &Case) -> Outcome {
             let reported = "the gateway answers, so the controller doesn't report";
             Outcome::fail(format!("the last report is old; {reported}; {lease}")).look(look)
         }
-        State::Stale => Outcome::fail(format!("the last report is old; {lease}: is the gateway down?")).look(look),
+        State::Stale => {
+            Outcome::fail(format!("the last report is old; {lease}: check that the gateway is running")).look(look)
+        }
         State::Unreported if case.facts.is_new() => Outcome::pass("no report yet: the first one takes about a minute"),
         State::Unreported => {
             let why = unreported(&facts.plane);
             Outcome::fail(format!("there is no report: {why}; {lease}")).look(look)
         }
         _ if down => Outcome::warn(lease).look(look),
-        _ => Outcome::pass("it reports"),
+        _ => Outcome::pass("the controller reports"),
     }
 }
 
@@ -309,7 +316,7 @@ pub fn connected(case: &Case) -> Outcome {
     match facts.plane.state(facts.now) {
         State::Connected if last.as_ref().is_some_and(is_newer) => {
             let agents = connected_agents(agents);
-            Outcome::warn(format!("{agents} by the status, which is up to a minute old, but since then{}", &why[1..]))
+            Outcome::warn(format!("the status, which is up to a minute old, reports {agents}; since then{}", &why[1..]))
         }
         State::Connected if facts.plane.name() == DEFAULT_PLANE => Outcome::pass(connected_agents(agents)),
         State::Connected => {
@@ -320,11 +327,11 @@ pub fn connected(case: &Case) -> Outcome {
                 _ => "other planes",
             };
             let agents = connected_agents(agents);
-            Outcome::pass(format!("{agents}; it is not the plane named default, so {users} must name it"))
+            Outcome::pass(format!("{agents}; the plane is not named default, so {users} must reference it by name"))
         }
         State::Late => Outcome::warn("the heartbeat is late"),
         State::Unreported => Outcome::skip("there is no report yet"),
-        State::Disconnected => failed("no agent is connected, though one was"),
+        State::Disconnected => failed("no agent is connected, but one was connected before"),
         _ => failed("no agent has ever connected"),
     }
 }
@@ -336,7 +343,7 @@ fn connected_agents(count: i64) -> String {
 pub fn agent_authorized(case: &Case) -> Outcome {
     let plane = &case.facts.plane;
     if plane.state(case.facts.now) != State::Connected {
-        return Outcome::skip("none is connected");
+        return Outcome::skip("no agent is connected");
     }
     let unknown = match &case.gateway.counted {
         Some(Ok(counted)) if counted.connected_agents > 0 => {
@@ -347,7 +354,7 @@ pub fn agent_authorized(case: &Case) -> Outcome {
         None => "the gateway was not asked for its agents".to_owned(),
     };
     if plane.kind.scope == Scope::Namespaced {
-        return Outcome::pass("the status counts the agents of this plane alone");
+        return Outcome::pass("the status counts only the agents of this plane");
     }
     let log = match &case.shared.gateway_log {
         Ok(log) => match log.authorized(plane) {
@@ -367,9 +374,9 @@ pub fn agent_authorized(case: &Case) -> Outcome {
 fn authorizes_none(case: &Case) -> Outcome {
     let shared = case.facts.shares_plane_id_with.as_ref().map(Peers::few).unwrap_or_default();
     let why = if shared.is_empty() {
-        "no agent is connected that this plane authorizes, although the status says so".to_owned()
+        "the status reports a connected agent, but this plane authorizes no connected agent".to_owned()
     } else {
-        format!("the connected agents are authorized only by other planes of the planeID ({shared})")
+        format!("the connected agents are authorized only by other planes with the same planeID ({shared})")
     };
     Outcome::fail(why).hint(case.with_both("certs verify --cert agent --plane", "", Hint::Look))
 }

@@ -94,75 +94,75 @@ macro_rules! checks {
 /// All checks, in the order of cause.
 pub static CHECKS: &[Check] = checks![
     "api-server" needs [], Ground(plane::api_server), "the control plane's API server answers",
-        "Nothing of the planes is known without it; what is in the agents' cluster is reported anyway.";
+        "Without the API server nothing is known about the planes; the objects in the agents' cluster are checked anyway.";
     "crd" needs ["api-server"], Ground(plane::crd), "the control plane serves the kinds of the planes",
-        "Helm never upgrades a CRD, so the one that is served may be of another release than the gateway; OpenChoreo 1.0 renamed the kind.";
-    "rights" needs ["api-server"], Ground(plane::rights), "all that is looked at may be read",
-        "What may not be read is never taken for healthy.";
+        "Helm never upgrades CRDs, so the served CRD and the gateway can be of different releases; OpenChoreo 1.0 renamed the build kinds.";
+    "rights" needs ["api-server"], Ground(plane::rights), "choreoctl may read all objects that the checks need",
+        "An object that may not be read is never reported as healthy.";
     "plane-exists" needs ["api-server", "crd"], Plane(plane::plane_exists), "the plane can be read",
-        "Without the control plane only the agents' cluster is looked at.";
+        "Without the plane only the agents' cluster is checked.";
     "deletion" needs ["plane-exists"], Plane(plane::deletion), "the plane is not being deleted",
-        "A plane that is being deleted waits for the controller, which waits for the gateway; with either of them down it hangs.";
-    "client-ca-readable" needs ["plane-exists"], Plane(plane::client_ca_readable), "the CA that the plane names can be read",
-        "The gateway skips a plane whose CA it can't read: no value and no Secret, or a Secret, key or namespace that isn't there.";
+        "The controller removes the plane's finalizer after the gateway has answered; while one of them is down, the deletion hangs.";
+    "client-ca-readable" needs ["plane-exists"], Plane(plane::client_ca_readable), "the plane's CA can be read",
+        "The gateway skips a plane whose CA it can't read: clientCA has neither value nor Secret, or the Secret, its key or its namespace does not exist.";
     "client-ca-usable" needs ["client-ca-readable"], Plane(plane::client_ca_usable), "the CA can verify client certificates now",
-        "The gateway reads raw PEM only, and takes no certificate that has expired, isn't valid yet, or isn't for client authentication.";
+        "The gateway reads raw PEM only, and rejects a CA certificate that has expired, is not yet valid, or does not allow client authentication.";
     "spec-valid" needs ["client-ca-readable", "client-ca-usable"], Plane(plane::spec_valid), "the plane is valid by the rules of `choreoctl validate`",
-        "The API server accepts planes through which no agent can connect.";
-    "ca-outlives" needs ["client-ca-usable"], Plane(plane::ca_outlives), "the CA doesn't end soon, nor a certificate that it pins",
-        "A pinned certificate is refused once cert-manager has renewed the agent's and the agent restarts.";
+        "The API server also accepts planes for which no agent can connect.";
+    "ca-outlives" needs ["client-ca-usable"], Plane(plane::ca_outlives), "neither the CA nor a pinned certificate expires soon",
+        "If the plane pins the agent's certificate, the gateway refuses the agent at its next restart after cert-manager has renewed it.";
     "plane-id-shared" needs ["client-ca-readable"], Plane(plane::plane_id_shared), "all planes with the planeID authorize the same agents",
-        "Status counts the agents of the planeID, not of the plane: one can say connected although no agent is authorized for it.";
-    "ca-shared" needs ["client-ca-readable"], Plane(plane::ca_shared), "no plane of another planeID has the same CA",
-        "With one CA for several planes each one's agent can pass as the other's.";
+        "The status counts all agents with the planeID: a plane can be reported as connected although it authorizes none of them.";
+    "ca-shared" needs ["client-ca-readable"], Plane(plane::ca_shared), "no plane with another planeID trusts the same CA",
+        "If planes with different planeIDs trust one CA, the agent of one can connect as the agent of the other.";
     "rotation" needs ["plane-exists"], Plane(plane::rotation), "no rotation of the CA is unfinished",
-        "Between its stages the plane trusts the old CA and the new one. `choreoctl certs rotate` marks the plane with the annotation choreoctl.dev/rotation and keeps what it made in a Secret of the agent's namespace; run again it continues, and with --rollback it goes back.";
+        "During a rotation the plane trusts the old and the new CA. `choreoctl certs rotate` sets the annotation choreoctl.dev/rotation on the plane, and stores the new CA and certificate in a Secret in the agent's namespace; run it again to continue, or with --rollback to undo the rotation.";
     "observability-plane" needs ["plane-exists"], Plane(plane::observability_plane), "the observability plane exists",
-        "A missing one shows nowhere in the status; requests for logs and metrics fail later.";
-    "plane-type-known" needs ["plane-exists"], Plane(plane::plane_type_known), "the gateway knows the plane's type",
-        "OpenChoreo 1.0 renamed build planes to workflow planes: a gateway knows one of the two types and refuses agents of the other, and its controller looks after the kinds of its own release only. CRDs of both may be served. A build plane and a workflow plane of the same planeID are one plane in migration: only a warning says which of them is used.";
-    "agent-exists" needs [], Plane(agent::agent_exists), "the plane's cluster has an agent of the planeID",
-        "The chart makes it a Deployment with the labels app=cluster-agent and app.kubernetes.io/component=cluster-agent.";
-    "agent-plane-id" needs ["plane-exists", "agent-exists"], Agent(agent::agent_plane_id), "the agent runs as the plane's planeID",
-        "Helm's clusterAgent accepts unknown keys: with planeId instead of planeID the agent runs as `default`.";
-    "agent-plane-type" needs ["plane-type-known", "agent-exists"], Agent(agent::agent_plane_type), "the agent's plane type is that of the release",
-        "From OpenChoreo 1.0 on it is workflowplane: agent and gateway must be of the same release.";
+        "The status does not report a missing observability plane; requests for logs and metrics fail.";
+    "plane-type-known" needs ["plane-exists"], Plane(plane::plane_type_known), "the gateway supports the plane's type",
+        "OpenChoreo 1.0 renamed build planes to workflow planes: a gateway supports one of the two plane types and refuses agents of the other, and the controller reconciles only the kinds of its own release. The API server can serve the CRDs of both. A build plane and a workflow plane with the same planeID are one plane during a migration: a warning reports which of them is used.";
+    "agent-exists" needs [], Plane(agent::agent_exists), "the plane's cluster has an agent with the planeID",
+        "The chart creates the agent as a Deployment with the labels app=cluster-agent and app.kubernetes.io/component=cluster-agent.";
+    "agent-plane-id" needs ["plane-exists", "agent-exists"], Agent(agent::agent_plane_id), "the agent runs with the plane's planeID",
+        "The Helm chart ignores unknown keys in clusterAgent: with planeId instead of planeID, the agent runs with the planeID `default`.";
+    "agent-plane-type" needs ["plane-type-known", "agent-exists"], Agent(agent::agent_plane_type), "the agent's plane type is the one of the gateway's release",
+        "The plane type of build agents is buildplane up to v0.17 and workflowplane from v1.0 on: agent and gateway must be of the same release.";
     "agent-tls" needs ["agent-exists"], Agent(agent::agent_tls), "the agent presents a certificate",
-        "With clusterAgent.tls.enabled false it presents none, and the gateway refuses it.";
+        "With clusterAgent.tls.enabled: false the agent presents no client certificate, and the gateway refuses it.";
     "agent-server-url" needs ["agent-exists"], Agent(agent::agent_server_url), "the agent's server URL is wss://HOST:PORT/ws",
-        "Without /ws the gateway answers 404, which the agent logs as a bad handshake; https:// is a malformed URL to it.";
+        "Without /ws the gateway answers 404, which the agent logs as `bad handshake`; with https:// the agent logs `malformed ws or wss URL`.";
     "agent-replicas" needs ["agent-exists"], Agent(agent::agent_replicas), "the agent is not scaled to zero",
-        "Each replica holds a connection of its own.";
+        "With zero replicas no agent runs; each replica has its own connection to the gateway.";
     "agent-certificate-issued" needs ["agent-exists"], Agent(agent::agent_certificate_issued), "cert-manager has issued the agent's certificate",
-        "Without it the agent's Secret is missing, or holds a certificate that expires: the conditions of the Certificate and its Issuer name the reason.";
-    "agent-certificate" needs ["agent-exists", "agent-certificate-issued"], Agent(agent::agent_certificate), "the agent's Secret holds a certificate and the key that belongs to it",
-        "Without the Secret the pod hangs in ContainerCreating; with a key that doesn't fit it crashes.";
+        "Until cert-manager has issued it, the agent's Secret is missing or holds an old certificate: the conditions of the Certificate and its Issuer have the reason.";
+    "agent-certificate" needs ["agent-exists", "agent-certificate-issued"], Agent(agent::agent_certificate), "the agent's Secret holds a certificate and its private key",
+        "Without the Secret, the agent's pod stays in ContainerCreating; if the key does not match the certificate, the agent crashes.";
     "agent-trusted" needs ["client-ca-usable", "agent-certificate"], Agent(agent::agent_trusted), "the plane authorizes the agent's certificate",
-        "The gateway verifies it against the plane's CA alone, by Go's rules; neither its name nor the planeID count.";
+        "The gateway verifies the certificate against the plane's CA only, as Go's crypto/x509 does; its common name and the planeID are not compared.";
     "agent-server-ca" needs ["agent-exists"], Agent(agent::agent_server_ca), "the agent verifies the gateway against the gateway's CA",
-        "The ConfigMap of that name in the control plane is a placeholder; the CA is in the Secret.";
-    "agent-running" needs ["agent-exists", "agent-certificate", "agent-server-ca", "agent-replicas"], Agent(agent::agent_running), "the agent's pods run",
-        "A missing Secret or ConfigMap holds them in ContainerCreating; a pair that doesn't fit makes them crash.";
-    "agent-current" needs ["agent-certificate", "agent-running"], Agent(agent::agent_current), "the running agent presents what its Secret holds",
-        "It reads its certificate once, at its start: after a renewal it goes on with the old one until it is restarted.";
-    "gateway-running" needs [], Plane(gateway::gateway_running), "one pod of the gateway runs",
-        "Without one no agent gets in, and reports and deletions stop; with several an agent is connected to one of them only, and requests through the others fail with 502 `no agents found for plane`.";
+        "The gateway's CA is in the Secret cluster-gateway-ca of the control plane; the ConfigMap with the same name there is only a placeholder.";
+    "agent-running" needs ["agent-exists", "agent-certificate", "agent-server-ca", "agent-replicas"], Agent(agent::agent_running), "the agent's pods are running",
+        "Pods stay in ContainerCreating while a Secret or ConfigMap is missing, and crash if the key does not match the certificate.";
+    "agent-current" needs ["agent-certificate", "agent-running"], Agent(agent::agent_current), "the running agent presents the certificate in its Secret",
+        "The agent reads its certificate only when it starts: after a renewal it presents the old certificate until it is restarted.";
+    "gateway-running" needs [], Plane(gateway::gateway_running), "exactly one pod of the gateway is running",
+        "Without a running pod no agent can connect, nothing is reported, and deletions hang. With several pods an agent is connected to only one of them, and requests through the others fail with 502 `no agents found for plane`.";
     "gateway-reachable" needs ["agent-server-url", "agent-server-ca"], Plane(gateway::gateway_reachable), "the gateway answers, with a certificate that is valid for its name",
-        "Its names come from clusterGateway.tls.dnsNames alone, and it reads its certificate once, at its start.";
-    "gateway-clock" needs ["gateway-reachable"], Plane(gateway::gateway_clock), "the gateway's clock is the API server's",
-        "It judges certificates and dates heartbeats by its own clock.";
+        "The names in the gateway's certificate come only from clusterGateway.tls.dnsNames, and the gateway reads its certificate only when it starts.";
+    "gateway-clock" needs ["gateway-reachable"], Plane(gateway::gateway_clock), "the clocks of the gateway and the API server agree",
+        "The gateway verifies certificates and records heartbeats with its own clock.";
     "gateway-answer" needs ["plane-type-known", "gateway-reachable", "agent-trusted"], Plane(gateway::gateway_answer), "the gateway authorizes the agent's certificate",
-        "Asked as an agent asks, without becoming one.";
+        "choreoctl connects with the agent's certificate as an agent does, without being registered as one.";
     "gateway-api-exposed" needs [], Plane(gateway::gateway_api_exposed), "the gateway's API is not published without authentication",
-        "By it requests are sent through the agents into their clusters. Up to v1.0.1 and v1.1.1 it is at the agents' port; v1.0.2 to v1.0.5 and v1.1.2 to v1.1.6 publish its own port, 8444, with a Service of type LoadBalancer or NodePort, and authenticate nobody by default; from v1.2.0 on that Service has the agents' port only.";
+        "Through this API, a client can send requests to the clusters of all agents. Up to v1.0.1 and v1.1.1 the API is on the agents' port. v1.0.2 to v1.0.5 and v1.1.2 to v1.1.6 publish it on port 8444 with a Service of type LoadBalancer or NodePort, by default without authentication. From v1.2.0 on that Service has only the agents' port.";
     "controller-certificate" needs ["plane-exists"], Plane(gateway::controller_certificate), "the controller presents its current certificate to the gateway",
-        "From v1.2.0 on the controller presents a client certificate of 90 days to the gateway's API. cert-manager renews it, and the controller reads it once, when it starts: after its end nothing is reported and deletions hang, while agents stay connected.";
+        "From v1.2.0 on the controller presents a client certificate to the gateway's API, which is valid for 90 days. cert-manager renews it, but the controller reads it only when it starts: after it has expired nothing is reported and deletions hang, while agents stay connected.";
     "controller" needs ["deletion", "plane-type-known", "gateway-running", "controller-certificate"], Plane(gateway::controller), "the controller reports on the plane",
-        "Where it or the gateway is down the last report stays for ever; its lease and the gateway's pods tell which. From v1.0 on it reports nothing, either, on a plane whose CA can't be read when it first looks at it, or takes over a change of a namespaced one.";
+        "While the controller or the gateway is down, the plane keeps its last report; the controller's lease and the gateway's pods show which of them is down. From v1.0 on the controller also reports nothing on a plane whose CA it can't read when it first reconciles the plane, or after a change of a namespaced plane.";
     "connected" needs ["deletion", "controller"], Plane(gateway::connected), "an agent is connected",
-        "The controller reports it once a minute. What names no plane uses the one named `default`, of its namespace or of the cluster: any other has to be named.";
+        "The controller updates the connection in the plane's status once a minute. A build, workflow, environment or plane without a reference uses the plane named `default`, of its namespace or of the cluster: any other plane must be referenced by name.";
     "agent-authorized" needs ["connected", "gateway-reachable"], Plane(gateway::agent_authorized), "an agent that this plane authorizes is connected",
-        "The status of a cluster-scoped plane counts the agents of the planeID: one whose CA trusts none of them says connected, too, and its requests get 403. Where the gateway's API can't be asked, its log says whom it authorized.";
+        "The status of a cluster-scoped plane counts all agents with the planeID: it is connected even if its CA verifies none of them, and then its requests get 403. If the gateway's API can't be reached, the gateway's log shows which planes it authorized.";
 ];
 
 /// Whether a check says nothing of a plane as long as its counterpart is used instead: of one that was replaced nothing

@@ -33,8 +33,8 @@ pub fn crd(ground: &Ground) -> Outcome {
         let kind = kind.kind;
         let reported =
             "observabilityPlaneRef is a plain name, as in v0.14, whose gateway authorizes no agent through a";
-        return Outcome::warn(format!("the {kind} that is served is an old one: {reported} {kind}")).advice(
-            "install the CRDs of the release that runs, which Helm leaves as they are: its chart's folder crds/",
+        return Outcome::warn(format!("the control plane serves an old CRD of {kind}: {reported} {kind}")).advice(
+            "install the CRDs of the running release from the folder crds/ of its chart: Helm does not upgrade CRDs",
         );
     }
     match ground.no_crd() {
@@ -65,7 +65,9 @@ pub fn rights(ground: &Ground) -> Outcome {
     clusters.into_iter().fold(outcome, |outcome, (target, rights)| {
         let kubectl = target.map(|target| target.for_another("kubectl apply")).unwrap_or_default();
         match grant("choreoctl-doctor", &kubectl, rights.iter()) {
-            Some(command) => outcome.advice(format!("an administrator grants what is needed to USER with\n{command}")),
+            Some(command) => {
+                outcome.advice(format!("an administrator can grant the missing permissions to USER with\n{command}"))
+            }
             None => outcome,
         }
     })
@@ -84,7 +86,7 @@ pub fn deletion(case: &Case) -> Outcome {
         return Outcome::pass("it is not being deleted");
     }
     let held = held(plane, case.remover(), &case.shared.control_namespace);
-    let outcome = Outcome::fail(format!("it is being deleted, and {}", held.why));
+    let outcome = Outcome::fail(format!("the plane is being deleted, and {}", held.why));
     match held.end {
         Some(End::Remove(command)) => outcome.fix(case.control(&command)),
         Some(End::Depends { remove, start }) => outcome.advice(either(&case.control(&remove), &case.control(&start))),
@@ -111,16 +113,16 @@ pub fn plane_type_known(case: &Case) -> Outcome {
         }
     };
     if case.knows(kind) == Some(true) {
-        return Outcome::pass(format!("it knows {plane_type}: it is of {gateway}"));
+        return Outcome::pass(format!("the gateway supports the plane type {plane_type} ({gateway})"));
     }
-    let why = format!("the gateway does not know the plane type {plane_type}: it is of {gateway}");
+    let why = format!("the gateway does not support the plane type {plane_type} ({gateway})");
     if let Some(other) = case.used_instead() {
         return in_migration(case, other, &why);
     }
     match release.and_then(|release| kind.in_release(release)).filter(|other| *other != kind) {
         None => Outcome::fail(why).advice("install planes, agents and the control plane of one release"),
         Some(other) => {
-            let outcome = Outcome::fail(format!("{why}, where the kind is called {}", other.kind));
+            let outcome = Outcome::fail(format!("{why}: in that release the kind is called {}", other.kind));
             if kind.successor() == Some(other) {
                 return outcome.hint(case.migrate(&case.facts.plane.key(), ""));
             }
@@ -137,9 +139,9 @@ fn in_migration(case: &Case, other: &PlaneKey, why: &str) -> Outcome {
     let title = format!("{} {}", other.kind.kind, visible(&other.to_string()));
     let outcome = if case.is_replaced() {
         let hint = case.migrate(&case.facts.plane.key(), " --until cleanup");
-        Outcome::warn(format!("{title} has taken its place: {why}")).hint(hint)
+        Outcome::warn(format!("{title} has replaced this plane: {why}")).hint(hint)
     } else {
-        let when = "the plane takes effect once the control plane is of v1.0 or later";
+        let when = "the plane takes effect once the control plane's release is v1.0 or later";
         Outcome::warn(format!("{why}; {when}, and until then {title} is used"))
     };
     Outcome { blocks: true, ..outcome }
@@ -200,7 +202,7 @@ pub fn client_ca_usable(case: &Case) -> Outcome {
         Ok(certificates) => certificates,
         Err(problem) => {
             let outcome = trust_agent(case).into_iter().fold(Outcome::fail(problem.message.clone()), Outcome::hint);
-            return outcome.advice("choreoctl certs bundle FILE makes raw PEM of base64 and DER");
+            return outcome.advice("convert base64 or DER to raw PEM with choreoctl certs bundle FILE");
         }
     };
     let defects = case.facts.client_ca.defects(case.facts.now, case.shared.soon);
@@ -248,7 +250,7 @@ pub fn ca_outlives(case: &Case) -> Outcome {
         let held = case.pair().map(|pair| pair.leaf().der == leaf.der);
         let own = case.pair().is_some_and(|pair| pair.cert_manager.is_none());
         let renewal = (held != Some(false) && !own).then(|| case.renewal(leaf));
-        let other = if held == Some(false) { ", and the agent's Secret holds another one" } else { "" };
+        let other = if held == Some(false) { ", but the agent's Secret holds another certificate" } else { "" };
         let remark = format!("the CA {}{other}", pki::pinned(leaf, renewal));
         return Outcome::warn(remark).hint(case.rotate());
     }
@@ -267,19 +269,19 @@ pub fn ca_outlives(case: &Case) -> Outcome {
 pub fn rotation(case: &Case) -> Outcome {
     let unfinished = |secret: String| {
         let back = case.with_both("certs rotate", " --rollback", Hint::Fix);
-        let reported = format!("a rotation of its CA is unfinished{secret}: continue it, or go back");
+        let reported = format!("a rotation of the plane's CA is unfinished{secret}: continue it, or roll it back");
         Outcome::warn(reported).hint(case.rotate()).hint(back)
     };
     match (case.facts.plane.annotation(ROTATION), &case.staged) {
         (_, Some(Ok(true))) => unfinished(String::new()),
         (Some(secret), Some(Ok(false))) => {
             let (plane, secret) = (case.facts.plane.key().kubectl_words(), visible(secret));
-            Outcome::warn(format!("it is marked as being rotated, and Secret {secret} does not exist"))
+            Outcome::warn(format!("the plane is annotated with a rotation, but Secret {secret} does not exist"))
                 .fix(case.control(&format!("kubectl annotate {plane} {ROTATION}-")))
         }
         (Some(secret), _) => unfinished(format!(" (Secret {})", visible(secret))),
         (None, Some(Err(problem))) => Outcome::unchecked(Unchecked::Unread, problem.message.clone()),
-        (None, _) => Outcome::pass("none is under way"),
+        (None, _) => Outcome::pass("there is no unfinished rotation"),
     }
 }
 
@@ -287,7 +289,7 @@ pub fn plane_id_shared(case: &Case) -> Outcome {
     let id = visible(case.facts.plane.plane_id());
     match (case.rivals.is_empty(), case.facts.all_known()) {
         (false, _) => Outcome::warn(validate::plane_id_shared(&id, &case.rivals.to_string())),
-        (true, Ok(())) => Outcome::pass(format!("no other plane of planeID {id} has another CA")),
+        (true, Ok(())) => Outcome::pass(format!("all planes with planeID {id} have the same CA")),
         (true, Err(unknown)) => Outcome::unchecked(Unchecked::Unread, unknown),
     }
 }
@@ -296,7 +298,7 @@ pub fn ca_shared(case: &Case) -> Outcome {
     let others = &case.facts.same_ca;
     match (others.is_empty(), case.facts.all_known()) {
         (false, _) => Outcome::warn(validate::ca_shared(&others.to_string())).hint(case.rotate()),
-        (true, Ok(())) => Outcome::pass("no other plane that was looked at has its CA"),
+        (true, Ok(())) => Outcome::pass("no other plane that was checked has this CA"),
         (true, Err(unknown)) => Outcome::unchecked(Unchecked::Unread, unknown),
     }
 }
@@ -305,7 +307,7 @@ pub fn observability_plane(case: &Case) -> Outcome {
     let planes = case.facts.plane.observability_planes();
     let named = case.facts.plane.spec.observability_plane_ref.is_some();
     let Some(first) = planes.first() else {
-        return Outcome::pass(format!("a {} refers to none", case.facts.plane.kind.kind));
+        return Outcome::pass(format!("a {} has no reference to an observability plane", case.facts.plane.kind.kind));
     };
     let kinds: Vec<_> = planes.iter().map(|plane| plane.kind.kind).collect();
     let title = format!("{} {}", first.kind.kind, visible(&first.to_string()));

@@ -102,7 +102,7 @@ pub(super) fn named(link: &Link) -> String {
 }
 
 pub(super) fn when(seconds: i64) -> String {
-    Timestamp::from_second(seconds).map_or_else(|_| "a time beyond all dates".into(), |time| time.to_string())
+    Timestamp::from_second(seconds).map_or_else(|_| "a time after the year 9999".into(), |time| time.to_string())
 }
 
 /// Whether a second is over: its beginning is the last moment of it that counts.
@@ -246,7 +246,7 @@ impl<'l> Chains<'l> {
                 let why = format!("may not be used for {}, by its extended key usage", self.purpose.words);
                 fault(Reason::Usage, self.links[link], &why)
             }
-            _ => fault(Reason::Policies, self.links[0], "has no chain whose certificate policies hold"),
+            _ => fault(Reason::Policies, self.links[0], "has no chain with valid certificate policies"),
         })
     }
 
@@ -384,7 +384,7 @@ impl<'l> Chains<'l> {
         }
         let link = self.links[parent];
         let result = if link.extensions.ca == Some(false) || (link.version == 3 && link.extensions.ca.is_none()) {
-            Err(fault(Reason::NotACa, link, "is no CA"))
+            Err(fault(Reason::NotACa, link, "is not a CA"))
         } else if link.extensions.signing == Signing::Forbidden {
             Err(fault(Reason::NotACa, link, "may not sign certificates, by its key usage"))
         } else {
@@ -425,11 +425,11 @@ impl<'l> Chains<'l> {
             return Err(fault(Reason::Expired, link, &format!("has expired at {}", when(link.not_after))));
         }
         if role == Role::Intermediate && link.extensions.ca != Some(true) {
-            return Err(fault(Reason::NotACa, link, "is no CA"));
+            return Err(fault(Reason::NotACa, link, "is not a CA"));
         }
         let below = chain.len().saturating_sub(1) as u64;
         if link.extensions.ca.is_some() && link.extensions.path_length.is_some_and(|most| below > most) {
-            return Err(fault(Reason::PathLength, link, "allows fewer CAs below it than there are"));
+            return Err(fault(Reason::PathLength, link, "has a path length constraint that the chain exceeds"));
         }
         Ok(())
     }

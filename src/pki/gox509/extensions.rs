@@ -90,7 +90,7 @@ impl Extensions {
             let is_critical = extension.peek() == Some(Tag::BOOLEAN) && need(extension.read_boolean(), what)?;
             let value = need(extension.read(Tag::OCTET_STRING), what)?;
             if !seen.insert(id) {
-                return broken("it has an extension twice");
+                return broken("it has a duplicate extension");
             }
             found.push((id, is_critical, value));
         }
@@ -376,7 +376,7 @@ mod tests {
     fn an_extension_is_there_once_and_whole() {
         let usage = one(15, Criticality::Plain, &[3, 2, 5, 0x20]);
         let twice = Extensions::parse(&sequence(&[&usage, &usage]));
-        assert_eq!(twice.unwrap_err(), Malformed("it has an extension twice"));
+        assert_eq!(twice.unwrap_err(), Malformed("it has a duplicate extension"));
         for broken in [&[][..], &[0x30, 2, 6, 0], &[0x30, 3, 0x30, 1, 6]] {
             assert!(Extensions::parse(broken).is_err(), "{broken:?}");
         }

@@ -77,7 +77,7 @@ fn rsa(parameters: &[u8], bits: &[u8]) -> Parsed<Key> {
 fn ecdsa(parameters: &[u8], bits: &[u8]) -> Parsed<Key> {
     let curve = need(Reader::new(parameters).read_oid(), BROKEN)?;
     let known = CURVES.iter().find(|(id, ..)| *id == curve);
-    let (_, curve, octets) = need(known, "its curve is one that Go doesn't know")?;
+    let (_, curve, octets) = need(known, "its curve is not supported by Go")?;
     if bits.first() != Some(&4) || bits.len() != 1 + 2 * octets || !is_on_curve(*curve, bits) {
         return broken(BROKEN);
     }

@@ -29,7 +29,7 @@ pub struct Link {
     pub extensions: Extensions,
 }
 
-const BROKEN: &str = "it is no certificate";
+const BROKEN: &str = "it is not a certificate";
 
 impl Link {
     /// Reads DER as `x509.ParseCertificate` does.

@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(refused(verify(&[], &world.roots(), at(5))).message, "the agent presents no certificate");
         assert_eq!(refused(verify(&[world.leaf()], &[], at(5))).reason, Reason::NoCa);
         let broken = refused(verify(&[world.leaf(), b"none".to_vec()], &world.roots(), at(5)));
-        assert_eq!(broken.message, "certificate 2 that it presents can't be parsed: it is no certificate");
+        assert_eq!(broken.message, "certificate 2 that it presents can't be parsed: it is not a certificate");
     }
 
     #[test]

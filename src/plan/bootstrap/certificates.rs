@@ -78,7 +78,7 @@ impl Certificates {
             // Without a CA of its own a self-signed certificate is what is trusted.
             None if leaf.self_issued() => own.clone(),
             None => {
-                let why = "it has no ca.crt: bring its CA along with --client-ca-file".to_owned();
+                let why = "it has no ca.crt: provide its CA with --client-ca-file".to_owned();
                 return Err(Error::Pair { secret: secret.name.to_string(), why }.into());
             }
         };
@@ -86,7 +86,7 @@ impl Certificates {
         let mut more = format!(", until {}", day(leaf.not_after));
         if issuer == Issuer::CertManager && has_all(&ca, &own) {
             let renewal = day(leaf.chart_renewal());
-            more.push_str(&format!("; the plane pins it, and refuses the one that cert-manager makes on {renewal}: `certs rotate` leads out of that"));
+            more.push_str(&format!("; the plane pins it, and will refuse the certificate that cert-manager issues on {renewal}: replace it with `certs rotate`"));
         }
         let reported = held(plan, secret, &ca, &more);
         let pair = Some(PemPair {
@@ -163,7 +163,7 @@ pub fn foreign(plane_id: &str, secret: &StoredSecret, now: Timestamp) -> Option<
     match leaf.common_name.as_deref() {
         name if name != Some(plane_id) => Some(format!("holds a certificate of {}", visible(name.unwrap_or("nobody")))),
         _ if !pair.fits => Some("holds a key that doesn't belong to its certificate".into()),
-        _ if leaf.not_after <= now => Some(format!("holds a certificate that ended on {}", leaf.not_after)),
+        _ if leaf.not_after <= now => Some(format!("holds a certificate that expired on {}", leaf.not_after)),
         _ => None,
     }
 }
@@ -206,7 +206,7 @@ mod tests {
         let later = now() + jiff::SignedDuration::from_hours(24 * 366);
         for (pair, at, why) in [
             (&pair, now(), None),
-            (&pair, later, Some("holds a certificate that ended on 2027-11-22T12:00:00Z")),
+            (&pair, later, Some("holds a certificate that expired on 2027-11-22T12:00:00Z")),
             (&leaf("other", &ca, now()), now(), Some("holds a certificate of other")),
             (&mixed, now(), Some("holds a key that doesn't belong to its certificate")),
         ] {
@@ -280,7 +280,7 @@ mod tests {
         let pair = leaf("id", &ca, now());
         let bare = stored(&pair_secret("s", &pair, ""));
         let error = Certificates::existing(&plan, &bare, None).err().unwrap();
-        assert!(error.to_string().contains("bring its CA along with --client-ca-file"), "{error}");
+        assert!(error.to_string().contains("provide its CA with --client-ca-file"), "{error}");
         let given = Certificates::existing(&plan, &bare, Some(ca.certificate.clone())).unwrap();
         assert!(given.ca == ca.certificate && given.issuer == Issuer::Own);
         let itself = stored(&pair_secret("s", &ca.authority.pem_pair(), ""));
@@ -288,7 +288,11 @@ mod tests {
         let managed = stored(&of_cert_manager(pair_secret("s", &pair, &pair.certificate)));
         let pinned = Certificates::existing(&plan, &managed, None).unwrap();
         assert_eq!(pinned.issuer, Issuer::CertManager);
-        assert!(pinned.reported.contains("; the plane pins it, and refuses the one that cert-manager makes on "));
+        assert!(
+            pinned
+                .reported
+                .contains("; the plane pins it, and will refuse the certificate that cert-manager issues on ")
+        );
     }
 
     #[test]

@@ -266,7 +266,7 @@ pub fn server_ca<'f>(plan: &Bootstrap, facts: &'f Facts) -> Action<'f> {
 /// The agent's pair, or the CA for cert-manager, in its Secret.
 pub fn agent_secret<'f>(plan: &Bootstrap, facts: &'f Facts) -> Action<'f> {
     let Certificates { issuer, new: Some(new), .. } = &facts.certificates else {
-        return Action::new(Status::Found, "the agent's Secret is there");
+        return Action::new(Status::Found, "the agent's Secret exists");
     };
     let (side, name, data) = (Side::Build, facts.secret_of(plan, *issuer), new.data.clone());
     let (verb, write) = match &new.replaced {
@@ -329,7 +329,7 @@ pub enum Question<'p> {
 pub fn question<'p>(plan: &'p Bootstrap, certificates: &'p Certificates) -> Question<'p> {
     let url = plan.gateway_url.as_ref().filter(|_| plan.dry_run.stores());
     match (url, &certificates.pair, &certificates.authority) {
-        (_, None, None) => Question::None("there is no certificate to ask with".into()),
+        (_, None, None) => Question::None("there is no client certificate to present".into()),
         (Some(url), Some(pair), _) => Question::Pair(url, pair),
         (Some(url), None, Some(authority)) => Question::IssuedBy(url, authority),
         (None, pair, _) => {
@@ -693,7 +693,7 @@ mod tests {
         let cases = [
             (plan(DryRun::None, url), pair(), "the pair"),
             (plan(DryRun::None, url), authority(), "one of the CA"),
-            (plan(DryRun::None, url), Certificates::default(), "there is no certificate to ask with"),
+            (plan(DryRun::None, url), Certificates::default(), "there is no client certificate to present"),
             (plan(DryRun::None, None), authority(), "predicted: the plane authorizes the agent's certificate"),
             (
                 plan(DryRun::Server, url),

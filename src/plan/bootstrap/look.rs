@@ -55,7 +55,7 @@ impl Run<'_> {
         let (one, other) = tokio::join!(control.version(), build.version());
         let reported = format!("control plane {}, plane's cluster {}", one?, other?);
         let (one, other) = tokio::join!(control.identity(), build.identity());
-        let same = if one.is_some() && one == other { "; both are one and the same cluster" } else { "" };
+        let same = if one.is_some() && one == other { "; both are the same cluster" } else { "" };
         self.tell(Status::Found, &format!("{reported}{same}"));
         Ok(())
     }
@@ -78,7 +78,7 @@ impl Run<'_> {
             }
         }
         self.clusters.demand("bootstrap", &decide::rights(self.plan, self.facts.namespace)).await?;
-        self.tell(Status::Found, "all that it takes is allowed");
+        self.tell(Status::Found, "all required permissions are granted");
         Ok(())
     }
 
@@ -116,7 +116,7 @@ impl Run<'_> {
 
     pub async fn gateway(&mut self) -> anyhow::Result<()> {
         let Some(url) = &self.plan.gateway_url else {
-            self.tell(Status::Skipped, "no --gateway-url is given: it is not asked");
+            self.tell(Status::Skipped, "no --gateway-url is given: the gateway was not contacted");
             return Ok(());
         };
         match plane_types(url, &self.facts.gateway_ca, self.plan.limit).await {
@@ -195,7 +195,7 @@ impl Run<'_> {
         match build.create_object(issuers, &issuer, DryRun::Server).await {
             // A webhook that is down.
             Err(cluster::Error::Refused { message, .. }) => CertManager::Broken(message),
-            Ok(_) => CertManager::Works("; its controller was not found, and its API admits an Issuer"),
+            Ok(_) => CertManager::Works("; its controller was not found, but its webhook accepts an Issuer"),
             Err(_) => CertManager::Works("; whether its controller runs is unknown"),
         }
     }
@@ -330,9 +330,8 @@ impl Run<'_> {
             && !self.observer.keep(ca, self.plan.dry_run)?
             && pair.is_some()
         {
-            reported.push_str(
-                "; the CA's key is dropped, as no --out-dir is given: the next certificate takes `certs rotate`",
-            );
+            reported
+                .push_str("; without --out-dir the CA's key is not saved: the next certificate needs `certs rotate`");
         }
         self.done(&reported);
         Ok(())
@@ -373,16 +372,16 @@ impl Run<'_> {
 fn of_other_release(kind: &Kind, types: &PlaneTypes) -> Error {
     let renamed = types.release().and_then(|release| kind.in_release(release));
     let hint = match renamed {
-        Some(renamed) => format!("register a {}: that is what it is called there", renamed.kind),
+        Some(renamed) => format!("register a {}, which is the kind's name in this release", renamed.kind),
         None => format!("is this the gateway of a control plane that has {}s?", kind.kind),
     };
-    Error::Gateway { why: format!("it is of {types}, which has no {}", kind.kind), hint }
+    Error::Gateway { why: format!("it is a gateway of {types}, which has no kind {}", kind.kind), hint }
 }
 
 /// Why the gateway can't be used, with what helps.
 fn unusable(url: &GatewayUrl, error: &ProbeError) -> Error {
     let hint = match error {
-        ProbeError::Expired(_) => "restart the gateway: it reads its certificate once, at its start".into(),
+        ProbeError::Expired(_) => "restart the gateway: it reads its certificate only when it starts".into(),
         ProbeError::WrongName { host, .. } if host.parse::<std::net::IpAddr>().is_ok() => {
             "use a host name: the chart can't put an address into the gateway's certificate".into()
         }

@@ -48,17 +48,19 @@ const fn caller(id: &'static str, about: &'static str) -> Step {
 }
 
 static STEPS: &[Step] = &[
-    look("contexts", "both clusters answer, and are two", |run| Box::pin(run.contexts())),
-    look("rights", "all that it takes is allowed", |run| Box::pin(run.rights())),
+    look("contexts", "both API servers answer", |run| Box::pin(run.contexts())),
+    look("rights", "all required permissions are granted", |run| Box::pin(run.rights())),
     look("crd", "the control plane serves the kind", |run| Box::pin(run.crd())),
     look("gateway-ca", "the gateway's CA is in its Secret", |run| Box::pin(run.gateway_ca())),
     look("gateway", "the gateway answers, with a certificate for its name", |run| Box::pin(run.gateway())),
-    look("cert-manager", "the plane's cluster has what the chart needs", |run| Box::pin(run.cert_manager())),
-    look("certificates", "a CA and the agent's certificate: made, or taken over", |run| Box::pin(run.certificates())),
+    look("cert-manager", "the plane's cluster has cert-manager", |run| Box::pin(run.cert_manager())),
+    look("certificates", "a CA and the agent's certificate: created, or already there", |run| {
+        Box::pin(run.certificates())
+    }),
     write("namespace", "the agent's namespace", decide::namespace),
-    write("server-ca", "the ConfigMap with the gateway's CA beside the agent", decide::server_ca),
-    write("agent-secret", "the Secret beside the agent", decide::agent_secret),
-    write("client-ca", "the CA beside the gateway, where it isn't in the plane", decide::client_ca),
+    write("server-ca", "the ConfigMap with the gateway's CA in the agent's namespace", decide::server_ca),
+    write("agent-secret", "the Secret with the agent's certificate", decide::agent_secret),
+    write("client-ca", "the Secret with the CA in the control plane", decide::client_ca),
     write("plane", "the plane", decide::plane),
     look("probe", "the gateway authorizes the agent's certificate", |run| Box::pin(run.probe())),
     caller("values", "Helm's values"),
@@ -216,22 +218,23 @@ mod tests {
         snapbox::assert_data_eq!(
             words.join("\n"),
             snapbox::str![[r#"
-contexts: both clusters answer, and are two
-rights: all that it takes is allowed
+contexts: both API servers answer
+rights: all required permissions are granted
 crd: the control plane serves the kind
 gateway-ca: the gateway's CA is in its Secret
 gateway: the gateway answers, with a certificate for its name
-cert-manager: the plane's cluster has what the chart needs
-certificates: a CA and the agent's certificate: made, or taken over
+cert-manager: the plane's cluster has cert-manager
+certificates: a CA and the agent's certificate: created, or already there
 namespace: the agent's namespace
-server-ca: the ConfigMap with the gateway's CA beside the agent
-agent-secret: the Secret beside the agent
-client-ca: the CA beside the gateway, where it isn't in the plane
+server-ca: the ConfigMap with the gateway's CA in the agent's namespace
+agent-secret: the Secret with the agent's certificate
+client-ca: the Secret with the CA in the control plane
 plane: the plane
 probe: the gateway authorizes the agent's certificate
 values: Helm's values
 helm: the agent's chart
-wait: the agent is connected, and authorized for this plane"#]]
+wait: the agent is connected, and authorized for this plane
+"#]]
         );
     }
 
@@ -275,7 +278,7 @@ wait: the agent is connected, and authorized for this plane"#]]
         let plan = Bootstrap { ca_in: crate::plan::bootstrap::wish::CaIn::Secret, ..registration() };
         let mut reported = Reports::default();
         run(&at, &plan, &mut reported).await.unwrap();
-        assert!(reported.says("cert-manager", "its controller was not found, and its API admits an Issuer"));
+        assert!(reported.says("cert-manager", "its controller was not found, but its webhook accepts an Issuer"));
         assert!(at.build.object("secrets/id-agent-ca").is_some());
         assert!(at.control.object("secrets/p-client-ca").is_some());
         // Its webhook is down.

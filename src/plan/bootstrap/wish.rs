@@ -22,7 +22,7 @@ pub enum CaIn {
     /// In the plane itself
     #[default]
     Value,
-    /// In a Secret beside the gateway
+    /// In a Secret in the gateway's namespace
     Secret,
 }
 

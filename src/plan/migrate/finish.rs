@@ -52,7 +52,7 @@ pub async fn finish(
         let key = plane.key();
         let name = key.title();
         if let Some(why) = kept {
-            observer.tell("delete", Status::Skipped, &format!("{name} stays: {why}"));
+            observer.tell("delete", Status::Skipped, &format!("{name} is kept: {why}"));
             continue;
         }
         let finalizers = plane.metadata.finalizers.clone().unwrap_or_default();

@@ -35,7 +35,7 @@ impl ValueEnum for Stage {
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         let (name, help) = match self {
-            Self::Prepare => ("prepare", "Record what the CRDs of v1.0 would drop, and list what breaks"),
+            Self::Prepare => ("prepare", "Save the fields that the CRDs of v1.0 drop, and list what breaks"),
             Self::Switch => ("switch", "Create the new planes, restore references, replace the agents"),
             Self::Cleanup => ("cleanup", "Delete the old planes"),
         };

@@ -62,11 +62,11 @@ pub fn problems(seen: &Seen, record: &Record, prepared: &Prepared, meant: &Meant
             id: "helm-pending",
             plane: None,
             message: format!(
-                "an upgrade of Helm release {} was interrupted: Helm refuses every other one",
+                "an upgrade of Helm release {} was interrupted: Helm refuses further upgrades",
                 visible(&release.to_string())
             ),
             fix: format!(
-                "{}, then run this again",
+                "{}, then run this command again",
                 at.build.map_or(rollback.clone(), |build| build.command(&rollback))
             ),
             is_solved_by_switch: false,
@@ -122,7 +122,7 @@ fn of_planes(seen: &Seen, prepared: &Prepared, at: &Commands<'_>) -> Vec<Problem
                 "reference-lost",
                 plane,
                 format!(
-                    "{name} names no CA any more: the CRD of v1.0 dropped its secretRef, and no record has it; the gateway refuses its agents"
+                    "{name} has no CA any more: the CRD of v1.0 dropped its secretRef, and no record has it; the gateway refuses its agents"
                 ),
                 format!("{migrate} --record FILE  (a dump, or the plane's manifest from Git)"),
                 false,
@@ -130,8 +130,8 @@ fn of_planes(seen: &Seen, prepared: &Prepared, at: &Commands<'_>) -> Vec<Problem
             (Work::Restore(_), _) => Some(problem(
                 "secret-ref",
                 plane,
-                format!("{name} names no CA any more: the CRD of v1.0 dropped its secretRef, which the record has"),
-                format!("once the gateway is of v1.0: {migrate}"),
+                format!("{name} has no CA any more: the CRD of v1.0 dropped its secretRef, which the record has"),
+                format!("once the gateway has v1.0: {migrate}"),
                 true,
             )),
             (Work::None, Some(live)) if !seen.is_pruned() => match CaPlace::of(live) {
@@ -141,7 +141,7 @@ fn of_planes(seen: &Seen, prepared: &Prepared, at: &Commands<'_>) -> Vec<Problem
                     format!(
                         "{name} has its CA in Secret {secret} by secretRef, which the CRD of v1.0 drops: its agents are refused until it is restored as secretKeyRef"
                     ),
-                    format!("once the gateway is of v1.0: {migrate}"),
+                    format!("once the gateway has v1.0: {migrate}"),
                     true,
                 )),
                 _ => None,
@@ -166,12 +166,12 @@ fn of_certificates(seen: &Seen, prepared: &Prepared, at: &Commands<'_>) -> Vec<P
         let plane = if is_late { &change.new } else { &change.old };
         let namespace = shell_quoted(&swap.agent.name.namespace);
         let rotate = at.both(&format!("choreoctl certs rotate {} --to own", plane.words()));
-        let first = if is_late && !swap.is_done { "once the agent is of v1.0: " } else { "" };
+        let first = if is_late && !swap.is_done { "once the agent has v1.0: " } else { "" };
         Some(Problem {
             id: "pinned-certificate",
             plane: Some(swap.plane.clone()),
             message: format!(
-                "{} trusts one self-signed certificate of its agent, and would refuse the one that cert-manager issues for the new chart; the agent keeps the old one, which nothing renews: it is valid until {}",
+                "{} trusts one self-signed certificate of its agent, and would refuse the one that cert-manager issues for the new chart; the agent keeps the old one, which is not renewed: it is valid until {}",
                 plane.title(),
                 day(leaf.not_after)
             ),
@@ -207,7 +207,7 @@ fn of_workflows(seen: &Seen, record: &Record, prepared: &Prepared, at: &Commands
                 plane.title(),
                 default.title()
             ),
-            fix: format!("once the CRDs are of v1.0: {}", at.control(&command)),
+            fix: format!("once the CRDs of v1.0 are installed: {}", at.control(&command)),
             is_solved_by_switch: false,
         }
     };
@@ -226,8 +226,8 @@ fn of_others(seen: &Seen, at: &Commands<'_>) -> Vec<Problem> {
             problems.push(Problem {
                 id: "project-plane",
                 plane: None,
-                message: format!("Project {key} names its build plane, which no Project of v1.0 can"),
-                fix: "name the plane in the Workflows of the Project's Components".into(),
+                message: format!("Project {key} references a build plane, which a Project of v1.0 can't"),
+                fix: "reference the plane in the Workflows of the Project's Components".into(),
                 is_solved_by_switch: false,
             });
         } else if kind.contains("Role") && !is_of_chart(object) && is_outdated(object) {
@@ -236,9 +236,11 @@ fn of_others(seen: &Seen, at: &Commands<'_>) -> Vec<Problem> {
             problems.push(Problem {
                 id: "role",
                 plane: None,
-                message: format!("{kind} {key} allows what v1.0 calls otherwise: it grants nothing on workflow planes"),
+                message: format!(
+                    "{kind} {key} has permissions only on kinds that v1.0 renamed: it grants nothing on workflow planes"
+                ),
                 fix: format!(
-                    "once the control plane is of v1.0: {get} | choreoctl migrate -f - | {}",
+                    "once the control plane has v1.0: {get} | choreoctl migrate -f - | {}",
                     at.control("kubectl apply -f -")
                 ),
                 is_solved_by_switch: false,

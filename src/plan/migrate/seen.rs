@@ -72,7 +72,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Whether the control plane is of v1.0 or later.
+    /// Whether the control plane's release is v1.0 or later.
     pub fn is_late(self) -> bool {
         self.release.is_some_and(|(release, _)| release == Release::V1)
     }
@@ -81,7 +81,7 @@ impl Running {
     pub fn keeps_old(self) -> Option<&'static str> {
         match self.controller {
             Some(Release::V1) => None,
-            Some(Release::V0) => Some("a controller of v0.x runs, which uses them"),
+            Some(Release::V0) => Some("a controller of v0.x is running and uses them"),
             None => Some("the controller's release is unknown: neither its pods nor its Deployment show it"),
         }
     }

@@ -137,7 +137,7 @@ async fn what_breaks_is_listed_worst_first_before_and_after_the_upgrade() {
     let fake = control(&[Release::V0]);
     let before = seen(&fake, None).await;
     assert!(!before.is_pruned() && !before.running.is_late());
-    assert_eq!(before.running.keeps_old(), Some("a controller of v0.x runs, which uses them"));
+    assert_eq!(before.running.keeps_old(), Some("a controller of v0.x is running and uses them"));
     let record = recorded(&before, &Record::default());
     let meant = Meant::default();
     let expected =
@@ -418,7 +418,7 @@ async fn old_planes_go_where_the_new_ones_are_used() {
         reported.says("finalizer", "openchoreo.dev/clusterbuildplane-cleanup removed from ClusterBuildPlane shared")
     );
     assert!(reported.says("delete", "another controller has to remove the finalizer example.com/kept"));
-    assert!(reported.says("delete", "ClusterBuildPlane missing stays: "));
+    assert!(reported.says("delete", "ClusterBuildPlane missing is kept: "));
     assert!(fake.object("clusterbuildplanes/shared").is_none() && fake.object("clusterbuildplanes/moved").is_some());
     // It went meanwhile.
     finish(&fake.cluster(), &old[..1], DryRun::None, &mut Reports::default()).await.unwrap();

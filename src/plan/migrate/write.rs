@@ -54,7 +54,7 @@ pub async fn write_planes(
     dry_run: DryRun,
     observer: &mut dyn Observer,
 ) -> anyhow::Result<()> {
-    observer.begin("plane", "the planes as v1.0 has them");
+    observer.begin("plane", "the planes of v1.0");
     for change in changes {
         let name = change.new.title();
         let suffix = dry_run.suffix();
@@ -67,7 +67,7 @@ pub async fn write_planes(
                 observer.tell(
                     "plane",
                     Status::Skipped,
-                    &format!("{} is recorded and does not exist any more", change.old.title()),
+                    &format!("{} is in the record, but does not exist any more", change.old.title()),
                 );
             }
             Work::Create(manifest) => {

@@ -36,9 +36,9 @@ pub fn concerned(all: Vec<Trustee>, named: &Plane, pair: &Pair, now: Timestamp) 
 pub fn left_alone((plane, ca): &Trustee) -> String {
     let why = match ca.text() {
         Ok(_) => "trusts another agent".to_owned(),
-        Err(problem) => format!("has no CA that can be read ({})", visible(&problem.message)),
+        Err(problem) => format!("has an unreadable CA ({})", visible(&problem.message)),
     };
-    format!("{} {why}, and stays as it is", visible(&name(plane)))
+    format!("{} {why}, and is not changed", visible(&name(plane)))
 }
 
 /// Who issues the agent's certificate from now on; none where there is nothing to do, as every plane trusts one CA alone,
@@ -72,7 +72,7 @@ pub fn rights(namespace: &str) -> Vec<(Side, Right)> {
 /// What a dry run reports.
 pub fn predicted(concerned: &[Trustee], secret: &NamespacedName) -> String {
     let names: Vec<_> = concerned.iter().map(|(plane, _)| visible(&name(plane)).into_owned()).collect();
-    format!("a new CA would be trusted by {}, and the agent's Secret {secret} follow (dry run)", names.join(", "))
+    format!("{} would trust a new CA, and the agent's Secret {secret} would be replaced (dry run)", names.join(", "))
 }
 
 /// Who issues an agent's certificate.
@@ -93,7 +93,7 @@ pub enum Course {
 pub fn course(rotation: &Rotation, staged: Option<Staged>) -> Course {
     match (rotation.goal, staged) {
         (Goal::Until(last), staged) => Course::Forward(last, staged),
-        (Goal::Back, None) => Course::Over(Status::Found, "no rotation is under way"),
+        (Goal::Back, None) => Course::Over(Status::Found, "there is no unfinished rotation"),
         (Goal::Back, Some(staged)) if rotation.dry_run.stores() => Course::Back(staged),
         (Goal::Back, Some(_)) => Course::Over(Status::Skipped, "the rotation would be rolled back (dry run)"),
     }
@@ -145,7 +145,7 @@ pub fn pending(
         (Toward::Former, _, Some(true)) => (format!("cert-manager still issues from the new CA: {command}"), false),
         (Toward::Former, false, _) => return None,
         (Toward::Former, true, reads) => {
-            (format!("the agent's certificate is still of the new CA: {command}"), reads.is_some())
+            (format!("the agent's certificate is still issued by the new CA: {command}"), reads.is_some())
         }
     };
     Some(Pending { why, orders })
@@ -244,7 +244,7 @@ pub fn refuse_needed(
         (Verdict::Refused(pki::Refusal { message: why, .. }) | Verdict::Unknown(why), _) => {
             format!("the new CA does not authorize the certificate in Secret {}: {why}", secret.name)
         }
-        (_, Some(pod)) => format!("pod {} may have started with the certificate of before", pod.name),
+        (_, Some(pod)) => format!("pod {} may have started with the former certificate", pod.name),
         (_, None) => return Ok(()),
     };
     Err(Error::StillNeeded { why })
@@ -258,7 +258,8 @@ pub fn uncounted(plane: &Plane, here: usize, now: Timestamp) -> Option<String> {
         return Some(format!("the control plane has no recent report on the agents of planeID {id}"));
     };
     let there = if report.connected { usize::try_from(report.connected_agents).unwrap_or(0) } else { 0 };
-    let more = format!("the control plane counts {there} agents of planeID {id}, and {here} run here");
+    let more =
+        format!("the control plane reports {there} agents with planeID {id}, but {here} are running in this cluster");
     (there > here).then_some(more)
 }
 
@@ -336,9 +337,9 @@ mod tests {
         let names = |all: &[Trustee]| all.iter().map(|(plane, _)| plane.name().to_owned()).collect::<Vec<_>>();
         assert_eq!(names(&concerned), ["p", "trusts", "shares", "unread"]);
         assert_eq!(names(&others), ["stranger", "empty"]);
-        assert_eq!(left_alone(&others[0]), "stranger trusts another agent, and stays as it is");
-        assert_eq!(left_alone(&concerned[3]), "unread has no CA that can be read (no), and stays as it is");
-        let reported = "a new CA would be trusted by p, and the agent's Secret n/s follow (dry run)";
+        assert_eq!(left_alone(&others[0]), "stranger trusts another agent, and is not changed");
+        assert_eq!(left_alone(&concerned[3]), "unread has an unreadable CA (no), and is not changed");
+        let reported = "p would trust a new CA, and the agent's Secret n/s would be replaced (dry run)";
         let secret = NamespacedName { namespace: "n".into(), name: "s".into() };
         assert_eq!(predicted(&concerned[..1], &secret), reported);
     }
@@ -377,7 +378,7 @@ mod tests {
             (until, DryRun::None, false, "begin"),
             (until, DryRun::Client, true, "continue"),
             (Goal::Back, DryRun::None, true, "back"),
-            (Goal::Back, DryRun::None, false, "no rotation is under way"),
+            (Goal::Back, DryRun::None, false, "there is no unfinished rotation"),
             (Goal::Back, DryRun::Server, true, "the rotation would be rolled back (dry run)"),
         ] {
             let rotation = rotation(goal, dry_run);
@@ -395,7 +396,7 @@ mod tests {
         assert!(refuse_other_issuer(&to(None), &staged).is_ok());
         assert!(refuse_other_issuer(&to(Some(Issuer::Own)), &staged).is_ok());
         let refused = refuse_other_issuer(&to(Some(Issuer::CertManager)), &staged).unwrap_err();
-        assert_eq!(refused.to_string(), "a rotation to own is under way");
+        assert_eq!(refused.to_string(), "a rotation to own is in progress");
         assert_eq!(rights(BUILD).len(), 5);
     }
 
@@ -438,8 +439,8 @@ mod tests {
             (Former, &of_old, Some(&reads_old), "", false),
             (Former, &of_old, Some(&reads_new), "cert-manager still issues from the new CA: helm", false),
             (Former, &of_new, Some(&reads_new), "cert-manager still issues from the new CA: helm", false),
-            (Former, &of_new, None, "the agent's certificate is still of the new CA: helm", false),
-            (Former, &of_new, Some(&reads_old), "the agent's certificate is still of the new CA: helm", true),
+            (Former, &of_new, None, "the agent's certificate is still issued by the new CA: helm", false),
+            (Former, &of_new, Some(&reads_old), "the agent's certificate is still issued by the new CA: helm", true),
         ] {
             let found = pending(toward, &staged, pair, issuance, "helm");
             let expected = (!why.is_empty()).then(|| Pending { why: why.to_owned(), orders });
@@ -524,7 +525,7 @@ mod tests {
                 .contains("the new CA does not authorize the certificate in Secret builders/s")
         );
         assert!(
-            needed(&secret_new, &[pod(None)]).unwrap().contains("pod pod may have started with the certificate of")
+            needed(&secret_new, &[pod(None)]).unwrap().contains("pod pod may have started with the former certificate")
         );
         assert_eq!(needed(&secret_new, &[pod(Some(stored(&secret_new).revision()))]), None);
 
@@ -536,7 +537,10 @@ mod tests {
         let of = |connected: bool, agents: i32| json!({"connected": connected, "connectedAgents": agents, "lastHeartbeatTime": now().to_string()});
         assert_eq!(counted(of(true, 1)), None);
         assert_eq!(counted(of(false, 5)), None);
-        assert_eq!(counted(of(true, 2)).unwrap(), "the control plane counts 2 agents of planeID id, and 1 run here");
+        assert_eq!(
+            counted(of(true, 2)).unwrap(),
+            "the control plane reports 2 agents with planeID id, but 1 are running in this cluster"
+        );
         assert!(counted(Value::Null).unwrap().starts_with("the control plane has no recent report on the agents"));
         let stale = json!({"connected": true, "connectedAgents": 1, "lastHeartbeatTime": "2026-11-22T11:00:00Z"});
         assert!(counted(stale).is_some());

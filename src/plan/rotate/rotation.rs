@@ -14,7 +14,7 @@ pub enum Phase {
     Stage,
     /// The agent presents the new certificate
     Switch,
-    /// The old CA leaves the planes
+    /// The old CA is removed from the planes
     #[default]
     Finish,
 }

@@ -109,7 +109,7 @@ impl Run<'_> {
         };
         self.observer.unfinished(true);
         if !self.rotation.dry_run.stores() {
-            self.tell("stage", Status::Skipped, "the rotation would go on (dry run)");
+            self.tell("stage", Status::Skipped, "the rotation would continue (dry run)");
             return Ok(());
         }
         let staged = self.adopt(staged).await?;
@@ -155,8 +155,7 @@ impl Run<'_> {
 
     /// Restarts an agent that runs with another certificate than its Secret holds, which the planes trust.
     async fn catch_up(&mut self, agent: &Agent, secret: &NamespacedName, pair: &Pair) -> anyhow::Result<()> {
-        let reported =
-            "the CA was just made, and the agent's certificate is of it: nothing to do; --again makes another one";
+        let reported = "the CA was created less than a day ago and already issued the agent's certificate: nothing to do; use --again to create another CA";
         self.tell("finish", Status::Found, reported);
         let pods = self.clusters.build.agent_pods(agent).await?;
         let is_behind = |pod| matches!(pair.presented_by(pod), Some(Presents::Older | Presents::Unsure));
@@ -234,7 +233,7 @@ impl Run<'_> {
         let (status, reported) = match put {
             Put::Nothing => (Status::Found, "holds the new certificate"),
             Put::Over => (Status::Done, "holds the new certificate"),
-            Put::New => (Status::Done, "made with the new certificate"),
+            Put::New => (Status::Done, "created with the new certificate"),
         };
         self.tell("switch", status, &format!("Secret {target} {reported}"));
         let agent = self.changeover.agent().await?;
@@ -332,7 +331,9 @@ impl Run<'_> {
             None if staged.issuer == Issuer::CertManager => {
                 format!("the new CA's key is in Secret {}", self.rotation.beside(&staged.to))
             }
-            None => "the new CA's key is dropped: without --out-dir the next certificate takes a rotation".into(),
+            None => {
+                "without --out-dir the new CA's key is not saved: the next certificate needs another rotation".into()
+            }
         };
         // While it can still be continued.
         self.settle(staged).await?;
@@ -365,7 +366,9 @@ impl Run<'_> {
             "Helm keeps the agent's new Secret".to_owned()
         } else {
             let command = self.keeper.command(&agent, &values);
-            format!("the next upgrade of the chart takes this back, unless Helm knows the new Secret: {command}")
+            format!(
+                "the next upgrade of the chart restores the old Secret, unless you set the new one in Helm: {command}"
+            )
         };
         self.tell("finish", Status::Done, &message);
         Ok(())
@@ -405,7 +408,9 @@ impl Run<'_> {
             self.switch_back(staged, &agent).await?;
         }
         let back = |name: &str, text: &str| back(text, before(name), &new);
-        self.trustees.make("rollback", staged.planes.keys(), &back, "trusts what it did before", self.observer).await?;
+        self.trustees
+            .make("rollback", staged.planes.keys(), &back, "trusts the former CA again", self.observer)
+            .await?;
         let target = self.rotation.beside(&staged.to);
         if staged.to != staged.from
             && let Some(made) = self.clusters.build.secret(&target).await?
@@ -460,7 +465,7 @@ impl Run<'_> {
             let reported = match put {
                 Put::Nothing => None,
                 Put::Over => Some("holds the old certificate again"),
-                Put::New => Some("made with the old certificate"),
+                Put::New => Some("created with the old certificate"),
             };
             reported
                 .into_iter()
@@ -581,9 +586,10 @@ mod tests {
         for dry_run in [DryRun::Client, DryRun::Server] {
             let (result, reported) = run(&at, &Rotation { dry_run, ..rotation() }, &mut Kept::default()).await;
             result.unwrap();
-            assert!(
-                reported.says("stage", "would be trusted by p, q, and the agent's Secret builders/s follow (dry run)")
-            );
+            assert!(reported.says(
+                "stage",
+                "p, q would trust a new CA, and the agent's Secret builders/s would be replaced (dry run)"
+            ));
             assert_eq!(at.writes(), 0);
         }
         let (result, reported) = run(&at, &to(Goal::Until(Phase::Stage)), &mut Kept::default()).await;
@@ -613,7 +619,7 @@ mod tests {
         // The name of the CA and its age tell that it was just made.
         let (result, reported) = run(&at, &rotation(), &mut Kept::default()).await;
         result.unwrap();
-        assert!(reported.says("finish", "nothing to do; --again makes another one"), "{:?}", reported.steps);
+        assert!(reported.says("finish", "nothing to do; use --again to create another CA"), "{:?}", reported.steps);
         assert!(outlook(at.clusters(), &rotation()).await.unwrap().is_none(), "no command of Helm's is announced");
         // A pod of before is restarted all the same.
         let state = serde_json::json!({"running": {"startedAt": "2020-01-01T00:00:00Z"}});
@@ -634,7 +640,7 @@ mod tests {
             "{:?}",
             reported.steps
         );
-        assert!(result.unwrap_err().to_string().contains("1 others are there"));
+        assert!(result.unwrap_err().to_string().contains("1 other pods still exist"));
     }
 
     #[tokio::test]
@@ -659,7 +665,7 @@ mod tests {
             assert_eq!((cas(&at), &at.build.object("secrets/s").unwrap()["data"]), (before, &held));
             assert!(at.build.object("secrets/choreoctl-rotation-id").is_none() && !reported.is_unfinished);
             let (result, reported) = run(&at, &to(Goal::Back), &mut Kept::default()).await;
-            assert!(result.is_ok() && reported.says("rollback", "no rotation is under way"));
+            assert!(result.is_ok() && reported.says("rollback", "there is no unfinished rotation"));
         }
     }
 
@@ -678,7 +684,9 @@ mod tests {
         // Nobody has issued from the former CA again.
         let (result, _) = run(&at, &to(Goal::Back), &mut keeper).await;
         let error = result.unwrap_err();
-        assert!(error.to_string().contains("the agent's certificate is still of the new CA: helm rollback release"));
+        assert!(
+            error.to_string().contains("the agent's certificate is still issued by the new CA: helm rollback release")
+        );
         at.build.put(former);
         let (result, reported) = run(&at, &to(Goal::Back), &mut keeper).await;
         result.unwrap();
@@ -700,9 +708,13 @@ mod tests {
         let mut keeper = Kept::default();
         let (result, reported) = run(&at, &to_own, &mut keeper).await;
         result.unwrap();
-        assert!(reported.says("switch", "Secret builders/s-x1 made with the new certificate"), "{:?}", reported.steps);
+        assert!(
+            reported.says("switch", "Secret builders/s-x1 created with the new certificate"),
+            "{:?}",
+            reported.steps
+        );
         assert!(reported.says("restart", "Deployment agent restarted"));
-        assert!(reported.says("finish", "takes this back, unless Helm knows the new Secret: helm clusterAgent.tls"));
+        assert!(reported.says("finish", "unless you set the new one in Helm: helm clusterAgent.tls"));
     }
 
     #[tokio::test]

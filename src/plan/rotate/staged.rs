@@ -48,12 +48,12 @@ impl Staged {
         let broken = |why: &str| Error::Pair { secret: name.clone(), why: why.to_owned() };
         let way = secret.text(WAY);
         let issuer = [Issuer::Own, Issuer::CertManager].into_iter().find(|issuer| issuer.name() == way.as_str());
-        let issuer = issuer.ok_or_else(|| broken("it is not of a rotation"))?;
+        let issuer = issuer.ok_or_else(|| broken("it does not belong to a rotation"))?;
         let planes =
             serde_json::from_slice(secret.bytes(PLANES)).map_err(|_| broken("its list of planes can't be read"))?;
         let [from, to, revision] = [FROM, TO, REVISION].map(|key| secret.text(key).to_string());
         if from.is_empty() || to.is_empty() || Bundle::from(secret.text(CA_CERTIFICATE).as_str()).ders().is_empty() {
-            return Err(broken("it is not whole: delete it once you know that no plane needs its CA"));
+            return Err(broken("it is incomplete: delete it if no plane needs its CA"));
         }
         let revision = Some(revision).filter(|revision| !revision.is_empty());
         Ok(Self { secret, issuer, from, to, revision, planes })
@@ -176,10 +176,10 @@ mod tests {
         );
         assert_eq!(of(("way", "cert-manager")).unwrap().issuer, Issuer::CertManager);
         for (change, why) in [
-            (("way", "x"), "it is not of a rotation"),
+            (("way", "x"), "it does not belong to a rotation"),
             (("planes.json", "["), "its list of planes can't be read"),
-            (("ca.crt", ""), "it is not whole"),
-            (("from", ""), "it is not whole"),
+            (("ca.crt", ""), "it is incomplete"),
+            (("from", ""), "it is incomplete"),
         ] {
             let error = of(change).err().unwrap().to_string();
             assert!(error.contains(why), "{error}");

@@ -24,7 +24,7 @@ impl Schema {
                     found.add(&CEL_RULE, span, &path, visible(&outcome.message), "");
                 } else {
                     let message =
-                        format!("a rule of the resource can't be evaluated here: {}", visible(&outcome.message));
+                        format!("choreoctl can't evaluate a CEL rule of the CRD: {}", visible(&outcome.message));
                     found.add(&CEL_UNKNOWN, span, &path, message, "");
                 }
             }
@@ -100,7 +100,7 @@ mod tests {
             ("{a: 7}", Some(("cel-rule", "7", "too much"))),
             ("{l: [{x: 1}, {x: 3}]}", Some(("cel-rule", "{x: 3}", "item too large"))),
             // What is of another type is not judged any further.
-            ("{a: 7, m: text}", Some(("wrong-type", "text", "m must be a number, and is a string"))),
+            ("{a: 7, m: text}", Some(("wrong-type", "text", "m must be a number, but is a string"))),
         ] {
             let expected =
                 expected.map(|(rule, at, reported): (_, &str, &str)| (rule, at.to_owned(), reported.to_owned()));

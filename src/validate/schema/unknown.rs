@@ -45,7 +45,7 @@ impl Schema {
     fn unknown_field<'f>(&self, entry: &Entry, parent: &str, found: &'f mut Found) -> &'f mut Finding {
         let path = json_path(parent, &entry.key);
         let nearest = self.nearest(&entry.key);
-        let help = nearest.map(|name| format!("`{name}` was meant?"));
+        let help = nearest.map(|name| format!("did you mean `{name}`?"));
         let case_only = nearest.filter(|name| name.eq_ignore_ascii_case(&entry.key));
         let message = format!("there is no field {}", visible(&path));
         let finding = found.add(&UNKNOWN_FIELD, entry.key_span.clone(), &path, message, "unknown");
@@ -116,8 +116,8 @@ mod tests {
     #[test]
     fn the_field_that_was_meant_is_named() {
         for (spec, help) in [
-            (format!("{{planeId: a, {SECRET}}}"), Some("`planeID` was meant?")),
-            (format!("{{planeID: a, secretStoreRf: {{}}, {SECRET}}}"), Some("`secretStoreRef` was meant?")),
+            (format!("{{planeId: a, {SECRET}}}"), Some("did you mean `planeID`?")),
+            (format!("{{planeID: a, secretStoreRf: {{}}, {SECRET}}}"), Some("did you mean `secretStoreRef`?")),
             (format!("{{planeID: a, colour: red, {SECRET}}}"), None),
         ] {
             let findings = reference().judge(&parse("f".into(), plane(&spec))).findings;

@@ -64,11 +64,11 @@ impl Schema {
         let wanted = if self.int_or_string { "an integer or a string".into() } else { article(self.kind.name()) };
         let is = article(node.type_name());
         let path = place.path();
-        let message = format!("{} must be {wanted}, and is {is}", place.name());
+        let message = format!("{} must be {wanted}, but is {is}", place.name());
         let finding = walk.found.add(&WRONG_TYPE, node.span.clone(), &path, message, format!("{is} here"));
         finding.help = match node.value {
             Value::Bool(_) | Value::Number(_) if self.kind == Type::String => {
-                Some("put it in quotes to make it a text".into())
+                Some("put it in quotes to make it a string".into())
             }
             Value::String(_) => fields::help(&path),
             _ => None,
@@ -168,7 +168,7 @@ impl Schema {
         let word = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let words: Vec<_> = allowed.iter().map(word).collect();
         let message = format!("{} must be {}", place.name(), visible(&words.join(" or ")));
-        walk.found.add(&NOT_IN_ENUM, node.span.clone(), &place.path(), message, "not one of them");
+        walk.found.add(&NOT_IN_ENUM, node.span.clone(), &place.path(), message, "not an allowed value");
     }
 
     fn text(&self, text: &str, node: &Node, place: &Place<'_>, found: &mut Found, blocked: &mut bool) {
@@ -178,7 +178,7 @@ impl Schema {
         if long_enough && fits {
             if let Some(format) = self.format.filter(|format| !format.fits(text)) {
                 let message = format!("{} must be a {}", place.name(), format.name);
-                found.add(&FORMAT, node.span.clone(), &place.path(), message, "it is not");
+                found.add(&FORMAT, node.span.clone(), &place.path(), message, "invalid format");
             }
             return;
         }
@@ -189,7 +189,7 @@ impl Schema {
             let pattern = self.pattern.as_ref().map_or("", |pattern| pattern.text.as_str());
             let message = match form {
                 Some((_, message)) => message.to_owned(),
-                None => format!("{} does not have the form that it must have", place.name()),
+                None => format!("{} has an invalid form", place.name()),
             };
             (&PATTERN_MISMATCH, message, format!("does not match {}", visible(pattern)))
         } else {
@@ -202,7 +202,7 @@ impl Schema {
             .as_ref()
             .and_then(|pattern| suggestion(text, &pattern.regex, self.length.most.unwrap_or(usize::MAX)));
         found.add(rule, node.span.clone(), &path, message, label).help =
-            suggested.map(|text| format!("`{}` would do", quoted(&text)));
+            suggested.map(|text| format!("use `{}`", quoted(&text)));
     }
 
     fn range(&self, number: &Number, node: &Node, place: &Place<'_>, found: &mut Found) {
@@ -214,7 +214,7 @@ impl Schema {
         if self.narrow {
             let (bounds, name) = match self.kind {
                 Type::Integer => (f64::from(i32::MIN)..=f64::from(i32::MAX), "an integer of 32 bits"),
-                _ => (f64::from(f32::MIN)..=f64::from(f32::MAX), "a number that fits into a float"),
+                _ => (f64::from(f32::MIN)..=f64::from(f32::MAX), "a 32-bit floating-point number"),
             };
             if !bounds.contains(&value) {
                 tell(name.into());
@@ -287,16 +287,16 @@ impl Schema {
                 0 => {
                     let count = alternatives.len();
                     let nearest = tries.into_iter().min_by_key(|found| found.errors);
-                    tell(nearest, format!("{name} fits none of the {count} forms that it may have"));
+                    tell(nearest, format!("{name} matches none of the {count} allowed forms"));
                 }
                 several if exactly && several > 1 => {
-                    tell(None, format!("{name} fits {several} forms of which it must have one only"));
+                    tell(None, format!("{name} matches {several} forms, but must match exactly one"));
                 }
                 _ => {}
             }
         }
         if self.not.as_deref().is_some_and(|schema| tried(schema).errors == 0) {
-            tell(None, format!("{name} has a form that it must not have"));
+            tell(None, format!("{name} has a forbidden form"));
         }
     }
 }
@@ -362,15 +362,15 @@ mod tests {
     #[test]
     fn each_keyword_is_held() {
         let cases: [(&str, &str, &[&str]); 27] = [
-            ("{type: string}", "1", &["spec must be a string, and is an integer"]),
+            ("{type: string}", "1", &["spec must be a string, but is an integer"]),
             ("{type: integer}", "1.0", &[]),
-            ("{type: integer}", "1.5", &["spec must be an integer, and is a number"]),
+            ("{type: integer}", "1.5", &["spec must be an integer, but is a number"]),
             ("{type: number}", "1", &[]),
-            ("{type: boolean}", "'yes'", &["spec must be a boolean, and is a string"]),
-            ("{x-kubernetes-int-or-string: true}", "[]", &["spec must be an integer or a string, and is an array"]),
+            ("{type: boolean}", "'yes'", &["spec must be a boolean, but is a string"]),
+            ("{x-kubernetes-int-or-string: true}", "[]", &["spec must be an integer or a string, but is an array"]),
             ("{x-kubernetes-int-or-string: true}", "50%", &[]),
             ("{type: string, minLength: 2, maxLength: 3}", "abcd", &["spec must have 2 to 3 characters"]),
-            ("{type: string, pattern: ^a}", "b", &["spec does not have the form that it must have"]),
+            ("{type: string, pattern: ^a}", "b", &["spec has an invalid form"]),
             ("{type: string, format: ipv4}", "b", &["spec must be a ipv4"]),
             ("{type: string, enum: [a, b]}", "c", &["spec must be a or b"]),
             ("{type: integer, enum: [1]}", "1.0", &[]),
@@ -382,7 +382,7 @@ mod tests {
             ("{type: number, multipleOf: 0.1}", "0.3", &[]),
             ("{type: integer, format: int32}", "3000000000", &["spec must be an integer of 32 bits"]),
             ("{type: array, items: {type: string}, minItems: 1}", "[]", &["spec must have at least 1 items"]),
-            ("{type: array, items: {type: string}}", "[a, 1]", &["spec[1] must be a string, and is an integer"]),
+            ("{type: array, items: {type: string}}", "[a, 1]", &["spec[1] must be a string, but is an integer"]),
             (
                 "{type: array, items: {type: string}, x-kubernetes-list-type: set}",
                 "[a, b, a]",
@@ -402,9 +402,9 @@ mod tests {
             (
                 "{type: string, oneOf: [{enum: [a]}, {enum: [a, b]}]}",
                 "a",
-                &["spec fits 2 forms of which it must have one only"],
+                &["spec matches 2 forms, but must match exactly one"],
             ),
-            ("{type: string, not: {enum: [a]}}", "a", &["spec has a form that it must not have"]),
+            ("{type: string, not: {enum: [a]}}", "a", &["spec has a forbidden form"]),
         ];
         for (schema, spec, expected) in cases {
             let reported: Vec<_> = checked(schema, spec).into_iter().map(|(.., reported)| reported).collect();
@@ -416,7 +416,7 @@ mod tests {
     fn alternatives_tell_of_the_nearest() {
         let schema = "{type: object, properties: {a: {type: string}, b: {type: string}}, anyOf: [{required: [a]}, {required: [b], properties: {b: {enum: [x]}}}]}";
         assert_eq!(checked(schema, "{b: x}"), []);
-        assert_eq!(checked(schema, "{}")[0].2, "spec fits none of the 2 forms that it may have");
+        assert_eq!(checked(schema, "{}")[0].2, "spec matches none of the 2 allowed forms");
         assert_eq!(
             checked("{type: string, allOf: [{minLength: 2}]}", "a")[0].2,
             "spec must have at least 2 characters"
