@@ -124,7 +124,7 @@ pub async fn run(command: Command, session: &Session) -> anyhow::Result<Exit> {
 
 /// Print a shell completion script
 ///
-/// The script completes names of planes from the cluster of the command line, and contexts from the kubeconfig.
+/// The script completes names of planes from the cluster that the command line selects, and contexts from the kubeconfig.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   source <(choreoctl completions bash)

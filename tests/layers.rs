@@ -202,7 +202,9 @@ fn written_out(tree: &str) -> Vec<String> {
 fn import_of(statement: &str) -> Option<(&str, &str)> {
     let (before, tree) = statement.strip_suffix(';')?.rsplit_once("use ")?;
     let end = before.trim_end().trim_end_matches("pub(crate)").trim_end_matches("pub").trim_end();
-    (end.is_empty() || end.ends_with(['{', '}', ']'])).then_some((before, tree))
+    // A text can have the word behind a semicolon, too.
+    let is_import = !tree.contains(['"', '`']) && (end.is_empty() || end.ends_with(['{', '}', ']']));
+    is_import.then_some((before, tree))
 }
 
 /// Every `a::b::c` and every single name in code, but fields and methods.

@@ -12,7 +12,7 @@ use crate::term::Exit;
 /// Print the CustomResourceDefinition of a kind of plane
 ///
 /// For tests only: OpenChoreo's chart installs the CRDs of a control plane. The CRD of ClusterBuildPlane follows the API
-/// reference, the others a release.
+/// reference; the CRDs of the other kinds are those of a release.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl crd | kubectl apply -f -

@@ -28,7 +28,7 @@ pub struct Args {
     #[command(flatten)]
     inputs: InputArgs,
 
-    /// Compare as if conflicting fields changed their owner
+    /// Compare as if choreoctl took ownership of conflicting fields
     #[arg(long)]
     force_conflicts: bool,
 

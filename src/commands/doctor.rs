@@ -48,7 +48,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "cert")]
     key: Option<PathBuf>,
 
-    /// Warn of certificates that expire within a duration or percentage of lifetime
+    /// Warn about certificates that expire within a duration or percentage of lifetime
     #[arg(long, value_name = "DURATION|%", default_value = "30d")]
     expires_within: Remaining,
 
@@ -63,14 +63,14 @@ pub struct Args {
     #[arg(long)]
     list_checks: bool,
 
-    /// Explain the id of a check, note, remark or reason, and exit
+    /// Explain a check, or an id that another command prints, and exit
     #[arg(long, value_name = "CHECK", add = clap_complete::ArgValueCandidates::new(crate::complete::checks))]
     explain: Option<String>,
 
     #[command(flatten)]
     files: SnapshotArgs,
 
-    /// With -f, file of objects of the plane's cluster (can be repeated)
+    /// With -f, file with objects of the plane's cluster (can be repeated)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath, requires = "files")]
     build_file: Vec<Input>,
 }

@@ -18,7 +18,7 @@ use crate::text::{shown, visible};
 
 /// Save what `doctor` reads to a file, without secrets
 ///
-/// Saves the objects of both clusters that concern the planes. Private keys, tokens, other keys of Secrets, environment
+/// Saves the objects of both clusters that concern the planes. Private keys, tokens, other data of Secrets, environment
 /// variables and other containers of pods are removed before anything is written. The file is input for `doctor -f FILE`,
 /// and also for get, describe, forecast and timeline.
 #[derive(ClapArgs, Debug)]

@@ -24,12 +24,12 @@ const EVERY: Duration = Duration::from_secs(10);
 ///
 /// Counts the planes of all kinds and namespaces by their states, and shows only those that need attention, each with its
 /// root cause and the fix, then the next five dates on which a plane loses its connection. The clusters of the agents
-/// come from the configuration (`choreoctl config set`) or --plane-context. A cluster that does not answer hides only its
+/// come from the configuration (`choreoctl config set`) or --plane-context. If a cluster does not answer, the command omits only its
 /// agents.
 ///
 /// JSON: {"planes", "states":{state:n}, "attention":[{"name","kind","namespace","state","rootCause","message","hints"}],
-/// "next":[{"date","reason","message","planes":[{"name","kind","namespace"}]}], "controlPlane":[{"id","message"}], "notChecked":n}. Exit
-/// code as of doctor: 1 if a check failed, 2 if an object that a check needs can't be read.
+/// "next":[{"date","reason","message","planes":[{"name","kind","namespace"}]}], "controlPlane":[{"id","message"}], "notChecked":n}. The exit
+/// code is that of doctor: 1 if a check failed, 2 if an object that a check needs can't be read.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl status
@@ -39,11 +39,11 @@ pub struct Args {
     #[command(flatten)]
     diagnosis: DiagnosisArgs,
 
-    /// Warn of certificates that expire within this time
+    /// Warn about certificates that expire within this time
     #[arg(long, value_name = "DURATION|PERCENT", default_value = "33%")]
     expires_within: Remaining,
 
-    /// Timeout of each cluster of agents
+    /// Timeout of each cluster in which agents run
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     cluster_timeout: Span,
 

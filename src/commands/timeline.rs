@@ -22,7 +22,7 @@ use crate::text::visible;
 /// the controller. The API server records the last write of each field manager and which fields it owns, not every write.
 ///
 /// If the connection is lost, MARK says `last-change` in the row of the last change before that, and `lost` in the row of
-/// the loss: the reported disconnection, or the last heartbeat if it is too old. What pods did within 10 minutes after a
+/// the loss: the reported disconnection, or the last heartbeat if it is too old. A change of a pod within 10 minutes after a
 /// write counts as its consequence, and the write is marked. Changes before the agent connected are never marked. An object that does not exist has no time.
 ///
 /// With -o json, an object: name, kind, namespace; state; lost (time of the loss, or null); entries, each with time (or

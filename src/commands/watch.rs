@@ -12,7 +12,7 @@ use crate::term::Exit;
 /// Watch planes for changes
 ///
 /// Shows a table on a terminal, and elsewhere one line for each change. A state that changes only because time
-/// passes is a change, too. The command survives restarts of the API server, and shows every final state.
+/// passes is a change, too. The command reconnects after restarts of the API server, and always reports the last state of each plane.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl watch

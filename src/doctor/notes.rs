@@ -58,7 +58,7 @@ pub static NOTES: &[Noted] = noted![
     DefectKind::ExpiresSoon.id(), Ca(DefectKind::ExpiresSoon), "The CA expires in less than 30 days: `choreoctl certs rotate` replaces it without an outage.";
     DefectKind::NotYetValid.id(), Ca(DefectKind::NotYetValid), "The gateway refuses every agent until the CA's validity begins.";
     DefectKind::CannotVerify.id(), Ca(DefectKind::CannotVerify), "No agent can connect: the gateway uses only CA certificates that allow client authentication.";
-    DefectKind::PartlyUseless.id(), Ca(DefectKind::PartlyUseless), "The gateway ignores such a certificate, and it makes it hard to see which certificates are used.";
+    DefectKind::PartlyUseless.id(), Ca(DefectKind::PartlyUseless), "The gateway ignores such a certificate, which makes it hard to see which certificates are used.";
     DefectKind::PinnedLeaf.id(), Ca(DefectKind::PinnedLeaf), "The plane trusts one certificate instead of a CA. After cert-manager has renewed the agent's certificate, the gateway refuses the agent at its next restart.";
     DefectKind::WeakKey.id(), Ca(DefectKind::WeakKey), "NIST SP 800-131A disallows RSA keys under 2048 bits.";
     DefectKind::SameName.id(), Ca(DefectKind::SameName), "Several CA certificates have the same name: it is hard to see which of them is in use, and easy to delete the wrong one.";

@@ -96,7 +96,7 @@ rules! {
         good "kind: List\napiVersion: v1\nitems: []\n";
     UNKNOWN_FIELD = "unknown-field" Error Schema
         "every field exists in the resource's schema",
-        "Strict validation rejects an unknown field. Otherwise the API server drops it without a message, and the setting has no effect. If another release has the field, the message names the release. --fix renames secretRef to secretKeyRef or back, by release, and corrects a field that differs only in upper and lower case.",
+        "Strict validation rejects an unknown field. Otherwise the API server drops it without a message, and the setting has no effect. If another release has the field, the message names the release. --fix renames secretRef to secretKeyRef or the reverse, depending on the release, and corrects a field that differs only in upper and lower case.",
         bad "spec:\n  «planeId»: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     WRONG_TYPE = "wrong-type" Error Schema
@@ -191,7 +191,7 @@ rules! {
         good "metadata:\n  name: shared-builder\n";
     KIND_OF_OTHER_RELEASE = "kind-of-other-release" Error Schema
         "the kind exists in the release",
-        "v1.0 renamed BuildPlane and ClusterBuildPlane to WorkflowPlane and ClusterWorkflowPlane. No release has both. Each kind is validated by a release that has it, or by --release. --fix renames the kind.",
+        "v1.0 renamed BuildPlane and ClusterBuildPlane to WorkflowPlane and ClusterWorkflowPlane. No release has both. Each kind is validated against a release that has it, or against --release. --fix renames the kind.",
         bad "kind: «ClusterBuildPlane»\napiVersion: openchoreo.dev/v1alpha1\nmetadata:\n  name: shared-builder\nspec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
         good "kind: ClusterWorkflowPlane\napiVersion: openchoreo.dev/v1alpha1\nmetadata:\n  name: shared-builder\nspec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     PLANE_ID_MISSING = "plane-id-missing" Warning Schema
@@ -256,7 +256,7 @@ rules! {
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_CANNOT_VERIFY = "ca-cannot-verify" Error Gateway
         "the CA can verify a client certificate",
-        "The CA's extended key usage must include client authentication or be absent, because it limits the whole chain. The CA also can't have a critical extension that Go does not support.",
+        "The CA's extended key usage must include client authentication or be absent, because it limits the whole chain. The CA also must not have a critical extension that Go does not support.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a server's certificate>»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_PINNED_LEAF = "ca-pinned-leaf" Warning Practice
@@ -281,7 +281,7 @@ rules! {
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_SHARED = "ca-shared" Warning Practice
         "each planeID has its own CA",
-        "A certificate does not contain its plane, so an agent of one plane can connect as the agent of another plane that trusts the same CA.",
+        "The gateway does not compare the certificate's common name with the planeID, so an agent of one plane can connect as the agent of another plane that trusts the same CA.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n---\nmetadata:\n  name: other\nspec:\n  planeID: other\n  clusterAgent: {«clientCA»: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n---\nmetadata:\n  name: other\nspec:\n  planeID: other\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: other-ca, key: ca.crt}}}\n";
     PLANE_ID_SHARED = "plane-id-shared" Warning Practice
@@ -310,8 +310,8 @@ rules! {
         bad "metadata:\n  name: shared-builder\n  «namespace»: default\n",
         good "metadata:\n  name: shared-builder\n";
     KIND_NEAR_MISS = "kind-near-miss" Warning Practice
-        "objects similar to planes have the kind of a plane",
-        "`validate` skips objects of other kinds, so a typing error in kind or apiVersion would hide an invalid plane. With --crd, this also warns of a plane whose kind has no CRD in these files.",
+        "kind and apiVersion of planes are spelled correctly",
+        "`validate` skips objects of other kinds, so a typo in kind or apiVersion would hide an invalid plane. With --crd, this rule also warns about a plane whose kind has no CRD in these files.",
         bad "apiVersion: openchoreo.dev/v1alpha1\nkind: «ClusterBuildplane»\nmetadata:\n  name: shared-builder\n",
         good "metadata:\n  name: shared-builder\n";
     NO_PLANE = "no-plane" Warning Practice

@@ -27,7 +27,7 @@ use crate::term::Exit;
 /// Show certificates, and find those that expire
 ///
 /// SOURCE is a file, - (standard input), secret/NAMESPACE/NAME[:KEY], configmap/NAMESPACE/NAME[:KEY], plane/NAME or
-/// TYPE/NAME, plane/* or TYPE/* or planes/* (all kinds; TYPE and planes mean the same), https://HOST:PORT, or agent: the
+/// TYPE/NAME, plane/*, TYPE/* or TYPE, planes/* or planes (all kinds), https://HOST:PORT, or agent: the
 /// agents' certificates in the planes' cluster. Without a SOURCE: all planes of all kinds and, with --plane-context, agents.
 /// The certificate that expires first is at the top. Exits 1 when a certificate expires within
 /// --expires-within, and 2 when a source can't be read.
@@ -45,7 +45,7 @@ pub struct Args {
     #[command(flatten)]
     namespaces: NamespacesArgs,
 
-    /// Exit 1 when one expires within a duration or percentage of lifetime
+    /// Exit 1 when a certificate expires within this duration or lifetime percentage
     #[arg(long, value_name = "DURATION|%")]
     expires_within: Option<Remaining>,
 

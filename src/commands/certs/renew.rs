@@ -23,7 +23,7 @@ use crate::text::shown;
 ///
 /// With --dir, replaces the files tls.crt and tls.key together, with a new key of the same algorithm and usages, and
 /// keeps the old ones as *.old. With a plane's name, replaces the agent's Secret in the plane's cluster, restarts the agent
-/// and waits until it has reconnected. Without a CA option it uses the CA in a Secret of the agent's namespace.
+/// and waits until it has reconnected. Without a CA option, it uses the CA in --dir, or for a plane the CA in a Secret of the agent's namespace.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl certs renew --dir certs

@@ -21,8 +21,8 @@ use crate::text::{shell_quoted, shown};
 
 /// Replace the CA of a plane and its agent without an outage
 ///
-/// Works in three stages: the planes with the planeID trust the old CA and the new CA; the agent's Secret is replaced and
-/// the agent restarted, and after the agent has reconnected the old CA is removed from the planes. It reads its progress
+/// Works in three stages: all planes with the planeID trust the old CA and the new CA; the agent's Secret is replaced and
+/// the agent is restarted; after the agent has reconnected, the old CA is removed from the planes. It reads its progress
 /// from the clusters: run the command again to continue a rotation. It can also replace a pinned certificate by a CA.
 #[derive(ClapArgs, Debug)]
 #[command(mut_arg("timeout", |timeout| timeout.default_value("10m")), after_help = "Examples:
@@ -37,7 +37,7 @@ pub struct Args {
     #[command(flatten)]
     build: PlaneClusterArgs,
 
-    /// Issuer of the agent's certificate from now on [default: the present issuer]
+    /// Issuer of the agent's certificate from now on [default: the current issuer]
     #[arg(long, value_name = "WAY")]
     to: Option<Issuer>,
 
@@ -80,7 +80,7 @@ pub struct Args {
     #[arg(long)]
     force_conflicts: bool,
 
-    /// Create another CA although the present one is new
+    /// Create another CA although the current one is new
     #[arg(long)]
     again: bool,
 

@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long, value_name = "SOURCE", add = ArgValueCompleter::new(complete::sources))]
     cert: Source,
 
-    /// planeID whose planes are checked [default: the certificate's common name]
+    /// planeID of the planes to check [default: the certificate's common name]
     #[arg(long, value_name = "ID", conflicts_with_all = ["plane", "ca"])]
     plane_id: Option<String>,
 

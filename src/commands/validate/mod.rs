@@ -22,8 +22,8 @@ use crate::validate::{RULES, Resource, Rule, Validator};
 /// Validate manifests of planes, without a cluster
 ///
 /// Reports what the API server would reject, what it would accept although no agent could connect, and what causes problems
-/// later. A ClusterBuildPlane is validated by the API reference. If the CRD of a release requires more, a warning
-/// names the release. Other kinds are validated by the CRD of the latest release with the kind: v0.17 for BuildPlane, v1.2
+/// later. A ClusterBuildPlane is validated against the API reference. If the CRD of a release requires more, a warning
+/// names the release. Other kinds are validated against the CRD of the latest release that has the kind: v0.17 for BuildPlane, v1.2
 /// for the others.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
@@ -42,11 +42,11 @@ pub struct Args {
     #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
     files: Vec<Input>,
 
-    /// CRD to validate by, instead of the release's (can be repeated)
+    /// CRD to validate against, instead of the release's (can be repeated)
     #[arg(long = "crd", value_name = "FILE", value_hint = ValueHint::FilePath)]
     crds: Vec<Input>,
 
-    /// Release to validate by [default: the latest that has the kind]
+    /// Release to validate against [default: the latest that has the kind]
     #[arg(long, value_name = "VERSION", conflicts_with_all = ["crds", "server"], add = ArgValueCandidates::new(complete::releases))]
     release: Option<Release>,
 

@@ -158,11 +158,11 @@ pub static CHECKS: &[Check] = checks![
     "controller-certificate" needs ["plane-exists"], Plane(gateway::controller_certificate), "the controller presents its current certificate to the gateway",
         "From v1.2.0 on the controller presents a client certificate to the gateway's API, which is valid for 90 days. cert-manager renews it, but the controller reads it only when it starts: after it has expired nothing is reported and deletions hang, while agents stay connected.";
     "controller" needs ["deletion", "plane-type-known", "gateway-running", "controller-certificate"], Plane(gateway::controller), "the controller reports on the plane",
-        "While the controller or the gateway is down, the plane keeps its last report; the controller's lease and the gateway's pods show which of them is down. From v1.0 on the controller also reports nothing on a plane whose CA it can't read when it first reconciles the plane, or after a change of a namespaced plane.";
+        "While the controller or the gateway is down, the plane keeps its last report; the controller's lease and the gateway's pods show which of them is down. From v1.0 on the controller also reports nothing on a plane if it can't read the plane's CA when it first reconciles the plane, or, for a namespaced plane, after a change of the plane.";
     "connected" needs ["deletion", "controller"], Plane(gateway::connected), "an agent is connected",
-        "The controller updates the connection in the plane's status once a minute. A build, workflow, environment or plane without a reference uses the plane named `default`, of its namespace or of the cluster: any other plane must be referenced by name.";
+        "The controller updates the connection in the plane's status once a minute. A build, workflow, environment or plane without a reference uses the namespaced or cluster-scoped plane with the name `default`: any other plane must be referenced by name.";
     "agent-authorized" needs ["connected", "gateway-reachable"], Plane(gateway::agent_authorized), "an agent that this plane authorizes is connected",
-        "The status of a cluster-scoped plane counts all agents with the planeID: it is connected even if its CA verifies none of them, and then its requests get 403. If the gateway's API can't be reached, the gateway's log shows which planes it authorized.";
+        "The status of a cluster-scoped plane counts all agents with the planeID: the plane is reported as connected even if its CA verifies none of them, and then requests through the plane fail with 403. If the gateway's API can't be reached, the gateway's log shows which planes it authorized.";
 ];
 
 /// Whether a check says nothing of a plane as long as its counterpart is used instead: of one that was replaced nothing
