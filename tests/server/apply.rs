@@ -95,7 +95,7 @@ fn one_bad_object_does_not_stop_the_others() {
     let new = manifest("beside", by_secret("x", "ca"));
     let applied = at.run_with(&["apply", "-f", "-"], &format!("{old}---\n{new}\n")).expect(2);
     assert!(applied.stdout.contains("/beside created") && !applied.stdout.contains("/outdated"), "{applied:?}");
-    assert!(applied.stderr.contains("resourceVersion is not that of the object"), "{applied:?}");
+    assert!(applied.stderr.contains("resourceVersion differs from the object's"), "{applied:?}");
     let nameless = new.replace(r#""name":"beside""#, r#""generateName":"beside-""#);
     assert!(at.run_with(&["apply", "-f", "-"], &nameless).expect(2).stderr.contains("has no name"));
     let stream = at

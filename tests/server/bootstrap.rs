@@ -116,7 +116,8 @@ fn nothing_is_registered_at_a_gateway_of_another_release() {
     let at = prepared();
     at.order("era v1");
     let reported = bootstrap(&at, &[]).expect(2);
-    reported.says(&["OpenChoreo v1.0 and later, which has no ClusterBuildPlane", "register a ClusterWorkflowPlane"]);
+    reported
+        .says(&["OpenChoreo v1.0 and later, which has no kind ClusterBuildPlane", "register a ClusterWorkflowPlane"]);
     at.control.run(&["get", "boot"]).expect(3);
 }
 
@@ -239,7 +240,7 @@ fn what_differs_is_not_replaced_unasked() {
     let refused = bootstrap(&at, &[]).expect(2);
     refused.says(&[
         "differs from what choreoctl would create",
-        "hint: look at it, and add --force",
+        "hint: check the difference, and add --force",
         "(as it is)",
         "sha256",
     ]);
@@ -279,7 +280,7 @@ fn several_planes_are_registered_at_once() {
         &json!({"apiVersion": "v1", "kind": "List", "items": [plane("one", "multi"), plane("two", "multi"), plane("boot", "multi")]}).to_string(),
     );
     let args = ["bootstrap", "-f", &file, "--agent-certificate", "cert-manager", "--yes", "--client-ca-in", "secret"];
-    at.run(&args).expect(1).says(&["has the agent of plane boot already", "--plane-namespace"]);
+    at.run(&args).expect(1).says(&["already has the agent of plane boot", "--plane-namespace"]);
     at.control.run(&["get", "one"]).expect(3);
     let args = [&args[..], &["--build-namespace", "multi"]].concat();
     let reported = at.run(&[&args[..], &["--gateway-url", &url]].concat()).expect(1);
@@ -366,7 +367,7 @@ fn a_person_registers_a_build_plane() {
     terminal.sees("the gateway authorizes the agent's certificate");
     terminal.sees("choreoctl wait boot --for connected");
     // Its cluster is remembered, and not asked about again.
-    terminal.sees("Do you want to remember the cluster of the agent of cbp/boot?");
+    terminal.sees("Do you want to save the cluster of the agent of cbp/boot in the configuration?");
     terminal.types("y\r");
     let (code, screen) = terminal.ends();
     assert!(code == 0 && screen.contains("cbp/boot set in "), "{screen}");
@@ -396,7 +397,7 @@ fn a_person_registers_a_build_plane() {
     at.server_ca(json!({"ca.crt": other}));
     let reported =
         at.run(&["bootstrap", "boot", "--gateway-url", &url, "--out-dir", "out", "--yes", "--no-input"]).expect(2);
-    reported.says(&["add --force to replace it"]);
+    reported.says(&["add --force to replace the object"]);
 }
 
 fn nothing_is_registered_without_the_rights() {
@@ -445,7 +446,7 @@ fn nothing_is_registered_without_the_rights() {
         );
     }
     let reported = at.run(&as_guest).expect(2);
-    reported.says(&["nothing was changed: patch configmaps in the namespace openchoreo-build-plane of context guest"]);
+    reported.says(&["nothing was changed, because these permissions are missing: patch configmaps in the namespace openchoreo-build-plane of context guest"]);
     assert!(!reported.stderr.contains("create "), "{}", reported.stderr);
     assert_eq!(versions(&at), before);
     at.build.kubectl(

@@ -51,15 +51,15 @@ fn names_complete() {
     }
 }
 
-/// The arguments by which a shell completes a line.
-type Script = fn(&str) -> Vec<String>;
+/// The arguments by which a shell completes a line; some wait for what it should offer.
+type Script = fn(&str, &str) -> Vec<String>;
 
 /// What a shell offers for a line, in each shell that is on this machine: planes and namespaces of the cluster, and contexts.
 fn names_complete_in_real_shells() {
     let at = &*SHARED;
     at.plane("shell-completed");
-    let bin = at.path().join("plugin");
-    std::fs::create_dir_all(&bin).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let bin = folder.path();
     let program = env!("CARGO_BIN_EXE_choreoctl");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/packages/kubectl_complete-choreo");
     for (link, to) in [("choreoctl", program), ("kubectl-choreo", program), ("kubectl_complete-choreo", script)] {
@@ -71,7 +71,7 @@ fn names_complete_in_real_shells() {
         finish(command, "").stdout
     };
     let shells: [(&str, Script); 3] = [
-        ("bash", |line| {
+        ("bash", |line, _| {
             let script = format!(
                 "source <(choreoctl completions bash); COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
                  COMP_TYPE=9; _clap_complete_choreoctl choreoctl \"${{COMP_WORDS[COMP_CWORD]}}\"; \
@@ -79,20 +79,19 @@ fn names_complete_in_real_shells() {
             );
             vec!["-c".into(), script]
         }),
-        ("fish", |line| {
+        ("fish", |line, _| {
             vec![
                 "--no-config".into(),
                 "-c".into(),
                 format!("choreoctl completions fish | source; complete -C '{line}'"),
             ]
         }),
-        ("zsh", |line| {
+        ("zsh", |line, found| {
             // A zsh of its own on a pseudo terminal, whose Tab key is pressed.
             let script = format!(
                 "zmodload zsh/zpty; zpty z zsh -f -i; \
-                 zpty -w z 'PS1=; autoload -Uz compinit; compinit -D -u; source <(choreoctl completions zsh)'; \
-                 sleep 1; zpty -w -n z $'{line}\\t'; sleep 2; zpty -w -n z $'\\n'; sleep 1; zpty -r -t z; \
-                 while zpty -r -t z text; do print -r -- $text; done"
+                 zpty -w z 'PS1=; autoload -Uz compinit; compinit -D -u; source <(choreoctl completions zsh); print REA\"\"DY'; \
+                 zpty -r z text '*READY*'; zpty -w -n z $'{line}\\t'; zpty -r z text '*{found}*'; print -r -- $text"
             );
             vec!["-f".into(), "-c".into(), script]
         }),
@@ -107,8 +106,8 @@ fn names_complete_in_real_shells() {
             ("choreoctl doctor --plane-context gue", "guest"),
             ("choreoctl get -n kube-pub", "kube-public"),
         ] {
-            let mut command = Command::new(shell);
-            command.args(script(line));
+            let mut command = Command::new("timeout");
+            command.args(["60", shell]).args(script(line, found));
             let offered = said(command);
             assert!(offered.contains(found), "{shell}: {line}: {offered:?}");
         }

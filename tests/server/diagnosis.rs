@@ -173,7 +173,8 @@ fn what_may_not_be_read_is_not_taken_for_missing() {
     let_guest_read(&at);
     let as_guest = ["--context", "guest", "--build-context", "guest"];
     let reported = at.run(&[&["dump", PLANE, "-o", "partly.yaml"][..], &as_guest].concat()).expect(0);
-    reported.says(&["warning: not in the dump: /api/v1/namespaces/openchoreo-build-plane/secrets/cluster-agent-tls"]);
+    reported
+        .says(&["warning: missing in the dump: /api/v1/namespaces/openchoreo-build-plane/secrets/cluster-agent-tls"]);
     let live = at.run(&[&["doctor", PLANE, "-o", "json"][..], &as_guest].concat()).expect(2).json();
     let dumped = at.control.run(&["doctor", "-f", "partly.yaml", "-o", "json"]).expect(2).json();
     for reported in [live, dumped] {

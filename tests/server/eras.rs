@@ -152,7 +152,10 @@ fn doctor_names_what_is_wrong_with_a_workflow_plane() {
     let url = format!("wss://localhost:{}/ws", at.port);
     let alone = || at.control.run(&["doctor", "cwp/sick", "--gateway-url", &url, "-o", "json"]).json();
     let reported = ask(alone, |plane| plane["rootCause"] == "agent-authorized");
-    assert!(message(&reported, "agent-authorized").contains("by other planes of the planeID (twin)"), "{reported:#}");
+    assert!(
+        message(&reported, "agent-authorized").contains("by other planes with the same planeID (twin)"),
+        "{reported:#}"
+    );
 
     // Who fails by a crash is reported why.
     be_well(&at, "an older agent");
@@ -250,7 +253,10 @@ fn planes_of_an_older_release_are_reported_what_became_of_their_kind() {
     let reported = doctor().expect(1).json();
     assert_eq!(reported["planes"][0]["rootCause"], "plane-type-known", "{reported:#}");
     let why = message(&reported, "plane-type-known");
-    assert!(why.ends_with("OpenChoreo v1.0 and later, where the kind is called ClusterWorkflowPlane"), "{why}");
+    assert!(
+        why.ends_with("OpenChoreo v1.0 and later): in that release the kind is called ClusterWorkflowPlane"),
+        "{why}"
+    );
     let (kind, line) = hint(&reported, "plane-type-known");
     assert!(kind == "advice" && line.starts_with("choreoctl migrate cbp/old "), "{line}");
     assert!(line.contains(" --plane-kubeconfig ") && line.ends_with(" --out-dir DIR"), "{line}");
@@ -261,7 +267,7 @@ fn planes_of_an_older_release_are_reported_what_became_of_their_kind() {
     at.order("gateway newer");
     let reported = until(&at, |plane| plane["rootCause"] == "plane-type-known");
     let why = message(&reported, "plane-type-known");
-    assert!(why.ends_with("OpenChoreo v0.15 to v0.17, where the kind is called ClusterBuildPlane"), "{why}");
+    assert!(why.ends_with("OpenChoreo v0.15 to v0.17): in that release the kind is called ClusterBuildPlane"), "{why}");
     at.order("gateway well");
 
     // Nobody lets go of it, whatever is started.
@@ -317,7 +323,7 @@ fn two_planes_in_migration_are_one_at_each_stage() {
     at.control.api().merge("/apis/openchoreo.dev/v1alpha1/clusterbuildplanes/sick", &bad);
     let reported = ask(|| doctor("cbp/sick"), |plane| plane["healthy"] == true);
     let (why, waiting) = waits(&reported);
-    assert!(why.starts_with("ClusterWorkflowPlane sick has taken its place: ") && waiting > 20, "{why}: {waiting}");
+    assert!(why.starts_with("ClusterWorkflowPlane sick has replaced this plane: ") && waiting > 20, "{why}: {waiting}");
     let (kind, line) = hint(&reported, "plane-type-known");
     assert!(kind == "advice" && line.starts_with("choreoctl migrate cbp/sick "), "{line}");
     assert!(line.ends_with(" --out-dir DIR --until cleanup"), "{line}");
@@ -327,7 +333,7 @@ fn two_planes_in_migration_are_one_at_each_stage() {
     assert_eq!((&forecast("cbp/sick")["date"], forecast("cwp/sick")["date"].is_string()), (&Value::Null, true));
 
     // All verbs that show planes say that the two are one.
-    let pair = "ClusterBuildPlane sick and ClusterWorkflowPlane sick have the planeID sick: one plane in migration";
+    let pair = "ClusterBuildPlane sick and ClusterWorkflowPlane sick have the planeID sick and are one plane during the migration";
     let next = "next: choreoctl migrate cbp/sick";
     let get = |more: &[&str]| at.control.run(&[&["get"], more].concat()).expect(0).stderr;
     for more in [&[][..], &["-o", "wide"], &["cbp/sick", "cwp/sick"]] {
@@ -380,7 +386,10 @@ fn two_planes_in_migration_are_one_at_each_stage() {
     assert!(why.contains("takes effect once the control plane's release is v1.0 or later"), "{why}");
     assert!(why.ends_with("and until then ClusterBuildPlane sick is used") && waiting > 10, "{why}: {waiting}");
     let reported = doctor("cbp/sick");
-    assert!(message(&reported, "plane-type-known").starts_with("it knows buildplane"), "{reported:#}");
+    assert!(
+        message(&reported, "plane-type-known").starts_with("the gateway supports the plane type buildplane"),
+        "{reported:#}"
+    );
     assert_eq!(reported["planes"][0]["rootCause"], "client-ca-usable", "{reported:#}");
 
     // What doctor hints at ends the migration.

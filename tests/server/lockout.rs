@@ -27,9 +27,11 @@ fn whom_a_change_locks_out_is_reported() {
     // Nobody is connected, so nobody is locked out.
     assert_eq!(at.run(&["diff", "-f", &by_new]).expect(1).stderr, "");
     at.connect("a");
-    at.run(&["diff", "-f", &by_new]).expect(1).says(&["the agents of a, which are connected now, are refused"]);
+    at.run(&["diff", "-f", &by_new])
+        .expect(1)
+        .says(&["the connected agents of a will be refused at their next connection"]);
     let refused = apply(&by_new, &[]).expect(2);
-    refused.says(&["no certificate in common", "nothing was sent", "hint: put the new CA beside the old one"]);
+    refused.says(&["no certificate in common", "nothing was sent", "hint: keep the old CA next to the new one"]);
     apply(&by_new, &["--dry-run", "server"]).expect(0).says(&["no certificate in common"]);
     assert_eq!(at.object("a")["spec"]["clusterAgent"]["clientCA"]["value"], at.read(&old));
     // A bundle with the old CA, the leaf that it issued made a pinned one, and the same again lock nobody out.
@@ -62,6 +64,6 @@ fn whom_a_change_locks_out_is_reported() {
     apply("b.json", &[]).expect(2).says(&["the agents of a, which have the same planeID, are disconnected"]);
     at.run(&["create", "b", "--plane-id", "a", "--client-ca-file", &new]).expect(0);
     let deleted = at.run(&["delete", "a", "--dry-run", "client"]).expect(0);
-    deleted.says(&["all agents of planeID a are disconnected for some seconds: b then lets them in"]);
+    deleted.says(&["all agents with planeID a are disconnected for some seconds: then b authorizes them again"]);
     at.run(&["delete", "a", "b", "--dry-run", "client"]).expect(0).says(&["lose access: no other plane"]);
 }

@@ -160,7 +160,7 @@ fn both_ways(text: &str) -> (String, String) {
         let line = text.lines().find_map(|line| line.trim().strip_prefix(word));
         line.unwrap_or_else(|| panic!("no {word} in {text}")).trim().to_owned()
     };
-    (line("continue:"), line("go back:"))
+    (line("continue:"), line("undo:"))
 }
 
 fn an_unfinished_rotation_is_shown_with_both_ways_on() {
@@ -284,7 +284,10 @@ fn a_pinned_leaf_is_led_out_of_its_outage() {
     pinned_leaf(&estate, 2);
     estate.reset();
     let behind = estate.run(&["certs", "inspect", "agent"]).expect(0);
-    assert!(behind.stderr.contains("presents an older one") || behind.stderr.contains("may present"), "{behind:?}");
+    assert!(
+        behind.stderr.contains("presents an older certificate") || behind.stderr.contains("may present"),
+        "{behind:?}"
+    );
     let refused = estate.run(&verify).expect(1);
     assert!(refused.stdout.contains("pins another certificate of the same name"), "{refused:?}");
     estate.build.kubectl(&restart, "");
@@ -297,7 +300,7 @@ fn a_pinned_leaf_is_led_out_of_its_outage() {
     estate
         .run(&[&rotate[..], &["--rollback"]].concat())
         .expect(2)
-        .says(&["the rotation can't be rolled back", "hint: go forward"]);
+        .says(&["the rotation can't be rolled back", "hint: complete the rotation instead"]);
     estate.settle();
     let reported = estate.run(&[&rotate[..], &["--to", "own"]].concat()).expect(0);
     assert!(reported.stdout.contains("--set clusterAgent.tls.clientSecretName=cluster-agent-tls-"), "{reported:?}");
@@ -343,7 +346,7 @@ fn a_rotation_leaves_to_others_what_is_theirs() {
     at.kubectl(&["wait", "--for=condition=Established", "crd", "buildplanes.openchoreo.dev"], "").expect(0);
     let guest = estate.run(&[&ROTATE[..], &["--context", "guest", "--until", "stage"]].concat()).expect(2);
     guest.says(&["could not find all planes of planeID shared", "could not list BuildPlanes: not allowed"]);
-    guest.says(&["hint: ask for the right to list buildplanes.openchoreo.dev"]);
+    guest.says(&["hint: ask for the permission to list buildplanes.openchoreo.dev"]);
     assert_eq!(estate.secrets().trim(), format!("secret/{SECRET}"));
 
     let old = estate.value("a");
@@ -403,7 +406,7 @@ fn a_secret_that_somebody_else_wrote_stops_a_rotation() {
     };
     at.run(&["certs", "client", "--plane-id", "shared", "--ca-dir", "old", "--out-dir", "third"]).expect(0);
     write("third");
-    estate.run(&ROTATE).expect(2).says(&["was changed since the rotation began", "hint: --rollback"]);
+    estate.run(&ROTATE).expect(2).says(&["was changed since the rotation began", "--rollback"]);
     assert_eq!(estate.value("a").matches("BEGIN CERTIFICATE").count(), 2);
     write("old");
     estate.run(&[&ROTATE[..], &["--until", "switch"]].concat()).expect(0);
@@ -422,7 +425,7 @@ fn a_rotation_minds_what_changes_beside_it() {
     };
     // A CA that another planeID needs, too, is not taken out of its Secret.
     create("stranger", "strange", "--client-ca-secret", "default/ca");
-    rotate(&[]).expect(2).says(&["default/ca:ca.crt is also that of stranger, of another planeID"]);
+    rotate(&[]).expect(2).says(&["default/ca:ca.crt is also used by stranger with another planeID"]);
     at.kubectl(&["delete", "cbp", "stranger"], "");
     assert_eq!(estate.secrets().trim(), format!("secret/{SECRET}"));
 
@@ -439,7 +442,7 @@ fn a_rotation_minds_what_changes_beside_it() {
         .says(&["a rotation of the CA is in progress"]);
     let reported = rotate(&["--out-dir", "kept"]).expect(0).stdout;
     assert!(
-        reported.contains("leaving is gone") && reported.contains("the new CA and its key are in kept"),
+        reported.contains("leaving no longer exists") && reported.contains("the new CA and its key are in kept"),
         "{reported}"
     );
     let new = estate.value("late");

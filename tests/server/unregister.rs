@@ -121,7 +121,7 @@ pub fn both_clusters_return_to_the_state_before() {
     register(&at, "chart", "--agent-certificate cert-manager --install --force");
     let reported = unregister(&at, "chart", "").expect(0).stdout;
     assert!(
-        reported.contains("Secret openchoreo-build-plane/cluster-agent-tls stays: cert-manager writes it"),
+        reported.contains("Secret openchoreo-build-plane/cluster-agent-tls is kept: cert-manager writes it"),
         "{reported}"
     );
     let helm = reported.split("run: ").nth(1).unwrap().split(", then run this command again").next().unwrap();
@@ -162,7 +162,7 @@ fn what_other_planes_use_stays() {
     at.control.run(&["create", "twin", "--plane-id", "chart", "--client-ca-file", &at.control.ca("twin")]).expect(0);
     let beside = stored(&at.build);
     let reported = unregister(&at, "chart", "--helm").expect(0);
-    reported.says(&["planeID chart is also that of ClusterBuildPlane twin"]);
+    reported.says(&["planeID chart is also used by ClusterBuildPlane twin"]);
     assert_eq!(stored(&at.build), beside);
     let secret = ["get", "secret", "chart-client-ca", "-n", CONTROL, "--ignore-not-found", "-o", "name"];
     assert_eq!(at.control.kubectl(&secret, "").stdout, "");
@@ -193,11 +193,11 @@ fn what_other_planes_use_stays() {
     assert_eq!(before.iter().map(BTreeSet::len).sum::<usize>(), 7 + namespaces(&at), "{before:#?}");
     let reported = unregister(&at, "chart", "--helm").expect(0).stdout;
     for why in [
-        "Secret openchoreo-build-plane/chart-agent-ca stays: ",
-        "Secret openchoreo-control-plane/chart-client-ca stays: ClusterBuildPlane sharer has its CA there",
-        "ConfigMap openchoreo-build-plane/cluster-gateway-ca stays: the agent neighbour reads it",
-        "Secret openchoreo-build-plane/cluster-agent-tls stays: the agent neighbour presents it",
-        "Namespace openchoreo-build-plane stays: ",
+        "Secret openchoreo-build-plane/chart-agent-ca is kept: ",
+        "Secret openchoreo-control-plane/chart-client-ca is kept: ClusterBuildPlane sharer has its CA there",
+        "ConfigMap openchoreo-build-plane/cluster-gateway-ca is kept: the agent neighbour reads it",
+        "Secret openchoreo-build-plane/cluster-agent-tls is kept: the agent neighbour presents it",
+        "Namespace openchoreo-build-plane is kept: ",
     ] {
         assert!(reported.contains(why), "{why} in {reported}");
     }
@@ -230,6 +230,6 @@ fn a_dry_run_and_a_plane_that_is_not_there_change_nothing() {
     // A namespace with anything else in it stays, and what is kept.
     at.build.kubectl(&["create", "serviceaccount", "mine", "-n", "second"], "");
     let reported = unregister(&at, "second", "--plane-namespace second --helm --keep-ca").expect(0).stdout;
-    assert!(reported.contains("Namespace second stays: it has ServiceAccount mine"), "{reported}");
-    assert!(reported.contains("second-client-ca stays: --keep-ca keeps it"), "{reported}");
+    assert!(reported.contains("Namespace second is kept: it has ServiceAccount mine"), "{reported}");
+    assert!(reported.contains("second-client-ca is kept: --keep-ca keeps it"), "{reported}");
 }
