@@ -256,3 +256,16 @@ fn a_pipe_that_nobody_reads_does_not_keep_the_program_from_ending() {
     child.kill().unwrap();
     panic!("it does not end");
 }
+
+#[test]
+fn a_umask_takes_no_rights_from_the_owner_of_a_folder() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let root = tempfile::tempdir().unwrap();
+    let line = format!("umask 777; exec timeout 20 {BINARY} certs ca --out-dir certs");
+    let done = Command::new("sh").args(["-c", &line]).current_dir(root.path()).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let folder = root.path().join("certs");
+    assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    let entries = fs::read_dir(root.path()).unwrap().count();
+    assert_eq!(entries, 1, "nothing unfinished is left");
+}

@@ -231,12 +231,20 @@ impl Folder {
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
         let (folder, lock) = loop {
             let folder = builder.tempdir_in(parent).map_err(failed_folder)?;
-            // Who sweeps may have been faster than the lock.
-            if let Ok(lock) = fs::File::open(folder.path())
-                && lock.lock().is_ok()
-                && folder.path().exists()
-            {
-                break (folder, lock);
+            // A umask takes rights away at creation, also those of the owner.
+            #[cfg(unix)]
+            fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700))
+                .map_err(failed_folder)?;
+            match fs::File::open(folder.path()) {
+                Ok(lock) => {
+                    lock.lock().map_err(failed_folder)?;
+                    if folder.path().exists() {
+                        break (folder, lock);
+                    }
+                }
+                // Who sweeps was faster than the lock.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed_folder(error)),
             }
         };
         for file in files {
