@@ -97,9 +97,7 @@ impl ControlPlane {
     /// Returns the planes of a name, and of its kind where one is given.
     pub fn named(&self, name: &PlaneName, namespace: Option<&str>) -> Vec<PlaneKey> {
         let is_meant = |key: &&PlaneKey| {
-            key.name == name.as_str()
-                && name.kind.is_none_or(|kind| kind == key.kind)
-                && (namespace.is_none() || key.namespace.as_deref() == namespace)
+            name.is(key.kind, &key.name) && (namespace.is_none() || key.namespace.as_deref() == namespace)
         };
         self.planes.iter().map(|(key, _)| key).filter(is_meant).cloned().collect()
     }

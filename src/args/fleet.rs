@@ -22,6 +22,18 @@ pub struct Group {
     pub gateway_url: Option<GatewayUrl>,
 }
 
+impl Group {
+    /// Returns their cluster where it can be used.
+    pub fn usable(&self) -> Option<&PlaneCluster> {
+        self.cluster.as_ref()?.as_ref().ok()
+    }
+
+    /// Returns why their cluster can't be used.
+    pub fn error(&self) -> Option<&anyhow::Error> {
+        self.cluster.as_ref()?.as_ref().err()
+    }
+}
+
 /// The planes are in several clusters, and a command looks at one.
 #[derive(Debug, thiserror::Error)]
 #[error("the agents are in several clusters, and this command reads one: {}", .0.join("; "))]
@@ -74,7 +86,7 @@ impl PlaneClusterArgs {
         named: Option<PlaneCluster>,
         planes: Vec<PlaneKey>,
     ) -> anyhow::Result<Vec<Group>> {
-        let known = if named.is_none() { self.configured(session, control).await? } else { None };
+        let known = self.configured(session, control).await?;
         self.groups_of(session, known, named, planes).await
     }
 
@@ -102,7 +114,7 @@ impl PlaneClusterArgs {
             Group { cluster, planes, gateway_url }
         };
         let groups = join_all(by_place.into_iter().map(group)).await;
-        let clusters = groups.iter().filter_map(|group| Some((group.cluster.as_ref()?.as_ref().ok()?, &group.planes)));
+        let clusters = groups.iter().filter_map(|group| Some((group.usable()?, &group.planes)));
         let (clusters, planes): (Vec<_>, Vec<_>) = clusters.unzip();
         if !clusters.is_empty() {
             tell(session, &clusters, planes.into_iter().map(Vec::len).sum());
@@ -146,7 +158,7 @@ impl PlaneClusterArgs {
         named: Option<PlaneCluster>,
         is_meant: impl Fn(&PlaneKey) -> bool,
     ) -> anyhow::Result<Vec<Group>> {
-        let known = if named.is_none() { self.configured(session, control).await? } else { None };
+        let known = self.configured(session, control).await?;
         let planes = known.iter().flat_map(|known| &known.planes).map(|(key, _)| key);
         let planes = planes.filter(|key| is_meant(key)).cloned().collect();
         self.groups_of(session, known, named, planes).await

@@ -46,7 +46,7 @@ const SHORT_WATCH: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The shortest pause that is worth a warning.
-const TOLD_PAUSE: Duration = Duration::from_secs(1);
+const REPORTED_PAUSE: Duration = Duration::from_secs(1);
 /// How many different warnings are printed: a server may have a new one with every answer.
 const MOST_WARNINGS: usize = 200;
 
@@ -216,7 +216,7 @@ impl Observed {
     /// Returns how long to wait before the next watch, and says so where that is noticed.
     fn pause(&self) -> Duration {
         let pause = self.watches.lock().map_or(LONGEST_PAUSE, |mut pace| pace.next(Instant::now()));
-        if pause >= TOLD_PAUSE {
+        if pause >= REPORTED_PAUSE {
             self.warn_once(&format!(
                 "the API server ends each watch at once; the next ones begin after pauses of up to {} s",
                 LONGEST_PAUSE.as_secs()

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::error::{none_found, tell_missing};
 use super::objects::object_name;
 use super::{error_text, remains};
-use crate::args::{ChangeArgs, Lookup, OutputArgs, PlaneClusterArgs, PlanesArgs, Session, TextFormat};
+use crate::args::{ChangeArgs, Group, Lookup, OutputArgs, PlaneClusterArgs, PlanesArgs, Session, TextFormat};
 use crate::cluster::{Cluster, Error, Event, Namespaces};
 use crate::doctor::{held, lockout};
 use crate::estate::{Remover, removers};
@@ -95,8 +95,7 @@ async fn delete(args: &Args, session: &Session, outcomes: &mut Vec<Outcome>) -> 
     let keys: Vec<_> = planes.iter().map(Plane::key).collect();
     let fleet = args.build.groups(session, cluster, named, keys).await?;
     // What remains there is only described.
-    let unusable = fleet.iter().filter_map(|group| group.cluster.as_ref()?.as_ref().err());
-    unusable.for_each(|error| term.warn(&format!("{error:#}")));
+    fleet.iter().filter_map(Group::error).for_each(|error| term.warn(&format!("{error:#}")));
     // Only a remark: what can't be listed is not worth an error.
     lockout::of_delete(cluster, &planes).await.iter().flatten().for_each(|reported| term.warn(reported));
     if args.change.dry_run == DryRun::None {
@@ -133,8 +132,7 @@ async fn delete(args: &Args, session: &Session, outcomes: &mut Vec<Outcome>) -> 
     }
     let mut left: Vec<_> = outcomes.iter().filter(|one| one.deleted).map(|one| one.plane.clone()).collect();
     if !left.is_empty() && !term.is_quiet() {
-        let agents_in = fleet.iter().filter_map(|group| group.cluster.as_ref());
-        let agents_in: Vec<_> = agents_in.filter_map(|build| Some(&build.as_ref().ok()?.cluster)).collect();
+        let agents_in: Vec<_> = fleet.iter().filter_map(Group::usable).map(|build| &build.cluster).collect();
         remains::note(cluster, &agents_in, &left).await.iter().for_each(|reported| term.note(reported));
     }
     if !args.wait || !args.change.dry_run.stores() {

@@ -230,13 +230,6 @@ async fn rows(lookup: &Lookup, args: &Args) -> Result<Chosen<Row>, Error> {
 
 /// The planes as the API server has them, the time there, and an error for each that doesn't exist.
 async fn objects(args: &Args, session: &Session) -> anyhow::Result<(Vec<Value>, Timestamp, Vec<anyhow::Error>)> {
-    if args.files.given() {
-        let FromFiles { values: objects, snapshot } = args.files.read(&[], &session.term)?;
-        let (names, missing) = args.choice.in_files(&snapshot.planes)?;
-        let chosen = objects.into_iter().filter(|object| names.contains(&PlaneKey::of_object(object))).collect();
-        return Ok((chosen, snapshot.now, missing));
-    }
-    let lookup = args.choice.connect(session).await?;
     let make = |mut object: Value| {
         // Most of a listed plane; it need not be held until it is printed.
         if !args.show_managed_fields && !matches!(args.output.format, Format::Custom(_)) {
@@ -244,6 +237,13 @@ async fn objects(args: &Args, session: &Session) -> anyhow::Result<(Vec<Value>, 
         }
         object
     };
+    if args.files.given() {
+        let FromFiles { values: objects, snapshot } = args.files.read(&[], &session.term)?;
+        let (names, missing) = args.choice.in_files(&snapshot.planes)?;
+        let chosen = objects.into_iter().filter(|object| names.contains(&PlaneKey::of_object(object)));
+        return Ok((chosen.map(make).collect(), snapshot.now, missing));
+    }
+    let lookup = args.choice.connect(session).await?;
     let (objects, missing) = args.choice.in_cluster(&lookup, make).await?;
     Ok((objects, lookup.cluster.now(), missing))
 }
@@ -274,9 +274,6 @@ async fn print(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let exit = tell_missing(&missing, &session.term);
     if args.state.is_some() {
         objects.retain(|object| Plane::deserialize(object).is_ok_and(|plane| keeps(args, plane.state(now))));
-    }
-    if !args.show_managed_fields {
-        objects.iter_mut().for_each(without_managed_fields);
     }
     if args.computed {
         for object in &mut objects {

@@ -48,12 +48,13 @@ impl<'s> SourceReader<'s> {
             None => vec![Group { cluster: named.map(Ok), planes: Vec::new(), gateway_url: None }],
         };
         self.fleet.retain(|group| group.cluster.is_some());
-        match self.fleet.as_mut_slice() {
-            [Group { cluster: cluster @ Some(Err(_)), .. }] => {
-                Err(cluster.take().and_then(Result::err).unwrap_or_else(|| NoPlaneCluster.into()))
-            }
-            _ => Ok(self),
+        // The only cluster is needed, and its error has a hint.
+        if let [only] = self.fleet.as_mut_slice()
+            && let Some(Err(error)) = only.cluster.take_if(|cluster| cluster.is_err())
+        {
+            return Err(error);
         }
+        Ok(self)
     }
 
     /// Returns the cluster of a plane's agent; without a plane the only one.
@@ -65,11 +66,8 @@ impl<'s> SourceReader<'s> {
                 .and_then(|plane| several.iter().find(|group| group.planes.contains(plane)))
                 .ok_or_else(|| SeveralClusters::of(several))?,
         };
-        match &group.cluster {
-            Some(Ok(build)) => Ok(build),
-            Some(Err(error)) => Err(anyhow::anyhow!("{error:#}")),
-            None => Err(NoPlaneCluster.into()),
-        }
+        let why = || group.error().map_or_else(|| NoPlaneCluster.into(), |error| anyhow::anyhow!("{error:#}"));
+        group.usable().ok_or_else(why)
     }
 
     /// Looks for planes of a namespaced kind in these namespaces.

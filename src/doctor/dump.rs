@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-
 use jiff::Timestamp;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::case::complaint;
 use super::gather::gather;
-use super::reach::Reach;
+use super::reach::{AgentsIn, Reach};
 use super::redact::{hide_tokens, kept};
 use crate::cluster::{AUTHORIZED, CERT_MANAGER, Cluster, Error, Namespaces};
 use crate::estate::{
@@ -34,8 +33,7 @@ pub async fn dump(reach: &Reach<'_, Cluster>, meant: &[PlaneKey]) -> Result<(Val
     items.insert(0, marks::place(Side::Control, reach.control_namespace));
     unread.extend(add(&mut items, Side::Control, control_record));
     if let Some((_, agents_in)) = reach.build {
-        let families: BTreeSet<_> = planes.iter().filter_map(|plane| agents_in.namespace(plane.kind.family)).collect();
-        items.extend(families.into_iter().map(|namespace| marks::place(Side::Build, namespace)));
+        items.extend(namespaces(agents_in, &planes).into_iter().map(|namespace| marks::place(Side::Build, namespace)));
         unread.extend(add(&mut items, Side::Build, build_record));
     }
     items.push(marks::end());
@@ -112,10 +110,14 @@ async fn read(
     Events::about(&recorded, planes.iter().map(Plane::key)).await;
     drop(History::around(&recorded, reach.control_namespace).await);
     if let Some((recorded, agents_in)) = reach.build {
-        let namespaces: BTreeSet<_> =
-            planes.iter().filter_map(|plane| agents_in.namespace(plane.kind.family)).collect();
-        drop(join_all(namespaces.into_iter().map(|namespace| History::around(recorded, namespace))).await);
+        let around = namespaces(agents_in, planes).into_iter().map(|namespace| History::around(recorded, namespace));
+        drop(join_all(around).await);
     }
+}
+
+/// The namespaces that the agents of planes are in.
+fn namespaces<'n>(agents_in: AgentsIn<'n>, planes: &[Plane]) -> BTreeSet<&'n str> {
+    planes.iter().filter_map(|plane| agents_in.namespace(plane.kind.family)).collect()
 }
 
 /// Adds what was read of a cluster, in an order that stays, and returns what could not be read.

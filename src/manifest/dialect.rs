@@ -216,15 +216,16 @@ pub(super) fn flow_key(text: &str, span: Range<usize>) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The directives before a document.
-pub(super) fn directives(text: &str) -> Result<(), Failed> {
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
+/// The directives before a document, from a place on.
+pub(super) fn directives(text: &str, from: usize) -> Result<(), Failed> {
+    let mut at = from;
+    for line in text[from..].split_inclusive('\n') {
         let known = |name: &str| line[1..].strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '\t']));
         if line.starts_with('%') && !known("YAML") && !known("TAG") {
             return Err((at..at + line.trim_end().len(), "this directive is unknown".into()));
         }
-        if !line.starts_with(['%', '#', '\n', '\r']) {
+        // `...` ends the document before.
+        if !line.starts_with(['%', '#', '\n', '\r']) && !line.starts_with("...") {
             break;
         }
         at += line.len();
@@ -286,7 +287,7 @@ mod tests {
         for (text, wrong) in
             [("%YAML 1.1\n---\n", None), ("# x\n%TAG ! y\n", None), ("%FOO bar\n---\n", Some("%FOO bar"))]
         {
-            assert_eq!(at(text, directives(text)), wrong, "{text}");
+            assert_eq!(at(text, directives(text, 0)), wrong, "{text}");
         }
     }
 

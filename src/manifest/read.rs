@@ -173,13 +173,17 @@ pub fn parts(text: &str) -> Vec<Range<usize>> {
     let (mut parts, mut start, mut mark) = (Vec::new(), 0, 0);
     // A mark begins a line, so each is behind a line feed or at the text's beginning.
     while mark < text.len() {
-        let rest = &text[mark..];
+        let mut rest = &text[mark..];
+        // Byte order marks may begin a document (YAML 1.1, 5.2).
+        if rest.starts_with(ORDER_MARK) && only_directives(&text[start..mark]) {
+            rest = rest.trim_start_matches(ORDER_MARK);
+        }
         let marks = rest.as_bytes().get(3).is_none_or(u8::is_ascii_whitespace);
         if marks && rest.starts_with("---") && !only_directives(&text[start..mark]) {
             parts.push(start..mark);
             start = mark;
         }
-        let next = rest.find('\n').map_or(text.len(), |end| mark + end + 1);
+        let next = text[mark..].find('\n').map_or(text.len(), |end| mark + end + 1);
         if marks && rest.starts_with("...") {
             parts.push(start..next);
             start = next;
@@ -191,11 +195,13 @@ pub fn parts(text: &str) -> Vec<Range<usize>> {
     parts
 }
 
+const ORDER_MARK: char = '\u{feff}';
+
 /// Whether nothing but directives, comments and blank lines is before a mark: these belong to what follows it.
 fn only_directives(text: &str) -> bool {
-    // A byte order mark may begin a document (YAML 1.1, 5.2).
-    let text = text.trim_start_matches('\u{feff}');
-    text.lines().all(|line| line.starts_with('%') || line.trim_start().starts_with('#') || line.trim().is_empty())
+    text.lines()
+        .map(|line| line.trim_start_matches(ORDER_MARK))
+        .all(|line| line.starts_with('%') || line.trim_start().starts_with('#') || line.trim().is_empty())
 }
 
 /// The objects of a text that holds several in JSON, one behind the other, as `jq -c` writes them.
@@ -309,6 +315,8 @@ impl<'t> Reader<'t> {
 
     fn read(&mut self) -> Part {
         let mut documents = Vec::new();
+        // Where the directives of the next document may begin.
+        let mut from = 0;
         loop {
             match self.next() {
                 Ok((Event::StreamEnd, _)) => break,
@@ -323,7 +331,7 @@ impl<'t> Reader<'t> {
                             "only YAML 1.1 is what the API server reads: leave the %YAML line out".into(),
                         ));
                     }
-                    if let Err(failed) = dialect::directives(self.text) {
+                    if let Err(failed) = dialect::directives(self.text, from) {
                         self.fault(failed);
                     }
                     match self.document_root() {
@@ -336,6 +344,7 @@ impl<'t> Reader<'t> {
                         }
                     }
                 }
+                Ok((Event::DocumentEnd, range)) => from = range.start,
                 Ok(_) => {}
                 Err(failed) => {
                     self.document = self.document.max(1);
@@ -393,6 +402,7 @@ impl<'t> Reader<'t> {
         if self.json {
             return Ok(());
         }
+        let seen = self.at.min(range.start);
         if range.start > self.at && range.start <= self.text.len() {
             let gap = self.at..range.start;
             let before = std::mem::replace(&mut self.before, Before::Other);
@@ -419,7 +429,8 @@ impl<'t> Reader<'t> {
                         self.before = Before::Open;
                         // Blanks at the end of its last line are its own.
                         self.at = range.end.clamp(self.at, self.text.len());
-                        let header = self.text[..range.start].rfind(['|', '>']).unwrap_or(range.start);
+                        let header = self.text[seen..range.start].rfind(['|', '>']);
+                        let header = header.map_or(range.start, |header| seen + header);
                         dialect::block(self.text, header, range.end)?;
                     }
                     _ => {}
@@ -874,7 +885,7 @@ mod tests {
     }
 
     /// What makes streams of documents: marks where they count and where they do not, and what goes across a line.
-    const PIECES: &str = "(---\n|--- a\n|---\t# c\n|--- \\|\n|--- >-\n|---a\n| ---\n|\\.\\.\\.\n|\\.\\.\\. # c\n|%YAML 1\\.1\n|%TAG ! tag:x,1:\n|# ---\n|\n|\r\n|---\r\n|\u{feff}|a: 1\n|b: \\|\n|b: >\n|c: \"|\"\n|'\n|  x\n|  x: y\n|x\n|- z\n|d: &n \\{e: 2}\n|f: \\*n\n|g: \\[1,\n|\\]\n|\\{|\\}\n|\\? k\n|: v\n|a: 2 # c\n|\tt\n|\u{e9}: \u{1f600}\n){0,14}";
+    const PIECES: &str = "(---\n|--- a\n|---\t# c\n|--- \\|\n|--- >-\n|---a\n| ---\n|\\.\\.\\.\n|\\.\\.\\. # c\n|%YAML 1\\.1\n|%TAG ! tag:x,1:\n|%X\n|# ---\n|\n|\r\n|---\r\n|\u{feff}|a: 1\n|b: \\|\n|b: >\n|c: \"|\"\n|'\n|  x\n|  x: y\n|x\n|- z\n|d: &n \\{e: 2}\n|f: \\*n\n|g: \\[1,\n|\\]\n|\\{|\\}\n|\\? k\n|: v\n|a: 2 # c\n|\tt\n|\u{e9}: \u{1f600}\n){0,14}";
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(1000))]

@@ -29,7 +29,12 @@ impl PlaneName {
 
     /// Whether a plane has this name, and this kind where one is named.
     pub fn names(&self, plane: &Plane) -> bool {
-        self.name == plane.name() && self.kind.is_none_or(|kind| kind == plane.kind)
+        self.is(plane.kind, plane.name())
+    }
+
+    /// Whether a plane of a kind and a name is meant.
+    pub fn is(&self, kind: &Kind, name: &str) -> bool {
+        self.name == name && self.kind.is_none_or(|named| named == kind)
     }
 
     /// Returns the same name of a kind, unless it has one already.

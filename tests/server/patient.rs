@@ -8,7 +8,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose
 use serde_json::{Value, json};
 
 use super::control_plane::{Output, finish};
-use super::estate::{BUILD, Estate, SECRET, Subject, names};
+use super::estate::{BUILD, DEPLOYMENT, Estate, NAMESPACE, SECRET, Subject, names};
 use super::openchoreo;
 
 pub const PLANE: &str = "sick";
@@ -653,4 +653,15 @@ pub fn status(reported: &Value, id: &str) -> String {
 pub fn status_of(plane: &Value, id: &str) -> String {
     let checks = plane["checks"].as_array().unwrap();
     checks.iter().find(|check| check["id"] == id).unwrap()["status"].as_str().unwrap().to_owned()
+}
+
+/// An event about the agent's Deployment, with all fields that are looked at.
+pub fn scaled() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Event", "metadata": {"namespace": NAMESPACE, "name": "scaled"}, "type": "Normal",
+        "involvedObject": {"kind": "Deployment", "namespace": NAMESPACE, "name": DEPLOYMENT},
+        "reason": "ScalingReplicaSet", "message": "Scaled up", "count": 2,
+        "lastTimestamp": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        "source": {"component": "deployment-controller"},
+    })
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::estate::{DEPLOYMENT, Estate, NAMESPACE};
+use super::estate::{Estate, NAMESPACE};
 use super::patient::*;
 
 stories!(
@@ -96,14 +96,7 @@ fn releases_and_events_are_reported(at: &Estate) {
         "apiVersion": "v1", "kind": "Secret", "type": "helm.sh/release.v1", "stringData": {"release": "HELD"},
         "metadata": metadata("sh.helm.release.v1.build.v7", labels),
     });
-    let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let event = json!({
-        "apiVersion": "v1", "kind": "Event", "metadata": metadata("scaled", json!({})), "type": "Normal",
-        "involvedObject": {"kind": "Deployment", "namespace": NAMESPACE, "name": DEPLOYMENT},
-        "reason": "ScalingReplicaSet", "message": "Scaled up", "count": 2, "lastTimestamp": time,
-        "source": {"component": "deployment-controller"},
-    });
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": [release, event]});
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": [release, scaled()]});
     at.build.kubectl(&["create", "-f", "-"], &list.to_string());
     let reported = timeline(at);
     let of = |what: &str| {

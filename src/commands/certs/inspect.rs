@@ -158,17 +158,16 @@ async fn of_source(source: &Source, reader: &SourceReader<'_>) -> anyhow::Result
             anyhow::ensure!(!reader.fleet.is_empty(), NoPlaneCluster);
             // An agent's name says in which cluster it is only where there are several.
             let is_one = reader.fleet.len() == 1;
-            let read = reader.fleet.iter().map(async |group| match group.cluster.as_ref() {
-                Some(Ok(build)) if is_one => of_agents(build, "agent").await,
-                Some(Ok(build)) => {
+            let read = reader.fleet.iter().map(async |group| match group.usable() {
+                Some(build) if is_one => of_agents(build, "agent").await,
+                Some(build) => {
                     let title = format!("agent in {}", build.cluster.target().title());
                     let read = of_agents(build, &title).await;
                     Ok(read.unwrap_or_else(|error| vec![(title, Err(error))]))
                 }
-                unusable => {
+                None => {
                     let planes: Vec<_> = group.planes.iter().map(PlaneKey::with_word).collect();
-                    let why = unusable.and_then(|cluster| cluster.as_ref().err());
-                    let error = why.map_or_else(|| NoPlaneCluster.into(), |why| anyhow::anyhow!("{why:#}"));
+                    let error = group.error().map_or_else(|| NoPlaneCluster.into(), |why| anyhow::anyhow!("{why:#}"));
                     Ok(vec![(format!("agent of {}", planes.join(", ")), Err(error))])
                 }
             });

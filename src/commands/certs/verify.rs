@@ -75,7 +75,7 @@ pub struct Args {
 impl Args {
     /// Whether the agent of a plane of the configuration may be the one to judge.
     fn means(&self, key: &PlaneKey) -> bool {
-        let is_named = |name: &PlaneName| name.as_str() == key.name && name.kind.is_none_or(|kind| kind == key.kind);
+        let is_named = |name: &PlaneName| name.is(key.kind, &key.name);
         let namespace = self.namespace.given();
         let is_there = key.namespace.is_none() || namespace.is_none() || namespace == key.namespace;
         let is_of_kind = |kind: &KindWord| kind.0.family == key.kind.family;
