@@ -8,6 +8,7 @@ use super::remembered::forget;
 use super::steps::Steps;
 use super::waiting::deadline;
 use crate::args::{ChangeArgs, ControlArgs, OutputArgs, PlaneArgs, PlaneClusterArgs, Session, TextFormat};
+use crate::cluster::{Cluster, StoredSecret};
 use crate::doctor::lockout;
 use crate::plan::{self, Clusters, Inventory, Item, Observer as _, Status, Unregister};
 use crate::plane::Side;
@@ -71,7 +72,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         term.confirm(&format!("unregister {}", visible(&plan.key.to_string())), args.change.yes)?;
     }
     let mut steps = Steps::new(term, args.output.format);
-    let result = match uninstall(&args, &plan, &inventory, clusters, &mut steps) {
+    let result = match uninstall(&args, &plan, &inventory, clusters, &mut steps).await {
         Ok(()) => plan::remove(clusters, &plan, &mut steps).await,
         error => error,
     };
@@ -98,7 +99,7 @@ fn preview(inventory: &Inventory, titles: &[(Side, String); 2]) -> String {
 }
 
 /// Uninstalls the agent's Helm release, or says how to.
-fn uninstall(
+async fn uninstall(
     args: &Args,
     plan: &Unregister,
     inventory: &Inventory,
@@ -116,7 +117,11 @@ fn uninstall(
         }
         if plan.dry_run.stores() {
             steps.give_way();
-            helm.run().context("the agent's Helm release was not uninstalled")?;
+            let result = match helm.run() {
+                Ok(()) => is_gone(clusters.build, release, &plan.build_namespace).await,
+                error => error,
+            };
+            result.context("the agent's Helm release was not uninstalled")?;
         }
         let reported = format!("Helm release {} uninstalled{}", visible(release), plan.dry_run.suffix());
         steps.tell("helm", Status::Done, &reported);
@@ -133,12 +138,36 @@ fn uninstall(
     Ok(())
 }
 
+/// With `--ignore-not-found` Helm reports success for a release that it could not read, too (v3, action/uninstall.go).
+async fn is_gone(build: &Cluster, release: &str, namespace: &str) -> anyhow::Result<()> {
+    let is_record =
+        |secret: &StoredSecret| secret.label("owner") == Some("helm") && secret.label("name") == Some(release);
+    let has_record = build.secrets(namespace).await?.iter().any(is_record);
+    let has_agent = build.agents(namespace).await?.iter().any(|agent| agent.release.as_deref() == Some(release));
+    anyhow::ensure!(
+        !has_record && !has_agent,
+        "helm reported success, and Helm release {} still exists; run this command again",
+        visible(release)
+    );
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cluster::Fake;
     use crate::plane::{DEFAULT_KIND, DryRun, PlaneKey};
     use serde_json::json;
+
+    #[tokio::test]
+    async fn a_release_that_helm_left_is_an_error() {
+        let record = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "n",
+            "name": "sh.helm.release.v1.r.v1", "labels": {"owner": "helm", "name": "r"}}});
+        let cluster = Fake::of([record]).cluster();
+        is_gone(&cluster, "other", "n").await.unwrap();
+        let left = is_gone(&cluster, "r", "n").await.unwrap_err().to_string();
+        assert!(left.contains("Helm release r still exists"), "{left}");
+    }
 
     #[tokio::test]
     async fn what_goes_and_what_stays_is_shown_by_cluster() {

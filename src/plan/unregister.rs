@@ -15,7 +15,7 @@ use super::observer::{Observer, Status, until};
 use super::remaining::{Staying, staying};
 use crate::cluster::{self, Agent, HELM_RELEASE, Right, StoredSecret, writers};
 use crate::doctor::held;
-use crate::estate::{CaPlace, Cause, Few, Pair, client_cas, removers};
+use crate::estate::{CaPlace, Cause, Few, Pair, Unavailable, client_cas, removers};
 use crate::pki::{Bundle, LEAF_CERTIFICATE};
 use crate::plane::{DryRun, GATEWAY_CA, NamespacedName, Plane, PlaneKey, Side, rotation_secret};
 use crate::text::{shell_quoted, visible};
@@ -222,6 +222,16 @@ impl Look<'_> {
         let is_asked = !self.plan.keep_ca && secrets.iter().any(|secret| self.is_ca(secret));
         let trusting = if is_asked { self.others } else { &[] };
         let cas = client_cas(self.clusters.control, trusting).await;
+        let unknown =
+            |plane: &Plane, why: &Unavailable| format!("it is unknown whether {} trusts it: {why}", title(plane));
+        for (plane, ca) in trusting.iter().zip(&cas) {
+            // The next run may know.
+            if let Err(why) = ca.bundle()
+                && why.cause == Cause::Unknown
+            {
+                anyhow::bail!("the agent's CA can't be removed: {}", unknown(plane, why));
+            }
+        }
         for secret in &secrets {
             if self.is_pair(secret) {
                 let stays = self.mounted(secret, &beside).or_else(|| beside.written(secret));
@@ -234,9 +244,7 @@ impl Look<'_> {
                         Ok(held) if held.ders().iter().any(|der| ders.contains(der)) => {
                             Some(format!("{} trusts it", title(plane)))
                         }
-                        Err(why) if matches!(why.cause, Cause::Forbidden | Cause::Unknown) => {
-                            Some(format!("it is unknown whether {} trusts it: {why}", title(plane)))
-                        }
+                        Err(why) if why.cause == Cause::Forbidden => Some(unknown(plane, why)),
                         _ => None,
                     })
                 };
@@ -335,8 +343,12 @@ impl Look<'_> {
             items.iter().any(|item| item.stays.is_none() && item.title == title)
         };
         let left = match build.contents(name).await {
-            Err(error) => Some(format!("it is unknown whether the namespace is empty: {error}")),
-            Ok(contents) => {
+            // An aggregated API server may be down for good; after other errors the next run may know.
+            Err(error @ (cluster::Error::Forbidden { .. } | cluster::Error::Refused { code: 503, .. })) => {
+                Some(format!("it is unknown whether the namespace is empty: {error}"))
+            }
+            contents => {
+                let contents = contents?;
                 let left = contents.iter().filter(|it| {
                     !goes(&it.kind, &it.name) && !it.release.as_ref().is_some_and(|release| leaving.contains(release))
                 });
@@ -680,6 +692,16 @@ mod tests {
         at.build.put(deployment("elsewhere", "agent", "id", "s"));
         let error = inventory(at.clusters(), &plan()).await.err().unwrap();
         assert!(matches!(error.downcast_ref(), Some(Error::AgentElsewhere { .. })), "{error}");
+        // What may not be known stays; what the next run may know is an error.
+        let contents = "GET /api/v1/namespaces/builders/configmaps?";
+        for (code, is_kept) in [(403, true), (503, true), (500, false), (429, false)] {
+            let at = estate(&registered());
+            at.build.answer(contents, code, json!({"kind": "Status", "code": code}));
+            let found = inventory(at.clusters(), &plan()).await;
+            assert_eq!(found.is_ok(), is_kept, "{code}");
+            let kept = found.iter().flat_map(|found| found.of(true)).filter_map(|item| item.stays.as_deref());
+            assert_eq!(kept.filter(|why| why.starts_with("it is unknown whether")).count(), usize::from(is_kept));
+        }
         // A ConfigMap without anything that is the plane's may be another one's.
         let at = estate(&registered()[..1]);
         assert!(inventory(at.clusters(), &plan()).await.is_err());

@@ -1,7 +1,5 @@
 //! From nothing to authorized in one command, again and again, and cut off in between.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::control_plane::{Output, SHARED, finish};
@@ -13,7 +11,6 @@ stories!(
     Server:
         everything_is_written_for_a_cluster_elsewhere;
     Go:
-        a_build_plane_is_registered_in_one_go,
         dry_runs_of_a_registration_change_nothing,
         nothing_is_registered_without_the_gateways_ca,
         nothing_is_registered_at_a_gateway_of_another_release,
@@ -30,8 +27,7 @@ stories!(
         nothing_is_registered_without_the_rights;
 );
 
-const SOON: Duration = Duration::from_secs(30);
-const OWN: &str = "cluster-agent-own-tls";
+pub const OWN: &str = "cluster-agent-own-tls";
 
 /// Status by step.
 fn steps(lines: &str) -> Vec<(String, String)> {
@@ -43,7 +39,7 @@ fn steps(lines: &str) -> Vec<(String, String)> {
 }
 
 /// The versions of all that a registration writes.
-fn versions(at: &Estate) -> Vec<String> {
+pub fn versions(at: &Estate) -> Vec<String> {
     let version = "jsonpath={range .items[*]}{.kind}/{.metadata.name}@{.metadata.resourceVersion} {end}";
     let planes = at.control.kubectl(&["get", "cbp,secrets", "-A", "-o", version], "").stdout;
     let build = at.build.kubectl(&["get", "secrets,configmaps", "-n", NAMESPACE, "-o", version], "").stdout;
@@ -54,7 +50,7 @@ fn versions(at: &Estate) -> Vec<String> {
     objects.chain(build.split_whitespace()).map(str::to_owned).chain([generation]).collect()
 }
 
-fn clear(at: &Estate) {
+pub fn clear(at: &Estate) {
     at.control.kubectl(&["delete", "cbp", "boot", "--ignore-not-found"], "");
     at.build.kubectl(&["delete", "secret", OWN, "-n", NAMESPACE, "--ignore-not-found"], "");
     at.build.kubectl(&["delete", "configmap", "cluster-gateway-ca", "-n", NAMESPACE, "--ignore-not-found"], "");
@@ -62,7 +58,7 @@ fn clear(at: &Estate) {
 }
 
 /// An estate in which nothing is registered yet.
-fn prepared() -> Estate {
+pub fn prepared() -> Estate {
     let at = Estate::start("boot");
     at.control_namespace();
     clear(&at);
@@ -70,7 +66,7 @@ fn prepared() -> Estate {
 }
 
 /// Where agents reach the gateway.
-fn url(at: &Estate) -> String {
+pub fn url(at: &Estate) -> String {
     format!("wss://localhost:{}/ws", at.port)
 }
 
@@ -119,36 +115,6 @@ fn nothing_is_registered_at_a_gateway_of_another_release() {
     reported
         .says(&["OpenChoreo v1.0 and later, which has no kind ClusterBuildPlane", "register a ClusterWorkflowPlane"]);
     at.control.run(&["get", "boot"]).expect(3);
-}
-
-/// Cut off after each step and run again it ends in the same state.
-fn a_build_plane_is_registered_in_one_go() {
-    let at = prepared();
-    let url = url(&at);
-    for count in 0.. {
-        clear(&at);
-        let mut run = at.spawn(&arguments(&url));
-        let mut cut = true;
-        for _ in 0..count {
-            cut = !run.until("step", SOON, |_| true).contains("\"wait\"");
-            if !cut {
-                break;
-            }
-        }
-        if cut {
-            run.signal("-9");
-        } else {
-            run.wait();
-        }
-        let reported = steps(&bootstrap(&at, &[]).expect(0).stdout);
-        assert!(reported.contains(&("probe".into(), "found".into())), "after {count}: {reported:?}");
-        let ca = std::fs::read_to_string(at.control.path().join("out/private/ca.crt")).unwrap();
-        assert!(at.value("boot") == ca && at.secret(OWN)["ca.crt"] == ca, "after {count}");
-        if !cut {
-            assert!(count > 8, "only {count} steps");
-            break;
-        }
-    }
 }
 
 fn a_second_registration_writes_nothing() {

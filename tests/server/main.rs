@@ -35,12 +35,14 @@ mod estate;
 mod families;
 mod faults;
 mod fleet;
+mod gate;
 mod get;
 mod helm;
 mod hints;
 mod kinds;
 mod lockout;
 mod migration;
+mod moments;
 mod oddities;
 mod openchoreo;
 mod patient;
@@ -73,6 +75,7 @@ use libtest_mimic::{Arguments, Completion, Trial};
 /// All stories, those that take longest first.
 const STORIES: &[&[Story]] = &[
     openchoreo::STORIES,
+    moments::STORIES,
     conformance::STORIES,
     oddities::STORIES,
     faults::STORIES,

@@ -15,7 +15,6 @@ stories!(
     Go:
         an_upgrade_takes_away_references_and_the_agents_of_build_planes,
         planes_and_agents_are_migrated_and_every_stage_can_be_run_again,
-        a_migration_that_is_cut_off_after_each_step_goes_on,
         a_migration_waits_for_the_upgrade_and_goes_on,
         references_that_were_lost_come_back_out_of_another_record,
         what_a_migration_must_not_do_is_refused_before_anything_is_written,
@@ -348,11 +347,14 @@ fn an_upgrade_takes_away_references_and_the_agents_of_build_planes() {
 
 // Migrations.
 
-/// A command line that migrates all planes, and finds all agents.
+/// What follows of a command line that migrates all planes and finds all agents, but for the agents' cluster.
+pub fn words(at: &Estate, more: &str) -> String {
+    format!("--gateway-url wss://localhost:{}/ws --yes --timeout 60s -o json {more}", at.port)
+}
+
 fn line(at: &Estate, more: &str) -> String {
-    let (port, build) = (at.port, at.build.kubeconfig());
-    let both = format!("--gateway-url wss://localhost:{port}/ws --plane-kubeconfig {}", build.display());
-    format!("choreoctl migrate --out-dir out {both} --yes --timeout 60s -o json {more}")
+    let build = at.build.kubeconfig();
+    format!("choreoctl migrate --out-dir out --plane-kubeconfig {} {}", build.display(), words(at, more))
 }
 
 fn migrate(at: &Estate, more: &str) -> Output {
@@ -453,20 +455,6 @@ fn is_unchanged(at: &Estate, before: &Value, after: &str) {
     assert_eq!(first_difference(before, &all(at), String::new()), None, "after {after}");
 }
 
-/// Migrates, killed after the first line, then after the second, until it comes to its end.
-fn cut_off(at: &Estate, more: &str) -> Output {
-    for count in 1.. {
-        let mut run = Running::start(shell(at, &format!("exec {}", line(at, more))));
-        if !(0..count).all(|_| run.comes_to(SOON, |_| true)) {
-            assert!(count > 5, "{more}: {:#?}", run.seen);
-            println!("cut off {} times: {more}", count - 1);
-            break;
-        }
-        run.signal("-9");
-    }
-    migrate(at, more)
-}
-
 /// Fails unless the exit code is the one that is expected.
 #[track_caller]
 fn ends(reported: Output, code: i32) -> Output {
@@ -564,11 +552,11 @@ fn planes_and_agents_are_migrated_and_every_stage_can_be_run_again() {
 }
 
 /// Here the agents are replaced one by one, and as all Workflows run on one plane, it gets the name of the default, too.
-fn a_migration_that_is_cut_off_after_each_step_goes_on() {
+pub fn is_migrated_with(migrate: fn(&Estate, &str) -> Output) {
     let mut at = v0_17();
     at.control.api().delete(&path("Workflow", TEAM, "own"));
     let installs = ["--plane-namespace openchoreo-build-plane", "--plane-namespace builds"];
-    upgrade(&mut at, &installs, cut_off);
+    upgrade(&mut at, &installs, migrate);
     let default = path("ClusterWorkflowPlane", None, "default");
     assert_eq!(get(&at, &default)["spec"], get(&at, &PLANES[0].late_path())["spec"]);
     until_connected(&at, &default);

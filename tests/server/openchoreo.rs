@@ -18,7 +18,7 @@ use super::eras::WORKFLOW;
 use super::estate::{BUILD, DEPLOYMENT, Estate, NAMESPACE, SECRET, Subject};
 use super::helm::{PLANE, check, diagnose};
 use super::hints::{HELM, paste};
-use super::{families, faults, helm, patient, rotation, unregister};
+use super::{families, faults, helm, moments, patient, rotation, unregister};
 
 stories!(
     OpenChoreo:
@@ -372,7 +372,7 @@ fn a_rotation_refuses_nobody_on_v0_17() {
 }
 
 fn a_rotation_can_be_rolled_back_on_v0_17() {
-    on(V0_17, rotation::a_rotation_can_be_rolled_back);
+    on(V0_17, moments::a_rollback_is_finished_after_any_moment);
 }
 
 fn both_clusters_return_to_the_state_before_on_v0_17() {

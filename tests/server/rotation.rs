@@ -11,8 +11,6 @@ use super::hints::paste;
 stories!(
     Go:
         a_rotation_refuses_nobody,
-        a_rotation_that_is_cut_off_goes_on,
-        a_rotation_can_be_rolled_back,
         an_unfinished_rotation_is_shown_with_both_ways_on,
         a_pinned_leaf_is_led_out_of_its_outage,
         a_rotation_leaves_to_others_what_is_theirs,
@@ -25,7 +23,7 @@ const SOON: Duration = Duration::from_secs(60);
 const ROTATE: [&str; 6] = ["certs", "rotate", "a", "--yes", "-o", "json"];
 
 /// Planes of one planeID: `a` by value, `b` by Secret, and `c`, which trusts another agent only.
-fn three_planes() -> Estate {
+pub fn three_planes() -> Estate {
     let mut estate = Estate::start("shared");
     let at = &estate.control;
     at.run(&["certs", "ca", "--out-dir", "other", "--name", "other"]).expect(0);
@@ -47,13 +45,13 @@ fn steps(lines: &str) -> Vec<(String, String, String)> {
     lines.lines().map(step).collect()
 }
 
-fn of_secret(estate: &Estate) -> String {
+pub fn of_secret(estate: &Estate) -> String {
     let at = &estate.control;
     at.kubectl(&["get", "secret", "ca", "-o", "go-template={{index .data \"ca.crt\" | base64decode}}"], "").stdout
 }
 
 /// Fails unless the planes trust the new CA alone, and the agent presents a certificate of it.
-fn rotated(estate: &Estate, old: &str) -> String {
+pub fn rotated(estate: &Estate, old: &str) -> String {
     let new = estate.value("a");
     assert!(new != old && new.matches("BEGIN CERTIFICATE").count() == 1, "{new}");
     assert_eq!(of_secret(estate), new);
@@ -97,61 +95,6 @@ pub fn a_rotation_refuses_nobody() {
     let pod = estate.build.kubectl(&["get", "pods", "-n", NAMESPACE, "-o", "json"], "").json();
     assert_eq!(pod["items"].as_array().unwrap().len(), 1);
     estate.nobody_was_refused();
-}
-
-/// Runs a rotation until it has reported so many steps, and kills it; whether it came that far.
-fn cut_off(estate: &Estate, steps: usize, more: &[&str]) -> bool {
-    let mut run = estate.spawn(&[&ROTATE[..], &["--again"], more].concat());
-    for _ in 0..steps {
-        let line = run.until("step", SOON, |_| true);
-        if line.contains("Helm") || (line.contains("finish") && line.contains("deleted")) {
-            assert_eq!(run.wait(), 0);
-            return false;
-        }
-    }
-    run.signal("-9");
-    true
-}
-
-fn a_rotation_that_is_cut_off_goes_on() {
-    let mut estate = three_planes();
-    for count in 0.. {
-        let old = estate.value("a");
-        let cut = cut_off(&estate, count, &[]);
-        let staged = estate.secrets().contains("choreoctl-rotation-shared");
-        let made = staged.then(|| estate.secret("choreoctl-rotation-shared")["ca.crt"].clone());
-        estate.run(&[&ROTATE[..], if made.is_some() { &[] } else { &["--again"][..] }].concat()).expect(0);
-        let new = rotated(&estate, &old);
-        assert!(made.is_none_or(|made| made == new), "a second CA was made after {count} steps");
-        estate.nobody_was_refused();
-        if !cut {
-            assert!(count > 6, "only {count} steps were reported");
-            break;
-        }
-    }
-}
-
-pub fn a_rotation_can_be_rolled_back() {
-    let mut estate = three_planes();
-    let (by_value, by_secret, pair) = (estate.value("a"), of_secret(&estate), estate.secret(SECRET));
-    estate.run(&["certs", "rotate", "a", "--yes", "--rollback"]).expect(0);
-    for count in 0.. {
-        let cut = cut_off(&estate, count, &[]);
-        // The last write may be faster than the signal.
-        if !cut || (count > 6 && !estate.secrets().contains("choreoctl-rotation")) {
-            assert!(count > 6, "only {count} steps were reported");
-            break;
-        }
-        // It may be cut off, too.
-        let mut back = estate.spawn(&["certs", "rotate", "a", "--yes", "--rollback", "-o", "json"]);
-        back.until("step", SOON, |_| true);
-        back.signal("-9");
-        estate.run(&["certs", "rotate", "a", "--yes", "--rollback", "-o", "json"]).expect(0);
-        assert!(estate.value("a") == by_value && of_secret(&estate) == by_secret, "after {count}");
-        assert!(estate.secret(SECRET) == pair, "after {count}");
-        assert_eq!(estate.secrets().trim(), format!("secret/{SECRET}"));
-        estate.nobody_was_refused();
-    }
 }
 
 /// How to continue and how to go back, as it is printed.

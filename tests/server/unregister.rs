@@ -5,15 +5,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::control_plane::{ControlPlane, Output, Running};
+use super::control_plane::{ControlPlane, Output};
 use super::estate::{Estate, NAMESPACE};
 use super::helm::prepared;
-use super::hints::{paste, shell};
+use super::hints::paste;
 
 stories!(
     Go:
         both_clusters_return_to_the_state_before,
-        a_removal_that_is_cut_off_after_each_step_is_finished_by_the_next_run,
         what_other_planes_use_stays,
         a_dry_run_and_a_plane_that_is_not_there_change_nothing;
 );
@@ -44,13 +43,13 @@ fn stored(at: &ControlPlane) -> BTreeSet<String> {
     list["items"].as_array().unwrap().iter().filter_map(reported).collect()
 }
 
-fn both(at: &Estate) -> [BTreeSet<String>; 2] {
+pub fn both(at: &Estate) -> [BTreeSet<String>; 2] {
     [stored(&at.control), stored(&at.build)]
 }
 
 /// Waits until both clusters have what they had.
 #[track_caller]
-fn returned_to(at: &Estate, before: &[BTreeSet<String>; 2]) {
+pub fn returned_to(at: &Estate, before: &[BTreeSet<String>; 2]) {
     let deadline = Instant::now() + SOON;
     loop {
         let after = both(at);
@@ -81,23 +80,22 @@ fn unregister(at: &Estate, plane: &str, more: &str) -> Output {
 }
 
 /// An estate in which nothing is registered, and no agent has what it needs.
-fn empty() -> Estate {
+pub fn empty() -> Estate {
     let at = prepared();
     at.build.kubectl(&["delete", "configmap", "cluster-gateway-ca", "-n", NAMESPACE], "");
     at
 }
 
-/// Ends a namespace as its controller does, which nobody is here.
-fn finalize(at: &Estate, name: &str) {
-    let mut namespace = at.build.kubectl(&["get", "namespace", name, "-o", "json"], "").json();
+/// Ends a namespace that is to be deleted as its controller does, which nobody is here.
+pub fn finalize(at: &Estate, name: &str) {
+    let Some(mut namespace) = at.build.api().get(&format!("/api/v1/namespaces/{name}")) else { return };
     assert!(namespace["metadata"]["deletionTimestamp"].is_string(), "{namespace}");
     namespace["spec"]["finalizers"] = Value::Array(Vec::new());
-    let path = format!("/api/v1/namespaces/{name}/finalize");
-    at.build.kubectl(&["replace", "--raw", &path, "-f", "-"], &namespace.to_string());
+    at.build.api().write(&format!("/api/v1/namespaces/{name}/finalize"), &namespace);
 }
 
 /// Registers a plane whose agent's namespace is a new one, and installs its chart by the command that is printed.
-fn register_elsewhere(at: &Estate, namespace: &str) {
+pub fn register_elsewhere(at: &Estate, namespace: &str) {
     let more = format!("--plane-namespace {namespace} --agent-certificate own --client-ca-in secret");
     let reported = register(at, "second", &more).stdout;
     let step = |line: &str| serde_json::from_str::<Value>(line).unwrap();
@@ -130,29 +128,6 @@ pub fn both_clusters_return_to_the_state_before() {
     unregister(&at, "chart", "").expect(0);
     returned_to(&at, &before);
     unregister(&at, "chart", "").expect(3);
-}
-
-fn a_removal_that_is_cut_off_after_each_step_is_finished_by_the_next_run() {
-    let at = empty();
-    let before = both(&at);
-    register_elsewhere(&at, "second");
-    let line = "exec choreoctl unregister second --plane-namespace second --helm --yes -o json";
-    let mut cut = Vec::new();
-    loop {
-        let mut run = Running::start(shell(&at, &with_build(&at, line)));
-        if !run.comes_to(SOON, |line| line.contains("\"done\"")) {
-            break;
-        }
-        run.signal("-9");
-        let last: Value = serde_json::from_str(run.seen.last().unwrap()).unwrap();
-        cut.push(last["step"].as_str().unwrap().to_owned());
-    }
-    // The steps are so short that some are over before the signal arrives; a unit test stops after each.
-    let order = ["helm", "server-ca", "agent-secret", "namespace", "plane", "client-ca"];
-    let place = |step: &String| order.iter().position(|known| known == step).unwrap();
-    assert!(cut.len() >= 3 && cut[0] == "helm" && cut.is_sorted_by_key(place), "{cut:?}");
-    finalize(&at, "second");
-    returned_to(&at, &before);
 }
 
 fn what_other_planes_use_stays() {
