@@ -360,7 +360,7 @@ mod tests {
         let build = PlaneCluster::new(control.clone(), None);
         let missing = || cluster::Error::NoSuchKind { kind: "ClusterBuildPlane", renamed: None, command: "c".into() };
         assert!(swapped(&control, None, &missing()).await.is_none());
-        assert!(swapped(&control, Some(&build), &cluster::Error::Changed).await.is_none());
+        assert!(swapped(&control, Some(&build), &cluster::Error::Changed { what: String::new() }).await.is_none());
         let answer: Result<(), _> = Err(missing());
         let error = unless_swapped(&control, None, answer).await.unwrap_err();
         assert!(error.is::<cluster::Error>(), "{error}");

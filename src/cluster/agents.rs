@@ -650,7 +650,7 @@ mod tests {
         let newer = cluster.update_secret(&secret, data("2"), DryRun::None).await.unwrap();
         assert_eq!(newer.bytes("k"), b"2");
         assert_ne!(newer.revision(), secret.revision());
-        assert!(matches!(cluster.update_secret(&secret, data("3"), DryRun::None).await, Err(Error::Changed)));
+        assert!(matches!(cluster.update_secret(&secret, data("3"), DryRun::None).await, Err(Error::Changed { .. })));
         assert_eq!(cluster.secrets("n").await.unwrap().len(), 1);
         cluster.delete_secret(&newer).await.unwrap();
         cluster.delete_secret(&newer).await.unwrap();

@@ -56,7 +56,7 @@ impl Cluster {
             refuse_outdated(manifest, before.as_ref())?;
             let result = self.apply_over(name, manifest, before.as_ref(), force, dry_run).await;
             match result {
-                Err(Error::Changed) if tries > 1 => tries -= 1,
+                Err(Error::Changed { .. }) if tries > 1 => tries -= 1,
                 result => {
                     let after = result?;
                     let change = match &before {

@@ -62,8 +62,8 @@ pub enum Error {
     Exists { what: String },
     #[error("{}", conflicts(.owned))]
     Owned { owned: Vec<Cause> },
-    #[error("another client changed the object at the same time")]
-    Changed,
+    #[error("another client changed {what} at the same time")]
+    Changed { what: String },
     #[error(
         "the manifest's {field} differs from the object's: the object was changed or created again since it was read"
     )]
@@ -257,7 +257,7 @@ impl Error {
             Self::Owned { .. } => {
                 "remove the fields from the manifest, or take ownership with --force-conflicts".into()
             }
-            Self::Changed => "try again".into(),
+            Self::Changed { .. } => "try again".into(),
             Self::Outdated { .. } => {
                 "read the object again, or remove resourceVersion and uid from the manifest".into()
             }
@@ -293,7 +293,7 @@ impl Error {
         matches!(
             self,
             Self::Owned { .. }
-                | Self::Changed
+                | Self::Changed { .. }
                 | Self::Outdated { .. }
                 | Self::Rejected { .. }
                 | Self::BothSources { .. }

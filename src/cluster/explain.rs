@@ -109,7 +109,8 @@ impl Error {
             (409, _) if causes.iter().any(|cause| cause.reason == "FieldManagerConflict") => {
                 Self::Owned { owned: causes.into_iter().map(Into::into).collect() }
             }
-            (409, _) => Self::Changed,
+            (409, _) if name.is_empty() => Self::Changed { what: "the object".into() },
+            (409, _) => Self::Changed { what: what() },
             (400 | 422, _) => Self::Rejected { message },
             // No HTTP status is 0: the answer is something else than the status that it was taken for.
             (0, _) => Self::other_answer(target, "an event of no known type".into(), "a watch event".into()),
@@ -179,7 +180,7 @@ mod tests {
             (404, "NotFound", "a", "clusterbuildplanes", "plane a does not exist"),
             (404, "NotFound", "b", "secrets", "secrets b does not exist"),
             (409, "AlreadyExists", "a", "clusterbuildplanes", "plane a exists already"),
-            (409, "Conflict", "a", "clusterbuildplanes", "another client changed the object"),
+            (409, "Conflict", "a", "clusterbuildplanes", "another client changed plane a at the same time"),
             (422, "Invalid", "a", "clusterbuildplanes", "rejected it: m"),
             (0, "", "", "", "an event of no known type"),
             (507, "", "", "", "answered 507: m"),

@@ -664,7 +664,7 @@ mod tests {
         let stored = fake.object("clusterbuildplanes/a").unwrap();
         assert_eq!(stored["spec"]["clusterAgent"]["clientCA"]["value"], "pem");
         let error = cluster.set_client_ca(&plane, "late", DryRun::None).await.unwrap_err();
-        assert!(matches!(error, Error::Changed), "{error:?}");
+        assert!(matches!(error, Error::Changed { .. }), "{error:?}");
     }
 
     #[tokio::test]

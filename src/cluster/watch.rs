@@ -559,12 +559,12 @@ mod tests {
         let places =
             ["cdp", "dp"].map(|word| Fake::default().cluster().at(Kind::of_word(word).unwrap(), &Namespaces::All));
         let mut watches = Watches::start(places.iter().map(|place| (place, None, None)));
-        assert!(matches!(watches.take(Event::Lost(Error::Changed), 0), Some(Event::Lost(_))));
-        assert!(watches.take(Event::Lost(Error::Changed), 1).is_none());
+        assert!(matches!(watches.take(Event::Lost(Error::Changed { what: String::new() }), 0), Some(Event::Lost(_))));
+        assert!(watches.take(Event::Lost(Error::Changed { what: String::new() }), 1).is_none());
         assert!(watches.take(Event::Resumed, 0).is_none());
         assert!(matches!(watches.take(Event::Resumed, 1), Some(Event::Resumed)));
         assert!(watches.take(Event::Resumed, 1).is_none(), "it was not lost");
-        assert!(matches!(watches.take(Event::Lost(Error::Changed), 1), Some(Event::Lost(_))));
+        assert!(matches!(watches.take(Event::Lost(Error::Changed { what: String::new() }), 1), Some(Event::Lost(_))));
     }
 
     #[test]

@@ -119,7 +119,7 @@ mod tests {
             Cluster::NoKey { what: s("x"), key: s("x"), keys: vec![s("y")] },
             Cluster::Exists { what: s("x") },
             Cluster::Owned { owned: vec![] },
-            Cluster::Changed,
+            Cluster::Changed { what: "plane a".into() },
             Cluster::Outdated { field: "x" },
             Cluster::BothSources { owner: None, command: s("x") },
         ] {

@@ -85,31 +85,31 @@ impl Changeover<'_> {
         self.clusters.build.restart(agent, &stored).await?;
         observer.tell("restart", Status::Done, &format!("Deployment {name} restarted"));
         let presents = |pod: &_| pair.presented_by(pod) == Some(Presents::This);
-        self.replaced("with the new certificate", presents, observer).await
-    }
-
-    /// Waits until every pod is a new one; `how` says how new ones run.
-    pub async fn replaced(
-        &self,
-        how: &str,
-        is_new: impl Fn(&AgentPod) -> bool,
-        observer: &mut dyn Observer,
-    ) -> anyhow::Result<()> {
         until(self.deadline, observer, async || {
-            // It may have been scaled since.
-            let agent = &self.agent().await?;
-            let pods = self.clusters.build.agent_pods(agent).await?;
-            let new = pods.iter().filter(|pod| is_new(pod)).count();
-            let old = pods.len() - new;
-            let reasons: Vec<_> = pods.iter().filter_map(|pod| pod.waiting.as_deref()).map(visible).collect();
-            let why = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
-            Ok(if new >= agent.replicas && old == 0 {
-                Ok(())
-            } else {
-                Err(format!("{new} of {} pods run {how}, {old} other pods still exist{why}", agent.replicas))
-            })
+            let look = self.replaced("with the new certificate", presents).await?;
+            if look.is_err()
+                && pair_of(&self.clusters.build.existing_secret(secret).await?)?.presented != pair.presented
+            {
+                return Err(Error::Overwritten { secret: secret.to_string() }.into());
+            }
+            Ok(look)
         })
         .await
+    }
+
+    /// Whether every pod is a new one; what is missing, otherwise. `how` says how new ones run.
+    pub async fn replaced(&self, how: &str, is_new: impl Fn(&AgentPod) -> bool) -> anyhow::Result<Result<(), String>> {
+        // It may have been scaled since.
+        let agent = &self.agent().await?;
+        let pods = self.clusters.build.agent_pods(agent).await?;
+        let new = pods.iter().filter(|pod| is_new(pod)).count();
+        let old = pods.len() - new;
+        if new >= agent.replicas && old == 0 {
+            return Ok(Ok(()));
+        }
+        let reasons: Vec<_> = pods.iter().filter_map(|pod| pod.waiting.as_deref()).map(visible).collect();
+        let why = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+        Ok(Err(format!("{new} of {} pods run {how}, {old} other pods still exist{why}", agent.replicas)))
     }
 
     /// Waits until a pod is connected, by its log, or by a heartbeat that only one of now can have sent. Returns how that is
@@ -197,6 +197,28 @@ mod tests {
         let mut reported = Reports::default();
         assert_eq!(complete(&mut reported).await, None);
         assert!(reported.says("reconnect", "pod old logged that it is connected"));
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_somebody_replaces_is_not_awaited() {
+        let now = jiff::Timestamp::now();
+        let mut agent = deployment(BUILD, "agent", "id", "s");
+        agent["spec"]["replicas"] = 1.into();
+        let pair = || pair_secret("s", &leaf("id", &root("ca", now), now), "");
+        let at = Estate::of([], [agent, pair()]);
+        let plane = registration().plane;
+        let changeover = Changeover { clusters: at.clusters(), namespace: BUILD, plane: &plane, deadline: None };
+        let agent = changeover.agent().await.unwrap();
+        let name = agent.pair().unwrap();
+        let mut reported = Reports::default();
+        let replaced = async {
+            // By then it waits.
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            at.build.put(pair());
+        };
+        let (result, ()) = tokio::join!(changeover.complete(&agent, &name, &mut reported), replaced);
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("replaced the certificate in Secret builders/s"), "{error}");
     }
 
     #[tokio::test]

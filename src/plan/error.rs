@@ -27,6 +27,8 @@ pub enum Error {
     StillNeeded { why: String },
     #[error("the agent's Secret {} was changed since the rotation began", visible(.secret))]
     Meddled { secret: String },
+    #[error("another client replaced the certificate in Secret {} before the agent presented it", visible(.secret))]
+    Overwritten { secret: String },
     #[error("the agent {} mounts no Secret as client-certs", visible(.0))]
     NoSecret(String),
     #[error("the certificate in {} can't be used: {}", visible(.secret), visible(.why))]
@@ -69,6 +71,7 @@ impl Error {
             Self::Meddled { .. } => {
                 "save a copy of the Secret, then restore its former content with --rollback".into()
             }
+            Self::Overwritten { .. } => "check who replaced it, then run the command again".into(),
             Self::CertManager { command, .. } => command.clone(),
             Self::Differs { .. } => "check the difference, and add --force to replace the object".into(),
             Self::Gateway { hint, .. } => hint.clone(),

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::agent::Changeover;
 use super::clusters::Clusters;
 use super::error::Error;
-use super::observer::{Observer, Status};
+use super::observer::{Observer, Status, until};
 use super::trust::{Trustee, Trustees, name};
 use crate::cluster::Agent;
 use crate::estate::{AgentFacts, Presents, Running};
@@ -95,7 +95,7 @@ impl Restart {
         let changeover = self.changeover(clusters);
         let in_time = async {
             let is_new = |pod: &_| self.is_new(pod);
-            changeover.replaced("since the restart", is_new, observer).await?;
+            until(self.deadline, observer, async || changeover.replaced("since the restart", is_new).await).await?;
             changeover.reconnected(agent, observer).await
         };
         match in_time.await {

@@ -76,7 +76,7 @@ impl Trustees<'_> {
             }
             match self.write(plane, &wanted(&name(plane), &text), DryRun::Server).await {
                 // The controller writes, too; a write in earnest is tried again.
-                Ok(()) | Err(cluster::Error::Changed) => {}
+                Ok(()) | Err(cluster::Error::Changed { .. }) => {}
                 Err(error) => return Err(unwritable(plane, error.to_string()).into()),
             }
         }
@@ -168,7 +168,7 @@ impl Trustees<'_> {
             };
             let text = wanted(name, &readable(plane, ca)?);
             match self.write(plane, &text, DryRun::None).await {
-                Err(cluster::Error::Changed) if tries > 1 => tries -= 1,
+                Err(cluster::Error::Changed { .. }) if tries > 1 => tries -= 1,
                 result => return Ok(result?),
             }
         }

@@ -114,7 +114,7 @@ async fn restore(
             "spec": {"clusterAgent": {"clientCA": client_ca}},
         });
         match control.merge_object(&key.path(), &fields, dry_run).await {
-            Err(Error::Changed) if tries > 1 => tries -= 1,
+            Err(Error::Changed { .. }) if tries > 1 => tries -= 1,
             written => {
                 written?;
                 let writers = cluster::writers(&plane.metadata, CLIENT_CA);
