@@ -27,7 +27,7 @@ pub enum Error {
     StillNeeded { why: String },
     #[error("the agent's Secret {} was changed since the rotation began", visible(.secret))]
     Meddled { secret: String },
-    #[error("another client replaced the certificate in Secret {} before the agent presented it", visible(.secret))]
+    #[error("another client replaced the certificate in Secret {} at the same time", visible(.secret))]
     Overwritten { secret: String },
     #[error("the agent {} mounts no Secret as client-certs", visible(.0))]
     NoSecret(String),

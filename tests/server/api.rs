@@ -33,13 +33,18 @@ impl Api {
 
     /// Sends an object: the status code and the answer.
     pub fn send(&self, method: &str, path: &str, content_type: &str, object: &Value) -> (u16, Value) {
+        self.try_send(method, path, content_type, object).unwrap()
+    }
+
+    /// The same; nothing where the server does not answer.
+    pub fn try_send(&self, method: &str, path: &str, content_type: &str, object: &Value) -> Option<(u16, Value)> {
         let request = http::Request::builder().method(method).uri(path).header("content-type", content_type);
         let request = request.body(Body::from(object.to_string().into_bytes())).unwrap();
         self.runtime.block_on(async {
-            let answer = self.client.send(request).await.unwrap();
+            let answer = self.client.send(request).await.ok()?;
             let code = answer.status().as_u16();
-            let body = answer.into_body().collect().await.unwrap().to_bytes();
-            (code, serde_json::from_slice(&body).unwrap_or_default())
+            let body = answer.into_body().collect().await.ok()?.to_bytes();
+            Some((code, serde_json::from_slice(&body).unwrap_or_default()))
         })
     }
 

@@ -177,6 +177,11 @@ impl ControlPlane {
         }
     }
 
+    /// Makes etcd forget what was before.
+    pub fn compact(&self) {
+        self.server().store.compact();
+    }
+
     /// The binary, for this control plane.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(BINARY);

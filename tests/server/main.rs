@@ -29,6 +29,7 @@ mod delete;
 mod diagnosis;
 mod differential;
 mod double;
+mod endurance;
 mod eras;
 mod errors;
 mod estate;
@@ -76,6 +77,7 @@ use libtest_mimic::{Arguments, Completion, Trial};
 const STORIES: &[&[Story]] = &[
     openchoreo::STORIES,
     moments::STORIES,
+    endurance::STORIES,
     conformance::STORIES,
     oddities::STORIES,
     faults::STORIES,

@@ -62,6 +62,12 @@ impl Store {
         pairs.filter(|(key, _)| !begins_with(key, &OWN)).collect()
     }
 
+    /// Forgets all revisions before the present one.
+    pub fn compact(&self) {
+        let range = self.ask("range", &json!({"key": STANDARD.encode([0])}));
+        self.ask("compaction", &json!({"revision": range["header"]["revision"], "physical": true}));
+    }
+
     /// Deletes what is new, and writes again what is not as it was.
     pub fn restore(&self) -> Restored {
         let now = self.contents();

@@ -147,10 +147,26 @@ impl Run<'_> {
         let (staged, status) = match build.create_secret(&self.at, "Opaque", made, DryRun::None).await {
             // Another run was faster: its CA is the one.
             Err(cluster::Error::Exists { .. }) => (build.existing_secret(&self.at).await?, Status::Found),
-            made => (made?, Status::Done),
+            made => (self.unless_late(made?, &pair).await?, Status::Done),
         };
         self.tell("stage", status, &format!("the new CA and certificate are in Secret {}", self.at));
         Ok(Some(Staged::of(staged)?))
+    }
+
+    /// A rotation that began and ended since the agent's certificate was read leaves no Secret to stumble over, but another
+    /// certificate: what was made here is of the past then, and deleted.
+    async fn unless_late(&self, made: StoredSecret, pair: &Pair) -> anyhow::Result<StoredSecret> {
+        let now = match self.changeover.agent().await {
+            Ok(agent) => self.changeover.pair(&agent).await,
+            Err(error) => Err(error),
+        };
+        let error = match now {
+            Ok((_, now)) if now.presented == pair.presented => return Ok(made),
+            Ok((secret, _)) => Error::Overwritten { secret: secret.name.to_string() }.into(),
+            Err(error) => error,
+        };
+        self.clusters.build.delete_secret(&made).await?;
+        Err(error)
     }
 
     /// Restarts an agent that runs with another certificate than its Secret holds, which the planes trust.
@@ -641,6 +657,38 @@ mod tests {
             reported.steps
         );
         assert!(result.unwrap_err().to_string().contains("1 other pods still exist"));
+    }
+
+    /// Replaces the agent's certificate once the rotation has read it.
+    struct Faster<'f>(&'f Estate);
+
+    impl Keeper for Faster<'_> {
+        fn check(&self, _: Option<&str>) -> anyhow::Result<()> {
+            let now = jiff::Timestamp::now();
+            self.0.build.put(pair_secret("s", &leaf("id", &root("faster", now), now), ""));
+            Ok(())
+        }
+
+        fn keep(&mut self, _: &str, _: &str) -> anyhow::Result<Option<String>> {
+            unreachable!("it does not come to its end")
+        }
+
+        fn install(&mut self, _: &Agent, _: &[String]) -> anyhow::Result<bool> {
+            Ok(false)
+        }
+
+        fn command(&self, _: &Agent, _: &[String]) -> String {
+            String::new()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_rotation_that_another_one_overtook_leaves_nothing_behind() {
+        let at = estate(|held| held);
+        let before = cas(&at);
+        let error = rotate(at.clusters(), &rotation(), &mut Faster(&at), &mut Reports::default()).await.unwrap_err();
+        assert!(error.to_string().contains("replaced the certificate in Secret builders/s"), "{error}");
+        assert!(cas(&at) == before && at.build.object("secrets/choreoctl-rotation-id").is_none());
     }
 
     #[tokio::test]
