@@ -73,7 +73,10 @@ const STACK: usize = 8 << 20;
 fn main() -> ExitCode {
     keep_memory_private();
     CompleteEnv::with_factory(cli::command).complete();
-    let cli = cli::parse().unwrap_or_else(|error| error.exit());
+    let cli = match cli::parse() {
+        Ok(cli) => cli,
+        Err(error) => return unparsed(&error),
+    };
     let (term, options) = (cli.global.term(), cli.global.cluster_options());
     let session = Session { term, options, no_config: cli.global.no_config };
     let term = session.term.clone();
@@ -97,6 +100,14 @@ fn main() -> ExitCode {
         term.interrupted();
     }
     exit.into()
+}
+
+/// Prints clap's help, version or error. Its own `exit` would not notice that the output was lost.
+fn unparsed(error: &clap::Error) -> ExitCode {
+    match term::printed(error.print()) {
+        Err(lost) if !error.use_stderr() => fail(&Term::new(term::Options::default()), &lost).into(),
+        _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Failed.code())),
+    }
 }
 
 /// Switches off core dumps and debuggers of other processes: private keys are in memory. Where the system refuses, the

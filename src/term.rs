@@ -504,6 +504,14 @@ pub async fn reader_gone() {
     std::future::pending::<()>().await;
 }
 
+/// The result of writing to standard output by other means than [`Term`], once all is out.
+///
+/// # Errors
+/// Those of [`Term::print`].
+pub fn printed(result: io::Result<()>) -> anyhow::Result<()> {
+    result.and_then(|()| io::stdout().flush()).map_err(closed)
+}
+
 fn closed(error: io::Error) -> anyhow::Error {
     match error.kind() {
         io::ErrorKind::BrokenPipe => ClosedPipe.into(),

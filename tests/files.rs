@@ -133,11 +133,14 @@ fn links_and_folders_of_others_are_refused() {
 }
 
 /// Verbs that write files into a folder, as a shell takes them. C is the program, and S holds what they read.
-const WRITERS: [&str; 6] = [
+const WRITERS: [&str; 9] = [
     "C certs ca --out-dir D/new --force",
     "C certs ca --out-dir D --force",
     "C certs client --plane-id a --ca-dir S --out-dir D --force",
     "C certs request --plane-id a --out-dir D --force",
+    "C certs sign --csr S/request/tls.csr --ca-dir S --out-dir D --force",
+    "C certs renew --dir S --out-dir D --force",
+    "C validate --fix D/mistyped.yaml",
     "C migrate -f S/plane.yaml --out-dir D --force",
     "C bootstrap a --out-dir D --gateway-url wss://localhost/ws --yes",
 ];
@@ -165,8 +168,11 @@ fn ground() -> tempfile::TempDir {
     for folder in ["S", "D"] {
         fs::create_dir(root.path().join(folder)).unwrap();
         fs::write(root.path().join(folder).join("plane.yaml"), PLANE).unwrap();
+        fs::write(root.path().join(folder).join("mistyped.yaml"), PLANE.replace("planeID: A_b", "planeId: a")).unwrap();
     }
-    assert_eq!(shell("C certs ca --out-dir S", root.path()).0, Some(0));
+    for line in ["ca --out-dir S", "client --plane-id a --ca-dir S", "request --plane-id a --out-dir S/request"] {
+        assert_eq!(shell(&format!("C certs {line}"), root.path()).0, Some(0));
+    }
     root
 }
 
@@ -175,7 +181,7 @@ fn what_cannot_be_written_is_reported_and_leaves_nothing_half_written() {
     // Within namespaces of its own, a user may mount.
     let mounted = |options: &str, line: &str| {
         format!(
-            "unshare -rm sh -c \"mount -t tmpfs -o size=16k,{options} none D && {{ cp S/plane.yaml D/ ; {line} ; }}\""
+            "unshare -rm sh -c \"mount -t tmpfs -o size=16k,{options} none D && {{ cp S/plane.yaml S/mistyped.yaml D/ ; {line} ; }}\""
         )
         .replace(" D ", " DIR ")
         .replace(" D/ ", " DIR/ ")
@@ -225,7 +231,7 @@ fn what_cannot_be_written_is_reported_and_leaves_nothing_half_written() {
                     path.display()
                 );
                 assert!(
-                    !path.to_string_lossy().contains(".choreoctl-"),
+                    !text.is_empty() && !path.to_string_lossy().contains(".choreoctl-"),
                     "{circumstance}: {writer}: {} stays",
                     path.display()
                 );
@@ -268,4 +274,56 @@ fn a_umask_takes_no_rights_from_the_owner_of_a_folder() {
     assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
     let entries = fs::read_dir(root.path()).unwrap().count();
     assert_eq!(entries, 1, "nothing unfinished is left");
+}
+
+#[test]
+fn what_is_in_the_place_of_a_file_is_not_followed() {
+    for (writer, name) in [
+        (WRITERS[1], "ca.key"),
+        (WRITERS[2], "tls.key"),
+        (WRITERS[3], "tls.csr"),
+        (WRITERS[4], "tls.crt"),
+        (WRITERS[5], "tls.key"),
+    ] {
+        let root = ground();
+        let place = root.path().join("D").join(name);
+        let _ = fs::remove_file(&place);
+        std::os::unix::fs::symlink("../S/plane.yaml", &place).unwrap();
+        let (code, text) = shell(writer, root.path());
+        assert!(code == Some(2) && text.contains("is a symbolic link"), "{writer}: {text}");
+        assert_eq!(fs::read_to_string(root.path().join("S/plane.yaml")).unwrap(), PLANE, "{writer}");
+        // Nobody reads from this one, and it is replaced or refused.
+        fs::remove_file(&place).unwrap();
+        assert!(Command::new("mkfifo").arg(&place).status().unwrap().success());
+        let (code, text) = shell(writer, root.path());
+        assert!(matches!(code, Some(0 | 2)), "{writer}: {text}");
+    }
+}
+
+#[test]
+fn a_full_disk_behind_standard_output_is_an_error() {
+    if !std::path::Path::new("/dev/full").exists() {
+        println!("skipped: there is no /dev/full");
+        return;
+    }
+    let root = ground();
+    for line in [
+        "C certs secret S -n n",
+        "C certs bundle S/ca.crt",
+        "C certs inspect S/tls.crt",
+        "C crd cwp",
+        "C completions bash",
+        "C get -f S/plane.yaml",
+        "C get -f S/plane.yaml -o json",
+        "C describe -f S/plane.yaml",
+        "C doctor -f S/plane.yaml",
+        "C forecast -f S/plane.yaml",
+        "C validate S/plane.yaml",
+        "C validate --list-rules",
+        "C --version",
+        "C --help",
+    ] {
+        let (code, text) = shell(&format!("{line} > /dev/full"), root.path());
+        assert!(code == Some(2) && text.contains("could not write to standard output"), "{line}: {code:?} {text}");
+    }
 }
