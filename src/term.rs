@@ -448,7 +448,7 @@ impl Waiting {
     pub const EVERY: Duration = Duration::from_secs(30);
 
     /// Reports a change.
-    pub fn tell(&mut self, text: &str) {
+    pub fn show(&mut self, text: &str) {
         self.reported = Instant::now();
         match &self.spinner {
             Some(spinner) => spinner.set_message(text.to_owned()),

@@ -117,7 +117,7 @@ impl PlaneClusterArgs {
         let clusters = groups.iter().filter_map(|group| Some((group.usable()?, &group.planes)));
         let (clusters, planes): (Vec<_>, Vec<_>) = clusters.unzip();
         if !clusters.is_empty() {
-            tell(session, &clusters, planes.into_iter().map(Vec::len).sum());
+            note_fleet(session, &clusters, planes.into_iter().map(Vec::len).sum());
         }
         Ok(groups)
     }
@@ -174,7 +174,7 @@ fn only(mut groups: Vec<Group>) -> anyhow::Result<Option<PlaneCluster>> {
 }
 
 /// Says which clusters the configuration names.
-fn tell(session: &Session, clusters: &[&PlaneCluster], planes: usize) {
+fn note_fleet(session: &Session, clusters: &[&PlaneCluster], planes: usize) {
     let Ok(path) = config::path() else { return };
     let titles: Vec<_> = clusters.iter().map(|cluster| cluster.cluster.target().title()).collect();
     let agents = if planes == 1 { "its agent".to_owned() } else { format!("the agents of {}", count(planes, "plane")) };

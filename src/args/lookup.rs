@@ -84,7 +84,7 @@ impl Lookup {
         Ok(Self { is_default, ..Self::new(cluster, &kinds, &any, &names, &namespaces) })
     }
 
-    /// The same of a cluster that can't tell which kinds it has.
+    /// The same of a cluster that can't report which kinds it has.
     pub fn unasked(cluster: Cluster, wanted: Wanted, namespaces: &Namespaces) -> Self {
         let Wanted { kinds, names, .. } = wanted;
         let any: Vec<_> = KINDS.iter().collect();

@@ -122,7 +122,7 @@ impl ChoiceArgs {
         Ok(Lookup::of(cluster, wanted, namespaces).await?)
     }
 
-    /// The same in a cluster that can't tell which kinds it has.
+    /// The same in a cluster that can't report which kinds it has.
     pub fn look_unasked(&self, cluster: Cluster) -> Result<Lookup, WordsError> {
         Ok(Lookup::unasked(cluster, self.wanted()?, &self.namespaces.namespaces()))
     }

@@ -130,7 +130,7 @@ where
     Ok(ClientBuilder::new(service.boxed(), config.default_namespace.clone()).build())
 }
 
-/// What the server's answers tell beside their content: its clock, its warnings, and that it answers at all.
+/// What the server's answers report beside their content: its clock, its warnings, and that it answers at all.
 #[derive(Debug)]
 pub struct Observed {
     pub(super) term: Term,

@@ -134,7 +134,7 @@ impl Watch {
         }
     }
 
-    /// The next thing to tell.
+    /// The next event to report.
     ///
     /// # Errors
     /// Those of the first list: an error of the first list is returned at once, a later one is retried.

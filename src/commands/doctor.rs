@@ -49,7 +49,7 @@ pub struct Args {
     key: Option<PathBuf>,
 
     /// Warn about certificates that expire within a duration or percentage of lifetime
-    #[arg(long, value_name = "DURATION|%", default_value = "30d")]
+    #[arg(long, value_name = "DURATION|PERCENT", default_value = "30d")]
     expires_within: Remaining,
 
     /// Exit 1 on warnings, too

@@ -127,7 +127,7 @@ impl<'t> Steps<'t> {
         };
         let last = self.last;
         if self.output == TextFormat::Json {
-            self.tell(last, Status::Failed, &format!("{error:#}"));
+            self.outcome(last, Status::Failed, &format!("{error:#}"));
         }
         self.waiting = None;
         match error.downcast_ref::<plan::Error>() {
@@ -177,7 +177,7 @@ impl Observer for Steps<'_> {
         }
     }
 
-    fn tell(&mut self, step: &'static str, status: Status, message: &str) {
+    fn outcome(&mut self, step: &'static str, status: Status, message: &str) {
         self.report(step, status, message, json!({}));
     }
 
@@ -238,9 +238,9 @@ mod tests {
         let session = session();
         let mut steps = Steps::new(&session.term, TextFormat::Text);
         steps.preview = Some(Vec::new());
-        steps.tell("plane", Status::Found, "it is there");
-        steps.tell("plane", Status::Done, "created (dry run)");
-        steps.tell("helm", Status::Skipped, "run: helm");
+        steps.outcome("plane", Status::Found, "it is there");
+        steps.outcome("plane", Status::Done, "created (dry run)");
+        steps.outcome("helm", Status::Skipped, "run: helm");
         assert!(steps.replaces("Secret s", "a", "b").unwrap());
         assert_eq!(steps.preview.unwrap(), ["plane: created", "helm: run: helm"]);
     }

@@ -112,7 +112,7 @@ async fn uninstall(
         let helm = helm.in_cluster(clusters.build.target());
         if !plan.helm {
             let reported = format!("run: {}, then run this command again to remove the remaining objects", helm.line());
-            steps.tell("helm", Status::Skipped, &reported);
+            steps.outcome("helm", Status::Skipped, &reported);
             continue;
         }
         if plan.dry_run.stores() {
@@ -124,16 +124,16 @@ async fn uninstall(
             result.context("the agent's Helm release was not uninstalled")?;
         }
         let reported = format!("Helm release {} uninstalled{}", visible(release), plan.dry_run.suffix());
-        steps.tell("helm", Status::Done, &reported);
+        steps.outcome("helm", Status::Done, &reported);
     }
     let others = inventory.of(true).filter(|item| item.step == "helm");
     let others: Vec<_> = if inventory.releases.is_empty() { others.collect() } else { Vec::new() };
     for Item { title, stays, .. } in &others {
         let why = stays.as_deref().unwrap_or_default();
-        steps.tell("helm", Status::Skipped, &format!("{title} is kept: {why}"));
+        steps.outcome("helm", Status::Skipped, &format!("{title} is kept: {why}"));
     }
     if others.is_empty() && inventory.releases.is_empty() {
-        steps.tell("helm", Status::Found, "no Helm release of the agent is there");
+        steps.outcome("helm", Status::Found, "no Helm release of the agent is there");
     }
     Ok(())
 }

@@ -82,7 +82,7 @@ pub async fn until(
         }
         roll.ask_for_trust(&trusts).await;
         let planes = roll.judge(watch.now());
-        roll.tell(&planes, waiting.as_mut());
+        roll.show(&planes, waiting.as_mut());
         let met = planes.iter().filter(|(_, met, _)| *met).count();
         let exit = if met == planes.len() || (wish.any && met > 0) {
             Exit::Done
@@ -179,8 +179,8 @@ impl<'w> Roll<'w> {
             Event::Applied(plane) if self.wanted(&plane.key()) => drop(self.planes.insert(plane.key(), *plane)),
             Event::Deleted(plane) => drop(self.planes.remove(&plane.key())),
             Event::Applied(_) => {}
-            Event::Lost(error) => tell(waiting, &format!("lost the connection to the API server, retrying: {error}")),
-            Event::Resumed => tell(waiting, "the API server answers again"),
+            Event::Lost(error) => show(waiting, &format!("lost the connection to the API server, retrying: {error}")),
+            Event::Resumed => show(waiting, "the API server answers again"),
         }
         for (key, plane) in &self.planes {
             self.first.entry(key.clone()).or_insert_with(|| plane.metadata.uid.clone());
@@ -213,13 +213,13 @@ impl<'w> Roll<'w> {
     }
 
     /// Reports each change of a state, once.
-    fn tell(&mut self, planes: &[(PlaneKey, bool, Option<State>)], waiting: Option<&mut Waiting>) {
+    fn show(&mut self, planes: &[(PlaneKey, bool, Option<State>)], waiting: Option<&mut Waiting>) {
         let Some(waiting) = waiting else {
             return;
         };
         for (key, _, state) in planes {
             if self.reported.insert(key.clone(), *state) != Some(*state) {
-                waiting.tell(&format!("{}: {}", self.name(key), word(*state)));
+                waiting.show(&format!("{}: {}", self.name(key), word(*state)));
             }
         }
         let open = planes.iter().filter(|(_, met, _)| !met).count();
@@ -265,9 +265,9 @@ impl<'w> Roll<'w> {
     }
 }
 
-fn tell(waiting: Option<&mut Waiting>, text: &str) {
+fn show(waiting: Option<&mut Waiting>, text: &str) {
     if let Some(waiting) = waiting {
-        waiting.tell(text);
+        waiting.show(text);
     }
 }
 

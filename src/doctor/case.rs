@@ -43,7 +43,7 @@ pub struct Shared {
     pub controller: Result<Option<Controller>, Unavailable>,
     /// The gateway's Services and pods; none where it has no Service here.
     pub deployed: Result<Option<DeployedGateway>, Unavailable>,
-    /// The connections that the gateway's logs tell of; read where the status does not count a plane's own agents.
+    /// The connections in the gateway's logs; read where the status does not count a plane's own agents.
     pub gateway_log: Result<GatewayLog, Unavailable>,
     /// Whether an agent, of whatever planeID, was found in the agents' cluster at all.
     pub has_agents: bool,
@@ -86,7 +86,7 @@ pub struct Heard {
     pub presented: bool,
     /// The plane types that it knows; none where it lists none.
     pub types: Option<PlaneTypes>,
-    /// The agents that it has for this plane, or why it does not tell; none where it was not asked.
+    /// The agents that it has for this plane, or why it does not report them; none where it was not asked.
     pub counted: Option<Result<Counted, String>>,
     /// Its own certificate.
     pub certificate: Option<Certificate>,

@@ -183,7 +183,7 @@ pub async fn gather_groups<S: Source>(reach: &Reach<'_, S>, groups: Vec<Group<'_
     Gathered::new(ground, join_all(cases).await.into_iter().flatten().collect())
 }
 
-/// The gateway as the cluster runs it, and what its logs tell, where that is needed.
+/// The gateway as the cluster runs it, and what its logs report, where that is needed.
 async fn gateway(
     control: &impl Source,
     namespace: &str,

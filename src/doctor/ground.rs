@@ -38,7 +38,7 @@ impl Ground {
         Self::new(api_server, crds, control)
     }
 
-    /// Of a control plane that doesn't tell of planes.
+    /// Of a control plane that doesn't report planes.
     pub async fn without(control: &impl Source, kinds: &[&'static Kind], why: &Unavailable) -> Self {
         match why.cause {
             Cause::Missing | Cause::Forbidden => Self::of(control, kinds).await,

@@ -208,7 +208,7 @@ impl Gateways {
         }
     }
 
-    /// How many agents a gateway has that a plane authorizes, or why it does not tell.
+    /// How many agents a gateway has that a plane authorizes, or why it does not report them.
     async fn count(&self, question: Question<'_>, plane: &Plane, shared: &Shared) -> Result<Counted, String> {
         let url = question.url;
         if let Some(why) = self.known(url).no_api {

@@ -1,4 +1,4 @@
-//! A cluster as files tell of it: a dump, or what kubectl printed.
+//! A cluster as files describe it: a dump, or what kubectl printed.
 
 use std::collections::HashMap;
 
@@ -32,7 +32,7 @@ impl<'s> Files<'s> {
         Self::of(snapshot, Side::Control, coverage)
     }
 
-    /// The plane's cluster; none where the files tell nothing of it.
+    /// The plane's cluster; none where the files do not contain it.
     pub fn build(snapshot: &'s Snapshot) -> Option<Self> {
         let coverage = match marks::namespace(snapshot, Side::Build) {
             Some(_) => Coverage::Dump,

@@ -1,5 +1,5 @@
 //! The cluster gateway as the control plane's cluster runs it: its Services, its pods with their arguments, and what their
-//! logs tell of connections.
+//! logs report connections.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -150,7 +150,7 @@ fn is_ready(pod: &Value) -> bool {
         && condition(pod, "Ready").is_some_and(|ready| ready["status"] == "True")
 }
 
-/// The connections that the gateway's logs tell of.
+/// The connections in the gateway's logs.
 #[derive(Clone, Debug, Default)]
 pub struct GatewayLog(HashMap<String, Connection>);
 

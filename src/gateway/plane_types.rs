@@ -1,4 +1,4 @@
-//! The plane types that a gateway knows, which tell its releases.
+//! The plane types that a gateway knows, which show its releases.
 
 use std::fmt;
 

@@ -126,7 +126,7 @@ fn left_in(manifest: &Manifest, survey: &Survey) -> Vec<Left> {
     let mut left = Vec::new();
     for object in objects(manifest) {
         let name = title(object);
-        let mut tell = |at: usize, message: String, help: &str| {
+        let mut report = |at: usize, message: String, help: &str| {
             let (line, _) = manifest.position(at);
             left.push(Left { line, message, help: help.to_owned() });
         };
@@ -134,7 +134,7 @@ fn left_in(manifest: &Manifest, survey: &Survey) -> Vec<Left> {
         let wanted = wants(object, is_kustomization);
         for want in &wanted {
             let word = visible(&manifest.text[want.place.clone()]).into_owned();
-            tell(
+            report(
                 want.place.start,
                 format!("`{word}` of {name} can't be changed where it is written"),
                 &visible(&want.by_hand),
@@ -143,7 +143,7 @@ fn left_in(manifest: &Manifest, survey: &Survey) -> Vec<Left> {
         if let Some(spec) = object.node.get("spec").filter(|spec| is_workflow(object) && names_no_plane(spec))
             && let Some((reason, help)) = survey.other_default(object)
         {
-            tell(spec.span.start, format!("{name} references no plane: {reason}"), help);
+            report(spec.span.start, format!("{name} references no plane: {reason}"), help);
         }
         if object.kind() == "CustomResourceDefinition" {
             if let Some(kind) = KINDS.iter().find(|kind| kind.crd_name() == object.name())
@@ -151,7 +151,7 @@ fn left_in(manifest: &Manifest, survey: &Survey) -> Vec<Left> {
             {
                 let help = "delete it after the last plane of the kind; the chart of v1.0 installs the new one";
                 let message = format!("{name} has a kind that v1.0 renamed to {}", successor.kind);
-                tell(object.node.span.start, message, help);
+                report(object.node.span.start, message, help);
             }
             continue;
         }
@@ -164,7 +164,7 @@ fn left_in(manifest: &Manifest, survey: &Survey) -> Vec<Left> {
                 let help = new.map_or("remove it: v1.0 does not have this field".into(), |new| {
                     format!("write {new}, the name in v1.0")
                 });
-                tell(span.start + at, format!("{name} mentions {}", visible(word)), &help);
+                report(span.start + at, format!("{name} mentions {}", visible(word)), &help);
             }
         };
         texts("", object.node, &mut look);

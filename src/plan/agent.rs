@@ -63,11 +63,11 @@ impl Changeover<'_> {
         self.restart(agent, secret, observer).await?;
         if agent.replicas == 0 {
             let name = visible(&agent.name.name);
-            observer.tell("reconnect", Status::Skipped, &format!("Deployment {name} is scaled to zero"));
+            observer.outcome("reconnect", Status::Skipped, &format!("Deployment {name} is scaled to zero"));
             return Ok(());
         }
         let how = self.reconnected(agent, observer).await?;
-        observer.tell("reconnect", Status::Done, &how);
+        observer.outcome("reconnect", Status::Done, &how);
         Ok(())
     }
 
@@ -79,11 +79,11 @@ impl Changeover<'_> {
         let pods = self.clusters.build.agent_pods(agent).await?;
         let is_mounted = agent.pair().as_ref() == Some(&stored.name) && pods.len() >= agent.replicas;
         if is_mounted && pods.iter().all(|pod| pair.presented_by(pod) == Some(Presents::This)) {
-            observer.tell("restart", Status::Found, &format!("Deployment {name} runs with this certificate"));
+            observer.outcome("restart", Status::Found, &format!("Deployment {name} runs with this certificate"));
             return Ok(());
         }
         self.clusters.build.restart(agent, &stored).await?;
-        observer.tell("restart", Status::Done, &format!("Deployment {name} restarted"));
+        observer.outcome("restart", Status::Done, &format!("Deployment {name} restarted"));
         let presents = |pod: &_| pair.presented_by(pod) == Some(Presents::This);
         until(self.deadline, observer, async || {
             let look = self.replaced("with the new certificate", presents).await?;

@@ -227,7 +227,7 @@ impl Observer for Reports {
         Ok(self.agrees)
     }
 
-    fn tell(&mut self, step: &'static str, status: Status, message: &str) {
+    fn outcome(&mut self, step: &'static str, status: Status, message: &str) {
         self.steps.push((step, status, message.to_owned()));
     }
 

@@ -26,7 +26,7 @@ pub trait Observer {
     /// Whether what is there is to be replaced, and by what, in words; fails where the user declined.
     fn replaces(&mut self, what: &str, before: &str, after: &str) -> anyhow::Result<bool>;
 
-    fn tell(&mut self, step: &'static str, status: Status, message: &str);
+    fn outcome(&mut self, step: &'static str, status: Status, message: &str);
 
     /// Keeps a CA with its key, unless it is only asked whether it would; whether there is a place for it.
     fn keep(&mut self, ca: &PemPair, dry_run: DryRun) -> anyhow::Result<bool>;

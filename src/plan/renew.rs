@@ -58,7 +58,7 @@ pub async fn renew(clusters: Clusters<'_>, renewal: &Renewal, observer: &mut dyn
     match decide(&secret, &pair, authority, &build.agent_pods(&agent).await?, now)? {
         Step::Restart => {
             let reported = format!("Secret {name} was renewed, but the agent was not restarted yet");
-            observer.tell("renew", Status::Found, &reported);
+            observer.outcome("renew", Status::Found, &reported);
         }
         Step::Renew => {
             let (data, presented, until) = renewed(renewal, &secret, &pair, authority, now)?;
@@ -72,11 +72,11 @@ pub async fn renew(clusters: Clusters<'_>, renewal: &Renewal, observer: &mut dyn
             let until = day(until);
             if !dry_run.stores() {
                 let reported = format!("Secret {name} would hold a certificate valid until {until} (dry run)");
-                observer.tell("renew", Status::Skipped, &reported);
+                observer.outcome("renew", Status::Skipped, &reported);
                 return Ok(());
             }
             let reported = format!("Secret {name} holds a new certificate, valid until {until}");
-            observer.tell("renew", Status::Done, &reported);
+            observer.outcome("renew", Status::Done, &reported);
         }
     }
     if dry_run.stores() { changeover.complete(&agent, name, observer).await } else { Ok(()) }

@@ -84,12 +84,12 @@ impl Restart {
         }
         if !self.dry_run.stores() {
             let reported = format!("Deployment {shown} would be restarted{}", self.dry_run.suffix());
-            observer.tell("restart", Status::Skipped, &reported);
+            observer.outcome("restart", Status::Skipped, &reported);
             return Ok(None);
         }
-        observer.tell("restart", Status::Done, &format!("Deployment {shown} restarted"));
+        observer.outcome("restart", Status::Done, &format!("Deployment {shown} restarted"));
         if agent.replicas == 0 {
-            observer.tell("reconnect", Status::Skipped, &format!("Deployment {shown} is scaled to zero"));
+            observer.outcome("reconnect", Status::Skipped, &format!("Deployment {shown} is scaled to zero"));
             return Ok(None);
         }
         let changeover = self.changeover(clusters);
@@ -99,7 +99,7 @@ impl Restart {
             changeover.reconnected(agent, observer).await
         };
         match in_time.await {
-            Ok(how) => observer.tell("reconnect", Status::Done, &how),
+            Ok(how) => observer.outcome("reconnect", Status::Done, &how),
             Err(error) => return Err(self.not_reconnected(clusters, error)),
         }
         self.presented(clusters, agent, observer).await
@@ -135,7 +135,7 @@ impl Restart {
         let (pair, pods) = match known {
             Ok(known) => known,
             Err(why) => {
-                observer.tell(
+                observer.outcome(
                     "certificate",
                     Status::Skipped,
                     &format!("the certificate of the pods is unknown: {why}"),

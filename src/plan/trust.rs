@@ -118,13 +118,13 @@ impl Trustees<'_> {
         let mut pending = Vec::new();
         let planes = self.of(&names).await?;
         for gone in names.iter().filter(|name| planes.iter().all(|(plane, _)| self::name(plane) != ***name)) {
-            observer.tell(step, Status::Skipped, &format!("{} no longer exists", visible(gone)));
+            observer.outcome(step, Status::Skipped, &format!("{} no longer exists", visible(gone)));
         }
         for (plane, ca) in &planes {
             let shown = visible(&name(plane)).into_owned();
             let text = readable(plane, ca)?;
             if wanted(&name(plane), &text) == text {
-                observer.tell(step, Status::Found, &format!("{shown} {did}"));
+                observer.outcome(step, Status::Found, &format!("{shown} {did}"));
                 continue;
             }
             match self.manager(plane).await? {
@@ -134,14 +134,14 @@ impl Trustees<'_> {
                         observer.manifest(&format!("{step}-{}.yaml", name(plane).replace('/', "-")), &manifest)?;
                     let manager = visible(&manager).into_owned();
                     let waiting = format!("{manager} owns {} of {shown}: {path} is to be applied by it", title(plane));
-                    observer.tell(step, Status::Skipped, &waiting);
+                    observer.outcome(step, Status::Skipped, &waiting);
                     pending.push((name(plane), waiting));
                 }
                 owner => {
                     self.write_over(&name(plane), wanted).await?;
                     let source =
                         owner.map(|manager| format!("; {} owns it: change its source, too", visible(&manager)));
-                    observer.tell(step, Status::Done, &format!("{shown} {did}{}", source.unwrap_or_default()));
+                    observer.outcome(step, Status::Done, &format!("{shown} {did}{}", source.unwrap_or_default()));
                 }
             }
         }
@@ -154,7 +154,7 @@ impl Trustees<'_> {
                 Ok(if now.iter().all(is) { Ok(()) } else { Err(waiting.clone()) })
             })
             .await?;
-            observer.tell(step, Status::Done, &format!("{} {did}", visible(&name)));
+            observer.outcome(step, Status::Done, &format!("{} {did}", visible(&name)));
         }
         Ok(())
     }

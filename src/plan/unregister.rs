@@ -423,11 +423,11 @@ pub async fn remove(clusters: Clusters<'_>, plan: &Unregister, observer: &mut dy
         observer.begin(step, about);
         let mut items = inventory.items.iter().filter(|item| item.step == step).peekable();
         if items.peek().is_none() {
-            observer.tell(step, Status::Found, "no object of the plane exists");
+            observer.outcome(step, Status::Found, "no object of the plane exists");
         }
         for item in items {
             if let Some(why) = &item.stays {
-                observer.tell(step, Status::Skipped, &format!("{} is kept: {why}", item.title));
+                observer.outcome(step, Status::Skipped, &format!("{} is kept: {why}", item.title));
                 continue;
             }
             match &inventory.plane {
@@ -437,7 +437,7 @@ pub async fn remove(clusters: Clusters<'_>, plan: &Unregister, observer: &mut dy
                 }
                 _ => {}
             }
-            observer.tell(step, Status::Done, &format!("{} deleted{}", item.title, plan.dry_run.suffix()));
+            observer.outcome(step, Status::Done, &format!("{} deleted{}", item.title, plan.dry_run.suffix()));
         }
     }
     Ok(())

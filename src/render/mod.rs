@@ -72,7 +72,7 @@ impl<P> Serialize for PlanesJson<'_, P> {
     }
 }
 
-/// The columns that say which plane a row is about: kind and namespace only where they tell planes apart.
+/// The columns that say which plane a row is about: kind and namespace only where they distinguish planes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Identity {
     pub kind: bool,

@@ -55,7 +55,7 @@ impl Neighbours {
     }
 
     fn meet_one(&mut self, identity: Identity, plane: u32, findings: &mut Vec<Finding>) {
-        let mut tell = |rule: &'static Rule, span: &Range<usize>, path: &str, message: String, label: &str| {
+        let mut report = |rule: &'static Rule, span: &Range<usize>, path: &str, message: String, label: &str| {
             findings.push(Finding::new(rule, identity.document, span.clone(), path, message, label));
         };
         let twice = identity.name.as_ref().and_then(|(name, span)| {
@@ -65,7 +65,7 @@ impl Neighbours {
         if let Some((first, span)) = twice {
             let message =
                 format!("this plane is also defined at {}: the last one that is applied wins", self.place(first));
-            tell(&PLANE_TWICE, span, "metadata.name", message, "again");
+            report(&PLANE_TWICE, span, "metadata.name", message, "again");
             // Both mean one plane, so what they have in common is no wonder.
             return;
         }
@@ -76,7 +76,7 @@ impl Neighbours {
             let comparable = first.by_secret == identity.by_secret && !first.cas.is_empty() && !identity.cas.is_empty();
             if comparable && !first.cas.iter().any(|ca| identity.cas.contains(ca)) {
                 let message = plane_id_shared(text, &format!("the plane at {}", self.place(first.plane)));
-                tell(&PLANE_ID_SHARED, span, "spec.planeID", message, "shared");
+                report(&PLANE_ID_SHARED, span, "spec.planeID", message, "shared");
             }
         } else {
             let sharing = Sharing { plane, by_secret: identity.by_secret, cas: identity.cas.clone() };
@@ -88,7 +88,7 @@ impl Neighbours {
             if owner != *plane_id && !reported {
                 reported = true;
                 let message = ca_shared(&format!("the plane at {}", self.place(first)));
-                tell(&CA_SHARED, &identity.ca, CLIENT_CA, message, "shared");
+                report(&CA_SHARED, &identity.ca, CLIENT_CA, message, "shared");
             }
         }
     }

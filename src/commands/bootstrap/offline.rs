@@ -57,7 +57,7 @@ pub fn write(args: &Args, planes: &[Plane], session: &Session) -> anyhow::Result
         let folder = folder(args, plane, planes.len() > 1).unwrap_or_default();
         let reported = one(args, plane, &folder, session)?;
         match args.output.format {
-            TextFormat::Json => steps.tell("values", Status::Done, &reported),
+            TextFormat::Json => steps.outcome("values", Status::Done, &reported),
             TextFormat::Text => session.term.line(&reported)?,
         }
     }

@@ -146,14 +146,14 @@ impl Run<'_> {
             return Ok(());
         }
         let wait = self.clusters.control.target().command(&format!("choreoctl wait {name} --for connected"));
-        self.steps.tell("wait", Status::Skipped, &format!("then: {wait}"));
+        self.steps.outcome("wait", Status::Skipped, &format!("then: {wait}"));
         Ok(())
     }
 
     fn values(&mut self, made: &Made) -> anyhow::Result<()> {
         plan::begin("values", &mut self.steps);
         let Some(folder) = &self.folder else {
-            self.steps.tell(
+            self.steps.outcome(
                 "values",
                 Status::Skipped,
                 "the helm command contains the values, because --out-dir is not set",
@@ -163,13 +163,13 @@ impl Run<'_> {
         let (path, text) = (folder.join(VALUES), to_yaml(&made.values)?);
         let reported = format!("{} has Helm's values", shown(&path));
         if there(&path).is_some_and(|there| there == text) {
-            self.steps.tell("values", Status::Found, &reported);
+            self.steps.outcome("values", Status::Found, &reported);
             return Ok(());
         }
         if self.plan.dry_run.stores() {
             write(folder, VALUES, &text)?;
         }
-        self.steps.tell("values", Status::Done, &format!("{reported}{}", self.args.change.dry_run.suffix()));
+        self.steps.outcome("values", Status::Done, &format!("{reported}{}", self.args.change.dry_run.suffix()));
         Ok(())
     }
 
@@ -177,15 +177,15 @@ impl Run<'_> {
         plan::begin("helm", &mut self.steps);
         let helm = self.helm_command(made);
         if !self.args.chart.install {
-            self.steps.tell("helm", Status::Skipped, &format!("run: {}", helm.line()));
+            self.steps.outcome("helm", Status::Skipped, &format!("run: {}", helm.line()));
             return Ok(());
         }
         if self.steps.preview.is_some() {
-            self.steps.tell("helm", Status::Done, &helm.line());
+            self.steps.outcome("helm", Status::Done, &helm.line());
             return Ok(());
         }
         if plan::installed(self.clusters, &self.plan, made, self.chart_version()).await? {
-            self.steps.tell("helm", Status::Found, "the agent runs with these values");
+            self.steps.outcome("helm", Status::Found, "the agent runs with these values");
             return Ok(());
         }
         if self.plan.dry_run.stores() {
@@ -193,7 +193,11 @@ impl Run<'_> {
             let advice = "the chart was not installed; if it asks for values, run this again with --values FILE";
             helm.run().context(advice)?;
         }
-        self.steps.tell("helm", Status::Done, &format!("the chart is installed{}", self.args.change.dry_run.suffix()));
+        self.steps.outcome(
+            "helm",
+            Status::Done,
+            &format!("the chart is installed{}", self.args.change.dry_run.suffix()),
+        );
         Ok(())
     }
 

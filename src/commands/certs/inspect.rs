@@ -46,7 +46,7 @@ pub struct Args {
     namespaces: NamespacesArgs,
 
     /// Exit 1 when a certificate expires within this duration or lifetime percentage
-    #[arg(long, value_name = "DURATION|%")]
+    #[arg(long, value_name = "DURATION|PERCENT")]
     expires_within: Option<Remaining>,
 
     #[command(flatten)]

@@ -111,7 +111,7 @@ fn in_files(args: &Args, dir: &Path, term: &Term) -> anyhow::Result<Exit> {
     let reported = format!("{shown}: renewed, valid until {until}{}", args.change.dry_run.suffix());
     match args.output.format {
         TextFormat::Text => term.line(&reported)?,
-        TextFormat::Json => Steps::new(term, args.output.format).tell("renew", plan::Status::Done, &reported),
+        TextFormat::Json => Steps::new(term, args.output.format).outcome("renew", plan::Status::Done, &reported),
     }
     if issued.shortened {
         term.warn(&format!("the certificate expires with its CA, at {}: renew the CA before", issued.pair.not_after));

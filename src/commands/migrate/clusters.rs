@@ -153,7 +153,7 @@ impl Run<'_> {
             Some((release, by)) => format!("the control plane's release is OpenChoreo {}, {by}", release.span()),
             None => "the control plane's release is unknown: name the gateway with --gateway-url".into(),
         };
-        self.steps.tell("look", Status::Found, &format!("{release}; {}{agents}", count(seen.planes.len(), "plane")));
+        self.steps.outcome("look", Status::Found, &format!("{release}; {}{agents}", count(seen.planes.len(), "plane")));
         seen.unread.iter().for_each(|text| self.session.term.warn(text));
         self.file("record", RECORD_FILE, &record.text()?, &format!("{} as they were", count(record.len(), "object")))?;
         self.file(
@@ -185,7 +185,7 @@ impl Run<'_> {
         let is_new = self.folder.write(name, text)?;
         let status = if is_new { Status::Done } else { Status::Found };
         let suffix = if is_new { self.args.change.dry_run.suffix() } else { "" };
-        self.steps.tell(step, status, &format!("{} has {holds}{suffix}", shown(&self.folder.file(name))));
+        self.steps.outcome(step, status, &format!("{} has {holds}{suffix}", shown(&self.folder.file(name))));
         Ok(())
     }
 
@@ -238,7 +238,7 @@ impl Run<'_> {
         if !self.waits() {
             let reported =
                 format!("{}; next: upgrade the control plane, then run this command again", old_release(seen.running));
-            self.steps.tell("switch", Status::Skipped, &reported);
+            self.steps.outcome("switch", Status::Skipped, &reported);
             return Ok(false);
         }
         // Once the gateway is replaced, agents wait for every second that a question takes.
@@ -250,7 +250,7 @@ impl Run<'_> {
         self.agreed = true;
         self.steps.begin("switch", "the control plane's upgrade");
         self.until(Running::is_late, old_release).await?;
-        self.steps.tell("switch", Status::Done, "the control plane's release is v1.0 or later");
+        self.steps.outcome("switch", Status::Done, "the control plane's release is v1.0 or later");
         Ok(true)
     }
 
@@ -290,7 +290,7 @@ impl Run<'_> {
             let name = visible(&swap.agent.name.to_string()).into_owned();
             let helm = self.helm(swap)?;
             if swap.is_done {
-                self.steps.tell("helm", Status::Found, &format!("the release of agent {name} is v1.0 or later"));
+                self.steps.outcome("helm", Status::Found, &format!("the release of agent {name} is v1.0 or later"));
             } else if clusters.chart.install {
                 if change.dry_run.stores() {
                     // It may have got another certificate since the first look.
@@ -300,9 +300,9 @@ impl Run<'_> {
                     helm.run().context(advice)?;
                 }
                 let reported = format!("the chart of {name} is replaced{}", change.dry_run.suffix());
-                self.steps.tell("helm", Status::Done, &reported);
+                self.steps.outcome("helm", Status::Done, &reported);
             } else {
-                self.steps.tell("helm", Status::Skipped, &format!("run: {}", helm.line()));
+                self.steps.outcome("helm", Status::Skipped, &format!("run: {}", helm.line()));
             }
         }
         // All are replaced before the first one is awaited: until then each is refused.
@@ -316,7 +316,7 @@ impl Run<'_> {
         if self.build.is_none() && known.prepared.changes.iter().any(|change| change.old != change.new) {
             let why =
                 "the agents are in the planes' clusters: run the command once for each cluster, with --plane-context";
-            self.steps.tell("helm", Status::Skipped, why);
+            self.steps.outcome("helm", Status::Skipped, why);
         }
         self.steps.unfinished(false);
         if change.dry_run.stores() { self.look().await } else { Ok(known) }
@@ -357,7 +357,7 @@ impl Run<'_> {
             }
             Some(why) if insists => return Err(Refusal::OldController { why }.into()),
             Some(why) => {
-                self.steps.tell("delete", Status::Skipped, &format!("the old planes are kept: {why}"));
+                self.steps.outcome("delete", Status::Skipped, &format!("the old planes are kept: {why}"));
                 return Ok(());
             }
             None => {}
@@ -380,7 +380,7 @@ impl Run<'_> {
         let seen = self.look().await?.seen;
         self.steps.give_way();
         if !seen.planes.iter().any(|plane| plane.kind.successor().is_some()) {
-            self.steps.tell("cleanup", Status::Found, "all old planes are deleted");
+            self.steps.outcome("cleanup", Status::Found, "all old planes are deleted");
         }
         let build = self.build.map(|build| build.cluster.target());
         let lines = leftovers(&seen, &known.prepared.swaps, self.control.target(), build);

@@ -53,7 +53,7 @@ pub fn judge_text(validator: &Validator, file: String, text: String) -> Judged {
 }
 
 impl Judged {
-    /// Adds what the API server finds. Of doubled keys both tell, at the same place.
+    /// Adds what the API server finds. Both report doubled keys, at the same place.
     pub async fn ask_server(&mut self, cluster: &Cluster, validator: &Validator) -> anyhow::Result<()> {
         let doubled = self.judgement.findings.iter().filter(|finding| finding.rule.id == "duplicate-key");
         let doubled: BTreeSet<_> = doubled.map(|finding| finding.span.start).collect();

@@ -41,13 +41,13 @@ impl Run<'_> {
         self
     }
 
-    pub fn tell(&mut self, status: Status, reported: &str) {
-        self.observer.tell(self.step, status, reported);
+    pub fn outcome(&mut self, status: Status, reported: &str) {
+        self.observer.outcome(self.step, status, reported);
     }
 
     /// Reports what was done, or would be.
     pub fn done(&mut self, reported: &str) {
-        self.tell(Status::Done, &format!("{reported}{}", self.plan.dry_run.suffix()));
+        self.outcome(Status::Done, &format!("{reported}{}", self.plan.dry_run.suffix()));
     }
 
     pub async fn contexts(&mut self) -> anyhow::Result<()> {
@@ -56,7 +56,7 @@ impl Run<'_> {
         let reported = format!("control plane {}, plane's cluster {}", one?, other?);
         let (one, other) = tokio::join!(control.identity(), build.identity());
         let same = if one.is_some() && one == other { "; both are the same cluster" } else { "" };
-        self.tell(Status::Found, &format!("{reported}{same}"));
+        self.outcome(Status::Found, &format!("{reported}{same}"));
         Ok(())
     }
 
@@ -78,7 +78,7 @@ impl Run<'_> {
             }
         }
         self.clusters.demand("bootstrap", &decide::rights(self.plan, self.facts.namespace)).await?;
-        self.tell(Status::Found, "all required permissions are granted");
+        self.outcome(Status::Found, "all required permissions are granted");
         Ok(())
     }
 
@@ -100,7 +100,7 @@ impl Run<'_> {
             }
             Observability::ByReference => format!("the control plane serves {kind}"),
         };
-        self.tell(Status::Found, &reported);
+        self.outcome(Status::Found, &reported);
         Ok(())
     }
 
@@ -110,13 +110,13 @@ impl Run<'_> {
         let bytes = self.clusters.control.secret_keys(&name, &[CA_KEY]).await?.concat();
         let bundle = Bundle::normalized(&bytes).with_context(|| format!("Secret {name} can't be used"))?;
         self.facts.gateway_ca = bundle.pem().to_owned();
-        self.tell(Status::Found, &format!("Secret {name} holds the gateway's CA"));
+        self.outcome(Status::Found, &format!("Secret {name} holds the gateway's CA"));
         Ok(())
     }
 
     pub async fn gateway(&mut self) -> anyhow::Result<()> {
         let Some(url) = &self.plan.gateway_url else {
-            self.tell(Status::Skipped, "no --gateway-url is given: the gateway was not contacted");
+            self.outcome(Status::Skipped, "no --gateway-url is given: the gateway was not contacted");
             return Ok(());
         };
         match plane_types(url, &self.facts.gateway_ca, self.plan.limit).await {
@@ -125,7 +125,7 @@ impl Run<'_> {
             }
             Ok(_) | Err(ProbeError::Dropped(_)) => {
                 let url = url.to_string();
-                self.tell(Status::Found, &format!("{} answers, with a valid certificate", visible(&url)));
+                self.outcome(Status::Found, &format!("{} answers, with a valid certificate", visible(&url)));
                 Ok(())
             }
             Err(error) => Err(unusable(url, &error).into()),
@@ -137,7 +137,7 @@ impl Run<'_> {
         let (plan, Clusters { control, build }) = (self.plan, self.clusters);
         let manager = self.manager().await;
         let (status, reported) = manager.reported();
-        self.tell(status, &reported);
+        self.outcome(status, &reported);
         self.facts.agent = self.agent().await?;
         self.facts.current = self.current().await;
         let secrets = if plan.certificate.is_none() && plan.given.is_none() {
@@ -254,7 +254,7 @@ impl Run<'_> {
         };
         if self.facts.certificates.new.is_none() {
             let reported = self.facts.certificates.reported.clone();
-            self.tell(Status::Found, &reported);
+            self.outcome(Status::Found, &reported);
         }
         self.facts.certificates.check(plan.plane.name(), control.now())?;
         self.facts.values = values(plan, self.from, &self.facts);
@@ -342,7 +342,7 @@ impl Run<'_> {
         let (plan, control) = (self.plan, self.clusters.control);
         let (url, pair) = match decide::question(plan, &self.facts.certificates) {
             Question::None(why) => {
-                self.tell(Status::Skipped, &why);
+                self.outcome(Status::Skipped, &why);
                 return Ok(());
             }
             Question::Pair(url, pair) => (url, pair.clone()),
@@ -357,7 +357,7 @@ impl Run<'_> {
         let identity = Identity { presented, key };
         let why = match probe(plan.question(url, &self.facts.gateway_ca, Some(identity))).await {
             Ok(Reply { answer: Answer::Authorized, .. }) => {
-                self.tell(Status::Found, "the gateway authorizes the agent's certificate");
+                self.outcome(Status::Found, "the gateway authorizes the agent's certificate");
                 return Ok(());
             }
             Ok(reply) => reply.answer.to_string(),

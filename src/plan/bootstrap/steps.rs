@@ -104,7 +104,7 @@ pub async fn bootstrap(clusters: Clusters<'_>, plan: &Bootstrap, observer: &mut 
                 }
                 match status {
                     Status::Done => run.done(&reported),
-                    status => run.tell(status, &reported),
+                    status => run.outcome(status, &reported),
                 }
             }
         }
@@ -179,7 +179,7 @@ pub async fn authorized(
         })
     })
     .await?;
-    observer.tell("wait", if looks > 1 { Status::Done } else { Status::Found }, &reported);
+    observer.outcome("wait", if looks > 1 { Status::Done } else { Status::Found }, &reported);
     Ok(())
 }
 

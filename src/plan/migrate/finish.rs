@@ -52,7 +52,7 @@ pub async fn finish(
         let key = plane.key();
         let name = key.title();
         if let Some(why) = kept {
-            observer.tell("delete", Status::Skipped, &format!("{name} is kept: {why}"));
+            observer.outcome("delete", Status::Skipped, &format!("{name} is kept: {why}"));
             continue;
         }
         let finalizers = plane.metadata.finalizers.clone().unwrap_or_default();
@@ -69,7 +69,7 @@ pub async fn finish(
                 }
             }
             let reported = format!("{} removed from {name}{}", key.kind.finalizer, dry_run.suffix());
-            observer.tell("finalizer", Status::Done, &reported);
+            observer.outcome("finalizer", Status::Done, &reported);
         }
         if dry_run.sends() {
             match control.delete(plane, dry_run).await {
@@ -80,10 +80,10 @@ pub async fn finish(
         let reported = format!("{name} deleted{}", dry_run.suffix());
         let rest: Vec<_> = others.iter().map(|finalizer| visible(finalizer).into_owned()).collect();
         if rest.is_empty() {
-            observer.tell("delete", Status::Done, &reported);
+            observer.outcome("delete", Status::Done, &reported);
         } else {
             let held = format!("{reported}; another controller has to remove the finalizer {}", rest.join(", "));
-            observer.tell("delete", Status::Skipped, &held);
+            observer.outcome("delete", Status::Skipped, &held);
         }
     }
     Ok(())

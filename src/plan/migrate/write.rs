@@ -60,11 +60,11 @@ pub async fn write_planes(
         let suffix = dry_run.suffix();
         match &change.work {
             Work::None if change.old != change.new => {
-                observer.tell("plane", Status::Found, &format!("{name} exists"));
+                observer.outcome("plane", Status::Found, &format!("{name} exists"));
             }
-            Work::Later => observer.tell("plane", Status::Skipped, &format!("{name}: its CRD is not installed yet")),
+            Work::Later => observer.outcome("plane", Status::Skipped, &format!("{name}: its CRD is not installed yet")),
             Work::Gone => {
-                observer.tell(
+                observer.outcome(
                     "plane",
                     Status::Skipped,
                     &format!("{} is in the record, but does not exist any more", change.old.title()),
@@ -76,8 +76,8 @@ pub async fn write_planes(
                     false => Ok(()),
                 };
                 match created {
-                    Ok(()) => observer.tell("plane", Status::Done, &format!("{name} created{suffix}")),
-                    Err(Error::Exists { .. }) => observer.tell("plane", Status::Found, &format!("{name} exists")),
+                    Ok(()) => observer.outcome("plane", Status::Done, &format!("{name} created{suffix}")),
+                    Err(Error::Exists { .. }) => observer.outcome("plane", Status::Found, &format!("{name} exists")),
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -90,7 +90,7 @@ pub async fn write_planes(
                     format!("; {} manages the plane: change the field in its source, too", visible(&manager))
                 });
                 let reported = format!("the CA of {name} is restored{suffix}{}", source.unwrap_or_default());
-                observer.tell("reference", Status::Done, &reported);
+                observer.outcome("reference", Status::Done, &reported);
             }
             Work::None | Work::Lost | Work::Restore(_) => {}
         }
@@ -148,7 +148,7 @@ pub async fn connected(
     .await?;
     if agent.replicas == 0 {
         let name = visible(&agent.name.name);
-        observer.tell("wait", Status::Skipped, &format!("Deployment {name} is scaled to zero"));
+        observer.outcome("wait", Status::Skipped, &format!("Deployment {name} is scaled to zero"));
         return Ok(());
     }
     let plane: Plane = clusters.control.around(&swap.plane).plane(&swap.plane.name).await?;
@@ -160,6 +160,6 @@ pub async fn connected(
         .filter(|_| was_swapped)
         .map(|last| format!("; the last heartbeat before was {} ago", age(last, now)));
     let status = if was_swapped { Status::Done } else { Status::Found };
-    observer.tell("wait", status, &format!("{how}{}", gap.unwrap_or_default()));
+    observer.outcome("wait", status, &format!("{how}{}", gap.unwrap_or_default()));
     Ok(())
 }

@@ -81,7 +81,7 @@ pub async fn rotate(
     let changeover = Changeover { clusters, namespace, plane, deadline };
     let mut run = Run { rotation, clusters, trustees, changeover, at, keeper, observer };
     match decide::course(rotation, staged) {
-        Course::Over(status, reported) => run.tell("rollback", status, reported),
+        Course::Over(status, reported) => run.outcome("rollback", status, reported),
         Course::Back(staged) => run.roll_back(&staged).await?,
         Course::Forward(last, staged) => run.forward(last, staged).await?,
     }
@@ -89,8 +89,8 @@ pub async fn rotate(
 }
 
 impl Run<'_> {
-    fn tell(&mut self, step: &'static str, status: Status, reported: &str) {
-        self.observer.tell(step, status, reported);
+    fn outcome(&mut self, step: &'static str, status: Status, reported: &str) {
+        self.observer.outcome(step, status, reported);
     }
 
     async fn forward(&mut self, last: Phase, staged: Option<Staged>) -> anyhow::Result<()> {
@@ -99,7 +99,7 @@ impl Run<'_> {
             Some(staged) => {
                 decide::refuse_other_issuer(self.rotation, &staged)?;
                 self.keeper.check(Some(&staged.ca()))?;
-                self.tell("stage", Status::Found, &format!("the new CA and certificate are in Secret {}", self.at));
+                self.outcome("stage", Status::Found, &format!("the new CA and certificate are in Secret {}", self.at));
                 staged
             }
             None => match self.begin(&agent).await? {
@@ -109,7 +109,7 @@ impl Run<'_> {
         };
         self.observer.unfinished(true);
         if !self.rotation.dry_run.stores() {
-            self.tell("stage", Status::Skipped, "the rotation would continue (dry run)");
+            self.outcome("stage", Status::Skipped, "the rotation would continue (dry run)");
             return Ok(());
         }
         let staged = self.adopt(staged).await?;
@@ -127,7 +127,7 @@ impl Run<'_> {
         let all = self.trustees.all(rotation.plane.plane_id()).await?;
         let now = control.now();
         let (concerned, others) = decide::concerned(all, &rotation.plane, &pair, now);
-        others.iter().for_each(|other| self.tell("stage", Status::Skipped, &decide::left_alone(other)));
+        others.iter().for_each(|other| self.outcome("stage", Status::Skipped, &decide::left_alone(other)));
         let Some(issuer) = decide::issuer(rotation, &pair, &concerned, now) else {
             self.catch_up(agent, &secret.name, &pair).await?;
             return Ok(None);
@@ -141,7 +141,7 @@ impl Run<'_> {
             if rotation.dry_run.sends() {
                 build.create_secret(&self.at, "Opaque", made, rotation.dry_run).await?;
             }
-            self.tell("stage", Status::Skipped, &decide::predicted(&concerned, &secret.name));
+            self.outcome("stage", Status::Skipped, &decide::predicted(&concerned, &secret.name));
             return Ok(None);
         }
         let (staged, status) = match build.create_secret(&self.at, "Opaque", made, DryRun::None).await {
@@ -149,7 +149,7 @@ impl Run<'_> {
             Err(cluster::Error::Exists { .. }) => (build.existing_secret(&self.at).await?, Status::Found),
             made => (self.unless_late(made?, &pair).await?, Status::Done),
         };
-        self.tell("stage", status, &format!("the new CA and certificate are in Secret {}", self.at));
+        self.outcome("stage", status, &format!("the new CA and certificate are in Secret {}", self.at));
         Ok(Some(Staged::of(staged)?))
     }
 
@@ -172,7 +172,7 @@ impl Run<'_> {
     /// Restarts an agent that runs with another certificate than its Secret holds, which the planes trust.
     async fn catch_up(&mut self, agent: &Agent, secret: &NamespacedName, pair: &Pair) -> anyhow::Result<()> {
         let reported = "the CA was created less than a day ago and already issued the agent's certificate: nothing to do; use --again to create another CA";
-        self.tell("finish", Status::Found, reported);
+        self.outcome("finish", Status::Found, reported);
         let pods = self.clusters.build.agent_pods(agent).await?;
         let is_behind = |pod| matches!(pair.presented_by(pod), Some(Presents::Older | Presents::Unsure));
         let Some(pod) = pods.iter().find(|pod| is_behind(pod)) else {
@@ -180,7 +180,7 @@ impl Run<'_> {
         };
         let reported = format!("pod {} may present another certificate than Secret {secret} holds", visible(&pod.name));
         if !self.rotation.dry_run.stores() || self.rotation.goal == Goal::Until(Phase::Stage) {
-            self.tell("restart", Status::Skipped, &format!("{reported}, until the agent is restarted"));
+            self.outcome("restart", Status::Skipped, &format!("{reported}, until the agent is restarted"));
             return Ok(());
         }
         self.changeover.complete(agent, secret, self.observer).await
@@ -251,7 +251,7 @@ impl Run<'_> {
             Put::Over => (Status::Done, "holds the new certificate"),
             Put::New => (Status::Done, "created with the new certificate"),
         };
-        self.tell("switch", status, &format!("Secret {target} {reported}"));
+        self.outcome("switch", status, &format!("Secret {target} {reported}"));
         let agent = self.changeover.agent().await?;
         self.changeover.complete(&agent, &target, self.observer).await
     }
@@ -286,21 +286,21 @@ impl Run<'_> {
         let target = self.rotation.beside(&staged.to);
         let reported = format!("Secret {target} holds the CA for cert-manager");
         if is_there {
-            self.tell("switch", Status::Found, &reported);
+            self.outcome("switch", Status::Found, &reported);
         } else {
             let build = self.clusters.build;
             build.create_secret(&target, "kubernetes.io/tls", staged.ca_pair(), DryRun::None).await?;
-            self.tell("switch", Status::Done, &reported);
+            self.outcome("switch", Status::Done, &reported);
         }
         let values = staged.values();
         let agent = self.changeover.agent().await?;
         let (_, pair) = self.changeover.pair(&agent).await?;
         if !staged.has_issued(&pair) && self.keeper.install(&agent, &values)? {
-            self.tell("switch", Status::Done, "Helm gave the agent's release the new CA");
+            self.outcome("switch", Status::Done, "Helm gave the agent's release the new CA");
         }
         let command = self.keeper.command(&agent, &values);
         let (agent, secret) = self.issued(Toward::New, staged, &command).await?;
-        self.tell("switch", Status::Done, &format!("cert-manager issued from the new CA, in Secret {secret}"));
+        self.outcome("switch", Status::Done, &format!("cert-manager issued from the new CA, in Secret {secret}"));
         self.changeover.complete(&agent, &secret, self.observer).await
     }
 
@@ -354,11 +354,11 @@ impl Run<'_> {
         // While it can still be continued.
         self.settle(staged).await?;
         self.unstage(staged).await?;
-        self.tell("finish", Status::Done, &kept);
-        self.tell("finish", Status::Done, &format!("Secret {} deleted", self.at));
+        self.outcome("finish", Status::Done, &kept);
+        self.outcome("finish", Status::Done, &format!("Secret {} deleted", self.at));
         let new = pki::certificates(&new);
         for trustee in self.trustees.of(staged.planes.keys()).await? {
-            self.tell("finish", Status::Done, &decide::trusted(&trustee, &new));
+            self.outcome("finish", Status::Done, &decide::trusted(&trustee, &new));
         }
         Ok(())
     }
@@ -386,7 +386,7 @@ impl Run<'_> {
                 "the next upgrade of the chart restores the old Secret, unless you set the new one in Helm: {command}"
             )
         };
-        self.tell("finish", Status::Done, &message);
+        self.outcome("finish", Status::Done, &message);
         Ok(())
     }
 
@@ -432,10 +432,10 @@ impl Run<'_> {
             && let Some(made) = self.clusters.build.secret(&target).await?
         {
             self.clusters.build.delete_secret(&made).await?;
-            self.tell("rollback", Status::Done, &format!("Secret {target} deleted"));
+            self.outcome("rollback", Status::Done, &format!("Secret {target} deleted"));
         }
         self.unstage(staged).await?;
-        self.tell("rollback", Status::Done, &format!("Secret {} deleted", self.at));
+        self.outcome("rollback", Status::Done, &format!("Secret {} deleted", self.at));
         Ok(())
     }
 
@@ -485,7 +485,7 @@ impl Run<'_> {
             };
             reported
                 .into_iter()
-                .for_each(|reported| self.tell("rollback", Status::Done, &format!("Secret {from} {reported}")));
+                .for_each(|reported| self.outcome("rollback", Status::Done, &format!("Secret {from} {reported}")));
         }
         self.changeover.complete(agent, &from, self.observer).await
     }
@@ -632,7 +632,7 @@ mod tests {
         let new = cas(&at);
         assert!(new == [keeper.cas[0].clone(), keeper.cas[0].clone()] && new != before);
         assert!(at.build.object("secrets/choreoctl-rotation-id").is_none());
-        // The name of the CA and its age tell that it was just made.
+        // The name of the CA and its age show that it was just made.
         let (result, reported) = run(&at, &rotation(), &mut Kept::default()).await;
         result.unwrap();
         assert!(reported.says("finish", "nothing to do; use --again to create another CA"), "{:?}", reported.steps);

@@ -23,7 +23,7 @@ pub const OLD_CA: &str = "old-ca.crt";
 /// The planes' CAs as they were before, as JSON by the planes' names.
 const PLANES: &str = "planes.json";
 /// Who issues the agent's certificate.
-const WAY: &str = "way";
+const ISSUER: &str = "way";
 /// The Secret that the agent mounted before, and the one that it is to mount.
 const FROM: &str = "from";
 const TO: &str = "to";
@@ -46,8 +46,8 @@ impl Staged {
     pub fn of(secret: StoredSecret) -> Result<Self, Error> {
         let name = secret.name.to_string();
         let broken = |why: &str| Error::Pair { secret: name.clone(), why: why.to_owned() };
-        let way = secret.text(WAY);
-        let issuer = [Issuer::Own, Issuer::CertManager].into_iter().find(|issuer| issuer.name() == way.as_str());
+        let stored = secret.text(ISSUER);
+        let issuer = [Issuer::Own, Issuer::CertManager].into_iter().find(|issuer| issuer.name() == stored.as_str());
         let issuer = issuer.ok_or_else(|| broken("it does not belong to a rotation"))?;
         let planes =
             serde_json::from_slice(secret.bytes(PLANES)).map_err(|_| broken("its list of planes can't be read"))?;
@@ -138,7 +138,7 @@ pub fn staging(
         (OLD_CERTIFICATE, &secret.text(LEAF_CERTIFICATE)),
         (OLD_PRIVATE_KEY, &secret.text(LEAF_PRIVATE_KEY)),
         (OLD_CA, &secret.text(CA_CERTIFICATE)),
-        (WAY, issuer.name()),
+        (ISSUER, issuer.name()),
         (REVISION, agent.revision.as_deref().unwrap_or_default()),
         (FROM, from),
         (TO, &rotation.target(issuer, secret)),

@@ -206,7 +206,7 @@ impl Schema {
     }
 
     fn range(&self, number: &Number, node: &Node, place: &Place<'_>, found: &mut Found) {
-        let mut tell = |what: String| {
+        let mut report = |what: String| {
             let message = format!("{} must be {what}", place.name());
             found.add(&OUT_OF_RANGE, node.span.clone(), &place.path(), message, "");
         };
@@ -217,7 +217,7 @@ impl Schema {
                 _ => (f64::from(f32::MIN)..=f64::from(f32::MAX), "a 32-bit floating-point number"),
             };
             if !bounds.contains(&value) {
-                tell(name.into());
+                report(name.into());
             }
         }
         // Go compares integers as such, with the bound's whole part.
@@ -229,13 +229,13 @@ impl Schema {
         if let Some(minimum) = self.minimum.map(bound) {
             let order = compare(minimum);
             if order.is_lt() || (self.above_minimum && order.is_eq()) {
-                tell(format!("{} {minimum}", if self.above_minimum { "above" } else { "at least" }));
+                report(format!("{} {minimum}", if self.above_minimum { "above" } else { "at least" }));
             }
         }
         if let Some(maximum) = self.maximum.map(bound) {
             let order = compare(maximum);
             if order.is_gt() || (self.below_maximum && order.is_eq()) {
-                tell(format!("{} {maximum}", if self.below_maximum { "below" } else { "at most" }));
+                report(format!("{} {maximum}", if self.below_maximum { "below" } else { "at most" }));
             }
         }
         if let Some(factor) = self.multiple_of {
@@ -244,7 +244,7 @@ impl Schema {
                 None => is_whole(if factor < 1.0 { 1.0 / factor * value } else { value / factor }),
             };
             if !multiple {
-                tell(format!("a multiple of {factor}"));
+                report(format!("a multiple of {factor}"));
             }
         }
     }
@@ -267,7 +267,7 @@ impl Schema {
             schema.value(node, place, &mut inner);
             found
         };
-        let mut tell = |nearest: Option<Found>, message: String| {
+        let mut report = |nearest: Option<Found>, message: String| {
             walk.blocked |= nearest.is_some();
             let nearest = nearest.and_then(|found| found.findings.into_iter().next());
             let (span, path) = nearest.as_ref().map_or_else(
@@ -287,16 +287,16 @@ impl Schema {
                 0 => {
                     let count = alternatives.len();
                     let nearest = tries.into_iter().min_by_key(|found| found.errors);
-                    tell(nearest, format!("{name} matches none of the {count} allowed forms"));
+                    report(nearest, format!("{name} matches none of the {count} allowed forms"));
                 }
                 several if exactly && several > 1 => {
-                    tell(None, format!("{name} matches {several} forms, but must match exactly one"));
+                    report(None, format!("{name} matches {several} forms, but must match exactly one"));
                 }
                 _ => {}
             }
         }
         if self.not.as_deref().is_some_and(|schema| tried(schema).errors == 0) {
-            tell(None, format!("{name} has a forbidden form"));
+            report(None, format!("{name} has a forbidden form"));
         }
     }
 }
