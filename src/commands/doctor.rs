@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::diagnosis::DiagnosisArgs;
 use super::error::{none_found, tell_missing};
+use super::refusals::Refusal;
 use super::source::read;
 use crate::args::{OutputArgs, Session, SnapshotArgs, TextFormat, swapped};
 use crate::cluster;
@@ -22,7 +23,6 @@ use crate::plane::{Plane, closest, did_you_mean};
 use crate::render;
 use crate::render::checks::Diagnosed;
 use crate::term::{Exit, Term};
-use crate::text::visible;
 
 /// Find out why an agent isn't connected
 ///
@@ -202,8 +202,7 @@ fn tell_checks(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let all = explained();
     let Some(one) = all.iter().find(|one| one.id == id) else {
         let similar: Vec<_> = closest(id, all.iter().map(|one| one.id)).into_iter().map(str::to_owned).collect();
-        let hint = did_you_mean(&similar).unwrap_or_else(|| "choreoctl doctor --list-checks".into());
-        anyhow::bail!("there is no check or id {}: {hint}", visible(id));
+        return Err(Refusal::UnknownCheck { id: id.clone(), question: did_you_mean(&similar) }.into());
     };
     let needs = one.needs.join(", ");
     let needs =
@@ -259,6 +258,6 @@ mod tests {
         use crate::args::tests::{parse, session};
         let args: Args = parse(&["--explain", "agent-trustd"]).unwrap();
         let error = tell_checks(&args, &session()).unwrap_err().to_string();
-        assert!(error.starts_with("there is no check or id agent-trustd: did you mean "), "{error}");
+        assert_eq!(error, "there is no check or id agent-trustd");
     }
 }

@@ -43,6 +43,8 @@ pub enum Refusal {
     OtherControlPlane { folder: String },
     #[error("could not delete the old planes: {why}")]
     OldController { why: &'static str },
+    #[error("there is no check or id {}", visible(.id))]
+    UnknownCheck { id: String, question: Option<String> },
     #[error("there is no log: the agent {} has no pod", visible(.agent))]
     NoPods { agent: String, command: String },
 }
@@ -55,6 +57,7 @@ impl Refusal {
             | Self::ToTerminal { command }
             | Self::NoPods { command, .. }
             | Self::NotInRelease { command, .. } => command,
+            Self::UnknownCheck { question, .. } => question.as_deref().unwrap_or("choreoctl doctor --list-checks"),
             Self::Twice { .. } => "remove one of them",
             Self::Lockout => {
                 "keep the old CA next to the new one until the agents present the new certificate (`choreoctl certs rotate` does this), or add --allow-lockout"

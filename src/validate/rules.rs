@@ -187,8 +187,8 @@ rules! {
     SERVER_REJECTED = "server-rejected" Error Schema
         "the API server accepts the manifest in a dry run",
         "With --server, a server-side dry run validates the manifest. The message is the API server's, with the line in the manifest.",
-        bad "metadata:\n  name: shared-builder\n",
-        good "metadata:\n  name: shared-builder\n";
+        bad "metadata:\n  name: shared-builder\n  namespace: «no-such-namespace»\n",
+        good "metadata:\n  name: shared-builder\n  namespace: team\n";
     KIND_OF_OTHER_RELEASE = "kind-of-other-release" Error Schema
         "the kind exists in the release",
         "v1.0 renamed BuildPlane and ClusterBuildPlane to WorkflowPlane and ClusterWorkflowPlane. No release has both. Each kind is validated against a release that has it, or against --release. --fix renames the kind.",

@@ -163,7 +163,10 @@ fn serve(mut client: TcpStream, shared: &Shared, server: &Server) -> std::io::Re
     let mut words = line.split(' ');
     let act = shared.decide(words.next().unwrap(), words.next().unwrap());
     match act {
-        Act::Kill => return Ok(shared.kill()),
+        Act::Kill => {
+            shared.kill();
+            return Ok(());
+        }
         Act::Answer(status) => {
             let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
             return client.write_all(head.as_bytes());
