@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cluster::{Agent, Cluster, Detail, Error, ListOf, Namespaces};
-use crate::estate::{self, AgentFacts, of_agents, running_release};
+use crate::estate::{self, AgentFacts, Cause, of_agents, running_release};
 use crate::gateway::{GatewayUrl, plane_types};
 use crate::plane::{DEFAULT_KIND, Kind, NamespacedName, Plane, PlaneKey, Release};
 use crate::text::visible;
@@ -134,6 +134,17 @@ pub async fn look(at: &Look<'_>) -> anyhow::Result<Seen> {
             Some(of_agents(build, agents.into_iter().filter(is_meant).collect()).await)
         }
     };
+    for facts in agents.iter().flatten() {
+        // An unknown certificate would pass for one that needs nothing.
+        if let Err(why) = &facts.pair
+            && why.cause == Cause::Unknown
+        {
+            anyhow::bail!(
+                "the certificate of the agent {} could not be read: {why}",
+                visible(&facts.agent.name.to_string())
+            );
+        }
+    }
     let pending = match at.build {
         None => Vec::new(),
         Some((build, _)) => pending_releases(build, agents.iter().flatten()).await,

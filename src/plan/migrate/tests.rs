@@ -177,6 +177,12 @@ async fn who_may_not_read_roles_is_reported_and_who_may_not_read_planes_is_refus
     fake.forbid("GET /apis/openchoreo.dev/v1alpha1/dataplanes");
     let control = fake.cluster();
     assert!(look(&at(&control, None)).await.is_err());
+    let build = Fake::of([deployment(BUILD, "agent", "id", "s")]);
+    for (code, is_read) in [(403, true), (500, false)] {
+        build.answer("GET /api/v1/namespaces/builders/secrets/s", code, json!({"kind": "Status", "code": code}));
+        let (control, build) = (super::tests::control(&[Release::V0]).cluster(), build.cluster());
+        assert_eq!(look(&at(&control, Some(&build))).await.is_ok(), is_read, "{code}");
+    }
     let none = Fake::default();
     none.serve(&[]);
     let control = none.cluster();
