@@ -146,7 +146,7 @@ async fn is_gone(build: &Cluster, release: &str, namespace: &str) -> anyhow::Res
     let has_agent = build.agents(namespace).await?.iter().any(|agent| agent.release.as_deref() == Some(release));
     anyhow::ensure!(
         !has_record && !has_agent,
-        "helm reported success, and Helm release {} still exists; run this command again",
+        "helm reported success, but Helm release {} still exists; run this command again",
         visible(release)
     );
     Ok(())

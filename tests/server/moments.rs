@@ -129,7 +129,7 @@ fn finished(at: &Estate, is_done: bool, line: &str, what: &str) {
 
 const STAGING: &str = "choreoctl-rotation-shared";
 
-fn a_rotation_is_finished_after_any_moment() {
+pub fn a_rotation_is_finished_after_any_moment() {
     let mut at = rotation::three_planes();
     let old = Mutex::new(String::new());
     at_any_moment(

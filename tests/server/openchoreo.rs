@@ -28,7 +28,8 @@ stories!(
         a_certificate_that_is_not_issued_is_the_cause_on_v0_17,
         a_pinned_certificate_is_renewed_and_its_agent_refused,
         a_rotation_refuses_nobody_on_v0_17,
-        a_rotation_can_be_rolled_back_on_v0_17,
+        a_rotation_is_finished_after_any_moment_on_v0_17,
+        a_rollback_is_finished_after_any_moment_on_v0_17,
         both_clusters_return_to_the_state_before_on_v0_17,
         planes_of_three_families_are_registered_and_one_is_rotated_on_v1_2,
         a_plane_is_migrated_with_its_control_plane,
@@ -371,7 +372,11 @@ fn a_rotation_refuses_nobody_on_v0_17() {
     on(V0_17, rotation::a_rotation_refuses_nobody);
 }
 
-fn a_rotation_can_be_rolled_back_on_v0_17() {
+fn a_rotation_is_finished_after_any_moment_on_v0_17() {
+    on(V0_17, moments::a_rotation_is_finished_after_any_moment);
+}
+
+fn a_rollback_is_finished_after_any_moment_on_v0_17() {
     on(V0_17, moments::a_rollback_is_finished_after_any_moment);
 }
 

@@ -82,19 +82,19 @@ impl Following {
                 }
                 if !std::mem::replace(&mut self.is_lost, true) {
                     let reported = format!("could not look for pods of the {}: {error}", self.side.noun());
-                    self.outcome(Reports::Warning(reported)).await;
+                    self.report(Reports::Warning(reported)).await;
                 }
                 return;
             }
         };
         if std::mem::take(&mut self.is_lost) {
-            self.outcome(Reports::Note("the API server answers again".into())).await;
+            self.report(Reports::Note("the API server answers again".into())).await;
         }
         let names: BTreeSet<_> = found.iter().map(|pod| pod.name.as_str()).collect();
         let gone: Vec<_> = self.pods.keys().filter(|name| !names.contains(name.as_str())).cloned().collect();
         for name in gone {
             self.pods.remove(&name);
-            self.outcome(Reports::Note(format!("pod {} of the {} ended", visible(&name), self.side.noun()))).await;
+            self.report(Reports::Note(format!("pod {} of the {} ended", visible(&name), self.side.noun()))).await;
         }
         for pod in found {
             match pod.waiting {
@@ -105,7 +105,7 @@ impl Following {
                 }
                 None if self.pods.contains_key(&pod.name) => {}
                 None => {
-                    self.outcome(Reports::Note(format!(
+                    self.report(Reports::Note(format!(
                         "pod {} of the {} started",
                         visible(&pod.name),
                         self.side.noun()
@@ -129,14 +129,14 @@ impl Following {
         }
     }
 
-    async fn outcome(&self, reported: Reports) {
+    async fn report(&self, reported: Reports) {
         // Nobody listens where the command ends.
         let _ = self.sender.send(reported).await;
     }
 
     async fn tell_once(&mut self, reported: Reports, text: String) {
         if self.reported.insert(text) {
-            self.outcome(reported).await;
+            self.report(reported).await;
         }
     }
 }
