@@ -32,8 +32,8 @@ pub enum Act {
     Answer(&'static str),
 }
 
-/// A request before it is forwarded: its number since the start of the run, from 1 on, its method and its path.
-type Decide = Arc<dyn Fn(usize, &str, &str) -> Act + Send + Sync>;
+/// What is done about a request, by its number since the start of the run, from 1 on.
+type Decide = Arc<dyn Fn(usize) -> Act + Send + Sync>;
 
 #[derive(Default)]
 struct State {
@@ -94,7 +94,7 @@ impl Gate {
     }
 
     /// Runs a command, whose kubeconfigs are those of the gate, to its end.
-    pub fn run(&self, command: Command, decide: impl Fn(usize, &str, &str) -> Act + Send + Sync + 'static) -> Passage {
+    pub fn run(&self, command: Command, decide: impl Fn(usize) -> Act + Send + Sync + 'static) -> Passage {
         self.shared.state.lock().unwrap().decide = Some(Arc::new(decide));
         let output = self.finish(command);
         let requests = std::mem::take(&mut *self.shared.state.lock().unwrap()).requests;
@@ -117,13 +117,13 @@ impl Gate {
 
 impl Shared {
     /// Counts a request and decides; a request of after the run passes.
-    fn decide(&self, method: &str, path: &str) -> Act {
+    fn decide(&self) -> Act {
         let (decide, number) = {
             let mut state = self.state.lock().unwrap();
             state.requests += 1;
             (state.decide.clone(), state.requests)
         };
-        decide.map_or(Act::Pass, |decide| decide(number, method, path))
+        decide.map_or(Act::Pass, |decide| decide(number))
     }
 
     fn kill(&self) {
@@ -160,8 +160,7 @@ fn serve(mut client: TcpStream, shared: &Shared, server: &Server) -> std::io::Re
     };
     let mut body = vec![0; header("content-length").map_or(0, |length| length.parse().unwrap())];
     client.read_exact(&mut body)?;
-    let mut words = line.split(' ');
-    let act = shared.decide(words.next().unwrap(), words.next().unwrap());
+    let act = shared.decide();
     match act {
         Act::Kill => {
             shared.kill();

@@ -84,7 +84,7 @@ fn at_any_moment(
 ) {
     let gate = Gate::before(&[&at.control, &at.build]);
     before(at, &gate, 0);
-    let whole = gate.run(command(at, line), |_, _, _| Act::Pass);
+    let whole = gate.run(command(at, line), |_| Act::Pass);
     assert_eq!(whole.output.code, 0, "{:#?}", whole.output);
     after(at, "a whole run", true);
     let (mut killed, mut failed) = (0, 0);
@@ -108,8 +108,8 @@ fn at_any_moment(
 }
 
 /// Does something at one request.
-fn only(number: usize, act: Act) -> impl Fn(usize, &str, &str) -> Act {
-    move |request, _, _| if request == number { act } else { Act::Pass }
+fn only(number: usize, act: Act) -> impl Fn(usize) -> Act {
+    move |request| if request == number { act } else { Act::Pass }
 }
 
 /// Fails where a command did not report its failure.
@@ -162,7 +162,7 @@ pub fn a_rollback_is_finished_after_any_moment() {
             let until_switch = command(at, &format!("{ROTATE} --again --until switch"));
             match requests.load(Ordering::Relaxed) {
                 0 => {
-                    let whole = gate.run(until_switch, |_, _, _| Act::Pass);
+                    let whole = gate.run(until_switch, |_| Act::Pass);
                     assert_eq!(whole.output.code, 0, "{:#?}", whole.output);
                     requests.store(whole.requests, Ordering::Relaxed);
                 }
@@ -297,7 +297,7 @@ fn with_a_second_operator(
 ) {
     let gate = Gate::before(&[&at.control, &at.build]);
     before(at);
-    let whole = gate.run(command(at, first), |_, _, _| Act::Pass);
+    let whole = gate.run(command(at, first), |_| Act::Pass);
     assert_eq!(whole.output.code, 0, "{:#?}", whole.output);
     let (mut lost, count) = ([0, 0], operators());
     for moment in 0..count {
@@ -312,7 +312,7 @@ fn with_a_second_operator(
             }
         };
         let first_output = if moment % 2 == 0 {
-            let held = gate.run(command(at, first), move |request, _, _| {
+            let held = gate.run(command(at, first), move |request| {
                 if request == number {
                     run_other();
                 }
@@ -413,7 +413,7 @@ fn two_migrate_at_once() {
             let number = 1 + moment * whole / operators();
             let other = Arc::new(Mutex::new((Some(own_command(at, &line.replace("--out-dir out", &elsewhere))), None)));
             let held = other.clone();
-            let Passage { output, requests } = gate.run(command(at, &line), move |request, _, _| {
+            let Passage { output, requests } = gate.run(command(at, &line), move |request| {
                 let mut other = held.lock().unwrap();
                 if request == number
                     && let Some(command) = other.0.take()
