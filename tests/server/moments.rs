@@ -54,7 +54,7 @@ fn moments() -> usize {
 
 /// How many second operators there are for a command.
 fn operators() -> usize {
-    if is_long() { 20 } else { 4 }
+    if is_long() { 20 } else { 2 }
 }
 
 /// A command line of a shell whose commands go through the gate.
@@ -280,7 +280,8 @@ fn a_migration_is_finished_after_any_moment() {
                 is_honest(&output, &format!("{act:?} at {number}: {output:#?}"));
             }
             count += 1;
-            number += (requests / moments()).max(1);
+            // A stage is long, and there are five of them.
+            number += (2 * requests / moments()).max(1);
         }
     });
 }
@@ -302,7 +303,7 @@ fn with_a_second_operator(
     let (mut lost, count) = ([0, 0], operators());
     for moment in 0..count {
         before(at);
-        let number = 1 + moment / 2 * 2 * whole.requests / count;
+        let number = 1 + (moment + 1) * whole.requests / (count + 2);
         let other = Arc::new(Mutex::new((Some(own_command(at, second)), None)));
         let run_other = {
             let other = other.clone();
