@@ -128,7 +128,7 @@ fn slope(samples: &[(f64, f64)]) -> f64 {
 }
 
 fn a_watch_outlives_kills_and_compactions() {
-    let form = if std::env::var_os("SIEGE").is_some_and(|form| form == "long") { LONG } else { SHORT };
+    let form = if crate::is_long() { LONG } else { SHORT };
     let at = &ControlPlane::start();
     create(at, form.planes);
     let mut child = at.command(&["watch", "-o", "json"]).stdout(Stdio::piped()).spawn().unwrap();

@@ -96,22 +96,18 @@ impl Gate {
     /// Runs a command, whose kubeconfigs are those of the gate, to its end.
     pub fn run(&self, command: Command, decide: impl Fn(usize) -> Act + Send + Sync + 'static) -> Passage {
         self.shared.state.lock().unwrap().decide = Some(Arc::new(decide));
-        let output = self.finish(command);
+        let output = self.follow(command);
         let requests = std::mem::take(&mut *self.shared.state.lock().unwrap()).requests;
         Passage { output, requests }
     }
 
-    fn finish(&self, mut command: Command) -> Output {
+    /// Runs a command whose process the gate may kill.
+    fn follow(&self, mut command: Command) -> Output {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
         self.shared.state.lock().unwrap().process = Some(child.id());
         self.shared.started.notify_all();
-        let output = child.wait_with_output().unwrap();
-        Output {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        Output::of(child)
     }
 }
 

@@ -139,6 +139,11 @@ pub struct Story {
     pub run: fn(),
 }
 
+/// Whether the environment asks for the long form of the stories that have one.
+fn is_long() -> bool {
+    std::env::var_os("SIEGE").is_some_and(|form| form == "long")
+}
+
 fn stories() -> impl Iterator<Item = Story> {
     STORIES.iter().copied().flatten().copied()
 }

@@ -43,18 +43,14 @@ const ACTS: [Act; 8] = [
 const ROTATE: &str = "choreoctl certs rotate a --yes --timeout 60s";
 const RENEW: &str = "choreoctl certs renew a --ca-dir old --yes --timeout 60s";
 
-fn is_long() -> bool {
-    std::env::var_os("SIEGE").is_some_and(|form| form == "long")
-}
-
 /// How many moments of a command are tried.
 fn moments() -> usize {
-    if is_long() { 200 } else { ACTS.len() }
+    if crate::is_long() { 200 } else { ACTS.len() }
 }
 
 /// How many second operators there are for a command.
 fn operators() -> usize {
-    if is_long() { 20 } else { 2 }
+    if crate::is_long() { 20 } else { 2 }
 }
 
 /// A command line of a shell whose commands go through the gate.
@@ -288,6 +284,23 @@ fn a_migration_is_finished_after_any_moment() {
 
 // Second operators.
 
+/// Runs a command, and while one of its requests is held another one to its end; nothing of that where the first one does
+/// not come to that request.
+fn held(gate: &Gate, first: Command, number: usize, second: Command) -> (Passage, Option<Output>) {
+    let (second, output) = (Mutex::new(Some(second)), Arc::new(Mutex::new(None)));
+    let to = output.clone();
+    let passage = gate.run(first, move |request| {
+        // Other requests of the first one are held, too.
+        let mut second = second.lock().unwrap();
+        if request == number {
+            *to.lock().unwrap() = second.take().map(|second| finish(second, ""));
+        }
+        Act::Pass
+    });
+    let output = output.lock().unwrap().take();
+    (passage, output)
+}
+
 /// Runs a command line again and again; while one of its requests is held, or at the same time as its start, a second
 /// operator runs another one to its end. What comes after them gets both outputs.
 fn with_a_second_operator(
@@ -304,30 +317,16 @@ fn with_a_second_operator(
     for moment in 0..count {
         before(at);
         let number = 1 + (moment + 1) * whole.requests / (count + 2);
-        let other = Arc::new(Mutex::new((Some(own_command(at, second)), None)));
-        let run_other = {
-            let other = other.clone();
-            move || {
-                let mut other = other.lock().unwrap();
-                other.1 = other.0.take().map(|command| finish(command, "")).or(other.1.take());
-            }
-        };
-        let first_output = if moment % 2 == 0 {
-            let held = gate.run(command(at, first), move |request| {
-                if request == number {
-                    run_other();
-                }
-                Act::Pass
-            });
-            held.output
+        let (how, first_output, second_output) = if moment % 2 == 0 {
+            let (passage, other) = held(&gate, command(at, first), number, own_command(at, second));
+            (format!("at request {number}"), passage.output, other)
         } else {
-            let other = std::thread::spawn(run_other);
+            let other = own_command(at, second);
+            let other = std::thread::spawn(|| finish(other, ""));
             let output = direct(at, first);
-            other.join().unwrap();
-            output
+            ("at the same time".into(), output, Some(other.join().unwrap()))
         };
-        let Some(second_output) = other.lock().unwrap().1.take() else { continue };
-        let how = if moment % 2 == 0 { format!("at request {number}") } else { "at the same time".into() };
+        let Some(second_output) = second_output else { continue };
         let what = format!("{second} {how} of {first}: {first_output:#?} {second_output:#?}");
         for (output, lost) in [&first_output, &second_output].into_iter().zip(&mut lost) {
             if output.code != 0 {
@@ -412,19 +411,10 @@ fn two_migrate_at_once() {
         for moment in 0..operators() {
             let elsewhere = format!("--out-dir {}", ["out", "other"][moment % 2]);
             let number = 1 + moment * whole / operators();
-            let other = Arc::new(Mutex::new((Some(own_command(at, &line.replace("--out-dir out", &elsewhere))), None)));
-            let held = other.clone();
-            let Passage { output, requests } = gate.run(command(at, &line), move |request| {
-                let mut other = held.lock().unwrap();
-                if request == number
-                    && let Some(command) = other.0.take()
-                {
-                    other.1 = Some(finish(command, ""));
-                }
-                Act::Pass
-            });
+            let second = own_command(at, &line.replace("--out-dir out", &elsewhere));
+            let (Passage { output, requests }, other) = held(&gate, command(at, &line), number, second);
             whole = requests;
-            for output in [Some(&output), other.lock().unwrap().1.as_ref()].into_iter().flatten() {
+            for output in [Some(&output), other.as_ref()].into_iter().flatten() {
                 // By 1 it says that there is more to do.
                 if !matches!(output.code, 0 | 1) {
                     is_honest(output, &format!("{line} at request {number}: {output:#?}"));
