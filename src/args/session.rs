@@ -39,7 +39,7 @@ pub struct GlobalArgs {
     #[arg(long = "as-group", global = true, value_name = "GROUP", help_heading = "Global options")]
     impersonate_groups: Vec<String>,
 
-    /// Timeout of each request except watches; 0 for no limit
+    /// Timeout of each request except watches, and of each list with all its pages; 0 for no limit
     #[arg(long, global = true, value_name = "DURATION", default_value = "30s", help_heading = "Global options")]
     request_timeout: Span,
 

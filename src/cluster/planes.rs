@@ -198,20 +198,24 @@ impl Cluster {
         }
     }
 
-    /// Objects of any kind, each made into something smaller as soon as its page is there.
+    /// Objects of any kind, each made into something smaller as soon as its page is there. All pages together may take as long
+    /// as one request: a server that is slow to send each of many would be waited for without end.
     pub async fn collection<T: DeserializeOwned + Send + 'static, R>(
         &self,
         list: &ListOf<'_>,
         make: impl Fn(T) -> R,
     ) -> Result<Vec<R>, Error> {
-        // The list changed for so long that the server forgot how it was: begin anew, and at last ask for all of it at once.
-        for limit in [PAGE, PAGE] {
-            match self.pages(list, Some(limit), &make).await {
-                Err(Error::Refused { code: 410, .. }) => {}
-                objects => return objects,
+        let all = async {
+            // The list changed for so long that the server forgot how it was: begin anew, and at last ask for all of it at once.
+            for limit in [PAGE, PAGE] {
+                match self.pages(list, Some(limit), &make).await {
+                    Err(Error::Refused { code: 410, .. }) => {}
+                    objects => return objects,
+                }
             }
-        }
-        self.pages(list, None, &make).await
+            self.pages(list, None, &make).await
+        };
+        self.limited(all).await?
     }
 
     /// Reads the pages of a list, each on a thread of its own while the server makes the next one.

@@ -5,13 +5,13 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::manifests::InputArgs;
-use super::objects::{name, object_name, report, without_managed_fields};
+use super::objects::{name, object_name, report};
 use super::refusals::Refusal;
 use super::waiting::if_asked;
 use super::{error_text, warnings};
 use crate::args::{Session, WriteArgs};
 use crate::cluster::Change;
-use crate::plane::{DryRun, Plane, PlaneKey};
+use crate::plane::{DryRun, Plane, PlaneKey, without_managed_fields};
 use crate::term::Exit;
 
 /// Apply manifests of planes
@@ -61,12 +61,12 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let (mut done, mut written, mut exit) = (Vec::new(), Vec::new(), Exit::Done);
     for manifest in &manifests {
         match around(manifest).apply(manifest, args.force_conflicts, args.write.dry_run).await {
-            Ok(mut applied) => {
-                without_managed_fields(&mut applied.after);
+            Ok(applied) => {
+                let after = without_managed_fields(applied.after);
                 if applied.change != Change::Unchanged {
-                    written.extend(Plane::deserialize(&applied.after));
+                    written.extend(Plane::deserialize(&after));
                 }
-                done.push((applied.after, applied.change.word()));
+                done.push((after, applied.change.word()));
             }
             Err(error) => {
                 let alone = error.is_about_one_object();

@@ -7,13 +7,13 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::manifests::check_manifest;
-use super::objects::{object_name, report, without_managed_fields};
+use super::objects::{object_name, report};
 use super::waiting::if_asked;
 use super::warnings;
 use crate::args::{CaArgs, PlaneArgs, Session, SpecArgs, WriteArgs, plane_id, read_ca, read_cas};
 use crate::cluster::{Cluster, Error};
 use crate::manifest::Input;
-use crate::plane::{CaSecret, DryRun, Plane, PlaneKey, PlaneName, Release, SecretKeyRef};
+use crate::plane::{CaSecret, DryRun, Plane, PlaneKey, PlaneName, Release, SecretKeyRef, without_managed_fields};
 use crate::term::{Exit, PromptError, Term};
 use crate::text::visible;
 
@@ -67,8 +67,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     match cluster.create(&made, args.write.dry_run).await {
         Err(Error::Exists { .. }) if args.if_not_exists => leave(&cluster, &key.name, &made, &args, term).await?,
         created => {
-            let mut created = created?;
-            without_managed_fields(&mut created);
+            let created = without_managed_fields(created?);
             let planes: Vec<_> = Plane::deserialize(&created).into_iter().collect();
             report(term, &args.write, &[(created, "created")])?;
             warnings::of_sharing(&cluster, &planes, term).await;
@@ -79,9 +78,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 
 /// Leaves the existing plane as it is, and says what would have been created otherwise.
 async fn leave(cluster: &Cluster, name: &str, manifest: &Value, args: &Args, term: &Term) -> anyhow::Result<()> {
-    let mut existing: Value = cluster.plane(name).await?;
+    let existing = without_managed_fields(cluster.plane(name).await?);
     let title = object_name(&PlaneKey::of_object(&existing));
-    without_managed_fields(&mut existing);
     if existing.pointer("/metadata/deletionTimestamp").is_some() {
         term.warn(&format!("{title} exists, but it is being deleted"));
     }

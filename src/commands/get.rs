@@ -11,14 +11,14 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::error::{none_found, tell_missing};
-use super::objects::{list, object_name, without_managed_fields};
+use super::objects::{list, object_name};
 use super::watching::watch;
 use crate::args::{ChoiceArgs, Chosen, FromFiles, Lookup, OutputArgs, Session, SnapshotArgs};
 use crate::cluster::{Error, Target};
 use crate::complete;
 use crate::estate::{ClientCa, Files, client_cas, parse_all};
 use crate::manifest::{json_text, to_yaml};
-use crate::plane::{Plane, PlaneKey, State, StateFilter};
+use crate::plane::{Plane, PlaneKey, State, StateFilter, without_managed_fields};
 use crate::render;
 use crate::render::custom_columns::CustomColumns;
 use crate::render::describe::computed;
@@ -222,42 +222,40 @@ async fn rows(lookup: &Lookup, args: &Args) -> Result<Chosen<Row>, Error> {
     if args.output.format != Format::Wide {
         return args.choice.in_cluster(lookup, |plane| row(args, plane, None)).await;
     }
-    let (planes, missing) = args.choice.in_cluster(lookup, |plane: Plane| plane).await?;
+    let (planes, missing) = args.choice.in_cluster(lookup, Plane::without_history).await?;
     let cas = client_cas(&lookup.cluster, &planes).await;
     parse_all(&cas);
     Ok((planes.into_iter().zip(cas).map(|(plane, ca)| row(args, plane, Some(ca))).collect(), missing))
 }
 
-/// The planes as the API server has them, the time there, and an error for each that doesn't exist.
-async fn objects(args: &Args, session: &Session) -> anyhow::Result<(Vec<Value>, Timestamp, Vec<anyhow::Error>)> {
-    let make = |mut object: Value| {
-        // Most of a listed plane; it need not be held until it is printed.
-        if !args.show_managed_fields && !matches!(args.output.format, Format::Custom(_)) {
-            without_managed_fields(&mut object);
-        }
-        object
-    };
+/// The planes as the API server has them, each made into what is needed of it, the time there, and an error for each that
+/// doesn't exist.
+async fn objects<R>(
+    args: &Args,
+    session: &Session,
+    make: impl Fn(Value, Timestamp) -> R,
+) -> anyhow::Result<(Vec<R>, Timestamp, Vec<anyhow::Error>)> {
     if args.files.given() {
         let FromFiles { values: objects, snapshot } = args.files.read(&[], &session.term)?;
         let (names, missing) = args.choice.in_files(&snapshot.planes)?;
         let chosen = objects.into_iter().filter(|object| names.contains(&PlaneKey::of_object(object)));
-        return Ok((chosen.map(make).collect(), snapshot.now, missing));
+        return Ok((chosen.map(|object| make(object, snapshot.now)).collect(), snapshot.now, missing));
     }
     let lookup = args.choice.connect(session).await?;
-    let (objects, missing) = args.choice.in_cluster(&lookup, make).await?;
+    let (objects, missing) = args.choice.in_cluster(&lookup, |object| make(object, lookup.cluster.now())).await?;
     Ok((objects, lookup.cluster.now(), missing))
 }
 
 /// The planes as a table of the columns that the user chose.
 async fn show_columns(args: &Args, columns: &CustomColumns, session: &Session) -> anyhow::Result<Exit> {
-    let (objects, now, missing) = objects(args, session).await?;
-    let exit = tell_missing(&missing, &session.term);
-    let row = |object: Value| {
+    let row = |object: Value, now: Timestamp| {
         let plane = Plane::deserialize(&object)?;
         let cells = columns.row(object, &computed(&plane, now));
         Ok(Row::new(plane, None).with_chosen(cells))
     };
-    let mut rows = objects.into_iter().map(row).collect::<anyhow::Result<Vec<_>>>()?;
+    let (rows, now, missing) = objects(args, session, row).await?;
+    let exit = tell_missing(&missing, &session.term);
+    let mut rows = rows.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
     rows.retain(|row| keeps(args, row.state(now)));
     render::planes::sort(&mut rows, args.sort_by, now);
     if !rows.is_empty() {
@@ -270,7 +268,9 @@ async fn show_columns(args: &Args, columns: &CustomColumns, session: &Session) -
 
 /// The planes as the API server has them, with what is computed where that was asked for.
 async fn print(args: &Args, session: &Session) -> anyhow::Result<Exit> {
-    let (mut objects, now, missing) = objects(args, session).await?;
+    // Who wrote which field is most of a listed plane: it need not be held until it is printed.
+    let make = |object, _| if args.show_managed_fields { object } else { without_managed_fields(object) };
+    let (mut objects, now, missing) = objects(args, session, make).await?;
     let exit = tell_missing(&missing, &session.term);
     if args.state.is_some() {
         objects.retain(|object| Plane::deserialize(object).is_ok_and(|plane| keeps(args, plane.state(now))));

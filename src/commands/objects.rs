@@ -36,13 +36,6 @@ pub fn list<'o>(objects: impl Iterator<Item = &'o Value>) -> Value {
     serde_json::json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": objects})
 }
 
-/// Takes out what says who wrote which field, as kubectl does.
-pub fn without_managed_fields(object: &mut Value) {
-    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.shift_remove("managedFields");
-    }
-}
-
 /// The name in a manifest; empty where it has none.
 pub fn name(manifest: &Value) -> &str {
     manifest.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()

@@ -35,7 +35,9 @@ pub use name::{
 pub use plane_name::{KindWord, PlaneName, Wanted, Word};
 pub use release::Release;
 pub use releases::{Change, Difference, PLANE_ID_REQUIRED, Served};
-pub use resource::{AgentConnection, ObservabilityPlaneRef, Plane, SecretKeyRef, SecretStoreRef};
+pub use resource::{
+    AgentConnection, ObservabilityPlaneRef, Plane, SecretKeyRef, SecretStoreRef, without_managed_fields,
+};
 pub use selector::Selector;
 pub use snapshot::{Side, Snapshot};
 pub use source::Source;

@@ -306,6 +306,14 @@ impl Plane {
     }
 }
 
+/// An object without what says who wrote which field, as kubectl shows it.
+pub fn without_managed_fields(mut object: Value) -> Value {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.shift_remove("managedFields");
+    }
+    object
+}
+
 impl kube::Resource for Plane {
     type DynamicType = &'static Kind;
     type Scope = kube::core::DynamicResourceScope;

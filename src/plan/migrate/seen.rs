@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::cluster::{Agent, Cluster, Detail, Error, ListOf, Namespaces};
 use crate::estate::{self, AgentFacts, Cause, of_agents, running_release};
 use crate::gateway::{GatewayUrl, plane_types};
-use crate::plane::{DEFAULT_KIND, Kind, NamespacedName, Plane, PlaneKey, Release};
+use crate::plane::{DEFAULT_KIND, Kind, NamespacedName, Plane, PlaneKey, Release, without_managed_fields};
 use crate::text::visible;
 
 /// Kinds of objects that may refer to planes: API version, kind and plural.
@@ -109,13 +110,18 @@ pub async fn look(at: &Look<'_>) -> anyhow::Result<Seen> {
     }
     let (mut objects, mut unread) = (Vec::new(), Vec::new());
     for kind in &served {
-        let planes: Vec<Value> = at.control.at(kind, &Namespaces::All).planes(None).await?;
-        objects.extend(planes.into_iter().map(|object| of_kind(object, &kind.api_version(), kind.kind)));
+        let read = |mut object: Value| {
+            name_kind(&mut object, &kind.api_version(), kind.kind);
+            // Who wrote which field shows which CA was pruned; else it is most of a plane, and not needed.
+            let is_pruned = Plane::deserialize(&object).is_ok_and(|plane| plane.pruned_secret().is_some());
+            if is_pruned { object } else { without_managed_fields(object) }
+        };
+        objects.extend(at.control.at(kind, &Namespaces::All).planes_as(None, read).await?);
     }
-    let planes = objects.iter().filter_map(|object| serde_json::from_value(object.clone()).ok()).collect();
+    let planes = objects.iter().filter_map(|object| Plane::deserialize(object).ok()).collect();
     for [api_version, kind, plural] in REFERRERS {
         match referrers(at.control, api_version, kind, plural).await {
-            Ok(found) => objects.extend(found.into_iter().map(|object| of_kind(object, api_version, kind))),
+            Ok(found) => objects.extend(found),
             Err(Error::NoSuchKind { .. } | Error::NotFound { .. } | Error::NoSource { .. }) => {}
             Err(Error::Forbidden { message, .. }) => {
                 unread.push(format!("{kind}s were not searched for references to planes: {}", visible(&message)));
@@ -212,19 +218,22 @@ pub async fn running(at: &Look<'_>, unread: &mut Vec<String>) -> Running {
     Running { release, controller }
 }
 
-/// An item of a list, which does not say itself what it is.
-fn of_kind(mut object: Value, api_version: &str, kind: &str) -> Value {
+/// Adds its kind to an item of a list, which does not say itself what it is.
+fn name_kind(object: &mut Value, api_version: &str, kind: &str) {
     if let Some(fields) = object.as_object_mut() {
         fields.insert("apiVersion".into(), api_version.into());
         fields.insert("kind".into(), kind.into());
     }
-    object
 }
 
 async fn referrers(control: &Cluster, api_version: &str, kind: &str, plural: &str) -> Result<Vec<Value>, Error> {
     let path = format!("/apis/{api_version}/{plural}");
     let list = ListOf { path: &path, api_version, kind, labels: "", fields: "", detail: Detail::Whole };
-    control.collection(&list, |object: Value| object).await
+    let read = |mut object: Value| {
+        name_kind(&mut object, api_version, kind);
+        without_managed_fields(object)
+    };
+    control.collection(&list, read).await
 }
 
 /// The release of the gateway; none where it was not asked, or says none that is known.
