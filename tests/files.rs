@@ -301,6 +301,32 @@ fn what_is_in_the_place_of_a_file_is_not_followed() {
 }
 
 #[test]
+fn a_terminal_of_one_column_changes_no_exit_code() {
+    if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
+        println!("skipped: there is no `script` to make a terminal");
+        return;
+    }
+    let root = ground();
+    for line in [
+        "C get -f S/plane.yaml",
+        "C get -f S/plane.yaml -o wide",
+        "C describe -f S/plane.yaml",
+        "C doctor -f S/plane.yaml",
+        "C forecast -f S/plane.yaml",
+        "C validate S/plane.yaml S/mistyped.yaml",
+        "C certs inspect S/tls.crt",
+        "C certs ca --out-dir D/new",
+        "C --help",
+    ] {
+        let plain = shell(line, root.path());
+        fs::remove_dir_all(root.path().join("D/new")).ok();
+        let narrow = shell(&format!("script -qec 'stty cols 1 rows 1; {line}' /dev/null"), root.path());
+        assert_eq!(narrow.0, plain.0, "{line}: {}", narrow.1);
+        assert!(!narrow.1.is_empty(), "{line}");
+    }
+}
+
+#[test]
 fn a_full_disk_behind_standard_output_is_an_error() {
     if !std::path::Path::new("/dev/full").exists() {
         println!("skipped: there is no /dev/full");

@@ -537,15 +537,19 @@ fn peak(id: u32) -> usize {
     peak.and_then(|peak| peak.parse::<usize>().ok()).unwrap_or_default() << 10
 }
 
-fn run(verb: &str, url: &str, ground: &Ground) -> Run {
-    let own = tempfile::tempdir().unwrap();
+fn kubeconfig(url: &str) -> String {
     let kubeconfig = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "c",
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
         "clusters": [{"name": "c", "cluster": {"server": url}}],
         "users": [{"name": "u", "user": {"token": TOKEN}}],
     });
-    fs::write(own.path().join("kubeconfig"), kubeconfig.to_string()).unwrap();
+    kubeconfig.to_string()
+}
+
+fn run(verb: &str, url: &str, ground: &Ground) -> Run {
+    let own = tempfile::tempdir().unwrap();
+    fs::write(own.path().join("kubeconfig"), kubeconfig(url)).unwrap();
     let [out, err] = ["out", "err"].map(|name| fs::File::create(own.path().join(name)).unwrap());
     let mut command = Command::new(BINARY);
     if verb == "completion" {
@@ -669,4 +673,36 @@ fn every_verb_ends_well_against_every_break() {
     let wrong = wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "{} of {count} runs went wrong:\n{}", wrong.len(), wrong.join("\n"));
     assert_eq!(ground.strays.load(Ordering::SeqCst), 0, "another host was asked");
+}
+
+#[test]
+fn what_a_cluster_verb_writes_to_a_full_disk_is_not_there() {
+    if !Command::new("unshare")
+        .args(["-rm", "mount", "-t", "tmpfs", "none", "/mnt"])
+        .status()
+        .is_ok_and(|mount| mount.success())
+    {
+        println!("skipped: a full disk needs the right to mount");
+        return;
+    }
+    let ground = Ground::new();
+    let url = serve(honest, Target::Everything, ground.elsewhere.clone());
+    let own = tempfile::tempdir().unwrap();
+    fs::write(own.path().join("kubeconfig"), kubeconfig(&url)).unwrap();
+    fs::create_dir(own.path().join("disk")).unwrap();
+    for (verb, file) in [
+        ("dump a --plane-context c -o disk/dump.json --no-config", "dump.json\n"),
+        ("config set cbp/a --plane-context c", "config.yaml\n"),
+    ] {
+        for (before, code, left) in [("", 0, file), ("cat /dev/zero > disk/fill 2> /dev/null;", 2, "fill\n")] {
+            let run = format!("{BINARY} {verb}; code=$?; ls -A disk >&2; exit $code");
+            let line = format!("mount -t tmpfs -o size=16k none disk && {before} {run}");
+            let mut command = Command::new("unshare");
+            command.args(["-rm", "sh", "-c", &line]).current_dir(own.path()).stdin(Stdio::null());
+            command.env("KUBECONFIG", "kubeconfig").env("CHOREOCTL_CONFIG", "disk/config.yaml");
+            let done = command.output().unwrap();
+            let text = String::from_utf8_lossy(&done.stderr);
+            assert!(done.status.code() == Some(code) && text.ends_with(left), "{verb}: {:?}: {text}", done.status);
+        }
+    }
 }

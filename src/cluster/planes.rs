@@ -487,7 +487,11 @@ impl Cluster {
 
     /// The server's version, as `v1.36.3`.
     pub async fn version(&self) -> Result<String, Error> {
-        self.ask(self.client.apiserver_version()).await.map(|info| info.git_version)
+        let version = self.ask(self.client.apiserver_version()).await?.git_version;
+        if version.is_empty() {
+            return Err(Error::other_answer(&self.target, "an object without gitVersion".into(), "its version".into()));
+        }
+        Ok(version)
     }
 }
 
@@ -587,6 +591,14 @@ mod tests {
         fake.answer(&format!("{PLANES}/a"), 200, object("b"));
         let error = fake.cluster().plane::<Plane>("a").await.unwrap_err();
         assert!(error.to_string().contains("the ClusterBuildPlane b"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_names_no_version_is_no_api_server() {
+        let fake = Fake::default();
+        fake.answer("GET /version", 200, json!({"kind": "Status"}));
+        let error = fake.cluster().version().await.unwrap_err();
+        assert!(error.to_string().contains("gitVersion"), "{error}");
     }
 
     #[tokio::test]
