@@ -12,9 +12,9 @@ use crate::text::{plugin, program};
 
 /// Create, check and watch OpenChoreo planes, and issue their agents' certificates
 ///
-/// A plane, such as a ClusterBuildPlane, registers a cluster with the control plane. An agent in that cluster connects to
-/// the control plane's cluster gateway over mutual TLS. choreoctl registers planes, and finds out why an agent is not
-/// connected.
+/// A plane, such as a ClusterBuildPlane, registers a cluster with the control plane. An agent in that cluster (the plane's
+/// cluster) connects to the control plane's cluster gateway over mutual TLS. choreoctl registers planes, and finds out why
+/// an agent is not connected.
 #[derive(Parser, Debug)]
 #[command(
     name = "choreoctl",
@@ -25,7 +25,7 @@ use crate::text::{plugin, program};
     max_term_width = 100
 )]
 #[command(
-    after_help = "Exit codes: 0 success or yes, 1 the answer is no, 2 error or unknown, 3 plane not found, 124 timeout, 130 interrupted"
+    after_help = "Exit codes: 0 success or yes; 1 no (invalid, unhealthy, different, expiring); 2 error or unknown; 3 plane not found;\n124 timeout; 130 interrupted; 143 terminated"
 )]
 pub struct Cli {
     #[command(flatten)]

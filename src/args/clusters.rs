@@ -19,7 +19,7 @@ use crate::text::{shell_quoted, visible};
 /// The plane's cluster, for commands that need it beside the control plane's.
 #[derive(Args, Clone, Debug)]
 pub struct PlaneClusterArgs {
-    /// Context of the plane's cluster
+    /// Context of the plane's cluster, in which its agent runs
     #[arg(long, alias = "build-context", value_name = "NAME", add = ArgValueCandidates::new(complete::plane_contexts), help_heading = "Plane's cluster")]
     plane_context: Option<String>,
 

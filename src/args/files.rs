@@ -11,13 +11,14 @@ use crate::manifest::{self, Input, Manifest, Object, objects};
 use crate::plane::{Moment, Plane, Snapshot};
 use crate::term::Term;
 
+/// Help of `--at` in commands that read no dump, whose objects have times.
+pub const AT_HELP: &str = "Time to use as now: a timestamp such as 2026-11-22T12:00:00Z, or +30d for in 30 days [default: the API server's clock if the command asks one, else this machine's clock]";
+
 /// The time that a verb takes for the present.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct AtArgs {
-    /// Time to use as now, such as 2026-11-22T12:00:00Z or +30d
-    ///
-    /// The default is the newest time in the files of -f, else the clock of the API server if the command asks one, else
-    /// the clock of this machine.
+    /// Time to use as now: a timestamp such as 2026-11-22T12:00:00Z, or +30d for 30 days after the default [default: the
+    /// newest timestamp in the objects of -f, else the API server's clock, else this machine's clock]
     #[arg(long, value_name = "TIME")]
     at: Option<Moment>,
 }

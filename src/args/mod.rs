@@ -11,7 +11,7 @@ mod spec;
 mod write;
 
 pub use clusters::{ControlArgs, NoPlaneCluster, PlaneCluster, PlaneClusterArgs, Swapped, swapped, unless_swapped};
-pub use files::{AtArgs, FileArgs, FromFiles, SnapshotArgs, place, read_manifests};
+pub use files::{AT_HELP, AtArgs, FileArgs, FromFiles, SnapshotArgs, place, read_manifests};
 pub use fleet::{Group, SeveralClusters};
 pub use lookup::{Chosen, Doubt, Lookup, is_not_found};
 pub use namespaces::{NamespaceArgs, NamespacesArgs, namespace};

@@ -66,7 +66,8 @@ fn wanted(words: &[Word]) -> Result<Wanted, WordsError> {
 /// Planes to look at: all of the kind, unless names or labels choose some.
 #[derive(Args, Clone, Debug)]
 pub struct ChoiceArgs {
-    /// Kinds (separated by commas, or `planes`) and names of planes, or TYPE/NAME [default: all planes]
+    /// Types (separated by commas, or `planes`) and names of planes, or TYPE/NAME; a name without a type is a
+    /// ClusterBuildPlane or ClusterWorkflowPlane [default: all planes of these]
     #[arg(value_name = "TYPE|NAME", add = ArgValueCandidates::new(complete::words))]
     words: Vec<Word>,
 
@@ -180,7 +181,8 @@ impl NotInFiles {
 #[derive(Args, Clone, Debug)]
 #[group(required = true, multiple = true)]
 pub struct WhichArgs {
-    /// Kinds (separated by commas, or `planes`) and names of planes, or TYPE/NAME
+    /// Types (separated by commas, or `planes`) and names of planes, or TYPE/NAME; a name without a type is a
+    /// ClusterBuildPlane or ClusterWorkflowPlane
     #[arg(value_name = "TYPE|NAME", add = ArgValueCandidates::new(complete::words))]
     words: Vec<Word>,
 
@@ -263,7 +265,8 @@ impl PlanesArgs {
 /// Planes of which at least one is named, or all of some kinds are.
 #[derive(Args, Clone, Debug)]
 pub struct NamedArgs {
-    /// Kinds (separated by commas, or `planes`) and names of planes, or TYPE/NAME
+    /// Types (separated by commas, or `planes`) and names of planes, or TYPE/NAME; a name without a type is a
+    /// ClusterBuildPlane or ClusterWorkflowPlane
     #[arg(value_name = "TYPE|NAME", required = true, add = ArgValueCandidates::new(complete::words))]
     words: Vec<Word>,
 
@@ -285,7 +288,7 @@ impl NamedArgs {
 /// One plane.
 #[derive(Args, Clone, Debug)]
 pub struct PlaneArgs {
-    /// Kind and name of the plane, or TYPE/NAME
+    /// Type and name of the plane, or TYPE/NAME; without a type a ClusterBuildPlane or ClusterWorkflowPlane
     #[arg(value_name = "TYPE|NAME", num_args = 0..=2, add = ArgValueCandidates::new(complete::words))]
     words: Vec<Word>,
 

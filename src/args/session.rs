@@ -15,19 +15,19 @@ use crate::term::{self, Term};
 /// Flags that every command takes.
 #[derive(Args, Clone, Debug)]
 pub struct GlobalArgs {
-    /// Kubeconfig file [default: $KUBECONFIG, else ~/.kube/config]
+    /// Kubeconfig file of the control plane [default: $KUBECONFIG, else ~/.kube/config]
     #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = "Global options")]
     kubeconfig: Option<PathBuf>,
 
-    /// Context of the kubeconfig
+    /// Context of the control plane's cluster in the kubeconfig
     #[arg(long, alias = "control-context", global = true, value_name = "NAME", add = ArgValueCandidates::new(complete::contexts), help_heading = "Global options")]
     context: Option<String>,
 
-    /// Cluster of the kubeconfig
+    /// Control plane's cluster in the kubeconfig, instead of the context's
     #[arg(long, global = true, value_name = "NAME", add = ArgValueCandidates::new(complete::clusters), help_heading = "Global options")]
     cluster: Option<String>,
 
-    /// User of the kubeconfig
+    /// User in the kubeconfig, instead of the context's
     #[arg(long, global = true, value_name = "NAME", add = ArgValueCandidates::new(complete::users), help_heading = "Global options")]
     user: Option<String>,
 

@@ -52,11 +52,11 @@ pub struct SpecArgs {
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
 
-    /// Labels (can be repeated)
+    /// Label to set (can be repeated)
     #[arg(short, long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = label)]
     labels: Vec<(String, String)>,
 
-    /// Annotation (can be repeated)
+    /// Annotation to set (can be repeated)
     #[arg(long, value_name = "KEY=VALUE", value_parser = annotation)]
     annotations: Vec<(String, String)>,
 }

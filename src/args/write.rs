@@ -34,7 +34,7 @@ pub struct OutputArgs<F: ValueEnum + Send + Sync + 'static> {
 /// How a change is made that is confirmed first and awaited afterwards.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct ChangeArgs {
-    /// Do not write: `client` checks locally, `server` asks the API server
+    /// Do not write: `client` sends no write, `server` sends the writes as a dry run
     #[arg(long, value_name = "HOW", default_value = "none")]
     pub dry_run: DryRun,
 
@@ -50,7 +50,7 @@ pub struct ChangeArgs {
 /// The chart of an agent, and whether Helm is run.
 #[derive(Args, Clone, Debug)]
 pub struct ChartArgs {
-    /// Run helm (must be on the PATH)
+    /// Install or upgrade the agent's chart with helm, instead of printing the command
     #[arg(long)]
     pub install: bool,
 
@@ -74,7 +74,7 @@ pub struct WriteArgs {
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<ObjectFormat>,
 
-    /// Do not write: `client` checks locally, `server` asks the API server
+    /// Do not write: `client` sends no write, `server` sends the writes as a dry run
     #[arg(long, value_name = "HOW", default_value = "none")]
     pub dry_run: DryRun,
 
@@ -82,7 +82,7 @@ pub struct WriteArgs {
     #[arg(long)]
     pub wait: bool,
 
-    /// Timeout of --wait
+    /// With --wait, longest time to wait; 0 means no limit
     #[arg(long, value_name = "DURATION", default_value = "5m")]
     pub timeout: Span,
 }

@@ -12,7 +12,7 @@ use crate::render;
 use crate::term::{Exit, Term};
 use crate::text::{shown, visible};
 
-/// Manage the configuration: the cluster of each plane's agent
+/// Manage the configuration: which cluster runs each plane's agent
 ///
 /// Commands use the configuration file if --plane-context is not set. The file holds no secrets. A control plane
 /// and a plane's cluster are identified by the UID of the namespace kube-system: a context that now points to another
@@ -29,14 +29,14 @@ pub struct Args {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Show the clusters of all planes
+    /// Show the saved clusters of all planes
     List(OutputArgs<TextFormat>),
-    /// Set the cluster of a plane's agent
+    /// Save which cluster runs a plane's agent
     #[command(after_help = "Examples:
   choreoctl config set shared --plane-context build
   choreoctl config set dp/east -n team --plane-kubeconfig ~/east.yaml --gateway-url wss://gateway.example.com:8443/ws")]
     Set(SetArgs),
-    /// Remove the cluster of a plane's agent from the configuration
+    /// Remove a plane's saved cluster
     Unset(UnsetArgs),
     /// Print the path of the configuration file
     Path,

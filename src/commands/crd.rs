@@ -11,8 +11,9 @@ use crate::term::Exit;
 
 /// Print the CustomResourceDefinition of a kind of plane
 ///
-/// For tests only: OpenChoreo's chart installs the CRDs of a control plane. The CRD of ClusterBuildPlane follows the API
-/// reference; the CRDs of the other kinds are those of a release.
+/// For tests only: OpenChoreo's chart installs the CRDs of a control plane. Without --release, the
+/// CRD of ClusterBuildPlane follows OpenChoreo's published API reference, which requires less than the CRDs of releases; for
+/// other kinds it is the CRD of the latest release that has the kind.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl crd | kubectl apply -f -
@@ -22,7 +23,7 @@ pub struct Args {
     #[arg(value_name = "TYPE", add = ArgValueCandidates::new(complete::kind_words))]
     kind: Option<KindWord>,
 
-    /// OpenChoreo release [default: the latest that has the kind]
+    /// OpenChoreo release [default: the latest that has the kind; the API reference for ClusterBuildPlane]
     #[arg(long, value_name = "VERSION", add = ArgValueCandidates::new(complete::releases))]
     release: Option<Release>,
 }

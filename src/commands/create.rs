@@ -23,7 +23,7 @@ use crate::text::visible;
 /// never changed: the command fails, or succeeds with --if-not-exists.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
-  choreoctl create shared-builder --client-ca-secret openchoreo-system/buildplane-agent-ca
+  choreoctl create shared-builder --client-ca-secret openchoreo-control-plane/buildplane-agent-ca
   choreoctl create shared-builder --client-ca-file certs/ca.crt --wait
   choreoctl create cwp default --client-ca-file certs/ca.crt
   choreoctl create dp production -n team --client-ca-file certs/ca.crt

@@ -13,7 +13,8 @@ use crate::term::Exit;
 /// Show the details of planes
 ///
 /// Shows the spec with its defaults, the CA certificates, other planes with the same planeID, the connection,
-/// conditions, events, and notes on possible problems. Objects that may not be read are reported; the rest is shown.
+/// conditions, events, and notes on possible problems. Objects that choreoctl has no permission to read are
+/// named; the rest is shown.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl describe shared-builder

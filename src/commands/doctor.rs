@@ -26,7 +26,7 @@ use crate::term::{Exit, Term};
 
 /// Find out why an agent isn't connected
 ///
-/// Reads the control plane and, with --plane-context, the agent's cluster. Asks the gateway as an agent does, without
+/// Reads the control plane and, with --plane-context, the plane's cluster. Asks the gateway as an agent does, without
 /// being registered as one. Prints the failed checks and warnings (with -v all checks), then the verdict and one root
 /// cause. It never writes. Exits 1 when a check failed, and 2 when an object that a check needs can't be read.
 #[derive(ClapArgs, Debug)]
@@ -48,7 +48,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "cert")]
     key: Option<PathBuf>,
 
-    /// Warn about certificates that expire within a duration or percentage of lifetime
+    /// Warn about certificates that expire within this time, or within this share of their lifetime
     #[arg(long, value_name = "DURATION|PERCENT", default_value = "30d")]
     expires_within: Remaining,
 
@@ -59,18 +59,18 @@ pub struct Args {
     #[command(flatten)]
     output: OutputArgs<TextFormat>,
 
-    /// List the checks and exit
+    /// List the checks
     #[arg(long)]
     list_checks: bool,
 
-    /// Explain a check, or an id that another command prints, and exit
+    /// Explain a check, or an id in the output of `describe`, `status`, `forecast` or `certs inspect`
     #[arg(long, value_name = "CHECK", add = clap_complete::ArgValueCandidates::new(crate::complete::checks))]
     explain: Option<String>,
 
     #[command(flatten)]
     files: SnapshotArgs,
 
-    /// With -f, file with objects of the plane's cluster (can be repeated)
+    /// With -f, another file with objects of the plane's cluster; a dump holds both clusters (can be repeated)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath, requires = "files")]
     build_file: Vec<Input>,
 }
@@ -194,9 +194,8 @@ fn identity(certificate: &Path, key: &Path) -> anyhow::Result<(Vec<Vec<u8>>, Str
 
 fn tell_checks(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let Some(id) = &args.explain else {
-        let width = CHECKS.iter().map(|check| check.id.len()).max().unwrap_or_default();
-        let lines: String = CHECKS.iter().map(|check| format!("{:<width$}  {}\n", check.id, check.about)).collect();
-        session.term.print(&lines)?;
+        let rows = CHECKS.iter().map(|check| [check.id, check.about].map(str::to_owned).to_vec());
+        session.term.print(&render::columns(Some(&["CHECK", "REQUIREMENT"]), rows))?;
         return Ok(Exit::Done);
     };
     let all = explained();

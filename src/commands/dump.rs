@@ -18,8 +18,9 @@ use crate::text::{shown, visible};
 
 /// Save what `doctor` reads to a file, without secrets
 ///
-/// Saves the objects of both clusters that concern the planes. Private keys, tokens, other data of Secrets, environment
-/// variables and other containers of pods are removed before anything is written. The file is input for `doctor -f FILE`,
+/// Saves the objects of both clusters that concern the planes. Before anything is written, all private data
+/// is removed: of Secrets only certificates stay, of pods only the agent's and the gateway's containers without their
+/// environment variables. The file is input for `doctor -f FILE`,
 /// and also for get, describe, forecast and timeline.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:

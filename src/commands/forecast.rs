@@ -17,8 +17,9 @@ use crate::term::Exit;
 /// Predict when planes will lose their connection
 ///
 /// Shows when the CA expires. With --plane-context, also when the agent's certificates in the Secret and in the pod expire,
-/// and when cert-manager renews a pinned one. With the gateway's URL, also the gateway's certificate. If a certificate
-/// can't be read, its latest possible date is shown, and counts for --within. It never writes.
+/// and when cert-manager renews a certificate that the plane pins. With the gateway's URL, also when the gateway's
+/// certificate expires. If a certificate can't be read, forecast uses the latest date on which it can expire, and marks the
+/// row; such a date counts for --within, too. It never writes.
 #[derive(ClapArgs, Debug)]
 #[command(mut_arg("output", |format| format.default_value("table")), after_help = "Examples:
   choreoctl forecast

@@ -36,6 +36,10 @@ use crate::text::{program, visible};
 /// -o json and yaml: computed.planeID, and computed.connection with the same fields as `describe -o json` (state,
 /// connected, connectedAgents, since, lastConnectedTime, lastDisconnectedTime, lastHeartbeatTime, heartbeatAgeSeconds,
 /// message, counts). In a path, .connection.state is short for .computed.connection.state.
+///
+/// States: Connected; Late: connected, but the heartbeat is older than 120 s; Stale: older than 180 s; Disconnected;
+/// NeverConnected: the controller reports that no agent has ever connected; Unreported: the controller has reported
+/// nothing yet; Deleting.
 #[derive(ClapArgs, Debug)]
 #[command(mut_arg("output", |format| format.value_parser(FormatParser).default_value("table")), after_help = "Examples:
   choreoctl get
@@ -50,11 +54,11 @@ pub struct Args {
     #[command(flatten)]
     choice: ChoiceArgs,
 
-    /// States to show, separated by commas; !STATE hides a state
+    /// States to show, separated by commas, such as Late,Stale; !STATE hides a state
     #[arg(long, value_name = "STATES", add = ArgValueCompleter::new(complete::states))]
     state: Option<StateFilter>,
 
-    /// Column to sort by; `state` puts the worst state first
+    /// Column of the table, such as name or state (the worst state first); not a JSONPath
     #[arg(long, value_name = "COLUMN", default_value = "name", add = ArgValueCandidates::new(columns))]
     sort_by: SortBy,
 

@@ -11,7 +11,7 @@ use crate::plane::{Family, GATEWAY_CA, NamespacedName, Plane};
 use crate::text::{shell_quoted, visible};
 
 /// Returns a note on what these planes leave behind, with the commands that remove it; none where other planes use all
-/// of it. The commands are exact where the agents' clusters are given.
+/// of it. The commands are exact where the planes' clusters are given.
 pub async fn note(cluster: &Cluster, builds: &[&Cluster], deleted: &[Plane]) -> Option<String> {
     let is_deleted = |plane: &Plane| deleted.iter().any(|deleted| deleted.is(plane));
     let mut kinds: Vec<_> = deleted.iter().map(|plane| plane.kind).collect();

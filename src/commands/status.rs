@@ -24,8 +24,8 @@ const EVERY: Duration = Duration::from_secs(10);
 ///
 /// Counts the planes of all kinds and namespaces by their states, and shows only those that need attention, each with its
 /// root cause and the fix, then the next five dates on which a plane loses its connection. The clusters of the agents
-/// come from the configuration (`choreoctl config set`) or --plane-context. If a cluster does not answer, the command omits only its
-/// agents.
+/// come from the configuration (`choreoctl config set`) or --plane-context. If a cluster does not answer within
+/// --cluster-timeout, the agents in it are not checked, and their planes are counted as not checked.
 ///
 /// JSON: {"planes", "states":{state:n}, "attention":[{"name","kind","namespace","state","rootCause","message","hints"}],
 /// "next":[{"date","reason","message","planes":[{"name","kind","namespace"}]}], "controlPlane":[{"id","message"}], "notChecked":n}. The exit
@@ -39,11 +39,11 @@ pub struct Args {
     #[command(flatten)]
     diagnosis: DiagnosisArgs,
 
-    /// Warn about certificates that expire within this time
+    /// Warn about certificates that expire within this time, or within this share of their lifetime
     #[arg(long, value_name = "DURATION|PERCENT", default_value = "33%")]
     expires_within: Remaining,
 
-    /// Timeout of each cluster in which agents run
+    /// Timeout of each plane's cluster
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     cluster_timeout: Span,
 

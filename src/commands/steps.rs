@@ -99,7 +99,7 @@ impl<'t> Steps<'t> {
             }
             TextFormat::Text => {
                 let (word, paint): (&str, fn(&str) -> String) = match status {
-                    Status::Found => ("already", paint::faint),
+                    Status::Found => ("ok", paint::faint),
                     Status::Done => ("done", paint::good),
                     Status::Skipped => ("skipped", paint::warning),
                     Status::Failed => ("failed", paint::bad),

@@ -23,12 +23,14 @@ use crate::text::visible;
 ///
 /// If the connection is lost, MARK says `last-change` in the row of the last change before that, and `lost` in the row of
 /// the loss: the reported disconnection, or the last heartbeat if it is too old. A change of a pod within 10 minutes after a
-/// write counts as its consequence, and the write is marked. Changes before the agent connected are never marked. An object that does not exist has no time.
+/// write counts as its consequence, and the write is marked. Changes before the agent connected are never marked. A
+/// missing object is listed without a time.
 ///
 /// With -o json, an object: name, kind, namespace; state; lost (time of the loss, or null); entries, each with time (or
 /// null), cluster (control, plane), object, type (expired, release, created, written, deleted, restarted, lease, ended,
 /// started, valid, event, condition, disconnected, connected, heartbeat, missing), text, by (or null), loss and
-/// lastBeforeLoss (both true or false).
+/// lastBeforeLoss (both true or false). The types valid and expired are the dates of a certificate, release is a revision of
+/// a Helm release, lease is about the controller's lease, started, restarted and ended are about containers.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl timeline shared-builder --plane-context build

@@ -28,7 +28,7 @@ pub struct Args {
     #[command(flatten)]
     plane: PlaneArgs,
 
-    /// Uninstall the agent's Helm release [default: print the command]
+    /// Uninstall the agent's Helm release with helm, instead of printing the command
     #[arg(long)]
     helm: bool,
 

@@ -21,7 +21,9 @@ use crate::term::Exit;
 
 /// Wait until planes reach a state
 ///
-/// Exits 0 when every plane meets every condition, 3 when a plane does not exist, and 124 on timeout.
+/// Exits 0 when every plane meets every condition, 3 when a plane does not exist, and 124 on timeout. A GOAL is a state
+/// (connected, late, stale, disconnected, neverconnected, unreported, deleting: `choreoctl get --help` explains them),
+/// exists, deleted, or trusted: the plane authorizes the certificate in --cert.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl wait shared-builder
@@ -32,11 +34,11 @@ pub struct Args {
     #[command(flatten)]
     which: PlanesArgs,
 
-    /// State to wait for, or exists, deleted or trusted (certificate is authorized) (can be repeated)
+    /// State to wait for, or exists, deleted or trusted (can be repeated)
     #[arg(long = "for", value_name = "GOAL", default_value = "connected", add = ArgValueCandidates::new(goals))]
     goals: Vec<Goal>,
 
-    /// Longest time to wait; 0 checks once
+    /// Longest time to wait; 0 checks once, unlike in other commands
     #[arg(long, value_name = "DURATION", default_value = "5m")]
     timeout: Span,
 
@@ -44,7 +46,7 @@ pub struct Args {
     #[arg(long)]
     any: bool,
 
-    /// With --for trusted, the agent's certificate [default: from its Secret]
+    /// With --for trusted, the agent's certificate, as in `certs inspect` [default: from its Secret]
     #[arg(long, value_name = "SOURCE", add = ArgValueCompleter::new(complete::sources))]
     cert: Option<Source>,
 

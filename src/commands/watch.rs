@@ -11,8 +11,9 @@ use crate::term::Exit;
 
 /// Watch planes for changes
 ///
-/// Shows a table on a terminal, and elsewhere one line for each change. A state that changes only because time
-/// passes is a change, too. The command reconnects after restarts of the API server, and always reports the last state of each plane.
+/// Shows a table on a terminal, and elsewhere one line for each change. It also reports a state that changes with time alone,
+/// such as Connected to Late. It reconnects after restarts of the API server, and then reports the current state of each
+/// plane that has changed; states in between may be missing. `choreoctl get --help` lists the states.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl watch
@@ -22,7 +23,7 @@ pub struct Args {
     #[command(flatten)]
     choice: ChoiceArgs,
 
-    /// States to report, separated by commas; !STATE hides a state
+    /// States to report, separated by commas, such as Late,Stale; !STATE hides a state
     #[arg(long, value_name = "STATES", add = ArgValueCompleter::new(complete::states))]
     state: Option<StateFilter>,
 

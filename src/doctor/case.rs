@@ -19,7 +19,7 @@ pub struct Case {
     pub facts: Facts,
     /// Planes of the same planeID whose CA authorizes other agents.
     pub rivals: Few,
-    /// What is in the agents' cluster; none where none was named.
+    /// What is in the plane's cluster; none where none was named.
     pub build: Option<Result<Arc<BuildCase>, Unavailable>>,
     /// Agents of the planeID in other namespaces there.
     pub elsewhere: Result<Vec<NamespacedName>, Unavailable>,
@@ -45,7 +45,7 @@ pub struct Shared {
     pub deployed: Result<Option<DeployedGateway>, Unavailable>,
     /// The connections in the gateway's logs; read where the status does not count a plane's own agents.
     pub gateway_log: Result<GatewayLog, Unavailable>,
-    /// Whether an agent, of whatever planeID, was found in the agents' cluster at all.
+    /// Whether an agent, of whatever planeID, was found in the plane's cluster at all.
     pub has_agents: bool,
     /// Whether that cluster is the control plane's own.
     pub is_one_cluster: bool,
@@ -107,7 +107,7 @@ impl Case {
         self.shared.build_namespace.as_deref().unwrap_or(self.facts.plane.kind.family.helm_release)
     }
 
-    /// What is in the agents' cluster, where it is known.
+    /// What is in the plane's cluster, where it is known.
     pub fn build(&self) -> Option<&BuildCase> {
         self.build.as_ref()?.as_deref().ok()
     }

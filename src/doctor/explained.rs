@@ -26,7 +26,7 @@ pub fn explained() -> Vec<Explained> {
     let other = |kind: &str, id, why| Explained { id, about: kind.to_owned(), why, needs: &[] };
     let checks = CHECKS.iter().map(|check| Explained {
         id: check.id,
-        about: check.about.to_owned(),
+        about: format!("requires that {}", check.about),
         why: check.why,
         needs: check.needs,
     });

@@ -110,7 +110,7 @@ fn of_ca(case: &Case, at: Timestamp) -> Vec<Break> {
         let message = "the last CA certificate expires: no agent can connect after that";
         breaks.push(Break::new(last, Reason::CaExpires, message));
     }
-    // Whether cert-manager made what is pinned is known with the agents' cluster only.
+    // Whether cert-manager made what is pinned is known with the plane's cluster only.
     let renewed = |leaf: &&Certificate| {
         let presented = |pair: &Pair| pair.cert_manager.is_some() && pair.leaf().der == leaf.der;
         // One that ended beside a CA is a leftover.

@@ -185,7 +185,7 @@ fn rotation_unfinished(facts: &Facts) -> Option<String> {
     let secret = visible(facts.plane.annotation(ROTATION)?);
     let again = format!("choreoctl certs rotate {} --plane-context CONTEXT", facts.plane.key().words());
     Some(format!(
-        "a rotation of the CA is unfinished (Secret {secret} in the agent's cluster): continue it with `{again}`, or undo it with `{again} --rollback`"
+        "a rotation of the CA is unfinished (Secret {secret} in the plane's cluster): continue it with `{again}`, or undo it with `{again} --rollback`"
     ))
 }
 

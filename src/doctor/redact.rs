@@ -344,7 +344,7 @@ mod tests {
         assert!(text.contains("Bearer (token), retry") && text.contains("wss://(token)@host/ws"), "{text}");
         let harmless = [
             "MountVolume.SetUp failed for volume \"client-certs\" : secret \"cluster-agent-tls\" not found",
-            "secret/openchoreo-system/buildplane-agent-ca:ca.crt",
+            "secret/openchoreo-control-plane/buildplane-agent-ca:ca.crt",
             "Basic authentication failed; the token expired",
             "wss://gateway.example.com:8443/ws",
         ];

@@ -6,7 +6,7 @@ use clap::builder::PossibleValue;
 /// Who issues the agent's certificate from now on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Issuer {
-    /// choreoctl, in a Secret that Helm and cert-manager do not manage
+    /// choreoctl itself, in a Secret that Helm and cert-manager do not manage
     #[default]
     Own,
     /// cert-manager, from the CA's Secret
@@ -60,7 +60,7 @@ mod tests {
             format!("{}: {}", value.get_name(), value.get_help().unwrap())
         };
         let issuers: Vec<_> = Issuer::value_variants().iter().map(|value| shown(value.to_possible_value())).collect();
-        let own = "own: choreoctl, in a Secret that Helm and cert-manager do not manage";
+        let own = "own: choreoctl itself, in a Secret that Helm and cert-manager do not manage";
         assert_eq!(issuers, [own, "cert-manager: cert-manager, from the CA's Secret"]);
         let all = AgentCertificate::value_variants().iter().map(|value| shown(value.to_possible_value()));
         let existing = "existing: Keep the certificate that is already in the plane's cluster";

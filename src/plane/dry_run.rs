@@ -7,9 +7,9 @@ use clap::ValueEnum;
 pub enum DryRun {
     #[default]
     None,
-    /// Check locally and send nothing
+    /// Send no write: read, check and show what would be written
     Client,
-    /// Let the API server validate and default the objects, without storing them
+    /// Send the writes as a dry run: the API server validates them and stores nothing
     Server,
 }
 

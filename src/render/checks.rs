@@ -265,14 +265,14 @@ well  healthy      -           0         -
         assert_eq!(reported(&[("crd", pass), ("rights", warn), ("ca-shared", warn)], &[]), "healthy, 2 warnings");
         assert_eq!(
             reported(&[("agent-exists", skip), ("agent-tls", skip), ("rights", warn)], &[Unchecked::AgentCluster; 2]),
-            "healthy as far as checked, 1 warning: the agent's cluster was not given"
+            "healthy as far as checked, 1 warning: the plane's cluster was not given"
         );
         assert_eq!(
             reported(
                 &[("gateway-answer", skip), ("agent-exists", skip)],
                 &[Unchecked::Gateway, Unchecked::AgentCluster]
             ),
-            "healthy as far as checked: the agent's cluster was not given; the gateway was not contacted"
+            "healthy as far as checked: the plane's cluster was not given; the gateway was not contacted"
         );
         assert_eq!(reported(&[("agent-exists", skip), ("crd", fail)], &[Unchecked::AgentCluster]), "not healthy");
     }

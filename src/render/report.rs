@@ -126,7 +126,7 @@ pub fn explanation(rule: &Rule) -> String {
     };
     let indented = |text: &str| example(text).lines().map(|line| format!("    {line}\n")).collect::<String>();
     format!(
-        "{} ({severity}, {}): {}\n\n{}\n\nInvalid example:\n\n{}\nValid example:\n\n{}",
+        "{} ({severity}, {})\n\nRequirement: {}\n\n{}\n\nInvalid example:\n\n{}\nValid example:\n\n{}",
         paint::strong(rule.id),
         rule.judge.name(),
         rule.about,
@@ -192,7 +192,7 @@ mod tests {
     fn an_explanation_fits_into_80_columns() {
         for rule in RULES {
             let text = plain(&explanation(rule));
-            let why = text.split("\n\n").nth(1).unwrap();
+            let why = text.split("\n\n").nth(2).unwrap();
             assert!(why.lines().all(|line| line.chars().count() <= 80), "{why}");
             assert_eq!(why.replace('\n', " "), rule.why);
             assert!(!text.contains(crate::validate::MARKS), "{text}");

@@ -101,7 +101,7 @@ rules! {
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     WRONG_TYPE = "wrong-type" Error Schema
         "every value has the type of its field",
-        "In YAML 1.1 y, n, yes, no, on and off are booleans, and 0123, 1e3 and 1_000 are numbers: write them in quotes to get strings. In v0.14 observabilityPlaneRef is a string, in later releases an object.",
+        "In YAML 1.1 y, n, yes, no, on and off are booleans, and 0123, 1e3 and 1_000 are numbers: write them in quotes to get strings. observabilityPlaneRef is an object (a string only in v0.14, which is not supported).",
         bad "spec:\n  planeID: «on»\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
         good "spec:\n  planeID: \"on\"\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     REQUIRED_FIELD = "required-field" Error Schema
@@ -121,7 +121,7 @@ rules! {
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  observabilityPlaneRef: {kind: ClusterObservabilityPlane, name: production}\n";
     FORMAT = "format" Error Schema
         "a string has the format of its field",
-        "The CRD can require a format, such as date-time, duration or ipv4. The CRD of the API reference requires none for fields in a manifest.",
+        "The CRD can require a format, such as date-time, duration or ipv4. OpenChoreo's CRDs require none: the example has a field of another CRD (--crd).",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  deadline: «soon»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  deadline: 1h\n";
     LENGTH = "length" Error Schema
@@ -131,7 +131,7 @@ rules! {
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  observabilityPlaneRef: {kind: ClusterObservabilityPlane, name: production}\n";
     COUNT = "count" Error Schema
         "a list or mapping has an allowed number of entries",
-        "The CRD can limit the number of entries (minItems, maxItems, minProperties, maxProperties). The CRD of the API reference does not.",
+        "The CRD can limit the number of entries (minItems, maxItems, minProperties, maxProperties). OpenChoreo's CRDs do not: the example has a field of another CRD (--crd).",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  «builders»: [a, b, c, d]\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  builders: [a, b]\n";
     NOT_IN_ENUM = "not-in-enum" Error Schema
@@ -141,32 +141,32 @@ rules! {
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  observabilityPlaneRef: {kind: ClusterObservabilityPlane, name: production}\n";
     OUT_OF_RANGE = "out-of-range" Error Schema
         "a number is in the range that its field allows",
-        "The CRD can set minimum, maximum, multipleOf, or the format int32.",
+        "The CRD can set minimum, maximum, multipleOf, or the format int32. The example has a field of another CRD (--crd).",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  parallel: «99»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  parallel: 4\n";
     NOT_UNIQUE = "not-unique" Error Schema
         "a list of type set or map has no duplicate entries",
-        "The CRD declares such a list with x-kubernetes-list-type: set or map.",
+        "The CRD declares such a list with x-kubernetes-list-type: set or map. The example has a field of another CRD (--crd).",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  builders: [a, «a»]\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  builders: [a, b]\n";
     ALTERNATIVE = "alternative" Error Schema
         "a value has one of the forms that its field allows",
-        "The CRD declares the forms with anyOf, oneOf or not. The message has the reason why the most similar form does not match.",
+        "The CRD declares the forms with anyOf, oneOf or not. The message has the reason why the most similar form does not match. The example has a field of another CRD (--crd).",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  «cache»: {}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  cache: {path: /cache}\n";
     CEL_RULE = "cel-rule" Error Schema
         "the resource meets the CRD's CEL validation rules",
-        "The CRD contains CEL rules (x-kubernetes-validations); the reported message is the one in the rule.",
+        "The CRD contains CEL rules (x-kubernetes-validations); the reported message is the one in the rule. The example has a field of another CRD (--crd).",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  «limits»: {least: 5, most: 1}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  limits: {least: 1, most: 5}\n";
     CEL_UNKNOWN = "cel-unknown" Warning Schema
-        "choreoctl can evaluate the CRD's CEL validation rules",
-        "A rule uses a part of CEL that choreoctl can't evaluate, such as type(x) == int. The manifest may be valid or not: use --server to let the API server evaluate the rule.",
+        "the CRD has only CEL validation rules that choreoctl can evaluate",
+        "A rule uses a part of CEL that choreoctl can't evaluate, such as type(x) == int. The manifest may be valid or not: use --server to let the API server evaluate the rule. The example has a field of another CRD (--crd).",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  «window»: {length: 1h}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     NAME_FORMAT = "name-format" Error Schema
         "names are DNS subdomains",
-        "A name has at most 253 lower-case letters, digits, hyphens and dots, with a letter or digit at both ends of each part (RFC 1123). A finalizer is [prefix/]name.",
+        "A name has at most 253 lower-case letters, digits, hyphens and dots, with a letter or digit at both ends of each part (RFC 1123). Finalizers are checked, too: they have the form [prefix/]name.",
         bad "metadata:\n  name: «Shared_Builder»\n",
         good "metadata:\n  name: shared-builder\n";
     LABEL_FORMAT = "label-format" Error Schema
@@ -195,13 +195,13 @@ rules! {
         bad "kind: «ClusterBuildPlane»\napiVersion: openchoreo.dev/v1alpha1\nmetadata:\n  name: shared-builder\nspec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
         good "kind: ClusterWorkflowPlane\napiVersion: openchoreo.dev/v1alpha1\nmetadata:\n  name: shared-builder\nspec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     PLANE_ID_MISSING = "plane-id-missing" Warning Schema
-        "planeID is set: the CRDs of the releases require it",
-        "The API reference says that planeID defaults to the plane's name, but the CRDs of v0.14 to v0.17 require it. `create` and `apply` add it, kubectl does not; --fix writes it into the file.",
+        "planeID is set: the CRDs up to v0.17 require it",
+        "OpenChoreo's API reference says that planeID defaults to the plane's name, but the CRDs up to v0.17 require it. `create` and `apply` add it, kubectl does not; --fix writes it into the file.",
         bad "«spec»:\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     OBSERVABILITY_KIND_MISSING = "observability-kind-missing" Warning Schema
-        "observabilityPlaneRef.kind is set: the CRDs of the releases require it",
-        "The API reference says that observabilityPlaneRef.kind defaults to ClusterObservabilityPlane, but the CRDs of v0.15 to v0.17 require it. --fix writes it into the file.",
+        "observabilityPlaneRef.kind is set: the CRDs of v0.15 to v0.17 require it",
+        "OpenChoreo's API reference says that observabilityPlaneRef.kind defaults to ClusterObservabilityPlane, but the CRDs of v0.15 to v0.17 require it. --fix writes it into the file.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  «observabilityPlaneRef»: {name: production}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  observabilityPlaneRef: {kind: ClusterObservabilityPlane, name: production}\n";
     CA_SOURCE_MISSING = "ca-source-missing" Error Gateway
@@ -212,18 +212,18 @@ rules! {
     CA_SOURCE_BOTH = "ca-source-both" Error Gateway
         "clientCA has either a value or a Secret, not both",
         "If both are set, the gateway uses the value and never reads the Secret: a new CA in the Secret has no effect.",
-        bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n      «secretRef»: {namespace: openchoreo-system, name: ca, key: ca.crt}\n",
-        good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      secretRef: {namespace: openchoreo-system, name: ca, key: ca.crt}\n";
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n      «secretRef»: {namespace: openchoreo-control-plane, name: ca, key: ca.crt}\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      secretRef: {namespace: openchoreo-control-plane, name: ca, key: ca.crt}\n";
     CA_SECRET_NAMESPACE = "ca-secret-namespace" Error Gateway
         "the Secret reference of a cluster-scoped plane has a namespace",
         "A cluster-scoped plane has no namespace of its own. The CRDs accept secretRef (secretKeyRef from v1.0 on) without a namespace, but then the gateway can't find the Secret. In a namespaced plane the namespace defaults to the plane's.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      «secretRef»: {name: ca, key: ca.crt}\n",
-        good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      secretRef: {namespace: openchoreo-system, name: ca, key: ca.crt}\n";
+        good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      secretRef: {namespace: openchoreo-control-plane, name: ca, key: ca.crt}\n";
     CA_SECRET_NAME = "ca-secret-name" Error Gateway
         "the Secret reference has a valid name, namespace and key",
         "The CRDs accept any string as name, namespace and key, but the gateway can't find a Secret with a name that Kubernetes does not allow.",
-        bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      secretRef: {namespace: openchoreo-system, name: «The_CA», key: ca.crt}\n",
-        good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      secretRef: {namespace: openchoreo-system, name: ca, key: ca.crt}\n";
+        bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      secretRef: {namespace: openchoreo-control-plane, name: «The_CA», key: ca.crt}\n",
+        good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      secretRef: {namespace: openchoreo-control-plane, name: ca, key: ca.crt}\n";
     CA_PRIVATE_KEY = "ca-private-key" Error Gateway
         "clientCA.value holds no private key",
         "Every user who can read the plane can read the key, and with a CA's key can issue certificates for any agent. A key that was in a manifest is no longer secret: create a new CA.",
@@ -231,12 +231,12 @@ rules! {
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_NOT_RAW_PEM = "ca-not-raw-pem" Error Gateway
         "clientCA.value is raw PEM",
-        "The API reference says base64-encoded PEM, but the gateway of every release reads only raw PEM, and finds no certificate in base64. --fix decodes the value.",
+        "OpenChoreo's API reference says base64-encoded PEM, but the gateway of every release reads only raw PEM, and finds no certificate in base64. --fix decodes the value.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «<a CA in base64>»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_NO_CERTIFICATE = "ca-no-certificate" Error Gateway
         "clientCA.value holds a certificate",
-        "The gateway looks for CERTIFICATE blocks in PEM without headers, and skips a plane that has none.",
+        "The gateway looks for PEM blocks of type CERTIFICATE without header fields such as Proc-Type, and skips a plane that has none.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: «to be done»\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent:\n    clientCA:\n      value: <a CA>\n";
     CA_UNPARSABLE = "ca-unparsable" Error Gateway
@@ -285,8 +285,8 @@ rules! {
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n---\nmetadata:\n  name: other\nspec:\n  planeID: other\n  clusterAgent: {«clientCA»: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n---\nmetadata:\n  name: other\nspec:\n  planeID: other\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: other-ca, key: ca.crt}}}\n";
     PLANE_ID_SHARED = "plane-id-shared" Warning Practice
-        "planes with the same planeID trust the same CA",
-        "The gateway authorizes an agent separately for each plane with its planeID: with different CAs it is authorized for only some of them. Planes of the same planeType are compared in all namespaces; planes of different types are independent.",
+        "all planes with the same planeID authorize the same agents",
+        "The gateway authorizes an agent separately for each plane with its planeID: with different CAs it is authorized for only some of them. Planes of the same plane type are compared in all namespaces; planes of different plane types are independent.",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n---\nmetadata:\n  name: other\nspec:\n  planeID: «shared-builder»\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: other-ca, key: ca.crt}}}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n---\nmetadata:\n  name: other\nspec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {secretRef: {namespace: s, name: ca, key: ca.crt}}}\n";
     PLANE_TWICE = "plane-twice" Warning Practice
@@ -301,7 +301,7 @@ rules! {
         good "metadata:\n  name: shared-builder\n  annotations: {openchoreo.dev/display-name: Shared}\n";
     FOREIGN_FINALIZER = "foreign-finalizer" Warning Practice
         "the plane has no finalizer of another kind of plane",
-        "A controller removes only the finalizer of its own kind, so the deletion of this plane would hang. The output of `kubectl get -o yaml` for a plane of v0.x contains such a finalizer; `choreoctl migrate` removes it.",
+        "A controller removes only the finalizer of its own kind, so the deletion of this plane would hang. If you export a build plane of v0.x and rename its kind for v1.0, the old kind's finalizer stays; `choreoctl migrate` removes it.",
         bad "metadata:\n  name: shared-builder\n  finalizers: [«openchoreo.dev/clusterdataplane-cleanup»]\n",
         good "metadata:\n  name: shared-builder\n  finalizers: [openchoreo.dev/clusterbuildplane-cleanup]\n";
     NAMESPACE_IGNORED = "namespace-ignored" Warning Practice
@@ -311,7 +311,7 @@ rules! {
         good "metadata:\n  name: shared-builder\n";
     KIND_NEAR_MISS = "kind-near-miss" Warning Practice
         "kind and apiVersion of planes are spelled correctly",
-        "`validate` skips objects of other kinds, so a typo in kind or apiVersion would hide an invalid plane. With --crd, this rule also warns about a plane whose kind has no CRD in these files.",
+        "`validate` skips objects of other kinds, so a typo in kind or apiVersion would hide an invalid plane. With --crd, this rule also warns about a plane whose kind is in none of the CRDs.",
         bad "apiVersion: openchoreo.dev/v1alpha1\nkind: «ClusterBuildplane»\nmetadata:\n  name: shared-builder\n",
         good "metadata:\n  name: shared-builder\n";
     NO_PLANE = "no-plane" Warning Practice

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::control_plane::Output;
-use super::estate::{Estate, Subject, agent, names};
+use super::estate::{Estate, Subject, WORKFLOW, agent, names};
 use super::faults::{Fault, Warning, fault, only_live, warning};
 use super::hints::paste;
 use super::patient::*;
@@ -18,9 +18,7 @@ stories!(
         two_planes_in_migration_are_one_at_each_stage;
 );
 
-pub const WORKFLOW: Subject =
-    Subject { kind: "ClusterWorkflowPlane", word: "cwp", plane_type: "workflowplane", namespace: None };
-const DATA: Subject = Subject { kind: "DataPlane", word: "dp", plane_type: "dataplane", namespace: Some("team") };
+pub const DATA: Subject = Subject { kind: "DataPlane", word: "dp", plane_type: "dataplane", namespace: Some("team") };
 const OBSERVABILITY: Subject =
     Subject { kind: "ClusterObservabilityPlane", word: "cop", plane_type: "observabilityplane", namespace: None };
 
@@ -145,7 +143,7 @@ fn doctor_names_what_is_wrong_with_a_workflow_plane() {
     counts_by(&at, "the gateway counts 1 for this plane");
     assert_eq!(at.upgrades(), 0);
 
-    // An agent that only another plane authorizes, seen without the agent's cluster.
+    // An agent that only another plane authorizes, seen without the plane's cluster.
     be_well(&at, "another plane's agent");
     twin(&at, PLANE, "old");
     value(&at, &file(&at, "other/ca.crt"));

@@ -31,6 +31,10 @@ pub struct Subject {
 pub const BUILD: Subject =
     Subject { kind: "ClusterBuildPlane", word: "cbp", plane_type: "buildplane", namespace: None };
 
+/// The one that follows it in v1.0.
+pub const WORKFLOW: Subject =
+    Subject { kind: "ClusterWorkflowPlane", word: "cwp", plane_type: "workflowplane", namespace: None };
+
 impl Subject {
     /// Where the control plane's API has a plane of it.
     pub fn path(&self, name: &str) -> String {
@@ -80,7 +84,8 @@ pub struct Estate {
 impl Estate {
     /// Two API servers and an agent of this planeID, with a CA and a certificate in the folder `old`.
     pub fn start(plane_id: &str) -> Self {
-        Self::of(&[("buildplane", plane_id)])
+        let subject = if openchoreo::release() == Some(openchoreo::V1_2) { WORKFLOW } else { BUILD };
+        Self { subject, ..Self::of(&[(subject.plane_type, plane_id)]) }
     }
 
     /// Two API servers and in one of them an agent of each plane type and planeID, with the namespace and the names of its
@@ -319,10 +324,11 @@ impl Estate {
         self.control.spawn(&self.args(args, &kubeconfig))
     }
 
-    /// A Secret of the build plane, decoded.
+    /// A Secret beside the agent, decoded.
     pub fn secret(&self, name: &str) -> std::collections::BTreeMap<String, String> {
         use base64::Engine as _;
-        let object = self.build.kubectl(&["get", "secret", "-n", NAMESPACE, name, "-o", "json"], "").json();
+        let (namespace, _) = names(self.subject.plane_type);
+        let object = self.build.kubectl(&["get", "secret", "-n", &namespace, name, "-o", "json"], "").json();
         let decode = |value: &Value| {
             let bytes = base64::engine::general_purpose::STANDARD.decode(value.as_str().unwrap()).unwrap();
             String::from_utf8(bytes).unwrap()
@@ -332,12 +338,13 @@ impl Estate {
 
     /// The names of the Secrets beside the agent.
     pub fn secrets(&self) -> String {
-        self.build.kubectl(&["get", "secrets", "-n", NAMESPACE, "-o", "name"], "").stdout
+        let (namespace, _) = names(self.subject.plane_type);
+        self.build.kubectl(&["get", "secrets", "-n", &namespace, "-o", "name"], "").stdout
     }
 
     /// A plane's inline CA.
     pub fn value(&self, plane: &str) -> String {
-        let object = self.control.kubectl(&["get", "cbp", plane, "-o", "json"], "").json();
+        let object = self.control.kubectl(&["get", self.subject.kind, plane, "-o", "json"], "").json();
         object["spec"]["clusterAgent"]["clientCA"]["value"].as_str().unwrap_or_default().to_owned()
     }
 }

@@ -41,7 +41,7 @@ pub fn cert_manager(at: &Estate) {
     }
 }
 
-/// A command line with the flags of the agent's cluster.
+/// A command line with the flags of the plane's cluster.
 pub fn with_build(at: &Estate, line: &str) -> Output {
     paste(at, &format!("{line} --build-kubeconfig {}", at.build.kubeconfig().display()))
 }

@@ -347,7 +347,7 @@ fn an_upgrade_takes_away_references_and_the_agents_of_build_planes() {
 
 // Migrations.
 
-/// What follows of a command line that migrates all planes and finds all agents, but for the agents' cluster.
+/// What follows of a command line that migrates all planes and finds all agents, but for the plane's cluster.
 pub fn words(at: &Estate, more: &str) -> String {
     format!("--gateway-url wss://localhost:{}/ws --yes --timeout 60s -o json {more}", at.port)
 }

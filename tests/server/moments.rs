@@ -227,7 +227,7 @@ fn is_registered(at: &Estate, line: &str, what: &str) {
     assert!(reported.code == 0 && bootstrap::versions(at) == before, "{what} {reported:#?}");
 }
 
-fn a_registration_is_finished_after_any_moment() {
+pub fn a_registration_is_finished_after_any_moment() {
     let mut at = bootstrap::prepared();
     let line = bootstrap_line(&at);
     at_any_moment(
@@ -241,7 +241,7 @@ fn a_registration_is_finished_after_any_moment() {
     );
 }
 
-fn a_removal_is_finished_after_any_moment() {
+pub fn a_removal_is_finished_after_any_moment() {
     let mut at = unregister::empty();
     let before = unregister::both(&at);
     let line = "choreoctl unregister second --plane-namespace second --helm --yes --timeout 60s";
@@ -262,24 +262,29 @@ fn a_removal_is_finished_after_any_moment() {
 /// What a run has done the next one finds done: each goes on from where the one before was stopped.
 fn a_migration_is_finished_after_any_moment() {
     migration::is_migrated_with(|at, more| {
-        let gate = Gate::before(&[&at.control, &at.build]);
-        let line = format!("choreoctl migrate --out-dir out {}", migration::words(at, more));
-        let (mut number, mut count) = (1, 0);
-        loop {
-            let act = ACTS[count % ACTS.len()];
-            let Passage { output, requests } = gate.run(command(at, &line), only(number, act));
-            if requests < number {
-                println!("{count} moments: {line}");
-                return output;
-            }
-            if output.code != -1 && output.code != 1 {
-                is_honest(&output, &format!("{act:?} at {number}: {output:#?}"));
-            }
-            count += 1;
-            // A stage is long, and there are five of them.
-            number += (2 * requests / moments()).max(1);
-        }
+        through(at, &format!("choreoctl migrate --out-dir out {}", migration::words(at, more)))
     });
+}
+
+/// Runs a command line again and again, and stops each run at a later request than the one before; the last run, which
+/// ended before its request came.
+pub fn through(at: &Estate, line: &str) -> Output {
+    let gate = Gate::before(&[&at.control, &at.build]);
+    let (mut number, mut count) = (1, 0);
+    loop {
+        let act = ACTS[count % ACTS.len()];
+        let Passage { output, requests } = gate.run(command(at, line), only(number, act));
+        if requests < number {
+            println!("{count} moments: {line}");
+            return output;
+        }
+        if output.code != -1 && output.code != 1 {
+            is_honest(&output, &format!("{act:?} at {number}: {output:#?}"));
+        }
+        count += 1;
+        // A stage is long, and there are five of them.
+        number += (2 * requests / moments()).max(1);
+    }
 }
 
 // Second operators.
@@ -359,7 +364,7 @@ fn is_one_ca(at: &mut Estate, what: &str) {
     at.nobody_was_refused();
 }
 
-fn two_rotate_at_once() {
+pub fn two_rotate_at_once() {
     let mut at = rotation::three_planes();
     let again = format!("{ROTATE} --again");
     for second in [&again[..], ROTATE] {
@@ -368,7 +373,7 @@ fn two_rotate_at_once() {
 }
 
 /// The CA that the second operator renews with may be gone by then.
-fn one_renews_what_another_rotates() {
+pub fn one_renews_what_another_rotates() {
     let mut at = rotation::three_planes();
     let rotate = format!("{ROTATE} --again --out-dir new --force");
     let renew = RENEW.replace("--ca-dir old", "--ca-dir new");
@@ -378,7 +383,7 @@ fn one_renews_what_another_rotates() {
     }
 }
 
-fn two_register_at_once() {
+pub fn two_register_at_once() {
     let mut at = bootstrap::prepared();
     let line = bootstrap_line(&at);
     // Each has a folder and thus a CA of its own, or both have one.

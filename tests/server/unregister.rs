@@ -86,8 +86,11 @@ pub fn empty() -> Estate {
     at
 }
 
-/// Ends a namespace that is to be deleted as its controller does, which nobody is here.
+/// Ends a namespace that is to be deleted as its controller does, which runs only beside OpenChoreo's own programs.
 pub fn finalize(at: &Estate, name: &str) {
+    if at.is_real() {
+        return;
+    }
     let Some(mut namespace) = at.build.api().get(&format!("/api/v1/namespaces/{name}")) else { return };
     assert!(namespace["metadata"]["deletionTimestamp"].is_string(), "{namespace}");
     namespace["spec"]["finalizers"] = Value::Array(Vec::new());

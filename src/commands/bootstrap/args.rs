@@ -42,7 +42,7 @@ pub struct Args {
     #[command(flatten)]
     pub ca: CaArgs,
 
-    /// Manifest of one or more planes without a CA (can be repeated)
+    /// Manifest of one or more planes, whose clientCA is empty: bootstrap sets it (can be repeated)
     #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath, conflicts_with = "words")]
     pub files: Vec<Input>,
 
@@ -50,17 +50,17 @@ pub struct Args {
     #[arg(long, value_name = "URL", value_parser = GatewayUrl::of_agent)]
     pub gateway_url: Option<GatewayUrl>,
 
-    /// Issuer of the agent's certificate [default: the existing issuer if a CA is provided, else cert-manager if it is in
-    /// the plane's cluster, else own]
+    /// Who issues the agent's certificate [default: as now if a CA is provided, else cert-manager if it is in the plane's
+    /// cluster, else own]
     #[arg(long, value_name = "WAY")]
     pub agent_certificate: Option<AgentCertificate>,
 
-    /// Place where the plane stores its CA
+    /// Where the CA is stored
     #[arg(long, value_name = "WHERE", default_value = "value")]
     pub client_ca_in: CaIn,
 
-    /// Folder for the Helm values, the CA and its key; an existing CA and key in it are used. Without it, the key is kept
-    /// only if cert-manager uses it
+    /// Folder for the Helm values, the CA and its private key; an existing CA and key in it are used. Without it, the CA's
+    /// private key is kept only if cert-manager uses it, and otherwise a new certificate needs a new CA
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out_dir: Option<PathBuf>,
 
@@ -74,7 +74,7 @@ pub struct Args {
     #[command(flatten)]
     pub chart: ChartArgs,
 
-    /// Wait until the agent is connected and authorized; --install implies it
+    /// Wait until the agent is connected and authorized; --install waits, too
     #[arg(long)]
     pub wait: bool,
 

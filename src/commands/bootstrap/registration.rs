@@ -146,7 +146,7 @@ impl Run<'_> {
             return Ok(());
         }
         let wait = self.clusters.control.target().command(&format!("choreoctl wait {name} --for connected"));
-        self.steps.outcome("wait", Status::Skipped, &format!("then: {wait}"));
+        self.steps.outcome("wait", Status::Skipped, &format!("run, when the agent is installed: {wait}"));
         Ok(())
     }
 
@@ -161,7 +161,7 @@ impl Run<'_> {
             return Ok(());
         };
         let (path, text) = (folder.join(VALUES), to_yaml(&made.values)?);
-        let reported = format!("{} has Helm's values", shown(&path));
+        let reported = format!("values for the Helm chart are in {}", shown(&path));
         if there(&path).is_some_and(|there| there == text) {
             self.steps.outcome("values", Status::Found, &reported);
             return Ok(());

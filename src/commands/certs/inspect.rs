@@ -7,7 +7,9 @@ use clap_complete::ArgValueCompleter;
 use futures_util::future::try_join_all;
 use rayon::prelude::*;
 
-use crate::args::{AtArgs, NamespacesArgs, NoPlaneCluster, OutputArgs, PlaneCluster, PlaneClusterArgs, Session};
+use crate::args::{
+    AT_HELP, AtArgs, NamespacesArgs, NoPlaneCluster, OutputArgs, PlaneCluster, PlaneClusterArgs, Session,
+};
 use crate::cluster::{self, Namespaces};
 use crate::commands::source::SourceReader;
 use crate::commands::source::read_key;
@@ -26,13 +28,24 @@ use crate::term::Exit;
 
 /// Show certificates, and find those that expire
 ///
-/// SOURCE is a file, - (standard input), secret/NAMESPACE/NAME[:KEY], configmap/NAMESPACE/NAME[:KEY], plane/NAME or
-/// TYPE/NAME, plane/*, TYPE/* or TYPE, planes/* or planes (all kinds), https://HOST:PORT, or agent: the
-/// agents' certificates in the planes' cluster. Without a SOURCE: all planes of all kinds and, with --plane-context, agents.
-/// The certificate that expires first is at the top. Exits 1 when a certificate expires within
-/// --expires-within, and 2 when a source can't be read.
+/// Shows the certificate that expires first at the top. Without a SOURCE it shows all planes of all kinds and, with
+/// --plane-context, the agents. Exits 1 when a certificate expires within --expires-within, and 2 when a source can't be read.
+///
+/// SOURCE is one of:
+///
+/// - a file, or - for standard input
+///
+/// - TYPE/NAME: the CA of a plane, such as cdp/east; plane/NAME: of a ClusterBuildPlane or ClusterWorkflowPlane
+///
+/// - TYPE or TYPE/*: all planes of a kind; planes or planes/*: all planes of all kinds
+///
+/// - secret/NAMESPACE/NAME[:KEY] or configmap/NAMESPACE/NAME[:KEY] in the control plane
+///
+/// - agent: the agents' certificates in the plane's cluster
+///
+/// - https://HOST:PORT: the certificates that a server presents
 #[derive(ClapArgs, Debug)]
-#[command(mut_arg("output", |format| format.default_value("table")), after_help = "Examples:
+#[command(mut_arg("at", |at| at.help(AT_HELP)), mut_arg("output", |format| format.default_value("table")), after_help = "Examples:
   choreoctl certs inspect certs/tls.crt
   choreoctl certs inspect --expires-within 30d
   choreoctl certs inspect agent --plane-context build --expires-within 33%
@@ -45,7 +58,7 @@ pub struct Args {
     #[command(flatten)]
     namespaces: NamespacesArgs,
 
-    /// Exit 1 when a certificate expires within this duration or lifetime percentage
+    /// Exit 1 when a certificate expires within this time, or within this share of its lifetime
     #[arg(long, value_name = "DURATION|PERCENT")]
     expires_within: Option<Remaining>,
 

@@ -19,7 +19,7 @@ use crate::plane::{DryRun, Family, PlaneKey, Span};
 use crate::term::{Exit, Term};
 use crate::text::{shell_quoted, shown};
 
-/// Replace the CA of a plane and its agent without an outage
+/// Replace a plane's CA and its agent's certificate without an outage
 ///
 /// Works in three stages: all planes with the planeID trust the old CA and the new CA; the agent's Secret is replaced and
 /// the agent is restarted; after the agent has reconnected, the old CA is removed from the planes. It reads its progress
@@ -37,7 +37,7 @@ pub struct Args {
     #[command(flatten)]
     build: PlaneClusterArgs,
 
-    /// Issuer of the agent's certificate from now on [default: the current issuer]
+    /// Who issues the agent's certificate from now on [default: as now]
     #[arg(long, value_name = "WAY")]
     to: Option<Issuer>,
 
@@ -49,12 +49,12 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["until", "to"])]
     rollback: bool,
 
-    /// Folder for the new CA, its key, and manifests of planes that another manager applies. Without it, the key is
-    /// deleted at the end
+    /// Folder for the new CA, its private key, and manifests of planes that another manager applies. Without it, the CA's
+    /// private key is deleted at the end, and a new certificate needs another rotation
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     out_dir: Option<PathBuf>,
 
-    /// Run helm if the agent's chart needs new values
+    /// Run helm if the agent's chart needs new values, instead of printing the command
     #[arg(long)]
     install: bool,
 
@@ -80,7 +80,7 @@ pub struct Args {
     #[arg(long)]
     force_conflicts: bool,
 
-    /// Create another CA although the current one is new
+    /// Rotate again although the CA is less than a day old
     #[arg(long)]
     again: bool,
 

@@ -24,7 +24,8 @@ use crate::text::{shell_quoted, visible};
 /// Predict whether the gateway authorizes an agent's certificate
 ///
 /// Checks every plane with the certificate's planeID. Reports which planes would authorize it and until when, and why
-/// others would not. Exits 0 when all would (with --any when one would), 1 otherwise, and 2 when this is unknown.
+/// others would not. Exits 0 when all planes (with --any, at least one) would authorize the certificate, 1 when not, and 2
+/// when choreoctl can't tell. `choreoctl certs inspect --help` explains SOURCE.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl certs verify --cert certs/tls.crt
@@ -32,7 +33,7 @@ use crate::text::{shell_quoted, visible};
   choreoctl certs verify --cert certs/tls.crt --ca certs/ca.crt -o json
   choreoctl certs verify --cert agent --plane-context build")]
 pub struct Args {
-    /// Kind of the planes [default: the build kinds that the server has]
+    /// Type of the planes [default: ClusterBuildPlane and ClusterWorkflowPlane, as far as the server has them]
     #[arg(value_name = "TYPE", conflicts_with = "plane")]
     kind: Option<KindWord>,
 

@@ -33,11 +33,11 @@ const OF_CLUSTERS: [&str; 13] = [
 /// references to planes are updated in Workflows, roles, labels and Kustomize targets. Comments, layout and order are kept.
 /// What must be changed by hand is reported with its line, and then the exit code is 1.
 ///
-/// Without -f it migrates the planes of a control plane in three stages, as far as its release allows. `prepare`, before the
-/// upgrade, saves the fields that the CRDs of v1.0 drop to --out-dir, writes new manifests and Helm values, and lists what
-/// breaks, with exit code 1. `switch`, after the upgrade, creates new planes, restores Secret references and replaces the
-/// agents. `cleanup` deletes the old planes. A second run changes nothing that is correct, and continues where the last was
-/// interrupted.
+/// Without -f it migrates the planes of a control plane in three stages; the control plane's release decides which can run.
+/// `prepare`, before the control plane's upgrade, saves the fields that the CRDs of v1.0 drop to --out-dir (the record),
+/// writes new manifests and Helm values, and lists what breaks, with exit code 1. `switch`, after the upgrade, creates new
+/// planes, restores Secret references, replaces the agents and waits until they are connected. `cleanup` deletes the old
+/// planes. A second run changes nothing that is correct, and continues where the last was interrupted.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl migrate -f manifests/ -R --dry-run client
@@ -61,11 +61,12 @@ pub struct Args {
     #[arg(short = 'R', long, requires = "files")]
     pub recursive: bool,
 
-    /// Folder for the files, or `text` or `json` as the report's format
+    /// Short for --out-dir; `text` and `json` mean --output
     #[arg(short = 'o', value_name = "DIR|FORMAT", value_hint = ValueHint::DirPath)]
     short: Vec<String>,
 
-    /// Folder for migrated files [default: rewrite in place], or for record and results
+    /// With -f, folder for the migrated manifests [default: rewrite them in place]; without -f, folder for the record, the
+    /// new manifests and the Helm values
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, value_parser = out_dir)]
     pub out_dir: Option<PathBuf>,
 
@@ -94,11 +95,11 @@ pub struct Clusters {
     #[arg(long, value_name = "STAGE")]
     pub until: Option<Stage>,
 
-    /// Wait for the control plane's upgrade, then continue
+    /// Wait until the control plane has been upgraded, then run `switch`
     #[arg(long)]
     pub wait: bool,
 
-    /// Dump, folder or manifest with data missing from the record (can be repeated)
+    /// Dump, folder or manifest with dropped fields that the record lacks (can be repeated)
     #[arg(long = "record", value_name = "FILE", value_hint = ValueHint::AnyPath)]
     pub records: Vec<Input>,
 

@@ -175,7 +175,7 @@ impl Run<'_> {
             self.file("manifests", DEFAULT_PLANE_FILE, &to_yaml(plane)?, "a copy of the plane, named default")?;
         }
         for swap in prepared.swaps.iter().filter(|swap| !swap.is_done) {
-            let reported = format!("Helm's values for {}", visible(&swap.agent.name.to_string()));
+            let reported = format!("Helm values for {}", visible(&swap.agent.name.to_string()));
             self.file("values", &values_file(swap), &to_yaml(&swap.values)?, &reported)?;
         }
         Ok(())

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use self::judging::{batches, judge_file};
 use self::printing::{Format, Run};
 use super::refusals::Refusal;
-use crate::args::{AtArgs, OutputArgs, Session};
+use crate::args::{AT_HELP, AtArgs, OutputArgs, Session};
 use crate::complete;
 use crate::manifest::{self, Input, json_text};
 use crate::plane::{DryRun, Release, closest, did_you_mean};
@@ -22,11 +22,11 @@ use crate::validate::{RULES, Resource, Rule, Validator};
 /// Validate manifests of planes, without a cluster
 ///
 /// Reports what the API server would reject, what it would accept although no agent could connect, and what causes problems
-/// later. A ClusterBuildPlane is validated against the API reference. If the CRD of a release requires more, a warning
-/// names the release. Other kinds are validated against the CRD of the latest release that has the kind: v0.17 for BuildPlane, v1.2
-/// for the others.
+/// later. Without --release, each kind is validated against the CRD of the latest release that has it (v0.17 for BuildPlane,
+/// v1.2 for most others), except ClusterBuildPlane: it is validated against OpenChoreo's published API reference, which
+/// requires less than the CRDs; a warning names the releases that require more.
 #[derive(ClapArgs, Debug)]
-#[command(after_help = "Examples:
+#[command(mut_arg("at", |at| at.help(AT_HELP)), after_help = "Examples:
   choreoctl validate planes.yaml
   choreoctl validate manifests/ --strict -o sarif
   choreoctl validate manifests/ --fix --dry-run client
@@ -46,7 +46,7 @@ pub struct Args {
     #[arg(long = "crd", value_name = "FILE", value_hint = ValueHint::FilePath)]
     crds: Vec<Input>,
 
-    /// Release to validate against [default: the latest that has the kind]
+    /// Release whose CRDs are used [default: the latest that has the kind; the API reference for ClusterBuildPlane]
     #[arg(long, value_name = "VERSION", conflicts_with_all = ["crds", "server"], add = ArgValueCandidates::new(complete::releases))]
     release: Option<Release>,
 
@@ -62,7 +62,7 @@ pub struct Args {
     #[arg(long)]
     fix: bool,
 
-    /// Do not write: `client` and `server` show what --fix would change
+    /// Do not write: `client` shows what --fix would change; `server` means the same
     #[arg(long, value_name = "HOW", default_value = "none", requires = "fix", hide_possible_values = true)]
     dry_run: DryRun,
 

@@ -1,4 +1,4 @@
-//! Checks of what is in the agents' cluster.
+//! Checks of what is in the plane's cluster.
 
 use jiff::Timestamp;
 
@@ -15,10 +15,10 @@ use crate::text::{shell_quoted, visible};
 /// How long after a restart it is mentioned, in seconds.
 const LATELY: i64 = 3600;
 
-/// What is in the agents' cluster, or why a check of it is left out.
+/// What is in the plane's cluster, or why a check of it is left out.
 pub fn build(case: &Case) -> Result<&BuildCase, Outcome> {
     match &case.build {
-        None => Err(Outcome::unchecked(Unchecked::AgentCluster, "the agent's cluster is unknown: add --plane-context")),
+        None => Err(Outcome::unchecked(Unchecked::AgentCluster, "the plane's cluster is unknown: add --plane-context")),
         Some(Err(problem)) if problem.is_missing() => {
             Err(Outcome::unchecked(Unchecked::OtherCluster, "the plane's agent is in another cluster"))
         }
@@ -55,10 +55,10 @@ fn no_agent(case: &Case, why: &str) -> Outcome {
                 .fix(format!("{doctor}{build}{flags}"))
         }
         _ if case.shared.is_one_cluster => Outcome::fail(format!(
-            "{why}, nor in another namespace: the agent's cluster on the command line is the control plane's cluster ({})",
+            "{why}, nor in another namespace: the plane's cluster on the command line is the control plane's cluster ({})",
             case.shared.build_target.as_ref().map(Target::title).unwrap_or_default()
         ))
-        .advice("name the agent's cluster with --plane-context"),
+        .advice("name the plane's cluster with --plane-context"),
         // One cluster has the agents of some planes.
         Ok(_) if case.is_connected() && !case.shared.is_named && case.shared.has_agents => {
             Outcome::unchecked(Unchecked::OtherCluster, format!("{why}: the plane is connected from another cluster"))
@@ -144,7 +144,7 @@ pub fn agent_plane_type(case: &Case, build: &BuildCase) -> Outcome {
                 Some(chart) if family.chart.rsplit('/').next() != Some(chart) => {
                     let chart = visible(chart);
                     outcome.advice(format!(
-                        "the agent's chart is {chart}: install {} in the agent's cluster",
+                        "the agent's chart is {chart}: install {} in the plane's cluster",
                         family.chart
                     ))
                 }

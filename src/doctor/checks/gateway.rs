@@ -62,14 +62,14 @@ pub fn gateway_reachable(case: &Case) -> Outcome {
                 format!("choreoctl certs inspect secret/{}/{GATEWAY_CA}:ca.crt", case.shared.control_namespace);
             Outcome::fail(error.to_string()).look(case.control(&inspect))
         }
-        // Names of Services are resolved in the agent's cluster only.
+        // Names of Services are resolved in the plane's cluster only.
         Err(ProbeError::Name(host)) if is_of_service(host) && case.is_connected() => Outcome::unreachable(format!(
             "{} can be resolved only inside the cluster; an agent is connected",
             visible(host)
         )),
         // The agent may reach it over another network than this machine.
         Err(error) => Outcome::fail(format!("{error} (seen from this machine)"))
-            .advice(format!("check that {url} is right and that the agent's cluster can reach it"))
+            .advice(format!("check that {url} is right and that the plane's cluster can reach it"))
             .look(case.kubectl(&format!(
                 "get service {}",
                 case.deployed().map_or(GATEWAY_SERVICE, DeployedGateway::service)
@@ -144,7 +144,7 @@ pub fn gateway_answer(case: &Case) -> Outcome {
         ),
         Answer::OtherRelease(_) => match case.predecessor() {
             Some(old) => Outcome::fail(answer.to_string()).hint(case.migrate(old, "")),
-            None => failed("install the chart of the control plane's release in the agent's cluster"),
+            None => failed("install the chart of the control plane's release in the plane's cluster"),
         },
         Answer::Blind(_) => Outcome::fail(answer.to_string()).look(log),
         Answer::Other { .. } => failed("check that the URL is the cluster gateway's").look(log),
@@ -202,7 +202,7 @@ pub fn gateway_api_exposed(case: &Case) -> Outcome {
     if is_shared {
         return exposed(
             "on the agents' port, without authentication",
-            "limit who can reach the port, for example to the addresses of the agents' clusters; from v1.2.0 on the API authenticates its clients",
+            "limit who can reach the port, for example to the addresses of the planes' clusters; from v1.2.0 on the API authenticates its clients",
         );
     }
     Outcome::pass(format!("{} publishes the agents' port only", title(first.name, &first.by)))

@@ -94,13 +94,13 @@ macro_rules! checks {
 /// All checks, in the order of cause.
 pub static CHECKS: &[Check] = checks![
     "api-server" needs [], Ground(plane::api_server), "the control plane's API server answers",
-        "Without the API server nothing is known about the planes; the objects in the agents' cluster are checked anyway.";
+        "Without the API server nothing is known about the planes; the objects in the plane's cluster are checked anyway.";
     "crd" needs ["api-server"], Ground(plane::crd), "the control plane serves the kinds of the planes",
         "Helm never upgrades CRDs, so the served CRD and the gateway can be of different releases; OpenChoreo 1.0 renamed the build kinds.";
     "rights" needs ["api-server"], Ground(plane::rights), "choreoctl may read all objects that the checks need",
-        "An object that may not be read is never reported as healthy.";
+        "An object that choreoctl has no permission to read is never reported as healthy.";
     "plane-exists" needs ["api-server", "crd"], Plane(plane::plane_exists), "the plane can be read",
-        "Without the plane only the agents' cluster is checked.";
+        "Without the plane only the plane's cluster is checked.";
     "deletion" needs ["plane-exists"], Plane(plane::deletion), "the plane is not being deleted",
         "The controller removes the plane's finalizer after the gateway has answered; while one of them is down, the deletion hangs.";
     "client-ca-readable" needs ["plane-exists"], Plane(plane::client_ca_readable), "the plane's CA can be read",
@@ -109,9 +109,9 @@ pub static CHECKS: &[Check] = checks![
         "The gateway reads raw PEM only, and rejects a CA certificate that has expired, is not yet valid, or does not allow client authentication.";
     "spec-valid" needs ["client-ca-readable", "client-ca-usable"], Plane(plane::spec_valid), "the plane is valid by the rules of `choreoctl validate`",
         "The API server also accepts planes for which no agent can connect.";
-    "ca-outlives" needs ["client-ca-usable"], Plane(plane::ca_outlives), "neither the CA nor a pinned certificate expires soon",
+    "ca-outlives" needs ["client-ca-usable"], Plane(plane::ca_outlives), "the CA (or a pinned certificate) stays valid for longer than --expires-within",
         "If the plane pins the agent's certificate, the gateway refuses the agent at its next restart after cert-manager has renewed it.";
-    "plane-id-shared" needs ["client-ca-readable"], Plane(plane::plane_id_shared), "all planes with the planeID authorize the same agents",
+    "plane-id-shared" needs ["client-ca-readable"], Plane(plane::plane_id_shared), "all planes with the same planeID authorize the same agents",
         "The status counts all agents with the planeID: a plane can be reported as connected although it authorizes none of them.";
     "ca-shared" needs ["client-ca-readable"], Plane(plane::ca_shared), "no plane with another planeID trusts the same CA",
         "If planes with different planeIDs trust one CA, the agent of one can connect as the agent of the other.";
@@ -125,7 +125,7 @@ pub static CHECKS: &[Check] = checks![
         "The chart creates the agent as a Deployment with the labels app=cluster-agent and app.kubernetes.io/component=cluster-agent.";
     "agent-plane-id" needs ["plane-exists", "agent-exists"], Agent(agent::agent_plane_id), "the agent runs with the plane's planeID",
         "The Helm chart ignores unknown keys in clusterAgent: with planeId instead of planeID, the agent runs with the planeID `default`.";
-    "agent-plane-type" needs ["plane-type-known", "agent-exists"], Agent(agent::agent_plane_type), "the agent's plane type is the one of the gateway's release",
+    "agent-plane-type" needs ["plane-type-known", "agent-exists"], Agent(agent::agent_plane_type), "the agent uses the plane type that the gateway supports",
         "The plane type of build agents is buildplane up to v0.17 and workflowplane from v1.0 on: agent and gateway must be of the same release.";
     "agent-tls" needs ["agent-exists"], Agent(agent::agent_tls), "the agent presents a certificate",
         "With clusterAgent.tls.enabled: false the agent presents no client certificate, and the gateway refuses it.";
@@ -134,13 +134,13 @@ pub static CHECKS: &[Check] = checks![
     "agent-replicas" needs ["agent-exists"], Agent(agent::agent_replicas), "the agent is not scaled to zero",
         "With zero replicas no agent runs; each replica has its own connection to the gateway.";
     "agent-certificate-issued" needs ["agent-exists"], Agent(agent::agent_certificate_issued), "cert-manager has issued the agent's certificate",
-        "Until cert-manager has issued it, the agent's Secret is missing or holds an old certificate: the conditions of the Certificate and its Issuer have the reason.";
+        "Until cert-manager has issued it, the agent's Secret is missing or holds an old certificate: the conditions of the Certificate and its Issuer show why.";
     "agent-certificate" needs ["agent-exists", "agent-certificate-issued"], Agent(agent::agent_certificate), "the agent's Secret holds a certificate and its private key",
         "Without the Secret, the agent's pod stays in ContainerCreating; if the key does not match the certificate, the agent crashes.";
     "agent-trusted" needs ["client-ca-usable", "agent-certificate"], Agent(agent::agent_trusted), "the plane authorizes the agent's certificate",
         "The gateway verifies the certificate against the plane's CA only, as Go's crypto/x509 does; its common name and the planeID are not compared.";
     "agent-server-ca" needs ["agent-exists"], Agent(agent::agent_server_ca), "the agent verifies the gateway against the gateway's CA",
-        "The gateway's CA is in the Secret cluster-gateway-ca of the control plane; the ConfigMap with the same name there is only a placeholder.";
+        "The agent reads the gateway's CA from the ConfigMap cluster-gateway-ca in the plane's cluster. It must hold the CA from the Secret cluster-gateway-ca in the control plane; the control plane also has a ConfigMap of that name, which is only a placeholder.";
     "agent-running" needs ["agent-exists", "agent-certificate", "agent-server-ca", "agent-replicas"], Agent(agent::agent_running), "the agent's pods are running",
         "Pods stay in ContainerCreating while a Secret or ConfigMap is missing, and crash if the key does not match the certificate.";
     "agent-current" needs ["agent-certificate", "agent-running"], Agent(agent::agent_current), "the running agent presents the certificate in its Secret",
@@ -154,13 +154,13 @@ pub static CHECKS: &[Check] = checks![
     "gateway-answer" needs ["plane-type-known", "gateway-reachable", "agent-trusted"], Plane(gateway::gateway_answer), "the gateway authorizes the agent's certificate",
         "choreoctl connects with the agent's certificate as an agent does, without being registered as one.";
     "gateway-api-exposed" needs [], Plane(gateway::gateway_api_exposed), "the gateway's API is not published without authentication",
-        "Through this API, a client can send requests to the clusters of all agents. Up to v1.0.1 and v1.1.1 the API is on the agents' port. v1.0.2 to v1.0.5 and v1.1.2 to v1.1.6 publish it on port 8444 with a Service of type LoadBalancer or NodePort, by default without authentication. From v1.2.0 on that Service has only the agents' port.";
+        "Through this API, a client can send requests to the clusters of all agents. In v0.x, v1.0.0, v1.0.1, v1.1.0 and v1.1.1 the API is on the agents' port, so it is published with it. In v1.0.2 to v1.0.5 and v1.1.2 to v1.1.6 a Service of type LoadBalancer or NodePort publishes it on port 8444, by default without authentication. From v1.2.0 on the Service publishes only the agents' port.";
     "controller-certificate" needs ["plane-exists"], Plane(gateway::controller_certificate), "the controller presents its current certificate to the gateway",
-        "From v1.2.0 on the controller presents a client certificate to the gateway's API, which is valid for 90 days. cert-manager renews it, but the controller reads it only when it starts: after it has expired nothing is reported and deletions hang, while agents stay connected.";
+        "From v1.2.0 on the controller presents to the gateway's API a client certificate that is valid for 90 days. cert-manager renews it, but the controller reads it only when it starts: after it has expired nothing is reported and deletions hang, while agents stay connected.";
     "controller" needs ["deletion", "plane-type-known", "gateway-running", "controller-certificate"], Plane(gateway::controller), "the controller reports on the plane",
-        "While the controller or the gateway is down, the plane keeps its last report; the controller's lease and the gateway's pods show which of them is down. From v1.0 on the controller also reports nothing on a plane if it can't read the plane's CA when it first reconciles the plane, or, for a namespaced plane, after a change of the plane.";
+        "While the controller or the gateway is down, the plane keeps its last report; the controller's lease and the gateway's pods show which of them is down. From v1.0 on the controller also reports nothing if it could not read the plane's CA when it first reconciled the plane. For a namespaced plane this also applies after each change of the plane.";
     "connected" needs ["deletion", "controller"], Plane(gateway::connected), "an agent is connected",
-        "The controller updates the connection in the plane's status once a minute. A build, workflow, environment or plane without a reference uses the namespaced or cluster-scoped plane with the name `default`: any other plane must be referenced by name.";
+        "The controller updates the connection in the plane's status once a minute. If an agent is connected but the plane is not used: a build, workflow, environment or plane without a reference uses the namespaced or cluster-scoped plane with the name `default`; any other plane must be referenced by name.";
     "agent-authorized" needs ["connected", "gateway-reachable"], Plane(gateway::agent_authorized), "an agent that this plane authorizes is connected",
         "The status of a cluster-scoped plane counts all agents with the planeID: the plane is reported as connected even if its CA verifies none of them, and then requests through the plane fail with 403. If the gateway's API can't be reached, the gateway's log shows which planes it authorized.";
 ];

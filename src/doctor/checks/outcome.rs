@@ -61,7 +61,7 @@ pub enum Unchecked {
 impl fmt::Display for Unchecked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::AgentCluster => "the agent's cluster was not given",
+            Self::AgentCluster => "the plane's cluster was not given",
             Self::OtherCluster => "the agent is not in the cluster that was given",
             Self::Gateway => "the gateway was not contacted",
             Self::Presented => "no certificate was presented to the gateway",

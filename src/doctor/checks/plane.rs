@@ -246,7 +246,7 @@ pub fn ca_outlives(case: &Case) -> Outcome {
     let ended = |certificate: &&Certificate| certificate.not_after < case.facts.now;
     let leaves = certificates.iter().filter(|certificate| !certificate.ca && !ended(certificate));
     if let Some(leaf) = leaves.min_by_key(|certificate| certificate.not_after) {
-        // Who renews it is known with the agent's cluster.
+        // Who renews it is known with the plane's cluster.
         let held = case.pair().map(|pair| pair.leaf().der == leaf.der);
         let own = case.pair().is_some_and(|pair| pair.cert_manager.is_none());
         let renewal = (held != Some(false) && !own).then(|| case.renewal(leaf));

@@ -115,7 +115,9 @@ impl Certificates {
             (Issuer::Own, None) => {
                 let pair = new_pair(plan, &authority, now)?;
                 let until = pair.leaf().map(|leaf| day(leaf.not_after)).unwrap_or_default();
-                reported.push_str(&format!(", the agent's certificate until {until}: renew it by then"));
+                reported.push_str(&format!(
+                    ", the agent's certificate until {until}: renew the certificate before that date"
+                ));
                 Some(pair)
             }
         };
@@ -222,7 +224,7 @@ mod tests {
         let new = own.new.as_ref().unwrap();
         assert_eq!(
             own.reported,
-            "the CA is valid until 2031-11-21, the agent's certificate until 2027-11-22: renew it by then"
+            "the CA is valid until 2031-11-21, the agent's certificate until 2027-11-22: renew the certificate before that date"
         );
         assert!(own.pair.is_some() && new.ca.is_some() && new.replaced.is_none());
         assert_eq!(new.data["ca.crt"].as_slice(), own.ca.as_bytes());

@@ -1,4 +1,4 @@
-//! Registering a plane: certificates, what the agent's cluster needs, the plane, the gateway's answer, Helm's
+//! Registering a plane: certificates, what the plane's cluster needs, the plane, the gateway's answer, Helm's
 //! values. Each step looks first, so that a rerun writes nothing that is right and continues where a run was cut off.
 //!
 //! `steps` is the table of the steps and carries them out: those of `look` add to the `facts`, those of `decide` say what

@@ -19,10 +19,10 @@ pub const AGENT_SECRETS: [&str; 3] = [CHART_SECRET, OWN_SECRET, UNUSED_SECRET];
 /// Where the plane has its CA.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum CaIn {
-    /// In the plane itself
+    /// In the plane, in the field clientCA.value
     #[default]
     Value,
-    /// In a Secret in the gateway's namespace
+    /// In a Secret in the control plane's namespace, to which the plane refers
     Secret,
 }
 

@@ -131,7 +131,7 @@ fn of_planes(seen: &Seen, prepared: &Prepared, at: &Commands<'_>) -> Vec<Problem
                 "secret-ref",
                 plane,
                 format!("{name} has no CA any more: the CRD of v1.0 dropped its secretRef, which the record has"),
-                format!("once the gateway has v1.0: {migrate}"),
+                format!("once the gateway runs v1.0: {migrate}"),
                 true,
             )),
             (Work::None, Some(live)) if !seen.is_pruned() => match CaPlace::of(live) {
@@ -139,9 +139,9 @@ fn of_planes(seen: &Seen, prepared: &Prepared, at: &Commands<'_>) -> Vec<Problem
                     "secret-ref",
                     plane,
                     format!(
-                        "{name} has its CA in Secret {secret} by secretRef, which the CRD of v1.0 drops: its agents are refused until it is restored as secretKeyRef"
+                        "{name} refers to its CA in Secret {secret} with secretRef, which the CRD of v1.0 drops: its agents are refused until the reference is restored as secretKeyRef"
                     ),
-                    format!("once the gateway has v1.0: {migrate}"),
+                    format!("once the gateway runs v1.0: {migrate}"),
                     true,
                 )),
                 _ => None,

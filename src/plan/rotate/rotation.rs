@@ -10,11 +10,11 @@ use crate::plane::{DryRun, Family, NamespacedName, Plane, Span};
 /// How far a rotation goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Phase {
-    /// The planes trust the old CA and the new one
+    /// First stage: the planes trust the old CA and the new one
     Stage,
-    /// The agent presents the new certificate
+    /// Second stage: the agent presents the new certificate
     Switch,
-    /// The old CA is removed from the planes
+    /// Last stage: the old CA is removed from the planes
     #[default]
     Finish,
 }

@@ -200,7 +200,7 @@ impl Run<'_> {
         Ok(Staged::of(self.clusters.build.update_secret(&staged.secret, data, DryRun::None).await?)?)
     }
 
-    /// Marks the planes as being rotated, or no longer, for those who do not see the agent's cluster. Who may not write
+    /// Marks the planes as being rotated, or no longer, for those who do not see the plane's cluster. Who may not write
     /// planes, as where their CAs are in Secrets, leaves them unmarked.
     async fn mark(&self, staged: &Staged, secret: Option<&str>) -> anyhow::Result<()> {
         let control = self.clusters.control;
@@ -378,15 +378,13 @@ impl Run<'_> {
             return Ok(());
         }
         let agent = self.changeover.agent().await?;
-        let message = if self.keeper.install(&agent, &values)? {
-            "Helm keeps the agent's new Secret".to_owned()
+        if self.keeper.install(&agent, &values)? {
+            self.outcome("finish", Status::Done, "Helm keeps the agent's new Secret");
         } else {
             let command = self.keeper.command(&agent, &values);
-            format!(
-                "the next upgrade of the chart restores the old Secret, unless you set the new one in Helm: {command}"
-            )
-        };
-        self.outcome("finish", Status::Done, &message);
+            let message = format!("run this, or the next upgrade of the chart restores the old Secret: {command}");
+            self.outcome("finish", Status::Skipped, &message);
+        }
         Ok(())
     }
 
@@ -762,7 +760,7 @@ mod tests {
             reported.steps
         );
         assert!(reported.says("restart", "Deployment agent restarted"));
-        assert!(reported.says("finish", "unless you set the new one in Helm: helm clusterAgent.tls"));
+        assert!(reported.says("finish", "restores the old Secret: helm clusterAgent.tls"));
     }
 
     #[tokio::test]
