@@ -278,7 +278,8 @@ pub fn through(at: &Estate, line: &str) -> Output {
             println!("{count} moments: {line}");
             return output;
         }
-        if output.code != -1 && output.code != 1 {
+        // By 1 it says that there is more to do, and what it can do without it does.
+        if !matches!(output.code, -1..=1) {
             is_honest(&output, &format!("{act:?} at {number}: {output:#?}"));
         }
         count += 1;
