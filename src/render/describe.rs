@@ -46,7 +46,7 @@ pub fn text(facts: &Facts) -> String {
     {
         page.field("", &format!("“{}”", cut(message, TEXT)));
     }
-    page.field("Counted are", counted(plane));
+    page.field("Counts", counted(plane));
     page.client_ca(facts);
     if plane.kind.has(Field::SecretStore) {
         let store = plane.spec.secret_store_ref.as_ref();
@@ -152,7 +152,7 @@ impl Page {
 /// Whose agents the status counts.
 fn counted(plane: &Plane) -> &'static str {
     match plane.kind.scope {
-        Scope::Cluster => "the agents of the planeID",
+        Scope::Cluster => "the agents with the planeID",
         Scope::Namespaced => "the agents that this plane authorizes",
     }
 }

@@ -102,14 +102,14 @@ impl Neighbours {
 /// Says what it means that planes of one planeID trust different CAs; `others` is where they are, or their names.
 pub fn plane_id_shared(plane_id: &str, others: &str) -> String {
     format!(
-        "planeID {plane_id} is shared with {others}, with another CA: an agent is authorized for only some of these planes"
+        "planeID {plane_id} is also used by {others} (different CA): an agent is authorized for only some of these planes"
     )
 }
 
 /// Says what it means that planes of several planeIDs trust one CA; `others` as in [`plane_id_shared`].
 pub fn ca_shared(others: &str) -> String {
     format!(
-        "the CA is shared with {others}, with another planeID: the agent of one can connect as the agent of the other"
+        "the CA is also trusted by {others} (different planeID): the agent of one can connect as the agent of the other"
     )
 }
 
