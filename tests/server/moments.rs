@@ -215,7 +215,10 @@ fn a_restart_is_finished_after_any_moment() {
 }
 
 fn bootstrap_line(at: &Estate) -> String {
-    format!("choreoctl bootstrap boot --gateway-url {} --out-dir out --yes --timeout 60s", bootstrap::url(at))
+    format!(
+        "choreoctl bootstrap boot --gateway-url {} --agent-certificate own --out-dir out --yes --timeout 60s",
+        bootstrap::url(at)
+    )
 }
 
 /// Fails unless the plane and the agent have the CA of the folder, and another run has nothing to write.
