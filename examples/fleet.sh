@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # fleet.sh: a check of the fleet for cron or CI. Prints a line for each plane that needs attention, with its root cause
-# and the command, and for each outage of the next 30 days. Ends with 1 where there is one, and with 2 where something is
-# unknown. `choreoctl config set` says where the agents are. Needs jq.
+# and the command that fixes it, and for the next outages (at most five) within 30 days. Exits 1 if it printed a line, and 2 if
+# something is unknown. `choreoctl config set` saves which cluster runs the agents. Needs jq.
 set -euo pipefail
 
 status=0

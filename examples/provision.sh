@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # provision.sh NAME [FOLDER]: makes a CA, an agent's client certificate and a manifest for a build plane, checks them,
-# and says what comes next. With APPLY=yes it applies the manifest to the control plane, too. Needs no prompt, and run
-# again it keeps the CA and the certificate that are there.
+# and says what comes next. With APPLY=yes it applies the manifest to the control plane, too. Never prompts. A
+# second run keeps the existing CA and certificate.
 set -euo pipefail
 
 name=${1:?usage: provision.sh NAME [FOLDER]}
@@ -30,7 +30,8 @@ cat <<EOF
 
 Next:
   control plane   choreoctl apply -f $folder/plane.yaml
-  plane's cluster   choreoctl certs secret $folder -n openchoreo-build-plane --name $name-agent-tls | kubectl --context BUILD apply -f -
-                  and for the agent's chart: clusterAgent.planeID=$name, clusterAgent.tls.clientSecretName=$name-agent-tls
+  plane's cluster choreoctl certs secret $folder -n openchoreo-build-plane --name $name-agent-tls | kubectl --context BUILD apply -f -
+                  (BUILD is its context), the gateway's CA in the ConfigMap cluster-gateway-ca there, and for the agent's chart:
+                  clusterAgent.planeID=$name, clusterAgent.tls.clientSecretName=$name-agent-tls, clusterAgent.serverUrl=wss://HOST:PORT/ws
   then            choreoctl wait $name --for connected
 EOF

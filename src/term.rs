@@ -149,7 +149,7 @@ pub struct Options {
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub quiet: bool,
 
-    /// Print the requests to servers (can be repeated)
+    /// Print the requests to servers, more when repeated; `doctor -v` also lists all checks
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,
 

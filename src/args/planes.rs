@@ -67,7 +67,8 @@ fn wanted(words: &[Word]) -> Result<Wanted, WordsError> {
 #[derive(Args, Clone, Debug)]
 pub struct ChoiceArgs {
     /// Types (separated by commas, or `planes`) and names of planes, or TYPE/NAME; a name without a type is a
-    /// ClusterBuildPlane or ClusterWorkflowPlane [default: all planes of these]
+    /// ClusterBuildPlane or ClusterWorkflowPlane, whichever the server has [default: all of these; with -f, and for
+    /// `status`, all planes of all types]
     #[arg(value_name = "TYPE|NAME", add = ArgValueCandidates::new(complete::words))]
     words: Vec<Word>,
 
@@ -182,7 +183,7 @@ impl NotInFiles {
 #[group(required = true, multiple = true)]
 pub struct WhichArgs {
     /// Types (separated by commas, or `planes`) and names of planes, or TYPE/NAME; a name without a type is a
-    /// ClusterBuildPlane or ClusterWorkflowPlane
+    /// ClusterBuildPlane or ClusterWorkflowPlane, whichever the server has
     #[arg(value_name = "TYPE|NAME", add = ArgValueCandidates::new(complete::words))]
     words: Vec<Word>,
 
@@ -266,7 +267,7 @@ impl PlanesArgs {
 #[derive(Args, Clone, Debug)]
 pub struct NamedArgs {
     /// Types (separated by commas, or `planes`) and names of planes, or TYPE/NAME; a name without a type is a
-    /// ClusterBuildPlane or ClusterWorkflowPlane
+    /// ClusterBuildPlane or ClusterWorkflowPlane, whichever the server has
     #[arg(value_name = "TYPE|NAME", required = true, add = ArgValueCandidates::new(complete::words))]
     words: Vec<Word>,
 
@@ -288,7 +289,8 @@ impl NamedArgs {
 /// One plane.
 #[derive(Args, Clone, Debug)]
 pub struct PlaneArgs {
-    /// Type and name of the plane, or TYPE/NAME; without a type a ClusterBuildPlane or ClusterWorkflowPlane
+    /// Type and name of the plane, or TYPE/NAME; without a type a ClusterBuildPlane or ClusterWorkflowPlane, whichever the
+    /// server has (without a server, a ClusterBuildPlane)
     #[arg(value_name = "TYPE|NAME", num_args = 0..=2, add = ArgValueCandidates::new(complete::words))]
     words: Vec<Word>,
 

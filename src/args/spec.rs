@@ -40,7 +40,7 @@ pub struct SpecArgs {
     #[arg(long, value_name = "[KIND/]NAME")]
     observability_plane: Option<ObservabilityName>,
 
-    /// URL of the observability plane's Observer
+    /// URL of the Observer, OpenChoreo's API for logs and metrics: required for observability planes only
     #[arg(long, value_name = "URL")]
     observer_url: Option<String>,
 

@@ -34,7 +34,7 @@ pub struct OutputArgs<F: ValueEnum + Send + Sync + 'static> {
 /// How a change is made that is confirmed first and awaited afterwards.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct ChangeArgs {
-    /// Do not write: `client` sends no write, `server` sends the writes as a dry run
+    /// Change nothing, and show what would be written; with `server` the API server checks it
     #[arg(long, value_name = "HOW", default_value = "none")]
     pub dry_run: DryRun,
 
@@ -74,7 +74,7 @@ pub struct WriteArgs {
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<ObjectFormat>,
 
-    /// Do not write: `client` sends no write, `server` sends the writes as a dry run
+    /// Change nothing, and show what would be written; with `server` the API server checks it
     #[arg(long, value_name = "HOW", default_value = "none")]
     pub dry_run: DryRun,
 

@@ -11,9 +11,9 @@ use crate::term::Exit;
 
 /// Print the CustomResourceDefinition of a kind of plane
 ///
-/// For tests only: OpenChoreo's chart installs the CRDs of a control plane. Without --release, the
-/// CRD of ClusterBuildPlane follows OpenChoreo's published API reference, which requires less than the CRDs of releases; for
-/// other kinds it is the CRD of the latest release that has the kind.
+/// For tests only: OpenChoreo's chart installs the CRDs of a control plane. The CRD of
+/// ClusterBuildPlane always follows OpenChoreo's published API reference, which requires less than the CRDs of v0.15 to
+/// v0.17.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl crd | kubectl apply -f -
@@ -23,7 +23,8 @@ pub struct Args {
     #[arg(value_name = "TYPE", add = ArgValueCandidates::new(complete::kind_words))]
     kind: Option<KindWord>,
 
-    /// OpenChoreo release [default: the latest that has the kind; the API reference for ClusterBuildPlane]
+    /// Release of the CRD: v0.17 (also for v0.15 and v0.16) or v1.2 (also for v1.0 and v1.1) [default: the latest that has
+    /// the kind]
     #[arg(long, value_name = "VERSION", add = ArgValueCandidates::new(complete::releases))]
     release: Option<Release>,
 }

@@ -50,7 +50,7 @@ pub struct DiagnosisArgs {
     #[command(flatten)]
     pub choice: ChoiceArgs,
 
-    /// URL of the gateway [default: the URL in the agent's Deployment, read with --plane-context]
+    /// URL of the gateway [default: that in the configuration file, else that in the agent's Deployment]
     #[arg(long, value_name = "URL", value_parser = GatewayUrl::of_agent, conflicts_with = "files")]
     pub gateway_url: Option<GatewayUrl>,
 

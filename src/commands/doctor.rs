@@ -28,7 +28,8 @@ use crate::term::{Exit, Term};
 ///
 /// Reads the control plane and, with --plane-context, the plane's cluster. Asks the gateway as an agent does, without
 /// being registered as one. Prints the failed checks and warnings (with -v all checks), then the verdict and one root
-/// cause. It never writes. Exits 1 when a check failed, and 2 when an object that a check needs can't be read.
+/// cause. It never writes. Exits 2 when an object that a check needs can't be read (also if a check
+/// failed), else 1 when a check failed. Checks that are skipped count as neither.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl doctor
@@ -70,7 +71,7 @@ pub struct Args {
     #[command(flatten)]
     files: SnapshotArgs,
 
-    /// With -f, another file with objects of the plane's cluster; a dump holds both clusters (can be repeated)
+    /// File with the objects of the plane's cluster, if those in -f are only of the control plane (can be repeated)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath, requires = "files")]
     build_file: Vec<Input>,
 }

@@ -18,8 +18,9 @@ use crate::term::Exit;
 ///
 /// Shows when the CA expires. With --plane-context, also when the agent's certificates in the Secret and in the pod expire,
 /// and when cert-manager renews a certificate that the plane pins. With the gateway's URL, also when the gateway's
-/// certificate expires. If a certificate can't be read, forecast uses the latest date on which it can expire, and marks the
-/// row; such a date counts for --within, too. It never writes.
+/// certificate expires. If it is unknown which certificate a running pod has read, its
+/// date is the latest possible one (running-certificate-unknown), and counts for --within. It never writes. Exits 2 when an
+/// object that it needs can't be read.
 #[derive(ClapArgs, Debug)]
 #[command(mut_arg("output", |format| format.default_value("table")), after_help = "Examples:
   choreoctl forecast

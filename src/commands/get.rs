@@ -37,6 +37,9 @@ use crate::text::{program, visible};
 /// connected, connectedAgents, since, lastConnectedTime, lastDisconnectedTime, lastHeartbeatTime, heartbeatAgeSeconds,
 /// message, counts). In a path, .connection.state is short for .computed.connection.state.
 ///
+/// In the table, AGENTS is the number of connected agents, HEARTBEAT the age of the last heartbeat, SINCE the time in this
+/// state.
+///
 /// States: Connected; Late: connected, but the heartbeat is older than 120 s; Stale: older than 180 s; Disconnected;
 /// NeverConnected: the controller reports that no agent has ever connected; Unreported: the controller has reported
 /// nothing yet; Deleting.

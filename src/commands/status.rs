@@ -29,7 +29,7 @@ const EVERY: Duration = Duration::from_secs(10);
 ///
 /// JSON: {"planes", "states":{state:n}, "attention":[{"name","kind","namespace","state","rootCause","message","hints"}],
 /// "next":[{"date","reason","message","planes":[{"name","kind","namespace"}]}], "controlPlane":[{"id","message"}], "notChecked":n}. The exit
-/// code is that of doctor: 1 if a check failed, 2 if an object that a check needs can't be read.
+/// code is that of doctor: 2 if an object that a check needs can't be read, else 1 if a check failed.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl status

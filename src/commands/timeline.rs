@@ -22,8 +22,8 @@ use crate::text::visible;
 /// the controller. The API server records the last write of each field manager and which fields it owns, not every write.
 ///
 /// If the connection is lost, MARK says `last-change` in the row of the last change before that, and `lost` in the row of
-/// the loss: the reported disconnection, or the last heartbeat if it is too old. A change of a pod within 10 minutes after a
-/// write counts as its consequence, and the write is marked. Changes before the agent connected are never marked. A
+/// the loss: the reported disconnection, or the last heartbeat if it is too old. If a pod changed within 10 minutes after a
+/// write, the write is marked, not the pod's change. Changes before the agent connected are never marked. A
 /// missing object is listed without a time.
 ///
 /// With -o json, an object: name, kind, namespace; state; lost (time of the loss, or null); entries, each with time (or
@@ -40,7 +40,7 @@ pub struct Args {
     #[command(flatten)]
     plane: PlaneArgs,
 
-    /// Show only changes newer than this [default: all]
+    /// Show only changes of the last DURATION, such as 2d [default: all]
     #[arg(long, value_name = "DURATION")]
     since: Option<Span>,
 

@@ -17,7 +17,7 @@ use crate::text::visible;
 
 /// Remove a plane and the objects that `bootstrap` created for it
 ///
-/// Reverses `bootstrap`: removes the agent's Helm release (only with --helm), its ConfigMap and Secrets, the namespace if
+/// Reverses `bootstrap`: removes the agent's ConfigMap and Secrets (with --helm also its Helm release), the namespace if
 /// `bootstrap` created it and it is otherwise empty, the plane, and the Secret with its CA in the control plane. It shows
 /// first what it removes, and what it keeps because other planes use it. Files are kept. A second run continues an interrupted run.
 #[derive(ClapArgs, Debug)]

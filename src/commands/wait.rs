@@ -23,7 +23,8 @@ use crate::term::Exit;
 ///
 /// Exits 0 when every plane meets every condition, 3 when a plane does not exist, and 124 on timeout. A GOAL is a state
 /// (connected, late, stale, disconnected, neverconnected, unreported, deleting: `choreoctl get --help` explains them),
-/// exists, deleted, or trusted: the plane authorizes the certificate in --cert.
+/// exists, deleted, or trusted: the plane authorizes the agent's
+/// certificate (--cert, else that in the agent's Secret).
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl wait shared-builder

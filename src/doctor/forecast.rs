@@ -164,10 +164,10 @@ fn of_secret(pair: &Pair, verdict: Verdict, at: Timestamp) -> Option<Break> {
         Verdict::Authorized { until } => {
             let date = until?;
             if date < leaf.not_after {
-                let message = "the CA that authorizes the agent expires: its next connection is refused";
+                let message = "the CA that authorizes the agent expires: the agent's next connection is refused";
                 return Some(Break::new(date, Reason::CaExpires, message));
             }
-            let message = "the agent's certificate expires: its next connection is refused";
+            let message = "the agent's certificate expires: the agent's next connection is refused";
             pair.cert_manager.is_none().then(|| Break::new(date, Reason::CertificateExpires, message))
         }
         Verdict::Refused(refusal) => {

@@ -130,7 +130,7 @@ pub fn unreported(plane: &Plane) -> &'static str {
     let is_held = plane.metadata.finalizers.iter().flatten().any(|one| one == plane.kind.finalizer);
     let is_created = plane.status.iter().flat_map(|status| &status.conditions).any(|one| one.kind == "Created");
     match (is_held, is_created) {
-        (false, _) => "no controller manages this plane",
+        (false, _) => "no controller has begun to manage this plane",
         // Up to v0.17 the condition was set whatever the gateway answered.
         (true, false) if plane.kind.release() == Release::V1 => {
             "the CA can't be read, or the controller can't reach the gateway's API, so that it never set the condition Created"
@@ -246,11 +246,11 @@ fn generation_behind(facts: &Facts) -> Option<String> {
     let (observed, generation) = behind(&facts.plane)?;
     let why = match facts.plane.kind.scope {
         Scope::Cluster => {
-            "the controller looks at the spec once, and a changed CA applies from the agent's next connection on"
+            "this is normal, as the controller reads the spec of a cluster-scoped plane only once; a changed CA applies when an agent next connects"
         }
         Scope::Namespaced => "the controller has not taken over the last change yet",
     };
-    Some(format!("observedGeneration is {observed} of {generation}: {why}"))
+    Some(format!("observedGeneration {observed} is behind generation {generation}: {why}"))
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use clap::ValueEnum;
 pub enum DryRun {
     #[default]
     None,
-    /// Send no write: read, check and show what would be written
+    /// Only read, check and show what would be written
     Client,
-    /// Send the writes as a dry run: the API server validates them and stores nothing
+    /// Let the API server check the writes, too, without storing them
     Server,
 }
 

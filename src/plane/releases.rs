@@ -20,8 +20,8 @@ pub struct Difference {
 pub static PLANE_ID_REQUIRED: Difference = Difference {
     path: "spec.planeID",
     reference: "optional, defaults to the name",
-    releases: "v0.14 to v0.17",
-    instead: "the CRD of these releases requires it",
+    releases: "v0.15 to v0.17",
+    instead: "the CRD requires it",
 };
 
 /// All of them, by field.
@@ -73,7 +73,7 @@ pub static DIFFERENCES: &[&Difference] = &[
         path: "spec.observabilityPlaneRef.kind",
         reference: "optional, defaults to ClusterObservabilityPlane",
         releases: "v0.15 to v0.17",
-        instead: "the CRD of these releases requires it",
+        instead: "the CRD requires it",
     },
 ];
 

@@ -152,7 +152,7 @@ impl Page {
 /// Whose agents the status counts.
 fn counted(plane: &Plane) -> &'static str {
     match plane.kind.scope {
-        Scope::Cluster => "the agents with the planeID",
+        Scope::Cluster => "all agents with the planeID, also those that this plane refuses",
         Scope::Namespaced => "the agents that this plane authorizes",
     }
 }

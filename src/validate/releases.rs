@@ -28,7 +28,7 @@ pub(super) fn beyond_reference(root: &Node, found: &mut Found) {
     if left_out(&spec.node, "planeID") {
         let Difference { releases, instead, .. } = PLANE_ID_REQUIRED;
         let name = root.at(&["metadata", "name"]).and_then(Node::as_str).unwrap_or("NAME");
-        let message = format!("planeID is left out: in {releases} {instead}");
+        let message = format!("planeID is missing: in {releases} {instead}");
         let finding =
             found.add(&PLANE_ID_MISSING, spec.key_span.clone(), "spec.planeID", message, "planeID is missing");
         let written = quoted(name);

@@ -191,7 +191,7 @@ rules! {
         good "metadata:\n  name: shared-builder\n  namespace: team\n";
     KIND_OF_OTHER_RELEASE = "kind-of-other-release" Error Schema
         "the kind exists in the release",
-        "v1.0 renamed BuildPlane and ClusterBuildPlane to WorkflowPlane and ClusterWorkflowPlane. No release has both. Each kind is validated against a release that has it, or against --release. --fix renames the kind.",
+        "v1.0 renamed BuildPlane and ClusterBuildPlane to WorkflowPlane and ClusterWorkflowPlane. No release has both. Without --release each kind is validated against a release that has it. --fix renames the kind. The example is invalid with --release v1.2.",
         bad "kind: «ClusterBuildPlane»\napiVersion: openchoreo.dev/v1alpha1\nmetadata:\n  name: shared-builder\nspec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
         good "kind: ClusterWorkflowPlane\napiVersion: openchoreo.dev/v1alpha1\nmetadata:\n  name: shared-builder\nspec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     PLANE_ID_MISSING = "plane-id-missing" Warning Schema

@@ -24,7 +24,8 @@ const LONGEST: usize = 240;
 ///
 /// Reads both clusters, issues certificates or uses the existing ones, creates the agent's objects in the plane's cluster
 /// and the plane in the control plane, and asks the gateway whether it authorizes the agent. A second run changes nothing
-/// that is correct, and completes an interrupted run. Without --plane-context it writes all objects to --out-dir as files.
+/// that is correct, and completes an interrupted run. If no plane's cluster is known, neither by --plane-context nor by the
+/// configuration file (--no-config ignores it), it writes all objects to --out-dir as files.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl bootstrap shared-builder --plane-context build --gateway-url wss://gateway.example.com:8443/ws --out-dir shared
@@ -46,12 +47,13 @@ pub struct Args {
     #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath, conflicts_with = "words")]
     pub files: Vec<Input>,
 
-    /// URL at which agents connect to the gateway
+    /// URL at which agents connect to the gateway [default: that in the configuration file; without one the gateway is not
+    /// asked, and the Helm values lack serverUrl]
     #[arg(long, value_name = "URL", value_parser = GatewayUrl::of_agent)]
     pub gateway_url: Option<GatewayUrl>,
 
-    /// Who issues the agent's certificate [default: as now if a CA is provided, else cert-manager if it is in the plane's
-    /// cluster, else own]
+    /// Who issues the agent's certificate [default: existing with --client-ca-file or --client-ca-secret, else cert-manager
+    /// if it is in the plane's cluster, else own]
     #[arg(long, value_name = "WAY")]
     pub agent_certificate: Option<AgentCertificate>,
 

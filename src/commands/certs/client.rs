@@ -12,7 +12,8 @@ use crate::term::{Exit, Term};
 
 /// Issue an agent's client certificate
 ///
-/// Writes tls.key and tls.crt (CN = planeID, O = OpenChoreo, for client authentication). The certificate expires no later than its CA.
+/// Writes tls.key, tls.crt (CN = planeID, O = OpenChoreo, for client authentication) and, into another folder than the CA's, a
+/// copy of ca.crt. The certificate expires no later than its CA.
 ///
 /// -o json prints one object: {"files": [{"path", "private"}], "certificate"}, the certificate as in `certs inspect -o json`.
 #[derive(ClapArgs, Debug)]

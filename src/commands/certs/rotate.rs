@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "WAY")]
     to: Option<Issuer>,
 
-    /// Last stage to run
+    /// How far to go
     #[arg(long, value_name = "STAGE", default_value = "finish")]
     until: Phase,
 

@@ -25,7 +25,7 @@ use crate::text::shell_quoted;
 #[command(after_help = "Example:
   choreoctl certs secret certs -n openchoreo-build-plane | kubectl --context build apply -f -")]
 pub struct Args {
-    /// Folder with tls.crt, tls.key and ca.crt
+    /// Folder with tls.crt, tls.key and ca.crt, the CA that issued tls.crt
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     dir: PathBuf,
 

@@ -15,8 +15,8 @@ use crate::text::visible;
 
 /// Sign an agent's certificate signing request (CSR)
 ///
-/// Writes tls.crt next to the request. Its common name is the planeID, and its only usage is client authentication:
-/// other usages in the request are ignored.
+/// Writes tls.crt and a copy of the CA's ca.crt next to the request. The certificate's common name is the planeID, and its only
+/// usage is client authentication: other usages in the request are ignored.
 #[derive(ClapArgs, Debug)]
 #[command(mut_arg("out_dir", |folder| folder.help("Folder for the new files [default: that of the request]")), group = ArgGroup::new("signer").args(["ca_dir", "ca_cert"]).required(true), after_help = "Examples:
   choreoctl certs sign --csr agent/tls.csr --ca-dir certs")]

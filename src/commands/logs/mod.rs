@@ -52,7 +52,7 @@ pub struct Args {
     #[arg(short, long)]
     follow: bool,
 
-    /// Show only lines newer than a length of time
+    /// Show only lines of the last DURATION, such as 10m
     #[arg(long, value_name = "DURATION")]
     since: Option<Span>,
 

@@ -29,7 +29,7 @@ const OF_CLUSTERS: [&str; 13] = [
 
 /// Migrate planes from OpenChoreo v0.17 to v1.0 and later
 ///
-/// With -f it migrates manifests: build planes become workflow planes, in every plane secretRef becomes secretKeyRef, and
+/// With -f it migrates manifests, and rewrites them in place unless --out-dir names a folder: build planes become workflow planes, in every plane secretRef becomes secretKeyRef, and
 /// references to planes are updated in Workflows, roles, labels and Kustomize targets. Comments, layout and order are kept.
 /// What must be changed by hand is reported with its line, and then the exit code is 1.
 ///
@@ -70,7 +70,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, value_parser = out_dir)]
     pub out_dir: Option<PathBuf>,
 
-    /// With -f, overwrite existing files
+    /// With -f and --out-dir, overwrite existing files in the folder
     #[arg(long, requires = "files")]
     pub force: bool,
 
@@ -91,7 +91,7 @@ pub struct Args {
 /// What only a migration in clusters takes.
 #[derive(ClapArgs, Debug)]
 pub struct Clusters {
-    /// Last stage [default: as far as the control plane's release allows]
+    /// Last stage [default: as far as the control plane's release allows; before it deletes, `cleanup` asks]
     #[arg(long, value_name = "STAGE")]
     pub until: Option<Stage>,
 

@@ -23,8 +23,8 @@ use crate::validate::{RULES, Resource, Rule, Validator};
 ///
 /// Reports what the API server would reject, what it would accept although no agent could connect, and what causes problems
 /// later. Without --release, each kind is validated against the CRD of the latest release that has it (v0.17 for BuildPlane,
-/// v1.2 for most others), except ClusterBuildPlane: it is validated against OpenChoreo's published API reference, which
-/// requires less than the CRDs; a warning names the releases that require more.
+/// v1.2 for most others), except ClusterBuildPlane: it is always validated against OpenChoreo's published API reference,
+/// which requires less than the CRDs; a warning names the releases that require more.
 #[derive(ClapArgs, Debug)]
 #[command(mut_arg("at", |at| at.help(AT_HELP)), after_help = "Examples:
   choreoctl validate planes.yaml
@@ -46,7 +46,8 @@ pub struct Args {
     #[arg(long = "crd", value_name = "FILE", value_hint = ValueHint::FilePath)]
     crds: Vec<Input>,
 
-    /// Release whose CRDs are used [default: the latest that has the kind; the API reference for ClusterBuildPlane]
+    /// Release to validate against: v0.17 (also for v0.15 and v0.16) or v1.2 (also for v1.0 and v1.1) [default: the latest
+    /// that has the kind]
     #[arg(long, value_name = "VERSION", conflicts_with_all = ["crds", "server"], add = ArgValueCandidates::new(complete::releases))]
     release: Option<Release>,
 
@@ -62,7 +63,7 @@ pub struct Args {
     #[arg(long)]
     fix: bool,
 
-    /// Do not write: `client` shows what --fix would change; `server` means the same
+    /// Do not write: `client` and `server` both show what --fix would change
     #[arg(long, value_name = "HOW", default_value = "none", requires = "fix", hide_possible_values = true)]
     dry_run: DryRun,
 

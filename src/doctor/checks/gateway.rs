@@ -211,7 +211,7 @@ pub fn gateway_api_exposed(case: &Case) -> Outcome {
 pub fn controller_certificate(case: &Case) -> Outcome {
     let controller = match &case.shared.controller {
         Err(problem) => return Outcome::unchecked(Unchecked::Unread, problem.message.clone()),
-        Ok(None) => return Outcome::pass("no pod of the controller presents a certificate to the gateway"),
+        Ok(None) => return Outcome::pass("nothing to check: the controller presents no certificate to the gateway"),
         Ok(Some(controller)) => controller,
     };
     let pair = match &controller.pair {

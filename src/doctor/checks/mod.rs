@@ -60,7 +60,8 @@ impl Check {
     pub fn group(&self) -> Group {
         match self.id {
             "controller" | "controller-certificate" | "connected" | "agent-authorized" => Group::Connection,
-            id if id == "plane-type-known" || id.starts_with("gateway-") => Group::Gateway,
+            "plane-type-known" => Group::ControlPlane,
+            id if id.starts_with("gateway-") => Group::Gateway,
             id if id.starts_with("agent-") => Group::Agent,
             _ => Group::ControlPlane,
         }
@@ -117,7 +118,7 @@ pub static CHECKS: &[Check] = checks![
         "If planes with different planeIDs trust one CA, the agent of one can connect as the agent of the other.";
     "rotation" needs ["plane-exists"], Plane(plane::rotation), "no rotation of the CA is unfinished",
         "During a rotation the plane trusts the old and the new CA. `choreoctl certs rotate` sets the annotation choreoctl.dev/rotation on the plane, and stores the new CA and certificate in a Secret in the agent's namespace; run it again to continue, or with --rollback to undo the rotation.";
-    "observability-plane" needs ["plane-exists"], Plane(plane::observability_plane), "the observability plane exists",
+    "observability-plane" needs ["plane-exists"], Plane(plane::observability_plane), "the observability plane to which the plane refers exists",
         "The status does not report a missing observability plane; requests for logs and metrics fail.";
     "plane-type-known" needs ["plane-exists"], Plane(plane::plane_type_known), "the gateway supports the plane's type",
         "OpenChoreo 1.0 renamed build planes to workflow planes: a gateway supports one of the two plane types and refuses agents of the other, and the controller reconciles only the kinds of its own release. The API server can serve the CRDs of both. A build plane and a workflow plane with the same planeID are one plane during a migration: a warning reports which of them is used.";

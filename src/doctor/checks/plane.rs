@@ -316,7 +316,7 @@ pub fn observability_plane(case: &Case) -> Outcome {
         Ok(None) if named => Outcome::warn(format!("{title} does not exist"))
             .look(case.control(&format!("kubectl get {} -A", first.kind.plural))),
         Ok(None) => Outcome::pass(format!(
-            "no observability plane is set, and there is no {} named default",
+            "nothing to check: no observability plane is set, and there is no {} named default",
             kinds.join(" or ")
         )),
         Err(problem) => Outcome::unchecked(Unchecked::Unread, problem.message.clone()),

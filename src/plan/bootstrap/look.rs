@@ -53,7 +53,7 @@ impl Run<'_> {
     pub async fn contexts(&mut self) -> anyhow::Result<()> {
         let Clusters { control, build } = self.clusters;
         let (one, other) = tokio::join!(control.version(), build.version());
-        let reported = format!("control plane {}, plane's cluster {}", one?, other?);
+        let reported = format!("control plane: Kubernetes {}, plane's cluster: Kubernetes {}", one?, other?);
         let (one, other) = tokio::join!(control.identity(), build.identity());
         let same = if one.is_some() && one == other { "; both are the same cluster" } else { "" };
         self.outcome(Status::Found, &format!("{reported}{same}"));

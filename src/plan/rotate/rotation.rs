@@ -10,11 +10,11 @@ use crate::plane::{DryRun, Family, NamespacedName, Plane, Span};
 /// How far a rotation goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Phase {
-    /// First stage: the planes trust the old CA and the new one
+    /// Only the first stage: the planes trust the old CA and the new one
     Stage,
-    /// Second stage: the agent presents the new certificate
+    /// Also the second: the agent presents the new certificate
     Switch,
-    /// Last stage: the old CA is removed from the planes
+    /// All: the old CA is removed from the planes
     #[default]
     Finish,
 }
