@@ -139,10 +139,14 @@ impl Estate {
         estate
     }
 
+    /// The namespace of the subject's agent.
+    fn namespace(&self) -> String {
+        names(self.subject.plane_type).0
+    }
+
     /// Where the API of the planes' cluster has what is in the namespace of the subject's agent.
     fn place(&self, group: &str, rest: &str) -> String {
-        let (namespace, _) = names(self.subject.plane_type);
-        format!("/{group}/namespaces/{namespace}/{rest}")
+        format!("/{group}/namespaces/{}/{rest}", self.namespace())
     }
 
     pub fn agent_path(&self) -> String {
@@ -169,7 +173,7 @@ impl Estate {
 
     /// Other keys in the ConfigMap that the agent reads.
     pub fn server_ca(&self, data: Value) {
-        self.server_ca_in(&names(self.subject.plane_type).0, &data);
+        self.server_ca_in(&self.namespace(), &data);
     }
 
     fn server_ca_in(&self, namespace: &str, data: &Value) {
@@ -327,7 +331,7 @@ impl Estate {
     /// A Secret beside the agent, decoded.
     pub fn secret(&self, name: &str) -> std::collections::BTreeMap<String, String> {
         use base64::Engine as _;
-        let (namespace, _) = names(self.subject.plane_type);
+        let namespace = self.namespace();
         let object = self.build.kubectl(&["get", "secret", "-n", &namespace, name, "-o", "json"], "").json();
         let decode = |value: &Value| {
             let bytes = base64::engine::general_purpose::STANDARD.decode(value.as_str().unwrap()).unwrap();
@@ -338,7 +342,7 @@ impl Estate {
 
     /// The names of the Secrets beside the agent.
     pub fn secrets(&self) -> String {
-        let (namespace, _) = names(self.subject.plane_type);
+        let namespace = self.namespace();
         self.build.kubectl(&["get", "secrets", "-n", &namespace, "-o", "name"], "").stdout
     }
 
