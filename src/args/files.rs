@@ -57,7 +57,10 @@ impl SnapshotArgs {
     /// Reads the files, and more of them.
     pub fn read(&self, more: &[Input], term: &Term) -> anyhow::Result<FromFiles> {
         let files = FileArgs { files: [self.files.files.as_slice(), more].concat() };
-        files.read(self.at.at.map(|at| at.from(Timestamp::now())), term)
+        let mut read = files.read(term)?;
+        read.snapshot.now = self.at.from(read.snapshot.now);
+        read.note(read.snapshot.now, term);
+        Ok(read)
     }
 }
 
@@ -68,14 +71,21 @@ pub struct FromFiles {
     pub snapshot: Snapshot,
 }
 
+impl FromFiles {
+    /// Reports the time that is used as the present.
+    pub fn note(&self, now: Timestamp, term: &Term) {
+        term.note(&format!("reading files; ages are computed at {}", now.strftime("%Y-%m-%dT%H:%M:%SZ")));
+    }
+}
+
 impl FileArgs {
     pub fn given(&self) -> bool {
         !self.files.is_empty()
     }
 
-    /// The planes in the files as their own objects, and what is around them, at the newest time in them unless one is
-    /// given. A field that can't be read is reported, and counts as unknown.
-    pub fn read(&self, at: Option<Timestamp>, term: &Term) -> anyhow::Result<FromFiles> {
+    /// The planes in the files as their own objects, and what is around them, at the newest time in them. A field that can't
+    /// be read is reported, and counts as unknown.
+    pub fn read(&self, term: &Term) -> anyhow::Result<FromFiles> {
         let manifests = read_manifests(&self.files, false)?;
         let (mut values, mut planes, mut related) = (Vec::new(), Vec::new(), Vec::new());
         // What two files hold counts once.
@@ -97,9 +107,7 @@ impl FileArgs {
                 values.push(value);
             }
         }
-        let snapshot = Snapshot::of_files(planes, related, at);
-        term.note(&format!("reading files; ages are computed at {}", snapshot.now.strftime("%Y-%m-%dT%H:%M:%SZ")));
-        Ok(FromFiles { values, snapshot })
+        Ok(FromFiles { values, snapshot: Snapshot::of_files(planes, related) })
     }
 }
 
@@ -145,6 +153,14 @@ mod tests {
     }
 
     #[test]
+    fn a_length_of_time_counts_from_the_newest_time_in_the_files() {
+        let plane = "apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\nmetadata: {name: a, creationTimestamp: '2026-01-01T00:00:00Z'}\nspec: {planeID: a}\n";
+        let (_folder, inputs) = files(&[("a.yaml", plane)]);
+        let args: SnapshotArgs = parse(&["-f", &inputs[0].to_string(), "--at", "+1d"]).unwrap();
+        assert_eq!(args.read(&[], &session().term).unwrap().snapshot.now, time("2026-01-02T00:00:00Z"));
+    }
+
+    #[test]
     fn what_two_files_hold_counts_once() {
         let other = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n";
         let (_folder, inputs) = files(&[("a.yaml", PLANE), ("b.yaml", &format!("{PLANE}---\n{other}"))]);
@@ -153,7 +169,7 @@ mod tests {
         let read = args.read(&inputs[1..], &session().term).unwrap();
         assert_eq!((read.values.len(), read.snapshot.planes.len()), (1, 1));
         assert_eq!(read.snapshot.now, time("2026-11-22T12:00:00Z"));
-        let twice = FileArgs { files: vec![inputs[0].clone()] }.read(None, &session().term).unwrap();
+        let twice = FileArgs { files: vec![inputs[0].clone()] }.read(&session().term).unwrap();
         assert_eq!(twice.snapshot.planes[0].name(), "a");
     }
 

@@ -205,8 +205,11 @@ fn tell_checks(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         return Err(Refusal::UnknownCheck { id: id.clone(), question: did_you_mean(&similar) }.into());
     };
     let needs = one.needs.join(", ");
-    let needs =
-        if needs.is_empty() { needs } else { format!("\n\nThis check is skipped unless these checks pass: {needs}.") };
+    let needs = if needs.is_empty() {
+        needs
+    } else {
+        format!("\n\nThis check is skipped if one of these checks fails, or if it can't be made: {needs}.")
+    };
     session.term.line(&format!("{}: {}\n\n{}{needs}", one.id, one.about, one.why))?;
     Ok(Exit::Done)
 }

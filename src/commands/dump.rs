@@ -21,7 +21,7 @@ use crate::text::{shown, visible};
 /// Saves the objects of both clusters that concern the planes. Before anything is written, all private data
 /// is removed: of Secrets only certificates stay, of pods only the agent's and the gateway's containers without their
 /// environment variables. The file is input for `doctor -f FILE`,
-/// and also for get, describe, forecast and timeline.
+/// and also for get, describe, status, forecast and timeline.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl dump shared-builder --plane-context build -o dump.yaml

@@ -88,7 +88,7 @@ pub struct Args {
     #[arg(long)]
     show_managed_fields: bool,
 
-    /// With -o json and yaml, add state and connection as the field `computed`
+    /// With -o json and yaml, add planeID and connection (with the state) as the field `computed`
     #[arg(long)]
     computed: bool,
 

@@ -23,7 +23,7 @@ const EVERY: Duration = Duration::from_secs(10);
 /// Show which planes of the fleet need attention
 ///
 /// Counts the planes of all kinds and namespaces by their states, and shows only those that need attention, each with its
-/// root cause and the fix, then the next five dates on which a plane loses its connection. The clusters of the agents
+/// root cause (or what could not be read, if the cause may be there) and the fix, then the next five dates on which a plane loses its connection. The clusters of the agents
 /// come from the configuration (`choreoctl config set`) or --plane-context. If a cluster does not answer within
 /// --cluster-timeout, the agents in it are not checked, and their planes are counted as not checked.
 ///
@@ -84,7 +84,8 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 async fn look(args: &Args, session: &Session) -> anyhow::Result<(String, Exit)> {
     let (gathered, missing, now, exit) = if args.files.given() {
         args.diagnosis.refuse_clusters()?;
-        let files = args.files.read(None, &session.term)?;
+        let files = args.files.read(&session.term)?;
+        files.note(files.snapshot.now, &session.term);
         let read = args.diagnosis.read_files(&files, args.expires_within, &session.term).await?;
         let (gathered, missing, exit) = read;
         (gathered, missing, files.snapshot.now, exit)

@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long, value_name = "STATES", add = ArgValueCompleter::new(complete::states))]
     state: Option<StateFilter>,
 
-    /// Time after which to stop
+    /// Time after which to stop, with exit code 124
     #[arg(long, value_name = "DURATION")]
     timeout: Option<Span>,
 

@@ -301,7 +301,7 @@ mod tests {
         let (planes, related): (Vec<_>, Vec<_>) =
             items.into_iter().partition(|item| KINDS.iter().any(|kind| item["kind"] == kind.kind));
         let planes: Vec<_> = planes.iter().map(plane).collect();
-        let snapshot = Snapshot::of_files(planes, related, None);
+        let snapshot = Snapshot::of_files(planes, related);
         let (files, agents) = (Files::control(&snapshot), Files::build(&snapshot).unwrap());
         let reach = Reach {
             control: &files,

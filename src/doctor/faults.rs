@@ -279,7 +279,7 @@ impl Estate {
         let (planes, related): (Vec<_>, Vec<_>) =
             self.items.into_iter().partition(|item| KINDS.iter().any(|kind| item["kind"] == kind.kind));
         let planes = planes.into_iter().map(|plane| serde_json::from_value::<Plane>(plane).unwrap()).collect();
-        Snapshot::of_files(planes, related, None)
+        Snapshot::of_files(planes, related)
     }
 
     fn gathered(self) -> Gathered {

@@ -286,7 +286,7 @@ mod tests {
             json!({"kind": "Pod", "metadata": metadata("pod"), "spec": pod, "status": {"containerStatuses": statuses}}),
         ];
         related.extend_from_slice(objects);
-        let snapshot = Snapshot::of_files(vec![plane], related, Some(day(started)));
+        let snapshot = Snapshot { now: day(started), ..Snapshot::of_files(vec![plane], related) };
         let (control, build) = (Files::control(&snapshot), Files::build(&snapshot).unwrap());
         let reach = Reach {
             control: &control,

@@ -376,7 +376,7 @@ mod tests {
 
     fn dumped(mut objects: Vec<Value>) -> Snapshot {
         objects.push(marks::place(Side::Build, "n"));
-        Snapshot::of_files(Vec::new(), objects, None)
+        Snapshot::of_files(Vec::new(), objects)
     }
 
     /// All that is read of the agent, in words.

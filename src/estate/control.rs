@@ -153,7 +153,7 @@ mod tests {
 
     fn dumped(objects: &[Value]) -> Snapshot {
         let metadata = json!({"name": "a", "annotations": {DUMPED: "2026-01-01T00:00:00Z"}});
-        Snapshot::of_files(vec![serde_json::from_value(json!({"metadata": metadata})).unwrap()], objects.to_vec(), None)
+        Snapshot::of_files(vec![serde_json::from_value(json!({"metadata": metadata})).unwrap()], objects.to_vec())
     }
 
     fn of(word: &str, namespace: Option<&str>, name: &str) -> PlaneKey {
@@ -249,7 +249,7 @@ mod tests {
         let reported = observability_planes(&Files::control(&snapshot), [gone.clone()]).await;
         assert_eq!(reported[&gone].as_ref().unwrap_err().message, "unknown: not in the files");
         let plane = json!({"apiVersion": "openchoreo.dev/v1alpha1", "kind": "ClusterObservabilityPlane", "metadata": {"name": "there"}});
-        let snapshot = Snapshot::of_files(vec![serde_json::from_value(plane).unwrap()], Vec::new(), None);
+        let snapshot = Snapshot::of_files(vec![serde_json::from_value(plane).unwrap()], Vec::new());
         assert_eq!(observability_planes(&Files::control(&snapshot), [there.clone()]).await[&there], Ok(true));
     }
 

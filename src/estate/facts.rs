@@ -319,7 +319,7 @@ mod tests {
         ];
         let fake = Fake::of(all.clone());
         let planes: Vec<Plane> = all.iter().map(|plane| serde_json::from_value(plane.clone()).unwrap()).collect();
-        let snapshot = Snapshot::of_files(planes.clone(), Vec::new(), None);
+        let snapshot = Snapshot::of_files(planes.clone(), Vec::new());
         let live = facts(&fake.cluster(), planes.clone(), &Extent::default()).await;
         for reported in [live, facts(&Files::control(&snapshot), planes, &Extent::default()).await] {
             let sharing = reported.iter().map(|facts| facts.shares_plane_id_with.as_ref().unwrap().names().collect());
@@ -398,7 +398,7 @@ mod tests {
     async fn a_plane_in_two_files_counts_once() {
         let planes = [plane("a", "id", json!({})), plane("b", "id", json!({})), plane("b", "id", json!({}))];
         let planes: Vec<Plane> = planes.map(|plane| serde_json::from_value(plane).unwrap()).into();
-        let snapshot = Snapshot::of_files(planes.clone(), Vec::new(), None);
+        let snapshot = Snapshot::of_files(planes.clone(), Vec::new());
         let reported = facts(&Files::control(&snapshot), planes, &Extent::default()).await;
         let others = |at: usize| reported[at].shares_plane_id_with.as_ref().unwrap().names().collect::<Vec<_>>();
         assert_eq!((others(0), others(1)), (vec!["b"], vec!["a"]));

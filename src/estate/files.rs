@@ -155,7 +155,7 @@ mod tests {
 
     fn dump(related: Vec<Value>) -> Snapshot {
         let metadata = json!({"name": "a", "annotations": {DUMPED: "2026-01-01T00:00:00Z"}});
-        Snapshot::of_files(vec![serde_json::from_value(json!({"metadata": metadata})).unwrap()], related, None)
+        Snapshot::of_files(vec![serde_json::from_value(json!({"metadata": metadata})).unwrap()], related)
     }
 
     #[tokio::test]

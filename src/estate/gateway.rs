@@ -296,7 +296,7 @@ mod tests {
 
     fn dumped(objects: &[Value]) -> Snapshot {
         let metadata = json!({"name": "a", "annotations": {DUMPED: "2026-01-01T00:00:00Z"}});
-        Snapshot::of_files(vec![serde_json::from_value(json!({"metadata": metadata})).unwrap()], objects.to_vec(), None)
+        Snapshot::of_files(vec![serde_json::from_value(json!({"metadata": metadata})).unwrap()], objects.to_vec())
     }
 
     fn pod(name: &str, app: &str, ready: &str) -> Value {

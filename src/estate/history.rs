@@ -498,7 +498,7 @@ mod tests {
         let history = History::of(&control.cluster(), "n", None, plane(json!({}))).await;
         assert_eq!(history.missing[0].title, "clientCA of ClusterBuildPlane p");
         // Files that are no dump say nothing of what is not in them.
-        let snapshot = Snapshot::of_files(Vec::new(), vec![agent("agent", "p")], None);
+        let snapshot = Snapshot::of_files(Vec::new(), vec![agent("agent", "p")]);
         let (control, build) = (Files::control(&snapshot), Files::build(&snapshot).unwrap());
         let history = History::of(&control, "n", Some((&build, None)), plane(in_secret())).await;
         assert!(history.missing.is_empty() && names(&history, Side::Build) == ["Deployment agent"]);

@@ -169,7 +169,7 @@ mod tests {
         let mut issuer = ready(object("Issuer", "i"), "False");
         issuer["spec"] = json!({"ca": {"secretName": "root"}});
         let objects = [object("Certificate", "other"), certificate("True"), issuer, object("Issuer", "j")];
-        let snapshot = Snapshot::of_files(Vec::new(), objects.to_vec(), None);
+        let snapshot = Snapshot::of_files(Vec::new(), objects.to_vec());
         let files = issuance(&Files::control(&snapshot), &name()).await.unwrap().unwrap();
         assert_eq!((files.name.to_string(), files.pending.clone()), ("n/c".into(), None));
         assert_eq!(files.issuer_problem.as_deref(), Some("Ready False: so it is"));

@@ -42,11 +42,11 @@ impl Side {
 }
 
 impl Snapshot {
-    /// Of objects out of files. Ages count from `at`, or from the newest time that the planes hold.
-    pub fn of_files(planes: Vec<Plane>, related: Vec<Value>, at: Option<Timestamp>) -> Self {
+    /// Of objects out of files. Ages count from the newest time that the planes hold.
+    pub fn of_files(planes: Vec<Plane>, related: Vec<Value>) -> Self {
         let newest = newest(&planes);
         let dumped = planes.iter().filter_map(|plane| plane.annotation(DUMPED)?.parse().ok()).max();
-        Self { now: at.or(dumped).or(newest).unwrap_or_else(Timestamp::now), planes, related }
+        Self { now: dumped.or(newest).unwrap_or_else(Timestamp::now), planes, related }
     }
 }
 
@@ -70,13 +70,11 @@ mod tests {
             "status": {"agentConnection": {"connected": true, "connectedAgents": 1, "lastHeartbeatTime": "2026-02-01T00:00:00Z"}}
         }))
         .unwrap();
-        let snapshot = Snapshot::of_files(vec![plane.clone()], vec![], None);
+        let snapshot = Snapshot::of_files(vec![plane.clone()], vec![]);
         assert_eq!(snapshot.now.to_string(), "2026-02-01T00:00:00Z");
         let mut odd = plane.clone();
         odd.status.as_mut().unwrap().agent_connection.as_mut().unwrap().last_heartbeat_time = Some(Timestamp::MAX);
-        let snapshot = Snapshot::of_files(vec![odd, plane.clone()], vec![], None);
+        let snapshot = Snapshot::of_files(vec![odd, plane.clone()], vec![]);
         assert_eq!(snapshot.now.to_string(), "2026-02-01T00:00:00Z", "a time past all sense counts for nothing");
-        let at: Timestamp = "2027-01-01T00:00:00Z".parse().unwrap();
-        assert_eq!(Snapshot::of_files(vec![plane], vec![], Some(at)).now, at);
     }
 }

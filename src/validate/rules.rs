@@ -96,7 +96,7 @@ rules! {
         good "kind: List\napiVersion: v1\nitems: []\n";
     UNKNOWN_FIELD = "unknown-field" Error Schema
         "every field exists in the resource's schema",
-        "Strict validation rejects an unknown field. Otherwise the API server drops it without a message, and the setting has no effect. If another release has the field, the message names the release. --fix renames secretRef to secretKeyRef or the reverse, depending on the release, and corrects a field that differs only in upper and lower case.",
+        "Strict validation rejects an unknown field. Otherwise the API server drops it without a message, and the setting has no effect. If another release has the field, the message names the release. --fix renames secretRef to secretKeyRef or the reverse, depending on the release (before v1.0 use --release v0.17), and corrects a field that differs only in upper and lower case.",
         bad "spec:\n  «planeId»: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     WRONG_TYPE = "wrong-type" Error Schema
@@ -187,15 +187,15 @@ rules! {
     SERVER_REJECTED = "server-rejected" Error Schema
         "the API server accepts the manifest in a dry run",
         "With --server, a server-side dry run validates the manifest. The message is the API server's, with the line in the manifest.",
-        bad "metadata:\n  name: shared-builder\n  namespace: «no-such-namespace»\n",
-        good "metadata:\n  name: shared-builder\n  namespace: team\n";
+        bad "apiVersion: openchoreo.dev/v1alpha1\nkind: BuildPlane\nmetadata:\n  name: shared-builder\n  namespace: «no-such-namespace»\n",
+        good "apiVersion: openchoreo.dev/v1alpha1\nkind: BuildPlane\nmetadata:\n  name: shared-builder\n  namespace: team\n";
     KIND_OF_OTHER_RELEASE = "kind-of-other-release" Error Schema
         "the kind exists in the release",
         "v1.0 renamed BuildPlane and ClusterBuildPlane to WorkflowPlane and ClusterWorkflowPlane. No release has both. Without --release each kind is validated against a release that has it. --fix renames the kind. The example is invalid with --release v1.2.",
         bad "kind: «ClusterBuildPlane»\napiVersion: openchoreo.dev/v1alpha1\nmetadata:\n  name: shared-builder\nspec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
         good "kind: ClusterWorkflowPlane\napiVersion: openchoreo.dev/v1alpha1\nmetadata:\n  name: shared-builder\nspec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     PLANE_ID_MISSING = "plane-id-missing" Warning Schema
-        "planeID is set: the CRDs up to v0.17 require it",
+        "planeID is set: the CRDs of cluster-scoped planes up to v0.17 require it",
         "OpenChoreo's API reference says that planeID defaults to the plane's name, but the CRDs up to v0.17 require it. `create` and `apply` add it, kubectl does not; --fix writes it into the file.",
         bad "«spec»:\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";

@@ -145,9 +145,9 @@ fn logs_of_all_pods_and_of_the_gateway_are_read() {
     }
 
     // A range in time, the container before, and what is not there.
-    std::thread::sleep(Duration::from_millis(2100));
+    std::thread::sleep(Duration::from_millis(4100));
     say("agents", "late");
-    let late = logs(&at, &["--since", "1s"]).expect(0).stdout;
+    let late = logs(&at, &["--since", "3s"]).expect(0).stdout;
     assert!(late.matches("late").count() == 2 && late.lines().count() == 2, "{late}");
     logs(&at, &["--previous"]).expect(2).says(&["could not read the log of pod", "previous terminated container"]);
     at.control.run(&["create", "b", "--plane-id", "other", "--client-ca-file", "old/ca.crt"]).expect(0);

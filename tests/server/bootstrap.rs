@@ -328,7 +328,7 @@ fn a_person_registers_a_build_plane() {
     terminal.sees("this will change:");
     terminal.sees("Do you want to register boot?");
     terminal.types("y\r");
-    terminal.sees("already  contexts");
+    terminal.sees("ok       contexts");
     terminal.sees("done     agent-secret");
     terminal.sees("the gateway authorizes the agent's certificate");
     terminal.sees("choreoctl wait boot --for connected");

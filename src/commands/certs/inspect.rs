@@ -28,7 +28,7 @@ use crate::term::Exit;
 
 /// Show certificates, and find those that expire
 ///
-/// Shows the certificate that expires first at the top. Without a SOURCE it shows all planes of all kinds and, with
+/// Sources are shown in their order; if planes are among them, the certificate that expires first is at the top. Without a SOURCE it shows all planes of all kinds and, with
 /// --plane-context, the agents. Exits 1 when a certificate expires within --expires-within, and 2 when a source can't be read.
 ///
 /// SOURCE is one of:

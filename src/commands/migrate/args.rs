@@ -61,7 +61,7 @@ pub struct Args {
     #[arg(short = 'R', long, requires = "files")]
     pub recursive: bool,
 
-    /// Short for --out-dir; `text` and `json` mean --output
+    /// Short for --out-dir; `text` and `json` mean --output, and name no folder
     #[arg(short = 'o', value_name = "DIR|FORMAT", value_hint = ValueHint::DirPath)]
     short: Vec<String>,
 

@@ -34,7 +34,7 @@ use crate::validate::{RULES, Resource, Rule, Validator};
   choreoctl validate --explain ca-pinned-leaf
   helm template . | choreoctl validate --crd crd.yaml -")]
 pub struct Args {
-    /// Manifests, folders with .yaml, .yml or .json files, or - (standard input)
+    /// Manifests, folders with .yaml, .yml or .json files (also in subfolders), or - (standard input)
     #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
     paths: Vec<Input>,
 
