@@ -15,7 +15,7 @@ use crate::term::Term;
 pub const AT_HELP: &str = "Time to use as now: a timestamp such as 2026-11-22T12:00:00Z, or +30d for in 30 days [default: the API server's clock if the command asks one, else this machine's clock]";
 
 /// The time that a verb takes for the present.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug, Default)]
 pub struct AtArgs {
     /// Time to use as now: a timestamp such as 2026-11-22T12:00:00Z, or +30d for 30 days after the default [default: the
     /// newest timestamp in the objects of -f, else the API server's clock, else this machine's clock]
@@ -57,9 +57,8 @@ impl SnapshotArgs {
     /// Reads the files, and more of them.
     pub fn read(&self, more: &[Input], term: &Term) -> anyhow::Result<FromFiles> {
         let files = FileArgs { files: [self.files.files.as_slice(), more].concat() };
-        let mut read = files.read(term)?;
+        let mut read = files.read(self.at, term)?;
         read.snapshot.now = self.at.from(read.snapshot.now);
-        read.note(read.snapshot.now, term);
         Ok(read)
     }
 }
@@ -71,21 +70,14 @@ pub struct FromFiles {
     pub snapshot: Snapshot,
 }
 
-impl FromFiles {
-    /// Reports the time that is used as the present.
-    pub fn note(&self, now: Timestamp, term: &Term) {
-        term.note(&format!("reading files; ages are computed at {}", now.strftime("%Y-%m-%dT%H:%M:%SZ")));
-    }
-}
-
 impl FileArgs {
     pub fn given(&self) -> bool {
         !self.files.is_empty()
     }
 
-    /// The planes in the files as their own objects, and what is around them, at the newest time in them. A field that can't
-    /// be read is reported, and counts as unknown.
-    pub fn read(&self, term: &Term) -> anyhow::Result<FromFiles> {
+    /// The planes in the files as their own objects, and what is around them, at the newest time in them. The time that the
+    /// command takes for the present is reported, and so is a field that can't be read, which counts as unknown.
+    pub fn read(&self, at: AtArgs, term: &Term) -> anyhow::Result<FromFiles> {
         let manifests = read_manifests(&self.files, false)?;
         let (mut values, mut planes, mut related) = (Vec::new(), Vec::new(), Vec::new());
         // What two files hold counts once.
@@ -107,7 +99,10 @@ impl FileArgs {
                 values.push(value);
             }
         }
-        Ok(FromFiles { values, snapshot: Snapshot::of_files(planes, related) })
+        let snapshot = Snapshot::of_files(planes, related);
+        let now = at.from(snapshot.now).strftime("%Y-%m-%dT%H:%M:%SZ");
+        term.note(&format!("reading files; ages are computed at {now}"));
+        Ok(FromFiles { values, snapshot })
     }
 }
 
@@ -169,7 +164,7 @@ mod tests {
         let read = args.read(&inputs[1..], &session().term).unwrap();
         assert_eq!((read.values.len(), read.snapshot.planes.len()), (1, 1));
         assert_eq!(read.snapshot.now, time("2026-11-22T12:00:00Z"));
-        let twice = FileArgs { files: vec![inputs[0].clone()] }.read(&session().term).unwrap();
+        let twice = FileArgs { files: vec![inputs[0].clone()] }.read(AtArgs::default(), &session().term).unwrap();
         assert_eq!(twice.snapshot.planes[0].name(), "a");
     }
 

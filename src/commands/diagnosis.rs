@@ -157,8 +157,8 @@ pub fn agents_in(snapshot: &Snapshot) -> AgentsIn<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::FileArgs;
     use crate::args::tests::{PLANE, files, parse, session};
+    use crate::args::{AtArgs, FileArgs};
     use crate::cluster::Fake;
     use serde_json::json;
 
@@ -233,7 +233,7 @@ mod tests {
         let (_folder, inputs) = files(&[("a.yaml", PLANE)]);
         let both: Both = parse(&["a", "b", "-f", &inputs[0].to_string()]).unwrap();
         let term = session().term;
-        let read = both.files.read(&term).unwrap();
+        let read = both.files.read(AtArgs::default(), &term).unwrap();
         let (gathered, missing, exit) = both.diagnosis.read_files(&read, Remaining::Share(0.0), &term).await.unwrap();
         assert_eq!((gathered.cases.len(), missing.len(), exit), (1, 1, Exit::Done));
         let both: Both = parse(&["-f", "x", "--plane-context", "b"]).unwrap();

@@ -57,8 +57,7 @@ enum Format {
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let (cases, missing, now, mut exit) = if args.files.given() {
         args.diagnosis.refuse_clusters()?;
-        let files = args.files.read(&session.term)?;
-        files.note(args.at.from(files.snapshot.now), &session.term);
+        let files = args.files.read(args.at, &session.term)?;
         let (gathered, missing, exit) = args.diagnosis.read_files(&files, SOON, &session.term).await?;
         (gathered.cases, missing, files.snapshot.now, exit)
     } else {

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::diagnosis::DiagnosisArgs;
 use super::error::tell_missing;
-use crate::args::{FileArgs, OutputArgs, Session, TextFormat, unless_swapped};
+use crate::args::{AtArgs, FileArgs, OutputArgs, Session, TextFormat, unless_swapped};
 use crate::doctor::{Case, Checked, Gateway, Gathered, Status, checks, forecast};
 use crate::estate::Extent;
 use crate::manifest::json_text;
@@ -84,8 +84,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 async fn look(args: &Args, session: &Session) -> anyhow::Result<(String, Exit)> {
     let (gathered, missing, now, exit) = if args.files.given() {
         args.diagnosis.refuse_clusters()?;
-        let files = args.files.read(&session.term)?;
-        files.note(files.snapshot.now, &session.term);
+        let files = args.files.read(AtArgs::default(), &session.term)?;
         let read = args.diagnosis.read_files(&files, args.expires_within, &session.term).await?;
         let (gathered, missing, exit) = read;
         (gathered, missing, files.snapshot.now, exit)

@@ -113,16 +113,13 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     if presented.is_empty() {
         return Err(Refusal::NoCertificate(args.cert.to_string()).into());
     }
-    let files = if args.files.given() { Some(args.files.read(&session.term)?) } else { None };
+    let files = if args.files.given() { Some(args.files.read(args.at, &session.term)?) } else { None };
     let now = match (&files, &reader.cluster) {
         (Some(files), _) => files.snapshot.now,
         (None, Some(cluster)) => cluster.now(),
         (None, None) => Timestamp::now(),
     };
     let at = args.at.from(now);
-    if let Some(files) = &files {
-        files.note(at, &session.term);
-    }
     let (plane_id, verdicts) = match &args.ca {
         Some(ca) => (None, vec![of_ca(ca, &presented, &reader, at).await?]),
         None => {

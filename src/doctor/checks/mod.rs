@@ -60,7 +60,6 @@ impl Check {
     pub fn group(&self) -> Group {
         match self.id {
             "controller" | "controller-certificate" | "connected" | "agent-authorized" => Group::Connection,
-            "plane-type-known" => Group::ControlPlane,
             id if id.starts_with("gateway-") => Group::Gateway,
             id if id.starts_with("agent-") => Group::Agent,
             _ => Group::ControlPlane,
