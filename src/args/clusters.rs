@@ -160,13 +160,14 @@ impl PlaneClusterArgs {
         plane: &PlaneArgs,
         session: &Session,
     ) -> anyhow::Result<(Cluster, PlaneCluster, PlaneKey)> {
-        // A wrong flag is reported before anything is asked.
-        let named = self.connect(session).await?;
-        if named.is_none() && session.config()?.control_planes.is_empty() {
+        if !self.is_named() && session.config()?.control_planes.is_empty() {
             return Err(NoPlaneCluster.into());
         }
         let control = session.connect().await?;
-        let (control, key) = unless_swapped(&control, named.as_ref(), plane.at(control.clone()).await).await?;
+        let (named, found) = tokio::join!(self.connect(session), plane.at(control.clone()));
+        // A wrong flag is reported first.
+        let named = named?;
+        let (control, key) = unless_swapped(&control, named.as_ref(), found).await?;
         let build =
             self.of_planes(session, &control, named, std::slice::from_ref(&key)).await?.ok_or(NoPlaneCluster)?;
         Ok((control, build, key))

@@ -88,13 +88,13 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         return Ok(exit.and(conclude(&args, gathered, missing, term)?));
     }
     let control = session.connect().await?;
-    let build = args.diagnosis.build().connect(session).await?;
     let identity = match (&args.cert, &args.key) {
         (Some(certificate), Some(key)) => Some(identity(certificate, key)?),
         _ => None,
     };
     let choice = &args.diagnosis.choice;
-    let looked = choice.look(control.clone()).await;
+    let (build, looked) = tokio::join!(args.diagnosis.build().connect(session), choice.look(control.clone()));
+    let build = build?;
     let (lookup, failed) = match looked.map_err(anyhow::Error::downcast::<cluster::Error>) {
         Ok(lookup) => (lookup, None),
         Err(Ok(error)) => (choice.look_unasked(control.clone())?, Some(error)),

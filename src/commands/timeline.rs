@@ -84,8 +84,10 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 }
 
 async fn read(args: &Args, session: &Session) -> anyhow::Result<History> {
-    let (control, build) = (session.connect().await?, args.build.connect(session).await?);
-    let plane = unless_swapped(&control, build.as_ref(), args.plane.read(control.clone()).await).await?;
+    let control = session.connect().await?;
+    let (build, plane) = tokio::join!(args.build.connect(session), args.plane.read(control.clone()));
+    let build = build?;
+    let plane = unless_swapped(&control, build.as_ref(), plane).await?;
     let build = args.build.of_planes(session, &control, build, &[plane.key()]).await?;
     if build.is_none() {
         session.term.note("changes in the plane's cluster are not included: add --plane-context");

@@ -32,7 +32,10 @@ struct Named {
 
 impl ClientCa {
     pub fn new(source: String, bytes: Result<Vec<u8>, Unavailable>) -> Self {
-        let bundle = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned().into());
+        let text = |bytes| {
+            String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+        };
+        let bundle = bytes.map(|bytes| text(bytes).into());
         Self(Arc::new(Named { source, bundle, unusable: OnceLock::new() }))
     }
 
@@ -184,21 +187,25 @@ pub fn parse_all<'c>(cas: impl IntoIterator<Item = &'c ClientCa>) {
     });
 }
 
-/// The CAs of planes, in their order. Each Secret is read once.
+/// The CAs of planes, in their order.
 pub async fn client_cas(source: &impl Source, planes: &[Plane]) -> Vec<ClientCa> {
     let places: Vec<_> = planes.iter().map(CaPlace::of).collect();
-    let cas = read_cas(source, places.iter()).await;
-    places.iter().filter_map(|place| cas.get(place).cloned()).collect()
+    read_cas(source, places.iter()).await
 }
 
-/// The CAs at places, each read once.
-pub async fn read_cas<'p>(
-    source: &impl Source,
-    places: impl Iterator<Item = &'p CaPlace>,
-) -> HashMap<CaPlace, ClientCa> {
-    let distinct: std::collections::HashSet<_> = places.collect();
-    let read = stream::iter(distinct).map(async |place| (place.clone(), place.read(source).await));
-    read.buffer_unordered(AT_ONCE).collect().await
+/// The CAs at places, in their order; each place is read once.
+pub async fn read_cas<'p>(source: &impl Source, places: impl Iterator<Item = &'p CaPlace>) -> Vec<ClientCa> {
+    let (mut distinct, mut numbers) = (Vec::new(), HashMap::new());
+    let mut number = |place| {
+        *numbers.entry(place).or_insert_with(|| {
+            distinct.push(place);
+            distinct.len() - 1
+        })
+    };
+    let places: Vec<usize> = places.map(&mut number).collect();
+    let read = stream::iter(distinct).map(|place| place.read(source)).buffered(AT_ONCE);
+    let read: Vec<_> = read.collect().await;
+    places.into_iter().map(|number| read[number].clone()).collect()
 }
 
 #[cfg(test)]

@@ -156,7 +156,9 @@ impl Surroundings {
             Secrets::OfMeant => keys.contains(key),
             Secrets::OfTheirPlaneIds => ids.contains(&id(key, plane_id)),
         });
-        let cas = read_cas(source, read.map(|(.., place)| place)).await;
+        let read: Vec<_> = read.map(|(.., place)| place).collect();
+        let cas = read_cas(source, read.iter().copied()).await;
+        let cas: HashMap<_, _> = read.into_iter().cloned().zip(cas).collect();
         let planes = all.into_iter();
         let planes = planes.map(|(key, plane_id, place)| Neighbour { key, plane_id, ca: cas.get(&place).cloned() });
         let neighbours = Neighbours::new(planes);

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
 use super::certificate::Certificate;
-use super::gox509::{self, Link, ServerFault, Verdict};
+use super::gox509::{self, Link, Presented, ServerFault, Verdict};
 use super::pem;
 
 /// The certificates that Go's certificate pool would take out of a text, and the text. Each is read when it is first
@@ -119,6 +119,11 @@ impl Bundle {
     /// The gateway's verdict on what an agent presents, its own certificate first, as DER, for a plane of this CA.
     pub fn verdict(&self, presented: &[Vec<u8>], at: Timestamp) -> Verdict {
         gox509::verify(presented, self.links(), at)
+    }
+
+    /// [`Bundle::verdict`] on what is judged against many CAs.
+    pub fn verdict_on(&self, presented: &Presented, at: Timestamp) -> Verdict {
+        presented.verdict(self.links(), at)
     }
 
     /// Whether an agent that trusts this CA accepts what the gateway at a host presents; else the first rule that isn't met.

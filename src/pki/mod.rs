@@ -18,7 +18,7 @@ pub use appraisal::{Defect, DefectKind, SOON, appraise, pinned, same_name, weak_
 pub use authority::{Authority, AuthorityError, PemPair, belong_together};
 pub use bundle::{Bundle, BundleError};
 pub use certificate::{Certificate, Remaining};
-pub use gox509::{PublicKey, Reason, Refusal, ServerFault, Trust, Verdict, issued, public_key, trust};
+pub use gox509::{Presented, PublicKey, Reason, Refusal, ServerFault, Trust, Verdict, issued, public_key, trust};
 pub use issue::{IssueError, ca, client, lifetime, renewed, request, sign, with_chain};
 pub use issuers::{Issuer, Issuers};
 pub use key::{KeyAlgorithm, KeyError, PrivateKey, random_suffix};

@@ -70,9 +70,9 @@ fn block(label: &str, content: &str) -> Option<Block> {
         body = rest;
     }
     // It may be a key.
-    let encoded: Zeroizing<String> =
-        body.chars().filter(|c| !matches!(c, ' ' | '\t' | '\r' | '\n')).collect::<String>().into();
-    let der = LENIENT.decode(encoded.as_bytes()).ok()?;
+    let mut encoded = Zeroizing::new(Vec::with_capacity(body.len()));
+    encoded.extend(body.bytes().filter(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n')));
+    let der = LENIENT.decode(encoded.as_slice()).ok()?;
     Some(Block { label: label.to_owned(), headers, der })
 }
 

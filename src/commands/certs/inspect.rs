@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use clap::{Args as ClapArgs, ValueEnum};
 use clap_complete::ArgValueCompleter;
 use futures_util::future::try_join_all;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rayon::prelude::*;
 
 use crate::args::{
@@ -15,7 +16,7 @@ use crate::commands::source::SourceReader;
 use crate::commands::source::read_key;
 use crate::complete;
 use crate::doctor::Note;
-use crate::estate::{self, AgentFacts, ClientCa};
+use crate::estate::{self, AT_ONCE, AgentFacts, ClientCa};
 use crate::manifest::json_text;
 use crate::pki::{
     self, Bundle, CA_CERTIFICATE, CA_PRIVATE_KEY, Certificate, DefectKind, Issuer, Issuers, LEAF_CERTIFICATE,
@@ -96,13 +97,11 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         sources.push(Source::Planes(Some(KINDS.iter().collect())));
         sources.extend((!reader.fleet.is_empty()).then_some(Source::Agent));
     }
-    let mut read = Vec::new();
-    for source in &sources {
-        read.extend(of_source(source, &reader).await?);
-    }
+    let reading = stream::iter(&sources).map(|source| of_source(source, &reader)).buffered(AT_ONCE);
+    let read: Vec<Vec<_>> = reading.try_collect().await?;
     let now = args.at.from(reader.now());
     let (mut found, mut problems) = (Vec::new(), Vec::new());
-    for (source, certificates) in read {
+    for (source, certificates) in read.into_iter().flatten() {
         match certificates {
             Ok(certificates) => {
                 found.extend(certificates.into_iter().enumerate().map(|(index, (certificate, remarks))| {

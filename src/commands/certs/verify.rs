@@ -1,7 +1,8 @@
 //! `choreoctl certs verify`: whether the cluster gateway would let an agent in, and until when.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use clap::Args as ClapArgs;
 use clap_complete::{ArgValueCandidates, ArgValueCompleter};
@@ -15,7 +16,7 @@ use crate::commands::source::SourceReader;
 use crate::complete;
 use crate::estate::{ClientCa, Files, client_cas};
 use crate::manifest::{Input, json_text};
-use crate::pki::{Bundle, CA_CERTIFICATE, Certificate, Verdict};
+use crate::pki::{Bundle, CA_CERTIFICATE, Certificate, Presented, Verdict};
 use crate::plane::{DEFAULT_KIND, KINDS, Kind, KindWord, Plane, PlaneKey, PlaneName, Scope, Source};
 use crate::render::verdicts::{self, Judge, PlaneVerdict};
 use crate::term::Exit;
@@ -124,7 +125,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         Some(ca) => (None, vec![of_ca(ca, &presented, &reader, at).await?]),
         None => {
             let wanted = wanted(&args, &presented, session)?;
-            let verdicts = Verdicts::on(presented, at);
+            let verdicts = Verdicts::on(&presented, at);
             let (planes, unlisted) =
                 planes(&args, &kinds, wanted.as_deref(), named, reader.cluster.as_ref(), files, &verdicts).await?;
             let plane_id = wanted.or_else(|| planes.first().map(|(plane, _)| plane.plane_id().to_owned()));
@@ -207,49 +208,60 @@ fn exit(verdicts: &[PlaneVerdict], any: bool) -> Exit {
     }
 }
 
-/// Verdicts on what an agent presents: one for all planes that have the same CA, made on all cores.
-#[derive(Clone)]
-struct Verdicts(Arc<Judged>);
+/// How many CAs a core takes at once: to wake one up for each takes longer than a verdict.
+const BATCH: usize = 100;
 
-struct Judged {
-    presented: Vec<Vec<u8>>,
-    at: Timestamp,
-    by_ca: Mutex<HashMap<String, Arc<OnceLock<Verdict>>>>,
+/// The verdict on a CA, once a core has made it.
+type Pending = Arc<OnceLock<Verdict>>;
+
+/// Verdicts on what an agent presents: one for all planes that have the same CA, made on all cores.
+struct Verdicts {
+    on: Arc<(Presented, Timestamp)>,
+    by_ca: RefCell<HashMap<Arc<str>, Pending>>,
+    /// Those that no core was asked for yet.
+    waiting: RefCell<Vec<(Arc<str>, Pending)>>,
 }
 
 impl Verdicts {
-    fn on(presented: Vec<Vec<u8>>, at: Timestamp) -> Self {
-        Self(Arc::new(Judged { presented, at, by_ca: Mutex::default() }))
+    fn on(presented: &[Vec<u8>], at: Timestamp) -> Self {
+        let on = Arc::new((Presented::of_agent(presented), at));
+        Self { on, by_ca: RefCell::default(), waiting: RefCell::default() }
     }
 
     /// Begins with a CA on another core: the next planes are listed meanwhile.
-    fn begin(&self, ca: &str) {
-        let mut by_ca = self.0.by_ca.lock().unwrap_or_else(PoisonError::into_inner);
-        if !by_ca.contains_key(ca) {
-            by_ca.insert(ca.to_owned(), Arc::default());
-            let (verdicts, ca) = (self.clone(), ca.to_owned());
-            rayon::spawn(move || drop(verdicts.of(&ca)));
+    fn begin(&self, ca: &str) -> Pending {
+        let (mut by_ca, mut waiting) = (self.by_ca.borrow_mut(), self.waiting.borrow_mut());
+        if let Some(begun) = by_ca.get(ca) {
+            return begun.clone();
         }
-    }
-
-    fn of(&self, ca: &str) -> Verdict {
-        let mut by_ca = self.0.by_ca.lock().unwrap_or_else(PoisonError::into_inner);
-        let verdict = match by_ca.get(ca) {
-            Some(verdict) => verdict.clone(),
-            None => by_ca.entry(ca.to_owned()).or_default().clone(),
-        };
-        drop(by_ca);
-        verdict.get_or_init(|| Bundle::from(ca).verdict(&self.0.presented, self.0.at)).clone()
+        let (ca, verdict) = (Arc::<str>::from(ca), Pending::default());
+        by_ca.insert(ca.clone(), verdict.clone());
+        waiting.push((ca, verdict.clone()));
+        if waiting.len() == BATCH {
+            let (batch, on) = (std::mem::take(&mut *waiting), self.on.clone());
+            rayon::spawn(move || batch.iter().for_each(|(ca, verdict)| drop(judged(&on, ca, verdict))));
+        }
+        verdict
     }
 
     /// The verdict of each plane.
     fn of_planes(&self, planes: &[(Plane, ClientCa)]) -> Vec<PlaneVerdict> {
-        let verdict = |(plane, ca): &(Plane, ClientCa)| PlaneVerdict {
+        let begun: Vec<_> = planes.iter().map(|(_, ca)| ca.text().map(|ca| (ca, self.begin(ca)))).collect();
+        let on = &*self.on;
+        let verdicts = planes.par_iter().zip(begun).map(|((plane, ca), begun)| PlaneVerdict {
             by: Judge::Plane(plane.key()),
-            verdict: ca.text().map_or_else(|_| ca.verdict(&self.0.presented, self.0.at), |text| self.of(text)),
-        };
-        planes.par_iter().map(verdict).collect()
+            verdict: match begun {
+                Ok((ca, verdict)) => judged(on, ca, &verdict),
+                // Where a CA can't be read, what is presented doesn't count.
+                Err(_) => ca.verdict(&[], on.1),
+            },
+        });
+        verdicts.collect()
     }
+}
+
+fn judged(on: &(Presented, Timestamp), ca: &str, verdict: &OnceLock<Verdict>) -> Verdict {
+    verdict.get_or_init(|| Bundle::from(ca).verdict_on(&on.0, on.1)).clone()
 }
 
 async fn of_ca(
@@ -396,7 +408,7 @@ mod tests {
             (plane(), trusting(&other)),
             (plane(), ClientCa::unread(Unavailable::missing("it is gone"))),
         ];
-        let verdicts = Verdicts::on(presented, Timestamp::now());
+        let verdicts = Verdicts::on(&presented, Timestamp::now());
         verdicts.begin(&other);
         let verdicts = verdicts.of_planes(&planes);
         assert!(matches!(verdicts[0].verdict, Verdict::Authorized { until: Some(_) }));

@@ -94,11 +94,12 @@ pub(super) fn fault(reason: Reason, link: &Link, why: &str) -> Fault {
 }
 
 /// A certificate by its subject.
-pub(super) fn named(link: &Link) -> String {
-    let subject = X509Name::from_der(&link.subject).map(|(_, name)| name.to_string()).unwrap_or_default();
-    let subject =
-        if subject.is_empty() { "without a subject".into() } else { crate::text::visible(&subject).into_owned() };
-    format!("the certificate {subject}")
+pub(super) fn named(link: &Link) -> &str {
+    link.title.get_or_init(|| {
+        let subject = X509Name::from_der(&link.subject).map(|(_, name)| name.to_string()).unwrap_or_default();
+        let subject = if subject.is_empty() { "without a subject".into() } else { crate::text::visible(&subject) };
+        format!("the certificate {subject}")
+    })
 }
 
 pub(super) fn when(seconds: i64) -> String {

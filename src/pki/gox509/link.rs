@@ -2,6 +2,8 @@
 //!
 //! Not here: what a user is shown of it ([`crate::pki::Certificate`]), and whether chains hold ([`super::verify`]).
 
+use std::sync::OnceLock;
+
 use super::der::{self, Parsed, Reader, Tag, broken, need};
 use super::extensions::Extensions;
 use super::key::{Key, algorithm_identifier, public_key};
@@ -15,6 +17,8 @@ pub struct Link {
     /// 1 to 3.
     pub version: u8,
     pub subject: Vec<u8>,
+    /// The subject in a sentence, once that was asked for.
+    pub title: OnceLock<String>,
     pub issuer: Vec<u8>,
     pub key: Key,
     /// SubjectPublicKeyInfo, and the key's bits in it.
@@ -23,6 +27,8 @@ pub struct Link {
     /// The content of the signature's AlgorithmIdentifier.
     pub algorithm: Vec<u8>,
     pub signature: Vec<u8>,
+    /// The keys that its signature is of, where they were recovered.
+    pub signers: OnceLock<Vec<Vec<u8>>>,
     /// Seconds since 1970.
     pub not_before: i64,
     pub not_after: i64,
@@ -61,12 +67,14 @@ impl Link {
             signed: signed.to_vec(),
             version,
             subject,
+            title: OnceLock::new(),
             issuer,
             key,
             spki: spki.to_vec(),
             public_key,
             algorithm: algorithm.to_vec(),
             signature: need(outer.read_bits(), "its signature is broken")?,
+            signers: OnceLock::new(),
             not_before,
             not_after,
             extensions,
@@ -162,12 +170,14 @@ pub(crate) mod tests {
             signed: Vec::new(),
             version: 3,
             subject: vec![subject],
+            title: OnceLock::new(),
             issuer: vec![issuer],
             key: Key::Ed25519,
             spki: vec![subject],
             public_key: Vec::new(),
             algorithm: Vec::new(),
             signature: Vec::new(),
+            signers: OnceLock::new(),
             not_before: 0,
             not_after: i64::MAX,
             extensions: Extensions::default(),

@@ -13,6 +13,7 @@ mod names;
 #[cfg(test)]
 mod oracle;
 mod policies;
+mod recovery;
 mod signature;
 mod verdict;
 
@@ -21,4 +22,6 @@ pub use der::{Malformed, Reader, Tag, need};
 pub use key::{Curve, Key, public_key as read_key};
 pub use link::Link;
 pub use signature::{Check, Signed, check, signature};
-pub use verdict::{PublicKey, ServerFault, Trust, Verdict, issued, public_key, trust, trust_of, verify, verify_server};
+pub use verdict::{
+    Presented, PublicKey, ServerFault, Trust, Verdict, issued, public_key, trust, trust_of, verify, verify_server,
+};

@@ -1,10 +1,12 @@
 //! Signatures on certificates and requests, by the algorithms that Go's crypto/x509 accepts.
 
+use aws_lc_rs::digest;
 use aws_lc_rs::signature::{self as aws, ParsedPublicKey, VerificationAlgorithm};
 
 use super::der::{self, Reader, Tag};
 use super::key::{Curve, Key};
 use super::link::Link;
+use super::recovery;
 
 /// What there is to say of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +47,22 @@ pub fn check(signed: &Signed<'_>, key: &Key, public_key: &[u8]) -> Check {
 
 /// Whether a certificate's signature is that of another's key.
 pub fn signature(child: &Link, parent: &Link) -> Check {
+    let signers = child.signers.get().filter(|_| parent.key == Key::Ecdsa(Curve::P256));
+    if signers.is_some_and(|signers| !signers.contains(&parent.public_key)) {
+        return Check::Fails;
+    }
     let signed = Signed { octets: &child.signed, algorithm: &child.algorithm, signature: &child.signature };
     check(&signed, &parent.key, &parent.public_key)
+}
+
+/// Finds the keys that a certificate's signature is of, where that is possible: trying another key is a comparison then.
+pub fn recover_signers(child: &Link) {
+    if let Algorithm::Known(Scheme::Ecdsa, hash) = algorithm(&child.algorithm)
+        && let Some(hash) = hash.digest()
+        && let Some(signers) = recovery::signers(&child.signed, hash, &child.signature)
+    {
+        child.signers.get_or_init(|| signers);
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +80,17 @@ enum Hash {
     Sha512,
     /// Ed25519 brings its own.
     Own,
+}
+
+impl Hash {
+    fn digest(self) -> Option<&'static digest::Algorithm> {
+        match self {
+            Self::Sha256 => Some(&digest::SHA256),
+            Self::Sha384 => Some(&digest::SHA384),
+            Self::Sha512 => Some(&digest::SHA512),
+            Self::Own => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -211,6 +238,25 @@ mod tests {
             let next = &links[(number + 1) % links.len()];
             assert!(matches!(signature(link, next), Check::Fails | Check::Mismatch), "{number}");
         }
+    }
+
+    /// Of each hash, and of other curves and algorithms, of which no keys are recovered.
+    #[test]
+    fn recovered_keys_change_no_answer() {
+        let all = [
+            &rcgen::PKCS_ECDSA_P256_SHA256,
+            &rcgen::PKCS_ECDSA_P384_SHA384,
+            &rcgen::PKCS_ECDSA_P521_SHA512,
+            &rcgen::PKCS_ED25519,
+            &rcgen::PKCS_RSA_SHA256,
+        ];
+        let links: Vec<_> = all.iter().chain(&all).map(|algorithm| own(algorithm)).collect();
+        let before: Vec<_> = links.iter().flat_map(|child| links.iter().map(|key| signature(child, key))).collect();
+        links.iter().for_each(recover_signers);
+        let after: Vec<_> = links.iter().flat_map(|child| links.iter().map(|key| signature(child, key))).collect();
+        assert_eq!(before, after);
+        assert_eq!(links[0].signers.get().map(|keys| keys.contains(&links[0].public_key)), Some(true));
+        assert!(links[3].signers.get().is_none() && links[4].signers.get().is_none());
     }
 
     /// What is said of a signature that can't hold, by its algorithm and the key.

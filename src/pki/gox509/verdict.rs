@@ -6,6 +6,8 @@
 //!
 //! Pure functions of what is presented, the CA and the time. What can't be judged here is unknown.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use jiff::Timestamp;
 
 use super::chain::{self, CLIENT, Chains, Fault, Reason, Refusal, SERVER, is_past, named, when};
@@ -14,7 +16,7 @@ use super::extensions::Signing;
 use super::hostname;
 use super::key::Key;
 use super::link::Link;
-use super::signature::{Check, signature};
+use super::signature::{Check, recover_signers, signature};
 
 /// Whether the gateway would let the agent in.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,26 +39,53 @@ impl Verdict {
 /// The largest RSA key that a TLS handshake takes, in bits.
 const LARGEST_KEY: usize = 8192;
 
+/// How many CAs are tried before the keys of the presented signatures are recovered, which takes as long as twenty
+/// verifications.
+const MANY: usize = 64;
+
+/// What an agent presents in a handshake: parsed once, however many CAs it is judged against.
+#[derive(Debug)]
+pub struct Presented {
+    /// The agent's own certificate first, or what ends the handshake.
+    links: Result<Vec<Link>, Refusal>,
+    /// How many CAs it was judged against.
+    judged: AtomicUsize,
+}
+
+impl Presented {
+    /// Takes certificates in DER, the agent's own first.
+    pub fn of_agent(ders: &[Vec<u8>]) -> Self {
+        let links = presented_links(ders, "the agent");
+        let links = links.and_then(|links| usable_key(&links[0]).map(|()| links));
+        Self { links, judged: AtomicUsize::new(0) }
+    }
+
+    /// Judges it; `roots` are what Go can parse of a plane's CA.
+    pub fn verdict(&self, roots: &[Link], at: Timestamp) -> Verdict {
+        let links = match &self.links {
+            Ok(links) => links,
+            Err(refusal) => return Verdict::Refused(refusal.clone()),
+        };
+        if self.judged.fetch_add(1, Ordering::Relaxed) == MANY {
+            links.iter().for_each(recover_signers);
+        }
+        let (leaf, beside) = (&links[0], &links[1..]);
+        if roots.is_empty() {
+            let message = "the plane's CA holds no certificate that can be parsed".into();
+            return Verdict::Refused(Refusal { reason: Reason::NoCa, message });
+        }
+        let mut chains = Chains::new(leaf, beside, roots, CLIENT);
+        match chains.judge(at) {
+            Ok(()) => Verdict::Authorized { until: chains.until(at) },
+            Err(Fault::Refused(refusal)) => Verdict::Refused(explained(refusal, leaf, beside.iter().chain(roots))),
+            Err(Fault::Unknown(why)) => Verdict::Unknown(why),
+        }
+    }
+}
+
 /// Judges what an agent presents, its own certificate first, as DER; `roots` are what Go can parse of the plane's CA.
 pub fn verify(presented: &[Vec<u8>], roots: &[Link], at: Timestamp) -> Verdict {
-    let links = match presented_links(presented, "the agent") {
-        Ok(links) => links,
-        Err(refusal) => return Verdict::Refused(refusal),
-    };
-    let (leaf, beside) = (&links[0], &links[1..]);
-    if let Err(refusal) = usable_key(leaf) {
-        return Verdict::Refused(refusal);
-    }
-    if roots.is_empty() {
-        let message = "the plane's CA holds no certificate that can be parsed".into();
-        return Verdict::Refused(Refusal { reason: Reason::NoCa, message });
-    }
-    let mut chains = Chains::new(leaf, beside, roots, CLIENT);
-    match chains.judge(at) {
-        Ok(()) => Verdict::Authorized { until: chains.until(at) },
-        Err(Fault::Refused(refusal)) => Verdict::Refused(explained(refusal, leaf, beside.iter().chain(roots))),
-        Err(Fault::Unknown(why)) => Verdict::Unknown(why),
-    }
+    Presented::of_agent(presented).verdict(roots, at)
 }
 
 /// The certificates that a handshake presents, the peer's own first, or what ends the handshake.
