@@ -31,7 +31,8 @@ cat <<EOF
 Next:
   control plane   choreoctl apply -f $folder/plane.yaml
   plane's cluster choreoctl certs secret $folder -n openchoreo-build-plane --name $name-agent-tls | kubectl --context BUILD apply -f -
-                  (BUILD is its context), the gateway's CA in the ConfigMap cluster-gateway-ca there, and for the agent's chart:
+                  (BUILD is its context). Then copy the gateway's CA to the ConfigMap cluster-gateway-ca there, and install
+                  the agent's chart with the values
                   clusterAgent.planeID=$name, clusterAgent.tls.clientSecretName=$name-agent-tls, clusterAgent.serverUrl=wss://HOST:PORT/ws
   then            choreoctl wait $name --for connected
 EOF

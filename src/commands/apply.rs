@@ -18,6 +18,7 @@ use crate::term::Exit;
 ///
 /// Uses server-side apply with the field manager choreoctl, which takes ownership of fields that `create` or client-side
 /// `kubectl apply` set. Manifests are validated before anything is sent. A field of another field manager is a conflict.
+/// Sends nothing if connected agents would lose access, unless --allow-lockout is set.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl apply -f planes.yaml

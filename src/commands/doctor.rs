@@ -28,8 +28,8 @@ use crate::term::{Exit, Term};
 ///
 /// Reads the control plane and, with --plane-context, the plane's cluster. Asks the gateway as an agent does, without
 /// being registered as one. Prints the failed checks and warnings (with -v all checks), then the verdict and one root
-/// cause. It never writes. Exits 2 when an object that a check needs can't be read (also if a check
-/// failed), else 1 when a check failed. Checks that are skipped count as neither.
+/// cause. It never writes. Exits 2 when an object that a check needs can't be read (even if a check
+/// failed), else 1 when a check failed. A check that is skipped for another reason does not change the exit code.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl doctor
@@ -208,7 +208,7 @@ fn tell_checks(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let needs = if needs.is_empty() {
         needs
     } else {
-        format!("\n\nThis check is skipped if one of these checks fails, or if it can't be made: {needs}.")
+        format!("\n\nDepends on: {needs}. If a check on which it depends fails or has no result, it is skipped.")
     };
     session.term.line(&format!("{}: {}\n\n{}{needs}", one.id, one.about, one.why))?;
     Ok(Exit::Done)

@@ -11,7 +11,7 @@ use super::refusals::Refusal;
 use crate::args::{NamespaceArgs, Session, place, read_manifests, same_namespace};
 use crate::cluster::{Cluster, Namespaces};
 use crate::manifest::{Input, Manifest, Object, drop_nulls, objects, parse, to_yaml};
-use crate::plane::{OBSERVABILITY_KIND, PlaneKey, Release, Scope};
+use crate::plane::{DEFAULT_KIND, OBSERVABILITY_KIND, PlaneKey, Release, Scope};
 use crate::render;
 use crate::term::Term;
 use crate::text::{shell_quoted, visible};
@@ -179,10 +179,17 @@ fn fill_in(mut plane: Value, term: &Term) -> Value {
     drop_nulls(&mut plane);
     let name = name(&plane).to_owned();
     // A namespaced plane has defaults of its own when it runs.
-    let is_of_cluster = PlaneKey::of_object(&plane).kind.scope == Scope::Cluster;
-    if is_of_cluster && let Some(spec) = plane.get_mut("spec").and_then(Value::as_object_mut) {
+    let kind = PlaneKey::of_object(&plane).kind;
+    let is_of_cluster = kind.scope == Scope::Cluster;
+    // Only its reference has these defaults.
+    if kind == DEFAULT_KIND
+        && let Some(spec) = plane.get_mut("spec").and_then(Value::as_object_mut)
+    {
         if !spec.contains_key("planeID") {
-            term.note(&format!("{}: planeID is left out and written as {}", visible(&name), visible(&name)));
+            term.note(&format!(
+                "{name}: the manifest has no planeID: {name}, the plane's name, is used",
+                name = visible(&name)
+            ));
             spec.insert("planeID".into(), name.into());
         }
         if let Some(reference) = spec.get_mut("observabilityPlaneRef").and_then(Value::as_object_mut)

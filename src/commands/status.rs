@@ -106,7 +106,7 @@ async fn look(args: &Args, session: &Session) -> anyhow::Result<(String, Exit)> 
     };
     let all = members.iter().flat_map(|member| &member.checked).chain(&ground);
     let exit = all.map(of_check).fold(exit.and(tell_missing(&missing, &session.term)), Exit::and);
-    let fleet = Fleet { members, ground, now };
+    let fleet = Fleet { members, ground, now, is_of_files: args.files.given() };
     let shown = match args.output.format {
         TextFormat::Text => text(&fleet),
         TextFormat::Json => json_text(&json(&fleet))? + "\n",

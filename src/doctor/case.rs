@@ -31,6 +31,8 @@ pub struct Case {
 
 /// What is the same for all planes.
 pub struct Shared {
+    /// Whether all was read from files.
+    pub is_of_files: bool,
     pub gateway_ca: Result<String, Unavailable>,
     /// When the controller last renewed its lease; none where there is no lease.
     pub lease: Result<Option<Timestamp>, Unavailable>,

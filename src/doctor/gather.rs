@@ -262,6 +262,7 @@ impl Shared {
             is_one_cluster: false,
             is_named: reach.named,
             soon: reach.soon,
+            is_of_files: reach.control.target().is_none(),
             control: reach.control.target().cloned().unwrap_or_default(),
             control_namespace: reach.control_namespace.to_owned(),
             build_target: build.and_then(|(build, _)| build.target().cloned()),

@@ -50,7 +50,7 @@ macro_rules! noted {
 pub static NOTES: &[Noted] = noted![
     "deletion-held", Facts(deletion_held), "The controller removes the plane's finalizer after the gateway has answered; while one of them is down, the deletion hangs. From OpenChoreo v1.0 on no controller removes the finalizer of a build plane.";
     "report-stale", Facts(report_stale), "The controller reports once a minute. An old report does not show the agent's present state. From OpenChoreo v1.0 on the controller also stops reporting on a namespaced plane after its CA is changed to one that can't be read.";
-    "never-connected", Facts(never_connected), "The registration is wrong: usually the agent has another planeID, or the CA does not verify the agent's certificate. `choreoctl doctor` reports the cause.";
+    "never-connected", Facts(never_connected), "The agent is not installed yet or does not reach the gateway, or the registration is wrong: usually the agent has another planeID, or the CA does not verify the agent's certificate. `choreoctl doctor` reports the cause.";
     "no-report", Facts(no_report), "The controller has not reported on the plane: it does not run, cannot reach the gateway's API, or the gateway cannot read the CA.";
     "heartbeat-ahead", Facts(heartbeat_ahead), "The gateway records heartbeats with its own clock, and choreoctl computes their age with the API server's clock.";
     "ca-unreadable", Facts(ca_unreadable), "The gateway skips a plane whose CA it can't read.";
@@ -73,7 +73,7 @@ pub static NOTES: &[Noted] = noted![
 /// What is no fault.
 pub static REMARKS: &[Noted] = noted![
     "report-pending", Facts(report_pending), "The controller reports on a new plane after about a minute.";
-    "plane-id-left-out", Facts(plane_id_left_out), "The API reference says that planeID defaults to the plane's name; the CRDs up to v0.17 require it.";
+    "plane-id-left-out", Facts(plane_id_left_out), "The API reference says that planeID defaults to the plane's name; the CRDs of cluster-scoped planes require it.";
     "observability-default-missing", Facts(observability_default_missing), "A plane without observabilityPlaneRef uses the observability plane named default, if it exists.";
     "generation-behind", Facts(generation_behind), "The controller reads the spec of a cluster-scoped plane once, and of a namespaced plane after each change. The gateway reads the CA each time an agent connects.";
 ];

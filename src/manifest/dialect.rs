@@ -9,6 +9,9 @@ use std::ops::Range;
 /// What is wrong, and where.
 pub(super) type Failed = (Range<usize>, String);
 
+/// The message about a tab that the API server's reader refuses.
+pub(super) const TAB: &str = "a tab is not allowed here: YAML is indented with spaces";
+
 /// What is before a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Before {
@@ -19,6 +22,16 @@ pub(super) enum Before {
         indent: Option<usize>,
     },
     Other,
+}
+
+/// The tab that indents the line of a place, or the next line.
+pub(super) fn indenting_tab(text: &str, at: usize) -> Option<usize> {
+    let mut start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    text[start..].split_inclusive('\n').take(2).find_map(|line| {
+        let tab = start + line.len() - line.trim_start_matches(' ').len();
+        start += line.len();
+        text[tab..].starts_with('\t').then_some(tab)
+    })
 }
 
 /// What the parser stumbles over at a place, and the API server's reader passes over: the tabs that begin lines in flow
@@ -79,7 +92,7 @@ pub(super) fn gap(text: &str, gap: Range<usize>, before: Before, flow: bool) -> 
                 let column = at - line;
                 let within = matches!(plain, Before::Plain { indent } if indent.is_none_or(|indent| column > indent));
                 if !within {
-                    return Err((at..at + 1, "a tab is not allowed here: YAML is indented with spaces".into()));
+                    return Err((at..at + 1, TAB.into()));
                 }
             }
             b' ' | b'\r' | b'\t' => {}
@@ -154,7 +167,7 @@ pub(super) fn plain(text: &str, span: Range<usize>, flow: bool, indent: Option<u
             && indent.is_some_and(|indent| column <= indent)
         {
             let at = line + column;
-            return Err((at..at + 1, "a tab is not allowed here: YAML is indented with spaces".into()));
+            return Err((at..at + 1, TAB.into()));
         }
     }
     Ok(())
@@ -170,7 +183,7 @@ pub(super) fn block(text: &str, header: usize, end: usize) -> Result<(), Failed>
         let content = &line[spaces..];
         if content.starts_with('\t') && indent.is_none_or(|indent| spaces < indent) {
             let at = at + spaces;
-            return Err((at..at + 1, "a tab is not allowed here: YAML is indented with spaces".into()));
+            return Err((at..at + 1, TAB.into()));
         }
         if !content.is_empty() && (at >= end || indent.is_some_and(|indent| spaces < indent)) {
             break;

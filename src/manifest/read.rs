@@ -390,8 +390,13 @@ impl<'t> Reader<'t> {
                 if self.again {
                     self.blank = dialect::passed_over(self.text, at, self.flow);
                 }
+                let info = error.info();
+                // The parser points to the end of what is before a tab in the next line.
+                if let Some(tab) = dialect::indenting_tab(self.text, at).filter(|_| info.contains("tab")) {
+                    return Err((tab..tab + 1, dialect::TAB.into()));
+                }
                 let end = self.text[at..].find(['\r', '\n']).map_or(self.text.len(), |end| at + end);
-                Err((at..end, error.info()))
+                Err((at..end, info))
             }
             None => Ok((Event::StreamEnd, 0..0)),
         }

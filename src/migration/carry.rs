@@ -23,11 +23,21 @@ pub struct Carried {
     pub kept: usize,
 }
 
+impl Carried {
+    /// Counts lines in the text before its changes: the changed text is in another file, or in none.
+    pub fn by_former_lines(mut self) -> Self {
+        self.left.iter_mut().for_each(|left| left.line = left.former);
+        self
+    }
+}
+
 /// Something that takes a person.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Left {
     /// In the text with its changes.
     pub line: usize,
+    /// The line in the text before its changes.
+    pub former: usize,
     pub message: String,
     /// What to do.
     pub help: String,
@@ -56,18 +66,26 @@ pub fn carry(before: &Manifest, survey: &Survey) -> Carried {
         return carried;
     }
     carried.kept = objects(before).into_iter().filter(|object| is_kept(*object)).count();
-    carried.left = left_in(&after, survey);
-    let mut lines_gone = 0;
+    let (mut gone, mut lines_gone) = (Vec::new(), 0);
     for (edit, wants) in edits.into_values() {
+        let (former, column) = before.position(edit.range.start);
+        let line = former - lines_gone;
         for want in wants.into_values() {
             *carried.changes.entry(want.noun).or_default() += 1;
             if let Some((message, help)) = &want.loss {
-                let line = before.position(edit.range.start).0 - lines_gone;
-                carried.left.push(Left { line, message: visible(message).into_owned(), help: (*help).to_owned() });
+                let message = visible(message).into_owned();
+                carried.left.push(Left { line, former, message, help: (*help).to_owned() });
             }
         }
-        lines_gone += before.text[edit.range].matches('\n').count();
+        let lines = before.text[edit.range].matches('\n').count();
+        lines_gone += lines;
+        // What goes from the beginning of a line on makes room for the next line there.
+        gone.push((line - usize::from(column == 1), lines));
     }
+    carried.left.extend(left_in(&after, survey).into_iter().map(|left| {
+        let gone = gone.iter().filter(|(above, _)| *above < left.line);
+        Left { former: left.line + gone.map(|(_, lines)| lines).sum::<usize>(), ..left }
+    }));
     carried.after = Some(after);
     carried.left.sort();
     carried.left.dedup();
@@ -80,11 +98,11 @@ fn unreadable(manifest: &Manifest) -> Option<Option<Left>> {
     let (line, _) = manifest.position(fault.span.start);
     if !manifest.text.contains("{{") {
         let message = format!("the file is not changed, because it can't be read: {}", visible(&fault.message));
-        return Some(Some(Left { line, message, help: "correct it, and migrate it again".into() }));
+        return Some(Some(Left { line, former: line, message, help: "correct it, and migrate it again".into() }));
     }
     let message = "the file is not changed: it is a Helm template, not YAML".into();
     let help = "change the kinds of planes, their secretRef, and references to planes by hand".into();
-    Some(manifest.text.to_lowercase().contains("plane").then_some(Left { line, message, help }))
+    Some(manifest.text.to_lowercase().contains("plane").then_some(Left { line, former: line, message, help }))
 }
 
 fn is_kustomization(manifest: &Manifest, object: Object<'_>) -> bool {
@@ -128,7 +146,7 @@ fn left_in(manifest: &Manifest, survey: &Survey) -> Vec<Left> {
         let name = title(object);
         let mut report = |at: usize, message: String, help: &str| {
             let (line, _) = manifest.position(at);
-            left.push(Left { line, message, help: help.to_owned() });
+            left.push(Left { line, former: line, message, help: help.to_owned() });
         };
         let is_kustomization = is_kustomization(manifest, object);
         let wanted = wants(object, is_kustomization);
@@ -312,6 +330,12 @@ mod tests {
             &[(removed, ""), (&removed.replace('\n', "\r\n"), "")],
             &[(6, reported), (12, reported)],
         );
+        let workflow = "---\nkind: Other\nx: ClusterBuildPlane\n";
+        let before = parse("f.yaml".into(), format!("{plane}{removed}{second}{workflow}"));
+        let carried = carry(&before, &Survey::default()).by_former_lines();
+        let lines: Vec<_> = carried.left.iter().map(|left| left.line).collect();
+        let at = |part: &str| before.text.lines().position(|line| line.contains(part)).unwrap() + 1;
+        assert_eq!(lines, [6, 14, at("ClusterBuildPlane")]);
         check(
             &format!("{HEAD}kind: Project\nspec: {{buildPlaneRef: {{name: a}}}}\n"),
             &[],

@@ -2,7 +2,7 @@
 //!
 //! Not here: whether the CA can be read at all, and what to do about a defect.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 
@@ -116,10 +116,11 @@ pub fn appraise(bundle: &Bundle, at: Timestamp, soon: Remaining) -> Vec<Defect> 
         Defect { kind, certificate: Some(index), what, subject }
     };
     let usable = trusts.iter().any(Result::is_ok);
-    let (mut found, mut seen) = (Vec::new(), HashSet::new());
+    let (mut found, mut seen) = (Vec::new(), HashMap::new());
     for (index, der) in ders.iter().enumerate() {
-        if !seen.insert(der) {
-            found.push(of(index, (DefectKind::Doubled, "is duplicated in the CA".to_owned())));
+        if let Some(first) = seen.insert(der, index) {
+            seen.insert(der, first);
+            found.push(of(index, (DefectKind::Doubled, format!("is a copy of certificate {}", first + 1))));
             continue;
         }
         let certificate = parsed[index];
@@ -168,11 +169,11 @@ fn useless(reason: Reason, others_are_usable: bool) -> DefectKind {
     }
 }
 
-/// Says of a certificate that is trusted itself what becomes of it; `renewal` is when cert-manager renews it, where it does.
+/// Says of a certificate that is trusted itself what becomes of it; `renewal` is when cert-manager renews it, if it does.
 pub fn pinned(certificate: &Certificate, renewal: Option<Timestamp>) -> String {
-    let next = renewal.map(|renewal| format!(", also the one that cert-manager replaces it with on {}", day(renewal)));
+    let next = renewal.map(|renewal| format!(", also its renewal (if by cert-manager, on {})", day(renewal)));
     format!(
-        "is a client certificate, not a CA ({}, valid until {}): the gateway refuses every other one{}",
+        "is a client certificate ({}, valid until {}): the gateway refuses every other certificate{}",
         visible(&certificate.subject),
         day(certificate.not_after),
         next.unwrap_or_default()
@@ -273,11 +274,11 @@ mod tests {
                 PartlyUseless,
                 "certificate 2 of the CA has expired at 1970-01-10T00:00:00Z",
             ),
-            (text(&[doubled.clone(), doubled]), Doubled, "certificate 2 of the CA is duplicated in the CA"),
+            (text(&[doubled.clone(), doubled]), Doubled, "certificate 2 of the CA is a copy of certificate 1"),
             (
                 text(&[made(leaf, 0..90)]),
                 PinnedLeaf,
-                "the CA is a client certificate, not a CA (CN=ca, valid until 1970-04-01): the gateway refuses every other one, also the one that cert-manager replaces it with on 1970-03-17",
+                "the CA is a client certificate (CN=ca, valid until 1970-04-01): the gateway refuses every other certificate, also its renewal (if by cert-manager, on 1970-03-17)",
             ),
             (
                 text(&[good(), good()]),

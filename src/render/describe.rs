@@ -46,7 +46,7 @@ pub fn text(facts: &Facts) -> String {
     {
         page.field("", &format!("“{}”", cut(message, TEXT)));
     }
-    page.field("Counts", counted(plane));
+    page.field("Agents", counted(plane));
     page.client_ca(facts);
     if plane.kind.has(Field::SecretStore) {
         let store = plane.spec.secret_store_ref.as_ref();
@@ -61,7 +61,7 @@ pub fn text(facts: &Facts) -> String {
     page.conditions(facts);
     page.events(facts);
     page.notes("Notes", paint::warning, &notes(facts));
-    page.notes("Remarks", paint::faint, &remarks(facts));
+    page.notes("Remarks (no action needed)", paint::faint, &remarks(facts));
     page.text
 }
 
@@ -152,8 +152,8 @@ impl Page {
 /// Whose agents the status counts.
 fn counted(plane: &Plane) -> &'static str {
     match plane.kind.scope {
-        Scope::Cluster => "all agents with the planeID, also those that this plane refuses",
-        Scope::Namespaced => "the agents that this plane authorizes",
+        Scope::Cluster => "the number includes all agents with the planeID, also those that this plane refuses",
+        Scope::Namespaced => "the number includes only agents that this plane authorizes",
     }
 }
 
@@ -206,13 +206,13 @@ fn observability(facts: &Facts) -> String {
     let meant = facts.plane.observability_planes().into_iter().next();
     let plane = used(facts).or(meant.as_ref());
     let name = plane.map(|plane| format!("{} {}", plane.kind.kind, cell(&plane.to_string()))).unwrap_or_default();
-    let named = if facts.plane.spec.observability_plane_ref.is_some() { "" } else { ", the default" };
+    let named = if facts.plane.spec.observability_plane_ref.is_some() { "" } else { "used by default, " };
     let exists = match &facts.observability_plane {
         Ok(Some(_)) => "exists".to_owned(),
         Ok(None) => paint::warning("does not exist"),
         Err(problem) => cut(&problem.message, TEXT),
     };
-    format!("{name}{named} ({exists})")
+    format!("{name} ({named}{exists})")
 }
 
 /// The connection as an object.

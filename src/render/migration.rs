@@ -22,7 +22,7 @@ pub fn text(files: &[Migrated<'_>], suffix: &str) -> String {
         if !changes.is_empty() {
             text.push_str(&format!("{file}: {}\n", changes.join(", ")));
         }
-        for Left { line, message, help } in &carried.left {
+        for Left { line, message, help, .. } in &carried.left {
             text.push_str(&format!("{file}:{line}: {} {message}\n    {help}\n", paint::warning("by hand:")));
         }
     }
@@ -51,7 +51,7 @@ pub fn json(files: &[Migrated<'_>]) -> Value {
         let left = carried
             .left
             .iter()
-            .map(|Left { line, message, help }| json!({"line": line, "message": redacted(message), "help": help}));
+            .map(|Left { line, message, help, .. }| json!({"line": line, "message": redacted(message), "help": help}));
         json!({"file": file, "changes": carried.changes, "left": left.collect::<Vec<_>>()})
     };
     let reported = files.iter().filter(|(_, carried)| carried.after.is_some() || !carried.left.is_empty());

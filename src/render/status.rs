@@ -29,6 +29,8 @@ pub struct Fleet {
     /// What is true for all planes.
     pub ground: Vec<Checked>,
     pub now: Timestamp,
+    /// Whether it was read from files.
+    pub is_of_files: bool,
 }
 
 impl Member {
@@ -124,11 +126,14 @@ pub fn text(fleet: &Fleet) -> String {
     }
     let unknown: Vec<_> = fleet.members.iter().filter(|member| !member.has_cluster).collect();
     if let Some(first) = unknown.first() {
-        let words = first.key.words();
-        text.push_str(&program(&format!(
-            "\nnot checked: the agents of {}, whose clusters are unknown: choreoctl config set {words} --plane-context CONTEXT\n",
-            count(unknown.len(), "plane")
-        )));
+        let agents = format!("\nnot checked: the agents of {}", count(unknown.len(), "plane"));
+        text.push_str(&program(&match fleet.is_of_files {
+            true => format!("{agents}, whose objects are not in the files\n"),
+            false => {
+                let words = first.key.words();
+                format!("{agents}, whose clusters are unknown: choreoctl config set {words} --plane-context CONTEXT\n")
+            }
+        }));
     }
     text
 }
@@ -207,6 +212,7 @@ mod tests {
             ],
             ground: Vec::new(),
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
+            is_of_files: false,
         };
         snapbox::assert_data_eq!(
             text(&fleet),
@@ -237,7 +243,7 @@ not checked: the agents of 1 plane, whose clusters are unknown: choreoctl config
         );
         assert_eq!(json["attention"][0]["rootCause"], "client-ca-readable");
         assert_eq!(json["next"].as_array().unwrap().len(), 3);
-        let none = Fleet { members: Vec::new(), ground: Vec::new(), now: fleet.now };
+        let none = Fleet { members: Vec::new(), ground: Vec::new(), now: fleet.now, is_of_files: false };
         assert_eq!(text(&none), "0 planes: none\n");
     }
 }

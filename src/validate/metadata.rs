@@ -12,6 +12,7 @@ use super::rules::{
     ANNOTATION_FORMAT, ANNOTATION_NEAR_MISS, FOREIGN_FINALIZER, LABEL_FORMAT, NAME_FORMAT, NAMESPACE_IGNORED,
     OWNER_REFERENCE, REQUIRED_FIELD, Rule, UNKNOWN_FIELD, WRONG_TYPE,
 };
+use super::schema::article;
 use crate::manifest::{Entry, Node, Value, json_path};
 use crate::plane::{
     DEFAULT_KIND, DESCRIPTION, DISPLAY_NAME, Kind, Scope, is_dns_label, is_dns_subdomain, is_label_value,
@@ -271,8 +272,15 @@ fn typed(field: &Entry, path: &str, found: &mut Found) -> bool {
 
 /// Says that a value is not of its field's type, which is no.
 fn mistyped(node: &Node, path: &str, found: &mut Found) -> bool {
-    let message = format!("{} has an invalid form", visible(path));
-    found.add(&WRONG_TYPE, node.span.clone(), path, message, format!("{} here", node.type_name()));
+    let (path, is) = (visible(path), article(node.type_name()));
+    let of_numbers = ["metadata.generation", "metadata.deletionGracePeriodSeconds"];
+    let is_bare = matches!(node.value, Value::Bool(_) | Value::Number(_)) && !of_numbers.contains(&&*path);
+    let message = match is_bare {
+        true => format!("{path} must be a string, but is {is}"),
+        false => format!("{path} has an invalid form"),
+    };
+    let finding = found.add(&WRONG_TYPE, node.span.clone(), &path, message, format!("{is} here"));
+    finding.help = is_bare.then(|| "put it in quotes to make it a string".into());
     false
 }
 
@@ -321,7 +329,8 @@ fn texts(field: &Entry, path: &str, found: &mut Found, mut wrong: impl FnMut(&En
                     Value::Null => "",
                     Value::String(text) => text,
                     _ => {
-                        let message = format!("{} must be a string, but is {}", visible(&path), entry.node.type_name());
+                        let message =
+                            format!("{} must be a string, but is {}", visible(&path), article(entry.node.type_name()));
                         found.add(&WRONG_TYPE, entry.node.span.clone(), &path, message, "").help =
                             Some("put the value in quotes".into());
                         continue;
@@ -334,7 +343,7 @@ fn texts(field: &Entry, path: &str, found: &mut Found, mut wrong: impl FnMut(&En
         }
         _ => {
             let message = format!("{} must be an object", field.key);
-            let label = format!("{} here", field.node.type_name());
+            let label = format!("{} here", article(field.node.type_name()));
             found.add(&WRONG_TYPE, field.node.span.clone(), path, message, label);
         }
     }

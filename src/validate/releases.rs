@@ -75,8 +75,8 @@ pub(super) fn other_name(object: Object<'_>, kind: &Kind, named: &Kind, release:
 }
 
 /// Adds to what a schema found what is known of the kind's fields: what happened to one that other releases have, and
-/// what to write where one is missing.
-pub(super) fn explain(root: &Node, resource: &Resource, api_version: &str, found: &mut Found) {
+/// what to write where one is missing. A field is renamed only where its release `is_sure`.
+pub(super) fn explain(root: &Node, resource: &Resource, api_version: &str, is_sure: bool, found: &mut Found) {
     for finding in &mut found.findings {
         if finding.rule == &UNKNOWN_FIELD
             && let Some(change) = Change::of(resource.kind, &finding.path)
@@ -88,6 +88,11 @@ pub(super) fn explain(root: &Node, resource: &Resource, api_version: &str, found
                 continue;
             };
             finding.help = Some(format!("write `{name}`"));
+            if !is_sure {
+                let other = resource.kind.release().other();
+                finding.help = Some(format!("write `{name}`, or validate with --release {other}"));
+                continue;
+            }
             let (above, own) = change.path.rsplit_once('.').unwrap_or_default();
             if let Some(way) = way(root, above)
                 && let Some(parent) = way.last()
@@ -166,7 +171,7 @@ mod tests {
         let renamed = ": v1.0 renamed it to secretKeyRef";
         let cases: [(&Validator, &str, String, &str); 9] = [
             (&own, "ClusterWorkflowPlane", by_ref.clone(), renamed),
-            (&own, "DataPlane", by_ref.clone(), renamed),
+            (&new, "DataPlane", by_ref.clone(), renamed),
             (&new, "ClusterDataPlane", by_ref.clone(), renamed),
             (&own, "ClusterBuildPlane", by_key.clone(), ": up to v0.17 it is called secretRef"),
             (&old, "DataPlane", by_key.clone(), ": up to v0.17 it is called secretRef"),
@@ -185,6 +190,10 @@ mod tests {
                 assert_eq!(validator.judge(&parse("f".into(), text.clone())).findings, [], "{text}");
             }
         }
+        // Perhaps the file is for the other release.
+        let unsure = &judged(&own, "DataPlane", &by_ref).1[0];
+        assert_eq!(unsure.help.as_deref(), Some("write `secretKeyRef`, or validate with --release v0.17"));
+        assert_eq!(unsure.fix, None);
         let both = by_ref.replacen("secretRef", "secretKeyRef: @, secretRef", 1);
         assert_eq!(judged(&own, "DataPlane", &both).1[0].fix, None);
         for (validator, kind, spec) in [

@@ -96,7 +96,7 @@ rules! {
         good "kind: List\napiVersion: v1\nitems: []\n";
     UNKNOWN_FIELD = "unknown-field" Error Schema
         "every field exists in the resource's schema",
-        "Strict validation rejects an unknown field. Otherwise the API server drops it without a message, and the setting has no effect. If another release has the field, the message names the release. --fix renames secretRef to secretKeyRef or the reverse, depending on the release (before v1.0 use --release v0.17), and corrects a field that differs only in upper and lower case.",
+        "Strict validation rejects an unknown field. Otherwise the API server drops it without a message, and the setting has no effect. If another release has the field, the message names the release. --fix renames secretRef to secretKeyRef or the reverse, as the release requires (if both releases have the kind, only with --release), and corrects a field that differs only in upper and lower case.",
         bad "spec:\n  «planeId»: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     WRONG_TYPE = "wrong-type" Error Schema
@@ -195,13 +195,13 @@ rules! {
         bad "kind: «ClusterBuildPlane»\napiVersion: openchoreo.dev/v1alpha1\nmetadata:\n  name: shared-builder\nspec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
         good "kind: ClusterWorkflowPlane\napiVersion: openchoreo.dev/v1alpha1\nmetadata:\n  name: shared-builder\nspec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     PLANE_ID_MISSING = "plane-id-missing" Warning Schema
-        "planeID is set: the CRDs of cluster-scoped planes up to v0.17 require it",
-        "OpenChoreo's API reference says that planeID defaults to the plane's name, but the CRDs up to v0.17 require it. `create` and `apply` add it, kubectl does not; --fix writes it into the file.",
+        "planeID of a ClusterBuildPlane is set: its CRDs require it",
+        "OpenChoreo's API reference says that planeID defaults to the plane's name, but the CRDs require it. `create` and `apply` add it to a ClusterBuildPlane, kubectl does not; --fix writes it into the file. In other cluster-scoped planes, and with --release, a missing planeID is an error (required-field).",
         bad "«spec»:\n  clusterAgent: {clientCA: {value: <a CA>}}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     OBSERVABILITY_KIND_MISSING = "observability-kind-missing" Warning Schema
-        "observabilityPlaneRef.kind is set: the CRDs of v0.15 to v0.17 require it",
-        "OpenChoreo's API reference says that observabilityPlaneRef.kind defaults to ClusterObservabilityPlane, but the CRDs of v0.15 to v0.17 require it. --fix writes it into the file.",
+        "observabilityPlaneRef.kind of a ClusterBuildPlane is set: its CRDs require it",
+        "OpenChoreo's API reference says that observabilityPlaneRef.kind defaults to ClusterObservabilityPlane, but the CRDs require it. --fix writes it into the file. In other planes, and with --release, a missing kind is an error (required-field).",
         bad "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  «observabilityPlaneRef»: {name: production}\n",
         good "spec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n  observabilityPlaneRef: {kind: ClusterObservabilityPlane, name: production}\n";
     CA_SOURCE_MISSING = "ca-source-missing" Error Gateway
@@ -313,12 +313,12 @@ rules! {
         "kind and apiVersion of planes are spelled correctly",
         "`validate` skips objects of other kinds, so a typo in kind or apiVersion would hide an invalid plane. With --crd, this rule also warns about a plane whose kind is in none of the CRDs.",
         bad "apiVersion: openchoreo.dev/v1alpha1\nkind: «ClusterBuildplane»\nmetadata:\n  name: shared-builder\n",
-        good "metadata:\n  name: shared-builder\n";
+        good "apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\nmetadata:\n  name: shared-builder\nspec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
     NO_PLANE = "no-plane" Warning Practice
         "the files contain a plane",
         "If no file contains a plane, the path is probably wrong.",
         bad "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: shared-builder\n",
-        good "metadata:\n  name: shared-builder\n";
+        good "apiVersion: openchoreo.dev/v1alpha1\nkind: ClusterBuildPlane\nmetadata:\n  name: shared-builder\nspec:\n  planeID: shared-builder\n  clusterAgent: {clientCA: {value: <a CA>}}\n";
 }
 
 #[cfg(test)]

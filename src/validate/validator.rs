@@ -169,9 +169,10 @@ impl Validator {
     fn judge_plane(&self, object: Object<'_>, kind: &'static Kind, release: Release) -> Found {
         let mut found = Found::new(object.document);
         let resources = self.resources(kind, release);
+        let is_sure = !matches!(self.crds, Crds::Latest) || kind.in_release(release.other()) != Some(kind);
         for resource in &resources {
             if let Some(mut one) = resource.check(object, &self.outcomes) {
-                releases::explain(object.node, resource, object.api_version(), &mut one);
+                releases::explain(object.node, resource, object.api_version(), is_sure, &mut one);
                 found.absorb(one, (resources.len() > 1).then_some(&resource.file));
             }
         }

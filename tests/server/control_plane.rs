@@ -181,8 +181,12 @@ impl ControlPlane {
         self.was_killed.store(true, Ordering::Relaxed);
         let pid = fs::read_to_string(self.path().join("kube-apiserver.pid")).unwrap();
         assert!(Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
+        // `up` takes a process that is about to end for one that runs: its port may be closed by then.
+        let status = format!("/proc/{}/status", pid.trim());
+        let ends = |status: String| status.lines().any(|line| line.starts_with("State:\tZ"));
+        let runs = || fs::read_to_string(&status).is_ok_and(|status| !ends(status));
         let started = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", self.port())).is_ok() {
+        while runs() || std::net::TcpStream::connect(("127.0.0.1", self.port())).is_ok() {
             assert!(started.elapsed() < Duration::from_secs(10), "the API server doesn't die");
         }
     }

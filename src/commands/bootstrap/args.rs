@@ -25,7 +25,8 @@ const LONGEST: usize = 240;
 /// Reads both clusters, issues certificates or uses the existing ones, creates the agent's objects in the plane's cluster
 /// and the plane in the control plane, and asks the gateway whether it authorizes the agent. A second run changes nothing
 /// that is correct, and completes an interrupted run. If no plane's cluster is known, neither by --plane-context nor by the
-/// configuration file (--no-config ignores it), it writes all objects to --out-dir as files.
+/// configuration file (--no-config ignores it), it writes manifests, keys and Helm values to --out-dir, and a README.md
+/// with the commands that apply them and create the other objects.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl bootstrap shared-builder --plane-context build --gateway-url wss://gateway.example.com:8443/ws --out-dir shared
@@ -61,8 +62,9 @@ pub struct Args {
     #[arg(long, value_name = "WHERE", default_value = "value")]
     pub client_ca_in: CaIn,
 
-    /// Folder for the Helm values, the CA and its private key; an existing CA and key in it are used. Without it, the CA's
-    /// private key is kept only if cert-manager uses it, and otherwise a new certificate needs a new CA
+    /// Folder for the Helm values, the CA and its private key; an existing ca.crt and ca.key in it are used (without a
+    /// plane's cluster: in its subfolder private). Without a folder, the CA's private key is kept only if cert-manager uses
+    /// it, and otherwise a new certificate needs a new CA
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out_dir: Option<PathBuf>,
 

@@ -91,7 +91,11 @@ fn one(args: &Args, plane: &Plane, folder: &Path, session: &Session) -> anyhow::
             write_file(folder, &name, &text)?;
         }
     }
-    Ok(format!("{}: what to apply where is in its README.md{}", shown(folder), args.change.dry_run.suffix()))
+    let lists = "lists the commands to run in each cluster";
+    Ok(match args.change.dry_run {
+        DryRun::None => format!("{} {lists}", shown(&folder.join("README.md"))),
+        dry_run => format!("{}: its README.md {lists}{}", shown(folder), dry_run.suffix()),
+    })
 }
 
 /// What may be committed.

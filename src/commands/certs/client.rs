@@ -12,7 +12,7 @@ use crate::term::{Exit, Term};
 
 /// Issue an agent's client certificate
 ///
-/// Writes tls.key, tls.crt (CN = planeID, O = OpenChoreo, for client authentication) and, into another folder than the CA's, a
+/// Writes tls.key, tls.crt (CN = planeID, O = OpenChoreo, for client authentication) and, if that is not the CA's folder, a
 /// copy of ca.crt. The certificate expires no later than its CA.
 ///
 /// -o json prints one object: {"files": [{"path", "private"}], "certificate"}, the certificate as in `certs inspect -o json`.

@@ -34,7 +34,7 @@ use crate::term::Exit;
 ///
 /// SOURCE is one of:
 ///
-/// - a file, or - for standard input
+/// - a file in PEM, DER or base64 (no manifest), or - for standard input
 ///
 /// - TYPE/NAME: the CA of a plane, such as cdp/east; plane/NAME: of a ClusterBuildPlane or ClusterWorkflowPlane
 ///

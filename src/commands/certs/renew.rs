@@ -21,9 +21,10 @@ use crate::text::shown;
 
 /// Renew an agent's client certificate under the same CA
 ///
-/// With --dir, replaces the files tls.crt and tls.key together, with a new key of the same algorithm and the same usages of
-/// the certificate, and keeps the old ones as *.old. With a plane's name, replaces the agent's Secret in the plane's cluster, restarts the agent
-/// and waits until it has reconnected. Without a CA option, it uses the CA in --dir, or for a plane the CA in a Secret of the agent's namespace.
+/// With --dir, replaces the files tls.crt and tls.key together and keeps the old ones as *.old. With a plane's name,
+/// replaces the agent's Secret in the plane's cluster, restarts the agent and waits until it has reconnected. The key is new,
+/// of the same algorithm, and the certificate keeps its usages. Without a CA option, it uses the CA in --dir, or for a plane
+/// the CA in a Secret of the agent's namespace.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:
   choreoctl certs renew --dir certs

@@ -40,6 +40,8 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         .into_iter()
         .map(|(input, before)| {
             let carried = carry(&before, &survey);
+            let is_in_place = args.change.dry_run.stores() && args.out_dir.is_none() && input != Input::Stdin;
+            let carried = if is_in_place { carried } else { carried.by_former_lines() };
             File { input, before, carried }
         })
         .collect();
@@ -101,7 +103,8 @@ impl File {
                             Reason::Changed => "migrate it again",
                         };
                         let help = help.into();
-                        self.carried = Carried { left: vec![Left { line: 1, message, help }], ..Carried::default() };
+                        self.carried =
+                            Carried { left: vec![Left { line: 1, former: 1, message, help }], ..Carried::default() };
                     }
                     replaced => replaced.warning(&self.before.file, "migrated").iter().for_each(|text| term.warn(text)),
                 }

@@ -18,6 +18,9 @@ const LATELY: i64 = 3600;
 /// What is in the plane's cluster, or why a check of it is left out.
 pub fn build(case: &Case) -> Result<&BuildCase, Outcome> {
     match &case.build {
+        None if case.shared.is_of_files => {
+            Err(Outcome::unchecked(Unchecked::AgentCluster, "the agent's objects are not in the files"))
+        }
         None => Err(Outcome::unchecked(Unchecked::AgentCluster, "the plane's cluster is unknown: add --plane-context")),
         Some(Err(problem)) if problem.is_missing() => {
             Err(Outcome::unchecked(Unchecked::OtherCluster, "the plane's agent is in another cluster"))

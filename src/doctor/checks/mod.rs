@@ -160,7 +160,7 @@ pub static CHECKS: &[Check] = checks![
     "controller" needs ["deletion", "plane-type-known", "gateway-running", "controller-certificate"], Plane(gateway::controller), "the controller reports on the plane",
         "While the controller or the gateway is down, the plane keeps its last report; the controller's lease and the gateway's pods show which of them is down. From v1.0 on the controller also reports nothing if it could not read the plane's CA when it first reconciled the plane. For a namespaced plane this also applies after each change of the plane.";
     "connected" needs ["deletion", "controller"], Plane(gateway::connected), "an agent is connected",
-        "The controller updates the connection in the plane's status once a minute. If an agent is connected but the plane is not used: a build, workflow, environment or plane without a reference uses the namespaced or cluster-scoped plane with the name `default`; any other plane must be referenced by name.";
+        "The controller updates the connection in the plane's status once a minute. A connected plane may still be unused: a build, workflow or environment that names no plane, and a plane that names no observability plane, use the one with the name `default`; any other plane must be referenced by name.";
     "agent-authorized" needs ["connected", "gateway-reachable"], Plane(gateway::agent_authorized), "an agent that this plane authorizes is connected",
         "The status of a cluster-scoped plane counts all agents with the planeID: the plane is reported as connected even if its CA verifies none of them, and then requests through the plane fail with 403. If the gateway's API can't be reached, the gateway's log shows which planes it authorized.";
 ];

@@ -22,6 +22,7 @@ use values::Walk;
 
 pub use model::Resource;
 pub(super) use model::{Additional, Pattern, Schema, Type};
+pub(super) use values::article;
 
 impl Resource {
     /// Judges an object by the schema of its version; none where that is not served. `outcomes` remembers what the

@@ -338,7 +338,8 @@ fn suggestion(text: &str, regex: &Regex, longest: usize) -> Option<String> {
     (!suggested.is_empty() && suggested != text && regex.is_match(suggested)).then(|| suggested.to_owned())
 }
 
-fn article(kind: &str) -> String {
+/// The name of a type with its article.
+pub fn article(kind: &str) -> String {
     match kind {
         "null" | "anything" => kind.into(),
         "array" | "object" | "integer" => format!("an {kind}"),
