@@ -181,6 +181,8 @@ fn logs_are_followed_over_a_restart() {
     assert_eq!(said(&mut run, "after", &[]), new);
     at.order(r#"say gateway {"msg":"the gateway","planeID":"shared"}"#);
     said(&mut run, "the gateway", &[]);
+    // Pods are looked for once a second.
+    std::thread::sleep(Duration::from_secs(2));
     assert_eq!(run.signal("-INT"), 130);
 
     // Each line once, and all of the new pod.

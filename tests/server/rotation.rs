@@ -214,7 +214,7 @@ fn a_pinned_leaf_is_led_out_of_its_outage() {
     let renewal: jiff::Timestamp = first["date"].as_str().unwrap().parse().unwrap();
     assert_eq!(last.duration_since(renewal).as_hours(), 360);
     forecast(&["--within", "80d"]).expect(1);
-    assert!(first["message"].as_str().unwrap().contains("cert-manager replaces it"), "{first}");
+    assert!(first["message"].as_str().unwrap().contains("if by cert-manager, on"), "{first}");
     let table = estate.run(&["forecast"]).expect(0).stdout;
     assert!(table.contains("LEFT") && table.contains("pinned-leaf-renewed"), "{table}");
     let later = forecast(&["--at", "+100d"]).expect(0).json();

@@ -25,7 +25,7 @@ func (d *double) reconcileAll() error {
 	}
 	for _, planeType := range d.settings.Load().era.planeTypes() {
 		for _, of := range d.settings.Load().era.kinds(planeType) {
-			planes, err := d.list(of)
+			planes, err := list(of, d.control.read)
 			if err != nil {
 				return err
 			}
@@ -39,9 +39,10 @@ func (d *double) reconcileAll() error {
 	return nil
 }
 
-func (d *double) list(of kind) ([]plane, error) {
+// list gives the planes of a kind, by a way to read them.
+func list(of kind, read func(path string, into any) error) ([]plane, error) {
 	var list struct{ Items []plane }
-	err := unlessGone(d.control.call("GET", of.list(), nil, &list)) // without its CRD, there are none
+	err := unlessGone(read(of.list(), &list)) // without its CRD, there are none
 	return list.Items, err
 }
 

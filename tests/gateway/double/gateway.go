@@ -347,7 +347,7 @@ func (d *double) bundles(planeType, planeID string) (map[string][]byte, error) {
 	}
 	found := map[string][]byte{}
 	for _, kind := range of.kinds(planeType) {
-		items, err := d.list(kind)
+		items, err := list(kind, d.control.get) // what is now, not what was reported
 		if err != nil {
 			return nil, err
 		}

@@ -53,7 +53,7 @@ func (s *site) issueAll() error {
 		return nil
 	}
 	var list struct{ Items []certificate }
-	err := s.build.call("GET", s.certificates, nil, &list)
+	err := s.build.read(s.certificates, &list)
 	if answered(err) == http.StatusNotFound {
 		return nil
 	}
@@ -74,7 +74,7 @@ func (s *site) issue(wanted certificate) error {
 		Data     map[string][]byte
 	}
 	path := s.secrets + url.PathEscape(wanted.Spec.SecretName)
-	err := s.build.call("GET", path, nil, &secret)
+	err := s.build.read(path, &secret)
 	missing := answered(err) == http.StatusNotFound
 	if err != nil && !missing {
 		return err

@@ -19,13 +19,13 @@ import (
 // roll brings the Deployment one step on: new pods first, then the old ones go.
 func (s *site) roll() error {
 	var wanted deployment
-	if err := s.build.call("GET", s.deployment, nil, &wanted); answered(err) == http.StatusNotFound {
+	if err := s.build.read(s.deployment, &wanted); answered(err) == http.StatusNotFound {
 		wanted.Spec.Replicas = new(int)
 	} else if err != nil {
 		return err
 	}
 	var list struct{ Items []struct{ Metadata metadata } }
-	if err := s.build.call("GET", s.pods, nil, &list); err != nil {
+	if err := s.build.read(s.pods, &list); err != nil {
 		return err
 	}
 	owner := fmt.Sprintf("%s/%d", wanted.Metadata.UID, wanted.Metadata.Generation)
@@ -244,10 +244,11 @@ func (s *site) pair(spec podSpec) (certificate, key []byte, err error) {
 		if volume.Name != "client-certs" || volume.Secret.SecretName == "" {
 			continue
 		}
-		data, err := s.build.secret(s.secrets, volume.Secret.SecretName)
-		if err != nil {
+		var secret struct{ Data map[string][]byte }
+		if err := s.build.read(s.secrets+url.PathEscape(volume.Secret.SecretName), &secret); err != nil {
 			return nil, nil, err
 		}
+		data := secret.Data
 		if data["tls.crt"] == nil || data["tls.key"] == nil {
 			return nil, nil, answer{http.StatusNotFound, "the Secret " + volume.Secret.SecretName + " holds no pair"}
 		}
@@ -315,7 +316,7 @@ func (s *site) restless() error {
 	var wanted deployment
 	var spec podSpec
 	var certificate, key []byte
-	err := s.build.call("GET", s.deployment, nil, &wanted)
+	err := s.build.read(s.deployment, &wanted)
 	if err == nil {
 		err = json.Unmarshal(wanted.Spec.Template.Spec, &spec)
 	}
