@@ -35,7 +35,8 @@ use crate::text::{program, visible};
 /// .status.conditions[?(@.type=="Created")].status. A path can also read the fields that --computed adds to objects of
 /// -o json and yaml: computed.planeID, and computed.connection with the same fields as `describe -o json` (state,
 /// connected, connectedAgents, since, lastConnectedTime, lastDisconnectedTime, lastHeartbeatTime, heartbeatAgeSeconds,
-/// message, and counts: whether the number of agents is of the planeID or of the plane). In a path, .connection.state is short for .computed.connection.state.
+/// message, and counts: whether the number of agents is of the planeID or of the plane). In a path, .connection.state is
+/// short for .computed.connection.state.
 ///
 /// In the table, AGENTS is the number of connected agents, HEARTBEAT the age of the last heartbeat, SINCE the time in this
 /// state.

@@ -118,8 +118,8 @@ pub fn appraise(bundle: &Bundle, at: Timestamp, soon: Remaining) -> Vec<Defect> 
     let usable = trusts.iter().any(Result::is_ok);
     let (mut found, mut seen) = (Vec::new(), HashMap::new());
     for (index, der) in ders.iter().enumerate() {
-        if let Some(first) = seen.insert(der, index) {
-            seen.insert(der, first);
+        let first = *seen.entry(der).or_insert(index);
+        if first != index {
             found.push(of(index, (DefectKind::Doubled, format!("is a copy of certificate {}", first + 1))));
             continue;
         }

@@ -319,6 +319,18 @@ mod tests {
     }
 
     #[test]
+    fn many_cas_get_the_verdict_that_each_gets_alone() {
+        let worlds = [World::new(), World::new()];
+        let leaf = [worlds[0].leaf()];
+        let presented = Presented::of_agent(&leaf);
+        for number in 0..MANY + 4 {
+            let roots = worlds[number % 2].roots();
+            assert_eq!(presented.verdict(&roots, at(5)), verify(&leaf, &roots, at(5)), "{number}");
+        }
+        assert!(presented.links.unwrap()[0].signers.get().is_some());
+    }
+
+    #[test]
     fn nothing_presented_and_nothing_trusted_is_refused() {
         let world = World::new();
         assert_eq!(refused(verify(&[], &world.roots(), at(5))).message, "the agent presents no certificate");
