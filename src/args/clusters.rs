@@ -95,6 +95,16 @@ impl PlaneClusterArgs {
         self.connect_to(&place, session).await.map(Some)
     }
 
+    /// Connects where one is named, while the control plane is asked something. A wrong flag is reported first.
+    pub async fn connect_while<T>(
+        &self,
+        session: &Session,
+        question: impl Future<Output = T>,
+    ) -> anyhow::Result<(Option<PlaneCluster>, T)> {
+        let (named, answer) = tokio::join!(self.connect(session), question);
+        Ok((named?, answer))
+    }
+
     /// Returns where the options lead, to be kept: with absolute paths, and with the cluster's identity.
     pub async fn place(&self, session: &Session) -> anyhow::Result<Place> {
         let place = Place { namespace: self.plane_namespace.clone(), ..Place::default() };
@@ -164,9 +174,7 @@ impl PlaneClusterArgs {
             return Err(NoPlaneCluster.into());
         }
         let control = session.connect().await?;
-        let (named, found) = tokio::join!(self.connect(session), plane.at(control.clone()));
-        // A wrong flag is reported first.
-        let named = named?;
+        let (named, found) = self.connect_while(session, plane.at(control.clone())).await?;
         let (control, key) = unless_swapped(&control, named.as_ref(), found).await?;
         let build =
             self.of_planes(session, &control, named, std::slice::from_ref(&key)).await?.ok_or(NoPlaneCluster)?;

@@ -93,8 +93,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         _ => None,
     };
     let choice = &args.diagnosis.choice;
-    let (build, looked) = tokio::join!(args.diagnosis.build().connect(session), choice.look(control.clone()));
-    let build = build?;
+    let (build, looked) = args.diagnosis.build().connect_while(session, choice.look(control.clone())).await?;
     let (lookup, failed) = match looked.map_err(anyhow::Error::downcast::<cluster::Error>) {
         Ok(lookup) => (lookup, None),
         Err(Ok(error)) => (choice.look_unasked(control.clone())?, Some(error)),

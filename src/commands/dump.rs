@@ -44,8 +44,8 @@ pub struct Args {
 
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let control = session.connect().await?;
-    let (build, lookup) = tokio::join!(args.clusters.build.connect(session), args.which.look(control.clone()));
-    let (build, lookup) = (build?, lookup?);
+    let (build, lookup) = args.clusters.build.connect_while(session, args.which.look(control.clone())).await?;
+    let lookup = lookup?;
     let chosen = lookup.planes_as(None, |plane: Plane| plane.key()).await;
     let (planes, mut missing) = unless_swapped(&control, build.as_ref(), chosen).await?;
     if let Some(error) = missing.pop() {

@@ -128,8 +128,9 @@ type Gathered = (Vec<Case>, Vec<anyhow::Error>, Timestamp, Exit);
 
 async fn gather(args: &Args, session: &Session) -> anyhow::Result<Gathered> {
     let choice = &args.diagnosis.choice;
-    let (control, build) = (session.connect().await?, args.diagnosis.build().connect(session).await?);
-    let lookup = choice.look(control.clone()).await?;
+    let control = session.connect().await?;
+    let (build, lookup) = args.diagnosis.build().connect_while(session, choice.look(control.clone())).await?;
+    let lookup = lookup?;
     let chosen = choice.in_cluster(&lookup, Plane::without_history).await;
     let (planes, missing) = unless_swapped(&control, build.as_ref(), chosen).await?;
     let reach = args.diagnosis.reach(&lookup, Gateway::Certificate, session);

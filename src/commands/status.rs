@@ -117,8 +117,8 @@ async fn look(args: &Args, session: &Session) -> anyhow::Result<(String, Exit)> 
 async fn gather(args: &Args, session: &Session) -> anyhow::Result<(Gathered, Vec<anyhow::Error>, Timestamp, Exit)> {
     let (diagnosis, choice) = (&args.diagnosis, &args.diagnosis.choice);
     let control = session.connect().await?;
-    let named = diagnosis.build().connect(session).await?;
-    let lookup = choice.look_everywhere(control.clone()).await?;
+    let (named, lookup) = diagnosis.build().connect_while(session, choice.look_everywhere(control.clone())).await?;
+    let lookup = lookup?;
     let chosen = choice.in_cluster(&lookup, Plane::without_history).await;
     let (planes, missing) = unless_swapped(&control, named.as_ref(), chosen).await?;
     let mut reach = diagnosis.reach(&lookup, Gateway::All, session);

@@ -85,8 +85,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
 
 async fn read(args: &Args, session: &Session) -> anyhow::Result<History> {
     let control = session.connect().await?;
-    let (build, plane) = tokio::join!(args.build.connect(session), args.plane.read(control.clone()));
-    let build = build?;
+    let (build, plane) = args.build.connect_while(session, args.plane.read(control.clone())).await?;
     let plane = unless_swapped(&control, build.as_ref(), plane).await?;
     let build = args.build.of_planes(session, &control, build, &[plane.key()]).await?;
     if build.is_none() {

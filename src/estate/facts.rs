@@ -158,7 +158,9 @@ impl Surroundings {
         });
         let read: Vec<_> = read.map(|(.., place)| place).collect();
         let cas = read_cas(source, read.iter().copied()).await;
-        let cas: HashMap<_, _> = read.into_iter().cloned().zip(cas).collect();
+        let cas: HashMap<_, _> = read.into_iter().zip(cas).collect();
+        // Planes may have the same CA inline: its text is copied once.
+        let cas: HashMap<_, _> = cas.into_iter().map(|(place, ca)| (place.clone(), ca)).collect();
         let planes = all.into_iter();
         let planes = planes.map(|(key, plane_id, place)| Neighbour { key, plane_id, ca: cas.get(&place).cloned() });
         let neighbours = Neighbours::new(planes);

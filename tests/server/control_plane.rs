@@ -183,8 +183,7 @@ impl ControlPlane {
         assert!(Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
         // `up` takes a process that is about to end for one that runs: its port may be closed by then.
         let status = format!("/proc/{}/status", pid.trim());
-        let ends = |status: String| status.lines().any(|line| line.starts_with("State:\tZ"));
-        let runs = || fs::read_to_string(&status).is_ok_and(|status| !ends(status));
+        let runs = || fs::read_to_string(&status).is_ok_and(|status| !status.contains("\nState:\tZ"));
         let started = Instant::now();
         while runs() || std::net::TcpStream::connect(("127.0.0.1", self.port())).is_ok() {
             assert!(started.elapsed() < Duration::from_secs(10), "the API server doesn't die");

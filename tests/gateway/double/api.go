@@ -221,9 +221,9 @@ func (a *api) follow(path string) {
 	}
 }
 
-// secret takes the path of the namespace's Secrets.
-func (a *api) secret(path, name string) (map[string][]byte, error) {
+// secret takes a way to read, and the path of the namespace's Secrets.
+func secret(read func(path string, into any) error, path, name string) (map[string][]byte, error) {
 	var secret struct{ Data map[string][]byte }
-	err := a.call("GET", path+url.PathEscape(name), nil, &secret)
+	err := read(path+url.PathEscape(name), &secret)
 	return secret.Data, err
 }

@@ -392,7 +392,7 @@ func (d *double) clientCA(of era, item plane) ([]byte, error) {
 	if namespace == "" {
 		return nil, unreadable("failed to get secret /%s: an empty namespace may not be set", ref.Name)
 	}
-	data, err := d.control.secret("/api/v1/namespaces/"+url.PathEscape(namespace)+"/secrets/", ref.Name)
+	data, err := secret(d.control.get, "/api/v1/namespaces/"+url.PathEscape(namespace)+"/secrets/", ref.Name)
 	if err != nil {
 		return nil, fmt.Errorf("failed to get secret %s/%s: %w", namespace, ref.Name, err)
 	}

@@ -128,7 +128,7 @@ func (s *site) issue(wanted certificate) error {
 // sign makes a key and its certificate.
 func (s *site) sign(wanted certificate) (map[string][]byte, *x509.Certificate, error) {
 	var by authority
-	if err := s.build.call("GET", s.issuers+"/"+wanted.Spec.IssuerRef.Name, nil, &by); err != nil {
+	if err := s.build.get(s.issuers+"/"+wanted.Spec.IssuerRef.Name, &by); err != nil {
 		return nil, nil, fmt.Errorf("issuer %s: %w", wanted.Spec.IssuerRef.Name, err)
 	}
 	lifetime, err := time.ParseDuration(cmp.Or(wanted.Spec.Duration, "2160h"))
@@ -149,7 +149,7 @@ func (s *site) sign(wanted certificate) (map[string][]byte, *x509.Certificate, e
 	}
 	parent, signer := template, key
 	if by.Spec.CA != nil {
-		ca, err := s.build.secret(s.secrets, by.Spec.CA.SecretName)
+		ca, err := secret(s.build.get, s.secrets, by.Spec.CA.SecretName)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -244,11 +244,10 @@ func (s *site) pair(spec podSpec) (certificate, key []byte, err error) {
 		if volume.Name != "client-certs" || volume.Secret.SecretName == "" {
 			continue
 		}
-		var secret struct{ Data map[string][]byte }
-		if err := s.build.read(s.secrets+url.PathEscape(volume.Secret.SecretName), &secret); err != nil {
+		data, err := secret(s.build.read, s.secrets, volume.Secret.SecretName)
+		if err != nil {
 			return nil, nil, err
 		}
-		data := secret.Data
 		if data["tls.crt"] == nil || data["tls.key"] == nil {
 			return nil, nil, answer{http.StatusNotFound, "the Secret " + volume.Secret.SecretName + " holds no pair"}
 		}
@@ -261,7 +260,7 @@ func (s *site) pair(spec podSpec) (certificate, key []byte, err error) {
 func (s *site) serverCA(spec podSpec) error {
 	for _, volume := range spec.Volumes {
 		if volume.Name == "server-ca" && volume.ConfigMap.Name != "" {
-			return s.build.call("GET", s.configMaps+url.PathEscape(volume.ConfigMap.Name), nil, nil)
+			return s.build.get(s.configMaps+url.PathEscape(volume.ConfigMap.Name), nil)
 		}
 	}
 	return nil
